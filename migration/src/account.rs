@@ -1,0 +1,80 @@
+//! Accounts, and the names they sign in with.
+
+use sea_orm_migration::prelude::{
+    DbErr, ForeignKey, ForeignKeyAction, Index, MigrationName, MigrationTrait, SchemaManager,
+    Table, async_trait,
+};
+
+use crate::table::{optional, required, table};
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m0001_account"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let account = table("auth_account")
+            .col(required("id").uuid().primary_key())
+            .col(optional("username").string_len(255))
+            .col(optional("email").string_len(255))
+            .col(optional("phone").string_len(16))
+            .col(optional("password_hash").text())
+            .col(optional("password_pepper").string_len(64))
+            .col(required("must_change_password").boolean())
+            .col(required("superuser").boolean())
+            .col(required("epoch").big_integer())
+            .col(required("grants_version").big_integer())
+            .col(required("enrolled_factors").big_integer())
+            .col(optional("verified_at").big_integer())
+            .col(optional("disabled_at").big_integer())
+            .col(optional("deleted_at").big_integer())
+            .col(optional("last_login_at").big_integer())
+            .col(required("created_at").big_integer())
+            .to_owned();
+        manager.create_table(account).await?;
+
+        // One row per name, so an account can have several and each is unique across all kinds.
+        let login_name = table("auth_login_name")
+            .col(required("normal").string_len(255).primary_key())
+            .col(required("account_id").uuid())
+            .col(required("kind").small_integer())
+            .col(required("created_at").big_integer())
+            .foreign_key(
+                ForeignKey::create()
+                    .name("auth_login_name_account")
+                    .from("auth_login_name", "account_id")
+                    .to("auth_account", "id")
+                    .on_delete(ForeignKeyAction::Cascade),
+            )
+            .to_owned();
+        manager.create_table(login_name).await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("auth_login_name_account_id")
+                    .table("auth_login_name")
+                    .col("account_id")
+                    .to_owned(),
+            )
+            .await?;
+
+        // What happens once in the life of a database, such as making the first administrator.
+        let marker = table("auth_marker")
+            .col(required("name").string_len(64).primary_key())
+            .col(required("created_at").big_integer())
+            .to_owned();
+        manager.create_table(marker).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for name in ["auth_marker", "auth_login_name", "auth_account"] {
+            manager.drop_table(Table::drop().table(name).to_owned()).await?;
+        }
+        Ok(())
+    }
+}

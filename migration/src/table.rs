@@ -1,0 +1,24 @@
+//! What the migrations share: how a table and a column of ours are declared.
+
+use sea_orm_migration::prelude::{ColumnDef, Table, TableCreateStatement};
+
+/// A new table whose text compares byte by byte on every database.
+pub(crate) fn table(name: &'static str) -> TableCreateStatement {
+    let mut table = Table::create();
+    table.table(name).character_set("utf8mb4").collate("utf8mb4_bin");
+    table
+}
+
+/// A column that always has a value.
+pub(crate) fn required(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(name);
+    column.not_null();
+    column
+}
+
+/// A column that may be empty.
+pub(crate) fn optional(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(name);
+    column.null();
+    column
+}

@@ -1,0 +1,103 @@
+//! The rows of accounts and of the names they sign in with.
+
+/// An account.
+pub(crate) mod account {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::AccountId;
+
+    #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_account")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: AccountId,
+        pub username: Option<String>,
+        pub email: Option<String>,
+        pub phone: Option<String>,
+        #[sea_orm(column_type = "Text", nullable)]
+        pub password_hash: Option<String>,
+        pub password_pepper: Option<String>,
+        pub must_change_password: bool,
+        pub superuser: bool,
+        /// Bumped by whatever ends the account's sessions.
+        pub epoch: i64,
+        /// Bumped by whatever changes what the account may do.
+        pub grants_version: i64,
+        pub enrolled_factors: i64,
+        pub verified_at: Option<Timestamp>,
+        pub disabled_at: Option<Timestamp>,
+        pub deleted_at: Option<Timestamp>,
+        pub last_login_at: Option<Timestamp>,
+        pub created_at: Timestamp,
+    }
+
+    // Written by hand: the row holds a password hash, which never prints.
+    impl std::fmt::Debug for Model {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("auth_account").field("id", &self.id).finish_non_exhaustive()
+        }
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A name that an account signs in with: one row each, unique across all kinds.
+pub(crate) mod login_name {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::AccountId;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_login_name")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub normal: String,
+        pub account_id: AccountId,
+        pub kind: i16,
+        pub created_at: Timestamp,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::account::Entity",
+            from = "Column::AccountId",
+            to = "super::account::Column::Id",
+            on_delete = "Cascade"
+        )]
+        Account,
+    }
+
+    impl Related<super::account::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Account.def()
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What happens once in the life of a database.
+pub(crate) mod marker {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_marker")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        pub created_at: Timestamp,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

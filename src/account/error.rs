@@ -1,0 +1,110 @@
+//! What can be wrong with an account.
+
+use http::StatusCode;
+
+use super::login_id::{LoginIdError, LoginIdKind};
+use crate::base::problem::Problem;
+use crate::base::transaction::{Fault, MaybeFault};
+
+/// Why an account could not be made or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccountError {
+    /// Fields that cannot be used, each with its reason.
+    #[error("some fields cannot be used")]
+    Invalid(Vec<InvalidField>),
+    /// A name that belongs to an account already.
+    #[error("this {} is taken", word(*.0))]
+    Taken(LoginIdKind),
+    /// There is no such account, or it was deleted.
+    #[error("there is no such account")]
+    NotFound,
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+fn word(kind: LoginIdKind) -> &'static str {
+    match kind {
+        LoginIdKind::Username => "username",
+        LoginIdKind::Email => "email address",
+        LoginIdKind::Phone => "phone number",
+    }
+}
+
+/// A field that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidField {
+    /// The field's name.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl InvalidField {
+    pub(crate) fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self { field, reason: reason.into() }
+    }
+
+    pub(crate) fn login_id(field: &'static str, error: &LoginIdError) -> Self {
+        Self::new(field, error.to_string())
+    }
+
+    /// The `errors` member of a problem.
+    pub(crate) fn members(fields: &[Self]) -> serde_json::Map<String, serde_json::Value> {
+        let errors: serde_json::Map<_, _> = fields
+            .iter()
+            .map(|field| (field.field.to_owned(), field.reason.clone().into()))
+            .collect();
+        [("errors".to_owned(), errors.into())].into_iter().collect()
+    }
+}
+
+impl From<sea_orm::DbErr> for AccountError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl MaybeFault for AccountError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for AccountError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Taken(_) => StatusCode::CONFLICT,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_fields",
+            Self::Taken(LoginIdKind::Username) => "username_taken",
+            Self::Taken(LoginIdKind::Email) => "email_taken",
+            Self::Taken(LoginIdKind::Phone) => "phone_taken",
+            Self::NotFound => "account_not_found",
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        self.fault().and_then(Problem::retry_after)
+    }
+
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        match self {
+            Self::Invalid(fields) => InvalidField::members(fields),
+            _ => serde_json::Map::new(),
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! Accounts: who someone is.
+//!
+//! An account has an id and, as configured, a username, an email address and a phone number. Each
+//! of these names is kept as it was typed, and in one normal form that is unique across all
+//! accounts and kinds; login, registration and failure records all use that form, so `Alice`,
+//! `alice` and `Ａｌｉｃｅ` are one account and one counter.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::account::AccountError> {
+//! use portcullis::account::NewAccount;
+//!
+//! let account = auth.accounts().create(NewAccount::username("alice")).await?;
+//! auth.accounts().disable(account.id()).await?;   // ends every session with the next request
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Disabling (at once or from a date), deleting and re-enabling count on the next request of every
+//! node: the one statement of a request reads these columns.
+//!
+//! What it does not do: passwords ([`password`](crate::password)), registration by strangers
+//! ([`registration`](crate::registration)).
+
+use sea_orm::DatabaseTransaction;
+
+use crate::audit_log;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{EnrolledFactors, Factor};
+use crate::base::id::AccountId;
+use crate::base::transaction::{Db, is_unique_violation, transaction};
+use crate::context::Context;
+use crate::handle::Portcullis;
+
+pub(crate) mod entity;
+mod error;
+mod login_id;
+pub(crate) mod store;
+
+pub use error::{AccountError, InvalidField};
+pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
+
+/// An account as it was when the request was resolved: one consistent view.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    pub(crate) id: AccountId,
+    pub(crate) username: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) phone: Option<String>,
+    pub(crate) superuser: bool,
+    pub(crate) epoch: i64,
+    pub(crate) grants_version: i64,
+    pub(crate) enrolled: EnrolledFactors,
+    pub(crate) verified_at: Option<Timestamp>,
+    pub(crate) disabled_at: Option<Timestamp>,
+    pub(crate) deleted_at: Option<Timestamp>,
+}
+
+impl Account {
+    /// The account's id.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// The username as it was typed.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    /// The email address as it was typed.
+    pub fn email(&self) -> Option<&str> {
+        self.email.as_deref()
+    }
+
+    /// The phone number in E.164 form.
+    pub fn phone(&self) -> Option<&str> {
+        self.phone.as_deref()
+    }
+
+    /// Whether the account may do everything.
+    pub fn is_superuser(&self) -> bool {
+        self.superuser
+    }
+
+    /// Whether an address of the account was verified.
+    pub fn is_verified(&self) -> bool {
+        self.verified_at.is_some()
+    }
+
+    /// The second factors it has enrolled.
+    pub fn enrolled_factors(&self) -> EnrolledFactors {
+        self.enrolled
+    }
+
+    /// Whether it may be used at `now`.
+    pub(crate) fn is_usable(&self, now: Timestamp, require_verified: bool) -> bool {
+        self.deleted_at.is_none()
+            && self.disabled_at.is_none_or(|at| at > now)
+            && (!require_verified || self.verified_at.is_some())
+    }
+}
+
+// Names are personal data; they do not belong in a log by accident.
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl From<entity::account::Model> for Account {
+    fn from(row: entity::account::Model) -> Self {
+        Self {
+            id: row.id,
+            username: row.username,
+            email: row.email,
+            phone: row.phone,
+            superuser: row.superuser,
+            epoch: row.epoch,
+            grants_version: row.grants_version,
+            enrolled: EnrolledFactors(row.enrolled_factors),
+            verified_at: row.verified_at,
+            disabled_at: row.disabled_at,
+            deleted_at: row.deleted_at,
+        }
+    }
+}
+
+/// What a new account is made of.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+#[must_use]
+pub struct NewAccount {
+    /// A username.
+    pub username: Option<String>,
+    /// An email address.
+    pub email: Option<String>,
+    /// A phone number.
+    pub phone: Option<String>,
+    /// Whether its address counts as verified.
+    pub verified: bool,
+    /// Whether it may do everything.
+    pub superuser: bool,
+    pub(crate) password: Option<StoredPassword>,
+}
+
+/// A hashed password on its way into a row.
+#[derive(Clone)]
+pub(crate) struct StoredPassword {
+    pub(crate) hash: String,
+    pub(crate) pepper: Option<String>,
+}
+
+impl std::fmt::Debug for StoredPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoredPassword(..)")
+    }
+}
+
+impl NewAccount {
+    /// An account with this username.
+    pub fn username(name: impl Into<String>) -> Self {
+        Self { username: Some(name.into()), ..Self::default() }
+    }
+
+    /// An account with this email address.
+    pub fn email(email: impl Into<String>) -> Self {
+        Self { email: Some(email.into()), ..Self::default() }
+    }
+
+    /// Also with this email address.
+    pub fn with_email(mut self, email: impl Into<String>) -> Self {
+        self.email = Some(email.into());
+        self
+    }
+
+    /// With everything allowed.
+    pub fn superuser(mut self) -> Self {
+        self.superuser = true;
+        self
+    }
+
+    /// With its address verified.
+    pub fn verified(mut self) -> Self {
+        self.verified = true;
+        self
+    }
+
+    /// The names, parsed. Empty fields count as missing ones.
+    pub(crate) fn parse(&self) -> Result<Names, Vec<InvalidField>> {
+        let mut invalid = Vec::new();
+        let username = parse(self.username.as_deref(), "username", Username::parse, &mut invalid);
+        let email = parse(self.email.as_deref(), "email", Email::parse, &mut invalid);
+        let phone = parse(self.phone.as_deref(), "phone", Phone::parse, &mut invalid);
+        if invalid.is_empty() { Ok(Names { username, email, phone }) } else { Err(invalid) }
+    }
+}
+
+fn parse<T>(
+    text: Option<&str>,
+    field: &'static str,
+    parse: fn(&str) -> Result<T, LoginIdError>,
+    invalid: &mut Vec<InvalidField>,
+) -> Option<T> {
+    match parse(text?) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            invalid.push(InvalidField::login_id(field, &error));
+            None
+        }
+    }
+}
+
+/// The parsed names of an account.
+pub(crate) struct Names {
+    pub(crate) username: Option<Username>,
+    pub(crate) email: Option<Email>,
+    pub(crate) phone: Option<Phone>,
+}
+
+impl Names {
+    fn normals(&self) -> Vec<(LoginIdKind, String)> {
+        let mut normals = Vec::new();
+        if let Some(name) = &self.username {
+            normals.push((LoginIdKind::Username, name.normal().to_owned()));
+        }
+        if let Some(email) = &self.email {
+            normals.push((LoginIdKind::Email, email.normal().to_owned()));
+        }
+        if let Some(phone) = &self.phone {
+            normals.push((LoginIdKind::Phone, phone.normal().to_owned()));
+        }
+        normals
+    }
+}
+
+/// Makes, finds and changes accounts. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Accounts<'a> {
+    context: &'a Context,
+    db: Db<'a>,
+}
+
+impl Portcullis {
+    /// Accounts.
+    pub fn accounts(&self) -> Accounts<'_> {
+        Accounts { context: self.context(), db: self.context().db() }
+    }
+}
+
+impl<'a> Accounts<'a> {
+    /// The same inside a transaction of the caller's: nothing is kept unless he commits.
+    #[must_use]
+    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+        Self { db: self.db.within(txn), ..self }
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// Invalid fields, each with its reason; a name that is taken; an outage.
+    pub async fn create(&self, new: NewAccount) -> Result<Account, AccountError> {
+        let names = new.parse().map_err(AccountError::Invalid)?;
+        let normals = names.normals();
+        if normals.is_empty() {
+            let reason = "an account needs a username, an email address or a phone number";
+            return Err(AccountError::Invalid(vec![InvalidField::new("username", reason)]));
+        }
+        let now = self.context.now();
+        let row = entity::account::Model {
+            id: AccountId::new(now),
+            username: names.username.map(|name| name.as_str().to_owned()),
+            email: names.email.map(|email| email.as_str().to_owned()),
+            phone: names.phone.map(|phone| phone.as_str().to_owned()),
+            password_hash: new.password.as_ref().map(|password| password.hash.clone()),
+            password_pepper: new.password.and_then(|password| password.pepper),
+            must_change_password: false,
+            superuser: new.superuser,
+            epoch: 0,
+            grants_version: 0,
+            enrolled_factors: 0,
+            verified_at: new.verified.then_some(now),
+            disabled_at: None,
+            deleted_at: None,
+            last_login_at: None,
+            created_at: now,
+        };
+        let event = Event::new(EventKind::AccountCreated, now).account(row.id);
+        let created = transaction!(self.db, |txn| {
+            // Asked first so that the answer can name the field and the caller's transaction
+            // survives it (PostgreSQL ends one at a violated key). The key still decides.
+            let wanted: Vec<_> = normals.iter().map(|(_, normal)| normal.clone()).collect();
+            let taken = store::taken(txn, &wanted).await?;
+            if let Some((kind, _)) =
+                normals.iter().find(|(_, normal)| taken.iter().any(|row| row.normal == *normal))
+            {
+                return Err(AccountError::Taken(*kind));
+            }
+            store::insert(txn, row.clone(), &normals).await.map_err(|error| {
+                if is_unique_violation(&error) {
+                    AccountError::Taken(normals[0].0)
+                } else {
+                    error.into()
+                }
+            })?;
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        });
+        created?;
+        event.trace();
+        Ok(row.into())
+    }
+
+    /// The account with this id; a deleted one too.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn find(&self, id: AccountId) -> Result<Option<Account>, AccountError> {
+        let row = self.db.read(store::find(&self.db.executor(), id)).await?;
+        Ok(row.map(Account::from))
+    }
+
+    /// The account that signs in with this name, in any spelling.
+    ///
+    /// # Errors
+    /// An outage. A text that cannot be a name is simply not found.
+    pub async fn find_by_login(&self, login: &str) -> Result<Option<Account>, AccountError> {
+        let Ok(login) = LoginId::parse(login) else { return Ok(None) };
+        let row = self.db.read(store::find_by_name(&self.db.executor(), login.normal())).await?;
+        Ok(row.map(Account::from))
+    }
+
+    /// Disables an account at once. Its sessions are over with their next request and stay so
+    /// when it is enabled again.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn disable(&self, id: AccountId) -> Result<(), AccountError> {
+        let now = self.context.now();
+        self.set(id, "disabled", entity::account::Column::DisabledAt, now, store::Sessions::End)
+            .await
+    }
+
+    /// Disables an account from a date on. Until then everything works.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn disable_from(&self, id: AccountId, date: Timestamp) -> Result<(), AccountError> {
+        let sessions =
+            if date > self.context.now() { store::Sessions::Keep } else { store::Sessions::End };
+        self.set(id, "disabled from a date", entity::account::Column::DisabledAt, date, sessions)
+            .await
+    }
+
+    /// Enables an account again, also one that a past date had disabled.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn enable(&self, id: AccountId) -> Result<(), AccountError> {
+        let never: Option<Timestamp> = None;
+        self.set(id, "enabled", entity::account::Column::DisabledAt, never, store::Sessions::End)
+            .await
+    }
+
+    /// Notes that the account's address was verified.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn verify(&self, id: AccountId) -> Result<(), AccountError> {
+        let now = self.context.now();
+        self.set(id, "verified", entity::account::Column::VerifiedAt, now, store::Sessions::Keep)
+            .await
+    }
+
+    /// Lets the next sign-in go only as far as setting a new password, and ends the sessions
+    /// there are.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn require_password_change(&self, id: AccountId) -> Result<(), AccountError> {
+        let column = entity::account::Column::MustChangePassword;
+        self.set(id, "must change password", column, true, store::Sessions::End).await
+    }
+
+    /// Notes which second factors the account has enrolled; with any, a password alone does not
+    /// sign in. Ends its sessions.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn set_enrolled_factors(
+        &self,
+        id: AccountId,
+        factors: impl IntoIterator<Item = Factor>,
+    ) -> Result<(), AccountError> {
+        let bits = factors.into_iter().collect::<EnrolledFactors>().0;
+        let column = entity::account::Column::EnrolledFactors;
+        self.set(id, "factors enrolled", column, bits, store::Sessions::End).await
+    }
+
+    /// Deletes an account softly: it can never sign in again, its names stay taken, and what the
+    /// application hangs on its id stays whole.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn delete(&self, id: AccountId) -> Result<(), AccountError> {
+        let now = self.context.now();
+        self.set(id, "deleted", entity::account::Column::DeletedAt, now, store::Sessions::End).await
+    }
+
+    async fn set(
+        &self,
+        id: AccountId,
+        what: &'static str,
+        column: entity::account::Column,
+        value: impl Into<sea_orm::Value>,
+        sessions: store::Sessions,
+    ) -> Result<(), AccountError> {
+        let value = value.into();
+        let event =
+            Event::new(EventKind::AccountUpdated, self.context.now()).account(id).detail(what);
+        transaction!(self.db, |txn| {
+            if !store::set(txn, id, column, value.clone(), sessions).await? {
+                return Err(AccountError::NotFound);
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+}

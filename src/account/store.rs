@@ -1,0 +1,179 @@
+//! Queries on accounts and their login names.
+
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    QueryFilter, QuerySelect, RelationTrait,
+};
+
+use super::entity::{account, login_name, marker};
+use super::login_id::LoginIdKind;
+use crate::base::clock::Timestamp;
+use crate::base::id::AccountId;
+
+pub(crate) async fn find<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<Option<account::Model>, DbErr> {
+    account::Entity::find_by_id(id).one(db).await
+}
+
+/// The account that signs in with this name, in its normal form.
+pub(crate) async fn find_by_name<C: ConnectionTrait>(
+    db: &C,
+    normal: &str,
+) -> Result<Option<account::Model>, DbErr> {
+    account::Entity::find()
+        .join(sea_orm::JoinType::InnerJoin, login_name::Relation::Account.def().rev())
+        .filter(login_name::Column::Normal.eq(normal))
+        .one(db)
+        .await
+}
+
+/// Which of these names belong to an account already.
+pub(crate) async fn taken<C: ConnectionTrait>(
+    db: &C,
+    normals: &[String],
+) -> Result<Vec<login_name::Model>, DbErr> {
+    login_name::Entity::find()
+        .filter(login_name::Column::Normal.is_in(normals.to_vec()))
+        .all(db)
+        .await
+}
+
+pub(crate) async fn insert<C: ConnectionTrait>(
+    db: &C,
+    account: account::Model,
+    names: &[(LoginIdKind, String)],
+) -> Result<(), DbErr> {
+    let (id, created_at) = (account.id, account.created_at);
+    account::Entity::insert(account::ActiveModel::from(account).reset_all())
+        .exec_without_returning(db)
+        .await?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let rows = names.iter().map(|(kind, normal)| login_name::ActiveModel {
+        normal: Set(normal.clone()),
+        account_id: Set(id),
+        kind: Set(*kind as i16),
+        created_at: Set(created_at),
+    });
+    login_name::Entity::insert_many(rows).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// What a change of an account's state writes besides the column itself.
+#[derive(Clone, Copy)]
+pub(crate) enum Sessions {
+    /// The account's sessions go on.
+    Keep,
+    /// They are over: the epoch moves.
+    End,
+}
+
+/// Sets one column of an account that is not deleted. False when there is none.
+pub(crate) async fn set<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    column: account::Column,
+    value: impl Into<sea_orm::Value> + Send,
+    sessions: Sessions,
+) -> Result<bool, DbErr> {
+    let mut update = account::Entity::update_many()
+        .col_expr(column, Expr::value(value.into()))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::DeletedAt.is_null());
+    if matches!(sessions, Sessions::End) {
+        update = update.col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1));
+    }
+    Ok(update.exec(db).await?.rows_affected > 0)
+}
+
+/// What a password change writes.
+pub(crate) struct NewPassword {
+    pub(crate) hash: String,
+    pub(crate) pepper: Option<String>,
+}
+
+/// Puts a new password in the place of `old_hash` (the exact text that was checked), and ends all
+/// sessions through the epoch. False when someone else was faster.
+pub(crate) async fn change_password<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    old_hash: Option<&str>,
+    new: NewPassword,
+) -> Result<bool, DbErr> {
+    let unchanged = match old_hash {
+        Some(hash) => account::Column::PasswordHash.eq(hash),
+        None => account::Column::PasswordHash.is_null(),
+    };
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::PasswordHash, Expr::value(new.hash))
+        .col_expr(account::Column::PasswordPepper, Expr::value(new.pepper))
+        .col_expr(account::Column::MustChangePassword, Expr::value(false))
+        .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::DeletedAt.is_null())
+        .filter(unchanged)
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Writes the same password hashed anew, unless it was changed meanwhile. Sessions go on.
+pub(crate) async fn rehash<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    old_hash: &str,
+    new: NewPassword,
+) -> Result<bool, DbErr> {
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::PasswordHash, Expr::value(new.hash))
+        .col_expr(account::Column::PasswordPepper, Expr::value(new.pepper))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::PasswordHash.eq(old_hash))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+pub(crate) async fn set_last_login<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    at: Timestamp,
+) -> Result<(), DbErr> {
+    account::Entity::update_many()
+        .col_expr(account::Column::LastLoginAt, Expr::value(Some(at)))
+        .filter(account::Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Tells remembered grants of this account that they are stale. False when there is no such
+/// account.
+pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::GrantsVersion, Expr::col(account::Column::GrantsVersion).add(1))
+        .filter(account::Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Notes that something happened that happens only once. A unique violation says it did before.
+pub(crate) async fn mark<C: ConnectionTrait>(
+    db: &C,
+    name: &str,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let row = marker::ActiveModel { name: Set(name.to_owned()), created_at: Set(now) };
+    marker::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Whether something that happens only once has happened.
+pub(crate) async fn is_marked<C: ConnectionTrait>(db: &C, name: &str) -> Result<bool, DbErr> {
+    Ok(marker::Entity::find_by_id(name.to_owned()).one(db).await?.is_some())
+}

@@ -1,0 +1,263 @@
+//! The audit log: what happened, kept in the transaction in which it happened.
+//!
+//! Every flow writes one typed event into `auth_event` in the transaction of its change: if the
+//! change is rolled back there is no event, and there is no change without its event. The columns
+//! hold ids, a time, a source and a short word; no secrets, codes or free text of a client's.
+//! Rotations and denials are frequent and change nothing, so they go to `tracing`; denials are
+//! also counted here, at most one row per account, rule and minute.
+//!
+//! It sits below the flows because they all write to it.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
+//! # -> Result<(), portcullis::Fault> {
+//! for event in auth.audit_log().of_account(id, 20).await? {
+//!     println!("{} {}", event.at, event.kind);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
+
+use crate::base::clock::Timestamp;
+use crate::base::event::Event;
+use crate::base::id::{AccountId, EventId, SessionId};
+use crate::base::transaction::{Fault, transaction};
+use crate::context::Context;
+use crate::handle::{Portcullis, Room};
+
+pub(crate) mod entity;
+
+/// Writes an event, in the transaction of the change it tells of.
+pub(crate) async fn record<C: ConnectionTrait>(db: &C, event: &Event) -> Result<(), DbErr> {
+    let row = entity::event::ActiveModel {
+        id: Set(EventId::new(event.at)),
+        at: Set(event.at),
+        kind: Set(event.kind.as_str().to_owned()),
+        account_id: Set(event.account_id),
+        session_id: Set(event.session_id),
+        address: Set(event.address.map(|address| address.to_string())),
+        succeeded: Set(event.succeeded),
+        detail: Set(event.detail.as_deref().map(|detail| cut(detail, 255))),
+    };
+    entity::event::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// At most `length` characters.
+fn cut(text: &str, length: usize) -> String {
+    text.chars().take(length).collect()
+}
+
+/// An event as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedEvent {
+    /// When it happened.
+    pub at: Timestamp,
+    /// The name of its kind, see [`EventKind`](crate::EventKind).
+    pub kind: String,
+    /// Whose account it is about.
+    pub account_id: Option<AccountId>,
+    /// Which session.
+    pub session_id: Option<SessionId>,
+    /// Where it came from.
+    pub address: Option<String>,
+    /// Whether it went through.
+    pub succeeded: bool,
+    /// A short word that tells more.
+    pub detail: Option<String>,
+}
+
+/// Reads the audit log.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditLog<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// The audit log.
+    pub fn audit_log(&self) -> AuditLog<'_> {
+        AuditLog { auth: self }
+    }
+
+    /// Counts a denial without making the request wait for it.
+    pub(crate) fn note_denial(&self, account: AccountId, rule: &str) {
+        let now = self.context().now();
+        tracing::info!(
+            target: "portcullis::event",
+            event = "authz_fail",
+            account = %account,
+            rule = ?rule,
+        );
+        let minute = now.as_millis().div_euclid(60_000);
+        let due = self.room::<Denials>().count(account, rule, minute);
+        if due.is_empty() {
+            return;
+        }
+        let auth = self.clone();
+        tokio::spawn(async move { auth.write_denials(due).await });
+    }
+
+    async fn write_denials(&self, due: Vec<Denial>) {
+        for denial in due {
+            let result = transaction!(self.context().db(), |txn| {
+                add_denials(txn, &denial).await.map_err(Fault::from)
+            });
+            if let Err(error) = result {
+                tracing::warn!(target: "portcullis", error = %error, "denials could not be counted");
+            }
+        }
+    }
+}
+
+impl AuditLog<'_> {
+    /// The latest events of an account, newest first.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn of_account(
+        &self,
+        account: AccountId,
+        limit: u64,
+    ) -> Result<Vec<RecordedEvent>, Fault> {
+        let db = self.auth.context().db();
+        let executor = db.executor();
+        let query = entity::event::Entity::find()
+            .filter(entity::event::Column::AccountId.eq(account))
+            .order_by_desc(entity::event::Column::At)
+            .order_by_desc(entity::event::Column::Id)
+            .limit(limit)
+            .all(&executor);
+        let rows = db.read(query).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| RecordedEvent {
+                at: row.at,
+                kind: row.kind,
+                account_id: row.account_id,
+                session_id: row.session_id,
+                address: row.address,
+                succeeded: row.succeeded,
+                detail: row.detail,
+            })
+            .collect())
+    }
+
+    /// How often each rule denied this account, written so far.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn denials_of(&self, account: AccountId) -> Result<Vec<(String, i64)>, Fault> {
+        let db = self.auth.context().db();
+        let executor = db.executor();
+        let query = entity::denial::Entity::find()
+            .filter(entity::denial::Column::AccountId.eq(account))
+            .all(&executor);
+        Ok(db.read(query).await?.into_iter().map(|row| (row.rule, row.count)).collect())
+    }
+
+    /// Writes the denials that are still only counted in memory; call it before stopping.
+    pub async fn flush(&self) {
+        let due = self.auth.room::<Denials>().drain();
+        self.auth.write_denials(due).await;
+    }
+}
+
+#[derive(Debug)]
+struct Denial {
+    account: AccountId,
+    rule: String,
+    minute: i64,
+    count: i64,
+}
+
+async fn add_denials<C: ConnectionTrait>(db: &C, denial: &Denial) -> Result<(), DbErr> {
+    let row = entity::denial::ActiveModel {
+        account_id: Set(denial.account),
+        rule: Set(denial.rule.clone()),
+        minute: Set(denial.minute),
+        count: Set(denial.count),
+    };
+    let add = Expr::col((entity::denial::Entity, entity::denial::Column::Count)).add(denial.count);
+    entity::denial::Entity::insert(row)
+        .on_conflict(
+            OnConflict::columns([
+                entity::denial::Column::AccountId,
+                entity::denial::Column::Rule,
+                entity::denial::Column::Minute,
+            ])
+            .value(entity::denial::Column::Count, add)
+            .to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// How many (account, rule) pairs are counted in memory; beyond that the rest is written at once.
+const MAX_COUNTED: usize = 10_000;
+
+/// Denials of the current minute. The first of a minute is written at once, so that an operator
+/// sees it; its repetitions are added when the minute is over.
+struct Denials(Mutex<HashMap<(AccountId, String), (i64, i64)>>);
+
+impl Room for Denials {
+    fn open(_: &Context) -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl Denials {
+    /// Counts one and returns what is to be written now.
+    fn count(&self, account: AccountId, rule: &str, minute: i64) -> Vec<Denial> {
+        let rule = cut(rule, 255);
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = Vec::new();
+        if let Some((known, count)) = counted.get_mut(&(account, rule.clone())) {
+            if *known == minute {
+                *count += 1;
+                return due;
+            }
+        }
+        // A new minute for somebody: what is over can be written, all of it.
+        let over = counted.len() >= MAX_COUNTED;
+        counted.retain(|(account, rule), (known, count)| {
+            let keep = *known == minute && !over;
+            if !keep && *count > 0 {
+                due.push(Denial {
+                    account: *account,
+                    rule: rule.clone(),
+                    minute: *known,
+                    count: *count,
+                });
+            }
+            keep
+        });
+        counted.insert((account, rule.clone()), (minute, 0));
+        due.push(Denial { account, rule, minute, count: 1 });
+        due
+    }
+
+    fn drain(&self) -> Vec<Denial> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted
+            .iter_mut()
+            .filter(|(_, (_, count))| *count > 0)
+            .map(|((account, rule), (minute, count))| Denial {
+                account: *account,
+                rule: rule.clone(),
+                minute: *minute,
+                count: std::mem::take(count),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! Events: what happened, to whom, when, from where, and how it ended.
+//!
+//! An event is written to the audit table in the transaction of the change it tells of, so there is
+//! never one without the other, and to `tracing` (target `portcullis::event`) once that committed.
+//! It carries ids, never secrets, codes, passwords or tokens.
+
+use std::net::IpAddr;
+
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::id::{AccountId, SessionId};
+
+macro_rules! event_kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
+        /// What happened. The names follow the OWASP logging vocabulary where it has one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum EventKind { $($(#[$doc])* $name),+ }
+
+        impl EventKind {
+            /// The stable name in the audit table and in traces.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+        }
+    };
+}
+
+event_kinds! {
+    /// Someone signed in.
+    LoginSucceeded = "authn_login_success",
+    /// A sign-in failed.
+    LoginFailed = "authn_login_fail",
+    /// A signed-in person proved the password again.
+    Reauthenticated = "authn_reauthenticated",
+    /// A password was changed.
+    PasswordChanged = "authn_password_change",
+    /// A password change was refused.
+    PasswordChangeFailed = "authn_password_change_fail",
+    /// A session was made without a login of ours.
+    SessionStarted = "session_created",
+    /// A session was ended by its owner.
+    SessionEnded = "session_ended",
+    /// Sessions of an account were ended together.
+    SessionsEnded = "sessions_ended",
+    /// A retired token was used again; the session was ended.
+    SessionTheftSuspected = "session_theft_suspected",
+    /// A session came from elsewhere and the binding policy ended it.
+    SessionSourceChanged = "session_source_changed",
+    /// An account was made.
+    AccountCreated = "user_created",
+    /// The first administrator was made.
+    AdministratorBootstrapped = "administrator_bootstrapped",
+    /// An account was changed (disabled, enabled, verified, deleted, required to change its password).
+    AccountUpdated = "user_updated",
+    /// A role was made.
+    RoleCreated = "role_created",
+    /// A role's permissions or description changed.
+    RoleChanged = "role_changed",
+    /// A role was deleted.
+    RoleDeleted = "role_deleted",
+    /// A role was granted.
+    RoleGranted = "authz_granted",
+    /// A role was revoked.
+    RoleRevoked = "authz_revoked",
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// When.
+    pub at: Timestamp,
+    /// Whose account it is about.
+    pub account_id: Option<AccountId>,
+    /// Which session it is about or came from.
+    pub session_id: Option<SessionId>,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
+    /// Whether it went through.
+    pub succeeded: bool,
+    /// A short fixed word or name that tells more: the reason of a failure, the name of a role.
+    pub detail: Option<String>,
+}
+
+impl Event {
+    pub(crate) fn new(kind: EventKind, at: Timestamp) -> Self {
+        Self {
+            kind,
+            at,
+            account_id: None,
+            session_id: None,
+            address: None,
+            succeeded: true,
+            detail: None,
+        }
+    }
+
+    pub(crate) fn account(mut self, id: AccountId) -> Self {
+        self.account_id = Some(id);
+        self
+    }
+
+    pub(crate) fn session(mut self, id: SessionId) -> Self {
+        self.session_id = Some(id);
+        self
+    }
+
+    pub(crate) fn from_client(mut self, client: &ClientInfo) -> Self {
+        self.address = client.address();
+        self
+    }
+
+    pub(crate) fn failed(mut self, reason: &str) -> Self {
+        self.succeeded = false;
+        self.detail = Some(reason.to_owned());
+        self
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Tells `tracing`. Every text goes through `Debug`, which escapes line breaks, control
+    /// characters and invisible formatting, so a value cannot forge a line or a field.
+    pub(crate) fn trace(&self) {
+        tracing::info!(
+            target: "portcullis::event",
+            event = self.kind.as_str(),
+            account = self.account_id.map(tracing::field::display),
+            session = self.session_id.map(tracing::field::display),
+            address = self.address.map(tracing::field::display),
+            succeeded = self.succeeded,
+            detail = self.detail.as_deref().map(tracing::field::debug),
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Factors: ways to prove who one is, and when each was passed.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::base::clock::Timestamp;
+
+macro_rules! factors {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal, $text:literal, $key:literal);+ $(;)?) => {
+        /// A way to prove who one is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum Factor { $($(#[$doc])* $name),+ }
+
+        impl Factor {
+            const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The name in answers and traces.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// The letter in the session row's compact column.
+            const fn key(self) -> char {
+                match self { $(Self::$name => $key),+ }
+            }
+
+            /// The bit in the account row's column of enrolled factors.
+            const fn bit(self) -> i64 {
+                match self { $(Self::$name => 1 << $bit),+ }
+            }
+        }
+    };
+}
+
+factors! {
+    /// The password.
+    Password = 0, "password", 'p';
+    /// A code sent by mail.
+    MailedCode = 1, "mailed_code", 'm';
+    /// A code sent as a text message.
+    TextedCode = 2, "texted_code", 's';
+    /// A time-based code of an authenticator (RFC 6238).
+    Totp = 3, "totp", 't';
+    /// A saved recovery code.
+    RecoveryCode = 4, "recovery_code", 'r';
+    /// A passkey (WebAuthn).
+    Passkey = 5, "passkey", 'k';
+}
+
+/// The second factors an account has enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EnrolledFactors(pub(crate) i64);
+
+impl EnrolledFactors {
+    /// Whether none is enrolled, so that a password alone signs in.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this factor is enrolled.
+    pub const fn contains(self, factor: Factor) -> bool {
+        self.0 & factor.bit() != 0
+    }
+}
+
+impl FromIterator<Factor> for EnrolledFactors {
+    fn from_iter<I: IntoIterator<Item = Factor>>(factors: I) -> Self {
+        Self(factors.into_iter().fold(0, |bits, factor| bits | factor.bit()))
+    }
+}
+
+/// The factors a session has passed, each with the time of the last one of its kind.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct PassedFactors(Vec<(Factor, Timestamp)>);
+
+impl PassedFactors {
+    /// One factor, passed just now.
+    pub fn one(factor: Factor, at: Timestamp) -> Self {
+        Self(vec![(factor, at)])
+    }
+
+    /// With this factor passed at `at`; an older time of the same factor is forgotten.
+    #[must_use]
+    pub fn with(mut self, factor: Factor, at: Timestamp) -> Self {
+        self.0.retain(|(known, _)| *known != factor);
+        self.0.push((factor, at));
+        self.0.sort_unstable_by_key(|(known, _)| *known);
+        self
+    }
+
+    /// When this factor was last passed.
+    pub fn passed_at(&self, factor: Factor) -> Option<Timestamp> {
+        self.0.iter().find(|(known, _)| *known == factor).map(|(_, at)| *at)
+    }
+
+    /// When any factor was last passed.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.0.iter().map(|(_, at)| *at).max()
+    }
+
+    /// Each factor with its time.
+    pub fn iter(&self) -> impl Iterator<Item = (Factor, Timestamp)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// The form in the session row, such as `p1790000000000t1790000005000`.
+    pub(crate) fn to_column(&self) -> String {
+        self.0.iter().map(|(factor, at)| format!("{}{}", factor.key(), at.as_millis())).collect()
+    }
+
+    /// Reads the column; what it does not know proves nothing and is left out.
+    pub(crate) fn from_column(column: &str) -> Self {
+        let mut factors = Vec::new();
+        let mut rest = column;
+        while let Some(key) = rest.chars().next() {
+            rest = &rest[key.len_utf8()..];
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let (digits, tail) = rest.split_at(end);
+            rest = tail;
+            let factor = Factor::ALL.iter().find(|factor| factor.key() == key);
+            if let (Some(factor), Ok(at)) = (factor, digits.parse()) {
+                factors.push((*factor, Timestamp::from_millis(at)));
+            }
+        }
+        Self(factors)
+    }
+}
+
+impl fmt::Debug for PassedFactors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(k, v)| (k, v))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_survive_their_column_and_unknown_ones_prove_nothing() {
+        let at = Timestamp::from_millis;
+        let factors = PassedFactors::one(Factor::Password, at(5))
+            .with(Factor::Totp, at(7))
+            .with(Factor::Password, at(9));
+        assert_eq!(factors.to_column(), "p9t7");
+        assert_eq!(PassedFactors::from_column("p9t7"), factors);
+        assert_eq!(PassedFactors::from_column("p9X12t7é"), factors);
+        assert_eq!(PassedFactors::from_column(""), PassedFactors::default());
+        assert_eq!(factors.latest(), Some(at(9)));
+        let enrolled: EnrolledFactors = [Factor::Totp].into_iter().collect();
+        assert!(enrolled.contains(Factor::Totp) && !enrolled.contains(Factor::Passkey));
+    }
+}

@@ -1,0 +1,336 @@
+//! Signed tokens: the pointer to a session that a client carries.
+//!
+//! Compact JWS (RFC 7515, RFC 7519) with the rules of RFC 8725 taken literally. The header of a
+//! token must be byte for byte one that a configured key writes for a known purpose. So the
+//! algorithm is pinned per key, `kid` is only a map key, `typ` separates purposes, and `none`,
+//! `jku`, `jwk`, `crit`, `b64` or an unknown member never reach a parser.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock::Timestamp;
+use crate::base::secret::{Purpose, Secret};
+
+/// What a token is for; the `typ` of its header. A token of one type is never accepted as another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TokenType {
+    /// A full session.
+    Session,
+    /// A sign-in that still needs its second factor.
+    SecondFactor,
+    /// A sign-in that must change its password first.
+    PasswordChange,
+    /// A sign-in that must enrol a second factor first.
+    Enrolment,
+    /// A visitor without an account.
+    Anonymous,
+}
+
+impl TokenType {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Session, Self::SecondFactor, Self::PasswordChange, Self::Enrolment, Self::Anonymous];
+
+    /// The `typ` header value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "sess+jwt",
+            Self::SecondFactor => "mfa+jwt",
+            Self::PasswordChange => "pwc+jwt",
+            Self::Enrolment => "enr+jwt",
+            Self::Anonymous => "anon+jwt",
+        }
+    }
+}
+
+/// Larger tokens are refused before any cryptography; ours have some 300 bytes.
+pub(crate) const MAX_TOKEN_BYTES: usize = 4096;
+
+/// How far a token's `iat` and `nbf` may lie in the future: clocks of two nodes differ.
+const FUTURE_LEEWAY_SECS: i64 = 30;
+
+/// What a token says: nothing about the person, nothing about rights.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claims {
+    /// 128 random bits; a keyed digest of them finds the session's row.
+    pub(crate) sid: [u8; 16],
+    pub(crate) generation: i64,
+    /// Unix seconds.
+    pub(crate) issued_at: i64,
+    /// Unix seconds.
+    pub(crate) expires_at: i64,
+}
+
+/// The claims as they travel.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    #[serde(borrow)]
+    sid: Cow<'a, str>,
+    r#gen: i64,
+    iat: i64,
+    exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    nbf: Option<i64>,
+}
+
+/// A member that is there must be a number; `null` is not a missing member.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(deserializer).map(Some)
+}
+
+/// How tokens are signed. The newest key signs; older ones verify until they are removed.
+#[derive(Clone)]
+pub struct SigningKey(SigningKeyKind);
+
+#[derive(Clone)]
+enum SigningKeyKind {
+    Derived,
+    Pem { algorithm: Algorithm, pem: zeroize::Zeroizing<Vec<u8>> },
+}
+
+impl SigningKey {
+    /// HS256 with keys derived from the configured secrets: the default, and the fastest.
+    pub fn derived_hs256() -> Self {
+        Self(SigningKeyKind::Derived)
+    }
+
+    /// EdDSA with an Ed25519 private key (PKCS #8 PEM).
+    pub fn ed25519_pem(pem: impl Into<Vec<u8>>) -> Self {
+        Self(SigningKeyKind::Pem { algorithm: Algorithm::EdDSA, pem: pem.into().into() })
+    }
+
+    /// ES256 with a P-256 private key (PKCS #8 PEM).
+    pub fn es256_pem(pem: impl Into<Vec<u8>>) -> Self {
+        Self(SigningKeyKind::Pem { algorithm: Algorithm::ES256, pem: pem.into().into() })
+    }
+
+    /// RS256 with an RSA private key of at least 2048 bits (PKCS #1 or #8 PEM).
+    pub fn rs256_pem(pem: impl Into<Vec<u8>>) -> Self {
+        Self(SigningKeyKind::Pem { algorithm: Algorithm::RS256, pem: pem.into().into() })
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            SigningKeyKind::Derived => f.write_str("SigningKey(HS256, ..)"),
+            SigningKeyKind::Pem { algorithm, .. } => write!(f, "SigningKey({algorithm:?}, ..)"),
+        }
+    }
+}
+
+/// Why no token signer could be made of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SignerError {
+    #[error(
+        "no JWT backend is compiled in; enable the feature `rust_crypto` (default) or `aws_lc_rs`"
+    )]
+    NoBackend,
+    #[error("signing key {index} ({algorithm}) is not usable: {reason}")]
+    Key { index: usize, algorithm: String, reason: String },
+}
+
+/// One key, with the exact encoded header it writes for each purpose.
+struct Key {
+    algorithm: Algorithm,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    headers: Vec<(TokenType, String)>,
+}
+
+/// Signs and verifies tokens.
+pub(crate) struct Jwt {
+    /// Never empty; the first one signs.
+    keys: Vec<Key>,
+    issuer: String,
+    audience: String,
+}
+
+impl Jwt {
+    pub(crate) fn new(
+        signing: &[SigningKey],
+        secrets: &[Secret],
+        issuer: &str,
+        audience: &str,
+    ) -> Result<Self, SignerError> {
+        install_backend()?;
+        let mut keys = Vec::new();
+        for (index, key) in signing.iter().enumerate() {
+            match &key.0 {
+                SigningKeyKind::Derived => {
+                    keys.extend(secrets.iter().map(|secret| {
+                        let bytes = secret.derive(Purpose::Signature);
+                        Key::new(
+                            Algorithm::HS256,
+                            &secret.kid(),
+                            EncodingKey::from_secret(bytes.as_ref()),
+                            DecodingKey::from_secret(bytes.as_ref()),
+                        )
+                    }));
+                }
+                SigningKeyKind::Pem { algorithm, pem } => {
+                    let key = Key::from_pem(*algorithm, pem).map_err(|reason| {
+                        SignerError::Key { index, algorithm: format!("{algorithm:?}"), reason }
+                    })?;
+                    keys.push(key);
+                }
+            }
+        }
+        Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned() })
+    }
+
+    /// A signed token.
+    pub(crate) fn sign(&self, token_type: TokenType, claims: &Claims) -> String {
+        let key = &self.keys[0];
+        let payload = Payload {
+            iss: Cow::Borrowed(&self.issuer),
+            aud: Cow::Borrowed(&self.audience),
+            sid: Cow::Owned(BASE64URL_NOPAD.encode(&claims.sid)),
+            r#gen: claims.generation,
+            iat: claims.issued_at,
+            exp: claims.expires_at,
+            nbf: None,
+        };
+        let payload = serde_json::to_vec(&payload).expect("strings and integers serialize");
+        let mut token = key.header(token_type).to_owned();
+        token.push('.');
+        BASE64URL_NOPAD.encode_append(&payload, &mut token);
+        let signature = crypto::sign(token.as_bytes(), &key.encoding, key.algorithm)
+            .expect("the key signed a probe when it was configured");
+        token.push('.');
+        token.push_str(&signature);
+        token
+    }
+
+    /// Whether a token has a header that we write, whoever signed it: then it is meant for us.
+    pub(crate) fn is_ours(&self, token: &[u8]) -> bool {
+        self.keys.iter().flat_map(|key| &key.headers).any(|(_, header)| {
+            token.strip_prefix(header.as_bytes()).is_some_and(|rest| rest.starts_with(b"."))
+        })
+    }
+
+    /// What a token says, if one of our keys signed it for one of our purposes and it is not from
+    /// the future. Whether it is still in time is for the caller to judge: windows differ.
+    pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Option<(TokenType, Claims)> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, payload) = message.split_once('.')?;
+        let (key, token_type) = self.keys.iter().find_map(|key| {
+            key.headers
+                .iter()
+                .find(|(_, written)| written == header)
+                .map(|(token_type, _)| (key, *token_type))
+        })?;
+        if !crypto::verify(signature, message.as_bytes(), &key.decoding, key.algorithm)
+            .unwrap_or(false)
+        {
+            return None;
+        }
+        let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
+        let payload: Payload<'_> = serde_json::from_slice(&payload).ok()?;
+        let mut sid = [0; 16];
+        let raw = BASE64URL_NOPAD.decode(payload.sid.as_bytes()).ok()?;
+        if raw.len() != sid.len() || payload.iss != self.issuer || payload.aud != self.audience {
+            return None;
+        }
+        sid.copy_from_slice(&raw);
+        let future = now.as_secs().saturating_add(FUTURE_LEEWAY_SECS);
+        let in_order = 0 <= payload.iat && payload.iat <= future && payload.iat <= payload.exp;
+        if !in_order || payload.nbf.is_some_and(|nbf| nbf > future) || payload.r#gen < 0 {
+            return None;
+        }
+        let claims = Claims {
+            sid,
+            generation: payload.r#gen,
+            issued_at: payload.iat,
+            expires_at: payload.exp,
+        };
+        Some((token_type, claims))
+    }
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jwt({} keys, issuer {:?})", self.keys.len(), self.issuer)
+    }
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, kid: &str, encoding: EncodingKey, decoding: DecodingKey) -> Self {
+        let headers = TokenType::ALL
+            .iter()
+            .map(|token_type| {
+                let typ = token_type.as_str();
+                let header = format!(r#"{{"alg":"{algorithm:?}","kid":"{kid}","typ":"{typ}"}}"#);
+                (*token_type, BASE64URL_NOPAD.encode(header.as_bytes()))
+            })
+            .collect();
+        Self { algorithm, encoding, decoding, headers }
+    }
+
+    fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, String> {
+        let encoding = match algorithm {
+            Algorithm::EdDSA => EncodingKey::from_ed_pem(pem),
+            Algorithm::ES256 => EncodingKey::from_ec_pem(pem),
+            _ => EncodingKey::from_rsa_pem(pem),
+        }
+        .map_err(|error| error.to_string())?;
+        let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&encoding, algorithm)
+            .map_err(|error| error.to_string())?;
+        if let jsonwebtoken::jwk::AlgorithmParameters::RSA(rsa) = &jwk.algorithm
+            && rsa.n.len() < 342
+        {
+            return Err("an RSA key needs at least 2048 bits".to_owned());
+        }
+        let decoding = DecodingKey::from_jwk(&jwk).map_err(|error| error.to_string())?;
+        // The thumbprint (RFC 7638) names the key by its public part, the same on every node.
+        let kid = jwk
+            .thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)
+            .map_err(|error| error.to_string())?;
+        let key = Self::new(algorithm, &kid, encoding, decoding);
+        let probe =
+            crypto::sign(b"probe", &key.encoding, algorithm).map_err(|error| error.to_string())?;
+        match crypto::verify(&probe, b"probe", &key.decoding, algorithm) {
+            Ok(true) => Ok(key),
+            Ok(false) => Err("it does not verify what it signs".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn header(&self, token_type: TokenType) -> &str {
+        self.headers
+            .iter()
+            .find(|(candidate, _)| *candidate == token_type)
+            .map(|(_, header)| header.as_str())
+            .expect("every key writes a header for every token type")
+    }
+}
+
+/// Names one backend to jsonwebtoken, which panics at the first use when several are compiled in
+/// and none was named. The first one named in a process stays, and any of them serves.
+#[expect(clippy::unnecessary_wraps, reason = "without a backend it is an error")]
+fn install_backend() -> Result<(), SignerError> {
+    #[cfg(feature = "rust_crypto")]
+    {
+        let _ = crypto::rust_crypto::DEFAULT_PROVIDER.install_default();
+        Ok(())
+    }
+    #[cfg(all(feature = "aws_lc_rs", not(feature = "rust_crypto")))]
+    {
+        let _ = crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        Ok(())
+    }
+    #[cfg(not(any(feature = "rust_crypto", feature = "aws_lc_rs")))]
+    Err(SignerError::NoBackend)
+}

@@ -1,0 +1,15 @@
+//! The ground floor: clock, ids, secrets, tokens, clients, notices, problems, transactions.
+//! Nothing here knows a table.
+
+pub mod client;
+pub mod clock;
+pub mod event;
+pub mod factor;
+pub mod id;
+pub mod jwt;
+pub mod notify;
+pub mod problem;
+pub mod redirect;
+pub mod same_origin;
+pub mod secret;
+pub mod transaction;

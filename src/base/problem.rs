@@ -1,0 +1,143 @@
+//! Answers to failed requests: RFC 9457 problem details with a stable `code`.
+//!
+//! Every capability has its own small error type and says through [`Problem`] how it looks from
+//! outside. At the door all of them become a [`Rejection`], the only thing here that renders. The
+//! typed error stays in the response's extensions (as a `Rejection`) so that an outer layer of the
+//! host can answer in its own style.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_core::body::Body;
+use axum_core::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+/// How an error looks to the client.
+pub trait Problem: Error + Send + Sync + 'static {
+    /// The HTTP status.
+    fn status(&self) -> StatusCode;
+
+    /// The stable machine-readable code, in `snake_case`.
+    fn code(&self) -> &'static str;
+
+    /// What to tell the client beyond the code. Never shown for a 5xx.
+    fn detail(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
+    /// When the client may try again.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The `WWW-Authenticate` challenge; every 401 has one.
+    fn challenge(&self) -> Option<String> {
+        (self.status() == StatusCode::UNAUTHORIZED).then(|| "Bearer".to_owned())
+    }
+
+    /// Members besides the standard ones, such as the fields of a form that are wrong.
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::Map::new()
+    }
+
+    /// Where to send a browser instead, for a guard that answers with a login page.
+    fn location(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A failed request: any [`Problem`], ready to be an answer. Cheap to clone.
+#[derive(Clone)]
+pub struct Rejection(Arc<dyn Problem>);
+
+impl Rejection {
+    /// Wraps a problem.
+    pub fn new(problem: impl Problem) -> Self {
+        Self(Arc::new(problem))
+    }
+
+    /// What went wrong.
+    pub fn problem(&self) -> &dyn Problem {
+        &*self.0
+    }
+
+    /// The answer, with any body type the caller's stack wants.
+    pub(crate) fn response(&self) -> http::Response<Body> {
+        let problem = self.problem();
+        let status = problem.status();
+        if status.is_server_error() {
+            tracing::error!(target: "portcullis", code = problem.code(), error = %ErrorChain(problem), "request failed");
+        }
+        let mut members = problem.members();
+        members.insert("type".into(), "about:blank".into());
+        members.insert("title".into(), status.canonical_reason().unwrap_or("Error").into());
+        members.insert("status".into(), status.as_u16().into());
+        members.insert("code".into(), problem.code().into());
+        if let Some(detail) = problem.detail().filter(|_| !status.is_server_error()) {
+            members.insert("detail".into(), detail.into());
+        }
+        let body = serde_json::Value::Object(members).to_string();
+
+        let mut response = http::Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = problem.challenge().and_then(|c| HeaderValue::try_from(c).ok()) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = problem.retry_after() {
+            // Rounded up: a client that waits as told is not early.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
+        }
+        if let Some(location) = problem.location().and_then(|l| HeaderValue::try_from(l).ok()) {
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(http::header::LOCATION, location);
+        }
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+impl<P: Problem> From<P> for Rejection {
+    fn from(problem: P) -> Self {
+        Self::new(problem)
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rejection").field(&self.0).finish()
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        self.response()
+    }
+}
+
+/// An error with its causes on one line, for the log.
+pub(crate) struct ErrorChain<'a, E: ?Sized>(pub(crate) &'a E);
+
+impl<E: Error + ?Sized> fmt::Display for ErrorChain<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

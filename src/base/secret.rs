@@ -1,0 +1,214 @@
+//! Secrets: the keyring, keys derived from it per purpose, and the only source of randomness.
+//!
+//! One secret of at least 32 random bytes is all a host configures. Every use gets its own key
+//! through HKDF-SHA-256 with its own label, so that no value made for one purpose is worth
+//! anything for another.
+
+use std::fmt;
+use std::sync::Arc;
+
+use data_encoding::BASE64URL_NOPAD;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// Fills `bytes` from the operating system.
+///
+/// # Panics
+/// If the operating system has no randomness to give: nothing secure can go on then.
+#[expect(clippy::disallowed_methods, reason = "the one place that draws randomness")]
+pub(crate) fn random_bytes(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives randomness");
+}
+
+/// `N` random bytes.
+pub(crate) fn random_array<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    random_bytes(&mut bytes);
+    bytes
+}
+
+/// Why a secret is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// Fewer than 32 bytes.
+    #[error(
+        "a secret needs at least 32 bytes of randomness (try `openssl rand -base64 32`), this one has {0}"
+    )]
+    TooShort(usize),
+    /// A placeholder or a value printed in public documentation.
+    #[error("this secret is a publicly known placeholder; make one with `openssl rand -base64 32`")]
+    Known,
+    /// Too few different bytes to be random.
+    #[error(
+        "this secret repeats too few different bytes to be random; make one with `openssl rand -base64 32`"
+    )]
+    Repetitive,
+}
+
+/// Words that show a copied placeholder. Matched in the text without case, digits and separators.
+const PLACEHOLDERS: [&str; 14] = [
+    "changeme",
+    "changethis",
+    "secretkey",
+    "supersecret",
+    "mysecret",
+    "yoursecret",
+    "bitsecret",
+    "topsecret",
+    "placeholder",
+    "insecure",
+    "password",
+    "keyboardcat",
+    "replacewith",
+    "example",
+];
+
+/// A master secret of at least 32 bytes. Never printed.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+
+impl Secret {
+    /// Takes a secret as it is configured; the bytes are used as they stand, nothing is decoded.
+    ///
+    /// # Errors
+    /// When it is short, repetitive, or a publicly known placeholder.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
+        let bytes = bytes.as_ref();
+        let letters: String = bytes
+            .iter()
+            .filter(|byte| byte.is_ascii_alphabetic())
+            .map(|byte| char::from(byte.to_ascii_lowercase()))
+            .collect();
+        if PLACEHOLDERS.iter().any(|word| letters.contains(word)) {
+            return Err(SecretError::Known);
+        }
+        if bytes.len() < 32 {
+            return Err(SecretError::TooShort(bytes.len()));
+        }
+        let mut seen = [false; 256];
+        for byte in bytes {
+            seen[usize::from(*byte)] = true;
+        }
+        // 32 random hexadecimal digits show fewer than 8 different ones once in ten million.
+        if seen.iter().filter(|seen| **seen).count() < 8 {
+            return Err(SecretError::Repetitive);
+        }
+        Ok(Self(Arc::new(Zeroizing::new(bytes.to_vec()))))
+    }
+
+    /// A fresh secret. Sessions made under it end with the process: for examples and tests.
+    pub fn generate() -> Self {
+        Self(Arc::new(Zeroizing::new(random_array::<32>().to_vec())))
+    }
+
+    /// A 32-byte key for one purpose.
+    pub(crate) fn derive(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(b"portcullis v1"), &self.0)
+            .expand(purpose.label().as_bytes(), key.as_mut())
+            .expect("32 bytes is a valid HKDF-SHA-256 length");
+        key
+    }
+
+    /// A short public name for this secret, the `kid` of what it signs.
+    pub(crate) fn kid(&self) -> String {
+        BASE64URL_NOPAD.encode(&self.derive(Purpose::KeyId)[..6])
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What a derived key is for. Each has its own label, so a key never serves two purposes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// HS256 signatures of tokens.
+    Signature,
+    /// Digests of session ids at rest.
+    SessionDigest,
+    /// The public name of a secret.
+    KeyId,
+    /// Keys mixed into password hashes.
+    Pepper,
+}
+
+impl Purpose {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Signature => "jwt signature",
+            Self::SessionDigest => "session digest",
+            Self::KeyId => "key id",
+            Self::Pepper => "password pepper",
+        }
+    }
+}
+
+/// A keyed digest, for what is looked up but must not be readable in a dump.
+#[derive(Clone)]
+pub(crate) struct DigestKey(Hmac<Sha256>);
+
+impl DigestKey {
+    pub(crate) fn new(secret: &Secret, purpose: Purpose) -> Self {
+        let key = secret.derive(purpose);
+        Self(Hmac::new_from_slice(key.as_ref()).expect("HMAC takes keys of any length"))
+    }
+
+    pub(crate) fn digest(&self, value: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(value);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_and_short_or_repetitive_secrets_are_refused() {
+        for (text, expected) in [
+            ("secret", SecretError::TooShort(6)),
+            ("changeme", SecretError::Known),
+            ("your-256-bit-secret", SecretError::Known),
+            ("PLEASE-CHANGE-ME-I-AM-VERY-INSECURE", SecretError::Known),
+            ("my-super-secret-key-that-is-long-enough", SecretError::Known),
+            ("keyboard cat keyboard cat keyboard cat", SecretError::Known),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", SecretError::Repetitive),
+            ("0123456789abcdef0123456789abcde", SecretError::TooShort(31)),
+        ] {
+            assert_eq!(Secret::new(text).unwrap_err(), expected, "{text}");
+        }
+        assert!(Secret::new("Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f").is_ok());
+        assert!(Secret::new([7u8; 32].map(|b| b)).is_err());
+        assert!(Secret::new(random_array::<32>()).is_ok());
+    }
+
+    #[test]
+    fn each_purpose_has_its_own_key_and_a_secret_never_prints() {
+        let secret = Secret::generate();
+        let purposes =
+            [Purpose::Signature, Purpose::SessionDigest, Purpose::KeyId, Purpose::Pepper];
+        for (i, a) in purposes.iter().enumerate() {
+            for (j, b) in purposes.iter().enumerate() {
+                assert_eq!(secret.derive(*a) == secret.derive(*b), i == j);
+            }
+        }
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_eq!(
+            format!("{:?}", DigestKey::new(&secret, Purpose::SessionDigest)),
+            "DigestKey(..)"
+        );
+    }
+}

@@ -1,0 +1,284 @@
+//! What `build()` refuses, and what it warns of: the readable list of the start audit.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Binding, Config, SameSite, Unauthenticated};
+use crate::base::redirect::ReturnTo;
+use crate::base::same_origin::Origin;
+
+/// One fault of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value that cannot be used.
+    #[error("{knob}: {reason}")]
+    Knob {
+        /// The path in [`Config`].
+        knob: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// An environment variable that is not known or not understood.
+    #[error("{name}: {reason}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Every fault of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration of portcullis cannot be used:")?;
+        for error in &self.0 {
+            write!(f, "\n  - {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Something that works but that an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// A stable name.
+    pub code: &'static str,
+    /// What was found and what to do about it.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.text)
+    }
+}
+
+/// The OWASP password storage sheet gives equivalent pairs: less memory for more passes.
+fn meets_owasp_floor(memory_kib: u32, iterations: u32) -> bool {
+    [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)]
+        .iter()
+        .any(|(memory, passes)| memory_kib >= *memory && iterations >= *passes)
+}
+
+struct Checker(Vec<ConfigError>);
+
+impl Checker {
+    fn refuse_if(&mut self, wrong: bool, knob: &'static str, reason: impl Into<String>) {
+        if wrong {
+            self.0.push(ConfigError::Knob { knob, reason: reason.into() });
+        }
+    }
+}
+
+/// Browsers cut a cookie's `Max-Age` at 400 days.
+const MAX_COOKIE_AGE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+impl Config {
+    /// Every fault that needs no look outside the configuration itself.
+    pub(crate) fn faults(&self) -> Vec<ConfigError> {
+        let mut check = Checker(Vec::new());
+        self.check_service(&mut check);
+        self.check_cookie(&mut check);
+        self.check_session(&mut check);
+        self.check_password(&mut check);
+        check.refuse_if(
+            self.keys.secrets.is_empty(),
+            "keys.secrets",
+            "no secret is configured; make one with `openssl rand -base64 32` and keep it out of the repository",
+        );
+        check.refuse_if(
+            self.keys.signing.is_empty(),
+            "keys.signing",
+            "no signing key is configured; the default is `SigningKey::derived_hs256()`",
+        );
+        check.refuse_if(
+            self.database.timeout.is_zero(),
+            "database.timeout",
+            "must be longer than zero",
+        );
+        check.0
+    }
+
+    fn check_service(&self, check: &mut Checker) {
+        let service = &self.service;
+        if let Some(url) = &service.public_url
+            && let Err(error) = Origin::parse(url)
+        {
+            check.refuse_if(true, "service.public_url", error.to_string());
+        }
+        for origin in &service.trusted_origins {
+            if let Err(error) = Origin::parse(origin) {
+                check.refuse_if(true, "service.trusted_origins", error.to_string());
+            }
+        }
+        check.refuse_if(
+            self.issuer().is_empty() || self.issuer().len() > 255,
+            "service.issuer",
+            "must have 1 to 255 bytes",
+        );
+        if let Unauthenticated::LoginPage(path) = &service.unauthenticated {
+            check.refuse_if(
+                ReturnTo::parse(path).is_none() || path.contains('#'),
+                "service.unauthenticated",
+                "the login page must be a path of this service such as /login",
+            );
+        }
+    }
+
+    fn check_cookie(&self, check: &mut Checker) {
+        let cookie = &self.cookie;
+        let token = !cookie.name.is_empty()
+            && cookie.name.len() <= 64
+            && cookie.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        check.refuse_if(
+            !token,
+            "cookie.name",
+            "must have 1 to 64 letters, digits, dots, dashes or underscores",
+        );
+        let lower = cookie.name.to_ascii_lowercase();
+        check.refuse_if(
+            lower.starts_with("__host-") || lower.starts_with("__secure-"),
+            "cookie.name",
+            "is given without its prefix; `__Host-` is added",
+        );
+        let insecure = cookie.danger_insecure_http_cookies;
+        check.refuse_if(
+            insecure && cookie.same_site == SameSite::None,
+            "cookie.same_site",
+            "SameSite=None needs Secure, and danger_insecure_http_cookies leaves it out",
+        );
+        let https = self.service.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
+        check.refuse_if(
+            insecure && https,
+            "cookie.danger_insecure_http_cookies",
+            "the public URL is https, so cookies are sent securely",
+        );
+    }
+
+    fn check_session(&self, check: &mut Checker) {
+        let session = &self.session;
+        let second = Duration::from_secs(1);
+        for (knob, value) in [
+            ("session.token_lifetime", session.token_lifetime),
+            ("session.absolute_lifetime", session.absolute_lifetime),
+            ("session.unremembered_lifetime", session.unremembered_lifetime),
+            ("session.pending_lifetime", session.pending_lifetime),
+            ("session.password_change_lifetime", session.password_change_lifetime),
+            ("session.anonymous_lifetime", session.anonymous_lifetime),
+            ("session.recent_factor", session.recent_factor),
+        ] {
+            check.refuse_if(value < second, knob, "must be at least one second");
+            check.refuse_if(value > MAX_COOKIE_AGE, knob, "must be at most 400 days");
+        }
+        if let Some(window) = session.refresh_window {
+            check.refuse_if(
+                window <= session.token_lifetime,
+                "session.refresh_window",
+                "must be longer than session.token_lifetime, or a token could never be replaced",
+            );
+            check.refuse_if(
+                window > MAX_COOKIE_AGE,
+                "session.refresh_window",
+                "must be at most 400 days",
+            );
+        }
+        check.refuse_if(
+            session.rotation_grace >= session.token_lifetime,
+            "session.rotation_grace",
+            "must be shorter than session.token_lifetime",
+        );
+        check.refuse_if(
+            session.anonymous_per_minute == 0,
+            "session.anonymous_per_minute",
+            "must be at least 1; to switch anonymous sessions off, leave their route out",
+        );
+    }
+
+    fn check_password(&self, check: &mut Checker) {
+        let password = &self.password;
+        check.refuse_if(
+            !(8..=256).contains(&password.min_length),
+            "password.min_length",
+            "must be between 8 and 256 code points (NIST SP 800-63B-4)",
+        );
+        check.refuse_if(
+            password.concurrent_hashes == Some(0),
+            "password.concurrent_hashes",
+            "must be at least 1",
+        );
+        let mut names: Vec<_> = password.peppers.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        check.refuse_if(
+            names.len() != password.peppers.len()
+                || names.iter().any(|name| name.is_empty() || name.len() > 64),
+            "password.peppers",
+            "each pepper needs a name of its own, of 1 to 64 bytes",
+        );
+        check.refuse_if(
+            !(1..=64).contains(&password.iterations)
+                || !(1..=16).contains(&password.parallelism)
+                || !(8 * password.parallelism..=1024 * 1024).contains(&password.memory_kib),
+            "password.memory_kib",
+            "Argon2id takes 1 to 64 iterations, 1 to 16 lanes, 8 KiB a lane to 1 GiB",
+        );
+        #[cfg(feature = "test-util")]
+        if password.danger_cheap_hashing {
+            return;
+        }
+        check.refuse_if(
+            !meets_owasp_floor(password.memory_kib, password.iterations),
+            "password.memory_kib",
+            "is below the OWASP floor for Argon2id with these iterations (19456 KiB with 2)",
+        );
+    }
+
+    /// What an operator should know though it works.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |code, wrong: bool, text: &str| {
+            if wrong {
+                findings.push(Finding { code, text: text.to_owned() });
+            }
+        };
+        find(
+            "no_public_url",
+            self.service.public_url.is_none(),
+            "service.public_url is not set: tokens name the issuer `portcullis`, and links cannot be built",
+        );
+        find(
+            "insecure_cookies",
+            self.cookie.danger_insecure_http_cookies,
+            "cookies are sent without Secure and without the __Host- prefix: anyone on the network can take a session",
+        );
+        find(
+            "same_site_none",
+            self.cookie.same_site == SameSite::None,
+            "cookies are sent with requests from every site; only the same-origin check stands between",
+        );
+        find(
+            "password_alone_below_15",
+            self.password.min_length < 15,
+            "password.min_length is below 15, which NIST SP 800-63B-4 asks for where a password is the only factor",
+        );
+        find(
+            "proxy_trusts_everyone",
+            self.proxies.networks.iter().any(|network| network.prefix_len() == 0),
+            "proxies.networks trusts every address: anyone can claim any source",
+        );
+        find(
+            "binding_off",
+            self.session.binding == Binding::Off,
+            "session.binding is off: a session that moves to another network and browser leaves no trace",
+        );
+        findings
+    }
+}

@@ -1,0 +1,228 @@
+//! The configuration from the environment, read only when asked for.
+//!
+//! Every variable starts with `PORTCULLIS_`; one that is not known is refused, because a
+//! misspelt knob that is silently ignored is how protections get lost. (`PORTCULLIS_TEST_*`
+//! belongs to the test suite and is skipped.) A text stays a text: a cookie named `12345` is one.
+//! Durations are written `15m`, `12h`, `7d`, `90s`; lists are separated by commas.
+//!
+//! | variable | knob |
+//! |---|---|
+//! | `PORTCULLIS_SECRET` | the secret; several, newest first, separated by commas |
+//! | `PORTCULLIS_PUBLIC_URL`, `PORTCULLIS_ISSUER`, `PORTCULLIS_TRUSTED_ORIGINS` | [`ServiceConfig`](super::ServiceConfig) |
+//! | `PORTCULLIS_STRICT_ORIGIN`, `PORTCULLIS_BEARER`, `PORTCULLIS_CLEAR_SITE_DATA` | `true` or `false` |
+//! | `PORTCULLIS_LOGIN_PAGE` | path of the page a guard sends browsers to |
+//! | `PORTCULLIS_COOKIE_NAME`, `PORTCULLIS_COOKIE_SAME_SITE` | `strict`, `lax` or `none` |
+//! | `PORTCULLIS_DANGER_INSECURE_HTTP_COOKIES` | `true` or `false` |
+//! | `PORTCULLIS_TOKEN_LIFETIME`, `PORTCULLIS_REFRESH_WINDOW` (or `off`), `PORTCULLIS_ABSOLUTE_LIFETIME`, `PORTCULLIS_UNREMEMBERED_LIFETIME` | durations |
+//! | `PORTCULLIS_BINDING` | `off`, `log` or `end` |
+//! | `PORTCULLIS_LOGIN_IDS` | `username`, `email` or `either` |
+//! | `PORTCULLIS_REGISTRATION` | `open` or `closed` |
+//! | `PORTCULLIS_REQUIRE_VERIFIED` | `true` or `false` |
+//! | `PORTCULLIS_PASSWORD_MIN_LENGTH`, `PORTCULLIS_PASSWORD_MEMORY_KIB`, `PORTCULLIS_PASSWORD_ITERATIONS`, `PORTCULLIS_CONCURRENT_HASHES`, `PORTCULLIS_HASH_QUEUE` | numbers |
+//! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
+//! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
+//! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
+//! | `PORTCULLIS_REMEMBERED_GRANTS` | number |
+
+use std::time::Duration;
+
+use super::check::{ConfigError, ConfigErrors};
+use super::{Binding, Config, LoginIds, Registration, SameSite, Unauthenticated};
+use crate::base::client::ForwardedHeader;
+use crate::base::secret::Secret;
+
+const PREFIX: &str = "PORTCULLIS_";
+
+impl Config {
+    /// The configuration from `PORTCULLIS_*` variables over the defaults.
+    ///
+    /// # Errors
+    /// Names every variable that is not known or not understood, all at once. Values are not
+    /// repeated in the error: one may be a secret.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn from_env() -> Result<Self, ConfigErrors> {
+        Self::from_vars(std::env::vars())
+    }
+
+    /// The same from any source of names and values.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_vars(
+        vars: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut config = Self::default();
+        let mut errors = Vec::new();
+        for (name, value) in vars {
+            let Some(key) = name.strip_prefix(PREFIX) else { continue };
+            if key.starts_with("TEST_") {
+                continue;
+            }
+            if let Err(reason) = config.set(key, &value) {
+                errors.push(ConfigError::Variable { name: name.clone(), reason });
+            }
+        }
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "SECRET" => {
+                self.keys.secrets = list(value)
+                    .map(|text| Secret::new(text).map_err(|error| error.to_string()))
+                    .collect::<Result<_, _>>()?;
+            }
+            "PUBLIC_URL" => self.service.public_url = Some(value.to_owned()),
+            "ISSUER" => self.service.issuer = Some(value.to_owned()),
+            "TRUSTED_ORIGINS" => {
+                self.service.trusted_origins = list(value).map(str::to_owned).collect();
+            }
+            "STRICT_ORIGIN" => self.service.strict_origin = boolean(value)?,
+            "BEARER" => self.service.bearer = boolean(value)?,
+            "CLEAR_SITE_DATA" => self.service.clear_site_data = boolean(value)?,
+            "LOGIN_PAGE" => {
+                self.service.unauthenticated = Unauthenticated::LoginPage(value.to_owned());
+            }
+            "COOKIE_NAME" => value.clone_into(&mut self.cookie.name),
+            "COOKIE_SAME_SITE" => {
+                self.cookie.same_site = word(
+                    value,
+                    &[
+                        ("strict", SameSite::Strict),
+                        ("lax", SameSite::Lax),
+                        ("none", SameSite::None),
+                    ],
+                )?;
+            }
+            "DANGER_INSECURE_HTTP_COOKIES" => {
+                self.cookie.danger_insecure_http_cookies = boolean(value)?;
+            }
+            "TOKEN_LIFETIME" => self.session.token_lifetime = duration(value)?,
+            "REFRESH_WINDOW" if value == "off" => self.session.refresh_window = None,
+            "REFRESH_WINDOW" => self.session.refresh_window = Some(duration(value)?),
+            "ABSOLUTE_LIFETIME" => self.session.absolute_lifetime = duration(value)?,
+            "UNREMEMBERED_LIFETIME" => self.session.unremembered_lifetime = duration(value)?,
+            "BINDING" => {
+                let words = [("off", Binding::Off), ("log", Binding::Log), ("end", Binding::End)];
+                self.session.binding = word(value, &words)?;
+            }
+            "LOGIN_IDS" => {
+                let words = [
+                    ("username", LoginIds::Username),
+                    ("email", LoginIds::Email),
+                    ("either", LoginIds::Either),
+                ];
+                self.login.id = word(value, &words)?;
+            }
+            "REGISTRATION" => {
+                let words = [("open", Registration::Open), ("closed", Registration::Closed)];
+                self.login.registration = word(value, &words)?;
+            }
+            "REQUIRE_VERIFIED" => self.login.require_verified = boolean(value)?,
+            "PASSWORD_MIN_LENGTH" => self.password.min_length = number(value)?,
+            "PASSWORD_MEMORY_KIB" => self.password.memory_kib = number(value)?,
+            "PASSWORD_ITERATIONS" => self.password.iterations = number(value)?,
+            "CONCURRENT_HASHES" => self.password.concurrent_hashes = Some(number(value)?),
+            "HASH_QUEUE" => self.password.hash_queue = number(value)?,
+            "TRUSTED_PROXIES" => {
+                self.proxies.networks = list(value)
+                    .map(|text| {
+                        text.parse().map_err(|_| "a network looks like 10.0.0.0/8".to_owned())
+                    })
+                    .collect::<Result<_, _>>()?;
+            }
+            "FORWARDED_HEADER" => {
+                let words = [
+                    ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+                    ("forwarded", ForwardedHeader::Forwarded),
+                ];
+                self.proxies.header = word(value, &words)?;
+            }
+            "DATABASE_TIMEOUT" => self.database.timeout = duration(value)?,
+            "REMEMBERED_GRANTS" => self.database.remembered_grants = number(value)?,
+            _ => return Err("is not a variable of portcullis".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    word(value, &[("true", true), ("false", false)])
+}
+
+fn word<T: Clone>(value: &str, words: &[(&str, T)]) -> Result<T, String> {
+    words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| meaning.clone()).ok_or_else(
+        || {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            format!("must be one of: {}", known.join(", "))
+        },
+    )
+}
+
+fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| "must be a whole number".to_owned())
+}
+
+fn duration(value: &str) -> Result<Duration, String> {
+    let wrong = || "must be a duration such as 90s, 15m, 12h or 7d".to_owned();
+    let split = value.len().checked_sub(1).filter(|at| value.is_char_boundary(*at));
+    let (digits, unit) = value.split_at(split.ok_or_else(wrong)?);
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    count.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        Config::from_vars(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn known_variables_are_understood_and_others_left_alone() {
+        let config = from(&[
+            ("PORTCULLIS_COOKIE_NAME", "12345"),
+            ("PORTCULLIS_TOKEN_LIFETIME", "5m"),
+            ("PORTCULLIS_REFRESH_WINDOW", "off"),
+            ("PORTCULLIS_TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
+            ("PORTCULLIS_TEST_POSTGRES_URL", "postgres://localhost"),
+            ("HOME", "/root"),
+        ])
+        .expect("all of them are right");
+        assert_eq!(config.cookie.name, "12345");
+        assert_eq!(config.session.token_lifetime, Duration::from_secs(300));
+        assert_eq!(config.session.refresh_window, None);
+        assert_eq!(config.proxies.networks.len(), 2);
+    }
+
+    #[test]
+    fn every_wrong_variable_is_named_at_once_and_no_value_is_repeated() {
+        let errors = from(&[
+            ("PORTCULLIS_SECRET", "hunter2hunter2"),
+            ("PORTCULLIS_SESION_LIFETIME", "1d"),
+            ("PORTCULLIS_BEARER", "yes"),
+            ("PORTCULLIS_TOKEN_LIFETIME", "15 min"),
+            ("PORTCULLIS_ABSOLUTE_LIFETIME", "é"),
+            ("PORTCULLIS_HASH_QUEUE", "-1"),
+        ])
+        .expect_err("all of them are wrong");
+        let text = errors.to_string();
+        for name in ["SECRET", "SESION_LIFETIME", "BEARER", "TOKEN_LIFETIME", "HASH_QUEUE"] {
+            assert!(text.contains(&format!("PORTCULLIS_{name}")), "{text}");
+        }
+        assert_eq!(errors.0.len(), 6);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

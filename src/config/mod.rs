@@ -1,0 +1,344 @@
+//! Every knob and its default, on one page. Plain data: `build()` checks it and names every fault
+//! at once.
+//!
+//! The reasons for the defaults are on the guide page [`guide::defaults`](crate::guide::defaults).
+
+use std::time::Duration;
+
+use crate::base::client::TrustedProxies;
+use crate::base::jwt::SigningKey;
+use crate::base::secret::Secret;
+
+pub mod check;
+pub mod env;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Secrets and signing keys.
+    pub keys: KeyConfig,
+    /// Where the service lives, and which origins may call it.
+    pub service: ServiceConfig,
+    /// The session cookie.
+    pub cookie: CookieConfig,
+    /// Lifetimes and rotation of sessions.
+    pub session: SessionConfig,
+    /// How people sign in and register.
+    pub login: LoginConfig,
+    /// Password length and hashing.
+    pub password: PasswordConfig,
+    /// Proxies whose word on the client's address is taken.
+    pub proxies: TrustedProxies,
+    /// Time limits and memory.
+    pub database: DatabaseConfig,
+}
+
+/// Secrets and signing keys.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KeyConfig {
+    /// Newest first. The newest makes, the older ones are still accepted until they are removed.
+    pub secrets: Vec<Secret>,
+    /// Newest first. Default: HS256 with keys derived from the secrets.
+    pub signing: Vec<SigningKey>,
+}
+
+impl Default for KeyConfig {
+    fn default() -> Self {
+        Self { secrets: Vec::new(), signing: vec![SigningKey::derived_hs256()] }
+    }
+}
+
+/// Where the service lives, and which origins may call it.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ServiceConfig {
+    /// The origin people see, such as `https://example.com`. Links are built from it, never from
+    /// a request's `Host`.
+    pub public_url: Option<String>,
+    /// `iss` and `aud` of tokens. Default: the public URL, else `portcullis`. Two services that
+    /// share a secret need different ones.
+    pub issuer: Option<String>,
+    /// Other origins whose pages may send credentials here, such as `https://app.example.com`.
+    pub trusted_origins: Vec<String>,
+    /// Refuse unsafe requests with a cookie that show neither `Origin` nor `Sec-Fetch-Site`.
+    /// Every current browser sends one of them; scripts such as curl do not. Default: false.
+    pub strict_origin: bool,
+    /// What a guard answers to someone who is not signed in. Default: 401 problem+json.
+    pub unauthenticated: Unauthenticated,
+    /// Whether tokens may travel in the `Authorization` header. Default: false.
+    pub bearer: bool,
+    /// Whether logout also asks the browser to clear what the site stored
+    /// (`Clear-Site-Data: "cookies", "storage"`). Default: false.
+    pub clear_site_data: bool,
+}
+
+/// What a guard answers to someone who is not signed in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unauthenticated {
+    /// 401 with problem+json, always.
+    #[default]
+    Problem,
+    /// 303 to this path of ours with `?next=`, for GET and HEAD requests that accept HTML.
+    LoginPage(String),
+}
+
+/// The session cookie.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CookieConfig {
+    /// The name without its prefix. Default: `session`, which is sent as `__Host-session`.
+    pub name: String,
+    /// Default: Lax.
+    pub same_site: SameSite,
+    /// Sends the cookie without `Secure` and without the `__Host-` prefix, for plain http beyond
+    /// loopback (on loopback Chromium and curl take secure cookies as they are). Refused when the
+    /// public URL is https. Default: false.
+    pub danger_insecure_http_cookies: bool,
+}
+
+impl Default for CookieConfig {
+    fn default() -> Self {
+        Self {
+            name: "session".to_owned(),
+            same_site: SameSite::Lax,
+            danger_insecure_http_cookies: false,
+        }
+    }
+}
+
+/// The `SameSite` attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SameSite {
+    /// Never sent from another site, not even when following a link.
+    Strict,
+    /// Sent from another site only when following a link.
+    Lax,
+    /// Always sent. Needs `Secure`.
+    None,
+}
+
+/// Lifetimes and rotation of sessions.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SessionConfig {
+    /// After this a token is replaced by its next generation. Default: 15 min.
+    pub token_lifetime: Duration,
+    /// How long an expired token can still be replaced, and so how long a session may be idle,
+    /// counted from its last rotation. `None` switches rotation off: a session ends with its
+    /// token. Default: 7 d.
+    pub refresh_window: Option<Duration>,
+    /// The end of a session however busy it is. Default: 30 d.
+    pub absolute_lifetime: Duration,
+    /// The same for a login with `remember: false`, whose cookie ends with the browser.
+    /// Default: 12 h.
+    pub unremembered_lifetime: Duration,
+    /// How long a sign-in waits for its second factor or enrolment. Default: 10 min.
+    pub pending_lifetime: Duration,
+    /// How long a sign-in waits for the new password it must set. Default: 5 min.
+    pub password_change_lifetime: Duration,
+    /// The life of an anonymous session. Default: 24 h.
+    pub anonymous_lifetime: Duration,
+    /// Anonymous sessions one source may start per minute. Default: 10.
+    pub anonymous_per_minute: u32,
+    /// How long a retired token is still good after its successor was first used: requests that
+    /// were under way at the same time. Default: 10 s.
+    pub rotation_grace: Duration,
+    /// How recent a factor must be for changes to the account itself. Default: 5 min.
+    pub recent_factor: Duration,
+    /// What happens when a session's requests come from another network or browser.
+    pub binding: Binding,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            token_lifetime: 15 * MINUTE,
+            refresh_window: Some(7 * DAY),
+            absolute_lifetime: 30 * DAY,
+            unremembered_lifetime: 12 * HOUR,
+            pending_lifetime: 10 * MINUTE,
+            password_change_lifetime: 5 * MINUTE,
+            anonymous_lifetime: 24 * HOUR,
+            anonymous_per_minute: 10,
+            rotation_grace: Duration::from_secs(10),
+            recent_factor: 5 * MINUTE,
+            binding: Binding::Log,
+        }
+    }
+}
+
+impl SessionConfig {
+    /// NIST SP 800-63B-4 AAL1: at most 30 days. The same as the default.
+    pub fn nist_aal1() -> Self {
+        Self::default()
+    }
+
+    /// NIST SP 800-63B-4 AAL2: at most 24 hours, at most 1 hour idle.
+    pub fn nist_aal2() -> Self {
+        Self {
+            refresh_window: Some(HOUR),
+            absolute_lifetime: 24 * HOUR,
+            unremembered_lifetime: 12 * HOUR,
+            ..Self::default()
+        }
+    }
+
+    /// NIST SP 800-63B-4 AAL3: at most 12 hours, at most 15 minutes idle.
+    pub fn nist_aal3() -> Self {
+        Self {
+            token_lifetime: 5 * MINUTE,
+            refresh_window: Some(15 * MINUTE),
+            absolute_lifetime: 12 * HOUR,
+            unremembered_lifetime: 12 * HOUR,
+            ..Self::default()
+        }
+    }
+}
+
+/// What happens when a session's requests come from another network (IPv4 /24, IPv6 /64) or
+/// another browser family than it was started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Binding {
+    /// Nothing is compared.
+    Off,
+    /// The change is traced.
+    Log,
+    /// The session ends.
+    End,
+}
+
+/// How people sign in and register.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoginConfig {
+    /// What names an account at login. Default: either.
+    pub id: LoginIds,
+    /// Whether strangers may register. Default: open.
+    pub registration: Registration,
+    /// Whether an account must be verified before it can sign in. Default: false.
+    pub require_verified: bool,
+}
+
+impl Default for LoginConfig {
+    fn default() -> Self {
+        Self { id: LoginIds::Either, registration: Registration::Open, require_verified: false }
+    }
+}
+
+/// What names an account at login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginIds {
+    /// The username.
+    Username,
+    /// The email address.
+    Email,
+    /// The username or the email address.
+    Either,
+}
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Registration {
+    /// Anyone: 201 with a session at once, 409 for a name that is taken.
+    Open,
+    /// Nobody: accounts are made by the application.
+    Closed,
+}
+
+impl Registration {
+    /// The word in `GET /methods`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Password length and hashing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PasswordConfig {
+    /// The least number of code points. Default: 15, because the password is the only factor
+    /// (NIST SP 800-63B-4); 8 is the least accepted here.
+    pub min_length: usize,
+    /// Argon2id memory in KiB. Default: 19 456 (OWASP).
+    pub memory_kib: u32,
+    /// Argon2id passes. Default: 2 (OWASP).
+    pub iterations: u32,
+    /// Argon2id lanes. Default: 1.
+    pub parallelism: u32,
+    /// Keys mixed into every hash, newest first, each with a name that is kept beside the hash.
+    pub peppers: Vec<(String, Secret)>,
+    /// How many passwords are hashed at once. Default: one less than there are cores, at least 1.
+    pub concurrent_hashes: Option<usize>,
+    /// How many more may wait before a login is answered 503. Default: 512.
+    pub hash_queue: usize,
+    /// Accepts parameters below the OWASP floor. Only a test wants this.
+    #[cfg(feature = "test-util")]
+    pub danger_cheap_hashing: bool,
+}
+
+impl Default for PasswordConfig {
+    fn default() -> Self {
+        Self {
+            min_length: 15,
+            memory_kib: 19 * 1024,
+            iterations: 2,
+            parallelism: 1,
+            peppers: Vec::new(),
+            concurrent_hashes: None,
+            hash_queue: 512,
+            #[cfg(feature = "test-util")]
+            danger_cheap_hashing: false,
+        }
+    }
+}
+
+/// Time limits and memory.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DatabaseConfig {
+    /// How long one flow may wait for the database before it is answered 503. Default: 5 s.
+    pub timeout: Duration,
+    /// How many accounts' compiled grants are kept in memory. They are never stale: each request
+    /// reads their version. 0 loads grants with every request. Default: 10 000.
+    pub remembered_grants: usize,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5), remembered_grants: 10_000 }
+    }
+}
+
+impl Config {
+    /// `iss` and `aud` of tokens.
+    pub(crate) fn issuer(&self) -> &str {
+        self.service
+            .issuer
+            .as_deref()
+            .or(self.service.public_url.as_deref())
+            .unwrap_or("portcullis")
+    }
+
+    /// The cookie's name as it is sent.
+    pub(crate) fn cookie_name(&self) -> String {
+        if self.cookie.danger_insecure_http_cookies {
+            self.cookie.name.clone()
+        } else {
+            format!("__Host-{}", self.cookie.name)
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! [`Portcullis`]: the one handle of the library, and its builder.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sea_orm::DatabaseConnection;
+
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::jwt::Jwt;
+use crate::base::notify::Notifier;
+use crate::base::same_origin::{Origin, SameOrigin};
+use crate::base::secret::{DigestKey, Purpose, Secret};
+use crate::config::Config;
+use crate::config::check::{ConfigError, ConfigErrors, Finding};
+use crate::context::Context;
+use crate::port::{OnSessionReplaced, SessionInfo};
+
+/// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
+///
+/// ```no_run
+/// use portcullis::Portcullis;
+///
+/// # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+/// # -> Result<(), portcullis::ConfigErrors> {
+/// let auth = Portcullis::builder(db).secret(secret).build()?;
+/// let app: axum::Router = axum::Router::new()
+///     .nest("/auth", auth.routes())
+///     .layer(auth.layer());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Portcullis(Arc<Inner>);
+
+struct Inner {
+    context: Context,
+    /// State that a floor above keeps per instance, made when it is first asked for.
+    rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    mounted: Mutex<BTreeSet<&'static str>>,
+    findings: Mutex<Vec<Finding>>,
+}
+
+/// State that a capability keeps per instance, such as the gate of the password hashes. It is
+/// declared where it is used, so the handle knows no capability.
+pub(crate) trait Room: Any + Send + Sync {
+    fn open(context: &Context) -> Self;
+}
+
+impl Portcullis {
+    /// Starts from the application's own database connection.
+    pub fn builder(database: DatabaseConnection) -> Builder {
+        Builder {
+            database,
+            config: Config::default(),
+            clock: Arc::new(SystemClock),
+            notifier: None,
+            on_session_replaced: Vec::new(),
+            session_info: None,
+        }
+    }
+
+    /// What an operator should know about this configuration and what it has met so far.
+    pub fn audit(&self) -> Vec<Finding> {
+        self.0.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
+    /// The state of one capability, made when it is first asked for.
+    pub(crate) fn room<R: Room>(&self) -> Arc<R> {
+        let mut rooms = self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let room =
+            rooms.entry(TypeId::of::<R>()).or_insert_with(|| Arc::new(R::open(&self.0.context)));
+        Arc::clone(room).downcast().expect("a room is kept under its own type")
+    }
+
+    /// Notes that the routes of a capability are mounted.
+    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes are mounted"))]
+    pub(crate) fn mount(&self, capability: &'static str) {
+        self.0.mounted.lock().unwrap_or_else(PoisonError::into_inner).insert(capability);
+    }
+
+    /// Whether the routes of a capability are mounted.
+    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes are mounted"))]
+    pub(crate) fn is_mounted(&self, capability: &'static str) -> bool {
+        self.0.mounted.lock().unwrap_or_else(PoisonError::into_inner).contains(capability)
+    }
+
+    /// Notes something an operator should know, once, and warns of it.
+    pub(crate) fn find(&self, code: &'static str, text: &str) {
+        let mut findings = self.0.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        if findings.iter().all(|finding| finding.code != code) {
+            tracing::warn!(target: "portcullis", code, "{text}");
+            findings.push(Finding { code, text: text.to_owned() });
+        }
+    }
+
+    /// Whether both are handles of one instance.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Portcullis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Portcullis").field(&self.0.context.config.issuer()).finish()
+    }
+}
+
+/// Collects what an instance is made of; nothing is checked before [`build`](Self::build).
+#[must_use = "call build()"]
+pub struct Builder {
+    database: DatabaseConnection,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    notifier: Option<Arc<dyn Notifier>>,
+    on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
+    session_info: Option<Arc<dyn SessionInfo>>,
+}
+
+impl Builder {
+    /// Adds a secret. The first one makes, later ones are older and only verify.
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.config.keys.secrets.push(secret);
+        self
+    }
+
+    /// The origin people see, such as `https://example.com`.
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.config.service.public_url = Some(url.into());
+        self
+    }
+
+    /// Takes a whole configuration, such as one from [`Config::from_env`].
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes single knobs.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Takes the time from elsewhere than the system's clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sends notices to the owners of accounts.
+    pub fn notifier(mut self, notifier: impl Notifier) -> Self {
+        self.notifier = Some(Arc::new(notifier));
+        self
+    }
+
+    /// Runs in the transaction in which one session replaces another.
+    pub fn on_session_replaced(mut self, hook: impl OnSessionReplaced) -> Self {
+        self.on_session_replaced.push(Arc::new(hook));
+        self
+    }
+
+    /// Adds members of the application's own to `GET /session`.
+    pub fn session_info(mut self, info: impl SessionInfo) -> Self {
+        self.session_info = Some(Arc::new(info));
+        self
+    }
+
+    /// Checks everything and makes the instance. Asks nothing of the database.
+    ///
+    /// # Errors
+    /// Names every fault of the configuration at once.
+    pub fn build(self) -> Result<Portcullis, ConfigErrors> {
+        let Self { database, config, clock, notifier, on_session_replaced, session_info } = self;
+        let mut errors = config.faults();
+        let keys = &config.keys;
+        let jwt = Jwt::new(&keys.signing, &keys.secrets, config.issuer(), config.issuer());
+        let jwt = match jwt {
+            Ok(jwt) if errors.is_empty() => jwt,
+            Ok(_) => return Err(ConfigErrors(errors)),
+            Err(error) => {
+                let knob = "keys.signing";
+                errors.push(ConfigError::Knob { knob, reason: error.to_string() });
+                return Err(ConfigErrors(errors));
+            }
+        };
+        let session_digests =
+            keys.secrets.iter().map(|s| DigestKey::new(s, Purpose::SessionDigest)).collect();
+        let same_origin = same_origin(&config);
+        let findings = config.findings();
+        for finding in &findings {
+            tracing::warn!(target: "portcullis", code = finding.code, "{}", finding.text);
+        }
+        let context = Context {
+            database,
+            config,
+            jwt,
+            session_digests,
+            same_origin,
+            clock,
+            notifier,
+            on_session_replaced,
+            session_info,
+        };
+        Ok(Portcullis(Arc::new(Inner {
+            context,
+            rooms: Mutex::default(),
+            mounted: Mutex::default(),
+            findings: Mutex::new(findings),
+        })))
+    }
+}
+
+/// The rule for requests from elsewhere. The origins were checked before.
+fn same_origin(config: &Config) -> SameOrigin {
+    let service = &config.service;
+    let trusted = service.trusted_origins.iter().filter_map(|text| Origin::parse(text).ok());
+    let mut rule = trusted.fold(SameOrigin::new(), SameOrigin::trust);
+    if let Some(public) = service.public_url.as_ref().and_then(|url| Origin::parse(url).ok()) {
+        rule = rule.public(public);
+    }
+    if service.strict_origin { rule.strict() } else { rule }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a request is not let through.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::base::problem::Problem;
+use crate::base::same_origin::CrossSite;
+use crate::base::transaction::Fault;
+use crate::session::Ended;
+
+/// Why nobody (or nobody fully) is signed in with this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotSignedIn {
+    /// The request carries no credential.
+    NoCredential,
+    /// Its token is forged, malformed or unknown.
+    InvalidToken,
+    /// Its token is too old to be renewed here.
+    TokenExpired,
+    /// Its session is over.
+    Ended(Ended),
+    /// It still needs its second factor.
+    SecondFactorRequired,
+    /// It must set a new password first.
+    PasswordChangeRequired,
+    /// It must enrol a second factor first.
+    EnrolmentRequired,
+    /// It belongs to a visitor without an account.
+    Anonymous,
+}
+
+/// Why a request is not let through.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// 401: sign in (again).
+    #[error("{}", detail(*.0))]
+    NotSignedIn(NotSignedIn),
+    /// 401, a session is fine but not of the kind that this handler takes.
+    #[error("this needs {0}")]
+    WrongStage(&'static str),
+    /// 403: the requirement is not met.
+    #[error("this account may not do that")]
+    Denied,
+    /// 403: another site sent the request.
+    #[error(transparent)]
+    CrossSite(#[from] CrossSite),
+    /// 400: the request carries more than one credential of ours.
+    #[error("the request carries more than one credential; send one")]
+    MultipleCredentials,
+    /// 404: the id in the path cannot be one.
+    #[error("there is nothing here")]
+    NoSuchInstance,
+    /// 500: the application forgot the layer.
+    #[error(
+        "a guard or extractor of portcullis was used without its layer: add `.layer(auth.layer())` \
+         after the last route of the Router"
+    )]
+    MissingLayer,
+    /// 500: a route or type names a permission that is not one, or a parameter its path has not.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// 503.
+    #[error(transparent)]
+    Fault(#[from] std::sync::Arc<Fault>),
+}
+
+impl From<Fault> for AuthError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(std::sync::Arc::new(fault))
+    }
+}
+
+fn detail(reason: NotSignedIn) -> &'static str {
+    match reason {
+        NotSignedIn::NoCredential | NotSignedIn::Anonymous => "sign in first",
+        NotSignedIn::InvalidToken => "the session is not known; sign in again",
+        NotSignedIn::TokenExpired => "the token has expired; renew it or sign in again",
+        NotSignedIn::Ended(Ended::Suspicious) => "the session was marked suspicious; sign out",
+        NotSignedIn::Ended(_) => "the session is over; sign in again",
+        NotSignedIn::SecondFactorRequired => "the second factor is still missing",
+        NotSignedIn::PasswordChangeRequired => "set a new password first",
+        NotSignedIn::EnrolmentRequired => "enrol a second factor first",
+    }
+}
+
+impl Problem for AuthError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotSignedIn(_) | Self::WrongStage(_) => StatusCode::UNAUTHORIZED,
+            Self::Denied | Self::CrossSite(_) => StatusCode::FORBIDDEN,
+            Self::MultipleCredentials => StatusCode::BAD_REQUEST,
+            Self::NoSuchInstance => StatusCode::NOT_FOUND,
+            Self::MissingLayer | Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotSignedIn(reason) => match reason {
+                NotSignedIn::NoCredential | NotSignedIn::Anonymous => "not_signed_in",
+                NotSignedIn::InvalidToken => "invalid_token",
+                NotSignedIn::TokenExpired => "token_expired",
+                NotSignedIn::Ended(Ended::Expired) => "session_expired",
+                NotSignedIn::Ended(Ended::Suspicious) => "session_suspicious",
+                NotSignedIn::Ended(_) => "session_ended",
+                NotSignedIn::SecondFactorRequired => "second_factor_required",
+                NotSignedIn::PasswordChangeRequired => "password_change_required",
+                NotSignedIn::EnrolmentRequired => "enrolment_required",
+            },
+            Self::WrongStage(_) => "wrong_stage",
+            Self::Denied => "denied",
+            Self::CrossSite(_) => "cross_site_request",
+            Self::MultipleCredentials => "multiple_credentials",
+            Self::NoSuchInstance => "not_found",
+            Self::MissingLayer => "missing_layer",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fault(fault) => fault.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// RFC 6750: an error is named only when a token was presented.
+    fn challenge(&self) -> Option<String> {
+        match self {
+            Self::NotSignedIn(NotSignedIn::NoCredential | NotSignedIn::Anonymous)
+            | Self::WrongStage(_) => Some("Bearer".to_owned()),
+            Self::NotSignedIn(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The layer that puts the lazy handle into each request.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::VARY;
+use http::{HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::handle::Portcullis;
+use crate::identity::slot::{Resolver, Slot};
+
+impl Portcullis {
+    /// The layer to put around the application, once, outermost among what needs to know who
+    /// someone is. It never rejects and asks nothing by itself.
+    pub fn layer(&self) -> AuthLayer {
+        AuthLayer { auth: self.clone(), resolver: self.room() }
+    }
+}
+
+/// See [`Portcullis::layer`].
+#[derive(Clone)]
+pub struct AuthLayer {
+    auth: Portcullis,
+    resolver: Arc<Resolver>,
+}
+
+impl fmt::Debug for AuthLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AuthLayer").field(&self.auth).finish()
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = AuthService<S>;
+
+    fn layer(&self, inner: S) -> AuthService<S> {
+        AuthService { inner, layer: self.clone() }
+    }
+}
+
+/// The service that [`AuthLayer`] makes.
+#[derive(Debug, Clone)]
+pub struct AuthService<S> {
+    inner: S,
+    layer: AuthLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for AuthService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let known = request.extensions().get::<Arc<Slot>>();
+        if known.is_some_and(|slot| slot.auth().is_same(&self.layer.auth)) {
+            // A layer of the same instance is further out; it does the work.
+            return ResponseFuture { inner: self.inner.call(request), slot: None };
+        }
+        let slot = Arc::new(Slot::new(
+            &self.layer.auth,
+            &self.layer.resolver,
+            request.method(),
+            request.uri(),
+            request.headers(),
+            request.extensions(),
+        ));
+        request.extensions_mut().insert(Arc::clone(&slot));
+        ResponseFuture { inner: self.inner.call(request), slot: Some(slot) }
+    }
+}
+
+pin_project! {
+    /// The future of [`AuthService`].
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        slot: Option<Arc<Slot>>,
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = std::task::ready!(this.inner.poll(cx));
+        let Some(slot) = this.slot.take() else { return Poll::Ready(result) };
+        let action = slot.seal();
+        let mut response = result?;
+        if let Some(action) = action {
+            slot.cookie().apply(response.headers_mut(), action);
+        }
+        if slot.resolved().is_some() {
+            // The answer depends on who asked: a cache must not give it to somebody else.
+            response.headers_mut().append(VARY, HeaderValue::from_static("cookie, authorization"));
+        }
+        Poll::Ready(Ok(response))
+    }
+}

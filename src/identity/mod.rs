@@ -1,0 +1,149 @@
+//! Identity: who a request is and what it may do.
+//!
+//! 1. [`auth.layer()`](Portcullis::layer) puts a lazy handle into each request. It asks nothing.
+//! 2. The first guard or extractor that needs to know resolves it: the token's signature, then one
+//!    statement for session, account and versions. A forged token never reaches the database.
+//! 3. Everything after that in the same request reads what was found: one consistent view.
+//! 4. On the way out the layer adds at most one `Set-Cookie`.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use portcullis::{Account, Portcullis, Requirement};
+//!
+//! # fn example(auth: Portcullis) -> Result<(), portcullis::PermissionError> {
+//! let app: Router = Router::new()
+//!     .route("/docs/{id}", get(|| async { "a document" }))
+//!     .route_layer(auth.require(Requirement::permission("doc:read")?).on_path("id"))
+//!     .route("/me", get(|account: Account| async move { account.id().to_string() }))
+//!     .layer(auth.layer());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An outage is 503, never 401: a client must not throw its session away because a database was
+//! down.
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::handle::Portcullis;
+use crate::permission::{Atoms, Grants, Permission, PermissionSet};
+use crate::session::Session;
+
+mod error;
+mod extract;
+mod guard;
+mod layer;
+mod memory;
+mod requirement;
+pub(crate) mod slot;
+mod store;
+
+pub use error::{AuthError, NotSignedIn};
+pub use extract::Allowed;
+pub use guard::{Require, RequireService};
+pub use layer::{AuthLayer, AuthService, ResponseFuture};
+pub use requirement::{Outcome, Requirement, TypedPermission};
+
+/// Who a request is: session, account and what it may do, as one statement saw them.
+#[derive(Debug, Clone)]
+pub struct Identity(pub(crate) Arc<IdentityData>);
+
+#[derive(Debug)]
+pub(crate) struct IdentityData {
+    pub(crate) session: Session,
+    pub(crate) account: Arc<Account>,
+    pub(crate) grants: Arc<Grants>,
+    /// What the session is limited to, if it is.
+    pub(crate) ceiling: Option<PermissionSet>,
+}
+
+impl Identity {
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.0.session
+    }
+
+    /// The account.
+    pub fn account(&self) -> &Account {
+        &self.0.account
+    }
+
+    /// What the account was granted. A superuser may do everything besides, and a session with a
+    /// ceiling may do less: to decide, ask [`meets`](Self::meets).
+    pub fn grants(&self) -> &Grants {
+        &self.0.grants
+    }
+
+    /// The permissions the session is limited to, if it is.
+    pub fn ceiling(&self) -> Option<&PermissionSet> {
+        self.0.ceiling.as_ref()
+    }
+
+    /// Whether it meets a requirement: the same decision a guard makes.
+    pub fn meets(&self, requirement: &Requirement) -> bool {
+        requirement.check(self) == Outcome::Met
+    }
+
+    /// How it stands to a requirement.
+    pub fn check(&self, requirement: &Requirement) -> Outcome {
+        requirement.check(self)
+    }
+
+    /// What is asked must be implied by the account and, if the session has one, by its ceiling.
+    pub(crate) fn allows(&self, atoms: &Atoms) -> bool {
+        let granted = self.0.account.is_superuser() || self.0.grants.permissions().allows(atoms);
+        granted && self.0.ceiling.as_ref().is_none_or(|ceiling| ceiling.allows(atoms))
+    }
+
+    /// A ceiling hides a role unless it covers `role:<name>`.
+    pub(crate) fn has_role(&self, name: &str) -> bool {
+        self.0.grants.has_role(name)
+            && self.0.ceiling.as_ref().is_none_or(|ceiling| {
+                Permission::parse("role")
+                    .and_then(|role| role.on(name))
+                    .and_then(|role| ceiling.allows_permission(&role))
+                    .unwrap_or(false)
+            })
+    }
+}
+
+/// A token that was read without asking the database: what it says, not whether it still counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peeked {
+    /// What the token is for.
+    pub token_type: crate::base::jwt::TokenType,
+    /// When it was issued.
+    pub issued_at: crate::base::clock::Timestamp,
+    /// When it is to be renewed.
+    pub expires_at: crate::base::clock::Timestamp,
+}
+
+impl Portcullis {
+    /// Reads the session cookie of a request without a statement: good for deciding whether a page
+    /// shows "sign in", never for letting anyone in. None for a forged or expired token.
+    pub fn peek(&self, headers: &http::HeaderMap) -> Option<Peeked> {
+        use crate::base::clock::Timestamp;
+        use crate::session::cookie::Found;
+
+        let resolver = self.room::<slot::Resolver>();
+        let Found::One { header, range } = resolver.cookie.find(headers) else { return None };
+        let token = std::str::from_utf8(&header.as_bytes()[range]).ok()?;
+        let now = self.context().now();
+        let (token_type, claims) = self.context().jwt.verify(token, now)?;
+        let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
+        let peeked = Peeked {
+            token_type,
+            issued_at: seconds(claims.issued_at),
+            expires_at: seconds(claims.expires_at),
+        };
+        (peeked.expires_at > now).then_some(peeked)
+    }
+
+    /// The texts of the request's statements: short, full, grants.
+    #[cfg(feature = "test-util")]
+    pub fn statements(&self) -> [String; 3] {
+        self.room::<slot::Resolver>().texts().map(str::to_owned)
+    }
+}

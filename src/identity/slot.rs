@@ -1,0 +1,621 @@
+//! The lazy handle: who a request is, found out when somebody first asks, once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::header::{AUTHORIZATION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method};
+use tokio::sync::OnceCell;
+
+use crate::account::Account;
+use crate::audit_log;
+use crate::base::client::{ClientInfo, PeerAddr, same_browser_family, same_network};
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::jwt::{Claims, TokenType};
+use crate::base::notify::{Notice, NoticeKind};
+use crate::base::same_origin::{CrossSite, Facts};
+use crate::base::transaction::{Fault, transaction};
+use crate::config::Binding;
+use crate::context::Context;
+use crate::handle::{Portcullis, Room};
+use crate::identity::error::{AuthError, NotSignedIn};
+use crate::identity::memory::{GrantsMemory, Versions};
+use crate::identity::store::{Found, Statements};
+use crate::identity::{Identity, IdentityData};
+use crate::permission::{Grants, parse_list};
+use crate::session::cookie::{CookieAction, Found as FoundCookie, SessionCookie};
+use crate::session::issue::{cookie_age, mint, token_lifetime};
+use crate::session::judge::{Ended, Generation, SessionState};
+use crate::session::{
+    AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session, Stage,
+    Transport, store as session_store,
+};
+
+/// What resolving needs that is made once per instance.
+pub(crate) struct Resolver {
+    pub(crate) cookie: SessionCookie,
+    statements: Statements,
+    memory: Option<GrantsMemory>,
+}
+
+impl Room for Resolver {
+    fn open(context: &Context) -> Self {
+        Self {
+            cookie: SessionCookie::new(&context.config),
+            statements: Statements::new(
+                context.database.get_database_backend(),
+                context.session_digests.len(),
+            ),
+            memory: GrantsMemory::new(context.config.database.remembered_grants),
+        }
+    }
+}
+
+impl Resolver {
+    /// The texts of the statements, for a test that asks the database how it would run them.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn texts(&self) -> [&str; 3] {
+        self.statements.texts()
+    }
+}
+
+/// The credential of a request.
+#[derive(Debug)]
+enum Credential {
+    None,
+    Cookie {
+        header: HeaderValue,
+        range: std::ops::Range<usize>,
+    },
+    Bearer {
+        header: HeaderValue,
+    },
+    /// Two cookies of our name, or a cookie and a bearer token of ours.
+    Several,
+}
+
+/// Who a request is.
+#[derive(Debug, Clone)]
+pub(crate) enum Resolved {
+    Nobody(NotSignedIn),
+    Anonymous(AnonymousSession),
+    Pending(PendingSession),
+    PasswordChange(PasswordChangeSession),
+    Enrolment(EnrolmentSession),
+    Full(Identity),
+}
+
+/// The handle in the request's extensions.
+pub(crate) struct Slot {
+    auth: Portcullis,
+    resolver: Arc<Resolver>,
+    credential: Credential,
+    /// What the same-origin rule says of this request, should it act with a cookie.
+    cross_site: Option<CrossSite>,
+    upgrade: bool,
+    client: ClientInfo,
+    resolved: OnceCell<Resolved>,
+    outgoing: Mutex<Option<CookieAction>>,
+    /// The response is on its way: nothing that must reach the client may be done any more.
+    sealed: AtomicBool,
+}
+
+/// What a flow of ours may ask of a token besides what every request may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Request,
+    /// `POST /session/refresh`: the one place where an expired bearer token is taken.
+    #[cfg(feature = "routes")]
+    Refresh,
+}
+
+impl Slot {
+    /// Notes what the request carries; asks nothing.
+    pub(crate) fn new(
+        auth: &Portcullis,
+        resolver: &Arc<Resolver>,
+        method: &Method,
+        uri: &http::Uri,
+        headers: &HeaderMap,
+        extensions: &http::Extensions,
+    ) -> Self {
+        let context = auth.context();
+        let credential = credential(context, &resolver.cookie, headers);
+        let mut slot = Self {
+            auth: auth.clone(),
+            resolver: Arc::clone(resolver),
+            credential,
+            cross_site: None,
+            upgrade: headers.contains_key(UPGRADE) || *method == Method::CONNECT,
+            client: ClientInfo::default(),
+            resolved: OnceCell::new(),
+            outgoing: Mutex::default(),
+            sealed: AtomicBool::new(false),
+        };
+        if !matches!(slot.credential, Credential::None) {
+            // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes.
+            let facts = Facts { upgrade: slot.upgrade, ..Facts::of(uri, headers) };
+            slot.cross_site = context.same_origin.check(method, &facts).err();
+            slot.client = client_of(auth, headers, extensions);
+        }
+        slot
+    }
+
+    pub(crate) fn auth(&self) -> &Portcullis {
+        &self.auth
+    }
+
+    /// Who the request is. Asked again after an outage; otherwise answered once.
+    pub(crate) async fn resolve(&self) -> Result<&Resolved, AuthError> {
+        self.resolved.get_or_try_init(|| self.find_out(Use::Request)).await
+    }
+
+    /// What was found out, if somebody asked.
+    pub(crate) fn resolved(&self) -> Option<&Resolved> {
+        self.resolved.get()
+    }
+
+    /// Gives the client the next generation of its token. The new token, for a bearer.
+    #[cfg(feature = "routes")]
+    pub(crate) async fn refresh(
+        &self,
+    ) -> Result<(Session, crate::session::issue::Minted), AuthError> {
+        let context = self.auth.context();
+        let now = context.now();
+        let (token_type, claims, transport) = match self.token(Use::Refresh, now)? {
+            Ok(token) => token,
+            Err(reason) => return Err(AuthError::NotSignedIn(reason)),
+        };
+        let resolved = self.judge(token_type, claims, transport, Use::Refresh, now).await?;
+        let Resolved::Full(identity) = resolved else {
+            return Err(AuthError::NotSignedIn(resolved.not_signed_in()));
+        };
+        let session = identity.session();
+        let state = &session.state;
+        let mut generation = state.generation;
+        let grace = context.config.session.rotation_grace;
+        if generation == claims.generation && now >= state.rotated_at.plus(grace) {
+            // Asked twice within the grace, the same generation is handed out twice: a client
+            // that retries does not race itself.
+            let digest = context.session_digests[0].digest(&claims.sid);
+            let db = context.db();
+            session_store_rotate(&db, state.id, generation, &digest, now).await?;
+            generation += 1;
+        }
+        let idle = identity.grants().max_idle();
+        let end = state.expires_at;
+        let minted = mint(context, Stage::Full, claims.sid, generation, now, end, idle);
+        if transport == Transport::Cookie {
+            let age = state.persistent.then(|| cookie_age(context, Stage::Full, now, end));
+            self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+        }
+        Ok((session.clone(), minted))
+    }
+
+    /// Lets the answer do something to the cookie, unless it is on its way already.
+    fn put(&self, action: CookieAction) {
+        if !self.sealed.load(Ordering::Acquire) {
+            *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(action);
+        }
+    }
+
+    /// Ends the time in which anything can be sent along, and says what is to be sent.
+    pub(crate) fn seal(&self) -> Option<CookieAction> {
+        self.sealed.store(true, Ordering::Release);
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn cookie(&self) -> &SessionCookie {
+        &self.resolver.cookie
+    }
+
+    /// The token of the request, verified. Asks no statement.
+    #[expect(clippy::type_complexity, reason = "a refusal is not a failure")]
+    fn token(
+        &self,
+        purpose: Use,
+        now: Timestamp,
+    ) -> Result<Result<(TokenType, Claims, Transport), NotSignedIn>, AuthError> {
+        let (bytes, transport) = match &self.credential {
+            Credential::None => return Ok(Err(NotSignedIn::NoCredential)),
+            Credential::Several => return Err(AuthError::MultipleCredentials),
+            Credential::Cookie { header, range } => {
+                if let Some(cross_site) = self.cross_site {
+                    return Err(AuthError::CrossSite(cross_site));
+                }
+                (&header.as_bytes()[range.clone()], Transport::Cookie)
+            }
+            Credential::Bearer { header } => {
+                (bearer_token(header).unwrap_or_default(), Transport::Bearer)
+            }
+        };
+        let context = self.auth.context();
+        let Some((token_type, claims)) =
+            std::str::from_utf8(bytes).ok().and_then(|token| context.jwt.verify(token, now))
+        else {
+            return Ok(Err(NotSignedIn::InvalidToken));
+        };
+        let expired = now.as_secs() >= claims.expires_at;
+        let renewable = match (token_type, context.config.session.refresh_window) {
+            (TokenType::Session, Some(window)) => {
+                let window = i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
+                now.as_secs() < claims.issued_at.saturating_add(window)
+                    && (transport == Transport::Cookie || purpose != Use::Request)
+            }
+            _ => false,
+        };
+        if expired && !renewable {
+            return Ok(Err(NotSignedIn::TokenExpired));
+        }
+        Ok(Ok((token_type, claims, transport)))
+    }
+
+    async fn find_out(&self, purpose: Use) -> Result<Resolved, AuthError> {
+        let now = self.auth.context().now();
+        match self.token(purpose, now)? {
+            Ok((token_type, claims, transport)) => {
+                self.judge(token_type, claims, transport, purpose, now).await
+            }
+            Err(reason) => Ok(Resolved::Nobody(reason)),
+        }
+    }
+
+    /// Asks the statement and judges what it says.
+    async fn judge(
+        &self,
+        token_type: TokenType,
+        claims: Claims,
+        transport: Transport,
+        purpose: Use,
+        now: Timestamp,
+    ) -> Result<Resolved, AuthError> {
+        let context = self.auth.context();
+        let mut lost_a_race = false;
+        loop {
+            let Some(found) = self.find(&claims).await? else {
+                return Ok(Resolved::Nobody(NotSignedIn::InvalidToken));
+            };
+            let Found { state, account, epoch, grants } = found;
+            if state.stage.token_type() != token_type {
+                return Ok(Resolved::Nobody(NotSignedIn::InvalidToken));
+            }
+            let over = |reason| Ok(Resolved::Nobody(NotSignedIn::Ended(reason)));
+            let require_verified = context.config.login.require_verified;
+            if let Some(reason) = state.ended(now, account.as_ref(), require_verified) {
+                return over(reason);
+            }
+            let grace = context.config.session.rotation_grace;
+            let generation = state.generation(claims.generation, now, grace);
+            match generation {
+                Generation::Current | Generation::Retired => {}
+                Generation::Replayed => {
+                    self.end_for_theft(&state, account.as_ref(), now).await?;
+                    self.put(CookieAction::Clear);
+                    return over(Ended::TheftSuspected);
+                }
+                Generation::Unknown => return Ok(Resolved::Nobody(NotSignedIn::InvalidToken)),
+            }
+            if !self.same_source(&state) && !self.source_changed(&state, now).await? {
+                return over(Ended::SourceChanged);
+            }
+            let Some(account) = account.map(Arc::new) else {
+                let state = Arc::new(state);
+                return Ok(Resolved::Anonymous(AnonymousSession { state, transport }));
+            };
+            if state.stage != Stage::Full {
+                return Ok(stage(Arc::new(state), account, transport));
+            }
+            let grants = self.grants(&account, epoch, grants).await?;
+            if grants.max_idle().is_some_and(|idle| now >= state.rotated_at.plus(idle)) {
+                return over(Ended::Expired);
+            }
+            let turn = Turn { state: &state, claims: &claims, generation, transport, purpose, now };
+            let just_rotated = match self.turn(&turn, grants.max_idle()).await? {
+                Turned::Kept => false,
+                Turned::HandedOver => true,
+                // Another request rotated first, or the session ended: look again, once. Its row
+                // now says which, and the winner's generation is handed out.
+                Turned::Lost if !lost_a_race => {
+                    lost_a_race = true;
+                    continue;
+                }
+                Turned::Lost => false,
+            };
+            let ceiling =
+                state.ceiling.as_deref().map(|text| parse_list(text).0.into_iter().collect());
+            let session = Session { state: Arc::new(state), transport, just_rotated };
+            let data = IdentityData { session, account, grants, ceiling };
+            return Ok(Resolved::Full(Identity(Arc::new(data))));
+        }
+    }
+
+    async fn find(&self, claims: &Claims) -> Result<Option<Found>, AuthError> {
+        let context = self.auth.context();
+        let digests: Vec<_> =
+            context.session_digests.iter().map(|key| key.digest(&claims.sid)).collect();
+        let statements = &self.resolver.statements;
+        let db = context.db();
+        let found = if self.resolver.memory.is_some() {
+            db.read(statements.find(&context.database, &digests)).await?
+        } else {
+            db.read(statements.find_with_grants(&context.database, &digests)).await?
+        };
+        Ok(found)
+    }
+
+    /// The account's grants: from the full statement, from memory, or by one more statement.
+    async fn grants(
+        &self,
+        account: &Account,
+        epoch: Option<i64>,
+        rows: Vec<crate::permission::GrantRow>,
+    ) -> Result<Arc<Grants>, AuthError> {
+        let Some(memory) = &self.resolver.memory else {
+            return Ok(Arc::new(Grants::compile(rows)));
+        };
+        let versions = epoch.map(|epoch| Versions { account: account.grants_version, epoch });
+        if let Some(grants) = versions.and_then(|versions| memory.find(account.id, versions)) {
+            return Ok(grants);
+        }
+        let context = self.auth.context();
+        let rows = context
+            .db()
+            .read(self.resolver.statements.grants(&context.database, account.id))
+            .await?;
+        let grants = Arc::new(Grants::compile(rows));
+        if let Some(versions) = versions {
+            memory.keep(account.id, versions, Arc::clone(&grants));
+        }
+        Ok(grants)
+    }
+
+    /// Rotates the token, hands over a generation that is there already, or notes the first use.
+    async fn turn(
+        &self,
+        turn: &Turn<'_>,
+        idle: Option<std::time::Duration>,
+    ) -> Result<Turned, AuthError> {
+        let Turn { state, claims, now, .. } = *turn;
+        let context = self.auth.context();
+        let db = context.db();
+        let may_rotate = turn.transport == Transport::Cookie
+            && turn.purpose == Use::Request
+            && !self.upgrade
+            && !self.sealed.load(Ordering::Acquire);
+        if turn.generation == Generation::Retired {
+            if may_rotate {
+                self.hand_over(turn, state.generation, idle);
+                return Ok(Turned::HandedOver);
+            }
+            return Ok(Turned::Kept);
+        }
+        let lifetime = i64::try_from(token_lifetime(context, idle).as_secs()).unwrap_or(i64::MAX);
+        let due = now.as_secs() >= claims.expires_at
+            || now.as_secs() >= claims.issued_at.saturating_add(lifetime);
+        if due && may_rotate && context.config.session.refresh_window.is_some() {
+            let digest = context.session_digests[0].digest(&claims.sid);
+            if !session_store_rotate(&db, state.id, state.generation, &digest, now).await? {
+                return Ok(Turned::Lost);
+            }
+            tracing::debug!(
+                target: "portcullis::event",
+                event = "session_rotated",
+                session = %state.id,
+                generation = state.generation + 1,
+            );
+            self.hand_over(turn, state.generation + 1, idle);
+            return Ok(Turned::HandedOver);
+        }
+        if state.generation > 0 && state.used_at.is_none() {
+            let executor = db.executor();
+            db.read(session_store::mark_used(&executor, state.id, state.generation, now)).await?;
+        }
+        Ok(Turned::Kept)
+    }
+
+    fn hand_over(&self, turn: &Turn<'_>, generation: i64, idle: Option<std::time::Duration>) {
+        let context = self.auth.context();
+        let end = turn.state.expires_at;
+        let minted = mint(context, Stage::Full, turn.claims.sid, generation, turn.now, end, idle);
+        let age = turn.state.persistent.then(|| cookie_age(context, Stage::Full, turn.now, end));
+        self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+    }
+
+    async fn end_for_theft(
+        &self,
+        state: &SessionState,
+        account: Option<&Account>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let context = self.auth.context();
+        let mut event = Event::new(EventKind::SessionTheftSuspected, now)
+            .session(state.id)
+            .from_client(&self.client);
+        if let Some(account) = account {
+            event = event.account(account.id);
+        }
+        if !self.end(state, Ended::TheftSuspected, &event, now).await? {
+            return Ok(());
+        }
+        event.trace();
+        if let Some(account) = account {
+            context.notify(Notice {
+                kind: NoticeKind::SessionTheftSuspected,
+                account_id: account.id,
+                email: account.email.clone(),
+                at: now,
+                address: self.client.address(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn end(
+        &self,
+        state: &SessionState,
+        reason: Ended,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        transaction!(self.auth.context().db(), |txn| {
+            let ended = session_store::end(txn, state.id, reason, now).await?;
+            if ended {
+                audit_log::record(txn, event).await?;
+            }
+            Ok(ended)
+        })
+    }
+
+    /// Whether the request comes from the network and browser the session was started from, as
+    /// far as both are known.
+    fn same_source(&self, state: &SessionState) -> bool {
+        if self.auth.context().config.session.binding == Binding::Off {
+            return true;
+        }
+        let from = state.address.as_deref().and_then(|text| text.parse().ok());
+        let network = match (from, self.client.address()) {
+            (Some(from), Some(now)) => same_network(from, now),
+            _ => true,
+        };
+        let browser = match (state.user_agent.as_deref(), self.client.user_agent()) {
+            (Some(from), Some(now)) => from == now || same_browser_family(from, now),
+            _ => true,
+        };
+        network && browser
+    }
+
+    /// Whether the session may go on though its source changed.
+    async fn source_changed(&self, state: &SessionState, now: Timestamp) -> Result<bool, Fault> {
+        let mut event = Event::new(EventKind::SessionSourceChanged, now)
+            .session(state.id)
+            .from_client(&self.client);
+        if let Some(account) = state.account_id {
+            event = event.account(account);
+        }
+        if self.auth.context().config.session.binding == Binding::End {
+            if self.end(state, Ended::SourceChanged, &event, now).await? {
+                event.trace();
+            }
+            return Ok(false);
+        }
+        event.trace();
+        Ok(true)
+    }
+}
+
+async fn session_store_rotate(
+    db: &crate::base::transaction::Db<'_>,
+    id: crate::base::id::SessionId,
+    generation: i64,
+    digest: &[u8; 32],
+    now: Timestamp,
+) -> Result<bool, Fault> {
+    let executor = db.executor();
+    db.read(session_store::rotate(&executor, id, generation, digest, now)).await
+}
+
+/// A good token and its session, at the moment when it may be exchanged for its next generation.
+struct Turn<'a> {
+    state: &'a SessionState,
+    claims: &'a Claims,
+    generation: Generation,
+    transport: Transport,
+    purpose: Use,
+    now: Timestamp,
+}
+
+enum Turned {
+    Kept,
+    HandedOver,
+    Lost,
+}
+
+impl Resolved {
+    /// Why this is not a full session.
+    pub(crate) fn not_signed_in(&self) -> NotSignedIn {
+        match self {
+            Self::Nobody(reason) => *reason,
+            Self::Anonymous(_) => NotSignedIn::Anonymous,
+            Self::Pending(_) => NotSignedIn::SecondFactorRequired,
+            Self::PasswordChange(_) => NotSignedIn::PasswordChangeRequired,
+            Self::Enrolment(_) => NotSignedIn::EnrolmentRequired,
+            Self::Full(_) => NotSignedIn::NoCredential,
+        }
+    }
+}
+
+fn stage(state: Arc<SessionState>, account: Arc<Account>, transport: Transport) -> Resolved {
+    match state.stage {
+        Stage::PendingSecondFactor => {
+            Resolved::Pending(PendingSession { state, account, transport })
+        }
+        Stage::MustChangePassword => {
+            Resolved::PasswordChange(PasswordChangeSession { state, account, transport })
+        }
+        Stage::MustEnrol => Resolved::Enrolment(EnrolmentSession { state, account, transport }),
+        Stage::Full | Stage::Anonymous => Resolved::Nobody(NotSignedIn::InvalidToken),
+    }
+}
+
+/// The credential of ours that a request carries. An `Authorization` header that is not a bearer
+/// token of ours belongs to the host.
+fn credential(context: &Context, cookie: &SessionCookie, headers: &HeaderMap) -> Credential {
+    let cookie = cookie.find(headers);
+    let bearer = if context.config.service.bearer {
+        let mut ours = headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .filter(|header| bearer_token(header).is_some_and(|token| context.jwt.is_ours(token)));
+        let first = ours.next().cloned();
+        if first.is_some() && ours.next().is_some() {
+            return Credential::Several;
+        }
+        first
+    } else {
+        None
+    };
+    match (cookie, bearer) {
+        (FoundCookie::Nothing, None) => Credential::None,
+        (FoundCookie::Nothing, Some(header)) => Credential::Bearer { header },
+        (FoundCookie::One { header, range }, None) => Credential::Cookie { header, range },
+        (FoundCookie::Several, _) | (FoundCookie::One { .. }, Some(_)) => Credential::Several,
+    }
+}
+
+/// The token of a `Bearer` header; the scheme's case does not matter (RFC 9110).
+fn bearer_token(header: &HeaderValue) -> Option<&[u8]> {
+    let bytes = header.as_bytes();
+    let (scheme, rest) = bytes.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+}
+
+/// Where a request comes from. The peer's address is an extension that the server puts there.
+pub(crate) fn client_of(
+    auth: &Portcullis,
+    headers: &HeaderMap,
+    extensions: &http::Extensions,
+) -> ClientInfo {
+    let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
+    #[cfg(feature = "routes")]
+    let peer = peer.or_else(|| {
+        extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip())
+    });
+    if peer.is_none() {
+        auth.find(
+            "no_peer_address",
+            "the address of clients is not known, so rules about sources are off: serve with \
+             `app.into_make_service_with_connect_info::<SocketAddr>()`, or insert \
+             `portcullis::PeerAddr` into each request",
+        );
+    }
+    let proxies = &auth.context().config.proxies;
+    if proxies.networks.is_empty() && crate::base::client::forwarded_headers_present(headers) {
+        auth.find(
+            "forwarded_without_proxy",
+            "requests carry forwarding headers but no proxy is trusted: if there is one, list its \
+             network in `proxies.networks`, or every client seems to come from it",
+        );
+    }
+    ClientInfo::resolve(peer, headers, proxies)
+}

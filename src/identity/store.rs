@@ -1,0 +1,352 @@
+//! THE statement: everything a request needs to know, found by the digest of its token.
+//!
+//! Two forms, as fixed text per database so that the driver keeps them prepared:
+//!
+//! - **short** (the usual one): session ⋈ account ⋈ epoch. With the grants in memory under their
+//!   versions this is all a request asks. What is not in memory is loaded by a second statement.
+//! - **full** (when nothing is remembered): the same and the grants in one `UNION ALL`. Every
+//!   branch starts at the session's digest, so rows never multiply.
+//!
+//! `s`, `a` are LEFT joined: an anonymous session has no account and is still a session.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value,
+};
+
+use crate::account::Account;
+use crate::base::factor::{EnrolledFactors, PassedFactors};
+use crate::base::id::AccountId;
+use crate::permission::GrantRow;
+use crate::session::Stage;
+use crate::session::judge::{Ended, SessionState};
+
+/// The columns of the short statement: expression, its type on PostgreSQL (for typed NULLs in the
+/// other branches), and what a grant's row puts there.
+const COLUMNS: [(&str, &str, Option<&str>); 32] = [
+    ("s.id", "uuid", None),
+    ("s.lineage_id", "uuid", None),
+    ("s.account_id", "uuid", None),
+    ("s.account_epoch", "bigint", None),
+    ("s.stage", "smallint", None),
+    ("s.generation", "bigint", None),
+    ("s.rotated_at", "bigint", None),
+    ("s.used_at", "bigint", None),
+    ("s.previous_used_at", "bigint", None),
+    ("s.created_at", "bigint", None),
+    ("s.expires_at", "bigint", None),
+    ("s.idle_ms", "bigint", Some("r.max_idle_ms")),
+    ("s.persistent", "boolean", Some("r.requires_factor")),
+    ("s.factors", "text", None),
+    ("s.ceiling", "text", Some("r.permissions")),
+    ("s.address", "text", Some("g.resource")),
+    ("s.user_agent", "text", Some("g.resource_id")),
+    ("s.ended_at", "bigint", None),
+    ("s.end_reason", "text", None),
+    ("s.suspicious_at", "bigint", None),
+    ("a.username", "text", Some("r.name")),
+    ("a.email", "text", None),
+    ("a.phone", "text", None),
+    ("a.superuser", "boolean", None),
+    ("a.epoch", "bigint", None),
+    ("a.grants_version", "bigint", None),
+    ("a.enrolled_factors", "bigint", None),
+    ("a.verified_at", "bigint", None),
+    ("a.disabled_at", "bigint", None),
+    ("a.deleted_at", "bigint", None),
+    ("(SELECT e.epoch FROM auth_epoch e WHERE e.id = 1)", "bigint", None),
+    ("a.id", "uuid", None),
+];
+
+/// The fixed texts for one database.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    backend: DbBackend,
+    short: String,
+    full: String,
+    grants: String,
+    /// How often the digests appear in the full statement.
+    branches: usize,
+}
+
+/// A session and its account, as one request sees them.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) state: SessionState,
+    pub(crate) account: Option<Account>,
+    /// The epoch of all authorization; none if its row is missing, and then nothing is remembered.
+    pub(crate) epoch: Option<i64>,
+    /// The grants, when the full statement brought them.
+    pub(crate) grants: Vec<GrantRow>,
+}
+
+impl Statements {
+    /// `digests` is how many secrets there are, so under how many digests a row may be found.
+    pub(crate) fn new(backend: DbBackend, digests: usize) -> Self {
+        let mut placeholders = Placeholders { backend, next: 1 };
+        let columns: Vec<_> = COLUMNS.iter().map(|(expression, ..)| *expression).collect();
+        let session = format!(
+            "FROM auth_session s LEFT JOIN auth_account a ON a.id = s.account_id \
+             WHERE s.token_digest{}",
+            placeholders.digests(digests),
+        );
+        let short = format!("SELECT {} {session}", columns.join(", "));
+
+        let mut full = format!("SELECT 0 AS kind, {} {session}", columns.join(", "));
+        let branches = [
+            (
+                Some("r"),
+                "JOIN auth_account_role g ON g.account_id = s.account_id JOIN auth_role r ON r.id = g.role_id",
+            ),
+            (
+                Some("r"),
+                "JOIN auth_account_group m ON m.account_id = s.account_id JOIN auth_group_role g ON g.group_id = m.group_id JOIN auth_role r ON r.id = g.role_id",
+            ),
+            (None, "JOIN auth_account_permission p ON p.account_id = s.account_id"),
+        ];
+        for (role, joins) in branches {
+            placeholders.start_branch();
+            let columns = COLUMNS.iter().map(|(_, kind, grant)| {
+                let null = match backend {
+                    DbBackend::Postgres => format!("NULL::{kind}"),
+                    _ => "NULL".to_owned(),
+                };
+                match (grant, role) {
+                    (Some(column), Some(_)) => (*column).to_owned(),
+                    (Some("r.permissions"), None) => "p.permission".to_owned(),
+                    _ => null,
+                }
+            });
+            full.push_str(&format!(
+                " UNION ALL SELECT {}, {} FROM auth_session s {joins} WHERE s.token_digest{}",
+                if role.is_some() { 1 } else { 2 },
+                columns.collect::<Vec<_>>().join(", "),
+                placeholders.digests(digests),
+            ));
+        }
+
+        let mut placeholders = Placeholders { backend, next: 1 };
+        let mut account = || {
+            placeholders.start_branch();
+            placeholders.one()
+        };
+        let null = |kind: &str| match backend {
+            DbBackend::Postgres => format!("NULL::{kind}"),
+            _ => "NULL".to_owned(),
+        };
+        let role =
+            "r.name, r.permissions, g.resource, g.resource_id, r.requires_factor, r.max_idle_ms";
+        let grants = format!(
+            "SELECT {role} FROM auth_account_role g JOIN auth_role r ON r.id = g.role_id \
+             WHERE g.account_id = {} \
+             UNION ALL SELECT {role} FROM auth_account_group m \
+             JOIN auth_group_role g ON g.group_id = m.group_id JOIN auth_role r ON r.id = g.role_id \
+             WHERE m.account_id = {} \
+             UNION ALL SELECT {}, p.permission, {}, {}, {}, {} FROM auth_account_permission p \
+             WHERE p.account_id = {}",
+            account(),
+            account(),
+            null("text"),
+            null("text"),
+            null("text"),
+            null("boolean"),
+            null("bigint"),
+            account(),
+        );
+        Self { backend, short, full, grants, branches: 4 }
+    }
+
+    /// The session with this token, its account and the epoch.
+    pub(crate) async fn find(
+        &self,
+        db: &DatabaseConnection,
+        digests: &[[u8; 32]],
+    ) -> Result<Option<Found>, DbErr> {
+        let statement =
+            Statement::from_sql_and_values(self.backend, &self.short, bytes(digests, 1));
+        match db.query_one_raw(statement).await? {
+            Some(row) => session(&row, 0).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same with the account's grants.
+    pub(crate) async fn find_with_grants(
+        &self,
+        db: &DatabaseConnection,
+        digests: &[[u8; 32]],
+    ) -> Result<Option<Found>, DbErr> {
+        // MySQL and MariaDB have nameless placeholders: once per branch.
+        let times = if self.backend == DbBackend::MySql { self.branches } else { 1 };
+        let statement =
+            Statement::from_sql_and_values(self.backend, &self.full, bytes(digests, times));
+        let mut found = None;
+        let mut grants = Vec::new();
+        for row in db.query_all_raw(statement).await? {
+            match row.try_get_by_index::<i32>(0)? {
+                0 => found = Some(session(&row, 1)?),
+                _ => grants.push(GrantRow {
+                    max_idle: duration(row.try_get_by_index(12)?),
+                    requires_factor: row.try_get_by_index::<Option<bool>>(13)?.unwrap_or(false),
+                    permissions: row.try_get_by_index(15)?,
+                    resource: text(row.try_get_by_index(16)?),
+                    resource_id: text(row.try_get_by_index(17)?),
+                    role: row.try_get_by_index(21)?,
+                }),
+            }
+        }
+        Ok(found.map(|found| Found { grants, ..found }))
+    }
+
+    /// The grants of an account.
+    pub(crate) async fn grants(
+        &self,
+        db: &DatabaseConnection,
+        account: AccountId,
+    ) -> Result<Vec<GrantRow>, DbErr> {
+        let times = if self.backend == DbBackend::MySql { 3 } else { 1 };
+        let values = vec![Value::from(account.as_uuid()); times];
+        let statement = Statement::from_sql_and_values(self.backend, &self.grants, values);
+        db.query_all_raw(statement)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(GrantRow {
+                    role: row.try_get_by_index(0)?,
+                    permissions: row.try_get_by_index(1)?,
+                    resource: text(row.try_get_by_index(2)?),
+                    resource_id: text(row.try_get_by_index(3)?),
+                    requires_factor: row.try_get_by_index::<Option<bool>>(4)?.unwrap_or(false),
+                    max_idle: duration(row.try_get_by_index(5)?),
+                })
+            })
+            .collect()
+    }
+
+    /// The texts, for a test that asks the database how it would run them.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn texts(&self) -> [&str; 3] {
+        [&self.short, &self.full, &self.grants]
+    }
+}
+
+/// Placeholders as the database writes them.
+struct Placeholders {
+    backend: DbBackend,
+    next: usize,
+}
+
+impl Placeholders {
+    /// Another branch names the same values again.
+    fn start_branch(&mut self) {
+        self.next = 1;
+    }
+
+    fn one(&mut self) -> String {
+        let number = self.next;
+        self.next += 1;
+        match self.backend {
+            DbBackend::Postgres => format!("${number}"),
+            DbBackend::Sqlite => format!("?{number}"),
+            _ => "?".to_owned(),
+        }
+    }
+
+    fn digests(&mut self, count: usize) -> String {
+        if count == 1 {
+            return format!(" = {}", self.one());
+        }
+        let list: Vec<_> = (0..count).map(|_| self.one()).collect();
+        format!(" IN ({})", list.join(", "))
+    }
+}
+
+fn bytes(digests: &[[u8; 32]], times: usize) -> Vec<Value> {
+    let mut values = Vec::with_capacity(digests.len() * times);
+    for _ in 0..times {
+        values.extend(digests.iter().map(|digest| Value::from(digest.to_vec())));
+    }
+    values
+}
+
+fn text(value: Option<String>) -> String {
+    value.unwrap_or_default()
+}
+
+fn duration(millis: Option<i64>) -> Option<Duration> {
+    millis.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis)
+}
+
+/// Reads a row of [`COLUMNS`], which start at column `at`.
+fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
+    let mut next = at;
+    macro_rules! column {
+        () => {{
+            next += 1;
+            row.try_get_by_index(next - 1)?
+        }};
+    }
+    let id = column!();
+    let lineage_id = column!();
+    let account_id = column!();
+    let account_epoch = column!();
+    let stage: i16 = column!();
+    let generation = column!();
+    let rotated_at = column!();
+    let used_at = column!();
+    let previous_used_at = column!();
+    let created_at = column!();
+    let expires_at = column!();
+    let idle: i64 = column!();
+    let persistent = column!();
+    let factors: String = column!();
+    let ceiling = column!();
+    let address = column!();
+    let user_agent = column!();
+    let ended_at: Option<i64> = column!();
+    let end_reason: Option<String> = column!();
+    let suspicious_at: Option<i64> = column!();
+    let state = SessionState {
+        id,
+        lineage_id,
+        account_id,
+        account_epoch,
+        stage: Stage::from_number(stage)
+            .ok_or_else(|| DbErr::Type(format!("a session has the unknown stage {stage}")))?,
+        generation,
+        rotated_at,
+        used_at,
+        previous_used_at,
+        created_at,
+        expires_at,
+        idle: duration(Some(idle)).unwrap_or_default(),
+        persistent,
+        factors: PassedFactors::from_column(&factors),
+        ceiling,
+        address,
+        user_agent,
+        ended: ended_at.map(|_| Ended::from_column(end_reason.as_deref())),
+        suspicious: suspicious_at.is_some(),
+    };
+    // The account's own id says whether there is an account, wherever its columns are null.
+    let present: Option<AccountId> = row.try_get_by_index(at + COLUMNS.len() - 1)?;
+    let epoch = row.try_get_by_index(at + COLUMNS.len() - 2)?;
+    let account = match present {
+        None => None,
+        Some(id) => Some(Account {
+            id,
+            username: column!(),
+            email: column!(),
+            phone: column!(),
+            superuser: column!(),
+            epoch: column!(),
+            grants_version: column!(),
+            enrolled: EnrolledFactors(column!()),
+            verified_at: column!(),
+            disabled_at: column!(),
+            deleted_at: column!(),
+        }),
+    };
+    Ok(Found { state, account, epoch, grants: Vec::new() })
+}

@@ -1,0 +1,856 @@
+//! Argon2id: making password hashes, comparing with stored ones, and saying when one is outdated.
+//!
+//! Everything here is a pure function of its arguments and burns one core for some 20 ms; the
+//! [gate](super::gate) calls it from async code.
+//!
+//! 1. [`Hasher::hash`] makes a PHC string with the current parameters, keyed with the first pepper.
+//! 2. [`Hasher::verify`] reads a stored string, bounds what it demands, computes one hash with the
+//!    string's own parameters and the pepper its row names, and compares in constant time.
+//! 3. A match that is not what [`Hasher::hash`] would make now asks for a rehash.
+//! 4. [`Hasher::dummy`] is the same work for an account that has nothing to compare with.
+//!
+//! Whatever comes out, each call of `verify` and `dummy` computes exactly one hash: a stored
+//! string that cannot be used is answered after a dummy.
+//!
+//! It does not normalise, trim or cut passwords (NFC and NFD of one text are two passwords) and
+//! judges no policy. Working memory of two passes and more is left to be overwritten by the next
+//! hash: testing a guess against it takes half of the work. A row with other parameters than the
+//! current ones takes its own time until it is rehashed.
+//!
+//! Configuration: [`HashParams`] (19 MiB, two passes, one lane) and [`Peppers`] (none). To rotate,
+//! put a new pepper first and keep the old ones until no row names them; rows whose pepper is gone
+//! can only be reset.
+//!
+//! Standards: RFC 9106, the PHC string format, OWASP Password Storage Cheat Sheet, ASVS 5 §11.4.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use data_encoding::BASE64_NOPAD;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+#[cfg(feature = "foreign-hashes")]
+use crate::password::foreign::{self, Foreign};
+
+/// Bytes of salt in a hash made here.
+pub(crate) const SALT_BYTES: usize = 16;
+
+/// Bytes of output in a hash made here.
+const OUTPUT_BYTES: usize = 32;
+
+/// The shortest pepper taken: 128 bits.
+const PEPPER_BYTES: usize = 16;
+
+/// Bounds of stored strings. A row is data and may come from an import: it must not be able to
+/// ask for any amount of memory or time.
+const STORED_ITERATIONS: RangeInclusive<u32> = 1..=64;
+const STORED_PARALLELISM: RangeInclusive<u32> = 1..=16;
+const STORED_SALT: RangeInclusive<usize> = 8..=64;
+const STORED_OUTPUT: RangeInclusive<usize> = 16..=64;
+
+/// 256 MiB, what libsodium calls moderate: the most that is common in hashes from elsewhere.
+const STORED_MEMORY_KIB: u32 = 256 * 1024;
+
+/// Makes and verifies password hashes.
+///
+/// Clones share the count of hashes.
+#[derive(Clone)]
+pub(crate) struct Hasher {
+    params: HashParams,
+    peppers: Peppers,
+    hashes: Arc<AtomicU64>,
+}
+
+impl Hasher {
+    /// A hasher for the given parameters. The floor is not enforced here, so that tests can be
+    /// cheap: ask [`HashParams::meets_floor`].
+    ///
+    /// # Errors
+    /// [`HashError::Params`] when Argon2 or the bounds on stored hashes exclude the parameters;
+    /// what is made can always be verified.
+    pub(crate) fn new(params: HashParams, peppers: Peppers) -> Result<Self, HashError> {
+        let bounded = STORED_ITERATIONS.contains(&params.iterations)
+            && STORED_PARALLELISM.contains(&params.parallelism);
+        if !bounded || params.with_output(OUTPUT_BYTES).is_none() {
+            return Err(HashError::Params);
+        }
+        Ok(Self { params, peppers, hashes: Arc::default() })
+    }
+
+    /// Hashes a new password. `salt` must be fresh and random.
+    ///
+    /// # Errors
+    /// [`HashError::OutOfMemory`] when the working memory cannot be had; nothing else fails.
+    pub(crate) fn hash(
+        &self,
+        password: &[u8],
+        salt: [u8; SALT_BYTES],
+        memory: &mut Memory,
+    ) -> Result<StoredHash, HashError> {
+        let pepper = self.peppers.current();
+        let output = self.compute_current(password, &salt, memory)?;
+        let HashParams { memory_kib, iterations, parallelism } = self.params;
+        let phc = format!(
+            "$argon2id$v=19$m={memory_kib},t={iterations},p={parallelism}${}${}",
+            BASE64_NOPAD.encode(&salt),
+            BASE64_NOPAD.encode(output.as_ref()),
+        );
+        Ok(StoredHash { phc, pepper_id: pepper.map(|pepper| pepper.id.clone()) })
+    }
+
+    /// Compares a password with what the account's row keeps. Computes exactly one hash.
+    pub(crate) fn verify(
+        &self,
+        password: &[u8],
+        stored: &StoredHash,
+        memory: &mut Memory,
+    ) -> Verdict {
+        self.compare(password, stored, memory).unwrap_or_else(|reason| {
+            // The work is what counts; the answer would be the same.
+            let _ = self.dummy(password, memory);
+            Verdict::Unusable(reason)
+        })
+    }
+
+    /// The work of a comparison with a current hash, for an account that does not exist or has no
+    /// password. Always [`Verdict::NoMatch`].
+    pub(crate) fn dummy(&self, password: &[u8], memory: &mut Memory) -> Verdict {
+        const SALT: [u8; SALT_BYTES] =
+            *b"\x8f\x1d\x60\xe3\x3b\x9a\x05\xc7\x72\xd4\x2e\xb8\x49\xf6\x13\xad";
+        // Even if memory is short there is nothing to say, and a password that hit the constant
+        // would not be let in either.
+        let _ = std::hint::black_box(self.compute_current(password, &SALT, memory));
+        Verdict::NoMatch
+    }
+
+    /// The parameters of new hashes.
+    pub(crate) fn params(&self) -> HashParams {
+        self.params
+    }
+
+    /// How many hashes were computed so far, by all clones.
+    pub(crate) fn hashes(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
+    }
+
+    /// One hash of work, or the reason why none was done.
+    fn compare(
+        &self,
+        password: &[u8],
+        stored: &StoredHash,
+        memory: &mut Memory,
+    ) -> Result<Verdict, Unusable> {
+        if !stored.phc.starts_with("$argon2") {
+            return self.compare_foreign(password, stored);
+        }
+        let row = Row::parse(&stored.phc, self.memory_limit_kib())?;
+        let pepper = match &stored.pepper_id {
+            // Leaving the pepper out would turn a lost secret into a wrong password for all its
+            // users, and hide it.
+            Some(id) => Some(self.peppers.find(id).ok_or(Unusable::MissingPepper)?),
+            None => None,
+        };
+        let params = row.params.with_output(row.output.len()).ok_or(Unusable::OutOfBounds)?;
+        let argon2 = keyed(pepper, row.algorithm, row.version, params);
+        let mut computed = Zeroizing::new(vec![0; row.output.len()]);
+        self.compute(&argon2, password, &row.salt, &mut computed, memory)
+            .map_err(|_| Unusable::OutOfMemory)?;
+        if !bool::from(computed.ct_eq(&row.output)) {
+            return Ok(Verdict::NoMatch);
+        }
+        // Also when the stored parameters are the dearer ones: all rows should take the time of
+        // the dummy.
+        let current = row.algorithm == Algorithm::Argon2id
+            && row.version == Version::V0x13
+            && row.params == self.params
+            && row.salt.len() >= SALT_BYTES
+            && row.output.len() == OUTPUT_BYTES
+            && stored.pepper_id.as_deref() == self.peppers.current().map(|pepper| &*pepper.id);
+        Ok(Verdict::Match { rehash: !current })
+    }
+
+    #[cfg(feature = "foreign-hashes")]
+    fn compare_foreign(&self, password: &[u8], stored: &StoredHash) -> Result<Verdict, Unusable> {
+        // No import is peppered: a row that says so is not what it seems.
+        if stored.pepper_id.is_some() {
+            return Err(Unusable::Malformed);
+        }
+        let verdict = match foreign::verify(password, &stored.phc) {
+            Some(Foreign::Match) => Verdict::Match { rehash: true },
+            Some(Foreign::NoMatch) => Verdict::NoMatch,
+            Some(Foreign::Malformed) => return Err(Unusable::Malformed),
+            Some(Foreign::OutOfBounds) => return Err(Unusable::OutOfBounds),
+            None => return Err(Unusable::UnknownFormat),
+        };
+        self.hashes.fetch_add(1, Ordering::Relaxed);
+        Ok(verdict)
+    }
+
+    #[cfg(not(feature = "foreign-hashes"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
+    fn compare_foreign(&self, _: &[u8], _: &StoredHash) -> Result<Verdict, Unusable> {
+        Err(Unusable::UnknownFormat)
+    }
+
+    fn compute_current(
+        &self,
+        password: &[u8],
+        salt: &[u8],
+        memory: &mut Memory,
+    ) -> Result<Zeroizing<[u8; OUTPUT_BYTES]>, HashError> {
+        let params = self.params.with_output(OUTPUT_BYTES).ok_or(HashError::Params)?;
+        let argon2 = keyed(self.peppers.current(), Algorithm::Argon2id, Version::V0x13, params);
+        let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
+        self.compute(&argon2, password, salt, output.as_mut(), memory)?;
+        Ok(output)
+    }
+
+    fn compute(
+        &self,
+        argon2: &Argon2<'_>,
+        password: &[u8],
+        salt: &[u8],
+        output: &mut [u8],
+        memory: &mut Memory,
+    ) -> Result<(), HashError> {
+        let blocks = memory.at_least(argon2.params().block_count())?;
+        argon2
+            .hash_password_into_with_memory(password, salt, output, &mut *blocks)
+            .map_err(|_| HashError::Params)?;
+        if argon2.params().t_cost() == 1 {
+            // After a single pass the first blocks still stand as they were derived from the
+            // password: whoever reads kept memory could test guesses with one BLAKE2b each.
+            blocks.fill(Block::new());
+        }
+        self.hashes.fetch_add(1, Ordering::Relaxed);
+        memory.at_most(self.params.memory_kib);
+        Ok(())
+    }
+
+    /// Four times the configured memory where that is more, so that hashes stay valid when it is
+    /// lowered in steps.
+    fn memory_limit_kib(&self) -> u32 {
+        self.params.memory_kib.saturating_mul(4).max(STORED_MEMORY_KIB)
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hasher")
+            .field("params", &self.params)
+            .field("peppers", &self.peppers)
+            .field("hashes", &self.hashes())
+            .finish()
+    }
+}
+
+fn keyed(
+    pepper: Option<&Pepper>,
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+) -> Argon2<'_> {
+    match pepper {
+        Some(pepper) => Argon2::new_with_secret(&pepper.secret, algorithm, version, params)
+            .expect("`Peppers::new` bounds the secret"),
+        None => Argon2::new(algorithm, version, params),
+    }
+}
+
+/// What one Argon2 hash costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HashParams {
+    /// Memory in KiB.
+    pub(crate) memory_kib: u32,
+    /// Passes over the memory.
+    pub(crate) iterations: u32,
+    /// Lanes. They are computed one after the other: one hash never takes more than one core.
+    pub(crate) parallelism: u32,
+}
+
+impl HashParams {
+    /// The least that is acceptable, as (memory in KiB, iterations): OWASP's five equivalent
+    /// choices. Any one of them reached in both numbers is enough.
+    pub(crate) const FLOOR: [(u32, u32); 5] =
+        [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+
+    /// Whether these parameters reach [`FLOOR`](Self::FLOOR).
+    pub(crate) fn meets_floor(&self) -> bool {
+        Self::FLOOR
+            .iter()
+            .any(|&(memory, iterations)| self.memory_kib >= memory && self.iterations >= iterations)
+    }
+
+    fn with_output(self, bytes: usize) -> Option<Params> {
+        Params::new(self.memory_kib, self.iterations, self.parallelism, Some(bytes)).ok()
+    }
+}
+
+impl Default for HashParams {
+    /// 19 MiB, two passes, one lane. Of OWASP's equal choices the one with more memory per hash
+    /// would halve the logins that fit in a given memory.
+    fn default() -> Self {
+        Self { memory_kib: 19_456, iterations: 2, parallelism: 1 }
+    }
+}
+
+/// Secrets that key every hash and are not in the database, each with the id that rows name it by.
+/// The first is the current one.
+#[derive(Clone, Default)]
+pub(crate) struct Peppers(Arc<[Pepper]>);
+
+struct Pepper {
+    id: String,
+    secret: Zeroizing<Vec<u8>>,
+}
+
+impl Peppers {
+    /// Takes (id, secret) pairs, the current one first. An empty list means no pepper.
+    ///
+    /// # Errors
+    /// An empty or repeated id, or a secret outside 16 to 1024 bytes: an unset variable must not
+    /// pass as a pepper.
+    pub(crate) fn new(peppers: Vec<(String, Vec<u8>)>) -> Result<Self, HashError> {
+        let peppers: Vec<Pepper> = peppers
+            .into_iter()
+            .map(|(id, secret)| Pepper { id, secret: Zeroizing::new(secret) })
+            .collect();
+        for (index, pepper) in peppers.iter().enumerate() {
+            let repeated = peppers[..index].iter().any(|earlier| earlier.id == pepper.id);
+            if pepper.id.is_empty() || repeated {
+                return Err(HashError::PepperId { id: pepper.id.clone() });
+            }
+            if !(PEPPER_BYTES..=1024).contains(&pepper.secret.len()) {
+                return Err(HashError::PepperLength { id: pepper.id.clone() });
+            }
+        }
+        Ok(Self(peppers.into()))
+    }
+
+    fn current(&self) -> Option<&Pepper> {
+        self.0.first()
+    }
+
+    fn find(&self, id: &str) -> Option<&Pepper> {
+        self.0.iter().find(|pepper| pepper.id == id)
+    }
+}
+
+impl fmt::Debug for Peppers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|pepper| (&pepper.id, ".."))).finish()
+    }
+}
+
+/// What an account's row keeps of a password. Never printed.
+#[derive(Clone)]
+pub(crate) struct StoredHash {
+    /// The PHC string, or an imported hash as it came.
+    pub(crate) phc: String,
+    /// The pepper it was keyed with.
+    pub(crate) pepper_id: Option<String>,
+}
+
+impl fmt::Debug for StoredHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredHash(..)")
+    }
+}
+
+/// What came of comparing a password with a stored hash. To a client, all but a match are one.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is the password.
+    Match {
+        /// The hash is not what would be made now: store a new one. If that fails the login
+        /// stands; the next one tries again.
+        rehash: bool,
+    },
+    /// It is not.
+    NoMatch,
+    /// Nothing can match this row. Worth a log line: only a reset helps, or the missing pepper.
+    Unusable(Unusable),
+}
+
+/// Why a stored hash cannot be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// No format known here, or one whose feature is off.
+    #[error("the stored hash is in no known format")]
+    UnknownFormat,
+    /// A known format, broken.
+    #[error("the stored hash is malformed")]
+    Malformed,
+    /// It asks for more memory, time or length than a row may.
+    #[error("the stored hash has parameters out of bounds")]
+    OutOfBounds,
+    /// Its pepper is not configured.
+    #[error("the stored hash names a pepper that is not configured")]
+    MissingPepper,
+    /// Its working memory could not be had.
+    #[error("there is no memory to compute the stored hash")]
+    OutOfMemory,
+}
+
+/// Why a hasher cannot be configured, or a hash not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HashError {
+    /// Parameters outside of what can be computed and verified again.
+    #[error(
+        "argon2 parameters out of range: 1 to 64 iterations, 1 to 16 lanes, 8 KiB or more a lane"
+    )]
+    Params,
+    /// A pepper's id is empty or taken.
+    #[error("pepper ids must be distinct and not empty: `{id}`")]
+    PepperId {
+        /// The id.
+        id: String,
+    },
+    /// A pepper is too short to be a secret, or absurdly long.
+    #[error("pepper `{id}` must have 16 to 1024 bytes")]
+    PepperLength {
+        /// The id.
+        id: String,
+    },
+    /// The working memory could not be had.
+    #[error("there is no memory to compute the hash")]
+    OutOfMemory,
+}
+
+/// Argon2's working memory, kept between hashes: fresh pages for every hash cost a quarter of the
+/// throughput.
+///
+/// Empty at first, it grows with the first hash. After a stored hash that needed more than the
+/// configured parameters it shrinks back.
+#[derive(Default)]
+pub(crate) struct Memory(Vec<Block>);
+
+impl Memory {
+    fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], HashError> {
+        if self.0.len() < blocks {
+            // Old contents are of no use: cleared, they are not copied.
+            self.0.clear();
+            self.0.try_reserve_exact(blocks).map_err(|_| HashError::OutOfMemory)?;
+            self.0.resize(blocks, Block::new());
+        }
+        Ok(&mut self.0[..blocks])
+    }
+
+    /// A block is one KiB.
+    fn at_most(&mut self, memory_kib: u32) {
+        let blocks = usize::try_from(memory_kib).unwrap_or(usize::MAX);
+        if self.0.len() > blocks {
+            self.0.truncate(blocks);
+            self.0.shrink_to_fit();
+        }
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("blocks", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+/// A stored Argon2 string within bounds.
+struct Row {
+    algorithm: Algorithm,
+    version: Version,
+    params: HashParams,
+    salt: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Row {
+    /// `$argon2id$v=19$m=19456,t=2,p=1$salt$output`, strictly in this order as every
+    /// implementation writes it; only `v` may be absent and then means 16 (version 1.0).
+    fn parse(phc: &str, memory_limit_kib: u32) -> Result<Self, Unusable> {
+        let rest = phc.strip_prefix('$').ok_or(Unusable::Malformed)?;
+        let (algorithm, rest) = rest.split_once('$').ok_or(Unusable::Malformed)?;
+        let algorithm = match algorithm {
+            "argon2id" => Algorithm::Argon2id,
+            "argon2i" => Algorithm::Argon2i,
+            "argon2d" => Algorithm::Argon2d,
+            _ => return Err(Unusable::UnknownFormat),
+        };
+        let (version, rest) = if let Some(rest) = rest.strip_prefix("v=19$") {
+            (Version::V0x13, rest)
+        } else {
+            (Version::V0x10, rest.strip_prefix("v=16$").unwrap_or(rest))
+        };
+        let mut fields = rest.split('$');
+        let mut field = || fields.next().ok_or(Unusable::Malformed);
+        let (params, salt, output) = (field()?, field()?, field()?);
+        if fields.next().is_some() {
+            return Err(Unusable::Malformed);
+        }
+        Ok(Self {
+            algorithm,
+            version,
+            params: parse_params(params, memory_limit_kib)?,
+            salt: decode(salt, &STORED_SALT)?,
+            output: decode(output, &STORED_OUTPUT)?,
+        })
+    }
+}
+
+fn parse_params(text: &str, memory_limit_kib: u32) -> Result<HashParams, Unusable> {
+    let mut pairs = text.split(',');
+    let mut number = |key: &str, bounds: RangeInclusive<u32>| {
+        let digits = pairs.next().and_then(|pair| pair.strip_prefix(key));
+        let digits = digits.ok_or(Unusable::Malformed)?;
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Unusable::Malformed);
+        }
+        digits.parse().ok().filter(|number| bounds.contains(number)).ok_or(Unusable::OutOfBounds)
+    };
+    let params = HashParams {
+        memory_kib: number("m=", Params::MIN_M_COST..=memory_limit_kib)?,
+        iterations: number("t=", STORED_ITERATIONS)?,
+        parallelism: number("p=", STORED_PARALLELISM)?,
+    };
+    if pairs.next().is_some() {
+        return Err(Unusable::Malformed);
+    }
+    Ok(params)
+}
+
+fn decode(text: &str, lengths: &RangeInclusive<usize>) -> Result<Vec<u8>, Unusable> {
+    // Four characters for three bytes; a longer text is not even decoded.
+    if text.len() > lengths.end().div_ceil(3) * 4 {
+        return Err(Unusable::OutOfBounds);
+    }
+    let bytes = BASE64_NOPAD.decode(text.as_bytes()).map_err(|_| Unusable::Malformed)?;
+    if lengths.contains(&bytes.len()) { Ok(bytes) } else { Err(Unusable::OutOfBounds) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: HashParams = HashParams { memory_kib: 64, iterations: 2, parallelism: 1 };
+    const SALT: [u8; 16] = *b"0123456789abcdef";
+    const STAPLE: &str = "correct horse battery staple";
+    const MATCH: Verdict = Verdict::Match { rehash: false };
+    const OUTDATED: Verdict = Verdict::Match { rehash: true };
+
+    // Made with Python's argon2-cffi (the reference implementation), the last through its context
+    // with a secret.
+    const ARGON2ID: &str = "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
+    const ARGON2I: &str = "$argon2i$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$tTEGqyzWgE8XeFIcVmGNBy2ro7tX1aVB4Lm/p52JsIo";
+    const ARGON2D: &str = "$argon2d$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$ieoA3l7PS/I3ikiFn012V+F3IzsQbtSPrjbzufF2dPM";
+    const TWO_LANES: &str = "$argon2id$v=19$m=64,t=2,p=2$MDEyMzQ1Njc4OWFiY2RlZg$ZU7BdSwuAT2NJbDWfJmIGFAdzu32uX5r6jw2TuRMaj4";
+    const VERSION_16: &str = "$argon2id$v=16$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$qE2NAJv+l00hufrIZfQRUx+K4huY0JAVlc2AoCy4oc4";
+    const NO_VERSION: &str =
+        "$argon2id$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$qE2NAJv+l00hufrIZfQRUx+K4huY0JAVlc2AoCy4oc4";
+    const SHORT_SALT: &str = "$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHQ$K/AJNFH8hUC5otTqUI10VA";
+    const PEPPERED: &str = "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$W2zTdhGSdI+UJstqOo/3gmhX3+tg2VO6uneIEYhc1m0";
+    const PEPPER: &[u8] = b"pepper-of-sixteen-bytes-or-more";
+
+    fn hasher(params: HashParams, peppers: &[(&str, &[u8])]) -> Hasher {
+        let peppers = peppers.iter().map(|(id, secret)| ((*id).into(), secret.to_vec())).collect();
+        Hasher::new(params, Peppers::new(peppers).unwrap()).unwrap()
+    }
+
+    fn row(phc: &str) -> StoredHash {
+        StoredHash { phc: phc.into(), pepper_id: None }
+    }
+
+    fn made(hasher: &Hasher, password: impl AsRef<[u8]>) -> StoredHash {
+        hasher.hash(password.as_ref(), SALT, &mut Memory::default()).unwrap()
+    }
+
+    /// Verifies, and holds that it cost one hash and no memory beyond the configured.
+    #[track_caller]
+    fn check(hasher: &Hasher, password: impl AsRef<[u8]>, stored: &StoredHash, expected: Verdict) {
+        let mut memory = Memory::default();
+        let before = hasher.hashes();
+        assert_eq!(hasher.verify(password.as_ref(), stored, &mut memory), expected);
+        assert_eq!(hasher.hashes() - before, 1, "one hash of work");
+        assert!(memory.0.capacity() <= hasher.params.memory_kib as usize);
+    }
+
+    #[test]
+    fn only_the_right_password_matches() {
+        let hasher = hasher(CHEAP, &[]);
+        let stored = made(&hasher, STAPLE);
+        assert_eq!(stored.phc, ARGON2ID);
+        check(&hasher, STAPLE, &stored, MATCH);
+        for wrong in ["", "Correct horse battery staple", "correct horse battery staple "] {
+            check(&hasher, wrong, &stored, Verdict::NoMatch);
+        }
+    }
+
+    #[test]
+    fn a_password_is_verified_to_its_last_byte() {
+        let hasher = hasher(CHEAP, &[]);
+        for (password, neighbour) in [
+            (format!("{}b", "a".repeat(72)), format!("{}c", "a".repeat(72))),
+            ("a".repeat(72), "a".repeat(73)),
+            (format!("{}b", "a".repeat(1023)), format!("{}c", "a".repeat(1023))),
+            ("a\0b".into(), "a\0c".into()),
+            ("a".into(), "a\0".into()),
+            ("a".into(), "a\0a".into()),
+            // The same letter composed and decomposed.
+            ("caf\u{e9}".into(), "cafe\u{301}".into()),
+            ("x".into(), "X".into()),
+        ] {
+            let stored = made(&hasher, &password);
+            check(&hasher, &password, &stored, MATCH);
+            check(&hasher, &neighbour, &stored, Verdict::NoMatch);
+        }
+    }
+
+    #[test]
+    fn a_match_made_otherwise_than_now_asks_for_a_rehash() {
+        let now = hasher(CHEAP, &[]);
+        check(&now, STAPLE, &row(ARGON2ID), MATCH);
+        for stored in [ARGON2I, ARGON2D, TWO_LANES, VERSION_16, NO_VERSION, SHORT_SALT] {
+            check(&now, STAPLE, &row(stored), OUTDATED);
+            check(&now, "wrong", &row(stored), Verdict::NoMatch);
+        }
+        for params in [
+            HashParams { memory_kib: 128, ..CHEAP },
+            HashParams { iterations: 3, ..CHEAP },
+            HashParams { memory_kib: 32, iterations: 1, ..CHEAP },
+        ] {
+            let changed = hasher(params, &[]);
+            check(&changed, STAPLE, &row(ARGON2ID), OUTDATED);
+            check(&changed, STAPLE, &made(&changed, STAPLE), MATCH);
+        }
+    }
+
+    #[test]
+    fn peppers_rotate_and_old_rows_keep_working() {
+        let old = hasher(CHEAP, &[("1", PEPPER)]);
+        let stored = made(&old, STAPLE);
+        assert_eq!((&*stored.phc, stored.pepper_id.as_deref()), (PEPPERED, Some("1")));
+        check(&old, STAPLE, &stored, MATCH);
+        check(&old, STAPLE, &row(ARGON2ID), OUTDATED);
+
+        let rotated = hasher(CHEAP, &[("2", b"another pepper, also long enough"), ("1", PEPPER)]);
+        check(&rotated, STAPLE, &stored, OUTDATED);
+        check(&rotated, "wrong", &stored, Verdict::NoMatch);
+        let renewed = made(&rotated, STAPLE);
+        assert_eq!(renewed.pepper_id.as_deref(), Some("2"));
+        check(&rotated, STAPLE, &renewed, MATCH);
+    }
+
+    #[test]
+    fn a_row_whose_pepper_is_missing_fails_closed() {
+        let stored = StoredHash { phc: PEPPERED.into(), pepper_id: Some("1".into()) };
+        let missing = Verdict::Unusable(Unusable::MissingPepper);
+        check(&hasher(CHEAP, &[]), STAPLE, &stored, missing);
+        check(&hasher(CHEAP, &[("2", PEPPER)]), STAPLE, &stored, missing);
+        check(&hasher(CHEAP, &[("1", PEPPER)]), STAPLE, &stored, MATCH);
+        // The same id with another secret is only a wrong password.
+        let other = hasher(CHEAP, &[("1", b"another pepper, also long enough")]);
+        check(&other, STAPLE, &stored, Verdict::NoMatch);
+        // Nor does a row match that lost or gained the name of its pepper.
+        check(&hasher(CHEAP, &[("1", PEPPER)]), STAPLE, &row(PEPPERED), Verdict::NoMatch);
+    }
+
+    #[test]
+    fn a_row_that_asks_for_too_much_is_refused_without_allocating() {
+        let hasher = hasher(CHEAP, &[]);
+        let tail = "$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
+        for params in [
+            "m=4194304,t=2,p=1",
+            "m=4194304,t=64,p=16",
+            "m=262145,t=2,p=1",
+            "m=99999999999,t=2,p=1",
+            "m=64,t=65,p=1",
+            "m=64,t=0,p=1",
+            "m=64,t=2,p=17",
+            "m=64,t=2,p=0",
+            "m=7,t=2,p=1",
+            "m=64,t=2,p=9",
+        ] {
+            let stored = row(&format!("$argon2id$v=19${params}{tail}"));
+            check(&hasher, STAPLE, &stored, Verdict::Unusable(Unusable::OutOfBounds));
+        }
+        let long = BASE64_NOPAD.encode(&[7; 65]);
+        for (salt, output) in
+            [("c2FsdHM", ARGON2ID), ("c2FsdHNhbHQ", "K/AJNFH8hUC5otTqUI10"), (&long, &long)]
+        {
+            let stored = row(&format!("$argon2id$v=19$m=64,t=2,p=1${salt}${output}"));
+            let verdict = hasher.verify(STAPLE.as_bytes(), &stored, &mut Memory::default());
+            assert!(matches!(verdict, Verdict::Unusable(_)), "{salt} {output}");
+        }
+    }
+
+    #[test]
+    fn the_bound_on_memory_follows_the_configuration_upwards() {
+        let cheap = hasher(CHEAP, &[]);
+        assert_eq!(cheap.memory_limit_kib(), 256 * 1024);
+        let dear = hasher(HashParams { memory_kib: 128 * 1024, ..CHEAP }, &[]);
+        assert_eq!(dear.memory_limit_kib(), 512 * 1024);
+        let dearest = hasher(HashParams { memory_kib: u32::MAX, ..CHEAP }, &[]);
+        assert_eq!(dearest.memory_limit_kib(), u32::MAX);
+    }
+
+    #[test]
+    fn a_broken_row_is_unusable_and_costs_one_hash() {
+        let hasher = hasher(CHEAP, &[]);
+        let tail = "MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
+        for stored in [
+            "$argon2id",
+            "$argon2id$",
+            "$argon2id$v=19$m=64,t=2,p=1",
+            "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg",
+            &format!("$argon2id$v=19$m=64,t=2,p=1${tail}="),
+            &format!("$argon2id$v=19$m=64,t=2,p=1${tail}$"),
+            &format!("$argon2id$v=20$m=64,t=2,p=1${tail}"),
+            &format!("$argon2id$v=19$t=2,m=64,p=1${tail}"),
+            &format!("$argon2id$v=19$m=+64,t=2,p=1${tail}"),
+            &format!("$argon2id$v=19$m=,t=2,p=1${tail}"),
+            &format!("$argon2id$v=19$m=64,t=2${tail}"),
+            &format!("$argon2id$v=19$m=64,t=2,p=1,keyid=AA${tail}"),
+        ] {
+            check(&hasher, STAPLE, &row(stored), Verdict::Unusable(Unusable::Malformed));
+        }
+        for stored in ["", "!", STAPLE, "$argon2$v=19$m=64,t=2,p=1$x$y", "$argon2x$", "$scrypt$"] {
+            check(&hasher, STAPLE, &row(stored), Verdict::Unusable(Unusable::UnknownFormat));
+        }
+        // No password matches an empty row, the empty one least of all.
+        check(&hasher, "", &row(""), Verdict::Unusable(Unusable::UnknownFormat));
+    }
+
+    #[test]
+    fn every_outcome_costs_one_hash() {
+        let hasher = hasher(CHEAP, &[]);
+        let mut memory = Memory::default();
+        assert_eq!(hasher.dummy(STAPLE.as_bytes(), &mut memory), Verdict::NoMatch);
+        assert_eq!(hasher.hashes(), 1);
+        hasher.hash(STAPLE.as_bytes(), SALT, &mut memory).unwrap();
+        assert_eq!(hasher.hashes(), 2);
+        for (index, stored) in
+            [ARGON2ID, ARGON2I, SHORT_SALT, PEPPERED, "$2b$", ""].iter().enumerate()
+        {
+            let _ = hasher.verify(STAPLE.as_bytes(), &row(stored), &mut memory);
+            assert_eq!(hasher.clone().hashes(), 3 + index as u64, "{stored}");
+        }
+    }
+
+    #[test]
+    fn memory_is_kept_and_shrinks_back_after_a_dearer_row() {
+        let cheap = hasher(CHEAP, &[]);
+        let dear = hasher(HashParams { memory_kib: 256, ..CHEAP }, &[]);
+        let stored = made(&dear, STAPLE);
+        let mut memory = Memory::default();
+        assert_eq!(cheap.verify(STAPLE.as_bytes(), &row(ARGON2ID), &mut memory), MATCH);
+        assert_eq!(memory.0.len(), 64);
+        let kept = memory.0.as_ptr();
+        assert_eq!(cheap.verify(b"wrong", &row(ARGON2ID), &mut memory), Verdict::NoMatch);
+        assert_eq!(memory.0.as_ptr(), kept);
+        assert_eq!(cheap.verify(STAPLE.as_bytes(), &stored, &mut memory), OUTDATED);
+        assert_eq!((memory.0.len(), memory.0.capacity()), (64, 64));
+    }
+
+    #[test]
+    fn a_single_pass_leaves_nothing_in_kept_memory() {
+        for (iterations, wiped) in [(1, true), (2, false)] {
+            let hasher = hasher(HashParams { iterations, ..CHEAP }, &[]);
+            let mut memory = Memory::default();
+            hasher.hash(STAPLE.as_bytes(), SALT, &mut memory).unwrap();
+            let zero = memory.0.iter().all(|block| block.as_ref().iter().all(|word| *word == 0));
+            assert_eq!(zero, wiped);
+        }
+    }
+
+    #[test]
+    fn parameters_that_could_not_be_verified_again_are_refused() {
+        for params in [
+            HashParams { memory_kib: 7, ..CHEAP },
+            HashParams { parallelism: 9, ..CHEAP },
+            HashParams { parallelism: 0, ..CHEAP },
+            HashParams { memory_kib: 1024, parallelism: 17, ..CHEAP },
+            HashParams { iterations: 0, ..CHEAP },
+            HashParams { iterations: 65, ..CHEAP },
+        ] {
+            assert_eq!(Hasher::new(params, Peppers::default()).unwrap_err(), HashError::Params);
+        }
+        for params in
+            [HashParams { iterations: 64, ..CHEAP }, HashParams { parallelism: 8, ..CHEAP }]
+        {
+            let hasher = hasher(params, &[]);
+            check(&hasher, STAPLE, &made(&hasher, STAPLE), MATCH);
+        }
+    }
+
+    #[test]
+    fn the_floor_is_any_of_owasps_choices() {
+        assert!(HashParams::default().meets_floor());
+        for (memory_kib, iterations) in HashParams::FLOOR {
+            let params = HashParams { memory_kib, iterations, parallelism: 1 };
+            assert!(params.meets_floor());
+            assert!(!HashParams { memory_kib: memory_kib - 1, ..params }.meets_floor());
+            assert!(!HashParams { iterations: iterations - 1, ..params }.meets_floor());
+        }
+        assert!(!HashParams { memory_kib: 7_167, iterations: 64, parallelism: 1 }.meets_floor());
+    }
+
+    #[test]
+    fn an_unset_or_repeated_pepper_is_refused() {
+        let peppers = |list: &[(&str, usize)]| {
+            Peppers::new(list.iter().map(|(id, n)| ((*id).into(), vec![7; *n])).collect())
+        };
+        assert!(peppers(&[]).is_ok());
+        assert!(peppers(&[("1", 16), ("2", 1024)]).is_ok());
+        for bytes in [0, 15, 1025] {
+            let refused = peppers(&[("2", 32), ("1", bytes)]).unwrap_err();
+            assert_eq!(refused, HashError::PepperLength { id: "1".into() });
+        }
+        for id in ["", "2"] {
+            let refused = peppers(&[("2", 32), (id, 32)]).unwrap_err();
+            assert_eq!(refused, HashError::PepperId { id: id.into() });
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let hasher = hasher(CHEAP, &[("id-1", PEPPER)]);
+        let stored = made(&hasher, STAPLE);
+        let mut memory = Memory::default();
+        let _ = hasher.dummy(STAPLE.as_bytes(), &mut memory);
+        assert_eq!(format!("{stored:?}"), "StoredHash(..)");
+        assert_eq!(format!("{memory:?}"), "Memory { blocks: 64, .. }");
+        let printed = format!("{hasher:?}");
+        assert!(printed.contains("id-1"), "{printed}");
+        let bytes = format!("{:?}", &PEPPER[..4]);
+        assert!(
+            !printed.contains("pepper-of") && !printed.contains(bytes.trim_matches(['[', ']']))
+        );
+    }
+
+    #[cfg(feature = "foreign-hashes")]
+    #[test]
+    fn imported_hashes_match_once_and_ask_for_a_rehash() {
+        let hasher = hasher(CHEAP, &[("1", PEPPER)]);
+        let bcrypt = "$2b$05$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS";
+        let pbkdf2 =
+            "pbkdf2_sha256$1000$0123456789abcdef$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI=";
+        for stored in [bcrypt, pbkdf2] {
+            check(&hasher, STAPLE, &row(stored), OUTDATED);
+            check(&hasher, "wrong", &row(stored), Verdict::NoMatch);
+            let peppered = StoredHash { pepper_id: Some("1".into()), ..row(stored) };
+            check(&hasher, STAPLE, &peppered, Verdict::Unusable(Unusable::Malformed));
+        }
+        let dear = bcrypt.replace("$05$", "$15$");
+        check(&hasher, STAPLE, &row(&dear), Verdict::Unusable(Unusable::OutOfBounds));
+        check(&hasher, STAPLE, &row("$2b$05$"), Verdict::Unusable(Unusable::Malformed));
+    }
+
+    #[cfg(not(feature = "foreign-hashes"))]
+    #[test]
+    fn imported_hashes_are_unknown_without_the_feature() {
+        let bcrypt = "$2b$05$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS";
+        let unknown = Verdict::Unusable(Unusable::UnknownFormat);
+        check(&hasher(CHEAP, &[]), STAPLE, &row(bcrypt), unknown);
+    }
+}

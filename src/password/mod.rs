@@ -1,0 +1,192 @@
+//! Passwords: policy and hashing.
+//!
+//! Argon2id with the OWASP parameters, on blocking threads behind a gate, so that a storm of
+//! logins costs bounded memory and leaves a core to everybody else. A stored hash that is older
+//! than the configuration (parameters, pepper, algorithm) is replaced at the next login. Unknown,
+//! unusable and passwordless accounts cost the same one hash as a wrong password.
+//!
+//! A password is used exactly as it is sent: no trimming, no case folding, no Unicode
+//! normalization, no truncation.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::account::entity::account;
+use crate::account::{Account, Email, InvalidField, StoredPassword};
+use crate::base::secret::random_bytes;
+use crate::base::transaction::Fault;
+use crate::config::PasswordConfig;
+use crate::context::Context;
+use crate::handle::Room;
+
+#[cfg(feature = "foreign-hashes")]
+mod foreign;
+mod gate;
+mod hash;
+
+use gate::{Gate, GateError};
+use hash::{HashParams, Hasher, Peppers, StoredHash, Verdict};
+
+/// Longer ones are refused before any hashing.
+pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
+
+/// A password on its way through, wiped when it is dropped and never printed.
+#[derive(Clone, serde::Deserialize)]
+#[serde(from = "String")]
+pub(crate) struct Password(Zeroizing<String>);
+
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl Password {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.0.as_bytes().to_vec())
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// What a password must not be, for one account.
+pub(crate) struct Names<'a>(pub(crate) Vec<&'a str>);
+
+impl<'a> Names<'a> {
+    pub(crate) fn of(account: &'a Account) -> Self {
+        let names = [account.username(), account.email(), account.phone()];
+        Self(names.into_iter().flatten().collect())
+    }
+}
+
+/// Why a new password is refused, if so.
+pub(crate) fn refused(
+    config: &PasswordConfig,
+    password: &Password,
+    names: &Names<'_>,
+) -> Option<InvalidField> {
+    let text = password.as_str();
+    let reason = if text.len() > MAX_PASSWORD_BYTES {
+        format!("must have at most {MAX_PASSWORD_BYTES} bytes")
+    } else if text.chars().count() < config.min_length {
+        format!("must have at least {} characters", config.min_length)
+    } else if names.0.iter().any(|name| is_name(text, name)) {
+        "must not be the name you sign in with".to_owned()
+    } else {
+        return None;
+    };
+    Some(InvalidField::new("password", reason))
+}
+
+/// Whether the password is the name, or the local part of an address, in any spelling.
+fn is_name(password: &str, name: &str) -> bool {
+    let password = password.to_lowercase();
+    let name = Email::parse(name).map_or_else(|_| name.to_lowercase(), |e| e.normal().to_owned());
+    password == name || name.split_once('@').is_some_and(|(local, _)| password == local)
+}
+
+/// What came of a password check.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    Right {
+        /// The same password hashed as it would be made today.
+        rehashed: Option<StoredPassword>,
+    },
+    Wrong,
+}
+
+/// The gate all hashing of one instance goes through.
+pub(crate) struct Passwords(Gate);
+
+impl Room for Passwords {
+    fn open(context: &Context) -> Self {
+        let config = &context.config.password;
+        let params = HashParams {
+            memory_kib: config.memory_kib,
+            iterations: config.iterations,
+            parallelism: config.parallelism,
+        };
+        let peppers = config
+            .peppers
+            .iter()
+            .map(|(id, secret)| {
+                (id.clone(), secret.derive(crate::base::secret::Purpose::Pepper).to_vec())
+            })
+            .collect();
+        let hasher = Peppers::new(peppers)
+            .and_then(|peppers| Hasher::new(params, peppers))
+            .expect("the configuration was checked by build()");
+        let permits = config.concurrent_hashes.unwrap_or_else(gate::default_permits);
+        Self(Gate::new(permits, config.hash_queue, hasher, random_bytes))
+    }
+}
+
+impl From<GateError> for Fault {
+    fn from(error: GateError) -> Self {
+        match error {
+            GateError::Overloaded { retry_after_secs } => {
+                Self::Overloaded { retry_after: Duration::from_secs(retry_after_secs) }
+            }
+            GateError::Failed => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl Passwords {
+    pub(crate) async fn hash(&self, password: &Password) -> Result<StoredPassword, Fault> {
+        let StoredHash { phc, pepper_id } = self.0.hash(password.bytes()).await?;
+        Ok(StoredPassword { hash: phc, pepper: pepper_id })
+    }
+
+    /// Compares a password with an account's, at the cost of exactly one hash whoever it is and
+    /// whether or not there is one. (A hash that is out of date costs one more, and only once.)
+    pub(crate) async fn check(
+        &self,
+        password: &Password,
+        account: Option<&account::Model>,
+    ) -> Result<Checked, Fault> {
+        if password.as_str().len() > MAX_PASSWORD_BYTES {
+            return Ok(Checked::Wrong);
+        }
+        let stored = account.and_then(|row| {
+            let phc = row.password_hash.clone()?;
+            Some(StoredHash { phc, pepper_id: row.password_pepper.clone() })
+        });
+        match self.0.verify(password.bytes(), stored).await? {
+            Verdict::Match { rehash: false } => Ok(Checked::Right { rehashed: None }),
+            Verdict::Match { rehash: true } => {
+                // Replacing it is a courtesy; the login stands without it.
+                Ok(Checked::Right { rehashed: self.hash(password).await.ok() })
+            }
+            Verdict::NoMatch => Ok(Checked::Wrong),
+            Verdict::Unusable(reason) => {
+                let account = account.map(|row| tracing::field::display(row.id));
+                tracing::error!(target: "portcullis", account, %reason, "a stored password is unusable");
+                Ok(Checked::Wrong)
+            }
+        }
+    }
+
+    /// How many hashes were computed so far.
+    pub(crate) fn hashes(&self) -> u64 {
+        self.0.hashes()
+    }
+}
+
+/// What tests look at.
+#[cfg(feature = "test-util")]
+impl crate::handle::Portcullis {
+    /// How many password hashes this instance has computed.
+    pub fn password_hashes(&self) -> u64 {
+        self.room::<Passwords>().hashes()
+    }
+}

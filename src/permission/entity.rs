@@ -1,0 +1,202 @@
+//! The rows of authorization: roles, groups, what was granted to whom, and the epoch.
+
+macro_rules! belongs_to {
+    ($($name:ident: $from:ident -> $to:path),+ $(,)?) => {
+        #[derive(Copy, Clone, Debug, EnumIter)]
+        pub enum Relation { $($name),+ }
+
+        impl RelationTrait for Relation {
+            fn def(&self) -> RelationDef {
+                match self {
+                    $(Self::$name => {
+                        use $to as target;
+                        Entity::belongs_to(target::Entity)
+                            .from(Column::$from)
+                            .to(target::Column::Id)
+                            .on_delete(sea_orm::sea_query::ForeignKeyAction::Cascade)
+                            .into()
+                    }),+
+                }
+            }
+        }
+    };
+}
+
+/// One row: moved by every change of what a role or a group means.
+pub(crate) mod epoch {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_epoch")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i16,
+        pub epoch: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A named bundle of permissions, space separated.
+pub(crate) mod role {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::RoleId;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_role")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: RoleId,
+        #[sea_orm(unique)]
+        pub name: String,
+        #[sea_orm(column_type = "Text", nullable)]
+        pub description: Option<String>,
+        #[sea_orm(column_type = "Text")]
+        pub permissions: String,
+        pub requires_factor: bool,
+        pub max_idle_ms: Option<i64>,
+        pub created_at: Timestamp,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Accounts and roles that belong together.
+pub(crate) mod group {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::GroupId;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_group")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: GroupId,
+        #[sea_orm(unique)]
+        pub name: String,
+        #[sea_orm(column_type = "Text", nullable)]
+        pub description: Option<String>,
+        pub created_at: Timestamp,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A role granted to an account, everywhere or on one resource.
+pub(crate) mod account_role {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::{AccountId, RoleId};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_account_role")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub account_id: AccountId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub role_id: RoleId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub resource: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub resource_id: String,
+        pub granted_at: Timestamp,
+    }
+
+    belongs_to! {
+        Account: AccountId -> crate::account::entity::account,
+        Role: RoleId -> super::role,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// An account in a group.
+pub(crate) mod account_group {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::{AccountId, GroupId};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_account_group")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub account_id: AccountId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub group_id: GroupId,
+        pub joined_at: Timestamp,
+    }
+
+    belongs_to! {
+        Account: AccountId -> crate::account::entity::account,
+        Group: GroupId -> super::group,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A role that the members of a group have.
+pub(crate) mod group_role {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::{GroupId, RoleId};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_group_role")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub group_id: GroupId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub role_id: RoleId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub resource: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub resource_id: String,
+        pub granted_at: Timestamp,
+    }
+
+    belongs_to! {
+        Group: GroupId -> super::group,
+        Role: RoleId -> super::role,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A permission granted to an account without a role.
+pub(crate) mod account_permission {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::AccountId;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_account_permission")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub account_id: AccountId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub permission: String,
+        pub granted_at: Timestamp,
+    }
+
+    belongs_to! {
+        Account: AccountId -> crate::account::entity::account,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -1,0 +1,1367 @@
+//! The permission language: `domain:action:instance`, with `*` and lists.
+//!
+//! # What it is for
+//!
+//! A permission is text that a person can read in a table and a program can check: `printer:print`,
+//! `dashboard:info,delete`, `doc:edit:42`. The same words are used for what someone *holds* (a
+//! grant), for what a route *asks* (a requirement) and for what a session may at most do (a
+//! ceiling).
+//!
+//! ```text
+//! permission  = part *7( ":" part )               ; at most 256 bytes
+//! part        = alternative *31( "," alternative )
+//! alternative = "*" / token
+//! token       = 1*( any character but ":" "," "*", white space, control and invisible characters )
+//! ```
+//!
+//! # How a check flows
+//!
+//! 1. Grants are parsed once, when an identity is loaded, into a [`PermissionSet`].
+//! 2. A requirement is parsed once, when a route is built, into its [`Atoms`]:
+//!    `dashboard:info,delete` asks for `dashboard:info` and for `dashboard:delete`.
+//! 3. [`PermissionSet::allows`] wants, for each atom, some grant that implies it. It does not
+//!    allocate.
+//!
+//! One grant implies one request when, part by part, the grant's part contains `*` or every
+//! alternative of the request's. A grant that ends early implies all below it (`a` implies `a:b`).
+//! What a grant has left over must contain `*` (`a:*` implies `a`, `a:b` does not). A `*` in the
+//! *request* is an alternative like any other, so it never widens: `a:b` does not imply `a:*`.
+//!
+//! # Example
+//!
+//! ```rust
+//! use portcullis::{Permission, PermissionSet};
+//!
+//! let printing = Permission::parse("printer:query,print")?;
+//! assert!(printing.implies(&Permission::parse("printer:print:laser-3")?));
+//! assert!(!printing.implies(&Permission::parse("printer:*")?));
+//!
+//! // The two halves of a requirement may come from two grants.
+//! let cancelling = Permission::parse("printer:cancel:laser-3")?;
+//! let held: PermissionSet = [printing, cancelling].into_iter().collect();
+//! let wanted = Permission::parse("printer:print,cancel")?.on("laser-3")?;
+//! assert!(held.allows(&wanted.atoms()?));
+//! assert!(held.grant_for(&wanted).is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Ids that come from users enter through [`Permission::on`]; string formatting never builds a
+//! permission:
+//!
+//! ```rust
+//! use portcullis::Permission;
+//!
+//! let edit = Permission::parse("doc:edit")?;
+//! assert_eq!(edit.on("42")?.as_str(), "doc:edit:42");
+//! assert!(edit.on("*").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it does not do
+//!
+//! - No repair. Nothing is trimmed or folded; `Doc` and `doc` differ, and so do two Unicode
+//!   spellings of `é`. What is malformed is refused when written and reported, never granted, when
+//!   read from an old row ([`parse_list`]).
+//! - No negation. A grant only adds; to take away is to revoke.
+//! - No patterns inside a token: `edit*` is refused rather than taken for a literal.
+//!
+//! # Limits
+//!
+//! Not configurable, so that what one node wrote every node reads: [`Permission::MAX_BYTES`],
+//! [`Permission::MAX_PARTS`], [`Permission::MAX_ALTERNATIVES`], [`Permission::MAX_ATOMS`].
+//!
+//! # Standard
+//!
+//! Apache Shiro's `WildcardPermission`, made strict. [`Permission::implies`] is Shiro's on
+//! everything that parses here; Shiro also accepts `a:` (and then grants all of `a`) and `*:` (and
+//! then grants everything).
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+const ANY: &str = "*";
+
+/// One parsed permission: a grant, a request or a ceiling.
+///
+/// A value that exists is well formed. Cloning is cheap. Two permissions are equal when their parts
+/// are equal as sets (`a:b,c` is `a:c,b`); printing gives back the written form.
+#[derive(Clone)]
+pub struct Permission(Arc<Parsed>);
+
+struct Parsed {
+    text: Box<str>,
+    /// The alternatives of all parts in turn; inside a part sorted by text and without repeats.
+    alternatives: Box<[Span]>,
+    parts: Box<[PartSpan]>,
+}
+
+/// Bytes of `text`.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u16,
+    end: u16,
+}
+
+/// Elements of `alternatives`.
+struct PartSpan {
+    start: u16,
+    end: u16,
+    any: bool,
+}
+
+impl Permission {
+    /// The longest text in bytes. An id has room (a uuid has 36), and a column of this length can
+    /// be indexed by every database.
+    pub const MAX_BYTES: usize = 256;
+
+    /// The most parts. Domain, action and instance are three; the rest is room for deeper trees.
+    pub const MAX_PARTS: usize = 8;
+
+    /// The most alternatives in one part, counted as written. A longer list is better a role.
+    pub const MAX_ALTERNATIVES: usize = 32;
+
+    /// The most atoms of a requirement. Alternatives multiply, and 256 bytes could ask for billions
+    /// of checks.
+    pub const MAX_ATOMS: usize = 64;
+
+    /// Parses the written form, strictly.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is not of the grammar of this module. Too long a text is refused before a character
+    /// of it is read.
+    pub fn parse(text: &str) -> Result<Self, PermissionError> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(PermissionError::TooLong { bytes: text.len() });
+        }
+        if text.is_empty() {
+            return Err(PermissionError::Empty);
+        }
+        if let Some(error) = text.char_indices().find_map(|(at, found)| unprintable(found, at)) {
+            return Err(error);
+        }
+
+        let mut alternatives = Vec::new();
+        let mut parts = Vec::new();
+        let mut tokens = Vec::new();
+        let mut at = 0;
+        for (written, part) in text.split(':').zip(1..) {
+            if part > Self::MAX_PARTS {
+                return Err(PermissionError::TooManyParts);
+            }
+            if written.is_empty() {
+                return Err(PermissionError::EmptyPart { part });
+            }
+            for token in written.split(',') {
+                if tokens.len() == Self::MAX_ALTERNATIVES {
+                    return Err(PermissionError::TooManyAlternatives { part });
+                }
+                if token.is_empty() {
+                    return Err(PermissionError::EmptyAlternative { part });
+                }
+                if token != ANY && token.contains(ANY) {
+                    return Err(PermissionError::StarInToken { part });
+                }
+                tokens.push((token, span(at, at + token.len())));
+                at += token.len() + 1;
+            }
+            tokens.sort_unstable_by_key(|(token, _)| *token);
+            tokens.dedup_by_key(|(token, _)| *token);
+
+            let any = tokens.iter().any(|(token, _)| *token == ANY);
+            let start = alternatives.len();
+            alternatives.extend(tokens.drain(..).map(|(_, span)| span));
+            let Span { start, end } = span(start, alternatives.len());
+            parts.push(PartSpan { start, end, any });
+        }
+        Ok(Self(Arc::new(Parsed {
+            text: text.into(),
+            alternatives: alternatives.into(),
+            parts: parts.into(),
+        })))
+    }
+
+    /// The written form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Whether this grant alone implies the whole of `requested`.
+    ///
+    /// Several grants together may allow what none of them implies: see [`PermissionSet::allows`].
+    #[must_use]
+    pub fn implies(&self, requested: &Permission) -> bool {
+        // Where the grant is the shorter, `zip` ends and nothing is left over; where the request
+        // is, the rest must be `*`.
+        self.parts().zip(requested.parts()).all(|(granted, asked)| granted.covers(asked))
+            && self.parts().skip(requested.0.parts.len()).all(|left_over| left_over.any)
+    }
+
+    /// Whether everything that `narrower` implies, this pattern implies too.
+    ///
+    /// The same question as [`implies`](Self::implies) asked of two patterns: use it for ceilings,
+    /// for narrowing, and for "may this person grant that".
+    #[must_use]
+    pub fn covers(&self, narrower: &Permission) -> bool {
+        self.implies(narrower)
+    }
+
+    /// This permission with `id` as one more part: `doc:edit` on `42` is `doc:edit:42`.
+    ///
+    /// The way for ids that come from users. The id takes the next place, whichever that is: on
+    /// `doc` alone it would stand where actions stand, so write `doc:*` for all actions on one
+    /// document.
+    ///
+    /// # Errors
+    ///
+    /// An empty id; a character in it that is syntax (so `*` cannot mean all, nor `1,2` two) or
+    /// that no token may contain; too long a result or too many parts. Other ids never fail for
+    /// their content.
+    pub fn on(&self, id: &str) -> Result<Self, PermissionError> {
+        let bytes = self.as_str().len() + 1 + id.len();
+        if bytes > Self::MAX_BYTES {
+            return Err(PermissionError::TooLong { bytes });
+        }
+        if id.is_empty() {
+            return Err(PermissionError::EmptyId);
+        }
+        let refused = |found| matches!(found, ':' | ',' | '*') || unprintable(found, 0).is_some();
+        if let Some((at, found)) = id.char_indices().find(|(_, found)| refused(*found)) {
+            return Err(PermissionError::IdCharacter { found, at });
+        }
+        Self::parse(&format!("{self}:{id}"))
+    }
+
+    /// What this permission of a role gives when the role is granted on one resource only.
+    ///
+    /// On `list` `7`, `list` gives `list:*:7` and `list:read,edit` gives `list:read,edit:7`.
+    /// `None`, which is to be reported when the role is granted, for everything else: another
+    /// domain, several, `*` (or a role with `*` would own everything), three parts or more, an id
+    /// that [`on`](Self::on) refuses.
+    #[must_use]
+    pub fn on_resource(&self, resource: &str, id: &str) -> Option<Self> {
+        let mut parts = self.parts();
+        let domain = parts.next()?;
+        if domain.any || !domain.tokens().eq([resource]) {
+            return None;
+        }
+        match parts.count() {
+            0 => Self::parse(&format!("{self}:{ANY}")).ok()?.on(id).ok(),
+            1 => self.on(id).ok(),
+            _ => None,
+        }
+    }
+
+    /// The requirement that this permission stands for.
+    ///
+    /// # Errors
+    ///
+    /// Only [`PermissionError::TooManyAtoms`].
+    pub fn atoms(&self) -> Result<Atoms, PermissionError> {
+        // The usual requirement has one alternative in each part, and is its own atom.
+        if self.0.alternatives.len() == self.0.parts.len() {
+            return Ok(Atoms { permission: self.clone(), all: [self.clone()].into() });
+        }
+        let mut texts = vec![String::new()];
+        for part in self.parts() {
+            if texts.len() * part.spans.len() > Self::MAX_ATOMS {
+                return Err(PermissionError::TooManyAtoms);
+            }
+            let extended = texts.iter().flat_map(|text| {
+                let colon = if text.is_empty() { "" } else { ":" };
+                part.tokens().map(move |token| format!("{text}{colon}{token}"))
+            });
+            texts = extended.collect();
+        }
+        let all = texts.iter().map(|text| Self::parse(text)).collect::<Result<_, _>>()?;
+        Ok(Atoms { permission: self.clone(), all })
+    }
+
+    /// The ids at the place after `atom` for which this grant alone implies `atom:id`; `None` if it
+    /// is for none.
+    fn ids_after(&self, atom: &Permission) -> Option<Ids<'_>> {
+        let place = atom.0.parts.len();
+        let fits = self.parts().zip(atom.parts()).all(|(granted, asked)| granted.covers(asked))
+            && self.parts().skip(place + 1).all(|left_over| left_over.any);
+        fits.then(|| match self.parts().nth(place) {
+            Some(part) if !part.any => Ids::Of(part),
+            _ => Ids::All,
+        })
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.0.parts.iter().map(|part| Part {
+            text: &self.0.text,
+            spans: &self.0.alternatives[usize::from(part.start)..usize::from(part.end)],
+            any: part.any,
+        })
+    }
+}
+
+/// Two positions, neither beyond [`Permission::MAX_BYTES`], so that both fit.
+fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u16, end: end as u16 }
+}
+
+/// What is wrong with a character that no token and no id may contain.
+fn unprintable(found: char, at: usize) -> Option<PermissionError> {
+    match found {
+        _ if found.is_whitespace() => Some(PermissionError::WhiteSpace { found, at }),
+        _ if found.is_control() => Some(PermissionError::ControlCharacter { found, at }),
+        // Zero-width and direction characters: two grants that look alike in a review must be
+        // alike.
+        '\u{200B}'..='\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{2064}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{FEFF}' => Some(PermissionError::InvisibleCharacter { found, at }),
+        _ => None,
+    }
+}
+
+/// One part of a permission, seen as a set.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    text: &'a str,
+    spans: &'a [Span],
+    any: bool,
+}
+
+impl<'a> Part<'a> {
+    /// In the order of their text, each once.
+    fn tokens(self) -> impl Iterator<Item = &'a str> {
+        self.spans
+            .iter()
+            .map(move |span| &self.text[usize::from(span.start)..usize::from(span.end)])
+    }
+
+    fn covers(self, asked: Part<'_>) -> bool {
+        // Both are sorted, so what was passed over on the way to one token is not needed for the
+        // next.
+        let mut mine = self.tokens();
+        self.any || asked.tokens().all(|wanted| mine.any(|token| token == wanted))
+    }
+
+    /// Any one of its tokens: what covers the part lists all of them, so one is enough to look for.
+    fn one(self) -> &'a str {
+        self.tokens().next().unwrap_or(ANY)
+    }
+}
+
+impl PartialEq for Permission {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.parts.len() == other.0.parts.len()
+            && self
+                .parts()
+                .zip(other.parts())
+                .all(|(mine, theirs)| mine.tokens().eq(theirs.tokens()))
+    }
+}
+
+impl Eq for Permission {}
+
+impl Hash for Permission {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for part in self.parts() {
+            part.spans.len().hash(state);
+            part.tokens().for_each(|token| token.hash(state));
+        }
+    }
+}
+
+impl FromStr for Permission {
+    type Err = PermissionError;
+
+    fn from_str(text: &str) -> Result<Self, PermissionError> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<&str> for Permission {
+    type Error = PermissionError;
+
+    fn try_from(text: &str) -> Result<Self, PermissionError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Permission").field(&self.as_str()).finish()
+    }
+}
+
+/// A compiled requirement: a permission as the set of its atoms, the permissions with one
+/// alternative in each part.
+///
+/// Made by [`Permission::atoms`]. There is at least one and there are at most
+/// [`Permission::MAX_ATOMS`].
+#[derive(Debug, Clone)]
+pub struct Atoms {
+    permission: Permission,
+    all: Box<[Permission]>,
+}
+
+impl Atoms {
+    /// The permission that was compiled.
+    #[must_use]
+    pub fn permission(&self) -> &Permission {
+        &self.permission
+    }
+
+    /// The atoms, for explanations: `set.grant_for(atom)` names the grant of each.
+    pub fn iter(&self) -> impl Iterator<Item = &Permission> {
+        self.all.iter()
+    }
+}
+
+/// The grants of one identity, compiled so that a check looks at few of them, however many there
+/// are.
+///
+/// Equal grants are kept once, in the order in which they came.
+#[derive(Clone, Default)]
+pub struct PermissionSet {
+    grants: Vec<Permission>,
+    /// Positions in `grants`, by a hash of tokens that a request must have to be implied. What
+    /// collides is told apart by `implies`.
+    index: HashMap<u64, Vec<usize>>,
+    /// Of which parts keys are made, one bit for each of the at most eight: all parts but `*`, not
+    /// the domain alone, or a thousand grants on documents would share a key. Few kinds occur,
+    /// because grants are alike in where they have `*`.
+    shapes: Vec<u8>,
+}
+
+impl PermissionSet {
+    /// Whether every atom of the requirement is implied by some grant, each perhaps by another.
+    ///
+    /// The empty set allows nothing.
+    #[must_use]
+    pub fn allows(&self, atoms: &Atoms) -> bool {
+        atoms.iter().all(|atom| self.implying(atom).next().is_some())
+    }
+
+    /// [`allows`](Self::allows) for a permission that is asked once, as one with an id in it.
+    ///
+    /// # Errors
+    ///
+    /// Only [`PermissionError::TooManyAtoms`].
+    pub fn allows_permission(&self, requested: &Permission) -> Result<bool, PermissionError> {
+        Ok(self.allows(&requested.atoms()?))
+    }
+
+    /// The first grant that implies the whole of `requested`, for explanations.
+    #[must_use]
+    pub fn grant_for(&self, requested: &Permission) -> Option<&Permission> {
+        self.implying(requested).min().map(|position| &self.grants[position])
+    }
+
+    /// For which ids `prefix:id` is allowed, to filter a list in the database: `doc:edit` may
+    /// answer all or `1` and `2`.
+    ///
+    /// An id counts only if every atom of the prefix is allowed on it. A prefix of more than
+    /// [`Permission::MAX_ATOMS`] can be required nowhere, so no id is answered.
+    pub fn instances(&self, prefix: &Permission) -> Instances {
+        let Ok(atoms) = prefix.atoms() else {
+            return Instances::Only(BTreeSet::new());
+        };
+        atoms.iter().fold(Instances::All, |so_far, atom| so_far.intersection(self.ids_after(atom)))
+    }
+
+    fn ids_after(&self, atom: &Permission) -> Instances {
+        let mut only = BTreeSet::new();
+        for ids in self.grants.iter().filter_map(|grant| grant.ids_after(atom)) {
+            match ids {
+                Ids::All => return Instances::All,
+                Ids::Of(part) => only.extend(part.tokens().map(String::from)),
+            }
+        }
+        Instances::Only(only)
+    }
+
+    /// Whether there is no grant.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.grants.is_empty()
+    }
+
+    /// How many different grants there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// The grants in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &Permission> {
+        self.grants.iter()
+    }
+
+    /// The positions of the grants that imply `requested`, in no order and perhaps more than once.
+    fn implying(&self, requested: &Permission) -> impl Iterator<Item = usize> {
+        let candidates = self.shapes.iter().filter_map(|shape| {
+            // A grant that limits a part which the request does not have is left over.
+            if u16::from(*shape) >> requested.0.parts.len() != 0 {
+                return None;
+            }
+            let mut hasher = self.index.hasher().build_hasher();
+            for (part, place) in requested.parts().zip(0..) {
+                if shape & (1 << place) != 0 {
+                    part.one().hash(&mut hasher);
+                }
+            }
+            self.index.get(&hasher.finish())
+        });
+        candidates.flatten().copied().filter(|position| self.grants[*position].implies(requested))
+    }
+
+    fn insert(&mut self, grant: Permission) {
+        if self.implying(&grant).any(|position| self.grants[position] == grant) {
+            return;
+        }
+        let mut shape = 0;
+        let mut hashers = vec![self.index.hasher().build_hasher()];
+        for (part, place) in grant.parts().zip(0..) {
+            // `*` fits any token. A part whose alternatives would make too many keys is left out
+            // too: then the others find the grant, and `implies` decides.
+            if part.any || hashers.len() * part.spans.len() > Permission::MAX_ATOMS {
+                continue;
+            }
+            shape |= 1 << place;
+            let extended = hashers.iter().flat_map(|hasher| {
+                part.tokens().map(move |token| {
+                    let mut hasher = hasher.clone();
+                    token.hash(&mut hasher);
+                    hasher
+                })
+            });
+            hashers = extended.collect();
+        }
+
+        let position = self.grants.len();
+        for hasher in hashers {
+            self.index.entry(hasher.finish()).or_default().push(position);
+        }
+        if !self.shapes.contains(&shape) {
+            self.shapes.push(shape);
+        }
+        self.grants.push(grant);
+    }
+}
+
+impl Extend<Permission> for PermissionSet {
+    fn extend<I: IntoIterator<Item = Permission>>(&mut self, grants: I) {
+        grants.into_iter().for_each(|grant| self.insert(grant));
+    }
+}
+
+impl FromIterator<Permission> for PermissionSet {
+    fn from_iter<I: IntoIterator<Item = Permission>>(grants: I) -> Self {
+        let mut set = Self::default();
+        set.extend(grants);
+        set
+    }
+}
+
+impl fmt::Debug for PermissionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(&self.grants).finish()
+    }
+}
+
+/// For which ids something is allowed.
+///
+/// Exhaustive on purpose: a list filter that falls through to "everything else" shows too much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Instances {
+    /// For every id, also for those that do not exist yet.
+    All,
+    /// For these, perhaps for none.
+    Only(BTreeSet<String>),
+}
+
+impl Instances {
+    /// The ids that are in both, as with a ceiling.
+    pub fn intersection(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All, ids) | (ids, Self::All) => ids,
+            (Self::Only(mut ids), Self::Only(other)) => {
+                ids.retain(|id| other.contains(id));
+                Self::Only(ids)
+            }
+        }
+    }
+}
+
+/// [`Instances`] of one grant, borrowed.
+enum Ids<'a> {
+    All,
+    Of(Part<'a>),
+}
+
+/// Reads the permissions of a role's row: separated by one ASCII white space character each.
+///
+/// Returns the good ones, and those that are refused with the reason (and cut to
+/// [`Permission::MAX_BYTES`], since they go to a log). A refused one grants nothing and does not
+/// spoil its neighbours. Nothing is trimmed: two blanks in a row enclose an empty permission, which
+/// is refused. The empty text is the empty list.
+#[must_use]
+pub fn parse_list(text: &str) -> (Vec<Permission>, Vec<(String, PermissionError)>) {
+    let (mut good, mut refused) = (Vec::new(), Vec::new());
+    if text.is_empty() {
+        return (good, refused);
+    }
+    for written in text.split(|found: char| found.is_ascii_whitespace()) {
+        match Permission::parse(written) {
+            Ok(permission) => good.push(permission),
+            Err(error) => {
+                let end = written.floor_char_boundary(Permission::MAX_BYTES);
+                refused.push((written[..end].to_owned(), error));
+            }
+        }
+    }
+    (good, refused)
+}
+
+/// Writes what [`parse_list`] reads.
+#[must_use]
+pub fn write_list(permissions: &[Permission]) -> String {
+    permissions.iter().map(Permission::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// Why a text is no permission. Parts count from 1, bytes from 0; the text itself is never
+/// repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PermissionError {
+    /// There is no character.
+    #[error("the permission is empty")]
+    Empty,
+    /// More than [`Permission::MAX_BYTES`].
+    #[error("the permission has {bytes} bytes, more than {}", Permission::MAX_BYTES)]
+    TooLong {
+        /// How many bytes it has.
+        bytes: usize,
+    },
+    /// More than [`Permission::MAX_PARTS`].
+    #[error("the permission has more than {} parts", Permission::MAX_PARTS)]
+    TooManyParts,
+    /// More than [`Permission::MAX_ALTERNATIVES`].
+    #[error("part {part} has more than {} alternatives", Permission::MAX_ALTERNATIVES)]
+    TooManyAlternatives {
+        /// Which part.
+        part: usize,
+    },
+    /// A `:` at an end, or two in a row.
+    #[error("part {part} is empty")]
+    EmptyPart {
+        /// Which part.
+        part: usize,
+    },
+    /// A `,` at an end of a part, or two in a row.
+    #[error("part {part} has an empty alternative")]
+    EmptyAlternative {
+        /// Which part.
+        part: usize,
+    },
+    /// `b*` or `**`.
+    #[error("part {part} has a `*` that does not stand alone")]
+    StarInToken {
+        /// Which part.
+        part: usize,
+    },
+    /// White space, of Unicode's kinds too.
+    #[error("white space {found:?} at byte {at}")]
+    WhiteSpace {
+        /// Which one.
+        found: char,
+        /// At which byte.
+        at: usize,
+    },
+    /// A control character.
+    #[error("control character {found:?} at byte {at}")]
+    ControlCharacter {
+        /// Which one.
+        found: char,
+        /// At which byte.
+        at: usize,
+    },
+    /// A zero-width or direction character.
+    #[error("invisible character {found:?} at byte {at}")]
+    InvisibleCharacter {
+        /// Which one.
+        found: char,
+        /// At which byte.
+        at: usize,
+    },
+    /// A requirement of more than [`Permission::MAX_ATOMS`].
+    #[error("the permission stands for more than {} single ones", Permission::MAX_ATOMS)]
+    TooManyAtoms,
+    /// An instance without a name.
+    #[error("the id is empty")]
+    EmptyId,
+    /// Syntax, white space, a control or an invisible character in an id.
+    #[error("an id must not contain {found:?}, found at its byte {at}")]
+    IdCharacter {
+        /// Which one.
+        found: char,
+        /// At which byte of the id.
+        at: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Instances, Permission, PermissionError, PermissionSet, parse_list, write_list};
+    use PermissionError::{
+        ControlCharacter, Empty, EmptyAlternative, EmptyId, EmptyPart, IdCharacter,
+        InvisibleCharacter, StarInToken, TooLong, TooManyAlternatives, TooManyAtoms, TooManyParts,
+        WhiteSpace,
+    };
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, proptest};
+    use proptest::sample::select;
+    use std::collections::HashSet;
+
+    fn permission(text: &str) -> Permission {
+        Permission::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn set(texts: &[&str]) -> PermissionSet {
+        texts.iter().map(|text| permission(text)).collect()
+    }
+
+    fn allows(set: &PermissionSet, requested: &str) -> bool {
+        set.allows(&permission(requested).atoms().unwrap())
+    }
+
+    fn only(ids: &[&str]) -> Instances {
+        Instances::Only(ids.iter().copied().map(String::from).collect())
+    }
+
+    /// The rules of the manual, as plainly as they can be written: sets, built for each call.
+    mod reference {
+        use std::collections::BTreeSet;
+
+        pub(super) type Sets<'a> = Vec<BTreeSet<&'a str>>;
+
+        pub(super) fn sets(text: &str) -> Sets<'_> {
+            text.split(':').map(|part| part.split(',').collect()).collect()
+        }
+
+        pub(super) fn implies(grant: &str, requested: &str) -> bool {
+            sets_imply(&sets(grant), &sets(requested))
+        }
+
+        pub(super) fn sets_imply(grant: &Sets<'_>, requested: &Sets<'_>) -> bool {
+            for (place, asked) in requested.iter().enumerate() {
+                let Some(granted) = grant.get(place) else {
+                    return true;
+                };
+                if !granted.contains("*") && !granted.is_superset(asked) {
+                    return false;
+                }
+            }
+            let mut left_over = grant.iter().skip(requested.len());
+            left_over.all(|granted| granted.contains("*"))
+        }
+
+        pub(super) fn atoms(requested: &str) -> Vec<String> {
+            let Some((first, rest)) = requested.split_once(':') else {
+                return requested.split(',').map(String::from).collect();
+            };
+            let rest = atoms(rest);
+            let below = |token| rest.iter().map(move |rest| format!("{token}:{rest}"));
+            first.split(',').flat_map(below).collect()
+        }
+
+        pub(super) fn distinct_atoms(requested: &str) -> usize {
+            sets(requested).iter().map(BTreeSet::len).product()
+        }
+
+        pub(super) fn allows(grants: &[String], requested: &str) -> bool {
+            let granted = |atom: &String| grants.iter().any(|grant| implies(grant, atom));
+            atoms(requested).iter().all(granted)
+        }
+    }
+
+    #[test]
+    fn a_grant_implies_what_the_manual_says() {
+        let table = [
+            // The shorter implies the longer.
+            ("a", "a", true),
+            ("a", "a:b", true),
+            ("a", "a:b:c", true),
+            ("a:b", "a", false),
+            ("a:b", "a:b:c", true),
+            ("a:b:c", "a:b", false),
+            ("a", "b", false),
+            ("a", "ab", false),
+            ("ab", "a", false),
+            // Alternatives.
+            ("one,two", "one", true),
+            ("one,two", "two,one", true),
+            ("one", "one,two", false),
+            ("one,two,three", "three,one", true),
+            ("one,two", "one,three", false),
+            ("dashboard:info,delete", "dashboard:info", true),
+            ("dashboard:info,delete", "dashboard:delete:7", true),
+            ("dashboard:info,delete", "dashboard", false),
+            ("a,a", "a", true),
+            // `*` in the grant.
+            ("*", "a", true),
+            ("*", "*", true),
+            ("*", "a,b:c,d:*", true),
+            ("*:*:*", "a", true),
+            ("a:*", "a", true),
+            ("a:*", "a:b", true),
+            ("a:*", "a:b:c", true),
+            ("a:*", "b:c", false),
+            ("a:*:*", "a", true),
+            ("a:b:*", "a:b", true),
+            ("a:b:*", "a", false),
+            ("*:b", "a:b", true),
+            ("*:b", "a:c", false),
+            ("*:b", "a", false),
+            ("*:b", "*", false),
+            ("a:x,*", "a:b", true),
+            ("a:x,*", "a", true),
+            ("newsletter:*:read", "newsletter:123:read", true),
+            ("newsletter:*:read", "newsletter:123:read:9", true),
+            ("newsletter:*:read", "newsletter:123,456:read", true),
+            ("newsletter:*:read", "newsletter:123,456:read,write", false),
+            ("newsletter:*:read", "newsletter:read", false),
+            ("newsletter:*:read", "newsletter", false),
+            ("newsletter:*:read:*", "newsletter:123:read", true),
+            ("newsletter:*:read:*", "newsletter:123:read:write", true),
+            // `*` in the request never widens.
+            ("a:b", "a:*", false),
+            ("a:b", "a:b,*", false),
+            ("a:b", "*", false),
+            ("a:b", "*:b", false),
+            ("a:b:c", "a:b:*", false),
+            ("a:b", "a:b:*", true),
+            ("a", "a:*", true),
+            ("a:*", "a:*", true),
+            ("a:*", "*:*", false),
+            // Nothing is folded or trimmed.
+            ("a", "A", false),
+            ("stra\u{df}e", "STRASSE", false),
+            ("title", "t\u{131}tle", false),
+            ("caf\u{e9}", "cafe\u{301}", false),
+            ("caf\u{e9}:\u{1f511}", "caf\u{e9}:\u{1f511}", true),
+            ("doc:edit:Ab", "doc:edit:aB", false),
+        ];
+        for (grant, requested, expected) in table {
+            let (granted, asked) = (permission(grant), permission(requested));
+            assert_eq!(granted.implies(&asked), expected, "{grant} -> {requested}");
+            assert_eq!(granted.covers(&asked), expected, "{grant} covers {requested}");
+            assert_eq!(
+                reference::implies(grant, requested),
+                expected,
+                "reference: {grant} -> {requested}"
+            );
+        }
+    }
+
+    /// More than two million pairs.
+    #[test]
+    fn every_pair_of_a_small_language_agrees_with_the_reference() {
+        let parts = ["*", "a", "b", "a,b", "b,c", "b,*"];
+        let mut language: Vec<String> = parts.iter().copied().map(String::from).collect();
+        for shorter in 0..parts.len() + parts.len().pow(2) + parts.len().pow(3) {
+            for part in parts {
+                language.push(format!("{}:{part}", language[shorter]));
+            }
+        }
+        let pairs: Vec<_> =
+            language.iter().map(|text| (permission(text), reference::sets(text))).collect();
+        for (granted, grant) in &pairs {
+            for (asked, requested) in &pairs {
+                let expected = reference::sets_imply(grant, requested);
+                assert_eq!(granted.implies(asked), expected, "{granted} -> {asked}");
+            }
+        }
+    }
+
+    /// Permissions over so few tokens that about every fourth pair matches.
+    fn few_tokens() -> impl Strategy<Value = String> {
+        let part = vec(select(vec!["*", "a", "b", "c"]), 1..=3);
+        let part = part.prop_map(|tokens| tokens.join(","));
+        vec(part, 1..=4).prop_map(|parts| parts.join(":"))
+    }
+
+    fn cases(cases: u32) -> ProptestConfig {
+        ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    }
+
+    proptest! {
+        #![proptest_config(cases(500))]
+
+        #[test]
+        fn random_pairs_agree_with_the_reference(
+            grants in vec(few_tokens(), 16),
+            requests in vec(few_tokens(), 16),
+        ) {
+            for grant in &grants {
+                for requested in &requests {
+                    let found = permission(grant).implies(&permission(requested));
+                    let expected = reference::implies(grant, requested);
+                    prop_assert_eq!(found, expected, "{} -> {}", grant, requested);
+                }
+            }
+        }
+
+        #[test]
+        fn random_sets_agree_with_the_reference(
+            grants in vec(few_tokens(), 0..12),
+            requests in vec(few_tokens(), 16),
+        ) {
+            let set: PermissionSet = grants.iter().map(|grant| permission(grant)).collect();
+            for requested in &requests {
+                let asked = permission(requested);
+                let expected = if reference::distinct_atoms(requested) > Permission::MAX_ATOMS {
+                    Err(TooManyAtoms)
+                } else {
+                    Ok(reference::allows(&grants, requested))
+                };
+                let found = set.allows_permission(&asked);
+                prop_assert_eq!(found, expected, "{:?} -> {}", &grants, requested);
+
+                let first = grants.iter().find(|grant| reference::implies(grant, requested));
+                let first = first.map(|grant| permission(grant));
+                let found = set.grant_for(&asked).cloned();
+                prop_assert_eq!(found, first, "{:?} -> {}", &grants, requested);
+            }
+        }
+
+        #[test]
+        fn an_instance_is_listed_exactly_when_it_is_allowed(
+            grants in vec(few_tokens(), 0..6),
+            prefix in vec(few_tokens(), 16),
+        ) {
+            let set: PermissionSet = grants.iter().map(|grant| permission(grant)).collect();
+            for prefix in prefix.iter().map(|prefix| permission(prefix)) {
+                if prefix.atoms().is_err() {
+                    continue;
+                }
+                let instances = set.instances(&prefix);
+                for id in ["a", "b", "c", "named-by-no-grant"] {
+                    let listed = match &instances {
+                        Instances::All => true,
+                        Instances::Only(ids) => ids.contains(id),
+                    };
+                    let allowed = set.allows_permission(&prefix.on(id).unwrap()).unwrap();
+                    prop_assert_eq!(listed, allowed, "{:?} -> {} on {}", &grants, prefix, id);
+                }
+            }
+        }
+
+        #[test]
+        fn covering_passes_on(texts in vec(few_tokens(), 12)) {
+            let all: Vec<_> = texts.iter().map(|text| permission(text)).collect();
+            for wide in &all {
+                for middle in all.iter().filter(|middle| wide.covers(middle)) {
+                    for narrow in all.iter().filter(|narrow| middle.covers(narrow)) {
+                        assert!(wide.covers(narrow), "{wide} -> {middle} -> {narrow}");
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_is_refused_or_printed_back(
+            text in "[a*:, \u{200b}\u{e9}]{0,12}",
+            other in any::<String>(),
+        ) {
+            for text in [text, other] {
+                if let Ok(parsed) = Permission::parse(&text) {
+                    prop_assert_eq!(parsed.as_str(), &text);
+                    prop_assert_eq!(&permission(&parsed.to_string()), &parsed);
+                    let list = [parsed.clone(), parsed];
+                    prop_assert_eq!(parse_list(&write_list(&list)), (list.to_vec(), vec![]));
+                }
+            }
+        }
+
+        #[test]
+        fn an_id_is_refused_or_stays_one_token(id in "[a*:, \u{200b}\u{e9}]{0,4}") {
+            if let Ok(on_it) = permission("doc:edit").on(&id) {
+                let held = set(&[on_it.as_str()]);
+                prop_assert_eq!(held.instances(&permission("doc:edit")), only(&[&id]));
+            }
+        }
+    }
+
+    #[test]
+    fn each_malformed_text_is_refused_and_its_neighbour_is_not() {
+        let table = [
+            ("", Empty, "a"),
+            (":", EmptyPart { part: 1 }, "a:b"),
+            ("a:", EmptyPart { part: 2 }, "a"),
+            ("*:", EmptyPart { part: 2 }, "*"),
+            (":a", EmptyPart { part: 1 }, "a"),
+            ("a::b", EmptyPart { part: 2 }, "a:*:b"),
+            (",", EmptyAlternative { part: 1 }, "a,b"),
+            ("a,", EmptyAlternative { part: 1 }, "a,b"),
+            ("a:b,", EmptyAlternative { part: 2 }, "a:b"),
+            ("a:,b", EmptyAlternative { part: 2 }, "a:b"),
+            ("a:b,,c", EmptyAlternative { part: 2 }, "a:b,c"),
+            ("a,:b", EmptyAlternative { part: 1 }, "a:b"),
+            ("**", StarInToken { part: 1 }, "*"),
+            ("a:b*", StarInToken { part: 2 }, "a:b,*"),
+            ("a:*b", StarInToken { part: 2 }, "a:*"),
+            ("a:b*c", StarInToken { part: 2 }, "a:b.c"),
+            (" a", WhiteSpace { found: ' ', at: 0 }, "a"),
+            ("a ", WhiteSpace { found: ' ', at: 1 }, "a"),
+            ("a: b", WhiteSpace { found: ' ', at: 2 }, "a:b"),
+            ("a:b c", WhiteSpace { found: ' ', at: 3 }, "a:b-c"),
+            ("a\n", WhiteSpace { found: '\n', at: 1 }, "a"),
+            ("a\u{a0}b", WhiteSpace { found: '\u{a0}', at: 1 }, "a_b"),
+            ("a\u{3000}b", WhiteSpace { found: '\u{3000}', at: 1 }, "a\u{3001}b"),
+            ("a\0b", ControlCharacter { found: '\0', at: 1 }, "a0b"),
+            ("a:\u{7f}", ControlCharacter { found: '\u{7f}', at: 2 }, "a:~"),
+            ("a\u{9b}", ControlCharacter { found: '\u{9b}', at: 1 }, "a\u{a1}"),
+            ("\u{e9}\u{200b}", InvisibleCharacter { found: '\u{200b}', at: 2 }, "\u{e9}"),
+            ("a\u{200f}", InvisibleCharacter { found: '\u{200f}', at: 1 }, "a\u{2010}"),
+            ("a\u{202e}b", InvisibleCharacter { found: '\u{202e}', at: 1 }, "a\u{2030}b"),
+            ("a\u{2060}", InvisibleCharacter { found: '\u{2060}', at: 1 }, "a\u{2070}"),
+            ("a\u{2066}", InvisibleCharacter { found: '\u{2066}', at: 1 }, "a\u{2070}"),
+            ("\u{feff}a", InvisibleCharacter { found: '\u{feff}', at: 0 }, "a"),
+        ];
+        for (malformed, error, neighbour) in table {
+            assert_eq!(Permission::parse(malformed), Err(error), "{malformed:?}");
+            permission(neighbour);
+        }
+    }
+
+    #[test]
+    fn each_limit_is_reached_and_not_passed() {
+        let list = |token: &str, count: usize, separator: &str| vec![token; count].join(separator);
+        let distinct = |count| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+
+        permission(&"a".repeat(256));
+        assert_eq!(Permission::parse(&"a".repeat(257)), Err(TooLong { bytes: 257 }));
+        permission(&"\u{e9}".repeat(128));
+        assert_eq!(Permission::parse(&"\u{e9}".repeat(129)), Err(TooLong { bytes: 258 }));
+
+        permission(&list("a", 8, ":"));
+        assert_eq!(Permission::parse(&list("a", 9, ":")), Err(TooManyParts));
+
+        permission(&format!("a:{}", distinct(32)));
+        let too_many = TooManyAlternatives { part: 2 };
+        assert_eq!(Permission::parse(&format!("a:{}", distinct(33))), Err(too_many));
+        let repeated = TooManyAlternatives { part: 1 };
+        assert_eq!(Permission::parse(&list("a", 33, ",")), Err(repeated));
+
+        let atoms = |text: &str| permission(text).atoms().map(|atoms| atoms.iter().count());
+        assert_eq!(atoms(&format!("a,b:{}", distinct(32))), Ok(64));
+        assert_eq!(atoms(&format!("a,b,c:{}", distinct(22))), Err(TooManyAtoms));
+        assert_eq!(atoms(&list("a,b", 6, ":")), Ok(64));
+        assert_eq!(atoms(&list("a,b", 7, ":")), Err(TooManyAtoms));
+        assert_eq!(atoms(&list("a,a", 8, ":")), Ok(1));
+    }
+
+    #[test]
+    fn a_megabyte_is_refused_for_its_length_alone() {
+        for filling in ["a", "*", ":", ",", " ", "\0", "a:", "a,"] {
+            let text = filling.repeat(1_000_000 / filling.len());
+            let bytes = text.len();
+            assert_eq!(Permission::parse(&text), Err(TooLong { bytes }), "{filling:?}");
+
+            let bytes = bytes + "doc:edit:".len();
+            assert_eq!(permission("doc:edit").on(&text), Err(TooLong { bytes }), "{filling:?}");
+            assert_eq!(permission("doc").on_resource("doc", &text), None);
+        }
+        let (good, refused) = parse_list(&format!("a {} b", "\u{e9}a".repeat(300_000)));
+        assert_eq!(good, [permission("a"), permission("b")]);
+        assert_eq!(refused[0].1, TooLong { bytes: 900_000 });
+        // Cut before the two bytes that would pass the limit, not between them.
+        assert_eq!(refused[0].0.len(), 255);
+    }
+
+    #[test]
+    fn a_message_says_what_is_wrong_and_where() {
+        let table = [
+            ("", "the permission is empty"),
+            ("a::b", "part 2 is empty"),
+            ("a:b,", "part 2 has an empty alternative"),
+            ("a:b:c*", "part 3 has a `*` that does not stand alone"),
+            ("a b", "white space ' ' at byte 1"),
+            ("a\0", r"control character '\0' at byte 1"),
+            ("a\u{200b}", r"invisible character '\u{200b}' at byte 1"),
+            ("a:a:a:a:a:a:a:a:a", "the permission has more than 8 parts"),
+            (&"a".repeat(300), "the permission has 300 bytes, more than 256"),
+            (&"a,".repeat(33), "part 1 has more than 32 alternatives"),
+        ];
+        for (text, message) in table {
+            assert_eq!(Permission::parse(text).unwrap_err().to_string(), message);
+        }
+        let message = permission("a:b").on("4:2").unwrap_err().to_string();
+        assert_eq!(message, "an id must not contain ':', found at its byte 1");
+        assert_eq!(TooManyAtoms.to_string(), "the permission stands for more than 64 single ones");
+    }
+
+    #[test]
+    fn the_written_form_is_given_back() {
+        for text in ["a", "*", "b,a,b:*,x:c", "doc:edit:\u{e9}"] {
+            let parsed: Permission = text.parse().unwrap();
+            assert_eq!(parsed.as_str(), text);
+            assert_eq!(parsed.to_string(), text);
+            assert_eq!(format!("{parsed:?}"), format!("Permission({text:?})"));
+            assert_eq!(Permission::try_from(text), Ok(parsed));
+        }
+        assert_eq!(format!("{:?}", set(&["a", "b:c"])), r#"{Permission("a"), Permission("b:c")}"#);
+    }
+
+    #[test]
+    fn permissions_are_equal_when_their_parts_are_equal_as_sets() {
+        let table = [
+            ("a:b,c", "a:c,b", true),
+            ("a,a:b", "a:b", true),
+            ("a:*,b", "a:b,*", true),
+            ("a:*", "a:*,b", false),
+            ("a", "a:*", false),
+            ("a:b", "b:a", false),
+            ("a,b", "a:b", false),
+            ("a:b,c", "a:b", false),
+            ("a", "A", false),
+        ];
+        for (one, other, equal) in table {
+            assert_eq!(permission(one) == permission(other), equal, "{one} {other}");
+            let different = HashSet::from([permission(one), permission(other)]);
+            assert_eq!(different.len() == 1, equal, "hash of {one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_id_with_syntax_in_it_is_refused() {
+        let edit = permission("doc:edit");
+        let at = |found, at| Err(IdCharacter { found, at });
+        assert_eq!(edit.on(""), Err(EmptyId));
+        assert_eq!(edit.on("*"), at('*', 0));
+        assert_eq!(edit.on("1,2"), at(',', 1));
+        assert_eq!(edit.on("x:y"), at(':', 1));
+        assert_eq!(edit.on("4 2"), at(' ', 1));
+        assert_eq!(edit.on("\u{e9}\n"), at('\n', 2));
+        assert_eq!(edit.on("42\0"), at('\0', 2));
+        assert_eq!(edit.on("42\u{200b}"), at('\u{200b}', 2));
+        for id in
+            ["42", "a.b", "x;y", "%2a", "../..", "\u{e9}", "0193e5a4-7c1e-7000-8000-000000000000"]
+        {
+            assert_eq!(edit.on(id).unwrap().as_str(), format!("doc:edit:{id}"));
+        }
+    }
+
+    #[test]
+    fn an_id_that_does_not_fit_is_refused() {
+        let edit = permission("doc:edit");
+        assert_eq!(edit.on(&"7".repeat(247)).unwrap().as_str().len(), 256);
+        assert_eq!(edit.on(&"7".repeat(248)), Err(TooLong { bytes: 257 }));
+        assert_eq!(permission("a:a:a:a:a:a:a").on("7"), Ok(permission("a:a:a:a:a:a:a:7")));
+        assert_eq!(permission("a:a:a:a:a:a:a:a").on("7"), Err(TooManyParts));
+    }
+
+    #[test]
+    fn a_role_on_a_resource_gives_only_what_is_of_that_resource() {
+        let table = [
+            ("list", "7", Some("list:*:7")),
+            ("list:edit", "7", Some("list:edit:7")),
+            ("list:read,edit", "7", Some("list:read,edit:7")),
+            ("list:*", "7", Some("list:*:7")),
+            ("*", "7", None),
+            ("*:edit", "7", None),
+            ("list,*:edit", "7", None),
+            ("list,doc", "7", None),
+            ("list,doc:edit", "7", None),
+            ("doc", "7", None),
+            ("doc:edit", "7", None),
+            ("lists:edit", "7", None),
+            ("List:edit", "7", None),
+            ("list:edit:7", "7", None),
+            ("list:edit:*", "7", None),
+            ("list:edit", "", None),
+            ("list:edit", "*", None),
+            ("list", "7,8", None),
+            ("list", "7:8", None),
+            ("list", "7 8", None),
+        ];
+        for (role, id, expected) in table {
+            let given = permission(role).on_resource("list", id);
+            assert_eq!(given.as_ref().map(Permission::as_str), expected, "{role} on list {id}");
+        }
+        // A resource whose name is syntax is no resource.
+        assert_eq!(permission("*:edit").on_resource("*", "7"), None);
+        assert_eq!(permission("list,doc:edit").on_resource("list,doc", "7"), None);
+        assert_eq!(permission("list").on_resource("", "7"), None);
+    }
+
+    #[test]
+    fn a_set_allows_what_no_single_grant_implies() {
+        let held = set(&["dashboard:info", "dashboard:delete"]);
+        let both = permission("dashboard:info,delete");
+        assert!(held.iter().all(|grant| !grant.implies(&both)));
+        assert_eq!(held.grant_for(&both), None);
+        assert!(held.allows(&both.atoms().unwrap()));
+        assert!(!allows(&held, "dashboard:info,delete,send"));
+
+        // Nor do the halves of two grants make a third permission.
+        assert!(!allows(&set(&["a:b", "c:d"]), "a:d"));
+        assert!(!allows(&set(&["a:b", "c:d"]), "a,c:b,d"));
+        assert!(allows(&set(&["a:b", "a:d", "c:b", "c:d"]), "a,c:b,d"));
+        // Nor do many grants make a `*`.
+        assert!(!allows(&set(&["a:b", "a:c"]), "a:*"));
+    }
+
+    #[test]
+    fn the_empty_set_allows_nothing() {
+        let nothing = PermissionSet::default();
+        assert!(nothing.is_empty());
+        for requested in ["a", "*", "a:b:c"] {
+            assert!(!allows(&nothing, requested));
+            assert!(allows(&set(&["*"]), requested));
+            assert_eq!(nothing.instances(&permission(requested)), only(&[]));
+        }
+    }
+
+    #[test]
+    fn a_requirement_is_taken_apart_into_its_atoms() {
+        let table = [
+            ("a", vec!["a"]),
+            ("a:b:c", vec!["a:b:c"]),
+            ("a:c,b,c", vec!["a:b", "a:c"]),
+            ("a:*,b", vec!["a:*", "a:b"]),
+            ("b,a:d,c", vec!["a:c", "a:d", "b:c", "b:d"]),
+        ];
+        for (requested, expected) in table {
+            let atoms = permission(requested).atoms().unwrap();
+            assert_eq!(atoms.permission().as_str(), requested);
+            assert_eq!(atoms.iter().map(Permission::as_str).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn equal_grants_are_kept_once_and_in_order() {
+        let mut held = set(&["b:y,x", "a", "b:x,y", "c,d:e"]);
+        held.extend([permission("d,c:e"), permission("*"), permission("*")]);
+        let texts: Vec<_> = held.iter().map(Permission::as_str).collect();
+        assert_eq!(texts, ["b:y,x", "a", "c,d:e", "*"]);
+        assert_eq!(held.len(), 4);
+        assert_eq!(held.grant_for(&permission("b:x")), Some(&permission("b:x,y")));
+        assert_eq!(held.grant_for(&permission("z")), Some(&permission("*")));
+        // Implied is not equal: to take away `a` must leave `a:b`.
+        assert_eq!(set(&["a", "a:b"]).len(), 2);
+    }
+
+    #[test]
+    fn a_grant_of_billions_of_atoms_is_held_like_any_other() {
+        let part = "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p";
+        let held = set(&[&[part; 8].join(":")]);
+        assert!(allows(&held, "a:b:c:d:e:f:o:p"));
+        assert!(!allows(&held, "a:b:c:d:e:f:o:q"));
+        assert!(!allows(&held, "a:b:c:d:e:f:o"));
+    }
+
+    #[test]
+    fn a_thousand_grants_are_each_found_and_not_their_neighbours() {
+        let shapes: [fn(usize) -> String; 7] = [
+            |n| format!("domain-{n}:edit"),
+            |n| format!("doc:edit:{n}"),
+            |n| format!("doc:read,edit:{n}"),
+            |n| format!("doc:action-{n}:7"),
+            |n| format!("doc:*:{n}"),
+            |n| format!("*:*:{n}"),
+            // More alternatives than there are keys.
+            |n| format!("{}:{}:{n}", "a,b,c,d,e,f,g,h,i", "j,k,l,m,n,o,p,q,r"),
+        ];
+        for shape in shapes {
+            let grants: PermissionSet = (0..1_000).map(|n| permission(&shape(n))).collect();
+            assert_eq!(grants.len(), 1_000);
+            for n in 0..1_000 {
+                assert_eq!(grants.grant_for(&permission(&shape(n))), Some(&permission(&shape(n))));
+            }
+            assert_eq!(grants.grant_for(&permission(&shape(1_000))), None);
+        }
+    }
+
+    #[test]
+    fn the_ids_of_an_action_are_all_or_listed() {
+        let all = [
+            "doc:edit",
+            "doc",
+            "doc:*",
+            "*",
+            "doc:edit:*",
+            "*:edit",
+            "doc:edit:*:*",
+            "doc:edit:7,*",
+        ];
+        for grant in all {
+            let held = set(&[grant, "doc:edit:1"]);
+            assert_eq!(held.instances(&permission("doc:edit")), Instances::All, "{grant}");
+        }
+        let table = [
+            (vec!["doc:edit:2,1"], "doc:edit", only(&["1", "2"])),
+            (vec!["doc:edit:1", "doc:*:2", "*:edit:3"], "doc:edit", only(&["1", "2", "3"])),
+            (vec!["doc:edit:1:*"], "doc:edit", only(&["1"])),
+            (vec!["doc:edit:1:x", "doc:read:2", "list:edit:3"], "doc:edit", only(&[])),
+            // With several atoms an id counts only if all of them have it.
+            (vec!["doc:edit:1,2", "doc:read:2,3"], "doc:edit,read", only(&["2"])),
+            (vec!["doc:edit:1,2", "doc:read"], "doc:edit,read", only(&["1", "2"])),
+            (vec!["doc:edit:1,2"], "doc:edit,read", only(&[])),
+            (vec!["doc:edit", "doc:read"], "doc:edit,read", Instances::All),
+            // A `*` that is asked for is not every action that is held.
+            (vec!["doc:edit:1"], "doc:*", only(&[])),
+            (vec!["doc:*:1"], "doc:*", only(&["1"])),
+        ];
+        for (grants, prefix, expected) in table {
+            assert_eq!(
+                set(&grants).instances(&permission(prefix)),
+                expected,
+                "{grants:?}, {prefix}"
+            );
+        }
+        let too_many = permission(&["a,b"; 7].join(":"));
+        assert_eq!(set(&["*"]).instances(&too_many), only(&[]));
+    }
+
+    #[test]
+    fn a_ceiling_leaves_the_ids_that_are_in_both() {
+        assert_eq!(Instances::All.intersection(Instances::All), Instances::All);
+        assert_eq!(Instances::All.intersection(only(&["1"])), only(&["1"]));
+        assert_eq!(only(&["1"]).intersection(Instances::All), only(&["1"]));
+        assert_eq!(only(&["1", "2"]).intersection(only(&["2", "3"])), only(&["2"]));
+    }
+
+    #[test]
+    fn an_old_row_gives_its_good_permissions_and_reports_the_others() {
+        let (good, refused) = parse_list("a:b *: c:d,e b* *");
+        assert_eq!(write_list(&good), "a:b c:d,e *");
+        let expected =
+            [("*:".into(), EmptyPart { part: 2 }), ("b*".into(), StarInToken { part: 1 })];
+        assert_eq!(refused, expected);
+
+        assert_eq!(parse_list(""), (vec![], vec![]));
+        assert_eq!(parse_list("a\tb\nc").0.len(), 3);
+        let table = [
+            ("a  b", 2, Empty),
+            ("a b ", 2, Empty),
+            (" a b", 2, Empty),
+            ("a\u{a0}b", 0, WhiteSpace { found: '\u{a0}', at: 1 }),
+        ];
+        for (row, count, error) in table {
+            let (good, refused) = parse_list(row);
+            let reasons: Vec<_> = refused.into_iter().map(|(_, reason)| reason).collect();
+            assert_eq!((good.len(), reasons), (count, vec![error]), "{row:?}");
+        }
+    }
+}

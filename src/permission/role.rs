@@ -1,0 +1,390 @@
+//! Roles: named bundles of permissions.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use sea_orm::DatabaseTransaction;
+
+use super::entity::role;
+use super::language::{Permission, PermissionError, parse_list, write_list};
+use super::store;
+use crate::account;
+use crate::audit_log;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::{AccountId, RoleId};
+use crate::base::problem::Problem;
+use crate::base::transaction::{Db, Fault, MaybeFault, transaction};
+use crate::context::Context;
+use crate::handle::Portcullis;
+
+/// Why a role could not be made, changed or granted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoleError {
+    /// The name is empty, longer than 64 bytes, or has white space or syntax in it.
+    #[error("a role's name has 1 to 64 bytes without white space, `:`, `,` or `*`")]
+    InvalidName,
+    /// A permission that is not one.
+    #[error("`{permission}` is not a permission: {error}")]
+    InvalidPermission {
+        /// The text, shortened.
+        permission: String,
+        /// What is wrong with it.
+        error: PermissionError,
+    },
+    /// More permissions than one role may hold.
+    #[error("a role holds at most {MAX_PERMISSIONS} permissions")]
+    TooManyPermissions,
+    /// There is a role of this name with other permissions.
+    #[error("a role of this name exists with other permissions")]
+    Exists,
+    /// There is no role of this name.
+    #[error("there is no such role")]
+    NotFound,
+    /// There is no such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<sea_orm::DbErr> for RoleError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl MaybeFault for RoleError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for RoleError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidName | Self::InvalidPermission { .. } | Self::TooManyPermissions => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Exists => StatusCode::CONFLICT,
+            Self::NotFound | Self::AccountNotFound => StatusCode::NOT_FOUND,
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidName => "invalid_role_name",
+            Self::InvalidPermission { .. } | Self::TooManyPermissions => "invalid_permission",
+            Self::Exists => "role_exists",
+            Self::NotFound => "role_not_found",
+            Self::AccountNotFound => "account_not_found",
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.fault().and_then(Problem::retry_after)
+    }
+}
+
+/// More would not fit the column of the smallest database (64 KiB of text).
+const MAX_PERMISSIONS: usize = 240;
+
+/// A role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Role {
+    /// Its id.
+    pub id: RoleId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What it gives.
+    pub permissions: Vec<Permission>,
+    /// How long a session of its holders may be idle, if shorter than usual.
+    pub max_idle: Option<Duration>,
+}
+
+impl From<role::Model> for Role {
+    fn from(row: role::Model) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            description: row.description,
+            permissions: parse_list(&row.permissions).0,
+            max_idle: row
+                .max_idle_ms
+                .and_then(|ms| u64::try_from(ms).ok())
+                .map(Duration::from_millis),
+        }
+    }
+}
+
+/// Makes, changes, grants and revokes roles.
+///
+/// ```no_run
+/// # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
+/// # -> Result<(), portcullis::permission::RoleError> {
+/// auth.roles().create("editor", ["doc:read", "doc:write"]).await?;
+/// auth.roles().grant(account.id(), "editor").await?;   // counts on the next request
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Roles<'a> {
+    context: &'a Context,
+    db: Db<'a>,
+}
+
+impl Portcullis {
+    /// Roles.
+    pub fn roles(&self) -> Roles<'_> {
+        Roles { context: self.context(), db: self.context().db() }
+    }
+}
+
+impl<'a> Roles<'a> {
+    /// The same inside a transaction of the caller's.
+    #[must_use]
+    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+        Self { db: self.db.within(txn), ..self }
+    }
+
+    /// Makes a role. Making the same role again changes nothing, so it can be done at every start.
+    ///
+    /// # Errors
+    /// A role of this name with other permissions; a name or permission that is not one; an
+    /// outage.
+    pub async fn create<P: AsRef<str>>(
+        &self,
+        name: &str,
+        permissions: impl IntoIterator<Item = P>,
+    ) -> Result<Role, RoleError> {
+        check_name(name)?;
+        let permissions = parse(permissions)?;
+        let now = self.context.now();
+        let row = role::Model {
+            id: RoleId::new(now),
+            name: name.to_owned(),
+            description: None,
+            permissions: write_list(&permissions),
+            requires_factor: false,
+            max_idle_ms: None,
+            created_at: now,
+        };
+        let event = Event::new(EventKind::RoleCreated, now).detail(name);
+        let made = transaction!(self.db, |txn| {
+            if let Some(existing) = store::role_by_name(txn, name).await? {
+                return Ok(Err(existing));
+            }
+            if !store::insert_role(txn, row.clone()).await? {
+                // Someone else made it between the two; asked again after the rollback.
+                return Err(RoleError::Exists);
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(Ok(()))
+        });
+        let existing = match made {
+            Ok(Ok(())) => {
+                event.trace();
+                return Ok(row.into());
+            }
+            Ok(Err(existing)) => existing,
+            Err(RoleError::Exists) => self
+                .db
+                .read(store::role_by_name(&self.db.executor(), name))
+                .await?
+                .ok_or(RoleError::Exists)?,
+            Err(error) => return Err(error),
+        };
+        let existing = Role::from(existing);
+        if same_set(&existing.permissions, &permissions) {
+            Ok(existing)
+        } else {
+            Err(RoleError::Exists)
+        }
+    }
+
+    /// The role of this name.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn find(&self, name: &str) -> Result<Option<Role>, RoleError> {
+        let row = self.db.read(store::role_by_name(&self.db.executor(), name)).await?;
+        Ok(row.map(Role::from))
+    }
+
+    /// All roles by name.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn list(&self) -> Result<Vec<Role>, RoleError> {
+        let rows = self.db.read(store::roles(&self.db.executor())).await?;
+        Ok(rows.into_iter().map(Role::from).collect())
+    }
+
+    /// The roles granted to an account.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn of(&self, account: AccountId) -> Result<Vec<Role>, RoleError> {
+        let rows = self.db.read(store::roles_of(&self.db.executor(), account)).await?;
+        Ok(rows.into_iter().map(Role::from).collect())
+    }
+
+    /// Says what a role is for.
+    ///
+    /// # Errors
+    /// No such role; an outage.
+    pub async fn describe(&self, name: &str, description: &str) -> Result<(), RoleError> {
+        self.change(name, role::Column::Description, description.into()).await
+    }
+
+    /// Gives a role other permissions. Counts on the next request of everyone who has it.
+    ///
+    /// # Errors
+    /// No such role; a permission that is not one; an outage.
+    pub async fn set_permissions<P: AsRef<str>>(
+        &self,
+        name: &str,
+        permissions: impl IntoIterator<Item = P>,
+    ) -> Result<(), RoleError> {
+        let text = write_list(&parse(permissions)?);
+        self.change(name, role::Column::Permissions, text.into()).await
+    }
+
+    /// Limits how long a session of the role's holders may be idle. Counts on the next request.
+    ///
+    /// # Errors
+    /// No such role; an outage.
+    pub async fn limit_idle(&self, name: &str, idle: Option<Duration>) -> Result<(), RoleError> {
+        let millis = idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
+        self.change(name, role::Column::MaxIdleMs, millis.into()).await
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        column: role::Column,
+        value: sea_orm::Value,
+    ) -> Result<(), RoleError> {
+        let event = Event::new(EventKind::RoleChanged, self.context.now()).detail(name);
+        transaction!(self.db, |txn| {
+            if !store::set_role(txn, name, column, value.clone()).await? {
+                return Err(RoleError::NotFound);
+            }
+            store::bump_epoch(txn).await?;
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+
+    /// Deletes a role. Nobody has it from the next request on, and a later role of the same name
+    /// starts without holders.
+    ///
+    /// # Errors
+    /// No such role; an outage.
+    pub async fn delete(&self, name: &str) -> Result<(), RoleError> {
+        let event = Event::new(EventKind::RoleDeleted, self.context.now()).detail(name);
+        transaction!(self.db, |txn| {
+            if !store::delete_role(txn, name).await? {
+                return Err(RoleError::NotFound);
+            }
+            store::bump_epoch(txn).await?;
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+
+    /// Grants a role; granting it again changes nothing. Counts on the next request.
+    ///
+    /// # Errors
+    /// No such role or account; an outage.
+    pub async fn grant(&self, account: AccountId, name: &str) -> Result<(), RoleError> {
+        self.hand(Hand::Grant, account, name).await
+    }
+
+    /// Revokes a role; revoking one that was not granted changes nothing. Counts on the next
+    /// request.
+    ///
+    /// # Errors
+    /// No such role or account; an outage.
+    pub async fn revoke(&self, account: AccountId, name: &str) -> Result<(), RoleError> {
+        self.hand(Hand::Revoke, account, name).await
+    }
+
+    async fn hand(&self, hand: Hand, account: AccountId, name: &str) -> Result<(), RoleError> {
+        let now = self.context.now();
+        let kind = match hand {
+            Hand::Grant => EventKind::RoleGranted,
+            Hand::Revoke => EventKind::RoleRevoked,
+        };
+        let event = Event::new(kind, now).account(account).detail(name);
+        let changed = transaction!(self.db, |txn| {
+            // First the version: it locks the account's row, so two changes of one account
+            // come one after the other and the second sees what the first did.
+            if !account::store::bump_grants(txn, account).await? {
+                return Err(RoleError::AccountNotFound);
+            }
+            let role = store::role_by_name(txn, name).await?.ok_or(RoleError::NotFound)?;
+            let changed = match hand {
+                Hand::Grant => store::grant_role(txn, account, role.id, now).await?,
+                Hand::Revoke => store::revoke_role(txn, account, role.id).await?,
+            };
+            if changed {
+                audit_log::record(txn, &event).await?;
+            }
+            Ok(changed)
+        })?;
+        if changed {
+            event.trace();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Hand {
+    Grant,
+    Revoke,
+}
+
+fn check_name(name: &str) -> Result<(), RoleError> {
+    let is_token = name.len() <= 64
+        && Permission::parse(name).is_ok_and(|p| !p.as_str().contains([':', ',', '*']));
+    if is_token { Ok(()) } else { Err(RoleError::InvalidName) }
+}
+
+fn parse<P: AsRef<str>>(
+    permissions: impl IntoIterator<Item = P>,
+) -> Result<Vec<Permission>, RoleError> {
+    let mut parsed = Vec::new();
+    for text in permissions {
+        let text = text.as_ref();
+        let permission = Permission::parse(text).map_err(|error| RoleError::InvalidPermission {
+            permission: text.chars().take(64).collect(),
+            error,
+        })?;
+        if !parsed.contains(&permission) {
+            parsed.push(permission);
+        }
+        if parsed.len() > MAX_PERMISSIONS {
+            return Err(RoleError::TooManyPermissions);
+        }
+    }
+    Ok(parsed)
+}
+
+fn same_set(a: &[Permission], b: &[Permission]) -> bool {
+    a.len() == b.len() && a.iter().all(|permission| b.contains(permission))
+}

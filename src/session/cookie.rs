@@ -1,0 +1,227 @@
+//! The session cookie: the only place that writes `Set-Cookie`.
+
+use std::time::Duration;
+
+use http::header::{CACHE_CONTROL, COOKIE, HeaderName, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::{Config, SameSite};
+
+/// The cookie's name and attributes, put together once.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionCookie {
+    name: String,
+    /// What a `Set-Cookie` of ours starts with, and a `Cookie` pair: `name=`.
+    start: String,
+    attributes: String,
+    clear_site_data: bool,
+}
+
+/// What a request's cookies hold under our name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    /// One value, as a slice of one header: no copy is made.
+    One {
+        header: HeaderValue,
+        range: std::ops::Range<usize>,
+    },
+    /// Two cookies of the same name: someone else's may be among them, and nobody can tell which.
+    Several,
+}
+
+/// What an answer does to the cookie. The stronger one wins: login over logout over rotation.
+#[derive(Debug, Clone)]
+pub(crate) enum CookieAction {
+    Set(HeaderValue),
+    Rotate(HeaderValue),
+    Clear,
+}
+
+impl SessionCookie {
+    pub(crate) fn new(config: &Config) -> Self {
+        let name = config.cookie_name();
+        let secure = if config.cookie.danger_insecure_http_cookies { "" } else { "; Secure" };
+        let same_site = match config.cookie.same_site {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        };
+        Self {
+            start: format!("{name}="),
+            name,
+            attributes: format!("; Path=/{secure}; HttpOnly; SameSite={same_site}"),
+            clear_site_data: config.service.clear_site_data,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Cuts the one cookie of exactly this name from the headers.
+    pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
+        let mut found = Found::Nothing;
+        for header in headers.get_all(COOKIE) {
+            let bytes = header.as_bytes();
+            let mut at = 0;
+            for pair in bytes.split(|byte| *byte == b';') {
+                let blanks = pair.iter().take_while(|byte| matches!(**byte, b' ' | b'\t')).count();
+                let trimmed = &pair[blanks..];
+                if trimmed.starts_with(self.start.as_bytes()) {
+                    if found != Found::Nothing {
+                        return Found::Several;
+                    }
+                    let from = at + blanks + self.start.len();
+                    let value = &bytes[from..at + pair.len()];
+                    let tail =
+                        value.iter().rev().take_while(|b| matches!(**b, b' ' | b'\t')).count();
+                    let range = from..from + value.len() - tail;
+                    found = Found::One { header: header.clone(), range };
+                }
+                at += pair.len() + 1;
+            }
+        }
+        found
+    }
+
+    /// A `Set-Cookie` with this token. Without an age the cookie ends with the browser.
+    pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> HeaderValue {
+        let age = max_age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
+        self.header(&format!("{}{token}{age}{}", self.start, self.attributes))
+    }
+
+    fn cleared(&self) -> HeaderValue {
+        self.header(&format!("{}; Max-Age=0{}", self.start, self.attributes))
+    }
+
+    fn header(&self, text: &str) -> HeaderValue {
+        let mut value = HeaderValue::try_from(text).expect(
+            "a checked cookie name, a base64url token and fixed attributes are visible ASCII",
+        );
+        value.set_sensitive(true);
+        value
+    }
+
+    /// Lets an answer do one thing to the cookie; a weaker action than one that is there already
+    /// changes nothing. An answer that sets a cookie is never stored by a cache.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap, action: CookieAction) {
+        let ours = |value: &HeaderValue| value.as_bytes().starts_with(self.start.as_bytes());
+        let present: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
+        let has_ours = present.iter().any(ours);
+        let is_login = |value: &HeaderValue| {
+            ours(value) && value.as_bytes().get(self.start.len()) != Some(&b';')
+        };
+        let clears = matches!(action, CookieAction::Clear);
+        let value = match action {
+            CookieAction::Set(value) => value,
+            CookieAction::Rotate(_) if has_ours => return,
+            CookieAction::Rotate(value) => value,
+            CookieAction::Clear if present.iter().any(is_login) => return,
+            CookieAction::Clear => self.cleared(),
+        };
+        if has_ours {
+            headers.remove(SET_COOKIE);
+            for other in present.iter().filter(|value| !ours(value)) {
+                headers.append(SET_COOKIE, other.clone());
+            }
+        }
+        headers.append(SET_COOKIE, value);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if clears && self.clear_site_data {
+            headers.insert(
+                HeaderName::from_static("clear-site-data"),
+                HeaderValue::from_static("\"cookies\", \"storage\""),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cookie() -> SessionCookie {
+        SessionCookie::new(&Config::default())
+    }
+
+    fn find(lines: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_str(line).expect("a header value"));
+        }
+        match cookie().find(&headers) {
+            Found::Nothing => None,
+            Found::Several => Some("several".to_owned()),
+            Found::One { header, range } => {
+                Some(String::from_utf8(header.as_bytes()[range].to_vec()).expect("ASCII"))
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_exact_name_is_honoured_and_twins_are_refused() {
+        for (lines, expected) in [
+            (&["__Host-session=abc"][..], Some("abc")),
+            (&["a=b; __Host-session=abc ; c=d"], Some("abc")),
+            (&["a=b", "__Host-session=abc"], Some("abc")),
+            (&["session=evil; __Host-session=good"], Some("good")),
+            (&["__Host-session=good; session=evil"], Some("good")),
+            (&["__Host-session=a; __Host-session=b"], Some("several")),
+            (&["__Host-session=a", "__Host-session=a"], Some("several")),
+            (&["__host-session=abc"], None),
+            (&["__HOST-SESSION=abc"], None),
+            (&["=__Host-session=abc"], None),
+            (&["x__Host-session=abc"], None),
+            (&["__Host-session =abc"], None),
+            (&["x=\"; __Host-session2=abc\""], None),
+            (&["__Host-session"], None),
+            (&["__Host-session="], Some("")),
+            (&[";;;="], None),
+            (&[""], None),
+        ] {
+            assert_eq!(find(lines).as_deref(), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn login_wins_over_logout_over_rotation_in_any_order() {
+        let cookie = cookie();
+        let login = CookieAction::Set(cookie.set("login", None));
+        let rotation = CookieAction::Rotate(cookie.set("rotated", None));
+        let logout = CookieAction::Clear;
+        for (actions, expected) in [
+            ([&login, &logout, &rotation], "=login;"),
+            ([&rotation, &logout, &login], "=login;"),
+            ([&logout, &login, &rotation], "=login;"),
+            ([&rotation, &rotation, &logout], "=; Max-Age=0;"),
+            ([&logout, &rotation, &rotation], "=; Max-Age=0;"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(SET_COOKIE, HeaderValue::from_static("theirs=1"));
+            for action in actions {
+                cookie.apply(&mut headers, action.clone());
+            }
+            let set: Vec<_> = headers
+                .get_all(SET_COOKIE)
+                .iter()
+                .map(|value| value.to_str().expect("ASCII"))
+                .collect();
+            assert_eq!(set.len(), 2, "{set:?}");
+            assert_eq!(set[0], "theirs=1");
+            assert!(set[1].contains(expected), "{set:?}");
+            assert_eq!(headers[CACHE_CONTROL], "no-store");
+        }
+    }
+
+    #[test]
+    fn deletion_repeats_the_attributes() {
+        let cookie = cookie();
+        let set = cookie.set("t", Some(Duration::from_secs(60)));
+        assert_eq!(set, "__Host-session=t; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax");
+        assert_eq!(
+            cookie.cleared(),
+            "__Host-session=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! The row of a session.
+
+use sea_orm::entity::prelude::*;
+
+use crate::base::clock::Timestamp;
+use crate::base::id::{AccountId, LineageId, SessionId};
+
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "auth_session")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: SessionId,
+    /// Keyed digest of the secret part of the token: the only lookup key.
+    #[sea_orm(unique, column_type = "Binary(32)")]
+    pub token_digest: Vec<u8>,
+    pub lineage_id: LineageId,
+    pub account_id: Option<AccountId>,
+    /// The account's epoch when the session was made; another one now means it is over.
+    pub account_epoch: i64,
+    pub stage: i16,
+    pub generation: i64,
+    pub rotated_at: Timestamp,
+    /// When the present generation was first used.
+    pub used_at: Option<Timestamp>,
+    /// The same for the generation before.
+    pub previous_used_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub idle_ms: i64,
+    /// Whether the cookie outlives the browser.
+    pub persistent: bool,
+    pub factors: String,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub ceiling: Option<String>,
+    pub address: Option<String>,
+    pub user_agent: Option<String>,
+    pub ended_at: Option<Timestamp>,
+    pub end_reason: Option<String>,
+    pub suspicious_at: Option<Timestamp>,
+}
+
+// Written by hand: a digest finds a row, so it is not for logs.
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("auth_session").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {
+    #[sea_orm(
+        belongs_to = "crate::account::entity::account::Entity",
+        from = "Column::AccountId",
+        to = "crate::account::entity::account::Column::Id",
+        on_delete = "Cascade"
+    )]
+    Account,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,399 @@
+//! Starting sessions: a new row, a new token, and the end of the one it replaces.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum_core::response::{IntoResponseParts, ResponseParts};
+use http::HeaderMap;
+use http::header::CACHE_CONTROL;
+use sea_orm::DatabaseTransaction;
+
+use super::cookie::{CookieAction, SessionCookie};
+use super::entity::Model;
+use super::error::SessionError;
+use super::judge::Ended;
+use super::stage::Stage;
+use super::store;
+use crate::account::Account;
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{Factor, PassedFactors};
+use crate::base::id::{AccountId, LineageId, SessionId};
+use crate::base::jwt::Claims;
+use crate::base::secret::random_array;
+use crate::base::transaction::{Db, Fault, transaction};
+use crate::context::Context;
+use crate::permission::{Permission, write_list};
+use crate::port::SessionReplaced;
+
+/// How a token travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Transport {
+    /// In the session cookie.
+    #[default]
+    Cookie,
+    /// In the `Authorization` header; the client keeps it.
+    Bearer,
+}
+
+/// The session that a new one takes the place of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replaces {
+    pub(crate) id: SessionId,
+    pub(crate) lineage_id: LineageId,
+    /// Whether the new session goes on from this one, so that it must still live: a factor was
+    /// added, a password changed. A login only sweeps it aside.
+    pub(crate) promotes: bool,
+}
+
+/// A session about to start: `.await` it, after changing what should differ from a plain one.
+#[derive(Debug, Clone)]
+#[must_use = "a session starts when this is awaited"]
+pub struct StartSession<'a> {
+    context: &'a Context,
+    db: Db<'a>,
+    account: Option<(AccountId, i64)>,
+    client: ClientInfo,
+    stage: Stage,
+    factors: PassedFactors,
+    remember: bool,
+    transport: Transport,
+    replaces: Option<Replaces>,
+    ceiling: Option<Vec<Permission>>,
+    event: EventKind,
+}
+
+impl<'a> StartSession<'a> {
+    pub(crate) fn new(context: &'a Context, db: Db<'a>, client: &ClientInfo) -> Self {
+        Self {
+            context,
+            db,
+            account: None,
+            client: client.clone(),
+            stage: Stage::Anonymous,
+            factors: PassedFactors::default(),
+            remember: true,
+            transport: Transport::Cookie,
+            replaces: None,
+            ceiling: None,
+            event: EventKind::SessionStarted,
+        }
+    }
+
+    pub(crate) fn of(mut self, account: &Account) -> Self {
+        self.account = Some((account.id, account.epoch));
+        self.stage = Stage::Full;
+        self
+    }
+
+    /// The same for an account whose epoch this transaction moved on.
+    pub(crate) fn at_epoch(mut self, epoch: i64) -> Self {
+        self.account = self.account.map(|(id, _)| (id, epoch));
+        self
+    }
+
+    pub(crate) fn event(mut self, event: EventKind) -> Self {
+        self.event = event;
+        self
+    }
+
+    pub(crate) fn replaces(mut self, replaces: Option<Replaces>) -> Self {
+        self.replaces = replaces;
+        self
+    }
+
+    pub(crate) fn passed(mut self, factors: PassedFactors) -> Self {
+        self.factors = factors;
+        self
+    }
+
+    /// Only as far as this stage.
+    pub fn stage(mut self, stage: Stage) -> Self {
+        self.stage = stage;
+        self
+    }
+
+    /// With this factor passed just now.
+    pub fn factor(mut self, factor: Factor) -> Self {
+        let now = self.context.now();
+        self.factors = self.factors.with(factor, now);
+        self
+    }
+
+    /// Whether the cookie outlives the browser, and the session 12 hours. Default: yes.
+    pub fn remember(mut self, remember: bool) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// How the token travels. Default: in the cookie.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// Limits what the session may do to what these permissions imply, whatever its account may.
+    pub fn ceiling(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
+        self.ceiling = Some(permissions.into_iter().collect());
+        self
+    }
+
+    /// Inside a transaction of the caller's: the session exists when he commits.
+    pub fn within(mut self, txn: &'a DatabaseTransaction) -> Self {
+        self.db = self.db.within(txn);
+        self
+    }
+
+    async fn issue(self) -> Result<Issued, SessionError> {
+        let context = self.context;
+        let now = context.now();
+        let config = &context.config.session;
+        let lifetime = match self.stage {
+            Stage::Full if self.remember => config.absolute_lifetime,
+            Stage::Full => config.unremembered_lifetime,
+            Stage::PendingSecondFactor | Stage::MustEnrol => config.pending_lifetime,
+            Stage::MustChangePassword => config.password_change_lifetime,
+            Stage::Anonymous => config.anonymous_lifetime,
+        };
+        let idle = match (self.stage, config.refresh_window) {
+            (Stage::Full, Some(window)) => window.min(lifetime),
+            _ => lifetime,
+        };
+        let sid: [u8; 16] = random_array();
+        let id = SessionId::new(now);
+        let row = Model {
+            id,
+            token_digest: context.session_digests[0].digest(&sid).to_vec(),
+            lineage_id: self.replaces.map_or_else(|| LineageId::new(now), |old| old.lineage_id),
+            account_id: self.account.map(|(id, _)| id),
+            account_epoch: self.account.map_or(0, |(_, epoch)| epoch),
+            stage: self.stage.number(),
+            generation: 0,
+            rotated_at: now,
+            used_at: None,
+            previous_used_at: None,
+            created_at: now,
+            expires_at: now.plus(lifetime),
+            idle_ms: i64::try_from(idle.as_millis()).unwrap_or(i64::MAX),
+            persistent: self.remember,
+            factors: self.factors.to_column(),
+            ceiling: self.ceiling.as_deref().map(write_list),
+            address: self.client.address().map(|address| address.to_string()),
+            // The column counts characters, the client's text is cut at bytes: it fits.
+            user_agent: self.client.user_agent().map(str::to_owned),
+            ended_at: None,
+            end_reason: None,
+            suspicious_at: None,
+        };
+        let mut event = Event::new(self.event, now).session(id).from_client(&self.client);
+        if let Some((account, _)) = self.account {
+            event = event.account(account);
+        }
+        if self.stage != Stage::Full {
+            event = event.detail(self.stage.as_str());
+        }
+        transaction!(self.db, |txn| {
+            store::insert(txn, row.clone()).await?;
+            if let Some(old) = self.replaces {
+                let ended = store::end(txn, old.id, Ended::Superseded, now).await?;
+                if old.promotes && !ended {
+                    return Err(SessionError::Over);
+                }
+                let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
+                for hook in &context.on_session_replaced {
+                    hook.replaced(replaced, txn)
+                        .await
+                        .map_err(|error| Fault::Internal(error.to_string()))?;
+                }
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        let minted = mint(context, self.stage, sid, 0, now, row.expires_at, None);
+        let cookie = SessionCookie::new(&context.config);
+        let age = self.remember.then(|| cookie_age(context, self.stage, now, row.expires_at));
+        Ok(Issued {
+            session_id: id,
+            account_id: row.account_id,
+            stage: self.stage,
+            expires_in: minted.expires_in,
+            transport: self.transport,
+            set_cookie: CookieAction::Set(cookie.set(&minted.token, age)),
+            token: minted.token,
+            cookie,
+        })
+    }
+}
+
+impl<'a> IntoFuture for StartSession<'a> {
+    type Output = Result<Issued, SessionError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.issue())
+    }
+}
+
+/// A token and how long it lasts.
+pub(crate) struct Minted {
+    pub(crate) token: String,
+    pub(crate) expires_in: Duration,
+}
+
+/// How long a token of a full session lasts before its next generation: the configured time, but
+/// no more than a third of an idle time that a role shortens, or the session could never rotate.
+pub(crate) fn token_lifetime(context: &Context, idle: Option<Duration>) -> Duration {
+    let configured = context.config.session.token_lifetime;
+    idle.map_or(configured, |idle| configured.min(idle / 3).max(Duration::from_secs(1)))
+}
+
+/// Signs a token for a generation. Stages other than a full session last as long as their row.
+pub(crate) fn mint(
+    context: &Context,
+    stage: Stage,
+    sid: [u8; 16],
+    generation: i64,
+    now: Timestamp,
+    end: Timestamp,
+    idle: Option<Duration>,
+) -> Minted {
+    let expires_at = match stage {
+        Stage::Full => end.min(now.plus(token_lifetime(context, idle))),
+        _ => end,
+    };
+    let claims = Claims {
+        sid,
+        generation,
+        issued_at: now.as_secs(),
+        // Rounded up, or a token could be a second short of its row.
+        expires_at: Timestamp::from_millis(expires_at.as_millis().saturating_add(999)).as_secs(),
+    };
+    Minted {
+        token: context.jwt.sign(stage.token_type(), &claims),
+        expires_in: expires_at.since(now),
+    }
+}
+
+/// How long the browser keeps the cookie: as long as its token can still be replaced.
+pub(crate) fn cookie_age(
+    context: &Context,
+    stage: Stage,
+    now: Timestamp,
+    end: Timestamp,
+) -> Duration {
+    let session = &context.config.session;
+    let window = match stage {
+        Stage::Full => session.refresh_window.unwrap_or(session.token_lifetime),
+        _ => return end.since(now),
+    };
+    window.min(end.since(now))
+}
+
+/// A session that was started: add it to an answer.
+///
+/// It is [`IntoResponseParts`], so a handler returns `(issued, Redirect::to("/"))`; elsewhere
+/// [`apply`](Self::apply) puts it into the headers. A session with [`Transport::Bearer`] sets no
+/// cookie; its token is read with [`token`](Self::token).
+#[must_use = "the client is signed in when it gets this"]
+pub struct Issued {
+    session_id: SessionId,
+    account_id: Option<AccountId>,
+    stage: Stage,
+    token: String,
+    expires_in: Duration,
+    transport: Transport,
+    cookie: SessionCookie,
+    set_cookie: CookieAction,
+}
+
+impl Issued {
+    /// The session's public id.
+    pub fn session_id(&self) -> SessionId {
+        self.session_id
+    }
+
+    /// Whose session it is; none for an anonymous one.
+    pub fn account_id(&self) -> Option<AccountId> {
+        self.account_id
+    }
+
+    /// How far the sign-in has come.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// How the token travels.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// How long the token lasts before it is to be renewed.
+    pub fn expires_in(&self) -> Duration {
+        self.expires_in
+    }
+
+    /// The token, for a client that sends it in the `Authorization` header. None when it travels
+    /// in the cookie, where no script of a page should see it.
+    pub fn token(&self) -> Option<&str> {
+        (self.transport == Transport::Bearer).then_some(&*self.token)
+    }
+
+    /// Puts the session into the headers of an answer.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        match self.transport {
+            Transport::Cookie => self.cookie.apply(headers, self.set_cookie.clone()),
+            Transport::Bearer => {
+                headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+            }
+        }
+    }
+}
+
+impl IntoResponseParts for Issued {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        self.apply(parts.headers_mut());
+        Ok(parts)
+    }
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued")
+            .field("session_id", &self.session_id)
+            .field("stage", &self.stage)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session that was ended: add it to the answer so that the client forgets it.
+#[must_use = "the client forgets the session when it gets this"]
+#[derive(Debug)]
+pub struct SignedOut {
+    pub(crate) cookie: SessionCookie,
+}
+
+impl SignedOut {
+    /// Puts the deletion of the cookie into the headers of an answer.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        self.cookie.apply(headers, CookieAction::Clear);
+    }
+}
+
+impl IntoResponseParts for SignedOut {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        self.apply(parts.headers_mut());
+        Ok(parts)
+    }
+}

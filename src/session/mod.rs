@@ -1,0 +1,361 @@
+//! Sessions: one row per signed-in (or anonymous) client, and the signed pointer to it.
+//!
+//! 1. A login inserts a row and hands the client a token: a JWT with 128 random bits, a generation
+//!    and times; nothing about the person, nothing about rights. The row keeps a keyed digest.
+//! 2. Each request finds the row by that digest, together with its account, in one statement.
+//! 3. After 15 minutes the next request gets the next generation of the token. The old one stays
+//!    good until the new one was *used* and 10 more seconds have passed, so parallel requests and
+//!    lost answers are harmless. After that its use means that someone kept a copy: the session
+//!    ends and its owner is told.
+//! 4. A login, a new factor, a changed password make a new row and end the old one in the same
+//!    transaction. Only `POST /logout` and a proven theft clear a cookie; a 401 never does.
+//!
+//! Sign someone in from a handler of your own:
+//!
+//! ```no_run
+//! use axum::response::{IntoResponse, Redirect};
+//! use portcullis::{Account, ClientInfo, Portcullis};
+//!
+//! async fn signed_in_by_other_means(
+//!     auth: Portcullis,
+//!     account: Account,
+//!     client: ClientInfo,
+//! ) -> Result<impl IntoResponse, portcullis::Rejection> {
+//!     let issued = auth.sessions().start(&account, &client).await?;
+//!     Ok((issued, Redirect::to("/")))
+//! }
+//! ```
+//!
+//! It does not store data of the application's; hang that on the account, or on the session's
+//! [`lineage_id`](Session::lineage_id), which stays the same when a session is replaced.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sea_orm::DatabaseTransaction;
+
+use crate::account::Account;
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::PassedFactors;
+use crate::base::id::{AccountId, LineageId, SessionId};
+use crate::base::transaction::{Db, transaction};
+use crate::context::Context;
+use crate::handle::Portcullis;
+
+pub(crate) mod cookie;
+pub(crate) mod entity;
+mod error;
+pub(crate) mod issue;
+pub(crate) mod judge;
+mod stage;
+pub(crate) mod store;
+
+pub use error::SessionError;
+pub use issue::{Issued, SignedOut, StartSession, Transport};
+pub use judge::Ended;
+pub use stage::Stage;
+
+use cookie::SessionCookie;
+use judge::SessionState;
+
+/// A full session: someone is signed in. As an extractor it refuses every other stage.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub(crate) state: Arc<SessionState>,
+    pub(crate) transport: Transport,
+    pub(crate) just_rotated: bool,
+}
+
+impl Session {
+    /// The public id, for lists and foreign keys; not a credential.
+    pub fn id(&self) -> SessionId {
+        self.state.id
+    }
+
+    /// What stays the same while the session is replaced.
+    pub fn lineage_id(&self) -> LineageId {
+        self.state.lineage_id
+    }
+
+    /// Whose session it is.
+    pub fn account_id(&self) -> AccountId {
+        self.state.account_id.expect("a full session was judged to have an account")
+    }
+
+    /// When it was started.
+    pub fn created_at(&self) -> Timestamp {
+        self.state.created_at
+    }
+
+    /// When it ends at the latest.
+    pub fn expires_at(&self) -> Timestamp {
+        self.state.expires_at
+    }
+
+    /// The factors it has passed, with their times.
+    pub fn factors(&self) -> &PassedFactors {
+        &self.state.factors
+    }
+
+    /// How its token travels.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Whether this request is answered with the next generation of the token.
+    pub fn just_rotated(&self) -> bool {
+        self.just_rotated
+    }
+}
+
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            pub(crate) state: Arc<SessionState>,
+            pub(crate) account: Arc<Account>,
+            pub(crate) transport: Transport,
+        }
+
+        impl $name {
+            /// The public id.
+            pub fn id(&self) -> SessionId {
+                self.state.id
+            }
+
+            /// Who is signing in.
+            pub fn account(&self) -> &Account {
+                &self.account
+            }
+
+            /// When the sign-in has to be finished.
+            pub fn expires_at(&self) -> Timestamp {
+                self.state.expires_at
+            }
+
+            /// How its token travels.
+            pub fn transport(&self) -> Transport {
+                self.transport
+            }
+        }
+    )+ };
+}
+
+stages! {
+    /// A sign-in that still needs its second factor. Not a session:
+    ///
+    /// ```compile_fail
+    /// # fn needs_a_session(_: portcullis::Session) {}
+    /// fn handler(pending: portcullis::PendingSession) {
+    ///     needs_a_session(pending);
+    /// }
+    /// ```
+    PendingSession,
+    /// A sign-in that must set a new password first.
+    PasswordChangeSession,
+    /// A sign-in that must enrol a second factor first.
+    EnrolmentSession,
+}
+
+/// A visitor without an account.
+#[derive(Debug, Clone)]
+pub struct AnonymousSession {
+    pub(crate) state: Arc<SessionState>,
+    pub(crate) transport: Transport,
+}
+
+impl AnonymousSession {
+    /// The public id.
+    pub fn id(&self) -> SessionId {
+        self.state.id
+    }
+
+    /// What stays the same when the visitor signs in.
+    pub fn lineage_id(&self) -> LineageId {
+        self.state.lineage_id
+    }
+
+    /// When it ends.
+    pub fn expires_at(&self) -> Timestamp {
+        self.state.expires_at
+    }
+
+    /// How its token travels.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+}
+
+/// A session as its owner sees it in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionSummary {
+    /// The public id.
+    pub id: SessionId,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// When its token was last replaced; it was in use then.
+    pub rotated_at: Timestamp,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+    /// Where it was started from.
+    pub address: Option<IpAddr>,
+    /// What it was started with.
+    pub user_agent: Option<String>,
+}
+
+/// Starts, lists and ends sessions. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Sessions<'a> {
+    context: &'a Context,
+    db: Db<'a>,
+}
+
+impl Portcullis {
+    /// Sessions.
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions { context: self.context(), db: self.context().db() }
+    }
+}
+
+impl<'a> Sessions<'a> {
+    /// The same inside a transaction of the caller's.
+    #[must_use]
+    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+        Self { db: self.db.within(txn), ..self }
+    }
+
+    /// Signs an account in. Nothing is checked here but that the account is still what it was when
+    /// it was read: a session of one disabled meanwhile never counts.
+    pub fn start(&self, account: &Account, client: &ClientInfo) -> StartSession<'a> {
+        StartSession::new(self.context, self.db, client).of(account)
+    }
+
+    /// Starts a session for a visitor without an account.
+    pub fn start_anonymous(&self, client: &ClientInfo) -> StartSession<'a> {
+        StartSession::new(self.context, self.db, client)
+    }
+
+    /// Signs out: the session is over with its next request, here and on every node.
+    ///
+    /// # Errors
+    /// An outage. Ending one that is over already is no error.
+    pub async fn end(&self, id: SessionId) -> Result<SignedOut, SessionError> {
+        let now = self.context.now();
+        let event = Event::new(EventKind::SessionEnded, now).session(id);
+        let ended = transaction!(self.db, |txn| {
+            let ended = store::end(txn, id, Ended::LoggedOut, now).await?;
+            if ended {
+                audit_log::record(txn, &event).await?;
+            }
+            Ok::<_, SessionError>(ended)
+        })?;
+        if ended {
+            event.trace();
+        }
+        Ok(self.signed_out())
+    }
+
+    /// What makes a client forget its session, for an answer of your own.
+    pub fn signed_out(&self) -> SignedOut {
+        SignedOut { cookie: SessionCookie::new(&self.context.config) }
+    }
+
+    /// The live sessions of an account, newest first.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn list(&self, account: &Account) -> Result<Vec<SessionSummary>, SessionError> {
+        let now = self.context.now();
+        let require_verified = self.context.config.login.require_verified;
+        let rows = self.db.read(store::of_account(&self.db.executor(), account.id, now)).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| SessionState::try_from(row).ok())
+            .filter(|state| state.ended(now, Some(account), require_verified).is_none())
+            .map(|state| SessionSummary {
+                id: state.id,
+                created_at: state.created_at,
+                rotated_at: state.rotated_at,
+                expires_at: state.expires_at,
+                address: state.address.as_deref().and_then(|text| text.parse().ok()),
+                user_agent: state.user_agent,
+            })
+            .collect())
+    }
+
+    /// Ends one session of an account.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] when the account has no such session that still counts: another
+    /// account's id looks the same as none.
+    pub async fn end_one(&self, account: AccountId, id: SessionId) -> Result<(), SessionError> {
+        let now = self.context.now();
+        let event = Event::new(EventKind::SessionEnded, now).account(account).session(id);
+        transaction!(self.db, |txn| {
+            if !store::end_own(txn, account, id, now).await? {
+                return Err(SessionError::NotFound);
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+
+    /// Ends the sessions of an account, except maybe the one that asks. Says how many there were.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn end_all(
+        &self,
+        account: AccountId,
+        except: Option<SessionId>,
+    ) -> Result<u64, SessionError> {
+        let now = self.context.now();
+        let event = Event::new(EventKind::SessionsEnded, now).account(account);
+        let count = transaction!(self.db, |txn| {
+            let count = store::end_all(txn, account, except, now).await?;
+            audit_log::record(txn, &event).await?;
+            Ok::<_, SessionError>(count)
+        })?;
+        event.trace();
+        Ok(count)
+    }
+}
+
+/// A row whose stage this version does not know.
+#[derive(Debug)]
+pub(crate) struct UnknownStage;
+
+impl TryFrom<entity::Model> for SessionState {
+    type Error = UnknownStage;
+
+    fn try_from(row: entity::Model) -> Result<Self, UnknownStage> {
+        Ok(Self {
+            id: row.id,
+            lineage_id: row.lineage_id,
+            account_id: row.account_id,
+            account_epoch: row.account_epoch,
+            stage: Stage::from_number(row.stage).ok_or(UnknownStage)?,
+            generation: row.generation,
+            rotated_at: row.rotated_at,
+            used_at: row.used_at,
+            previous_used_at: row.previous_used_at,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            idle: std::time::Duration::from_millis(u64::try_from(row.idle_ms).unwrap_or(0)),
+            persistent: row.persistent,
+            factors: PassedFactors::from_column(&row.factors),
+            ceiling: row.ceiling,
+            address: row.address,
+            user_agent: row.user_agent,
+            ended: row.ended_at.map(|_| Ended::from_column(row.end_reason.as_deref())),
+            suspicious: row.suspicious_at.is_some(),
+        })
+    }
+}
