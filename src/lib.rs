@@ -2,15 +2,25 @@
 //! have.
 
 pub mod account;
+pub mod anonymous;
 pub mod audit_log;
 pub mod base;
+pub mod bootstrap;
 pub mod config;
 mod context;
 mod handle;
 pub mod identity;
+pub mod login;
+pub mod own_session;
 mod password;
+pub mod password_change;
 pub mod permission;
 pub mod port;
+pub mod registration;
+#[cfg(feature = "routes")]
+mod route;
+#[cfg(feature = "test-util")]
+pub mod schema;
 pub mod session;
 
 pub use account::Account;
@@ -30,6 +40,20 @@ pub use identity::{
     Allowed, AuthError, Identity, NotSignedIn, Outcome, Requirement, TypedPermission,
 };
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
+#[cfg(feature = "routes")]
+impl Portcullis {
+    /// The usual set of routes: signing in and out, one's own sessions, registration, changing the
+    /// password. Nest them where you like: `.nest("/auth", auth.routes())`.
+    ///
+    /// Each capability's `routes` can be merged by itself instead.
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
+        axum::Router::new()
+            .merge(login::routes(self))
+            .merge(own_session::routes(self))
+            .merge(registration::routes(self))
+            .merge(password_change::routes(self))
+    }
+}
 pub use session::{
     AnonymousSession, EnrolmentSession, Issued, PasswordChangeSession, PendingSession, Session,
     SignedOut, Stage, Transport,

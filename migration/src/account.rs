@@ -18,7 +18,7 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let account = table("auth_account")
+        let account = table(manager, "auth_account")
             .col(required("id").uuid().primary_key())
             .col(optional("username").string_len(255))
             .col(optional("email").string_len(255))
@@ -39,7 +39,7 @@ impl MigrationTrait for Migration {
         manager.create_table(account).await?;
 
         // One row per name, so an account can have several and each is unique across all kinds.
-        let login_name = table("auth_login_name")
+        let login_name = table(manager, "auth_login_name")
             .col(required("normal").string_len(255).primary_key())
             .col(required("account_id").uuid())
             .col(required("kind").small_integer())
@@ -64,7 +64,7 @@ impl MigrationTrait for Migration {
             .await?;
 
         // What happens once in the life of a database, such as making the first administrator.
-        let marker = table("auth_marker")
+        let marker = table(manager, "auth_marker")
             .col(required("name").string_len(64).primary_key())
             .col(required("created_at").big_integer())
             .to_owned();

@@ -18,7 +18,7 @@ impl MigrationName for Migration {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         // No foreign keys: the log outlives what it tells of.
-        let event = table("auth_event")
+        let event = table(manager, "auth_event")
             .col(required("id").uuid().primary_key())
             .col(required("at").big_integer())
             .col(required("kind").string_len(64))
@@ -29,7 +29,7 @@ impl MigrationTrait for Migration {
             .col(optional("detail").string_len(255))
             .to_owned();
         manager.create_table(event).await?;
-        let denial = table("auth_denial")
+        let denial = table(manager, "auth_denial")
             .col(required("account_id").uuid())
             .col(required("rule").string_len(255))
             .col(required("minute").big_integer())

@@ -40,7 +40,7 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let epoch = table("auth_epoch")
+        let epoch = table(manager, "auth_epoch")
             .col(required("id").small_integer().primary_key())
             .col(required("epoch").big_integer())
             .to_owned();
@@ -52,7 +52,7 @@ impl MigrationTrait for Migration {
             .to_owned();
         manager.execute(first).await?;
 
-        let role = table("auth_role")
+        let role = table(manager, "auth_role")
             .col(required("id").uuid().primary_key())
             .col(required("name").string_len(64))
             .col(optional("description").text())
@@ -63,7 +63,7 @@ impl MigrationTrait for Migration {
             .to_owned();
         manager.create_table(role).await?;
 
-        let group = table("auth_group")
+        let group = table(manager, "auth_group")
             .col(required("id").uuid().primary_key())
             .col(required("name").string_len(64))
             .col(optional("description").text())
@@ -72,7 +72,7 @@ impl MigrationTrait for Migration {
         manager.create_table(group).await?;
 
         let [resource, resource_id] = resource_columns();
-        let account_role = table("auth_account_role")
+        let account_role = table(manager, "auth_account_role")
             .col(required("account_id").uuid())
             .col(required("role_id").uuid())
             .col(resource)
@@ -94,7 +94,7 @@ impl MigrationTrait for Migration {
             .to_owned();
         manager.create_table(account_role).await?;
 
-        let account_group = table("auth_account_group")
+        let account_group = table(manager, "auth_account_group")
             .col(required("account_id").uuid())
             .col(required("group_id").uuid())
             .col(required("joined_at").big_integer())
@@ -113,7 +113,7 @@ impl MigrationTrait for Migration {
         manager.create_table(account_group).await?;
 
         let [resource, resource_id] = resource_columns();
-        let group_role = table("auth_group_role")
+        let group_role = table(manager, "auth_group_role")
             .col(required("group_id").uuid())
             .col(required("role_id").uuid())
             .col(resource)
@@ -135,7 +135,7 @@ impl MigrationTrait for Migration {
             .to_owned();
         manager.create_table(group_role).await?;
 
-        let account_permission = table("auth_account_permission")
+        let account_permission = table(manager, "auth_account_permission")
             .col(required("account_id").uuid())
             .col(required("permission").string_len(256))
             .col(required("granted_at").big_integer())

@@ -18,7 +18,7 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let session = table("auth_session")
+        let session = table(manager, "auth_session")
             .col(required("id").uuid().primary_key())
             .col(required("token_digest").binary_len(32))
             .col(required("lineage_id").uuid())

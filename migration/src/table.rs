@@ -1,11 +1,15 @@
 //! What the migrations share: how a table and a column of ours are declared.
 
-use sea_orm_migration::prelude::{ColumnDef, Table, TableCreateStatement};
+use sea_orm_migration::prelude::{ColumnDef, SchemaManager, Table, TableCreateStatement};
+use sea_orm_migration::sea_orm::DbBackend;
 
 /// A new table whose text compares byte by byte on every database.
-pub(crate) fn table(name: &'static str) -> TableCreateStatement {
+pub(crate) fn table(manager: &SchemaManager<'_>, name: &'static str) -> TableCreateStatement {
     let mut table = Table::create();
-    table.table(name).character_set("utf8mb4").collate("utf8mb4_bin");
+    table.table(name);
+    if manager.get_database_backend() == DbBackend::MySql {
+        table.character_set("utf8mb4").collate("utf8mb4_bin");
+    }
     table
 }
 

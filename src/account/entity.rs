@@ -1,4 +1,5 @@
 //! The rows of accounts and of the names they sign in with.
+#![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 /// An account.
 pub(crate) mod account {

@@ -31,7 +31,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 /// Most bytes a normal form takes; the width of the column that holds it.
-pub const MAX_BYTES: usize = 255;
+pub(crate) const MAX_BYTES: usize = 255;
 
 const USERNAME_CHARS: usize = 64;
 const LOCAL_PART_BYTES: usize = 64;
@@ -646,6 +646,15 @@ mod tests {
             (&local(65), &local(64)),
             (&label(64), &label(63)),
             (&total(255), &total(254)),
+            // Short as typed and long in ASCII, and the other way round.
+            (
+                &format!("{}@{}com", "x".repeat(60), "ö.".repeat(24)),
+                &format!("{}@{}com", "x".repeat(60), "ö.".repeat(23)),
+            ),
+            (
+                &format!("a@{}.x", ["ｘ".repeat(42), "ｘ".repeat(42)].join(".")),
+                &format!("a@{}.x", "ｘ".repeat(63)),
+            ),
             (&format!("{}@x.com", "ﷺ".repeat(2)), "ﷲ@x.com"),
             (&format!("{}@x.com", "ﬃ".repeat(22)), &format!("{}@x.com", "ﬃ".repeat(21))),
         ] {

@@ -6,6 +6,7 @@ use sea_orm::{
     QueryFilter, QuerySelect, RelationTrait,
 };
 
+use super::StoredPassword;
 use super::entity::{account, login_name, marker};
 use super::login_id::LoginIdKind;
 use crate::base::clock::Timestamp;
@@ -90,19 +91,13 @@ pub(crate) async fn set<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected > 0)
 }
 
-/// What a password change writes.
-pub(crate) struct NewPassword {
-    pub(crate) hash: String,
-    pub(crate) pepper: Option<String>,
-}
-
 /// Puts a new password in the place of `old_hash` (the exact text that was checked), and ends all
 /// sessions through the epoch. False when someone else was faster.
 pub(crate) async fn change_password<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
     old_hash: Option<&str>,
-    new: NewPassword,
+    new: StoredPassword,
 ) -> Result<bool, DbErr> {
     let unchanged = match old_hash {
         Some(hash) => account::Column::PasswordHash.eq(hash),
@@ -126,7 +121,7 @@ pub(crate) async fn rehash<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
     old_hash: &str,
-    new: NewPassword,
+    new: StoredPassword,
 ) -> Result<bool, DbErr> {
     let updated = account::Entity::update_many()
         .col_expr(account::Column::PasswordHash, Expr::value(new.hash))

@@ -1,4 +1,5 @@
 //! The rows of the audit log.
+#![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 /// One event.
 pub(crate) mod event {

@@ -151,7 +151,8 @@ pub fn rate_key(address: IpAddr) -> IpAddr {
 pub fn same_network(a: IpAddr, b: IpAddr) -> bool {
     match (a.to_canonical(), b.to_canonical()) {
         (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
-        (a, b) => a.is_ipv6() && b.is_ipv6() && rate_key(a) == rate_key(b),
+        // Of two families the keys differ by themselves.
+        (a, b) => rate_key(a) == rate_key(b),
     }
 }
 
@@ -454,6 +455,7 @@ mod tests {
             (b"for=", EDGE),
             (b"for=\"1.2.3.4", EDGE),
             (b"for=\"1.2.3.4\"x", EDGE),
+            (b"for=\"1.2.3.4\"x=y", EDGE),
             (b"1.2.3.4", EDGE),
             (b"for=1.2.3.4;x", EDGE),
             (b"", EDGE),
@@ -467,6 +469,22 @@ mod tests {
             &[b"for=6.6.6.6", b"for=1.2.3.4", b"for=10.0.0.2"],
             "1.2.3.4",
         );
+    }
+
+    #[test]
+    fn a_network_of_one_family_trusts_nobody_of_the_other() {
+        let trusted = |network: &str, address: &str| {
+            TrustedProxies::new(vec![network.parse().unwrap()], ForwardedHeader::XForwardedFor)
+                .trusts(ip(address))
+        };
+        assert!(trusted("::/0", "2001:db8::1"));
+        assert!(!trusted("::/0", EDGE));
+        assert!(trusted("0.0.0.0/0", EDGE));
+        assert!(!trusted("0.0.0.0/0", "2001:db8::1"));
+        // IPv4 is IPv4 however it is written.
+        assert!(trusted("10.0.0.0/8", "::ffff:10.0.0.1"));
+        assert!(trusted("::ffff:10.0.0.0/104", EDGE));
+        assert!(!trusted("::ffff:10.0.0.0/104", "11.0.0.1"));
     }
 
     #[test]

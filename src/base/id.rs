@@ -23,6 +23,7 @@ macro_rules! ids {
 
         impl $name {
             /// A fresh identifier for a row made at `now`.
+            #[allow(dead_code, reason = "not every kind is made here yet")]
             pub(crate) fn new(now: Timestamp) -> Self {
                 Self(new_uuid(now))
             }

@@ -134,6 +134,10 @@ pub(crate) enum SignerError {
     #[error(
         "no JWT backend is compiled in; enable the feature `rust_crypto` (default) or `aws_lc_rs`"
     )]
+    #[cfg_attr(
+        any(feature = "rust_crypto", feature = "aws_lc_rs"),
+        expect(dead_code, reason = "there is a backend")
+    )]
     NoBackend,
     #[error("signing key {index} ({algorithm}) is not usable: {reason}")]
     Key { index: usize, algorithm: String, reason: String },

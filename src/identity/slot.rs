@@ -101,6 +101,47 @@ pub(crate) struct Slot {
     sealed: AtomicBool,
 }
 
+/// What a request to one of our routes was before the route does something about it.
+#[cfg(feature = "routes")]
+pub(crate) struct Before(Arc<Slot>);
+
+#[cfg(feature = "routes")]
+impl Before {
+    pub(crate) fn resolved(&self) -> Option<&Resolved> {
+        self.0.resolved()
+    }
+}
+
+#[cfg(feature = "routes")]
+impl<S: Send + Sync> axum_core::extract::FromRequestParts<S> for Before {
+    type Rejection = crate::base::problem::Rejection;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        let slot = crate::identity::extract::slot(&parts.extensions)?;
+        slot.resolve().await?;
+        Ok(Self(slot))
+    }
+}
+
+/// The handle itself, for the routes that do something with a token but look at it.
+#[cfg(feature = "routes")]
+pub(crate) struct Handle(pub(crate) Arc<Slot>);
+
+#[cfg(feature = "routes")]
+impl<S: Send + Sync> axum_core::extract::FromRequestParts<S> for Handle {
+    type Rejection = crate::base::problem::Rejection;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        Ok(Self(crate::identity::extract::slot(&parts.extensions)?))
+    }
+}
+
 /// What a flow of ours may ask of a token besides what every request may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
@@ -191,6 +232,40 @@ impl Slot {
             self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
         }
         Ok((session.clone(), minted))
+    }
+
+    /// Ends the session of the request's token, whatever stage or state it is in; any token that
+    /// we signed will do, also an expired one. Nothing to end is no error.
+    #[cfg(feature = "routes")]
+    pub(crate) async fn log_out(&self) -> Result<crate::session::SignedOut, AuthError> {
+        let context = self.auth.context();
+        let now = context.now();
+        let signed_out = self.auth.sessions().signed_out();
+        let bytes = match &self.credential {
+            Credential::None => return Ok(signed_out),
+            Credential::Several => return Err(AuthError::MultipleCredentials),
+            Credential::Cookie { header, range } => {
+                if let Some(cross_site) = self.cross_site {
+                    return Err(AuthError::CrossSite(cross_site));
+                }
+                &header.as_bytes()[range.clone()]
+            }
+            Credential::Bearer { header } => bearer_token(header).unwrap_or_default(),
+        };
+        let token = std::str::from_utf8(bytes).ok();
+        let Some((_, claims)) = token.and_then(|token| context.jwt.verify(token, now)) else {
+            return Ok(signed_out);
+        };
+        let Some(Found { state, .. }) = self.find(&claims).await? else { return Ok(signed_out) };
+        let mut event =
+            Event::new(EventKind::SessionEnded, now).session(state.id).from_client(&self.client);
+        if let Some(account) = state.account_id {
+            event = event.account(account);
+        }
+        if state.ended.is_none() && self.end(&state, Ended::LoggedOut, &event, now).await? {
+            event.trace();
+        }
+        Ok(signed_out)
     }
 
     /// Lets the answer do something to the cookie, unless it is on its way already.

@@ -273,18 +273,6 @@ pub(crate) struct HashParams {
 }
 
 impl HashParams {
-    /// The least that is acceptable, as (memory in KiB, iterations): OWASP's five equivalent
-    /// choices. Any one of them reached in both numbers is enough.
-    pub(crate) const FLOOR: [(u32, u32); 5] =
-        [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
-
-    /// Whether these parameters reach [`FLOOR`](Self::FLOOR).
-    pub(crate) fn meets_floor(&self) -> bool {
-        Self::FLOOR
-            .iter()
-            .any(|&(memory, iterations)| self.memory_kib >= memory && self.iterations >= iterations)
-    }
-
     fn with_output(self, bytes: usize) -> Option<Params> {
         Params::new(self.memory_kib, self.iterations, self.parallelism, Some(bytes)).ok()
     }
@@ -781,18 +769,6 @@ mod tests {
             let hasher = hasher(params, &[]);
             check(&hasher, STAPLE, &made(&hasher, STAPLE), MATCH);
         }
-    }
-
-    #[test]
-    fn the_floor_is_any_of_owasps_choices() {
-        assert!(HashParams::default().meets_floor());
-        for (memory_kib, iterations) in HashParams::FLOOR {
-            let params = HashParams { memory_kib, iterations, parallelism: 1 };
-            assert!(params.meets_floor());
-            assert!(!HashParams { memory_kib: memory_kib - 1, ..params }.meets_floor());
-            assert!(!HashParams { iterations: iterations - 1, ..params }.meets_floor());
-        }
-        assert!(!HashParams { memory_kib: 7_167, iterations: 64, parallelism: 1 }.meets_floor());
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The rows of authorization: roles, groups, what was granted to whom, and the epoch.
+#![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 macro_rules! belongs_to {
     ($($name:ident: $from:ident -> $to:path),+ $(,)?) => {

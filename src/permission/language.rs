@@ -615,7 +615,7 @@ enum Ids<'a> {
 /// spoil its neighbours. Nothing is trimmed: two blanks in a row enclose an empty permission, which
 /// is refused. The empty text is the empty list.
 #[must_use]
-pub fn parse_list(text: &str) -> (Vec<Permission>, Vec<(String, PermissionError)>) {
+pub(crate) fn parse_list(text: &str) -> (Vec<Permission>, Vec<(String, PermissionError)>) {
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     if text.is_empty() {
         return (good, refused);
@@ -634,7 +634,7 @@ pub fn parse_list(text: &str) -> (Vec<Permission>, Vec<(String, PermissionError)
 
 /// Writes what [`parse_list`] reads.
 #[must_use]
-pub fn write_list(permissions: &[Permission]) -> String {
+pub(crate) fn write_list(permissions: &[Permission]) -> String {
     permissions.iter().map(Permission::as_str).collect::<Vec<_>>().join(" ")
 }
 

@@ -9,6 +9,10 @@
 //! Grants given to groups, to accounts directly, and roles limited to one resource are part of the
 //! statement that loads them.
 
+#[cfg_attr(
+    not(feature = "test-util"),
+    expect(dead_code, reason = "groups and direct grants are read by the statements' text only")
+)]
 pub(crate) mod entity;
 mod grants;
 mod language;

@@ -10,7 +10,6 @@ use crate::config::{Config, SameSite};
 /// The cookie's name and attributes, put together once.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionCookie {
-    name: String,
     /// What a `Set-Cookie` of ours starts with, and a `Cookie` pair: `name=`.
     start: String,
     attributes: String,
@@ -49,14 +48,9 @@ impl SessionCookie {
         };
         Self {
             start: format!("{name}="),
-            name,
             attributes: format!("; Path=/{secure}; HttpOnly; SameSite={same_site}"),
             clear_site_data: config.service.clear_site_data,
         }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     /// Cuts the one cookie of exactly this name from the headers.

@@ -1,4 +1,5 @@
 //! The row of a session.
+#![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 use sea_orm::entity::prelude::*;
 

@@ -13,7 +13,7 @@ use sea_orm::DatabaseTransaction;
 use super::cookie::{CookieAction, SessionCookie};
 use super::entity::Model;
 use super::error::SessionError;
-use super::judge::Ended;
+use super::judge::{Ended, SessionState};
 use super::stage::Stage;
 use super::store;
 use crate::account::Account;
@@ -46,7 +46,8 @@ pub enum Transport {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replaces {
     pub(crate) id: SessionId,
-    pub(crate) lineage_id: LineageId,
+    /// What the new session continues; none when it is a new beginning.
+    pub(crate) lineage_id: Option<LineageId>,
     /// Whether the new session goes on from this one, so that it must still live: a factor was
     /// added, a password changed. A login only sweeps it aside.
     pub(crate) promotes: bool,
@@ -65,7 +66,9 @@ pub struct StartSession<'a> {
     remember: bool,
     transport: Transport,
     replaces: Option<Replaces>,
-    ceiling: Option<Vec<Permission>>,
+    ceiling: Option<String>,
+    /// An end that the session does not outlive, whatever its lifetime.
+    until: Option<Timestamp>,
     event: EventKind,
 }
 
@@ -82,6 +85,7 @@ impl<'a> StartSession<'a> {
             transport: Transport::Cookie,
             replaces: None,
             ceiling: None,
+            until: None,
             event: EventKind::SessionStarted,
         }
     }
@@ -105,6 +109,20 @@ impl<'a> StartSession<'a> {
 
     pub(crate) fn replaces(mut self, replaces: Option<Replaces>) -> Self {
         self.replaces = replaces;
+        self
+    }
+
+    /// Takes the place of a session that must still live, and keeps what it was: its lineage, its
+    /// limits and its end.
+    pub(crate) fn going_on_from(mut self, old: &SessionState, transport: Transport) -> Self {
+        self.replaces =
+            Some(Replaces { id: old.id, lineage_id: Some(old.lineage_id), promotes: true });
+        self.remember = old.persistent;
+        self.transport = transport;
+        self.ceiling.clone_from(&old.ceiling);
+        if old.stage == Stage::Full {
+            self.until = Some(old.expires_at);
+        }
         self
     }
 
@@ -140,7 +158,8 @@ impl<'a> StartSession<'a> {
 
     /// Limits what the session may do to what these permissions imply, whatever its account may.
     pub fn ceiling(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
-        self.ceiling = Some(permissions.into_iter().collect());
+        let permissions: Vec<_> = permissions.into_iter().collect();
+        self.ceiling = Some(write_list(&permissions));
         self
     }
 
@@ -165,12 +184,16 @@ impl<'a> StartSession<'a> {
             (Stage::Full, Some(window)) => window.min(lifetime),
             _ => lifetime,
         };
+        let end = self.until.map_or(now.plus(lifetime), |until| until.min(now.plus(lifetime)));
         let sid: [u8; 16] = random_array();
         let id = SessionId::new(now);
         let row = Model {
             id,
             token_digest: context.session_digests[0].digest(&sid).to_vec(),
-            lineage_id: self.replaces.map_or_else(|| LineageId::new(now), |old| old.lineage_id),
+            lineage_id: self
+                .replaces
+                .and_then(|old| old.lineage_id)
+                .unwrap_or_else(|| LineageId::new(now)),
             account_id: self.account.map(|(id, _)| id),
             account_epoch: self.account.map_or(0, |(_, epoch)| epoch),
             stage: self.stage.number(),
@@ -179,11 +202,11 @@ impl<'a> StartSession<'a> {
             used_at: None,
             previous_used_at: None,
             created_at: now,
-            expires_at: now.plus(lifetime),
+            expires_at: end,
             idle_ms: i64::try_from(idle.as_millis()).unwrap_or(i64::MAX),
             persistent: self.remember,
             factors: self.factors.to_column(),
-            ceiling: self.ceiling.as_deref().map(write_list),
+            ceiling: self.ceiling.clone(),
             address: self.client.address().map(|address| address.to_string()),
             // The column counts characters, the client's text is cut at bytes: it fits.
             user_agent: self.client.user_agent().map(str::to_owned),

@@ -1,0 +1,342 @@
+//! Signing in and out with a password.
+//!
+//! 1. The name is brought to its normal form; the account is looked up.
+//! 2. The password is compared at the cost of exactly one hash, whoever it is.
+//! 3. A failure is one answer, whatever its reason: unknown, wrong, disabled, not verified,
+//!    deleted, without a password.
+//! 4. A success makes a session, or a sign-in that still waits for a second factor or a new
+//!    password: another type, another token.
+//!
+//! # Routes
+//! `POST /login` (JSON, a form from a page of ours, or HTTP Basic), `POST /logout`,
+//! `POST /reauthenticate`, `GET /methods`.
+//!
+//! # Events
+//! `authn_login_success`, `authn_login_fail`, `authn_reauthenticated`, `session_ended`.
+//!
+//! # Errors
+//! `invalid_credentials` (401), `wrong_password` (403), `overloaded` and `unavailable` (503).
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::account::{Account, LoginId, LoginIdKind, store as account_store};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{Factor, PassedFactors};
+use crate::base::problem::Problem;
+use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::config::LoginIds;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::identity::slot::Resolved;
+use crate::password::{Checked, Password, Passwords};
+use crate::session::issue::Replaces;
+use crate::session::{Issued, SessionError, Stage, StartSession, Transport};
+
+#[cfg(feature = "routes")]
+mod routes;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+/// What someone signs in with.
+#[derive(Clone)]
+#[must_use]
+pub struct Credentials {
+    login: String,
+    password: Password,
+    remember: bool,
+    transport: Transport,
+}
+
+impl Credentials {
+    /// A name (username or email address, as configured) and a password.
+    pub fn password(login: impl Into<String>, password: impl Into<String>) -> Self {
+        Self {
+            login: login.into(),
+            password: password.into().into(),
+            remember: true,
+            transport: Transport::Cookie,
+        }
+    }
+
+    /// Whether the session outlives the browser. Default: yes.
+    pub fn remember(mut self, remember: bool) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// How the token travels. Default: in the cookie.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// What a right password leads to.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "the client is signed in when it gets this"]
+pub enum LoginOutcome {
+    /// Signed in.
+    Session(Issued),
+    /// A second factor is still needed.
+    SecondFactorRequired(Issued),
+    /// A new password has to be set first.
+    PasswordChangeRequired(Issued),
+    /// A second factor has to be enrolled first.
+    EnrolmentRequired(Issued),
+}
+
+impl LoginOutcome {
+    /// What to add to the answer, whichever it is.
+    pub fn into_issued(self) -> Issued {
+        match self {
+            Self::Session(issued)
+            | Self::SecondFactorRequired(issued)
+            | Self::PasswordChangeRequired(issued)
+            | Self::EnrolmentRequired(issued) => issued,
+        }
+    }
+}
+
+/// Why a sign-in failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The name or the password is wrong, or the account cannot be used: which, is not said.
+    #[error("the name or the password is wrong")]
+    InvalidCredentials,
+    /// The password of the one who is signed in is wrong.
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// The session could not be made.
+    #[error(transparent)]
+    Session(SessionError),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<SessionError> for LoginError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Fault(fault) => Self::Fault(fault),
+            other => Self::Session(other),
+        }
+    }
+}
+
+impl From<sea_orm::DbErr> for LoginError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl MaybeFault for LoginError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for LoginError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            Self::WrongPassword => StatusCode::FORBIDDEN,
+            Self::Session(error) => error.status(),
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::WrongPassword => "wrong_password",
+            Self::Session(error) => error.code(),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.fault().and_then(Problem::retry_after)
+    }
+}
+
+/// Signs in. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Login<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Signing in.
+    pub fn login(&self) -> Login<'_> {
+        Login { auth: self }
+    }
+}
+
+impl Login<'_> {
+    /// Signs in with a password.
+    ///
+    /// # Errors
+    /// [`LoginError::InvalidCredentials`] for whatever is wrong with name, password or account;
+    /// an outage or too many logins at once as 503.
+    pub async fn with_password(
+        &self,
+        credentials: Credentials,
+        client: &ClientInfo,
+    ) -> Result<LoginOutcome, LoginError> {
+        self.with_password_over(credentials, client, None).await
+    }
+
+    /// The same over what the request was before: a visitor's session goes on as the account's,
+    /// any other ends.
+    pub(crate) async fn with_password_over(
+        &self,
+        credentials: Credentials,
+        client: &ClientInfo,
+        before: Option<&Resolved>,
+    ) -> Result<LoginOutcome, LoginError> {
+        let context = self.auth.context();
+        let id = LoginId::parse(&credentials.login).ok().filter(|id| self.accepts(id.kind()));
+        let db = context.db();
+        let executor = db.executor();
+        // No account has the empty name; asking for it keeps the work the same.
+        let normal = id.as_ref().map_or("", LoginId::normal);
+        let row = db.read(account_store::find_by_name(&executor, normal)).await?;
+        let checked =
+            self.auth.room::<Passwords>().check(&credentials.password, row.as_ref()).await?;
+        let now = context.now();
+        let (row, rehashed) = match (row, checked) {
+            (Some(row), Checked::Right { rehashed })
+                if Account::from(row.clone())
+                    .is_usable(now, context.config.login.require_verified) =>
+            {
+                (row, rehashed)
+            }
+            (row, _) => {
+                let mut event = Event::new(EventKind::LoginFailed, now)
+                    .from_client(client)
+                    .failed("invalid_credentials");
+                if let Some(row) = row {
+                    event = event.account(row.id);
+                }
+                transaction!(db, |txn| {
+                    audit_log::record(txn, &event).await?;
+                    Ok::<_, LoginError>(())
+                })?;
+                event.trace();
+                return Err(LoginError::InvalidCredentials);
+            }
+        };
+        let stage = if row.enrolled_factors != 0 {
+            // First the second factor: who only knows the password must not set a new one.
+            Stage::PendingSecondFactor
+        } else if row.must_change_password {
+            Stage::MustChangePassword
+        } else {
+            Stage::Full
+        };
+        let account = Account::from(row.clone());
+        let start = StartSession::new(context, db, client)
+            .of(&account)
+            .stage(stage)
+            .passed(PassedFactors::one(Factor::Password, now))
+            .remember(credentials.remember)
+            .transport(credentials.transport)
+            .event(EventKind::LoginSucceeded)
+            .replaces(before.and_then(|before| replaces(before, &account)));
+        let issued = transaction!(db, |txn| {
+            account_store::set_last_login(txn, account.id, now).await?;
+            if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
+                account_store::rehash(txn, account.id, old, new.clone()).await?;
+            }
+            Ok::<_, LoginError>(start.clone().within(txn).await?)
+        })?;
+        Ok(match stage {
+            Stage::PendingSecondFactor => LoginOutcome::SecondFactorRequired(issued),
+            Stage::MustChangePassword => LoginOutcome::PasswordChangeRequired(issued),
+            _ => LoginOutcome::Session(issued),
+        })
+    }
+
+    /// Proves the password again: the session is replaced by one whose password factor is fresh.
+    /// Its end stays where it was.
+    ///
+    /// # Errors
+    /// [`LoginError::WrongPassword`]; the session ended meanwhile; an outage.
+    pub async fn reauthenticate(
+        &self,
+        identity: &Identity,
+        password: impl Into<String>,
+        client: &ClientInfo,
+    ) -> Result<Issued, LoginError> {
+        let context = self.auth.context();
+        let account = identity.account();
+        let password = Password::from(password.into());
+        let db = context.db();
+        let row = db.read(account_store::find(&db.executor(), account.id())).await?;
+        let checked = self.auth.room::<Passwords>().check(&password, row.as_ref()).await?;
+        let now = context.now();
+        if matches!(checked, Checked::Wrong) {
+            let event = Event::new(EventKind::LoginFailed, now)
+                .account(account.id())
+                .session(identity.session().id())
+                .from_client(client)
+                .failed("wrong_password");
+            transaction!(db, |txn| {
+                audit_log::record(txn, &event).await?;
+                Ok::<_, LoginError>(())
+            })?;
+            event.trace();
+            return Err(LoginError::WrongPassword);
+        }
+        let session = identity.session();
+        let factors = session.factors().clone().with(Factor::Password, now);
+        let issued = StartSession::new(context, db, client)
+            .of(account)
+            .going_on_from(&session.state, session.transport())
+            .passed(factors)
+            .event(EventKind::Reauthenticated)
+            .await?;
+        Ok(issued)
+    }
+
+    fn accepts(&self, kind: LoginIdKind) -> bool {
+        match self.auth.context().config.login.id {
+            LoginIds::Username => kind == LoginIdKind::Username,
+            LoginIds::Email => kind == LoginIdKind::Email,
+            LoginIds::Either => kind != LoginIdKind::Phone,
+        }
+    }
+}
+
+/// What a login takes the place of. A visitor who signs in stays the same visitor, and so does an
+/// account that signs in again; for another account nothing of the old session goes on.
+fn replaces(before: &Resolved, account: &Account) -> Option<Replaces> {
+    let (state, same) = match before {
+        Resolved::Nobody(_) => return None,
+        Resolved::Anonymous(session) => (&session.state, true),
+        Resolved::Pending(session) => (&session.state, session.account().id() == account.id()),
+        Resolved::PasswordChange(session) => {
+            (&session.state, session.account().id() == account.id())
+        }
+        Resolved::Enrolment(session) => (&session.state, session.account().id() == account.id()),
+        Resolved::Full(identity) => {
+            (&identity.session().state, identity.account().id() == account.id())
+        }
+    };
+    Some(Replaces { id: state.id, lineage_id: same.then_some(state.lineage_id), promotes: false })
+}

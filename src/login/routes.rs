@@ -1,0 +1,116 @@
+//! `POST /login`, `POST /logout`, `POST /reauthenticate`, `GET /methods`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+
+use super::Credentials;
+use crate::base::client::ClientInfo;
+use crate::base::problem::Rejection;
+use crate::handle::Portcullis;
+use crate::identity::slot::{Before, Handle};
+use crate::identity::{AuthError, Identity};
+use crate::password::Password;
+use crate::route::{self, Json, OptionalBody, RouteError, basic, mount, signed_in};
+use crate::session::Transport;
+
+/// The routes of signing in and out.
+pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    let router = Router::new()
+        .route("/methods", get(methods))
+        .route("/login", post(login))
+        .route("/logout", post(logout))
+        .route("/reauthenticate", post(reauthenticate));
+    mount(auth, "login", router)
+}
+
+async fn methods(State(auth): State<Portcullis>) -> Response {
+    let methods: Vec<&str> = [("login", "password")]
+        .into_iter()
+        .filter(|(c, _)| auth.is_mounted(c))
+        .map(|(_, m)| m)
+        .collect();
+    let registration = if auth.is_mounted("registration") {
+        auth.context().config.login.registration.as_str()
+    } else {
+        "closed"
+    };
+    route::json(&serde_json::json!({
+        "methods": methods,
+        "count": methods.len(),
+        "registration": registration,
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoginBody {
+    login: Option<String>,
+    password: Option<Password>,
+    remember: Option<bool>,
+    #[serde(default)]
+    transport: Transport,
+}
+
+async fn login(
+    State(auth): State<Portcullis>,
+    client: ClientInfo,
+    before: Before,
+    headers: HeaderMap,
+    OptionalBody(body): OptionalBody<LoginBody>,
+) -> Result<Response, Rejection> {
+    let basic = basic(&headers)?;
+    let (login, password, remember, transport) = match (basic, body) {
+        (Some(_), Some(LoginBody { login, password, .. }))
+            if login.is_some() || password.is_some() =>
+        {
+            return Err(AuthError::MultipleCredentials.into());
+        }
+        (Some((login, password)), body) => {
+            let (remember, transport) =
+                body.map_or((None, Transport::Cookie), |body| (body.remember, body.transport));
+            (login, Password::from(password), remember, transport)
+        }
+        (
+            None,
+            Some(LoginBody { login: Some(login), password: Some(password), remember, transport }),
+        ) => (login, password, remember, transport),
+        (None, Some(_)) => {
+            return Err(missing("login and password"));
+        }
+        (None, None) => return Err(RouteError::UnsupportedMediaType("application/json").into()),
+    };
+    route::check_transport(&auth, transport)?;
+    let credentials = Credentials { login, password, remember: true, transport }
+        .remember(remember.unwrap_or(true));
+    let outcome = auth.login().with_password_over(credentials, &client, before.resolved()).await?;
+    Ok(signed_in(StatusCode::OK, outcome.into_issued()))
+}
+
+fn missing(fields: &str) -> Rejection {
+    RouteError::InvalidBody(format!("missing field: {fields}")).into()
+}
+
+async fn logout(Handle(slot): Handle) -> Result<Response, Rejection> {
+    let signed_out = slot.log_out().await?;
+    Ok((signed_out, StatusCode::NO_CONTENT).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReauthenticateBody {
+    password: Password,
+}
+
+async fn reauthenticate(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    client: ClientInfo,
+    Json(body): Json<ReauthenticateBody>,
+) -> Result<Response, Rejection> {
+    let issued = auth.login().reauthenticate(&identity, body.password.as_str(), &client).await?;
+    Ok(signed_in(StatusCode::OK, issued))
+}

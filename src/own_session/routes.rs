@@ -1,0 +1,136 @@
+//! The routes of one's own sessions.
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::base::id::SessionId;
+use crate::base::problem::Rejection;
+use crate::base::transaction::Fault;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::identity::slot::Handle;
+use crate::route::{self, RouteError, mount};
+use crate::session::{SessionError, Transport};
+
+/// The routes of one's own sessions.
+pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    let router = Router::new()
+        .route("/session", get(who_am_i))
+        .route("/session/refresh", post(refresh))
+        .route("/sessions", get(list).delete(end_all))
+        .route("/sessions/{id}", delete(end_one));
+    mount(auth, "own_session", router)
+}
+
+async fn who_am_i(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+) -> Result<Response, Rejection> {
+    let (session, account) = (identity.session(), identity.account());
+    let factors: Vec<Value> = session
+        .factors()
+        .iter()
+        .map(|(factor, at)| json!({ "factor": factor.as_str(), "passed_at": at }))
+        .collect();
+    let ceiling = identity
+        .ceiling()
+        .map(|ceiling| ceiling.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>());
+    let roles: Vec<&String> =
+        identity.grants().roles().iter().filter(|role| identity.has_role(role)).collect();
+    let mut body = json!({
+        "stage": "full",
+        "account": {
+            "id": account.id(),
+            "username": account.username(),
+            "email": account.email(),
+            "phone": account.phone(),
+            "verified": account.is_verified(),
+        },
+        "session": {
+            "id": session.id(),
+            "created_at": session.created_at(),
+            "expires_at": session.expires_at(),
+        },
+        "factors": factors,
+        "roles": roles,
+        "ceiling": ceiling,
+    });
+    if let Some(info) = &auth.context().session_info {
+        let added = info
+            .add(account.id(), session.id())
+            .await
+            .map_err(|error| Fault::Internal(error.to_string()))?;
+        body["app"] = added;
+    }
+    Ok(route::json(&body))
+}
+
+async fn refresh(Handle(slot): Handle) -> Result<Response, Rejection> {
+    let (session, minted) = slot.refresh().await?;
+    let mut body = json!({
+        "session_id": session.id(),
+        "expires_in": minted.expires_in.as_secs(),
+    });
+    if session.transport() == Transport::Bearer {
+        body["token"] = minted.token.into();
+        body["token_type"] = "Bearer".into();
+    }
+    Ok(route::json(&body))
+}
+
+async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Response, Rejection> {
+    let sessions = auth.sessions().list(identity.account()).await?;
+    let sessions: Vec<Value> = sessions
+        .iter()
+        .map(|session| {
+            json!({
+                "id": session.id,
+                "current": session.id == identity.session().id(),
+                "created_at": session.created_at,
+                "rotated_at": session.rotated_at,
+                "expires_at": session.expires_at,
+                "address": session.address,
+                "user_agent": session.user_agent,
+            })
+        })
+        .collect();
+    Ok(route::json(&json!({ "sessions": sessions })))
+}
+
+async fn end_one(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    Path(id): Path<String>,
+) -> Result<Response, Rejection> {
+    let id: SessionId = id.parse().map_err(|_| SessionError::NotFound)?;
+    auth.sessions().end_one(identity.account().id(), id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn end_all(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejection> {
+    let current = identity.session().id();
+    let account = identity.account().id();
+    match query.as_deref() {
+        None | Some("" | "scope=others") => {
+            let ended = auth.sessions().end_all(account, Some(current)).await?;
+            Ok(route::json(&json!({ "ended": ended })))
+        }
+        // Signing out everywhere is also signing out here.
+        Some("scope=all") => {
+            let ended = auth.sessions().end_all(account, None).await?;
+            let signed_out = auth.sessions().signed_out();
+            Ok((signed_out, route::json(&json!({ "ended": ended }))).into_response())
+        }
+        Some(_) => {
+            Err(RouteError::InvalidBody("scope must be `others` or `all`".to_owned()).into())
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Changing one's password.
+//!
+//! 1. Someone signed in shows the current password, or has proved a factor within the last five
+//!    minutes. A sign-in that must change its password has just shown it.
+//! 2. The new one is checked and hashed before anything is locked.
+//! 3. One transaction puts it in the place of exactly the hash that was checked, moves the
+//!    account's epoch (which ends all its sessions everywhere), and starts a new session for the
+//!    one who asked.
+//! 4. The owner is told.
+//!
+//! Whose password is changed comes from the session, never from the body.
+//!
+//! # Routes
+//! `PUT /password`
+//!
+//! # Events
+//! `authn_password_change`, `authn_password_change_fail`.
+//!
+//! # Errors
+//! `wrong_password` (403), `insufficient_user_authentication` (401), `invalid_fields` (422),
+//! `password_changed_meanwhile` (409).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::account::{Account, InvalidField, store as account_store};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::Factor;
+use crate::base::notify::{Notice, NoticeKind};
+use crate::base::problem::Problem;
+use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::password::{self, Checked, Names, Password, Passwords};
+use crate::session::judge::SessionState;
+use crate::session::{Issued, PasswordChangeSession, SessionError, StartSession, Transport};
+
+#[cfg(feature = "routes")]
+mod routes;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+/// Why a password was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordChangeError {
+    /// The current password is wrong.
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// Neither the current password nor a recent factor was shown.
+    #[error("show the current password, or sign in again first")]
+    FactorTooOld {
+        /// How recent it must be.
+        max_age: Duration,
+    },
+    /// The new password cannot be used.
+    #[error("some fields cannot be used")]
+    Invalid(Vec<InvalidField>),
+    /// Someone else changed it in the same moment.
+    #[error("the password was changed meanwhile")]
+    ChangedMeanwhile,
+    /// The session ended meanwhile.
+    #[error(transparent)]
+    Session(SessionError),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<SessionError> for PasswordChangeError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Fault(fault) => Self::Fault(fault),
+            other => Self::Session(other),
+        }
+    }
+}
+
+impl From<sea_orm::DbErr> for PasswordChangeError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl MaybeFault for PasswordChangeError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for PasswordChangeError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::WrongPassword => StatusCode::FORBIDDEN,
+            Self::FactorTooOld { .. } => StatusCode::UNAUTHORIZED,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::ChangedMeanwhile => StatusCode::CONFLICT,
+            Self::Session(error) => error.status(),
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::WrongPassword => "wrong_password",
+            Self::FactorTooOld { .. } => "insufficient_user_authentication",
+            Self::Invalid(_) => "invalid_fields",
+            Self::ChangedMeanwhile => "password_changed_meanwhile",
+            Self::Session(error) => error.code(),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.fault().and_then(Problem::retry_after)
+    }
+
+    fn challenge(&self) -> Option<String> {
+        match self {
+            // RFC 9470
+            Self::FactorTooOld { max_age } => Some(format!(
+                "Bearer error=\"insufficient_user_authentication\", max_age=\"{}\"",
+                max_age.as_secs()
+            )),
+            Self::Session(error) => error.challenge(),
+            _ => None,
+        }
+    }
+
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        match self {
+            Self::Invalid(fields) => InvalidField::members(fields),
+            _ => serde_json::Map::new(),
+        }
+    }
+}
+
+/// Changes one's password. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct PasswordChange<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Changing one's password.
+    pub fn password_change(&self) -> PasswordChange<'_> {
+        PasswordChange { auth: self }
+    }
+}
+
+/// The session that asks, of whichever type.
+struct Asking<'a> {
+    account: &'a Account,
+    state: &'a Arc<SessionState>,
+    transport: Transport,
+}
+
+impl PasswordChange<'_> {
+    /// Changes the password of whoever is signed in. Without `current` a factor must be recent.
+    ///
+    /// # Errors
+    /// See [`PasswordChangeError`]. Whatever fails, nothing is changed.
+    pub async fn change(
+        &self,
+        identity: &Identity,
+        current: Option<&str>,
+        new: impl Into<String>,
+        client: &ClientInfo,
+    ) -> Result<Issued, PasswordChangeError> {
+        let context = self.auth.context();
+        let max_age = context.config.session.recent_factor;
+        let session = identity.session();
+        let recent = session.factors().latest().is_some_and(|at| context.now().since(at) < max_age);
+        if current.is_none() && !recent {
+            return Err(PasswordChangeError::FactorTooOld { max_age });
+        }
+        let asking = Asking {
+            account: identity.account(),
+            state: &session.state,
+            transport: session.transport(),
+        };
+        self.set(&asking, current, &Password::from(new.into()), client).await
+    }
+
+    /// Sets the new password that a sign-in must set first, which makes it a full session.
+    ///
+    /// # Errors
+    /// See [`PasswordChangeError`]. Whatever fails, nothing is changed.
+    pub async fn finish(
+        &self,
+        session: &PasswordChangeSession,
+        new: impl Into<String>,
+        client: &ClientInfo,
+    ) -> Result<Issued, PasswordChangeError> {
+        let asking = Asking {
+            account: session.account(),
+            state: &session.state,
+            transport: session.transport(),
+        };
+        self.set(&asking, None, &Password::from(new.into()), client).await
+    }
+
+    async fn set(
+        &self,
+        asking: &Asking<'_>,
+        current: Option<&str>,
+        new: &Password,
+        client: &ClientInfo,
+    ) -> Result<Issued, PasswordChangeError> {
+        let context = self.auth.context();
+        let passwords = self.auth.room::<Passwords>();
+        let account = asking.account;
+        let refused = password::refused(&context.config.password, new, &Names::of(account));
+        if let Some(field) = refused {
+            return Err(PasswordChangeError::Invalid(vec![field]));
+        }
+        let db = context.db();
+        let row = db.read(account_store::find(&db.executor(), account.id())).await?;
+        let now = context.now();
+        let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
+        if let Some(current) = current {
+            let current = Password::from(current.to_owned());
+            if matches!(passwords.check(&current, Some(&row)).await?, Checked::Wrong) {
+                let event = Event::new(EventKind::PasswordChangeFailed, now)
+                    .account(account.id())
+                    .session(asking.state.id)
+                    .from_client(client)
+                    .failed("wrong_password");
+                transaction!(db, |txn| {
+                    audit_log::record(txn, &event).await?;
+                    Ok::<_, PasswordChangeError>(())
+                })?;
+                event.trace();
+                return Err(PasswordChangeError::WrongPassword);
+            }
+        }
+        // A password that has to be changed is not changed by setting the same one.
+        let same = match current {
+            Some(current) => current == new.as_str(),
+            None if row.must_change_password => {
+                matches!(passwords.check(new, Some(&row)).await?, Checked::Right { .. })
+            }
+            None => false,
+        };
+        if same {
+            let field = InvalidField::new("password", "must not be the present one");
+            return Err(PasswordChangeError::Invalid(vec![field]));
+        }
+        let hashed = passwords.hash(new).await?;
+        let event = Event::new(EventKind::PasswordChanged, now)
+            .account(account.id())
+            .session(asking.state.id)
+            .from_client(client);
+        let factors = asking.state.factors.clone().with(Factor::Password, now);
+        let start = StartSession::new(context, db, client)
+            .of(account)
+            .at_epoch(row.epoch + 1)
+            .going_on_from(asking.state, asking.transport)
+            .passed(factors);
+        let old_hash = row.password_hash.as_deref();
+        let issued = transaction!(db, |txn| {
+            let id = account.id();
+            if !account_store::change_password(txn, id, old_hash, hashed.clone()).await? {
+                return Err(PasswordChangeError::ChangedMeanwhile);
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(start.clone().within(txn).await?)
+        })?;
+        event.trace();
+        context.notify(Notice {
+            kind: NoticeKind::PasswordChanged,
+            account_id: account.id(),
+            email: account.email().map(str::to_owned),
+            at: now,
+            address: client.address(),
+        });
+        Ok(issued)
+    }
+}

@@ -1,0 +1,60 @@
+//! `PUT /password`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::put;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::PasswordChangeError;
+use crate::account::InvalidField;
+use crate::base::client::ClientInfo;
+use crate::base::problem::Rejection;
+use crate::handle::Portcullis;
+use crate::identity::AuthError;
+use crate::identity::slot::{Before, Resolved};
+use crate::password::Password;
+use crate::route::{Json, mount, signed_in};
+
+/// The routes of changing one's password.
+pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    mount(auth, "password_change", Router::new().route("/password", put(change)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    current_password: Option<Password>,
+    new_password: Password,
+    new_password_again: Option<Password>,
+}
+
+async fn change(
+    State(auth): State<Portcullis>,
+    before: Before,
+    client: ClientInfo,
+    Json(body): Json<ChangeBody>,
+) -> Result<Response, Rejection> {
+    let new = body.new_password.as_str();
+    let who = before.resolved();
+    if !matches!(who, Some(Resolved::Full(_) | Resolved::PasswordChange(_))) {
+        let reason =
+            who.map_or(crate::identity::NotSignedIn::NoCredential, Resolved::not_signed_in);
+        return Err(AuthError::NotSignedIn(reason).into());
+    }
+    if body.new_password_again.as_ref().is_some_and(|again| again.as_str() != new) {
+        let field = InvalidField::new("new_password_again", "differs from new_password");
+        return Err(PasswordChangeError::Invalid(vec![field]).into());
+    }
+    let flow = auth.password_change();
+    let issued = match who {
+        Some(Resolved::Full(identity)) => {
+            let current = body.current_password.as_ref().map(Password::as_str);
+            flow.change(identity, current, new, &client).await?
+        }
+        Some(Resolved::PasswordChange(session)) => flow.finish(session, new, &client).await?,
+        _ => return Err(AuthError::WrongStage("a session").into()),
+    };
+    Ok(signed_in(StatusCode::OK, issued))
+}

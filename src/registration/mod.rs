@@ -1,0 +1,236 @@
+//! Registration: strangers make their own accounts.
+//!
+//! In the open mode a registration answers 201 with a session, or 409 for a name that is taken.
+//! Account and session are made in one transaction: there is never one without the other.
+//!
+//! # Routes
+//! `POST /register` (JSON, or a form from a page of ours).
+//!
+//! # Errors
+//! `registration_closed` (403), `invalid_fields` (422, names each field), `username_taken`,
+//! `email_taken`, `phone_taken` (409).
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::account::{Account, AccountError, InvalidField, NewAccount};
+use crate::base::client::ClientInfo;
+use crate::base::event::EventKind;
+use crate::base::factor::{Factor, PassedFactors};
+use crate::base::problem::Problem;
+use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::config::{LoginIds, Registration as Policy};
+use crate::handle::Portcullis;
+use crate::password::{self, Names, Password, Passwords};
+use crate::session::issue::Replaces;
+use crate::session::{Issued, SessionError, StartSession, Transport};
+
+#[cfg(feature = "routes")]
+mod routes;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+/// What someone registers with.
+#[derive(Clone)]
+#[must_use]
+pub struct Application {
+    account: NewAccount,
+    password: Password,
+    remember: bool,
+    transport: Transport,
+}
+
+impl Application {
+    /// Names and a password.
+    pub fn new(account: NewAccount, password: impl Into<String>) -> Self {
+        Self {
+            account,
+            password: password.into().into(),
+            remember: true,
+            transport: Transport::Cookie,
+        }
+    }
+
+    /// Whether the session outlives the browser. Default: yes.
+    pub fn remember(mut self, remember: bool) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// How the token travels. Default: in the cookie.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Application(..)")
+    }
+}
+
+/// A new account and, unless it has to be verified first, its first session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Registered {
+    /// The account.
+    pub account: Account,
+    /// Its session. None where an account has to be verified before it can sign in.
+    pub session: Option<Issued>,
+}
+
+/// Why a registration failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistrationError {
+    /// Accounts are made by the application.
+    #[error("registration is closed")]
+    Closed,
+    /// The names cannot be used, or one is taken.
+    #[error(transparent)]
+    Account(AccountError),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<AccountError> for RegistrationError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Fault(fault) => Self::Fault(fault),
+            other => Self::Account(other),
+        }
+    }
+}
+
+impl From<SessionError> for RegistrationError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Fault(fault) => Self::Fault(fault),
+            other => Self::Fault(Fault::Internal(other.to_string())),
+        }
+    }
+}
+
+impl MaybeFault for RegistrationError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for RegistrationError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Closed => StatusCode::FORBIDDEN,
+            Self::Account(error) => error.status(),
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Closed => "registration_closed",
+            Self::Account(error) => error.code(),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.fault().and_then(Problem::retry_after)
+    }
+
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        match self {
+            Self::Account(error) => error.members(),
+            _ => serde_json::Map::new(),
+        }
+    }
+}
+
+/// Registers strangers. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Registration<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Registration.
+    pub fn registration(&self) -> Registration<'_> {
+        Registration { auth: self }
+    }
+}
+
+impl Registration<'_> {
+    /// Makes an account for a stranger and signs it in.
+    ///
+    /// # Errors
+    /// Registration is closed; fields that cannot be used, all named at once; a name that is
+    /// taken; an outage or too many passwords at once as 503.
+    pub async fn register(
+        &self,
+        application: Application,
+        client: &ClientInfo,
+    ) -> Result<Registered, RegistrationError> {
+        self.register_over(application, client, None).await
+    }
+
+    pub(crate) async fn register_over(
+        &self,
+        application: Application,
+        client: &ClientInfo,
+        replaces: Option<Replaces>,
+    ) -> Result<Registered, RegistrationError> {
+        let context = self.auth.context();
+        let config = &context.config;
+        if config.login.registration == Policy::Closed {
+            return Err(RegistrationError::Closed);
+        }
+        // A stranger says nothing about himself but names and a password.
+        let mut account = NewAccount { verified: false, superuser: false, ..application.account };
+        self.check(&account, &application.password).map_err(AccountError::Invalid)?;
+        let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
+        account.password = Some(hashed);
+        let db = context.db();
+        let accounts = self.auth.accounts();
+        let (account, session) = transaction!(db, |txn| {
+            let account = accounts.within(txn).create(account.clone()).await?;
+            if config.login.require_verified {
+                return Ok((account, None));
+            }
+            let issued = StartSession::new(context, db, client)
+                .of(&account)
+                .passed(PassedFactors::one(Factor::Password, context.now()))
+                .remember(application.remember)
+                .transport(application.transport)
+                .event(EventKind::LoginSucceeded)
+                .replaces(replaces)
+                .within(txn)
+                .await?;
+            Ok::<_, RegistrationError>((account, Some(issued)))
+        })?;
+        Ok(Registered { account, session })
+    }
+
+    fn check(&self, account: &NewAccount, password: &Password) -> Result<(), Vec<InvalidField>> {
+        let config = &self.auth.context().config;
+        let mut invalid = account.parse().err().unwrap_or_default();
+        let (username, email) = (account.username.is_some(), account.email.is_some());
+        let missing = match config.login.id {
+            LoginIds::Username => (!username).then_some("username"),
+            LoginIds::Email => (!email).then_some("email"),
+            LoginIds::Either => (!username && !email).then_some("username"),
+        };
+        if let Some(field) = missing {
+            invalid.push(InvalidField::new(field, "is required"));
+        }
+        let names = [&account.username, &account.email, &account.phone];
+        let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
+        invalid.extend(password::refused(&config.password, password, &names));
+        if invalid.is_empty() { Ok(()) } else { Err(invalid) }
+    }
+}

@@ -1,0 +1,82 @@
+//! `POST /register`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::Application;
+use crate::account::NewAccount;
+use crate::base::client::ClientInfo;
+use crate::base::problem::Rejection;
+use crate::handle::Portcullis;
+use crate::identity::slot::{Before, Resolved};
+use crate::password::Password;
+use crate::route::{self, JsonOrForm, mount, signed_in};
+use crate::session::Transport;
+use crate::session::issue::Replaces;
+
+/// The routes of registration.
+pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    mount(auth, "registration", Router::new().route("/register", post(register)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterBody {
+    username: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    password: Password,
+    remember: Option<bool>,
+    #[serde(default)]
+    transport: Transport,
+}
+
+async fn register(
+    State(auth): State<Portcullis>,
+    client: ClientInfo,
+    before: Before,
+    JsonOrForm(body): JsonOrForm<RegisterBody>,
+) -> Result<Response, Rejection> {
+    route::check_transport(&auth, body.transport)?;
+    // An empty field of a form is one that was left out.
+    let given = |field: Option<String>| field.filter(|text| !text.is_empty());
+    let account = NewAccount {
+        username: given(body.username),
+        email: given(body.email),
+        phone: given(body.phone),
+        ..NewAccount::default()
+    };
+    let application = Application {
+        account,
+        password: body.password,
+        remember: body.remember.unwrap_or(true),
+        transport: body.transport,
+    };
+    // A visitor's session goes on as the new account's; any other is swept aside.
+    let replaces = match before.resolved() {
+        Some(Resolved::Anonymous(session)) => Some(Replaces {
+            id: session.id(),
+            lineage_id: Some(session.lineage_id()),
+            promotes: false,
+        }),
+        Some(Resolved::Full(identity)) => {
+            Some(Replaces { id: identity.session().id(), lineage_id: None, promotes: false })
+        }
+        _ => None,
+    };
+    let registered = auth.registration().register_over(application, &client, replaces).await?;
+    Ok(match registered.session {
+        Some(issued) => signed_in(StatusCode::CREATED, issued),
+        None => {
+            let body = serde_json::json!({
+                "result": "verification_required",
+                "account_id": registered.account.id(),
+            });
+            (StatusCode::CREATED, route::json(&body)).into_response()
+        }
+    })
+}

@@ -1,0 +1,284 @@
+//! What all mounted routes share: reading bodies, the same-origin check, headers of every answer.
+//!
+//! Routes hold no rule of a capability: they parse, call the flow, and answer.
+
+use axum::Router;
+use axum::extract::{FromRequest, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum_core::body::Body;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::base::problem::{Problem, Rejection};
+use crate::base::same_origin::Facts;
+use crate::handle::Portcullis;
+use crate::identity::AuthError;
+use crate::session::{Issued, Stage, Transport};
+
+/// No body of ours is larger.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Why a request to a mounted route could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RouteError {
+    /// 415.
+    #[error("send {0}")]
+    UnsupportedMediaType(&'static str),
+    /// 413.
+    #[error("the body may have at most {MAX_BODY_BYTES} bytes")]
+    TooLarge,
+    /// 400.
+    #[error("{0}")]
+    InvalidBody(String),
+    /// 400.
+    #[error("the Authorization header is not valid Basic authentication: {0}")]
+    InvalidBasic(&'static str),
+    /// 400.
+    #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
+    BearerOff,
+    /// 405.
+    #[error("this path does not take this method")]
+    MethodNotAllowed,
+}
+
+impl Problem for RouteError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::InvalidBody(_) | Self::InvalidBasic(_) | Self::BearerOff => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::UnsupportedMediaType(_) => "unsupported_media_type",
+            Self::TooLarge => "body_too_large",
+            Self::InvalidBody(_) => "invalid_body",
+            Self::InvalidBasic(_) => "invalid_basic_authorization",
+            Self::BearerOff => "bearer_not_enabled",
+            Self::MethodNotAllowed => "method_not_allowed",
+        }
+    }
+}
+
+/// Finishes the routes of a capability: they carry their own layer and state, so that a user only
+/// nests them.
+pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
+    auth: &Portcullis,
+    capability: &'static str,
+    router: Router<Portcullis>,
+) -> Router<S> {
+    auth.mount(capability);
+    router
+        .method_not_allowed_fallback(async || Rejection::new(RouteError::MethodNotAllowed))
+        .layer(from_fn_with_state(auth.clone(), shield))
+        .layer(auth.layer())
+        .with_state(auth.clone())
+}
+
+/// Refuses what another site sent, with or without a cookie: a forced login is an attack too.
+/// Whatever comes back is for this client alone.
+async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) -> Response {
+    let facts = Facts::of(request.uri(), request.headers());
+    let mut response = match auth.context().same_origin.check(request.method(), &facts) {
+        Ok(()) => next.run(request).await,
+        Err(cross_site) => Rejection::new(AuthError::CrossSite(cross_site)).into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(VARY, HeaderValue::from_static("cookie, authorization, origin, sec-fetch-site"));
+    response
+}
+
+/// A body in JSON.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// A body in JSON, or a form that shows it was sent from a page of ours.
+pub(crate) struct JsonOrForm<T>(pub(crate) T);
+
+/// The same, or no body at all.
+pub(crate) struct OptionalBody<T>(pub(crate) Option<T>);
+
+impl<T: DeserializeOwned> FromRequest<Portcullis> for Json<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, _: &Portcullis) -> Result<Self, Rejection> {
+        match media_type(request.headers()) {
+            Some(MediaType::Json) => {}
+            _ => return Err(RouteError::UnsupportedMediaType("application/json").into()),
+        }
+        Ok(Self(from_json(&read(request).await?)?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Portcullis> for JsonOrForm<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
+        const TYPES: &str = "application/json, or a form from a page of this origin";
+        match media_type(request.headers()) {
+            Some(MediaType::Json) => Ok(Self(from_json(&read(request).await?)?)),
+            Some(MediaType::Form) => {
+                // A form can be sent from anywhere without asking, so absence of a contradiction
+                // is not enough.
+                let facts = Facts::of(request.uri(), request.headers());
+                if !auth.context().same_origin.present_same_origin(&facts) {
+                    return Err(RouteError::UnsupportedMediaType(TYPES).into());
+                }
+                Ok(Self(from_form(&read(request).await?)?))
+            }
+            None => Err(RouteError::UnsupportedMediaType(TYPES).into()),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Portcullis> for OptionalBody<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
+        if !request.headers().contains_key(CONTENT_TYPE) {
+            let body = read(request).await?;
+            if body.is_empty() {
+                return Ok(Self(None));
+            }
+            return Err(RouteError::UnsupportedMediaType("application/json").into());
+        }
+        JsonOrForm::from_request(request, auth).await.map(|JsonOrForm(body)| Self(Some(body)))
+    }
+}
+
+enum MediaType {
+    Json,
+    Form,
+}
+
+/// The one media type of the body, if it is one that is known. Two headers, or any charset but
+/// UTF-8, are not.
+fn media_type(headers: &HeaderMap) -> Option<MediaType> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let text = value.to_str().ok()?.to_ascii_lowercase();
+    let (essence, parameters) = text.split_once(';').unwrap_or((&text, ""));
+    let utf8 = parameters.split(';').map(str::trim).all(|parameter| {
+        parameter.is_empty()
+            || parameter.split_once('=').is_some_and(|(name, value)| {
+                name == "charset" && value.trim_matches('"') == "utf-8"
+            })
+    });
+    match essence.trim() {
+        _ if !utf8 => None,
+        "application/json" => Some(MediaType::Json),
+        "application/x-www-form-urlencoded" => Some(MediaType::Form),
+        _ => None,
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, Rejection> {
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+        return Err(RouteError::TooLarge.into());
+    }
+    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RouteError::TooLarge.into()),
+        Err(_) => Err(RouteError::InvalidBody("the body could not be read".to_owned()).into()),
+    }
+}
+
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    serde_json::from_slice(body).map_err(|error| {
+        RouteError::InvalidBody(match error.classify() {
+            serde_json::error::Category::Data => named(&error),
+            _ => "the body is not valid JSON".to_owned(),
+        })
+    })
+}
+
+fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    serde_urlencoded::from_bytes(body).map_err(|error| RouteError::InvalidBody(named(&error)))
+}
+
+/// What serde says is wrong, as far as it names fields and never values: a value may be a password.
+fn named(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    for start in ["unknown field", "missing field", "duplicate field"] {
+        if text.starts_with(start) {
+            return text.chars().take(200).collect();
+        }
+    }
+    "a field of the body has the wrong type".to_owned()
+}
+
+/// The credentials of an `Authorization: Basic` header (RFC 7617), if there is one.
+pub(crate) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, RouteError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(RouteError::InvalidBasic("there are two headers"));
+    }
+    let text = value.to_str().map_err(|_| RouteError::InvalidBasic("it is not ASCII"))?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Ok(None);
+    }
+    let encoded = rest.trim_matches(' ');
+    if encoded.is_empty() {
+        return Err(RouteError::InvalidBasic("it is empty"));
+    }
+    let decoded = data_encoding::BASE64
+        .decode(encoded.as_bytes())
+        .map_err(|_| RouteError::InvalidBasic("it is not base64"))?;
+    let text =
+        String::from_utf8(decoded).map_err(|_| RouteError::InvalidBasic("it is not UTF-8"))?;
+    let Some((name, password)) = text.split_once(':') else {
+        return Err(RouteError::InvalidBasic("there is no colon in it"));
+    };
+    if name.is_empty() {
+        return Err(RouteError::InvalidBasic("the name is empty"));
+    }
+    if name.chars().any(char::is_control) || password.chars().any(char::is_control) {
+        return Err(RouteError::InvalidBasic("it has control characters in it"));
+    }
+    Ok(Some((name.to_owned(), password.to_owned())))
+}
+
+/// A bearer token is made only where bearer tokens are taken.
+pub(crate) fn check_transport(auth: &Portcullis, transport: Transport) -> Result<(), RouteError> {
+    if transport == Transport::Bearer && !auth.context().config.service.bearer {
+        return Err(RouteError::BearerOff);
+    }
+    Ok(())
+}
+
+/// The answer to a sign-in: the cookie or, for a bearer, the token in the body.
+pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
+    let mut body = serde_json::json!({
+        "result": if issued.stage() == Stage::Full { "session" } else { issued.stage().as_str() },
+        "session_id": issued.session_id(),
+        "expires_in": issued.expires_in().as_secs(),
+    });
+    if let Some(account) = issued.account_id() {
+        body["account_id"] = account.to_string().into();
+    }
+    if let Some(token) = issued.token() {
+        body["token"] = token.into();
+        body["token_type"] = "Bearer".into();
+    }
+    (status, issued, json(&body)).into_response()
+}
+
+/// A JSON body.
+pub(crate) fn json(body: &serde_json::Value) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

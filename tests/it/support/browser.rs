@@ -1,0 +1,145 @@
+//! A browser: an HTTP client with a cookie, which says where its requests come from.
+
+use std::net::SocketAddr;
+
+use reqwest::header::{HeaderMap, SET_COOKIE};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+
+/// The name of the session cookie.
+pub const COOKIE: &str = "__Host-session";
+
+/// A client of one server. It keeps the session cookie as a browser does, and sends
+/// `Sec-Fetch-Site: same-origin` unless told otherwise.
+#[derive(Clone)]
+pub struct Browser {
+    pub address: SocketAddr,
+    pub cookie: Option<String>,
+    http: Client,
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {:?}", self.text))
+    }
+
+    /// The stable code of a problem.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn set_cookies(&self) -> Vec<String> {
+        self.headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .map(|value| value.to_str().expect("a cookie is ASCII").to_owned())
+            .collect()
+    }
+
+    /// The session cookie that this answer sets; an empty one is a deletion.
+    pub fn cookie(&self) -> Option<String> {
+        let ours: Vec<_> = self
+            .set_cookies()
+            .into_iter()
+            .filter_map(|line| {
+                let value = line.strip_prefix(COOKIE)?.strip_prefix('=')?.to_owned();
+                Some(value.split(';').next().unwrap_or_default().to_owned())
+            })
+            .collect();
+        assert!(ours.len() <= 1, "one cookie action per response: {ours:?}");
+        ours.into_iter().next()
+    }
+}
+
+impl Browser {
+    pub fn new(address: SocketAddr) -> Self {
+        let http = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client");
+        Self { address, cookie: None, http }
+    }
+
+    /// The same browser without its cookie.
+    pub fn stranger(&self) -> Self {
+        Self { cookie: None, ..self.clone() }
+    }
+
+    /// The same browser with another cookie.
+    pub fn with_cookie(&self, cookie: &str) -> Self {
+        Self { cookie: Some(cookie.to_owned()), ..self.clone() }
+    }
+
+    /// A request as this browser sends it.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.raw(method, path).header("sec-fetch-site", "same-origin");
+        match &self.cookie {
+            Some(cookie) => request.header("cookie", format!("{COOKIE}={cookie}")),
+            None => request,
+        }
+    }
+
+    /// A request with nothing in it.
+    pub fn raw(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// Sends a request and keeps the cookie that comes back.
+    pub async fn send(&mut self, request: RequestBuilder) -> Answer {
+        let answer = send(request).await;
+        match answer.cookie() {
+            Some(cookie) if cookie.is_empty() => self.cookie = None,
+            Some(cookie) => self.cookie = Some(cookie),
+            None => {}
+        }
+        answer
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        let request = self.request(Method::GET, path);
+        self.send(request).await
+    }
+
+    pub async fn post(&mut self, path: &str, body: Value) -> Answer {
+        let request = self.request(Method::POST, path).json(&body);
+        self.send(request).await
+    }
+
+    pub async fn put(&mut self, path: &str, body: Value) -> Answer {
+        let request = self.request(Method::PUT, path).json(&body);
+        self.send(request).await
+    }
+
+    /// A POST without a body.
+    pub async fn post_empty(&mut self, path: &str) -> Answer {
+        let request = self.request(Method::POST, path);
+        self.send(request).await
+    }
+
+    pub async fn delete(&mut self, path: &str) -> Answer {
+        let request = self.request(Method::DELETE, path);
+        self.send(request).await
+    }
+
+    pub async fn login(&mut self, login: &str, password: &str) -> Answer {
+        let body = serde_json::json!({ "login": login, "password": password });
+        self.post("/auth/login", body).await
+    }
+}
+
+/// Sends a request and reads the answer to its end.
+pub async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the server answers");
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let text = response.text().await.expect("the answer is text");
+    Answer { status, headers, text }
+}

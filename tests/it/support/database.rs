@@ -1,0 +1,243 @@
+//! A database of its own for each test.
+//!
+//! SQLite: a copy of a file that was migrated once. PostgreSQL and MariaDB: a small pool of
+//! databases, each migrated once per run, emptied before it is used again.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use portcullis_migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
+use tokio::sync::OnceCell;
+
+/// The databases portcullis runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+    MySql,
+}
+
+impl Backend {
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "PORTCULLIS_TEST_POSTGRES_URL",
+            Self::MySql => "PORTCULLIS_TEST_MYSQL_URL",
+        }
+    }
+
+    /// The server's URL without a database, or none if this one is left out.
+    #[expect(clippy::disallowed_methods, reason = "the tests are told where the databases are")]
+    pub fn server(self) -> Option<String> {
+        if self == Self::Sqlite {
+            return Some(String::new());
+        }
+        let url = std::env::var(self.variable()).ok().filter(|url| !url.is_empty());
+        if url.is_none() {
+            self.say_left_out();
+        }
+        // Everything after the host is ours to choose.
+        url.map(|url| {
+            let after_scheme = url.find("://").map_or(0, |at| at + 3);
+            match url[after_scheme..].find('/') {
+                Some(slash) => url[..after_scheme + slash].to_owned(),
+                None => url,
+            }
+        })
+    }
+
+    /// Once, past the capture of the test harness.
+    fn say_left_out(self) {
+        static SAID: Mutex<Option<HashSet<Backend>>> = Mutex::new(None);
+        let mut said = SAID.lock().expect("nothing panics while it is held");
+        if said.get_or_insert_default().insert(self) {
+            let text =
+                format!("LEFT OUT: tests on {self:?}, because {} is not set\n", self.variable());
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+    }
+}
+
+/// A migrated, empty database that nobody else uses until this is dropped.
+pub struct Database {
+    pub backend: Backend,
+    pub url: String,
+    /// Statements run so far through connections made here.
+    pub statements: Arc<AtomicUsize>,
+    pooled: Option<String>,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Database {
+    /// None where the database is left out.
+    pub async fn new(backend: Backend) -> Option<Self> {
+        let server = backend.server()?;
+        let (url, pooled, directory) = match backend {
+            Backend::Sqlite => {
+                let directory = tempfile::tempdir().expect("a temporary directory");
+                let path = directory.path().join("test.sqlite");
+                std::fs::copy(sqlite_template().await, &path).expect("the template is copied");
+                (format!("sqlite://{}?mode=rwc", path.display()), None, Some(directory))
+            }
+            Backend::Postgres | Backend::MySql => {
+                let name = take(backend, &server).await;
+                (format!("{server}/{name}"), Some(name), None)
+            }
+        };
+        let statements = Arc::default();
+        Some(Self { backend, url, statements, pooled, _directory: directory })
+    }
+
+    /// A connection pool that counts its statements.
+    pub async fn connect(&self) -> DatabaseConnection {
+        let mut db = connect(&self.url).await;
+        let statements = Arc::clone(&self.statements);
+        db.set_metric_callback(move |_| {
+            statements.fetch_add(1, Ordering::SeqCst);
+        });
+        db
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(name) = self.pooled.take() {
+            free(self.backend).lock().expect("nothing panics while it is held").push(name);
+        }
+    }
+}
+
+pub async fn connect(url: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(12)
+        .min_connections(0)
+        .acquire_timeout(Duration::from_secs(20))
+        .test_before_acquire(false)
+        .sqlx_logging(false);
+    options.map_sqlx_sqlite_opts(|options| {
+        options
+            .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
+            .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Off)
+    });
+    sea_orm::Database::connect(options).await.expect("the database answers")
+}
+
+async fn sqlite_template() -> PathBuf {
+    static TEMPLATE: OnceCell<(tempfile::TempDir, PathBuf)> = OnceCell::const_new();
+    let (_, path) = TEMPLATE
+        .get_or_init(|| async {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let path = directory.path().join("template.sqlite");
+            let url = format!("sqlite://{}?mode=rwc", path.display());
+            let mut options = ConnectOptions::new(url);
+            options.max_connections(1).sqlx_logging(false);
+            let db = sea_orm::Database::connect(options).await.expect("a file is opened");
+            Migrator::up(&db, None).await.expect("the migrations run");
+            db.close().await.expect("the file is closed");
+            (directory, path)
+        })
+        .await;
+    path.clone()
+}
+
+fn free(backend: Backend) -> &'static Mutex<Vec<String>> {
+    static POSTGRES: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
+    static MYSQL: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
+    match backend {
+        Backend::Postgres => POSTGRES.get_or_init(Mutex::default),
+        _ => MYSQL.get_or_init(Mutex::default),
+    }
+}
+
+async fn take(backend: Backend, server: &str) -> String {
+    let known = free(backend).lock().expect("nothing panics while it is held").pop();
+    match known {
+        Some(name) => {
+            let db = connect(&format!("{server}/{name}")).await;
+            empty(&db).await;
+            db.close().await.expect("the connection closes");
+            name
+        }
+        None => create(backend, server).await,
+    }
+}
+
+async fn create(backend: Backend, server: &str) -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    static SWEPT: Mutex<Option<HashSet<Backend>>> = Mutex::new(None);
+    let admin = match backend {
+        Backend::Postgres => connect(&format!("{server}/postgres")).await,
+        _ => connect(&format!("{server}/mysql")).await,
+    };
+    let first = SWEPT
+        .lock()
+        .expect("nothing panics while it is held")
+        .get_or_insert_default()
+        .insert(backend);
+    if first {
+        sweep(backend, &admin).await;
+    }
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+    let name = format!("portcullis_it_{}_{number}", std::process::id());
+    admin
+        .execute_unprepared(&format!("CREATE DATABASE {name}"))
+        .await
+        .expect("a database is created");
+    admin.close().await.expect("the connection closes");
+    let db = connect(&format!("{server}/{name}")).await;
+    Migrator::up(&db, None).await.expect("the migrations run");
+    db.close().await.expect("the connection closes");
+    name
+}
+
+/// Drops what earlier runs left behind.
+async fn sweep(backend: Backend, admin: &DatabaseConnection) {
+    let query = match backend {
+        Backend::Postgres => {
+            "SELECT datname::text FROM pg_database WHERE datname LIKE 'portcullis_it_%'"
+        }
+        _ => {
+            "SELECT CAST(schema_name AS CHAR) FROM information_schema.schemata WHERE schema_name LIKE 'portcullis_it_%'"
+        }
+    };
+    let rows = admin
+        .query_all_raw(sea_orm::Statement::from_string(admin.get_database_backend(), query))
+        .await
+        .expect("the server lists its databases");
+    for row in rows {
+        let name: String = row.try_get_by_index(0).expect("a name");
+        let pid = name.trim_start_matches("portcullis_it_").split('_').next().unwrap_or_default();
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            let _ = admin.execute_unprepared(&format!("DROP DATABASE {name}")).await;
+        }
+    }
+}
+
+/// Every table, those that point to others first.
+pub const TABLES: [&str; 12] = [
+    "auth_denial",
+    "auth_event",
+    "auth_account_permission",
+    "auth_group_role",
+    "auth_account_group",
+    "auth_account_role",
+    "auth_group",
+    "auth_role",
+    "auth_session",
+    "auth_login_name",
+    "auth_marker",
+    "auth_account",
+];
+
+async fn empty(db: &DatabaseConnection) {
+    for table in TABLES {
+        db.execute_unprepared(&format!("DELETE FROM {table}")).await.expect("a table is emptied");
+    }
+    db.execute_unprepared("UPDATE auth_epoch SET epoch = 0").await.expect("the epoch is reset");
+}

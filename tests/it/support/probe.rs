@@ -1,0 +1,186 @@
+//! One instance on one database, with everything a test wants to look at.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::routing::{get, post};
+use portcullis::base::clock::MockClock;
+use portcullis::base::notify::RecordingNotifier;
+use portcullis::{
+    Account, Builder, Identity, PasswordChangeSession, PendingSession, Portcullis, Requirement,
+    Secret, Session,
+};
+use sea_orm::DatabaseConnection;
+
+use super::{Backend, Browser, Database};
+
+/// Long enough for every policy.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A clock, a database, a notifier, and an instance of portcullis on them.
+pub struct Probe {
+    pub auth: Portcullis,
+    pub clock: MockClock,
+    pub notifier: RecordingNotifier,
+    pub db: DatabaseConnection,
+    pub database: Database,
+    pub secret: Secret,
+}
+
+/// Runs a test on one database, unless that is left out.
+pub async fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(Probe) -> F) {
+    if let Some(database) = Database::new(backend).await {
+        test(Probe::on(database).await).await;
+    }
+}
+
+impl Probe {
+    async fn on(database: Database) -> Self {
+        let db = database.connect().await;
+        let clock = MockClock::default();
+        let notifier = RecordingNotifier::default();
+        let secret = Secret::generate();
+        let auth = builder(db.clone(), &clock, &notifier)
+            .secret(secret.clone())
+            .build()
+            .expect("the configuration is right");
+        Self { auth, clock, notifier, db, database, secret }
+    }
+
+    /// Another instance on the same database, clock and secret, configured differently: another
+    /// node, or the same after a change of its configuration.
+    pub fn rebuilt(&self, change: impl FnOnce(Builder) -> Builder) -> Portcullis {
+        let builder =
+            builder(self.db.clone(), &self.clock, &self.notifier).secret(self.secret.clone());
+        change(builder).build().expect("the configuration is right")
+    }
+
+    /// Puts a differently configured instance in the place of the probe's own.
+    pub fn configured(mut self, change: impl FnOnce(&mut portcullis::Config)) -> Self {
+        self.auth = self.rebuilt(|builder| builder.configure(change));
+        self
+    }
+
+    /// Makes an account with a password.
+    pub async fn register(&self, username: &str) -> Account {
+        use portcullis::account::NewAccount;
+        use portcullis::registration::Application;
+
+        let application = Application::new(NewAccount::username(username), PASSWORD);
+        let client = portcullis::ClientInfo::default();
+        let registered = self.auth.registration().register(application, &client).await;
+        registered.expect("the account is made").account
+    }
+
+    /// Serves [`app`] and returns a browser for it.
+    pub async fn browser(&self) -> Browser {
+        Browser::new(serve(app(&self.auth)).await)
+    }
+
+    /// A browser that is signed in as a new account of this name.
+    pub async fn signed_in(&self, username: &str) -> (Account, Browser) {
+        let account = self.register(username).await;
+        let mut browser = self.browser().await;
+        let answer = browser.login(username, PASSWORD).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        (account, browser)
+    }
+
+    /// How many statements `work` costs.
+    pub async fn statements<T>(&self, work: impl Future<Output = T>) -> (T, usize) {
+        let before = self.database.statements.load(Ordering::SeqCst);
+        let result = work.await;
+        (result, self.database.statements.load(Ordering::SeqCst) - before)
+    }
+
+    /// The one number that a query gives.
+    pub async fn number(&self, query: &str) -> i64 {
+        use sea_orm::ConnectionTrait;
+        let statement =
+            sea_orm::Statement::from_string(self.db.get_database_backend(), query.to_owned());
+        let row = self.db.query_one_raw(statement).await.expect("the query runs");
+        row.expect("a row").try_get_by_index(0).expect("a number")
+    }
+
+    /// Runs a statement as an operator would.
+    pub async fn execute(&self, statement: &str) {
+        use sea_orm::ConnectionTrait;
+        self.db.execute_unprepared(statement).await.expect("the statement runs");
+    }
+}
+
+fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifier) -> Builder {
+    Portcullis::builder(db).clock(clock.clone()).notifier(notifier.clone()).configure(|config| {
+        config.password.danger_cheap_hashing = true;
+        config.password.memory_kib = 8;
+        config.password.iterations = 1;
+    })
+}
+
+/// An application with a route for every kind of protection.
+pub fn app(auth: &Portcullis) -> Router {
+    let permission = |text| Requirement::permission(text).expect("a permission");
+    Router::new()
+        .route("/public", get(|| async { "public" }))
+        .route("/me", get(|account: Account| async move { account.id().to_string() }))
+        .route("/me", post(|account: Account| async move { account.id().to_string() }))
+        .route("/maybe", get(maybe).post(maybe))
+        .route("/session-id", get(|session: Session| async move { session.id().to_string() }))
+        .route(
+            "/rotated",
+            get(|session: Session| async move { session.just_rotated().to_string() }),
+        )
+        .route("/pending", get(|s: PendingSession| async move { s.id().to_string() }))
+        .route("/must-change", get(|s: PasswordChangeSession| async move { s.id().to_string() }))
+        .route(
+            "/anonymous",
+            get(|s: portcullis::AnonymousSession| async move { s.lineage_id().to_string() }),
+        )
+        .route("/lineage", get(|session: Session| async move { session.lineage_id().to_string() }))
+        .merge(
+            Router::new()
+                .route("/signed-in", get(|| async { "signed in" }))
+                .route_layer(auth.require(Requirement::signed_in())),
+        )
+        .merge(
+            Router::new()
+                .route("/admin", get(|| async { "admin" }).post(|| async { "posted" }))
+                .route_layer(auth.require(permission("admin:read"))),
+        )
+        .merge(
+            Router::new()
+                .route("/docs/{id}", get(|| async { "a document" }))
+                .route_layer(auth.require(permission("doc:read")).on_path("id")),
+        )
+        .merge(
+            Router::new()
+                .route("/editors", get(|| async { "editors" }))
+                .route_layer(auth.require(Requirement::role("editor"))),
+        )
+        .merge(
+            Router::new()
+                .route(
+                    "/everything",
+                    get(|_: Identity, _: Session, _: Account, _: Option<Session>| async { "ok" }),
+                )
+                .route_layer(auth.require(permission("admin:read")))
+                .route_layer(auth.require(Requirement::signed_in())),
+        )
+        .nest("/auth", auth.routes().merge(portcullis::anonymous::routes(auth)))
+        .layer(auth.layer())
+}
+
+async fn maybe(session: Option<Session>) -> String {
+    session.map_or_else(|| "nobody".to_owned(), |session| session.id().to_string())
+}
+
+/// Serves an application on a port of its own until the test ends.
+pub async fn serve(app: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    address
+}
