@@ -1,4 +1,29 @@
 //! The integration tests: one binary, one file a capability, each test on every database.
 
+mod account;
+mod anonymous;
+mod audit_log;
+mod bad_input;
+mod bootstrap;
+mod budget;
+mod compile_fail;
+mod config;
+mod cookie;
+mod csrf;
+mod fuzz;
+mod guard;
 mod login;
+mod node;
+mod outage;
+mod own_session;
+mod password_change;
+mod permission;
+mod plain_tower;
+mod race;
+mod registration;
+mod rotation;
+mod schema;
+mod session;
 mod support;
+mod tidy;
+mod token;
