@@ -190,16 +190,18 @@ impl<S: Send + Sync, P: TypedPermission> FromRequestParts<S> for Allowed<P> {
     }
 }
 
-/// Checks a requirement and notes a denial.
+/// Checks what is asked, and notes a denial under the name of its rule: what guards and
+/// [`Allowed`] share.
 pub(crate) fn decide(
     slot: &Slot,
     identity: &Identity,
-    requirement: &Requirement,
+    asked: &Requirement,
+    rule: &Requirement,
 ) -> Result<(), AuthError> {
-    match requirement.check(identity) {
+    match asked.check(identity) {
         Outcome::Met => Ok(()),
         Outcome::StepUp | Outcome::Denied => {
-            slot.auth().note_denial(identity.account().id(), &requirement.to_string());
+            slot.auth().note_denial(identity.account().id(), &rule.to_string());
             Err(AuthError::Denied)
         }
     }

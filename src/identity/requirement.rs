@@ -65,11 +65,23 @@ impl Requirement {
 
     /// The same requirement limited to one instance. What is not a permission stays as it is.
     ///
+    /// A permission that names only a domain asks for every action on the instance: the id must
+    /// not come to stand where an action stands, or an id could spell one.
+    ///
     /// # Errors
     /// When the id has permission syntax in it.
     pub fn on(&self, id: &str) -> Result<Self, PermissionError> {
         match &*self.0 {
-            Node::Permission(atoms) => Self::from_permission(&atoms.permission().on(id)?),
+            Node::Permission(atoms) => {
+                let permission = atoms.permission();
+                let whole = !permission.as_str().contains(':');
+                let narrowed = if whole {
+                    Permission::parse(&format!("{permission}:*"))?.on(id)?
+                } else {
+                    permission.on(id)?
+                };
+                Self::from_permission(&narrowed)
+            }
             Node::SignedIn | Node::Role(_) => Ok(self.clone()),
         }
     }

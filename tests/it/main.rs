@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one file a capability, each test on every database.
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod account;
 mod anonymous;
