@@ -102,7 +102,7 @@ impl SessionCookie {
     }
 
     /// Lets an answer do one thing to the cookie; a weaker action than one that is there already
-    /// changes nothing. An answer that sets a cookie is never stored by a cache.
+    /// changes nothing (a rotation comes last: only the layer adds one). An answer that sets a cookie is never stored by a cache.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, action: CookieAction) {
         let ours = |value: &HeaderValue| value.as_bytes().starts_with(self.start.as_bytes());
         let present: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
@@ -190,17 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn login_wins_over_logout_over_rotation_in_any_order() {
+    fn login_wins_over_logout_and_both_over_the_rotation_that_comes_last() {
         let cookie = cookie();
         let login = CookieAction::Set(cookie.set("login", None));
         let rotation = CookieAction::Rotate(cookie.set("rotated", None));
         let logout = CookieAction::Clear;
         for (actions, expected) in [
-            ([&login, &logout, &rotation], "=login;"),
-            ([&rotation, &logout, &login], "=login;"),
-            ([&logout, &login, &rotation], "=login;"),
-            ([&rotation, &rotation, &logout], "=; HttpOnly;"),
-            ([&logout, &rotation, &rotation], "=; HttpOnly;"),
+            (&[&login, &logout, &rotation][..], "=login;"),
+            (&[&logout, &login, &rotation], "=login;"),
+            (&[&logout, &rotation], "=; HttpOnly;"),
+            (&[&logout, &logout], "=; HttpOnly;"),
+            (&[&rotation], "=rotated;"),
         ] {
             let mut headers = HeaderMap::new();
             headers.append(SET_COOKIE, HeaderValue::from_static("theirs=1"));
