@@ -204,7 +204,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.append(SET_COOKIE, HeaderValue::from_static("theirs=1"));
-            for action in actions {
+            for action in actions.iter().copied() {
                 cookie.apply(&mut headers, action.clone());
             }
             let set: Vec<_> = headers
