@@ -43,7 +43,7 @@ pub use error::{AuthError, NotSignedIn};
 pub use extract::Allowed;
 pub use guard::{Require, RequireService};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
-pub use requirement::{Outcome, Requirement, TypedPermission};
+pub use requirement::{Outcome, Requirement};
 
 /// Who a request is: session, account and what it may do, as one statement saw them.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::identity::Identity;
+use crate::permission::typed::TypedPermission;
 use crate::permission::{Atoms, Permission, PermissionError};
 
 /// What a route asks: the same value serves a guard, a check inside a handler, and a menu.
@@ -56,6 +57,18 @@ impl Requirement {
     /// When it asks for more than 64 at once.
     pub fn from_permission(permission: &Permission) -> Result<Self, PermissionError> {
         Ok(Self(Arc::new(Node::Permission(permission.atoms()?))))
+    }
+
+    /// A permission declared with [`permissions!`](crate::permissions).
+    ///
+    /// # Panics
+    /// If a [`TypedPermission`] made by hand holds a text that is not a permission; one made by the
+    /// macro was checked when it was compiled.
+    pub fn typed<P: TypedPermission>(_: P) -> Self {
+        match Self::permission(P::TEXT) {
+            Ok(requirement) => requirement,
+            Err(error) => panic!("`{}` is not a permission: {error}", P::TEXT),
+        }
     }
 
     /// A role by its name. Permissions age better: they say what a route does, not who may.
@@ -112,22 +125,4 @@ impl fmt::Debug for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Requirement({self})")
     }
-}
-
-/// A permission known when the program is compiled, for [`Allowed`](crate::Allowed).
-///
-/// ```
-/// struct PrintPages;
-///
-/// impl portcullis::TypedPermission for PrintPages {
-///     const TEXT: &'static str = "printer:print";
-/// }
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a typed permission",
-    note = "implement `portcullis::TypedPermission` for it with the permission's text"
-)]
-pub trait TypedPermission: Send + Sync + 'static {
-    /// The permission's text, such as `printer:print`.
-    const TEXT: &'static str;
 }

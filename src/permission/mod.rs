@@ -18,6 +18,7 @@ mod grants;
 mod language;
 mod role;
 pub(crate) mod store;
+pub mod typed;
 
 pub(crate) use grants::GrantRow;
 pub use grants::Grants;
