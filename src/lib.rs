@@ -36,7 +36,10 @@ pub use base::transaction::Fault;
 pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 pub use handle::{Builder, Portcullis};
-pub use identity::{Allowed, AuthError, Identity, NotSignedIn, Outcome, Requirement};
+pub use identity::{
+    Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement, RequirementError,
+    StepUp,
+};
 pub use permission::typed::TypedPermission;
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]

@@ -197,7 +197,14 @@ pub(crate) fn decide(
 ) -> Result<(), AuthError> {
     match asked.check(identity) {
         Outcome::Met => Ok(()),
-        Outcome::StepUp | Outcome::Denied => {
+        Outcome::StepUp => Err(AuthError::StepUp(asked.step_up(identity))),
+        Outcome::Denied => {
+            tracing::debug!(
+                target: "portcullis",
+                account = %identity.account().id(),
+                explanation = %identity.explain(asked),
+                "denied",
+            );
             slot.auth().note_denial(identity.account().id(), &rule.to_string());
             Err(AuthError::Denied)
         }

@@ -26,6 +26,7 @@
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::base::clock::Timestamp;
 use crate::handle::Portcullis;
 use crate::permission::{Atoms, Grants, Permission, PermissionSet};
 use crate::session::Session;
@@ -43,7 +44,7 @@ pub use error::{AuthError, NotSignedIn};
 pub use extract::Allowed;
 pub use guard::{Require, RequireService};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
-pub use requirement::{Outcome, Requirement};
+pub use requirement::{Explanation, Outcome, Requirement, RequirementError, StepUp};
 
 /// Who a request is: session, account and what it may do, as one statement saw them.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub(crate) struct IdentityData {
     pub(crate) grants: Arc<Grants>,
     /// What the session is limited to, if it is.
     pub(crate) ceiling: Option<PermissionSet>,
+    /// When the statement was asked: ages of factors are counted to this moment.
+    pub(crate) resolved_at: Timestamp,
 }
 
 impl Identity {
@@ -78,6 +81,17 @@ impl Identity {
     /// The permissions the session is limited to, if it is.
     pub fn ceiling(&self) -> Option<&PermissionSet> {
         self.0.ceiling.as_ref()
+    }
+
+    /// When this was found out; ages of factors are counted to this moment.
+    pub fn resolved_at(&self) -> Timestamp {
+        self.0.resolved_at
+    }
+
+    /// How it stands to a requirement and why: which grant, factor or age decided. For an operator
+    /// or a log; a client that is told learns how to get around it.
+    pub fn explain(&self, requirement: &Requirement) -> Explanation {
+        requirement.explain(self)
     }
 
     /// Whether it meets a requirement: the same decision a guard makes.
@@ -115,16 +129,15 @@ pub struct Peeked {
     /// What the token is for.
     pub token_type: crate::base::jwt::TokenType,
     /// When it was issued.
-    pub issued_at: crate::base::clock::Timestamp,
+    pub issued_at: Timestamp,
     /// When it is to be renewed.
-    pub expires_at: crate::base::clock::Timestamp,
+    pub expires_at: Timestamp,
 }
 
 impl Portcullis {
     /// Reads the session cookie of a request without a statement: good for deciding whether a page
     /// shows "sign in", never for letting anyone in. None for a forged or expired token.
     pub fn peek(&self, headers: &http::HeaderMap) -> Option<Peeked> {
-        use crate::base::clock::Timestamp;
         use crate::session::cookie::Found;
 
         let resolver = self.room::<slot::Resolver>();

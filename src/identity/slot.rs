@@ -407,7 +407,7 @@ impl Slot {
             let ceiling =
                 state.ceiling.as_deref().map(|text| parse_list(text).0.into_iter().collect());
             let session = Session { state: Arc::new(state), transport, just_rotated };
-            let data = IdentityData { session, account, grants, ceiling };
+            let data = IdentityData { session, account, grants, ceiling, resolved_at: now };
             return Ok(Resolved::Full(Identity(Arc::new(data))));
         }
     }
