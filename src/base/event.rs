@@ -63,6 +63,18 @@ event_kinds! {
     RoleGranted = "authz_granted",
     /// A role was revoked.
     RoleRevoked = "authz_revoked",
+    /// A permission was granted to an account.
+    PermissionGranted = "permission_granted",
+    /// A permission was revoked from an account.
+    PermissionRevoked = "permission_revoked",
+    /// A group was made.
+    GroupCreated = "group_created",
+    /// A group was deleted.
+    GroupDeleted = "group_deleted",
+    /// An account joined a group.
+    GroupJoined = "group_joined",
+    /// An account left a group.
+    GroupLeft = "group_left",
 }
 
 /// The name of what is too frequent for the audit table: the next generation of a token.

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::base::clock::Timestamp;
 use crate::handle::Portcullis;
-use crate::permission::{Atoms, Grants, Permission, PermissionSet};
+use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
 use crate::session::Session;
 
 mod error;
@@ -102,6 +102,20 @@ impl Identity {
     /// How it stands to a requirement.
     pub fn check(&self, requirement: &Requirement) -> Outcome {
         requirement.check(self)
+    }
+
+    /// The ids on which a permission is given, to filter a list in SQL: `doc:edit` may be given on
+    /// all documents or on some. Limited by the session's ceiling, like every other answer.
+    pub fn instances(&self, permission: &Permission) -> Instances {
+        let granted = if self.0.account.is_superuser() {
+            Instances::All
+        } else {
+            self.0.grants.permissions().instances(permission)
+        };
+        match &self.0.ceiling {
+            Some(ceiling) => granted.intersection(ceiling.instances(permission)),
+            None => granted,
+        }
     }
 
     /// What is asked must be implied by the account and, if the session has one, by its ceiling.

@@ -12,6 +12,7 @@ mod config;
 mod cookie;
 mod csrf;
 mod fuzz;
+mod group;
 mod guard;
 mod login;
 mod node;
