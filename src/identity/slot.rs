@@ -229,7 +229,7 @@ impl Slot {
         let minted = mint(context, Stage::Full, claims.sid, generation, now, end, idle);
         if transport == Transport::Cookie {
             let age = state.persistent.then(|| cookie_age(context, Stage::Full, now, end));
-            self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+            self.put(self.resolver.cookie.rotate(&minted.token, age));
         }
         Ok((session.clone(), minted))
     }
@@ -494,7 +494,7 @@ impl Slot {
         let end = turn.state.expires_at;
         let minted = mint(context, Stage::Full, turn.claims.sid, generation, turn.now, end, idle);
         let age = turn.state.persistent.then(|| cookie_age(context, Stage::Full, turn.now, end));
-        self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+        self.put(self.resolver.cookie.rotate(&minted.token, age));
     }
 
     async fn end_for_theft(

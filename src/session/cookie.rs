@@ -13,6 +13,8 @@ pub(crate) struct SessionCookie {
     /// What a `Set-Cookie` of ours starts with, and a `Cookie` pair: `name=`.
     start: String,
     attributes: String,
+    /// The same attributes in another order: how a rotation is told from a login later on.
+    rotation_attributes: String,
     clear_site_data: bool,
 }
 
@@ -49,6 +51,7 @@ impl SessionCookie {
         Self {
             start: format!("{name}="),
             attributes: format!("; Path=/{secure}; HttpOnly; SameSite={same_site}"),
+            rotation_attributes: format!("{secure}; HttpOnly; SameSite={same_site}; Path=/"),
             clear_site_data: config.service.clear_site_data,
         }
     }
@@ -80,9 +83,18 @@ impl SessionCookie {
     }
 
     /// A `Set-Cookie` with this token. Without an age the cookie ends with the browser.
-    pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> HeaderValue {
-        let age = max_age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
-        self.header(&format!("{}{token}{age}{}", self.start, self.attributes))
+    pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
+        CookieAction::Set(self.with_token(token, max_age, &self.attributes))
+    }
+
+    /// The same with the next generation of a token.
+    pub(crate) fn rotate(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
+        CookieAction::Rotate(self.with_token(token, max_age, &self.rotation_attributes))
+    }
+
+    fn with_token(&self, token: &str, age: Option<Duration>, attributes: &str) -> HeaderValue {
+        let age = age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
+        self.header(&format!("{}{token}{age}{attributes}", self.start))
     }
 
     fn cleared(&self) -> HeaderValue {
@@ -104,7 +116,10 @@ impl SessionCookie {
         let present: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
         let has_ours = present.iter().any(ours);
         let is_login = |value: &HeaderValue| {
-            ours(value) && value.as_bytes().get(self.start.len()) != Some(&b';')
+            let bytes = value.as_bytes();
+            ours(value)
+                && bytes.get(self.start.len()) != Some(&b';')
+                && !bytes.ends_with(self.rotation_attributes.as_bytes())
         };
         let clears = matches!(action, CookieAction::Clear);
         let value = match action {
@@ -181,8 +196,8 @@ mod tests {
     #[test]
     fn login_wins_over_logout_over_rotation_in_any_order() {
         let cookie = cookie();
-        let login = CookieAction::Set(cookie.set("login", None));
-        let rotation = CookieAction::Rotate(cookie.set("rotated", None));
+        let login = cookie.set("login", None);
+        let rotation = cookie.rotate("rotated", None);
         let logout = CookieAction::Clear;
         for (actions, expected) in [
             ([&login, &logout, &rotation], "=login;"),
@@ -190,6 +205,8 @@ mod tests {
             ([&logout, &login, &rotation], "=login;"),
             ([&rotation, &rotation, &logout], "=; Max-Age=0;"),
             ([&logout, &rotation, &rotation], "=; Max-Age=0;"),
+            ([&rotation, &rotation, &login], "=login;"),
+            ([&rotation, &rotation, &rotation], "=rotated;"),
         ] {
             let mut headers = HeaderMap::new();
             headers.append(SET_COOKIE, HeaderValue::from_static("theirs=1"));
@@ -211,7 +228,9 @@ mod tests {
     #[test]
     fn deletion_repeats_the_attributes() {
         let cookie = cookie();
-        let set = cookie.set("t", Some(Duration::from_secs(60)));
+        let CookieAction::Set(set) = cookie.set("t", Some(Duration::from_secs(60))) else {
+            unreachable!("a set cookie")
+        };
         assert_eq!(set, "__Host-session=t; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax");
         assert_eq!(
             cookie.cleared(),
