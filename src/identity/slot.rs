@@ -235,22 +235,23 @@ impl Slot {
     }
 
     /// Ends the session of the request's token, whatever stage or state it is in; any token that
-    /// we signed will do, also an expired one. Nothing to end is no error.
+    /// we signed will do, also an expired one. Nothing to end is no error. What makes the client
+    /// forget it, unless it keeps the token by itself.
     #[cfg(feature = "routes")]
-    pub(crate) async fn log_out(&self) -> Result<crate::session::SignedOut, AuthError> {
+    pub(crate) async fn log_out(&self) -> Result<Option<crate::session::SignedOut>, AuthError> {
         let context = self.auth.context();
         let now = context.now();
-        let signed_out = self.auth.sessions().signed_out();
-        let bytes = match &self.credential {
+        let signed_out = Some(self.auth.sessions().signed_out());
+        let (bytes, signed_out) = match &self.credential {
             Credential::None => return Ok(signed_out),
             Credential::Several => return Err(AuthError::MultipleCredentials),
             Credential::Cookie { header, range } => {
                 if let Some(cross_site) = self.cross_site {
                     return Err(AuthError::CrossSite(cross_site));
                 }
-                &header.as_bytes()[range.clone()]
+                (&header.as_bytes()[range.clone()], signed_out)
             }
-            Credential::Bearer { header } => bearer_token(header).unwrap_or_default(),
+            Credential::Bearer { header } => (bearer_token(header).unwrap_or_default(), None),
         };
         let token = std::str::from_utf8(bytes).ok();
         let Some((_, claims)) = token.and_then(|token| context.jwt.verify(token, now)) else {
@@ -366,7 +367,9 @@ impl Slot {
                 Generation::Current | Generation::Retired => {}
                 Generation::Replayed => {
                     self.end_for_theft(&state, account.as_ref(), now).await?;
-                    self.put(CookieAction::Clear);
+                    if transport == Transport::Cookie {
+                        self.put(CookieAction::Clear);
+                    }
                     return over(Ended::TheftSuspected);
                 }
                 Generation::Unknown => return Ok(Resolved::Nobody(NotSignedIn::InvalidToken)),

@@ -126,7 +126,8 @@ async fn end_all(
         // Signing out everywhere is also signing out here.
         Some("scope=all") => {
             let ended = auth.sessions().end_all(account, None).await?;
-            let signed_out = auth.sessions().signed_out();
+            let by_cookie = identity.session().transport() == Transport::Cookie;
+            let signed_out = by_cookie.then(|| auth.sessions().signed_out());
             Ok((signed_out, route::json(&json!({ "ended": ended }))).into_response())
         }
         Some(_) => {
