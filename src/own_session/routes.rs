@@ -69,7 +69,14 @@ async fn who_am_i(
     Ok(route::json(&body))
 }
 
-async fn refresh(Handle(slot): Handle) -> Result<Response, Rejection> {
+async fn refresh(
+    State(auth): State<Portcullis>,
+    Handle(slot): Handle,
+) -> Result<Response, Rejection> {
+    // Then a session ends with its token, and no route may put that off.
+    if auth.context().config.session.refresh_window.is_none() {
+        return Err(RouteError::RefreshOff.into());
+    }
     let (session, minted) = slot.refresh().await?;
     let mut body = json!({
         "session_id": session.id(),
