@@ -32,7 +32,14 @@ async fn who_am_i(
     Ok(route::json(&auth.describe_session(&identity).await?))
 }
 
-async fn refresh(Handle(slot): Handle) -> Result<Response, Rejection> {
+async fn refresh(
+    State(auth): State<Portcullis>,
+    Handle(slot): Handle,
+) -> Result<Response, Rejection> {
+    // Then a session ends with its token, and no route may put that off.
+    if auth.context().config.session.refresh_window.is_none() {
+        return Err(RouteError::RefreshOff.into());
+    }
     let (session, minted) = slot.refresh().await?;
     let mut body = json!({
         "session_id": session.id(),
@@ -89,7 +96,8 @@ async fn end_all(
         // Signing out everywhere is also signing out here.
         Some("scope=all") => {
             let ended = auth.sessions().end_all(account, None).await?;
-            let signed_out = auth.sessions().signed_out();
+            let by_cookie = identity.session().transport() == Transport::Cookie;
+            let signed_out = by_cookie.then(|| auth.sessions().signed_out());
             Ok((signed_out, route::json(&json!({ "ended": ended }))).into_response())
         }
         Some(_) => {

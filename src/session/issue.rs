@@ -248,7 +248,7 @@ impl<'a> StartSession<'a> {
             stage: self.stage,
             expires_in: minted.expires_in,
             transport: self.transport,
-            set_cookie: CookieAction::Set(cookie.set(&minted.token, age)),
+            set_cookie: cookie.set(&minted.token, age),
             token: minted.token,
             cookie,
         })
