@@ -13,7 +13,9 @@ use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, RoleId};
 use crate::base::problem::Problem;
-use crate::base::transaction::{Db, Fault, MaybeFault, transaction};
+use crate::base::transaction::{
+    Db, Fault, MaybeFault, is_foreign_key_violation, transaction,
+};
 use crate::context::Context;
 use crate::handle::Portcullis;
 
@@ -338,7 +340,18 @@ impl<'a> Roles<'a> {
             }
             let role = store::role_by_name(txn, name).await?.ok_or(RoleError::NotFound)?;
             let changed = match hand {
-                Hand::Grant => store::grant_role(txn, account, role.id, now).await?,
+                Hand::Grant => {
+                    let granted = store::grant_role(txn, account, role.id, now).await;
+                    granted.map_err(|error| {
+                        // The account's row is locked, so it is the role that was deleted between
+                        // the two statements.
+                        if is_foreign_key_violation(&error) {
+                            RoleError::NotFound
+                        } else {
+                            error.into()
+                        }
+                    })?
+                }
                 Hand::Revoke => store::revoke_role(txn, account, role.id).await?,
             };
             if changed {
