@@ -13,9 +13,7 @@ use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, RoleId};
 use crate::base::problem::Problem;
-use crate::base::transaction::{
-    Db, Fault, MaybeFault, is_foreign_key_violation, transaction,
-};
+use crate::base::transaction::{Db, Fault, MaybeFault, is_foreign_key_violation, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 
