@@ -3,18 +3,22 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis::account::{AccountError, LoginIdKind, NewAccount};
 use portcullis::permission::RoleError;
+use portcullis::port::{HookFuture, OnSessionReplaced, SessionReplaced};
 use portcullis::registration::{Application, RegistrationError};
 use portcullis::{ClientInfo, Portcullis};
 use reqwest::Method;
+use sea_orm::{DatabaseTransaction, DbErr};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
+use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
 /// Runs `count` tasks that start at the same moment; their results in the order of their numbers.
@@ -89,6 +93,28 @@ async fn passwords_that_work(probe: &Probe, username: &str, count: usize) -> Vec
         }
     }
     working
+}
+
+/// Fails as a database does that is busy, so many times, in the middle of a transaction.
+struct Busy {
+    text: &'static str,
+    left: Arc<AtomicUsize>,
+    met: Arc<AtomicUsize>,
+}
+
+impl OnSessionReplaced for Busy {
+    fn replaced<'a>(
+        &'a self,
+        _: SessionReplaced,
+        _: &'a DatabaseTransaction,
+    ) -> HookFuture<'a, ()> {
+        self.met.fetch_add(1, Ordering::SeqCst);
+        let take = |left: usize| left.checked_sub(1);
+        let fails = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+        Box::pin(async move {
+            if fails { Err(DbErr::Custom(self.text.to_owned()).into()) } else { Ok(()) }
+        })
+    }
 }
 
 fn winners(answers: &[Answer]) -> Vec<usize> {
@@ -469,5 +495,47 @@ on_every_database! {
         let answers: Vec<_> = answers.into_iter().flatten().collect();
         count(&answers, 200, &[201, 401, 403, 409]);
         assert_eq!(orphans(&probe).await, 0);
+    }
+
+    async fn a_transaction_that_met_a_busy_database_is_tried_three_times_more(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let busy = [
+            "database is locked",
+            "deadlock detected",
+            "Deadlock found when trying to get lock; try restarting transaction",
+            "could not serialize access due to concurrent update",
+            "Lock wait timeout exceeded; try restarting transaction",
+        ];
+        for text in busy {
+            for (fails, status, attempts) in [(3, 200, 4), (4, 503, 4)] {
+                let (left, met) = (Arc::new(AtomicUsize::new(fails)), Arc::<AtomicUsize>::default());
+                let hook = Busy { text, left, met: Arc::clone(&met) };
+                let node = probe.rebuilt(|builder| builder.on_session_replaced(hook));
+                browser.address = serve(app(&node)).await;
+                let before = (live_sessions(&probe).await, rows(&probe, "auth_session").await);
+                let cookie = browser.cookie.clone();
+                let answer = browser.login("alice", PASSWORD).await;
+                assert_eq!(answer.status, status, "{text}: {}", answer.text);
+                assert_eq!(met.load(Ordering::SeqCst), attempts, "{text}");
+                // One new session for the old one, or nothing at all.
+                let made = i64::from(status == 200);
+                let after = (live_sessions(&probe).await, rows(&probe, "auth_session").await);
+                assert_eq!(after, (before.0, before.1 + made), "{text}");
+                assert_eq!(browser.cookie == cookie, status == 503, "{text}");
+                assert_eq!(browser.get("/me").await.status, 200, "{text}");
+            }
+        }
+    }
+
+    async fn a_transaction_that_failed_otherwise_is_not_tried_again(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let (left, met) = (Arc::new(AtomicUsize::new(1)), Arc::<AtomicUsize>::default());
+        let hook = Busy { text: "the disk is full", left, met: Arc::clone(&met) };
+        let node = probe.rebuilt(|builder| builder.on_session_replaced(hook));
+        browser.address = serve(app(&node)).await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!((answer.status, met.load(Ordering::SeqCst)), (503, 1), "{}", answer.text);
+        assert!(!answer.text.contains("disk"), "{}", answer.text);
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
     }
 }
