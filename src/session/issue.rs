@@ -230,9 +230,7 @@ impl<'a> StartSession<'a> {
                 }
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
                 for hook in &context.on_session_replaced {
-                    hook.replaced(replaced, txn)
-                        .await
-                        .map_err(|error| Fault::Internal(error.to_string()))?;
+                    hook.replaced(replaced, txn).await.map_err(Fault::of_hook)?;
                 }
             }
             audit_log::record(txn, &event).await?;
