@@ -98,8 +98,8 @@ fn is_name(password: &str, name: &str) -> bool {
 #[derive(Debug)]
 pub(crate) enum Checked {
     Right {
-        /// The same password hashed as it would be made today.
-        rehashed: Option<StoredPassword>,
+        /// Whether it would be hashed differently today.
+        outdated: bool,
     },
     Wrong,
 }
@@ -148,7 +148,8 @@ impl Passwords {
     }
 
     /// Compares a password with an account's, at the cost of exactly one hash whoever it is and
-    /// whether or not there is one. (A hash that is out of date costs one more, and only once.)
+    /// whether or not there is one. A hash that is out of date is only reported: replacing it
+    /// costs one more, which nobody may see who is not let in.
     pub(crate) async fn check(
         &self,
         password: &Password,
@@ -162,11 +163,7 @@ impl Passwords {
             Some(StoredHash { phc, pepper_id: row.password_pepper.clone() })
         });
         match self.0.verify(password.bytes(), stored).await? {
-            Verdict::Match { rehash: false } => Ok(Checked::Right { rehashed: None }),
-            Verdict::Match { rehash: true } => {
-                // Replacing it is a courtesy; the login stands without it.
-                Ok(Checked::Right { rehashed: self.hash(password).await.ok() })
-            }
+            Verdict::Match { rehash } => Ok(Checked::Right { outdated: rehash }),
             Verdict::NoMatch => Ok(Checked::Wrong),
             Verdict::Unusable(reason) => {
                 let account = account.map(|row| tracing::field::display(row.id));
