@@ -13,7 +13,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::account::entity::account;
-use crate::account::{Account, Email, InvalidField, StoredPassword};
+use crate::account::{Account, InvalidField, LoginId, StoredPassword};
 use crate::base::secret::random_bytes;
 use crate::base::transaction::Fault;
 use crate::config::PasswordConfig;
@@ -87,10 +87,13 @@ pub(crate) fn refused(
     Some(InvalidField::new("password", reason))
 }
 
-/// Whether the password is the name, or the local part of an address, in any spelling.
+/// Whether the password is the name, or the local part of an address, in any spelling that signs
+/// in with it.
 fn is_name(password: &str, name: &str) -> bool {
-    let password = password.to_lowercase();
-    let name = Email::parse(name).map_or_else(|_| name.to_lowercase(), |e| e.normal().to_owned());
+    let normal = |text: &str| {
+        LoginId::parse(text).map_or_else(|_| text.to_lowercase(), |id| id.normal().to_owned())
+    };
+    let (password, name) = (normal(password), normal(name));
     password == name || name.split_once('@').is_some_and(|(local, _)| password == local)
 }
 
