@@ -73,41 +73,42 @@ impl Require {
     async fn admit(&self, parts: &mut Parts) -> Result<(), Rejection> {
         let slot = slot(&parts.extensions)?;
         let id = match &self.instance {
-            Instance::Whole => None,
-            #[cfg(feature = "routes")]
-            Instance::Path(name) => Some(path_parameter(parts, name).await?),
-            Instance::Custom(find) => Some(find(parts).ok_or(AuthError::NoSuchInstance)?),
-        };
-        let narrowed;
-        let requirement = match id {
-            None => &self.requirement,
-            Some(id) => {
-                // Who is not signed in learns nothing about which ids can exist.
-                signed_in(&slot, parts).await?;
-                narrowed = self.requirement.on(&id).map_err(|_| AuthError::NoSuchInstance)?;
-                &narrowed
+            Instance::Whole => {
+                admit(&slot, &self.requirement, parts).await?;
+                return Ok(());
             }
+            #[cfg(feature = "routes")]
+            Instance::Path(name) => path_parameter(parts, name).await?,
+            Instance::Custom(find) => find(parts),
         };
-        admit(&slot, requirement, parts).await?;
+        // Who is not signed in learns nothing about which ids can exist.
+        signed_in(&slot, parts).await?;
+        let narrowed = id.and_then(|id| self.requirement.on(&id).ok());
+        admit(&slot, &narrowed.ok_or(AuthError::NoSuchInstance)?, parts).await?;
         Ok(())
     }
 }
 
+/// A parameter of the route's path; none when it is no text.
 #[cfg(feature = "routes")]
-async fn path_parameter(parts: &mut Parts, name: &str) -> Result<String, AuthError> {
+async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, AuthError> {
+    use axum::extract::rejection::RawPathParamsRejection;
     use axum::extract::{FromRequestParts, RawPathParams};
 
-    let params = RawPathParams::from_request_parts(parts, &())
-        .await
-        .map_err(|_| AuthError::NoSuchInstance)?;
-    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).ok_or_else(
-        || {
-            AuthError::Misconfigured(format!(
-                "`.on_path({name:?})`: the route has no such parameter, or the guard is not on \
-                 the route (use `route_layer`)"
-            ))
-        },
-    )
+    let found = match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(params) => {
+            params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        }
+        Err(RawPathParamsRejection::InvalidUtf8InPathParam(_)) => return Ok(None),
+        Err(_) => None,
+    };
+    match found {
+        Some(value) => Ok(Some(value)),
+        None => Err(AuthError::Misconfigured(format!(
+            "`.on_path({name:?})`: the route has no such parameter, or the guard is not on the \
+             route (use `route_layer`)"
+        ))),
+    }
 }
 
 impl fmt::Debug for Require {
