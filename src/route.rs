@@ -199,6 +199,10 @@ async fn read(request: Request) -> Result<Bytes, Rejection> {
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    // serde would also read the fields from an array, in the order of their declaration.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(RouteError::InvalidBody("the body is not a JSON object".to_owned()));
+    }
     serde_json::from_slice(body).map_err(|error| {
         RouteError::InvalidBody(match error.classify() {
             serde_json::error::Category::Data => named(&error),

@@ -1,6 +1,7 @@
 //! The routes of one's own sessions.
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -74,9 +75,11 @@ async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Resp
 async fn end_one(
     State(auth): State<Portcullis>,
     identity: Identity,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
-    let id: SessionId = id.parse().map_err(|_| SessionError::NotFound)?;
+    // What is not even text is no session's id.
+    let id = id.ok().and_then(|Path(id)| id.parse::<SessionId>().ok());
+    let id = id.ok_or(SessionError::NotFound)?;
     auth.sessions().end_one(identity.account().id(), id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
