@@ -7,6 +7,7 @@
 //! | an extractor | `POST /publish` |
 //! | inside a handler | `GET /docs`, `DELETE /docs/{id}` |
 //! | a role instead of a permission | `GET /staff` |
+//! | several things at once, among them a fresh password | `GET /export` |
 //!
 //! `cargo run -p permissions` makes two accounts with random passwords and prints them. `erin` is
 //! an editor (`doc:read`, `doc:publish`, `doc:delete:2`), `greg` a guest (`doc:read:1`). Everything
@@ -30,6 +31,11 @@
 //! $ curl -s -b erin -X DELETE $url/docs/1         403 denied: neither hers nor granted
 //! $ curl -s -b erin -X DELETE $url/docs/2         deleted: `doc:delete:2` is granted
 //! $ curl -s -b erin -X DELETE $url/docs/3         deleted: document 3 is hers
+//!
+//! $ sleep 10; curl -s -b erin $url/export         401 insufficient_user_authentication
+//! $ curl -s -b erin -c erin --json '{ "password": "PASSWORD" }' $url/auth/reauthenticate
+//! $ curl -s -b erin $url/export                   everything
+//! $ curl -s -b greg $url/export                   403 denied: no password would help him
 //! ```
 
 use std::error::Error;
@@ -42,8 +48,8 @@ use axum::{Json, Router};
 use portcullis::account::NewAccount;
 use portcullis::registration::Application;
 use portcullis::{
-    Account, Allowed, AuthError, ClientInfo, Identity, PermissionError, Portcullis, Rejection,
-    Requirement, Secret, TypedPermission,
+    Account, Allowed, AuthError, ClientInfo, Identity, Portcullis, Rejection, Requirement,
+    RequirementError, Secret, TypedPermission,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
@@ -70,56 +76,54 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A permission known when the program is compiled.
-struct PublishDocs;
-
-impl TypedPermission for PublishDocs {
-    const TEXT: &'static str = "doc:publish";
+portcullis::permissions! {
+    doc: Read, Publish, Delete;
 }
 
-fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
-    let read = Requirement::permission("doc:read")?;
+fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
+    let read = Requirement::typed(doc::Read);
+    // A password proven in the last ten seconds; a real service would say minutes.
+    let fresh = Requirement::within(Duration::from_secs(10));
+    let export = Requirement::all([read.clone(), fresh])?;
     Ok(Router::new()
         // A layer. Whoever has `doc:read` for one document only does not pass: no id is asked.
         .route("/reports", get(async || "the reports\n").route_layer(auth.require(read.clone())))
-        // The same on one instance: GET /docs/1 asks for `doc:read:1`.
-        .route(
-            "/docs/{id}",
-            get(doc).route_layer(auth.require(read).on_path("id")).delete(delete_doc),
-        )
+        // The same on one instance: GET /docs/1 asks for `doc:read:1`. A `route_layer` is around
+        // the methods before it, so DELETE is not asked; its handler decides.
+        .route("/docs/{id}", get(show).route_layer(auth.require(read).on_path("id")).delete(delete))
         // A role. Permissions age better: they say what a route does, not who may.
         .route(
             "/staff",
             get(async || "the staff room\n").route_layer(auth.require(Requirement::role("editor"))),
         )
-        .route("/docs", get(docs))
+        .route("/export", get(async || "everything\n").route_layer(auth.require(export)))
+        .route("/docs", get(list))
         .route("/publish", post(publish))
         .nest("/auth", auth.routes())
         .layer(auth.layer()))
 }
 
-async fn doc(Path(id): Path<String>) -> String {
+async fn show(Path(id): Path<String>) -> String {
     format!("this is document {id}\n")
 }
 
-/// An extractor: who cannot publish never gets into the body of this function.
-async fn publish(allowed: Allowed<PublishDocs>) -> String {
+/// An extractor: who may not publish never gets into the body of this function.
+async fn publish(allowed: Allowed<doc::Publish>) -> String {
     format!("published by {}\n", name(allowed.identity().account()))
 }
 
 /// Inside a handler, where the decision needs more than the path: a menu, a filtered list.
-async fn docs(identity: Identity) -> Result<Json<Vec<&'static str>>, Rejection> {
-    let read = Requirement::permission("doc:read").map_err(misspelt)?;
+async fn list(identity: Identity) -> Json<Vec<&'static str>> {
+    let read = Requirement::typed(doc::Read);
     let may_read = |id: &&str| read.on(id).is_ok_and(|read| identity.meets(&read));
-    Ok(Json(["1", "2", "3"].into_iter().filter(may_read).collect()))
+    Json(["1", "2", "3"].into_iter().filter(may_read).collect())
 }
 
 /// Inside a handler, where something else can decide too: the owner needs no permission.
-async fn delete_doc(identity: Identity, Path(id): Path<String>) -> Result<&'static str, Rejection> {
+async fn delete(identity: Identity, Path(id): Path<String>) -> Result<&'static str, Rejection> {
+    // An id with `:`, `,` or `*` in it would change what is asked; no document has one.
+    let delete = Requirement::typed(doc::Delete).on(&id).map_err(|_| AuthError::NoSuchInstance)?;
     let owns = owner(&id) == name(identity.account());
-    let delete = Requirement::permission("doc:delete").and_then(|delete| delete.on(&id));
-    // An id with `:`, `,` or `*` in it would change what is asked; such a document cannot exist.
-    let delete = delete.map_err(|_| AuthError::NoSuchInstance)?;
     if owns || identity.meets(&delete) { Ok("deleted\n") } else { Err(AuthError::Denied.into()) }
 }
 
@@ -132,10 +136,6 @@ fn name(account: &Account) -> &str {
     account.username().unwrap_or("somebody")
 }
 
-fn misspelt(error: PermissionError) -> AuthError {
-    AuthError::Misconfigured(error.to_string())
-}
-
 async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Error>> {
     let file = directory.path().join("permissions.sqlite");
     let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
@@ -144,7 +144,8 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
     Migrator::up(&db, None).await?;
     // Sessions end with the process, and so does everything else here.
     let auth = Portcullis::builder(db).secret(Secret::generate()).build()?;
-    auth.roles().create("editor", ["doc:read", "doc:publish", "doc:delete:2"]).await?;
+    let editor = [doc::Read::TEXT, doc::Publish::TEXT, "doc:delete:2"];
+    auth.roles().create("editor", editor).await?;
     auth.roles().create("guest", ["doc:read:1"]).await?;
     Ok(auth)
 }

@@ -37,6 +37,7 @@ async fn each_account_gets_what_its_role_says() {
         (Method::GET, "/docs/1,2", 401, 404, 404),
         (Method::GET, "/reports", 401, 403, 200),
         (Method::GET, "/staff", 401, 403, 200),
+        (Method::GET, "/export", 401, 403, 200),
         (Method::POST, "/publish", 401, 403, 200),
         (Method::DELETE, "/docs/1", 401, 403, 403),
         (Method::DELETE, "/docs/2", 401, 403, 200),
