@@ -438,6 +438,41 @@ fn no_secret_is_printed_or_serialized() {
     }
 }
 
+/// The texts between quotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('"').skip(1).step_by(2)
+}
+
+#[test]
+fn every_error_code_is_in_the_guide() {
+    let guide = fs::read_to_string(root().join("src/guide/errors.rs")).expect("a page is read");
+    let mut codes = Vec::new();
+    for file in sources() {
+        for body in file.text.split("fn code(&self) -> &'static str {").skip(1) {
+            let body = body.split("\n    }").next().unwrap_or_default();
+            codes.extend(quoted(body).map(str::to_owned));
+        }
+    }
+    assert!(codes.len() > 30, "only {} codes were found", codes.len());
+    for code in codes {
+        assert!(guide.contains(&format!("`{code}`")), "`{code}` is not in the guide");
+    }
+}
+
+#[test]
+fn every_file_the_guide_names_is_there() {
+    let page = fs::read_to_string(root().join("src/guide/threats.rs")).expect("a page is read");
+    let named = page.split('`').filter(|word| {
+        (word.starts_with("tests/") || word.starts_with("src/")) && word.ends_with(".rs")
+    });
+    let mut count = 0;
+    for name in named {
+        assert!(root().join(name).exists(), "{name} is not there");
+        count += 1;
+    }
+    assert!(count > 20, "only {count} files are named");
+}
+
 #[test]
 fn nothing_is_left_for_later() {
     // Put together here, or this file would find itself.
