@@ -99,8 +99,10 @@ pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 pub use handle::{Builder, Portcullis};
 pub use identity::{
-    Allowed, AuthError, Identity, NotSignedIn, Outcome, Requirement, TypedPermission,
+    Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement, RequirementError,
+    StepUp,
 };
+pub use permission::typed::TypedPermission;
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {

@@ -396,6 +396,16 @@ impl<'a> Accounts<'a> {
         self.set(id, "factors enrolled", column, bits, store::Sessions::End).await
     }
 
+    /// Lets an account do everything, or no longer. Counts on the next request.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn set_superuser(&self, id: AccountId, superuser: bool) -> Result<(), AccountError> {
+        let what = if superuser { "made superuser" } else { "superuser no longer" };
+        let column = entity::account::Column::Superuser;
+        self.set(id, what, column, superuser, store::Sessions::Keep).await
+    }
+
     /// Deletes an account softly: it can never sign in again, its names stay taken, and what the
     /// application hangs on its id stays whole.
     ///

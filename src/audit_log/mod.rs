@@ -28,7 +28,7 @@ use sea_orm::{
 };
 
 use crate::base::clock::Timestamp;
-use crate::base::event::Event;
+use crate::base::event::{DENIED, Event, count};
 use crate::base::id::{AccountId, EventId, SessionId};
 use crate::base::transaction::{Fault, transaction};
 use crate::context::Context;
@@ -94,10 +94,11 @@ impl Portcullis {
         let now = self.context().now();
         tracing::info!(
             target: "portcullis::event",
-            event = "authz_fail",
+            event = DENIED,
             account = %account,
             rule = ?rule,
         );
+        count(DENIED);
         let minute = now.as_millis().div_euclid(60_000);
         let due = self.room::<Denials>().count(account, rule, minute);
         if due.is_empty() {

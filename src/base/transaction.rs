@@ -135,6 +135,23 @@ impl<'a> Db<'a> {
         }
     }
 
+    /// Runs a single writing statement, again when the database was busy.
+    pub(crate) async fn retry<T, F>(&self, statement: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        self.limit(async {
+            let mut attempts = self.attempts();
+            loop {
+                let result = statement().await.map_err(Fault::from);
+                if let Some(result) = attempts.last(result).await {
+                    break result;
+                }
+            }
+        })
+        .await
+    }
+
     /// The transaction to write in: a new one, or the caller's.
     pub(crate) async fn open(&self) -> Result<Scope<'a>, Fault> {
         if let Some(txn) = self.within {

@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::audit_log;
 use crate::base::client::{ClientInfo, PeerAddr, same_browser_family, same_network};
 use crate::base::clock::Timestamp;
-use crate::base::event::{Event, EventKind};
+use crate::base::event::{Event, EventKind, ROTATED, count};
 use crate::base::jwt::{Claims, TokenType};
 use crate::base::notify::{Notice, NoticeKind};
 use crate::base::same_origin::{CrossSite, Facts};
@@ -203,6 +203,9 @@ impl Slot {
         &self,
     ) -> Result<(Session, crate::session::issue::Minted), AuthError> {
         let context = self.auth.context();
+        if context.config.session.refresh_window.is_none() {
+            return Err(AuthError::RefreshOff);
+        }
         let now = context.now();
         let (token_type, claims, transport) = match self.token(Use::Refresh, now)? {
             Ok(token) => token,
@@ -221,7 +224,9 @@ impl Slot {
             // that retries does not race itself.
             let digest = context.session_digests[0].digest(&claims.sid);
             let db = context.db();
-            session_store_rotate(&db, state.id, generation, &digest, now).await?;
+            let executor = db.executor();
+            db.retry(|| session_store::rotate(&executor, state.id, generation, &digest, now))
+                .await?;
             generation += 1;
         }
         let idle = identity.grants().max_idle();
@@ -366,7 +371,9 @@ impl Slot {
                 Generation::Current | Generation::Retired => {}
                 Generation::Replayed => {
                     self.end_for_theft(&state, account.as_ref(), now).await?;
-                    self.put(CookieAction::Clear);
+                    if transport == Transport::Cookie {
+                        self.put(CookieAction::Clear);
+                    }
                     return over(Ended::TheftSuspected);
                 }
                 Generation::Unknown => return Ok(Resolved::Nobody(NotSignedIn::InvalidToken)),
@@ -400,7 +407,7 @@ impl Slot {
             let ceiling =
                 state.ceiling.as_deref().map(|text| parse_list(text).0.into_iter().collect());
             let session = Session { state: Arc::new(state), transport, just_rotated };
-            let data = IdentityData { session, account, grants, ceiling };
+            let data = IdentityData { session, account, grants, ceiling, resolved_at: now };
             return Ok(Resolved::Full(Identity(Arc::new(data))));
         }
     }
@@ -470,21 +477,26 @@ impl Slot {
             || now.as_secs() >= claims.issued_at.saturating_add(lifetime);
         if due && may_rotate && context.config.session.refresh_window.is_some() {
             let digest = context.session_digests[0].digest(&claims.sid);
-            if !session_store_rotate(&db, state.id, state.generation, &digest, now).await? {
+            let executor = db.executor();
+            let rotate =
+                || session_store::rotate(&executor, state.id, state.generation, &digest, now);
+            if !db.retry(rotate).await? {
                 return Ok(Turned::Lost);
             }
             tracing::debug!(
                 target: "portcullis::event",
-                event = "session_rotated",
+                event = ROTATED,
                 session = %state.id,
                 generation = state.generation + 1,
             );
+            count(ROTATED);
             self.hand_over(turn, state.generation + 1, idle);
             return Ok(Turned::HandedOver);
         }
         if state.generation > 0 && state.used_at.is_none() {
             let executor = db.executor();
-            db.read(session_store::mark_used(&executor, state.id, state.generation, now)).await?;
+            db.retry(|| session_store::mark_used(&executor, state.id, state.generation, now))
+                .await?;
         }
         Ok(Turned::Kept)
     }
@@ -577,17 +589,6 @@ impl Slot {
         event.trace();
         Ok(true)
     }
-}
-
-async fn session_store_rotate(
-    db: &crate::base::transaction::Db<'_>,
-    id: crate::base::id::SessionId,
-    generation: i64,
-    digest: &[u8; 32],
-    now: Timestamp,
-) -> Result<bool, Fault> {
-    let executor = db.executor();
-    db.read(session_store::rotate(&executor, id, generation, digest, now)).await
 }
 
 /// A good token and its session, at the moment when it may be exchanged for its next generation.

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
-use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::identity::slot::Handle;
@@ -30,43 +29,7 @@ async fn who_am_i(
     State(auth): State<Portcullis>,
     identity: Identity,
 ) -> Result<Response, Rejection> {
-    let (session, account) = (identity.session(), identity.account());
-    let factors: Vec<Value> = session
-        .factors()
-        .iter()
-        .map(|(factor, at)| json!({ "factor": factor.as_str(), "passed_at": at }))
-        .collect();
-    let ceiling = identity
-        .ceiling()
-        .map(|ceiling| ceiling.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>());
-    let roles: Vec<&String> =
-        identity.grants().roles().iter().filter(|role| identity.has_role(role)).collect();
-    let mut body = json!({
-        "stage": "full",
-        "account": {
-            "id": account.id(),
-            "username": account.username(),
-            "email": account.email(),
-            "phone": account.phone(),
-            "verified": account.is_verified(),
-        },
-        "session": {
-            "id": session.id(),
-            "created_at": session.created_at(),
-            "expires_at": session.expires_at(),
-        },
-        "factors": factors,
-        "roles": roles,
-        "ceiling": ceiling,
-    });
-    if let Some(info) = &auth.context().session_info {
-        let added = info
-            .add(account.id(), session.id())
-            .await
-            .map_err(|error| Fault::Internal(error.to_string()))?;
-        body["app"] = added;
-    }
-    Ok(route::json(&body))
+    Ok(route::json(&auth.describe_session(&identity).await?))
 }
 
 async fn refresh(Handle(slot): Handle) -> Result<Response, Rejection> {

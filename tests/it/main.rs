@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one file a capability, each test on every database.
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
 #![expect(unreachable_pub, reason = "nothing outside a test binary reaches into it")]
 
@@ -13,6 +14,7 @@ mod config;
 mod cookie;
 mod csrf;
 mod fuzz;
+mod group;
 mod guard;
 mod login;
 mod node;
