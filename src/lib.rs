@@ -56,6 +56,7 @@
 //! | `rust_crypto` | yes | token signatures in Rust |
 //! | `aws_lc_rs` | | token signatures by aws-lc; with both, `rust_crypto` is used |
 //! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, replaced at the next login |
+//! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
 //! | `test-util` | | mock clock, recording notifier, cheap hashing: see [`guide::testing`] |
 //!
 //! Without `routes` everything runs on any tower service over `http`; one of the two signature

@@ -26,7 +26,8 @@
 //! | `password_change_required` | 401 | it must set a new password first |
 //! | `enrolment_required` | 401 | it must enrol a second factor first |
 //! | `wrong_stage` | 401 | a session is there, but not of the kind this handler takes |
-//! | `insufficient_user_authentication` | 401 | a factor has to be shown again; `max_age` in the challenge says how recent (RFC 9470) |
+//! | `insufficient_user_authentication` | 401 | a factor has to be shown, or shown again; `factors` and `max_age` say which and how recent (RFC 9470) |
+//! | `refresh_disabled` | 403 | tokens are not renewed here |
 //! | `multiple_credentials` | 400 | two session cookies, a cookie and a bearer token, or names in both header and body |
 //!
 //! # What may be done
@@ -50,7 +51,7 @@
 //! | `already_signed_in` | 409 | an anonymous session is asked for by a client that has one |
 //! | `rate_limited` | 429 | too many anonymous sessions from this source |
 //!
-//! # Accounts, sessions and roles
+//! # Accounts, sessions, roles and groups
 //!
 //! These come from methods; an application that passes them on answers so.
 //!
@@ -58,10 +59,11 @@
 //! |---|---|---|
 //! | `account_not_found` | 404 | there is no such account |
 //! | `session_not_found` | 404 | the account has no such session; another account's looks the same |
-//! | `invalid_role_name` | 422 | 1 to 64 bytes without white space, `:`, `,` or `*` |
+//! | `invalid_name` | 422 | the name of a role or group: 1 to 64 bytes without white space, `:`, `,` or `*` |
+//! | `invalid_resource` | 422 | a resource's domain or id is empty, too long, or has permission syntax in it |
 //! | `invalid_permission` | 422 | a role's permission is not one, or there are too many |
 //! | `role_exists` | 409 | there is a role of this name with other permissions |
-//! | `role_not_found` | 404 | there is no role of this name |
+//! | `role_not_found`, `group_not_found` | 404 | there is none of this name |
 //!
 //! # Bodies
 //!

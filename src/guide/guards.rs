@@ -2,8 +2,8 @@
 //!
 //! # Requirements
 //!
-//! A [`Requirement`] is a value: anyone signed in, a permission, a role. It is made once, where the
-//! routes are built, and serves a guard, a check inside a handler, and a menu.
+//! A [`Requirement`] is a value. It is made once, where the routes are built, and serves a guard, a
+//! check inside a handler, a menu, and an explanation.
 //!
 //! ```no_run
 //! use axum::{Router, routing::{get, post}};
@@ -23,8 +23,22 @@
 //! # }
 //! ```
 //!
-//! `doc:read,write` asks for both, and they may come from different grants. The language is on the
-//! page of [`Permission`].
+//! | requirement | asks for |
+//! |---|---|
+//! | `signed_in()` | anyone |
+//! | `permission("doc:read")?` | a permission; `doc:read,write` asks for both, from whichever grants. The language is on the page of [`Permission`] |
+//! | `typed(printer::Print)` | one declared with [`permissions!`](crate::permissions) |
+//! | `role("editor")` | a role; permissions age better |
+//! | `factor(..)`, `factor_within(..)`, `within(..)` | a factor that this session passed, how recently |
+//! | `all([..])?`, `any([..])?`, `not(..)?` | each, at least one, whoever does not |
+//! | `custom(name, rule)` | a rule of the application's own, without I/O |
+//!
+//! There are three answers: denied, step up (a factor is missing or too old), met. `all` takes the
+//! worst and `any` the best, so order never matters. An empty list is refused, and so is `not` over a
+//! factor: it could be met by waiting.
+//!
+//! [`Identity::explain`](crate::Identity::explain) says which grant, factor or age decided. It is for
+//! the log and for administrators; the client is never told.
 //!
 //! # One instance
 //!
@@ -50,15 +64,11 @@
 //! [`Allowed`] is the same guard in a handler's signature, with a permission that is a type:
 //!
 //! ```
-//! use portcullis::{Allowed, TypedPermission};
+//! use portcullis::Allowed;
 //!
-//! struct PrintPages;
+//! portcullis::permissions! { printer: Query, Print; }
 //!
-//! impl TypedPermission for PrintPages {
-//!     const TEXT: &'static str = "printer:print";
-//! }
-//!
-//! async fn print(allowed: Allowed<PrintPages>) -> String {
+//! async fn print(allowed: Allowed<printer::Print>) -> String {
 //!     format!("printing for {}", allowed.identity().account().id())
 //! }
 //! ```
@@ -70,6 +80,7 @@
 //! | nobody, or a sign-in that is not finished | 401 with a code, see [`errors`](super::errors) |
 //! | the same, a browser asking for a page, with a login page configured | 303 to it, with `?next=` |
 //! | somebody who may not | 403 `denied`; which rule it was stays in the log |
+//! | somebody who may after proving a factor | 401 `insufficient_user_authentication`, with the factors and the age that are asked |
 //! | a request of another site | 403 `cross_site_request` |
 //! | anyone while the database is away | 503 `unavailable` |
 //!
@@ -96,16 +107,24 @@
 //! anybody's text: read it with [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which
 //! takes a path of this site and nothing else.
 //!
-//! # Roles and grants
+//! # Grants
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
-//! # -> Result<(), portcullis::permission::RoleError> {
+//! # -> Result<(), portcullis::permission::GrantError> {
 //! auth.roles().create("editor", ["doc:read", "doc:edit"]).await?;
 //! auth.roles().grant(account.id(), "editor").await?;
+//!
+//! auth.groups().create("staff").await?;
+//! auth.groups().grant("staff", "editor").await?;
+//! auth.groups().join("staff", account.id()).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! What an account may do is what it was granted directly, by its roles and by its groups' roles; a
+//! superuser may do everything. A role can be granted on one resource (`grant_on`): then it gives only
+//! what it says about that resource's domain, on that id.
 //!
 //! It counts on the account's next request, on every node and without a new login: each request
 //! reads the version of its account's grants, and only a new version loads them again.

@@ -1,8 +1,6 @@
 //! The integration tests: one binary, one file a capability, each test on every database.
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
-#![expect(unreachable_pub, reason = "nothing outside a test binary reaches into it")]
-
 mod account;
 mod anonymous;
 mod audit_log;

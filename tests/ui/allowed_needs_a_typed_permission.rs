@@ -2,10 +2,8 @@
 
 struct PrintPages;
 
-async fn handler(_: portcullis::Allowed<PrintPages>) {}
+fn extracts<T: axum::extract::FromRequestParts<()>>() {}
 
 fn main() {
-    fn extracts<T: axum::extract::FromRequestParts<()>>() {}
     extracts::<portcullis::Allowed<PrintPages>>();
-    let _ = handler;
 }
