@@ -223,11 +223,11 @@ impl Denials {
         let rule = cut(rule, 255);
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due = Vec::new();
-        if let Some((known, count)) = counted.get_mut(&(account, rule.clone())) {
-            if *known == minute {
-                *count += 1;
-                return due;
-            }
+        if let Some((known, count)) = counted.get_mut(&(account, rule.clone()))
+            && *known == minute
+        {
+            *count += 1;
+            return due;
         }
         // A new minute for somebody: what is over can be written, all of it.
         let over = counted.len() >= MAX_COUNTED;

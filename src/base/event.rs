@@ -134,6 +134,7 @@ impl Event {
         self
     }
 
+    #[expect(clippy::wrong_self_convention, reason = "where it came from, not what it is made of")]
     pub(crate) fn from_client(mut self, client: &ClientInfo) -> Self {
         self.address = client.address();
         self

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
 use crate::identity::Identity;
 use crate::permission::typed::TypedPermission;
@@ -309,7 +310,7 @@ fn some(
 }
 
 /// When a factor was last passed, or any.
-fn passed_at(identity: &Identity, factor: Option<Factor>) -> Option<crate::Timestamp> {
+fn passed_at(identity: &Identity, factor: Option<Factor>) -> Option<Timestamp> {
     let factors = identity.session().factors();
     factor.map_or_else(|| factors.latest(), |factor| factors.passed_at(factor))
 }

@@ -289,7 +289,6 @@ impl Slot {
     }
 
     /// The token of the request, verified. Asks no statement.
-    #[expect(clippy::type_complexity, reason = "a refusal is not a failure")]
     fn token(
         &self,
         purpose: Use,
