@@ -1,5 +1,67 @@
 //! Accounts, sessions and authorization for axum and tower services, on the database they already
 //! have.
+//!
+//! Portcullis brings the routes of signing in, layers and extractors that know who a request is,
+//! and guards that know what it may do. It keeps its tables (`auth_*`) in the SQLite, PostgreSQL,
+//! MySQL or MariaDB database that the service uses through sea-orm.
+//!
+//! # Three lines
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use portcullis::{Account, Portcullis, Requirement, Secret};
+//! use portcullis_migration::{Migrator, MigratorTrait};
+//!
+//! # async fn example(db: sea_orm::DatabaseConnection, secret: Secret)
+//! # -> Result<Router, Box<dyn std::error::Error>> {
+//! Migrator::up(&db, None).await?;
+//! let auth = Portcullis::builder(db).secret(secret).build()?; // one
+//! let admin = auth.require(Requirement::permission("admin:read")?);
+//! let app: Router = Router::new()
+//!     .route("/me", get(|account: Account| async move { account.id().to_string() }))
+//!     .route("/admin", get(|| async { "hello" }).route_layer(admin))
+//!     .nest("/auth", auth.routes()) // two
+//!     .layer(auth.layer()); // three
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! The [guide] has the rest: [how to start](guide::start), [every default with its
+//! reason](guide::defaults), [every error code](guide::errors), and [what published holes would
+//! need here](guide::threats).
+//!
+//! # What a handler can ask for
+//!
+//! | extractor | is |
+//! |---|---|
+//! | [`Account`] | who is signed in |
+//! | [`Session`] | the session: id, times, factors |
+//! | [`Identity`] | both, and what they may do |
+//! | [`Allowed<P>`](Allowed) | proof that the request was allowed the permission `P` |
+//! | [`PendingSession`], [`PasswordChangeSession`], [`EnrolmentSession`] | a sign-in that is not finished |
+//! | [`AnonymousSession`] | a visitor without an account |
+//! | [`ClientInfo`] | where the request comes from |
+//! | [`Portcullis`] | the handle, for flows of your own |
+//!
+//! Each refuses what is not of its kind. As `Option<..>` it is `None` when nobody fitting is there,
+//! and still an error for an outage or another site's request.
+//!
+//! # Features
+//!
+//! A feature makes something available and changes nothing by itself.
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `routes` | yes | mountable axum routes, guards on path parameters |
+//! | `rust_crypto` | yes | token signatures in Rust |
+//! | `aws_lc_rs` | | token signatures by aws-lc; with both, `rust_crypto` is used |
+//! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, replaced at the next login |
+//! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
+//! | `test-util` | | mock clock, recording notifier, cheap hashing: see [`guide::testing`] |
+//!
+//! Without `routes` everything runs on any tower service over `http`; one of the two signature
+//! backends is needed, and `build()` says so. Drivers, runtime and TLS of the database are chosen in
+//! the service's own `sea-orm` dependency.
 
 pub mod account;
 pub mod anonymous;
@@ -8,6 +70,7 @@ pub mod base;
 pub mod bootstrap;
 pub mod config;
 mod context;
+pub mod guide;
 mod handle;
 pub mod identity;
 pub mod login;
@@ -37,8 +100,10 @@ pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 pub use handle::{Builder, Portcullis};
 pub use identity::{
-    Allowed, AuthError, Identity, NotSignedIn, Outcome, Requirement, TypedPermission,
+    Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement, RequirementError,
+    StepUp,
 };
+pub use permission::typed::TypedPermission;
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {

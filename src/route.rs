@@ -40,6 +40,9 @@ pub(crate) enum RouteError {
     /// 400.
     #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
     BearerOff,
+    /// 400.
+    #[error("tokens are not renewed here; sign in again when this one has expired")]
+    RefreshOff,
     /// 405.
     #[error("this path does not take this method")]
     MethodNotAllowed,
@@ -50,7 +53,7 @@ impl Problem for RouteError {
         match self {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::InvalidBody(_) | Self::InvalidBasic(_) | Self::BearerOff => {
+            Self::InvalidBody(_) | Self::InvalidBasic(_) | Self::BearerOff | Self::RefreshOff => {
                 StatusCode::BAD_REQUEST
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -64,6 +67,7 @@ impl Problem for RouteError {
             Self::InvalidBody(_) => "invalid_body",
             Self::InvalidBasic(_) => "invalid_basic_authorization",
             Self::BearerOff => "bearer_not_enabled",
+            Self::RefreshOff => "refresh_not_enabled",
             Self::MethodNotAllowed => "method_not_allowed",
         }
     }

@@ -69,7 +69,7 @@ fn table<E: EntityTrait>() -> Table {
         .filter(|definition| definition.is_owner.eq(&false))
         .map(|definition| {
             let name = |identity: &sea_orm::Identity| {
-                identity.iter().map(|part| part.to_string()).collect::<Vec<_>>().join(",")
+                identity.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
             };
             (
                 name(&definition.from_col),

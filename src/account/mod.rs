@@ -286,8 +286,8 @@ impl<'a> Accounts<'a> {
         };
         let event = Event::new(EventKind::AccountCreated, now).account(row.id);
         let created = transaction!(self.db, |txn| {
-            // Asked first so that the answer can name the field and the caller's transaction
-            // survives it (PostgreSQL ends one at a violated key). The key still decides.
+            // Asked first so that the caller's transaction survives a name that is taken
+            // (PostgreSQL ends one at a violated key). The key still decides.
             let wanted: Vec<_> = normals.iter().map(|(_, normal)| normal.clone()).collect();
             let taken = store::taken(txn, &wanted).await?;
             if let Some((kind, _)) =
@@ -295,13 +295,17 @@ impl<'a> Accounts<'a> {
             {
                 return Err(AccountError::Taken(*kind));
             }
-            store::insert(txn, row.clone(), &normals).await.map_err(|error| {
-                if is_unique_violation(&error) {
-                    AccountError::Taken(normals[0].0)
-                } else {
-                    error.into()
-                }
-            })?;
+            store::insert(txn, row.clone()).await?;
+            // One by one, because a violated key tells which name it was only by its row.
+            for (kind, normal) in &normals {
+                store::insert_name(txn, &row, *kind, normal).await.map_err(|error| {
+                    if is_unique_violation(&error) {
+                        AccountError::Taken(*kind)
+                    } else {
+                        error.into()
+                    }
+                })?;
+            }
             audit_log::record(txn, &event).await?;
             Ok(())
         });
@@ -394,6 +398,16 @@ impl<'a> Accounts<'a> {
         let bits = factors.into_iter().collect::<EnrolledFactors>().0;
         let column = entity::account::Column::EnrolledFactors;
         self.set(id, "factors enrolled", column, bits, store::Sessions::End).await
+    }
+
+    /// Lets an account do everything, or no longer. Counts on the next request.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn set_superuser(&self, id: AccountId, superuser: bool) -> Result<(), AccountError> {
+        let what = if superuser { "made superuser" } else { "superuser no longer" };
+        let column = entity::account::Column::Superuser;
+        self.set(id, what, column, superuser, store::Sessions::Keep).await
     }
 
     /// Deletes an account softly: it can never sign in again, its names stay taken, and what the

@@ -28,7 +28,7 @@ use sea_orm::{
 };
 
 use crate::base::clock::Timestamp;
-use crate::base::event::Event;
+use crate::base::event::{DENIED, Event, count};
 use crate::base::id::{AccountId, EventId, SessionId};
 use crate::base::transaction::{Fault, transaction};
 use crate::context::Context;
@@ -94,10 +94,11 @@ impl Portcullis {
         let now = self.context().now();
         tracing::info!(
             target: "portcullis::event",
-            event = "authz_fail",
+            event = DENIED,
             account = %account,
             rule = ?rule,
         );
+        count(DENIED);
         let minute = now.as_millis().div_euclid(60_000);
         let due = self.room::<Denials>().count(account, rule, minute);
         if due.is_empty() {
@@ -222,11 +223,11 @@ impl Denials {
         let rule = cut(rule, 255);
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due = Vec::new();
-        if let Some((known, count)) = counted.get_mut(&(account, rule.clone())) {
-            if *known == minute {
-                *count += 1;
-                return due;
-            }
+        if let Some((known, count)) = counted.get_mut(&(account, rule.clone()))
+            && *known == minute
+        {
+            *count += 1;
+            return due;
         }
         // A new minute for somebody: what is over can be written, all of it.
         let over = counted.len() >= MAX_COUNTED;

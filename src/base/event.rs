@@ -63,6 +63,32 @@ event_kinds! {
     RoleGranted = "authz_granted",
     /// A role was revoked.
     RoleRevoked = "authz_revoked",
+    /// A permission was granted to an account.
+    PermissionGranted = "permission_granted",
+    /// A permission was revoked from an account.
+    PermissionRevoked = "permission_revoked",
+    /// A group was made.
+    GroupCreated = "group_created",
+    /// A group was deleted.
+    GroupDeleted = "group_deleted",
+    /// An account joined a group.
+    GroupJoined = "group_joined",
+    /// An account left a group.
+    GroupLeft = "group_left",
+}
+
+/// The name of what is too frequent for the audit table: the next generation of a token.
+pub(crate) const ROTATED: &str = "session_rotated";
+
+/// The name of what is only counted there: a requirement that was not met.
+pub(crate) const DENIED: &str = "authz_fail";
+
+/// Counts something that happened, in `portcullis_events_total` with its name as a label.
+pub(crate) fn count(event: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("portcullis_events_total", "event" => event).increment(1);
+    #[cfg(not(feature = "metrics"))]
+    let _ = event;
 }
 
 /// One event.
@@ -108,6 +134,7 @@ impl Event {
         self
     }
 
+    #[expect(clippy::wrong_self_convention, reason = "where it came from, not what it is made of")]
     pub(crate) fn from_client(mut self, client: &ClientInfo) -> Self {
         self.address = client.address();
         self
@@ -124,7 +151,7 @@ impl Event {
         self
     }
 
-    /// Tells `tracing`. Every text goes through `Debug`, which escapes line breaks, control
+    /// Tells `tracing` and counts. Every text goes through `Debug`, which escapes line breaks, control
     /// characters and invisible formatting, so a value cannot forge a line or a field.
     pub(crate) fn trace(&self) {
         tracing::info!(
@@ -136,5 +163,6 @@ impl Event {
             succeeded = self.succeeded,
             detail = self.detail.as_deref().map(tracing::field::debug),
         );
+        count(self.kind.as_str());
     }
 }

@@ -22,7 +22,7 @@ use crate::account::{Account, AccountError, NewAccount, store};
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::secret::random_array;
-use crate::base::transaction::{is_unique_violation, transaction};
+use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transaction};
 use crate::handle::Portcullis;
 use crate::password::{Password, Passwords};
 
@@ -103,14 +103,14 @@ impl From<AccountError> for Bootstrap {
     }
 }
 
-impl From<crate::Fault> for Bootstrap {
-    fn from(fault: crate::Fault) -> Self {
+impl From<Fault> for Bootstrap {
+    fn from(fault: Fault) -> Self {
         Self::Account(fault.into())
     }
 }
 
-impl crate::base::transaction::MaybeFault for Bootstrap {
-    fn fault(&self) -> Option<&crate::Fault> {
+impl MaybeFault for Bootstrap {
+    fn fault(&self) -> Option<&Fault> {
         match self {
             Self::Account(error) => error.fault(),
             Self::Done => None,

@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::base::problem::Problem;
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
+use crate::identity::requirement::StepUp;
 use crate::session::Ended;
 
 /// Why nobody (or nobody fully) is signed in with this request.
@@ -44,6 +45,9 @@ pub enum AuthError {
     /// 403: the requirement is not met.
     #[error("this account may not do that")]
     Denied,
+    /// 401: a factor has to be proved, or proved again.
+    #[error("{}", step_up_detail(.0))]
+    StepUp(StepUp),
     /// 403: another site sent the request.
     #[error(transparent)]
     CrossSite(#[from] CrossSite),
@@ -73,6 +77,15 @@ impl From<Fault> for AuthError {
     }
 }
 
+fn step_up_detail(needed: &StepUp) -> String {
+    let factors: Vec<_> = needed.factors.iter().map(|factor| factor.as_str()).collect();
+    match (factors.is_empty(), needed.max_age) {
+        (true, _) => "prove again who you are".to_owned(),
+        (false, None) => format!("this needs: {}", factors.join(", ")),
+        (false, Some(_)) => format!("this needs, just proved: {}", factors.join(", ")),
+    }
+}
+
 fn detail(reason: NotSignedIn) -> &'static str {
     match reason {
         NotSignedIn::NoCredential | NotSignedIn::Anonymous => "sign in first",
@@ -89,7 +102,9 @@ fn detail(reason: NotSignedIn) -> &'static str {
 impl Problem for AuthError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotSignedIn(_) | Self::WrongStage(_) => StatusCode::UNAUTHORIZED,
+            Self::NotSignedIn(_) | Self::WrongStage(_) | Self::StepUp(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Denied | Self::CrossSite(_) => StatusCode::FORBIDDEN,
             Self::MultipleCredentials => StatusCode::BAD_REQUEST,
             Self::NoSuchInstance => StatusCode::NOT_FOUND,
@@ -112,6 +127,7 @@ impl Problem for AuthError {
                 NotSignedIn::EnrolmentRequired => "enrolment_required",
             },
             Self::WrongStage(_) => "wrong_stage",
+            Self::StepUp(_) => "insufficient_user_authentication",
             Self::Denied => "denied",
             Self::CrossSite(_) => "cross_site_request",
             Self::MultipleCredentials => "multiple_credentials",
@@ -129,12 +145,33 @@ impl Problem for AuthError {
         }
     }
 
+    /// What would meet the requirement, for a client that wants to ask for just that.
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut members = serde_json::Map::new();
+        if let Self::StepUp(needed) = self {
+            let factors: Vec<_> = needed.factors.iter().map(|factor| factor.as_str()).collect();
+            members.insert("factors".to_owned(), factors.into());
+            if let Some(age) = needed.max_age {
+                members.insert("max_age".to_owned(), age.as_secs().into());
+            }
+        }
+        members
+    }
+
     /// RFC 6750: an error is named only when a token was presented.
     fn challenge(&self) -> Option<String> {
         match self {
             Self::NotSignedIn(NotSignedIn::NoCredential | NotSignedIn::Anonymous)
             | Self::WrongStage(_) => Some("Bearer".to_owned()),
             Self::NotSignedIn(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
+            // RFC 9470
+            Self::StepUp(needed) => {
+                let mut challenge = "Bearer error=\"insufficient_user_authentication\"".to_owned();
+                if let Some(age) = needed.max_age {
+                    challenge.push_str(&format!(", max_age=\"{}\"", age.as_secs()));
+                }
+                Some(challenge)
+            }
             _ => None,
         }
     }

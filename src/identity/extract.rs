@@ -15,9 +15,10 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::error::AuthError;
-use crate::identity::requirement::{Requirement, TypedPermission};
+use crate::identity::requirement::Requirement;
 use crate::identity::slot::{Resolved, Slot, client_of};
 use crate::identity::{Identity, Outcome};
+use crate::permission::typed::TypedPermission;
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
 };
@@ -153,15 +154,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Portcullis {
 /// Proof that the request was allowed `P`: a guard as an extractor.
 ///
 /// ```
-/// use portcullis::{Allowed, TypedPermission};
+/// use portcullis::Allowed;
 ///
-/// struct PrintPages;
+/// portcullis::permissions! { printer: Print; }
 ///
-/// impl TypedPermission for PrintPages {
-///     const TEXT: &'static str = "printer:print";
-/// }
-///
-/// async fn print(_: Allowed<PrintPages>) -> &'static str {
+/// async fn print(_: Allowed<printer::Print>) -> &'static str {
 ///     "printing"
 /// }
 /// ```
@@ -190,16 +187,25 @@ impl<S: Send + Sync, P: TypedPermission> FromRequestParts<S> for Allowed<P> {
     }
 }
 
-/// Checks a requirement and notes a denial.
+/// Checks what is asked, and notes a denial under the name of its rule: what guards and
+/// [`Allowed`] share.
 pub(crate) fn decide(
     slot: &Slot,
     identity: &Identity,
-    requirement: &Requirement,
+    asked: &Requirement,
+    rule: &Requirement,
 ) -> Result<(), AuthError> {
-    match requirement.check(identity) {
+    match asked.check(identity) {
         Outcome::Met => Ok(()),
-        Outcome::StepUp | Outcome::Denied => {
-            slot.auth().note_denial(identity.account().id(), &requirement.to_string());
+        Outcome::StepUp => Err(AuthError::StepUp(asked.step_up(identity))),
+        Outcome::Denied => {
+            tracing::debug!(
+                target: "portcullis",
+                account = %identity.account().id(),
+                explanation = %identity.explain(asked),
+                "denied",
+            );
+            slot.auth().note_denial(identity.account().id(), &rule.to_string());
             Err(AuthError::Denied)
         }
     }

@@ -26,8 +26,9 @@
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::base::clock::Timestamp;
 use crate::handle::Portcullis;
-use crate::permission::{Atoms, Grants, Permission, PermissionSet};
+use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
 use crate::session::Session;
 
 mod error;
@@ -43,7 +44,7 @@ pub use error::{AuthError, NotSignedIn};
 pub use extract::Allowed;
 pub use guard::{Require, RequireService};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
-pub use requirement::{Outcome, Requirement, TypedPermission};
+pub use requirement::{Explanation, Outcome, Requirement, RequirementError, StepUp};
 
 /// Who a request is: session, account and what it may do, as one statement saw them.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub(crate) struct IdentityData {
     pub(crate) grants: Arc<Grants>,
     /// What the session is limited to, if it is.
     pub(crate) ceiling: Option<PermissionSet>,
+    /// When the statement was asked: ages of factors are counted to this moment.
+    pub(crate) resolved_at: Timestamp,
 }
 
 impl Identity {
@@ -80,6 +83,17 @@ impl Identity {
         self.0.ceiling.as_ref()
     }
 
+    /// When this was found out; ages of factors are counted to this moment.
+    pub fn resolved_at(&self) -> Timestamp {
+        self.0.resolved_at
+    }
+
+    /// How it stands to a requirement and why: which grant, factor or age decided. For an operator
+    /// or a log; a client that is told learns how to get around it.
+    pub fn explain(&self, requirement: &Requirement) -> Explanation {
+        requirement.explain(self)
+    }
+
     /// Whether it meets a requirement: the same decision a guard makes.
     pub fn meets(&self, requirement: &Requirement) -> bool {
         requirement.check(self) == Outcome::Met
@@ -88,6 +102,20 @@ impl Identity {
     /// How it stands to a requirement.
     pub fn check(&self, requirement: &Requirement) -> Outcome {
         requirement.check(self)
+    }
+
+    /// The ids on which a permission is given, to filter a list in SQL: `doc:edit` may be given on
+    /// all documents or on some. Limited by the session's ceiling, like every other answer.
+    pub fn instances(&self, permission: &Permission) -> Instances {
+        let granted = if self.0.account.is_superuser() {
+            Instances::All
+        } else {
+            self.0.grants.permissions().instances(permission)
+        };
+        match &self.0.ceiling {
+            Some(ceiling) => granted.intersection(ceiling.instances(permission)),
+            None => granted,
+        }
     }
 
     /// What is asked must be implied by the account and, if the session has one, by its ceiling.
@@ -115,16 +143,15 @@ pub struct Peeked {
     /// What the token is for.
     pub token_type: crate::base::jwt::TokenType,
     /// When it was issued.
-    pub issued_at: crate::base::clock::Timestamp,
+    pub issued_at: Timestamp,
     /// When it is to be renewed.
-    pub expires_at: crate::base::clock::Timestamp,
+    pub expires_at: Timestamp,
 }
 
 impl Portcullis {
     /// Reads the session cookie of a request without a statement: good for deciding whether a page
     /// shows "sign in", never for letting anyone in. None for a forged or expired token.
     pub fn peek(&self, headers: &http::HeaderMap) -> Option<Peeked> {
-        use crate::base::clock::Timestamp;
         use crate::session::cookie::Found;
 
         let resolver = self.room::<slot::Resolver>();

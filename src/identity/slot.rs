@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::audit_log;
 use crate::base::client::{ClientInfo, PeerAddr, same_browser_family, same_network};
 use crate::base::clock::Timestamp;
-use crate::base::event::{Event, EventKind};
+use crate::base::event::{Event, EventKind, ROTATED, count};
 use crate::base::jwt::{Claims, TokenType};
 use crate::base::notify::{Notice, NoticeKind};
 use crate::base::same_origin::{CrossSite, Facts};
@@ -221,7 +221,9 @@ impl Slot {
             // that retries does not race itself.
             let digest = context.session_digests[0].digest(&claims.sid);
             let db = context.db();
-            session_store_rotate(&db, state.id, generation, &digest, now).await?;
+            let executor = db.executor();
+            db.retry(|| session_store::rotate(&executor, state.id, generation, &digest, now))
+                .await?;
             generation += 1;
         }
         let idle = identity.grants().max_idle();
@@ -229,28 +231,29 @@ impl Slot {
         let minted = mint(context, Stage::Full, claims.sid, generation, now, end, idle);
         if transport == Transport::Cookie {
             let age = state.persistent.then(|| cookie_age(context, Stage::Full, now, end));
-            self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+            self.put(self.resolver.cookie.rotate(&minted.token, age));
         }
         Ok((session.clone(), minted))
     }
 
     /// Ends the session of the request's token, whatever stage or state it is in; any token that
-    /// we signed will do, also an expired one. Nothing to end is no error.
+    /// we signed will do, also an expired one. Nothing to end is no error. What makes the client
+    /// forget it, unless it keeps the token by itself.
     #[cfg(feature = "routes")]
-    pub(crate) async fn log_out(&self) -> Result<crate::session::SignedOut, AuthError> {
+    pub(crate) async fn log_out(&self) -> Result<Option<crate::session::SignedOut>, AuthError> {
         let context = self.auth.context();
         let now = context.now();
-        let signed_out = self.auth.sessions().signed_out();
-        let bytes = match &self.credential {
+        let signed_out = Some(self.auth.sessions().signed_out());
+        let (bytes, signed_out) = match &self.credential {
             Credential::None => return Ok(signed_out),
             Credential::Several => return Err(AuthError::MultipleCredentials),
             Credential::Cookie { header, range } => {
                 if let Some(cross_site) = self.cross_site {
                     return Err(AuthError::CrossSite(cross_site));
                 }
-                &header.as_bytes()[range.clone()]
+                (&header.as_bytes()[range.clone()], signed_out)
             }
-            Credential::Bearer { header } => bearer_token(header).unwrap_or_default(),
+            Credential::Bearer { header } => (bearer_token(header).unwrap_or_default(), None),
         };
         let token = std::str::from_utf8(bytes).ok();
         let Some((_, claims)) = token.and_then(|token| context.jwt.verify(token, now)) else {
@@ -286,7 +289,6 @@ impl Slot {
     }
 
     /// The token of the request, verified. Asks no statement.
-    #[expect(clippy::type_complexity, reason = "a refusal is not a failure")]
     fn token(
         &self,
         purpose: Use,
@@ -366,7 +368,9 @@ impl Slot {
                 Generation::Current | Generation::Retired => {}
                 Generation::Replayed => {
                     self.end_for_theft(&state, account.as_ref(), now).await?;
-                    self.put(CookieAction::Clear);
+                    if transport == Transport::Cookie {
+                        self.put(CookieAction::Clear);
+                    }
                     return over(Ended::TheftSuspected);
                 }
                 Generation::Unknown => return Ok(Resolved::Nobody(NotSignedIn::InvalidToken)),
@@ -400,7 +404,7 @@ impl Slot {
             let ceiling =
                 state.ceiling.as_deref().map(|text| parse_list(text).0.into_iter().collect());
             let session = Session { state: Arc::new(state), transport, just_rotated };
-            let data = IdentityData { session, account, grants, ceiling };
+            let data = IdentityData { session, account, grants, ceiling, resolved_at: now };
             return Ok(Resolved::Full(Identity(Arc::new(data))));
         }
     }
@@ -470,21 +474,26 @@ impl Slot {
             || now.as_secs() >= claims.issued_at.saturating_add(lifetime);
         if due && may_rotate && context.config.session.refresh_window.is_some() {
             let digest = context.session_digests[0].digest(&claims.sid);
-            if !session_store_rotate(&db, state.id, state.generation, &digest, now).await? {
+            let executor = db.executor();
+            let rotate =
+                || session_store::rotate(&executor, state.id, state.generation, &digest, now);
+            if !db.retry(rotate).await? {
                 return Ok(Turned::Lost);
             }
             tracing::debug!(
                 target: "portcullis::event",
-                event = "session_rotated",
+                event = ROTATED,
                 session = %state.id,
                 generation = state.generation + 1,
             );
+            count(ROTATED);
             self.hand_over(turn, state.generation + 1, idle);
             return Ok(Turned::HandedOver);
         }
         if state.generation > 0 && state.used_at.is_none() {
             let executor = db.executor();
-            db.read(session_store::mark_used(&executor, state.id, state.generation, now)).await?;
+            db.retry(|| session_store::mark_used(&executor, state.id, state.generation, now))
+                .await?;
         }
         Ok(Turned::Kept)
     }
@@ -494,7 +503,7 @@ impl Slot {
         let end = turn.state.expires_at;
         let minted = mint(context, Stage::Full, turn.claims.sid, generation, turn.now, end, idle);
         let age = turn.state.persistent.then(|| cookie_age(context, Stage::Full, turn.now, end));
-        self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+        self.put(self.resolver.cookie.rotate(&minted.token, age));
     }
 
     async fn end_for_theft(
@@ -577,17 +586,6 @@ impl Slot {
         event.trace();
         Ok(true)
     }
-}
-
-async fn session_store_rotate(
-    db: &crate::base::transaction::Db<'_>,
-    id: crate::base::id::SessionId,
-    generation: i64,
-    digest: &[u8; 32],
-    now: Timestamp,
-) -> Result<bool, Fault> {
-    let executor = db.executor();
-    db.read(session_store::rotate(&executor, id, generation, digest, now)).await
 }
 
 /// A good token and its session, at the moment when it may be exchanged for its next generation.

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
-use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::identity::slot::Handle;
@@ -31,46 +30,17 @@ async fn who_am_i(
     State(auth): State<Portcullis>,
     identity: Identity,
 ) -> Result<Response, Rejection> {
-    let (session, account) = (identity.session(), identity.account());
-    let factors: Vec<Value> = session
-        .factors()
-        .iter()
-        .map(|(factor, at)| json!({ "factor": factor.as_str(), "passed_at": at }))
-        .collect();
-    let ceiling = identity
-        .ceiling()
-        .map(|ceiling| ceiling.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>());
-    let roles: Vec<&String> =
-        identity.grants().roles().iter().filter(|role| identity.has_role(role)).collect();
-    let mut body = json!({
-        "stage": "full",
-        "account": {
-            "id": account.id(),
-            "username": account.username(),
-            "email": account.email(),
-            "phone": account.phone(),
-            "verified": account.is_verified(),
-        },
-        "session": {
-            "id": session.id(),
-            "created_at": session.created_at(),
-            "expires_at": session.expires_at(),
-        },
-        "factors": factors,
-        "roles": roles,
-        "ceiling": ceiling,
-    });
-    if let Some(info) = &auth.context().session_info {
-        let added = info
-            .add(account.id(), session.id())
-            .await
-            .map_err(|error| Fault::Internal(error.to_string()))?;
-        body["app"] = added;
-    }
-    Ok(route::json(&body))
+    Ok(route::json(&auth.describe_session(&identity).await?))
 }
 
-async fn refresh(Handle(slot): Handle) -> Result<Response, Rejection> {
+async fn refresh(
+    State(auth): State<Portcullis>,
+    Handle(slot): Handle,
+) -> Result<Response, Rejection> {
+    // Then a session ends with its token, and no route may put that off.
+    if auth.context().config.session.refresh_window.is_none() {
+        return Err(RouteError::RefreshOff.into());
+    }
     let (session, minted) = slot.refresh().await?;
     let mut body = json!({
         "session_id": session.id(),
@@ -129,7 +99,8 @@ async fn end_all(
         // Signing out everywhere is also signing out here.
         Some("scope=all") => {
             let ended = auth.sessions().end_all(account, None).await?;
-            let signed_out = auth.sessions().signed_out();
+            let by_cookie = identity.session().transport() == Transport::Cookie;
+            let signed_out = by_cookie.then(|| auth.sessions().signed_out());
             Ok((signed_out, route::json(&json!({ "ended": ended }))).into_response())
         }
         Some(_) => {

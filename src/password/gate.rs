@@ -106,6 +106,7 @@ impl Gate {
     }
 
     /// How many hashes were computed so far.
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn hashes(&self) -> u64 {
         self.0.hasher.hashes()
     }

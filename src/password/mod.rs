@@ -175,11 +175,6 @@ impl Passwords {
             }
         }
     }
-
-    /// How many hashes were computed so far.
-    pub(crate) fn hashes(&self) -> u64 {
-        self.0.hashes()
-    }
 }
 
 /// What tests look at.
@@ -187,6 +182,6 @@ impl Passwords {
 impl crate::handle::Portcullis {
     /// How many password hashes this instance has computed.
     pub fn password_hashes(&self) -> u64 {
-        self.room::<Passwords>().hashes()
+        self.room::<Passwords>().0.hashes()
     }
 }

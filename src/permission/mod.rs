@@ -6,21 +6,27 @@
 //!    the account's version and the global epoch, both read by the one statement of each request,
 //!    so a change counts on the next request of every node without any message between them.
 //!
-//! Grants given to groups, to accounts directly, and roles limited to one resource are part of the
-//! statement that loads them.
+//! Grants come from roles, from [groups](Groups), [directly](DirectPermissions), and from roles that
+//! are limited to one [`Resource`]. An account's rights are all of them together; a superuser has
+//! all there are.
 
-#[cfg_attr(
-    not(feature = "test-util"),
-    expect(dead_code, reason = "groups and direct grants are read by the statements' text only")
-)]
+mod direct;
 pub(crate) mod entity;
+mod error;
 mod grants;
+mod group;
 mod language;
+mod resource;
 mod role;
 pub(crate) mod store;
+pub mod typed;
 
+pub use direct::DirectPermissions;
+pub use error::GrantError;
 pub(crate) use grants::GrantRow;
 pub use grants::Grants;
+pub use group::{Group, Groups};
 pub use language::{Atoms, Instances, Permission, PermissionError, PermissionSet};
 pub(crate) use language::{parse_list, write_list};
-pub use role::{Role, RoleError, Roles};
+pub use resource::Resource;
+pub use role::{Role, Roles};

@@ -2,98 +2,23 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use sea_orm::DatabaseTransaction;
 
 use super::entity::role;
-use super::language::{Permission, PermissionError, parse_list, write_list};
+use super::error::GrantError;
+use super::language::{Permission, parse_list, write_list};
+use super::resource::Resource;
 use super::store;
 use crate::account;
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, RoleId};
-use crate::base::problem::Problem;
-use crate::base::transaction::{Db, Fault, MaybeFault, transaction};
+use crate::base::transaction::{Db, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 
-/// Why a role could not be made, changed or granted.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RoleError {
-    /// The name is empty, longer than 64 bytes, or has white space or syntax in it.
-    #[error("a role's name has 1 to 64 bytes without white space, `:`, `,` or `*`")]
-    InvalidName,
-    /// A permission that is not one.
-    #[error("`{permission}` is not a permission: {error}")]
-    InvalidPermission {
-        /// The text, shortened.
-        permission: String,
-        /// What is wrong with it.
-        error: PermissionError,
-    },
-    /// More permissions than one role may hold.
-    #[error("a role holds at most {MAX_PERMISSIONS} permissions")]
-    TooManyPermissions,
-    /// There is a role of this name with other permissions.
-    #[error("a role of this name exists with other permissions")]
-    Exists,
-    /// There is no role of this name.
-    #[error("there is no such role")]
-    NotFound,
-    /// There is no such account.
-    #[error("there is no such account")]
-    AccountNotFound,
-    /// The infrastructure failed.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
-impl From<sea_orm::DbErr> for RoleError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
-impl MaybeFault for RoleError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}
-
-impl Problem for RoleError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::InvalidName | Self::InvalidPermission { .. } | Self::TooManyPermissions => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            Self::Exists => StatusCode::CONFLICT,
-            Self::NotFound | Self::AccountNotFound => StatusCode::NOT_FOUND,
-            Self::Fault(fault) => fault.status(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidName => "invalid_role_name",
-            Self::InvalidPermission { .. } | Self::TooManyPermissions => "invalid_permission",
-            Self::Exists => "role_exists",
-            Self::NotFound => "role_not_found",
-            Self::AccountNotFound => "account_not_found",
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        self.fault().and_then(Problem::retry_after)
-    }
-}
-
 /// More would not fit the column of the smallest database (64 KiB of text).
-const MAX_PERMISSIONS: usize = 240;
+pub(crate) const MAX_PERMISSIONS: usize = 240;
 
 /// A role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +55,7 @@ impl From<role::Model> for Role {
 ///
 /// ```no_run
 /// # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
-/// # -> Result<(), portcullis::permission::RoleError> {
+/// # -> Result<(), portcullis::permission::GrantError> {
 /// auth.roles().create("editor", ["doc:read", "doc:write"]).await?;
 /// auth.roles().grant(account.id(), "editor").await?;   // counts on the next request
 /// # Ok(())
@@ -165,7 +90,7 @@ impl<'a> Roles<'a> {
         &self,
         name: &str,
         permissions: impl IntoIterator<Item = P>,
-    ) -> Result<Role, RoleError> {
+    ) -> Result<Role, GrantError> {
         check_name(name)?;
         let permissions = parse(permissions)?;
         let now = self.context.now();
@@ -185,7 +110,7 @@ impl<'a> Roles<'a> {
             }
             if !store::insert_role(txn, row.clone()).await? {
                 // Someone else made it between the two; asked again after the rollback.
-                return Err(RoleError::Exists);
+                return Err(GrantError::Exists);
             }
             audit_log::record(txn, &event).await?;
             Ok(Ok(()))
@@ -196,18 +121,18 @@ impl<'a> Roles<'a> {
                 return Ok(row.into());
             }
             Ok(Err(existing)) => existing,
-            Err(RoleError::Exists) => self
+            Err(GrantError::Exists) => self
                 .db
                 .read(store::role_by_name(&self.db.executor(), name))
                 .await?
-                .ok_or(RoleError::Exists)?,
+                .ok_or(GrantError::Exists)?,
             Err(error) => return Err(error),
         };
         let existing = Role::from(existing);
         if same_set(&existing.permissions, &permissions) {
             Ok(existing)
         } else {
-            Err(RoleError::Exists)
+            Err(GrantError::Exists)
         }
     }
 
@@ -215,7 +140,7 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// An outage.
-    pub async fn find(&self, name: &str) -> Result<Option<Role>, RoleError> {
+    pub async fn find(&self, name: &str) -> Result<Option<Role>, GrantError> {
         let row = self.db.read(store::role_by_name(&self.db.executor(), name)).await?;
         Ok(row.map(Role::from))
     }
@@ -224,7 +149,7 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// An outage.
-    pub async fn list(&self) -> Result<Vec<Role>, RoleError> {
+    pub async fn list(&self) -> Result<Vec<Role>, GrantError> {
         let rows = self.db.read(store::roles(&self.db.executor())).await?;
         Ok(rows.into_iter().map(Role::from).collect())
     }
@@ -233,7 +158,7 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// An outage.
-    pub async fn of(&self, account: AccountId) -> Result<Vec<Role>, RoleError> {
+    pub async fn of(&self, account: AccountId) -> Result<Vec<Role>, GrantError> {
         let rows = self.db.read(store::roles_of(&self.db.executor(), account)).await?;
         Ok(rows.into_iter().map(Role::from).collect())
     }
@@ -242,7 +167,7 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// No such role; an outage.
-    pub async fn describe(&self, name: &str, description: &str) -> Result<(), RoleError> {
+    pub async fn describe(&self, name: &str, description: &str) -> Result<(), GrantError> {
         self.change(name, role::Column::Description, description.into()).await
     }
 
@@ -254,7 +179,7 @@ impl<'a> Roles<'a> {
         &self,
         name: &str,
         permissions: impl IntoIterator<Item = P>,
-    ) -> Result<(), RoleError> {
+    ) -> Result<(), GrantError> {
         let text = write_list(&parse(permissions)?);
         self.change(name, role::Column::Permissions, text.into()).await
     }
@@ -263,7 +188,7 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// No such role; an outage.
-    pub async fn limit_idle(&self, name: &str, idle: Option<Duration>) -> Result<(), RoleError> {
+    pub async fn limit_idle(&self, name: &str, idle: Option<Duration>) -> Result<(), GrantError> {
         let millis = idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
         self.change(name, role::Column::MaxIdleMs, millis.into()).await
     }
@@ -273,11 +198,11 @@ impl<'a> Roles<'a> {
         name: &str,
         column: role::Column,
         value: sea_orm::Value,
-    ) -> Result<(), RoleError> {
+    ) -> Result<(), GrantError> {
         let event = Event::new(EventKind::RoleChanged, self.context.now()).detail(name);
         transaction!(self.db, |txn| {
             if !store::set_role(txn, name, column, value.clone()).await? {
-                return Err(RoleError::NotFound);
+                return Err(GrantError::RoleNotFound);
             }
             store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
@@ -292,11 +217,11 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// No such role; an outage.
-    pub async fn delete(&self, name: &str) -> Result<(), RoleError> {
+    pub async fn delete(&self, name: &str) -> Result<(), GrantError> {
         let event = Event::new(EventKind::RoleDeleted, self.context.now()).detail(name);
         transaction!(self.db, |txn| {
             if !store::delete_role(txn, name).await? {
-                return Err(RoleError::NotFound);
+                return Err(GrantError::RoleNotFound);
             }
             store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
@@ -310,8 +235,8 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// No such role or account; an outage.
-    pub async fn grant(&self, account: AccountId, name: &str) -> Result<(), RoleError> {
-        self.hand(Hand::Grant, account, name).await
+    pub async fn grant(&self, account: AccountId, name: &str) -> Result<(), GrantError> {
+        self.hand(Hand::Grant, account, name, &Resource::everywhere()).await.map(drop)
     }
 
     /// Revokes a role; revoking one that was not granted changes nothing. Counts on the next
@@ -319,38 +244,87 @@ impl<'a> Roles<'a> {
     ///
     /// # Errors
     /// No such role or account; an outage.
-    pub async fn revoke(&self, account: AccountId, name: &str) -> Result<(), RoleError> {
-        self.hand(Hand::Revoke, account, name).await
+    pub async fn revoke(&self, account: AccountId, name: &str) -> Result<(), GrantError> {
+        self.hand(Hand::Revoke, account, name, &Resource::everywhere()).await.map(drop)
     }
 
-    async fn hand(&self, hand: Hand, account: AccountId, name: &str) -> Result<(), RoleError> {
+    /// Grants a role on one resource: of its permissions only those about that resource count, and
+    /// only on this id (`list:edit` on list 7 is `list:edit:7`). Says which of the role's
+    /// permissions give nothing there.
+    ///
+    /// # Errors
+    /// No such role or account; an outage.
+    pub async fn grant_on(
+        &self,
+        account: AccountId,
+        name: &str,
+        resource: &Resource,
+    ) -> Result<Vec<Permission>, GrantError> {
+        let role = self.hand(Hand::Grant, account, name, resource).await?;
+        Ok(without_effect(&role, resource))
+    }
+
+    /// Revokes a role on one resource.
+    ///
+    /// # Errors
+    /// No such role or account; an outage.
+    pub async fn revoke_on(
+        &self,
+        account: AccountId,
+        name: &str,
+        resource: &Resource,
+    ) -> Result<(), GrantError> {
+        self.hand(Hand::Revoke, account, name, resource).await.map(drop)
+    }
+
+    async fn hand(
+        &self,
+        hand: Hand,
+        account: AccountId,
+        name: &str,
+        resource: &Resource,
+    ) -> Result<Role, GrantError> {
         let now = self.context.now();
         let kind = match hand {
             Hand::Grant => EventKind::RoleGranted,
             Hand::Revoke => EventKind::RoleRevoked,
         };
-        let event = Event::new(kind, now).account(account).detail(name);
-        let changed = transaction!(self.db, |txn| {
+        let event = Event::new(kind, now).account(account).detail(format!("{name}{resource}"));
+        let (role, changed) = transaction!(self.db, |txn| {
             // First the version: it locks the account's row, so two changes of one account
             // come one after the other and the second sees what the first did.
             if !account::store::bump_grants(txn, account).await? {
-                return Err(RoleError::AccountNotFound);
+                return Err(GrantError::AccountNotFound);
             }
-            let role = store::role_by_name(txn, name).await?.ok_or(RoleError::NotFound)?;
+            let role = store::role_by_name(txn, name).await?.ok_or(GrantError::RoleNotFound)?;
             let changed = match hand {
-                Hand::Grant => store::grant_role(txn, account, role.id, now).await?,
-                Hand::Revoke => store::revoke_role(txn, account, role.id).await?,
+                Hand::Grant => {
+                    let granted = store::grant_role(txn, account, role.id, resource, now).await;
+                    // The account's row is locked, so it is the role that was deleted meanwhile.
+                    granted.map_err(|error| GrantError::or_gone(error, GrantError::RoleNotFound))?
+                }
+                Hand::Revoke => store::revoke_role(txn, account, role.id, resource).await?,
             };
             if changed {
                 audit_log::record(txn, &event).await?;
             }
-            Ok(changed)
+            Ok((role, changed))
         })?;
         if changed {
             event.trace();
         }
-        Ok(())
+        Ok(role.into())
     }
+}
+
+/// The permissions of a role that give nothing when it is granted on this resource.
+pub(crate) fn without_effect(role: &Role, resource: &Resource) -> Vec<Permission> {
+    let (domain, id) = resource.columns();
+    role.permissions
+        .iter()
+        .filter(|permission| !domain.is_empty() && permission.on_resource(domain, id).is_none())
+        .cloned()
+        .collect()
 }
 
 #[derive(Clone, Copy)]
@@ -359,27 +333,26 @@ enum Hand {
     Revoke,
 }
 
-fn check_name(name: &str) -> Result<(), RoleError> {
+pub(crate) fn check_name(name: &str) -> Result<(), GrantError> {
     let is_token = name.len() <= 64
         && Permission::parse(name).is_ok_and(|p| !p.as_str().contains([':', ',', '*']));
-    if is_token { Ok(()) } else { Err(RoleError::InvalidName) }
+    if is_token { Ok(()) } else { Err(GrantError::InvalidName) }
 }
 
 fn parse<P: AsRef<str>>(
     permissions: impl IntoIterator<Item = P>,
-) -> Result<Vec<Permission>, RoleError> {
+) -> Result<Vec<Permission>, GrantError> {
     let mut parsed = Vec::new();
     for text in permissions {
         let text = text.as_ref();
-        let permission = Permission::parse(text).map_err(|error| RoleError::InvalidPermission {
-            permission: text.chars().take(64).collect(),
-            error,
+        let permission = Permission::parse(text).map_err(|error| {
+            GrantError::InvalidPermission { permission: text.chars().take(64).collect(), error }
         })?;
         if !parsed.contains(&permission) {
             parsed.push(permission);
         }
         if parsed.len() > MAX_PERMISSIONS {
-            return Err(RoleError::TooManyPermissions);
+            return Err(GrantError::TooManyPermissions);
         }
     }
     Ok(parsed)

@@ -7,9 +7,13 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect, RelationTrait,
 };
 
-use super::entity::{account_role, epoch, role};
+use super::entity::{
+    account_group, account_permission, account_role, epoch, group, group_role, role,
+};
+use super::language::Permission;
+use super::resource::Resource;
 use crate::base::clock::Timestamp;
-use crate::base::id::{AccountId, RoleId};
+use crate::base::id::{AccountId, GroupId, RoleId};
 use crate::base::transaction::is_unique_violation;
 
 /// The one row of `auth_epoch`.
@@ -88,22 +92,24 @@ pub(crate) async fn delete_role<C: ConnectionTrait>(db: &C, name: &str) -> Resul
     Ok(deleted.rows_affected > 0)
 }
 
-/// False when it was granted already.
+/// False when it was granted already. The account's row is locked by whoever calls this.
 pub(crate) async fn grant_role<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
     role: RoleId,
+    resource: &Resource,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let key = (account, role, String::new(), String::new());
+    let (domain, id) = resource.columns();
+    let key = (account, role, domain.to_owned(), id.to_owned());
     if account_role::Entity::find_by_id(key).one(db).await?.is_some() {
         return Ok(false);
     }
     let row = account_role::ActiveModel {
         account_id: Set(account),
         role_id: Set(role),
-        resource: Set(String::new()),
-        resource_id: Set(String::new()),
+        resource: Set(domain.to_owned()),
+        resource_id: Set(id.to_owned()),
         granted_at: Set(now),
     };
     account_role::Entity::insert(row).exec_without_returning(db).await?;
@@ -115,8 +121,174 @@ pub(crate) async fn revoke_role<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
     role: RoleId,
+    resource: &Resource,
 ) -> Result<bool, DbErr> {
-    let key = (account, role, String::new(), String::new());
+    let (domain, id) = resource.columns();
+    let key = (account, role, domain.to_owned(), id.to_owned());
     let deleted = account_role::Entity::delete_by_id(key).exec(db).await?;
     Ok(deleted.rows_affected > 0)
+}
+
+pub(crate) async fn group_by_name<C: ConnectionTrait>(
+    db: &C,
+    name: &str,
+) -> Result<Option<group::Model>, DbErr> {
+    group::Entity::find().filter(group::Column::Name.eq(name)).one(db).await
+}
+
+pub(crate) async fn groups<C: ConnectionTrait>(db: &C) -> Result<Vec<group::Model>, DbErr> {
+    group::Entity::find().order_by_asc(group::Column::Name).all(db).await
+}
+
+/// The groups an account belongs to.
+pub(crate) async fn groups_of<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+) -> Result<Vec<group::Model>, DbErr> {
+    group::Entity::find()
+        .join(sea_orm::JoinType::InnerJoin, account_group::Relation::Group.def().rev())
+        .filter(account_group::Column::AccountId.eq(account))
+        .order_by_asc(group::Column::Name)
+        .all(db)
+        .await
+}
+
+/// False when the name is taken.
+pub(crate) async fn insert_group<C: ConnectionTrait>(
+    db: &C,
+    group: group::Model,
+) -> Result<bool, DbErr> {
+    let row = group::ActiveModel::from(group).reset_all();
+    match group::Entity::insert(row).exec_without_returning(db).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_unique_violation(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes a group and, through their foreign keys, its memberships and roles.
+pub(crate) async fn delete_group<C: ConnectionTrait>(db: &C, name: &str) -> Result<bool, DbErr> {
+    let deleted =
+        group::Entity::delete_many().filter(group::Column::Name.eq(name)).exec(db).await?;
+    Ok(deleted.rows_affected > 0)
+}
+
+/// Locks a group's row against other changes of its roles. False when there is no such group.
+pub(crate) async fn lock_group<C: ConnectionTrait>(db: &C, name: &str) -> Result<bool, DbErr> {
+    let updated = group::Entity::update_many()
+        .col_expr(group::Column::Name, Expr::value(name))
+        .filter(group::Column::Name.eq(name))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// False when it was a member already. The account's row is locked by whoever calls this.
+pub(crate) async fn join_group<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    group: GroupId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    if account_group::Entity::find_by_id((account, group)).one(db).await?.is_some() {
+        return Ok(false);
+    }
+    let row = account_group::ActiveModel {
+        account_id: Set(account),
+        group_id: Set(group),
+        joined_at: Set(now),
+    };
+    account_group::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(true)
+}
+
+/// False when it was no member.
+pub(crate) async fn leave_group<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    group: GroupId,
+) -> Result<bool, DbErr> {
+    let deleted = account_group::Entity::delete_by_id((account, group)).exec(db).await?;
+    Ok(deleted.rows_affected > 0)
+}
+
+/// False when the group had it already. The group's row is locked by whoever calls this.
+pub(crate) async fn grant_group_role<C: ConnectionTrait>(
+    db: &C,
+    group: GroupId,
+    role: RoleId,
+    resource: &Resource,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let (domain, id) = resource.columns();
+    let key = (group, role, domain.to_owned(), id.to_owned());
+    if group_role::Entity::find_by_id(key).one(db).await?.is_some() {
+        return Ok(false);
+    }
+    let row = group_role::ActiveModel {
+        group_id: Set(group),
+        role_id: Set(role),
+        resource: Set(domain.to_owned()),
+        resource_id: Set(id.to_owned()),
+        granted_at: Set(now),
+    };
+    group_role::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(true)
+}
+
+/// False when the group did not have it.
+pub(crate) async fn revoke_group_role<C: ConnectionTrait>(
+    db: &C,
+    group: GroupId,
+    role: RoleId,
+    resource: &Resource,
+) -> Result<bool, DbErr> {
+    let (domain, id) = resource.columns();
+    let key = (group, role, domain.to_owned(), id.to_owned());
+    let deleted = group_role::Entity::delete_by_id(key).exec(db).await?;
+    Ok(deleted.rows_affected > 0)
+}
+
+/// False when it was granted already. The account's row is locked by whoever calls this.
+pub(crate) async fn grant_permission<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    permission: &Permission,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let key = (account, permission.as_str().to_owned());
+    if account_permission::Entity::find_by_id(key).one(db).await?.is_some() {
+        return Ok(false);
+    }
+    let row = account_permission::ActiveModel {
+        account_id: Set(account),
+        permission: Set(permission.as_str().to_owned()),
+        granted_at: Set(now),
+    };
+    account_permission::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(true)
+}
+
+/// False when it was not granted.
+pub(crate) async fn revoke_permission<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    permission: &Permission,
+) -> Result<bool, DbErr> {
+    let key = (account, permission.as_str().to_owned());
+    let deleted = account_permission::Entity::delete_by_id(key).exec(db).await?;
+    Ok(deleted.rows_affected > 0)
+}
+
+/// The permissions granted to an account directly, as they were written.
+pub(crate) async fn permissions_of<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+) -> Result<Vec<String>, DbErr> {
+    let rows = account_permission::Entity::find()
+        .filter(account_permission::Column::AccountId.eq(account))
+        .order_by_asc(account_permission::Column::Permission)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.permission).collect())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cookie::Cookie;
 use http::header::{CACHE_CONTROL, COOKIE, HeaderName, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 
@@ -12,7 +13,8 @@ use crate::config::{Config, SameSite};
 pub(crate) struct SessionCookie {
     /// What a `Set-Cookie` of ours starts with, and a `Cookie` pair: `name=`.
     start: String,
-    attributes: String,
+    /// The cookie with its attributes, but for its value and age.
+    template: Cookie<'static>,
     clear_site_data: bool,
 }
 
@@ -40,15 +42,19 @@ pub(crate) enum CookieAction {
 impl SessionCookie {
     pub(crate) fn new(config: &Config) -> Self {
         let name = config.cookie_name();
-        let secure = if config.cookie.danger_insecure_http_cookies { "" } else { "; Secure" };
         let same_site = match config.cookie.same_site {
-            SameSite::Strict => "Strict",
-            SameSite::Lax => "Lax",
-            SameSite::None => "None",
+            SameSite::Strict => cookie::SameSite::Strict,
+            SameSite::Lax => cookie::SameSite::Lax,
+            SameSite::None => cookie::SameSite::None,
         };
         Self {
             start: format!("{name}="),
-            attributes: format!("; Path=/{secure}; HttpOnly; SameSite={same_site}"),
+            template: Cookie::build(name)
+                .path("/")
+                .secure(!config.cookie.danger_insecure_http_cookies)
+                .http_only(true)
+                .same_site(same_site)
+                .build(),
             clear_site_data: config.service.clear_site_data,
         }
     }
@@ -80,25 +86,33 @@ impl SessionCookie {
     }
 
     /// A `Set-Cookie` with this token. Without an age the cookie ends with the browser.
-    pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> HeaderValue {
-        let age = max_age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
-        self.header(&format!("{}{token}{age}{}", self.start, self.attributes))
+    pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
+        CookieAction::Set(self.with_token(token, max_age))
+    }
+
+    /// The same with the next generation of a token.
+    pub(crate) fn rotate(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
+        CookieAction::Rotate(self.with_token(token, max_age))
+    }
+
+    fn with_token(&self, token: &str, max_age: Option<Duration>) -> HeaderValue {
+        let mut cookie = self.template.clone();
+        cookie.set_value(token);
+        cookie.set_max_age(
+            max_age.map(|age| {
+                time::Duration::seconds(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+            }),
+        );
+        header(&cookie)
     }
 
     fn cleared(&self) -> HeaderValue {
-        self.header(&format!("{}; Max-Age=0{}", self.start, self.attributes))
-    }
-
-    fn header(&self, text: &str) -> HeaderValue {
-        let mut value = HeaderValue::try_from(text).expect(
-            "a checked cookie name, a base64url token and fixed attributes are visible ASCII",
-        );
-        value.set_sensitive(true);
-        value
+        self.with_token("", Some(Duration::ZERO))
     }
 
     /// Lets an answer do one thing to the cookie; a weaker action than one that is there already
-    /// changes nothing. An answer that sets a cookie is never stored by a cache.
+    /// changes nothing (a rotation comes last: only the layer adds one). An answer that sets a
+    /// cookie is never stored by a cache.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, action: CookieAction) {
         let ours = |value: &HeaderValue| value.as_bytes().starts_with(self.start.as_bytes());
         let present: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
@@ -129,6 +143,13 @@ impl SessionCookie {
             );
         }
     }
+}
+
+fn header(cookie: &Cookie<'_>) -> HeaderValue {
+    let mut value = HeaderValue::try_from(cookie.to_string())
+        .expect("a checked cookie name, a base64url token and fixed attributes are visible ASCII");
+    value.set_sensitive(true);
+    value
 }
 
 #[cfg(test)]
@@ -179,21 +200,21 @@ mod tests {
     }
 
     #[test]
-    fn login_wins_over_logout_over_rotation_in_any_order() {
+    fn login_wins_over_logout_and_both_over_the_rotation_that_comes_last() {
         let cookie = cookie();
-        let login = CookieAction::Set(cookie.set("login", None));
-        let rotation = CookieAction::Rotate(cookie.set("rotated", None));
+        let login = cookie.set("login", None);
+        let rotation = cookie.rotate("rotated", None);
         let logout = CookieAction::Clear;
         for (actions, expected) in [
-            ([&login, &logout, &rotation], "=login;"),
-            ([&rotation, &logout, &login], "=login;"),
-            ([&logout, &login, &rotation], "=login;"),
-            ([&rotation, &rotation, &logout], "=; Max-Age=0;"),
-            ([&logout, &rotation, &rotation], "=; Max-Age=0;"),
+            (&[&login, &logout, &rotation][..], "=login;"),
+            (&[&logout, &login, &rotation], "=login;"),
+            (&[&logout, &rotation], "=; HttpOnly;"),
+            (&[&logout, &logout], "=; HttpOnly;"),
+            (&[&rotation], "=rotated;"),
         ] {
             let mut headers = HeaderMap::new();
             headers.append(SET_COOKIE, HeaderValue::from_static("theirs=1"));
-            for action in actions {
+            for action in actions.iter().copied() {
                 cookie.apply(&mut headers, action.clone());
             }
             let set: Vec<_> = headers
@@ -211,11 +232,11 @@ mod tests {
     #[test]
     fn deletion_repeats_the_attributes() {
         let cookie = cookie();
-        let set = cookie.set("t", Some(Duration::from_secs(60)));
-        assert_eq!(set, "__Host-session=t; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax");
+        let set = cookie.with_token("t", Some(Duration::from_secs(60)));
+        assert_eq!(set, "__Host-session=t; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60");
         assert_eq!(
             cookie.cleared(),
-            "__Host-session=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"
+            "__Host-session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0"
         );
     }
 }

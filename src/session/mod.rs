@@ -276,6 +276,7 @@ impl<'a> Sessions<'a> {
         Ok(rows
             .into_iter()
             .filter_map(|row| SessionState::try_from(row).ok())
+            .filter(|state| state.stage == Stage::Full)
             .filter(|state| state.ended(now, Some(account), require_verified).is_none())
             .map(|state| SessionSummary {
                 id: state.id,

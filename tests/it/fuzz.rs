@@ -1,1 +1,78 @@
-//! To be filled.
+//! The bodies of the fuzz targets on random input. They concern parsers, not databases, so they
+//! run once, on a database in memory.
+
+use proptest::prelude::{Strategy, any, prop_oneof};
+use proptest::strategy::Just;
+use proptest::test_runner::{Config, TestRunner};
+
+#[path = "../../fuzz/src/lib.rs"]
+mod bodies;
+
+use bodies::World;
+
+fn hold<S: Strategy>(cases: u32, input: S, body: impl Fn(S::Value)) {
+    // No file of past failures: a failure is written down as a test.
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let result = TestRunner::new(config).run(&input, |input| {
+        body(input);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_read_only_as_it_was_signed() {
+    let world = World::new().await;
+    bodies::token(&world, world.token.as_bytes());
+    for at in 0..world.token.len() {
+        for bit in 0..8 {
+            let mut changed = world.token.clone().into_bytes();
+            changed[at] ^= 1 << bit;
+            bodies::token(&world, &changed);
+        }
+        bodies::token(&world, &world.token.as_bytes()[..at]);
+        bodies::token(&world, &world.token.as_bytes()[at + 1..]);
+    }
+    hold(256, proptest::collection::vec(any::<u8>(), 0..400), |value| {
+        bodies::token(&world, &value)
+    });
+    let length = world.token.len();
+    let insertion = (0..=length, "[A-Za-z0-9_.=+/-]{1,4}");
+    hold(512, insertion, |(at, text)| {
+        let (before, after) = world.token.split_at(at);
+        bodies::token(&world, format!("{before}{text}{after}").as_bytes());
+    });
+}
+
+#[tokio::test]
+async fn a_cookie_is_found_only_by_its_exact_name_and_only_alone() {
+    let world = World::new().await;
+    let piece = prop_oneof![
+        4 => Just(vec![2, 1]),
+        2 => Just(vec![b';']),
+        2 => Just(b"; ".to_vec()),
+        1 => Just(vec![1]),
+        1 => Just(vec![2]),
+        1 => Just(vec![b'\n']),
+        1 => Just(b"__host-session=".to_vec()),
+        1 => Just(b"session=".to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..3),
+        1 => "[ \t=\",a-z]{0,3}".prop_map(String::into_bytes),
+    ];
+    hold(4096, proptest::collection::vec(piece, 0..7), |pieces| {
+        bodies::cookie_header(&world, &pieces.concat());
+    });
+}
+
+#[test]
+fn a_permission_prints_as_written_and_implies_itself_and_what_is_below() {
+    hold(2048, "[ab*:,\n]{0,24}", |text| bodies::permission(text.as_bytes()));
+    let part = "(\\*|a|b|a,b|\\*,a)";
+    let three = format!("{part}(:{part}){{0,2}}\n{part}(:{part}){{0,2}}\n{part}(:{part}){{0,2}}");
+    hold(4096, proptest::string::string_regex(&three).expect("a pattern"), |text| {
+        bodies::permission(text.as_bytes());
+    });
+    hold(1024, proptest::collection::vec(any::<u8>(), 0..300), |bytes| bodies::permission(&bytes));
+}

@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one file a capability, each test on every database.
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod account;
 mod anonymous;
@@ -11,6 +12,7 @@ mod config;
 mod cookie;
 mod csrf;
 mod fuzz;
+mod group;
 mod guard;
 mod login;
 mod node;

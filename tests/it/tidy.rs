@@ -1,1 +1,515 @@
-//! To be filled.
+//! The house rules that a reader would otherwise have to take on trust. They look at the source as
+//! text: comments are left out, the contents of string literals too unless a rule says so, and so
+//! are the test modules at the end of a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Bottom up. Imports run down only; what stands on one floor never imports each other.
+const FLOORS: [&[&str]; 13] = [
+    &["base"],
+    &["config"],
+    &["port"],
+    &["context"],
+    &["handle"],
+    &["audit_log"],
+    &["account"],
+    &["permission"],
+    &["password", "session"],
+    &["identity"],
+    &["route"],
+    LEAVES,
+    &["schema", "guide", "lib"],
+];
+
+const LEAVES: &[&str] =
+    &["anonymous", "bootstrap", "login", "own_session", "password_change", "registration"];
+
+/// What must never be printed, and lives in the file named here.
+const SECRETS: [(&str, &str); 10] = [
+    ("base/jwt.rs", "SigningKey"),
+    ("base/jwt.rs", "Jwt"),
+    ("base/secret.rs", "Secret"),
+    ("base/secret.rs", "DigestKey"),
+    ("account/mod.rs", "StoredPassword"),
+    ("password/mod.rs", "Password"),
+    ("session/issue.rs", "Issued"),
+    ("session/issue.rs", "Minted"),
+    ("login/mod.rs", "Credentials"),
+    ("registration/mod.rs", "Application"),
+];
+
+const MOST_LINES: usize = 900;
+
+/// Longer files, each with its reason.
+const LONG_FILES: [(&str, &str); 1] =
+    [("permission/language.rs", "the language, its manual page and its tables are one thought")];
+
+/// A source file below `src`.
+struct File {
+    /// Relative to `src`, such as `session/cookie.rs`.
+    path: String,
+    /// Without comments, contents of literals and test modules.
+    code: String,
+    /// The same with the contents of literals.
+    text: String,
+    lines: usize,
+}
+
+impl File {
+    fn new(path: &str, source: &str) -> Self {
+        let body = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        Self {
+            path: path.to_owned(),
+            code: strip(body, Literals::Empty),
+            text: strip(body, Literals::Keep),
+            lines: source.lines().count(),
+        }
+    }
+
+    /// The module it belongs to: the name of its folder, or of the file itself.
+    fn module(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Literals {
+    Keep,
+    Empty,
+}
+
+/// The source without comments, and without the contents of strings if so asked.
+fn strip(source: &str, literals: Literals) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let hashes =
+            rest.strip_prefix('r').map(|tail| tail.len() - tail.trim_start_matches('#').len());
+        let after_word = out.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let (open, close) = if rest.starts_with("//") {
+            rest = &rest[rest.find('\n').unwrap_or(rest.len())..];
+            continue;
+        } else if rest.starts_with("/*") {
+            rest = rest.find("*/").map_or("", |end| &rest[end + 2..]);
+            continue;
+        } else if let Some(hashes) = hashes
+            && !after_word
+            && rest[1 + hashes..].starts_with('"')
+        {
+            (2 + hashes, format!("\"{}", "#".repeat(hashes)))
+        } else if first == '"' {
+            (1, "\"".to_owned())
+        } else if rest.starts_with("'\"'") || rest.starts_with("'\\'") {
+            // A quote as a character literal opens nothing.
+            let end = rest[2..].find('\'').map_or(rest.len(), |at| at + 3);
+            rest = &rest[end..];
+            continue;
+        } else {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        };
+        let body = &rest[open..];
+        let end = end_of_literal(body, &close, open == 1);
+        if literals == Literals::Keep {
+            out.push_str(&rest[..open + end]);
+        } else {
+            out.push_str("\"\"");
+        }
+        rest = &body[end..];
+    }
+    out
+}
+
+/// Where a literal's closing quote ends.
+fn end_of_literal(body: &str, close: &str, escapes: bool) -> usize {
+    let mut at = 0;
+    while at < body.len() {
+        if escapes && body[at..].starts_with('\\') {
+            at += 1 + body[at + 1..].chars().next().map_or(0, char::len_utf8);
+        } else if body[at..].starts_with(close) {
+            return at + close.len();
+        } else {
+            at += body[at..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    body.len()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder).expect("a folder is read");
+    for path in entries.map(|entry| entry.expect("an entry is read").path()) {
+        if path.is_dir() && !path.ends_with("target") {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<File> {
+    let src = root().join("src");
+    let files: Vec<_> = rust_files(&src)
+        .iter()
+        .map(|path| {
+            let source = fs::read_to_string(path).expect("a source is read");
+            let path = path.strip_prefix(&src).expect("it is below src").display().to_string();
+            File::new(&path, &source)
+        })
+        .collect();
+    assert!(files.len() > 30, "only {} sources were found", files.len());
+    files
+}
+
+/// Holds a rule against all sources, and against one made up to break it: a rule that finds
+/// nothing there would find nothing anywhere.
+fn check(rule: impl Fn(&File) -> Vec<String>, path: &str, broken: &str) {
+    let example = File::new(path, broken);
+    assert!(!rule(&example).is_empty(), "the rule does not see: {broken}");
+    let faults: Vec<_> = sources().iter().flat_map(&rule).collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Whether `word` stands in the code by itself, not as part of a longer name.
+fn has(code: &str, word: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back().is_some_and(part_of_name);
+        let after = word.ends_with(part_of_name)
+            && code[at + word.len()..].chars().next().is_some_and(part_of_name);
+        let starts_name = word.starts_with(part_of_name);
+        !(before && starts_name || after)
+    })
+}
+
+/// Refuses words outside the files that may have them.
+fn only_in<'a>(allowed: &'a [&'a str], words: &'a [&'a str]) -> impl Fn(&File) -> Vec<String> + 'a {
+    move |file| {
+        if allowed.iter().any(|allowed| file.path.ends_with(allowed)) {
+            return Vec::new();
+        }
+        let found = words.iter().filter(|word| has(&file.code, word));
+        found.map(|word| format!("{}: `{word}` belongs into {allowed:?}", file.path)).collect()
+    }
+}
+
+/// The first names of all `crate::…` paths.
+fn imports(code: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, root) in code.match_indices("crate::") {
+        let rest = &code[at + root.len()..];
+        let name = |text: &str| {
+            text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+        };
+        let Some(group) = rest.strip_prefix('{') else {
+            names.push(name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut start = 0;
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' | ',' if depth == 0 => {
+                    names.push(name(&group[start..at]));
+                    start = at + 1;
+                    if c == '}' {
+                        break;
+                    }
+                }
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn floor(module: &str) -> Option<usize> {
+    FLOORS.iter().position(|floor| floor.contains(&module))
+}
+
+fn climbs(file: &File) -> Vec<String> {
+    let module = file.module();
+    let Some(own) = floor(module) else { return Vec::new() };
+    imports(&file.code)
+        .iter()
+        .filter(|import| *import != module && floor(import).is_some_and(|floor| floor >= own))
+        .map(|import| format!("{} imports `{import}`, which is not below it", file.path))
+        .collect()
+}
+
+#[test]
+fn imports_run_down_only_and_never_across_a_floor() {
+    check(climbs, "session/store.rs", "use crate::login::Login;");
+    check(climbs, "login/mod.rs", "use crate::{account::Account, registration::{Application}};");
+    check(climbs, "base/clock.rs", "fn now() -> crate::config::Config {}");
+}
+
+#[test]
+fn every_module_stands_on_a_floor() {
+    let homeless = |file: &File| match floor(file.module()) {
+        Some(_) => Vec::new(),
+        None => vec![format!("{} stands on no floor", file.path)],
+    };
+    check(homeless, "attic/mod.rs", "");
+    for module in FLOORS.concat() {
+        let there = sources().iter().any(|file| file.module() == module);
+        assert!(there, "`{module}` has a floor and no file");
+    }
+}
+
+#[test]
+fn things_are_imported_from_where_they_are_defined() {
+    let around = |file: &File| {
+        if file.module() == "lib" {
+            return Vec::new();
+        }
+        let through_lib = imports(&file.code).into_iter().filter(|import| floor(import).is_none());
+        let mut faults: Vec<_> = through_lib
+            .map(|name| format!("{}: `crate::{name}` is not a module", file.path))
+            .collect();
+        let top = !file.path.contains('/')
+            || file.path.matches('/').count() == 1 && file.path.ends_with("/mod.rs");
+        if file.code.contains("super::super::") || top && has(&file.code, "super::") {
+            faults.push(format!("{}: `super::` leaves the module", file.path));
+        }
+        faults
+    };
+    check(around, "login/mod.rs", "use crate::Fault;");
+    check(around, "login/mod.rs", "use super::registration::Application;");
+    check(around, "login/routes.rs", "use super::super::registration::Application;");
+}
+
+#[test]
+fn every_leaf_has_a_test_file_of_its_name() {
+    for leaf in LEAVES {
+        let path = root().join("tests/it").join(format!("{leaf}.rs"));
+        assert!(path.exists(), "{} is missing", path.display());
+    }
+}
+
+#[test]
+fn only_the_clock_reads_the_time() {
+    let words = ["SystemTime::now", "Instant::now", "now_utc", "now_local", "Utc::now"];
+    check(only_in(&["base/clock.rs"], &words), "login/mod.rs", "let now = SystemTime::now();");
+}
+
+#[test]
+fn only_the_ground_floor_draws_randomness() {
+    let words = ["getrandom", "rand::", "OsRng", "thread_rng", "new_v4", "now_v7", "generate_salt"];
+    check(only_in(&["base/secret.rs"], &words), "session/issue.rs", "getrandom::fill(&mut sid)");
+}
+
+#[test]
+fn only_config_env_reads_the_environment() {
+    let words = ["env::var", "env::vars", "env::var_os", "env!", "option_env!"];
+    check(only_in(&["config/env.rs"], &words), "config/mod.rs", "std::env::var(name)");
+}
+
+#[test]
+fn only_stores_build_queries() {
+    let words = [
+        "::find()",
+        "find_by_id",
+        "find_related",
+        "update_many",
+        "delete_many",
+        "delete_by_id",
+        "Entity::insert",
+        "insert_many",
+        "Statement::",
+        "from_sql_and_values",
+        "from_string",
+        "execute_unprepared",
+        "execute_raw",
+        "query_one",
+        "query_all",
+        "query_one_raw",
+        "query_all_raw",
+    ];
+    let stores = ["/store.rs", "audit_log/mod.rs"];
+    let broken = "account::Entity::find().one(db)";
+    check(only_in(&stores, &words), "login/mod.rs", broken);
+}
+
+#[test]
+fn routes_ask_no_store_and_open_no_transaction() {
+    let rules = |file: &File| {
+        let words = ["store::", "transaction!", "sea_orm", "audit_log"];
+        if !file.path.ends_with("routes.rs") {
+            return Vec::new();
+        }
+        let found = words.iter().filter(|word| has(&file.code, word));
+        found.map(|word| format!("{}: `{word}` belongs into the flow", file.path)).collect()
+    };
+    check(rules, "login/routes.rs", "let row = store::find(db, id).await?;");
+}
+
+#[test]
+fn only_problem_rs_builds_error_answers() {
+    let words = ["status_mut", "WWW_AUTHENTICATE", "RETRY_AFTER", "Response::builder"];
+    let rule = only_in(&["base/problem.rs"], &words);
+    check(rule, "login/routes.rs", "*response.status_mut() = StatusCode::FORBIDDEN;");
+    let bodies = only_in(&["base/problem.rs", "src/route.rs", "route.rs"], &["Response::new"]);
+    check(bodies, "identity/guard.rs", "Response::new(Body::empty())");
+    let problem_json = |file: &File| {
+        let there = file.text.contains("application/problem+json");
+        let misplaced = there && file.path != "base/problem.rs";
+        misplaced.then(|| format!("{} writes problem+json", file.path)).into_iter().collect()
+    };
+    check(problem_json, "route.rs", r#"const TYPE: &str = "application/problem+json";"#);
+    // A tuple with a status of its own is an answer; only successes are built that way.
+    let tuples = |file: &File| {
+        let answers = file.code.match_indices("(StatusCode::").filter_map(|(at, start)| {
+            let name = file.code[at + start.len()..]
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()?;
+            let success = ["OK", "CREATED", "ACCEPTED", "NO_CONTENT"].contains(&name);
+            (!success).then(|| format!("{} answers {name} by itself", file.path))
+        });
+        answers.collect()
+    };
+    check(tuples, "login/routes.rs", "(StatusCode::FORBIDDEN, json(&body)).into_response()");
+}
+
+#[test]
+fn only_the_session_cookie_file_writes_set_cookie() {
+    let rule = |file: &File| {
+        let names =
+            has(&file.code, "SET_COOKIE") || file.text.to_lowercase().contains("\"set-cookie\"");
+        let misplaced = names && file.path != "session/cookie.rs";
+        misplaced.then(|| format!("{} writes Set-Cookie", file.path)).into_iter().collect()
+    };
+    check(rule, "login/routes.rs", "headers.append(SET_COOKIE, value);");
+    check(rule, "login/routes.rs", r#"headers.append("Set-Cookie", value);"#);
+}
+
+/// What shows a secret: a derived or written `Display` or `Serialize`, or a derived `Debug`.
+fn shown(file: &File) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (_, secret) in SECRETS {
+        for shows in ["Display", "Serialize", "LowerHex", "UpperHex"] {
+            if has(&file.code, &format!("{shows} for {secret}")) {
+                faults.push(format!("{}: {secret} has {shows}", file.path));
+            }
+        }
+        let Some(at) = ["struct", "enum"].iter().find_map(|kind| {
+            let name = format!("{kind} {secret}");
+            file.code.match_indices(&name).map(|(at, _)| at).find(|at| {
+                let next = file.code[at + name.len()..].chars().next();
+                !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
+            })
+        }) else {
+            continue;
+        };
+        let item = file.code[..at].rfind(['}', ';']).map_or(0, |end| end + 1);
+        for shows in ["Debug", "Serialize", "Display"] {
+            if has(&file.code[item..at], shows) {
+                faults.push(format!("{}: {secret} derives {shows}", file.path));
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn no_secret_is_printed_or_serialized() {
+    check(shown, "base/secret.rs", "impl fmt::Display for Secret {}");
+    check(
+        shown,
+        "base/secret.rs",
+        "use a::b;\n#[derive(Clone, Debug)]\npub struct Secret(Vec<u8>);",
+    );
+    for (path, secret) in SECRETS {
+        let there = sources()
+            .iter()
+            .any(|file| file.path == path && has(&file.code, &format!("struct {secret}")));
+        assert!(there, "{secret} is not in {path} any more");
+    }
+}
+
+/// The texts between quotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('"').skip(1).step_by(2)
+}
+
+#[test]
+fn every_error_code_is_in_the_guide() {
+    let guide = fs::read_to_string(root().join("src/guide/errors.rs")).expect("a page is read");
+    let mut codes = Vec::new();
+    for file in sources() {
+        for body in file.text.split("fn code(&self) -> &'static str {").skip(1) {
+            let body = body.split("\n    }").next().unwrap_or_default();
+            codes.extend(quoted(body).map(str::to_owned));
+        }
+    }
+    assert!(codes.len() > 30, "only {} codes were found", codes.len());
+    for code in codes {
+        assert!(guide.contains(&format!("`{code}`")), "`{code}` is not in the guide");
+    }
+}
+
+#[test]
+fn every_file_the_guide_names_is_there() {
+    let page = fs::read_to_string(root().join("src/guide/threats.rs")).expect("a page is read");
+    let named = page.split('`').filter(|word| {
+        (word.starts_with("tests/") || word.starts_with("src/")) && word.ends_with(".rs")
+    });
+    let mut count = 0;
+    for name in named {
+        assert!(root().join(name).exists(), "{name} is not there");
+        count += 1;
+    }
+    assert!(count > 20, "only {count} files are named");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Put together here, or this file would find itself.
+    let words = [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("db", "g!")];
+    let notes = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
+    for folder in ["src", "migration/src", "tests", "examples", "fuzz"] {
+        for path in rust_files(&root().join(folder)) {
+            let source = fs::read_to_string(&path).expect("a source is read");
+            let code = strip(&source, Literals::Empty);
+            let left = words.iter().find(|word| has(&code, word));
+            let left = left.or_else(|| notes.iter().find(|word| has(&source, word)));
+            assert!(left.is_none(), "{}: {left:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_read() {
+    let long = |file: &File| {
+        let exempt = LONG_FILES.iter().any(|(path, _)| file.path == *path);
+        let too_long = file.lines > MOST_LINES && !exempt;
+        too_long.then(|| format!("{} has {} lines", file.path, file.lines)).into_iter().collect()
+    };
+    check(long, "login/mod.rs", &"\n".repeat(MOST_LINES + 1));
+    for (path, _) in LONG_FILES {
+        let needed = sources().iter().any(|file| file.path == path && file.lines > MOST_LINES);
+        assert!(needed, "{path} needs no exemption any more");
+    }
+}
+
+#[test]
+fn comments_and_literals_are_no_code() {
+    let source = "a // b\n/* c */ d(\"e \\\" f\", r#\"g \" h\"#, '\"', 'i') // \"j\nk";
+    assert_eq!(
+        strip(source, Literals::Empty).split_whitespace().collect::<String>(),
+        "ad(\"\",\"\",,'i')k"
+    );
+    assert!(strip(source, Literals::Keep).contains("e \\\" f"));
+    assert!(!strip(source, Literals::Keep).contains('b'));
+}

@@ -1,0 +1,6 @@
+//! Parses and compares any permissions.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| portcullis_fuzz::permission(input));

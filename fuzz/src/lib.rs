@@ -1,0 +1,122 @@
+//! What the fuzz targets hold against portcullis. The integration tests run the same bodies on
+//! random input (`tests/it/fuzz.rs`), so they are kept true by every test run.
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+use portcullis::base::clock::MockClock;
+use portcullis::{ClientInfo, Permission, PermissionSet, Portcullis, Secret, Transport};
+use portcullis_migration::{Migrator, MigratorTrait};
+
+/// What a `Cookie` pair of ours starts with.
+pub const START: &str = "__Host-session=";
+
+/// An instance and one token that is good in it.
+pub struct World {
+    auth: Portcullis,
+    /// The good token.
+    pub token: String,
+}
+
+impl World {
+    /// An instance on a database in memory, with one visitor.
+    pub async fn new() -> Self {
+        let mut options = sea_orm::ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1).sqlx_logging(false);
+        let db = sea_orm::Database::connect(options).await.expect("a database in memory");
+        Migrator::up(&db, None).await.expect("the migrations run");
+        let auth = Portcullis::builder(db)
+            .secret(Secret::generate())
+            .clock(MockClock::default())
+            .build()
+            .expect("the configuration is right");
+        let visitor = auth.sessions().start_anonymous(&ClientInfo::default());
+        let issued = visitor.transport(Transport::Bearer).await.expect("a session starts");
+        let token = issued.token().expect("a bearer token is shown").to_owned();
+        Self { auth, token }
+    }
+
+    fn reads(&self, headers: &HeaderMap) -> bool {
+        self.auth.peek(headers).is_some()
+    }
+}
+
+/// A token is read exactly if it is the one that was signed, byte for byte.
+pub fn token(world: &World, value: &[u8]) {
+    // These end or surround a cookie's value and belong to `cookie_header`.
+    if value.iter().any(|byte| b"; \t".contains(byte)) {
+        return;
+    }
+    let Ok(line) = HeaderValue::from_bytes(&[START.as_bytes(), value].concat()) else { return };
+    let mut headers = HeaderMap::new();
+    headers.insert(COOKIE, line);
+    assert_eq!(world.reads(&headers), value == world.token.as_bytes(), "{headers:?}");
+}
+
+/// A cookie is found exactly if one pair, in all `Cookie` headers together, has our name to the
+/// letter. Lines are separated by line feeds; byte 1 stands for the good token, byte 2 for our name
+/// and its `=`.
+pub fn cookie_header(world: &World, input: &[u8]) {
+    let mut headers = HeaderMap::new();
+    let mut values = Vec::new();
+    for line in input.split(|byte| *byte == b'\n') {
+        let mut written = Vec::new();
+        for byte in line {
+            match byte {
+                1 => written.extend_from_slice(world.token.as_bytes()),
+                2 => written.extend_from_slice(START.as_bytes()),
+                byte => written.push(*byte),
+            }
+        }
+        let Ok(value) = HeaderValue::from_bytes(&written) else { return };
+        headers.append(COOKIE, value);
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        for pair in written.split(|byte| *byte == b';') {
+            let from = pair.iter().position(|byte| !blank(byte)).unwrap_or(pair.len());
+            let to = pair.iter().rposition(|byte| !blank(byte)).map_or(from, |at| at + 1);
+            if let Some(value) = pair[from..to].strip_prefix(START.as_bytes()) {
+                values.push(value.to_vec());
+            }
+        }
+    }
+    let expected = matches!(&*values, [one] if one == world.token.as_bytes());
+    assert_eq!(world.reads(&headers), expected, "{headers:?}");
+}
+
+/// Three permissions, one a line: what parses prints as it was written, implies itself and what is
+/// below it, and implying goes on from one to the next.
+pub fn permission(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let parsed: Vec<Permission> = text
+        .split('\n')
+        .take(3)
+        .filter_map(|line| {
+            let permission = Permission::parse(line).ok()?;
+            assert_eq!(permission.as_str(), line);
+            assert!(line.len() <= Permission::MAX_BYTES);
+            assert!(!line.split([':', ',']).any(str::is_empty), "{line}");
+            Some(permission)
+        })
+        .collect();
+    for one in &parsed {
+        let again = Permission::parse(&one.to_string()).expect("what was printed parses");
+        assert_eq!(*one, again);
+        assert!(one.implies(one) && one.covers(one), "{one}");
+        if let Ok(below) = one.on("42") {
+            assert!(one.implies(&below), "{one} and {below}");
+        }
+        assert!(one.on("*").is_err() && one.on("a,b").is_err() && one.on("a:b").is_err());
+        let set: PermissionSet = [one.clone()].into_iter().collect();
+        for other in &parsed {
+            let Ok(atoms) = other.atoms() else { continue };
+            if one.implies(other) {
+                assert!(set.allows(&atoms), "{one} and {other}");
+            }
+        }
+    }
+    if let [a, b, c] = &*parsed
+        && a.implies(b)
+        && b.implies(c)
+    {
+        assert!(a.implies(c), "{a}, {b}, {c}");
+    }
+}

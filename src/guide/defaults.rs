@@ -1,0 +1,92 @@
+//! Every default, with its reason and source.
+//!
+//! The knobs themselves are on one page too: [`config`](crate::config). `build()` checks them
+//! together and names every fault at once; what works but should be known is a
+//! [finding](crate::Portcullis::audit).
+//!
+//! # Keys
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `keys.secrets` | none: `build()` refuses | a default secret is a public one. At least 32 bytes; placeholders and repetitive ones are refused |
+//! | `keys.signing` | HS256, keys derived from the secrets | the same service signs and verifies, so a symmetric key is enough and the fastest. HKDF-SHA-256 with a label per purpose (RFC 5869): no value made for one purpose is worth anything for another |
+//!
+//! # Service
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `service.public_url` | none, with a finding | links and the issuer must never come from a request's `Host` |
+//! | `service.issuer` | the public URL, else `portcullis` | `iss` and `aud` are checked (RFC 8725 3.8, 3.9); two services with one secret need different ones |
+//! | `service.trusted_origins` | none | a listed origin may do everything a signed-in person may; a subdomain is a stranger |
+//! | `service.strict_origin` | off | every browser since 2020 shows where a request comes from; scripts do not, and carry no cookie that someone else could use |
+//! | `service.unauthenticated` | 401 problem+json | an API is the safer guess; a redirect is for services with pages |
+//! | `service.bearer` | off | a cookie that no script can read is safer in a browser |
+//! | `service.clear_site_data` | off | it also clears what the application stored |
+//!
+//! # Cookie
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `cookie.name` | `session`, sent as `__Host-session` | the prefix makes the browser refuse one set by a subdomain or over http (RFC 6265bis) |
+//! | attributes | `Secure; HttpOnly; Path=/; SameSite`, no `Domain` | ASVS 5.0 V3.3; not configurable but for the next two |
+//! | `cookie.same_site` | `Lax` | `Strict` signs people out when they follow a link; the same-origin rule covers what `Lax` lets through |
+//! | `cookie.danger_insecure_http_cookies` | off | Chromium and curl take secure cookies on loopback, so development needs no weakening |
+//! | `Max-Age` | the refresh window, at most what the session has left | an older cookie could not be renewed anyway |
+//!
+//! # Sessions
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `session.token_lifetime` | 15 min | a stolen copy is noticed at the next rotation; shorter costs more writes |
+//! | `session.refresh_window` | 7 d | how long a session may be idle |
+//! | `session.absolute_lifetime` | 30 d | NIST SP 800-63B-4, AAL1; presets for AAL2 and AAL3: [`SessionConfig`](crate::config::SessionConfig) |
+//! | `session.unremembered_lifetime` | 12 h | a day at a shared computer |
+//! | `session.pending_lifetime` | 10 min | a sign-in in progress is worth a password; long enough to find a phone |
+//! | `session.password_change_lifetime` | 5 min | the new password is typed at once |
+//! | `session.anonymous_lifetime` | 24 h | a cart may be forgotten |
+//! | `session.anonymous_per_minute` | 10 a source | each is a row that a stranger makes; IPv6 counts by /64 |
+//! | `session.rotation_grace` | 10 s | requests that were under way together, and a lost answer |
+//! | `session.recent_factor` | 5 min | for changes to the account itself |
+//! | `session.binding` | `Log` | networks and browsers change for honest reasons: a trace, no sign-out |
+//! | random bits of a token | 128 | ASVS 5.0 7.2.3; not configurable |
+//!
+//! # Login
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `login.id` | username or email | both are unique across all accounts and kinds, so it is never ambiguous |
+//! | `login.registration` | open | the quickstart works; close it where accounts are made by the application |
+//! | `login.require_verified` | off | nothing here sends verification mail yet, so on it would lock everyone out |
+//!
+//! # Passwords
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `password.min_length` | 15 code points | NIST SP 800-63B-4 where a password is the only factor; 8 is the least accepted. No composition rules, no expiry: NIST forbids both |
+//! | longest | 1024 bytes | refused before hashing; nothing is ever truncated. Not configurable |
+//! | `password.memory_kib`, `iterations`, `parallelism` | 19 456, 2, 1 | Argon2id, the OWASP floor (password storage cheat sheet); weaker parameters are refused |
+//! | `password.peppers` | none | a pepper that is lost locks everyone out; it is worth having where secrets are kept better than the database |
+//! | `password.concurrent_hashes` | one less than there are cores, at least 1 | a storm of logins leaves a core to everybody else and costs a known amount of memory |
+//! | `password.hash_queue` | 512 | beyond it 503 with `Retry-After`, instead of minutes of waiting |
+//!
+//! # Proxies
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `proxies.networks` | none | a header anyone can send is believed from nobody |
+//! | `proxies.header` | `X-Forwarded-For` | what most proxies write; the other is never read |
+//!
+//! # Database
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `database.timeout` | 5 s a flow | an answer of 503 is better than a queue |
+//! | `database.remembered_grants` | 10 000 accounts | compiled grants under their version, which each request reads: never stale, and one statement a request instead of a wide one |
+//!
+//! # Bodies of the mounted routes
+//!
+//! | limit | value | why |
+//! |---|---|---|
+//! | size | 16 KiB | names and a password; checked before anything is parsed |
+//! | media type | JSON; a form only with proof that a page of ours sent it | a form can be sent from anywhere without the browser asking first |
+//! | unknown fields | refused | nothing can be set that is not meant to be |

@@ -1,0 +1,106 @@
+//! Secrets, proxies, connections, several nodes, outages.
+//!
+//! # The secret
+//!
+//! One secret of at least 32 random bytes (`openssl rand -base64 32`) signs tokens and keys the
+//! digests at rest. Keep it out of the repository. Who has it can sign tokens, but a token also
+//! needs a row in the database to point to.
+//!
+//! To rotate it, put the new one in front and keep the old one behind it:
+//!
+//! ```text
+//! PORTCULLIS_SECRET=new,old
+//! ```
+//!
+//! The newest makes, the older ones only verify. A session moves to the new one at its next
+//! rotation. Every node must know the new secret before one of them signs with it, so roll out
+//! `old,new` first, then `new,old`, and drop the old one after the refresh window (7 days), when no
+//! token of it can be renewed any more. To sign everyone out at once, drop it at once.
+//!
+//! Peppers are rotated the same way; a hash made with an older one is replaced at the next login of
+//! its account. A pepper that is removed while hashes need it fails closed: those accounts cannot
+//! sign in.
+//!
+//! # Configuration from the environment
+//!
+//! [`Config::from_env`](crate::Config::from_env) reads `PORTCULLIS_*` and refuses a variable it does
+//! not know, so a misspelt protection is noticed. The table is on [`config::env`](crate::config::env).
+//! Nothing else reads the environment.
+//!
+//! # Connections
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), sea_orm::DbErr> {
+//! use std::time::Duration;
+//!
+//! let mut options = sea_orm::ConnectOptions::new("postgres://app@db/app");
+//! options
+//!     // The default pings before every use of a connection: a round trip more for each request.
+//!     .test_before_acquire_if_idle_for(Duration::from_secs(30))
+//!     // The default writes every statement to the log.
+//!     .sqlx_logging(false)
+//!     .record_stmt_in_spans(false);
+//! let db = sea_orm::Database::connect(options).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! On SQLite use a write-ahead log, so that readers do not wait for a writer. On MySQL and MariaDB
+//! the tables are made with a binary collation; keep it.
+//!
+//! # Proxies
+//!
+//! Behind a proxy every client seems to come from it, until its network is listed in
+//! `proxies.networks` (`PORTCULLIS_TRUSTED_PROXIES=10.0.0.0/8`). List only networks that clients
+//! cannot connect from. The configured header is walked from right to left and believed only as far
+//! as it was written by a listed proxy.
+//!
+//! Serve with `into_make_service_with_connect_info::<SocketAddr>()`, or insert
+//! [`PeerAddr`](crate::PeerAddr) into each request; without either the address is unknown and rules
+//! about sources are off.
+//!
+//! A proxy that rewrites `Host` needs `service.public_url`, or requests of old browsers are taken
+//! for another site's. Terminate TLS and send HSTS there.
+//!
+//! # Several nodes
+//!
+//! Nodes share the database and the secret, nothing else; no bus and no sticky sessions are needed.
+//! Sessions, accounts and versions of grants are read with each request, so what one node changed
+//! counts in the next request of every other. What is kept in memory per node: compiled grants
+//! (under versions that each request reads), the gate of password hashing, and the limit on
+//! anonymous sessions, which therefore counts per node.
+//!
+//! Clocks of nodes may differ by up to 30 seconds: a token from further in the future is refused.
+//!
+//! # Outages
+//!
+//! With the database away, routes that ask who someone is answer 503 with `Retry-After`, never 401
+//! or 403, and no cookie is cleared: clients stay signed in. `Option<Session>` is an error then too,
+//! for nothing is known. Routes that ask nothing are not touched, and a forged token is still 401,
+//! because it needs no database. A logout that could not be written is 503, not a success.
+//!
+//! Busy and deadlocked transactions are tried again up to three times.
+//!
+//! # What an operator sees
+//!
+//! Events go to `tracing` under `portcullis::event` and, in the transaction of the change they tell
+//! of, to `auth_event`; see [`audit_log`](crate::audit_log). Before a node stops,
+//! [`flush`](crate::audit_log::AuditLog::flush) writes the denials that are still only counted.
+//!
+//! [`Portcullis::audit`](crate::Portcullis::audit) lists what works but should be known:
+//!
+//! | finding | means |
+//! |---|---|
+//! | `no_public_url` | tokens name the issuer `portcullis` |
+//! | `insecure_cookies` | cookies are sent without `Secure` |
+//! | `same_site_none` | only the same-origin check stands between other sites and this one |
+//! | `password_alone_below_15` | shorter passwords than NIST asks for a single factor |
+//! | `proxy_trusts_everyone` | anyone can claim any source |
+//! | `binding_off` | a session that moves leaves no trace |
+//! | `no_peer_address` | the address of clients is not known |
+//! | `forwarded_without_proxy` | there seems to be a proxy that is not listed |
+//!
+//! # Rows that are over
+//!
+//! Ended sessions and old events are kept; nothing here deletes them yet. A job of yours may delete
+//! rows of `auth_session` whose `expires_at` (Unix milliseconds) is past.

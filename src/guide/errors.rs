@@ -1,0 +1,89 @@
+//! Every error code.
+//!
+//! A failed request is answered with problem details (RFC 9457, `application/problem+json`):
+//!
+//! ```json
+//! {"type": "about:blank", "title": "Unauthorized", "status": 401,
+//!  "code": "not_signed_in", "detail": "sign in first"}
+//! ```
+//!
+//! `code` is stable; `detail` is for people and may change. A 5xx has no `detail`: what went wrong
+//! is in the log. `Cache-Control: no-store` is on all of them, `WWW-Authenticate` on every 401,
+//! `Retry-After` where waiting helps. The typed error stays in the response's extensions as a
+//! [`Rejection`](crate::Rejection), so that a layer further out can answer in its own style.
+//!
+//! # Who is asking
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `not_signed_in` | 401 | there is no credential, or it is a visitor's |
+//! | `invalid_token` | 401 | the token is forged, malformed or not known |
+//! | `token_expired` | 401 | too old to be renewed here; a bearer token is renewed by `POST /session/refresh` |
+//! | `session_expired` | 401 | the session was idle for too long or reached its end |
+//! | `session_ended` | 401 | it was ended: signed out, replaced, revoked, replayed, or with its account |
+//! | `session_suspicious` | 401 | it was marked suspicious |
+//! | `second_factor_required` | 401 | the sign-in still needs its second factor |
+//! | `password_change_required` | 401 | it must set a new password first |
+//! | `enrolment_required` | 401 | it must enrol a second factor first |
+//! | `wrong_stage` | 401 | a session is there, but not of the kind this handler takes |
+//! | `insufficient_user_authentication` | 401 | a factor has to be shown, or shown again; `factors` and `max_age` say which and how recent (RFC 9470) |
+//! | `refresh_disabled` | 403 | tokens are not renewed here |
+//! | `multiple_credentials` | 400 | two session cookies, a cookie and a bearer token, or names in both header and body |
+//!
+//! # What may be done
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `denied` | 403 | the requirement is not met; which one is in the log |
+//! | `cross_site_request` | 403 | a page of another site sent the request |
+//! | `not_found` | 404 | the id in the path cannot be one |
+//!
+//! # Signing in, registering, passwords
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `invalid_credentials` | 401 | name or password wrong, or the account cannot be used: which, is not said |
+//! | `wrong_password` | 403 | the password of the one who is signed in is wrong |
+//! | `registration_closed` | 403 | accounts are made by the application |
+//! | `invalid_fields` | 422 | `errors` names each field and what is wrong with it |
+//! | `username_taken`, `email_taken`, `phone_taken` | 409 | the name belongs to an account already |
+//! | `password_changed_meanwhile` | 409 | somebody else changed it in the same moment |
+//! | `already_signed_in` | 409 | an anonymous session is asked for by a client that has one |
+//! | `rate_limited` | 429 | too many anonymous sessions from this source |
+//!
+//! # Accounts, sessions, roles and groups
+//!
+//! These come from methods; an application that passes them on answers so.
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `account_not_found` | 404 | there is no such account |
+//! | `session_not_found` | 404 | the account has no such session; another account's looks the same |
+//! | `invalid_name` | 422 | the name of a role or group: 1 to 64 bytes without white space, `:`, `,` or `*` |
+//! | `invalid_resource` | 422 | a resource's domain or id is empty, too long, or has permission syntax in it |
+//! | `invalid_permission` | 422 | a role's permission is not one, or there are too many |
+//! | `role_exists` | 409 | there is a role of this name with other permissions |
+//! | `role_not_found`, `group_not_found` | 404 | there is none of this name |
+//!
+//! # Bodies
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `unsupported_media_type` | 415 | send JSON; a form only from a page of ours |
+//! | `body_too_large` | 413 | more than 16 KiB |
+//! | `invalid_body` | 400 | not JSON, or a field is missing, unknown or of the wrong type |
+//! | `invalid_basic_authorization` | 400 | the `Authorization: Basic` header cannot be read |
+//! | `bearer_not_enabled` | 400 | a bearer token was asked for where they are switched off |
+//! | `method_not_allowed` | 405 | the path does not take this method |
+//!
+//! # Not the client's fault
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `unavailable` | 503 | the database failed or did not answer in time, or a hook failed |
+//! | `overloaded` | 503 | more passwords wait to be hashed than the queue takes |
+//! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
+//! | `misconfigured` | 500 | a type names a permission that is not one, or a guard a parameter that its path has not |
+//!
+//! An outage is never 401 or 403: a client must not throw its session away because a database was
+//! down.

@@ -1,0 +1,141 @@
+//! How a route says who may call it.
+//!
+//! # Requirements
+//!
+//! A [`Requirement`] is a value. It is made once, where the routes are built, and serves a guard, a
+//! check inside a handler, a menu, and an explanation.
+//!
+//! ```no_run
+//! use axum::{Router, routing::{get, post}};
+//! use portcullis::{Identity, Portcullis, Requirement};
+//!
+//! # fn example(auth: Portcullis) -> Result<Router, portcullis::PermissionError> {
+//! let print = Requirement::permission("printer:print")?;
+//! let app: Router = Router::new()
+//!     .route("/print", post(|| async { "printing" }))
+//!     .route_layer(auth.require(print.clone()))
+//!     // `route_layer` guards the routes above it; those below are open.
+//!     .route("/menu", get(move |who: Option<Identity>| async move {
+//!         if who.is_some_and(|who| who.meets(&print)) { "print" } else { "" }
+//!     }))
+//!     .layer(auth.layer());
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! | requirement | asks for |
+//! |---|---|
+//! | `signed_in()` | anyone |
+//! | `permission("doc:read")?` | a permission; `doc:read,write` asks for both, from whichever grants. The language is on the page of [`Permission`] |
+//! | `typed(printer::Print)` | one declared with [`permissions!`](crate::permissions) |
+//! | `role("editor")` | a role; permissions age better |
+//! | `factor(..)`, `factor_within(..)`, `within(..)` | a factor that this session passed, how recently |
+//! | `all([..])?`, `any([..])?`, `not(..)?` | each, at least one, whoever does not |
+//! | `custom(name, rule)` | a rule of the application's own, without I/O |
+//!
+//! There are three answers: denied, step up (a factor is missing or too old), met. `all` takes the
+//! worst and `any` the best, so order never matters. An empty list is refused, and so is `not` over a
+//! factor: it could be met by waiting.
+//!
+//! [`Identity::explain`](crate::Identity::explain) says which grant, factor or age decided. It is for
+//! the log and for administrators; the client is never told.
+//!
+//! # One instance
+//!
+//! [`on_path`] takes the instance from the route: a guard for `doc:read` on `/docs/{id}` asks for
+//! `doc:read:42` when `/docs/42` is called. Who holds `doc:read` may read every document, who holds
+//! `doc:read:42` only that one. An id that has permission syntax in it (`*`, `,`, `:`) is 404: no
+//! such thing can exist. [`on`] does the same with an id from anywhere in the request.
+//!
+//! ```no_run
+//! # use axum::{Router, routing::get};
+//! # use portcullis::{Portcullis, Requirement};
+//! # fn example(auth: Portcullis) -> Result<Router, portcullis::PermissionError> {
+//! let reads = auth.require(Requirement::permission("doc:read")?).on_path("id");
+//! let app: Router = Router::new()
+//!     .route("/docs/{id}", get(|| async { "a document" }).route_layer(reads))
+//!     .layer(auth.layer());
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! # As an extractor
+//!
+//! [`Allowed`] is the same guard in a handler's signature, with a permission that is a type:
+//!
+//! ```
+//! use portcullis::Allowed;
+//!
+//! portcullis::permissions! { printer: Query, Print; }
+//!
+//! async fn print(allowed: Allowed<printer::Print>) -> String {
+//!     format!("printing for {}", allowed.identity().account().id())
+//! }
+//! ```
+//!
+//! # What is answered
+//!
+//! | who asks | answer |
+//! |---|---|
+//! | nobody, or a sign-in that is not finished | 401 with a code, see [`errors`](super::errors) |
+//! | the same, a browser asking for a page, with a login page configured | 303 to it, with `?next=` |
+//! | somebody who may not | 403 `denied`; which rule it was stays in the log |
+//! | somebody who may after proving a factor | 401 `insufficient_user_authentication`, with the factors and the age that are asked |
+//! | a request of another site | 403 `cross_site_request` |
+//! | anyone while the database is away | 503 `unavailable` |
+//!
+//! `OPTIONS` passes: it acts on nothing and a browser's preflight carries no credential.
+//!
+//! # A login page
+//!
+//! ```no_run
+//! # use portcullis::{Config, Portcullis, Secret};
+//! # fn example(db: sea_orm::DatabaseConnection, secret: Secret) -> Result<(), portcullis::ConfigErrors> {
+//! use portcullis::config::Unauthenticated;
+//!
+//! let auth = Portcullis::builder(db)
+//!     .secret(secret)
+//!     .configure(|config| {
+//!         config.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
+//!     })
+//!     .build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Only `GET` and `HEAD` requests that prefer HTML are sent there. What comes back in `next` is
+//! anybody's text: read it with [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which
+//! takes a path of this site and nothing else.
+//!
+//! # Grants
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
+//! # -> Result<(), portcullis::permission::GrantError> {
+//! auth.roles().create("editor", ["doc:read", "doc:edit"]).await?;
+//! auth.roles().grant(account.id(), "editor").await?;
+//!
+//! auth.groups().create("staff").await?;
+//! auth.groups().grant("staff", "editor").await?;
+//! auth.groups().join("staff", account.id()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What an account may do is what it was granted directly, by its roles and by its groups' roles; a
+//! superuser may do everything. A role can be granted on one resource (`grant_on`): then it gives only
+//! what it says about that resource's domain, on that id.
+//!
+//! It counts on the account's next request, on every node and without a new login: each request
+//! reads the version of its account's grants, and only a new version loads them again.
+//!
+//! # Limits of a session
+//!
+//! A session started with a [`ceiling`](crate::session::StartSession::ceiling) may do only what its
+//! account *and* the ceiling imply; a role counts only where the ceiling covers `role:<name>`.
+//!
+//! [`Requirement`]: crate::Requirement
+//! [`Permission`]: crate::Permission
+//! [`Allowed`]: crate::Allowed
+//! [`on_path`]: crate::identity::Require::on_path
+//! [`on`]: crate::identity::Require::on

@@ -1,0 +1,23 @@
+//! The guide: how to do things, and why they are as they are. Pages without code.
+//!
+//! | page | answers |
+//! |---|---|
+//! | [`start`] | what to add to an axum service, and what it can do then |
+//! | [`sessions`] | how sessions and tokens work, and how to make one in a handler of your own |
+//! | [`guards`] | how a route says who may call it |
+//! | [`defaults`] | every default, with its reason and source |
+//! | [`errors`] | every error code, its status and when it comes |
+//! | [`deployment`] | secrets, proxies, several nodes, outages |
+//! | [`testing`] | tests of your own service |
+//! | [`threats`] | published holes of systems of this kind, and what they would need here |
+//!
+//! The manual of each capability is on the page of its module.
+
+pub mod defaults;
+pub mod deployment;
+pub mod errors;
+pub mod guards;
+pub mod sessions;
+pub mod start;
+pub mod testing;
+pub mod threats;

@@ -1,0 +1,76 @@
+//! Published holes of systems of this kind, what each would need here, and which tests hold the
+//! answer. Tests are named by file: those below `tests/it` run on SQLite, PostgreSQL and MariaDB,
+//! and `tests/it/tidy.rs` makes sure that every file named here exists.
+//!
+//! What is not built yet is at the end. Who builds on this version has to answer that himself.
+//!
+//! # Tokens
+//!
+//! | published | here | tests |
+//! |---|---|---|
+//! | `alg: none`, algorithm confusion, a key in the header (RFC 8725 2.1, 3.1, 3.10) | a token's header must be byte for byte one that a configured key writes; nothing else of it reaches a parser | `tests/it/token.rs`, `tests/it/fuzz.rs` |
+//! | claims of the wrong type count as absent (jsonwebtoken CVE-2026-25537) | claims are read into a closed struct; a missing, repeated, unknown or mistyped member refuses the token | `tests/it/token.rs` |
+//! | a token of one purpose works for another (RFC 8725 3.11) | the purpose is in the signed header and in the row, and both must agree | `tests/it/token.rs`, `tests/it/session.rs` |
+//! | a publicly known default secret (Kratos GHSA-hgx2-28f8-6g2r) | there is no default; short, repetitive and placeholder secrets are refused | `src/base/secret.rs`, `tests/it/config.rs` |
+//! | garbage tokens as load | signature before statement; larger than 4 KiB before signature | `tests/it/budget.rs`, `tests/it/token.rs` |
+//!
+//! # Cookies and other sites
+//!
+//! | published | here | tests |
+//! |---|---|---|
+//! | an insecure twin shadows the prefixed cookie (better-auth #9806) | only the exact `__Host-` name is read; two of them are 400 | `src/session/cookie.rs`, `tests/it/cookie.rs`, `tests/it/fuzz.rs` |
+//! | cross-site requests, and forced logins without any cookie | `Sec-Fetch-Site` and `Origin`, the rule of Go 1.25; mounted routes check it with and without a cookie; a form needs present proof | `src/base/same_origin.rs`, `tests/it/csrf.rs` |
+//! | open redirects through a return address (better-auth CVE-2024-56734, Authelia GHSA-36f2-fcrx-fp4j) | a path of this site, judged in every decoded form; no list of hosts to get wrong | `src/base/redirect.rs`, `tests/it/guard.rs` |
+//!
+//! # Sessions
+//!
+//! | published | here | tests |
+//! |---|---|---|
+//! | a session exists before the second factor (better-auth GHSA-xg6x-h9c9-2m83) | a sign-in that waits is another type in the program, in the token and in the row; promotion makes a new row | `tests/it/session.rs`, `tests/it/login.rs`, `tests/ui/pending_is_no_session.rs` |
+//! | the id does not change at login (tower-sessions before 0.12.1) | a login always makes a new row and ends the old one in its transaction | `tests/it/session.rs` |
+//! | parallel renewals sign people out, or a replay goes unseen | generations: the old one is good until the new one was used, afterwards its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
+//! | a demoted or banned account passes through a cached session (better-auth #10187, allauth 65.13.0) | no session is cached; each request reads row, account and versions | `tests/it/node.rs`, `tests/it/account.rs`, `tests/it/permission.rs` |
+//! | other sessions survive a changed password (Rodauth 2.41) | the account's epoch moves in the same transaction and every request compares it | `tests/it/password_change.rs` |
+//! | an outage reads as "signed out" or, worse, as "let in" | 503, and no cookie is touched | `tests/it/outage.rs` |
+//! | a leaked table of sessions is a table of tokens | the row keeps a keyed digest; its public id is no credential | `tests/it/session.rs` |
+//!
+//! # Passwords and accounts
+//!
+//! | published | here | tests |
+//! |---|---|---|
+//! | answers or their timing tell who has an account (Authelia #949, Vendure GHSA-6f65-4fv2-wwch) | one answer for unknown, wrong, disabled, unverified, deleted and passwordless, at the cost of one hash each. Registration does tell that a name is taken | `tests/it/login.rs` |
+//! | an account without a password has the hash of an empty one (allauth 65.11.1) | it has none | `tests/it/login.rs` |
+//! | truncation at 72 bytes, or at NUL | passwords are used exactly as sent; imported bcrypt hashes take only what bcrypt read | `src/password/foreign.rs`, `tests/it/registration.rs` |
+//! | a stored hash asks for gigabytes (Kratos) | parameters of stored hashes are bounded before anything is allocated | `src/password/hash.rs`, `tests/it/login.rs` |
+//! | a storm of logins takes all memory | a gate; its permit goes with the work, so hanging up frees nothing early | `src/password/gate.rs`, `tests/it/login.rs` |
+//! | names that look alike, or differ only in case, are two accounts | one normal form for login, uniqueness and records | `src/account/login_id.rs`, `tests/it/account.rs` |
+//! | registering an existing name takes the account over | the unique key decides, and nothing is overwritten | `tests/it/registration.rs`, `tests/it/race.rs` |
+//! | rights from a request's body (better-auth 1.6.16) | closed structs: an unknown field refuses the body; whose password it is comes from the session | `tests/it/bad_input.rs`, `tests/it/registration.rs` |
+//! | a default administrator, or one who registered the address first | made once, with a random password; nobody is ever promoted | `tests/it/bootstrap.rs` |
+//!
+//! # Permissions
+//!
+//! | published | here | tests |
+//! |---|---|---|
+//! | an empty part grants everything below it (Apache Shiro: `a:`) | refused when written; grants nothing when read from an old row | `src/permission/language.rs`, `tests/it/permission.rs`, `tests/it/fuzz.rs` |
+//! | an id with syntax in it widens a check | an id enters only through [`Permission::on`](crate::Permission::on); such a path is 404 | `tests/it/guard.rs`, `tests/it/fuzz.rs` |
+//! | a role on one resource that holds `*` owns everything | only permissions of exactly that domain count, on exactly that instance | `src/permission/grants.rs`, `tests/it/permission.rs` |
+//!
+//! # Sources and logs
+//!
+//! | published | here | tests |
+//! |---|---|---|
+//! | `X-Forwarded-For` believed from anyone (allauth 65.14.2) | believed from listed proxies only, from right to left | `src/base/client.rs` |
+//! | a limit dodged by rotating addresses inside one IPv6 network (better-auth GHSA-p6v2-xcpg-h6xw) | limits count by /64, and IPv4 written as IPv6 is IPv4 | `src/base/client.rs`, `tests/it/anonymous.rs` |
+//! | forged log lines | texts are escaped in traces; the audit log holds ids and fixed words | `tests/it/audit_log.rs` |
+//! | secrets in logs | types that hold one have no `Display`, no `Serialize` and a blank `Debug` | `tests/it/tidy.rs`, `tests/ui/secret_does_not_print.rs` |
+//!
+//! # Not answered yet
+//!
+//! - Guessing is not slowed down: there is no lockout, no limit on logins and registrations, no
+//!   captcha. A rate limiter has to stand in front.
+//! - Addresses are not verified: an account can be made with anybody's address. Treat an address
+//!   as proven only if [`is_verified`](crate::Account::is_verified) says so.
+//! - There is no recovery of lost passwords, no change of addresses, and no second factor of its own.
+//! - There is no blocklist of common passwords.
+//! - Open streams are not closed when their session ends.

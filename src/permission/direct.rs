@@ -1,0 +1,101 @@
+//! Permissions granted to an account without a role.
+
+use sea_orm::DatabaseTransaction;
+
+use super::error::GrantError;
+use super::language::Permission;
+use super::store;
+use crate::account;
+use crate::audit_log;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::AccountId;
+use crate::base::transaction::{Db, transaction};
+use crate::context::Context;
+use crate::handle::Portcullis;
+
+/// Grants permissions to single accounts. Everything counts on the next request.
+///
+/// Roles say why someone may do something; this is for the exceptions.
+#[derive(Debug, Clone, Copy)]
+pub struct DirectPermissions<'a> {
+    context: &'a Context,
+    db: Db<'a>,
+}
+
+impl Portcullis {
+    /// Permissions of single accounts.
+    pub fn permissions(&self) -> DirectPermissions<'_> {
+        DirectPermissions { context: self.context(), db: self.context().db() }
+    }
+}
+
+impl<'a> DirectPermissions<'a> {
+    /// The same inside a transaction of the caller's.
+    #[must_use]
+    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+        Self { db: self.db.within(txn), ..self }
+    }
+
+    /// Grants a permission; granting it again changes nothing.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn grant(
+        &self,
+        account: AccountId,
+        permission: &Permission,
+    ) -> Result<(), GrantError> {
+        self.hand(EventKind::PermissionGranted, account, permission).await
+    }
+
+    /// Revokes a permission that was granted in exactly this form; revoking another changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// No such account; an outage.
+    pub async fn revoke(
+        &self,
+        account: AccountId,
+        permission: &Permission,
+    ) -> Result<(), GrantError> {
+        self.hand(EventKind::PermissionRevoked, account, permission).await
+    }
+
+    /// The permissions granted to an account directly. Rows that are not permissions are left out:
+    /// they grant nothing.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn of(&self, account: AccountId) -> Result<Vec<Permission>, GrantError> {
+        let rows = self.db.read(store::permissions_of(&self.db.executor(), account)).await?;
+        Ok(rows.iter().filter_map(|text| Permission::parse(text).ok()).collect())
+    }
+
+    async fn hand(
+        &self,
+        kind: EventKind,
+        account: AccountId,
+        permission: &Permission,
+    ) -> Result<(), GrantError> {
+        let now = self.context.now();
+        let event = Event::new(kind, now).account(account).detail(permission.as_str());
+        let changed = transaction!(self.db, |txn| {
+            if !account::store::bump_grants(txn, account).await? {
+                return Err(GrantError::AccountNotFound);
+            }
+            let changed = if kind == EventKind::PermissionGranted {
+                store::grant_permission(txn, account, permission, now).await?
+            } else {
+                store::revoke_permission(txn, account, permission).await?
+            };
+            if changed {
+                audit_log::record(txn, &event).await?;
+            }
+            Ok::<_, GrantError>(changed)
+        })?;
+        if changed {
+            event.trace();
+        }
+        Ok(())
+    }
+}

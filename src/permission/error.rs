@@ -1,0 +1,104 @@
+//! What can be wrong with a grant.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::language::PermissionError;
+use super::role::MAX_PERMISSIONS;
+use crate::base::problem::Problem;
+use crate::base::transaction::{Fault, MaybeFault, is_foreign_key_violation};
+
+/// Why something could not be granted, or what is granted not be made or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// The name of a role or group is empty, longer than 64 bytes, or has white space or syntax in it.
+    #[error("a name has 1 to 64 bytes without white space, `:`, `,` or `*`")]
+    InvalidName,
+    /// A permission that is not one.
+    #[error("`{permission}` is not a permission: {error}")]
+    InvalidPermission {
+        /// The text, shortened.
+        permission: String,
+        /// What is wrong with it.
+        error: PermissionError,
+    },
+    /// More permissions than one role may hold.
+    #[error("a role holds at most {MAX_PERMISSIONS} permissions")]
+    TooManyPermissions,
+    /// There is a role of this name with other permissions.
+    #[error("a role of this name exists with other permissions")]
+    Exists,
+    /// The resource is not a domain and an id.
+    #[error("a resource is one domain and one id, without white space, `:`, `,` or `*`")]
+    InvalidResource,
+    /// There is no role of this name.
+    #[error("there is no such role")]
+    RoleNotFound,
+    /// There is no group of this name.
+    #[error("there is no such group")]
+    GroupNotFound,
+    /// There is no such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl GrantError {
+    /// What a failed insert means: a key that points to nothing says that what it points to was
+    /// deleted between two statements.
+    pub(crate) fn or_gone(error: sea_orm::DbErr, gone: Self) -> Self {
+        if is_foreign_key_violation(&error) { gone } else { error.into() }
+    }
+}
+
+impl From<sea_orm::DbErr> for GrantError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl MaybeFault for GrantError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for GrantError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidName
+            | Self::InvalidResource
+            | Self::InvalidPermission { .. }
+            | Self::TooManyPermissions => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Exists => StatusCode::CONFLICT,
+            Self::RoleNotFound | Self::GroupNotFound | Self::AccountNotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidName => "invalid_name",
+            Self::InvalidPermission { .. } | Self::TooManyPermissions => "invalid_permission",
+            Self::Exists => "role_exists",
+            Self::InvalidResource => "invalid_resource",
+            Self::RoleNotFound => "role_not_found",
+            Self::GroupNotFound => "group_not_found",
+            Self::AccountNotFound => "account_not_found",
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.fault().and_then(Problem::retry_after)
+    }
+}

@@ -1,0 +1,48 @@
+//! The one thing a role can be limited to.
+
+use std::fmt;
+
+use super::error::GrantError;
+use super::language::Permission;
+
+/// One resource: a domain of permissions and an id in it, such as list 7.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Resource {
+    domain: String,
+    id: String,
+}
+
+impl Resource {
+    /// The resource of this domain with this id.
+    ///
+    /// # Errors
+    /// When either is empty, too long, or has permission syntax or white space in it.
+    pub fn new(domain: &str, id: &str) -> Result<Self, GrantError> {
+        let token = |text: &str| {
+            Permission::parse(text).is_ok_and(|p| !p.as_str().contains([':', ',', '*']))
+        };
+        if domain.len() > 64 || id.len() > 128 || !token(domain) || !token(id) {
+            return Err(GrantError::InvalidResource);
+        }
+        Ok(Self { domain: domain.to_owned(), id: id.to_owned() })
+    }
+
+    /// No limit: what the empty columns mean.
+    pub(crate) fn everywhere() -> Self {
+        Self { domain: String::new(), id: String::new() }
+    }
+
+    pub(crate) fn columns(&self) -> (&str, &str) {
+        (&self.domain, &self.id)
+    }
+}
+
+/// ` on list:7`, or nothing for everywhere.
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.domain.is_empty() {
+            return Ok(());
+        }
+        write!(f, " on {}:{}", self.domain, self.id)
+    }
+}

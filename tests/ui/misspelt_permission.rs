@@ -1,0 +1,9 @@
+//! A permission that was not declared is no type.
+
+portcullis::permissions! { printer: Query, Print; }
+
+async fn handler(_: portcullis::Allowed<printer::Prnt>) {}
+
+fn main() {
+    let _ = handler;
+}

@@ -1,0 +1,5 @@
+//! A secret has no `Display`.
+
+fn main() {
+    println!("{}", portcullis::Secret::generate());
+}
