@@ -49,7 +49,7 @@ impl Context {
                     target: "portcullis",
                     account = %notice.account_id,
                     kind = ?notice.kind,
-                    error = %ErrorChain(&*error),
+                    error = ?ErrorChain(&*error).to_string(),
                     "a notice could not be sent",
                 );
             }

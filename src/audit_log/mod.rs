@@ -114,7 +114,7 @@ impl Portcullis {
                 add_denials(txn, &denial).await.map_err(Fault::from)
             });
             if let Err(error) = result {
-                tracing::warn!(target: "portcullis", error = %error, "denials could not be counted");
+                tracing::warn!(target: "portcullis", error = ?error.to_string(), "denials could not be counted");
             }
         }
     }

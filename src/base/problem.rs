@@ -69,7 +69,7 @@ impl Rejection {
         let problem = self.problem();
         let status = problem.status();
         if status.is_server_error() {
-            tracing::error!(target: "portcullis", code = problem.code(), error = %ErrorChain(problem), "request failed");
+            tracing::error!(target: "portcullis", code = problem.code(), error = ?ErrorChain(problem).to_string(), "request failed");
         }
         let mut members = problem.members();
         members.insert("type".into(), "about:blank".into());
@@ -127,7 +127,8 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// An error with its causes on one line, for the log.
+/// An error with its causes on one line, for the log. Its words may come from anywhere, so it is
+/// logged as the `Debug` form of its text, which escapes what could forge a line.
 pub(crate) struct ErrorChain<'a, E: ?Sized>(pub(crate) &'a E);
 
 impl<E: Error + ?Sized> fmt::Display for ErrorChain<'_, E> {

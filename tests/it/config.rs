@@ -1,1 +1,545 @@
-//! To be filled.
+//! The configuration: what is refused at the start, and what an operator is told.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use portcullis::config::{
+    Binding, CookieConfig, LoginIds, Registration, SameSite, SessionConfig, Unauthenticated,
+};
+use portcullis::{
+    Config, ConfigError, ConfigErrors, ForwardedHeader, PeerAddr, Portcullis, Secret, SecretError,
+    SigningKey, TrustedProxies,
+};
+use sea_orm::DatabaseConnection;
+
+use crate::support::call::{call, request};
+use crate::support::log::Log;
+use crate::support::probe::app;
+use crate::support::{Backend, Probe};
+
+/// A connection to nothing: `build()` asks no database.
+fn nowhere() -> DatabaseConnection {
+    DatabaseConnection::default()
+}
+
+fn build(change: impl FnOnce(&mut Config)) -> Result<Portcullis, ConfigErrors> {
+    Portcullis::builder(nowhere()).secret(Secret::generate()).configure(change).build()
+}
+
+/// The knobs that a configuration is refused for.
+fn refused(change: impl FnOnce(&mut Config)) -> Vec<String> {
+    match build(change) {
+        Ok(_) => Vec::new(),
+        Err(errors) => {
+            let text = errors.to_string();
+            for error in &errors.0 {
+                assert!(text.contains(&error.to_string()), "every fault is in the text: {text}");
+            }
+            errors.0.iter().map(name).collect()
+        }
+    }
+}
+
+fn name(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Knob { knob, .. } => (*knob).to_owned(),
+        ConfigError::Variable { name, .. } => name.clone(),
+        other => panic!("{other}"),
+    }
+}
+
+/// The codes of what an operator is told.
+fn findings(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+    let auth = build(change).expect("it is not refused");
+    auth.audit().iter().map(|finding| finding.code).collect()
+}
+
+fn from(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let owned = |(name, value): &(&str, &str)| (format!("PORTCULLIS_{name}"), (*value).to_owned());
+    Config::from_vars(variables.iter().map(owned))
+}
+
+type Change = fn(&mut Config);
+
+#[test]
+fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passes() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let rows: &[(&str, Change, Change)] = &[
+        (
+            "service.public_url",
+            |c| c.service.public_url = Some("example.com".into()),
+            |c| c.service.public_url = Some("https://example.com".into()),
+        ),
+        (
+            "service.public_url",
+            |c| c.service.public_url = Some("https://example.com/app".into()),
+            |c| c.service.public_url = Some("http://localhost:3000".into()),
+        ),
+        (
+            "service.trusted_origins",
+            |c| c.service.trusted_origins = vec!["*".into()],
+            |c| c.service.trusted_origins = vec!["https://app.example.com".into()],
+        ),
+        (
+            "service.trusted_origins",
+            |c| c.service.trusted_origins = vec!["https://*.example.com".into()],
+            |c| c.service.trusted_origins = vec![],
+        ),
+        (
+            "service.trusted_origins",
+            |c| c.service.trusted_origins = vec!["null".into()],
+            |c| c.service.trusted_origins = vec!["http://[::1]:3000".into()],
+        ),
+        (
+            "service.issuer",
+            |c| c.service.issuer = Some(String::new()),
+            |c| c.service.issuer = Some("12345".into()),
+        ),
+        (
+            "service.issuer",
+            |c| c.service.issuer = Some("a".repeat(256)),
+            |c| c.service.issuer = Some("a".repeat(255)),
+        ),
+        (
+            "service.unauthenticated",
+            |c| c.service.unauthenticated = Unauthenticated::LoginPage("https://evil".into()),
+            |c| c.service.unauthenticated = Unauthenticated::LoginPage("/login".into()),
+        ),
+        (
+            "service.unauthenticated",
+            |c| c.service.unauthenticated = Unauthenticated::LoginPage("//evil".into()),
+            |c| c.service.unauthenticated = Unauthenticated::LoginPage("/login?a=b".into()),
+        ),
+        (
+            "service.unauthenticated",
+            |c| c.service.unauthenticated = Unauthenticated::LoginPage("/login#top".into()),
+            |c| c.service.unauthenticated = Unauthenticated::Problem,
+        ),
+        ("cookie.name", |c| c.cookie.name = String::new(), |c| c.cookie.name = "s".into()),
+        ("cookie.name", |c| c.cookie.name = "a;b".into(), |c| c.cookie.name = "a-b_c.d".into()),
+        (
+            "cookie.name",
+            |c| c.cookie.name = "__Host-session".into(),
+            |c| c.cookie.name = "session2".into(),
+        ),
+        (
+            "cookie.name",
+            |c| c.cookie.name = "__SECURE-session".into(),
+            |c| c.cookie.name = "12345".into(),
+        ),
+        ("cookie.name", |c| c.cookie.name = "a".repeat(65), |c| c.cookie.name = "a".repeat(64)),
+        (
+            "cookie.same_site",
+            |c| {
+                c.cookie.same_site = SameSite::None;
+                c.cookie.danger_insecure_http_cookies = true;
+            },
+            |c| c.cookie.same_site = SameSite::None,
+        ),
+        (
+            "cookie.danger_insecure_http_cookies",
+            |c| {
+                c.service.public_url = Some("https://example.com".into());
+                c.cookie.danger_insecure_http_cookies = true;
+            },
+            |c| {
+                c.service.public_url = Some("http://example.com".into());
+                c.cookie.danger_insecure_http_cookies = true;
+            },
+        ),
+        (
+            "session.token_lifetime",
+            |c| {
+                c.session.token_lifetime = Duration::from_millis(999);
+                c.session.rotation_grace = Duration::ZERO;
+            },
+            |c| {
+                c.session.token_lifetime = Duration::from_secs(1);
+                c.session.rotation_grace = Duration::ZERO;
+            },
+        ),
+        (
+            "session.absolute_lifetime",
+            |c| c.session.absolute_lifetime = 401 * DAY,
+            |c| c.session.absolute_lifetime = 400 * DAY,
+        ),
+        (
+            "session.pending_lifetime",
+            |c| c.session.pending_lifetime = Duration::ZERO,
+            |c| c.session.pending_lifetime = Duration::from_secs(1),
+        ),
+        (
+            "session.recent_factor",
+            |c| c.session.recent_factor = Duration::ZERO,
+            |c| c.session.recent_factor = DAY,
+        ),
+        (
+            "session.refresh_window",
+            |c| c.session.refresh_window = Some(c.session.token_lifetime),
+            |c| c.session.refresh_window = None,
+        ),
+        (
+            "session.rotation_grace",
+            |c| c.session.rotation_grace = c.session.token_lifetime,
+            |c| c.session.rotation_grace = Duration::ZERO,
+        ),
+        (
+            "session.anonymous_per_minute",
+            |c| c.session.anonymous_per_minute = 0,
+            |c| c.session.anonymous_per_minute = 1,
+        ),
+        ("password.min_length", |c| c.password.min_length = 7, |c| c.password.min_length = 8),
+        ("password.min_length", |c| c.password.min_length = 257, |c| c.password.min_length = 256),
+        (
+            "password.concurrent_hashes",
+            |c| c.password.concurrent_hashes = Some(0),
+            |c| c.password.concurrent_hashes = Some(1),
+        ),
+        (
+            "password.memory_kib",
+            |c| c.password.memory_kib = 19 * 1024 - 1,
+            |c| c.password.memory_kib = 19 * 1024,
+        ),
+        (
+            "password.memory_kib",
+            |c| c.password.iterations = 1,
+            |c| {
+                c.password.iterations = 1;
+                c.password.memory_kib = 46 * 1024;
+            },
+        ),
+        (
+            "password.memory_kib",
+            |c| c.password.memory_kib = 1024 * 1024 + 1,
+            |c| c.password.memory_kib = 1024 * 1024,
+        ),
+        (
+            "password.peppers",
+            |c| {
+                let pepper = ("2026".to_owned(), Secret::generate());
+                c.password.peppers = vec![pepper.clone(), pepper];
+            },
+            |c| c.password.peppers = vec![("2026".to_owned(), Secret::generate())],
+        ),
+        (
+            "password.peppers",
+            |c| c.password.peppers = vec![(String::new(), Secret::generate())],
+            |c| c.password.peppers = vec![],
+        ),
+        ("keys.secrets", |c| c.keys.secrets.clear(), |_| {}),
+        (
+            "keys.signing",
+            |c| c.keys.signing.clear(),
+            |c| c.keys.signing = vec![SigningKey::derived_hs256()],
+        ),
+        (
+            "database.timeout",
+            |c| c.database.timeout = Duration::ZERO,
+            |c| c.database.timeout = Duration::from_millis(1),
+        ),
+    ];
+    for (knob, wrong, right) in rows {
+        let knobs = refused(wrong);
+        assert!(
+            !knobs.is_empty() && knobs.iter().all(|refused| refused == knob),
+            "{knob}: {knobs:?}"
+        );
+        assert_eq!(refused(right), Vec::<String>::new(), "beside {knob}");
+    }
+}
+
+#[test]
+fn every_fault_is_named_at_once() {
+    let knobs = refused(|config| {
+        config.keys.secrets.clear();
+        config.service.public_url = Some("nonsense".into());
+        config.service.trusted_origins = vec!["nonsense".into(), "https://fine.example".into()];
+        config.cookie.name = "a b".into();
+        config.cookie.same_site = SameSite::None;
+        config.cookie.danger_insecure_http_cookies = true;
+        config.session.token_lifetime = Duration::ZERO;
+        config.session.anonymous_per_minute = 0;
+        config.password.min_length = 1;
+        config.password.memory_kib = 8;
+        config.database.timeout = Duration::ZERO;
+    });
+    for knob in [
+        "keys.secrets",
+        "service.public_url",
+        "service.trusted_origins",
+        "cookie.name",
+        "cookie.same_site",
+        "session.token_lifetime",
+        "session.rotation_grace",
+        "session.anonymous_per_minute",
+        "password.min_length",
+        "password.memory_kib",
+        "database.timeout",
+    ] {
+        assert!(knobs.iter().any(|refused| refused == knob), "{knob} in {knobs:?}");
+    }
+}
+
+#[test]
+fn a_secret_is_random_or_refused() {
+    for (text, expected) in [
+        ("", SecretError::TooShort(0)),
+        ("short", SecretError::TooShort(5)),
+        ("0123456789abcdef0123456789abcde", SecretError::TooShort(31)),
+        ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", SecretError::Repetitive),
+        ("abcabcabcabcabcabcabcabcabcabcabc", SecretError::Repetitive),
+        ("changeme", SecretError::Known),
+        ("CHANGE-ME-change-me-CHANGE-ME-123", SecretError::Known),
+        ("your-256-bit-secret", SecretError::Known),
+        ("this is an example of a secret key", SecretError::Known),
+        ("correct-password-battery-staple-42", SecretError::Known),
+    ] {
+        assert_eq!(Secret::new(text).expect_err(text), expected);
+        if text.is_empty() || text.contains(',') {
+            continue;
+        }
+        let errors = from(&[("SECRET", text)]).expect_err("a weak secret");
+        assert_eq!(name(&errors.0[0]), "PORTCULLIS_SECRET");
+        assert!(!errors.to_string().contains(text), "a secret is never repeated: {errors}");
+    }
+    assert!(Secret::new("Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f").is_ok());
+}
+
+#[test]
+fn a_configuration_prints_no_secret() {
+    let text = "Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f";
+    let secret = Secret::new(text).expect("a good secret");
+    let builder = Portcullis::builder(nowhere()).secret(secret.clone()).configure(|config| {
+        config.password.peppers = vec![("2026".to_owned(), secret.clone())];
+    });
+    let printed = format!("{builder:?}");
+    let auth = builder.build().expect("the configuration is right");
+    for printed in [printed, format!("{auth:?}"), format!("{auth:#?}"), format!("{secret:?}")] {
+        assert!(!printed.contains(&text[..8]), "{printed}");
+    }
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let config = Config::default();
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    assert_eq!(config.session.token_lifetime, minutes(15));
+    assert_eq!(config.session.refresh_window, Some(minutes(7 * 24 * 60)));
+    assert_eq!(config.session.absolute_lifetime, minutes(30 * 24 * 60));
+    assert_eq!(config.session.unremembered_lifetime, minutes(12 * 60));
+    assert_eq!(config.session.pending_lifetime, minutes(10));
+    assert_eq!(config.session.password_change_lifetime, minutes(5));
+    assert_eq!(config.session.anonymous_lifetime, minutes(24 * 60));
+    assert_eq!(config.session.recent_factor, minutes(5));
+    assert_eq!(config.session.rotation_grace, Duration::from_secs(10));
+    assert_eq!(config.session.binding, Binding::Log);
+    assert_eq!(config.password.min_length, 15);
+    assert_eq!((config.password.memory_kib, config.password.iterations), (19_456, 2));
+    assert_eq!(config.cookie.same_site, SameSite::Lax);
+    assert!(!config.service.bearer && !config.service.strict_origin);
+    assert!(!config.login.require_verified && !config.password.danger_cheap_hashing);
+    assert!(config.proxies.networks.is_empty());
+    assert_eq!(findings(|_| {}), ["no_public_url"]);
+    for preset in
+        [SessionConfig::nist_aal1(), SessionConfig::nist_aal2(), SessionConfig::nist_aal3()]
+    {
+        assert_eq!(refused(|config| config.session = preset), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_works_but_should_be_known_is_listed() {
+    let rows: &[(&str, Change)] = &[
+        ("no_public_url", |_| {}),
+        ("insecure_cookies", |c| c.cookie.danger_insecure_http_cookies = true),
+        ("same_site_none", |c| c.cookie.same_site = SameSite::None),
+        ("password_alone_below_15", |c| c.password.min_length = 14),
+        ("proxy_trusts_everyone", |c| {
+            c.proxies.networks = vec!["0.0.0.0/0".parse().expect("a network")];
+        }),
+        ("proxy_trusts_everyone", |c| {
+            c.proxies.networks = vec!["::/0".parse().expect("a network")];
+        }),
+        ("binding_off", |c| c.session.binding = Binding::Off),
+    ];
+    for (code, change) in rows {
+        assert!(findings(change).contains(code), "{code}");
+    }
+    let all_well = findings(|config| {
+        config.service.public_url = Some("https://example.com".into());
+        config.proxies.networks = vec!["10.0.0.0/8".parse().expect("a network")];
+    });
+    assert_eq!(all_well, Vec::<&str>::new());
+    let auth = build(|config| config.password.min_length = 8).expect("it is not refused");
+    let list: Vec<_> = auth.audit().iter().map(ToString::to_string).collect();
+    assert!(list.iter().any(|line| line.starts_with("password_alone_below_15: ")), "{list:?}");
+}
+
+#[test]
+fn what_should_be_known_is_also_said_at_the_start() {
+    let (log, _listening) = Log::start();
+    build(|config| config.password.min_length = 8).expect("it is not refused");
+    let text = log.text();
+    for code in ["no_public_url", "password_alone_below_15"] {
+        let lines = text.lines().filter(|line| line.contains(code) && line.contains("WARN"));
+        assert_eq!(lines.count(), 1, "{code} in {text}");
+    }
+}
+
+#[test]
+fn the_environment_sets_every_knob_it_names() {
+    let config = from(&[
+        ("SECRET", "Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f, 9aYk0mVw1Jc7n4uXh8bZ5sLr2pGd6fQz"),
+        ("PUBLIC_URL", "https://example.com"),
+        ("ISSUER", "12345"),
+        ("TRUSTED_ORIGINS", "https://a.example, https://b.example"),
+        ("STRICT_ORIGIN", "true"),
+        ("BEARER", "true"),
+        ("CLEAR_SITE_DATA", "true"),
+        ("LOGIN_PAGE", "/login"),
+        ("COOKIE_NAME", "12345"),
+        ("COOKIE_SAME_SITE", "strict"),
+        ("DANGER_INSECURE_HTTP_COOKIES", "false"),
+        ("TOKEN_LIFETIME", "90s"),
+        ("REFRESH_WINDOW", "12h"),
+        ("ABSOLUTE_LIFETIME", "2d"),
+        ("UNREMEMBERED_LIFETIME", "1h"),
+        ("BINDING", "end"),
+        ("LOGIN_IDS", "email"),
+        ("REGISTRATION", "closed"),
+        ("REQUIRE_VERIFIED", "true"),
+        ("PASSWORD_MIN_LENGTH", "20"),
+        ("PASSWORD_MEMORY_KIB", "65536"),
+        ("PASSWORD_ITERATIONS", "3"),
+        ("CONCURRENT_HASHES", "2"),
+        ("HASH_QUEUE", "7"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
+        ("FORWARDED_HEADER", "forwarded"),
+        ("DATABASE_TIMEOUT", "3s"),
+        ("REMEMBERED_GRANTS", "0"),
+    ])
+    .expect("all of them are known");
+    assert_eq!(config.keys.secrets.len(), 2);
+    let service = &config.service;
+    assert_eq!(service.public_url.as_deref(), Some("https://example.com"));
+    assert_eq!(service.issuer.as_deref(), Some("12345"));
+    assert_eq!(service.trusted_origins, ["https://a.example", "https://b.example"]);
+    assert!(service.strict_origin && service.bearer && service.clear_site_data);
+    assert_eq!(service.unauthenticated, Unauthenticated::LoginPage("/login".into()));
+    let CookieConfig { name, same_site, danger_insecure_http_cookies, .. } = &config.cookie;
+    assert_eq!((name.as_str(), *same_site), ("12345", SameSite::Strict));
+    assert!(!danger_insecure_http_cookies);
+    assert_eq!(config.session.token_lifetime, Duration::from_secs(90));
+    assert_eq!(config.session.refresh_window, Some(Duration::from_secs(12 * 3600)));
+    assert_eq!(config.session.absolute_lifetime, Duration::from_secs(2 * 24 * 3600));
+    assert_eq!(config.session.unremembered_lifetime, Duration::from_secs(3600));
+    assert_eq!(config.session.binding, Binding::End);
+    assert_eq!(
+        (config.login.id, config.login.registration),
+        (LoginIds::Email, Registration::Closed)
+    );
+    assert!(config.login.require_verified);
+    let password = &config.password;
+    assert_eq!((password.min_length, password.memory_kib, password.iterations), (20, 65_536, 3));
+    assert_eq!((password.concurrent_hashes, password.hash_queue), (Some(2), 7));
+    assert_eq!(
+        (config.proxies.networks.len(), config.proxies.header),
+        (2, ForwardedHeader::Forwarded)
+    );
+    assert_eq!(config.database.timeout, Duration::from_secs(3));
+    assert_eq!(config.database.remembered_grants, 0);
+    Portcullis::builder(nowhere()).config(config).build().expect("it can be built");
+}
+
+#[test]
+fn a_variable_that_is_not_known_or_not_understood_is_refused_without_its_value() {
+    for (name, value) in [
+        ("SESION_LIFETIME", "1d"),
+        ("", "x"),
+        ("secret", "Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f"),
+        ("SECRETS", "Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f"),
+        ("BEARER", "TRUE"),
+        ("BEARER", "1"),
+        ("BEARER", ""),
+        ("COOKIE_SAME_SITE", "Lax"),
+        ("TOKEN_LIFETIME", "15"),
+        ("TOKEN_LIFETIME", "15 min"),
+        ("TOKEN_LIFETIME", "-15m"),
+        ("TOKEN_LIFETIME", "1.5h"),
+        ("TOKEN_LIFETIME", ""),
+        ("TOKEN_LIFETIME", "999999999999999999d"),
+        ("ABSOLUTE_LIFETIME", "off"),
+        ("BINDING", "step-up"),
+        ("LOGIN_IDS", "phone"),
+        ("REGISTRATION", "strict"),
+        ("HASH_QUEUE", "-1"),
+        ("HASH_QUEUE", "many"),
+        ("PASSWORD_MEMORY_KIB", "19456KiB"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,*"),
+        ("FORWARDED_HEADER", "X-Real-IP"),
+    ] {
+        let errors = from(&[(name, value), ("COOKIE_NAME", "session")]).expect_err(name);
+        assert_eq!(errors.0.len(), 1, "{name}={value}");
+        assert_eq!(self::name(&errors.0[0]), format!("PORTCULLIS_{name}"));
+        assert!(value.len() < 8 || !errors.to_string().contains(value), "{errors}");
+    }
+    // What belongs to others is theirs.
+    let theirs =
+        [("HOME", "/root"), ("portcullis_bearer", "x"), ("PORTCULLIS_TEST_MYSQL_URL", "x")];
+    let theirs = theirs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert!(Config::from_vars(theirs).is_ok());
+}
+
+/// What only requests can show. It does not depend on the database.
+#[tokio::test]
+async fn an_operator_is_warned_once_when_nobody_s_address_is_known() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let (log, _listening) = Log::start();
+        let app = app(&probe.auth);
+        let login = |peer: Option<IpAddr>, header: Option<&str>| {
+            let mut request =
+                request("POST", "/auth/login").header("content-type", "application/json");
+            if let Some(header) = header {
+                request = request.header(header, "203.0.113.9");
+            }
+            let body = Body::from(r#"{"login":"nobody","password":"x"}"#);
+            let mut request = request.body(body).expect("a request");
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(PeerAddr(peer));
+            }
+            request
+        };
+        let count = |code: &str| {
+            let found = probe.auth.audit().iter().filter(|finding| finding.code == code).count();
+            let warned = log.text().lines().filter(|line| line.contains(code)).count();
+            assert_eq!(found, warned, "{code}");
+            found
+        };
+        let peer = Some([192, 0, 2, 7].into());
+        call(&app, login(peer, None)).await;
+        assert_eq!((count("no_peer_address"), count("forwarded_without_proxy")), (0, 0));
+        for _ in 0..3 {
+            assert_eq!(call(&app, login(None, None)).await.status, 401);
+        }
+        assert_eq!((count("no_peer_address"), count("forwarded_without_proxy")), (1, 0));
+        assert!(log.text().contains("into_make_service_with_connect_info"));
+        for header in ["x-forwarded-for", "forwarded", "x-real-ip"] {
+            call(&app, login(peer, Some(header))).await;
+        }
+        assert_eq!((count("no_peer_address"), count("forwarded_without_proxy")), (1, 1));
+
+        // With the proxy configured nothing is amiss.
+        let networks = vec!["192.0.2.0/24".parse().expect("a network")];
+        let proxies = TrustedProxies::new(networks, ForwardedHeader::XForwardedFor);
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.proxies = proxies));
+        let app = self::app(&auth);
+        call(&app, login(peer, Some("x-forwarded-for"))).await;
+        let codes: Vec<_> = auth.audit().iter().map(|finding| finding.code).collect();
+        assert!(!codes.contains(&"forwarded_without_proxy"), "{codes:?}");
+        assert!(!codes.contains(&"no_peer_address"), "{codes:?}");
+        let address = probe.text("SELECT MAX(address) FROM auth_event").await;
+        assert_eq!(address.as_deref(), Some("203.0.113.9"));
+    })
+    .await;
+}

@@ -9,20 +9,10 @@ use serde_json::{Value, json};
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Browser, PASSWORD};
 
 async fn register(browser: &Browser, body: Value) -> Answer {
     browser.stranger().post("/auth/register", body).await
-}
-
-/// How many rows there are of everything that a registration makes.
-async fn rows(probe: &Probe) -> [i64; 4] {
-    let mut counts = [0; 4];
-    let tables = ["auth_account", "auth_login_name", "auth_session", "auth_event"];
-    for (count, table) in counts.iter_mut().zip(tables) {
-        *count = probe.number(&format!("SELECT COUNT(*) FROM {table}")).await;
-    }
-    counts
 }
 
 fn fields(answer: &Answer) -> Vec<String> {
@@ -38,7 +28,7 @@ fn no_cart<'a>(_: SessionReplaced, _: &'a DatabaseTransaction) -> HookFuture<'a,
 on_every_database! {
     async fn a_registration_makes_an_account_and_signs_it_in(probe: Probe) {
         let mut browser = probe.browser().await;
-        assert_eq!(rows(&probe).await, [0; 4], "nobody is there by default");
+        assert_eq!(probe.rows().await, [0; 4], "nobody is there by default");
         let body = json!({
             "username": "Alice",
             "email": "Alice@Example.com",
@@ -56,7 +46,7 @@ on_every_database! {
         assert_eq!(me["factors"][0]["factor"], "password");
         assert_eq!(browser.get("/admin").await.status, 403, "a new account may do nothing");
         // One account with three names, one session, and the events of both.
-        assert_eq!(rows(&probe).await, [1, 3, 1, 2]);
+        assert_eq!(probe.rows().await, [1, 3, 1, 2]);
     }
 
     async fn a_name_that_is_taken_is_named_by_its_kind(probe: Probe) {
@@ -68,7 +58,7 @@ on_every_database! {
             "password": PASSWORD,
         });
         assert_eq!(register(&browser, first).await.status, 201);
-        let before = rows(&probe).await;
+        let before = probe.rows().await;
         for (body, code) in [
             (json!({ "username": "alice" }), "username_taken"),
             (json!({ "username": "ALICE" }), "username_taken"),
@@ -83,7 +73,7 @@ on_every_database! {
             let answer = register(&browser, body.clone()).await;
             assert_eq!((answer.status, answer.code().as_str()), (409, code), "{body}");
             assert_eq!(answer.cookie(), None);
-            assert_eq!(rows(&probe).await, before, "{body}");
+            assert_eq!(probe.rows().await, before, "{body}");
         }
         let bob = json!({ "username": "bob", "email": "bob@example.com", "password": PASSWORD });
         assert_eq!(register(&browser, bob).await.status, 201);
@@ -116,7 +106,7 @@ on_every_database! {
             assert_eq!((answer.status, answer.code().as_str()), (422, "invalid_fields"), "{body}");
             assert_eq!(fields(&answer), expected, "{body}");
         }
-        assert_eq!(rows(&probe).await, [0; 4]);
+        assert_eq!(probe.rows().await, [0; 4]);
         assert_eq!(probe.auth.password_hashes(), hashes, "nothing was hashed for it");
     }
 
@@ -254,7 +244,7 @@ on_every_database! {
             assert_eq!((answer.status, answer.code().as_str()), (403, "registration_closed"));
             assert_eq!(answer.cookie(), None);
         }
-        assert_eq!(rows(&probe).await, [0; 4]);
+        assert_eq!(probe.rows().await, [0; 4]);
         assert_eq!(probe.auth.password_hashes(), 0);
     }
 
@@ -279,7 +269,7 @@ on_every_database! {
                 .form(&[("username", "mallory"), ("password", PASSWORD), (field, "true")]);
             assert_eq!(send(request).await.status, 400, "{field} in a form");
         }
-        assert_eq!(rows(&probe).await, [0; 4]);
+        assert_eq!(probe.rows().await, [0; 4]);
         let body = json!({ "username": "mallory", "password": PASSWORD });
         assert_eq!(register(&browser, body).await.status, 201);
         let superusers = "SELECT COUNT(*) FROM auth_account WHERE superuser OR verified_at IS NOT NULL";
@@ -329,7 +319,7 @@ on_every_database! {
         let answer = browser.post("/auth/register", body).await;
         assert_eq!((answer.status, &answer.json()["result"]), (201, &json!("verification_required")));
         assert_eq!(browser.cookie, None);
-        assert_eq!(rows(&probe).await[2], 0);
+        assert_eq!(probe.rows().await[2], 0);
         assert_eq!(browser.login("alice", PASSWORD).await.status, 401);
         let alice = probe.auth.accounts().find_by_login("alice").await.expect("found");
         let alice = alice.expect("she is there").id();
@@ -341,12 +331,12 @@ on_every_database! {
         let auth = probe.rebuilt(|builder| builder.on_session_replaced(no_cart));
         let mut browser = Browser::new(serve(app(&auth)).await);
         assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
-        let before = rows(&probe).await;
+        let before = probe.rows().await;
         let body = json!({ "username": "alice", "password": PASSWORD });
         let answer = browser.post("/auth/register", body.clone()).await;
         assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
         assert!(!answer.text.contains("cart"), "{}", answer.text);
-        assert_eq!(rows(&probe).await, before);
+        assert_eq!(probe.rows().await, before);
         assert_eq!(browser.get("/anonymous").await.status, 200, "the visitor goes on");
         // Nothing stands in the way of another try.
         assert_eq!(browser.stranger().post("/auth/register", body).await.status, 201);
@@ -359,7 +349,7 @@ on_every_database! {
         assert_eq!(send(post()).await.status, 415);
         assert_eq!(send(post().header("sec-fetch-site", "cross-site")).await.status, 403);
         assert_eq!(send(post().header("sec-fetch-site", "none")).await.status, 415);
-        assert_eq!(rows(&probe).await, [0; 4]);
+        assert_eq!(probe.rows().await, [0; 4]);
         let answer = send(post().header("sec-fetch-site", "same-origin")).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         assert!(answer.cookie().is_some());
@@ -370,7 +360,7 @@ on_every_database! {
         let browser = probe.browser().await;
         let answer = register(&browser, body.clone()).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "bearer_not_enabled"));
-        assert_eq!(rows(&probe).await, [0; 4]);
+        assert_eq!(probe.rows().await, [0; 4]);
         let probe = probe.configured(|config| config.service.bearer = true);
         let answer = register(&probe.browser().await, body).await;
         assert_eq!((answer.status, answer.set_cookies().len()), (201, 0));

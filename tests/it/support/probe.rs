@@ -113,6 +113,16 @@ impl Probe {
         row.and_then(|row| row.try_get_by_index(0).expect("a text"))
     }
 
+    /// How many accounts, login names, sessions and events there are: what flows write.
+    pub async fn rows(&self) -> [i64; 4] {
+        let mut counts = [0; 4];
+        let tables = ["auth_account", "auth_login_name", "auth_session", "auth_event"];
+        for (count, table) in counts.iter_mut().zip(tables) {
+            *count = self.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        }
+        counts
+    }
+
     /// Runs a statement as an operator would.
     pub async fn execute(&self, statement: &str) {
         use sea_orm::ConnectionTrait;
