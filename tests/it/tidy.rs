@@ -201,10 +201,14 @@ fn only_in<'a>(allowed: &'a [&'a str], words: &'a [&'a str]) -> impl Fn(&File) -
     }
 }
 
-/// The first names of all `crate::…` paths.
+/// The first names of all `crate::…` paths, but for `$crate::` in a macro: that one is the public
+/// face, as its user sees it.
 fn imports(code: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, root) in code.match_indices("crate::") {
+        if code[..at].ends_with('$') {
+            continue;
+        }
         let rest = &code[at + root.len()..];
         let name = |text: &str| {
             text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
