@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Bottom up. Imports run down only; what stands on one floor never imports each other.
 const FLOORS: [&[&str]; 13] = [
@@ -155,7 +156,12 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn sources() -> Vec<File> {
+fn sources() -> &'static [File] {
+    static SOURCES: LazyLock<Vec<File>> = LazyLock::new(read_sources);
+    &SOURCES
+}
+
+fn read_sources() -> Vec<File> {
     let src = root().join("src");
     let files: Vec<_> = rust_files(&src)
         .iter()
@@ -174,7 +180,7 @@ fn sources() -> Vec<File> {
 fn check(rule: impl Fn(&File) -> Vec<String>, path: &str, broken: &str) {
     let example = File::new(path, broken);
     assert!(!rule(&example).is_empty(), "the rule does not see: {broken}");
-    let faults: Vec<_> = sources().iter().flat_map(&rule).collect();
+    let faults: Vec<_> = sources().iter().flat_map(rule).collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
