@@ -40,6 +40,9 @@ pub(crate) enum RouteError {
     /// 400.
     #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
     BearerOff,
+    /// 400.
+    #[error("tokens are not renewed here; sign in again when this one has expired")]
+    RefreshOff,
     /// 405.
     #[error("this path does not take this method")]
     MethodNotAllowed,
@@ -50,7 +53,7 @@ impl Problem for RouteError {
         match self {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::InvalidBody(_) | Self::InvalidBasic(_) | Self::BearerOff => {
+            Self::InvalidBody(_) | Self::InvalidBasic(_) | Self::BearerOff | Self::RefreshOff => {
                 StatusCode::BAD_REQUEST
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -64,6 +67,7 @@ impl Problem for RouteError {
             Self::InvalidBody(_) => "invalid_body",
             Self::InvalidBasic(_) => "invalid_basic_authorization",
             Self::BearerOff => "bearer_not_enabled",
+            Self::RefreshOff => "refresh_not_enabled",
             Self::MethodNotAllowed => "method_not_allowed",
         }
     }
@@ -195,6 +199,10 @@ async fn read(request: Request) -> Result<Bytes, Rejection> {
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    // serde would also read the fields from an array, in the order of their declaration.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(RouteError::InvalidBody("the body is not a JSON object".to_owned()));
+    }
     serde_json::from_slice(body).map_err(|error| {
         RouteError::InvalidBody(match error.classify() {
             serde_json::error::Category::Data => named(&error),

@@ -287,8 +287,8 @@ impl<'a> Accounts<'a> {
         };
         let event = Event::new(EventKind::AccountCreated, now).account(row.id);
         let created = transaction!(self.db, |txn| {
-            // Asked first so that the answer can name the field and the caller's transaction
-            // survives it (PostgreSQL ends one at a violated key). The key still decides.
+            // Asked first so that the caller's transaction survives a name that is taken
+            // (PostgreSQL ends one at a violated key). The key still decides.
             let wanted: Vec<_> = normals.iter().map(|(_, normal)| normal.clone()).collect();
             let taken = store::taken(txn, &wanted).await?;
             if let Some((kind, _)) =
@@ -296,13 +296,17 @@ impl<'a> Accounts<'a> {
             {
                 return Err(AccountError::Taken(*kind));
             }
-            store::insert(txn, row.clone(), &normals).await.map_err(|error| {
-                if is_unique_violation(&error) {
-                    AccountError::Taken(normals[0].0)
-                } else {
-                    error.into()
-                }
-            })?;
+            store::insert(txn, row.clone()).await?;
+            // One by one, because a violated key tells which name it was only by its row.
+            for (kind, normal) in &normals {
+                store::insert_name(txn, &row, *kind, normal).await.map_err(|error| {
+                    if is_unique_violation(&error) {
+                        AccountError::Taken(*kind)
+                    } else {
+                        error.into()
+                    }
+                })?;
+            }
             audit_log::record(txn, &event).await?;
             Ok(())
         });

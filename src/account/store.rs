@@ -45,22 +45,27 @@ pub(crate) async fn taken<C: ConnectionTrait>(
 pub(crate) async fn insert<C: ConnectionTrait>(
     db: &C,
     account: account::Model,
-    names: &[(LoginIdKind, String)],
 ) -> Result<(), DbErr> {
-    let (id, created_at) = (account.id, account.created_at);
     account::Entity::insert(account::ActiveModel::from(account).reset_all())
         .exec_without_returning(db)
         .await?;
-    if names.is_empty() {
-        return Ok(());
-    }
-    let rows = names.iter().map(|(kind, normal)| login_name::ActiveModel {
-        normal: Set(normal.clone()),
-        account_id: Set(id),
-        kind: Set(*kind as i16),
-        created_at: Set(created_at),
-    });
-    login_name::Entity::insert_many(rows).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Gives an account a name to sign in with. A unique violation says that it is taken.
+pub(crate) async fn insert_name<C: ConnectionTrait>(
+    db: &C,
+    account: &account::Model,
+    kind: LoginIdKind,
+    normal: &str,
+) -> Result<(), DbErr> {
+    let row = login_name::ActiveModel {
+        normal: Set(normal.to_owned()),
+        account_id: Set(account.id),
+        kind: Set(kind as i16),
+        created_at: Set(account.created_at),
+    };
+    login_name::Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
 }
 

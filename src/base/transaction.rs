@@ -41,6 +41,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// What a hook of the application failed with. A database error stays one, so that a deadlock
+    /// in it is tried again like any other.
+    pub(crate) fn of_hook(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        match error.downcast::<DbErr>() {
+            Ok(error) => Self::Database(*error),
+            Err(error) => Self::Internal(error.to_string()),
+        }
+    }
+
     /// Whether the same transaction may succeed if it is run again.
     fn is_transient(&self) -> bool {
         const SIGNS: [&str; 6] = [
@@ -280,4 +289,9 @@ fn backoff(attempt: u32) -> Duration {
 /// Whether a unique key refused the row.
 pub(crate) fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
+}
+
+/// Whether a row refused because what it points to is not there.
+pub(crate) fn is_foreign_key_violation(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)))
 }

@@ -54,9 +54,6 @@ pub enum AuthError {
     /// 400: the request carries more than one credential of ours.
     #[error("the request carries more than one credential; send one")]
     MultipleCredentials,
-    /// 403: tokens are not renewed here.
-    #[error("tokens are not renewed here; sign in again when this one ends")]
-    RefreshOff,
     /// 404: the id in the path cannot be one.
     #[error("there is nothing here")]
     NoSuchInstance,
@@ -108,7 +105,7 @@ impl Problem for AuthError {
             Self::NotSignedIn(_) | Self::WrongStage(_) | Self::StepUp(_) => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Denied | Self::CrossSite(_) | Self::RefreshOff => StatusCode::FORBIDDEN,
+            Self::Denied | Self::CrossSite(_) => StatusCode::FORBIDDEN,
             Self::MultipleCredentials => StatusCode::BAD_REQUEST,
             Self::NoSuchInstance => StatusCode::NOT_FOUND,
             Self::MissingLayer | Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -132,7 +129,6 @@ impl Problem for AuthError {
             Self::WrongStage(_) => "wrong_stage",
             Self::StepUp(_) => "insufficient_user_authentication",
             Self::Denied => "denied",
-            Self::RefreshOff => "refresh_disabled",
             Self::CrossSite(_) => "cross_site_request",
             Self::MultipleCredentials => "multiple_credentials",
             Self::NoSuchInstance => "not_found",

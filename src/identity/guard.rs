@@ -75,37 +75,41 @@ impl Require {
         // First this: who is not signed in learns nothing about which ids can exist.
         let identity = signed_in(&slot, parts).await?;
         let id = match &self.instance {
-            Instance::Whole => None,
+            Instance::Whole => {
+                return Ok(decide(&slot, &identity, &self.requirement, &self.requirement)?);
+            }
             #[cfg(feature = "routes")]
-            Instance::Path(name) => Some(path_parameter(parts, name).await?),
-            Instance::Custom(find) => Some(find(parts).ok_or(AuthError::NoSuchInstance)?),
+            Instance::Path(name) => path_parameter(parts, name).await?,
+            Instance::Custom(find) => find(parts),
         };
-        let narrowed = match id {
-            None => None,
-            Some(id) => Some(self.requirement.on(&id).map_err(|_| AuthError::NoSuchInstance)?),
-        };
-        let asked = narrowed.as_ref().unwrap_or(&self.requirement);
+        let asked = id.and_then(|id| self.requirement.on(&id).ok());
+        let asked = asked.ok_or(AuthError::NoSuchInstance)?;
         // The rule that is noted is the route's: with the id in it, whoever tries many ids would
         // fill the audit log.
-        Ok(decide(&slot, &identity, asked, &self.requirement)?)
+        Ok(decide(&slot, &identity, &asked, &self.requirement)?)
     }
 }
 
+/// A parameter of the route's path; none when it is no text.
 #[cfg(feature = "routes")]
-async fn path_parameter(parts: &mut Parts, name: &str) -> Result<String, AuthError> {
+async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, AuthError> {
+    use axum::extract::rejection::RawPathParamsRejection;
     use axum::extract::{FromRequestParts, RawPathParams};
 
-    let params = RawPathParams::from_request_parts(parts, &())
-        .await
-        .map_err(|_| AuthError::NoSuchInstance)?;
-    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).ok_or_else(
-        || {
-            AuthError::Misconfigured(format!(
-                "`.on_path({name:?})`: the route has no such parameter, or the guard is not on \
-                 the route (use `route_layer`)"
-            ))
-        },
-    )
+    let found = match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(params) => {
+            params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        }
+        Err(RawPathParamsRejection::InvalidUtf8InPathParam(_)) => return Ok(None),
+        Err(_) => None,
+    };
+    match found {
+        Some(value) => Ok(Some(value)),
+        None => Err(AuthError::Misconfigured(format!(
+            "`.on_path({name:?})`: the route has no such parameter, or the guard is not on the \
+             route (use `route_layer`)"
+        ))),
+    }
 }
 
 impl fmt::Debug for Require {

@@ -203,9 +203,6 @@ impl Slot {
         &self,
     ) -> Result<(Session, crate::session::issue::Minted), AuthError> {
         let context = self.auth.context();
-        if context.config.session.refresh_window.is_none() {
-            return Err(AuthError::RefreshOff);
-        }
         let now = context.now();
         let (token_type, claims, transport) = match self.token(Use::Refresh, now)? {
             Ok(token) => token,
@@ -234,28 +231,29 @@ impl Slot {
         let minted = mint(context, Stage::Full, claims.sid, generation, now, end, idle);
         if transport == Transport::Cookie {
             let age = state.persistent.then(|| cookie_age(context, Stage::Full, now, end));
-            self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+            self.put(self.resolver.cookie.rotate(&minted.token, age));
         }
         Ok((session.clone(), minted))
     }
 
     /// Ends the session of the request's token, whatever stage or state it is in; any token that
-    /// we signed will do, also an expired one. Nothing to end is no error.
+    /// we signed will do, also an expired one. Nothing to end is no error. What makes the client
+    /// forget it, unless it keeps the token by itself.
     #[cfg(feature = "routes")]
-    pub(crate) async fn log_out(&self) -> Result<crate::session::SignedOut, AuthError> {
+    pub(crate) async fn log_out(&self) -> Result<Option<crate::session::SignedOut>, AuthError> {
         let context = self.auth.context();
         let now = context.now();
-        let signed_out = self.auth.sessions().signed_out();
-        let bytes = match &self.credential {
+        let signed_out = Some(self.auth.sessions().signed_out());
+        let (bytes, signed_out) = match &self.credential {
             Credential::None => return Ok(signed_out),
             Credential::Several => return Err(AuthError::MultipleCredentials),
             Credential::Cookie { header, range } => {
                 if let Some(cross_site) = self.cross_site {
                     return Err(AuthError::CrossSite(cross_site));
                 }
-                &header.as_bytes()[range.clone()]
+                (&header.as_bytes()[range.clone()], signed_out)
             }
-            Credential::Bearer { header } => bearer_token(header).unwrap_or_default(),
+            Credential::Bearer { header } => (bearer_token(header).unwrap_or_default(), None),
         };
         let token = std::str::from_utf8(bytes).ok();
         let Some((_, claims)) = token.and_then(|token| context.jwt.verify(token, now)) else {
@@ -505,7 +503,7 @@ impl Slot {
         let end = turn.state.expires_at;
         let minted = mint(context, Stage::Full, turn.claims.sid, generation, turn.now, end, idle);
         let age = turn.state.persistent.then(|| cookie_age(context, Stage::Full, turn.now, end));
-        self.put(CookieAction::Rotate(self.resolver.cookie.set(&minted.token, age)));
+        self.put(self.resolver.cookie.rotate(&minted.token, age));
     }
 
     async fn end_for_theft(

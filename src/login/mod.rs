@@ -216,15 +216,15 @@ impl Login<'_> {
         // No account has the empty name; asking for it keeps the work the same.
         let normal = id.as_ref().map_or("", LoginId::normal);
         let row = db.read(account_store::find_by_name(&executor, normal)).await?;
-        let checked =
-            self.auth.room::<Passwords>().check(&credentials.password, row.as_ref()).await?;
+        let passwords = self.auth.room::<Passwords>();
+        let checked = passwords.check(&credentials.password, row.as_ref()).await?;
         let now = context.now();
-        let (row, rehashed) = match (row, checked) {
-            (Some(row), Checked::Right { rehashed })
+        let (row, outdated) = match (row, checked) {
+            (Some(row), Checked::Right { outdated })
                 if Account::from(row.clone())
                     .is_usable(now, context.config.login.require_verified) =>
             {
-                (row, rehashed)
+                (row, outdated)
             }
             (row, _) => {
                 let mut event = Event::new(EventKind::LoginFailed, now)
@@ -241,6 +241,9 @@ impl Login<'_> {
                 return Err(LoginError::InvalidCredentials);
             }
         };
+        // Replacing an old hash is a courtesy; the login stands without it.
+        let rehashed =
+            if outdated { passwords.hash(&credentials.password).await.ok() } else { None };
         let stage = if row.enrolled_factors != 0 {
             // First the second factor: who only knows the password must not set a new one.
             Stage::PendingSecondFactor

@@ -1,6 +1,7 @@
 //! The routes of one's own sessions.
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -32,7 +33,14 @@ async fn who_am_i(
     Ok(route::json(&auth.describe_session(&identity).await?))
 }
 
-async fn refresh(Handle(slot): Handle) -> Result<Response, Rejection> {
+async fn refresh(
+    State(auth): State<Portcullis>,
+    Handle(slot): Handle,
+) -> Result<Response, Rejection> {
+    // Then a session ends with its token, and no route may put that off.
+    if auth.context().config.session.refresh_window.is_none() {
+        return Err(RouteError::RefreshOff.into());
+    }
     let (session, minted) = slot.refresh().await?;
     let mut body = json!({
         "session_id": session.id(),
@@ -67,9 +75,11 @@ async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Resp
 async fn end_one(
     State(auth): State<Portcullis>,
     identity: Identity,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
-    let id: SessionId = id.parse().map_err(|_| SessionError::NotFound)?;
+    // What is not even text is no session's id.
+    let id = id.ok().and_then(|Path(id)| id.parse::<SessionId>().ok());
+    let id = id.ok_or(SessionError::NotFound)?;
     auth.sessions().end_one(identity.account().id(), id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -89,7 +99,8 @@ async fn end_all(
         // Signing out everywhere is also signing out here.
         Some("scope=all") => {
             let ended = auth.sessions().end_all(account, None).await?;
-            let signed_out = auth.sessions().signed_out();
+            let by_cookie = identity.session().transport() == Transport::Cookie;
+            let signed_out = by_cookie.then(|| auth.sessions().signed_out());
             Ok((signed_out, route::json(&json!({ "ended": ended }))).into_response())
         }
         Some(_) => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::account::entity::account;
-use crate::account::{Account, Email, InvalidField, StoredPassword};
+use crate::account::{Account, InvalidField, LoginId, StoredPassword};
 use crate::base::secret::random_bytes;
 use crate::base::transaction::Fault;
 use crate::config::PasswordConfig;
@@ -87,10 +87,13 @@ pub(crate) fn refused(
     Some(InvalidField::new("password", reason))
 }
 
-/// Whether the password is the name, or the local part of an address, in any spelling.
+/// Whether the password is the name, or the local part of an address, in any spelling that signs
+/// in with it.
 fn is_name(password: &str, name: &str) -> bool {
-    let password = password.to_lowercase();
-    let name = Email::parse(name).map_or_else(|_| name.to_lowercase(), |e| e.normal().to_owned());
+    let normal = |text: &str| {
+        LoginId::parse(text).map_or_else(|_| text.to_lowercase(), |id| id.normal().to_owned())
+    };
+    let (password, name) = (normal(password), normal(name));
     password == name || name.split_once('@').is_some_and(|(local, _)| password == local)
 }
 
@@ -98,8 +101,8 @@ fn is_name(password: &str, name: &str) -> bool {
 #[derive(Debug)]
 pub(crate) enum Checked {
     Right {
-        /// The same password hashed as it would be made today.
-        rehashed: Option<StoredPassword>,
+        /// Whether it would be hashed differently today.
+        outdated: bool,
     },
     Wrong,
 }
@@ -148,7 +151,8 @@ impl Passwords {
     }
 
     /// Compares a password with an account's, at the cost of exactly one hash whoever it is and
-    /// whether or not there is one. (A hash that is out of date costs one more, and only once.)
+    /// whether or not there is one. A hash that is out of date is only reported: replacing it
+    /// costs one more, which nobody may see who is not let in.
     pub(crate) async fn check(
         &self,
         password: &Password,
@@ -162,11 +166,7 @@ impl Passwords {
             Some(StoredHash { phc, pepper_id: row.password_pepper.clone() })
         });
         match self.0.verify(password.bytes(), stored).await? {
-            Verdict::Match { rehash: false } => Ok(Checked::Right { rehashed: None }),
-            Verdict::Match { rehash: true } => {
-                // Replacing it is a courtesy; the login stands without it.
-                Ok(Checked::Right { rehashed: self.hash(password).await.ok() })
-            }
+            Verdict::Match { rehash } => Ok(Checked::Right { outdated: rehash }),
             Verdict::NoMatch => Ok(Checked::Wrong),
             Verdict::Unusable(reason) => {
                 let account = account.map(|row| tracing::field::display(row.id));

@@ -44,6 +44,9 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
+/// The field of the body that the new password comes in.
+const NEW_PASSWORD: &str = "new_password";
+
 /// Why a password was not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -219,6 +222,7 @@ impl PasswordChange<'_> {
         let account = asking.account;
         let refused = password::refused(&context.config.password, new, &Names::of(account));
         if let Some(field) = refused {
+            let field = InvalidField::new(NEW_PASSWORD, field.reason);
             return Err(PasswordChangeError::Invalid(vec![field]));
         }
         let db = context.db();
@@ -250,7 +254,7 @@ impl PasswordChange<'_> {
             None => false,
         };
         if same {
-            let field = InvalidField::new("password", "must not be the present one");
+            let field = InvalidField::new(NEW_PASSWORD, "must not be the present one");
             return Err(PasswordChangeError::Invalid(vec![field]));
         }
         let hashed = passwords.hash(new).await?;

@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::language::PermissionError;
 use super::role::MAX_PERMISSIONS;
 use crate::base::problem::Problem;
-use crate::base::transaction::{Fault, MaybeFault};
+use crate::base::transaction::{Fault, MaybeFault, is_foreign_key_violation};
 
 /// Why something could not be granted, or what is granted not be made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,14 @@ pub enum GrantError {
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+impl GrantError {
+    /// What a failed insert means: a key that points to nothing says that what it points to was
+    /// deleted between two statements.
+    pub(crate) fn or_gone(error: sea_orm::DbErr, gone: Self) -> Self {
+        if is_foreign_key_violation(&error) { gone } else { error.into() }
+    }
 }
 
 impl From<sea_orm::DbErr> for GrantError {

@@ -178,7 +178,10 @@ impl<'a> Groups<'a> {
             }
             let group = store::group_by_name(txn, name).await?.ok_or(GrantError::GroupNotFound)?;
             let changed = match member {
-                Member::Joins => store::join_group(txn, account, group.id, now).await?,
+                Member::Joins => {
+                    let joined = store::join_group(txn, account, group.id, now).await;
+                    joined.map_err(|error| GrantError::or_gone(error, GrantError::GroupNotFound))?
+                }
                 Member::Leaves => store::leave_group(txn, account, group.id).await?,
             };
             if changed {
@@ -254,7 +257,8 @@ impl<'a> Groups<'a> {
             let group = store::group_by_name(txn, name).await?.ok_or(GrantError::GroupNotFound)?;
             let role = store::role_by_name(txn, role).await?.ok_or(GrantError::RoleNotFound)?;
             let changed = if kind == EventKind::RoleGranted {
-                store::grant_group_role(txn, group.id, role.id, resource, now).await?
+                let granted = store::grant_group_role(txn, group.id, role.id, resource, now).await;
+                granted.map_err(|error| GrantError::or_gone(error, GrantError::RoleNotFound))?
             } else {
                 store::revoke_group_role(txn, group.id, role.id, resource).await?
             };

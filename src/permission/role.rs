@@ -298,7 +298,11 @@ impl<'a> Roles<'a> {
             }
             let role = store::role_by_name(txn, name).await?.ok_or(GrantError::RoleNotFound)?;
             let changed = match hand {
-                Hand::Grant => store::grant_role(txn, account, role.id, resource, now).await?,
+                Hand::Grant => {
+                    let granted = store::grant_role(txn, account, role.id, resource, now).await;
+                    // The account's row is locked, so it is the role that was deleted meanwhile.
+                    granted.map_err(|error| GrantError::or_gone(error, GrantError::RoleNotFound))?
+                }
                 Hand::Revoke => store::revoke_role(txn, account, role.id, resource).await?,
             };
             if changed {

@@ -86,7 +86,16 @@ impl SessionCookie {
     }
 
     /// A `Set-Cookie` with this token. Without an age the cookie ends with the browser.
-    pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> HeaderValue {
+    pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
+        CookieAction::Set(self.with_token(token, max_age))
+    }
+
+    /// The same with the next generation of a token.
+    pub(crate) fn rotate(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
+        CookieAction::Rotate(self.with_token(token, max_age))
+    }
+
+    fn with_token(&self, token: &str, max_age: Option<Duration>) -> HeaderValue {
         let mut cookie = self.template.clone();
         cookie.set_value(token);
         cookie.set_max_age(
@@ -98,11 +107,12 @@ impl SessionCookie {
     }
 
     fn cleared(&self) -> HeaderValue {
-        self.set("", Some(Duration::ZERO))
+        self.with_token("", Some(Duration::ZERO))
     }
 
     /// Lets an answer do one thing to the cookie; a weaker action than one that is there already
-    /// changes nothing (a rotation comes last: only the layer adds one). An answer that sets a cookie is never stored by a cache.
+    /// changes nothing (a rotation comes last: only the layer adds one). An answer that sets a
+    /// cookie is never stored by a cache.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, action: CookieAction) {
         let ours = |value: &HeaderValue| value.as_bytes().starts_with(self.start.as_bytes());
         let present: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
@@ -192,8 +202,8 @@ mod tests {
     #[test]
     fn login_wins_over_logout_and_both_over_the_rotation_that_comes_last() {
         let cookie = cookie();
-        let login = CookieAction::Set(cookie.set("login", None));
-        let rotation = CookieAction::Rotate(cookie.set("rotated", None));
+        let login = cookie.set("login", None);
+        let rotation = cookie.rotate("rotated", None);
         let logout = CookieAction::Clear;
         for (actions, expected) in [
             (&[&login, &logout, &rotation][..], "=login;"),
@@ -222,7 +232,7 @@ mod tests {
     #[test]
     fn deletion_repeats_the_attributes() {
         let cookie = cookie();
-        let set = cookie.set("t", Some(Duration::from_secs(60)));
+        let set = cookie.with_token("t", Some(Duration::from_secs(60)));
         assert_eq!(set, "__Host-session=t; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60");
         assert_eq!(
             cookie.cleared(),

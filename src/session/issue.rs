@@ -230,9 +230,7 @@ impl<'a> StartSession<'a> {
                 }
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
                 for hook in &context.on_session_replaced {
-                    hook.replaced(replaced, txn)
-                        .await
-                        .map_err(|error| Fault::Internal(error.to_string()))?;
+                    hook.replaced(replaced, txn).await.map_err(Fault::of_hook)?;
                 }
             }
             audit_log::record(txn, &event).await?;
@@ -248,7 +246,7 @@ impl<'a> StartSession<'a> {
             stage: self.stage,
             expires_in: minted.expires_in,
             transport: self.transport,
-            set_cookie: CookieAction::Set(cookie.set(&minted.token, age)),
+            set_cookie: cookie.set(&minted.token, age),
             token: minted.token,
             cookie,
         })

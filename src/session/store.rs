@@ -35,6 +35,24 @@ pub(crate) async fn end<C: ConnectionTrait>(
     Ok(ending(reason, now).filter(Column::Id.eq(id)).exec(db).await?.rows_affected > 0)
 }
 
+/// That the account's sessions were not ended together since this one was made.
+fn account_unchanged() -> Expr {
+    Expr::exists(
+        Query::select()
+            .expr(Expr::val(1))
+            .from(account::Entity)
+            .and_where(
+                Expr::col((account::Entity, account::Column::Id))
+                    .equals((Entity, Column::AccountId)),
+            )
+            .and_where(
+                Expr::col((account::Entity, account::Column::Epoch))
+                    .equals((Entity, Column::AccountEpoch)),
+            )
+            .to_owned(),
+    )
+}
+
 /// Ends one session of this account. False when there is none such that still counts.
 pub(crate) async fn end_own<C: ConnectionTrait>(
     db: &C,
@@ -46,6 +64,8 @@ pub(crate) async fn end_own<C: ConnectionTrait>(
         .filter(Column::Id.eq(id))
         .filter(Column::AccountId.eq(account))
         .filter(Column::ExpiresAt.gt(now))
+        .filter(Expr::col(Column::RotatedAt).add(Expr::col(Column::IdleMs)).gt(now))
+        .filter(account_unchanged())
         .exec(db)
         .await?;
     Ok(ended.rows_affected > 0)
@@ -90,20 +110,6 @@ pub(crate) async fn rotate<C: ConnectionTrait>(
     digest: &[u8; 32],
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let account_unchanged = Expr::exists(
-        Query::select()
-            .expr(Expr::val(1))
-            .from(account::Entity)
-            .and_where(
-                Expr::col((account::Entity, account::Column::Id))
-                    .equals((Entity, Column::AccountId)),
-            )
-            .and_where(
-                Expr::col((account::Entity, account::Column::Epoch))
-                    .equals((Entity, Column::AccountEpoch)),
-            )
-            .to_owned(),
-    );
     let updated = Entity::update_many()
         .col_expr(Column::PreviousUsedAt, Expr::col(Column::UsedAt).if_null(now))
         .col_expr(Column::UsedAt, Expr::value(None::<i64>))
@@ -114,7 +120,7 @@ pub(crate) async fn rotate<C: ConnectionTrait>(
         .filter(Column::Generation.eq(generation))
         .filter(Column::EndedAt.is_null())
         .filter(Column::SuspiciousAt.is_null())
-        .filter(account_unchanged)
+        .filter(account_unchanged())
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

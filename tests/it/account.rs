@@ -1,1 +1,308 @@
-//! To be filled.
+//! Accounts (A2, A7): names in every spelling, and states that count on the next request.
+
+use std::time::Duration;
+
+use portcullis::account::{AccountError, LoginIdKind, NewAccount};
+use portcullis::{Account, AccountId, Factor, Portcullis, Problem};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+
+use crate::on_every_database;
+use crate::support::{Browser, PASSWORD, Probe};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn named(username: Option<&str>, email: Option<&str>, phone: Option<&str>) -> NewAccount {
+    let mut new = NewAccount::default();
+    new.username = username.map(str::to_owned);
+    new.email = email.map(str::to_owned);
+    new.phone = phone.map(str::to_owned);
+    new
+}
+
+async fn found(auth: &Portcullis, login: &str) -> Option<AccountId> {
+    let account = auth.accounts().find_by_login(login).await.expect("the database answers");
+    account.map(|account| account.id())
+}
+
+/// The names of the fields that are refused.
+fn invalid(refused: Result<Account, AccountError>) -> Vec<&'static str> {
+    match refused {
+        Err(AccountError::Invalid(fields)) => fields.iter().map(|field| field.field).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn taken(refused: Result<Account, AccountError>) -> (LoginIdKind, &'static str) {
+    match refused {
+        Err(error @ AccountError::Taken(kind)) => (kind, error.code()),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn rows(probe: &Probe) -> (i64, i64) {
+    (
+        probe.number("SELECT COUNT(*) FROM auth_account").await,
+        probe.number("SELECT COUNT(*) FROM auth_login_name").await,
+    )
+}
+
+/// The session is over with this very request, and its cookie stays: a 401 clears nothing.
+async fn is_over(browser: &mut Browser) {
+    let answer = browser.get("/me").await;
+    assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+    assert!(answer.set_cookies().is_empty(), "{:?}", answer.set_cookies());
+}
+
+async fn signs_in(probe: &Probe, username: &str) -> u16 {
+    probe.browser().await.login(username, PASSWORD).await.status
+}
+
+on_every_database! {
+    async fn an_account_is_found_by_each_of_its_names_in_every_spelling(probe: Probe) {
+        let new = named(Some("Alice"), Some("Alice.B@Example.COM"), Some("+41791234567"));
+        let alice = probe.auth.accounts().create(new).await.expect("the account is made");
+        assert_eq!(alice.username(), Some("Alice"));
+        let neighbour = named(Some("alicé"), Some("alice.b@example.net"), Some("+41791234568"));
+        let neighbour = probe.auth.accounts().create(neighbour).await.expect("the account is made");
+
+        for (login, expected) in [
+            ("alice", Some(alice.id())),
+            ("ALICE", Some(alice.id())),
+            ("Ａｌｉｃｅ", Some(alice.id())),
+            ("alice.b@example.com", Some(alice.id())),
+            ("ALICE.B@EXAMPLE.COM", Some(alice.id())),
+            ("+41791234567", Some(alice.id())),
+            ("alicé", Some(neighbour.id())),
+            ("ALICÉ", Some(neighbour.id())),
+            ("alice\u{301}", Some(neighbour.id())),
+            ("alice.b@example.net", Some(neighbour.id())),
+            ("+41791234568", Some(neighbour.id())),
+            ("alic", None),
+            ("alice ", None),
+            (" alice", None),
+            ("alice%", None),
+            ("41791234567", None),
+            ("", None),
+            ("alice' OR '1'='1", None),
+        ] {
+            assert_eq!(found(&probe.auth, login).await, expected, "{login:?}");
+        }
+        let by_id = probe.auth.accounts().find(alice.id()).await.expect("the database answers");
+        assert_eq!(by_id, Some(alice));
+    }
+
+    async fn a_name_that_is_taken_is_named_and_nothing_is_made(probe: Probe) {
+        let new = named(Some("alice"), Some("alice@example.com"), Some("+41791234567"));
+        probe.auth.accounts().create(new).await.expect("the account is made");
+        let before = rows(&probe).await;
+        for (new, kind, code) in [
+            (named(Some("ALICE"), None, None), LoginIdKind::Username, "username_taken"),
+            (named(Some("Ａlice"), Some("b@example.com"), None), LoginIdKind::Username, "username_taken"),
+            (named(Some("bob"), Some("Alice@EXAMPLE.com"), None), LoginIdKind::Email, "email_taken"),
+            (named(Some("bob"), None, Some("+41791234567")), LoginIdKind::Phone, "phone_taken"),
+            (
+                named(Some("bob"), Some("b@example.com"), Some("+41791234567")),
+                LoginIdKind::Phone,
+                "phone_taken",
+            ),
+        ] {
+            assert_eq!(taken(probe.auth.accounts().create(new).await), (kind, code));
+            assert_eq!(rows(&probe).await, before);
+        }
+        let bob = named(Some("bob"), Some("b@example.com"), Some("+41791234568"));
+        probe.auth.accounts().create(bob).await.expect("his names are free");
+    }
+
+    async fn every_field_that_cannot_be_a_name_is_named_at_once(probe: Probe) {
+        for (new, fields) in [
+            (named(Some(""), None, None), vec!["username"]),
+            (named(Some("a b"), None, None), vec!["username"]),
+            (named(Some("a@b"), None, None), vec!["username"]),
+            (named(Some(" alice"), None, None), vec!["username"]),
+            (named(Some("alice\u{a0}"), None, None), vec!["username"]),
+            (named(Some("al\u{0}ice"), None, None), vec!["username"]),
+            (named(Some("alice"), Some("nobody"), Some("123")), vec!["email", "phone"]),
+            (named(Some("\u{202e}"), Some("a@b,c@d"), Some("+1")), vec!["username", "email", "phone"]),
+            (named(None, None, None), vec!["username"]),
+        ] {
+            assert_eq!(invalid(probe.auth.accounts().create(new.clone()).await), fields, "{new:?}");
+        }
+        assert_eq!(rows(&probe).await, (0, 0));
+        for new in [
+            named(Some("alice"), None, None),
+            named(None, Some("bob@example.com"), None),
+            named(None, None, Some("+41791234567")),
+        ] {
+            probe.auth.accounts().create(new).await.expect("one name is enough");
+        }
+    }
+
+    async fn a_disabled_account_is_out_with_its_next_request_and_comes_back_by_a_new_login(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let (_, mut neighbour) = probe.signed_in("bob").await;
+        assert_eq!(browser.get("/me").await.status, 200);
+        probe.auth.accounts().disable(alice.id()).await.expect("it is disabled");
+        is_over(&mut browser).await;
+        assert_eq!(browser.get("/maybe").await.text, "nobody");
+        assert_eq!(signs_in(&probe, "alice").await, 401);
+        assert_eq!(neighbour.get("/me").await.status, 200);
+
+        probe.auth.accounts().enable(alice.id()).await.expect("it is enabled");
+        is_over(&mut browser).await;
+        assert_eq!(signs_in(&probe, "alice").await, 200);
+    }
+
+    async fn a_date_disables_from_its_first_moment_on_and_enabling_clears_a_past_one(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let date = portcullis::Clock::now(&probe.clock).plus(DAY);
+        probe.auth.accounts().disable_from(alice.id(), date).await.expect("the date is set");
+        probe.clock.advance(DAY - Duration::from_millis(1));
+        assert_eq!(browser.get("/me").await.status, 200);
+        assert_eq!(signs_in(&probe, "alice").await, 200);
+        probe.clock.advance(Duration::from_millis(1));
+        is_over(&mut browser).await;
+        assert_eq!(signs_in(&probe, "alice").await, 401);
+
+        probe.clock.advance(DAY);
+        probe.auth.accounts().enable(alice.id()).await.expect("it is enabled");
+        assert_eq!(signs_in(&probe, "alice").await, 200);
+        is_over(&mut browser).await;
+    }
+
+    async fn a_date_that_is_past_disables_at_once(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let now = portcullis::Clock::now(&probe.clock);
+        probe.auth.accounts().disable_from(alice.id(), now.minus(DAY)).await.expect("the date is set");
+        is_over(&mut browser).await;
+        assert_eq!(signs_in(&probe, "alice").await, 401);
+    }
+
+    async fn a_date_that_is_taken_back_in_time_changes_nothing(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let date = portcullis::Clock::now(&probe.clock).plus(DAY);
+        probe.auth.accounts().disable_from(alice.id(), date).await.expect("the date is set");
+        probe.auth.accounts().enable(alice.id()).await.expect("the date is cleared");
+        probe.clock.advance(2 * DAY);
+        assert_eq!(signs_in(&probe, "alice").await, 200);
+        // Enabling ends sessions: whoever had one while the account was in doubt signs in again.
+        is_over(&mut browser).await;
+    }
+
+    async fn a_deleted_account_is_gone_for_good_and_its_names_stay_taken(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let accounts = probe.auth.accounts();
+        accounts.delete(alice.id()).await.expect("it is deleted");
+        is_over(&mut browser).await;
+        assert_eq!(signs_in(&probe, "alice").await, 401);
+        let again = accounts.create(NewAccount::username("Alice")).await;
+        assert_eq!(taken(again).0, LoginIdKind::Username);
+        for again in [
+            accounts.enable(alice.id()).await,
+            accounts.verify(alice.id()).await,
+            accounts.delete(alice.id()).await,
+        ] {
+            assert!(matches!(again, Err(AccountError::NotFound)), "{again:?}");
+        }
+        assert_eq!(signs_in(&probe, "alice").await, 401);
+        assert!(accounts.find(alice.id()).await.expect("the database answers").is_some());
+    }
+
+    async fn an_account_that_is_not_verified_is_out_where_that_is_required(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let (_, mut browser) = probe.signed_in("bob").await;
+        let probe = probe.configured(|config| config.login.require_verified = true);
+        browser.address = probe.browser().await.address;
+        is_over(&mut browser).await;
+        assert_eq!(signs_in(&probe, "alice").await, 401);
+        probe.auth.accounts().verify(alice.id()).await.expect("it is verified");
+        assert_eq!(signs_in(&probe, "alice").await, 200);
+        assert_eq!(signs_in(&probe, "bob").await, 401);
+    }
+
+    async fn verifying_ends_no_session(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        probe.auth.accounts().verify(alice.id()).await.expect("it is verified");
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn what_a_login_must_still_do_ends_the_sessions_there_are(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        probe.auth.accounts().require_password_change(alice.id()).await.expect("it is set");
+        is_over(&mut browser).await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!(answer.json()["result"], "password_change_required", "{}", answer.text);
+        let answer = browser.get("/me").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "password_change_required"));
+        assert_eq!(browser.get("/must-change").await.status, 200);
+
+        let (bob, mut browser) = probe.signed_in("bob").await;
+        probe.auth.accounts().set_enrolled_factors(bob.id(), [Factor::Totp]).await.expect("it is set");
+        is_over(&mut browser).await;
+        let answer = browser.login("bob", PASSWORD).await;
+        assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
+        assert_eq!(browser.get("/pending").await.status, 200);
+        assert_eq!(browser.get("/me").await.status, 401);
+        probe.auth.accounts().set_enrolled_factors(bob.id(), []).await.expect("it is set");
+        assert_eq!(browser.login("bob", PASSWORD).await.json()["result"], "session");
+    }
+
+    async fn changing_an_account_that_is_not_there_is_an_error(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let nobody: AccountId = "018f0000-0000-7000-8000-000000000000".parse().expect("an id");
+        let now = portcullis::Clock::now(&probe.clock);
+        for (id, expected) in [(nobody, false), (alice.id(), true)] {
+            let accounts = probe.auth.accounts();
+            for done in [
+                accounts.verify(id).await,
+                accounts.disable(id).await,
+                accounts.disable_from(id, now).await,
+                accounts.enable(id).await,
+                accounts.require_password_change(id).await,
+                accounts.set_enrolled_factors(id, [Factor::Totp]).await,
+                accounts.delete(id).await,
+            ] {
+                assert_eq!(done.is_ok(), expected, "{done:?}");
+                assert!(expected || matches!(done, Err(AccountError::NotFound)), "{done:?}");
+            }
+        }
+        let kept = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_updated'";
+        assert_eq!(probe.number(kept).await, 7);
+    }
+
+    async fn what_the_callers_transaction_rolls_back_never_was(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let before = (rows(&probe).await, probe.number("SELECT COUNT(*) FROM auth_event").await);
+        let txn = probe.db.begin().await.expect("a transaction");
+        let bob = probe.auth.accounts().within(&txn).create(NewAccount::username("bob")).await;
+        let bob = bob.expect("the account is made");
+        let accounts = probe.auth.accounts().within(&txn);
+        assert_eq!(accounts.find(bob.id()).await.expect("it answers"), Some(bob.clone()));
+        accounts.disable(alice.id()).await.expect("it is disabled");
+        txn.rollback().await.expect("it rolls back");
+        assert_eq!(found(&probe.auth, "bob").await, None);
+        assert_eq!(browser.get("/me").await.status, 200);
+        let after = (rows(&probe).await, probe.number("SELECT COUNT(*) FROM auth_event").await);
+        assert_eq!(after, before);
+
+        let txn = probe.db.begin().await.expect("a transaction");
+        let bob = probe.auth.accounts().within(&txn).create(NewAccount::username("bob")).await;
+        let bob = bob.expect("the account is made");
+        probe.auth.accounts().within(&txn).disable(alice.id()).await.expect("it is disabled");
+        txn.commit().await.expect("it commits");
+        assert_eq!(found(&probe.auth, "bob").await, Some(bob.id()));
+        is_over(&mut browser).await;
+    }
+
+    async fn a_name_that_is_taken_leaves_the_callers_transaction_usable(probe: Probe) {
+        probe.register("alice").await;
+        let txn = probe.db.begin().await.expect("a transaction");
+        let accounts = probe.auth.accounts().within(&txn);
+        assert_eq!(taken(accounts.create(NewAccount::username("ALICE")).await).0, LoginIdKind::Username);
+        // PostgreSQL ends a transaction at a violated key; asking first keeps it alive.
+        txn.execute_unprepared("UPDATE auth_epoch SET epoch = epoch + 7").await.expect("it goes on");
+        let bob = accounts.create(NewAccount::username("bob")).await.expect("the account is made");
+        txn.commit().await.expect("it commits");
+        assert_eq!(found(&probe.auth, "bob").await, Some(bob.id()));
+        assert_eq!(probe.number("SELECT epoch FROM auth_epoch").await, 7);
+    }
+}

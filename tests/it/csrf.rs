@@ -1,1 +1,374 @@
-//! To be filled.
+//! Requests that other sites make a browser send.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::{any, post};
+use portcullis::{Account, ClientInfo, Portcullis, Requirement, Session, Transport};
+
+use crate::on_every_database;
+use crate::support::call::{Called, call, cookie_of, request};
+use crate::support::probe::app;
+use crate::support::{Backend, Probe};
+
+const OURS: &str = "https://example.com";
+const EVIL: &str = "https://attacker.example";
+const LISTED: &str = "https://app.example.net";
+
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+fn with(method: &str, path: &str, headers: Headers<'_>) -> Request<Body> {
+    let mut request = request(method, path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).expect("a request")
+}
+
+/// The host's own routes, each protected in another way, for every method.
+fn host(auth: &Portcullis) -> Router {
+    Router::new()
+        .route("/extractor", any(|_: Account| async { "done" }))
+        .route(
+            "/option",
+            any(|session: Option<Session>| async move { session.map_or("nobody", |_| "done") }),
+        )
+        .merge(
+            Router::new()
+                .route("/guard", any(|| async { "done" }))
+                .route_layer(auth.require(Requirement::signed_in())),
+        )
+        .route("/unguarded", post(|| async { "done" }))
+        .layer(auth.layer())
+}
+
+async fn account(probe: &Probe) -> Account {
+    match probe.auth.accounts().find_by_login("alice").await.expect("the database answers") {
+        Some(account) => account,
+        None => probe.register("alice").await,
+    }
+}
+
+/// A cookie of a session on this instance.
+async fn cookie(probe: &Probe, auth: &Portcullis) -> String {
+    let account = account(probe).await;
+    let issued = auth.sessions().start(&account, &ClientInfo::default()).await;
+    cookie_of(&issued.expect("a session"))
+}
+
+async fn bearer(probe: &Probe, auth: &Portcullis) -> String {
+    let account = account(probe).await;
+    let start = auth.sessions().start(&account, &ClientInfo::default());
+    let issued = start.transport(Transport::Bearer).await.expect("a session");
+    format!("Bearer {}", issued.token().expect("a bearer token"))
+}
+
+fn check_refused(answer: &Called, what: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"), "{what}");
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    assert!(answer.rejection.is_some(), "{what}");
+}
+
+/// Sends each row to every route of the host with a cookie.
+async fn check(probe: &Probe, auth: &Portcullis, rows: &[(&str, Headers<'_>, bool)]) {
+    let cookie = cookie(probe, auth).await;
+    let app = host(auth);
+    for (method, headers, passes) in rows {
+        for path in ["/extractor", "/option", "/guard"] {
+            let what = format!("{method} {path} {headers:?}");
+            let mut request = with(method, path, headers);
+            request.headers_mut().insert("cookie", cookie.parse().expect("a header"));
+            let (answer, statements) = probe.statements(call(&app, request)).await;
+            if *passes {
+                assert_eq!(answer.status, 200, "{what}: {}", answer.text);
+                assert!(*method == "HEAD" || answer.text == "done", "{what}");
+            } else {
+                check_refused(&answer, &what);
+                assert_eq!(statements, 0, "{what}");
+            }
+        }
+    }
+}
+
+on_every_database! {
+    async fn only_pages_of_ours_make_a_cookie_act(probe: Probe) {
+        check(&probe, &probe.auth, &[
+            ("POST", &[("sec-fetch-site", "same-origin")], true),
+            ("POST", &[("sec-fetch-site", "none")], true),
+            ("POST", &[("sec-fetch-site", "cross-site")], false),
+            ("POST", &[("sec-fetch-site", "same-site")], false),
+            ("POST", &[("sec-fetch-site", "unheard-of")], false),
+            ("POST", &[("sec-fetch-site", "SAME-ORIGIN")], false),
+            ("POST", &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], false),
+            // A neighbour on a subdomain is a stranger, whatever its origin says.
+            ("POST", &[("sec-fetch-site", "same-site"), ("origin", OURS)], false),
+            ("POST", &[("sec-fetch-site", "cross-site"), ("origin", OURS)], false),
+            ("POST", &[("sec-fetch-site", "cross-site"), ("origin", LISTED)], false),
+            // Old browsers say only their origin.
+            ("POST", &[("origin", OURS)], true),
+            ("POST", &[("origin", "http://example.com")], true),
+            ("POST", &[("origin", EVIL)], false),
+            ("POST", &[("origin", LISTED)], false),
+            ("POST", &[("origin", "null")], false),
+            ("POST", &[("origin", "https://example.com.attacker.example")], false),
+            ("POST", &[("origin", "https://example.com@attacker.example")], false),
+            ("POST", &[("origin", "https://example.com:8443")], false),
+            ("POST", &[("origin", "https://example.com/")], false),
+            ("POST", &[("origin", "https://sub.example.com")], false),
+            ("POST", &[("origin", "example.com")], false),
+            ("POST", &[("origin", OURS), ("origin", OURS)], false),
+            // Scripts say nothing.
+            ("POST", &[], true),
+            // Reading is free; everything else is not.
+            ("GET", &[("sec-fetch-site", "cross-site")], true),
+            ("HEAD", &[("sec-fetch-site", "cross-site")], true),
+            ("GET", &[("origin", EVIL)], true),
+            ("PUT", &[("sec-fetch-site", "cross-site")], false),
+            ("PATCH", &[("sec-fetch-site", "cross-site")], false),
+            ("DELETE", &[("sec-fetch-site", "cross-site")], false),
+            ("TRACE", &[("sec-fetch-site", "cross-site")], false),
+            ("DELETE", &[("sec-fetch-site", "same-origin")], true),
+            // A header does not change what the method is.
+            (
+                "POST",
+                &[("x-http-method-override", "GET"), ("sec-fetch-site", "cross-site")],
+                false,
+            ),
+        ])
+        .await;
+    }
+
+    async fn a_listed_origin_may_write(probe: Probe) {
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| config.service.trusted_origins = vec![LISTED.to_owned()])
+        });
+        check(&probe, &auth, &[
+            ("POST", &[("sec-fetch-site", "cross-site"), ("origin", LISTED)], true),
+            ("POST", &[("sec-fetch-site", "same-site"), ("origin", LISTED)], true),
+            ("POST", &[("origin", LISTED)], true),
+            ("POST", &[("sec-fetch-site", "cross-site")], false),
+            ("POST", &[("sec-fetch-site", "same-site"), ("origin", EVIL)], false),
+            ("POST", &[("origin", "http://app.example.net")], false),
+            ("POST", &[("origin", "https://app.example.net:444")], false),
+        ])
+        .await;
+    }
+
+    async fn behind_a_proxy_that_rewrites_the_host_the_public_url_counts(probe: Probe) {
+        let public = "https://public.example";
+        let rows: &[(&str, Headers<'_>, bool)] = &[
+            ("POST", &[("origin", public)], true),
+            ("POST", &[("origin", "http://public.example")], false),
+            ("POST", &[("origin", EVIL)], false),
+        ];
+        let auth = probe.rebuilt(|builder| builder.public_url(public));
+        check(&probe, &auth, rows).await;
+        check(&probe, &probe.auth, &[("POST", &[("origin", public)], false)]).await;
+    }
+
+    async fn in_strict_mode_silence_is_refused(probe: Probe) {
+        let auth = probe
+            .rebuilt(|builder| builder.configure(|config| config.service.strict_origin = true));
+        check(&probe, &auth, &[
+            ("POST", &[], false),
+            ("DELETE", &[], false),
+            ("GET", &[], true),
+            ("POST", &[("sec-fetch-site", "same-origin")], true),
+            ("POST", &[("origin", OURS)], true),
+        ])
+        .await;
+        // Without a cookie there is nothing to protect on the host's routes.
+        let answer = call(&host(&auth), with("POST", "/option", &[])).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "nobody"));
+        let answer = call(&app(&auth), with("POST", "/auth/logout", &[])).await;
+        check_refused(&answer, "a mounted route");
+    }
+
+    async fn a_websocket_is_opened_only_by_pages_of_ours(probe: Probe) {
+        const UPGRADE: (&str, &str) = ("upgrade", "websocket");
+        check(&probe, &probe.auth, &[
+            ("GET", &[UPGRADE, ("sec-fetch-site", "cross-site")], false),
+            ("GET", &[UPGRADE, ("sec-fetch-site", "same-site")], false),
+            ("GET", &[UPGRADE, ("origin", EVIL)], false),
+            ("GET", &[UPGRADE, ("origin", "null")], false),
+            ("GET", &[UPGRADE, ("sec-fetch-site", "same-origin")], true),
+            ("GET", &[UPGRADE, ("origin", OURS)], true),
+            ("GET", &[UPGRADE], true),
+        ])
+        .await;
+    }
+
+    async fn without_a_cookie_the_host_s_own_routes_are_left_alone(probe: Probe) {
+        let app = host(&probe.auth);
+        let evil: Headers<'_> = &[("sec-fetch-site", "cross-site"), ("origin", EVIL)];
+        let answer = call(&app, with("POST", "/option", evil)).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "nobody"));
+        for path in ["/extractor", "/guard"] {
+            let answer = call(&app, with("POST", path, evil)).await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in"), "{path}");
+        }
+        // Nor does the rule touch a route that asks for no identity, with a cookie or without.
+        let mut request = with("POST", "/unguarded", evil);
+        let cookie = cookie(&probe, &probe.auth).await;
+        request.headers_mut().insert("cookie", cookie.parse().expect("a header"));
+        assert_eq!(call(&app, request).await.status, 200);
+    }
+
+    async fn mounted_routes_are_protected_with_and_without_a_cookie(probe: Probe) {
+        let app = app(&probe.auth);
+        let cookie = cookie(&probe, &probe.auth).await;
+        let before = probe.number("SELECT COUNT(*) FROM auth_event").await;
+        for (method, path) in [
+            ("POST", "/auth/login"),
+            ("POST", "/auth/logout"),
+            ("POST", "/auth/reauthenticate"),
+            ("POST", "/auth/register"),
+            ("PUT", "/auth/password"),
+            ("POST", "/auth/session/refresh"),
+            ("POST", "/auth/session/anonymous"),
+            ("DELETE", "/auth/sessions"),
+            ("DELETE", "/auth/sessions/0197f0e0-0000-7000-8000-000000000000"),
+            // A method that the path does not take changes nothing about who may ask.
+            ("PATCH", "/auth/login"),
+        ] {
+            for cookie in [None, Some(&cookie)] {
+                for headers in [
+                    &[("sec-fetch-site", "cross-site")][..],
+                    &[("sec-fetch-site", "same-site")],
+                    &[("origin", EVIL)],
+                    &[("origin", "null")],
+                ] {
+                    let mut request = with(method, path, headers);
+                    if let Some(cookie) = cookie {
+                        let cookie = cookie.parse().expect("a header");
+                        request.headers_mut().insert("cookie", cookie);
+                    }
+                    let (answer, statements) = probe.statements(call(&app, request)).await;
+                    check_refused(&answer, &format!("{method} {path} {headers:?} {cookie:?}"));
+                    assert_eq!(statements, 0);
+                    assert!(!answer.headers.contains_key("set-cookie"));
+                    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+                }
+            }
+        }
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event").await, before);
+        let mut request = with("POST", "/auth/logout", &[("sec-fetch-site", "same-origin")]);
+        request.headers_mut().insert("cookie", cookie.parse().expect("a header"));
+        assert_eq!(call(&app, request).await.status, 204);
+    }
+
+    async fn reading_a_path_that_writes_changes_nothing(probe: Probe) {
+        let app = app(&probe.auth);
+        let cookie = cookie(&probe, &probe.auth).await;
+        for path in ["/auth/login", "/auth/logout", "/auth/register", "/auth/session/refresh"] {
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                let request = with(method, path, &[("cookie", &cookie)]);
+                let (answer, statements) = probe.statements(call(&app, request)).await;
+                assert_eq!((answer.status, statements), (405, 0), "{method} {path}");
+            }
+        }
+        let answer = call(&app, with("GET", "/me", &[("cookie", &cookie)])).await;
+        assert_eq!(answer.status, 200, "it is still signed in");
+    }
+
+    async fn no_answer_invites_other_origins(probe: Probe) {
+        let app = app(&probe.auth);
+        let cookie = cookie(&probe, &probe.auth).await;
+        for origin in [EVIL, "null", LISTED, OURS] {
+            for (method, path) in [("GET", "/auth/session"), ("OPTIONS", "/auth/login")] {
+                let headers = [
+                    ("origin", origin),
+                    ("cookie", cookie.as_str()),
+                    ("access-control-request-method", "POST"),
+                ];
+                let answer = call(&app, with(method, path, &headers)).await;
+                let cors = answer.headers.keys().find(|k| k.as_str().starts_with("access-control"));
+                assert_eq!(cors, None, "{method} {path} from {origin}");
+            }
+        }
+    }
+
+    async fn a_bearer_token_is_exempt_because_no_browser_adds_it_by_itself(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
+        let app = host(&auth);
+        let token = bearer(&probe, &auth).await;
+        for path in ["/extractor", "/option", "/guard"] {
+            for headers in [
+                &[("authorization", token.as_str()), ("sec-fetch-site", "cross-site")][..],
+                &[("authorization", token.as_str()), ("origin", EVIL)],
+            ] {
+                let answer = call(&app, with("POST", path, headers)).await;
+                assert_eq!((answer.status, answer.text.as_str()), (200, "done"), "{path}");
+                assert!(!answer.headers.contains_key("set-cookie"));
+            }
+        }
+    }
+
+    async fn two_credentials_of_ours_are_refused_without_a_statement(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
+        let app = host(&auth);
+        let (cookie, token) = (cookie(&probe, &auth).await, bearer(&probe, &auth).await);
+        let twice = format!("{cookie}; {cookie}");
+        for path in ["/extractor", "/option", "/guard"] {
+            for method in ["GET", "POST"] {
+                for headers in [
+                    &[("cookie", cookie.as_str()), ("authorization", token.as_str())][..],
+                    &[("cookie", twice.as_str())],
+                    &[("cookie", cookie.as_str()), ("cookie", cookie.as_str())],
+                    &[("authorization", token.as_str()), ("authorization", token.as_str())],
+                ] {
+                    let request = with(method, path, headers);
+                    let (answer, statements) = probe.statements(call(&app, request)).await;
+                    assert_eq!(
+                        (answer.status, answer.code().as_str(), statements),
+                        (400, "multiple_credentials", 0),
+                        "{method} {path} {headers:?}"
+                    );
+                }
+                // A header that is not ours is the host's business.
+                for foreign in ["Basic YWxpY2U6c2VjcmV0", "Bearer of.bad.news", "Negotiate abc", ""] {
+                    let headers = [("cookie", cookie.as_str()), ("authorization", foreign)];
+                    let answer = call(&app, with(method, path, &headers)).await;
+                    assert_eq!((answer.status, answer.text.as_str()), (200, "done"), "{foreign}");
+                }
+            }
+        }
+        // Where bearers are switched off, a token in the header is nothing of ours either.
+        let app = host(&probe.auth);
+        let headers = [("cookie", cookie.as_str()), ("authorization", token.as_str())];
+        assert_eq!(call(&app, with("POST", "/extractor", &headers)).await.status, 200);
+        let headers = [("authorization", token.as_str())];
+        assert_eq!(call(&app, with("GET", "/extractor", &headers)).await.code(), "not_signed_in");
+    }
+}
+
+/// Forms of other sites; on one database, because none is asked.
+#[tokio::test]
+async fn a_route_that_takes_json_takes_no_form_or_plain_text() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let app = app(&probe.auth);
+        let cookie = cookie(&probe, &probe.auth).await;
+        for (method, path) in [("POST", "/auth/reauthenticate"), ("PUT", "/auth/password")] {
+            for media_type in [
+                "application/x-www-form-urlencoded",
+                "multipart/form-data; boundary=x",
+                "text/plain",
+                "text/plain; application/json",
+            ] {
+                let request = request(method, path)
+                    .header("cookie", &cookie)
+                    .header("sec-fetch-site", "same-origin")
+                    .header("content-type", media_type)
+                    .body(Body::from(r#"{"password":"correct horse battery staple"}"#))
+                    .expect("a request");
+                let answer = call(&app, request).await;
+                assert_eq!(
+                    (answer.status, answer.code().as_str()),
+                    (415, "unsupported_media_type"),
+                    "{method} {path} {media_type}"
+                );
+            }
+        }
+    })
+    .await;
+}

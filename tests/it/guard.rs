@@ -1,1 +1,561 @@
-//! To be filled.
+//! Guards and extractors: who is let through, and what everybody else is told.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::{any, get};
+use portcullis::config::Unauthenticated;
+use portcullis::{
+    Account, Allowed, AnonymousSession, ClientInfo, EnrolmentSession, Identity,
+    PasswordChangeSession, PendingSession, Permission, Portcullis, Requirement, Session, Stage,
+    TypedPermission,
+};
+
+use crate::on_every_database;
+use crate::support::call::{Called, call, cookie_of, request};
+use crate::support::{Backend, Probe};
+
+struct AdminRead;
+
+impl TypedPermission for AdminRead {
+    const TEXT: &'static str = "admin:read";
+}
+
+struct NotAPermission;
+
+impl TypedPermission for NotAPermission {
+    const TEXT: &'static str = "admin::";
+}
+
+fn permission(text: &str) -> Requirement {
+    Requirement::permission(text).expect("a permission")
+}
+
+fn get_with(path: &str, cookie: Option<&str>) -> Request<Body> {
+    send_with("GET", path, cookie, &[])
+}
+
+fn send_with(
+    method: &str,
+    path: &str,
+    cookie: Option<&str>,
+    headers: &[(&str, &str)],
+) -> Request<Body> {
+    let mut request = request(method, path);
+    if let Some(cookie) = cookie {
+        request = request.header("cookie", cookie);
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).expect("a request")
+}
+
+/// One requirement in each of its shapes.
+fn one_permission(auth: &Portcullis) -> Router {
+    Router::new()
+        .route("/layer", get(|| async { "ok" }))
+        .route_layer(auth.require(permission("admin:read")))
+        .route(
+            "/extractor",
+            get(|allowed: Allowed<AdminRead>| async move {
+                assert!(allowed.identity().meets(&permission("admin:read")));
+                "ok"
+            }),
+        )
+        .route(
+            "/handler",
+            get(|identity: Identity| async move {
+                match identity.meets(&permission("admin:read")) {
+                    true => Ok("ok"),
+                    false => Err(portcullis::Rejection::from(portcullis::AuthError::Denied)),
+                }
+            }),
+        )
+        .layer(auth.layer())
+}
+
+/// A new account with these permissions, through a role of its own.
+async fn account(probe: &Probe, name: &str, permissions: &[&str]) -> Account {
+    let account = probe.register(name).await;
+    if !permissions.is_empty() {
+        probe.auth.roles().create(name, permissions).await.expect("a role");
+        probe.auth.roles().grant(account.id(), name).await.expect("it is granted");
+    }
+    account
+}
+
+async fn superuser(probe: &Probe, name: &str) -> Account {
+    let new = portcullis::account::NewAccount::username(name).superuser();
+    probe.auth.accounts().create(new).await.expect("it is made")
+}
+
+async fn session(auth: &Portcullis, account: &Account) -> String {
+    let issued = auth.sessions().start(account, &ClientInfo::default()).await;
+    cookie_of(&issued.expect("a session"))
+}
+
+async fn staged(auth: &Portcullis, account: &Account, stage: Stage) -> String {
+    let start = auth.sessions().start(account, &ClientInfo::default()).stage(stage);
+    cookie_of(&start.await.expect("a session"))
+}
+
+async fn limited(auth: &Portcullis, account: &Account, ceiling: &[&str]) -> String {
+    let ceiling = ceiling.iter().map(|text| Permission::parse(text).expect("a permission"));
+    let start = auth.sessions().start(account, &ClientInfo::default()).ceiling(ceiling);
+    cookie_of(&start.await.expect("a session"))
+}
+
+async fn anonymous(auth: &Portcullis) -> String {
+    let issued = auth.sessions().start_anonymous(&ClientInfo::default()).await;
+    cookie_of(&issued.expect("a session"))
+}
+
+fn check_misuse(answer: &Called, code: &str, what: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (500, code), "{what}");
+    assert!(!answer.text.contains("detail"), "{what}: {}", answer.text);
+}
+
+on_every_database! {
+    async fn layer_extractor_and_handler_decide_alike(probe: Probe) {
+        let auth = &probe.auth;
+        let app = one_permission(auth);
+        let none = account(&probe, "none", &[]).await;
+        let granted = account(&probe, "granted", &["admin:read"]).await;
+        let wild = account(&probe, "wild", &["*:read"]).await;
+        let above = account(&probe, "above", &["admin"]).await;
+        let other = account(&probe, "other", &["admin:write", "doc:*", "admin:read:7"]).await;
+        let root = superuser(&probe, "root").await;
+        for (who, cookie, status, code) in [
+            ("nobody", None, 401, "not_signed_in"),
+            ("a forger", Some("__Host-session=forged".to_owned()), 401, "invalid_token"),
+            ("a visitor", Some(anonymous(auth).await), 401, "not_signed_in"),
+            (
+                "half signed in",
+                Some(staged(auth, &root, Stage::PendingSecondFactor).await),
+                401,
+                "second_factor_required",
+            ),
+            (
+                "with an old password",
+                Some(staged(auth, &root, Stage::MustChangePassword).await),
+                401,
+                "password_change_required",
+            ),
+            (
+                "without a factor",
+                Some(staged(auth, &root, Stage::MustEnrol).await),
+                401,
+                "enrolment_required",
+            ),
+            ("no grant", Some(session(auth, &none).await), 403, "denied"),
+            ("another grant", Some(session(auth, &other).await), 403, "denied"),
+            ("granted", Some(session(auth, &granted).await), 200, ""),
+            ("by a wildcard", Some(session(auth, &wild).await), 200, ""),
+            ("by the domain", Some(session(auth, &above).await), 200, ""),
+            ("superuser", Some(session(auth, &root).await), 200, ""),
+            (
+                "superuser below a ceiling",
+                Some(limited(auth, &root, &["doc:*"]).await),
+                403,
+                "denied",
+            ),
+            (
+                "superuser under a ceiling that covers it",
+                Some(limited(auth, &root, &["admin:*"]).await),
+                200,
+                "",
+            ),
+            (
+                "granted, below a ceiling",
+                Some(limited(auth, &granted, &["admin:write"]).await),
+                403,
+                "denied",
+            ),
+            (
+                "granted, with nothing left",
+                Some(limited(auth, &granted, &[]).await),
+                403,
+                "denied",
+            ),
+            (
+                "a ceiling grants nothing",
+                Some(limited(auth, &none, &["admin:read", "*"]).await),
+                403,
+                "denied",
+            ),
+        ] {
+            let mut answers = Vec::new();
+            for path in ["/layer", "/extractor", "/handler"] {
+                let answer = call(&app, get_with(path, cookie.as_deref())).await;
+                assert_eq!((answer.status, answer.code().as_str()), (status, code), "{who} {path}");
+                assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
+                assert_eq!(answer.rejection.is_some(), status != 200);
+                assert!(!answer.text.contains("admin"), "which rule it was is not told");
+                answers.push(answer.text);
+            }
+            assert!(answers.iter().all(|text| *text == answers[0]), "{who}: {answers:?}");
+        }
+    }
+
+    async fn a_role_is_asked_for_by_its_name(probe: Probe) {
+        let auth = &probe.auth;
+        let app = crate::support::probe::app(auth);
+        let alice = account(&probe, "alice", &[]).await;
+        auth.roles().create("editor", ["doc:*"]).await.expect("a role");
+        auth.roles().create("Editor", ["doc:*"]).await.expect("another role");
+        let status = async |cookie: &str| call(&app, get_with("/editors", Some(cookie))).await.status;
+        let cookie = session(auth, &alice).await;
+        assert_eq!(status(&cookie).await, 403);
+        auth.roles().grant(alice.id(), "Editor").await.expect("it is granted");
+        assert_eq!(status(&cookie).await, 403, "a name in another case is another role");
+        auth.roles().grant(alice.id(), "editor").await.expect("it is granted");
+        assert_eq!(status(&cookie).await, 200);
+        // A ceiling hides a role that it does not cover.
+        assert_eq!(status(&limited(auth, &alice, &["doc:*"]).await).await, 403);
+        assert_eq!(status(&limited(auth, &alice, &["role:writer"]).await).await, 403);
+        assert_eq!(status(&limited(auth, &alice, &["role:editor"]).await).await, 200);
+        assert_eq!(status(&limited(auth, &alice, &["*"]).await).await, 200);
+        auth.roles().revoke(alice.id(), "editor").await.expect("it is revoked");
+        assert_eq!(status(&cookie).await, 403);
+    }
+
+    async fn an_id_in_the_path_narrows_what_is_asked(probe: Probe) {
+        let auth = &probe.auth;
+        let app = crate::support::probe::app(auth);
+        let reader = account(&probe, "reader", &["doc:read:42", "doc:read:Abc"]).await;
+        let root = superuser(&probe, "root").await;
+        let (reader, root) = (session(auth, &reader).await, session(auth, &root).await);
+        let limited = limited(auth, &superuser(&probe, "limited").await, &["doc:read:7"]).await;
+        for (cookie, path, status) in [
+            (&reader, "/docs/42", 200),
+            (&reader, "/docs/43", 403),
+            (&reader, "/docs/4", 403),
+            (&reader, "/docs/42x", 403),
+            (&reader, "/docs/Abc", 200),
+            (&reader, "/docs/%41bc", 200),
+            // Ids that differ in case are two things.
+            (&reader, "/docs/abc", 403),
+            (&reader, "/docs/ABC", 403),
+            (&root, "/docs/43", 200),
+            (&limited, "/docs/7", 200),
+            (&limited, "/docs/42", 403),
+        ] {
+            let answer = call(&app, get_with(path, Some(cookie))).await;
+            assert_eq!(answer.status, status, "{path}: {}", answer.text);
+        }
+        // No such thing can exist, for those who may do everything too. Nobody learns even that.
+        for id in [
+            "*", "%2a", "%2A", "1,2", "1%2c2", "1,", "x:y", "x%3ay", ":", "%3A", "42:", ",", "*,42",
+            "%20", "%00", "42%00", "4%0a2", "%e2%80%ae42", "%ff", "%c0%aa",
+        ] {
+            let path = format!("/docs/{id}");
+            for cookie in [&root, &reader] {
+                let answer = call(&app, get_with(&path, Some(cookie))).await;
+                assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{path}");
+            }
+            let answer = call(&app, get_with(&path, None)).await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in"), "{path}");
+        }
+        for path in ["/docs/", "/docs", "/docs/42/", "/docs//42", "//docs/42", "/DOCS/42"] {
+            for cookie in [Some(root.as_str()), None] {
+                assert_eq!(call(&app, get_with(path, cookie)).await.status, 404, "{path}");
+            }
+        }
+    }
+
+    async fn an_id_can_come_from_anywhere_in_the_request(probe: Probe) {
+        let auth = &probe.auth;
+        let from_header = |parts: &axum::http::request::Parts| {
+            parts.headers.get("x-tenant")?.to_str().ok().map(str::to_owned)
+        };
+        let app = Router::new()
+            .route("/tenant", get(|| async { "ok" }))
+            .route_layer(auth.require(permission("tenant:read")).on(from_header))
+            .layer(auth.layer());
+        let reader = account(&probe, "reader", &["tenant:read:acme"]).await;
+        let cookie = session(auth, &reader).await;
+        for (headers, signed_in) in [
+            (&[("x-tenant", "acme")][..], 200),
+            (&[("x-tenant", "other")], 403),
+            (&[("x-tenant", "*")], 404),
+            (&[("x-tenant", "acme,other")], 404),
+            (&[("x-tenant", "")], 404),
+            (&[], 404),
+        ] {
+            let answer = call(&app, send_with("GET", "/tenant", Some(&cookie), headers)).await;
+            assert_eq!(answer.status, signed_in, "{headers:?}");
+        }
+        let tenant = [("x-tenant", "*")];
+        assert_eq!(call(&app, send_with("GET", "/tenant", None, &tenant)).await.status, 401);
+    }
+
+    async fn a_request_that_names_no_instance_is_401_for_nobody(probe: Probe) {
+        let auth = &probe.auth;
+        let app = Router::new()
+            .route("/tenant", get(|| async { "ok" }))
+            .route_layer(auth.require(permission("tenant:read")).on(|_| None))
+            .layer(auth.layer());
+        assert_eq!(call(&app, get_with("/tenant", None)).await.status, 401);
+        let cookie = session(auth, &superuser(&probe, "root").await).await;
+        assert_eq!(call(&app, get_with("/tenant", Some(&cookie))).await.status, 404);
+    }
+
+    async fn an_option_is_none_for_whoever_is_not_fully_signed_in(probe: Probe) {
+        let auth = &probe.auth;
+        let app = Router::new()
+            .route("/session", any(|s: Option<Session>| async move { s.is_some().to_string() }))
+            .route("/account", any(|a: Option<Account>| async move { a.is_some().to_string() }))
+            .route("/identity", any(|i: Option<Identity>| async move { i.is_some().to_string() }))
+            .layer(auth.layer());
+        let alice = account(&probe, "alice", &[]).await;
+        let ended = session(auth, &alice).await;
+        let suspicious = session(auth, &alice).await;
+        let good = session(auth, &alice).await;
+        let mut rows = vec![
+            ("nobody", None, "false"),
+            ("a forger", Some("__Host-session=forged".to_owned()), "false"),
+            ("a visitor", Some(anonymous(auth).await), "false"),
+            ("full", Some(good.clone()), "true"),
+        ];
+        for stage in [Stage::PendingSecondFactor, Stage::MustChangePassword, Stage::MustEnrol] {
+            rows.push(("a stage", Some(staged(auth, &alice, stage).await), "false"));
+        }
+        let id = call(&crate::support::probe::app(auth), get_with("/session-id", Some(&ended))).await;
+        let id = id.text.parse().expect("a session's id");
+        auth.sessions().end_one(alice.id(), id).await.expect("it is ended");
+        rows.push(("ended", Some(ended), "false"));
+        for (who, cookie, expected) in &rows {
+            for path in ["/session", "/account", "/identity"] {
+                let answer = call(&app, get_with(path, cookie.as_deref())).await;
+                assert_eq!((answer.status, answer.text.as_str()), (200, *expected), "{who} {path}");
+            }
+        }
+        // Marked by an administrator: nobody for an option, its own code for all else.
+        probe.execute("UPDATE auth_session SET suspicious_at = 1").await;
+        let answer = call(&app, get_with("/session", Some(&suspicious))).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "false"));
+        let answer = call(&one_permission(auth), get_with("/layer", Some(&suspicious))).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_suspicious"));
+        // What says nothing about who it is stays an error.
+        let headers = [("sec-fetch-site", "cross-site")];
+        for path in ["/session", "/account", "/identity"] {
+            let answer = call(&app, send_with("POST", path, Some(&good), &headers)).await;
+            assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
+            let twice = format!("{good}; {good}");
+            let answer = call(&app, get_with(path, Some(&twice))).await;
+            assert_eq!((answer.status, answer.code().as_str()), (400, "multiple_credentials"));
+        }
+    }
+
+    async fn layers_of_one_instance_work_once_however_often_they_are_there(probe: Probe) {
+        let auth = &probe.auth;
+        let app = Router::new()
+            .route("/me", get(|account: Account| async move { account.id().to_string() }))
+            .route_layer(auth.require(Requirement::signed_in()))
+            .route_layer(auth.layer())
+            .layer(auth.layer())
+            .layer(tower::ServiceBuilder::new().layer(auth.layer()).layer(auth.layer()));
+        let app = Router::new().nest("/nested", app).layer(auth.layer());
+        let alice = account(&probe, "alice", &[]).await;
+        let cookie = session(auth, &alice).await;
+        call(&app, get_with("/nested/me", Some(&cookie))).await;
+        let (answer, statements) =
+            probe.statements(call(&app, get_with("/nested/me", Some(&cookie)))).await;
+        assert_eq!((answer.status, statements), (200, 1));
+        probe.clock.advance(Duration::from_secs(16 * 60));
+        let answer = call(&app, get_with("/nested/me", Some(&cookie))).await;
+        assert_eq!(answer.text, alice.id().to_string());
+        assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 1);
+    }
+
+    async fn a_browser_is_sent_to_the_login_page_and_an_api_is_not(probe: Probe) {
+        const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        let page = Unauthenticated::LoginPage("/login".to_owned());
+        let auth = probe.rebuilt(|b| b.configure(|c| c.service.unauthenticated = page));
+        let inner = Router::new()
+            .route("/doc/{id}", any(|| async { "ok" }))
+            .route_layer(auth.require(permission("doc:read")).on_path("id"))
+            .route("/extractor", any(|_: Allowed<AdminRead>| async { "ok" }));
+        let app = Router::new()
+            .nest("/app", Router::new().nest("/v1", inner))
+            .fallback_service(
+                Router::new().fallback(|| async { "ok" }).layer(auth.require(Requirement::signed_in())),
+            )
+            .layer(auth.layer());
+        let accept = async |method: &str, path: &str, accept: &[&str]| {
+            let headers: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
+            call(&app, send_with(method, path, None, &headers)).await
+        };
+        for (path, location) in [
+            // The path as the browser asked for it, not what is left of it inside.
+            ("/app/v1/doc/42", "/login?next=/app/v1/doc/42"),
+            ("/app/v1/doc/42?page=2&x=%20", "/login?next=/app/v1/doc/42%3Fpage%3D2%26x%3D%2520"),
+            ("/app/v1/extractor", "/login?next=/app/v1/extractor"),
+            ("/", "/login?next=/"),
+            ("/anything", "/login?next=/anything"),
+            // What would lead away from here is left out.
+            ("//attacker.example/", "/login"),
+            ("/%2f%2fattacker.example", "/login"),
+            ("/%5cattacker.example", "/login"),
+            ("/.//attacker.example", "/login"),
+            ("/a/..//attacker.example", "/login"),
+            ("/%0d%0aLocation:%20//attacker.example", "/login"),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let answer = accept(method, path, &[BROWSER]).await;
+                assert_eq!(answer.status, 303, "{method} {path}");
+                assert_eq!(answer.headers["location"], location, "{method} {path}");
+                assert_eq!(answer.headers["cache-control"], "no-store");
+                assert!(answer.rejection.is_some());
+            }
+        }
+        for (method, kinds, status) in [
+            ("GET", &["text/html"][..], 303),
+            ("GET", &["text/html;q=0.9"], 303),
+            ("GET", &["text/html, application/json"], 303),
+            ("GET", &["application/json, text/html"], 401),
+            ("GET", &["application/json"], 401),
+            ("GET", &["*/*"], 401),
+            ("GET", &["image/avif,image/webp,*/*"], 401),
+            ("GET", &[], 401),
+            ("POST", &[BROWSER], 401),
+            ("PUT", &[BROWSER], 401),
+            ("DELETE", &[BROWSER], 401),
+            ("PATCH", &[BROWSER], 401),
+        ] {
+            for path in ["/app/v1/doc/42", "/app/v1/extractor"] {
+                let answer = accept(method, path, kinds).await;
+                assert_eq!(answer.status, status, "{method} {path} {kinds:?}");
+                assert_eq!(answer.headers.contains_key("location"), status == 303);
+                assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
+            }
+        }
+        // Who is signed in but may not gets no other answer from signing in again.
+        let cookie = session(&auth, &account(&probe, "alice", &[]).await).await;
+        let request = send_with("GET", "/app/v1/doc/42", Some(&cookie), &[("accept", BROWSER)]);
+        assert_eq!(call(&app, request).await.status, 403);
+    }
+
+    async fn a_login_page_may_have_a_query_of_its_own(probe: Probe) {
+        let page = Unauthenticated::LoginPage("/sign?in=1".to_owned());
+        let auth = probe.rebuilt(|b| b.configure(|c| c.service.unauthenticated = page));
+        let app = one_permission(&auth);
+        let request = send_with("GET", "/layer", None, &[("accept", "text/html")]);
+        assert_eq!(call(&app, request).await.headers["location"], "/sign?in=1&next=/layer");
+    }
+}
+
+/// What the host builds wrong; on one database, because none is asked.
+#[tokio::test]
+async fn a_preflight_passes_a_guard() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let auth = &probe.auth;
+        let guarded = || {
+            Router::new()
+                .route("/doc/{id}", any(|| async { "ok" }))
+                .route_layer(auth.require(permission("doc:read")).on_path("id"))
+        };
+        for app in [guarded().layer(auth.layer()), guarded()] {
+            for path in ["/doc/1", "/doc/*"] {
+                let answer = call(&app, send_with("OPTIONS", path, None, &[])).await;
+                assert_eq!((answer.status, answer.text.as_str()), (200, "ok"));
+            }
+        }
+        let app = guarded().layer(auth.layer());
+        for method in ["GET", "HEAD", "POST", "TRACE", "PROPFIND", "options"] {
+            let answer = call(&app, send_with(method, "/doc/1", None, &[])).await;
+            assert_eq!(answer.status, 401, "{method}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_layer_every_guard_and_extractor_says_what_to_add() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let auth = &probe.auth;
+        let routes = || {
+            Router::new()
+                .route("/layer", get(|| async { "ok" }))
+                .route_layer(auth.require(permission("admin:read")))
+                .merge(
+                    Router::new()
+                        .route("/layer/{id}", get(|| async { "ok" }))
+                        .route_layer(auth.require(permission("admin:read")).on_path("id")),
+                )
+                .route("/allowed", get(|_: Allowed<AdminRead>| async { "ok" }))
+                .route("/session", get(|_: Session| async { "ok" }))
+                .route("/account", get(|_: Account| async { "ok" }))
+                .route("/identity", get(|_: Identity| async { "ok" }))
+                .route("/option/session", get(|_: Option<Session>| async { "ok" }))
+                .route("/option/account", get(|_: Option<Account>| async { "ok" }))
+                .route("/option/identity", get(|_: Option<Identity>| async { "ok" }))
+                .route("/pending", get(|_: PendingSession| async { "ok" }))
+                .route("/option/pending", get(|_: Option<PendingSession>| async { "ok" }))
+                .route("/change", get(|_: PasswordChangeSession| async { "ok" }))
+                .route("/enrol", get(|_: EnrolmentSession| async { "ok" }))
+                .route("/anonymous", get(|_: AnonymousSession| async { "ok" }))
+                .route("/option/anonymous", get(|_: Option<AnonymousSession>| async { "ok" }))
+                .route("/client", get(|_: ClientInfo| async { "ok" }))
+                .route("/portcullis", get(|_: Portcullis| async { "ok" }))
+        };
+        let app = routes();
+        for path in [
+            "/layer",
+            "/layer/1",
+            "/allowed",
+            "/session",
+            "/account",
+            "/identity",
+            "/option/session",
+            "/option/account",
+            "/option/identity",
+            "/pending",
+            "/option/pending",
+            "/change",
+            "/enrol",
+            "/anonymous",
+            "/option/anonymous",
+            "/client",
+            "/portcullis",
+        ] {
+            let answer = call(&app, get_with(path, None)).await;
+            check_misuse(&answer, "missing_layer", path);
+            let rejection = answer.rejection.expect("the typed error").to_string();
+            assert!(rejection.contains("`.layer(auth.layer())`"), "{rejection}");
+            let answer = call(&routes().layer(auth.layer()), get_with(path, None)).await;
+            assert_ne!(answer.status, 500, "{path}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_guard_that_names_what_is_not_there_is_a_fault_of_the_application() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let auth = &probe.auth;
+        let app = Router::new()
+            .route("/doc/{id}", get(|| async { "ok" }))
+            .route_layer(auth.require(permission("doc:read")).on_path("doc_id"))
+            .route("/allowed", get(|_: Allowed<NotAPermission>| async { "ok" }))
+            .layer(auth.layer());
+        let cookie = session(auth, &superuser(&probe, "root").await).await;
+        for (path, named) in [("/doc/1", "doc_id"), ("/allowed", "admin::")] {
+            let answer = call(&app, get_with(path, Some(&cookie))).await;
+            check_misuse(&answer, "misconfigured", path);
+            let rejection = answer.rejection.expect("the typed error").to_string();
+            assert!(rejection.contains(named), "{rejection}");
+        }
+        // Outside of any route there is no parameter at all.
+        let app = Router::new()
+            .fallback(|| async { "ok" })
+            .layer(auth.require(permission("doc:read")).on_path("id"))
+            .layer(auth.layer());
+        let answer = call(&app, get_with("/doc/1", Some(&cookie))).await;
+        check_misuse(&answer, "misconfigured", "a fallback");
+    })
+    .await;
+}

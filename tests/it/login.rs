@@ -1,7 +1,70 @@
-//! Signing in and out.
+//! Signing in and out with a password.
+
+use data_encoding::BASE64;
+use portcullis::account::NewAccount;
+use portcullis::config::LoginIds;
+use portcullis::port::HookFuture;
+use portcullis::{AccountId, Clock, Factor, Portcullis, Secret, SessionId};
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::on_every_database;
-use crate::support::PASSWORD;
+use crate::support::browser::{Answer, send};
+use crate::support::probe::{app, serve};
+use crate::support::{Browser, PASSWORD, Probe};
+
+const WRONG: &str = "wrong horse battery staple";
+
+/// A browser for another instance than the probe's own.
+async fn browser_of(auth: &Portcullis) -> Browser {
+    Browser::new(serve(app(auth)).await)
+}
+
+async fn basic(browser: &Browser, authorization: &str) -> Answer {
+    send(browser.request(Method::POST, "/auth/login").header("authorization", authorization)).await
+}
+
+fn encoded(credentials: &str) -> String {
+    BASE64.encode(credentials.as_bytes())
+}
+
+async fn form(browser: &Browser, origin: &[(&str, &str)], pairs: &[(&str, &str)]) -> Answer {
+    let mut request = browser.raw(Method::POST, "/auth/login").form(pairs);
+    for (name, value) in origin {
+        request = request.header(*name, *value);
+    }
+    send(request).await
+}
+
+async fn stored_hash(probe: &Probe, username: &str) -> String {
+    let query = format!("SELECT password_hash FROM auth_account WHERE username = '{username}'");
+    probe.text(&query).await.expect("a hash")
+}
+
+async fn stored_pepper(probe: &Probe, username: &str) -> Option<String> {
+    let query = format!("SELECT password_pepper FROM auth_account WHERE username = '{username}'");
+    probe.text(&query).await
+}
+
+/// What a stage's cookie gets on every route but those made for it.
+async fn check_opens_nothing(browser: &mut Browser, code: &str) {
+    for path in ["/me", "/session-id", "/signed-in", "/admin", "/docs/1", "/editors", "/everything"]
+    {
+        let answer = browser.get(path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, code), "{path}");
+    }
+    for path in ["/auth/session", "/auth/sessions"] {
+        let answer = browser.get(path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, code), "{path}");
+    }
+    assert_eq!(browser.delete("/auth/sessions").await.code(), code);
+    assert_eq!(browser.post_empty("/auth/session/refresh").await.code(), code);
+    let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+    assert_eq!((answer.status, answer.code().as_str()), (401, code));
+    let answer = browser.get("/maybe").await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, "nobody"));
+    assert_eq!(browser.get("/public").await.status, 200);
+}
 
 on_every_database! {
     async fn a_right_password_signs_in_and_a_logout_signs_out(probe: Probe) {
@@ -20,5 +83,551 @@ on_every_database! {
         let mut thief = browser.with_cookie(&cookie);
         let answer = thief.get("/me").await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+    }
+
+    async fn an_answer_to_a_login_names_the_account_and_keeps_the_token_to_the_cookie(
+        probe: Probe
+    ) {
+        let alice = probe.register("alice").await;
+        let mut browser = probe.browser().await;
+        let answer = browser.login("alice", PASSWORD).await;
+        let body = answer.json();
+        assert_eq!(body["account_id"], alice.id().to_string());
+        assert_eq!(body["expires_in"], 900);
+        assert_eq!(body.get("token"), None, "a script of the page must not see the token");
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert_eq!(browser.get("/session-id").await.text, body["session_id"]);
+    }
+
+    async fn a_form_signs_in_only_with_proof_that_a_page_of_ours_sent_it(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        let ours = format!("http://{}", browser.address);
+        let pairs = [("login", "alice"), ("password", PASSWORD)];
+        for (headers, expected) in [
+            (&[("sec-fetch-site", "same-origin")][..], 200),
+            (&[("origin", ours.as_str())], 200),
+            (&[("sec-fetch-site", "same-origin"), ("origin", ours.as_str())], 200),
+            // Nothing speaks against these, and nothing for them.
+            (&[], 415),
+            (&[("sec-fetch-site", "none")], 415),
+            // Login CSRF: another site would sign its visitor in as somebody else.
+            (&[("sec-fetch-site", "cross-site")], 403),
+            (&[("sec-fetch-site", "same-site"), ("origin", ours.as_str())], 403),
+            (&[("origin", "https://attacker.example")], 403),
+            (&[("origin", "null")], 403),
+        ] {
+            let answer = form(&browser, headers, &pairs).await;
+            assert_eq!(answer.status, expected, "{headers:?}: {}", answer.text);
+            assert_eq!(answer.cookie().is_some(), expected == 200, "{headers:?}");
+        }
+        // JSON cannot be sent from another site without asking first, so silence is enough.
+        let body = json!({ "login": "alice", "password": PASSWORD });
+        let answer = send(browser.raw(Method::POST, "/auth/login").json(&body)).await;
+        assert_eq!(answer.status, 200);
+    }
+
+    async fn a_basic_header_signs_in_with_any_password(probe: Probe) {
+        let mut browser = probe.browser().await;
+        for (username, password) in [
+            ("alice", "colons: here :and: there:"),
+            ("bob", ":starts and ends with one:"),
+            ("carol", "pässwörd ✓ as long as it needs to be"),
+            ("dörte", " spaces stay where they are "),
+        ] {
+            let body = json!({ "username": username, "password": password });
+            assert_eq!(browser.stranger().post("/auth/register", body).await.status, 201);
+            let credentials = encoded(&format!("{username}:{password}"));
+            for scheme in ["Basic", "basic", "BASIC", "bAsIc"] {
+                let answer = basic(&browser, &format!("{scheme} {credentials}")).await;
+                assert_eq!(answer.status, 200, "{scheme} {username}: {}", answer.text);
+                assert!(answer.cookie().is_some());
+            }
+            let wrong = encoded(&format!("{username}:{}", &password[..password.len() - 1]));
+            assert_eq!(basic(&browser, &format!("Basic {wrong}")).await.status, 401);
+        }
+        // The rest of what a login says may stand beside it.
+        let credentials = format!("Basic {}", encoded("alice:colons: here :and: there:"));
+        let request = browser
+            .request(Method::POST, "/auth/login")
+            .header("authorization", credentials.as_str())
+            .json(&json!({ "remember": false }));
+        let answer = browser.send(request).await;
+        assert_eq!(answer.status, 200);
+        assert!(!answer.set_cookies()[0].contains("Max-Age"));
+    }
+
+    async fn a_malformed_basic_header_is_400_and_writes_nothing(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        let before = probe.number("SELECT COUNT(*) FROM auth_event").await;
+        let good = encoded(&format!("alice:{PASSWORD}"));
+        for authorization in [
+            "Basic".to_owned(),
+            "Basic ".to_owned(),
+            "Basic    ".to_owned(),
+            "Basic !".to_owned(),
+            "Basic YWxpY2U".to_owned(),
+            format!("Basic {good} {good}"),
+            format!("Basic {good}=="),
+            format!("Basic \"{good}\""),
+            format!("Basic {}", encoded("alice")),
+            format!("Basic {}", encoded("")),
+            format!("Basic {}", encoded(&format!(":{PASSWORD}"))),
+            format!("Basic {}", encoded("alice:nul\0in the password")),
+            format!("Basic {}", encoded("ali\nce:a line break in the name")),
+            format!("Basic {}", BASE64.encode(b"alice:\xff\xfe\xfd not UTF-8")),
+        ] {
+            let answer = basic(&browser, &authorization).await;
+            let code = answer.code();
+            assert_eq!(
+                (answer.status, code.as_str()),
+                (400, "invalid_basic_authorization"),
+                "{authorization}"
+            );
+            assert_eq!(answer.headers["content-type"], "application/problem+json");
+        }
+        let header = format!("Basic {good}");
+        let twice = browser
+            .request(Method::POST, "/auth/login")
+            .header("authorization", &header)
+            .header("authorization", &header);
+        assert_eq!(send(twice).await.status, 400);
+        // Two answers to the question who this is.
+        let both = browser
+            .request(Method::POST, "/auth/login")
+            .header("authorization", &header)
+            .json(&json!({ "login": "alice", "password": PASSWORD }));
+        let answer = send(both).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "multiple_credentials"));
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event").await, before);
+        assert_eq!(basic(&browser, &header).await.status, 200);
+    }
+
+    async fn every_failed_login_looks_and_costs_the_same(probe: Probe) {
+        let probe = probe.configured(|config| config.login.require_verified = true);
+        let accounts = probe.auth.accounts();
+        for name in ["right", "wrong", "disabled", "expired", "deleted", "unverified"] {
+            let id = probe.register(name).await.id();
+            if name != "unverified" {
+                accounts.verify(id).await.expect("it is verified");
+            }
+            match name {
+                "disabled" => accounts.disable(id).await.expect("it is disabled"),
+                "expired" => {
+                    let now = probe.clock.now();
+                    accounts.disable_from(id, now).await.expect("it is disabled");
+                }
+                "deleted" => accounts.delete(id).await.expect("it is deleted"),
+                _ => {}
+            }
+        }
+        let passwordless = NewAccount::username("passwordless").verified();
+        accounts.create(passwordless).await.expect("it is made");
+        let browser = probe.browser().await;
+        let mut answers = Vec::new();
+        for (login, password) in [
+            ("unknown", PASSWORD),
+            ("wrong", WRONG),
+            ("wrong", ""),
+            ("disabled", PASSWORD),
+            ("expired", PASSWORD),
+            ("deleted", PASSWORD),
+            ("unverified", PASSWORD),
+            ("passwordless", PASSWORD),
+            ("passwordless", ""),
+            // Texts that cannot be a name of anyone.
+            ("", PASSWORD),
+            (" wrong", PASSWORD),
+            ("two@at@signs", PASSWORD),
+            ("nobody@example.com", PASSWORD),
+            ("+4917012345678", PASSWORD),
+        ] {
+            let hashes = probe.auth.password_hashes();
+            let mut stranger = browser.stranger();
+            let (mut answer, statements) = probe.statements(stranger.login(login, password)).await;
+            let hashes = probe.auth.password_hashes() - hashes;
+            answer.headers.remove("date");
+            let seen = (answer.status, answer.headers, answer.text, hashes, statements);
+            answers.push((format!("{login}/{password}"), seen));
+        }
+        let (_, first) = &answers[0];
+        assert_eq!((first.0, first.3), (401, 1));
+        assert!(!first.1.contains_key("set-cookie"));
+        for (who, seen) in &answers {
+            assert_eq!(seen, first, "{who}");
+        }
+        assert_eq!(browser.stranger().login("right", PASSWORD).await.status, 200);
+    }
+
+    async fn a_password_too_long_to_be_one_costs_no_hash_for_anybody(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        let before = probe.auth.password_hashes();
+        let long = "a".repeat(1025);
+        let known = browser.stranger().login("alice", &long).await;
+        let unknown = browser.stranger().login("nobody", &long).await;
+        assert_eq!((known.status, &known.text), (401, &unknown.text));
+        assert_eq!(probe.auth.password_hashes(), before);
+        browser.stranger().login("alice", &"a".repeat(1024)).await;
+        assert_eq!(probe.auth.password_hashes(), before + 1);
+    }
+
+    async fn a_disabled_account_with_an_outdated_hash_still_costs_one(probe: Probe) {
+        for name in ["alice", "bob"] {
+            probe.register(name).await;
+        }
+        let bob = probe.auth.accounts().find_by_login("bob").await.expect("found").expect("bob");
+        probe.auth.accounts().disable(bob.id()).await.expect("he is disabled");
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.password.iterations = 2));
+        let browser = browser_of(&auth).await;
+        for (login, status, hashes) in [("bob", 401, 1), ("alice", 200, 2), ("alice", 200, 1)] {
+            let before = auth.password_hashes();
+            assert_eq!(browser.stranger().login(login, PASSWORD).await.status, status);
+            assert_eq!(auth.password_hashes() - before, hashes, "{login}");
+        }
+    }
+
+    async fn a_name_signs_in_in_every_spelling_and_only_by_the_kinds_configured(probe: Probe) {
+        let alice = NewAccount::username("Alice").with_email("Alice.B@Example.com");
+        let application = portcullis::registration::Application::new(alice, PASSWORD);
+        let client = portcullis::ClientInfo::default();
+        probe.auth.registration().register(application, &client).await.expect("she is registered");
+        let usernames = ["Alice", "alice", "ALICE", "Ａｌｉｃｅ"];
+        let emails = ["Alice.B@Example.com", "alice.b@example.com", "ALICE.B@EXAMPLE.COM"];
+        for (kinds, by_username, by_email) in [
+            (LoginIds::Either, 200, 200),
+            (LoginIds::Username, 200, 401),
+            (LoginIds::Email, 401, 200),
+        ] {
+            let auth = probe.rebuilt(|builder| builder.configure(|c| c.login.id = kinds));
+            let browser = browser_of(&auth).await;
+            for (names, status) in [(&usernames[..], by_username), (&emails[..], by_email)] {
+                for name in names {
+                    let answer = browser.stranger().login(name, PASSWORD).await;
+                    assert_eq!(answer.status, status, "{kinds:?} {name}");
+                }
+            }
+        }
+        let browser = probe.browser().await;
+        for other in ["alicé", "alice ", "a1ice", "alice.b+tag@example.com", "aliceb@example.com"] {
+            assert_eq!(browser.stranger().login(other, PASSWORD).await.status, 401, "{other}");
+        }
+    }
+
+    async fn a_session_that_is_not_remembered_ends_with_the_browser(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        for (remember, max_age) in [(json!(null), true), (json!(true), true), (json!(false), false)]
+        {
+            let body = json!({ "login": "alice", "password": PASSWORD, "remember": remember });
+            let answer = browser.stranger().post("/auth/login", body).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let [cookie] = &answer.set_cookies()[..] else { panic!("one cookie") };
+            assert_eq!(cookie.contains("Max-Age="), max_age, "{remember}: {cookie}");
+        }
+        let mut browser = browser;
+        let body = json!({ "login": "alice", "password": PASSWORD, "remember": false });
+        browser.post("/auth/login", body).await;
+        let session = browser.get("/auth/session").await.json();
+        let end = probe.clock.now().plus(std::time::Duration::from_secs(12 * 60 * 60));
+        assert_eq!(session["session"]["expires_at"], end.to_string());
+    }
+
+    async fn a_bearer_token_is_given_only_where_it_is_switched_on(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = browser.stranger().post("/auth/login", body.clone()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bearer_not_enabled"));
+
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
+        let browser = browser_of(&auth).await;
+        let answer = browser.stranger().post("/auth/login", body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.set_cookies(), Vec::<String>::new());
+        let body = answer.json();
+        assert_eq!((&body["token_type"], &body["expires_in"]), (&json!("Bearer"), &json!(900)));
+        let token = body["token"].as_str().expect("a token");
+        for scheme in ["Bearer", "bearer"] {
+            let request = browser
+                .raw(Method::GET, "/me")
+                .header("authorization", format!("{scheme} {token}"));
+            assert_eq!(send(request).await.status, 200);
+        }
+        let as_cookie = browser.with_cookie(token).get("/me").await;
+        assert_eq!(as_cookie.status, 200, "the transport is how it travels, not what it is");
+    }
+
+    async fn a_sign_in_that_must_change_its_password_opens_nothing_else(probe: Probe) {
+        let alice = probe.register("alice").await;
+        probe.auth.accounts().require_password_change(alice.id()).await.expect("it is set");
+        let mut browser = probe.browser().await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json()["result"], "password_change_required");
+        assert_eq!(browser.get("/must-change").await.status, 200);
+        let answer = browser.get("/pending").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "wrong_stage"));
+        check_opens_nothing(&mut browser, "password_change_required").await;
+        assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
+    }
+
+    async fn a_sign_in_that_needs_a_second_factor_opens_nothing_else(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let accounts = probe.auth.accounts();
+        accounts.set_enrolled_factors(alice.id(), [Factor::Totp]).await.expect("it is set");
+        let mut browser = probe.browser().await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("second_factor_required")));
+        assert_eq!(browser.get("/pending").await.status, 200);
+        check_opens_nothing(&mut browser, "second_factor_required").await;
+        let body = json!({ "new_password": "another horse battery staple" });
+        let answer = browser.put("/auth/password", body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "second_factor_required"));
+        assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
+
+        accounts.set_enrolled_factors(alice.id(), []).await.expect("it is set");
+        assert_eq!(browser.login("alice", PASSWORD).await.json()["result"], "session");
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn a_second_factor_comes_before_a_new_password(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let accounts = probe.auth.accounts();
+        accounts.require_password_change(alice.id()).await.expect("it is set");
+        accounts.set_enrolled_factors(alice.id(), [Factor::Passkey]).await.expect("it is set");
+        let mut browser = probe.browser().await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!(answer.json()["result"], "second_factor_required");
+        let answer = browser.get("/must-change").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "wrong_stage"));
+        let body = json!({ "new_password": "another horse battery staple" });
+        assert_eq!(browser.put("/auth/password", body).await.status, 401);
+        assert_eq!(probe.browser().await.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn methods_lists_what_is_mounted(probe: Probe) {
+        let methods = async |auth: &Portcullis, app: axum::Router| {
+            let browser = Browser::new(serve(app.layer(auth.layer())).await);
+            let answer = send(browser.raw(Method::GET, "/auth/methods")).await;
+            assert_eq!(answer.status, 200);
+            assert_eq!(answer.headers["cache-control"], "no-store");
+            answer.json()
+        };
+        let expected = |registration: &str| {
+            json!({ "methods": ["password"], "count": 1, "registration": registration })
+        };
+        let all = |auth: &Portcullis| axum::Router::new().nest("/auth", auth.routes());
+        assert_eq!(methods(&probe.auth, all(&probe.auth)).await, expected("open"));
+
+        let closed = probe.rebuilt(|builder| {
+            builder.configure(|c| c.login.registration = portcullis::config::Registration::Closed)
+        });
+        assert_eq!(methods(&closed, all(&closed)).await, expected("closed"));
+
+        let only_login = probe.rebuilt(|builder| builder);
+        let router = axum::Router::new().nest("/auth", portcullis::login::routes(&only_login));
+        assert_eq!(methods(&only_login, router).await, expected("closed"));
+    }
+
+    async fn session_tells_who_one_is(probe: Probe) {
+        let info = |account: AccountId, _: SessionId| -> HookFuture<'static, Value> {
+            Box::pin(async move { Ok(json!({ "cart_of": account.to_string() })) })
+        };
+        let auth = probe.rebuilt(|builder| builder.session_info(info));
+        let mut browser = browser_of(&auth).await;
+        let answer = browser.get("/auth/session").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in"));
+        assert!(answer.headers.contains_key("www-authenticate"));
+
+        assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+        let answer = browser.get("/auth/session").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in"));
+
+        let alice = probe.register("alice").await;
+        auth.roles().create("editor", ["doc:*"]).await.expect("a role");
+        auth.roles().grant(alice.id(), "editor").await.expect("it is granted");
+        browser.login("alice", PASSWORD).await;
+        let body = browser.get("/auth/session").await.json();
+        let now = probe.clock.now().to_string();
+        assert_eq!(body["stage"], "full");
+        assert_eq!(body["account"]["id"], alice.id().to_string());
+        assert_eq!(body["account"]["username"], "alice");
+        assert_eq!(body["account"]["verified"], false);
+        assert_eq!(body["roles"], json!(["editor"]));
+        assert_eq!(body["ceiling"], Value::Null);
+        assert_eq!(body["factors"], json!([{ "factor": "password", "passed_at": now }]));
+        assert_eq!(body["session"]["created_at"], now);
+        assert_eq!(body["app"], json!({ "cart_of": alice.id().to_string() }));
+    }
+
+    async fn a_session_info_hook_that_fails_is_503_without_its_words(probe: Probe) {
+        let info = |_: AccountId, _: SessionId| -> HookFuture<'static, Value> {
+            Box::pin(async { Err("the cart service is at 10.0.0.7".into()) })
+        };
+        let auth = probe.rebuilt(|builder| builder.session_info(info));
+        probe.register("alice").await;
+        let mut browser = browser_of(&auth).await;
+        browser.login("alice", PASSWORD).await;
+        let answer = browser.get("/auth/session").await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+        assert!(answer.headers.contains_key("retry-after"));
+        assert!(!answer.text.contains("cart"), "{}", answer.text);
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn reauthentication_makes_the_factor_fresh_and_moves_no_end(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let before = browser.get("/auth/session").await.json();
+        let old = browser.clone();
+        probe.clock.advance(std::time::Duration::from_secs(600));
+
+        let answer = browser.post("/auth/reauthenticate", json!({ "password": WRONG })).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "wrong_password"));
+        assert_eq!(answer.cookie(), None);
+        assert_eq!(browser.get("/auth/session").await.json(), before, "nothing changed");
+
+        let lineage = browser.get("/lineage").await.text;
+        let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let after = browser.get("/auth/session").await.json();
+        assert_eq!(after["factors"][0]["passed_at"], probe.clock.now().to_string());
+        assert_ne!(after["factors"], before["factors"]);
+        assert_eq!(after["session"]["expires_at"], before["session"]["expires_at"]);
+        assert_ne!(after["session"]["id"], before["session"]["id"]);
+        assert_eq!(browser.get("/lineage").await.text, lineage);
+        let answer = old.clone().get("/me").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+        assert_eq!(probe.notifier.sent().len(), 0, "a replaced session is no theft");
+
+        let answer = browser
+            .stranger()
+            .post("/auth/reauthenticate", json!({ "password": PASSWORD }))
+            .await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in"));
+    }
+
+    async fn a_login_brings_an_old_hash_up_to_date_and_keeps_the_sessions(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        assert!(stored_hash(&probe, "alice").await.contains("m=8,t=1,p=1"));
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.password.memory_kib = 16));
+        let mut other = browser_of(&auth).await;
+        assert_eq!(other.login("alice", WRONG).await.status, 401);
+        assert!(stored_hash(&probe, "alice").await.contains("m=8,t=1,p=1"));
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        let hash = stored_hash(&probe, "alice").await;
+        assert!(hash.starts_with("$argon2id$v=19$m=16,t=1,p=1$"), "{hash}");
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(stored_hash(&probe, "alice").await, hash, "it is up to date now");
+        assert_eq!(browser.get("/me").await.status, 200, "the other session goes on");
+    }
+
+    async fn a_pepper_is_rotated_by_logins_and_a_lost_one_fails_closed(probe: Probe) {
+        let (first, second) = (Secret::generate(), Secret::generate());
+        let with = |peppers: &[(&str, &Secret)]| {
+            let peppers: Vec<_> =
+                peppers.iter().map(|(name, key)| ((*name).to_owned(), (*key).clone())).collect();
+            probe.rebuilt(|builder| builder.configure(|c| c.password.peppers = peppers))
+        };
+        let login = async |auth: &Portcullis| {
+            browser_of(auth).await.login("alice", PASSWORD).await.status
+        };
+        probe.register("alice").await;
+        assert_eq!(stored_pepper(&probe, "alice").await, None);
+        assert_eq!(login(&with(&[("2025", &first)])).await, 200);
+        assert_eq!(stored_pepper(&probe, "alice").await.as_deref(), Some("2025"));
+        assert_eq!(login(&with(&[("2026", &second), ("2025", &first)])).await, 200);
+        assert_eq!(stored_pepper(&probe, "alice").await.as_deref(), Some("2026"));
+        let hash = stored_hash(&probe, "alice").await;
+        for lost in [with(&[]), with(&[("2025", &first)]), with(&[("2026", &first)])] {
+            let before = lost.password_hashes();
+            assert_eq!(login(&lost).await, 401);
+            assert_eq!(lost.password_hashes() - before, 1);
+            assert_eq!(stored_hash(&probe, "alice").await, hash);
+        }
+        assert_eq!(login(&with(&[("2026", &second)])).await, 200);
+    }
+
+    async fn hashes_of_other_systems_sign_in_once_and_are_replaced(probe: Probe) {
+        let browser = probe.browser().await;
+        for (name, hash) in [
+            ("bcrypt", "$2b$05$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS"),
+            ("phc", "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI"),
+            ("django", "pbkdf2_sha256$1000$0123456789abcdef$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI="),
+            ("werkzeug", "pbkdf2:sha256:1000$0123456789abcdef$caa4aad92ca0635b01e04707f5fd851b42533044bec2a2ec393e589a2441a652"),
+        ] {
+            let account = NewAccount::username(name);
+            probe.auth.accounts().create(account).await.expect("it is made");
+            let update = format!(
+                "UPDATE auth_account SET password_hash = '{hash}' WHERE username = '{name}'"
+            );
+            probe.execute(&update).await;
+            assert_eq!(browser.stranger().login(name, WRONG).await.status, 401, "{name}");
+            assert_eq!(stored_hash(&probe, name).await, hash);
+            assert_eq!(browser.stranger().login(name, PASSWORD).await.status, 200, "{name}");
+            assert!(stored_hash(&probe, name).await.starts_with("$argon2id$"));
+            assert_eq!(browser.stranger().login(name, PASSWORD).await.status, 200, "{name}");
+        }
+    }
+
+    async fn a_stored_hash_that_asks_for_too_much_or_is_none_is_a_wrong_password(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        for hash in [
+            "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNoc29tZWhhc2g",
+            "$argon2id$v=19$m=8,t=4294967295,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNoc29tZWhhc2g",
+            "$2b$31$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS",
+            "correct horse battery staple",
+            "plain$correct horse battery staple",
+            "$argon2id$",
+            "",
+        ] {
+            let update = format!(
+                "UPDATE auth_account SET password_hash = '{hash}' WHERE username = 'alice'"
+            );
+            probe.execute(&update).await;
+            let before = probe.auth.password_hashes();
+            assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401, "{hash}");
+            assert_eq!(browser.stranger().login("alice", "").await.status, 401, "{hash}");
+            assert_eq!(probe.auth.password_hashes() - before, 2, "{hash}");
+        }
+    }
+
+    async fn more_logins_than_can_be_hashed_are_told_to_come_back(probe: Probe) {
+        // Long enough that logins sent together overlap; nothing waits for a clock.
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.password.memory_kib = 19 * 1024;
+                config.password.iterations = 20;
+                config.password.concurrent_hashes = Some(1);
+                config.password.hash_queue = 0;
+            })
+        });
+        let browser = browser_of(&auth).await;
+        let logins: Vec<_> = (0..12)
+            .map(|_| {
+                let mut browser = browser.stranger();
+                tokio::spawn(async move { browser.login("nobody", PASSWORD).await })
+            })
+            .collect();
+        let (mut judged, mut sent_away) = (0, 0);
+        for login in logins {
+            let answer = login.await.expect("no task panics");
+            match answer.status {
+                401 => judged += 1,
+                503 => {
+                    sent_away += 1;
+                    assert_eq!(answer.code(), "overloaded");
+                    let wait = answer.headers["retry-after"].to_str().expect("ASCII");
+                    assert!(wait.parse::<u32>().is_ok_and(|seconds| seconds >= 1), "{wait}");
+                    assert!(!answer.text.contains("detail"), "{}", answer.text);
+                }
+                other => panic!("{other}: {}", answer.text),
+            }
+        }
+        assert!(judged >= 1 && sent_away >= 1, "{judged} judged, {sent_away} sent away");
+        assert_eq!(auth.password_hashes(), judged);
+        assert_eq!(browser.stranger().login("nobody", PASSWORD).await.status, 401);
     }
 }

@@ -1,1 +1,541 @@
-//! To be filled.
+//! Races: many at once, on real connections. Whoever loses gets the winner's result or a plain
+//! refusal; nothing is half done, and no busy or deadlocked statement shows as a failure.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use portcullis::account::{AccountError, LoginIdKind, NewAccount};
+use portcullis::permission::GrantError;
+use portcullis::port::{HookFuture, OnSessionReplaced, SessionReplaced};
+use portcullis::registration::{Application, RegistrationError};
+use portcullis::{ClientInfo, Portcullis};
+use reqwest::Method;
+use sea_orm::{DatabaseTransaction, DbErr};
+use serde_json::json;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::on_every_database;
+use crate::support::browser::{Answer, send};
+use crate::support::probe::{app, serve};
+use crate::support::{Browser, PASSWORD, Probe};
+
+/// Runs `count` tasks that start at the same moment; their results in the order of their numbers.
+async fn parallel<T, F>(count: usize, task: impl Fn(usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let barrier = Arc::new(Barrier::new(count));
+    let mut tasks = JoinSet::new();
+    for number in 0..count {
+        let (barrier, work) = (Arc::clone(&barrier), task(number));
+        tasks.spawn(async move {
+            barrier.wait().await;
+            (number, work.await)
+        });
+    }
+    let mut results = tasks.join_all().await;
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// How many answers have this status. Every answer must have one of those that are allowed.
+fn count(answers: &[Answer], status: u16, others: &[u16]) -> usize {
+    for answer in answers {
+        let known = answer.status == status || others.contains(&answer.status);
+        assert!(known, "{}: {}", answer.status, answer.text);
+    }
+    answers.iter().filter(|answer| answer.status == status).count()
+}
+
+async fn rows(probe: &Probe, table: &str) -> i64 {
+    probe.number(&format!("SELECT COUNT(*) FROM {table}")).await
+}
+
+async fn live_sessions(probe: &Probe) -> i64 {
+    probe.number("SELECT COUNT(*) FROM auth_session WHERE ended_at IS NULL").await
+}
+
+/// Sessions and names whose account is not there: what a half-done registration would leave.
+async fn orphans(probe: &Probe) -> i64 {
+    let mut orphans = 0;
+    for table in ["auth_session", "auth_login_name"] {
+        orphans += probe
+            .number(&format!(
+                "SELECT COUNT(*) FROM {table} t LEFT JOIN auth_account a ON a.id = t.account_id \
+                 WHERE a.id IS NULL"
+            ))
+            .await;
+    }
+    let nameless = "SELECT COUNT(*) FROM auth_account a LEFT JOIN auth_login_name n \
+                    ON n.account_id = a.id WHERE n.normal IS NULL";
+    orphans + probe.number(nameless).await
+}
+
+fn new_password(number: usize) -> String {
+    format!("a new password, number {number}")
+}
+
+fn change_to(browser: &Browser, number: usize) -> impl Future<Output = Answer> + Send + 'static {
+    let body = json!({ "new_password": new_password(number) });
+    send(browser.request(Method::PUT, "/auth/password").json(&body))
+}
+
+/// Which of these passwords sign in.
+async fn passwords_that_work(probe: &Probe, username: &str, count: usize) -> Vec<usize> {
+    let mut working = Vec::new();
+    for number in 0..count {
+        let answer = probe.browser().await.login(username, &new_password(number)).await;
+        if answer.status == 200 {
+            working.push(number);
+        }
+    }
+    working
+}
+
+/// Fails as a database does that is busy, so many times, in the middle of a transaction.
+struct Busy {
+    text: &'static str,
+    left: Arc<AtomicUsize>,
+    met: Arc<AtomicUsize>,
+}
+
+impl OnSessionReplaced for Busy {
+    fn replaced<'a>(
+        &'a self,
+        _: SessionReplaced,
+        _: &'a DatabaseTransaction,
+    ) -> HookFuture<'a, ()> {
+        self.met.fetch_add(1, Ordering::SeqCst);
+        let take = |left: usize| left.checked_sub(1);
+        let fails = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+        Box::pin(async move {
+            if fails { Err(DbErr::Custom(self.text.to_owned()).into()) } else { Ok(()) }
+        })
+    }
+}
+
+fn winners(answers: &[Answer]) -> Vec<usize> {
+    answers.iter().enumerate().filter(|(_, a)| a.status == 200).map(|(number, _)| number).collect()
+}
+
+on_every_database! {
+    async fn eight_nodes_that_start_at_once_make_one_administrator(probe: Probe) {
+        let nodes: Vec<Portcullis> = (0..8).map(|_| probe.rebuilt(|builder| builder)).collect();
+        let made = parallel(8, |number| {
+            let node = nodes[number].clone();
+            async move {
+                // Half of them with another name: it is still one administrator.
+                let name = if number % 2 == 0 { "root" } else { "admin" };
+                let made = node.bootstrap_admin(NewAccount::username(name)).await;
+                made.expect("the database answers").map(|admin| admin.password().to_owned())
+            }
+        })
+        .await;
+        let passwords: Vec<_> = made.into_iter().flatten().collect();
+        assert_eq!(passwords.len(), 1);
+        let superusers = "SELECT COUNT(*) FROM auth_account WHERE superuser = TRUE";
+        assert_eq!(probe.number(superusers).await, 1);
+        assert_eq!((rows(&probe, "auth_account").await, orphans(&probe).await), (1, 0));
+        let mut browser = probe.browser().await;
+        let (root, admin) = (
+            browser.login("root", &passwords[0]).await.status,
+            browser.login("admin", &passwords[0]).await.status,
+        );
+        assert_eq!(root.min(admin), 200);
+    }
+
+    async fn one_name_registered_in_many_spellings_at_once_makes_one_account(probe: Probe) {
+        let browser = probe.browser().await;
+        let answers = parallel(32, |number| {
+            let username = ["alice", "ALICE", "Alice", "Ａｌｉｃｅ"][number % 4];
+            let body = json!({ "username": username, "password": PASSWORD });
+            send(browser.request(Method::POST, "/auth/register").json(&body))
+        })
+        .await;
+        assert_eq!(count(&answers, 201, &[409]), 1);
+        for lost in answers.iter().filter(|answer| answer.status == 409) {
+            assert_eq!(lost.code(), "username_taken");
+            assert!(lost.set_cookies().is_empty());
+        }
+        let winner = answers.iter().find(|answer| answer.status == 201).expect("one wins");
+        let mut winner = browser.with_cookie(&winner.cookie().expect("a cookie"));
+        assert_eq!(winner.get("/me").await.status, 200);
+        for table in ["auth_account", "auth_login_name", "auth_session"] {
+            assert_eq!(rows(&probe, table).await, 1, "{table}");
+        }
+        assert_eq!(orphans(&probe).await, 0);
+        let created = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_created'";
+        assert_eq!(probe.number(created).await, 1);
+    }
+
+    async fn one_address_registered_at_once_under_many_usernames_is_named_as_what_is_taken(probe: Probe) {
+        let client = ClientInfo::default();
+        let results = parallel(24, |number| {
+            let (auth, client) = (probe.auth.clone(), client.clone());
+            async move {
+                let address = if number % 2 == 0 { "alice@example.com" } else { "Alice@EXAMPLE.com" };
+                let new = NewAccount::username(format!("user{number}")).with_email(address);
+                let application = Application::new(new, PASSWORD);
+                auth.registration().register(application, &client).await
+            }
+        })
+        .await;
+        let mut made = 0;
+        for result in results {
+            match result {
+                Ok(_) => made += 1,
+                Err(RegistrationError::Account(AccountError::Taken(kind))) => {
+                    assert_eq!(kind, LoginIdKind::Email);
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(made, 1);
+        assert_eq!((rows(&probe, "auth_account").await, rows(&probe, "auth_login_name").await), (1, 2));
+        assert_eq!((rows(&probe, "auth_session").await, orphans(&probe).await), (1, 0));
+    }
+
+    async fn a_role_made_many_times_at_once_is_one_role(probe: Probe) {
+        let same = parallel(16, |_| {
+            let auth = probe.auth.clone();
+            async move { auth.roles().create("editor", ["doc:read", "doc:write"]).await }
+        })
+        .await;
+        let ids: Vec<_> = same.into_iter().map(|role| role.expect("the same is no error").id).collect();
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+
+        let other = parallel(16, |number| {
+            let auth = probe.auth.clone();
+            async move { auth.roles().create("viewer", [format!("doc:{number}")]).await }
+        })
+        .await;
+        let mut made = Vec::new();
+        for (number, result) in other.into_iter().enumerate() {
+            match result {
+                Ok(role) => made.push((number, role)),
+                Err(GrantError::Exists) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        let [(number, role)] = &made[..] else { panic!("{made:?}") };
+        let kept = probe.auth.roles().find("viewer").await.expect("it answers").expect("the role");
+        assert_eq!(kept.id, role.id);
+        assert_eq!(kept.permissions[0].as_str(), format!("doc:{number}"));
+        assert_eq!(rows(&probe, "auth_role").await, 2);
+        let created = "SELECT COUNT(*) FROM auth_event WHERE kind = 'role_created'";
+        assert_eq!(probe.number(created).await, 2);
+    }
+
+    async fn a_role_granted_many_times_at_once_is_granted_once(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        probe.auth.roles().create("editor", ["admin:read"]).await.expect("it is made");
+        for (grant, granted) in [(true, 1), (false, 0), (true, 1)] {
+            let done = parallel(32, |_| {
+                let (auth, id) = (probe.auth.clone(), alice.id());
+                async move {
+                    if grant {
+                        auth.roles().grant(id, "editor").await
+                    } else {
+                        auth.roles().revoke(id, "editor").await
+                    }
+                }
+            })
+            .await;
+            for result in done {
+                result.expect("doing it again changes nothing");
+            }
+            assert_eq!(rows(&probe, "auth_account_role").await, granted);
+            assert_eq!(browser.get("/admin").await.status, if granted == 1 { 200 } else { 403 });
+        }
+        for (kind, expected) in [("authz_granted", 2), ("authz_revoked", 1)] {
+            let events = format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'");
+            assert_eq!(probe.number(&events).await, expected, "{kind}");
+        }
+    }
+
+    async fn grants_of_many_roles_at_once_are_all_counted(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        for number in 0..16 {
+            let name = format!("role{number}");
+            probe.auth.roles().create(&name, [format!("doc:read:{number}")]).await.expect("it is made");
+        }
+        let done = parallel(16, |number| {
+            let (auth, id) = (probe.auth.clone(), alice.id());
+            async move { auth.roles().grant(id, &format!("role{number}")).await }
+        })
+        .await;
+        for result in done {
+            result.expect("it is granted");
+        }
+        for number in 0..16 {
+            assert_eq!(browser.get(&format!("/docs/{number}")).await.status, 200, "{number}");
+        }
+        assert_eq!(probe.number("SELECT grants_version FROM auth_account").await, 16);
+    }
+
+    async fn a_role_deleted_while_it_is_granted_leaves_no_grant(probe: Probe) {
+        let alice = probe.register("alice").await;
+        for _ in 0..4 {
+            probe.auth.roles().create("editor", ["admin:read"]).await.expect("it is made");
+            let done = parallel(16, |number| {
+                let (auth, id) = (probe.auth.clone(), alice.id());
+                async move {
+                    if number == 8 {
+                        auth.roles().delete("editor").await
+                    } else {
+                        auth.roles().grant(id, "editor").await
+                    }
+                }
+            })
+            .await;
+            for (number, result) in done.into_iter().enumerate() {
+                let gone = matches!(result, Err(GrantError::RoleNotFound));
+                assert!(result.is_ok() || (gone && number != 8), "{number}: {result:?}");
+            }
+            assert_eq!(rows(&probe, "auth_role").await, 0);
+            assert_eq!(rows(&probe, "auth_account_role").await, 0);
+        }
+    }
+
+    async fn of_many_password_changes_at_once_one_wins_and_its_password_works(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let answers = parallel(16, |number| change_to(&browser, number)).await;
+        assert_eq!(count(&answers, 200, &[401, 409]), 1);
+        assert_eq!(passwords_that_work(&probe, "alice", 16).await, winners(&answers));
+        let old = probe.browser().await.login("alice", PASSWORD).await;
+        assert_eq!(old.status, 401);
+        for lost in answers.iter().filter(|answer| answer.status != 200) {
+            assert!(lost.set_cookies().is_empty(), "the loser clears nothing");
+        }
+        let won = answers.iter().find(|answer| answer.status == 200).expect("one wins");
+        let mut won = browser.with_cookie(&won.cookie().expect("a cookie"));
+        assert_eq!(won.get("/me").await.status, 200);
+        let changed = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_password_change'";
+        assert_eq!(probe.number(changed).await, 1);
+    }
+
+    async fn of_password_changes_in_two_sessions_at_once_exactly_one_password_works(probe: Probe) {
+        let (_, first) = probe.signed_in("alice").await;
+        let mut second = probe.browser().await;
+        assert_eq!(second.login("alice", PASSWORD).await.status, 200);
+        let answers = parallel(16, |number| {
+            change_to(if number % 2 == 0 { &first } else { &second }, number)
+        })
+        .await;
+        // Both may go through, one after the other; then the later one counts.
+        assert!((1..=2).contains(&count(&answers, 200, &[401, 409])));
+        let working = passwords_that_work(&probe, "alice", 16).await;
+        assert_eq!(working.len(), 1, "{working:?}");
+        assert!(winners(&answers).contains(&working[0]));
+        assert_eq!(probe.browser().await.login("alice", PASSWORD).await.status, 401);
+    }
+
+    async fn a_forced_password_change_is_finished_exactly_once(probe: Probe) {
+        let alice = probe.register("alice").await;
+        probe.auth.accounts().require_password_change(alice.id()).await.expect("it is set");
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("alice", PASSWORD).await.json()["result"], "password_change_required");
+        let answers = parallel(16, |number| change_to(&browser, number)).await;
+        assert_eq!(count(&answers, 200, &[401, 409]), 1);
+        assert_eq!(passwords_that_work(&probe, "alice", 16).await, winners(&answers));
+        let won = answers.iter().find(|answer| answer.status == 200).expect("one wins");
+        let mut won = browser.with_cookie(&won.cookie().expect("a cookie"));
+        assert_eq!(won.get("/me").await.status, 200);
+        assert_eq!(browser.get("/must-change").await.status, 401);
+    }
+
+    async fn many_logins_at_once_make_a_session_each(probe: Probe) {
+        probe.register("alice").await;
+        let before = live_sessions(&probe).await;
+        let browser = probe.browser().await;
+        let answers = parallel(24, |_| {
+            let body = json!({ "login": "alice", "password": PASSWORD });
+            send(browser.request(Method::POST, "/auth/login").json(&body))
+        })
+        .await;
+        assert_eq!(count(&answers, 200, &[]), 24);
+        assert_eq!(live_sessions(&probe).await, before + 24);
+        for answer in &answers {
+            let mut one = browser.with_cookie(&answer.cookie().expect("a cookie"));
+            assert_eq!(one.get("/me").await.status, 200);
+        }
+    }
+
+    async fn many_logins_over_one_session_at_once_leave_it_ended_once(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let before = live_sessions(&probe).await;
+        let answers = parallel(16, |_| {
+            let body = json!({ "login": "alice", "password": PASSWORD });
+            send(browser.request(Method::POST, "/auth/login").json(&body))
+        })
+        .await;
+        assert_eq!(count(&answers, 200, &[]), 16);
+        assert_eq!(live_sessions(&probe).await, before - 1 + 16);
+        assert_eq!(browser.clone().get("/me").await.status, 401);
+    }
+
+    async fn of_many_reauthentications_of_one_session_at_once_one_succeeds(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let before = live_sessions(&probe).await;
+        let answers = parallel(16, |_| {
+            let body = json!({ "password": PASSWORD });
+            send(browser.request(Method::POST, "/auth/reauthenticate").json(&body))
+        })
+        .await;
+        assert_eq!(count(&answers, 200, &[401]), 1);
+        for lost in answers.iter().filter(|answer| answer.status == 401) {
+            assert_eq!(lost.code(), "session_ended");
+            assert!(lost.set_cookies().is_empty(), "the loser clears nothing");
+        }
+        assert_eq!(live_sessions(&probe).await, before);
+        let won = answers.iter().find(|answer| answer.status == 200).expect("one wins");
+        let mut won = browser.with_cookie(&won.cookie().expect("a cookie"));
+        assert_eq!(won.get("/me").await.status, 200);
+    }
+
+    async fn a_logout_beside_a_reauthentication_ends_the_session_they_both_came_from(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        for _ in 0..8 {
+            let mut one = browser.clone();
+            assert_eq!(one.login("alice", PASSWORD).await.status, 200);
+            let before = live_sessions(&probe).await;
+            let mut answers = parallel(2, |number| {
+                send(if number == 0 {
+                    one.request(Method::POST, "/auth/logout")
+                } else {
+                    let body = json!({ "password": PASSWORD });
+                    one.request(Method::POST, "/auth/reauthenticate").json(&body)
+                })
+            })
+            .await;
+            let (proved, left) = (answers.pop().expect("two"), answers.pop().expect("two"));
+            assert_eq!((left.status, left.cookie().as_deref()), (204, Some("")), "{}", left.text);
+            // Whichever came first: the old session is over, and a new one is there only if the
+            // proof went through before.
+            let went_through = count(std::slice::from_ref(&proved), 200, &[401]) == 1;
+            assert_eq!(live_sessions(&probe).await, before - 1 + i64::from(went_through));
+            assert_eq!(one.get("/me").await.status, 401);
+            if went_through {
+                let mut new = browser.with_cookie(&proved.cookie().expect("a cookie"));
+                assert_eq!(new.get("/me").await.status, 200);
+            }
+        }
+    }
+
+    async fn many_logouts_of_one_session_at_once_all_succeed_and_are_one_event(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let answers = parallel(16, |_| send(browser.request(Method::POST, "/auth/logout"))).await;
+        assert_eq!(count(&answers, 204, &[]), 16);
+        assert_eq!(browser.clone().get("/me").await.status, 401);
+        let ended = "SELECT COUNT(*) FROM auth_event WHERE kind = 'session_ended'";
+        assert_eq!(probe.number(ended).await, 1);
+    }
+
+    async fn a_login_beside_a_disabling_never_leaves_a_session_that_counts(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let browser = probe.browser().await;
+        for _ in 0..4 {
+            let results = parallel(16, |number| {
+                let (auth, id) = (probe.auth.clone(), alice.id());
+                let body = json!({ "login": "alice", "password": PASSWORD });
+                let login = send(browser.request(Method::POST, "/auth/login").json(&body));
+                async move {
+                    if number == 8 {
+                        auth.accounts().disable(id).await.expect("it is disabled");
+                        return None;
+                    }
+                    Some(login.await)
+                }
+            })
+            .await;
+            let answers: Vec<_> = results.into_iter().flatten().collect();
+            count(&answers, 200, &[401]);
+            for answer in answers.iter().filter(|answer| answer.status == 200) {
+                let mut one = browser.with_cookie(&answer.cookie().expect("a cookie"));
+                assert_eq!(one.get("/me").await.status, 401);
+            }
+            probe.auth.accounts().enable(alice.id()).await.expect("it is enabled");
+            // What was signed in before stays out: enabling does not bring a session back.
+            for answer in answers.iter().filter(|answer| answer.status == 200) {
+                let mut one = browser.with_cookie(&answer.cookie().expect("a cookie"));
+                assert_eq!(one.get("/me").await.status, 401);
+            }
+        }
+    }
+
+    async fn everything_at_once_to_one_account_is_answered_and_never_fails(probe: Probe) {
+        let (alice, browser) = probe.signed_in("alice").await;
+        probe.auth.roles().create("editor", ["admin:read"]).await.expect("it is made");
+        let answers = parallel(100, |number| {
+            let (auth, id) = (probe.auth.clone(), alice.id());
+            let post = |path: &str, body| send(browser.request(Method::POST, path).json(&body));
+            let proof = json!({ "password": PASSWORD });
+            let login = json!({ "login": "alice", "password": PASSWORD });
+            let name = json!({ "username": format!("user{}", number % 10), "password": PASSWORD });
+            let request: std::pin::Pin<Box<dyn Future<Output = Option<Answer>> + Send>> = match number % 8 {
+                0 => { let work = post("/auth/login", login); Box::pin(async { Some(work.await) }) }
+                1 => { let work = post("/auth/reauthenticate", proof); Box::pin(async { Some(work.await) }) }
+                2 => { let work = post("/auth/register", name); Box::pin(async { Some(work.await) }) }
+                3 => { let work = send(browser.request(Method::GET, "/everything")); Box::pin(async { Some(work.await) }) }
+                4 => { let work = send(browser.request(Method::DELETE, "/auth/sessions")); Box::pin(async { Some(work.await) }) }
+                5 => Box::pin(async move { auth.roles().grant(id, "editor").await.expect("granted"); None }),
+                6 => Box::pin(async move { auth.roles().revoke(id, "editor").await.expect("revoked"); None }),
+                _ => Box::pin(async move {
+                    auth.roles().set_permissions("editor", ["admin"]).await.expect("changed");
+                    None
+                }),
+            };
+            request
+        })
+        .await;
+        let answers: Vec<_> = answers.into_iter().flatten().collect();
+        count(&answers, 200, &[201, 401, 403, 409]);
+        assert_eq!(orphans(&probe).await, 0);
+    }
+
+    async fn a_transaction_that_met_a_busy_database_is_tried_three_times_more(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let busy = [
+            "database is locked",
+            "deadlock detected",
+            "Deadlock found when trying to get lock; try restarting transaction",
+            "could not serialize access due to concurrent update",
+            "Lock wait timeout exceeded; try restarting transaction",
+        ];
+        for text in busy {
+            for (fails, status, attempts) in [(3, 200, 4), (4, 503, 4)] {
+                let (left, met) = (Arc::new(AtomicUsize::new(fails)), Arc::<AtomicUsize>::default());
+                let hook = Busy { text, left, met: Arc::clone(&met) };
+                let node = probe.rebuilt(|builder| builder.on_session_replaced(hook));
+                browser.address = serve(app(&node)).await;
+                let before = (live_sessions(&probe).await, rows(&probe, "auth_session").await);
+                let cookie = browser.cookie.clone();
+                let answer = browser.login("alice", PASSWORD).await;
+                assert_eq!(answer.status, status, "{text}: {}", answer.text);
+                assert_eq!(met.load(Ordering::SeqCst), attempts, "{text}");
+                // One new session for the old one, or nothing at all.
+                let made = i64::from(status == 200);
+                let after = (live_sessions(&probe).await, rows(&probe, "auth_session").await);
+                assert_eq!(after, (before.0, before.1 + made), "{text}");
+                assert_eq!(browser.cookie == cookie, status == 503, "{text}");
+                assert_eq!(browser.get("/me").await.status, 200, "{text}");
+            }
+        }
+    }
+
+    async fn a_transaction_that_failed_otherwise_is_not_tried_again(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let (left, met) = (Arc::new(AtomicUsize::new(1)), Arc::<AtomicUsize>::default());
+        let hook = Busy { text: "the disk is full", left, met: Arc::clone(&met) };
+        let node = probe.rebuilt(|builder| builder.on_session_replaced(hook));
+        browser.address = serve(app(&node)).await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!((answer.status, met.load(Ordering::SeqCst)), (503, 1), "{}", answer.text);
+        assert!(!answer.text.contains("disk"), "{}", answer.text);
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+    }
+}

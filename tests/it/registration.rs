@@ -1,1 +1,379 @@
-//! To be filled.
+//! Registration by strangers.
+
+use portcullis::config::{LoginIds, Registration};
+use portcullis::port::{HookFuture, SessionReplaced};
+use reqwest::Method;
+use sea_orm::DatabaseTransaction;
+use serde_json::{Value, json};
+
+use crate::on_every_database;
+use crate::support::browser::{Answer, send};
+use crate::support::probe::{app, serve};
+use crate::support::{Browser, PASSWORD, Probe};
+
+async fn register(browser: &Browser, body: Value) -> Answer {
+    browser.stranger().post("/auth/register", body).await
+}
+
+/// How many rows there are of everything that a registration makes.
+async fn rows(probe: &Probe) -> [i64; 4] {
+    let mut counts = [0; 4];
+    let tables = ["auth_account", "auth_login_name", "auth_session", "auth_event"];
+    for (count, table) in counts.iter_mut().zip(tables) {
+        *count = probe.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+    }
+    counts
+}
+
+fn fields(answer: &Answer) -> Vec<String> {
+    let body = answer.json();
+    let errors = body["errors"].as_object().expect("errors by field");
+    errors.keys().cloned().collect()
+}
+
+fn no_cart<'a>(_: SessionReplaced, _: &'a DatabaseTransaction) -> HookFuture<'a, ()> {
+    Box::pin(async { Err("the cart could not be moved".into()) })
+}
+
+on_every_database! {
+    async fn a_registration_makes_an_account_and_signs_it_in(probe: Probe) {
+        let mut browser = probe.browser().await;
+        assert_eq!(rows(&probe).await, [0; 4], "nobody is there by default");
+        let body = json!({
+            "username": "Alice",
+            "email": "Alice@Example.com",
+            "phone": "+4917012345678",
+            "password": PASSWORD,
+        });
+        let answer = browser.post("/auth/register", body).await;
+        assert_eq!((answer.status, &answer.json()["result"]), (201, &json!("session")));
+        let me = browser.get("/auth/session").await.json();
+        assert_eq!(me["account"]["id"], answer.json()["account_id"]);
+        assert_eq!(me["account"]["username"], "Alice");
+        assert_eq!(me["account"]["email"], "Alice@Example.com");
+        assert_eq!(me["account"]["phone"], "+4917012345678");
+        assert_eq!(me["account"]["verified"], false);
+        assert_eq!(me["factors"][0]["factor"], "password");
+        assert_eq!(browser.get("/admin").await.status, 403, "a new account may do nothing");
+        // One account with three names, one session, and the events of both.
+        assert_eq!(rows(&probe).await, [1, 3, 1, 2]);
+    }
+
+    async fn a_name_that_is_taken_is_named_by_its_kind(probe: Probe) {
+        let browser = probe.browser().await;
+        let first = json!({
+            "username": "alice",
+            "email": "alice@example.com",
+            "phone": "+4917012345678",
+            "password": PASSWORD,
+        });
+        assert_eq!(register(&browser, first).await.status, 201);
+        let before = rows(&probe).await;
+        for (body, code) in [
+            (json!({ "username": "alice" }), "username_taken"),
+            (json!({ "username": "ALICE" }), "username_taken"),
+            (json!({ "username": "Ａｌｉｃｅ" }), "username_taken"),
+            (json!({ "email": "alice@example.com" }), "email_taken"),
+            (json!({ "email": "Alice@EXAMPLE.com" }), "email_taken"),
+            (json!({ "username": "bob", "email": "alice@example.com" }), "email_taken"),
+            (json!({ "username": "bob", "phone": "+4917012345678" }), "phone_taken"),
+        ] {
+            let mut body = body;
+            body["password"] = PASSWORD.into();
+            let answer = register(&browser, body.clone()).await;
+            assert_eq!((answer.status, answer.code().as_str()), (409, code), "{body}");
+            assert_eq!(answer.cookie(), None);
+            assert_eq!(rows(&probe).await, before, "{body}");
+        }
+        let bob = json!({ "username": "bob", "email": "bob@example.com", "password": PASSWORD });
+        assert_eq!(register(&browser, bob).await.status, 201);
+    }
+
+    async fn all_fields_that_cannot_be_used_are_named_at_once(probe: Probe) {
+        let browser = probe.browser().await;
+        let hashes = probe.auth.password_hashes();
+        for (body, expected) in [
+            (
+                json!({
+                    "username": "a b",
+                    "email": "nobody",
+                    "phone": "0170",
+                    "password": "short",
+                }),
+                &["email", "password", "phone", "username"][..],
+            ),
+            (json!({ "username": "al@ice", "password": PASSWORD }), &["username"]),
+            (json!({ "username": "alice", "email": "a@b", "password": "" }), &["email", "password"]),
+            (json!({ "password": PASSWORD }), &["username"]),
+            (json!({ "username": "", "email": "", "password": PASSWORD }), &["username"]),
+            (json!({ "phone": "+4917012345678", "password": PASSWORD }), &["username"]),
+            (json!({ "username": "nul\0nul", "password": PASSWORD }), &["username"]),
+            (json!({ "username": "al\u{202e}ice", "password": PASSWORD }), &["username"]),
+            (json!({ "username": " alice", "password": PASSWORD }), &["username"]),
+            (json!({ "username": "a".repeat(65), "password": PASSWORD }), &["username"]),
+        ] {
+            let answer = register(&browser, body.clone()).await;
+            assert_eq!((answer.status, answer.code().as_str()), (422, "invalid_fields"), "{body}");
+            assert_eq!(fields(&answer), expected, "{body}");
+        }
+        assert_eq!(rows(&probe).await, [0; 4]);
+        assert_eq!(probe.auth.password_hashes(), hashes, "nothing was hashed for it");
+    }
+
+    async fn the_name_that_signs_in_is_required(probe: Probe) {
+        let username = json!({ "username": "alice", "password": PASSWORD });
+        let email = json!({ "email": "alice@example.com", "password": PASSWORD });
+        for (kinds, body, other, field) in [
+            (LoginIds::Username, &username, &email, "username"),
+            (LoginIds::Email, &email, &username, "email"),
+        ] {
+            let auth = probe.rebuilt(|builder| builder.configure(|c| c.login.id = kinds));
+            let browser = Browser::new(serve(app(&auth)).await);
+            let answer = register(&browser, other.clone()).await;
+            assert_eq!((answer.status, fields(&answer)), (422, vec![field.to_owned()]));
+            assert_eq!(register(&browser, body.clone()).await.status, 201);
+        }
+    }
+
+    async fn a_password_is_as_long_as_it_must_be_and_not_the_name(probe: Probe) {
+        let browser = probe.browser().await;
+        let check = async |number: usize, names: Value, password: &str, status: u16| {
+            let mut body = names;
+            if body.get("username").is_none() {
+                body["username"] = format!("user-{number}").into();
+            }
+            body["password"] = password.into();
+            let answer = register(&browser, body.clone()).await;
+            assert_eq!(answer.status, status, "{body}: {}", answer.text);
+            if status == 422 {
+                assert_eq!(fields(&answer), ["password"], "{body}");
+                assert!(!answer.text.contains(password), "a password is never repeated");
+            }
+        };
+        let none = || json!({});
+        let long_name = || json!({ "username": "alice-in-wonderland" });
+        let email = || json!({ "email": "alice-in-wonderland@example.com" });
+        let wide = || json!({ "username": "Ａｌｉｃｅ-in-wonderland" });
+        for (number, (names, password, status)) in [
+            // Code points are counted, not bytes.
+            (none(), "aaaaaaaaaaaaaa".to_owned(), 422),
+            (none(), "aaaaaaaaaaaaaaa".to_owned(), 201),
+            (none(), "ä".repeat(14), 422),
+            (none(), "ä".repeat(15), 201),
+            (none(), "🦀".repeat(14), 422),
+            (none(), "🦀".repeat(15), 201),
+            (none(), "a".repeat(65), 201),
+            (none(), "a".repeat(1024), 201),
+            (none(), "a".repeat(1025), 422),
+            (none(), "ä".repeat(512), 201),
+            (none(), "ä".repeat(513), 422),
+            // No rule about which characters: spaces and controls are characters too.
+            (none(), " ".repeat(15), 201),
+            (none(), "nul\0in the middle".to_owned(), 201),
+            // Not what is asked for beside it, in any spelling that signs in.
+            (long_name(), "alice-in-wonderland".to_owned(), 422),
+            (long_name(), "ALICE-in-Wonderland".to_owned(), 422),
+            (wide(), "alice-in-wonderland".to_owned(), 422),
+            (email(), "alice-in-wonderland@example.com".to_owned(), 422),
+            (email(), "Alice-In-Wonderland@EXAMPLE.COM".to_owned(), 422),
+            (email(), "alice-in-wonderland".to_owned(), 422),
+            (long_name(), "alice-in-wonderland!".to_owned(), 201),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            check(number, names, &password, status).await;
+        }
+    }
+
+    async fn the_least_length_can_be_eight(probe: Probe) {
+        let probe = probe.configured(|config| config.password.min_length = 8);
+        let browser = probe.browser().await;
+        for (username, password, status) in
+            [("alice", "1234567", 422), ("alice", "12345678", 201), ("bob", "ääääääää", 201)]
+        {
+            let body = json!({ "username": username, "password": password });
+            assert_eq!(register(&browser, body).await.status, status, "{password}");
+        }
+    }
+
+    async fn a_password_is_compared_exactly_as_it_was_sent(probe: Probe) {
+        let browser = probe.browser().await;
+        let long = "a".repeat(72);
+        for (number, (password, others)) in [
+            (format!("{long}b"), vec![format!("{long}c"), long.clone()]),
+            ("Trailing space. ".to_owned(), vec!["Trailing space.".to_owned()]),
+            (" leading space.".to_owned(), vec!["leading space.".to_owned()]),
+            ("MiXeD cAsE iS kEpT".to_owned(), vec!["mixed case is kept".to_owned()]),
+            ("before\0after the nul".to_owned(), vec!["before".to_owned()]),
+            (
+                "compos\u{e9} de quinze".to_owned(),
+                vec!["compose\u{301} de quinze".to_owned(), "compose de quinze".to_owned()],
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = format!("user-{number}");
+            let body = json!({ "username": name, "password": password });
+            assert_eq!(register(&browser, body).await.status, 201, "{password:?}");
+            for other in others {
+                assert_eq!(browser.stranger().login(&name, &other).await.status, 401, "{other:?}");
+            }
+            assert_eq!(browser.stranger().login(&name, &password).await.status, 200);
+        }
+    }
+
+    async fn a_password_is_stored_as_argon2id_at_the_owasp_floor_and_salted(probe: Probe) {
+        let default = portcullis::Config::default().password;
+        let probe = probe.configured(|config| config.password = default);
+        let browser = probe.browser().await;
+        let mut hashes = Vec::new();
+        for name in ["alice", "bob"] {
+            let body = json!({ "username": name, "password": PASSWORD });
+            assert_eq!(register(&browser, body).await.status, 201);
+            let query = format!("SELECT password_hash FROM auth_account WHERE username = '{name}'");
+            let hash = probe.text(&query).await.expect("a hash");
+            let rest = hash.strip_prefix("$argon2id$v=19$m=19456,t=2,p=1$").expect("the floor");
+            let (salt, _) = rest.split_once('$').expect("salt and output");
+            let salt = data_encoding::BASE64_NOPAD.decode(salt.as_bytes()).expect("base64");
+            assert!(salt.len() >= 16);
+            hashes.push(hash);
+        }
+        assert_ne!(hashes[0], hashes[1], "one password, two salts");
+    }
+
+    async fn where_registration_is_closed_nobody_registers(probe: Probe) {
+        let probe = probe.configured(|config| config.login.registration = Registration::Closed);
+        let browser = probe.browser().await;
+        for body in [
+            json!({ "username": "alice", "password": PASSWORD }),
+            json!({ "username": "a b", "password": "short" }),
+        ] {
+            let answer = register(&browser, body).await;
+            assert_eq!((answer.status, answer.code().as_str()), (403, "registration_closed"));
+            assert_eq!(answer.cookie(), None);
+        }
+        assert_eq!(rows(&probe).await, [0; 4]);
+        assert_eq!(probe.auth.password_hashes(), 0);
+    }
+
+    async fn nothing_but_names_and_a_password_is_taken_from_a_stranger(probe: Probe) {
+        let browser = probe.browser().await;
+        for field in [
+            "role", "roles", "groups", "permissions", "superuser", "is_superuser", "is_admin",
+            "admin", "verified", "verified_at", "email_verified", "id", "account_id", "epoch",
+            "grants_version", "enrolled_factors", "must_change_password", "password_hash",
+            "disabled_at", "created_at", "stage", "ceiling", "Username", "USERNAME", "__proto__",
+        ] {
+            for value in [json!(true), json!("admin"), json!(["admin"]), Value::Null] {
+                let mut body = json!({ "username": "mallory", "password": PASSWORD });
+                body[field] = value;
+                let answer = register(&browser, body).await;
+                assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_body"));
+                let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+                assert!(detail.starts_with(&format!("unknown field `{field}`")), "{detail}");
+            }
+            let request = browser
+                .request(Method::POST, "/auth/register")
+                .form(&[("username", "mallory"), ("password", PASSWORD), (field, "true")]);
+            assert_eq!(send(request).await.status, 400, "{field} in a form");
+        }
+        assert_eq!(rows(&probe).await, [0; 4]);
+        let body = json!({ "username": "mallory", "password": PASSWORD });
+        assert_eq!(register(&browser, body).await.status, 201);
+        let superusers = "SELECT COUNT(*) FROM auth_account WHERE superuser OR verified_at IS NOT NULL";
+        assert_eq!(probe.number(superusers).await, 0);
+    }
+
+    async fn a_stranger_cannot_make_a_superuser_through_the_method_either(probe: Probe) {
+        use portcullis::account::NewAccount;
+        use portcullis::registration::Application;
+
+        let account = NewAccount::username("mallory").superuser().verified();
+        let application = Application::new(account, PASSWORD);
+        let client = portcullis::ClientInfo::default();
+        let registered = probe.auth.registration().register(application, &client).await;
+        let account = registered.expect("the account is made").account;
+        assert!(!account.is_superuser() && !account.is_verified());
+    }
+
+    async fn a_visitor_who_registers_stays_the_same_visitor(probe: Probe) {
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+        let visitor = browser.clone();
+        let lineage = browser.get("/anonymous").await.text;
+        let body = json!({ "username": "alice", "password": PASSWORD });
+        assert_eq!(browser.post("/auth/register", body).await.status, 201);
+        assert_eq!(browser.get("/lineage").await.text, lineage);
+        assert_ne!(browser.cookie, visitor.cookie);
+        let answer = visitor.clone().get("/anonymous").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+    }
+
+    async fn whoever_is_signed_in_and_registers_again_begins_anew(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let old = browser.clone();
+        let lineage = browser.get("/lineage").await.text;
+        let body = json!({ "username": "bob", "password": PASSWORD });
+        assert_eq!(browser.post("/auth/register", body).await.status, 201);
+        assert_ne!(browser.get("/me").await.text, alice.id().to_string());
+        assert_ne!(browser.get("/lineage").await.text, lineage);
+        assert_eq!(old.clone().get("/me").await.code(), "session_ended");
+    }
+
+    async fn an_account_that_must_be_verified_gets_no_session(probe: Probe) {
+        let probe = probe.configured(|config| config.login.require_verified = true);
+        let mut browser = probe.browser().await;
+        let body = json!({ "username": "alice", "email": "alice@example.com", "password": PASSWORD });
+        let answer = browser.post("/auth/register", body).await;
+        assert_eq!((answer.status, &answer.json()["result"]), (201, &json!("verification_required")));
+        assert_eq!(browser.cookie, None);
+        assert_eq!(rows(&probe).await[2], 0);
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 401);
+        let alice = probe.auth.accounts().find_by_login("alice").await.expect("found");
+        let alice = alice.expect("she is there").id();
+        probe.auth.accounts().verify(alice).await.expect("she is verified");
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn a_registration_that_fails_leaves_nothing_behind(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.on_session_replaced(no_cart));
+        let mut browser = Browser::new(serve(app(&auth)).await);
+        assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+        let before = rows(&probe).await;
+        let body = json!({ "username": "alice", "password": PASSWORD });
+        let answer = browser.post("/auth/register", body.clone()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+        assert!(!answer.text.contains("cart"), "{}", answer.text);
+        assert_eq!(rows(&probe).await, before);
+        assert_eq!(browser.get("/anonymous").await.status, 200, "the visitor goes on");
+        // Nothing stands in the way of another try.
+        assert_eq!(browser.stranger().post("/auth/register", body).await.status, 201);
+    }
+
+    async fn a_form_registers_only_with_proof_that_a_page_of_ours_sent_it(probe: Probe) {
+        let browser = probe.browser().await;
+        let pairs = [("username", "alice"), ("email", ""), ("password", PASSWORD)];
+        let post = || browser.raw(Method::POST, "/auth/register").form(&pairs);
+        assert_eq!(send(post()).await.status, 415);
+        assert_eq!(send(post().header("sec-fetch-site", "cross-site")).await.status, 403);
+        assert_eq!(send(post().header("sec-fetch-site", "none")).await.status, 415);
+        assert_eq!(rows(&probe).await, [0; 4]);
+        let answer = send(post().header("sec-fetch-site", "same-origin")).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert!(answer.cookie().is_some());
+    }
+
+    async fn a_bearer_registers_without_a_cookie_where_that_is_switched_on(probe: Probe) {
+        let body = json!({ "username": "alice", "password": PASSWORD, "transport": "bearer" });
+        let browser = probe.browser().await;
+        let answer = register(&browser, body.clone()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bearer_not_enabled"));
+        assert_eq!(rows(&probe).await, [0; 4]);
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let answer = register(&probe.browser().await, body).await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (201, 0));
+        assert!(answer.json()["token"].is_string());
+    }
+}

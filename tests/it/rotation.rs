@@ -1,1 +1,734 @@
-//! To be filled.
+//! Rotation: an expired token is exchanged for its next generation, and a copy gives itself away.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request};
+use axum::routing::get;
+use axum::{Router, response::Response};
+use http_body_util::BodyExt;
+use portcullis::base::notify::NoticeKind;
+use portcullis::{Account, ClientInfo, EnrolmentSession, Secret, Session, Stage};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+use crate::on_every_database;
+use crate::support::browser::{Answer, COOKIE};
+use crate::support::probe::{app, serve};
+use crate::support::{Backend, Browser, PASSWORD, Probe};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A token is due after this.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What a token says.
+fn payload(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("a payload");
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).expect("base64url");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+fn generation(token: &str) -> i64 {
+    payload(token)["gen"].as_i64().expect("a number")
+}
+
+fn cookie(browser: &Browser) -> String {
+    browser.cookie.clone().expect("a cookie")
+}
+
+/// The generation that an answer hands out, and that it hands out no more than one.
+fn handed_out(answer: &Answer) -> Option<i64> {
+    assert!(answer.set_cookies().len() <= 1, "{:?}", answer.set_cookies());
+    let cookie = answer.cookie()?;
+    assert_ne!(cookie, "", "an answer cleared the cookie");
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    Some(generation(&cookie))
+}
+
+fn check_refused(answer: &Answer, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (401, code), "{}", answer.text);
+    assert!(answer.set_cookies().is_empty(), "a 401 touched the cookie: {answer:?}");
+    assert!(answer.headers.contains_key("www-authenticate"));
+}
+
+async fn highest_generation(probe: &Probe) -> i64 {
+    probe.number("SELECT MAX(generation) FROM auth_session").await
+}
+
+async fn thefts(probe: &Probe) -> i64 {
+    let kind = "session_theft_suspected";
+    probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
+}
+
+/// Waits for the task that sends notices.
+async fn notices(probe: &Probe, count: usize) -> Vec<NoticeKind> {
+    for _ in 0..10_000 {
+        if probe.notifier.sent().len() >= count {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    probe.notifier.sent().iter().map(|notice| notice.kind).collect()
+}
+
+on_every_database! {
+    async fn an_expired_token_is_exchanged_for_its_next_generation(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let rows = probe.number("SELECT COUNT(*) FROM auth_session").await;
+        let session = browser.get("/session-id").await.text;
+        probe.clock.advance(LIFETIME - SECOND);
+        let answer = browser.get("/rotated").await;
+        assert_eq!((answer.text.as_str(), handed_out(&answer)), ("false", None));
+        probe.clock.advance(SECOND);
+        let answer = browser.get("/rotated").await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "true"));
+        assert_eq!(handed_out(&answer), Some(1));
+        let answer = browser.get("/rotated").await;
+        assert_eq!((answer.text.as_str(), handed_out(&answer)), ("false", None));
+        assert_eq!(browser.get("/session-id").await.text, session);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, rows);
+        assert_eq!(highest_generation(&probe).await, 1);
+    }
+
+    async fn a_route_that_asks_for_nobody_does_not_rotate(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        probe.clock.advance(HOUR);
+        let (answer, statements) = probe.statements(browser.get("/public")).await;
+        assert_eq!((answer.status, handed_out(&answer), statements), (200, None, 0));
+    }
+
+    async fn idle_counts_from_the_last_rotation_and_ends_after_the_refresh_window(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        probe.clock.advance(7 * DAY - SECOND);
+        assert_eq!(handed_out(&browser.get("/me").await), Some(1));
+        probe.clock.advance(7 * DAY - SECOND);
+        assert_eq!(handed_out(&browser.get("/me").await), Some(2));
+        let last = cookie(&browser);
+        probe.clock.advance(7 * DAY);
+        let answer = browser.with_cookie(&last).get("/me").await;
+        check_refused(&answer, "token_expired");
+        assert_eq!(highest_generation(&probe).await, 2);
+    }
+
+    async fn the_absolute_end_holds_though_the_session_is_used_daily(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        for day in 1..30 {
+            probe.clock.advance(DAY);
+            let answer = browser.get("/me").await;
+            assert_eq!((answer.status, handed_out(&answer)), (200, Some(day)));
+            let left = (30 - day).min(7) * 24 * 60 * 60;
+            let age = format!("Max-Age={left};");
+            assert!(answer.set_cookies()[0].contains(&age), "{:?}", answer.set_cookies());
+        }
+        probe.clock.advance(DAY - SECOND);
+        assert_eq!(browser.get("/me").await.status, 200);
+        let refreshed = browser.post_empty("/auth/session/refresh").await;
+        assert_eq!(refreshed.json()["expires_in"], 1);
+        probe.clock.advance(SECOND);
+        check_refused(&browser.get("/me").await, "session_expired");
+        check_refused(&browser.post_empty("/auth/session/refresh").await, "session_expired");
+    }
+
+    async fn fifty_parallel_requests_make_one_generation_and_all_are_handed_it(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let other_node = serve(app(&probe.rebuilt(|builder| builder))).await;
+        for round in 1..=3 {
+            probe.clock.advance(LIFETIME);
+            let mut requests = JoinSet::new();
+            for number in 0..50 {
+                let mut twin = browser.clone();
+                if number % 2 == 1 {
+                    twin.address = other_node;
+                }
+                requests.spawn(async move { twin.get("/me").await });
+            }
+            let answers = requests.join_all().await;
+            for answer in &answers {
+                assert_eq!(answer.status, 200, "{}", answer.text);
+                assert_eq!(handed_out(answer), Some(round));
+            }
+            assert_eq!(highest_generation(&probe).await, round);
+            browser.cookie = answers[0].cookie();
+            let answer = browser.get("/me").await;
+            assert_eq!((answer.status, handed_out(&answer)), (200, None));
+        }
+        assert_eq!(thefts(&probe).await, 0);
+    }
+
+    async fn a_lost_answer_is_no_theft(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let first = cookie(&browser);
+        for wait in [LIFETIME, SECOND, MINUTE, HOUR, DAY] {
+            probe.clock.advance(wait);
+            let answer = browser.with_cookie(&first).get("/me").await;
+            assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)));
+            browser.cookie = answer.cookie();
+        }
+        assert_eq!(browser.get("/rotated").await.status, 200);
+        assert_eq!(thefts(&probe).await, 0);
+    }
+
+    async fn a_retired_token_is_a_theft_ten_seconds_after_its_successor_was_used(probe: Probe) {
+        let (account, mut browser) = probe.signed_in("alice").await;
+        let first = cookie(&browser);
+        probe.clock.advance(LIFETIME);
+        assert_eq!(handed_out(&browser.get("/me").await), Some(1));
+        probe.clock.advance(MINUTE);
+        assert_eq!(browser.get("/me").await.status, 200);
+        probe.clock.advance(GRACE - Duration::from_millis(1));
+        let answer = browser.with_cookie(&first).get("/rotated").await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "true"));
+        assert_eq!(handed_out(&answer), Some(1));
+        assert_eq!(thefts(&probe).await, 0);
+
+        probe.clock.advance(Duration::from_millis(1));
+        let answer = browser.with_cookie(&first).get("/me").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+        assert_eq!(
+            answer.set_cookies(),
+            [format!("{COOKIE}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax")]
+        );
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        // The owner's own token is over too, and told so without a word about the cookie.
+        check_refused(&browser.get("/me").await, "session_ended");
+        check_refused(&browser.with_cookie(&first).get("/me").await, "session_ended");
+        assert_eq!(thefts(&probe).await, 1);
+        assert_eq!(notices(&probe, 1).await, [NoticeKind::SessionTheftSuspected]);
+        assert_eq!(probe.notifier.sent()[0].account_id, account.id());
+        assert!(probe.notifier.sent()[0].address.is_some());
+        // Another session of the account goes on.
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn a_replay_by_many_at_once_is_one_theft(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let first = cookie(&browser);
+        probe.clock.advance(LIFETIME);
+        assert_eq!(handed_out(&browser.get("/me").await), Some(1));
+        assert_eq!(browser.get("/me").await.status, 200);
+        probe.clock.advance(GRACE);
+        let mut requests = JoinSet::new();
+        for _ in 0..16 {
+            let mut twin = browser.with_cookie(&first);
+            requests.spawn(async move { twin.get("/me").await });
+        }
+        for answer in requests.join_all().await {
+            assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+        }
+        assert_eq!(thefts(&probe).await, 1);
+        assert_eq!(notices(&probe, 1).await.len(), 1);
+    }
+
+    async fn a_token_two_generations_behind_has_the_same_ten_seconds(probe: Probe) {
+        for (wait, status) in [(GRACE - SECOND, 200), (GRACE, 401)] {
+            let name = format!("alice{status}");
+            let (_, mut browser) = probe.signed_in(&name).await;
+            let first = cookie(&browser);
+            probe.clock.advance(LIFETIME);
+            assert_eq!(handed_out(&browser.get("/me").await), Some(1));
+            // The first use of generation 1 is the request that retires it.
+            probe.clock.advance(LIFETIME);
+            assert_eq!(handed_out(&browser.get("/me").await), Some(2));
+            probe.clock.advance(wait);
+            let answer = browser.with_cookie(&first).get("/me").await;
+            assert_eq!(answer.status, status, "{}", answer.text);
+            if status == 200 {
+                assert_eq!(handed_out(&answer), Some(2));
+            } else {
+                assert_eq!(answer.cookie().as_deref(), Some(""));
+                check_refused(&browser.get("/me").await, "session_ended");
+            }
+        }
+        assert_eq!(thefts(&probe).await, 1);
+    }
+
+    async fn a_thief_who_rotates_first_is_found_out_when_the_owner_comes_back(probe: Probe) {
+        let (_, mut owner) = probe.signed_in("alice").await;
+        let mut thief = owner.clone();
+        probe.clock.advance(LIFETIME);
+        assert_eq!(handed_out(&thief.get("/me").await), Some(1));
+        assert_eq!(thief.get("/me").await.status, 200);
+        probe.clock.advance(GRACE);
+        assert_eq!(owner.get("/me").await.status, 401);
+        check_refused(&thief.get("/me").await, "session_ended");
+        assert_eq!(thefts(&probe).await, 1);
+    }
+
+    async fn only_a_live_session_of_a_usable_account_comes_out_of_rotation(probe: Probe) {
+        let accounts = probe.auth.accounts();
+        for change in ["nothing", "disabled", "deleted", "epoch", "ended", "suspicious", "expired"] {
+            let (account, mut browser) = probe.signed_in(&format!("user-{change}")).await;
+            let id = browser.get("/session-id").await.text;
+            let id: portcullis::SessionId = id.parse().expect("an id");
+            let uuid = id.to_string();
+            probe.clock.advance(HOUR);
+            let update = |set: &str| match probe.database.backend {
+                Backend::MySql => format!(
+                    "UPDATE auth_session SET {set} WHERE HEX(id) = UPPER(REPLACE('{uuid}', '-', ''))"
+                ),
+                Backend::Sqlite => format!(
+                    "UPDATE auth_session SET {set} WHERE HEX(id) = UPPER(REPLACE('{uuid}', '-', ''))"
+                ),
+                Backend::Postgres => format!("UPDATE auth_session SET {set} WHERE id = '{uuid}'"),
+            };
+            let code = match change {
+                "disabled" => {
+                    accounts.disable(account.id()).await.expect("it is disabled");
+                    "session_ended"
+                }
+                "deleted" => {
+                    accounts.delete(account.id()).await.expect("it is deleted");
+                    "session_ended"
+                }
+                "epoch" => {
+                    accounts.require_password_change(account.id()).await.expect("it is required");
+                    "session_ended"
+                }
+                "ended" => {
+                    let _ = probe.auth.sessions().end(id).await.expect("it ends");
+                    "session_ended"
+                }
+                "suspicious" => {
+                    probe.execute(&update("suspicious_at = 1")).await;
+                    "session_suspicious"
+                }
+                "expired" => {
+                    probe.execute(&update("expires_at = 1")).await;
+                    "session_expired"
+                }
+                _ => "",
+            };
+            let before = cookie(&browser);
+            let answer = browser.get("/me").await;
+            if code.is_empty() {
+                assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)));
+            } else {
+                check_refused(&answer, code);
+                let refreshed = browser.post_empty("/auth/session/refresh").await;
+                check_refused(&refreshed, code);
+                assert_eq!(cookie(&browser), before);
+            }
+        }
+        let rotated = "SELECT COUNT(*) FROM auth_session WHERE generation > 0";
+        assert_eq!(probe.number(rotated).await, 1);
+        assert_eq!(thefts(&probe).await, 0);
+    }
+
+    async fn an_unverified_account_does_not_come_out_of_rotation(probe: Probe) {
+        let (account, browser) = probe.signed_in("alice").await;
+        let strict = probe.rebuilt(|builder| {
+            builder.configure(|config| config.login.require_verified = true)
+        });
+        let mut browser = browser.at(serve(app(&strict)).await);
+        probe.clock.advance(HOUR);
+        check_refused(&browser.get("/me").await, "session_ended");
+        strict.accounts().verify(account.id()).await.expect("it is verified");
+        assert_eq!(handed_out(&browser.get("/me").await), Some(1));
+    }
+
+    async fn tokens_of_other_stages_last_as_long_as_their_rows_and_never_rotate(probe: Probe) {
+        let account = probe.register("alice").await;
+        let enrolment = |session: EnrolmentSession| async move { session.id().to_string() };
+        let app = app(&probe.auth)
+            .merge(Router::new().route("/enrolment", get(enrolment)).layer(probe.auth.layer()));
+        let address = serve(app).await;
+        for (stage, path, lifetime) in [
+            (Some(Stage::PendingSecondFactor), "/pending", 10 * MINUTE),
+            (Some(Stage::MustEnrol), "/enrolment", 10 * MINUTE),
+            (Some(Stage::MustChangePassword), "/must-change", 5 * MINUTE),
+            (None, "/anonymous", 24 * HOUR),
+        ] {
+            let mut browser = started(&probe, &account, stage, address).await;
+            let body = payload(&cookie(&browser));
+            let lasts = body["exp"].as_i64().zip(body["iat"].as_i64()).map(|(exp, iat)| exp - iat);
+            assert_eq!(lasts, i64::try_from(lifetime.as_secs()).ok(), "{path}");
+            assert_eq!(browser.get(path).await.status, 200, "{path}");
+            probe.clock.advance(lifetime - SECOND);
+            let answer = browser.get(path).await;
+            assert_eq!((answer.status, handed_out(&answer)), (200, None), "{path}");
+            assert_eq!(browser.get("/me").await.status, 401);
+            assert_eq!(browser.post_empty("/auth/session/refresh").await.status, 401);
+            probe.clock.advance(SECOND);
+            check_refused(&browser.get(path).await, "token_expired");
+            check_refused(&browser.get("/me").await, "token_expired");
+        }
+        assert_eq!(highest_generation(&probe).await, 0);
+    }
+
+    async fn with_refresh_off_a_session_ends_with_its_token(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.session.refresh_window = None;
+            config.service.bearer = true;
+        });
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let token = browser.stranger().post("/auth/login", body).await.json()["token"].clone();
+        let bearer = format!("Bearer {}", token.as_str().expect("a token"));
+        probe.clock.advance(LIFETIME - SECOND);
+        let answer = browser.get("/me").await;
+        assert_eq!((answer.status, handed_out(&answer)), (200, None));
+        // No route may put the end off, whichever way the token travels.
+        let answer = browser.post_empty("/auth/session/refresh").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "refresh_not_enabled"));
+        assert_eq!(answer.cookie(), None);
+        let request = browser.raw(Method::POST, "/auth/session/refresh");
+        let answer = browser.stranger().send(request.header("authorization", bearer)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "refresh_not_enabled"));
+        probe.clock.advance(SECOND);
+        check_refused(&browser.get("/me").await, "token_expired");
+        assert_eq!(highest_generation(&probe).await, 0);
+    }
+
+    async fn a_refresh_repeated_within_the_grace_hands_out_the_same_generation(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let login = cookie(&browser);
+        for (wait, expected) in [
+            (Duration::ZERO, 0),
+            (GRACE, 1),
+            (SECOND, 1),
+            (GRACE - SECOND - Duration::from_millis(1), 1),
+            (Duration::from_millis(1), 2),
+        ] {
+            probe.clock.advance(wait);
+            let answer = browser.post_empty("/auth/session/refresh").await;
+            assert_eq!((answer.status, handed_out(&answer)), (200, Some(expected)));
+            assert_eq!(answer.json().get("token"), None);
+            assert_eq!(answer.json()["expires_in"], 900);
+            assert_eq!(highest_generation(&probe).await, expected);
+        }
+        assert_eq!(browser.get("/me").await.status, 200);
+        probe.clock.advance(GRACE);
+        let answer = browser.with_cookie(&login).post_empty("/auth/session/refresh").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+        assert_eq!(thefts(&probe).await, 1);
+    }
+
+    async fn a_bearer_token_is_renewed_by_refresh_alone_and_never_sets_a_cookie(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        let sign_in = async || {
+            let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+            let answer = browser.stranger().post("/auth/login", body).await;
+            assert!(answer.set_cookies().is_empty(), "{answer:?}");
+            assert_eq!(answer.json()["token_type"], "Bearer");
+            assert_eq!(answer.json()["expires_in"], 900);
+            answer.json()["token"].as_str().expect("a token").to_owned()
+        };
+        let call = async |method: Method, path: &str, token: &str| {
+            let request = browser.raw(method, path).header("authorization", format!("bearer {token}"));
+            let answer = browser.stranger().send(request).await;
+            assert!(answer.set_cookies().is_empty(), "{path}: {answer:?}");
+            answer
+        };
+        let refresh = "/auth/session/refresh";
+        let first = sign_in().await;
+        assert_eq!(call(Method::GET, "/me", &first).await.status, 200);
+        probe.clock.advance(LIFETIME);
+        check_refused(&call(Method::GET, "/me", &first).await, "token_expired");
+        let answer = call(Method::POST, refresh, &first).await;
+        assert_eq!((answer.status, &answer.json()["token_type"]), (200, &json!("Bearer")));
+        let second = answer.json()["token"].as_str().expect("a token").to_owned();
+        assert_eq!(generation(&second), 1);
+        assert_eq!(call(Method::GET, "/me", &second).await.status, 200);
+        // A lost answer: asked again within the grace, the same generation comes back.
+        let again = call(Method::POST, refresh, &first).await.json();
+        assert_eq!(generation(again["token"].as_str().expect("a token")), 1);
+        probe.clock.advance(GRACE);
+        let answer = call(Method::POST, refresh, &first).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+        assert_eq!(thefts(&probe).await, 1);
+        assert_eq!(call(Method::GET, "/me", &second).await.code(), "session_ended");
+
+        let idle = sign_in().await;
+        probe.clock.advance(7 * DAY);
+        check_refused(&call(Method::POST, refresh, &idle).await, "token_expired");
+        let token = sign_in().await;
+        assert_eq!(call(Method::POST, "/auth/logout", &token).await.status, 204);
+        check_refused(&call(Method::GET, "/me", &token).await, "session_ended");
+        let token = sign_in().await;
+        assert_eq!(call(Method::DELETE, "/auth/sessions?scope=all", &token).await.status, 200);
+        check_refused(&call(Method::GET, "/me", &token).await, "session_ended");
+    }
+
+    async fn a_request_to_upgrade_does_not_rotate(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        probe.clock.advance(LIFETIME);
+        let request = browser
+            .request(Method::GET, "/rotated")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket");
+        let answer = browser.send(request).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "false"));
+        assert_eq!(handed_out(&answer), None);
+        assert_eq!(highest_generation(&probe).await, 0);
+        assert_eq!(handed_out(&browser.get("/rotated").await), Some(1));
+    }
+
+    async fn a_body_that_resolves_while_it_is_sent_does_not_rotate(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        probe.clock.advance(LIFETIME);
+        let app = Router::new()
+            .route("/late", get(late))
+            .route("/early", get(|session: Session| async move { session.id().to_string() }))
+            .layer(probe.auth.layer());
+        let ask = async |path: &str| {
+            let request = Request::get(path)
+                .header("cookie", format!("{COOKIE}={}", cookie(&browser)))
+                .body(Body::empty())
+                .expect("a request");
+            let response = app.clone().oneshot(request).await.expect("an answer");
+            let rotated = response.headers().contains_key("set-cookie");
+            let body = response.into_body().collect().await.expect("a body").to_bytes();
+            (String::from_utf8(body.to_vec()).expect("text"), rotated)
+        };
+        let (id, rotated) = ask("/late").await;
+        assert!(!rotated);
+        // It could not have been told its next generation, so there is none.
+        assert_eq!(highest_generation(&probe).await, 0);
+        assert_eq!(ask("/early").await, (id, true));
+        assert_eq!(highest_generation(&probe).await, 1);
+    }
+
+    async fn nested_layers_of_one_instance_are_one(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let route = || Router::new().route("/me", get(|a: Account| async move { a.id().to_string() }));
+        let auth = &probe.auth;
+        let nested = route().route_layer(auth.layer()).layer(auth.layer()).layer(auth.layer());
+        probe.clock.advance(LIFETIME);
+        let request = || {
+            Request::get("/me")
+                .header("cookie", format!("{COOKIE}={}", cookie(&browser)))
+                .body(Body::empty())
+                .expect("a request")
+        };
+        // Grants are remembered from now on, so that both requests cost the same.
+        let plain = route().layer(probe.rebuilt(|builder| builder).layer());
+        let work = nested.clone().oneshot(request());
+        let (response, statements) = probe.statements(work).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.headers().get_all("set-cookie").iter().count(), 1);
+        assert_eq!(response.headers().get_all("vary").iter().count(), 1);
+        assert_eq!(highest_generation(&probe).await, 1);
+        let (response, plainly) = probe.statements(plain.oneshot(request())).await;
+        assert_eq!(response.expect("an answer").status(), 200);
+        // The session, its grants, the rotation; and for the plain one, which comes second, no
+        // rotation any more.
+        assert_eq!((statements, plainly), (3, 2));
+    }
+
+    async fn a_session_moves_to_the_newest_secret_when_it_rotates(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let (_, idle) = probe.signed_in("bob").await;
+        let new = Secret::generate();
+        let both = probe.rebuilt(|builder| {
+            builder.configure(|config| config.keys.secrets.insert(0, new.clone()))
+        });
+        let only_new = probe.rebuilt(|builder| {
+            builder.configure(|config| config.keys.secrets = vec![new.clone()])
+        });
+        let mut browser = browser.at(serve(app(&both)).await);
+        let later = serve(app(&only_new)).await;
+        let answer = browser.get("/me").await;
+        assert_eq!((answer.status, handed_out(&answer)), (200, None));
+        probe.clock.advance(LIFETIME);
+        let old_header = cookie(&browser).split('.').next().map(str::to_owned);
+        assert_eq!(handed_out(&browser.get("/me").await), Some(1));
+        assert_ne!(cookie(&browser).split('.').next().map(str::to_owned), old_header);
+        // Nodes that still sign with the old secret and those that have both take it alike.
+        assert_eq!(browser.get("/me").await.status, 200);
+        browser.address = later;
+        assert_eq!(browser.get("/me").await.status, 200);
+        let mut idle = idle.at(later);
+        let (answer, statements) = probe.statements(idle.get("/me")).await;
+        check_refused(&answer, "invalid_token");
+        assert_eq!(statements, 0);
+    }
+
+    async fn a_new_secret_under_load_signs_nobody_out(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let both = probe.rebuilt(|builder| {
+            builder.configure(|config| config.keys.secrets.insert(0, Secret::generate()))
+        });
+        let new_node = serve(app(&both)).await;
+        for round in 1..=2 {
+            probe.clock.advance(LIFETIME);
+            let mut requests = JoinSet::new();
+            for _ in 0..20 {
+                let mut twin = browser.at(new_node);
+                requests.spawn(async move { twin.get("/me").await });
+            }
+            for answer in requests.join_all().await {
+                // The answers are lost each time, so the first token stays good.
+                assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)), "{round}");
+            }
+        }
+    }
+
+    async fn a_role_can_shorten_how_long_a_session_may_be_idle(probe: Probe) {
+        let (admin, mut browser) = probe.signed_in("root").await;
+        let (_, mut neighbour) = probe.signed_in("alice").await;
+        let roles = probe.auth.roles();
+        roles.create("admin", ["admin:*"]).await.expect("a role");
+        roles.limit_idle("admin", Some(15 * MINUTE)).await.expect("it is limited");
+        roles.grant(admin.id(), "admin").await.expect("it is granted");
+        for round in 1..=4 {
+            probe.clock.advance(15 * MINUTE - SECOND);
+            let answer = browser.get("/me").await;
+            assert_eq!((answer.status, handed_out(&answer)), (200, Some(round)));
+        }
+        // In use it rotates often enough never to seem idle.
+        for _ in 0..12 {
+            probe.clock.advance(5 * MINUTE);
+            assert_eq!(browser.get("/me").await.status, 200);
+        }
+        probe.clock.advance(15 * MINUTE);
+        check_refused(&browser.get("/me").await, "session_expired");
+        check_refused(&browser.post_empty("/auth/session/refresh").await, "session_expired");
+        assert_eq!(neighbour.get("/me").await.status, 200);
+        // Lifting the limit counts at once, as a grant does: the session was never ended.
+        roles.limit_idle("admin", None).await.expect("it is lifted");
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn a_logout_that_races_rotations_wins(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        probe.clock.advance(LIFETIME);
+        let mut requests = JoinSet::new();
+        for number in 0..12 {
+            let mut twin = browser.clone();
+            requests.spawn(async move {
+                if number == 5 {
+                    let answer = twin.post_empty("/auth/logout").await;
+                    assert_eq!(answer.status, 204);
+                    return None;
+                }
+                let answer = twin.get("/me").await;
+                assert!(matches!(answer.status, 200 | 401), "{}", answer.text);
+                answer.cookie()
+            });
+        }
+        let mut tokens = requests.join_all().await;
+        tokens.push(browser.cookie.clone());
+        for token in tokens.into_iter().flatten() {
+            check_refused(&browser.with_cookie(&token).get("/me").await, "session_ended");
+        }
+        assert_eq!(thefts(&probe).await, 0);
+    }
+
+    async fn a_clock_that_steps_signs_nobody_out_for_good_and_raises_nobody(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let (_, mut ended) = probe.signed_in("bob").await;
+        let kept = cookie(&ended);
+        assert_eq!(ended.post_empty("/auth/logout").await.status, 204);
+        let mut ended = ended.with_cookie(&kept);
+        probe.clock.step_back(30 * SECOND);
+        assert_eq!(browser.get("/me").await.status, 200);
+        check_refused(&ended.get("/me").await, "session_ended");
+        // Beyond the leeway a token from the future is refused, and the cookie is left alone.
+        probe.clock.step_back(HOUR);
+        check_refused(&browser.get("/me").await, "invalid_token");
+        probe.clock.advance(HOUR + 30 * SECOND);
+        let answer = browser.get("/me").await;
+        assert_eq!((answer.status, handed_out(&answer)), (200, None));
+        probe.clock.advance(HOUR);
+        assert_eq!(handed_out(&browser.get("/me").await), Some(1));
+        check_refused(&ended.get("/me").await, "session_ended");
+        probe.clock.step_back(HOUR);
+        check_refused(&browser.get("/me").await, "invalid_token");
+        check_refused(&ended.get("/me").await, "session_ended");
+        probe.clock.advance(HOUR);
+        assert_eq!(browser.get("/me").await.status, 200);
+        assert_eq!(thefts(&probe).await, 0);
+    }
+}
+
+/// What a thousand requests write is counted on one database: the statements are the same.
+#[tokio::test]
+async fn a_thousand_requests_in_one_interval_write_at_most_twice() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let (_, browser) = probe.signed_in("alice").await;
+        let app = app(&probe.auth);
+        let ask = async |token: &str| {
+            let request = Request::get("/me")
+                .header("cookie", format!("{COOKIE}={token}"))
+                .body(Body::empty())
+                .expect("a request");
+            let response = app.clone().oneshot(request).await.expect("an answer");
+            assert_eq!(response.status(), 200);
+            let cookie = response.headers().get("set-cookie")?.to_str().expect("ASCII").to_owned();
+            let value = cookie.strip_prefix(&format!("{COOKIE}="))?.split(';').next()?.to_owned();
+            Some(value)
+        };
+        let mut token = cookie(&browser);
+        ask(&token).await;
+        for _ in 0..2 {
+            probe.clock.advance(LIFETIME);
+            let before = probe.database.statements.load(Ordering::SeqCst);
+            for _ in 0..1000 {
+                if let Some(next) = ask(&token).await {
+                    token = next;
+                }
+            }
+            let statements = probe.database.statements.load(Ordering::SeqCst) - before;
+            assert_eq!(statements, 1000 + 2, "one to rotate and one for the first use");
+        }
+    })
+    .await;
+}
+
+/// A browser with a session of this stage; of none, an anonymous one.
+async fn started(
+    probe: &Probe,
+    account: &Account,
+    stage: Option<Stage>,
+    address: std::net::SocketAddr,
+) -> Browser {
+    let client = ClientInfo::default();
+    let sessions = probe.auth.sessions();
+    let issued = match stage {
+        Some(stage) => sessions.start(account, &client).stage(stage).await,
+        None => sessions.start_anonymous(&client).await,
+    };
+    let mut headers = axum::http::HeaderMap::new();
+    issued.expect("a session").apply(&mut headers);
+    let line = headers["set-cookie"].to_str().expect("ASCII").to_owned();
+    let value = line.strip_prefix(&format!("{COOKIE}=")).and_then(|rest| rest.split(';').next());
+    Browser::new(address).with_cookie(value.expect("a value"))
+}
+
+/// Answers at once, and finds out who asked when its body is read.
+async fn late(request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    Response::new(Body::new(LateBody(Some(Box::pin(async move {
+        let session = Session::from_request_parts(&mut parts, &()).await;
+        session.map_or_else(|_| "nobody".to_owned(), |session| session.id().to_string())
+    })))))
+}
+
+struct LateBody(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
+
+impl http_body::Body for LateBody {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let Some(work) = self.0.as_mut() else { return Poll::Ready(None) };
+        let text = std::task::ready!(work.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(Some(Ok(http_body::Frame::data(text.into()))))
+    }
+}

@@ -1,1 +1,138 @@
-fn main() {}
+//! A service with accounts, sessions and permissions, on one SQLite file.
+//!
+//! `cargo run -p quickstart` and open the address it prints. The README of the repository walks
+//! through the same routes with curl. What belongs to portcullis is in this file; `start.rs` has
+//! the arguments, the port and the secret.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use portcullis::account::{AccountError, NewAccount};
+use portcullis::{Account, PermissionError, Portcullis, Rejection, Requirement, anonymous};
+use portcullis_migration::{Migrator, MigratorTrait};
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+
+mod start;
+#[cfg(test)]
+mod tests;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).init();
+    let Some(arguments) = start::arguments()? else { return Ok(()) };
+
+    let db = connect(&arguments.database).await?;
+    Migrator::up(&db, None).await?;
+
+    let listener = start::listen(arguments.port).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let auth = Portcullis::builder(db.clone())
+        // Made at the first start and kept in a file, so that sessions survive a restart.
+        .secret(start::secret(&arguments.database)?)
+        .public_url(&url)
+        .build()?;
+    prepare(&auth).await?;
+
+    println!("quickstart serves {url} from {}; Ctrl-C stops it", arguments.database);
+    // With connect info the sessions know where they were started from.
+    let service = app(&auth)?.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+    db.close().await?;
+    Ok(())
+}
+
+async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
+    let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=rwc"));
+    options
+        // By default every use of a pooled connection begins with a ping, and every statement is
+        // logged: together they cost more than the statement itself.
+        .test_before_acquire_if_idle_for(Duration::from_secs(30))
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false)
+        // With a write-ahead log readers do not wait for the one who writes.
+        .map_sqlx_sqlite_opts(|options| {
+            options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Normal)
+        });
+    Database::connect(options).await
+}
+
+/// Roles and the first administrator. Can run at every start: what is there already stays.
+async fn prepare(auth: &Portcullis) -> Result<(), Box<dyn Error>> {
+    auth.roles().create("admin", ["admin:read", "role:grant"]).await?;
+    auth.roles().create("reader", ["doc:read"]).await?; // every document
+    auth.roles().create("trial", ["doc:read:1"]).await?; // only the document with the id 1
+    if let Some(first) = auth.bootstrap_admin(NewAccount::username("admin")).await? {
+        println!("the first administrator is `admin` with the password {}", first.password());
+        println!("write it down: only its hash is kept, and it is not shown again");
+    }
+    Ok(())
+}
+
+fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
+    let admin = auth.require(Requirement::permission("admin:read")?);
+    let grants = auth.require(Requirement::permission("role:grant")?);
+    // On the instance in the path: GET /docs/1 asks for `doc:read:1`.
+    let reads = auth.require(Requirement::permission("doc:read")?).on_path("id");
+    Ok(Router::new()
+        .route("/public", get(public))
+        .route("/me", get(me))
+        .route("/admin", get(async || "only for administrators\n").route_layer(admin))
+        .route("/admin/roles/{role}/{login}", put(grant).route_layer(grants))
+        .route("/docs/{id}", get(doc).route_layer(reads))
+        .nest("/auth", auth.routes().merge(anonymous::routes(auth)))
+        .route("/", get(page()))
+        .route("/page.css", get(file("text/css", include_str!("../page/page.css"))))
+        .route("/page.js", get(file("text/javascript", include_str!("../page/page.js"))))
+        // Last, so that it is around every route above.
+        .layer(auth.layer()))
+}
+
+/// Anyone: with `Option` a visitor is `None` instead of a 401.
+async fn public(account: Option<Account>) -> Json<Value> {
+    Json(json!({ "hello": account.as_ref().and_then(Account::username).unwrap_or("stranger"),
+                 "signed_in": account.is_some() }))
+}
+
+/// Any account: the extractor alone refuses everybody else with a 401.
+async fn me(account: Account) -> Json<Value> {
+    Json(json!({ "id": account.id(), "username": account.username(), "email": account.email() }))
+}
+
+async fn doc(Path(id): Path<String>) -> String {
+    format!("this is document {id}\n")
+}
+
+/// `PUT /admin/roles/reader/alice`: counts on alice's next request, no new login needed.
+async fn grant(
+    auth: Portcullis,
+    Path((role, login)): Path<(String, String)>,
+) -> Result<StatusCode, Rejection> {
+    let account = auth.accounts().find_by_login(&login).await?.ok_or(AccountError::NotFound)?;
+    auth.roles().grant(account.id(), &role).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn page() -> impl IntoResponse + Clone {
+    // Only our own script and style, and nobody may put the page into a frame.
+    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+        connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; \
+        frame-ancestors 'none'";
+    ([("content-security-policy", POLICY)], Html(include_str!("../page/page.html")))
+}
+
+fn file(kind: &'static str, text: &'static str) -> impl IntoResponse + Clone {
+    ([("content-type", kind), ("x-content-type-options", "nosniff")], text)
+}

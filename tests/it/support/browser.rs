@@ -78,6 +78,11 @@ impl Browser {
         Self { cookie: Some(cookie.to_owned()), ..self.clone() }
     }
 
+    /// The same browser talking to another server: another node, or the same built anew.
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
     /// A request as this browser sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.raw(method, path).header("sec-fetch-site", "same-origin");

@@ -1,6 +1,7 @@
 //! What the tests stand on: real databases, a real HTTP server and client, a clock that is moved.
 
 pub mod browser;
+pub mod call;
 pub mod database;
 pub mod probe;
 

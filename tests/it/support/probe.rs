@@ -104,6 +104,15 @@ impl Probe {
         row.expect("a row").try_get_by_index(0).expect("a number")
     }
 
+    /// The one text that a query gives; none for NULL and for no row.
+    pub async fn text(&self, query: &str) -> Option<String> {
+        use sea_orm::ConnectionTrait;
+        let statement =
+            sea_orm::Statement::from_string(self.db.get_database_backend(), query.to_owned());
+        let row = self.db.query_one_raw(statement).await.expect("the query runs");
+        row.and_then(|row| row.try_get_by_index(0).expect("a text"))
+    }
+
     /// Runs a statement as an operator would.
     pub async fn execute(&self, statement: &str) {
         use sea_orm::ConnectionTrait;

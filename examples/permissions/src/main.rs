@@ -1,0 +1,170 @@
+//! Every way to ask for a permission.
+//!
+//! | where | here |
+//! |---|---|
+//! | a layer around a route | `GET /reports` |
+//! | a layer, on the instance in the path | `GET /docs/{id}` |
+//! | an extractor | `POST /publish` |
+//! | inside a handler | `GET /docs`, `DELETE /docs/{id}` |
+//! | a role instead of a permission | `GET /staff` |
+//! | several things at once, among them a fresh password | `GET /export` |
+//!
+//! `cargo run -p permissions` makes two accounts with random passwords and prints them. `erin` is
+//! an editor (`doc:read`, `doc:publish`, `doc:delete:2`), `greg` a guest (`doc:read:1`). Everything
+//! is forgotten when it stops. Then, with the passwords it printed:
+//!
+//! ```text
+//! $ cd $(mktemp -d); url=http://127.0.0.1:3001
+//! $ curl -s -c erin -u erin:PASSWORD -X POST $url/auth/login
+//! $ curl -s -c greg -u greg:PASSWORD -X POST $url/auth/login
+//!
+//! $ curl -s -b greg $url/docs                     ["1"]
+//! $ curl -s -b erin $url/docs                     ["1","2","3"]
+//! $ curl -s -b greg $url/docs/1                   this is document 1
+//! $ curl -s -b greg $url/docs/2                   403 denied
+//! $ curl -s -b greg $url/docs/1,2                 404 not_found: an id has no syntax in it
+//! $ curl -s -b greg $url/reports                  403 denied
+//! $ curl -s -b erin $url/reports                  the reports
+//! $ curl -s -b greg $url/staff                    403 denied
+//! $ curl -s -b erin $url/staff                    the staff room
+//! $ curl -s -b erin -X POST $url/publish          published by erin
+//! $ curl -s -b erin -X DELETE $url/docs/1         403 denied: neither hers nor granted
+//! $ curl -s -b erin -X DELETE $url/docs/2         deleted: `doc:delete:2` is granted
+//! $ curl -s -b erin -X DELETE $url/docs/3         deleted: document 3 is hers
+//!
+//! $ sleep 10; curl -s -b erin $url/export         401 insufficient_user_authentication
+//! $ curl -s -b erin -c erin --json '{ "password": "PASSWORD" }' $url/auth/reauthenticate
+//! $ curl -s -b erin $url/export                   everything
+//! $ curl -s -b greg $url/export                   403 denied: no password would help him
+//! ```
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::extract::Path;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use portcullis::account::NewAccount;
+use portcullis::registration::Application;
+use portcullis::{
+    Account, Allowed, AuthError, ClientInfo, Identity, Portcullis, Rejection, Requirement,
+    RequirementError, Secret, TypedPermission,
+};
+use portcullis_migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectOptions, Database};
+
+#[cfg(test)]
+mod tests;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let auth = start(&directory).await?;
+    for (name, role) in [("erin", "editor"), ("greg", "guest")] {
+        let password = random_password()?;
+        seed(&auth, name, role, &password).await?;
+        println!("{name} ({role}): {password}");
+    }
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 3001)).await?;
+    println!("permissions serves http://{}; Ctrl-C stops it", listener.local_addr()?);
+    let service = app(&auth)?.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+    Ok(())
+}
+
+portcullis::permissions! {
+    doc: Read, Publish, Delete;
+}
+
+fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
+    let read = Requirement::typed(doc::Read);
+    // A password proven in the last ten seconds; a real service would say minutes.
+    let fresh = Requirement::within(Duration::from_secs(10));
+    let export = Requirement::all([read.clone(), fresh])?;
+    Ok(Router::new()
+        // A layer. Whoever has `doc:read` for one document only does not pass: no id is asked.
+        .route("/reports", get(async || "the reports\n").route_layer(auth.require(read.clone())))
+        // The same on one instance: GET /docs/1 asks for `doc:read:1`. A `route_layer` is around
+        // the methods before it, so DELETE is not asked; its handler decides.
+        .route("/docs/{id}", get(show).route_layer(auth.require(read).on_path("id")).delete(delete))
+        // A role. Permissions age better: they say what a route does, not who may.
+        .route(
+            "/staff",
+            get(async || "the staff room\n").route_layer(auth.require(Requirement::role("editor"))),
+        )
+        .route("/export", get(async || "everything\n").route_layer(auth.require(export)))
+        .route("/docs", get(list))
+        .route("/publish", post(publish))
+        .nest("/auth", auth.routes())
+        .layer(auth.layer()))
+}
+
+async fn show(Path(id): Path<String>) -> String {
+    format!("this is document {id}\n")
+}
+
+/// An extractor: who may not publish never gets into the body of this function.
+async fn publish(allowed: Allowed<doc::Publish>) -> String {
+    format!("published by {}\n", name(allowed.identity().account()))
+}
+
+/// Inside a handler, where the decision needs more than the path: a menu, a filtered list.
+async fn list(identity: Identity) -> Json<Vec<&'static str>> {
+    let read = Requirement::typed(doc::Read);
+    let may_read = |id: &&str| read.on(id).is_ok_and(|read| identity.meets(&read));
+    Json(["1", "2", "3"].into_iter().filter(may_read).collect())
+}
+
+/// Inside a handler, where something else can decide too: the owner needs no permission.
+async fn delete(identity: Identity, Path(id): Path<String>) -> Result<&'static str, Rejection> {
+    // An id with `:`, `,` or `*` in it would change what is asked; no document has one.
+    let delete = Requirement::typed(doc::Delete).on(&id).map_err(|_| AuthError::NoSuchInstance)?;
+    let owns = owner(&id) == name(identity.account());
+    if owns || identity.meets(&delete) { Ok("deleted\n") } else { Err(AuthError::Denied.into()) }
+}
+
+/// Where an application would ask its own table.
+fn owner(id: &str) -> &'static str {
+    if id == "3" { "erin" } else { "somebody else" }
+}
+
+fn name(account: &Account) -> &str {
+    account.username().unwrap_or("somebody")
+}
+
+async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Error>> {
+    let file = directory.path().join("permissions.sqlite");
+    let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
+    options.test_before_acquire_if_idle_for(Duration::from_secs(30)).sqlx_logging(false);
+    let db = Database::connect(options).await?;
+    Migrator::up(&db, None).await?;
+    // Sessions end with the process, and so does everything else here.
+    let auth = Portcullis::builder(db).secret(Secret::generate()).build()?;
+    let editor = [doc::Read::TEXT, doc::Publish::TEXT, "doc:delete:2"];
+    auth.roles().create("editor", editor).await?;
+    auth.roles().create("guest", ["doc:read:1"]).await?;
+    Ok(auth)
+}
+
+async fn seed(
+    auth: &Portcullis,
+    name: &str,
+    role: &str,
+    password: &str,
+) -> Result<(), Box<dyn Error>> {
+    let application = Application::new(NewAccount::username(name), password);
+    let registered = auth.registration().register(application, &ClientInfo::default()).await?;
+    auth.roles().grant(registered.account.id(), role).await?;
+    Ok(())
+}
+
+/// 128 bits in hexadecimal.
+fn random_password() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,110 @@
+// Calls the routes and shows what they say. The session cookie is HttpOnly: the browser sends it,
+// this script never sees it.
+"use strict";
+
+const find = (selector, inside = document) => inside.querySelector(selector);
+
+async function call(method, path, body) {
+  const options = { method };
+  if (body) {
+    options.headers = { "content-type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  try {
+    const response = await fetch(path, options);
+    const text = await response.text();
+    const isJson = (response.headers.get("content-type") ?? "").includes("json");
+    return { ok: response.ok, status: response.status, body: isJson ? JSON.parse(text) : text };
+  } catch {
+    return { ok: false, status: 0, body: { detail: "The service does not answer. Is it still running?" } };
+  }
+}
+
+// What went wrong, in words. Problems are RFC 9457 JSON: `detail` is for people, `code` is stable,
+// `errors` names the fields of a form.
+function inWords({ status, body }) {
+  const sentence = body.detail ?? body.title ?? `The service answered ${status}`;
+  return body.code ? `${sentence} (${body.code})` : sentence;
+}
+
+function element(name, text, className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
+
+function show(method, path, answer) {
+  const title = element("p", `${method} ${path} → ${answer.status || "no answer"}`, answer.ok ? "good" : "bad");
+  const parts = [title];
+  if (!answer.ok) parts.push(element("p", inWords(answer)));
+  const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body, null, 2);
+  if (text.trim()) parts.push(element("pre", text));
+  find("#answer").replaceChildren(...parts);
+}
+
+// The sentence goes above the button, the reason of a field below the field.
+function showProblem(form, answer) {
+  const errors = (!answer.ok && answer.body.errors) || {};
+  let first;
+  for (const input of form.elements) {
+    const place = input.id && document.getElementById(`${input.id}-error`);
+    if (!place) continue;
+    place.textContent = errors[input.name] ?? "";
+    if (input.name in errors) {
+      input.setAttribute("aria-invalid", "true");
+      first ??= input;
+    } else {
+      input.removeAttribute("aria-invalid");
+    }
+  }
+  const problem = find(".problem", form);
+  if (problem) {
+    problem.hidden = answer.ok;
+    problem.textContent = answer.ok ? "" : inWords(answer);
+  }
+  first?.focus();
+}
+
+async function showWho() {
+  const { ok, body } = await call("GET", "/public");
+  const signedIn = ok && body.signed_in;
+  find("#who").textContent = signedIn ? `Signed in as ${body.hello}` : "Nobody is signed in";
+  find("#visitor").hidden = signedIn;
+  find("#member").hidden = !signedIn;
+}
+
+for (const form of document.forms) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { method } = form.dataset;
+    const fields = Object.fromEntries(new FormData(form));
+    const remember = find("[name=remember]", form);
+    if (remember) fields.remember = remember.checked;
+    // Fields that the path names go there, the others into the body.
+    const path = form.dataset.path.replace(/\{(\w+)\}/g, (_, name) => {
+      const value = encodeURIComponent(fields[name]);
+      delete fields[name];
+      return value;
+    });
+    const button = find("button", form);
+    button.disabled = true;
+    const answer = await call(method, path, Object.keys(fields).length ? fields : undefined);
+    button.disabled = false;
+    show(method, path, answer);
+    showProblem(form, answer);
+    if (answer.ok) {
+      form.reset();
+      await showWho();
+      // The form may be hidden now; whoever uses the keyboard goes on from the top.
+      if (form.closest("[hidden]")) find("#who").focus();
+    }
+  });
+}
+
+find("#routes").addEventListener("click", async ({ target }) => {
+  const { path } = target.dataset;
+  if (path) show("GET", path, await call("GET", path));
+});
+
+showWho();

@@ -1,0 +1,56 @@
+//! Requests without a network: what no client library would send, and answers with what they
+//! carry for outer layers.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, request};
+use portcullis::Rejection;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Called {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+    /// The typed error that a refusal leaves for layers further out.
+    pub rejection: Option<Rejection>,
+}
+
+impl Called {
+    /// The stable code of a problem; empty for any other answer.
+    pub fn code(&self) -> String {
+        let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
+        body["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Starts a request to `example.com`.
+pub fn request(method: &str, path: &str) -> request::Builder {
+    Request::builder().method(method).uri(path).header("host", "example.com")
+}
+
+/// Sends a request straight into the application.
+pub async fn call(app: &Router, request: Request<Body>) -> Called {
+    let response = match app.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 20).await.expect("the body is read");
+    Called {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        text: String::from_utf8(body.to_vec()).expect("the answer is text"),
+        rejection: parts.extensions.get().cloned(),
+    }
+}
+
+/// The cookie that a session sets, as a browser sends it back.
+pub fn cookie_of(issued: &portcullis::Issued) -> String {
+    let mut headers = HeaderMap::new();
+    issued.apply(&mut headers);
+    let line = headers["set-cookie"].to_str().expect("a cookie is ASCII");
+    line.split(';').next().unwrap_or_default().to_owned()
+}
