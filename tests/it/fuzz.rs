@@ -74,5 +74,7 @@ fn a_permission_prints_as_written_and_implies_itself_and_what_is_below() {
     hold(4096, proptest::string::string_regex(&three).expect("a pattern"), |text| {
         bodies::permission(text.as_bytes());
     });
-    hold(1024, proptest::collection::vec(any::<u8>(), 0..300), |bytes| bodies::permission(&bytes));
+    hold(1024, proptest::collection::vec(any::<u8>(), 0..300), |bytes| {
+        bodies::permission(&bytes);
+    });
 }
