@@ -59,12 +59,18 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("quickstart serves {url} from {}; Ctrl-C stops it", arguments.database);
     // With connect info the sessions know where they were started from.
     let service = app(&auth)?.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
-    axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop_asked());
+    // Requests under way may finish, but a spare connection of a browser must not hold it up.
+    tokio::select! {
+        result = serving.into_future() => result?,
+        () = async { stop_asked().await; tokio::time::sleep(Duration::from_secs(2)).await } => {}
+    }
     db.close().await?;
     Ok(())
+}
+
+async fn stop_asked() {
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
