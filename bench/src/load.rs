@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use crate::Failure;
 use crate::figures::percentile;
 
-/// What a client calls itself; the sessions are started with the same.
-pub(crate) const USER_AGENT: &str = "portcullis-bench/0";
+/// What a client calls itself, as long as browsers do; the sessions are started with the same.
+pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 
 /// One request, ready to be written.
 #[derive(Debug, Clone)]
