@@ -123,3 +123,8 @@ pub use session::{
     AnonymousSession, EnrolmentSession, Issued, PasswordChangeSession, PendingSession, Session,
     SignedOut, Stage, Transport,
 };
+
+/// Keeps the README's example compiling.
+#[cfg(all(doctest, feature = "routes"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

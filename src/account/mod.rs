@@ -18,7 +18,8 @@
 //! Disabling (at once or from a date), deleting and re-enabling count on the next request of every
 //! node: the one statement of a request reads these columns.
 //!
-//! What it does not do: passwords ([`password`](crate::password)), registration by strangers
+//! What it does not do: compare or change passwords ([`login`](crate::login),
+//! [`password_change`](crate::password_change)), registration by strangers
 //! ([`registration`](crate::registration)).
 
 use sea_orm::DatabaseTransaction;

@@ -251,7 +251,8 @@ impl Jwt {
         sid.copy_from_slice(&raw);
         let future = now.as_secs().saturating_add(FUTURE_LEEWAY_SECS);
         let in_order = 0 <= payload.iat && payload.iat <= future && payload.iat <= payload.exp;
-        if !in_order || payload.nbf.is_some_and(|nbf| nbf > future) || payload.r#gen < 0 {
+        let early = payload.nbf.is_some_and(|nbf| !(0..=future).contains(&nbf));
+        if !in_order || early || payload.r#gen < 0 {
             return None;
         }
         let claims = Claims {
@@ -338,3 +339,6 @@ fn install_backend() -> Result<(), SignerError> {
     #[cfg(not(any(feature = "rust_crypto", feature = "aws_lc_rs")))]
     Err(SignerError::NoBackend)
 }
+
+#[cfg(test)]
+mod tests;

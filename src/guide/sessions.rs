@@ -41,7 +41,7 @@
 //!
 //! Login, reauthentication and a changed password start a new session and end the old one in the
 //! same transaction: a token planted before a login is worth nothing after it. What stays the same
-//! is the [`lineage_id`](Session::lineage_id). A service that hangs data on a session moves it with
+//! is the [`lineage_id`](crate::Session::lineage_id). A service that hangs data on a session moves it with
 //! a hook, in the same transaction:
 //!
 //! ```no_run

@@ -117,7 +117,7 @@ pub const fn lower<const N: usize>(name: &str) -> [u8; N] {
 pub const fn join<const N: usize>(domain: &str, action: &str) -> [u8; N] {
     check(domain.as_bytes());
     check(action.as_bytes());
-    assert!(N <= crate::Permission::MAX_BYTES, "a permission has at most 256 bytes");
+    assert!(N <= super::language::Permission::MAX_BYTES, "a permission has at most 256 bytes");
     let mut joined = [b':'; N];
     let mut at = 0;
     while at < domain.len() {

@@ -214,8 +214,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.append(SET_COOKIE, HeaderValue::from_static("theirs=1"));
-            for action in actions.iter().copied() {
-                cookie.apply(&mut headers, action.clone());
+            for action in actions {
+                cookie.apply(&mut headers, (*action).clone());
             }
             let set: Vec<_> = headers
                 .get_all(SET_COOKIE)

@@ -36,7 +36,7 @@ async fn a_token_is_read_only_as_it_was_signed() {
         bodies::token(&world, &world.token.as_bytes()[at + 1..]);
     }
     hold(256, proptest::collection::vec(any::<u8>(), 0..400), |value| {
-        bodies::token(&world, &value)
+        bodies::token(&world, &value);
     });
     let length = world.token.len();
     let insertion = (0..=length, "[A-Za-z0-9_.=+/-]{1,4}");
@@ -74,5 +74,7 @@ fn a_permission_prints_as_written_and_implies_itself_and_what_is_below() {
     hold(4096, proptest::string::string_regex(&three).expect("a pattern"), |text| {
         bodies::permission(text.as_bytes());
     });
-    hold(1024, proptest::collection::vec(any::<u8>(), 0..300), |bytes| bodies::permission(&bytes));
+    hold(1024, proptest::collection::vec(any::<u8>(), 0..300), |bytes| {
+        bodies::permission(&bytes);
+    });
 }

@@ -85,7 +85,8 @@ on_every_database! {
         auth.permissions().grant(alice, &print).await.expect("a grant");
         auth.permissions().grant(alice, &print).await.expect("the same grant");
         assert!(may(&mut browser, "printer:print:7").await);
-        assert_eq!(auth.permissions().of(alice).await.expect("a list"), [print.clone()]);
+        let direct = auth.permissions().of(alice).await.expect("a list");
+        assert_eq!(direct, std::slice::from_ref(&print));
         auth.permissions().revoke(alice, &print).await.expect("no grant");
         assert!(!may(&mut browser, "printer:print:7").await);
     }

@@ -112,7 +112,8 @@ async fn publish(allowed: Allowed<doc::Publish>) -> String {
     format!("published by {}\n", name(allowed.identity().account()))
 }
 
-/// Inside a handler, where the decision needs more than the path: a menu, a filtered list.
+/// Inside a handler, where the decision needs more than the path: a menu, a filtered list. (Where
+/// the list comes from a table, `identity.instances(..)` gives the ids to ask for.)
 async fn list(identity: Identity) -> Json<Vec<&'static str>> {
     let read = Requirement::typed(doc::Read);
     let may_read = |id: &&str| read.on(id).is_ok_and(|read| identity.meets(&read));

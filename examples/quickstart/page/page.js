@@ -104,7 +104,9 @@ for (const form of document.forms) {
 
 find("#routes").addEventListener("click", async ({ target }) => {
   const { path } = target.dataset;
-  if (path) show("GET", path, await call("GET", path));
+  if (!path) return;
+  show("GET", path, await call("GET", path));
+  find("#answer").scrollIntoView({ block: "nearest" });
 });
 
 showWho();

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::extract::Path;
@@ -26,12 +27,24 @@ mod start;
 mod tests;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).init();
     let Some(arguments) = start::arguments()? else { return Ok(()) };
 
-    let db = connect(&arguments.database).await?;
+    let db = connect(&arguments.database)
+        .await
+        .map_err(|error| format!("{}: {error}", arguments.database))?;
     Migrator::up(&db, None).await?;
 
     let listener = start::listen(arguments.port).await?;
@@ -46,16 +59,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("quickstart serves {url} from {}; Ctrl-C stops it", arguments.database);
     // With connect info the sessions know where they were started from.
     let service = app(&auth)?.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
-    axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop_asked());
+    // Requests under way may finish, but a spare connection of a browser must not hold it up.
+    tokio::select! {
+        result = serving.into_future() => result?,
+        () = async { stop_asked().await; tokio::time::sleep(Duration::from_secs(2)).await } => {}
+    }
     db.close().await?;
     Ok(())
 }
 
+async fn stop_asked() {
+    let _ = tokio::signal::ctrl_c().await;
+}
+
 async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
-    let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=rwc"));
+    let path = path.to_owned();
+    let mut options = ConnectOptions::new("sqlite:");
     options
         // By default every use of a pooled connection begins with a ping, and every statement is
         // logged: together they cost more than the statement itself.
@@ -63,8 +83,12 @@ async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
         // With a write-ahead log readers do not wait for the one who writes.
-        .map_sqlx_sqlite_opts(|options| {
-            options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Normal)
+        .map_sqlx_sqlite_opts(move |options| {
+            options
+                .filename(&path)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
         });
     Database::connect(options).await
 }

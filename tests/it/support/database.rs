@@ -241,3 +241,41 @@ async fn empty(db: &DatabaseConnection) {
     }
     db.execute_unprepared("UPDATE auth_epoch SET epoch = 0").await.expect("the epoch is reset");
 }
+
+/// A new database with nothing in it, for a test that does to it what no other test should meet.
+/// It is dropped by the next run.
+pub async fn fresh(backend: Backend) -> Option<(String, Option<tempfile::TempDir>)> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let server = backend.server()?;
+    if backend == Backend::Sqlite {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("fresh.sqlite");
+        return Some((format!("sqlite://{}?mode=rwc", path.display()), Some(directory)));
+    }
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+    let name = format!("portcullis_it_{}_fresh_{number}", std::process::id());
+    let admin = connect(&format!(
+        "{server}/{}",
+        if backend == Backend::Postgres { "postgres" } else { "mysql" }
+    ))
+    .await;
+    admin
+        .execute_unprepared(&format!("CREATE DATABASE {name}"))
+        .await
+        .expect("a database is created");
+    admin.close().await.expect("the connection closes");
+    Some((format!("{server}/{name}"), None))
+}
+
+/// Drops what [`fresh`] made.
+pub async fn drop_fresh(backend: Backend, url: &str) {
+    let Some((server, name)) = url.rsplit_once('/') else { return };
+    let system = match backend {
+        Backend::Sqlite => return,
+        Backend::Postgres => "postgres",
+        Backend::MySql => "mysql",
+    };
+    let admin = connect(&format!("{server}/{system}")).await;
+    admin.execute_unprepared(&format!("DROP DATABASE {name}")).await.expect("it is dropped");
+    admin.close().await.expect("the connection closes");
+}

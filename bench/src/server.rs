@@ -1,0 +1,183 @@
+//! The servers, each in a process of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::routing::get;
+use axum::{Json, Router};
+use portcullis::{Account, Portcullis, Requirement, Secret};
+use sea_orm::{DatabaseConnection, DbBackend};
+use tokio::net::TcpListener;
+
+use crate::by_hand::{self, Me};
+use crate::database::{CONNECTIONS, connect};
+use crate::{Failure, process};
+
+/// What can be measured side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// axum, no authentication.
+    Open,
+    /// By hand: the statement with plain sqlx.
+    Sqlx,
+    /// By hand: the statement with sea-orm's raw statement.
+    SeaOrm,
+    Portcullis,
+    /// portcullis with nothing remembered: the full statement each time.
+    Forgetful,
+    /// By hand: the signature alone.
+    Stateless,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Open, Self::Sqlx, Self::SeaOrm, Self::Portcullis, Self::Forgetful, Self::Stateless];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Sqlx => "sqlx",
+            Self::SeaOrm => "sea-orm",
+            Self::Portcullis => "portcullis",
+            Self::Forgetful => "forgetful",
+            Self::Stateless => "stateless",
+        }
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Open => "(a) axum, no auth",
+            Self::Sqlx => "(b) by hand, plain sqlx",
+            Self::SeaOrm => "(c) by hand, sea-orm raw",
+            Self::Portcullis => "(d) portcullis",
+            Self::Forgetful => "(e) portcullis, nothing remembered",
+            Self::Stateless => "(f) stateless HS256",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Result<Self, Failure> {
+        let kind = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        kind.ok_or_else(|| format!("there is no server {name:?}").into())
+    }
+}
+
+/// What a server in a process of its own is started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) kind: Kind,
+    pub(crate) url: String,
+    pub(crate) secret: String,
+    /// How many logins may wait; the default if none.
+    pub(crate) hash_queue: Option<usize>,
+}
+
+impl Setup {
+    /// What PostgreSQL knows its connections by.
+    pub(crate) fn application(kind: Kind) -> String {
+        format!("bench-{}", kind.name())
+    }
+
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let queue = self.hash_queue.map_or_else(|| "-".to_owned(), |queue| queue.to_string());
+        ["serve", self.kind.name(), &self.url, &self.secret, &queue].map(str::to_owned).to_vec()
+    }
+
+    pub(crate) fn from_arguments(arguments: &[String]) -> Result<Self, Failure> {
+        let [kind, url, secret, queue] = arguments else {
+            return Err("serve is for the bench itself".into());
+        };
+        Ok(Self {
+            kind: Kind::parse(kind)?,
+            url: url.clone(),
+            secret: secret.clone(),
+            hash_queue: queue.parse().ok(),
+        })
+    }
+
+    async fn router(&self) -> Result<Router, Failure> {
+        let secret = &self.secret;
+        if self.kind == Kind::Open {
+            return Ok(open());
+        }
+        if self.kind == Kind::Stateless {
+            return Ok(by_hand::stateless(secret));
+        }
+        let db = connect(&self.url, &Self::application(self.kind), CONNECTIONS).await?;
+        let queue = self.hash_queue;
+        let auth = instance(db.clone(), secret, |builder| {
+            builder.configure(|config| {
+                if self.kind == Kind::Forgetful {
+                    config.database.remembered_grants = 0;
+                }
+                if let Some(queue) = queue {
+                    config.password.hash_queue = queue;
+                }
+            })
+        })?;
+        let [statement, ..] = auth.statements();
+        Ok(match (self.kind, db.get_database_backend()) {
+            (Kind::Sqlx, DbBackend::Sqlite) => {
+                by_hand::sqlite(secret, statement, db.get_sqlite_connection_pool().clone())
+            }
+            (Kind::Sqlx, _) => {
+                by_hand::postgres(secret, statement, db.get_postgres_connection_pool().clone())
+            }
+            (Kind::SeaOrm, _) => by_hand::sea_orm(secret, statement, db),
+            _ => guarded(&auth)?,
+        })
+    }
+}
+
+/// An instance of the library as the defaults make it.
+pub(crate) fn instance(
+    db: DatabaseConnection,
+    secret: &str,
+    change: impl FnOnce(portcullis::Builder) -> portcullis::Builder,
+) -> Result<Portcullis, Failure> {
+    let builder = Portcullis::builder(db)
+        .secret(Secret::new(secret)?)
+        .public_url("https://bench.example")
+        // No rotation while it is measured: that is one write per session and quarter of an hour.
+        .configure(|config| config.session.token_lifetime = std::time::Duration::from_secs(7_200));
+    Ok(change(builder).build()?)
+}
+
+/// The routes without authentication.
+pub(crate) fn open() -> Router {
+    let me = async || {
+        Json(Me {
+            id: "0198c0de-0000-7000-8000-000000000000".to_owned(),
+            username: "user00000".to_owned(),
+        })
+    };
+    Router::new()
+        .route("/me", get(me))
+        .route("/admin", get(async || "welcome"))
+        .route("/public", get(async || "welcome"))
+}
+
+/// The same routes behind portcullis.
+pub(crate) fn guarded(auth: &Portcullis) -> Result<Router, Failure> {
+    let me = async |account: Account| {
+        Json(Me {
+            id: account.id().to_string(),
+            username: account.username().unwrap_or_default().to_owned(),
+        })
+    };
+    let guard = auth.require(Requirement::permission("admin:read")?);
+    Ok(Router::new()
+        .route("/admin", get(async || "welcome").route_layer(guard))
+        .route("/me", get(me))
+        .route("/public", get(async || "welcome"))
+        .nest("/auth", auth.routes())
+        .layer(auth.layer()))
+}
+
+/// Serves until the process ends.
+pub(crate) async fn serve(setup: Setup) -> Result<(), Failure> {
+    let router = setup.router().await?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    process::announce(listener.local_addr()?);
+    let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, app).await?;
+    Ok(())
+}
