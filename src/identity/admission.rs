@@ -134,7 +134,7 @@ pub(crate) fn decide(
             tracing::debug!(
                 target: "portcullis",
                 account = %identity.account().id(),
-                explanation = %identity.explain(asked),
+                explanation = ?identity.explain(asked).to_string(),
                 "denied",
             );
             slot.auth().note_denial(identity.account().id(), &rule.to_string());
