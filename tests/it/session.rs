@@ -251,7 +251,7 @@ on_every_database! {
     async fn a_logout_ends_the_session_and_repeats_itself_without_harm(probe: Probe) {
         let (_, mut browser) = probe.signed_in("alice").await;
         let token = cookie(&browser);
-        let cleared = [format!("{COOKIE}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax")];
+        let cleared = [format!("{COOKIE}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")];
         for round in 0..3 {
             let mut twin = browser.with_cookie(&token);
             let answer = twin.post_empty("/auth/logout").await;
