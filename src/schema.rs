@@ -66,7 +66,7 @@ fn table<E: EntityTrait>() -> Table {
         E::PrimaryKey::iter().map(|key| key.into_column().as_str().to_owned()).collect();
     let foreign_keys = E::Relation::iter()
         .map(|relation| relation.def())
-        .filter(|definition| definition.is_owner.eq(&false))
+        .filter(|definition| !definition.is_owner)
         .map(|definition| {
             let name = |identity: &sea_orm::Identity| {
                 identity.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

@@ -23,7 +23,8 @@ use crate::base::clock::Clock;
 use crate::base::problem::{Problem, Rejection};
 use crate::context::Context;
 use crate::handle::{Portcullis, Room};
-use crate::identity::slot::{Before, Resolved};
+use crate::identity::extract::Before;
+use crate::identity::slot::Resolved;
 use crate::route::{self, OptionalBody, mount, signed_in};
 use crate::session::Transport;
 

@@ -5,6 +5,7 @@
 //! with it.
 
 use std::marker::PhantomData;
+#[cfg(feature = "routes")]
 use std::sync::Arc;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -14,27 +15,18 @@ use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::identity::admission::{admit, identity, slot};
+use crate::identity::credential::client_of;
 use crate::identity::error::AuthError;
 use crate::identity::requirement::Requirement;
-use crate::identity::slot::{Resolved, Slot, client_of};
-use crate::identity::{Identity, Outcome};
+use crate::identity::slot::Resolved;
+#[cfg(feature = "routes")]
+use crate::identity::slot::Slot;
 use crate::permission::typed::TypedPermission;
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
 };
-
-pub(crate) fn slot(extensions: &http::Extensions) -> Result<Arc<Slot>, AuthError> {
-    extensions.get::<Arc<Slot>>().cloned().ok_or(AuthError::MissingLayer)
-}
-
-/// The full identity of a request, or why there is none.
-pub(crate) async fn identity(extensions: &http::Extensions) -> Result<Identity, AuthError> {
-    let slot = slot(extensions)?;
-    match slot.resolve().await? {
-        Resolved::Full(identity) => Ok(identity.clone()),
-        other => Err(AuthError::NotSignedIn(other.not_signed_in())),
-    }
-}
 
 impl<S: Send + Sync> FromRequestParts<S> for Identity {
     type Rejection = Rejection;
@@ -182,31 +174,42 @@ impl<S: Send + Sync, P: TypedPermission> FromRequestParts<S> for Allowed<P> {
         let slot = slot(&parts.extensions)?;
         let requirement = Requirement::permission(P::TEXT)
             .map_err(|error| AuthError::Misconfigured(format!("`{}`: {error}", P::TEXT)))?;
-        let identity = super::guard::admit(&slot, &requirement, parts).await?;
+        let identity = admit(&slot, &requirement, parts).await?;
         Ok(Self { identity, permission: PhantomData })
     }
 }
 
-/// Checks what is asked, and notes a denial under the name of its rule: what guards and
-/// [`Allowed`] share.
-pub(crate) fn decide(
-    slot: &Slot,
-    identity: &Identity,
-    asked: &Requirement,
-    rule: &Requirement,
-) -> Result<(), AuthError> {
-    match asked.check(identity) {
-        Outcome::Met => Ok(()),
-        Outcome::StepUp => Err(AuthError::StepUp(asked.step_up(identity))),
-        Outcome::Denied => {
-            tracing::debug!(
-                target: "portcullis",
-                account = %identity.account().id(),
-                explanation = %identity.explain(asked),
-                "denied",
-            );
-            slot.auth().note_denial(identity.account().id(), &rule.to_string());
-            Err(AuthError::Denied)
-        }
+/// What a request to one of our routes was before the route does something about it.
+#[cfg(feature = "routes")]
+pub(crate) struct Before(Arc<Slot>);
+
+#[cfg(feature = "routes")]
+impl Before {
+    pub(crate) fn resolved(&self) -> Option<&Resolved> {
+        self.0.resolved()
+    }
+}
+
+#[cfg(feature = "routes")]
+impl<S: Send + Sync> FromRequestParts<S> for Before {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let slot = slot(&parts.extensions)?;
+        slot.resolve().await?;
+        Ok(Self(slot))
+    }
+}
+
+/// The handle itself, for the routes that do something with a token but look at it.
+#[cfg(feature = "routes")]
+pub(crate) struct Handle(pub(crate) Arc<Slot>);
+
+#[cfg(feature = "routes")]
+impl<S: Send + Sync> FromRequestParts<S> for Handle {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(slot(&parts.extensions)?))
     }
 }

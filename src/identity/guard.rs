@@ -9,19 +9,15 @@ use std::task::{Context, Poll};
 use axum_core::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::base::problem::{Problem, Rejection};
-use crate::base::redirect::ReturnTo;
-use crate::config::Unauthenticated;
+use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::admission::{decide, signed_in, slot};
 use crate::identity::error::AuthError;
-use crate::identity::extract::{decide, slot};
 use crate::identity::requirement::Requirement;
-use crate::identity::slot::{Resolved, Slot};
 
 impl Portcullis {
     /// A layer that lets through only who meets `requirement`. Put it on routes with
@@ -30,8 +26,11 @@ impl Portcullis {
     /// Nobody signed in is 401, or a redirect to the login page as configured; a requirement that
     /// is not met is 403. `OPTIONS` passes: it acts on nothing and a browser's preflight carries
     /// no credential.
-    pub fn require(&self, requirement: Requirement) -> Require {
-        Require { requirement, instance: Instance::Whole }
+    ///
+    /// A permission declared with [`permissions!`](crate::permissions) can be given as it is:
+    /// `auth.require(doc::Read)`.
+    pub fn require(&self, requirement: impl Into<Requirement>) -> Require {
+        Require { requirement: requirement.into(), instance: Instance::Whole }
     }
 }
 
@@ -115,99 +114,6 @@ async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>,
 impl fmt::Debug for Require {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Require").field(&self.requirement).finish()
-    }
-}
-
-/// The identity of a request that meets a requirement.
-pub(crate) async fn admit(
-    slot: &Slot,
-    requirement: &Requirement,
-    parts: &Parts,
-) -> Result<Identity, Rejection> {
-    let identity = signed_in(slot, parts).await?;
-    decide(slot, &identity, requirement, requirement)?;
-    Ok(identity)
-}
-
-async fn signed_in(slot: &Slot, parts: &Parts) -> Result<Identity, Rejection> {
-    match slot.resolve().await? {
-        Resolved::Full(identity) => Ok(identity.clone()),
-        other => {
-            let error = AuthError::NotSignedIn(other.not_signed_in());
-            Err(match login_page(slot, parts) {
-                Some(location) => Rejection::new(ToLogin { error, location }),
-                None => error.into(),
-            })
-        }
-    }
-}
-
-/// Where to send a browser that wants a page and is not signed in, if that is configured.
-fn login_page(slot: &Slot, parts: &Parts) -> Option<String> {
-    let Unauthenticated::LoginPage(page) = &slot.auth().context().config.service.unauthenticated
-    else {
-        return None;
-    };
-    let asks_for_a_page = matches!(parts.method, Method::GET | Method::HEAD)
-        && parts
-            .headers
-            .get_all(http::header::ACCEPT)
-            .iter()
-            .any(|accept| accept.to_str().is_ok_and(prefers_html));
-    if !asks_for_a_page {
-        return None;
-    }
-    let uri = original_uri(parts);
-    let here = uri.path_and_query().map_or("/", |path| path.as_str());
-    let separator = if page.contains('?') { '&' } else { '?' };
-    Some(match ReturnTo::parse(here) {
-        Some(next) => format!("{page}{separator}next={}", next.as_query_value()),
-        None => page.clone(),
-    })
-}
-
-/// Whether HTML is named and stands before JSON, which is how browsers ask.
-fn prefers_html(accept: &str) -> bool {
-    let position = |name| accept.split(',').position(|item| item.trim().starts_with(name));
-    match (position("text/html"), position("application/json")) {
-        (Some(html), Some(json)) => html < json,
-        (html, _) => html.is_some(),
-    }
-}
-
-#[cfg(feature = "routes")]
-fn original_uri(parts: &Parts) -> &http::Uri {
-    parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |uri| &uri.0)
-}
-
-#[cfg(not(feature = "routes"))]
-fn original_uri(parts: &Parts) -> &http::Uri {
-    &parts.uri
-}
-
-/// 401 for an API, the login page for a browser.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-struct ToLogin {
-    error: AuthError,
-    location: String,
-}
-
-impl Problem for ToLogin {
-    fn status(&self) -> StatusCode {
-        self.error.status()
-    }
-
-    fn code(&self) -> &'static str {
-        self.error.code()
-    }
-
-    fn challenge(&self) -> Option<String> {
-        None
-    }
-
-    fn location(&self) -> Option<String> {
-        Some(self.location.clone())
     }
 }
 

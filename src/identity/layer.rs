@@ -114,8 +114,16 @@ where
         }
         if slot.resolved().is_some() {
             // The answer depends on who asked: a cache must not give it to somebody else.
-            response.headers_mut().append(VARY, HeaderValue::from_static("cookie, authorization"));
+            vary(response.headers_mut());
         }
         Poll::Ready(Ok(response))
+    }
+}
+
+/// Says that the answer depends on the credential, unless it says so already.
+fn vary(headers: &mut http::HeaderMap) {
+    let said = |value: &HeaderValue| value.as_bytes().starts_with(b"cookie, authorization");
+    if !headers.get_all(VARY).iter().any(said) {
+        headers.append(VARY, HeaderValue::from_static("cookie, authorization"));
     }
 }

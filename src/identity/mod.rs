@@ -27,12 +27,16 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::base::clock::Timestamp;
+use crate::base::problem::Rejection;
+use crate::base::same_origin::Facts;
 use crate::handle::Portcullis;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
 use crate::session::Session;
 
+pub(crate) mod admission;
+mod credential;
 mod error;
-mod extract;
+pub(crate) mod extract;
 mod guard;
 mod layer;
 mod memory;
@@ -149,6 +153,18 @@ pub struct Peeked {
 }
 
 impl Portcullis {
+    /// The same-origin rule, for a route of the application's own that signs someone in or acts
+    /// without a session. Where a session is used for an unsafe method it runs by itself, and on
+    /// mounted routes always.
+    ///
+    /// # Errors
+    /// 403 `cross_site_request` when another site sent the request.
+    pub fn check_same_origin(&self, parts: &http::request::Parts) -> Result<(), Rejection> {
+        let facts = Facts::of(&parts.uri, &parts.headers);
+        let verdict = self.context().same_origin.check(&parts.method, &facts);
+        verdict.map_err(|cross_site| AuthError::CrossSite(cross_site).into())
+    }
+
     /// Reads the session cookie of a request without a statement: good for deciding whether a page
     /// shows "sign in", never for letting anyone in. None for a forged or expired token.
     pub fn peek(&self, headers: &http::HeaderMap) -> Option<Peeked> {

@@ -302,6 +302,13 @@ impl Requirement {
     }
 }
 
+/// As [`Requirement::typed`].
+impl<P: TypedPermission> From<P> for Requirement {
+    fn from(permission: P) -> Self {
+        Self::typed(permission)
+    }
+}
+
 fn some(
     parts: impl IntoIterator<Item = Requirement>,
 ) -> Result<Vec<Requirement>, RequirementError> {

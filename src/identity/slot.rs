@@ -3,15 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::header::{AUTHORIZATION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::UPGRADE;
+use http::{HeaderMap, Method};
+use quick_cache::sync::Cache;
 use tokio::sync::OnceCell;
 
 use crate::account::Account;
 use crate::audit_log;
-use crate::base::client::{ClientInfo, PeerAddr, same_browser_family, same_network};
+use crate::base::client::{ClientInfo, same_browser_family, same_network};
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind, ROTATED, count};
+use crate::base::id::SessionId;
 use crate::base::jwt::{Claims, TokenType};
 use crate::base::notify::{Notice, NoticeKind};
 use crate::base::same_origin::{CrossSite, Facts};
@@ -19,12 +21,13 @@ use crate::base::transaction::{Fault, transaction};
 use crate::config::Binding;
 use crate::context::Context;
 use crate::handle::{Portcullis, Room};
+use crate::identity::credential::{Credential, bearer_token, client_of, credential};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::memory::{GrantsMemory, Versions};
 use crate::identity::store::{Found, Statements};
 use crate::identity::{Identity, IdentityData};
 use crate::permission::{Grants, parse_list};
-use crate::session::cookie::{CookieAction, Found as FoundCookie, SessionCookie};
+use crate::session::cookie::{CookieAction, SessionCookie};
 use crate::session::issue::{cookie_age, mint, token_lifetime};
 use crate::session::judge::{Ended, Generation, SessionState};
 use crate::session::{
@@ -37,7 +40,13 @@ pub(crate) struct Resolver {
     pub(crate) cookie: SessionCookie,
     statements: Statements,
     memory: Option<GrantsMemory>,
+    /// Sessions whose changed source was traced, so that one that stays there does not fill the
+    /// log with every request.
+    moved: Cache<SessionId, ClientInfo>,
 }
+
+/// How many moved sessions are remembered.
+const MOVED_SESSIONS: usize = 10_000;
 
 impl Room for Resolver {
     fn open(context: &Context) -> Self {
@@ -48,6 +57,7 @@ impl Room for Resolver {
                 context.session_digests.len(),
             ),
             memory: GrantsMemory::new(context.config.database.remembered_grants),
+            moved: Cache::new(MOVED_SESSIONS),
         }
     }
 }
@@ -58,21 +68,6 @@ impl Resolver {
     pub(crate) fn texts(&self) -> [&str; 3] {
         self.statements.texts()
     }
-}
-
-/// The credential of a request.
-#[derive(Debug)]
-enum Credential {
-    None,
-    Cookie {
-        header: HeaderValue,
-        range: std::ops::Range<usize>,
-    },
-    Bearer {
-        header: HeaderValue,
-    },
-    /// Two cookies of our name, or a cookie and a bearer token of ours.
-    Several,
 }
 
 /// Who a request is.
@@ -99,47 +94,6 @@ pub(crate) struct Slot {
     outgoing: Mutex<Option<CookieAction>>,
     /// The response is on its way: nothing that must reach the client may be done any more.
     sealed: AtomicBool,
-}
-
-/// What a request to one of our routes was before the route does something about it.
-#[cfg(feature = "routes")]
-pub(crate) struct Before(Arc<Slot>);
-
-#[cfg(feature = "routes")]
-impl Before {
-    pub(crate) fn resolved(&self) -> Option<&Resolved> {
-        self.0.resolved()
-    }
-}
-
-#[cfg(feature = "routes")]
-impl<S: Send + Sync> axum_core::extract::FromRequestParts<S> for Before {
-    type Rejection = crate::base::problem::Rejection;
-
-    async fn from_request_parts(
-        parts: &mut http::request::Parts,
-        _: &S,
-    ) -> Result<Self, Self::Rejection> {
-        let slot = crate::identity::extract::slot(&parts.extensions)?;
-        slot.resolve().await?;
-        Ok(Self(slot))
-    }
-}
-
-/// The handle itself, for the routes that do something with a token but look at it.
-#[cfg(feature = "routes")]
-pub(crate) struct Handle(pub(crate) Arc<Slot>);
-
-#[cfg(feature = "routes")]
-impl<S: Send + Sync> axum_core::extract::FromRequestParts<S> for Handle {
-    type Rejection = crate::base::problem::Rejection;
-
-    async fn from_request_parts(
-        parts: &mut http::request::Parts,
-        _: &S,
-    ) -> Result<Self, Self::Rejection> {
-        Ok(Self(crate::identity::extract::slot(&parts.extensions)?))
-    }
 }
 
 /// What a flow of ours may ask of a token besides what every request may.
@@ -584,7 +538,11 @@ impl Slot {
             }
             return Ok(false);
         }
-        event.trace();
+        let moved = &self.resolver.moved;
+        if moved.get(&state.id).is_none_or(|known| known != self.client) {
+            moved.insert(state.id, self.client.clone());
+            event.trace();
+        }
         Ok(true)
     }
 }
@@ -630,66 +588,4 @@ fn stage(state: Arc<SessionState>, account: Arc<Account>, transport: Transport) 
         Stage::MustEnrol => Resolved::Enrolment(EnrolmentSession { state, account, transport }),
         Stage::Full | Stage::Anonymous => Resolved::Nobody(NotSignedIn::InvalidToken),
     }
-}
-
-/// The credential of ours that a request carries. An `Authorization` header that is not a bearer
-/// token of ours belongs to the host.
-fn credential(context: &Context, cookie: &SessionCookie, headers: &HeaderMap) -> Credential {
-    let cookie = cookie.find(headers);
-    let bearer = if context.config.service.bearer {
-        let mut ours = headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .filter(|header| bearer_token(header).is_some_and(|token| context.jwt.is_ours(token)));
-        let first = ours.next().cloned();
-        if first.is_some() && ours.next().is_some() {
-            return Credential::Several;
-        }
-        first
-    } else {
-        None
-    };
-    match (cookie, bearer) {
-        (FoundCookie::Nothing, None) => Credential::None,
-        (FoundCookie::Nothing, Some(header)) => Credential::Bearer { header },
-        (FoundCookie::One { header, range }, None) => Credential::Cookie { header, range },
-        (FoundCookie::Several, _) | (FoundCookie::One { .. }, Some(_)) => Credential::Several,
-    }
-}
-
-/// The token of a `Bearer` header; the scheme's case does not matter (RFC 9110).
-fn bearer_token(header: &HeaderValue) -> Option<&[u8]> {
-    let bytes = header.as_bytes();
-    let (scheme, rest) = bytes.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
-}
-
-/// Where a request comes from. The peer's address is an extension that the server puts there.
-pub(crate) fn client_of(
-    auth: &Portcullis,
-    headers: &HeaderMap,
-    extensions: &http::Extensions,
-) -> ClientInfo {
-    let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
-    #[cfg(feature = "routes")]
-    let peer = peer.or_else(|| {
-        extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip())
-    });
-    if peer.is_none() {
-        auth.find(
-            "no_peer_address",
-            "the address of clients is not known, so rules about sources are off: serve with \
-             `app.into_make_service_with_connect_info::<SocketAddr>()`, or insert \
-             `portcullis::PeerAddr` into each request",
-        );
-    }
-    let proxies = &auth.context().config.proxies;
-    if proxies.networks.is_empty() && crate::base::client::forwarded_headers_present(headers) {
-        auth.find(
-            "forwarded_without_proxy",
-            "requests carry forwarding headers but no proxy is trusted: if there is one, list its \
-             network in `proxies.networks`, or every client seems to come from it",
-        );
-    }
-    ClientInfo::resolve(peer, headers, proxies)
 }

@@ -30,7 +30,9 @@ use crate::base::problem::Problem;
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::LoginIds;
 use crate::handle::Portcullis;
+use crate::identity::AuthError;
 use crate::identity::Identity;
+use crate::identity::admission::slot;
 use crate::identity::slot::Resolved;
 use crate::password::{Checked, Password, Passwords};
 use crate::session::issue::Replaces;
@@ -175,19 +177,32 @@ impl Problem for LoginError {
 }
 
 /// Signs in. See the [module page](self).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Login<'a> {
     auth: &'a Portcullis,
+    /// What the request was before: a visitor's session goes on as the account's, any other ends.
+    before: Option<Resolved>,
 }
 
 impl Portcullis {
     /// Signing in.
     pub fn login(&self) -> Login<'_> {
-        Login { auth: self }
+        Login { auth: self, before: None }
     }
 }
 
 impl Login<'_> {
+    /// Signs in over whatever session the request has: a visitor's goes on as the account's, any
+    /// other ends. The mounted route does this; a handler of your own passes its request's
+    /// extensions.
+    ///
+    /// # Errors
+    /// The layer is missing, another site sent the request, or an outage.
+    pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+        self.before = Some(slot(extensions)?.resolve().await?.clone());
+        Ok(self)
+    }
+
     /// Signs in with a password.
     ///
     /// # Errors
@@ -197,17 +212,6 @@ impl Login<'_> {
         &self,
         credentials: Credentials,
         client: &ClientInfo,
-    ) -> Result<LoginOutcome, LoginError> {
-        self.with_password_over(credentials, client, None).await
-    }
-
-    /// The same over what the request was before: a visitor's session goes on as the account's,
-    /// any other ends.
-    pub(crate) async fn with_password_over(
-        &self,
-        credentials: Credentials,
-        client: &ClientInfo,
-        before: Option<&Resolved>,
     ) -> Result<LoginOutcome, LoginError> {
         let context = self.auth.context();
         let id = LoginId::parse(&credentials.login).ok().filter(|id| self.accepts(id.kind()));
@@ -260,7 +264,7 @@ impl Login<'_> {
             .remember(credentials.remember)
             .transport(credentials.transport)
             .event(EventKind::LoginSucceeded)
-            .replaces(before.and_then(|before| replaces(before, &account)));
+            .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
         let issued = transaction!(db, |txn| {
             account_store::set_last_login(txn, account.id, now).await?;
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {

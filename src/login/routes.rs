@@ -11,7 +11,7 @@ use super::Credentials;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
-use crate::identity::slot::{Before, Handle};
+use crate::identity::extract::Handle;
 use crate::identity::{AuthError, Identity};
 use crate::password::Password;
 use crate::route::{self, Json, OptionalBody, RouteError, basic, mount, signed_in};
@@ -58,7 +58,7 @@ struct LoginBody {
 async fn login(
     State(auth): State<Portcullis>,
     client: ClientInfo,
-    before: Before,
+    extensions: http::Extensions,
     headers: HeaderMap,
     OptionalBody(body): OptionalBody<LoginBody>,
 ) -> Result<Response, Rejection> {
@@ -86,7 +86,7 @@ async fn login(
     route::check_transport(&auth, transport)?;
     let credentials = Credentials { login, password, remember: true, transport }
         .remember(remember.unwrap_or(true));
-    let outcome = auth.login().with_password_over(credentials, &client, before.resolved()).await?;
+    let outcome = auth.login().over(&extensions).await?.with_password(credentials, &client).await?;
     Ok(signed_in(StatusCode::OK, outcome.into_issued()))
 }
 

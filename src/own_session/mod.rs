@@ -7,7 +7,8 @@
 //! `DELETE /sessions` (all others; with `?scope=all` this one too).
 //!
 //! # Errors
-//! `session_not_found` (404), also for another account's session.
+//! `session_not_found` (404), also for another account's session; `refresh_not_enabled` (400) where
+//! tokens are not renewed.
 
 use serde_json::{Value, json};
 

@@ -12,7 +12,7 @@ use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
-use crate::identity::slot::Handle;
+use crate::identity::extract::Handle;
 use crate::route::{self, RouteError, mount};
 use crate::session::{SessionError, Transport};
 

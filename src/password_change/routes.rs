@@ -13,7 +13,8 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
-use crate::identity::slot::{Before, Resolved};
+use crate::identity::extract::Before;
+use crate::identity::slot::Resolved;
 use crate::password::Password;
 use crate::route::{Json, mount, signed_in};
 

@@ -179,6 +179,23 @@ impl Registration<'_> {
         self.register_over(application, client, None).await
     }
 
+    /// Makes an account with a password for the application itself, whether or not strangers may
+    /// register: for seeding, imports by hand, or an administrator's form. Nobody is signed in.
+    ///
+    /// # Errors
+    /// Fields that cannot be used, all named at once; a name that is taken; an outage.
+    pub async fn create(
+        &self,
+        account: NewAccount,
+        password: impl Into<String>,
+    ) -> Result<Account, RegistrationError> {
+        let password = Password::from(password.into());
+        self.check(&account, &password).map_err(AccountError::Invalid)?;
+        let hashed = self.auth.room::<Passwords>().hash(&password).await?;
+        let account = NewAccount { password: Some(hashed), ..account };
+        Ok(self.auth.accounts().create(account).await?)
+    }
+
     pub(crate) async fn register_over(
         &self,
         application: Application,

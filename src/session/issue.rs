@@ -229,7 +229,8 @@ impl<'a> StartSession<'a> {
                     return Err(SessionError::Over);
                 }
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
-                for hook in &context.on_session_replaced {
+                // Of two logins over one session only the one that ended it takes what hangs on it.
+                for hook in context.on_session_replaced.iter().filter(|_| ended) {
                     hook.replaced(replaced, txn).await.map_err(Fault::of_hook)?;
                 }
             }

@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use crate::on_every_database;
 use crate::support::browser::{Answer, COOKIE};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Browser, PASSWORD};
 
 const START: &str = "/auth/session/anonymous";
 const SECOND: Duration = Duration::from_secs(1);

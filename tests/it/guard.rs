@@ -222,6 +222,60 @@ on_every_database! {
         assert_eq!(status(&cookie).await, 403);
     }
 
+    async fn a_factor_too_old_is_asked_for_again_and_is_no_denial(probe: Probe) {
+        let auth = &probe.auth;
+        let fresh = Requirement::within(Duration::from_secs(300));
+        let both = Requirement::all([permission("doc:read"), fresh.clone()]).expect("a list");
+        let app = Router::new()
+            .route("/fresh", get(|| async { "ok" }))
+            .route_layer(auth.require(fresh))
+            .merge(
+                Router::new().route("/both", get(|| async { "ok" })).route_layer(auth.require(both)),
+            )
+            .nest("/auth", auth.routes())
+            .layer(auth.layer());
+        let alice = account(&probe, "alice", &["doc:read"]).await;
+        let bob = account(&probe, "bob", &[]).await;
+        let start = async |account: &Account| {
+            let start = auth.sessions().start(account, &ClientInfo::default());
+            cookie_of(&start.factor(portcullis::Factor::Password).await.expect("a session"))
+        };
+        let (cookie, denied) = (start(&alice).await, start(&bob).await);
+        probe.clock.advance(Duration::from_millis(299_999));
+        for path in ["/fresh", "/both"] {
+            assert_eq!(call(&app, get_with(path, Some(&cookie))).await.status, 200, "{path}");
+        }
+        probe.clock.advance(Duration::from_millis(1));
+        let code = "insufficient_user_authentication";
+        for path in ["/fresh", "/both"] {
+            let answer = call(&app, get_with(path, Some(&cookie))).await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, code), "{path}");
+            let challenge = answer.headers["www-authenticate"].to_str().expect("ASCII");
+            assert!(challenge.contains(&format!("error=\"{code}\"")), "{challenge}");
+            assert!(challenge.contains("max_age=\"300\""), "{challenge}");
+            assert!(!answer.headers.contains_key("set-cookie"), "the session is fine");
+        }
+        // No factor helps who may not anyway.
+        let answer = call(&app, get_with("/both", Some(&denied))).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "denied"));
+
+        let body = format!("{{\"password\":\"{}\"}}", crate::support::PASSWORD);
+        let again = request("POST", "/auth/reauthenticate")
+            .header("cookie", &cookie)
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .expect("a request");
+        let answer = call(&app, again).await;
+        let line = answer.headers["set-cookie"].to_str().expect("ASCII");
+        let cookie = line.split(';').next().expect("a pair");
+        for path in ["/fresh", "/both"] {
+            assert_eq!(call(&app, get_with(path, Some(cookie))).await.status, 200, "{path}");
+        }
+        auth.audit_log().flush().await;
+        let denials = auth.audit_log().denials_of(alice.id()).await.expect("the log");
+        assert_eq!(denials, []);
+    }
+
     async fn an_id_in_the_path_narrows_what_is_asked(probe: Probe) {
         let auth = &probe.auth;
         let app = crate::support::probe::app(auth);

@@ -84,7 +84,7 @@ on_every_database! {
         }
         let shown = |answer: &Answer| {
             let mut roles = answer.json()["roles"].as_array().expect("a list").clone();
-            roles.sort_by_key(|role| role.to_string());
+            roles.sort_by_key(ToString::to_string);
             roles
         };
         assert_eq!(shown(&browser.get("/auth/session").await), ["editor", "printer"]);

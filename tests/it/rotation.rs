@@ -127,8 +127,8 @@ on_every_database! {
             let answer = browser.get("/me").await;
             assert_eq!((answer.status, handed_out(&answer)), (200, Some(day)));
             let left = (30 - day).min(7) * 24 * 60 * 60;
-            let age = format!("Max-Age={left};");
-            assert!(answer.set_cookies()[0].contains(&age), "{:?}", answer.set_cookies());
+            let age = format!("; Max-Age={left}");
+            assert!(answer.set_cookies()[0].ends_with(&age), "{:?}", answer.set_cookies());
         }
         probe.clock.advance(DAY - SECOND);
         assert_eq!(browser.get("/me").await.status, 200);
@@ -196,7 +196,7 @@ on_every_database! {
         assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
         assert_eq!(
             answer.set_cookies(),
-            [format!("{COOKIE}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax")]
+            [format!("{COOKIE}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")]
         );
         assert_eq!(answer.headers["cache-control"], "no-store");
         // The owner's own token is over too, and told so without a word about the cookie.

@@ -289,10 +289,8 @@ on_every_database! {
     async fn a_logout_works_for_expired_and_suspicious_sessions_and_every_stage(probe: Probe) {
         let account = probe.register("alice").await;
         let browser = probe.browser().await;
-        let live = format!(
-            "SELECT COUNT(*) FROM auth_session WHERE ended_at IS NULL AND stage <> 0 \
-             OR end_reason = 'logged_out'"
-        );
+        let live = "SELECT COUNT(*) FROM auth_session WHERE ended_at IS NULL AND stage <> 0 \
+             OR end_reason = 'logged_out'";
         for (number, (stage, age, suspicious)) in [
             (Some(Stage::Full), Duration::ZERO, true),
             (Some(Stage::Full), 2 * HOUR, false),
@@ -323,7 +321,7 @@ on_every_database! {
             let answer = browser.post_empty("/auth/logout").await;
             assert_eq!((answer.status, answer.cookie().as_deref()), (204, Some("")), "{stage:?}");
             let ended = i64::try_from(number).expect("a small number") + 1;
-            assert_eq!(probe.number(&live).await, ended, "{stage:?} after {age:?}");
+            assert_eq!(probe.number(live).await, ended, "{stage:?} after {age:?}");
         }
     }
 

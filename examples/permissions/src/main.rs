@@ -46,10 +46,9 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
-use portcullis::registration::Application;
 use portcullis::{
-    Account, Allowed, AuthError, ClientInfo, Identity, Portcullis, Rejection, Requirement,
-    RequirementError, Secret, TypedPermission,
+    Account, Allowed, AuthError, Identity, Portcullis, Rejection, Requirement, RequirementError,
+    Secret, TypedPermission,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
@@ -157,9 +156,8 @@ async fn seed(
     role: &str,
     password: &str,
 ) -> Result<(), Box<dyn Error>> {
-    let application = Application::new(NewAccount::username(name), password);
-    let registered = auth.registration().register(application, &ClientInfo::default()).await?;
-    auth.roles().grant(registered.account.id(), role).await?;
+    let account = auth.registration().create(NewAccount::username(name), password).await?;
+    auth.roles().grant(account.id(), role).await?;
     Ok(())
 }
 

@@ -33,12 +33,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use portcullis::account::NewAccount;
-use portcullis::base::same_origin::{Facts, SameOrigin};
 use portcullis::login::Credentials;
-use portcullis::registration::Application;
 use portcullis::{
-    AuthError, ClientInfo, Identity, PeerAddr, PermissionError, Portcullis, Rejection, Requirement,
-    Secret,
+    ClientInfo, Identity, PeerAddr, PermissionError, Portcullis, Rejection, Requirement, Secret,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
@@ -119,17 +116,17 @@ async fn me(request: Request<Body>) -> Answer {
 async fn login(auth: &Portcullis, request: Request<Body>) -> Answer {
     let (mut parts, body) = request.into_parts();
     // Another site must not sign its visitors in here under an account of its own.
-    SameOrigin::new()
-        .check(&parts.method, &Facts::of(&parts.uri, &parts.headers))
-        .map_err(AuthError::CrossSite)?;
+    auth.check_same_origin(&parts)?;
     let client = ClientInfo::from_request_parts(&mut parts, &()).await?;
     let Some((login, password)) = credentials(body).await else {
         let expected = "send { \"login\": \"..\", \"password\": \"..\" }\n";
         return Ok(text(StatusCode::BAD_REQUEST, expected));
     };
-    let outcome = auth.login().with_password(Credentials::password(login, password), &client).await;
+    // Over what the request was before, so that an old session does not stay behind.
+    let login_over = auth.login().over(&parts.extensions).await?;
+    let outcome = login_over.with_password(Credentials::password(login, password), &client).await?;
     let mut response = text(StatusCode::OK, "signed in\n");
-    outcome?.into_issued().apply(response.headers_mut());
+    outcome.into_issued().apply(response.headers_mut());
     Ok(response)
 }
 
@@ -167,8 +164,7 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
 }
 
 async fn seed(auth: &Portcullis, password: &str) -> Result<(), Box<dyn Error>> {
-    let application = Application::new(NewAccount::username("alice"), password);
-    auth.registration().register(application, &ClientInfo::default()).await?;
+    auth.registration().create(NewAccount::username("alice"), password).await?;
     Ok(())
 }
 

@@ -29,10 +29,10 @@ fn derived() -> Jwt {
 
 /// Signs any header and payload with the real key, as nobody else could.
 fn signed(key: &Key, header: &str, payload: &str) -> String {
-    sealed(key, format!("{header}.{payload}"))
+    sealed(key, &format!("{header}.{payload}"))
 }
 
-fn sealed(key: &Key, message: String) -> String {
+fn sealed(key: &Key, message: &str) -> String {
     let signature = crypto::sign(message.as_bytes(), &key.encoding, key.algorithm);
     format!("{message}.{}", signature.expect("the key signs"))
 }
@@ -368,7 +368,7 @@ fn base64_has_one_spelling() {
     // A token in a token, and one encrypted to us.
     let nested = base64(&token);
     assert!(jwt.verify(&signed(key, header, &nested), now()).is_none());
-    assert!(jwt.verify(&sealed(key, format!("{header}.AAAA.{body}.AAAA")), now()).is_none());
+    assert!(jwt.verify(&sealed(key, &format!("{header}.AAAA.{body}.AAAA")), now()).is_none());
 }
 
 #[test]
@@ -465,26 +465,22 @@ fn a_public_key_is_no_secret_to_sign_with() {
 #[test]
 fn the_newest_key_signs_older_ones_verify_and_removed_ones_do_not() {
     let (old, new) = (Secret::generate(), Secret::generate());
-    let hs256 = SigningKey::derived_hs256;
-    let (first, second) =
-        (SigningKey::ed25519_pem(ed25519([1; 32])), SigningKey::ed25519_pem(ed25519([2; 32])));
+    let derived = SigningKey::derived_hs256();
+    let ed25519 = |seed| SigningKey::ed25519_pem(ed25519([seed; 32]));
+    let with_secrets = |secrets: &[&Secret]| {
+        let secrets: Vec<Secret> = secrets.iter().copied().cloned().collect();
+        jwt(std::slice::from_ref(&derived), &secrets)
+    };
+    let with_keys = |keys: &[&SigningKey]| {
+        let keys: Vec<SigningKey> = keys.iter().copied().cloned().collect();
+        jwt(&keys, std::slice::from_ref(&old))
+    };
+    let (first, second) = (ed25519(1), ed25519(2));
     for (before, during, after) in [
-        (
-            jwt(&[hs256()], &[old.clone()]),
-            jwt(&[hs256()], &[new.clone(), old.clone()]),
-            jwt(&[hs256()], &[new.clone()]),
-        ),
-        (
-            jwt(&[first.clone()], &[]),
-            jwt(&[second.clone(), first.clone()], &[]),
-            jwt(&[second.clone()], &[]),
-        ),
+        (with_secrets(&[&old]), with_secrets(&[&new, &old]), with_secrets(&[&new])),
+        (with_keys(&[&first]), with_keys(&[&second, &first]), with_keys(&[&second])),
         // From one algorithm to another.
-        (
-            jwt(&[hs256()], &[old.clone()]),
-            jwt(&[first.clone(), hs256()], &[old.clone()]),
-            jwt(&[first.clone()], &[old]),
-        ),
+        (with_keys(&[&derived]), with_keys(&[&first, &derived]), with_keys(&[&first])),
     ] {
         let (earlier, later) = (before.sign(TYPE, &claims()), during.sign(TYPE, &claims()));
         let verdicts = |jwt: &Jwt| {

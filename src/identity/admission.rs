@@ -1,0 +1,144 @@
+//! Who is let in: what guards and extractors share.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+use crate::base::problem::{Problem, Rejection};
+use crate::base::redirect::ReturnTo;
+use crate::config::Unauthenticated;
+use crate::identity::Identity;
+use crate::identity::error::AuthError;
+use crate::identity::requirement::{Outcome, Requirement};
+use crate::identity::slot::{Resolved, Slot};
+
+/// The handle that the layer put into the request.
+pub(crate) fn slot(extensions: &http::Extensions) -> Result<Arc<Slot>, AuthError> {
+    extensions.get::<Arc<Slot>>().cloned().ok_or(AuthError::MissingLayer)
+}
+
+/// The full identity of a request, or why there is none.
+pub(crate) async fn identity(extensions: &http::Extensions) -> Result<Identity, AuthError> {
+    let slot = slot(extensions)?;
+    match slot.resolve().await? {
+        Resolved::Full(identity) => Ok(identity.clone()),
+        other => Err(AuthError::NotSignedIn(other.not_signed_in())),
+    }
+}
+
+/// The identity of a request that meets a requirement.
+pub(crate) async fn admit(
+    slot: &Slot,
+    requirement: &Requirement,
+    parts: &Parts,
+) -> Result<Identity, Rejection> {
+    let identity = signed_in(slot, parts).await?;
+    decide(slot, &identity, requirement, requirement)?;
+    Ok(identity)
+}
+
+pub(crate) async fn signed_in(slot: &Slot, parts: &Parts) -> Result<Identity, Rejection> {
+    match slot.resolve().await? {
+        Resolved::Full(identity) => Ok(identity.clone()),
+        other => {
+            let error = AuthError::NotSignedIn(other.not_signed_in());
+            Err(match login_page(slot, parts) {
+                Some(location) => Rejection::new(ToLogin { error, location }),
+                None => error.into(),
+            })
+        }
+    }
+}
+
+/// Where to send a browser that wants a page and is not signed in, if that is configured.
+fn login_page(slot: &Slot, parts: &Parts) -> Option<String> {
+    let Unauthenticated::LoginPage(page) = &slot.auth().context().config.service.unauthenticated
+    else {
+        return None;
+    };
+    let asks_for_a_page = matches!(parts.method, Method::GET | Method::HEAD)
+        && parts
+            .headers
+            .get_all(http::header::ACCEPT)
+            .iter()
+            .any(|accept| accept.to_str().is_ok_and(prefers_html));
+    if !asks_for_a_page {
+        return None;
+    }
+    let uri = original_uri(parts);
+    let here = uri.path_and_query().map_or("/", |path| path.as_str());
+    let separator = if page.contains('?') { '&' } else { '?' };
+    Some(match ReturnTo::parse(here) {
+        Some(next) => format!("{page}{separator}next={}", next.as_query_value()),
+        None => page.clone(),
+    })
+}
+
+/// Whether HTML is named and stands before JSON, which is how browsers ask.
+fn prefers_html(accept: &str) -> bool {
+    let position = |name| accept.split(',').position(|item| item.trim().starts_with(name));
+    match (position("text/html"), position("application/json")) {
+        (Some(html), Some(json)) => html < json,
+        (html, _) => html.is_some(),
+    }
+}
+
+#[cfg(feature = "routes")]
+fn original_uri(parts: &Parts) -> &http::Uri {
+    parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |uri| &uri.0)
+}
+
+#[cfg(not(feature = "routes"))]
+fn original_uri(parts: &Parts) -> &http::Uri {
+    &parts.uri
+}
+
+/// 401 for an API, the login page for a browser.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+struct ToLogin {
+    error: AuthError,
+    location: String,
+}
+
+impl Problem for ToLogin {
+    fn status(&self) -> StatusCode {
+        self.error.status()
+    }
+
+    fn code(&self) -> &'static str {
+        self.error.code()
+    }
+
+    fn challenge(&self) -> Option<String> {
+        None
+    }
+
+    fn location(&self) -> Option<String> {
+        Some(self.location.clone())
+    }
+}
+
+/// Checks what is asked, and notes a denial under the name of its rule.
+pub(crate) fn decide(
+    slot: &Slot,
+    identity: &Identity,
+    asked: &Requirement,
+    rule: &Requirement,
+) -> Result<(), AuthError> {
+    match asked.check(identity) {
+        Outcome::Met => Ok(()),
+        Outcome::StepUp => Err(AuthError::StepUp(asked.step_up(identity))),
+        Outcome::Denied => {
+            tracing::debug!(
+                target: "portcullis",
+                account = %identity.account().id(),
+                explanation = ?identity.explain(asked).to_string(),
+                "denied",
+            );
+            slot.auth().note_denial(identity.account().id(), &rule.to_string());
+            Err(AuthError::Denied)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a request carries of ours, and where it comes from.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+
+use crate::base::client::{ClientInfo, PeerAddr};
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::session::cookie::{Found as FoundCookie, SessionCookie};
+
+/// The credential of a request.
+#[derive(Debug)]
+pub(crate) enum Credential {
+    None,
+    Cookie {
+        header: HeaderValue,
+        range: std::ops::Range<usize>,
+    },
+    Bearer {
+        header: HeaderValue,
+    },
+    /// Two cookies of our name, or a cookie and a bearer token of ours.
+    Several,
+}
+
+/// The credential of ours that a request carries. An `Authorization` header that is not a bearer
+/// token of ours belongs to the host.
+pub(crate) fn credential(
+    context: &Context,
+    cookie: &SessionCookie,
+    headers: &HeaderMap,
+) -> Credential {
+    let cookie = cookie.find(headers);
+    let bearer = if context.config.service.bearer {
+        let mut ours = headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .filter(|header| bearer_token(header).is_some_and(|token| context.jwt.is_ours(token)));
+        let first = ours.next().cloned();
+        if first.is_some() && ours.next().is_some() {
+            return Credential::Several;
+        }
+        first
+    } else {
+        None
+    };
+    match (cookie, bearer) {
+        (FoundCookie::Nothing, None) => Credential::None,
+        (FoundCookie::Nothing, Some(header)) => Credential::Bearer { header },
+        (FoundCookie::One { header, range }, None) => Credential::Cookie { header, range },
+        (FoundCookie::Several, _) | (FoundCookie::One { .. }, Some(_)) => Credential::Several,
+    }
+}
+
+/// The token of a `Bearer` header; the scheme's case does not matter (RFC 9110).
+pub(crate) fn bearer_token(header: &HeaderValue) -> Option<&[u8]> {
+    let bytes = header.as_bytes();
+    let (scheme, rest) = bytes.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+}
+
+/// Where a request comes from. The peer's address is an extension that the server puts there.
+pub(crate) fn client_of(
+    auth: &Portcullis,
+    headers: &HeaderMap,
+    extensions: &http::Extensions,
+) -> ClientInfo {
+    let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
+    #[cfg(feature = "routes")]
+    let peer = peer.or_else(|| {
+        extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip())
+    });
+    if peer.is_none() {
+        auth.find(
+            "no_peer_address",
+            "the address of clients is not known, so rules about sources are off: serve with \
+             `app.into_make_service_with_connect_info::<SocketAddr>()`, or insert \
+             `portcullis::PeerAddr` into each request",
+        );
+    }
+    let proxies = &auth.context().config.proxies;
+    if proxies.networks.is_empty() && crate::base::client::forwarded_headers_present(headers) {
+        auth.find(
+            "forwarded_without_proxy",
+            "requests carry forwarding headers but no proxy is trusted: if there is one, list its \
+             network in `proxies.networks`, or every client seems to come from it",
+        );
+    }
+    ClientInfo::resolve(peer, headers, proxies)
+}
