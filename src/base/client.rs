@@ -266,6 +266,11 @@ fn address_of(node: &str) -> Option<IpAddr> {
 }
 
 fn tidy_user_agent(bytes: &[u8]) -> Option<String> {
+    // What browsers send is printable ASCII: one copy, and no look at each character.
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        let cut = &bytes[..bytes.len().min(USER_AGENT_BYTES)];
+        return (!cut.is_empty()).then(|| String::from_utf8_lossy(cut).into_owned());
+    }
     // Lists of sessions are read by people: nothing may turn the text around, hide in it or break
     // the line.
     let unprintable = |c: char| {

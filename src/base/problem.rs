@@ -72,14 +72,21 @@ impl Rejection {
             tracing::error!(target: "portcullis", code = problem.code(), error = ?ErrorChain(problem).to_string(), "request failed");
         }
         let mut members = problem.members();
-        members.insert("type".into(), "about:blank".into());
-        members.insert("title".into(), status.canonical_reason().unwrap_or("Error").into());
-        members.insert("status".into(), status.as_u16().into());
-        members.insert("code".into(), problem.code().into());
-        if let Some(detail) = problem.detail().filter(|_| !status.is_server_error()) {
-            members.insert("detail".into(), detail.into());
+        if !members.is_empty() {
+            // The standard members are ours to write, each once.
+            for name in ["code", "detail", "status", "title", "type"] {
+                members.remove(name);
+            }
         }
-        let body = serde_json::Value::Object(members).to_string();
+        let body = Document {
+            code: problem.code(),
+            detail: problem.detail().filter(|_| !status.is_server_error()),
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or("Error"),
+            r#type: "about:blank",
+            members,
+        };
+        let body = serde_json::to_vec(&body).expect("strings, numbers and JSON values serialize");
 
         let mut response = http::Response::new(Body::from(body));
         *response.status_mut() = status;
@@ -101,6 +108,19 @@ impl Rejection {
         response.extensions_mut().insert(self.clone());
         response
     }
+}
+
+/// Problem details as they are written. A refusal is written often; this makes no map of it.
+#[derive(serde::Serialize)]
+struct Document {
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    status: u16,
+    title: &'static str,
+    r#type: &'static str,
+    #[serde(flatten)]
+    members: serde_json::Map<String, serde_json::Value>,
 }
 
 impl<P: Problem> From<P> for Rejection {

@@ -285,14 +285,16 @@ impl Slot {
     async fn find_out(&self, purpose: Use) -> Result<Resolved, AuthError> {
         let now = self.auth.context().now();
         match self.token(purpose, now)? {
+            // Boxed, so that a request with nothing to judge does not carry the room for it.
             Ok((token_type, claims, transport)) => {
-                self.judge(token_type, claims, transport, purpose, now).await
+                Box::pin(self.judge(token_type, claims, transport, purpose, now)).await
             }
             Err(reason) => Ok(Resolved::Nobody(reason)),
         }
     }
 
-    /// Asks the statement and judges what it says.
+    /// Asks the statement and judges what it says. What seldom happens is boxed: a future is as
+    /// large as the largest thing it may ever wait for, and this one is made for every request.
     async fn judge(
         &self,
         token_type: TokenType,
@@ -321,7 +323,7 @@ impl Slot {
             match generation {
                 Generation::Current | Generation::Retired => {}
                 Generation::Replayed => {
-                    self.end_for_theft(&state, account.as_ref(), now).await?;
+                    Box::pin(self.end_for_theft(&state, account.as_ref(), now)).await?;
                     if transport == Transport::Cookie {
                         self.put(CookieAction::Clear);
                     }
@@ -329,7 +331,7 @@ impl Slot {
                 }
                 Generation::Unknown => return Ok(Resolved::Nobody(NotSignedIn::InvalidToken)),
             }
-            if !self.same_source(&state) && !self.source_changed(&state, now).await? {
+            if !self.same_source(&state) && !Box::pin(self.source_changed(&state, now)).await? {
                 return over(Ended::SourceChanged);
             }
             let Some(account) = account.map(Arc::new) else {
@@ -372,7 +374,7 @@ impl Slot {
         let found = if self.resolver.memory.is_some() {
             db.read(statements.find(&context.database, &digests)).await?
         } else {
-            db.read(statements.find_with_grants(&context.database, &digests)).await?
+            Box::pin(db.read(statements.find_with_grants(&context.database, &digests))).await?
         };
         Ok(found)
     }
@@ -392,10 +394,9 @@ impl Slot {
             return Ok(grants);
         }
         let context = self.auth.context();
-        let rows = context
-            .db()
-            .read(self.resolver.statements.grants(&context.database, account.id))
-            .await?;
+        let db = context.db();
+        let rows = db.read(self.resolver.statements.grants(&context.database, account.id));
+        let rows = Box::pin(rows).await?;
         let grants = Arc::new(Grants::compile(rows));
         if let Some(versions) = versions {
             memory.keep(account.id, versions, Arc::clone(&grants));
@@ -431,7 +432,7 @@ impl Slot {
             let executor = db.executor();
             let rotate =
                 || session_store::rotate(&executor, state.id, state.generation, &digest, now);
-            if !db.retry(rotate).await? {
+            if !Box::pin(db.retry(rotate)).await? {
                 return Ok(Turned::Lost);
             }
             tracing::debug!(
@@ -446,8 +447,8 @@ impl Slot {
         }
         if state.generation > 0 && state.used_at.is_none() {
             let executor = db.executor();
-            db.retry(|| session_store::mark_used(&executor, state.id, state.generation, now))
-                .await?;
+            let mark_used = || session_store::mark_used(&executor, state.id, state.generation, now);
+            Box::pin(db.retry(mark_used)).await?;
         }
         Ok(Turned::Kept)
     }
