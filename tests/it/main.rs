@@ -15,6 +15,7 @@ mod fuzz;
 mod group;
 mod guard;
 mod login;
+mod metrics;
 mod node;
 mod outage;
 mod own_session;

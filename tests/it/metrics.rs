@@ -1,0 +1,82 @@
+//! Counters of events. On SQLite alone: what is counted is no matter of the database. The recorder
+//! is the thread's own, so everything runs on one thread.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+use crate::support::call::{call, cookie_of, request};
+use crate::support::{Backend, Probe, probe};
+
+/// Counts by the value of the label `event`.
+#[derive(Default)]
+struct Counts(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Counts {
+    fn of(&self, event: &str) -> u64 {
+        let counts = self.0.lock().expect("nothing panics while it is held");
+        counts.get(event).map_or(0, |count| count.load(Ordering::SeqCst))
+    }
+}
+
+impl Recorder for Counts {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        assert_eq!(key.name(), "portcullis_events_total");
+        let event = key.labels().next().expect("a label");
+        assert_eq!(event.key(), "event");
+        let mut counts = self.0.lock().expect("nothing panics while it is held");
+        Counter::from_arc(Arc::clone(counts.entry(event.value().to_owned()).or_default()))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test]
+async fn events_rotations_and_denials_are_counted() {
+    let counts = Counts::default();
+    let _recording = metrics::set_default_local_recorder(&counts);
+    probe::run(Backend::Sqlite, async |probe: Probe| {
+        let alice = probe.register("alice").await;
+        let app = probe::app(&probe.auth);
+        let issued = probe
+            .auth
+            .sessions()
+            .start(&alice, &portcullis::ClientInfo::default())
+            .await
+            .expect("a session");
+        let cookie = cookie_of(&issued);
+        let get = |path| {
+            let request = request("GET", path).header("cookie", &cookie);
+            call(&app, request.body(Body::empty()).expect("a request"))
+        };
+        assert_eq!(get("/admin").await.status, 403);
+        assert_eq!(get("/admin").await.status, 403);
+        assert_eq!(counts.of("session_rotated"), 0);
+        probe.clock.advance(Duration::from_secs(16 * 60));
+        assert_eq!(get("/me").await.status, 200);
+        for (event, expected) in [
+            ("user_created", 1),
+            ("session_created", 1),
+            ("authz_fail", 2),
+            ("session_rotated", 1),
+            ("authn_login_fail", 0),
+        ] {
+            assert_eq!(counts.of(event), expected, "{event}");
+        }
+    })
+    .await;
+}
