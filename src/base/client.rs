@@ -54,6 +54,14 @@ impl ClientInfo {
         }
     }
 
+    /// The same where no proxy stands between.
+    pub(crate) fn direct(peer: Option<IpAddr>, user_agent: Option<&HeaderValue>) -> Self {
+        Self {
+            address: peer.map(|peer| peer.to_canonical()),
+            user_agent: user_agent.and_then(|value| tidy_user_agent(value.as_bytes())),
+        }
+    }
+
     /// The client's address; IPv4 is never written as IPv6.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {

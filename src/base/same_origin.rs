@@ -88,9 +88,7 @@ impl SameOrigin {
     /// # Errors
     /// [`CrossSite`] says which header gave it away.
     pub fn check(&self, method: &Method, facts: &Facts<'_>) -> Result<(), CrossSite> {
-        // Not `is_safe()`: that has TRACE, which no browser sends and no route here answers.
-        let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if safe && !facts.upgrade {
+        if !Self::concerns(method, facts.upgrade) {
             return Ok(());
         }
         match (given(facts.sec_fetch_site), given(facts.origin)) {
@@ -102,6 +100,12 @@ impl SameOrigin {
             (None, None) if self.strict => Err(CrossSite::NoProof),
             (None, None) => Ok(()),
         }
+    }
+
+    /// Whether the rule has anything to say about such a request.
+    pub(crate) fn concerns(method: &Method, upgrade: bool) -> bool {
+        // Not `is_safe()`: that has TRACE, which no browser sends and no route here answers.
+        upgrade || !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
     /// Whether there is proof that a page of ours, or a listed one, sent this. The method plays no

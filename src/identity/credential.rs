@@ -1,9 +1,11 @@
 //! What a request carries of ours, and where it comes from.
 
-use http::header::AUTHORIZATION;
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
-use crate::base::client::{ClientInfo, PeerAddr};
+use crate::base::client::{ClientInfo, PeerAddr, TrustedProxies};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::session::cookie::{Found as FoundCookie, SessionCookie};
@@ -59,17 +61,53 @@ pub(crate) fn bearer_token(header: &HeaderValue) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
 }
 
-/// Where a request comes from. The peer's address is an extension that the server puts there.
-pub(crate) fn client_of(
-    auth: &Portcullis,
-    headers: &HeaderMap,
-    extensions: &http::Extensions,
-) -> ClientInfo {
+/// The address that the connection comes from, an extension that the server puts there.
+fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
     let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
     #[cfg(feature = "routes")]
     let peer = peer.or_else(|| {
         extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip())
     });
+    peer
+}
+
+/// What is kept of a request to tell where it comes from, should somebody ask. Without proxies that
+/// is two values; they are put together when they are looked at.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Direct { peer: Option<IpAddr>, user_agent: Option<HeaderValue> },
+    Forwarded(ClientInfo),
+}
+
+impl Source {
+    pub(crate) fn of(
+        proxies: &TrustedProxies,
+        headers: &HeaderMap,
+        extensions: &http::Extensions,
+    ) -> Self {
+        let peer = peer_of(extensions);
+        if proxies.networks.is_empty() {
+            return Self::Direct { peer, user_agent: headers.get(USER_AGENT).cloned() };
+        }
+        Self::Forwarded(ClientInfo::resolve(peer, headers, proxies))
+    }
+
+    pub(crate) fn client(&self) -> ClientInfo {
+        match self {
+            Self::Direct { peer, user_agent } => ClientInfo::direct(*peer, user_agent.as_ref()),
+            Self::Forwarded(client) => client.clone(),
+        }
+    }
+}
+
+/// Where a request comes from, for a flow that depends on it: what keeps that from being known is
+/// found here.
+pub(crate) fn client_of(
+    auth: &Portcullis,
+    headers: &HeaderMap,
+    extensions: &http::Extensions,
+) -> ClientInfo {
+    let peer = peer_of(extensions);
     if peer.is_none() {
         auth.find(
             "no_peer_address",

@@ -1,7 +1,7 @@
 //! The lazy handle: who a request is, found out when somebody first asks, once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::header::UPGRADE;
 use http::{HeaderMap, Method};
@@ -16,12 +16,12 @@ use crate::base::event::{Event, EventKind, ROTATED, count};
 use crate::base::id::SessionId;
 use crate::base::jwt::{Claims, TokenType};
 use crate::base::notify::{Notice, NoticeKind};
-use crate::base::same_origin::{CrossSite, Facts};
+use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
 use crate::base::transaction::{Fault, transaction};
 use crate::config::Binding;
 use crate::context::Context;
 use crate::handle::{Portcullis, Room};
-use crate::identity::credential::{Credential, bearer_token, client_of, credential};
+use crate::identity::credential::{Credential, Source, bearer_token, credential};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::memory::{GrantsMemory, Versions};
 use crate::identity::store::{Found, Statements};
@@ -89,7 +89,8 @@ pub(crate) struct Slot {
     /// What the same-origin rule says of this request, should it act with a cookie.
     cross_site: Option<CrossSite>,
     upgrade: bool,
-    client: ClientInfo,
+    source: Source,
+    client: OnceLock<ClientInfo>,
     resolved: OnceCell<Resolved>,
     outgoing: Mutex<Option<CookieAction>>,
     /// The response is on its way: nothing that must reach the client may be done any more.
@@ -123,18 +124,26 @@ impl Slot {
             credential,
             cross_site: None,
             upgrade: headers.contains_key(UPGRADE) || *method == Method::CONNECT,
-            client: ClientInfo::default(),
+            source: Source::Direct { peer: None, user_agent: None },
+            client: OnceLock::new(),
             resolved: OnceCell::new(),
             outgoing: Mutex::default(),
             sealed: AtomicBool::new(false),
         };
         if !matches!(slot.credential, Credential::None) {
             // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes.
-            let facts = Facts { upgrade: slot.upgrade, ..Facts::of(uri, headers) };
-            slot.cross_site = context.same_origin.check(method, &facts).err();
-            slot.client = client_of(auth, headers, extensions);
+            if SameOrigin::concerns(method, slot.upgrade) {
+                let facts = Facts { upgrade: slot.upgrade, ..Facts::of(uri, headers) };
+                slot.cross_site = context.same_origin.check(method, &facts).err();
+            }
+            slot.source = Source::of(&context.config.proxies, headers, extensions);
         }
         slot
+    }
+
+    /// Where the request comes from.
+    fn client(&self) -> &ClientInfo {
+        self.client.get_or_init(|| self.source.client())
     }
 
     pub(crate) fn auth(&self) -> &Portcullis {
@@ -215,7 +224,7 @@ impl Slot {
         };
         let Some(Found { state, .. }) = self.find(&claims).await? else { return Ok(signed_out) };
         let mut event =
-            Event::new(EventKind::SessionEnded, now).session(state.id).from_client(&self.client);
+            Event::new(EventKind::SessionEnded, now).session(state.id).from_client(self.client());
         if let Some(account) = state.account_id {
             event = event.account(account);
         }
@@ -470,7 +479,7 @@ impl Slot {
         let context = self.auth.context();
         let mut event = Event::new(EventKind::SessionTheftSuspected, now)
             .session(state.id)
-            .from_client(&self.client);
+            .from_client(self.client());
         if let Some(account) = account {
             event = event.account(account.id);
         }
@@ -484,7 +493,7 @@ impl Slot {
                 account_id: account.id,
                 email: account.email.clone(),
                 at: now,
-                address: self.client.address(),
+                address: self.client().address(),
             });
         }
         Ok(())
@@ -513,11 +522,11 @@ impl Slot {
             return true;
         }
         let from = state.address.as_deref().and_then(|text| text.parse().ok());
-        let network = match (from, self.client.address()) {
+        let network = match (from, self.client().address()) {
             (Some(from), Some(now)) => same_network(from, now),
             _ => true,
         };
-        let browser = match (state.user_agent.as_deref(), self.client.user_agent()) {
+        let browser = match (state.user_agent.as_deref(), self.client().user_agent()) {
             (Some(from), Some(now)) => from == now || same_browser_family(from, now),
             _ => true,
         };
@@ -528,7 +537,7 @@ impl Slot {
     async fn source_changed(&self, state: &SessionState, now: Timestamp) -> Result<bool, Fault> {
         let mut event = Event::new(EventKind::SessionSourceChanged, now)
             .session(state.id)
-            .from_client(&self.client);
+            .from_client(self.client());
         if let Some(account) = state.account_id {
             event = event.account(account);
         }
@@ -539,8 +548,8 @@ impl Slot {
             return Ok(false);
         }
         let moved = &self.resolver.moved;
-        if moved.get(&state.id).is_none_or(|known| known != self.client) {
-            moved.insert(state.id, self.client.clone());
+        if moved.get(&state.id).is_none_or(|known| known != *self.client()) {
+            moved.insert(state.id, self.client().clone());
             event.trace();
         }
         Ok(true)
