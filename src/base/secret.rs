@@ -136,6 +136,8 @@ pub(crate) enum Purpose {
     KeyId,
     /// Keys mixed into password hashes.
     Pepper,
+    /// Salts of hashes that are computed for nobody.
+    DummySalt,
 }
 
 impl Purpose {
@@ -145,6 +147,7 @@ impl Purpose {
             Self::SessionDigest => "session digest",
             Self::KeyId => "key id",
             Self::Pepper => "password pepper",
+            Self::DummySalt => "dummy salt",
         }
     }
 }

@@ -219,9 +219,10 @@ impl Login<'_> {
         let executor = db.executor();
         // No account has the empty name; asking for it keeps the work the same.
         let normal = id.as_ref().map_or("", LoginId::normal);
+        let name = id.as_ref().map_or(credentials.login.as_str(), LoginId::normal);
         let row = db.read(account_store::find_by_name(&executor, normal)).await?;
         let passwords = self.auth.room::<Passwords>();
-        let checked = passwords.check(&credentials.password, row.as_ref()).await?;
+        let checked = passwords.check(&credentials.password, row.as_ref(), name).await?;
         let now = context.now();
         let (row, outdated) = match (row, checked) {
             (Some(row), Checked::Right { outdated })
@@ -295,7 +296,11 @@ impl Login<'_> {
         let password = Password::from(password.into());
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
-        let checked = self.auth.room::<Passwords>().check(&password, row.as_ref()).await?;
+        let checked = self
+            .auth
+            .room::<Passwords>()
+            .check(&password, row.as_ref(), &account.id().to_string())
+            .await?;
         let now = context.now();
         if matches!(checked, Checked::Wrong) {
             let event = Event::new(EventKind::LoginFailed, now)

@@ -97,10 +97,11 @@ impl Gate {
         &self,
         password: Zeroizing<Vec<u8>>,
         stored: Option<StoredHash>,
+        dummy_salt: [u8; SALT_BYTES],
     ) -> Result<Verdict, GateError> {
         self.run(move |hasher, memory| match stored {
-            Some(stored) => hasher.verify(&password, &stored, memory),
-            None => hasher.dummy(&password, memory),
+            Some(stored) => hasher.verify(&password, &stored, dummy_salt, memory),
+            None => hasher.dummy(&password, dummy_salt, memory),
         })
         .await
     }
@@ -201,6 +202,8 @@ mod tests {
     use super::*;
     use crate::password::hash::{HashParams, Peppers, Unusable};
 
+    const SALT: [u8; SALT_BYTES] = [9; SALT_BYTES];
+
     const CHEAP: HashParams = HashParams { memory_kib: 64, iterations: 1, parallelism: 1 };
 
     fn gate(permits: usize, queue: usize) -> Gate {
@@ -263,11 +266,11 @@ mod tests {
         let gate = gate(1, 0);
         let stored = gate.hash(password("right")).await.unwrap();
         assert_ne!(gate.hash(password("right")).await.unwrap().phc, stored.phc, "salted");
-        let right = gate.verify(password("right"), Some(stored.clone())).await;
+        let right = gate.verify(password("right"), Some(stored.clone()), SALT).await;
         assert_eq!(right, Ok(Verdict::Match { rehash: false }));
-        let wrong = gate.verify(password("wrong"), Some(stored)).await;
+        let wrong = gate.verify(password("wrong"), Some(stored), SALT).await;
         assert_eq!(wrong, Ok(Verdict::NoMatch));
-        assert_eq!(gate.verify(password("any"), None).await, Ok(Verdict::NoMatch));
+        assert_eq!(gate.verify(password("any"), None, SALT).await, Ok(Verdict::NoMatch));
         assert_eq!(gate.clone().hashes(), 5);
     }
 
@@ -277,8 +280,10 @@ mod tests {
         let phc = "$argon2id$v=19$m=4194304,t=64,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
         let stored = StoredHash { phc: phc.into(), pepper_id: None };
         // Computed, it would take minutes.
-        let verdict =
-            tokio::time::timeout(Duration::from_secs(5), gate.verify(password("x"), Some(stored)));
+        let verdict = tokio::time::timeout(
+            Duration::from_secs(5),
+            gate.verify(password("x"), Some(stored), SALT),
+        );
         assert_eq!(verdict.await.unwrap(), Ok(Verdict::Unusable(Unusable::OutOfBounds)));
         assert_eq!(gate.hashes(), 1);
     }
@@ -352,10 +357,10 @@ mod tests {
             let mut waiting = pin!(gate.hash(password("waits")));
             assert!(waiting.as_mut().poll(context).is_pending());
             assert_eq!(gate.hash(password("x")).await.unwrap_err(), overloaded);
-            assert_eq!(gate.verify(password("x"), None).await.unwrap_err(), overloaded);
+            assert_eq!(gate.verify(password("x"), None, SALT).await.unwrap_err(), overloaded);
         }
         // The one that waited has gone, and its place is free again.
-        let mut waiting = pin!(gate.verify(password("waits"), None));
+        let mut waiting = pin!(gate.verify(password("waits"), None, SALT));
         assert!(waiting.as_mut().poll(context).is_pending());
         assert!(matches!(pin!(gate.hash(password("x"))).poll(context), Poll::Ready(Err(_))));
         drop(release);

@@ -103,27 +103,36 @@ impl Hasher {
     }
 
     /// Compares a password with what the account's row keeps. Computes exactly one hash.
+    /// `dummy_salt` is as for [`dummy`](Self::dummy).
     pub(crate) fn verify(
         &self,
         password: &[u8],
         stored: &StoredHash,
+        dummy_salt: [u8; SALT_BYTES],
         memory: &mut Memory,
     ) -> Verdict {
         self.compare(password, stored, memory).unwrap_or_else(|reason| {
             // The work is what counts; the answer would be the same.
-            let _ = self.dummy(password, memory);
+            let _ = self.dummy(password, dummy_salt, memory);
             Verdict::Unusable(reason)
         })
     }
 
     /// The work of a comparison with a current hash, for an account that does not exist or has no
     /// password. Always [`Verdict::NoMatch`].
-    pub(crate) fn dummy(&self, password: &[u8], memory: &mut Memory) -> Verdict {
-        const SALT: [u8; SALT_BYTES] =
-            *b"\x8f\x1d\x60\xe3\x3b\x9a\x05\xc7\x72\xd4\x2e\xb8\x49\xf6\x13\xad";
+    ///
+    /// The salt must be one that stays with the name that was asked for, and that nobody can
+    /// compute: which blocks Argon2id reads, and so how long it takes to a percent, hangs on
+    /// password and salt. One salt for all unknown names would time them all alike.
+    pub(crate) fn dummy(
+        &self,
+        password: &[u8],
+        salt: [u8; SALT_BYTES],
+        memory: &mut Memory,
+    ) -> Verdict {
         // Even if memory is short there is nothing to say, and a password that hit the constant
         // would not be let in either.
-        let _ = std::hint::black_box(self.compute_current(password, &SALT, memory));
+        let _ = std::hint::black_box(self.compute_current(password, &salt, memory));
         Verdict::NoMatch
     }
 
@@ -558,7 +567,7 @@ mod tests {
     fn check(hasher: &Hasher, password: impl AsRef<[u8]>, stored: &StoredHash, expected: Verdict) {
         let mut memory = Memory::default();
         let before = hasher.hashes();
-        assert_eq!(hasher.verify(password.as_ref(), stored, &mut memory), expected);
+        assert_eq!(hasher.verify(password.as_ref(), stored, SALT, &mut memory), expected);
         assert_eq!(hasher.hashes() - before, 1, "one hash of work");
         assert!(memory.0.capacity() <= hasher.params.memory_kib as usize);
     }
@@ -667,7 +676,7 @@ mod tests {
             [("c2FsdHM", ARGON2ID), ("c2FsdHNhbHQ", "K/AJNFH8hUC5otTqUI10"), (&long, &long)]
         {
             let stored = row(&format!("$argon2id$v=19$m=64,t=2,p=1${salt}${output}"));
-            let verdict = hasher.verify(STAPLE.as_bytes(), &stored, &mut Memory::default());
+            let verdict = hasher.verify(STAPLE.as_bytes(), &stored, SALT, &mut Memory::default());
             assert!(matches!(verdict, Verdict::Unusable(_)), "{salt} {output}");
         }
     }
@@ -713,14 +722,14 @@ mod tests {
     fn every_outcome_costs_one_hash() {
         let hasher = hasher(CHEAP, &[]);
         let mut memory = Memory::default();
-        assert_eq!(hasher.dummy(STAPLE.as_bytes(), &mut memory), Verdict::NoMatch);
+        assert_eq!(hasher.dummy(STAPLE.as_bytes(), SALT, &mut memory), Verdict::NoMatch);
         assert_eq!(hasher.hashes(), 1);
         hasher.hash(STAPLE.as_bytes(), SALT, &mut memory).unwrap();
         assert_eq!(hasher.hashes(), 2);
         for (index, stored) in
             [ARGON2ID, ARGON2I, SHORT_SALT, PEPPERED, "$2b$", ""].iter().enumerate()
         {
-            let _ = hasher.verify(STAPLE.as_bytes(), &row(stored), &mut memory);
+            let _ = hasher.verify(STAPLE.as_bytes(), &row(stored), SALT, &mut memory);
             assert_eq!(hasher.clone().hashes(), 3 + index as u64, "{stored}");
         }
     }
@@ -731,12 +740,12 @@ mod tests {
         let dear = hasher(HashParams { memory_kib: 256, ..CHEAP }, &[]);
         let stored = made(&dear, STAPLE);
         let mut memory = Memory::default();
-        assert_eq!(cheap.verify(STAPLE.as_bytes(), &row(ARGON2ID), &mut memory), MATCH);
+        assert_eq!(cheap.verify(STAPLE.as_bytes(), &row(ARGON2ID), SALT, &mut memory), MATCH);
         assert_eq!(memory.0.len(), 64);
         let kept = memory.0.as_ptr();
-        assert_eq!(cheap.verify(b"wrong", &row(ARGON2ID), &mut memory), Verdict::NoMatch);
+        assert_eq!(cheap.verify(b"wrong", &row(ARGON2ID), SALT, &mut memory), Verdict::NoMatch);
         assert_eq!(memory.0.as_ptr(), kept);
-        assert_eq!(cheap.verify(STAPLE.as_bytes(), &stored, &mut memory), OUTDATED);
+        assert_eq!(cheap.verify(STAPLE.as_bytes(), &stored, SALT, &mut memory), OUTDATED);
         assert_eq!((memory.0.len(), memory.0.capacity()), (64, 64));
     }
 
@@ -793,7 +802,7 @@ mod tests {
         let hasher = hasher(CHEAP, &[("id-1", PEPPER)]);
         let stored = made(&hasher, STAPLE);
         let mut memory = Memory::default();
-        let _ = hasher.dummy(STAPLE.as_bytes(), &mut memory);
+        let _ = hasher.dummy(STAPLE.as_bytes(), SALT, &mut memory);
         assert_eq!(format!("{stored:?}"), "StoredHash(..)");
         assert_eq!(format!("{memory:?}"), "Memory { blocks: 64, .. }");
         let printed = format!("{hasher:?}");

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::account;
 use crate::account::{Account, InvalidField, LoginId, StoredPassword};
-use crate::base::secret::random_bytes;
+use crate::base::secret::{DigestKey, Purpose, random_bytes};
 use crate::base::transaction::Fault;
 use crate::config::PasswordConfig;
 use crate::context::Context;
@@ -26,7 +26,7 @@ mod gate;
 mod hash;
 
 use gate::{Gate, GateError};
-use hash::{HashParams, Hasher, Peppers, StoredHash, Verdict};
+use hash::{HashParams, Hasher, Peppers, SALT_BYTES, StoredHash, Verdict};
 
 /// Longer ones are refused before any hashing.
 pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
@@ -108,7 +108,11 @@ pub(crate) enum Checked {
 }
 
 /// The gate all hashing of one instance goes through.
-pub(crate) struct Passwords(Gate);
+pub(crate) struct Passwords {
+    gate: Gate,
+    /// Salts for names that have no password.
+    dummy_salts: DigestKey,
+}
 
 impl Room for Passwords {
     fn open(context: &Context) -> Self {
@@ -121,15 +125,16 @@ impl Room for Passwords {
         let peppers = config
             .peppers
             .iter()
-            .map(|(id, secret)| {
-                (id.clone(), secret.derive(crate::base::secret::Purpose::Pepper).to_vec())
-            })
+            .map(|(id, secret)| (id.clone(), secret.derive(Purpose::Pepper).to_vec()))
             .collect();
         let hasher = Peppers::new(peppers)
             .and_then(|peppers| Hasher::new(params, peppers))
             .expect("the configuration was checked by build()");
         let permits = config.concurrent_hashes.unwrap_or_else(gate::default_permits);
-        Self(Gate::new(permits, config.hash_queue, hasher, random_bytes))
+        Self {
+            gate: Gate::new(permits, config.hash_queue, hasher, random_bytes),
+            dummy_salts: DigestKey::new(&context.config.keys.secrets[0], Purpose::DummySalt),
+        }
     }
 }
 
@@ -146,26 +151,29 @@ impl From<GateError> for Fault {
 
 impl Passwords {
     pub(crate) async fn hash(&self, password: &Password) -> Result<StoredPassword, Fault> {
-        let StoredHash { phc, pepper_id } = self.0.hash(password.bytes()).await?;
+        let StoredHash { phc, pepper_id } = self.gate.hash(password.bytes()).await?;
         Ok(StoredPassword { hash: phc, pepper: pepper_id })
     }
 
     /// Compares a password with an account's, at the cost of exactly one hash whoever it is and
     /// whether or not there is one. A hash that is out of date is only reported: replacing it
     /// costs one more, which nobody may see who is not let in.
+    /// `name` is what the account was asked for by.
     pub(crate) async fn check(
         &self,
         password: &Password,
         account: Option<&account::Model>,
+        name: &str,
     ) -> Result<Checked, Fault> {
         if password.as_str().len() > MAX_PASSWORD_BYTES {
             return Ok(Checked::Wrong);
         }
+        let dummy_salt = dummy_salt(&self.dummy_salts, name);
         let stored = account.and_then(|row| {
             let phc = row.password_hash.clone()?;
             Some(StoredHash { phc, pepper_id: row.password_pepper.clone() })
         });
-        match self.0.verify(password.bytes(), stored).await? {
+        match self.gate.verify(password.bytes(), stored, dummy_salt).await? {
             Verdict::Match { rehash } => Ok(Checked::Right { outdated: rehash }),
             Verdict::NoMatch => Ok(Checked::Wrong),
             Verdict::Unusable(reason) => {
@@ -177,11 +185,34 @@ impl Passwords {
     }
 }
 
+/// A salt that stays with a name and that nobody else can compute.
+fn dummy_salt(key: &DigestKey, name: &str) -> [u8; SALT_BYTES] {
+    let mut salt = [0; SALT_BYTES];
+    salt.copy_from_slice(&key.digest(name.as_bytes())[..SALT_BYTES]);
+    salt
+}
+
 /// What tests look at.
 #[cfg(feature = "test-util")]
 impl crate::handle::Portcullis {
     /// How many password hashes this instance has computed.
     pub fn password_hashes(&self) -> u64 {
-        self.room::<Passwords>().0.hashes()
+        self.room::<Passwords>().gate.hashes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+
+    #[test]
+    fn each_name_without_a_password_has_a_salt_that_stays() {
+        let key = |secret: &Secret| DigestKey::new(secret, Purpose::DummySalt);
+        let secret = Secret::generate();
+        let alice = dummy_salt(&key(&secret), "alice");
+        assert_eq!(alice, dummy_salt(&key(&secret), "alice"));
+        assert_ne!(alice, dummy_salt(&key(&secret), "bob"));
+        assert_ne!(alice, dummy_salt(&key(&Secret::generate()), "alice"));
     }
 }

@@ -229,9 +229,10 @@ impl PasswordChange<'_> {
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let now = context.now();
         let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
+        let name = account.id().to_string();
         if let Some(current) = current {
             let current = Password::from(current.to_owned());
-            if matches!(passwords.check(&current, Some(&row)).await?, Checked::Wrong) {
+            if matches!(passwords.check(&current, Some(&row), &name).await?, Checked::Wrong) {
                 let event = Event::new(EventKind::PasswordChangeFailed, now)
                     .account(account.id())
                     .session(asking.state.id)
@@ -249,7 +250,7 @@ impl PasswordChange<'_> {
         let same = match current {
             Some(current) => current == new.as_str(),
             None if row.must_change_password => {
-                matches!(passwords.check(new, Some(&row)).await?, Checked::Right { .. })
+                matches!(passwords.check(new, Some(&row), &name).await?, Checked::Right { .. })
             }
             None => false,
         };
