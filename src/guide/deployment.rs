@@ -45,8 +45,10 @@
 //! # }
 //! ```
 //!
-//! On SQLite use a write-ahead log, so that readers do not wait for a writer. On MySQL and MariaDB
-//! the tables are made with a binary collation; keep it.
+//! On SQLite use a write-ahead log, so that readers do not wait for a writer, and give `ANALYZE` a
+//! limit (`PRAGMA analysis_limit = 400`, or `PRAGMA optimize`): after an unlimited one the SQLite
+//! that sqlx brings plans a statement anew for each value, which more than doubled the cost of a
+//! request. On MySQL and MariaDB the tables are made with a binary collation; keep it.
 //!
 //! # Proxies
 //!
@@ -78,6 +80,10 @@
 //! or 403, and no cookie is cleared: clients stay signed in. `Option<Session>` is an error then too,
 //! for nothing is known. Routes that ask nothing are not touched, and a forged token is still 401,
 //! because it needs no database. A logout that could not be written is 503, not a success.
+//!
+//! A database that does not answer within `database.timeout` is an outage too. On MariaDB a
+//! connection whose query is given up in the moment of being prepared was seen not to come back to
+//! sqlx's pool; a server that stalls often under load may want a larger pool, or a restart.
 //!
 //! Busy and deadlocked transactions are tried again up to three times.
 //!

@@ -38,7 +38,7 @@
 //!
 //! | published | here | tests |
 //! |---|---|---|
-//! | answers or their timing tell who has an account (Authelia #949, Vendure GHSA-6f65-4fv2-wwch) | one answer for unknown, wrong, disabled, unverified, deleted and passwordless, at the cost of one hash each. Registration does tell that a name is taken | `tests/it/login.rs` |
+//! | answers or their timing tell who has an account (Authelia #949, Vendure GHSA-6f65-4fv2-wwch) | one answer for unknown, wrong, disabled, unverified, deleted and passwordless, at the cost of one hash each, with a salt of its own for every name. Registration does tell that a name is taken | `tests/it/login.rs` |
 //! | an account without a password has the hash of an empty one (allauth 65.11.1) | it has none | `tests/it/login.rs` |
 //! | truncation at 72 bytes, or at NUL | passwords are used exactly as sent; imported bcrypt hashes take only what bcrypt read | `src/password/foreign.rs`, `tests/it/registration.rs` |
 //! | a stored hash asks for gigabytes (Kratos) | parameters of stored hashes are bounded before anything is allocated | `src/password/hash.rs`, `tests/it/login.rs` |
