@@ -28,7 +28,19 @@ impl Portcullis {
     /// no credential.
     ///
     /// A permission declared with [`permissions!`](crate::permissions) can be given as it is:
-    /// `auth.require(doc::Read)`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "routes")]
+    /// # mod example {
+    /// portcullis::permissions! { doc: Read; }
+    ///
+    /// fn documents(auth: &portcullis::Portcullis) -> axum::Router {
+    ///     axum::Router::new()
+    ///         .route("/docs/{id}", axum::routing::get(|| async { "a document" }))
+    ///         .route_layer(auth.require(doc::Read).on_path("id"))
+    /// }
+    /// # }
+    /// ```
     pub fn require(&self, requirement: impl Into<Requirement>) -> Require {
         Require { requirement: requirement.into(), instance: Instance::Whole }
     }

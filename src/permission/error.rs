@@ -5,9 +5,12 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::language::PermissionError;
-use super::role::MAX_PERMISSIONS;
 use crate::base::problem::Problem;
 use crate::base::transaction::{Fault, MaybeFault, is_foreign_key_violation};
+
+/// How many permissions one role holds: more would not fit the column of the smallest database
+/// (64 KiB of text).
+pub(crate) const MAX_PERMISSIONS: usize = 240;
 
 /// Why something could not be granted, or what is granted not be made or changed.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::DatabaseTransaction;
 
 use super::entity::role;
-use super::error::GrantError;
+use super::error::{GrantError, MAX_PERMISSIONS};
 use super::language::{Permission, parse_list, write_list};
 use super::resource::Resource;
 use super::store;
@@ -16,9 +16,6 @@ use crate::base::id::{AccountId, RoleId};
 use crate::base::transaction::{Db, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
-
-/// More would not fit the column of the smallest database (64 KiB of text).
-pub(crate) const MAX_PERMISSIONS: usize = 240;
 
 /// A role.
 #[derive(Debug, Clone, PartialEq, Eq)]

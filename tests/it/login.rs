@@ -1,10 +1,13 @@
 //! Signing in and out with a password.
 
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 use portcullis::account::NewAccount;
 use portcullis::config::LoginIds;
+use portcullis::login::Credentials;
 use portcullis::port::HookFuture;
-use portcullis::{AccountId, Clock, Factor, Portcullis, Secret, SessionId};
+use portcullis::{AccountId, ClientInfo, Clock, Factor, Portcullis, Secret, SessionId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -66,7 +69,41 @@ async fn check_opens_nothing(browser: &mut Browser, code: &str) {
     assert_eq!(browser.get("/public").await.status, 200);
 }
 
+/// A sign-in of the application's own, as its guide tells to write one.
+async fn own_login(
+    auth: Portcullis,
+    client: ClientInfo,
+    parts: Parts,
+) -> Result<Response, portcullis::Rejection> {
+    auth.check_same_origin(&parts)?;
+    let credentials = Credentials::password("alice", PASSWORD);
+    let login = auth.login().over(&parts.extensions).await?;
+    let outcome = login.with_password(credentials, &client).await?;
+    Ok((outcome.into_issued(), "signed in").into_response())
+}
+
 on_every_database! {
+    async fn a_handler_of_ones_own_signs_in_over_what_the_request_was(probe: Probe) {
+        probe.register("alice").await;
+        let own = axum::Router::new().route("/own", axum::routing::post(own_login));
+        let app = app(&probe.auth).merge(own.layer(probe.auth.layer()));
+        let mut browser = Browser::new(serve(app).await);
+        assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+        let visitor = browser.clone();
+        let lineage = browser.get("/anonymous").await.text;
+
+        let elsewhere = browser.raw(Method::POST, "/own").header("sec-fetch-site", "cross-site");
+        let answer = send(elsewhere).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
+        assert_eq!(answer.cookie(), None);
+
+        let answer = browser.post_empty("/own").await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "signed in"));
+        assert_eq!(browser.get("/lineage").await.text, lineage);
+        let answer = visitor.clone().get("/anonymous").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+    }
+
     async fn a_right_password_signs_in_and_a_logout_signs_out(probe: Probe) {
         probe.register("alice").await;
         let mut browser = probe.browser().await;

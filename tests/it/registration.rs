@@ -342,6 +342,30 @@ on_every_database! {
         assert_eq!(browser.stranger().post("/auth/register", body).await.status, 201);
     }
 
+    async fn the_application_makes_accounts_whether_or_not_strangers_may(probe: Probe) {
+        use portcullis::account::{AccountError, NewAccount};
+        use portcullis::registration::RegistrationError;
+
+        let probe = probe.configured(|config| config.login.registration = Registration::Closed);
+        let registration = probe.auth.registration();
+        let weak = registration.create(NewAccount::username("alice"), "alice").await;
+        let Err(RegistrationError::Account(AccountError::Invalid(fields))) = weak else {
+            panic!("{weak:?}")
+        };
+        assert_eq!(fields[0].field, "password");
+        assert_eq!(probe.rows().await, [0; 4]);
+        let alice = registration.create(NewAccount::username("alice"), PASSWORD).await;
+        let alice = alice.expect("an account");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, 0);
+        let taken = registration.create(NewAccount::username("Alice"), PASSWORD).await;
+        assert!(matches!(taken, Err(RegistrationError::Account(AccountError::Taken(_)))));
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(browser.get("/me").await.text, alice.id().to_string());
+        let body = json!({ "username": "bob", "password": PASSWORD });
+        assert_eq!(register(&browser, body).await.status, 403);
+    }
+
     async fn a_form_registers_only_with_proof_that_a_page_of_ours_sent_it(probe: Probe) {
         let browser = probe.browser().await;
         let pairs = [("username", "alice"), ("email", ""), ("password", PASSWORD)];
