@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 /// The databases portcullis runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,8 +63,13 @@ impl Backend {
     }
 }
 
+/// How many databases are in use at once. Each has a pool or two of connections, and a server of
+/// its default configuration takes no more than 100, however many cores run tests.
+static PLACES: Semaphore = Semaphore::const_new(6);
+
 /// A migrated, empty database that nobody else uses until this is dropped.
 pub struct Database {
+    _place: SemaphorePermit<'static>,
     pub backend: Backend,
     pub url: String,
     /// Statements run so far through connections made here.
@@ -77,6 +82,7 @@ impl Database {
     /// None where the database is left out.
     pub async fn new(backend: Backend) -> Option<Self> {
         let server = backend.server()?;
+        let place = PLACES.acquire().await.expect("the places are never closed");
         let (url, pooled, directory) = match backend {
             Backend::Sqlite => {
                 let directory = tempfile::tempdir().expect("a temporary directory");
@@ -90,7 +96,7 @@ impl Database {
             }
         };
         let statements = Arc::default();
-        Some(Self { backend, url, statements, pooled, _directory: directory })
+        Some(Self { _place: place, backend, url, statements, pooled, _directory: directory })
     }
 
     /// A connection pool that counts its statements.
