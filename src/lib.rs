@@ -103,7 +103,7 @@ pub use identity::{
     Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement, RequirementError,
     StepUp,
 };
-pub use permission::typed::TypedPermission;
+pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {

@@ -30,6 +30,7 @@ use crate::base::clock::Timestamp;
 use crate::base::problem::Rejection;
 use crate::base::same_origin::Facts;
 use crate::handle::Portcullis;
+use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
 use crate::session::Session;
 
@@ -110,7 +111,30 @@ impl Identity {
 
     /// The ids on which a permission is given, to filter a list in SQL: `doc:edit` may be given on
     /// all documents or on some. Limited by the session's ceiling, like every other answer.
-    pub fn instances(&self, permission: &Permission) -> Instances {
+    ///
+    /// ```
+    /// # use portcullis::{Identity, Instances};
+    /// portcullis::permissions! { doc: Read, Edit; }
+    ///
+    /// fn filter(identity: &Identity) -> Option<Vec<String>> {
+    ///     match identity.instances(doc::Edit) {
+    ///         Instances::All => None,                                 // no condition
+    ///         Instances::Only(ids) => Some(ids.into_iter().collect()), // `id IN (..)`
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// A text that is not a permission, or asks for more than 64 at once, is given on no id; the
+    /// first is traced as an error.
+    pub fn instances(&self, permission: impl IntoPermission) -> Instances {
+        let permission = match permission.into_permission() {
+            Ok(permission) => permission,
+            Err(error) => {
+                tracing::error!(target: "portcullis", %error, "asked for instances of no permission");
+                return Instances::Only(std::collections::BTreeSet::new());
+            }
+        };
+        let permission = &permission;
         let granted = if self.0.account.is_superuser() {
             Instances::All
         } else {
@@ -128,8 +152,9 @@ impl Identity {
         granted && self.0.ceiling.as_ref().is_none_or(|ceiling| ceiling.allows(atoms))
     }
 
-    /// A ceiling hides a role unless it covers `role:<name>`.
-    pub(crate) fn has_role(&self, name: &str) -> bool {
+    /// Whether the account has the role of this name, or the [level](crate::permission::Roles) that is
+    /// named so. A ceiling hides a role unless it covers `role:<name>`.
+    pub fn has_role(&self, name: &str) -> bool {
         self.0.grants.has_role(name)
             && self.0.ceiling.as_ref().is_none_or(|ceiling| {
                 Permission::parse("role")

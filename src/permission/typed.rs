@@ -1,5 +1,7 @@
 //! Permissions known to the compiler.
 
+use super::language::{Permission, PermissionError};
+
 /// A permission known when the program is compiled, for [`Allowed`](crate::Allowed) and
 /// [`Requirement::typed`](crate::Requirement::typed). Usually made by
 /// [`permissions!`](crate::permissions).
@@ -11,6 +13,34 @@
 pub trait TypedPermission: Send + Sync + 'static {
     /// The permission's text, such as `printer:print`.
     const TEXT: &'static str;
+}
+
+/// What can stand for a permission in a question: a parsed one, its text, or one declared with
+/// [`permissions!`](crate::permissions).
+pub trait IntoPermission {
+    /// The permission.
+    ///
+    /// # Errors
+    /// A text that is not one.
+    fn into_permission(self) -> Result<Permission, PermissionError>;
+}
+
+impl IntoPermission for &Permission {
+    fn into_permission(self) -> Result<Permission, PermissionError> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoPermission for &str {
+    fn into_permission(self) -> Result<Permission, PermissionError> {
+        Permission::parse(self)
+    }
+}
+
+impl<P: TypedPermission> IntoPermission for P {
+    fn into_permission(self) -> Result<Permission, PermissionError> {
+        Permission::parse(P::TEXT)
+    }
 }
 
 /// Declares permissions as types, checked when the program is compiled.
@@ -117,7 +147,7 @@ pub const fn lower<const N: usize>(name: &str) -> [u8; N] {
 pub const fn join<const N: usize>(domain: &str, action: &str) -> [u8; N] {
     check(domain.as_bytes());
     check(action.as_bytes());
-    assert!(N <= super::language::Permission::MAX_BYTES, "a permission has at most 256 bytes");
+    assert!(N <= Permission::MAX_BYTES, "a permission has at most 256 bytes");
     let mut joined = [b':'; N];
     let mut at = 0;
     while at < domain.len() {

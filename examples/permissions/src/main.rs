@@ -5,7 +5,8 @@
 //! | a layer around a route | `GET /reports` |
 //! | a layer, on the instance in the path | `GET /docs/{id}` |
 //! | an extractor | `POST /publish` |
-//! | inside a handler | `GET /docs`, `DELETE /docs/{id}` |
+//! | inside a handler | `DELETE /docs/{id}` |
+//! | a list, filtered in SQL | `GET /docs` |
 //! | a role instead of a permission | `GET /staff` |
 //! | several things at once, among them a fresh password | `GET /export` |
 //!
@@ -42,24 +43,29 @@ use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
 use portcullis::{
-    Account, Allowed, AuthError, Identity, Portcullis, Rejection, Requirement, RequirementError,
-    Secret, TypedPermission,
+    Account, Allowed, AuthError, Identity, Instances, Portcullis, Rejection, Requirement,
+    RequirementError, Secret, TypedPermission,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, Database};
+use sea_orm::{
+    ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, EntityTrait,
+    QueryFilter, QueryOrder,
+};
 
+mod document;
 #[cfg(test)]
 mod tests;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
-    let auth = start(&directory).await?;
+    let (auth, db) = start(&directory).await?;
     for (name, role) in [("erin", "editor"), ("greg", "guest")] {
         let password = random_password()?;
         seed(&auth, name, role, &password).await?;
@@ -67,7 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 3001)).await?;
     println!("permissions serves http://{}; Ctrl-C stops it", listener.local_addr()?);
-    let service = app(&auth)?.into_make_service_with_connect_info::<SocketAddr>();
+    let service = app(&auth, db)?.into_make_service_with_connect_info::<SocketAddr>();
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };
@@ -79,7 +85,7 @@ portcullis::permissions! {
     doc: Read, Publish, Delete;
 }
 
-fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
+fn app(auth: &Portcullis, db: DatabaseConnection) -> Result<Router, RequirementError> {
     let read = Requirement::typed(doc::Read);
     // A password proven in the last ten seconds; a real service would say minutes.
     let fresh = Requirement::within(Duration::from_secs(10));
@@ -96,7 +102,7 @@ fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
             get(async || "the staff room\n").route_layer(auth.require(Requirement::role("editor"))),
         )
         .route("/export", get(async || "everything\n").route_layer(auth.require(export)))
-        .route("/docs", get(list))
+        .route("/docs", get(list).with_state(db))
         .route("/publish", post(publish))
         .nest("/auth", auth.routes())
         .layer(auth.layer()))
@@ -111,12 +117,19 @@ async fn publish(allowed: Allowed<doc::Publish>) -> String {
     format!("published by {}\n", name(allowed.identity().account()))
 }
 
-/// Inside a handler, where the decision needs more than the path: a menu, a filtered list. (Where
-/// the list comes from a table, `identity.instances(..)` gives the ids to ask for.)
-async fn list(identity: Identity) -> Json<Vec<&'static str>> {
-    let read = Requirement::typed(doc::Read);
-    let may_read = |id: &&str| read.on(id).is_ok_and(|read| identity.meets(&read));
-    Json(["1", "2", "3"].into_iter().filter(may_read).collect())
+/// A list from the application's own table: only what may be read leaves the database.
+async fn list(
+    identity: Identity,
+    State(db): State<DatabaseConnection>,
+) -> Result<Json<Vec<String>>, StatusCode> {
+    let documents = document::Entity::find().order_by_asc(document::Column::Id);
+    let documents = match identity.instances(doc::Read) {
+        Instances::All => documents,
+        // No id at all is an empty list too: `IN ()` holds for nothing.
+        Instances::Only(ids) => documents.filter(document::Column::Id.is_in(ids)),
+    };
+    let documents = documents.all(&db).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(Json(documents.into_iter().map(|document| document.id).collect()))
 }
 
 /// Inside a handler, where something else can decide too: the owner needs no permission.
@@ -136,18 +149,22 @@ fn name(account: &Account) -> &str {
     account.username().unwrap_or("somebody")
 }
 
-async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Error>> {
+async fn start(
+    directory: &tempfile::TempDir,
+) -> Result<(Portcullis, DatabaseConnection), Box<dyn Error>> {
     let file = directory.path().join("permissions.sqlite");
     let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
     options.test_before_acquire_if_idle_for(Duration::from_secs(30)).sqlx_logging(false);
     let db = Database::connect(options).await?;
     Migrator::up(&db, None).await?;
+    db.execute_unprepared("CREATE TABLE document (id TEXT PRIMARY KEY)").await?;
+    db.execute_unprepared("INSERT INTO document (id) VALUES ('1'), ('2'), ('3')").await?;
     // Sessions end with the process, and so does everything else here.
-    let auth = Portcullis::builder(db).secret(Secret::generate()).build()?;
+    let auth = Portcullis::builder(db.clone()).secret(Secret::generate()).build()?;
     let editor = [doc::Read::TEXT, doc::Publish::TEXT, "doc:delete:2"];
     auth.roles().create("editor", editor).await?;
     auth.roles().create("guest", ["doc:read:1"]).await?;
-    Ok(auth)
+    Ok((auth, db))
 }
 
 async fn seed(

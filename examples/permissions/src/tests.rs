@@ -23,11 +23,11 @@ async fn sign_in(app: &Router, name: &str, password: &str) -> String {
 #[tokio::test]
 async fn each_account_gets_what_its_role_says() {
     let directory = tempfile::tempdir().expect("a directory");
-    let auth = start(&directory).await.expect("a database");
+    let (auth, db) = start(&directory).await.expect("a database");
     let password = random_password().expect("randomness");
     seed(&auth, "erin", "editor", &password).await.expect("an account");
     seed(&auth, "greg", "guest", &password).await.expect("an account");
-    let app = app(&auth).expect("permissions");
+    let app = app(&auth, db).expect("permissions");
     let erin = sign_in(&app, "erin", &password).await;
     let greg = sign_in(&app, "greg", &password).await;
     for (method, path, nobody, as_greg, as_erin) in [
@@ -50,5 +50,28 @@ async fn each_account_gets_what_its_role_says() {
             let status = send(&app, request).await.status().as_u16();
             assert_eq!(status, expected, "{method} {path} {cookie}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_list_holds_what_may_be_read_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (auth, db) = start(&directory).await.expect("a database");
+    let password = random_password().expect("randomness");
+    auth.roles().create("pair", ["doc:read:1,3", "doc:delete:2"]).await.expect("a role");
+    auth.roles().create("nobody", ["doc:publish"]).await.expect("a role");
+    let app = app(&auth, db).expect("permissions");
+    for (name, role, listed) in [
+        ("erin", "editor", r#"["1","2","3"]"#),
+        ("greg", "guest", r#"["1"]"#),
+        ("paul", "pair", r#"["1","3"]"#),
+        ("nora", "nobody", "[]"),
+    ] {
+        seed(&auth, name, role, &password).await.expect("an account");
+        let cookie = sign_in(&app, name, &password).await;
+        let request = Request::get("/docs").header(COOKIE, cookie);
+        let response = send(&app, request.body(Body::empty()).expect("a request")).await;
+        let body = axum::body::to_bytes(response.into_body(), 1 << 10).await.expect("a body");
+        assert_eq!(body, listed, "{name}");
     }
 }
