@@ -15,7 +15,7 @@ use crate::base::secret::{DigestKey, Purpose, Secret};
 use crate::config::Config;
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
 use crate::context::Context;
-use crate::port::{OnSessionReplaced, SessionInfo};
+use crate::port::{BreachedList, OnSessionReplaced, SessionInfo};
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
 ///
@@ -58,6 +58,7 @@ impl Portcullis {
             notifier: None,
             on_session_replaced: Vec::new(),
             session_info: None,
+            breached_list: None,
         }
     }
 
@@ -120,6 +121,7 @@ pub struct Builder {
     notifier: Option<Arc<dyn Notifier>>,
     on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     session_info: Option<Arc<dyn SessionInfo>>,
+    breached_list: Option<Arc<dyn BreachedList>>,
 }
 
 impl Builder {
@@ -171,12 +173,26 @@ impl Builder {
         self
     }
 
+    /// Refuses new passwords that are known from breaches of other services.
+    pub fn breached_list(mut self, list: impl BreachedList) -> Self {
+        self.breached_list = Some(Arc::new(list));
+        self
+    }
+
     /// Checks everything and makes the instance. Asks nothing of the database.
     ///
     /// # Errors
     /// Names every fault of the configuration at once.
     pub fn build(self) -> Result<Portcullis, ConfigErrors> {
-        let Self { database, config, clock, notifier, on_session_replaced, session_info } = self;
+        let Self {
+            database,
+            config,
+            clock,
+            notifier,
+            on_session_replaced,
+            session_info,
+            breached_list,
+        } = self;
         let mut errors = config.faults();
         let keys = &config.keys;
         let jwt = Jwt::new(&keys.signing, &keys.secrets, config.issuer(), config.issuer());
@@ -206,6 +222,7 @@ impl Builder {
             notifier,
             on_session_replaced,
             session_info,
+            breached_list,
         };
         Ok(Portcullis(Arc::new(Inner {
             context,

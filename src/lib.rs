@@ -75,7 +75,7 @@ mod handle;
 pub mod identity;
 pub mod login;
 pub mod own_session;
-mod password;
+pub mod password;
 pub mod password_change;
 pub mod permission;
 pub mod port;

@@ -75,3 +75,43 @@ where
         self(account_id, session_id)
     }
 }
+
+/// The SHA-1 digest of a password that is asked for in a [`BreachedList`]. As telling as the
+/// password itself for anyone who can guess, so it has no `Display` and a blank `Debug`.
+#[derive(Clone, zeroize::ZeroizeOnDrop)]
+pub struct PasswordSha1([u8; 20]);
+
+impl PasswordSha1 {
+    pub(crate) fn of(password: &str) -> Self {
+        use sha1::Digest;
+        Self(sha1::Sha1::digest(password.as_bytes()).into())
+    }
+
+    /// The digest.
+    pub fn bytes(&self) -> [u8; 20] {
+        self.0
+    }
+
+    /// Its first five hexadecimal digits, in upper case: all that a lookup by k-anonymity sends.
+    pub fn prefix(&self) -> String {
+        data_encoding::HEXUPPER.encode(&self.0)[..5].to_owned()
+    }
+
+    /// The other 35: what is looked for in the answer to such a lookup.
+    pub fn suffix(&self) -> String {
+        data_encoding::HEXUPPER.encode(&self.0)[5..].to_owned()
+    }
+}
+
+impl std::fmt::Debug for PasswordSha1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordSha1(..)")
+    }
+}
+
+/// Knows passwords from breaches of other services. Asked for each new password that every other
+/// rule lets pass; [`BreachedFile`](crate::password::BreachedFile) is one that asks nobody else.
+pub trait BreachedList: Send + Sync + 'static {
+    /// Whether the list has the password with this digest.
+    fn contains<'a>(&'a self, password: &'a PasswordSha1) -> HookFuture<'a, bool>;
+}

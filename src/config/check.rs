@@ -210,6 +210,16 @@ impl Config {
             "must be between 8 and 256 code points (NIST SP 800-63B-4)",
         );
         check.refuse_if(
+            password.breached_timeout.is_zero(),
+            "password.breached_timeout",
+            "must be longer than zero",
+        );
+        check.refuse_if(
+            password.change_page.as_deref().is_some_and(|page| ReturnTo::parse(page).is_none()),
+            "password.change_page",
+            "must be a path of this service such as /settings/password",
+        );
+        check.refuse_if(
             password.concurrent_hashes == Some(0),
             "password.concurrent_hashes",
             "must be at least 1",

@@ -19,6 +19,10 @@
 //! | `PORTCULLIS_REGISTRATION` | `open` or `closed` |
 //! | `PORTCULLIS_REQUIRE_VERIFIED` | `true` or `false` |
 //! | `PORTCULLIS_PASSWORD_MIN_LENGTH`, `PORTCULLIS_PASSWORD_MEMORY_KIB`, `PORTCULLIS_PASSWORD_ITERATIONS`, `PORTCULLIS_CONCURRENT_HASHES`, `PORTCULLIS_HASH_QUEUE` | numbers |
+//! | `PORTCULLIS_PASSWORD_COMPOSITION` | `any` or `three-of-four` |
+//! | `PORTCULLIS_PASSWORD_MIN_STRENGTH` (feature `strength`) | `fair`, `good` or `strong` |
+//! | `PORTCULLIS_PASSWORD_CONTEXT_WORDS` | words |
+//! | `PORTCULLIS_PASSWORD_CHANGE_PAGE` | path of the page on which a password is changed |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
@@ -26,8 +30,10 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "strength")]
+use super::Strength;
 use super::check::{ConfigError, ConfigErrors};
-use super::{Binding, Config, LoginIds, Registration, SameSite, Unauthenticated};
+use super::{Binding, Composition, Config, LoginIds, Registration, SameSite, Unauthenticated};
 use crate::base::client::ForwardedHeader;
 use crate::base::secret::Secret;
 
@@ -120,6 +126,24 @@ impl Config {
             }
             "REQUIRE_VERIFIED" => self.login.require_verified = boolean(value)?,
             "PASSWORD_MIN_LENGTH" => self.password.min_length = number(value)?,
+            "PASSWORD_COMPOSITION" => {
+                let words =
+                    [("any", Composition::Any), ("three-of-four", Composition::ThreeOfFour)];
+                self.password.composition = word(value, &words)?;
+            }
+            #[cfg(feature = "strength")]
+            "PASSWORD_MIN_STRENGTH" => {
+                let words = [
+                    ("fair", Strength::Fair),
+                    ("good", Strength::Good),
+                    ("strong", Strength::Strong),
+                ];
+                self.password.min_strength = Some(word(value, &words)?);
+            }
+            "PASSWORD_CONTEXT_WORDS" => {
+                self.password.context_words = list(value).map(str::to_owned).collect();
+            }
+            "PASSWORD_CHANGE_PAGE" => self.password.change_page = Some(value.to_owned()),
             "PASSWORD_MEMORY_KIB" => self.password.memory_kib = number(value)?,
             "PASSWORD_ITERATIONS" => self.password.iterations = number(value)?,
             "CONCURRENT_HASHES" => self.password.concurrent_hashes = Some(number(value)?),
@@ -197,6 +221,8 @@ mod tests {
             ("PORTCULLIS_TOKEN_LIFETIME", "5m"),
             ("PORTCULLIS_REFRESH_WINDOW", "off"),
             ("PORTCULLIS_TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
+            ("PORTCULLIS_PASSWORD_COMPOSITION", "three-of-four"),
+            ("PORTCULLIS_PASSWORD_CONTEXT_WORDS", "acme, 12345"),
             ("PORTCULLIS_TEST_POSTGRES_URL", "postgres://localhost"),
             ("HOME", "/root"),
         ])
@@ -205,6 +231,8 @@ mod tests {
         assert_eq!(config.session.token_lifetime, Duration::from_secs(300));
         assert_eq!(config.session.refresh_window, None);
         assert_eq!(config.proxies.networks.len(), 2);
+        assert_eq!(config.password.composition, Composition::ThreeOfFour);
+        assert_eq!(config.password.context_words, ["acme", "12345"]);
     }
 
     #[test]

@@ -266,13 +266,29 @@ impl Registration {
     }
 }
 
-/// Password length and hashing.
+/// What a password may be, and how it is hashed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PasswordConfig {
     /// The least number of code points. Default: 15, because the password is the only factor
     /// (NIST SP 800-63B-4); 8 is the least accepted here.
     pub min_length: usize,
+    /// Rules about which characters there must be. Default: none.
+    pub composition: Composition,
+    /// More words that no password may be, such as the names of the product. The host of the
+    /// public URL and its parts are known without. Default: none.
+    pub context_words: Vec<String>,
+    /// The least strength of a new password as zxcvbn judges it. Default: none.
+    #[cfg(feature = "strength")]
+    pub min_strength: Option<Strength>,
+    /// What happens when a [list of breached passwords](crate::Builder::breached_list) cannot be
+    /// asked. Default: the password is accepted, and the failure traced.
+    pub breached_outage: BreachedOutage,
+    /// How long that list may take. Default: 2 s.
+    pub breached_timeout: Duration,
+    /// The page of the application on which a password is changed, as a path of this service: where
+    /// [`/.well-known/change-password`](crate::password_change) leads. Default: none.
+    pub change_page: Option<String>,
     /// Argon2id memory in KiB. Default: 19 456 (OWASP).
     pub memory_kib: u32,
     /// Argon2id passes. Default: 2 (OWASP).
@@ -294,6 +310,13 @@ impl Default for PasswordConfig {
     fn default() -> Self {
         Self {
             min_length: 15,
+            composition: Composition::Any,
+            context_words: Vec::new(),
+            #[cfg(feature = "strength")]
+            min_strength: None,
+            breached_outage: BreachedOutage::Accept,
+            breached_timeout: Duration::from_secs(2),
+            change_page: None,
             memory_kib: 19 * 1024,
             iterations: 2,
             parallelism: 1,
@@ -304,6 +327,40 @@ impl Default for PasswordConfig {
             danger_cheap_hashing: false,
         }
     }
+}
+
+/// Rules about which characters a password must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Composition {
+    /// Any characters. What NIST SP 800-63B-4 and ASVS 5.0 ask for.
+    Any,
+    /// Three of lower case, upper case, digits, others: for whoever is bound by such a rule.
+    ThreeOfFour,
+}
+
+/// How hard a password must be to guess: the scores of zxcvbn.
+#[cfg(feature = "strength")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Strength {
+    /// More than a million guesses.
+    Fair,
+    /// More than 10⁸ guesses.
+    Good,
+    /// More than 10¹⁰ guesses.
+    Strong,
+}
+
+/// What happens to a new password when the list of breached ones cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BreachedOutage {
+    /// It is accepted, and the failure traced: whoever runs the list does not decide whether people
+    /// can register here.
+    Accept,
+    /// It is answered 503.
+    Refuse,
 }
 
 /// Time limits and memory.

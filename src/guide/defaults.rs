@@ -63,6 +63,13 @@
 //! | knob | default | why |
 //! |---|---|---|
 //! | `password.min_length` | 15 code points | NIST SP 800-63B-4 where a password is the only factor; 8 is the least accepted. No composition rules, no expiry: NIST forbids both |
+//! | `password.composition` | any characters | NIST SP 800-63B-4 and ASVS 5.0 forbid such rules; three of four kinds is for whoever is bound by an older one |
+//! | `password.context_words` | none; the host of the public URL and its parts are known | ASVS 5.0 6.2.11: words that everyone here would try first |
+//! | common passwords | 27 579 are refused | NIST asks for a blocklist, ASVS 5.0 for 3 000 at least. Compared as a whole, as NIST says. Not configurable |
+//! | `password.min_strength` | none (feature `strength`) | the length and the list do most; a judge of strength is a matter of taste |
+//! | [`breached_list`](crate::Builder::breached_list) | none | the file has 40 GB, and asking a service is the operator's decision |
+//! | `password.breached_outage`, `breached_timeout` | accept, 2 s | whoever runs the list does not decide whether people can register here; the failure is traced as an error |
+//! | `password.change_page` | none | only the application knows its pages |
 //! | longest | 1024 bytes | refused before hashing; nothing is ever truncated. Not configurable |
 //! | `password.memory_kib`, `iterations`, `parallelism` | 19 456, 2, 1 | Argon2id, the OWASP floor (password storage cheat sheet); weaker parameters are refused |
 //! | `password.peppers` | none | a pepper that is lost locks everyone out; it is worth having where secrets are kept better than the database |

@@ -40,6 +40,7 @@
 //! |---|---|---|
 //! | answers or their timing tell who has an account (Authelia #949, Vendure GHSA-6f65-4fv2-wwch) | one answer for unknown, wrong, disabled, unverified, deleted and passwordless, at the cost of one hash each, with a salt of its own for every name. Registration does tell that a name is taken | `tests/it/login.rs` |
 //! | an account without a password has the hash of an empty one (allauth 65.11.1) | it has none | `tests/it/login.rs` |
+//! | the commonest passwords, or the name with a year behind it, are accepted | a list of 27 579, the names of account and service, and a list of breached ones where given | `src/password/policy.rs`, `tests/it/password.rs` |
 //! | truncation at 72 bytes, or at NUL | passwords are used exactly as sent; imported bcrypt hashes take only what bcrypt read | `src/password/foreign.rs`, `tests/it/registration.rs` |
 //! | a stored hash asks for gigabytes (Kratos) | parameters of stored hashes are bounded before anything is allocated | `src/password/hash.rs`, `tests/it/login.rs` |
 //! | a storm of logins takes all memory | a gate; its permit goes with the work, so hanging up frees nothing early | `src/password/gate.rs`, `tests/it/login.rs` |
@@ -72,5 +73,4 @@
 //! - Addresses are not verified: an account can be made with anybody's address. Treat an address
 //!   as proven only if [`is_verified`](crate::Account::is_verified) says so.
 //! - There is no recovery of lost passwords, no change of addresses, and no second factor of its own.
-//! - There is no blocklist of common passwords.
 //! - Open streams are not closed when their session ends.

@@ -106,6 +106,21 @@ impl Gate {
         .await
     }
 
+    /// Why a new password is too easy to guess, if so. It takes milliseconds of a core, so it
+    /// stands in the same queue.
+    ///
+    /// # Errors
+    /// As [`hash`](Self::hash).
+    #[cfg(feature = "strength")]
+    pub(crate) async fn judge(
+        &self,
+        password: Zeroizing<Vec<u8>>,
+        words: Vec<String>,
+        least: crate::config::Strength,
+    ) -> Result<Option<String>, GateError> {
+        self.run(move |_, _| crate::password::strength::too_weak(&password, &words, least)).await
+    }
+
     /// How many hashes were computed so far.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn hashes(&self) -> u64 {

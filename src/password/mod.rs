@@ -1,5 +1,42 @@
-//! Passwords: policy and hashing.
+//! Passwords: what a new one may be, and how they are hashed.
 //!
+//! # A new password
+//! 1. At least 15 code points ([`min_length`](crate::config::PasswordConfig::min_length); 8 where a
+//!    second factor is required of everyone), at most 1024 bytes.
+//! 2. Not the account's username, address or phone number, nor the local part of the address, nor
+//!    the name of the service; also not with digits around.
+//! 3. Not one of the 27 579 common passwords that are shipped (`src/password/common.txt`: Django's
+//!    list, BSD 3-Clause, with zxcvbn's, MIT). Compared as a whole and folded; nothing is loaded.
+//! 4. No rules about which characters there must be, unless
+//!    [`composition`](crate::config::PasswordConfig::composition) asks for three kinds of four.
+//! 5. With the feature `strength` and `config.password.min_strength`: hard enough to guess as zxcvbn
+//!    judges its first hundred characters, on a blocking thread behind the gate of the hashes.
+//! 6. With a [`breached_list`](crate::Builder::breached_list): not known from a breach. It is asked
+//!    last, with a time limit, and an outage of it does not keep people from registering
+//!    ([`breached_outage`](crate::config::PasswordConfig::breached_outage)).
+//!
+//! All reasons of the first five are given together, in `errors.password` (or `new_password`) of a
+//! 422 `invalid_fields`. Passwords do not expire, and there are no hints.
+//!
+//! ```no_run
+//! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! use portcullis::Portcullis;
+//! use portcullis::password::BreachedFile;
+//!
+//! let list = BreachedFile::open("/var/lib/pwned-passwords-sha1-ordered-by-hash.txt")?;
+//! let auth = Portcullis::builder(db).secret(secret).breached_list(list).build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Asking Have I Been Pwned over the network is left to the application: implement
+//! [`BreachedList`](crate::port::BreachedList) with the HTTP client you have, send
+//! [`prefix`](crate::port::PasswordSha1::prefix) to `https://api.pwnedpasswords.com/range/` (with
+//! the header `Add-Padding: true`), and look for [`suffix`](crate::port::PasswordSha1::suffix) with
+//! a count above zero in the answer. Five digits of a digest leave the house, no more.
+//!
+//! # Hashing
 //! Argon2id with the OWASP parameters, on blocking threads behind a gate, so that a storm of
 //! logins costs bounded memory and leaves a core to everybody else. A stored hash that is older
 //! than the configuration (parameters, pepper, algorithm) is replaced at the next login. Unknown,
@@ -8,28 +45,36 @@
 //! A password is used exactly as it is sent: no trimming, no case folding, no Unicode
 //! normalization, no truncation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::account::entity::account;
-use crate::account::{Account, InvalidField, LoginId, StoredPassword};
+use crate::account::{InvalidField, StoredPassword};
+use crate::base::problem::ErrorChain;
 use crate::base::secret::{DigestKey, Purpose, random_bytes};
 use crate::base::transaction::Fault;
-use crate::config::PasswordConfig;
+use crate::config::{BreachedOutage, PasswordConfig};
 use crate::context::Context;
 use crate::handle::Room;
+use crate::port::{BreachedList, PasswordSha1};
 
+mod breached;
 #[cfg(feature = "foreign-hashes")]
 mod foreign;
 mod gate;
 mod hash;
+mod policy;
+#[cfg(feature = "strength")]
+mod strength;
+
+pub use breached::BreachedFile;
+pub(crate) use policy::Names;
 
 use gate::{Gate, GateError};
 use hash::{HashParams, Hasher, Peppers, SALT_BYTES, StoredHash, Verdict};
-
-/// Longer ones are refused before any hashing.
-pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
+use policy::{MAX_PASSWORD_BYTES, Policy};
 
 /// A password on its way through, wiped when it is dropped and never printed.
 #[derive(Clone, serde::Deserialize)]
@@ -58,45 +103,6 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// What a password must not be, for one account.
-pub(crate) struct Names<'a>(pub(crate) Vec<&'a str>);
-
-impl<'a> Names<'a> {
-    pub(crate) fn of(account: &'a Account) -> Self {
-        let names = [account.username(), account.email(), account.phone()];
-        Self(names.into_iter().flatten().collect())
-    }
-}
-
-/// Why a new password is refused, if so.
-pub(crate) fn refused(
-    config: &PasswordConfig,
-    password: &Password,
-    names: &Names<'_>,
-) -> Option<InvalidField> {
-    let text = password.as_str();
-    let reason = if text.len() > MAX_PASSWORD_BYTES {
-        format!("must have at most {MAX_PASSWORD_BYTES} bytes")
-    } else if text.chars().count() < config.min_length {
-        format!("must have at least {} characters", config.min_length)
-    } else if names.0.iter().any(|name| is_name(text, name)) {
-        "must not be the name you sign in with".to_owned()
-    } else {
-        return None;
-    };
-    Some(InvalidField::new("password", reason))
-}
-
-/// Whether the password is the name, or the local part of an address, in any spelling that signs
-/// in with it.
-fn is_name(password: &str, name: &str) -> bool {
-    let normal = |text: &str| {
-        LoginId::parse(text).map_or_else(|_| text.to_lowercase(), |id| id.normal().to_owned())
-    };
-    let (password, name) = (normal(password), normal(name));
-    password == name || name.split_once('@').is_some_and(|(local, _)| password == local)
-}
-
 /// What came of a password check.
 #[derive(Debug)]
 pub(crate) enum Checked {
@@ -112,6 +118,9 @@ pub(crate) struct Passwords {
     gate: Gate,
     /// Salts for names that have no password.
     dummy_salts: DigestKey,
+    policy: Policy,
+    config: PasswordConfig,
+    breached: Option<Arc<dyn BreachedList>>,
 }
 
 impl Room for Passwords {
@@ -134,6 +143,9 @@ impl Room for Passwords {
         Self {
             gate: Gate::new(permits, config.hash_queue, hasher, random_bytes),
             dummy_salts: DigestKey::new(&context.config.keys.secrets[0], Purpose::DummySalt),
+            policy: Policy::new(&context.config),
+            config: config.clone(),
+            breached: context.breached_list.clone(),
         }
     }
 }
@@ -150,6 +162,46 @@ impl From<GateError> for Fault {
 }
 
 impl Passwords {
+    /// Why `field`, a new password, is refused for an account with these names, if so.
+    pub(crate) async fn refused(
+        &self,
+        field: &'static str,
+        password: &Password,
+        names: &Names<'_>,
+    ) -> Result<Option<InvalidField>, Fault> {
+        let mut faults = self.policy.faults(password, names);
+        #[cfg(feature = "strength")]
+        if let Some(least) = self.config.min_strength
+            && password.as_str().len() <= MAX_PASSWORD_BYTES
+        {
+            let words = self.policy.words().iter().map(String::as_str);
+            let words = names.0.iter().copied().chain(words).map(str::to_owned).collect();
+            faults.extend(self.gate.judge(password.bytes(), words, least).await?);
+        }
+        if faults.is_empty() && self.is_breached(password).await? {
+            faults
+                .push("must not be one that is known from a breach of another service".to_owned());
+        }
+        Ok((!faults.is_empty()).then(|| InvalidField::new(field, faults.join("; "))))
+    }
+
+    async fn is_breached(&self, password: &Password) -> Result<bool, Fault> {
+        let Some(list) = &self.breached else { return Ok(false) };
+        let digest = PasswordSha1::of(password.as_str());
+        let answer = tokio::time::timeout(self.config.breached_timeout, list.contains(&digest));
+        let reason = match answer.await {
+            Ok(Ok(breached)) => return Ok(breached),
+            Ok(Err(error)) => ErrorChain(&*error).to_string(),
+            Err(_) => "it did not answer in time".to_owned(),
+        };
+        let text = "the list of breached passwords could not be asked";
+        tracing::error!(target: "portcullis", error = ?reason, "{text}");
+        match self.config.breached_outage {
+            BreachedOutage::Accept => Ok(false),
+            BreachedOutage::Refuse => Err(Fault::Internal(text.to_owned())),
+        }
+    }
+
     pub(crate) async fn hash(&self, password: &Password) -> Result<StoredPassword, Fault> {
         let StoredHash { phc, pepper_id } = self.gate.hash(password.bytes()).await?;
         Ok(StoredPassword { hash: phc, pepper: pepper_id })

@@ -11,7 +11,10 @@
 //! Whose password is changed comes from the session, never from the body.
 //!
 //! # Routes
-//! `PUT /password`
+//! `PUT /password`, and apart from the others [`well_known`]: `GET /.well-known/change-password`,
+//! which password managers ask for; it leads to
+//! [`change_page`](crate::config::PasswordConfig::change_page) and is to be merged at the root of
+//! the application, not nested.
 //!
 //! # Events
 //! `authn_password_change`, `authn_password_change_fail`.
@@ -35,14 +38,14 @@ use crate::base::problem::Problem;
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
-use crate::password::{self, Checked, Names, Password, Passwords};
+use crate::password::{Checked, Names, Password, Passwords};
 use crate::session::judge::SessionState;
 use crate::session::{Issued, PasswordChangeSession, SessionError, StartSession, Transport};
 
 #[cfg(feature = "routes")]
 mod routes;
 #[cfg(feature = "routes")]
-pub use routes::routes;
+pub use routes::{routes, well_known};
 
 /// The field of the body that the new password comes in.
 const NEW_PASSWORD: &str = "new_password";
@@ -220,9 +223,8 @@ impl PasswordChange<'_> {
         let context = self.auth.context();
         let passwords = self.auth.room::<Passwords>();
         let account = asking.account;
-        let refused = password::refused(&context.config.password, new, &Names::of(account));
-        if let Some(field) = refused {
-            let field = InvalidField::new(NEW_PASSWORD, field.reason);
+        let names = Names::of(account);
+        if let Some(field) = passwords.refused(NEW_PASSWORD, new, &names).await? {
             return Err(PasswordChangeError::Invalid(vec![field]));
         }
         let db = context.db();

@@ -2,8 +2,8 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
-use axum::routing::put;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, put};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -21,6 +21,20 @@ use crate::route::{Json, mount, signed_in};
 /// The routes of changing one's password.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     mount(auth, "password_change", Router::new().route("/password", put(change)))
+}
+
+/// `GET /.well-known/change-password` (W3C): leads a password manager to the page that
+/// [`change_page`](crate::config::PasswordConfig::change_page) names, and nowhere without one. Merge
+/// it at the root: `Router::new().merge(password_change::well_known(&auth))`.
+pub fn well_known<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    let router = match auth.context().config.password.change_page.clone() {
+        Some(page) => Router::new().route(
+            "/.well-known/change-password",
+            get(async move || Redirect::to(&page).into_response()),
+        ),
+        None => Router::new(),
+    };
+    mount(auth, "well_known", router)
 }
 
 #[derive(Deserialize)]

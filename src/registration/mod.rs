@@ -22,7 +22,7 @@ use crate::base::problem::Problem;
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::handle::Portcullis;
-use crate::password::{self, Names, Password, Passwords};
+use crate::password::{Names, Password, Passwords};
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, StartSession, Transport};
 
@@ -190,7 +190,7 @@ impl Registration<'_> {
         password: impl Into<String>,
     ) -> Result<Account, RegistrationError> {
         let password = Password::from(password.into());
-        self.check(&account, &password).map_err(AccountError::Invalid)?;
+        self.check(&account, &password).await?;
         let hashed = self.auth.room::<Passwords>().hash(&password).await?;
         let account = NewAccount { password: Some(hashed), ..account };
         Ok(self.auth.accounts().create(account).await?)
@@ -209,7 +209,7 @@ impl Registration<'_> {
         }
         // A stranger says nothing about himself but names and a password.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
-        self.check(&account, &application.password).map_err(AccountError::Invalid)?;
+        self.check(&account, &application.password).await?;
         let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
         account.password = Some(hashed);
         let db = context.db();
@@ -233,7 +233,11 @@ impl Registration<'_> {
         Ok(Registered { account, session })
     }
 
-    fn check(&self, account: &NewAccount, password: &Password) -> Result<(), Vec<InvalidField>> {
+    async fn check(
+        &self,
+        account: &NewAccount,
+        password: &Password,
+    ) -> Result<(), RegistrationError> {
         let config = &self.auth.context().config;
         let mut invalid = account.parse().err().unwrap_or_default();
         let (username, email) = (account.username.is_some(), account.email.is_some());
@@ -247,7 +251,8 @@ impl Registration<'_> {
         }
         let names = [&account.username, &account.email, &account.phone];
         let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
-        invalid.extend(password::refused(&config.password, password, &names));
-        if invalid.is_empty() { Ok(()) } else { Err(invalid) }
+        let passwords = self.auth.room::<Passwords>();
+        invalid.extend(passwords.refused("password", password, &names).await?);
+        if invalid.is_empty() { Ok(()) } else { Err(AccountError::Invalid(invalid).into()) }
     }
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod node;
 mod outage;
 mod own_session;
+mod password;
 mod password_change;
 mod permission;
 mod plain_tower;

@@ -1,0 +1,275 @@
+//! What a new password may be.
+//!
+//! A refusal gives every reason at once. What is compared with a list or a name is a folded copy
+//! (NFKC, lower case); the password itself is never changed.
+
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
+
+use crate::account::{Account, LoginId};
+use crate::config::{Composition, Config, PasswordConfig};
+use crate::password::Password;
+
+/// Longer ones are refused before any work.
+pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
+
+/// The header of the list, an empty line, and one password a line; its licences are beside it.
+const COMMON: &str = include_str!("common.txt");
+
+/// A word that is shorter says little about a password that is it with digits around.
+const MIN_WORD: usize = 3;
+
+/// What a password must not be, for one account.
+#[derive(Clone)]
+pub(crate) struct Names<'a>(pub(crate) Vec<&'a str>);
+
+impl<'a> Names<'a> {
+    pub(crate) fn of(account: &'a Account) -> Self {
+        let names = [account.username(), account.email(), account.phone()];
+        Self(names.into_iter().flatten().collect())
+    }
+}
+
+/// The rules that need nothing but the password and the words around it.
+pub(crate) struct Policy {
+    min_length: usize,
+    composition: Composition,
+    /// Names of the service, folded.
+    words: Vec<String>,
+}
+
+impl Policy {
+    pub(crate) fn new(config: &Config) -> Self {
+        let PasswordConfig { min_length, composition, context_words, .. } = &config.password;
+        let service = [config.service.public_url.as_deref(), Some(config.issuer())];
+        let service = service.into_iter().flatten().flat_map(words_of_service);
+        let mut words: Vec<_> = service.chain(context_words.iter().map(|w| fold(w))).collect();
+        words.retain(|word| word.chars().count() >= MIN_WORD);
+        words.sort();
+        words.dedup();
+        Self { min_length: *min_length, composition: *composition, words }
+    }
+
+    /// The names of the service, which a judge of strength should know too.
+    #[cfg(feature = "strength")]
+    pub(crate) fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// Every reason to refuse this password.
+    pub(crate) fn faults(&self, password: &Password, names: &Names<'_>) -> Vec<String> {
+        let text = password.as_str();
+        if text.len() > MAX_PASSWORD_BYTES {
+            // Nothing more is done with it.
+            return vec![format!("must have at most {MAX_PASSWORD_BYTES} bytes")];
+        }
+        let folded = Zeroizing::new(fold(text));
+        let mut faults = Vec::new();
+        if text.chars().count() < self.min_length {
+            faults.push(format!("must have at least {} characters", self.min_length));
+        }
+        if names.0.iter().any(|name| is_name(text, &folded, name)) {
+            faults.push("must not be the name you sign in with, with or without digits".to_owned());
+        }
+        if self.words.iter().any(|word| is_word(&folded, word)) {
+            faults.push("must not be the name of this service, with or without digits".to_owned());
+        }
+        if is_common(&folded) {
+            faults.push("must not be one of the most common passwords".to_owned());
+        }
+        if self.composition == Composition::ThreeOfFour && kinds(text) < 3 {
+            faults.push(
+                "must have three of these kinds of characters: lower case, upper case, digits, others"
+                    .to_owned(),
+            );
+        }
+        faults
+    }
+}
+
+/// One form for everything that looks the same. Only for comparing.
+fn fold(text: &str) -> String {
+    text.nfkc().flat_map(char::to_lowercase).collect()
+}
+
+/// The host of a URL and its parts (`example.com`, `example`), or the text itself.
+fn words_of_service(text: &str) -> Vec<String> {
+    let Some((_, rest)) = text.split_once("://") else { return vec![fold(text)] };
+    let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+    let host = fold(host.strip_prefix("www.").unwrap_or(host));
+    let mut labels: Vec<_> = host.split('.').map(str::to_owned).collect();
+    if labels.len() > 1 {
+        // `com` is nobody's name.
+        labels.pop();
+    }
+    labels.push(host);
+    labels
+}
+
+/// Whether the password is the name, or the local part of an address, in any spelling that signs
+/// in with it; or one of them with digits around.
+fn is_name(password: &str, folded: &str, name: &str) -> bool {
+    let normal =
+        |text: &str| LoginId::parse(text).map_or_else(|_| fold(text), |id| id.normal().to_owned());
+    let (password, name) = (Zeroizing::new(normal(password)), normal(name));
+    let local = name.split_once('@').map(|(local, _)| local);
+    [Some(&*name), local]
+        .into_iter()
+        .flatten()
+        .any(|name| *password == name || is_word(folded, name))
+}
+
+/// Whether a folded password is the word, with or without digits around.
+fn is_word(password: &str, word: &str) -> bool {
+    let core =
+        |text: &str| -> String { text.trim_matches(|c: char| c.is_ascii_digit()).to_owned() };
+    let (inner, word_inner) = (Zeroizing::new(core(password)), core(word));
+    password == word || word_inner.chars().count() >= MIN_WORD && *inner == word_inner
+}
+
+/// Whether the whole of a folded password is on the list. The list is searched as it lies in the
+/// program: nothing is built or copied.
+fn is_common(password: &str) -> bool {
+    let list = COMMON.split_once("\n\n").map_or("", |(_, list)| list).as_bytes();
+    let wanted = password.as_bytes();
+    let (mut low, mut high) = (0, list.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let start =
+            list[low..middle].iter().rposition(|b| *b == b'\n').map_or(low, |n| low + n + 1);
+        let end = list[middle..].iter().position(|b| *b == b'\n').map_or(high, |n| middle + n);
+        match list[start..end].cmp(wanted) {
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Less => low = end + 1,
+            std::cmp::Ordering::Greater => high = start,
+        }
+    }
+    false
+}
+
+/// How many kinds of characters a password has, of four.
+fn kinds(password: &str) -> usize {
+    let other = |c: char| !c.is_lowercase() && !c.is_uppercase() && !c.is_numeric();
+    let kinds: [&dyn Fn(char) -> bool; 4] =
+        [&char::is_lowercase, &char::is_uppercase, &char::is_numeric, &other];
+    kinds.iter().filter(|kind| password.chars().any(kind)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> Vec<&'static str> {
+        COMMON.split_once("\n\n").expect("a header").1.lines().collect()
+    }
+
+    fn policy(change: impl FnOnce(&mut Config)) -> Policy {
+        let mut config = Config::default();
+        config.password.min_length = 8;
+        change(&mut config);
+        Policy::new(&config)
+    }
+
+    fn faults(policy: &Policy, password: &str, names: &[&str]) -> usize {
+        policy.faults(&Password::from(password.to_owned()), &Names(names.to_vec())).len()
+    }
+
+    #[test]
+    fn the_list_is_long_sorted_and_folded_and_each_of_it_is_found() {
+        let list = list();
+        assert!(list.len() >= 20_000, "{}", list.len());
+        assert!(list.is_sorted_by(|a, b| a.as_bytes() < b.as_bytes()));
+        for entry in &list {
+            assert_eq!(fold(entry).to_lowercase(), fold(entry));
+            assert!(is_common(entry), "{entry}");
+        }
+        for other in [
+            "",
+            "\n",
+            "123456\n",
+            "12345\n123456",
+            "correct horse battery staple",
+            "zzzzzzzzzzzzzzzzzzzz",
+        ] {
+            assert!(!is_common(other), "{other:?}");
+        }
+        assert!(!list.contains(&""), "the empty password is refused for its length");
+    }
+
+    #[test]
+    fn a_common_password_is_refused_in_any_case_and_width_and_only_as_a_whole() {
+        let policy = policy(|_| {});
+        for (password, expected) in [
+            ("iloveyou1", 1),
+            ("ILoveYou1", 1),
+            ("ｉｌｏｖｅｙｏｕ１", 1),
+            ("iloveyou1 and my cat", 0),
+            ("not iloveyou1", 0),
+            // Too short and common: both are said.
+            ("qwerty", 2),
+        ] {
+            assert_eq!(faults(&policy, password, &[]), expected, "{password}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_refused_with_digits_around_and_passes_inside_a_sentence() {
+        let policy = policy(|config| {
+            config.service.public_url =
+                Some("https://www.printer-shop.example.com:8443".to_owned());
+            config.password.context_words = vec!["Gutenberg".to_owned(), "ab".to_owned()];
+        });
+        let names = ["alice", "a.liddell@wonder.example", "+4917012345678"];
+        for (password, expected) in [
+            ("alice47112", 1),
+            ("2024ALICE2024", 1),
+            ("a.liddell", 1),
+            ("a.liddell99", 1),
+            ("A.Liddell@Wonder.Example", 1),
+            ("a.liddell@wonder.example1", 1),
+            ("+4917012345678", 1),
+            ("printer-shop", 1),
+            ("Printer-Shop2024", 1),
+            ("printer-shop.example.com", 1),
+            ("1gutenberg1", 1),
+            ("alice likes tea", 0),
+            ("alice-123", 0),
+            ("printer-shop is open", 0),
+            ("com123456x", 0),
+            // A word of two letters is no name.
+            ("ab4711081", 0),
+            ("9999999ab", 0),
+        ] {
+            assert_eq!(faults(&policy, password, &names), expected, "{password}");
+        }
+        assert_eq!(faults(&policy, "someone else", &[]), 0);
+    }
+
+    #[test]
+    fn three_kinds_of_four_are_asked_for_only_where_configured() {
+        let strict = policy(|config| config.password.composition = Composition::ThreeOfFour);
+        let plain = policy(|_| {});
+        for (password, expected) in [
+            ("only lower", 1),
+            ("onlyLower", 1),
+            ("Lower and Upper", 0),
+            ("lower 4 digits", 0),
+            ("Lower4digits", 0),
+            ("ÄÖÜäöü  ", 0),
+            ("ÄÖÜäöüxx", 1),
+            ("٣٣٣٣ äöü", 0),
+            ("日本語日本語日本語", 1),
+        ] {
+            assert_eq!(faults(&strict, password, &[]), expected, "{password}");
+            assert_eq!(faults(&plain, password, &[]), 0, "{password}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_with_nothing_but_that() {
+        let policy = policy(|_| {});
+        let long = "a".repeat(1025);
+        let faults = policy.faults(&Password::from(long.clone()), &Names(vec![&long]));
+        assert_eq!(faults, ["must have at most 1024 bytes"]);
+    }
+}
