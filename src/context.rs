@@ -13,7 +13,7 @@ use crate::base::same_origin::SameOrigin;
 use crate::base::secret::DigestKey;
 use crate::base::transaction::Db;
 use crate::config::Config;
-use crate::port::{BreachedList, OnSessionReplaced, SessionInfo};
+use crate::port::{BreachedList, HookList, OnSessionReplaced, SessionInfo};
 
 /// Shared by all flows of one instance.
 pub(crate) struct Context {
@@ -26,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) same_origin: SameOrigin,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) notifier: Option<Arc<dyn Notifier>>,
+    pub(crate) hooks: HookList,
     pub(crate) on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     pub(crate) session_info: Option<Arc<dyn SessionInfo>>,
     pub(crate) breached_list: Option<Arc<dyn BreachedList>>,

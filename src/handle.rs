@@ -15,7 +15,7 @@ use crate::base::secret::{DigestKey, Purpose, Secret};
 use crate::config::Config;
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
 use crate::context::Context;
-use crate::port::{BreachedList, OnSessionReplaced, SessionInfo};
+use crate::port::{BreachedList, HookList, Hooks, OnSessionReplaced, SessionInfo};
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
 ///
@@ -56,6 +56,7 @@ impl Portcullis {
             config: Config::default(),
             clock: Arc::new(SystemClock),
             notifier: None,
+            hooks: HookList::default(),
             on_session_replaced: Vec::new(),
             session_info: None,
             breached_list: None,
@@ -119,6 +120,7 @@ pub struct Builder {
     config: Config,
     clock: Arc<dyn Clock>,
     notifier: Option<Arc<dyn Notifier>>,
+    hooks: HookList,
     on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     session_info: Option<Arc<dyn SessionInfo>>,
     breached_list: Option<Arc<dyn BreachedList>>,
@@ -161,6 +163,13 @@ impl Builder {
         self
     }
 
+    /// Runs beside registration, login, logout and the change of a password, in their transaction.
+    /// Several run in the order in which they were added.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks.push(hooks);
+        self
+    }
+
     /// Runs in the transaction in which one session replaces another.
     pub fn on_session_replaced(mut self, hook: impl OnSessionReplaced) -> Self {
         self.on_session_replaced.push(Arc::new(hook));
@@ -189,6 +198,7 @@ impl Builder {
             config,
             clock,
             notifier,
+            hooks,
             on_session_replaced,
             session_info,
             breached_list,
@@ -220,6 +230,7 @@ impl Builder {
             same_origin,
             clock,
             notifier,
+            hooks,
             on_session_replaced,
             session_info,
             breached_list,

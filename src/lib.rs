@@ -93,7 +93,7 @@ pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{AccountId, EventId, GroupId, LineageId, RoleId, SessionId};
 pub use base::jwt::{SigningKey, TokenType};
-pub use base::problem::{Problem, Rejection};
+pub use base::problem::{Problem, Refusal, Rejection};
 pub use base::secret::{Secret, SecretError};
 pub use base::transaction::Fault;
 pub use config::Config;

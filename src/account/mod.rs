@@ -141,6 +141,8 @@ pub struct NewAccount {
     pub verified: bool,
     /// Whether it may do everything.
     pub superuser: bool,
+    /// Its id, where it has to be known before the account is made.
+    pub(crate) id: Option<AccountId>,
     pub(crate) password: Option<StoredPassword>,
 }
 
@@ -260,6 +262,16 @@ impl<'a> Accounts<'a> {
     /// # Errors
     /// Invalid fields, each with its reason; a name that is taken; an outage.
     pub async fn create(&self, new: NewAccount) -> Result<Account, AccountError> {
+        let (account, event) = self.create_quietly(new).await?;
+        event.trace();
+        Ok(account)
+    }
+
+    /// The same for a flow that may still be undone: it traces the event when it has committed.
+    pub(crate) async fn create_quietly(
+        &self,
+        new: NewAccount,
+    ) -> Result<(Account, Event), AccountError> {
         let names = new.parse().map_err(AccountError::Invalid)?;
         let normals = names.normals();
         if normals.is_empty() {
@@ -268,7 +280,7 @@ impl<'a> Accounts<'a> {
         }
         let now = self.context.now();
         let row = entity::account::Model {
-            id: AccountId::new(now),
+            id: new.id.unwrap_or_else(|| AccountId::new(now)),
             username: names.username.map(|name| name.as_str().to_owned()),
             email: names.email.map(|email| email.as_str().to_owned()),
             phone: names.phone.map(|phone| phone.as_str().to_owned()),
@@ -311,8 +323,7 @@ impl<'a> Accounts<'a> {
             Ok(())
         });
         created?;
-        event.trace();
-        Ok(row.into())
+        Ok((row.into(), event))
     }
 
     /// The account with this id; a deleted one too.

@@ -54,14 +54,28 @@ pub trait Problem: Error + Send + Sync + 'static {
 pub struct Rejection(Arc<dyn Problem>);
 
 impl Rejection {
-    /// Wraps a problem.
+    /// Wraps a problem. Where a hook of the application's refused, whatever flow that ended, it is
+    /// the hook's own.
     pub fn new(problem: impl Problem) -> Self {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&problem);
+        while let Some(error) = cause {
+            if let Some(refusal) = error.downcast_ref::<Refusal>() {
+                return refusal.0.clone();
+            }
+            cause = error.source();
+        }
         Self(Arc::new(problem))
     }
 
     /// What went wrong.
     pub fn problem(&self) -> &dyn Problem {
         &*self.0
+    }
+
+    /// The problem, if it is of this type.
+    pub fn downcast_ref<P: Problem>(&self) -> Option<&P> {
+        let error: &(dyn Error + 'static) = self.problem();
+        error.downcast_ref()
     }
 
     /// The answer, with any body type the caller's stack wants.
@@ -107,6 +121,62 @@ impl Rejection {
         }
         response.extensions_mut().insert(self.clone());
         response
+    }
+}
+
+/// What a hook of the application's refuses with: its own problem, which becomes the answer exactly
+/// as it is.
+#[derive(Debug, Clone)]
+pub struct Refusal(Rejection);
+
+impl Refusal {
+    /// Refuses with this status, stable code and sentence for the client. A status that tells of no
+    /// error is taken as 403.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let tells = status.is_client_error() || status.is_server_error();
+        let status = if tells { status } else { StatusCode::FORBIDDEN };
+        Self::of(Plain { status, code, detail: detail.into() })
+    }
+
+    /// Refuses with a problem of a type of one's own, to be found in the response's extensions by
+    /// [`Rejection::downcast_ref`].
+    pub fn of(problem: impl Problem) -> Self {
+        Self(Rejection::new(problem))
+    }
+
+    /// What it says.
+    pub fn problem(&self) -> &dyn Problem {
+        self.0.problem()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for Refusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.problem().source()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+struct Plain {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+impl Problem for Plain {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn code(&self) -> &'static str {
+        self.code
     }
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, Refusal};
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
 use crate::identity::requirement::StepUp;
-use crate::session::Ended;
+use crate::port::from_hooked;
+use crate::session::{Ended, SessionError};
 
 /// Why nobody (or nobody fully) is signed in with this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,9 @@ pub enum AuthError {
     /// 500: a route or type names a permission that is not one, or a parameter its path has not.
     #[error("{0}")]
     Misconfigured(String),
+    /// A hook of the application's refused.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
     /// 503.
     #[error(transparent)]
     Fault(#[from] std::sync::Arc<Fault>),
@@ -74,6 +78,20 @@ pub enum AuthError {
 impl From<Fault> for AuthError {
     fn from(fault: Fault) -> Self {
         Self::Fault(std::sync::Arc::new(fault))
+    }
+}
+
+from_hooked!(AuthError);
+
+impl From<SessionError> for AuthError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Refused(refusal) => Self::Refused(refusal),
+            SessionError::Fault(fault) => fault.into(),
+            SessionError::Over | SessionError::NotFound => {
+                Self::NotSignedIn(NotSignedIn::Ended(Ended::Revoked))
+            }
+        }
     }
 }
 
@@ -109,6 +127,7 @@ impl Problem for AuthError {
             Self::MultipleCredentials => StatusCode::BAD_REQUEST,
             Self::NoSuchInstance => StatusCode::NOT_FOUND,
             Self::MissingLayer | Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -134,6 +153,7 @@ impl Problem for AuthError {
             Self::NoSuchInstance => "not_found",
             Self::MissingLayer => "missing_layer",
             Self::Misconfigured(_) => "misconfigured",
+            Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
     }

@@ -27,6 +27,8 @@ use crate::identity::memory::{GrantsMemory, Versions};
 use crate::identity::store::{Found, Statements};
 use crate::identity::{Identity, IdentityData};
 use crate::permission::{Grants, parse_list};
+#[cfg(feature = "routes")]
+use crate::port::SigningOut;
 use crate::session::cookie::{CookieAction, SessionCookie};
 use crate::session::issue::{cookie_age, mint, token_lifetime};
 use crate::session::judge::{Ended, Generation, SessionState};
@@ -223,13 +225,14 @@ impl Slot {
             return Ok(signed_out);
         };
         let Some(Found { state, .. }) = self.find(&claims).await? else { return Ok(signed_out) };
-        let mut event =
-            Event::new(EventKind::SessionEnded, now).session(state.id).from_client(self.client());
-        if let Some(account) = state.account_id {
-            event = event.account(account);
-        }
-        if state.ended.is_none() && self.end(&state, Ended::LoggedOut, &event, now).await? {
-            event.trace();
+        if state.ended.is_none() {
+            let logout = SigningOut {
+                account_id: state.account_id,
+                session_id: state.id,
+                client: Some(self.client()),
+                at: now,
+            };
+            self.auth.sessions().sign_out(logout).await?;
         }
         Ok(signed_out)
     }

@@ -26,7 +26,7 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::LoginIds;
 use crate::handle::Portcullis;
@@ -123,6 +123,9 @@ pub enum LoginError {
     /// The session could not be made.
     #[error(transparent)]
     Session(SessionError),
+    /// A hook of the application's refused.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -132,6 +135,7 @@ impl From<SessionError> for LoginError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Fault(fault) => Self::Fault(fault),
+            SessionError::Refused(refusal) => Self::Refused(refusal),
             other => Self::Session(other),
         }
     }
@@ -158,6 +162,7 @@ impl Problem for LoginError {
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
             Self::WrongPassword => StatusCode::FORBIDDEN,
             Self::Session(error) => error.status(),
+            Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -167,6 +172,7 @@ impl Problem for LoginError {
             Self::InvalidCredentials => "invalid_credentials",
             Self::WrongPassword => "wrong_password",
             Self::Session(error) => error.code(),
+            Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
     }
@@ -238,11 +244,7 @@ impl Login<'_> {
                 if let Some(row) = row {
                     event = event.account(row.id);
                 }
-                transaction!(db, |txn| {
-                    audit_log::record(txn, &event).await?;
-                    Ok::<_, LoginError>(())
-                })?;
-                event.trace();
+                self.record(event).await?;
                 return Err(LoginError::InvalidCredentials);
             }
         };
@@ -271,8 +273,14 @@ impl Login<'_> {
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
                 account_store::rehash(txn, account.id, old, new.clone()).await?;
             }
-            Ok::<_, LoginError>(start.clone().within(txn).await?)
-        })?;
+            Ok::<_, LoginError>(start.clone().within(txn).issue().await?)
+        });
+        if let Err(LoginError::Refused(_)) = &issued {
+            let event = Event::new(EventKind::LoginFailed, now).account(account.id);
+            self.record(event.from_client(client).failed("refused")).await?;
+        }
+        let (issued, event) = issued?;
+        event.trace();
         Ok(match stage {
             Stage::PendingSecondFactor => LoginOutcome::SecondFactorRequired(issued),
             Stage::MustChangePassword => LoginOutcome::PasswordChangeRequired(issued),
@@ -308,11 +316,7 @@ impl Login<'_> {
                 .session(identity.session().id())
                 .from_client(client)
                 .failed("wrong_password");
-            transaction!(db, |txn| {
-                audit_log::record(txn, &event).await?;
-                Ok::<_, LoginError>(())
-            })?;
-            event.trace();
+            self.record(event).await?;
             return Err(LoginError::WrongPassword);
         }
         let session = identity.session();
@@ -324,6 +328,16 @@ impl Login<'_> {
             .event(EventKind::Reauthenticated)
             .await?;
         Ok(issued)
+    }
+
+    /// Writes down a failure, which has no transaction of its own.
+    async fn record(&self, event: Event) -> Result<(), LoginError> {
+        transaction!(self.auth.context().db(), |txn| {
+            audit_log::record(txn, &event).await?;
+            Ok::<_, LoginError>(())
+        })?;
+        event.trace();
+        Ok(())
     }
 
     fn accepts(&self, kind: LoginIdKind) -> bool {

@@ -34,11 +34,12 @@ use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
 use crate::base::notify::{Notice, NoticeKind};
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::password::{Checked, Names, Password, Passwords};
+use crate::port::{ChangingPassword, from_hooked};
 use crate::session::judge::SessionState;
 use crate::session::{Issued, PasswordChangeSession, SessionError, StartSession, Transport};
 
@@ -72,6 +73,9 @@ pub enum PasswordChangeError {
     /// The session ended meanwhile.
     #[error(transparent)]
     Session(SessionError),
+    /// A hook of the application's refused.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -81,6 +85,7 @@ impl From<SessionError> for PasswordChangeError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Fault(fault) => Self::Fault(fault),
+            SessionError::Refused(refusal) => Self::Refused(refusal),
             other => Self::Session(other),
         }
     }
@@ -91,6 +96,8 @@ impl From<sea_orm::DbErr> for PasswordChangeError {
         Self::Fault(error.into())
     }
 }
+
+from_hooked!(PasswordChangeError);
 
 impl MaybeFault for PasswordChangeError {
     fn fault(&self) -> Option<&Fault> {
@@ -109,6 +116,7 @@ impl Problem for PasswordChangeError {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ChangedMeanwhile => StatusCode::CONFLICT,
             Self::Session(error) => error.status(),
+            Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -120,6 +128,7 @@ impl Problem for PasswordChangeError {
             Self::Invalid(_) => "invalid_fields",
             Self::ChangedMeanwhile => "password_changed_meanwhile",
             Self::Session(error) => error.code(),
+            Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
     }
@@ -272,15 +281,25 @@ impl PasswordChange<'_> {
             .going_on_from(asking.state, asking.transport)
             .passed(factors);
         let old_hash = row.password_hash.as_deref();
-        let issued = transaction!(db, |txn| {
+        let change = ChangingPassword {
+            account_id: account.id(),
+            session_id: Some(asking.state.id),
+            client,
+            at: now,
+        };
+        let (issued, started) = transaction!(db, |txn| {
             let id = account.id();
+            context.hooks.before_password_change(change, txn).await?;
             if !account_store::change_password(txn, id, old_hash, hashed.clone()).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
             audit_log::record(txn, &event).await?;
-            Ok(start.clone().within(txn).await?)
+            let issued = start.clone().within(txn).issue().await?;
+            context.hooks.after_password_change(change, txn).await?;
+            Ok(issued)
         })?;
         event.trace();
+        started.trace();
         context.notify(Notice {
             kind: NoticeKind::PasswordChanged,
             account_id: account.id(),

@@ -3,6 +3,10 @@
 //! In the open mode a registration answers 201 with a session, or 409 for a name that is taken.
 //! Account and session are made in one transaction: there is never one without the other.
 //!
+//! Fields of the application's own come as the member `profile` and go to its
+//! [hooks](crate::port::Hooks), which keep them in its own table in the same transaction. Where no
+//! hook reads them, `profile` is an unknown field.
+//!
 //! # Routes
 //! `POST /register` (JSON, or a form from a page of ours).
 //!
@@ -13,16 +17,19 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use serde_json::Value;
 
 use crate::account::{Account, AccountError, InvalidField, NewAccount};
 use crate::base::client::ClientInfo;
 use crate::base::event::EventKind;
 use crate::base::factor::{Factor, PassedFactors};
-use crate::base::problem::Problem;
+use crate::base::id::AccountId;
+use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::handle::Portcullis;
 use crate::password::{Names, Password, Passwords};
+use crate::port::{Registering, from_hooked};
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, StartSession, Transport};
 
@@ -39,6 +46,7 @@ pub struct Application {
     password: Password,
     remember: bool,
     transport: Transport,
+    profile: Value,
 }
 
 impl Application {
@@ -49,7 +57,15 @@ impl Application {
             password: password.into().into(),
             remember: true,
             transport: Transport::Cookie,
+            profile: Value::Null,
         }
+    }
+
+    /// What the application's [hooks](crate::port::Hooks) are given as
+    /// [`Registering::profile`](crate::port::Registering::profile).
+    pub fn profile(mut self, profile: Value) -> Self {
+        self.profile = profile;
+        self
     }
 
     /// Whether the session outlives the browser. Default: yes.
@@ -91,6 +107,9 @@ pub enum RegistrationError {
     /// The names cannot be used, or one is taken.
     #[error(transparent)]
     Account(AccountError),
+    /// A hook of the application's refused.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -109,10 +128,13 @@ impl From<SessionError> for RegistrationError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Fault(fault) => Self::Fault(fault),
+            SessionError::Refused(refusal) => Self::Refused(refusal),
             other => Self::Fault(Fault::Internal(other.to_string())),
         }
     }
 }
+
+from_hooked!(RegistrationError);
 
 impl MaybeFault for RegistrationError {
     fn fault(&self) -> Option<&Fault> {
@@ -128,6 +150,7 @@ impl Problem for RegistrationError {
         match self {
             Self::Closed => StatusCode::FORBIDDEN,
             Self::Account(error) => error.status(),
+            Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -136,6 +159,7 @@ impl Problem for RegistrationError {
         match self {
             Self::Closed => "registration_closed",
             Self::Account(error) => error.code(),
+            Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
     }
@@ -170,7 +194,7 @@ impl Registration<'_> {
     ///
     /// # Errors
     /// Registration is closed; fields that cannot be used, all named at once; a name that is
-    /// taken; an outage or too many passwords at once as 503.
+    /// taken; a hook's refusal; an outage or too many passwords at once as 503.
     pub async fn register(
         &self,
         application: Application,
@@ -212,24 +236,44 @@ impl Registration<'_> {
         self.check(&account, &application.password).await?;
         let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
         account.password = Some(hashed);
+        let now = context.now();
+        let id = AccountId::new(now);
+        account.id = Some(id);
+        let registering = Registering {
+            account_id: id,
+            username: account.username.as_deref(),
+            email: account.email.as_deref(),
+            phone: account.phone.as_deref(),
+            client,
+            at: now,
+            profile: &application.profile,
+        };
         let db = context.db();
         let accounts = self.auth.accounts();
-        let (account, session) = transaction!(db, |txn| {
-            let account = accounts.within(txn).create(account.clone()).await?;
+        let (account, created, session) = transaction!(db, |txn| {
+            context.hooks.before_register(registering, txn).await?;
+            let (account, event) = accounts.within(txn).create_quietly(account.clone()).await?;
+            context.hooks.after_register(registering, txn).await?;
             if config.login.require_verified {
-                return Ok((account, None));
+                return Ok((account, event, None));
             }
             let issued = StartSession::new(context, db, client)
                 .of(&account)
-                .passed(PassedFactors::one(Factor::Password, context.now()))
+                .passed(PassedFactors::one(Factor::Password, now))
                 .remember(application.remember)
                 .transport(application.transport)
                 .event(EventKind::LoginSucceeded)
                 .replaces(replaces)
                 .within(txn)
+                .issue()
                 .await?;
-            Ok::<_, RegistrationError>((account, Some(issued)))
+            Ok::<_, RegistrationError>((account, event, Some(issued)))
         })?;
+        created.trace();
+        let session = session.map(|(issued, event)| {
+            event.trace();
+            issued
+        });
         Ok(Registered { account, session })
     }
 

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Application;
 use crate::account::NewAccount;
@@ -15,7 +16,7 @@ use crate::handle::Portcullis;
 use crate::identity::extract::Before;
 use crate::identity::slot::Resolved;
 use crate::password::Password;
-use crate::route::{self, JsonOrForm, mount, signed_in};
+use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
 use crate::session::Transport;
 use crate::session::issue::Replaces;
 
@@ -34,6 +35,8 @@ struct RegisterBody {
     remember: Option<bool>,
     #[serde(default)]
     transport: Transport,
+    /// For the application's hooks.
+    profile: Option<Value>,
 }
 
 async fn register(
@@ -43,6 +46,9 @@ async fn register(
     JsonOrForm(body): JsonOrForm<RegisterBody>,
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
+    if body.profile.is_some() && !auth.context().hooks.read_profile() {
+        return Err(RouteError::InvalidBody("unknown field `profile`".to_owned()).into());
+    }
     // An empty field of a form is one that was left out.
     let given = |field: Option<String>| field.filter(|text| !text.is_empty());
     let account = NewAccount {
@@ -56,6 +62,7 @@ async fn register(
         password: body.password,
         remember: body.remember.unwrap_or(true),
         transport: body.transport,
+        profile: body.profile.unwrap_or_default(),
     };
     // A visitor's session goes on as the new account's; any other is swept aside.
     let replaces = match before.resolved() {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault};
+use crate::port::from_hooked;
 
 /// Why a session could not be started, replaced or ended.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum SessionError {
     /// There is no such session of this account.
     #[error("there is no such session")]
     NotFound,
+    /// A hook of the application's refused.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -27,6 +31,8 @@ impl From<sea_orm::DbErr> for SessionError {
         Self::Fault(error.into())
     }
 }
+
+from_hooked!(SessionError);
 
 impl MaybeFault for SessionError {
     fn fault(&self) -> Option<&Fault> {
@@ -42,6 +48,7 @@ impl Problem for SessionError {
         match self {
             Self::Over => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -50,6 +57,7 @@ impl Problem for SessionError {
         match self {
             Self::Over => "session_ended",
             Self::NotFound => "session_not_found",
+            Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
     }

@@ -25,10 +25,10 @@ use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::jwt::Claims;
 use crate::base::secret::random_array;
-use crate::base::transaction::{Db, Fault, transaction};
+use crate::base::transaction::{Db, transaction};
 use crate::context::Context;
 use crate::permission::{Permission, write_list};
-use crate::port::SessionReplaced;
+use crate::port::{Hooked, SessionReplaced, SigningIn};
 
 /// How a token travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -70,6 +70,8 @@ pub struct StartSession<'a> {
     /// An end that the session does not outlive, whatever its lifetime.
     until: Option<Timestamp>,
     event: EventKind,
+    /// Whether this goes on from a sign-in that was not finished.
+    finishes: bool,
 }
 
 impl<'a> StartSession<'a> {
@@ -87,6 +89,7 @@ impl<'a> StartSession<'a> {
             ceiling: None,
             until: None,
             event: EventKind::SessionStarted,
+            finishes: false,
         }
     }
 
@@ -120,6 +123,7 @@ impl<'a> StartSession<'a> {
         self.remember = old.persistent;
         self.transport = transport;
         self.ceiling.clone_from(&old.ceiling);
+        self.finishes = old.stage != Stage::Full;
         if old.stage == Stage::Full {
             self.until = Some(old.expires_at);
         }
@@ -169,7 +173,8 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    async fn issue(self) -> Result<Issued, SessionError> {
+    /// Starts it for a flow that may still be undone: it traces the event when it has committed.
+    pub(crate) async fn issue(self) -> Result<(Issued, Event), SessionError> {
         let context = self.context;
         let now = context.now();
         let config = &context.config.session;
@@ -221,7 +226,19 @@ impl<'a> StartSession<'a> {
         if self.stage != Stage::Full {
             event = event.detail(self.stage.as_str());
         }
+        let signs_in = self.event == EventKind::LoginSucceeded || self.finishes;
+        let login = self.account.filter(|_| signs_in).map(|(account_id, _)| SigningIn {
+            account_id,
+            session_id: id,
+            token_type: self.stage.token_type(),
+            factors: &self.factors,
+            client: &self.client,
+            at: now,
+        });
         transaction!(self.db, |txn| {
+            if let Some(login) = login {
+                context.hooks.before_login(login, txn).await?;
+            }
             store::insert(txn, row.clone()).await?;
             if let Some(old) = self.replaces {
                 let ended = store::end(txn, old.id, Ended::Superseded, now).await?;
@@ -231,17 +248,19 @@ impl<'a> StartSession<'a> {
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
                 // Of two logins over one session only the one that ended it takes what hangs on it.
                 for hook in context.on_session_replaced.iter().filter(|_| ended) {
-                    hook.replaced(replaced, txn).await.map_err(Fault::of_hook)?;
+                    hook.replaced(replaced, txn).await.map_err(Hooked::from)?;
                 }
             }
             audit_log::record(txn, &event).await?;
+            if let Some(login) = login.filter(|_| self.stage == Stage::Full) {
+                context.hooks.after_login(login, txn).await?;
+            }
             Ok(())
         })?;
-        event.trace();
         let minted = mint(context, self.stage, sid, 0, now, row.expires_at, None);
         let cookie = SessionCookie::new(&context.config);
         let age = self.remember.then(|| cookie_age(context, self.stage, now, row.expires_at));
-        Ok(Issued {
+        let issued = Issued {
             session_id: id,
             account_id: row.account_id,
             stage: self.stage,
@@ -250,7 +269,8 @@ impl<'a> StartSession<'a> {
             set_cookie: cookie.set(&minted.token, age),
             token: minted.token,
             cookie,
-        })
+        };
+        Ok((issued, event))
     }
 }
 
@@ -259,7 +279,11 @@ impl<'a> IntoFuture for StartSession<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.issue())
+        Box::pin(async move {
+            let (issued, event) = self.issue().await?;
+            event.trace();
+            Ok(issued)
+        })
     }
 }
 

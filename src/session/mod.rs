@@ -44,6 +44,7 @@ use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::transaction::{Db, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
+use crate::port::SigningOut;
 
 pub(crate) mod cookie;
 pub(crate) mod entity;
@@ -243,21 +244,43 @@ impl<'a> Sessions<'a> {
     /// Signs out: the session is over with its next request, here and on every node.
     ///
     /// # Errors
-    /// An outage. Ending one that is over already is no error.
+    /// A hook's refusal; an outage. Ending one that is over already is no error.
     pub async fn end(&self, id: SessionId) -> Result<SignedOut, SessionError> {
-        let now = self.context.now();
-        let event = Event::new(EventKind::SessionEnded, now).session(id);
+        let account_id = if self.context.hooks.is_empty() {
+            None
+        } else {
+            self.db.read(store::account_of(&self.db.executor(), id)).await?
+        };
+        let at = self.context.now();
+        self.sign_out(SigningOut { account_id, session_id: id, client: None, at }).await?;
+        Ok(self.signed_out())
+    }
+
+    /// Ends a session for its owner; nothing to end is no error.
+    pub(crate) async fn sign_out(&self, logout: SigningOut<'_>) -> Result<(), SessionError> {
+        let SigningOut { account_id, session_id, client, at } = logout;
+        let mut event = Event::new(EventKind::SessionEnded, at).session(session_id);
+        if let Some(account) = account_id {
+            event = event.account(account);
+        }
+        if let Some(client) = client {
+            event = event.from_client(client);
+        }
+        let hooks = &self.context.hooks;
         let ended = transaction!(self.db, |txn| {
-            let ended = store::end(txn, id, Ended::LoggedOut, now).await?;
-            if ended {
-                audit_log::record(txn, &event).await?;
+            // First, so that of two at once only one runs the hooks.
+            if !store::end(txn, session_id, Ended::LoggedOut, at).await? {
+                return Ok(false);
             }
-            Ok::<_, SessionError>(ended)
+            hooks.before_logout(logout, txn).await?;
+            audit_log::record(txn, &event).await?;
+            hooks.after_logout(logout, txn).await?;
+            Ok::<_, SessionError>(true)
         })?;
         if ended {
             event.trace();
         }
-        Ok(self.signed_out())
+        Ok(())
     }
 
     /// What makes a client forget its session, for an answer of your own.

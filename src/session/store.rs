@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    UpdateMany,
+    QuerySelect, UpdateMany,
 };
 
 use super::entity::{Column, Entity, Model};
@@ -33,6 +33,15 @@ pub(crate) async fn end<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     Ok(ending(reason, now).filter(Column::Id.eq(id)).exec(db).await?.rows_affected > 0)
+}
+
+/// Whose session it is; none for a visitor's, and for no session.
+pub(crate) async fn account_of<C: ConnectionTrait>(
+    db: &C,
+    id: SessionId,
+) -> Result<Option<AccountId>, DbErr> {
+    let account = Entity::find_by_id(id).select_only().column(Column::AccountId);
+    Ok(account.into_tuple().one(db).await?.flatten())
 }
 
 /// That the account's sessions were not ended together since this one was made.

@@ -14,6 +14,7 @@ mod csrf;
 mod fuzz;
 mod group;
 mod guard;
+mod hooks;
 mod login;
 mod metrics;
 mod node;

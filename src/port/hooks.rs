@@ -1,0 +1,406 @@
+//! Hooks around registration, login, logout and the change of a password.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::StatusCode;
+use sea_orm::DatabaseTransaction;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::factor::PassedFactors;
+use crate::base::id::{AccountId, SessionId};
+use crate::base::jwt::TokenType;
+use crate::base::problem::{Problem, Refusal};
+use crate::base::transaction::Fault;
+use crate::port::{HookError, HookFuture};
+
+/// What a hook answers: `Err` with a [`Refusal`] refuses what was asked for, with any other error
+/// it failed.
+pub type HookResult = Result<(), HookError>;
+
+/// A stranger makes an account.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Registering<'a> {
+    /// The id of the account; before the registration there is no row of it yet.
+    pub account_id: AccountId,
+    /// The username as it was typed.
+    pub username: Option<&'a str>,
+    /// The email address as it was typed. Nothing proves yet that it is theirs.
+    pub email: Option<&'a str>,
+    /// The phone number.
+    pub phone: Option<&'a str>,
+    /// Where the request comes from.
+    pub client: &'a ClientInfo,
+    /// When.
+    pub at: Timestamp,
+    /// The member `profile` of the request, as the client sent it; null if it sent none.
+    pub profile: &'a Value,
+}
+
+impl Registering<'_> {
+    /// The member `profile` as a type of the application's own.
+    ///
+    /// # Errors
+    /// A refusal (422 `invalid_fields`) to pass on with `?`. It names a field that is missing or not
+    /// known, and repeats no value.
+    pub fn profile<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        T::deserialize(self.profile).map_err(|error| {
+            let text = error.to_string();
+            let names_a_field = ["missing field", "unknown field", "duplicate field"]
+                .iter()
+                .any(|start| text.starts_with(start));
+            let reason = if self.profile.is_null() {
+                "is required".to_owned()
+            } else if names_a_field {
+                text.chars().take(200).collect()
+            } else {
+                "is not of the form that is asked for".to_owned()
+            };
+            Refusal::of(InvalidProfile(reason))
+        })
+    }
+}
+
+/// Someone signs in: the password, or whatever else it was, was right.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct SigningIn<'a> {
+    /// Who.
+    pub account_id: AccountId,
+    /// The id of the session; before the login there is no row of it yet.
+    pub session_id: SessionId,
+    /// What the client gets: [`TokenType::Session`] is a session, any other type a sign-in that
+    /// still waits for something.
+    pub token_type: TokenType,
+    /// What was shown so far, with times.
+    pub factors: &'a PassedFactors,
+    /// Where the request comes from.
+    pub client: &'a ClientInfo,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Someone signs out.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct SigningOut<'a> {
+    /// Whose session ends; none for a visitor's.
+    pub account_id: Option<AccountId>,
+    /// The session that ends.
+    pub session_id: SessionId,
+    /// Where the request comes from, if the caller said so.
+    pub client: Option<&'a ClientInfo>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Someone sets another password.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct ChangingPassword<'a> {
+    /// Whose password.
+    pub account_id: AccountId,
+    /// The session that asks; none where there is no session.
+    pub session_id: Option<SessionId>,
+    /// Where the request comes from.
+    pub client: &'a ClientInfo,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Runs beside registration, login, logout and the change of a password, in their transaction.
+///
+/// Implement what you need, as `async fn`; the rest does nothing. Add it with
+/// [`Builder::hooks`](crate::Builder::hooks), as many as you like; they run in that order.
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use portcullis::Refusal;
+/// use portcullis::port::{HookResult, Hooks, SigningIn};
+/// use sea_orm::DatabaseTransaction;
+///
+/// struct NightlyMaintenance;
+///
+/// impl Hooks for NightlyMaintenance {
+///     async fn before_login(&self, login: SigningIn<'_>, _: &DatabaseTransaction) -> HookResult {
+///         if login.at.as_millis() % 86_400_000 < 600_000 {
+///             let reason = "come back at ten past midnight";
+///             return Err(Refusal::new(StatusCode::FORBIDDEN, "maintenance", reason).into());
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// - **What a hook writes through `txn` and what the flow writes are one**: both or neither. Write
+///   through nothing else; on SQLite another connection would wait for this very transaction.
+/// - **A [`Refusal`]**, from a `before_…` or an `after_…`, rolls everything back and is the answer,
+///   exactly as given. A login is refused only to who knew the password, and is written to the audit
+///   log as failed.
+/// - **Any other error** rolls everything back and is 503 without a word of it. So is a panic, and a
+///   hook that takes longer than the time limit of the database.
+/// - **A hook may be called again** for the same request: a transaction that met a deadlock or a busy
+///   database is tried up to three times more. So send no mail from here; note it in a table, or wait
+///   for the event.
+/// - On PostgreSQL a failed statement ends the transaction; where a failure is expected, open a nested
+///   one with `txn.begin()`.
+/// - No hook ever sees a password.
+///
+/// What is called when:
+///
+/// | flow | hooks |
+/// |---|---|
+/// | registration by a stranger | `before_register`, the account, `after_register`, then what a login calls |
+/// | login, by whatever means | `before_login` at each step; `after_login` once there is a session |
+/// | `POST /logout`, [`Sessions::end`](crate::session::Sessions::end) of a session that lives | `before_logout`, `after_logout` |
+/// | a changed password, also one that had to be changed | `before_password_change`, `after_password_change` |
+///
+/// Accounts and sessions that the application makes or ends itself (`accounts().create(..)`,
+/// `sessions().start(..)`, `end_one`, `end_all`) call none: whoever calls those is there already, and
+/// has `within(&txn)`.
+pub trait Hooks: Send + Sync + 'static {
+    /// Whether this hook reads [`Registering::profile`]. Unless one does, a registration with a
+    /// `profile` is refused like any other unknown field.
+    fn reads_profile(&self) -> bool {
+        false
+    }
+
+    /// Before an account is made.
+    fn before_register(
+        &self,
+        registering: Registering<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (registering, txn);
+        async { Ok(()) }
+    }
+
+    /// When the account is there, before anyone is signed in.
+    fn after_register(
+        &self,
+        registering: Registering<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (registering, txn);
+        async { Ok(()) }
+    }
+
+    /// When someone showed who they are, before they get a session. Called at each step of a sign-in
+    /// of several.
+    fn before_login(
+        &self,
+        login: SigningIn<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (login, txn);
+        async { Ok(()) }
+    }
+
+    /// When the session is there.
+    fn after_login(
+        &self,
+        login: SigningIn<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (login, txn);
+        async { Ok(()) }
+    }
+
+    /// Before a session is ended by its owner. Refusing leaves him signed in: have a good reason.
+    fn before_logout(
+        &self,
+        logout: SigningOut<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (logout, txn);
+        async { Ok(()) }
+    }
+
+    /// When the session is over.
+    fn after_logout(
+        &self,
+        logout: SigningOut<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (logout, txn);
+        async { Ok(()) }
+    }
+
+    /// Before a password is replaced.
+    fn before_password_change(
+        &self,
+        change: ChangingPassword<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (change, txn);
+        async { Ok(()) }
+    }
+
+    /// When the new password counts and all older sessions are over.
+    fn after_password_change(
+        &self,
+        change: ChangingPassword<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (change, txn);
+        async { Ok(()) }
+    }
+}
+
+/// How a hook ended a flow.
+#[derive(Debug)]
+pub(crate) enum Hooked {
+    Refused(Refusal),
+    Failed(Fault),
+}
+
+impl From<HookError> for Hooked {
+    fn from(error: HookError) -> Self {
+        match error.downcast::<Refusal>() {
+            Ok(refusal) => Self::Refused(*refusal),
+            Err(error) => Self::Failed(Fault::of_hook(error)),
+        }
+    }
+}
+
+/// Lets a flow's error say that a hook ended it: its variants `Refused` and `Fault`.
+macro_rules! from_hooked {
+    ($error:ident) => {
+        impl From<$crate::port::Hooked> for $error {
+            fn from(hooked: $crate::port::Hooked) -> Self {
+                match hooked {
+                    $crate::port::Hooked::Refused(refusal) => Self::Refused(refusal),
+                    $crate::port::Hooked::Failed(fault) => fault.into(),
+                }
+            }
+        }
+    };
+}
+pub(crate) use from_hooked;
+
+macro_rules! hook_list {
+    ($($method:ident($call:ident)),+ $(,)?) => {
+        /// [`Hooks`] without their type.
+        trait AnyHooks: Send + Sync {
+            fn reads_profile(&self) -> bool;
+            $( fn $method<'a>(
+                &'a self,
+                call: $call<'a>,
+                txn: &'a DatabaseTransaction,
+            ) -> HookFuture<'a, ()>; )+
+        }
+
+        impl<H: Hooks> AnyHooks for H {
+            fn reads_profile(&self) -> bool {
+                Hooks::reads_profile(self)
+            }
+            $( fn $method<'a>(
+                &'a self,
+                call: $call<'a>,
+                txn: &'a DatabaseTransaction,
+            ) -> HookFuture<'a, ()> {
+                Box::pin(Hooks::$method(self, call, txn))
+            } )+
+        }
+
+        impl HookList {
+            $( pub(crate) async fn $method(
+                &self,
+                call: $call<'_>,
+                txn: &DatabaseTransaction,
+            ) -> Result<(), Hooked> {
+                for hooks in &self.0 {
+                    caught(|| hooks.$method(call, txn)).await?;
+                }
+                Ok(())
+            } )+
+        }
+    };
+}
+
+hook_list! {
+    before_register(Registering),
+    after_register(Registering),
+    before_login(SigningIn),
+    after_login(SigningIn),
+    before_logout(SigningOut),
+    after_logout(SigningOut),
+    before_password_change(ChangingPassword),
+    after_password_change(ChangingPassword),
+}
+
+/// The hooks of an instance, in the order in which they were added.
+#[derive(Clone, Default)]
+pub(crate) struct HookList(Vec<Arc<dyn AnyHooks>>);
+
+impl HookList {
+    pub(crate) fn push(&mut self, hooks: impl Hooks) {
+        self.0.push(Arc::new(hooks));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn read_profile(&self) -> bool {
+        self.0.iter().any(|hooks| hooks.reads_profile())
+    }
+}
+
+/// Runs a hook. A panic in it is an error of it: the transaction is rolled back in order, and the
+/// client gets an answer instead of a closed connection.
+async fn caught<'a>(hook: impl FnOnce() -> HookFuture<'a, ()>) -> HookResult {
+    let panicked = || HookError::from("a hook panicked");
+    let mut future = catch_unwind(AssertUnwindSafe(hook)).map_err(|_| panicked())?;
+    poll_fn(|context| {
+        // After a panic the future is not polled again, so nobody sees what it left half done.
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
+            .unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+    })
+    .await
+}
+
+/// The `profile` of a registration is not what the application wants.
+#[derive(Debug, thiserror::Error)]
+#[error("some fields cannot be used")]
+struct InvalidProfile(String);
+
+impl Problem for InvalidProfile {
+    fn status(&self) -> StatusCode {
+        StatusCode::UNPROCESSABLE_ENTITY
+    }
+
+    fn code(&self) -> &'static str {
+        "invalid_fields"
+    }
+
+    fn members(&self) -> Map<String, Value> {
+        let errors = Map::from_iter([("profile".to_owned(), self.0.clone().into())]);
+        Map::from_iter([("errors".to_owned(), errors.into())])
+    }
+}
+
+macro_rules! debug_without_names {
+    ($($name:ident: $id:ident),+ $(,)?) => { $(
+        // Names are personal data; they do not belong in a log by accident.
+        impl fmt::Debug for $name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field(stringify!($id), &self.$id).finish_non_exhaustive()
+            }
+        }
+    )+ };
+}
+
+debug_without_names! {
+    Registering: account_id,
+    SigningIn: account_id,
+    SigningOut: session_id,
+    ChangingPassword: account_id,
+}
