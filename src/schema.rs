@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
-use crate::{account, audit_log, permission, session};
+use crate::{account, audit_log, challenge, permission, session};
 
 /// A table as its entity describes it.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub fn tables() -> Vec<Table> {
         table::<permission::entity::account_permission::Entity>(),
         table::<audit_log::entity::event::Entity>(),
         table::<audit_log::entity::denial::Entity>(),
+        table::<challenge::entity::challenge::Entity>(),
+        table::<challenge::entity::counter::Entity>(),
     ]
 }
 

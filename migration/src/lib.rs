@@ -22,6 +22,7 @@ use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 
 mod account;
 mod audit_log;
+mod challenge;
 mod permission;
 mod session;
 mod table;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(session::Migration),
             Box::new(permission::Migration),
             Box::new(audit_log::Migration),
+            Box::new(challenge::Migration),
         ]
     }
 

@@ -37,6 +37,10 @@ event_kinds! {
     PasswordChanged = "authn_password_change",
     /// A password change was refused.
     PasswordChangeFailed = "authn_password_change_fail",
+    /// A challenge was answered rightly.
+    ChallengeAnswered = "authn_challenge_success",
+    /// A challenge was answered wrongly.
+    ChallengeFailed = "authn_challenge_fail",
     /// A session was made without a login of ours.
     SessionStarted = "session_created",
     /// A session was ended by its owner.

@@ -76,4 +76,6 @@ ids! {
     GroupId,
     /// One row of the audit log.
     EventId,
+    /// A challenge: a code or link that was sent and waits for its answer. Public, not the code.
+    ChallengeId,
 }

@@ -138,6 +138,14 @@ pub(crate) enum Purpose {
     Pepper,
     /// Salts of hashes that are computed for nobody.
     DummySalt,
+    /// Digests of short codes that someone types.
+    ChallengeCode,
+    /// Digests of the tokens in links.
+    ChallengeToken,
+    /// What a challenge is about: its purpose, account and target.
+    ChallengeSubject,
+    /// What must not change while a challenge is open.
+    ChallengeBinding,
 }
 
 impl Purpose {
@@ -148,6 +156,10 @@ impl Purpose {
             Self::KeyId => "key id",
             Self::Pepper => "password pepper",
             Self::DummySalt => "dummy salt",
+            Self::ChallengeCode => "challenge code",
+            Self::ChallengeToken => "challenge token",
+            Self::ChallengeSubject => "challenge subject",
+            Self::ChallengeBinding => "challenge binding",
         }
     }
 }
@@ -165,6 +177,17 @@ impl DigestKey {
     pub(crate) fn digest(&self, value: &[u8]) -> [u8; 32] {
         let mut mac = self.0.clone();
         mac.update(value);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The digest of several values, each with its length before it, so that none can end in the
+    /// next one's beginning.
+    pub(crate) fn digest_parts(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
         mac.finalize().into_bytes().into()
     }
 }
@@ -199,10 +222,34 @@ mod tests {
     }
 
     #[test]
+    fn values_that_run_into_each_other_have_digests_of_their_own() {
+        let key = DigestKey::new(&Secret::generate(), Purpose::ChallengeSubject);
+        let whole = key.digest_parts(&[b"verify", b"alice@example.com"]);
+        for other in [
+            key.digest_parts(&[b"verifyalice@example.com"]),
+            key.digest_parts(&[b"verifyalice", b"@example.com"]),
+            key.digest_parts(&[b"verify", b"alice@example.com", b""]),
+            key.digest_parts(&[b"", b"verify", b"alice@example.com"]),
+        ] {
+            assert_ne!(whole, other);
+        }
+        assert_eq!(whole, key.digest_parts(&[b"verify", b"alice@example.com"]));
+    }
+
+    #[test]
     fn each_purpose_has_its_own_key_and_a_secret_never_prints() {
         let secret = Secret::generate();
-        let purposes =
-            [Purpose::Signature, Purpose::SessionDigest, Purpose::KeyId, Purpose::Pepper];
+        let purposes = [
+            Purpose::Signature,
+            Purpose::SessionDigest,
+            Purpose::KeyId,
+            Purpose::Pepper,
+            Purpose::DummySalt,
+            Purpose::ChallengeCode,
+            Purpose::ChallengeToken,
+            Purpose::ChallengeSubject,
+            Purpose::ChallengeBinding,
+        ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {
                 assert_eq!(secret.derive(*a) == secret.derive(*b), i == j);

@@ -89,6 +89,7 @@ impl Config {
         self.check_cookie(&mut check);
         self.check_session(&mut check);
         self.check_password(&mut check);
+        self.check_challenge(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",
@@ -199,6 +200,47 @@ impl Config {
             session.anonymous_per_minute == 0,
             "session.anonymous_per_minute",
             "must be at least 1; to switch anonymous sessions off, leave their route out",
+        );
+    }
+
+    fn check_challenge(&self, check: &mut Checker) {
+        let challenge = &self.challenge;
+        let alphabet = challenge.code_alphabet.as_bytes();
+        let distinct = alphabet.iter().enumerate().all(|(at, c)| !alphabet[..at].contains(c));
+        check.refuse_if(
+            !distinct || alphabet.len() < 2 || !alphabet.iter().all(u8::is_ascii_alphanumeric),
+            "challenge.code_alphabet",
+            "must have at least two ASCII letters and digits, each once",
+        );
+        // 6 digits have 19.93 bits.
+        let bits = challenge.code_length as f64 * (alphabet.len().max(1) as f64).log2();
+        check.refuse_if(
+            challenge.code_length > 64 || bits < 19.9,
+            "challenge.code_length",
+            "a code must have at least 20 bits (6 digits; NIST SP 800-63B-4) and at most 64 characters",
+        );
+        check.refuse_if(
+            !(1..=100).contains(&challenge.tries),
+            "challenge.tries",
+            "must be between 1 and 100 (NIST SP 800-63B-4)",
+        );
+        let second = Duration::from_secs(1);
+        for (knob, value) in [
+            ("challenge.code_lifetime", challenge.code_lifetime),
+            ("challenge.tries_window", challenge.tries_window),
+            ("challenge.answered_lifetime", challenge.answered_lifetime),
+        ] {
+            check.refuse_if(value < second, knob, "must be at least one second");
+        }
+        check.refuse_if(
+            challenge.code_lifetime > Duration::from_secs(24 * 60 * 60),
+            "challenge.code_lifetime",
+            "must be at most 24 hours (NIST SP 800-63B-4)",
+        );
+        check.refuse_if(
+            challenge.tries_window < challenge.code_lifetime,
+            "challenge.tries_window",
+            "must be at least as long as challenge.code_lifetime, or one code would get tries twice",
         );
     }
 

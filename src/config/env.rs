@@ -23,6 +23,7 @@
 //! | `PORTCULLIS_PASSWORD_MIN_STRENGTH` (feature `strength`) | `fair`, `good` or `strong` |
 //! | `PORTCULLIS_PASSWORD_CONTEXT_WORDS` | words |
 //! | `PORTCULLIS_PASSWORD_CHANGE_PAGE` | path of the page on which a password is changed |
+//! | `PORTCULLIS_CODE_LENGTH`, `PORTCULLIS_CODE_ALPHABET`, `PORTCULLIS_CODE_LIFETIME`, `PORTCULLIS_CODE_TRIES`, `PORTCULLIS_CODE_TRIES_WINDOW`, `PORTCULLIS_CODE_COOL_DOWN` | [`ChallengeConfig`](super::ChallengeConfig) |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
@@ -148,6 +149,12 @@ impl Config {
             "PASSWORD_ITERATIONS" => self.password.iterations = number(value)?,
             "CONCURRENT_HASHES" => self.password.concurrent_hashes = Some(number(value)?),
             "HASH_QUEUE" => self.password.hash_queue = number(value)?,
+            "CODE_LENGTH" => self.challenge.code_length = number(value)?,
+            "CODE_ALPHABET" => value.clone_into(&mut self.challenge.code_alphabet),
+            "CODE_LIFETIME" => self.challenge.code_lifetime = duration(value)?,
+            "CODE_TRIES" => self.challenge.tries = number(value)?,
+            "CODE_TRIES_WINDOW" => self.challenge.tries_window = duration(value)?,
+            "CODE_COOL_DOWN" => self.challenge.cool_down = duration(value)?,
             "TRUSTED_PROXIES" => {
                 self.proxies.networks = list(value)
                     .map(|text| {

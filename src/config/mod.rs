@@ -32,6 +32,8 @@ pub struct Config {
     pub login: LoginConfig,
     /// Password length and hashing.
     pub password: PasswordConfig,
+    /// Codes that are sent and typed back.
+    pub challenge: ChallengeConfig,
     /// Proxies whose word on the client's address is taken.
     pub proxies: TrustedProxies,
     /// Time limits and memory.
@@ -361,6 +363,42 @@ pub enum BreachedOutage {
     Accept,
     /// It is answered 503.
     Refuse,
+}
+
+/// Codes that are sent and typed back.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ChallengeConfig {
+    /// How many characters a code has. Default: 8.
+    pub code_length: usize,
+    /// The characters a code is made of, each once: ASCII letters and digits. Default: the ten
+    /// digits.
+    pub code_alphabet: String,
+    /// How long a code is good. Default: 10 min.
+    pub code_lifetime: Duration,
+    /// How many wrong answers one purpose of one account may get in
+    /// [`tries_window`](Self::tries_window), however many codes it asks for. Default: 5.
+    pub tries: u32,
+    /// The time in which tries are counted, from the first one. Default: 1 h.
+    pub tries_window: Duration,
+    /// How long an answered challenge opens the route that asks for it. Default: 5 min.
+    pub answered_lifetime: Duration,
+    /// How soon the same challenge may be sent again. Default: 1 min.
+    pub cool_down: Duration,
+}
+
+impl Default for ChallengeConfig {
+    fn default() -> Self {
+        Self {
+            code_length: 8,
+            code_alphabet: "0123456789".to_owned(),
+            code_lifetime: 10 * MINUTE,
+            tries: 5,
+            tries_window: HOUR,
+            answered_lifetime: 5 * MINUTE,
+            cool_down: MINUTE,
+        }
+    }
 }
 
 /// Time limits and memory.

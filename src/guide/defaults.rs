@@ -50,6 +50,17 @@
 //! | `session.binding` | `Log` | networks and browsers change for honest reasons: a trace, no sign-out |
 //! | random bits of a token | 128 | ASVS 5.0 7.2.3; not configurable |
 //!
+//! # Challenges
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `challenge.code_length`, `code_alphabet` | 8 digits | 26 bits; digits are typed on every keyboard. Below 20 bits `build()` refuses (NIST SP 800-63B-4) |
+//! | `challenge.code_lifetime` | 10 min | ASVS 5.0 6.5.5 for codes sent out of band |
+//! | `challenge.tries`, `tries_window` | 5 an hour | for one purpose of one account, whichever codes it asked for: a year of guessing finds one in two thousand |
+//! | `challenge.answered_lifetime` | 5 min | the action follows the answer at once |
+//! | `challenge.cool_down` | 1 min | a mailbox must not be flooded by somebody else's clicks |
+//! | random bits of a link's token | 256 | it is looked up, never guessed; not configurable |
+//!
 //! # Login
 //!
 //! | knob | default | why |

@@ -37,6 +37,15 @@
 //! | `cross_site_request` | 403 | a page of another site sent the request |
 //! | `not_found` | 404 | the id in the path cannot be one |
 //!
+//! # Codes and links that were sent
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `wrong_code` | 403 | the code or link is wrong, or not good any more: expired, used, superseded, made for something else |
+//! | `too_many_tries` | 429 | too many wrong codes; the right one is refused too until the window of time is over |
+//! | `too_soon` | 429 | a code was sent a moment ago |
+//! | `challenge_required` | 403 | the route asks for an answered challenge; `purpose` says which |
+//!
 //! # Signing in, registering, passwords
 //!
 //! | code | status | when |

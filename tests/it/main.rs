@@ -7,6 +7,7 @@ mod audit_log;
 mod bad_input;
 mod bootstrap;
 mod budget;
+mod challenge;
 mod compile_fail;
 mod config;
 mod cookie;

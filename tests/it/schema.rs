@@ -28,9 +28,13 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 8] = [
+const LOOKUPS: [(&str, &[&str]); 12] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
+    ("auth_challenge", &["account_id"]),
+    ("auth_challenge", &["expires_at"]),
+    ("auth_challenge", &["session_id"]),
+    ("auth_challenge", &["subject"]),
     ("auth_event", &["account_id", "at"]),
     ("auth_event", &["at"]),
     ("auth_group_role", &["role_id"]),
@@ -362,6 +366,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_account_permission.account_id -> auth_account.id",
             "auth_account_role.account_id -> auth_account.id",
             "auth_account_role.role_id -> auth_role.id",
+            "auth_challenge.account_id -> auth_account.id",
             "auth_group_role.group_id -> auth_group.id",
             "auth_group_role.role_id -> auth_role.id",
             "auth_login_name.account_id -> auth_account.id",

@@ -226,7 +226,9 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 14] = [
+    "auth_challenge",
+    "auth_challenge_counter",
     "auth_denial",
     "auth_event",
     "auth_account_permission",

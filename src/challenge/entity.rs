@@ -1,0 +1,84 @@
+//! The rows of challenges, and what is counted beyond a single one.
+#![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
+
+/// A code or link that was sent and waits for its answer.
+pub(crate) mod challenge {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::{AccountId, ChallengeId, SessionId};
+
+    #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_challenge")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: ChallengeId,
+        pub purpose: String,
+        /// Keyed digest of purpose, account and target: a newer challenge supersedes the older
+        /// ones of its subject.
+        #[sea_orm(column_type = "Binary(32)")]
+        pub subject: Vec<u8>,
+        pub account_id: Option<AccountId>,
+        pub session_id: Option<SessionId>,
+        /// The normal form of the address it proves, or what a purpose of the application's names.
+        pub target: Option<String>,
+        /// What the flow wants to know again when it is answered; never a secret.
+        #[sea_orm(column_type = "Text", nullable)]
+        pub data: Option<String>,
+        /// Every challenge has one, though not every token is sent.
+        #[sea_orm(unique, column_type = "Binary(32)")]
+        pub token_digest: Vec<u8>,
+        #[sea_orm(column_type = "Binary(32)", nullable)]
+        pub code_digest: Option<Vec<u8>>,
+        /// Keyed digest of what must not have changed when it is used.
+        #[sea_orm(column_type = "Binary(32)", nullable)]
+        pub binding: Option<Vec<u8>>,
+        pub created_at: Timestamp,
+        pub expires_at: Timestamp,
+        pub answered_at: Option<Timestamp>,
+        pub used_at: Option<Timestamp>,
+        pub superseded_at: Option<Timestamp>,
+    }
+
+    // Written by hand: a digest of a short code is as good as the code to whoever has the keys.
+    impl std::fmt::Debug for Model {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("auth_challenge").field("id", &self.id).finish_non_exhaustive()
+        }
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "crate::account::entity::account::Entity",
+            from = "Column::AccountId",
+            to = "crate::account::entity::account::Column::Id",
+            on_delete = "Cascade"
+        )]
+        Account,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// How often a subject was guessed at, and when a challenge of it was last started.
+pub(crate) mod counter {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_challenge_counter")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
+        pub subject: Vec<u8>,
+        pub tries: i64,
+        pub window_ends_at: Timestamp,
+        pub started_at: Timestamp,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

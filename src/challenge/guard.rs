@@ -1,0 +1,191 @@
+//! Routes that ask for an answered challenge: a layer, and a type that says it was spent.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum_core::body::Body;
+use axum_core::extract::FromRequestParts;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::mechanism::{self, Challenge};
+use super::{ChallengeError, Challenges, application};
+use crate::base::id::{ChallengeId, SessionId};
+use crate::base::problem::Rejection;
+use crate::base::transaction::transaction;
+use crate::handle::Portcullis;
+use crate::identity::AuthError;
+use crate::identity::admission::slot;
+use crate::identity::slot::Resolved;
+
+/// A purpose of the application's own, as a type.
+pub trait ChallengePurpose: Send + Sync + 'static {
+    /// Its name: 1 to 48 lower-case letters, digits, dashes, underscores.
+    const NAME: &'static str;
+}
+
+/// Proof that this request's session answered a challenge of the purpose `P`, which this request
+/// has spent. It says nothing about who is signed in or what they may do.
+///
+/// ```compile_fail
+/// # use portcullis::challenge::{Answered, ChallengePurpose};
+/// struct Transfer;
+/// impl ChallengePurpose for Transfer { const NAME: &'static str = "transfer"; }
+/// struct Closing;
+/// impl ChallengePurpose for Closing { const NAME: &'static str = "closing"; }
+///
+/// fn close(_: Answered<Closing>) {}
+/// fn handler(answered: Answered<Transfer>) {
+///     close(answered);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Answered<P> {
+    challenge: Challenge,
+    purpose: PhantomData<fn() -> P>,
+}
+
+impl<P> Answered<P> {
+    /// Which challenge it was.
+    pub fn id(&self) -> ChallengeId {
+        self.challenge.id()
+    }
+
+    /// What it was about. Compare this with what the request asks for: a code for one payment must
+    /// not confirm another.
+    pub fn target(&self) -> Option<&str> {
+        self.challenge.target()
+    }
+}
+
+/// What a guard spent for this request, so that an extractor behind it does not ask for another.
+#[derive(Debug, Clone)]
+struct Spent {
+    purpose: Arc<str>,
+    challenge: Challenge,
+}
+
+/// The session that may hold a challenge: of whoever is signed in, or a visitor's.
+async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
+    let slot = slot(&parts.extensions)?;
+    let session = match slot.resolve().await? {
+        Resolved::Full(identity) => identity.session().id(),
+        Resolved::Anonymous(session) => session.id(),
+        other => return Err(AuthError::NotSignedIn(other.not_signed_in())),
+    };
+    Ok((slot.auth().clone(), session))
+}
+
+/// Spends an answered challenge of this purpose and of the request's session.
+async fn spend(parts: &Parts, purpose: &str) -> Result<Challenge, Rejection> {
+    let (auth, session) = session_of(parts).await?;
+    Ok(auth.challenges().spend(purpose, session).await?)
+}
+
+impl Challenges<'_> {
+    async fn spend(&self, purpose: &str, session: SessionId) -> Result<Challenge, ChallengeError> {
+        let kind = application(purpose)?;
+        let now = self.auth.context().now();
+        let required = || ChallengeError::Required(purpose.to_owned());
+        loop {
+            let executor = self.db.executor();
+            let found = mechanism::answered(&executor, &kind, session, now);
+            let challenge = self.db.read(found).await?.ok_or_else(required)?;
+            let spent = transaction!(self.db, |txn| {
+                Ok::<_, ChallengeError>(challenge.spend(txn, now).await?)
+            })?;
+            if spent {
+                return Ok(challenge);
+            }
+            // Another request of this session took it; there may be a second one.
+        }
+    }
+}
+
+impl<S: Send + Sync, P: ChallengePurpose> FromRequestParts<S> for Answered<P> {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        let spent = parts.extensions.get::<Spent>().filter(|spent| *spent.purpose == *P::NAME);
+        let challenge = match spent {
+            Some(spent) => spent.challenge.clone(),
+            None => spend(parts, P::NAME).await?,
+        };
+        Ok(Self { challenge, purpose: PhantomData })
+    }
+}
+
+impl Portcullis {
+    /// A layer that lets a request through only if its session answered a challenge of this
+    /// purpose, which it spends. Put it on routes with `route_layer`, inside the guards that say
+    /// who may call them: a request that those refuse spends nothing.
+    pub fn require_challenge(&self, purpose: impl AsRef<str>) -> RequireChallenge {
+        RequireChallenge { purpose: purpose.as_ref().into() }
+    }
+}
+
+/// A guard, see [`Portcullis::require_challenge`].
+#[derive(Debug, Clone)]
+#[must_use = "a guard guards what it is layered around"]
+pub struct RequireChallenge {
+    purpose: Arc<str>,
+}
+
+impl<S> Layer<S> for RequireChallenge {
+    type Service = RequireChallengeService<S>;
+
+    fn layer(&self, inner: S) -> RequireChallengeService<S> {
+        RequireChallengeService { inner, purpose: Arc::clone(&self.purpose) }
+    }
+}
+
+/// The service that [`RequireChallenge`] makes.
+#[derive(Debug, Clone)]
+pub struct RequireChallengeService<S> {
+    inner: S,
+    purpose: Arc<str>,
+}
+
+impl<S, B, R> Service<Request<B>> for RequireChallengeService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Send + 'static,
+    R: http_body::Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<axum_core::BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The service that was polled ready is the one to call; its clone waits for the next.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let purpose = Arc::clone(&self.purpose);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            if parts.method != Method::OPTIONS {
+                match spend(&parts, &purpose).await {
+                    Ok(challenge) => {
+                        parts.extensions.insert(Spent { purpose, challenge });
+                    }
+                    Err(rejection) => return Ok(rejection.response()),
+                }
+            }
+            let response = inner.call(Request::from_parts(parts, body)).await?;
+            Ok(response.map(Body::new))
+        })
+    }
+}

@@ -1,0 +1,530 @@
+//! The mechanism that every flow with a code or a link shares.
+//!
+//! A challenge has a token of 256 random bits, for a link, and maybe a short code, for a person
+//! who types. Of both the row keeps keyed digests only. A token is found by its digest; a code is
+//! compared in constant time with the one challenge it can belong to, after one of the subject's
+//! few tries was taken.
+
+#![expect(dead_code, reason = "flows that send links stand on it next")]
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use sea_orm::{ConnectionTrait, DbErr};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::entity::challenge::Model;
+use super::store;
+use crate::base::clock::Timestamp;
+use crate::base::id::{AccountId, ChallengeId, SessionId};
+use crate::base::secret::{DigestKey, Purpose as KeyPurpose, random_array, random_bytes};
+use crate::config::ChallengeConfig;
+use crate::context::Context;
+
+/// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
+/// for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Proving the address of an account.
+    Verification,
+    /// A purpose of the application's own.
+    Application(ApplicationPurpose),
+}
+
+impl Kind {
+    /// The name in the row. The application's names have a prefix, so they never meet ours.
+    fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Verification => "verification".into(),
+            Self::Application(purpose) => format!("app:{}", purpose.0).into(),
+        }
+    }
+}
+
+/// The name of a purpose of the application's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApplicationPurpose(String);
+
+impl ApplicationPurpose {
+    /// 1 to 48 lower-case ASCII letters, digits, dashes or underscores.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        };
+        let good = (1..=48).contains(&text.len()) && text.bytes().all(allowed);
+        good.then(|| Self(text.to_owned()))
+    }
+}
+
+/// A new challenge. `target` is the normal form of the address it proves.
+#[derive(Clone)]
+pub(crate) struct Start<'a> {
+    pub(crate) kind: &'a Kind,
+    pub(crate) account_id: Option<AccountId>,
+    pub(crate) session_id: Option<SessionId>,
+    pub(crate) target: Option<&'a str>,
+    pub(crate) data: Option<&'a str>,
+    /// What must be the same when it is used, such as the hash of the password.
+    pub(crate) binding: Option<&'a [&'a [u8]]>,
+    pub(crate) answer: Answer<'a>,
+    pub(crate) lifetime: Duration,
+    /// How soon after the last one of its subject there may be a new one.
+    pub(crate) cool_down: Duration,
+}
+
+/// What answers a challenge besides its token.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer<'a> {
+    /// Nothing: it is a link.
+    TokenOnly,
+    /// A code as configured.
+    Code,
+    /// What the caller says, for a picture that he draws.
+    Given(&'a str),
+}
+
+/// A challenge that was started, with what is to be sent.
+pub(crate) struct Started {
+    pub(crate) id: ChallengeId,
+    pub(crate) token: Zeroizing<String>,
+    pub(crate) code: Option<Zeroizing<String>>,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Starts a challenge in the place of those of the same purpose, account and target that are
+/// open. None while the last one is younger than the cool-down: that one stays good then.
+pub(crate) async fn start<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    start: &Start<'_>,
+) -> Result<Option<Started>, DbErr> {
+    let now = context.now();
+    let purpose = start.kind.name();
+    let id = ChallengeId::new(now);
+    let parts = Subject { purpose: &purpose, account: start.account_id, target: start.target };
+    // A challenge about nobody and nothing is about the session, or only about itself.
+    let alone = start.session_id.map_or(id.as_uuid(), SessionId::as_uuid);
+    let subjects = parts.digests(context, alone.as_bytes());
+    if !store::begin(txn, &subjects[0], now.minus(start.cool_down), now).await? {
+        return Ok(None);
+    }
+    store::supersede(txn, subjects.clone(), now).await?;
+    let token = Zeroizing::new(BASE64URL_NOPAD.encode(&*Zeroizing::new(random_array::<32>())));
+    let code = match start.answer {
+        Answer::TokenOnly => None,
+        Answer::Code => Some(new_code(&context.config.challenge)),
+        Answer::Given(answer) => Some(Zeroizing::new(answer.to_owned())),
+    };
+    let expires_at = now.plus(start.lifetime);
+    let row = Model {
+        id,
+        subject: subjects.into_iter().next().expect("there is a secret"),
+        account_id: start.account_id,
+        session_id: start.session_id,
+        target: start.target.map(str::to_owned),
+        data: start.data.map(str::to_owned),
+        token_digest: token_digests(context, &purpose, &token).swap_remove(0),
+        code_digest: code
+            .as_ref()
+            .map(|code| code_digests(context, &purpose, id, code).swap_remove(0)),
+        binding: start.binding.map(|parts| bindings(context, parts).swap_remove(0)),
+        purpose: purpose.into_owned(),
+        created_at: now,
+        expires_at,
+        answered_at: None,
+        used_at: None,
+        superseded_at: None,
+    };
+    store::insert(txn, row).await?;
+    // Whoever gave the answer knows it; it is not handed on.
+    let code = code.filter(|_| matches!(start.answer, Answer::Code));
+    Ok(Some(Started { id, token, code, expires_at }))
+}
+
+/// A challenge as its row tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Challenge {
+    row: Model,
+}
+
+impl Challenge {
+    pub(crate) fn id(&self) -> ChallengeId {
+        self.row.id
+    }
+
+    pub(crate) fn account_id(&self) -> Option<AccountId> {
+        self.row.account_id
+    }
+
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        self.row.session_id
+    }
+
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.row.target.as_deref()
+    }
+
+    pub(crate) fn data(&self) -> Option<&str> {
+        self.row.data.as_deref()
+    }
+
+    /// Whether it could still be used at `now`. Only [`spend`] decides.
+    pub(crate) fn is_open(&self, now: Timestamp) -> bool {
+        self.row.used_at.is_none() && self.row.superseded_at.is_none() && self.row.expires_at > now
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.row.used_at.is_some()
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.row.answered_at.is_some()
+    }
+
+    /// Whether what it was bound to is still the same.
+    pub(crate) fn is_bound_to(&self, context: &Context, parts: &[&[u8]]) -> bool {
+        self.row
+            .binding
+            .as_ref()
+            .is_some_and(|binding| any_equal(&bindings(context, parts), binding))
+    }
+
+    /// Whether this is its code. A try must have been taken before.
+    pub(crate) fn is_code(&self, context: &Context, code: &str) -> bool {
+        let Some(digest) = &self.row.code_digest else { return false };
+        let typed = tidy_code(&context.config.challenge, code);
+        let same = |code: &str| {
+            any_equal(&code_digests(context, &self.row.purpose, self.row.id, code), digest)
+        };
+        // Both are computed, so that what is typed does not show in the time it takes.
+        same(&typed) | same(code)
+    }
+
+    /// What its tries are counted by: one purpose of one account, whichever code or address it is
+    /// about.
+    fn counter(&self, context: &Context) -> Vec<u8> {
+        let row = &self.row;
+        let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
+        counter(context, &row.purpose, row.account_id, row.target.as_deref(), alone.as_bytes())
+    }
+
+    /// Takes one of the tries there are, before its answer is looked at. False when they are used
+    /// up.
+    pub(crate) async fn take_try<C: ConnectionTrait>(
+        &self,
+        db: &C,
+        context: &Context,
+    ) -> Result<bool, DbErr> {
+        let config = &context.config.challenge;
+        store::take_try(db, &self.counter(context), config, context.now()).await
+    }
+
+    /// How long until the tries are counted anew.
+    pub(crate) async fn wait<C: ConnectionTrait>(
+        &self,
+        db: &C,
+        context: &Context,
+    ) -> Result<Duration, DbErr> {
+        let end = store::window_ends_at(db, &self.counter(context)).await?;
+        Ok(end.map_or(Duration::ZERO, |end| end.since(context.now())))
+    }
+
+    /// Notes that the code was right, and for how long that is good. False when somebody else was
+    /// faster, or it is too late.
+    pub(crate) async fn answer<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        context: &Context,
+    ) -> Result<bool, DbErr> {
+        let now = context.now();
+        let until = now.plus(context.config.challenge.answered_lifetime);
+        let answered = store::answer(txn, self.row.id, until, now).await?;
+        if answered {
+            store::give_back_try(txn, &self.counter(context)).await?;
+        }
+        Ok(answered)
+    }
+
+    /// Uses it up, found by its token. Of any number of callers at once one gets true.
+    pub(crate) async fn spend<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        now: Timestamp,
+    ) -> Result<bool, DbErr> {
+        store::spend(txn, self.row.id, now).await
+    }
+
+    /// The same with its code, whose try is given back.
+    pub(crate) async fn spend_by_code<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        context: &Context,
+    ) -> Result<bool, DbErr> {
+        let spent = store::spend(txn, self.row.id, context.now()).await?;
+        if spent {
+            store::give_back_try(txn, &self.counter(context)).await?;
+        }
+        Ok(spent)
+    }
+}
+
+/// Takes a try at a challenge that may not be there, at the same cost: whether there is one must
+/// not show.
+pub(crate) async fn take_try_at<C: ConnectionTrait>(
+    db: &C,
+    context: &Context,
+    kind: &Kind,
+    found: Option<&Challenge>,
+    target: &str,
+) -> Result<bool, DbErr> {
+    match found {
+        Some(challenge) => challenge.take_try(db, context).await,
+        None => {
+            let counter = counter(context, &kind.name(), None, Some(target), &[]);
+            store::take_try(db, &counter, &context.config.challenge, context.now()).await
+        }
+    }
+}
+
+/// The challenge of this token, in whatever state it is: looking does not spend it.
+pub(crate) async fn find_by_token<C: ConnectionTrait>(
+    db: &C,
+    context: &Context,
+    kind: &Kind,
+    token: &str,
+) -> Result<Option<Challenge>, DbErr> {
+    // Nothing else can be one; what is huge is not digested.
+    if token.len() != 43 {
+        return Ok(None);
+    }
+    let purpose = kind.name();
+    let digests = token_digests(context, &purpose, token);
+    let row = store::find_by_token(db, &purpose, digests).await?;
+    Ok(row.map(|row| Challenge { row }))
+}
+
+/// Uses up the challenge of this token. None when there is none that is open: unknown, expired,
+/// superseded, used before, or made for another purpose.
+pub(crate) async fn spend_token<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    kind: &Kind,
+    token: &str,
+) -> Result<Option<Challenge>, DbErr> {
+    let Some(challenge) = find_by_token(txn, context, kind, token).await? else { return Ok(None) };
+    let spent = challenge.spend(txn, context.now()).await?;
+    Ok(spent.then_some(challenge))
+}
+
+/// The challenge of this id, if it is of this kind.
+pub(crate) async fn find<C: ConnectionTrait>(
+    db: &C,
+    kind: &Kind,
+    id: ChallengeId,
+) -> Result<Option<Challenge>, DbErr> {
+    let row = store::find(db, id).await?.filter(|row| row.purpose == kind.name());
+    Ok(row.map(|row| Challenge { row }))
+}
+
+/// The newest challenge of this kind about this account and target, in whatever state it is.
+pub(crate) async fn newest<C: ConnectionTrait>(
+    db: &C,
+    context: &Context,
+    kind: &Kind,
+    account: Option<AccountId>,
+    target: &str,
+) -> Result<Option<Challenge>, DbErr> {
+    let purpose = kind.name();
+    let subject = Subject { purpose: &purpose, account, target: Some(target) };
+    let row = store::newest(db, subject.digests(context, &[])).await?;
+    Ok(row.map(|row| Challenge { row }))
+}
+
+/// Ends the open challenges of an account: all of them, or those of one kind.
+pub(crate) async fn end_of_account<C: ConnectionTrait>(
+    txn: &C,
+    account: AccountId,
+    kind: Option<&Kind>,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let purpose = kind.map(Kind::name);
+    store::end_of_account(txn, account, purpose.as_deref(), now).await
+}
+
+/// An answered challenge of this kind and session that was not used yet.
+pub(crate) async fn answered<C: ConnectionTrait>(
+    db: &C,
+    kind: &Kind,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<Option<Challenge>, DbErr> {
+    let row = store::answered(db, &kind.name(), session, now).await?;
+    Ok(row.map(|row| Challenge { row }))
+}
+
+struct Subject<'a> {
+    purpose: &'a str,
+    account: Option<AccountId>,
+    target: Option<&'a str>,
+}
+
+impl Subject<'_> {
+    /// The digest under each secret, newest first. `alone` stands for a subject that has neither
+    /// account nor target.
+    fn digests(&self, context: &Context, alone: &[u8]) -> Vec<Vec<u8>> {
+        let account = self.account.map(AccountId::as_uuid);
+        let account = account.as_ref().map_or(&[][..], |id| id.as_bytes());
+        let target = self.target.unwrap_or_default().as_bytes();
+        let alone = if account.is_empty() && target.is_empty() { alone } else { &[] };
+        digests(
+            context,
+            KeyPurpose::ChallengeSubject,
+            &[self.purpose.as_bytes(), account, target, alone],
+        )
+    }
+}
+
+fn counter(
+    context: &Context,
+    purpose: &str,
+    account: Option<AccountId>,
+    target: Option<&str>,
+    alone: &[u8],
+) -> Vec<u8> {
+    let target = if account.is_some() { None } else { target };
+    Subject { purpose, account, target }.digests(context, alone).swap_remove(0)
+}
+
+fn digests(context: &Context, purpose: KeyPurpose, parts: &[&[u8]]) -> Vec<Vec<u8>> {
+    let secrets = context.config.keys.secrets.iter();
+    secrets.map(|secret| DigestKey::new(secret, purpose).digest_parts(parts).to_vec()).collect()
+}
+
+fn token_digests(context: &Context, purpose: &str, token: &str) -> Vec<Vec<u8>> {
+    digests(context, KeyPurpose::ChallengeToken, &[purpose.as_bytes(), token.as_bytes()])
+}
+
+/// With the challenge's id, so that a code is good for one challenge and equal codes do not look
+/// equal.
+fn code_digests(context: &Context, purpose: &str, id: ChallengeId, code: &str) -> Vec<Vec<u8>> {
+    let id = id.as_uuid();
+    digests(
+        context,
+        KeyPurpose::ChallengeCode,
+        &[purpose.as_bytes(), id.as_bytes(), code.as_bytes()],
+    )
+}
+
+fn bindings(context: &Context, parts: &[&[u8]]) -> Vec<Vec<u8>> {
+    digests(context, KeyPurpose::ChallengeBinding, parts)
+}
+
+/// Whether one of them is the stored one; the time it takes does not tell which, or how nearly.
+fn any_equal(computed: &[Vec<u8>], stored: &[u8]) -> bool {
+    computed.iter().fold(false, |equal, digest| equal | bool::from(digest.ct_eq(stored)))
+}
+
+/// A code of the configured length, each character as likely as any other.
+fn new_code(config: &ChallengeConfig) -> Zeroizing<String> {
+    let alphabet = config.code_alphabet.as_bytes();
+    let mut code = Zeroizing::new(String::with_capacity(config.code_length));
+    let mut random = Zeroizing::new([0; 32]);
+    while code.len() < config.code_length {
+        random_bytes(random.as_mut());
+        for byte in random.iter() {
+            if code.len() < config.code_length
+                && let Some(at) = below(alphabet.len(), *byte)
+            {
+                code.push(char::from(alphabet[at]));
+            }
+        }
+    }
+    code
+}
+
+/// A number below `count` from a random byte; none for the bytes at the end that would make some
+/// numbers likelier than others.
+fn below(count: usize, byte: u8) -> Option<usize> {
+    let byte = usize::from(byte);
+    (byte < 256 - 256 % count).then_some(byte % count)
+}
+
+/// What someone typed, as it would be printed: without the spaces and dashes that people group
+/// characters with, and in the alphabet's case if it has only one.
+fn tidy_code(config: &ChallengeConfig, typed: &str) -> Zeroizing<String> {
+    let lower = config.code_alphabet.bytes().any(|byte| byte.is_ascii_lowercase());
+    let upper = config.code_alphabet.bytes().any(|byte| byte.is_ascii_uppercase());
+    let tidy = typed.chars().filter(|c| !c.is_ascii_whitespace() && *c != '-').map(|c| {
+        match (lower, upper) {
+            (true, false) => c.to_ascii_lowercase(),
+            (false, true) => c.to_ascii_uppercase(),
+            _ => c,
+        }
+    });
+    Zeroizing::new(tidy.take(128).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_character_of_a_code_is_as_likely_as_any_other() {
+        for count in 2..=62 {
+            let mut seen = vec![0; count];
+            for byte in 0..=u8::MAX {
+                if let Some(at) = below(count, byte) {
+                    seen[at] += 1;
+                }
+            }
+            assert!(seen[0] > 0 && seen.iter().all(|times| *times == seen[0]), "{count}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_has_the_configured_length_and_alphabet() {
+        for (length, alphabet) in [(8, "0123456789"), (6, "0123456789"), (40, "ab"), (12, "BCDF")] {
+            let config = ChallengeConfig {
+                code_length: length,
+                code_alphabet: alphabet.to_owned(),
+                ..ChallengeConfig::default()
+            };
+            let code = new_code(&config);
+            assert_eq!(code.len(), length);
+            assert!(code.chars().all(|c| alphabet.contains(c)), "a character is not of {alphabet}");
+            assert_ne!(*new_code(&config), *code);
+        }
+    }
+
+    #[test]
+    fn what_people_add_when_they_type_a_code_is_taken_away() {
+        let config = |alphabet: &str| ChallengeConfig {
+            code_alphabet: alphabet.to_owned(),
+            ..ChallengeConfig::default()
+        };
+        for (alphabet, typed, code) in [
+            ("0123456789", " 1234 5678\n", "12345678"),
+            ("0123456789", "1234-5678", "12345678"),
+            ("BCDFGH", "bcd-fgh", "BCDFGH"),
+            ("bcdfgh", "BCDfgh", "bcdfgh"),
+            ("abcDEF", "aBcDeF", "aBcDeF"),
+            ("0123456789", "１２３４", "１２３４"),
+        ] {
+            assert_eq!(*tidy_code(&config(alphabet), typed), code);
+        }
+    }
+
+    #[test]
+    fn a_purpose_of_the_applications_is_a_plain_word() {
+        for good in ["transfer", "a", "delete-account", "step_2", &"x".repeat(48)] {
+            assert!(ApplicationPurpose::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "Transfer", "app:transfer", "a b", "é", "a.b", &"x".repeat(49)] {
+            assert!(ApplicationPurpose::parse(bad).is_none(), "{bad}");
+        }
+        let ours = Kind::Application(ApplicationPurpose::parse("verification").expect("a word"));
+        assert_ne!(ours.name(), Kind::Verification.name());
+    }
+}

@@ -1,0 +1,340 @@
+//! Challenges: a short code that is sent, or a question that is shown, and the answer that opens
+//! one action.
+//!
+//! 1. A handler starts a challenge for whoever is signed in. The code comes from the system's
+//!    randomness; the row keeps a keyed digest of it.
+//! 2. The person answers. A try is taken before the answer is looked at, so that however many
+//!    answers come at once, no more are looked at than there are tries. Of any number of right
+//!    answers at once one counts.
+//! 3. A route that asks for an answered challenge of this purpose lets this session through, once:
+//!    its use spends it.
+//!
+//! A challenge is bound to its purpose, account, session and target. An answer from another
+//! session is refused and costs the owner no try. Tries are counted per purpose and account in a
+//! window of time: a new code does not bring new tries, and once they are used up the right code is
+//! refused too. A right answer gives back its own try and no other.
+//!
+//! ```no_run
+//! use axum::extract::State;
+//! use portcullis::challenge::{Answered, ChallengeId, ChallengePurpose};
+//! use portcullis::{Identity, Portcullis, Rejection};
+//!
+//! struct Transfer;
+//! impl ChallengePurpose for Transfer {
+//!     const NAME: &'static str = "transfer";
+//! }
+//!
+//! # async fn text(_: &str) {}
+//! async fn ask(auth: Portcullis, identity: Identity) -> Result<String, Rejection> {
+//!     let challenge = auth.challenges().start(Transfer::NAME).of(&identity).target("DE42 100 EUR");
+//!     let challenge = challenge.prepare().await?;
+//!     text(challenge.code().unwrap_or_default()).await;
+//!     Ok(challenge.id().to_string())
+//! }
+//!
+//! async fn answer(auth: Portcullis, identity: Identity, id: ChallengeId, code: String) -> Result<(), Rejection> {
+//!     Ok(auth.challenges().answer(Transfer::NAME, &identity, id, &code).await?)
+//! }
+//!
+//! // Taking `Answered<Transfer>` spends it.
+//! async fn transfer(answered: Answered<Transfer>) -> String {
+//!     format!("sent: {}", answered.target().unwrap_or_default())
+//! }
+//! ```
+//!
+//! For a picture (captcha) the application draws the question itself and says what answers it:
+//! [`expecting`](StartChallenge::expecting). A visitor's anonymous session can hold one too.
+//!
+//! # What it does not do
+//! - It is no second factor: it says that a code reached the account's owner, not who signed in.
+//! - It does not draw captchas.
+//!
+//! # Configuration
+//! [`ChallengeConfig`](crate::config::ChallengeConfig).
+//!
+//! # Events
+//! `authn_challenge_success`, `authn_challenge_fail`, with the purpose.
+//!
+//! # Errors
+//! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403).
+//!
+//! # Standard
+//! NIST SP 800-63B-4 3.1.3 and 3.2.2, ASVS 5.0 6.5 and 6.6.
+
+use std::time::Duration;
+
+use sea_orm::DatabaseTransaction;
+
+use crate::account::Account;
+use crate::audit_log;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::{AccountId, SessionId};
+use crate::base::transaction::{Db, Fault, transaction};
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::session::AnonymousSession;
+
+pub(crate) mod entity;
+mod error;
+mod guard;
+pub(crate) mod mechanism;
+mod store;
+
+pub use crate::base::id::ChallengeId;
+pub use error::ChallengeError;
+pub use guard::{Answered, ChallengePurpose, RequireChallenge, RequireChallengeService};
+
+use mechanism::{Answer, ApplicationPurpose, Kind, Start, Started};
+
+/// How many rows a purge removes at once.
+const BATCH: u64 = 1_000;
+
+/// Whose challenge it is: who is signed in, or a visitor.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    session_id: SessionId,
+    account: Option<Account>,
+}
+
+impl Holder {
+    fn account_id(&self) -> Option<AccountId> {
+        self.account.as_ref().map(Account::id)
+    }
+}
+
+impl From<&Identity> for Holder {
+    fn from(identity: &Identity) -> Self {
+        Self { session_id: identity.session().id(), account: Some(identity.account().clone()) }
+    }
+}
+
+impl From<&AnonymousSession> for Holder {
+    fn from(session: &AnonymousSession) -> Self {
+        Self { session_id: session.id(), account: None }
+    }
+}
+
+/// Starts and answers challenges of the application's own. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Challenges<'a> {
+    auth: &'a Portcullis,
+    db: Db<'a>,
+}
+
+impl Portcullis {
+    /// Challenges.
+    pub fn challenges(&self) -> Challenges<'_> {
+        Challenges { auth: self, db: self.context().db() }
+    }
+}
+
+/// A challenge about to start.
+#[derive(Debug, Clone)]
+#[must_use = "a challenge starts when it is prepared or sent"]
+pub struct StartChallenge<'a> {
+    context: &'a Context,
+    db: Db<'a>,
+    purpose: String,
+    holder: Option<Holder>,
+    target: Option<String>,
+    expected: Option<String>,
+}
+
+impl<'a> StartChallenge<'a> {
+    /// Whose it is: an [`Identity`], or the [`AnonymousSession`] of a visitor. Only that session
+    /// can answer it.
+    pub fn of(mut self, holder: impl Into<Holder>) -> Self {
+        self.holder = Some(holder.into());
+        self
+    }
+
+    /// What it is about, such as the payment that is to be confirmed, in at most 255 bytes. The
+    /// route that spends it sees this and compares.
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// The answer, where the application asks a question of its own, instead of a code.
+    pub fn expecting(mut self, answer: impl Into<String>) -> Self {
+        self.expected = Some(answer.into());
+        self
+    }
+
+    /// Inside a transaction of the caller's.
+    pub fn within(mut self, txn: &'a DatabaseTransaction) -> Self {
+        self.db = self.db.within(txn);
+        self
+    }
+
+    /// Starts it and hands the code to the application, which shows or sends it.
+    ///
+    /// # Errors
+    /// The last one is younger than the cool-down; the purpose cannot be one; an outage.
+    pub async fn prepare(self) -> Result<PreparedChallenge, ChallengeError> {
+        let kind = application(&self.purpose)?;
+        let started = transaction!(self.db, |txn| {
+            let started = mechanism::start(txn, self.context, &self.start(&kind)).await?;
+            started.ok_or_else(|| self.too_soon())
+        })?;
+        Ok(PreparedChallenge { started })
+    }
+
+    fn start<'s>(&'s self, kind: &'s Kind) -> Start<'s> {
+        let config = &self.context.config.challenge;
+        Start {
+            kind,
+            account_id: self.holder.as_ref().and_then(Holder::account_id),
+            session_id: self.holder.as_ref().map(|holder| holder.session_id),
+            target: self.target.as_deref(),
+            data: None,
+            binding: None,
+            answer: self.expected.as_deref().map_or(Answer::Code, Answer::Given),
+            lifetime: config.code_lifetime,
+            // A picture may be asked for again at once: nobody is sent anything.
+            cool_down: if self.expected.is_some() { Duration::ZERO } else { config.cool_down },
+        }
+    }
+
+    fn too_soon(&self) -> ChallengeError {
+        ChallengeError::TooSoon { retry_after: self.context.config.challenge.cool_down }
+    }
+}
+
+/// A challenge whose code the application shows or sends.
+pub struct PreparedChallenge {
+    started: Started,
+}
+
+impl PreparedChallenge {
+    /// What to name it by when it is answered. Not a secret.
+    pub fn id(&self) -> ChallengeId {
+        self.started.id
+    }
+
+    /// The code; none where the application said what answers it.
+    pub fn code(&self) -> Option<&str> {
+        self.started.code.as_ref().map(|code| code.as_str())
+    }
+
+    /// When it is too late for an answer.
+    pub fn expires_at(&self) -> Timestamp {
+        self.started.expires_at
+    }
+}
+
+impl std::fmt::Debug for PreparedChallenge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedChallenge").field("id", &self.started.id).finish_non_exhaustive()
+    }
+}
+
+/// What came of an answer, in the transaction that counted it.
+enum Verdict {
+    Right,
+    Wrong,
+    TooManyTries(Duration),
+}
+
+impl<'a> Challenges<'a> {
+    /// A challenge of a purpose of the application's own: 1 to 48 lower-case letters, digits,
+    /// dashes, underscores. Its codes are worth nothing for any other purpose.
+    pub fn start(&self, purpose: impl Into<String>) -> StartChallenge<'a> {
+        StartChallenge {
+            context: self.auth.context(),
+            db: self.db,
+            purpose: purpose.into(),
+            holder: None,
+            target: None,
+            expected: None,
+        }
+    }
+
+    /// Answers a challenge. A right answer opens, for five minutes and once, the routes that ask
+    /// for this purpose.
+    ///
+    /// # Errors
+    /// [`ChallengeError::WrongCode`] for whatever is wrong with the answer or the challenge;
+    /// [`ChallengeError::TooManyTries`]; an outage.
+    pub async fn answer(
+        &self,
+        purpose: &str,
+        holder: impl Into<Holder>,
+        id: ChallengeId,
+        answer: &str,
+    ) -> Result<(), ChallengeError> {
+        let holder = holder.into();
+        let context = self.auth.context();
+        let kind = application(purpose)?;
+        let now = context.now();
+        let found = self.db.read(mechanism::find(&self.db.executor(), &kind, id)).await?;
+        // What belongs to somebody else is not there, and costs him nothing.
+        let challenge = found
+            .filter(|found| found.session_id() == Some(holder.session_id))
+            .filter(|found| found.account_id() == holder.account_id())
+            .filter(|found| found.is_open(now) && !found.is_answered())
+            .ok_or(ChallengeError::WrongCode)?;
+        let right = challenge.is_code(context, answer);
+        let event = |kind| {
+            let event = Event::new(kind, now).session(holder.session_id).detail(purpose);
+            holder.account_id().map_or(event.clone(), |id| event.account(id))
+        };
+        let answered = event(EventKind::ChallengeAnswered);
+        let failed = Event { succeeded: false, ..event(EventKind::ChallengeFailed) };
+        let verdict = transaction!(self.db, |txn| {
+            if !challenge.take_try(txn, context).await? {
+                return Ok(Verdict::TooManyTries(challenge.wait(txn, context).await?));
+            }
+            if right && challenge.answer(txn, context).await? {
+                audit_log::record(txn, &answered).await?;
+                return Ok(Verdict::Right);
+            }
+            audit_log::record(txn, &failed).await?;
+            Ok::<_, ChallengeError>(Verdict::Wrong)
+        })?;
+        match verdict {
+            Verdict::Right => {
+                answered.trace();
+                Ok(())
+            }
+            Verdict::Wrong => {
+                failed.trace();
+                Err(ChallengeError::WrongCode)
+            }
+            Verdict::TooManyTries(retry_after) => Err(ChallengeError::TooManyTries { retry_after }),
+        }
+    }
+
+    /// Removes challenges that have been over for longer than `age`, and counters that count
+    /// nothing any more, a batch at a time. Says how many rows.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn purge(&self, age: Duration) -> Result<u64, Fault> {
+        let before = self.auth.context().now().minus(age);
+        let executor = self.db.executor();
+        let mut removed = 0;
+        loop {
+            let batch = self.db.retry(|| store::purge(&executor, before, BATCH)).await?;
+            removed += batch;
+            if batch < BATCH {
+                break;
+            }
+        }
+        loop {
+            let batch = self.db.retry(|| store::purge_counters(&executor, before, BATCH)).await?;
+            removed += batch;
+            if batch < BATCH {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+fn application(purpose: &str) -> Result<Kind, ChallengeError> {
+    ApplicationPurpose::parse(purpose)
+        .map(Kind::Application)
+        .ok_or_else(|| ChallengeError::InvalidPurpose(purpose.to_owned()))
+}
