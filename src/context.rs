@@ -1,22 +1,28 @@
-//! What every flow needs: database, configuration, keys, clock, notices, hooks.
+//! What every flow needs: database, configuration, keys, clock, messages, hooks, rooms.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sea_orm::DatabaseConnection;
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::jwt::Jwt;
-use crate::base::notify::{Notice, Notifier};
-use crate::base::problem::ErrorChain;
 use crate::base::same_origin::SameOrigin;
 use crate::base::secret::DigestKey;
 use crate::base::transaction::Db;
 use crate::config::Config;
+use crate::message::template::Templates;
+use crate::message::{Notifier, TextMessages};
 use crate::port::{BreachedList, HookList, OnSessionReplaced, SessionInfo};
 
-/// Shared by all flows of one instance.
-pub(crate) struct Context {
+/// Shared by all flows of one instance; a clone is the same one, for a task of its own.
+#[derive(Clone)]
+pub(crate) struct Context(Arc<Parts>);
+
+pub(crate) struct Parts {
     pub(crate) database: DatabaseConnection,
     pub(crate) config: Config,
     pub(crate) jwt: Jwt,
@@ -25,14 +31,28 @@ pub(crate) struct Context {
     pub(crate) session_digests: Vec<DigestKey>,
     pub(crate) same_origin: SameOrigin,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) templates: Templates,
     pub(crate) notifier: Option<Arc<dyn Notifier>>,
+    pub(crate) text_messages: Option<Arc<dyn TextMessages>>,
     pub(crate) hooks: HookList,
     pub(crate) on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     pub(crate) session_info: Option<Arc<dyn SessionInfo>>,
     pub(crate) breached_list: Option<Arc<dyn BreachedList>>,
+    /// State that a floor above keeps per instance, made when it is first asked for.
+    pub(crate) rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+/// State that a capability keeps per instance, such as the gate of the password hashes. It is
+/// declared where it is used, so the context knows no capability.
+pub(crate) trait Room: Any + Send + Sync {
+    fn open(context: &Context) -> Self;
 }
 
 impl Context {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -41,21 +61,19 @@ impl Context {
         Db::new(&self.database, self.config.database.timeout)
     }
 
-    /// Sends a notice in a task of its own: what happened is committed, and the answer must not
-    /// wait for a mail server.
-    pub(crate) fn notify(&self, notice: Notice) {
-        let Some(notifier) = self.notifier.clone() else { return };
-        tokio::spawn(async move {
-            if let Err(error) = notifier.notify(&notice).await {
-                tracing::error!(
-                    target: "portcullis",
-                    account = %notice.account_id,
-                    kind = ?notice.kind,
-                    error = ?ErrorChain(&*error).to_string(),
-                    "a notice could not be sent",
-                );
-            }
-        });
+    /// The state of one capability, made when it is first asked for.
+    pub(crate) fn room<R: Room>(&self) -> Arc<R> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = rooms.entry(TypeId::of::<R>()).or_insert_with(|| Arc::new(R::open(self)));
+        Arc::clone(room).downcast().expect("a room is kept under its own type")
+    }
+}
+
+impl Deref for Context {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }
 

@@ -1,7 +1,6 @@
 //! [`Portcullis`]: the one handle of the library, and its builder.
 
-use std::any::{Any, TypeId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,12 +8,14 @@ use sea_orm::DatabaseConnection;
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::jwt::Jwt;
-use crate::base::notify::Notifier;
 use crate::base::same_origin::{Origin, SameOrigin};
 use crate::base::secret::{DigestKey, Purpose, Secret};
 use crate::config::Config;
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
-use crate::context::Context;
+pub(crate) use crate::context::Room;
+use crate::context::{Context, Parts};
+use crate::message::template::{Own, Templates};
+use crate::message::{MessageKind, Notifier, TextMessages};
 use crate::port::{BreachedList, HookList, Hooks, OnSessionReplaced, SessionInfo};
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
@@ -36,16 +37,8 @@ pub struct Portcullis(Arc<Inner>);
 
 struct Inner {
     context: Context,
-    /// State that a floor above keeps per instance, made when it is first asked for.
-    rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     mounted: Mutex<BTreeSet<&'static str>>,
     findings: Mutex<Vec<Finding>>,
-}
-
-/// State that a capability keeps per instance, such as the gate of the password hashes. It is
-/// declared where it is used, so the handle knows no capability.
-pub(crate) trait Room: Any + Send + Sync {
-    fn open(context: &Context) -> Self;
 }
 
 impl Portcullis {
@@ -57,6 +50,8 @@ impl Portcullis {
             clock: Arc::new(SystemClock),
             notifier: None,
             hooks: HookList::default(),
+            text_messages: None,
+            templates: Own::default(),
             on_session_replaced: Vec::new(),
             session_info: None,
             breached_list: None,
@@ -74,10 +69,7 @@ impl Portcullis {
 
     /// The state of one capability, made when it is first asked for.
     pub(crate) fn room<R: Room>(&self) -> Arc<R> {
-        let mut rooms = self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let room =
-            rooms.entry(TypeId::of::<R>()).or_insert_with(|| Arc::new(R::open(&self.0.context)));
-        Arc::clone(room).downcast().expect("a room is kept under its own type")
+        self.0.context.room()
     }
 
     /// Notes that the routes of a capability are mounted.
@@ -121,6 +113,8 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     notifier: Option<Arc<dyn Notifier>>,
     hooks: HookList,
+    text_messages: Option<Arc<dyn TextMessages>>,
+    templates: Own,
     on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     session_info: Option<Arc<dyn SessionInfo>>,
     breached_list: Option<Arc<dyn BreachedList>>,
@@ -157,7 +151,8 @@ impl Builder {
         self
     }
 
-    /// Sends notices to the owners of accounts.
+    /// Sends mail. It needs a public URL (or `mail.link_origin`), because messages have links in
+    /// them.
     pub fn notifier(mut self, notifier: impl Notifier) -> Self {
         self.notifier = Some(Arc::new(notifier));
         self
@@ -167,6 +162,34 @@ impl Builder {
     /// Several run in the order in which they were added.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.hooks.push(hooks);
+        self
+    }
+
+    /// Sends text messages to phones.
+    pub fn text_messages(mut self, text_messages: impl TextMessages) -> Self {
+        self.text_messages = Some(Arc::new(text_messages));
+        self
+    }
+
+    /// Says a kind of message in other words. The text begins with a line `Subject: …` and an
+    /// empty one; the HTML may extend `layout.html`. See [`guide::mail`](crate::guide::mail).
+    pub fn template(
+        mut self,
+        kind: MessageKind,
+        text: impl Into<String>,
+        html: impl Into<String>,
+    ) -> Self {
+        let sources = &mut self.templates.sources;
+        sources.insert(format!("{}.txt", kind.as_str()), text.into());
+        sources.insert(format!("{}.html", kind.as_str()), html.into());
+        self
+    }
+
+    /// Takes templates from a folder, read once by [`build`](Self::build): `<kind>.txt` and
+    /// `<kind>.html`, named as [`MessageKind::as_str`], and `layout.html` around all the HTML. What
+    /// is not there stays as it is.
+    pub fn template_folder(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.templates.folder = Some(folder.into());
         self
     }
 
@@ -198,20 +221,30 @@ impl Builder {
             config,
             clock,
             notifier,
+            text_messages,
+            templates,
             hooks,
             on_session_replaced,
             session_info,
             breached_list,
         } = self;
         let mut errors = config.faults();
+        if let Some(notifier) = &notifier {
+            errors.extend(notifier_faults(&config, &**notifier));
+        }
+        let service_url = config.link_origin().map(|origin| origin.as_str().to_owned());
+        let templates =
+            Templates::new(config.service_name(), service_url.unwrap_or_default(), &templates)
+                .map_err(|faults| errors.extend(faults));
         let keys = &config.keys;
         let jwt = Jwt::new(&keys.signing, &keys.secrets, config.issuer(), config.issuer());
-        let jwt = match jwt {
-            Ok(jwt) if errors.is_empty() => jwt,
-            Ok(_) => return Err(ConfigErrors(errors)),
-            Err(error) => {
-                let knob = "keys.signing";
-                errors.push(ConfigError::Knob { knob, reason: error.to_string() });
+        let (jwt, templates) = match (jwt, templates) {
+            (Ok(jwt), Ok(templates)) if errors.is_empty() => (jwt, templates),
+            (jwt, _) => {
+                if let Err(error) = jwt {
+                    let knob = "keys.signing";
+                    errors.push(ConfigError::Knob { knob, reason: error.to_string() });
+                }
                 return Err(ConfigErrors(errors));
             }
         };
@@ -222,26 +255,42 @@ impl Builder {
         for finding in &findings {
             tracing::warn!(target: "portcullis", code = finding.code, "{}", finding.text);
         }
-        let context = Context {
+        let context = Context::new(Parts {
             database,
             config,
             jwt,
             session_digests,
             same_origin,
             clock,
+            templates,
             notifier,
+            text_messages,
             hooks,
             on_session_replaced,
             session_info,
             breached_list,
-        };
+            rooms: Mutex::default(),
+        });
         Ok(Portcullis(Arc::new(Inner {
             context,
-            rooms: Mutex::default(),
             mounted: Mutex::default(),
             findings: Mutex::new(findings),
         })))
     }
+}
+
+/// What a notifier lacks.
+fn notifier_faults(config: &Config, notifier: &dyn Notifier) -> Vec<ConfigError> {
+    let mut faults = Vec::new();
+    if config.link_origin().is_none() {
+        let reason = "a notifier sends links, and they are never built from a request's Host: \
+            set the public URL (or mail.link_origin)";
+        faults.push(ConfigError::Knob { knob: "service.public_url", reason: reason.to_owned() });
+    }
+    if let Some(reason) = notifier.refuses(config.sender().as_deref()) {
+        faults.push(ConfigError::Knob { knob: "mail.sender", reason });
+    }
+    faults
 }
 
 /// The rule for requests from elsewhere. The origins were checked before.

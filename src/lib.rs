@@ -75,6 +75,8 @@ pub mod guide;
 mod handle;
 pub mod identity;
 pub mod login;
+pub mod message;
+pub mod outbox;
 pub mod own_session;
 pub mod password;
 pub mod password_change;
@@ -92,7 +94,9 @@ pub use base::client::{ClientInfo, ForwardedHeader, PeerAddr, TrustedProxies};
 pub use base::clock::{Clock, SystemClock, Timestamp};
 pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
-pub use base::id::{AccountId, ChallengeId, EventId, GroupId, LineageId, RoleId, SessionId};
+pub use base::id::{
+    AccountId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId, SessionId,
+};
 pub use base::jwt::{SigningKey, TokenType};
 pub use base::problem::{Problem, Refusal, Rejection};
 pub use base::secret::{Secret, SecretError};
@@ -104,6 +108,7 @@ pub use identity::{
     Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement, RequirementError,
     StepUp,
 };
+pub use message::{Message, MessageKind, Notifier, Recipient};
 pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
-use crate::{account, audit_log, challenge, permission, session};
+use crate::{account, audit_log, challenge, outbox, permission, session};
 
 /// A table as its entity describes it.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub fn tables() -> Vec<Table> {
         table::<audit_log::entity::denial::Entity>(),
         table::<challenge::entity::challenge::Entity>(),
         table::<challenge::entity::counter::Entity>(),
+        table::<outbox::entity::message::Entity>(),
+        table::<outbox::entity::limit::Entity>(),
     ]
 }
 

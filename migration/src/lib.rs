@@ -23,6 +23,7 @@ use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 mod account;
 mod audit_log;
 mod challenge;
+mod outbox;
 mod permission;
 mod session;
 mod table;
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(permission::Migration),
             Box::new(audit_log::Migration),
             Box::new(challenge::Migration),
+            Box::new(outbox::Migration),
         ]
     }
 

@@ -42,6 +42,17 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
+    /// As people read it in a mail: `22 November 2026, 02:16 UTC`.
+    pub(crate) fn for_people(self) -> String {
+        let format = time::macros::format_description!(
+            "[day padding:none] [month repr:long] [year], [hour]:[minute] UTC"
+        );
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .ok()
+            .and_then(|time| time.format(format).ok())
+            .unwrap_or_else(|| self.to_string())
+    }
+
     /// How long after `earlier` this is; zero if it is not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -57,6 +57,8 @@ event_kinds! {
     AdministratorBootstrapped = "administrator_bootstrapped",
     /// An account was changed (disabled, enabled, verified, deleted, required to change its password).
     AccountUpdated = "user_updated",
+    /// A message could not be delivered and was given up.
+    MessageFailed = "message_failed",
     /// A role was made.
     RoleCreated = "role_created",
     /// A role's permissions or description changed.

@@ -78,4 +78,6 @@ ids! {
     EventId,
     /// A challenge: a code or link that was sent and waits for its answer. Public, not the code.
     ChallengeId,
+    /// One message on its way out.
+    MessageId,
 }

@@ -1,4 +1,4 @@
-//! The ground floor: clock, ids, secrets, tokens, clients, notices, problems, transactions.
+//! The ground floor: clock, ids, secrets, tokens, clients, problems, transactions.
 //! Nothing here knows a table.
 
 pub mod client;
@@ -7,9 +7,9 @@ pub mod event;
 pub mod factor;
 pub mod id;
 pub mod jwt;
-pub mod notify;
 pub mod problem;
 pub mod redirect;
 pub mod same_origin;
+pub(crate) mod seal;
 pub mod secret;
 pub mod transaction;

@@ -146,6 +146,10 @@ pub(crate) enum Purpose {
     ChallengeSubject,
     /// What must not change while a challenge is open.
     ChallengeBinding,
+    /// What waits to be sent.
+    OutboxPayload,
+    /// Whom it is sent to, as it is counted.
+    OutboxRecipient,
 }
 
 impl Purpose {
@@ -160,6 +164,8 @@ impl Purpose {
             Self::ChallengeToken => "challenge token",
             Self::ChallengeSubject => "challenge subject",
             Self::ChallengeBinding => "challenge binding",
+            Self::OutboxPayload => "outbox payload",
+            Self::OutboxRecipient => "outbox recipient",
         }
     }
 }
@@ -249,6 +255,8 @@ mod tests {
             Purpose::ChallengeToken,
             Purpose::ChallengeSubject,
             Purpose::ChallengeBinding,
+            Purpose::OutboxPayload,
+            Purpose::OutboxRecipient,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

@@ -68,10 +68,10 @@ fn meets_owasp_floor(memory_kib: u32, iterations: u32) -> bool {
         .any(|(memory, passes)| memory_kib >= *memory && iterations >= *passes)
 }
 
-struct Checker(Vec<ConfigError>);
+pub(super) struct Checker(Vec<ConfigError>);
 
 impl Checker {
-    fn refuse_if(&mut self, wrong: bool, knob: &'static str, reason: impl Into<String>) {
+    pub(super) fn refuse_if(&mut self, wrong: bool, knob: &'static str, reason: impl Into<String>) {
         if wrong {
             self.0.push(ConfigError::Knob { knob, reason: reason.into() });
         }
@@ -90,6 +90,7 @@ impl Config {
         self.check_session(&mut check);
         self.check_password(&mut check);
         self.check_challenge(&mut check);
+        self.check_mail(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

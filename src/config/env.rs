@@ -28,6 +28,9 @@
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
 //! | `PORTCULLIS_REMEMBERED_GRANTS` | number |
+//! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
+//! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
+//! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_TRIES` | numbers |
 
 use std::time::Duration;
 
@@ -171,6 +174,13 @@ impl Config {
             }
             "DATABASE_TIMEOUT" => self.database.timeout = duration(value)?,
             "REMEMBERED_GRANTS" => self.database.remembered_grants = number(value)?,
+            "MAIL_SERVICE_NAME" => self.mail.service_name = Some(value.to_owned()),
+            "MAIL_SENDER" => self.mail.sender = Some(value.to_owned()),
+            "MAIL_LINK_ORIGIN" => self.mail.link_origin = Some(value.to_owned()),
+            "MAIL_COOL_DOWN" => self.mail.cool_down = duration(value)?,
+            "MAIL_SEND_TIMEOUT" => self.mail.send_timeout = duration(value)?,
+            "MAIL_PER_HOUR" => self.mail.per_hour = number(value)?,
+            "MAIL_TRIES" => self.mail.tries = number(value)?,
             _ => return Err("is not a variable of portcullis".to_owned()),
         }
         Ok(())

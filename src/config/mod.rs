@@ -11,6 +11,9 @@ use crate::base::secret::Secret;
 
 pub mod check;
 pub mod env;
+pub mod mail;
+
+pub use mail::{Delivery, LinkConfig, MailConfig};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -38,6 +41,8 @@ pub struct Config {
     pub proxies: TrustedProxies,
     /// Time limits and memory.
     pub database: DatabaseConfig,
+    /// Mail and text messages.
+    pub mail: MailConfig,
 }
 
 /// Secrets and signing keys.

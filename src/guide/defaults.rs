@@ -101,6 +101,19 @@
 //! | `database.timeout` | 5 s a flow | an answer of 503 is better than a queue |
 //! | `database.remembered_grants` | 10 000 accounts | compiled grants under their version, which each request reads: never stale, and one statement a request instead of a wide one |
 //!
+//! # Mail
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `mail.service_name`, `mail.sender` | the host of the public URL, `no-reply@` that host | something true to begin with |
+//! | `mail.links` | `/verify#token=…` and its like | behind a `#` a token reaches no server, log or `Referer` |
+//! | `mail.cool_down` | 60 s a recipient and kind | someone who clicks twice gets one mail |
+//! | `mail.per_hour` | 5 a recipient and kind | nobody's mailbox is filled through this service |
+//! | `mail.send_timeout` | 30 s a try | a server that hangs holds up eight messages at most, and no request |
+//! | `mail.first_retry`, `mail.tries` | 30 s, doubling up to an hour; 10 tries | three hours: a mail server that is restarted or greylists |
+//! | `mail.keep` | 30 d | how long it can be asked whether something was sent; what it said is gone at once |
+//! | `mail.delivery` | a task of the library's | mail leaves without anything to set up |
+//!
 //! # Bodies of the mounted routes
 //!
 //! | limit | value | why |

@@ -8,6 +8,7 @@
 //! | [`defaults`] | every default, with its reason and source |
 //! | [`errors`] | every error code, its status and when it comes |
 //! | [`deployment`] | secrets, proxies, several nodes, outages |
+//! | [`mail`] | mail and text messages: setting them up, in your own words |
 //! | [`testing`] | tests of your own service |
 //! | [`threats`] | published holes of systems of this kind, and what they would need here |
 //!
@@ -17,6 +18,7 @@ pub mod defaults;
 pub mod deployment;
 pub mod errors;
 pub mod guards;
+pub mod mail;
 pub mod sessions;
 pub mod start;
 pub mod testing;

@@ -13,7 +13,7 @@
 //! use std::time::Duration;
 //!
 //! use portcullis::base::clock::MockClock;
-//! use portcullis::base::notify::RecordingNotifier;
+//! use portcullis::message::RecordingNotifier;
 //! use portcullis::{Portcullis, Secret};
 //! use portcullis_migration::{Migrator, MigratorTrait};
 //!
@@ -27,8 +27,10 @@
 //! let auth = Portcullis::builder(db)
 //!     .secret(Secret::generate())
 //!     .clock(clock.clone())
+//!     .public_url("https://example.com")
 //!     .notifier(notifier.clone())
 //!     .configure(|config| {
+//!         config.mail.delivery = portcullis::config::Delivery::ByApplication;
 //!         config.password.danger_cheap_hashing = true;
 //!         config.password.memory_kib = 8;
 //!         config.password.iterations = 1;
@@ -37,6 +39,7 @@
 //!
 //! // No sleeping: a session is idle for a week.
 //! clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
+//! auth.outbox().deliver_due().await?; // what the flows have put into the outbox
 //! assert!(notifier.sent().is_empty());
 //! # Ok(())
 //! # }

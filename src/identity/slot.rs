@@ -15,7 +15,6 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind, ROTATED, count};
 use crate::base::id::SessionId;
 use crate::base::jwt::{Claims, TokenType};
-use crate::base::notify::{Notice, NoticeKind};
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
 use crate::base::transaction::{Fault, transaction};
 use crate::config::Binding;
@@ -26,6 +25,8 @@ use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::memory::{GrantsMemory, Versions};
 use crate::identity::store::{Found, Statements};
 use crate::identity::{Identity, IdentityData};
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Outgoing};
 use crate::permission::{Grants, parse_list};
 #[cfg(feature = "routes")]
 use crate::port::SigningOut;
@@ -486,18 +487,15 @@ impl Slot {
         if let Some(account) = account {
             event = event.account(account.id);
         }
-        if !self.end(state, Ended::TheftSuspected, &event, now).await? {
-            return Ok(());
-        }
-        event.trace();
-        if let Some(account) = account {
-            context.notify(Notice {
-                kind: NoticeKind::SessionTheftSuspected,
-                account_id: account.id,
-                email: account.email.clone(),
-                at: now,
-                address: self.client().address(),
-            });
+        let notice = account.map(|account| {
+            let to = account.email.as_deref().and_then(Recipient::email);
+            Outgoing::new(MessageKind::SessionTheftSuspected, to)
+                .account(account.id)
+                .values(Values::new().with_some("address", self.client().address()))
+        });
+        if self.end(state, Ended::TheftSuspected, &event, notice.as_ref(), now).await? {
+            event.trace();
+            outbox::deliver_soon(context);
         }
         Ok(())
     }
@@ -507,12 +505,17 @@ impl Slot {
         state: &SessionState,
         reason: Ended,
         event: &Event,
+        notice: Option<&Outgoing>,
         now: Timestamp,
     ) -> Result<bool, Fault> {
-        transaction!(self.auth.context().db(), |txn| {
+        let context = self.auth.context();
+        transaction!(context.db(), |txn| {
             let ended = session_store::end(txn, state.id, reason, now).await?;
             if ended {
                 audit_log::record(txn, event).await?;
+                if let Some(notice) = notice {
+                    outbox::put(txn, context, notice).await?;
+                }
             }
             Ok(ended)
         })
@@ -545,7 +548,7 @@ impl Slot {
             event = event.account(account);
         }
         if self.auth.context().config.session.binding == Binding::End {
-            if self.end(state, Ended::SourceChanged, &event, now).await? {
+            if self.end(state, Ended::SourceChanged, &event, None, now).await? {
                 event.trace();
             }
             return Ok(false);

@@ -33,11 +33,12 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
-use crate::base::notify::{Notice, NoticeKind};
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
 use crate::session::judge::SessionState;
@@ -281,6 +282,10 @@ impl PasswordChange<'_> {
             .going_on_from(asking.state, asking.transport)
             .passed(factors);
         let old_hash = row.password_hash.as_deref();
+        let notice =
+            Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
+                .account(account.id())
+                .values(Values::new().with_some("address", client.address()));
         let change = ChangingPassword {
             account_id: account.id(),
             session_id: Some(asking.state.id),
@@ -294,19 +299,14 @@ impl PasswordChange<'_> {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
             audit_log::record(txn, &event).await?;
+            outbox::put(txn, context, &notice).await?;
             let issued = start.clone().within(txn).issue().await?;
             context.hooks.after_password_change(change, txn).await?;
             Ok(issued)
         })?;
         event.trace();
         started.trace();
-        context.notify(Notice {
-            kind: NoticeKind::PasswordChanged,
-            account_id: account.id(),
-            email: account.email().map(str::to_owned),
-            at: now,
-            address: client.address(),
-        });
+        outbox::deliver_soon(context);
         Ok(issued)
     }
 }

@@ -536,7 +536,7 @@ on_every_database! {
         assert_eq!(browser.get("/lineage").await.text, lineage);
         let answer = old.clone().get("/me").await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
-        assert_eq!(probe.notifier.sent().len(), 0, "a replaced session is no theft");
+        assert_eq!(probe.mail().await.len(), 0, "a replaced session is no theft");
 
         let answer = browser
             .stranger()

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use portcullis::base::notify::NoticeKind;
-use portcullis::{Clock, Factor};
+use portcullis::account::NewAccount;
+use portcullis::registration::Application;
+use portcullis::{Clock, Factor, MessageKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -25,17 +26,6 @@ async fn events(probe: &Probe, kind: &str) -> i64 {
 
 fn check(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text);
-}
-
-/// The notices sent; they go out in a task of their own.
-async fn notices(probe: &Probe, expected: usize) -> Vec<portcullis::base::notify::Notice> {
-    for _ in 0..100_000 {
-        if probe.notifier.sent().len() >= expected {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    probe.notifier.sent()
 }
 
 on_every_database! {
@@ -75,14 +65,23 @@ on_every_database! {
     }
 
     async fn the_owner_is_told_and_the_log_knows(probe: Probe) {
-        let (alice, mut browser) = probe.signed_in("alice").await;
+        let alice = NewAccount::username("alice").with_email("Alice@example.com");
+        let application = Application::new(alice, PASSWORD);
+        let registered = probe.auth.registration().register(application, &Default::default()).await;
+        let alice = registered.expect("she registers").account;
+        let mut browser = probe.browser().await;
+        browser.login("alice", PASSWORD).await;
         let session = browser.get("/session-id").await.text;
         let body = json!({ "current_password": PASSWORD, "new_password": NEW });
         assert_eq!(browser.put("/auth/password", body).await.status, 200);
-        let [notice] = &notices(&probe, 1).await[..] else { panic!("one notice") };
-        assert_eq!((notice.kind, notice.account_id), (NoticeKind::PasswordChanged, alice.id()));
+        let [notice] = &probe.mail().await[..] else { panic!("one notice") };
+        assert_eq!((notice.kind, notice.account_id), (MessageKind::PasswordChanged, Some(alice.id())));
+        assert_eq!(notice.to.as_str(), "Alice@example.com");
         assert_eq!(notice.at, probe.clock.now());
-        assert_eq!(notice.address, Some([127, 0, 0, 1].into()));
+        for words in [&notice.text, notice.html.as_ref().expect("HTML")] {
+            assert!(words.contains("From: 127.0.0.1") && words.contains(" UTC"), "{words}");
+            assert!(!words.contains("token"), "{words}");
+        }
         let log = probe.auth.audit_log().of_account(alice.id(), 10).await.expect("the log");
         let event = log.iter().find(|event| event.kind == "authn_password_change");
         let event = event.expect("the event");
@@ -112,7 +111,7 @@ on_every_database! {
         let event = log.iter().find(|event| event.kind == "authn_password_change_fail");
         let event = event.expect("the event");
         assert_eq!((event.succeeded, event.detail.as_deref()), (false, Some("wrong_password")));
-        assert_eq!(probe.notifier.sent().len(), 0);
+        assert_eq!(probe.mail().await.len(), 0);
     }
 
     async fn a_new_password_that_cannot_be_used_is_named(probe: Probe) {
@@ -256,7 +255,9 @@ on_every_database! {
         check(&half.clone().put("/auth/password", body).await, 401, "session_ended");
         assert_eq!(browser.login("alice", NEW).await.json()["result"], "session");
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
-        assert_eq!(notices(&probe, 1).await.len(), 1);
+        // She has no address, so a row says that there was nobody to write to.
+        assert_eq!(probe.mail().await.len(), 0);
+        assert_eq!(probe.text("SELECT kind FROM auth_outbox").await.as_deref(), Some("none"));
     }
 
     async fn a_sign_in_that_must_change_its_password_has_five_minutes(probe: Probe) {

@@ -28,7 +28,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 12] = [
+const LOOKUPS: [(&str, &[&str]); 15] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_challenge", &["account_id"]),
@@ -39,6 +39,9 @@ const LOOKUPS: [(&str, &[&str]); 12] = [
     ("auth_event", &["at"]),
     ("auth_group_role", &["role_id"]),
     ("auth_login_name", &["account_id"]),
+    ("auth_outbox", &["state", "next_try_at"]),
+    ("auth_outbox", &["created_at"]),
+    ("auth_outbox_limit", &["last_at"]),
     ("auth_session", &["account_id"]),
     ("auth_session", &["expires_at"]),
 ];

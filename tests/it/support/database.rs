@@ -226,9 +226,11 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 14] = [
+pub const TABLES: [&str; 16] = [
     "auth_challenge",
     "auth_challenge_counter",
+    "auth_outbox",
+    "auth_outbox_limit",
     "auth_denial",
     "auth_event",
     "auth_account_permission",

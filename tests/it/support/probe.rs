@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use axum::Router;
 use axum::routing::{get, post};
 use portcullis::base::clock::MockClock;
-use portcullis::base::notify::RecordingNotifier;
+use portcullis::config::Delivery;
+use portcullis::message::{Message, RecordingNotifier};
 use portcullis::{
     Account, Builder, Identity, PasswordChangeSession, PendingSession, Portcullis, Requirement,
     Secret, Session,
@@ -88,6 +89,12 @@ impl Probe {
         (account, browser)
     }
 
+    /// Delivers what is in the outbox; all messages sent so far.
+    pub async fn mail(&self) -> Vec<Message> {
+        self.auth.outbox().deliver_due().await.expect("the outbox is read");
+        self.notifier.sent()
+    }
+
     /// How many statements `work` costs.
     pub async fn statements<T>(&self, work: impl Future<Output = T>) -> (T, usize) {
         let before = self.database.statements.load(Ordering::SeqCst);
@@ -132,6 +139,9 @@ impl Probe {
 
 fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifier) -> Builder {
     Portcullis::builder(db).clock(clock.clone()).notifier(notifier.clone()).configure(|config| {
+        config.mail.link_origin = Some("https://app.example.com".to_owned());
+        // Delivered when a test asks for it, so that statements can be counted.
+        config.mail.delivery = Delivery::ByApplication;
         config.password.danger_cheap_hashing = true;
         config.password.memory_kib = 8;
         config.password.iterations = 1;

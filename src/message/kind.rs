@@ -1,0 +1,86 @@
+//! The kinds of messages, each with its templates and the values they may use.
+
+/// What a kind's built-in templates say.
+pub(crate) struct BuiltIn {
+    /// `Subject: …`, an empty line, and the text.
+    pub(crate) text: &'static str,
+    pub(crate) html: &'static str,
+    /// The names of the values it can use, besides those that every message has.
+    pub(crate) values: &'static [&'static str],
+}
+
+/// Whether strangers can bring a message about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Anyone who types an address: a cool-down and a cap hold for each recipient.
+    Asked,
+    /// Something that happened to the account. It is always told, or a flood of the other sort
+    /// would hide it.
+    Happened,
+}
+
+macro_rules! message_kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $cause:ident, [$($value:literal),*];)+) => {
+        /// What a message is about. Its name is the name of its templates.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum MessageKind { $($(#[$doc])* $name),+ }
+
+        impl MessageKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The stable name in the outbox, in the log and of the templates' files.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            pub(crate) const fn cause(self) -> Cause {
+                match self { $(Self::$name => Cause::$cause),+ }
+            }
+
+            pub(crate) const fn built_in(self) -> BuiltIn {
+                match self { $(Self::$name => BuiltIn {
+                    text: include_str!(concat!("templates/", $text, ".txt")),
+                    html: include_str!(concat!("templates/", $text, ".html")),
+                    values: &[$($value),*],
+                }),+ }
+            }
+        }
+    };
+}
+
+message_kinds! {
+    /// An address is to be proved, by a link or a code.
+    VerifyAddress = "verify_address", Asked, ["link", "code", "minutes"];
+    /// Somebody tried to register with the address of an account.
+    AlreadyRegistered = "already_registered", Asked, [];
+    /// A forgotten password is to be replaced.
+    PasswordReset = "password_reset", Asked, ["link", "minutes"];
+    /// The password was changed or replaced.
+    PasswordChanged = "password_changed", Happened, ["address"];
+    /// A new address of an account is to be proved.
+    EmailChangeConfirm = "email_change_confirm", Asked, ["link", "code", "minutes"];
+    /// The address was changed: told to the old one, with a way back.
+    EmailChangedUndo = "email_changed_undo", Happened, ["address", "link", "minutes"];
+    /// A second factor was added.
+    FactorAdded = "factor_added", Happened, ["address", "factor"];
+    /// A second factor was removed.
+    FactorRemoved = "factor_removed", Happened, ["address", "factor"];
+    /// A recovery code was used.
+    RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
+    /// Somebody signed in from a device that was not seen before.
+    NewDevice = "new_device", Happened, ["address"];
+    /// A retired session token was used again; the session was ended.
+    SessionTheftSuspected = "session_theft_suspected", Happened, ["address"];
+    /// The account was locked after failed sign-ins.
+    AccountLocked = "account_locked", Happened, ["address", "minutes"];
+    /// A code for something that the account is about to do.
+    ChallengeCode = "challenge_code", Asked, ["code", "purpose", "minutes"];
+}
+
+impl MessageKind {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+}

@@ -1,0 +1,226 @@
+//! Templates: what a message says.
+//!
+//! Each kind has two, a text whose first line is `Subject: …`, and HTML, both in Jinja's language
+//! (minijinja). HTML is escaped by itself. A name that a template uses and nobody gives is an error,
+//! found by `build()`, which renders every one with made-up values.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use minijinja::{Environment, Error, UndefinedBehavior, Value};
+
+use super::{MessageKind, Values};
+use crate::base::clock::Timestamp;
+use crate::config::check::ConfigError;
+
+const LAYOUT: &str = "layout.html";
+const SUBJECT: &str = "Subject: ";
+
+/// The values that every message has.
+#[cfg(test)]
+const COMMON: [&str; 3] = ["service", "service_url", "at"];
+
+/// Templates of the application's own, as the builder collects them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Own {
+    /// By the name of their file.
+    pub(crate) sources: BTreeMap<String, String>,
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// The templates of one instance, checked.
+#[derive(Debug)]
+pub(crate) struct Templates {
+    service: String,
+    service_url: String,
+    /// By the name of their file.
+    sources: BTreeMap<String, String>,
+}
+
+/// A message's words.
+pub(crate) struct Rendered {
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) html: String,
+}
+
+impl Templates {
+    /// The built-in templates with the application's own over them.
+    pub(crate) fn new(
+        service: String,
+        service_url: String,
+        own: &Own,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut sources =
+            BTreeMap::from([(LAYOUT.to_owned(), include_str!("templates/layout.html").to_owned())]);
+        for kind in MessageKind::ALL {
+            let built_in = kind.built_in();
+            sources.insert(format!("{}.txt", kind.as_str()), built_in.text.to_owned());
+            sources.insert(format!("{}.html", kind.as_str()), built_in.html.to_owned());
+        }
+        let mut errors = Vec::new();
+        let from_folder = match own.folder.as_deref().map(read_folder).transpose() {
+            Ok(read) => read.unwrap_or_default(),
+            Err(error) => {
+                errors.push(fault(format!("the folder cannot be read: {error}")));
+                BTreeMap::new()
+            }
+        };
+        for (name, source) in from_folder.into_iter().chain(own.sources.clone()) {
+            if sources.insert(name.clone(), source).is_some() {
+                continue;
+            }
+            // A misspelt file would be left out in silence.
+            sources.remove(&name);
+            errors.push(fault(format!("{name:?} is the name of no template")));
+        }
+        let templates = Self { service, service_url, sources };
+        for kind in MessageKind::ALL {
+            let mut values = Values::new();
+            for name in kind.built_in().values {
+                values = values.with(name, "value");
+            }
+            let at = Timestamp::from_millis(0);
+            if let Err(error) = templates.render(*kind, values, at) {
+                errors.push(fault(format!("{}: {error:#}", kind.as_str())));
+            }
+        }
+        if errors.is_empty() { Ok(templates) } else { Err(errors) }
+    }
+
+    /// Fills a kind's templates.
+    pub(crate) fn render(
+        &self,
+        kind: MessageKind,
+        mut values: Values,
+        at: Timestamp,
+    ) -> Result<Rendered, Error> {
+        values.fill(kind.built_in().values);
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        for (name, source) in &self.sources {
+            let of_kind =
+                name.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            if of_kind || name == LAYOUT {
+                environment.add_template(name, source)?;
+            }
+        }
+        let common = [("service", self.service.clone()), ("service_url", self.service_url.clone())];
+        let blanks = values.into_iter().chain(
+            common.into_iter().chain([("at", at.for_people())]).map(|(k, v)| (k.to_owned(), v)),
+        );
+        let blanks = Value::from_pairs(blanks);
+        let fill = |extension: &str| {
+            let name = format!("{}.{extension}", kind.as_str());
+            environment.get_template(&name)?.render(blanks.clone())
+        };
+        let (text, html) = (fill("txt")?, fill("html")?);
+        let (subject, text) = text
+            .strip_prefix(SUBJECT)
+            .and_then(|rest| rest.split_once('\n'))
+            .map(|(subject, text)| (subject.trim().to_owned(), format!("{}\n", text.trim())))
+            .filter(|(subject, text)| !subject.is_empty() && text != "\n")
+            .ok_or_else(|| {
+                let reason = "the text begins with a line `Subject: …`, and more follows";
+                Error::new(minijinja::ErrorKind::InvalidOperation, reason)
+            })?;
+        Ok(Rendered { subject, text, html })
+    }
+}
+
+fn fault(reason: String) -> ConfigError {
+    ConfigError::Knob { knob: "mail templates", reason }
+}
+
+/// Every file of a folder, by name.
+fn read_folder(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
+    let mut sources = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            sources.insert(name, std::fs::read_to_string(entry.path())?);
+        }
+    }
+    Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn templates(own: &[(&str, &str)]) -> Result<Templates, String> {
+        let sources = own.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let own = Own { sources, folder: None };
+        Templates::new("The <b>Shop</b>".to_owned(), "https://shop.example".to_owned(), &own)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_kind_says_something_and_keeps_its_values_out_of_the_markup() {
+        let templates = templates(&[]).expect("the built-in ones are right");
+        for kind in MessageKind::ALL {
+            let mut values = Values::new();
+            for name in kind.built_in().values {
+                values = values.with(name, format!("<a href=//evil.example>{name}</a>"));
+            }
+            let rendered = templates.render(*kind, values, Timestamp::from_millis(0));
+            let Rendered { subject, text, html } = rendered.expect("it renders");
+            assert!(!subject.contains('\n') && subject.contains("The <b>Shop</b>"), "{subject}");
+            for name in kind.built_in().values.iter().filter(|name| **name != "purpose") {
+                assert!(text.contains(&format!(">{name}</a>")), "{kind:?} does not say {name}");
+                assert!(html.contains(name), "{kind:?} does not say {name}");
+            }
+            assert!(!html.contains("<a href=//evil") && !html.contains("<b>Shop"), "{html}");
+            assert!(
+                html.starts_with("<!doctype html>") && html.contains("&lt;b&gt;Shop"),
+                "{html}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_that_are_not_given_leave_no_trace() {
+        let templates = templates(&[]).expect("the built-in ones are right");
+        for kind in MessageKind::ALL {
+            let Rendered { text, html, .. } = templates
+                .render(*kind, Values::new(), Timestamp::from_millis(0))
+                .expect("it renders");
+            for leftover in ["{{", "{%", "undefined", "None", "()"] {
+                assert!(!text.contains(leftover) && !html.contains(leftover), "{kind:?}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn own_templates_are_taken_and_faulty_ones_refused_by_name() {
+        let own = ("password_changed.txt", "Subject: Neu\n\nHallo, {{ at }}, {{ address }}");
+        let templates_ = templates(&[own]).expect("it is right");
+        let values = Values::new().with("address", "::1");
+        let rendered = templates_
+            .render(MessageKind::PasswordChanged, values, Timestamp::from_millis(0))
+            .expect("it renders");
+        assert_eq!(rendered.subject, "Neu");
+        assert_eq!(rendered.text, "Hallo, 1 January 1970, 00:00 UTC, ::1\n");
+        for (name, source, complaint) in [
+            ("password_change.txt", "Subject: a\n\nb", "password_change.txt"),
+            ("password_changed.txt", "Subject: a\n\n{{ adress }}", "password_changed"),
+            ("password_changed.txt", "Subject: a\n\n{% if x", "password_changed"),
+            ("password_changed.txt", "no subject\n\nb", "Subject"),
+            ("password_changed.txt", "Subject: a", "Subject"),
+            ("password_changed.html", "{{ link }}", "password_changed"),
+            ("password_changed.html", "{% include 'new_device.txt' %}", "password_changed"),
+            ("layout.html", "{{ nothing }}", "password_changed"),
+        ] {
+            let error = templates(&[(name, source)]).expect_err("it is faulty");
+            assert!(error.contains(complaint), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_message_has_the_common_values() {
+        let text = COMMON.map(|name| format!("{{{{ {name} }}}}")).join(" ");
+        let source = format!("Subject: {text}\n\n{text}");
+        templates(&[("new_device.txt", &source)]).expect("all of them are there");
+    }
+}

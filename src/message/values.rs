@@ -1,0 +1,84 @@
+//! What fills the blanks of a template.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// No value is longer: nobody writes an essay through somebody else's mail.
+const MAX_CHARS: usize = 500;
+
+/// Names and texts. They may be codes and links, so they never print; the outbox keeps them sealed.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Values(BTreeMap<String, String>);
+
+impl Values {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more. Line breaks, control and invisible characters become spaces: a value cannot
+    /// begin a line or a header of its own.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        let text = value.to_string();
+        let text = text.chars().take(MAX_CHARS).map(|c| if hides(c) { ' ' } else { c }).collect();
+        self.0.insert(name.to_owned(), text);
+        self
+    }
+
+    /// With one more, if there is one.
+    #[must_use]
+    pub(crate) fn with_some(self, name: &'static str, value: Option<impl fmt::Display>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// Puts an empty text where a name has none.
+    pub(crate) fn fill(&mut self, names: &[&str]) {
+        for name in names {
+            self.0.entry((*name).to_owned()).or_default();
+        }
+    }
+}
+
+impl IntoIterator for Values {
+    type Item = (String, String);
+    type IntoIter = std::collections::btree_map::IntoIter<String, String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// Whether a character is not seen, or changes how its neighbours are.
+fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_one_visible_line_and_never_printed() {
+        let values = Values::new()
+            .with("name", "a\r\nBcc: b@example.com\u{202e}\u{2028}\0é")
+            .with("long", "x".repeat(10_000))
+            .with_some("none", None::<&str>);
+        assert_eq!(values.0["name"], "a  Bcc: b@example.com   é");
+        assert_eq!(values.0["long"].len(), MAX_CHARS);
+        assert!(!values.0.contains_key("none"));
+        assert_eq!(format!("{values:?}"), "{\"long\", \"name\"}");
+    }
+}

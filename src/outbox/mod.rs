@@ -1,0 +1,293 @@
+//! The outbox: messages are written down in the transaction of the change they tell of, and leave
+//! afterwards.
+//!
+//! 1. A flow puts a message into `auth_outbox` in its transaction. If the change is rolled back
+//!    there is no message; if the process dies after the commit there still is. What it says, and to
+//!    whom, is sealed (XChaCha20-Poly1305, a key of its own, the row's id as associated data): a
+//!    dump shows no code, no link and no address.
+//! 2. After the commit a task takes it: one conditional UPDATE with a lease, so that of several
+//!    nodes one sends. The answer to the request does not wait for it, and a slow or stopped mail
+//!    server delays nothing.
+//! 3. Sent, the row is wiped and remembers only that it was. Failed, it is tried again after half a
+//!    minute, then twice as long each time up to an hour; after ten tries, or when nobody wants it
+//!    any more (a reset link is good for an hour), it is wiped and given up, and the audit log says so.
+//!
+//! Whoever can be written to by a stranger's request gets one message of a kind a minute and five an
+//! hour; the stranger is not told. Where nobody is to be written to, a row of kind `none` is written:
+//! the work is the same, so nobody can tell by it who has an account.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) {
+//! // At start: what a node that crashed has left, and everything from then on.
+//! tokio::spawn(async move { auth.outbox().run().await });
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! It does not promise a message exactly once. A node that dies between sending and noting it leaves a
+//! message that is sent again when its lease is over; both copies have one `Message-ID`. While the
+//! nodes live, nothing is sent twice.
+//!
+//! # Configuration
+//! [`config.mail`](crate::config::MailConfig).
+//!
+//! # Events
+//! `message_failed`: a message was given up; its detail is the kind and the reason.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbErr};
+
+use crate::base::id::{AccountId, MessageId};
+use crate::base::seal::Sealer;
+use crate::base::secret::{DigestKey, Purpose};
+use crate::base::transaction::Fault;
+use crate::context::{Context, Room};
+use crate::handle::Portcullis;
+use crate::message::{Cause, MessageKind, Recipient, Values};
+
+mod deliver;
+pub(crate) mod entity;
+mod store;
+
+pub use deliver::Delivered;
+pub(crate) use deliver::deliver_soon;
+
+/// A message that nobody bounds otherwise is not wanted any more after this.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The time in which messages to one recipient are counted.
+const WINDOW: Duration = Duration::from_secs(60 * 60);
+/// The kind of a row that is for nobody.
+const NOBODY: &str = "none";
+/// Rows removed by one statement.
+const BATCH: u64 = 500;
+
+/// A message to be put into the outbox.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) kind: MessageKind,
+    /// None: there is nobody to write to, which must not be seen.
+    pub(crate) to: Option<Recipient>,
+    /// Whose account it is about.
+    pub(crate) account_id: Option<AccountId>,
+    /// What fills the blanks of its templates; see [`MessageKind`] for their names.
+    pub(crate) values: Values,
+    /// How long anybody wants it.
+    pub(crate) good_for: Duration,
+}
+
+impl Outgoing {
+    pub(crate) fn new(kind: MessageKind, to: Option<Recipient>) -> Self {
+        Self { kind, to, account_id: None, values: Values::new(), good_for: DAY }
+    }
+
+    #[must_use]
+    pub(crate) fn account(mut self, id: AccountId) -> Self {
+        self.account_id = Some(id);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn values(mut self, values: Values) -> Self {
+        self.values = values;
+        self
+    }
+
+    /// For a message with a code or link: how long that is good. It also fills `minutes`.
+    #[expect(dead_code, reason = "the flows that send codes and links come next")]
+    #[must_use]
+    pub(crate) fn good_for(mut self, duration: Duration) -> Self {
+        self.good_for = duration;
+        self.values = self.values.with("minutes", duration.as_secs().div_ceil(60));
+        self
+    }
+}
+
+/// What became of a message that was put into the outbox. A client must not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It leaves after the commit.
+    Queued,
+    /// The recipient got enough of this kind. A link that was sent before must stay good.
+    HeldBack,
+    /// There is nobody to write to, or nothing to write with.
+    Nobody,
+}
+
+/// Puts a message into the outbox, in the transaction of the change it tells of. Call
+/// [`deliver_soon`] after the commit. Costs one statement, and two more for a kind that strangers can
+/// bring about; the same whether or not there is somebody to write to.
+pub(crate) async fn put<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    outgoing: &Outgoing,
+) -> Result<Put, DbErr> {
+    let admitted = admit(txn, context, outgoing.kind, outgoing.to.as_ref(), "").await?;
+    put_admitted(txn, context, outgoing, admitted).await
+}
+
+/// Whether the recipient may get one more message of this kind, and counts it. For a flow that must
+/// know before it replaces what an earlier message said. `asked` is what the client typed (in its
+/// normal form): it is counted where there is no recipient, so that both cost the same.
+pub(crate) async fn admit<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    kind: MessageKind,
+    to: Option<&Recipient>,
+    asked: &str,
+) -> Result<Admitted, DbErr> {
+    if !context.can_send() || kind.cause() == Cause::Happened {
+        return Ok(Admitted(true));
+    }
+    let mail = &context.config.mail;
+    let allowed = store::Limit { cool_down: mail.cool_down, most: mail.per_hour, window: WINDOW };
+    let room = context.room::<Mailroom>();
+    let to = to.map_or(asked, Recipient::as_str);
+    let digest = room.recipients.digest(format!("{}\0{}", kind.as_str(), fold(to)).as_bytes());
+    Ok(Admitted(store::admit(txn, digest, &allowed, context.now()).await?))
+}
+
+/// The verdict of [`admit`], for [`put_admitted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Admitted(pub(crate) bool);
+
+/// Puts a message into the outbox that [`admit`] has judged.
+pub(crate) async fn put_admitted<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    outgoing: &Outgoing,
+    Admitted(admitted): Admitted,
+) -> Result<Put, DbErr> {
+    if !context.can_send() {
+        return Ok(Put::Nobody);
+    }
+    let to = outgoing.to.as_ref().filter(|to| context.can_send_to(to));
+    let verdict = match to {
+        None => Put::Nobody,
+        Some(_) if !admitted => Put::HeldBack,
+        Some(_) => Put::Queued,
+    };
+    let now = context.now();
+    let id = MessageId::new(now);
+    let room = context.room::<Mailroom>();
+    // Sealed for nobody too: the work is the same.
+    let payload = deliver::Payload::new(to, &outgoing.values);
+    let sealed = room.sealer.seal(&payload.to_bytes(), &row_name(id, outgoing.kind));
+    let recipient = to.map_or("", Recipient::as_str);
+    let row = entity::message::Model {
+        id,
+        kind: if to.is_some() { outgoing.kind.as_str() } else { NOBODY }.to_owned(),
+        recipient: room.recipients.digest(fold(recipient).as_bytes()).to_vec(),
+        account_id: outgoing.account_id,
+        key_id: sealed.key_id,
+        payload: (verdict == Put::Queued).then_some(sealed.text),
+        state: match verdict {
+            Put::Queued => store::DUE,
+            Put::HeldBack => "held_back",
+            Put::Nobody => NOBODY,
+        }
+        .to_owned(),
+        attempts: 0,
+        next_try_at: now,
+        expires_at: now.plus(outgoing.good_for),
+        created_at: now,
+        finished_at: (verdict != Put::Queued).then_some(now),
+    };
+    store::insert(txn, row).await?;
+    Ok(verdict)
+}
+
+/// One recipient in one spelling.
+fn fold(recipient: &str) -> String {
+    recipient.to_lowercase()
+}
+
+/// What a payload is sealed for: this row, as this kind.
+fn row_name(id: MessageId, kind: MessageKind) -> Vec<u8> {
+    [id.as_uuid().as_bytes(), kind.as_str().as_bytes()].concat()
+}
+
+impl Context {
+    /// Whether anything can leave at all.
+    fn can_send(&self) -> bool {
+        self.notifier.is_some() || self.text_messages.is_some()
+    }
+
+    fn can_send_to(&self, to: &Recipient) -> bool {
+        match to {
+            Recipient::Email(_) => self.notifier.is_some(),
+            Recipient::Phone(_) => self.text_messages.is_some(),
+        }
+    }
+}
+
+/// The keys of the outbox, and who works at it.
+struct Mailroom {
+    sealer: Sealer,
+    recipients: DigestKey,
+    worker: deliver::Worker,
+}
+
+impl Room for Mailroom {
+    fn open(context: &Context) -> Self {
+        let secrets = &context.config.keys.secrets;
+        Self {
+            sealer: Sealer::new(secrets, Purpose::OutboxPayload),
+            recipients: DigestKey::new(&secrets[0], Purpose::OutboxRecipient),
+            worker: deliver::Worker::default(),
+        }
+    }
+}
+
+/// Delivers and cleans up. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Outbox<'a> {
+    context: &'a Context,
+}
+
+impl Portcullis {
+    /// The outbox.
+    pub fn outbox(&self) -> Outbox<'_> {
+        Outbox { context: self.context() }
+    }
+}
+
+impl Outbox<'_> {
+    /// Delivers for as long as the process lives: what a crashed node has left, what is to be tried
+    /// again, and what comes. Also removes what `mail.keep` has outlived. Spawn it at start; an outage
+    /// of the database is logged and waited out.
+    pub async fn run(&self) {
+        deliver::run(self.context).await;
+    }
+
+    /// Delivers everything that is due and returns, for a scheduler of your own and for tests.
+    ///
+    /// # Errors
+    /// An outage of the database. A mail server that fails is no error: it is tried again.
+    pub async fn deliver_due(&self) -> Result<Delivered, Fault> {
+        deliver::deliver_due(self.context).await
+    }
+
+    /// Removes finished messages older than `mail.keep`, and counts that are over. Says how many
+    /// rows went.
+    ///
+    /// # Errors
+    /// An outage of the database.
+    pub async fn purge(&self) -> Result<u64, Fault> {
+        let (context, db) = (self.context, self.context.db());
+        let now = context.now();
+        let mut removed = 0;
+        loop {
+            let executor = db.executor();
+            let old = now.minus(context.config.mail.keep);
+            let over = now.minus(WINDOW.max(context.config.mail.cool_down));
+            let messages = db.retry(|| store::purge(&executor, old, BATCH)).await?;
+            let limits = db.retry(|| store::purge_limits(&executor, over, BATCH)).await?;
+            removed += messages + limits;
+            if messages < BATCH && limits < BATCH {
+                return Ok(removed);
+            }
+        }
+    }
+}

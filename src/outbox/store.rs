@@ -1,0 +1,205 @@
+//! Queries on the outbox. Every change is one conditional statement whose count is the verdict.
+
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect,
+};
+
+use super::entity::{limit, message};
+use crate::base::clock::Timestamp;
+use crate::base::id::MessageId;
+
+/// Waits to be sent.
+pub(crate) const DUE: &str = "due";
+
+pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: message::Model) -> Result<(), DbErr> {
+    message::Entity::insert(message::ActiveModel::from(row).reset_all())
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// What one recipient may get of one kind.
+pub(crate) struct Limit {
+    /// The least time between two.
+    pub(crate) cool_down: std::time::Duration,
+    /// The most in a window.
+    pub(crate) most: u32,
+    pub(crate) window: std::time::Duration,
+}
+
+/// Counts one more, if it may be. Always two statements, whoever it is. The first makes the row or
+/// locks it, the second decides: many at once go through it one after the other.
+pub(crate) async fn admit<C: ConnectionTrait>(
+    db: &C,
+    digest: [u8; 32],
+    allowed: &Limit,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let row = limit::ActiveModel {
+        digest: Set(digest.to_vec()),
+        window_started_at: Set(now),
+        sent: Set(0),
+        last_at: Set(Timestamp::from_millis(0)),
+    };
+    let same = Expr::col((limit::Entity, limit::Column::Sent));
+    let locked =
+        OnConflict::column(limit::Column::Digest).value(limit::Column::Sent, same).to_owned();
+    limit::Entity::insert(row).on_conflict(locked).exec_without_returning(db).await?;
+
+    let over = || Expr::col(limit::Column::WindowStartedAt).lte(now.minus(allowed.window));
+    let sent = || Expr::col(limit::Column::Sent);
+    // The count comes first: MySQL sees what an earlier assignment of the same statement wrote.
+    let updated = limit::Entity::update_many()
+        .col_expr(
+            limit::Column::Sent,
+            CaseStatement::new().case(over(), 1).finally(sent().add(1)).into(),
+        )
+        .col_expr(
+            limit::Column::WindowStartedAt,
+            CaseStatement::new()
+                .case(over(), now)
+                .finally(Expr::col(limit::Column::WindowStartedAt))
+                .into(),
+        )
+        .col_expr(limit::Column::LastAt, Expr::value(now))
+        .filter(limit::Column::Digest.eq(digest.to_vec()))
+        .filter(limit::Column::LastAt.lte(now.minus(allowed.cool_down)))
+        .filter(sent().lt(allowed.most).or(over()))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// What is to be sent now, the oldest first.
+pub(crate) async fn due<C: ConnectionTrait>(
+    db: &C,
+    now: Timestamp,
+    most: u64,
+) -> Result<Vec<message::Model>, DbErr> {
+    message::Entity::find()
+        .filter(message::Column::State.eq(DUE))
+        .filter(message::Column::NextTryAt.lte(now))
+        .order_by_asc(message::Column::NextTryAt)
+        .limit(most)
+        .all(db)
+        .await
+}
+
+/// When the next one is to be sent.
+pub(crate) async fn next_try_at<C: ConnectionTrait>(db: &C) -> Result<Option<Timestamp>, DbErr> {
+    message::Entity::find()
+        .select_only()
+        .column(message::Column::NextTryAt)
+        .filter(message::Column::State.eq(DUE))
+        .order_by_asc(message::Column::NextTryAt)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await
+}
+
+/// Takes a message for one try: until the lease ends nobody else does. False when somebody was
+/// faster.
+pub(crate) async fn claim<C: ConnectionTrait>(
+    db: &C,
+    row: &message::Model,
+    lease_ends_at: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = message::Entity::update_many()
+        .col_expr(message::Column::Attempts, Expr::value(row.attempts.saturating_add(1)))
+        .col_expr(message::Column::NextTryAt, Expr::value(lease_ends_at))
+        .filter(message::Column::Id.eq(row.id))
+        .filter(message::Column::State.eq(DUE))
+        .filter(message::Column::Attempts.eq(row.attempts))
+        .filter(message::Column::NextTryAt.eq(row.next_try_at))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Ends a message and wipes what it said. False when somebody else has it meanwhile.
+pub(crate) async fn finish<C: ConnectionTrait>(
+    db: &C,
+    id: MessageId,
+    attempts: i16,
+    state: &str,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = message::Entity::update_many()
+        .col_expr(message::Column::State, Expr::value(state))
+        .col_expr(message::Column::Payload, Expr::value(None::<String>))
+        .col_expr(message::Column::FinishedAt, Expr::value(Some(now)))
+        .filter(message::Column::Id.eq(id))
+        .filter(message::Column::State.eq(DUE))
+        .filter(message::Column::Attempts.eq(attempts))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Leaves a message for another try.
+pub(crate) async fn put_off<C: ConnectionTrait>(
+    db: &C,
+    id: MessageId,
+    attempts: i16,
+    until: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = message::Entity::update_many()
+        .col_expr(message::Column::NextTryAt, Expr::value(until))
+        .filter(message::Column::Id.eq(id))
+        .filter(message::Column::State.eq(DUE))
+        .filter(message::Column::Attempts.eq(attempts))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Removes up to `most` finished messages made before a time. Says how many.
+pub(crate) async fn purge<C: ConnectionTrait>(
+    db: &C,
+    before: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let old: Vec<MessageId> = message::Entity::find()
+        .select_only()
+        .column(message::Column::Id)
+        .filter(message::Column::CreatedAt.lt(before))
+        .filter(message::Column::State.ne(DUE))
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let deleted =
+        message::Entity::delete_many().filter(message::Column::Id.is_in(old)).exec(db).await?;
+    Ok(deleted.rows_affected)
+}
+
+/// Removes up to `most` counts that were last touched before a time. Says how many.
+pub(crate) async fn purge_limits<C: ConnectionTrait>(
+    db: &C,
+    before: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let old: Vec<Vec<u8>> = limit::Entity::find()
+        .select_only()
+        .column(limit::Column::Digest)
+        .filter(limit::Column::LastAt.lt(before))
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let deleted = limit::Entity::delete_many()
+        .filter(limit::Column::Digest.is_in(old))
+        .filter(limit::Column::LastAt.lt(before))
+        .exec(db)
+        .await?;
+    Ok(deleted.rows_affected)
+}
