@@ -64,6 +64,7 @@
 //! the service's own `sea-orm` dependency.
 
 pub mod account;
+pub mod account_import;
 pub mod anonymous;
 pub mod audit_log;
 pub mod base;

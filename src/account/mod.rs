@@ -188,6 +188,28 @@ impl NewAccount {
         self
     }
 
+    /// The row of an account with these names, made now.
+    pub(crate) fn into_row(self, names: Names, now: Timestamp) -> entity::account::Model {
+        entity::account::Model {
+            id: self.id.unwrap_or_else(|| AccountId::new(now)),
+            username: names.username.map(|name| name.as_str().to_owned()),
+            email: names.email.map(|email| email.as_str().to_owned()),
+            phone: names.phone.map(|phone| phone.as_str().to_owned()),
+            password_hash: self.password.as_ref().map(|password| password.hash.clone()),
+            password_pepper: self.password.and_then(|password| password.pepper),
+            must_change_password: false,
+            superuser: self.superuser,
+            epoch: 0,
+            grants_version: 0,
+            enrolled_factors: 0,
+            verified_at: self.verified.then_some(now),
+            disabled_at: None,
+            deleted_at: None,
+            last_login_at: None,
+            created_at: now,
+        }
+    }
+
     /// The names, parsed. Empty fields count as missing ones.
     pub(crate) fn parse(&self) -> Result<Names, Vec<InvalidField>> {
         let mut invalid = Vec::new();
@@ -221,7 +243,8 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    fn normals(&self) -> Vec<(LoginIdKind, String)> {
+    /// The forms to store, each with its kind.
+    pub(crate) fn normals(&self) -> Vec<(LoginIdKind, String)> {
         let mut normals = Vec::new();
         if let Some(name) = &self.username {
             normals.push((LoginIdKind::Username, name.normal().to_owned()));
@@ -279,24 +302,7 @@ impl<'a> Accounts<'a> {
             return Err(AccountError::Invalid(vec![InvalidField::new("username", reason)]));
         }
         let now = self.context.now();
-        let row = entity::account::Model {
-            id: new.id.unwrap_or_else(|| AccountId::new(now)),
-            username: names.username.map(|name| name.as_str().to_owned()),
-            email: names.email.map(|email| email.as_str().to_owned()),
-            phone: names.phone.map(|phone| phone.as_str().to_owned()),
-            password_hash: new.password.as_ref().map(|password| password.hash.clone()),
-            password_pepper: new.password.and_then(|password| password.pepper),
-            must_change_password: false,
-            superuser: new.superuser,
-            epoch: 0,
-            grants_version: 0,
-            enrolled_factors: 0,
-            verified_at: new.verified.then_some(now),
-            disabled_at: None,
-            deleted_at: None,
-            last_login_at: None,
-            created_at: now,
-        };
+        let row = new.into_row(names, now);
         let event = Event::new(EventKind::AccountCreated, now).account(row.id);
         let created = transaction!(self.db, |txn| {
             // Asked first so that the caller's transaction survives a name that is taken

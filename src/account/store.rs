@@ -69,6 +69,47 @@ pub(crate) async fn insert_name<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Which of these ids belong to an account already, a deleted one too.
+pub(crate) async fn present<C: ConnectionTrait>(
+    db: &C,
+    ids: &[AccountId],
+) -> Result<Vec<AccountId>, DbErr> {
+    account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(account::Column::Id.is_in(ids.iter().copied()))
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// The names of these accounts, and these names of whatever account.
+pub(crate) async fn names_of_or_like<C: ConnectionTrait>(
+    db: &C,
+    ids: &[AccountId],
+    normals: &[String],
+) -> Result<Vec<login_name::Model>, DbErr> {
+    let ours = login_name::Column::AccountId.is_in(ids.iter().copied());
+    login_name::Entity::find()
+        .filter(ours.or(login_name::Column::Normal.is_in(normals.to_vec())))
+        .all(db)
+        .await
+}
+
+/// Inserts many accounts with their names. A unique violation says that one of them came between.
+pub(crate) async fn insert_all<C: ConnectionTrait>(
+    db: &C,
+    accounts: impl IntoIterator<Item = &account::Model>,
+    names: impl IntoIterator<Item = login_name::Model>,
+) -> Result<(), DbErr> {
+    let accounts =
+        accounts.into_iter().map(|row| account::ActiveModel::from(row.clone()).reset_all());
+    account::Entity::insert_many(accounts).exec_without_returning(db).await?;
+    let names = names.into_iter().map(|row| login_name::ActiveModel::from(row).reset_all());
+    login_name::Entity::insert_many(names).exec_without_returning(db).await?;
+    Ok(())
+}
+
 /// What a change of an account's state writes besides the column itself.
 #[derive(Clone, Copy)]
 pub(crate) enum Sessions {

@@ -38,7 +38,18 @@ pub(crate) mod entity;
 
 /// Writes an event, in the transaction of the change it tells of.
 pub(crate) async fn record<C: ConnectionTrait>(db: &C, event: &Event) -> Result<(), DbErr> {
-    let row = entity::event::ActiveModel {
+    entity::event::Entity::insert(row(event)).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The same for events that belong together. At least one.
+pub(crate) async fn record_all<C: ConnectionTrait>(db: &C, events: &[Event]) -> Result<(), DbErr> {
+    entity::event::Entity::insert_many(events.iter().map(row)).exec_without_returning(db).await?;
+    Ok(())
+}
+
+fn row(event: &Event) -> entity::event::ActiveModel {
+    entity::event::ActiveModel {
         id: Set(EventId::new(event.at)),
         at: Set(event.at),
         kind: Set(event.kind.as_str().to_owned()),
@@ -47,9 +58,7 @@ pub(crate) async fn record<C: ConnectionTrait>(db: &C, event: &Event) -> Result<
         address: Set(event.address.map(|address| address.to_string())),
         succeeded: Set(event.succeeded),
         detail: Set(event.detail.as_deref().map(|detail| cut(detail, 255))),
-    };
-    entity::event::Entity::insert(row).exec_without_returning(db).await?;
-    Ok(())
+    }
 }
 
 /// At most `length` characters.

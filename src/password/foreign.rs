@@ -70,6 +70,11 @@ pub(crate) fn verify(password: &[u8], stored: &str) -> Option<Foreign> {
     })
 }
 
+/// Whether `stored` could be compared with; `None` when it is in no format known here.
+pub(crate) fn examine(stored: &str) -> Option<Result<(), Foreign>> {
+    Some(parse(stored)?.map(|_| ()))
+}
+
 enum Row {
     Bcrypt { cost: u32, salt: [u8; 16], output: [u8; 23] },
     Pbkdf2 { digest: Digest, iterations: u32, salt: Vec<u8>, output: Vec<u8> },

@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use crate::password::hash::{Hasher, Memory, SALT_BYTES, StoredHash, Verdict};
+use crate::password::hash::{Hasher, Memory, SALT_BYTES, StoredHash, Unusable, Verdict};
 
 /// One hash at a time per core, with one core left for everything else.
 pub(crate) fn default_permits() -> usize {
@@ -121,6 +121,11 @@ impl Gate {
         self.run(move |_, _| crate::password::strength::too_weak(&password, &words, least)).await
     }
 
+    /// Whether a hash of another system could be verified here. Computes nothing, so it does not wait.
+    pub(crate) fn examine(&self, stored: &str) -> Result<(), Unusable> {
+        self.0.hasher.examine(stored)
+    }
+
     /// How many hashes were computed so far.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn hashes(&self) -> u64 {
@@ -215,7 +220,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::password::hash::{HashParams, Peppers, Unusable};
+    use crate::password::hash::{HashParams, Peppers};
 
     const SALT: [u8; SALT_BYTES] = [9; SALT_BYTES];
 

@@ -118,6 +118,27 @@ impl Hasher {
         })
     }
 
+    /// Whether a hash of another system could be verified here. Computes nothing.
+    pub(crate) fn examine(&self, stored: &str) -> Result<(), Unusable> {
+        if stored.starts_with("$argon2") {
+            let row = Row::parse(stored, self.memory_limit_kib())?;
+            return row
+                .params
+                .with_output(row.output.len())
+                .map(|_| ())
+                .ok_or(Unusable::OutOfBounds);
+        }
+        #[cfg(feature = "foreign-hashes")]
+        return match foreign::examine(stored) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(Foreign::OutOfBounds)) => Err(Unusable::OutOfBounds),
+            Some(Err(_)) => Err(Unusable::Malformed),
+            None => Err(Unusable::UnknownFormat),
+        };
+        #[cfg(not(feature = "foreign-hashes"))]
+        Err(Unusable::UnknownFormat)
+    }
+
     /// The work of a comparison with a current hash, for an account that does not exist or has no
     /// password. Always [`Verdict::NoMatch`].
     ///

@@ -207,6 +207,11 @@ impl Passwords {
         Ok(StoredPassword { hash: phc, pepper: pepper_id })
     }
 
+    /// Why a hash of another system could never be verified here, if so.
+    pub(crate) fn examine(&self, stored: &str) -> Option<String> {
+        self.gate.examine(stored).err().map(|unusable| unusable.to_string())
+    }
+
     /// Compares a password with an account's, at the cost of exactly one hash whoever it is and
     /// whether or not there is one. A hash that is out of date is only reported: replacing it
     /// costs one more, which nobody may see who is not let in.

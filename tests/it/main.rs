@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod account;
+mod account_import;
 mod anonymous;
 mod audit_log;
 mod bad_input;

@@ -1,0 +1,440 @@
+//! Import: accounts of another system, with their ids, names and password hashes.
+//!
+//! 1. Each row is looked at by itself: its names are parsed, its hash is examined without computing
+//!    one. What cannot be used is refused with its reason and holds up nobody else.
+//! 2. The others are written some hundreds at a time, each batch in a transaction of its own. A row
+//!    whose account is there already, under the same id and names, is skipped: so an import that
+//!    was cut off is simply run again.
+//! 3. The first right login verifies the old hash and replaces it by Argon2id.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, uuid: uuid::Uuid, now: portcullis::Timestamp)
+//! # -> Result<(), portcullis::Fault> {
+//! use portcullis::account_import::ImportedAccount;
+//!
+//! let rows = [ImportedAccount::new(uuid.into())
+//!     .username("alice")
+//!     .email("alice@example.com")
+//!     .password_hash("$2b$12$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS")
+//!     .verified_at(now)];
+//! let report = auth
+//!     .account_import()
+//!     .run(rows, |so_far| println!("{} rows, {} imported", so_far.rows, so_far.imported))
+//!     .await?;
+//! for refused in &report.refused {
+//!     eprintln!("row {} ({}): {}", refused.row, refused.id, refused.reason);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Hashes: Argon2 (PHC), and with the feature `foreign-hashes` bcrypt and PBKDF2 in the forms of
+//! PHC, Django and werkzeug. Their costs are checked against the bounds that a login knows, so that
+//! no row is taken which could never be verified, or only at the price of gigabytes. An account
+//! without a hash cannot sign in with a password until it has one.
+//!
+//! Ids are UUIDs. For rows with numbers `Uuid::from_u128(number.into())` is as good as any other,
+//! and stays the same when the import is run again.
+//!
+//! It does not import superusers, roles, sessions or second factors; roles are granted afterwards.
+//! It changes no account that is there: whoever has another name by now keeps it.
+//!
+//! # Events
+//! `user_created` with the detail `imported`, one for each account: its history begins with where
+//! it came from. They are written with the batch.
+//!
+//! # Errors
+//! An outage ends the run; what was written before stays.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use crate::account::entity::{account, login_name};
+use crate::account::{InvalidField, LoginIdKind, NewAccount, StoredPassword, store};
+use crate::audit_log;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::AccountId;
+use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transaction};
+use crate::handle::Portcullis;
+use crate::password::Passwords;
+
+/// Rows in one transaction, unless told otherwise.
+const BATCH: usize = 500;
+
+/// More would not fit into a statement of SQLite: it takes 32 766 values.
+const LARGEST_BATCH: usize = 1000;
+
+/// How often a batch is looked at again because somebody registered one of its names meanwhile.
+const RACES: usize = 5;
+
+/// An account of another system.
+#[derive(Clone)]
+#[must_use]
+pub struct ImportedAccount {
+    id: AccountId,
+    names: NewAccount,
+    hash: Option<String>,
+    must_change_password: bool,
+    verified_at: Option<Timestamp>,
+    disabled_at: Option<Timestamp>,
+    created_at: Option<Timestamp>,
+}
+
+impl ImportedAccount {
+    /// An account with this id. It needs a name besides.
+    pub fn new(id: AccountId) -> Self {
+        Self {
+            id,
+            names: NewAccount::default(),
+            hash: None,
+            must_change_password: false,
+            verified_at: None,
+            disabled_at: None,
+            created_at: None,
+        }
+    }
+
+    /// With this username. An empty text is none, here and below.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.names.username = given(username.into());
+        self
+    }
+
+    /// With this email address.
+    pub fn email(mut self, email: impl Into<String>) -> Self {
+        self.names.email = given(email.into());
+        self
+    }
+
+    /// With this phone number, in E.164 form.
+    pub fn phone(mut self, phone: impl Into<String>) -> Self {
+        self.names.phone = given(phone.into());
+        self
+    }
+
+    /// With the hash of its password as the other system kept it.
+    pub fn password_hash(mut self, hash: impl Into<String>) -> Self {
+        self.hash = given(hash.into());
+        self
+    }
+
+    /// Its next sign-in goes only as far as setting a new password.
+    pub fn must_change_password(mut self) -> Self {
+        self.must_change_password = true;
+        self
+    }
+
+    /// Its address was verified then.
+    pub fn verified_at(mut self, at: Timestamp) -> Self {
+        self.verified_at = Some(at);
+        self
+    }
+
+    /// It is disabled from then on.
+    pub fn disabled_at(mut self, at: Timestamp) -> Self {
+        self.disabled_at = Some(at);
+        self
+    }
+
+    /// It was made then. Default: now.
+    pub fn created_at(mut self, at: Timestamp) -> Self {
+        self.created_at = Some(at);
+        self
+    }
+}
+
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+impl fmt::Debug for ImportedAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImportedAccount").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Why a row was refused. It repeats neither names nor hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImportRefusal {
+    /// Names that cannot be used, each with its reason.
+    Invalid(Vec<InvalidField>),
+    /// It has neither a username nor an email address nor a phone number.
+    Nameless,
+    /// A name belongs to another account.
+    Taken(LoginIdKind),
+    /// The id belongs to an account with other names.
+    IdTaken,
+    /// The hash could never be verified.
+    Hash(String),
+}
+
+impl fmt::Display for ImportRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(fields) => {
+                for (number, field) in fields.iter().enumerate() {
+                    let separator = if number == 0 { "" } else { "; " };
+                    write!(f, "{separator}{}: {}", field.field, field.reason)?;
+                }
+                Ok(())
+            }
+            Self::Nameless => f.write_str("it has no name to sign in with"),
+            Self::Taken(LoginIdKind::Username) => f.write_str("its username is taken"),
+            Self::Taken(LoginIdKind::Email) => f.write_str("its email address is taken"),
+            Self::Taken(LoginIdKind::Phone) => f.write_str("its phone number is taken"),
+            Self::IdTaken => f.write_str("its id belongs to an account with other names"),
+            Self::Hash(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// A row that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefusedRow {
+    /// Which one, counted from 0.
+    pub row: u64,
+    /// The id it came with.
+    pub id: AccountId,
+    /// Why.
+    pub reason: ImportRefusal,
+}
+
+/// What came of an import, or has come of it so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportReport {
+    /// Rows looked at.
+    pub rows: u64,
+    /// Accounts made.
+    pub imported: u64,
+    /// Rows whose account was there already.
+    pub skipped: u64,
+    /// Rows that made no account.
+    pub refused: Vec<RefusedRow>,
+}
+
+/// Imports accounts. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct AccountImport<'a> {
+    auth: &'a Portcullis,
+    batch: usize,
+}
+
+impl Portcullis {
+    /// Importing the accounts of another system.
+    pub fn account_import(&self) -> AccountImport<'_> {
+        AccountImport { auth: self, batch: BATCH }
+    }
+}
+
+impl AccountImport<'_> {
+    /// How many rows go into one transaction, at most 1000. Default: 500.
+    pub fn batch(mut self, rows: usize) -> Self {
+        self.batch = rows.clamp(1, LARGEST_BATCH);
+        self
+    }
+
+    /// Imports all rows, which may be drawn from wherever they are as they are needed. `progress`
+    /// is told after each batch.
+    ///
+    /// # Errors
+    /// An outage. What was written before stays; run it again with the same rows. Nothing about a
+    /// row is an error.
+    pub async fn run(
+        self,
+        accounts: impl IntoIterator<Item = ImportedAccount, IntoIter: Send>,
+        mut progress: impl FnMut(&ImportReport) + Send,
+    ) -> Result<ImportReport, Fault> {
+        let mut report = ImportReport::default();
+        let mut accounts = accounts.into_iter();
+        loop {
+            let mut candidates = Vec::with_capacity(self.batch);
+            let before = report.rows;
+            for account in accounts.by_ref().take(self.batch) {
+                let (row, id) = (report.rows, account.id);
+                report.rows += 1;
+                match self.candidate(row, account) {
+                    Ok(candidate) => candidates.push(candidate),
+                    Err(reason) => report.refused.push(RefusedRow { row, id, reason }),
+                }
+            }
+            if report.rows == before {
+                return Ok(report);
+            }
+            if !candidates.is_empty() {
+                self.write(&candidates, &mut report).await?;
+            }
+            report.refused.sort_by_key(|refused| refused.row);
+            progress(&report);
+        }
+    }
+
+    /// Looks at a row by itself.
+    fn candidate(&self, row: u64, new: ImportedAccount) -> Result<Candidate, ImportRefusal> {
+        let names = new.names.parse().map_err(ImportRefusal::Invalid)?;
+        let normals = names.normals();
+        if normals.is_empty() {
+            return Err(ImportRefusal::Nameless);
+        }
+        if let Some(hash) = &new.hash
+            && let Some(reason) = self.auth.room::<Passwords>().examine(hash)
+        {
+            return Err(ImportRefusal::Hash(reason));
+        }
+        let now = self.auth.context().now();
+        let password = new.hash.map(|hash| StoredPassword { hash, pepper: None });
+        let made = NewAccount { id: Some(new.id), password, ..new.names };
+        let account = account::Model {
+            must_change_password: new.must_change_password,
+            verified_at: new.verified_at,
+            disabled_at: new.disabled_at,
+            created_at: new.created_at.unwrap_or(now),
+            ..made.into_row(names, now)
+        };
+        Ok(Candidate { row, account, normals })
+    }
+
+    /// Writes a batch: those that are new, in one transaction.
+    async fn write(
+        &self,
+        candidates: &[Candidate],
+        report: &mut ImportReport,
+    ) -> Result<(), Fault> {
+        let context = self.auth.context();
+        let ids: Vec<_> = candidates.iter().map(|candidate| candidate.account.id).collect();
+        let normals = candidates.iter().flat_map(|candidate| &candidate.normals);
+        let normals: Vec<_> = normals.map(|(_, normal)| normal.clone()).collect();
+        let mut races = 0;
+        let (sorted, events) = loop {
+            let written = transaction!(context.db(), |txn| {
+                let present = store::present(txn, &ids).await?;
+                let names = store::names_of_or_like(txn, &ids, &normals).await?;
+                let sorted = Sorted::new(candidates, &present, &names);
+                let now = context.now();
+                let imported = |new: &&Candidate| {
+                    Event::new(EventKind::AccountCreated, now)
+                        .account(new.account.id)
+                        .detail("imported")
+                };
+                let events: Vec<_> = sorted.new.iter().map(imported).collect();
+                if !events.is_empty() {
+                    let accounts = sorted.new.iter().map(|new| &new.account);
+                    let names = sorted.new.iter().flat_map(|new| new.names());
+                    store::insert_all(txn, accounts, names).await?;
+                    audit_log::record_all(txn, &events).await?;
+                }
+                Ok::<_, BatchError>((sorted, events))
+            });
+            match written {
+                Ok(written) => break written,
+                Err(BatchError::Raced(_)) if races < RACES => races += 1,
+                Err(BatchError::Raced(fault) | BatchError::Fault(fault)) => return Err(fault),
+            }
+        };
+        report.imported += sorted.new.len() as u64;
+        report.skipped += sorted.skipped;
+        report.refused.extend(sorted.refused);
+        events.iter().for_each(Event::trace);
+        Ok(())
+    }
+}
+
+/// A row that is fine by itself.
+struct Candidate {
+    row: u64,
+    account: account::Model,
+    normals: Vec<(LoginIdKind, String)>,
+}
+
+impl Candidate {
+    fn names(&self) -> impl Iterator<Item = login_name::Model> + '_ {
+        self.normals.iter().map(|(kind, normal)| login_name::Model {
+            normal: normal.clone(),
+            account_id: self.account.id,
+            kind: kind.number(),
+            created_at: self.account.created_at,
+        })
+    }
+}
+
+/// A batch beside what is in the database.
+struct Sorted<'a> {
+    new: Vec<&'a Candidate>,
+    skipped: u64,
+    refused: Vec<RefusedRow>,
+}
+
+impl<'a> Sorted<'a> {
+    fn new(
+        candidates: &'a [Candidate],
+        present: &[AccountId],
+        names: &[login_name::Model],
+    ) -> Self {
+        let mut present: HashSet<AccountId> = present.iter().copied().collect();
+        let mut owners: HashMap<&str, AccountId> =
+            names.iter().map(|name| (name.normal.as_str(), name.account_id)).collect();
+        let mut sorted = Self { new: Vec::new(), skipped: 0, refused: Vec::new() };
+        for candidate in candidates {
+            let id = candidate.account.id;
+            let owner = |normal: &String| owners.get(normal.as_str()).copied();
+            let taken = candidate
+                .normals
+                .iter()
+                .find(|(_, normal)| owner(normal).is_some_and(|owner| owner != id));
+            let refused = match taken {
+                Some((kind, _)) => Some(ImportRefusal::Taken(*kind)),
+                None if !present.contains(&id) => None,
+                None if candidate.normals.iter().all(|(_, normal)| owner(normal) == Some(id)) => {
+                    sorted.skipped += 1;
+                    continue;
+                }
+                None => Some(ImportRefusal::IdTaken),
+            };
+            if let Some(reason) = refused {
+                sorted.refused.push(RefusedRow { row: candidate.row, id, reason });
+                continue;
+            }
+            // A later row of the same batch meets this one as if it were there.
+            present.insert(id);
+            owners.extend(candidate.normals.iter().map(|(_, normal)| (normal.as_str(), id)));
+            sorted.new.push(candidate);
+        }
+        sorted
+    }
+}
+
+/// How a batch was not written.
+enum BatchError {
+    /// Somebody took a name or an id between our look and our insert.
+    Raced(Fault),
+    Fault(Fault),
+}
+
+impl From<sea_orm::DbErr> for BatchError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        if is_unique_violation(&error) {
+            Self::Raced(error.into())
+        } else {
+            Self::Fault(error.into())
+        }
+    }
+}
+
+impl From<Fault> for BatchError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl MaybeFault for BatchError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Raced(_) => None,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Import of accounts from another system (A15).
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use portcullis::account::LoginIdKind;
+use portcullis::account_import::{ImportRefusal, ImportReport, ImportedAccount};
+use portcullis::{AccountId, Clock, Portcullis, Timestamp};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::on_every_database;
+use crate::support::{Backend, PASSWORD, Probe, probe};
+
+// Made with Python: bcrypt 5.0, hashlib.pbkdf2_hmac, argon2-cffi. The password is PASSWORD.
+const BCRYPT: &str = "$2b$05$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS";
+const DJANGO: &str =
+    "pbkdf2_sha256$1000$0123456789abcdef$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI=";
+const PHC: &str =
+    "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI";
+const ARGON2: &str = "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
+
+fn id(number: u128) -> AccountId {
+    Uuid::from_u128(number).into()
+}
+
+/// Accounts `user1` and so on.
+fn users(numbers: std::ops::Range<u128>) -> impl Iterator<Item = ImportedAccount> + Send {
+    numbers.map(|number| {
+        ImportedAccount::new(id(number))
+            .username(format!("user{number}"))
+            .email(format!("user{number}@example.com"))
+            .password_hash(DJANGO)
+    })
+}
+
+async fn import(
+    auth: &Portcullis,
+    rows: impl IntoIterator<Item = ImportedAccount, IntoIter: Send>,
+) -> ImportReport {
+    auth.account_import().run(rows, |_| {}).await.expect("the database answers")
+}
+
+fn counts(report: &ImportReport) -> (u64, u64, u64, usize) {
+    (report.rows, report.imported, report.skipped, report.refused.len())
+}
+
+async fn stored_hash(probe: &Probe, username: &str) -> String {
+    let query = format!("SELECT password_hash FROM auth_account WHERE username = '{username}'");
+    probe.text(&query).await.expect("a hash")
+}
+
+on_every_database! {
+    async fn imported_people_sign_in_with_their_old_password_and_get_a_new_hash(probe: Probe) {
+        let earlier = Timestamp::from_millis(1_500_000_000_123);
+        let hashes = [("bcrypt", BCRYPT), ("django", DJANGO), ("phc", PHC), ("argon", ARGON2)];
+        let rows = hashes.iter().zip(7..).map(|((name, hash), number)| {
+            ImportedAccount::new(id(number))
+                .username(*name)
+                .email(format!("{name}@example.com"))
+                .phone(format!("+4930123450{number:02}"))
+                .password_hash(*hash)
+                .verified_at(earlier)
+                .created_at(earlier)
+        });
+        let report = import(&probe.auth, rows).await;
+        assert_eq!(counts(&report), (4, 4, 0, 0), "{report:?}");
+        let imported_at = probe.clock.now();
+        probe.clock.advance(Duration::from_secs(60));
+        let mut browser = probe.browser().await;
+        for ((name, hash), number) in hashes.iter().zip(7..) {
+            assert_eq!(stored_hash(&probe, name).await, *hash);
+            let wrong = browser.login(name, "wrong horse battery staple").await;
+            assert_eq!(wrong.status, 401, "{name}");
+            assert_eq!(stored_hash(&probe, name).await, *hash, "a wrong password replaces nothing");
+            let answer = browser.login(&format!("{name}@example.com"), PASSWORD).await;
+            assert_eq!(answer.status, 200, "{name}: {}", answer.text);
+            assert_eq!(answer.json()["account_id"], id(number).to_string());
+            let replaced = stored_hash(&probe, name).await;
+            assert!(replaced.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{name}: {replaced}");
+            assert_eq!(browser.login(name, PASSWORD).await.status, 200, "{name}");
+            let account = probe.auth.accounts().find(id(number)).await.expect("it answers");
+            let account = account.expect("the account");
+            assert!(account.is_verified());
+            assert_eq!(account.phone(), Some(&*format!("+4930123450{number:02}")));
+        }
+        let old = "SELECT COUNT(*) FROM auth_account WHERE created_at = 1500000000123";
+        assert_eq!(probe.number(old).await, 4);
+        for number in 7..11 {
+            let events = probe.auth.audit_log().of_account(id(number), 100).await.expect("the log");
+            let first = events.last().expect("an event");
+            assert_eq!(first.kind, "user_created");
+            assert_eq!((first.detail.as_deref(), first.at), (Some("imported"), imported_at));
+        }
+    }
+
+    async fn what_an_account_was_it_still_is(probe: Probe) {
+        let now = probe.clock.now();
+        let hour = Duration::from_secs(3600);
+        let rows = [
+            ImportedAccount::new(id(1)).username("disabled").password_hash(ARGON2).disabled_at(now),
+            ImportedAccount::new(id(2)).username("later").password_hash(ARGON2).disabled_at(now.plus(hour)),
+            ImportedAccount::new(id(3)).username("forced").password_hash(ARGON2).must_change_password(),
+            ImportedAccount::new(id(4)).username("without").email("").phone("").password_hash(""),
+        ];
+        assert_eq!(counts(&import(&probe.auth, rows).await), (4, 4, 0, 0));
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("disabled", PASSWORD).await.code(), "invalid_credentials");
+        assert_eq!(browser.login("later", PASSWORD).await.json()["result"], "session");
+        let forced = browser.login("forced", PASSWORD).await;
+        assert_eq!(forced.json()["result"], "password_change_required");
+        for password in ["", PASSWORD] {
+            assert_eq!(browser.login("without", password).await.code(), "invalid_credentials");
+        }
+        probe.clock.advance(hour);
+        assert_eq!(browser.login("later", PASSWORD).await.code(), "invalid_credentials");
+        let superusers = "SELECT COUNT(*) FROM auth_account WHERE superuser";
+        assert_eq!(probe.number(superusers).await, 0);
+    }
+
+    async fn a_bad_row_is_refused_with_its_reason_and_holds_up_nobody(probe: Probe) {
+        probe.register("alice").await;
+        let base = |number| ImportedAccount::new(id(number));
+        let huge = ARGON2.replace("m=64", "m=4194304");
+        let rows = [
+            base(1).username("fine"),
+            base(2).username("a b").email("nobody"),
+            base(3),
+            base(4).username("ALICE"),
+            base(5).username("bob").email("Fine@Example.com").password_hash(BCRYPT),
+            base(6).username("carol").email("fine@example.com"),
+            base(7).username("dave").password_hash(huge),
+            base(8).username("erin").password_hash(BCRYPT.replace("$05$", "$31$")),
+            base(9).username("frank").password_hash(DJANGO.replace("$1000$", "$999999999$")),
+            base(10).username("grace").password_hash("5f4dcc3b5aa765d61d8327deb882cf99"),
+            base(11).username("heidi").password_hash("$argon2id$v=19$m=64,t=2,p=1$MDEy"),
+            base(12).username("ivan").password_hash("x".repeat(1 << 20)),
+            base(1).username("fine"),
+            base(1).username("other"),
+            base(13).username("Ｆｉｎｅ"),
+            base(14).username("last"),
+        ];
+        let report = import(&probe.auth, rows).await;
+        assert_eq!(counts(&report), (16, 3, 1, 12), "{report:?}");
+        let hash = |reason: &str| ImportRefusal::Hash(format!("the stored hash {reason}"));
+        let bounds = || hash("has parameters out of bounds");
+        let unknown = || hash("is in no known format");
+        let expected = [
+            (2, ImportRefusal::Nameless),
+            (3, ImportRefusal::Taken(LoginIdKind::Username)),
+            (5, ImportRefusal::Taken(LoginIdKind::Email)),
+            (6, bounds()),
+            (7, bounds()),
+            (8, bounds()),
+            (9, unknown()),
+            (10, hash("is malformed")),
+            (11, unknown()),
+            (13, ImportRefusal::IdTaken),
+            (14, ImportRefusal::Taken(LoginIdKind::Username)),
+        ];
+        let ImportRefusal::Invalid(fields) = &report.refused[0].reason else { panic!("{report:?}") };
+        assert_eq!(fields.iter().map(|field| field.field).collect::<Vec<_>>(), ["username", "email"]);
+        for (refused, (row, reason)) in report.refused[1..].iter().zip(expected) {
+            assert_eq!((refused.row, &refused.reason), (row, &reason));
+            let text = refused.reason.to_string();
+            assert!(!text.contains("xxx") && !text.contains('@'), "{text}");
+        }
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account").await, 4);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_login_name").await, 5);
+        assert_eq!(probe.browser().await.login("bob", PASSWORD).await.status, 200);
+        // A second run takes nothing that the first refused, and nothing twice.
+        let again = import(&probe.auth, [base(1).username("fine"), base(4).username("alice")]).await;
+        assert_eq!(counts(&again), (2, 0, 1, 1));
+    }
+
+    async fn an_import_that_was_cut_off_is_run_again(probe: Probe) {
+        // Dropped in the middle, after so many steps of its future.
+        for steps in [1, 3, 9, 27, 81] {
+            let import = probe.auth.account_import().batch(40);
+            let mut run = pin!(import.run(users(1..121), |_| {}));
+            for _ in 0..steps {
+                let mut waker = Context::from_waker(Waker::noop());
+                if let Poll::Ready(done) = run.as_mut().poll(&mut waker) {
+                    done.expect("the database answers");
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let mut batches = Vec::new();
+        let import = probe.auth.account_import().batch(40);
+        let report = import.run(users(1..121), |so_far| batches.push(so_far.rows)).await;
+        let report = report.expect("the database answers");
+        assert_eq!(batches, [40, 80, 120]);
+        assert_eq!((report.rows, report.imported + report.skipped), (120, 120));
+        assert_eq!(probe.rows().await, [120, 240, 0, 120]);
+        assert_eq!(counts(&self::import(&probe.auth, users(1..121)).await), (120, 0, 120, 0));
+        assert_eq!(probe.rows().await, [120, 240, 0, 120]);
+    }
+
+    async fn who_changed_since_the_import_keeps_what_they_have(probe: Probe) {
+        import(&probe.auth, users(1..3)).await;
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("user1", PASSWORD).await.status, 200);
+        let body = json!({ "current_password": PASSWORD, "new_password": "another horse battery" });
+        assert_eq!(browser.put("/auth/password", body).await.status, 200);
+        probe.auth.accounts().delete(id(2)).await.expect("deleted");
+        assert_eq!(counts(&import(&probe.auth, users(1..3)).await), (2, 0, 2, 0));
+        let mut stranger = browser.stranger();
+        assert_eq!(stranger.login("user1", PASSWORD).await.status, 401);
+        assert_eq!(stranger.login("user1", "another horse battery").await.status, 200);
+        assert_eq!(stranger.login("user2", PASSWORD).await.status, 401);
+    }
+
+    async fn imports_and_registrations_at_once_make_each_account_once(probe: Probe) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let auth = probe.auth.clone();
+            tasks.spawn(async move {
+                let report = auth.account_import().batch(10).run(users(1..31), |_| {}).await;
+                report.expect("the database answers").imported
+            });
+        }
+        let browser = probe.browser().await;
+        for number in 1..9 {
+            let mut browser = browser.stranger();
+            tasks.spawn(async move {
+                let name = format!("user{}", number * 3);
+                let body = json!({ "username": name, "password": PASSWORD });
+                let answer = browser.post("/auth/register", body).await;
+                assert!([201, 409].contains(&answer.status), "{}", answer.text);
+                u64::from(answer.status == 201)
+            });
+        }
+        let made: u64 = tasks.join_all().await.into_iter().sum();
+        assert_eq!(made, 30);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account").await, 30);
+    }
+}
+
+/// Fifty thousand rows, drawn as they are needed. Only on SQLite: the others take no less work and
+/// more time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_thousand_accounts_are_imported_batch_by_batch() {
+    probe::run(Backend::Sqlite, |probe: Probe| async move {
+        let mut most = 0;
+        let report = probe.auth.account_import().run(users(1..50_001), |so_far| most = so_far.rows);
+        let (report, statements) = probe.statements(report).await;
+        assert_eq!(counts(&report.expect("the database answers")), (50_000, 50_000, 0, 0));
+        assert_eq!(most, 50_000);
+        // Two looks and three inserts for each five hundred.
+        assert_eq!(statements, 5 * 100);
+        assert_eq!(probe.rows().await, [50_000, 100_000, 0, 50_000]);
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("user49999", PASSWORD).await.status, 200);
+    })
+    .await;
+}
