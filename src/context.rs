@@ -16,7 +16,7 @@ use crate::base::transaction::Db;
 use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
-use crate::port::{BreachedList, HookList, OnSessionReplaced, SessionInfo};
+use crate::port::{BreachedList, HookList, MembershipSource, OnSessionReplaced, SessionInfo};
 
 /// Shared by all flows of one instance; a clone is the same one, for a task of its own.
 #[derive(Clone)]
@@ -38,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     pub(crate) session_info: Option<Arc<dyn SessionInfo>>,
     pub(crate) breached_list: Option<Arc<dyn BreachedList>>,
+    pub(crate) membership_source: Option<Arc<dyn MembershipSource>>,
     /// State that a floor above keeps per instance, made when it is first asked for.
     pub(crate) rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }

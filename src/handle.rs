@@ -16,7 +16,9 @@ pub(crate) use crate::context::Room;
 use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
-use crate::port::{BreachedList, HookList, Hooks, OnSessionReplaced, SessionInfo};
+use crate::port::{
+    BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, SessionInfo,
+};
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
 ///
@@ -55,6 +57,7 @@ impl Portcullis {
             on_session_replaced: Vec::new(),
             session_info: None,
             breached_list: None,
+            membership_source: None,
         }
     }
 
@@ -118,6 +121,7 @@ pub struct Builder {
     on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     session_info: Option<Arc<dyn SessionInfo>>,
     breached_list: Option<Arc<dyn BreachedList>>,
+    membership_source: Option<Arc<dyn MembershipSource>>,
 }
 
 impl Builder {
@@ -211,6 +215,25 @@ impl Builder {
         self
     }
 
+    /// The levels that someone can have on a resource of this domain, lowest first. See
+    /// [`Memberships`](crate::permission::Memberships).
+    pub fn levels<L: Into<String>>(
+        mut self,
+        resource: impl Into<String>,
+        levels: impl IntoIterator<Item = L>,
+    ) -> Self {
+        let levels = levels.into_iter().map(Into::into).collect();
+        self.config.permission.levels.insert(resource.into(), levels);
+        self
+    }
+
+    /// Computes memberships from the application's own tables at each sign-in. See
+    /// [`membership`](crate::membership).
+    pub fn membership_source(mut self, source: impl MembershipSource) -> Self {
+        self.membership_source = Some(Arc::new(source));
+        self
+    }
+
     /// Checks everything and makes the instance. Asks nothing of the database.
     ///
     /// # Errors
@@ -227,6 +250,7 @@ impl Builder {
             on_session_replaced,
             session_info,
             breached_list,
+            membership_source,
         } = self;
         let mut errors = config.faults();
         if let Some(notifier) = &notifier {
@@ -269,6 +293,7 @@ impl Builder {
             on_session_replaced,
             session_info,
             breached_list,
+            membership_source,
             rooms: Mutex::default(),
         });
         Ok(Portcullis(Arc::new(Inner {

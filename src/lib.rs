@@ -76,6 +76,7 @@ pub mod guide;
 mod handle;
 pub mod identity;
 pub mod login;
+pub mod membership;
 pub mod message;
 pub mod outbox;
 pub mod own_session;
@@ -115,15 +116,19 @@ pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {
     /// The usual set of routes: signing in and out, one's own sessions, registration, changing the
-    /// password. Nest them where you like: `.nest("/auth", auth.routes())`.
+    /// password; one's own [memberships](membership) where a source of them is set. Nest them where you like: `.nest("/auth", auth.routes())`.
     ///
     /// Each capability's `routes` can be merged by itself instead.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
-        axum::Router::new()
+        let router = axum::Router::new()
             .merge(login::routes(self))
             .merge(own_session::routes(self))
             .merge(registration::routes(self))
-            .merge(password_change::routes(self))
+            .merge(password_change::routes(self));
+        if self.context().membership_source.is_none() {
+            return router;
+        }
+        router.merge(membership::routes(self))
     }
 }
 pub use session::{

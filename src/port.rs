@@ -121,3 +121,48 @@ pub trait BreachedList: Send + Sync + 'static {
     /// Whether the list has the password with this digest.
     fn contains<'a>(&'a self, password: &'a PasswordSha1) -> HookFuture<'a, bool>;
 }
+
+/// A membership as the application's own tables know it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct SourceMembership {
+    /// The domain of the resource, such as `list`.
+    pub resource: String,
+    /// Its id there.
+    pub id: String,
+    /// The level, one of those configured for the resource.
+    pub level: String,
+}
+
+impl SourceMembership {
+    /// This level on this resource. What cannot be stored (an id with permission syntax in it, a
+    /// level that is not configured) gives nothing and is reported.
+    pub fn new(
+        resource: impl Into<String>,
+        id: impl Into<String>,
+        level: impl Into<String>,
+    ) -> Self {
+        Self { resource: resource.into(), id: id.into(), level: level.into() }
+    }
+}
+
+/// Computes memberships from the application's own tables.
+///
+/// It is asked when someone signs in and by
+/// [`refresh_memberships`](crate::Portcullis::refresh_memberships), never by a request: what it says
+/// is stored. It is not called inside a transaction, and has
+/// [`source_timeout`](crate::config::PermissionConfig::source_timeout) to answer. If it fails, what
+/// was stored before goes on counting, and signing in goes on.
+pub trait MembershipSource: Send + Sync + 'static {
+    /// All memberships of an account. What is not among them is taken away.
+    fn memberships(&self, account_id: AccountId) -> HookFuture<'_, Vec<SourceMembership>>;
+}
+
+impl<F> MembershipSource for F
+where
+    F: Fn(AccountId) -> HookFuture<'static, Vec<SourceMembership>> + Send + Sync + 'static,
+{
+    fn memberships(&self, account_id: AccountId) -> HookFuture<'_, Vec<SourceMembership>> {
+        self(account_id)
+    }
+}

@@ -215,6 +215,12 @@ fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
     serde_urlencoded::from_bytes(body).map_err(|error| RouteError::InvalidBody(named(&error)))
 }
 
+/// The parameters of a query, each of them at most once; one that is not known is refused like a
+/// field of a body.
+pub(crate) fn query<T: DeserializeOwned>(query: Option<&str>) -> Result<T, RouteError> {
+    from_form(query.unwrap_or_default().as_bytes())
+}
+
 /// What serde says is wrong, as far as it names fields and never values: a value may be a password.
 fn named(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();

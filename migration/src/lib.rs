@@ -22,7 +22,9 @@ use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 
 mod account;
 mod audit_log;
+mod catalogue;
 mod challenge;
+mod membership;
 mod outbox;
 mod permission;
 mod session;
@@ -41,6 +43,8 @@ impl MigratorTrait for Migrator {
             Box::new(audit_log::Migration),
             Box::new(challenge::Migration),
             Box::new(outbox::Migration),
+            Box::new(membership::Migration),
+            Box::new(catalogue::Migration),
         ]
     }
 

@@ -81,6 +81,12 @@ event_kinds! {
     GroupJoined = "group_joined",
     /// An account left a group.
     GroupLeft = "group_left",
+    /// A level on one resource was given by hand.
+    MembershipGranted = "membership_granted",
+    /// A level on one resource was taken by hand.
+    MembershipRevoked = "membership_revoked",
+    /// What the source of memberships says differed from what was stored.
+    MembershipsRefreshed = "memberships_refreshed",
 }
 
 /// The name of what is too frequent for the audit table: the next generation of a token.

@@ -91,6 +91,7 @@ impl Config {
         self.check_password(&mut check);
         self.check_challenge(&mut check);
         self.check_mail(&mut check);
+        self.check_permission(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",
@@ -291,6 +292,35 @@ impl Config {
             !meets_owasp_floor(password.memory_kib, password.iterations),
             "password.memory_kib",
             "is below the OWASP floor for Argon2id with these iterations (19456 KiB with 2)",
+        );
+    }
+
+    fn check_permission(&self, check: &mut Checker) {
+        let permission = &self.permission;
+        // No `-`, which joins the parts of a level's role name, and no syntax of permissions or SQL.
+        let word = |text: &str, most: usize| {
+            (1..=most).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        for (resource, levels) in &permission.levels {
+            let mut names: Vec<_> = levels.iter().collect();
+            names.sort_unstable();
+            names.dedup();
+            check.refuse_if(
+                !word(resource, 64) || !levels.iter().all(|level| word(level, 32)),
+                "permission.levels",
+                "a resource has 1 to 64 and a level 1 to 32 ASCII letters, digits or `_`",
+            );
+            check.refuse_if(
+                !(1..=32).contains(&levels.len()) || names.len() != levels.len(),
+                "permission.levels",
+                "a resource has 1 to 32 levels, each once",
+            );
+        }
+        check.refuse_if(
+            permission.source_timeout.is_zero(),
+            "permission.source_timeout",
+            "must be longer than zero",
         );
     }
 

@@ -26,6 +26,7 @@
 //! | `PORTCULLIS_CODE_LENGTH`, `PORTCULLIS_CODE_ALPHABET`, `PORTCULLIS_CODE_LIFETIME`, `PORTCULLIS_CODE_TRIES`, `PORTCULLIS_CODE_TRIES_WINDOW`, `PORTCULLIS_CODE_COOL_DOWN` | [`ChallengeConfig`](super::ChallengeConfig) |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
+//! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
 //! | `PORTCULLIS_REMEMBERED_GRANTS` | number |
 //! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
@@ -172,6 +173,7 @@ impl Config {
                 ];
                 self.proxies.header = word(value, &words)?;
             }
+            "MEMBERSHIP_SOURCE_TIMEOUT" => self.permission.source_timeout = duration(value)?,
             "DATABASE_TIMEOUT" => self.database.timeout = duration(value)?,
             "REMEMBERED_GRANTS" => self.database.remembered_grants = number(value)?,
             "MAIL_SERVICE_NAME" => self.mail.service_name = Some(value.to_owned()),

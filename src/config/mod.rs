@@ -3,6 +3,7 @@
 //!
 //! The reasons for the defaults are on the guide page [`guide::defaults`](crate::guide::defaults).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::client::TrustedProxies;
@@ -39,6 +40,8 @@ pub struct Config {
     pub challenge: ChallengeConfig,
     /// Proxies whose word on the client's address is taken.
     pub proxies: TrustedProxies,
+    /// Levels on resources, and how long their source may take.
+    pub permission: PermissionConfig,
     /// Time limits and memory.
     pub database: DatabaseConfig,
     /// Mail and text messages.
@@ -403,6 +406,25 @@ impl Default for ChallengeConfig {
             answered_lifetime: 5 * MINUTE,
             cool_down: MINUTE,
         }
+    }
+}
+
+/// Levels on resources, and how long their source may take.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PermissionConfig {
+    /// What someone can be on one resource, lowest first, by the resource's domain: `list` to
+    /// `viewer`, `editor`, `owner`. A level includes those below it. Letters, digits and `_` only, so
+    /// that `list-7-editor` reads in one way. Default: none.
+    pub levels: BTreeMap<String, Vec<String>>,
+    /// How long a membership source may take before a sign-in goes on with what was stored before.
+    /// Default: 2 s.
+    pub source_timeout: Duration,
+}
+
+impl Default for PermissionConfig {
+    fn default() -> Self {
+        Self { levels: BTreeMap::new(), source_timeout: Duration::from_secs(2) }
     }
 }
 

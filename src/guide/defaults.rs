@@ -94,6 +94,13 @@
 //! | `proxies.networks` | none | a header anyone can send is believed from nobody |
 //! | `proxies.header` | `X-Forwarded-For` | what most proxies write; the other is never read |
 //!
+//! # Permissions
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `permission.levels` | none | what someone can be on a list is the application's own order |
+//! | `permission.source_timeout` | 2 s | a sign-in waits for it; afterwards it goes on with what was stored |
+//!
 //! # Database
 //!
 //! | knob | default | why |

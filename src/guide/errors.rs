@@ -70,6 +70,8 @@
 //! | `invalid_name` | 422 | the name of a role or group: 1 to 64 bytes without white space, `:`, `,` or `*` |
 //! | `invalid_resource` | 422 | a resource's domain or id is empty, too long, or has permission syntax in it |
 //! | `invalid_permission` | 422 | a role's permission is not one, or there are too many |
+//! | `unknown_level` | 422 | the level is not configured for this kind of resource |
+//! | `reserved_name` | 422 | a role of this name would look like a level on a resource |
 //! | `role_exists` | 409 | there is a role of this name with other permissions |
 //! | `role_not_found`, `group_not_found` | 404 | there is none of this name |
 //!

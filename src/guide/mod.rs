@@ -5,6 +5,7 @@
 //! | [`start`] | what to add to an axum service, and what it can do then |
 //! | [`sessions`] | how sessions and tokens work, and how to make one in a handler of your own |
 //! | [`guards`] | how a route says who may call it |
+//! | [`permissions`] | how people come to their permissions: roles, groups, levels |
 //! | [`defaults`] | every default, with its reason and source |
 //! | [`errors`] | every error code, its status and when it comes |
 //! | [`deployment`] | secrets, proxies, several nodes, outages |
@@ -19,6 +20,7 @@ pub mod deployment;
 pub mod errors;
 pub mod guards;
 pub mod mail;
+pub mod permissions;
 pub mod sessions;
 pub mod start;
 pub mod testing;

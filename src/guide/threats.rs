@@ -55,6 +55,8 @@
 //! |---|---|---|
 //! | an empty part grants everything below it (Apache Shiro: `a:`) | refused when written; grants nothing when read from an old row | `src/permission/language.rs`, `tests/it/permission.rs`, `tests/it/fuzz.rs` |
 //! | an id with syntax in it widens a check | an id enters only through [`Permission::on`](crate::Permission::on); such a path is 404 | `tests/it/guard.rs`, `tests/it/fuzz.rs` |
+//! | a name that is put together forges a membership: an id `7-owner`, a role named `list-7-owner` | neither a resource nor a level has a `-` in its name, so each name reads in one way; such a role cannot be made, and an older one is not seen under its name | `src/permission/level.rs`, `tests/it/membership.rs` |
+//! | an old answer of another system arrives late and gives back what was taken | answers are numbered when they are asked for; an older one is dropped | `tests/it/membership.rs` |
 //! | a role on one resource that holds `*` owns everything | only permissions of exactly that domain count, on exactly that instance | `src/permission/grants.rs`, `tests/it/permission.rs` |
 //!
 //! # Sources and logs

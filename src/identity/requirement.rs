@@ -420,6 +420,8 @@ impl fmt::Debug for Requirement {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -428,7 +430,7 @@ mod tests {
     use crate::base::factor::PassedFactors;
     use crate::base::id::{AccountId, LineageId, SessionId};
     use crate::identity::IdentityData;
-    use crate::permission::{GrantRow, Grants};
+    use crate::permission::{GrantRow, Grants, Levels, RoleRow};
     use crate::session::judge::SessionState;
     use crate::session::{Session, Stage, Transport};
 
@@ -474,14 +476,13 @@ mod tests {
             disabled_at: None,
             deleted_at: None,
         };
-        let row = GrantRow {
-            role: Some("editor".to_owned()),
+        let role = RoleRow {
+            name: "editor".to_owned(),
             permissions: "doc:read".to_owned(),
-            resource: String::new(),
-            resource_id: String::new(),
             requires_factor: false,
             max_idle: None,
         };
+        let row = GrantRow::Role { role, resource: String::new(), resource_id: String::new() };
         Identity(Arc::new(IdentityData {
             session: Session {
                 state: Arc::new(state),
@@ -489,7 +490,7 @@ mod tests {
                 just_rotated: false,
             },
             account: Arc::new(account),
-            grants: Arc::new(Grants::compile([row])),
+            grants: Arc::new(Grants::compile([row], Levels::new(&BTreeMap::new()))),
             ceiling: None,
             resolved_at: NOW,
         }))

@@ -27,7 +27,7 @@ use crate::identity::store::{Found, Statements};
 use crate::identity::{Identity, IdentityData};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
-use crate::permission::{Grants, parse_list};
+use crate::permission::{GrantRow, Grants, Levels, parse_list};
 #[cfg(feature = "routes")]
 use crate::port::SigningOut;
 use crate::session::cookie::{CookieAction, SessionCookie};
@@ -58,6 +58,7 @@ impl Room for Resolver {
             statements: Statements::new(
                 context.database.get_database_backend(),
                 context.session_digests.len(),
+                Levels::new(&context.config.permission.levels),
             ),
             memory: GrantsMemory::new(context.config.database.remembered_grants),
             moved: Cache::new(MOVED_SESSIONS),
@@ -397,20 +398,21 @@ impl Slot {
         &self,
         account: &Account,
         epoch: Option<i64>,
-        rows: Vec<crate::permission::GrantRow>,
+        rows: Vec<GrantRow>,
     ) -> Result<Arc<Grants>, AuthError> {
+        let context = self.auth.context();
+        let levels = Levels::new(&context.config.permission.levels);
         let Some(memory) = &self.resolver.memory else {
-            return Ok(Arc::new(Grants::compile(rows)));
+            return Ok(Arc::new(Grants::compile(rows, levels)));
         };
         let versions = epoch.map(|epoch| Versions { account: account.grants_version, epoch });
         if let Some(grants) = versions.and_then(|versions| memory.find(account.id, versions)) {
             return Ok(grants);
         }
-        let context = self.auth.context();
         let db = context.db();
         let rows = db.read(self.resolver.statements.grants(&context.database, account.id));
         let rows = Box::pin(rows).await?;
-        let grants = Arc::new(Grants::compile(rows));
+        let grants = Arc::new(Grants::compile(rows, levels));
         if let Some(versions) = versions {
             memory.keep(account.id, versions, Arc::clone(&grants));
         }

@@ -18,7 +18,7 @@ use sea_orm::{
 use crate::account::Account;
 use crate::base::factor::{EnrolledFactors, PassedFactors};
 use crate::base::id::AccountId;
-use crate::permission::GrantRow;
+use crate::permission::{GrantRow, Levels, RoleRow};
 use crate::session::Stage;
 use crate::session::judge::{Ended, SessionState};
 
@@ -59,6 +59,12 @@ const COLUMNS: [(&str, &str, Option<&str>); 32] = [
     ("a.id", "uuid", None),
 ];
 
+/// What a row of grants is; 0 is the session's own.
+const ROLE: i32 = 1;
+const PERMISSION: i32 = 2;
+const MEMBERSHIP: i32 = 3;
+const LEVEL_ROLE: i32 = 4;
+
 /// The fixed texts for one database.
 #[derive(Debug)]
 pub(crate) struct Statements {
@@ -66,7 +72,8 @@ pub(crate) struct Statements {
     short: String,
     full: String,
     grants: String,
-    /// How often the digests appear in the full statement.
+    /// How many branches grants come from: how often the account appears in their statement. In the
+    /// full one the digests appear once more.
     branches: usize,
 }
 
@@ -83,7 +90,11 @@ pub(crate) struct Found {
 
 impl Statements {
     /// `digests` is how many secrets there are, so under how many digests a row may be found.
-    pub(crate) fn new(backend: DbBackend, digests: usize) -> Self {
+    /// Memberships are asked for only where levels are configured: without, they give nothing.
+    pub(crate) fn new(backend: DbBackend, digests: usize, levels: Levels<'_>) -> Self {
+        // Names in the text itself: the configuration lets only letters, digits and `_` through.
+        let names: Vec<_> = levels.all().into_iter().map(|level| format!("'{level}'")).collect();
+        let names = names.join(", ");
         let mut placeholders = Placeholders { backend, next: 1 };
         let columns: Vec<_> = COLUMNS.iter().map(|(expression, ..)| *expression).collect();
         let session = format!(
@@ -94,34 +105,50 @@ impl Statements {
         let short = format!("SELECT {} {session}", columns.join(", "));
 
         let mut full = format!("SELECT 0 AS kind, {} {session}", columns.join(", "));
-        let branches = [
+        let mut branches = vec![
             (
-                Some("r"),
+                ROLE,
                 "JOIN auth_account_role g ON g.account_id = s.account_id JOIN auth_role r ON r.id = g.role_id",
             ),
             (
-                Some("r"),
+                ROLE,
                 "JOIN auth_account_group m ON m.account_id = s.account_id JOIN auth_group_role g ON g.group_id = m.group_id JOIN auth_role r ON r.id = g.role_id",
             ),
-            (None, "JOIN auth_account_permission p ON p.account_id = s.account_id"),
+            (PERMISSION, "JOIN auth_account_permission p ON p.account_id = s.account_id"),
         ];
-        for (role, joins) in branches {
-            placeholders.start_branch();
-            let columns = COLUMNS.iter().map(|(_, kind, grant)| {
-                let null = match backend {
-                    DbBackend::Postgres => format!("NULL::{kind}"),
-                    _ => "NULL".to_owned(),
-                };
-                match (grant, role) {
-                    (Some(column), Some(_)) => (*column).to_owned(),
-                    (Some("r.permissions"), None) => "p.permission".to_owned(),
-                    _ => null,
-                }
+        if !names.is_empty() {
+            branches.push((MEMBERSHIP, "JOIN auth_membership g ON g.account_id = s.account_id"));
+        }
+        let null = |kind: &str| match backend {
+            DbBackend::Postgres => format!("NULL::{kind}"),
+            _ => "NULL".to_owned(),
+        };
+        let columns_of = |kind: i32| {
+            let columns = COLUMNS.iter().map(|(_, column, grant)| match (*grant, kind) {
+                (Some(grant), ROLE) => grant.to_owned(),
+                (Some("r.permissions"), PERMISSION) => "p.permission".to_owned(),
+                (Some("r.name"), MEMBERSHIP) => "g.level".to_owned(),
+                (Some(grant), MEMBERSHIP) if grant.starts_with("g.") => grant.to_owned(),
+                (Some(grant), LEVEL_ROLE) if grant.starts_with("r.") => grant.to_owned(),
+                _ => null(column),
             });
+            columns.collect::<Vec<_>>().join(", ")
+        };
+        for (kind, joins) in &branches {
+            placeholders.start_branch();
             full.push_str(&format!(
-                " UNION ALL SELECT {}, {} FROM auth_session s {joins} WHERE s.token_digest{}",
-                if role.is_some() { 1 } else { 2 },
-                columns.collect::<Vec<_>>().join(", "),
+                " UNION ALL SELECT {kind}, {} FROM auth_session s {joins} WHERE s.token_digest{}",
+                columns_of(*kind),
+                placeholders.digests(digests),
+            ));
+        }
+        if !names.is_empty() {
+            placeholders.start_branch();
+            full.push_str(&format!(
+                " UNION ALL SELECT {LEVEL_ROLE}, {} FROM auth_role r WHERE r.name IN ({names}) \
+                 AND EXISTS (SELECT 1 FROM auth_session s JOIN auth_membership g \
+                 ON g.account_id = s.account_id WHERE s.token_digest{})",
+                columns_of(LEVEL_ROLE),
                 placeholders.digests(digests),
             ));
         }
@@ -131,30 +158,40 @@ impl Statements {
             placeholders.start_branch();
             placeholders.one()
         };
-        let null = |kind: &str| match backend {
-            DbBackend::Postgres => format!("NULL::{kind}"),
-            _ => "NULL".to_owned(),
-        };
         let role =
             "r.name, r.permissions, g.resource, g.resource_id, r.requires_factor, r.max_idle_ms";
-        let grants = format!(
-            "SELECT {role} FROM auth_account_role g JOIN auth_role r ON r.id = g.role_id \
-             WHERE g.account_id = {} \
-             UNION ALL SELECT {role} FROM auth_account_group m \
+        let no_role = format!("{}, {}", null("boolean"), null("bigint"));
+        let mut grants = format!(
+            "SELECT {ROLE} AS kind, {role} FROM auth_account_role g \
+             JOIN auth_role r ON r.id = g.role_id WHERE g.account_id = {} \
+             UNION ALL SELECT {ROLE}, {role} FROM auth_account_group m \
              JOIN auth_group_role g ON g.group_id = m.group_id JOIN auth_role r ON r.id = g.role_id \
              WHERE m.account_id = {} \
-             UNION ALL SELECT {}, p.permission, {}, {}, {}, {} FROM auth_account_permission p \
-             WHERE p.account_id = {}",
+             UNION ALL SELECT {PERMISSION}, {}, p.permission, {}, {}, {no_role} \
+             FROM auth_account_permission p WHERE p.account_id = {}",
             account(),
             account(),
             null("text"),
             null("text"),
             null("text"),
-            null("boolean"),
-            null("bigint"),
             account(),
         );
-        Self { backend, short, full, grants, branches: 4 }
+        if !names.is_empty() {
+            grants.push_str(&format!(
+                " UNION ALL SELECT {MEMBERSHIP}, g.level, {}, g.resource, g.resource_id, {no_role} \
+                 FROM auth_membership g WHERE g.account_id = {} \
+                 UNION ALL SELECT {LEVEL_ROLE}, r.name, r.permissions, {}, {}, r.requires_factor, \
+                 r.max_idle_ms FROM auth_role r WHERE r.name IN ({names}) \
+                 AND EXISTS (SELECT 1 FROM auth_membership g WHERE g.account_id = {})",
+                null("text"),
+                account(),
+                null("text"),
+                null("text"),
+                account(),
+            ));
+        }
+        let branches = if names.is_empty() { 3 } else { 5 };
+        Self { backend, short, full, grants, branches }
     }
 
     /// The session with this token, its account and the epoch.
@@ -178,7 +215,7 @@ impl Statements {
         digests: &[[u8; 32]],
     ) -> Result<Option<Found>, DbErr> {
         // MySQL and MariaDB have nameless placeholders: once per branch.
-        let times = if self.backend == DbBackend::MySql { self.branches } else { 1 };
+        let times = if self.backend == DbBackend::MySql { self.branches + 1 } else { 1 };
         let statement =
             Statement::from_sql_and_values(self.backend, &self.full, bytes(digests, times));
         let mut found = None;
@@ -186,14 +223,7 @@ impl Statements {
         for row in db.query_all_raw(statement).await? {
             match row.try_get_by_index::<i32>(0)? {
                 0 => found = Some(session(&row, 1)?),
-                _ => grants.push(GrantRow {
-                    max_idle: duration(row.try_get_by_index(12)?),
-                    requires_factor: row.try_get_by_index::<Option<bool>>(13)?.unwrap_or(false),
-                    permissions: row.try_get_by_index(15)?,
-                    resource: text(row.try_get_by_index(16)?),
-                    resource_id: text(row.try_get_by_index(17)?),
-                    role: row.try_get_by_index(21)?,
-                }),
+                kind => grants.push(grant(&row, kind, [21, 15, 16, 17, 13, 12])?),
             }
         }
         Ok(found.map(|found| Found { grants, ..found }))
@@ -205,22 +235,13 @@ impl Statements {
         db: &DatabaseConnection,
         account: AccountId,
     ) -> Result<Vec<GrantRow>, DbErr> {
-        let times = if self.backend == DbBackend::MySql { 3 } else { 1 };
+        let times = if self.backend == DbBackend::MySql { self.branches } else { 1 };
         let values = vec![Value::from(account.as_uuid()); times];
         let statement = Statement::from_sql_and_values(self.backend, &self.grants, values);
         db.query_all_raw(statement)
             .await?
             .iter()
-            .map(|row| {
-                Ok(GrantRow {
-                    role: row.try_get_by_index(0)?,
-                    permissions: row.try_get_by_index(1)?,
-                    resource: text(row.try_get_by_index(2)?),
-                    resource_id: text(row.try_get_by_index(3)?),
-                    requires_factor: row.try_get_by_index::<Option<bool>>(4)?.unwrap_or(false),
-                    max_idle: duration(row.try_get_by_index(5)?),
-                })
-            })
+            .map(|row| grant(row, row.try_get_by_index(0)?, [1, 2, 3, 4, 5, 6]))
             .collect()
     }
 
@@ -229,6 +250,38 @@ impl Statements {
     pub(crate) fn texts(&self) -> [&str; 3] {
         [&self.short, &self.full, &self.grants]
     }
+}
+
+/// Reads a row of the kinds below from the columns of its name, permissions, resource, id, whether a
+/// factor is required, and idle time.
+fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, DbErr> {
+    let [name, permissions, resource, resource_id, requires_factor, max_idle] = columns;
+    let string = |column| row.try_get_by_index::<Option<String>>(column).map(text);
+    let role = || {
+        Ok::<_, DbErr>(RoleRow {
+            name: string(name)?,
+            permissions: string(permissions)?,
+            requires_factor: row
+                .try_get_by_index::<Option<bool>>(requires_factor)?
+                .unwrap_or(false),
+            max_idle: duration(row.try_get_by_index(max_idle)?),
+        })
+    };
+    Ok(match kind {
+        ROLE => GrantRow::Role {
+            role: role()?,
+            resource: string(resource)?,
+            resource_id: string(resource_id)?,
+        },
+        PERMISSION => GrantRow::Permission(string(permissions)?),
+        MEMBERSHIP => GrantRow::Membership {
+            resource: string(resource)?,
+            resource_id: string(resource_id)?,
+            level: string(name)?,
+        },
+        LEVEL_ROLE => GrantRow::LevelRole(role()?),
+        _ => return Err(DbErr::Type(format!("a grant has the unknown kind {kind}"))),
+    })
 }
 
 /// Placeholders as the database writes them.

@@ -281,6 +281,9 @@ impl Login<'_> {
         }
         let (issued, event) = issued?;
         event.trace();
+        if stage == Stage::Full {
+            self.auth.memberships_at_sign_in(account.id).await;
+        }
         Ok(match stage {
             Stage::PendingSecondFactor => LoginOutcome::SecondFactorRequired(issued),
             Stage::MustChangePassword => LoginOutcome::PasswordChangeRequired(issued),

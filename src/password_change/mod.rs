@@ -220,7 +220,10 @@ impl PasswordChange<'_> {
             state: &session.state,
             transport: session.transport(),
         };
-        self.set(&asking, None, &Password::from(new.into()), client).await
+        let issued = self.set(&asking, None, &Password::from(new.into()), client).await?;
+        // The end of a sign-in like any other.
+        self.auth.memberships_at_sign_in(session.account().id()).await;
+        Ok(issued)
     }
 
     async fn set(

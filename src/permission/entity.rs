@@ -201,3 +201,76 @@ pub(crate) mod account_permission {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// A level on one resource.
+pub(crate) mod membership {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::AccountId;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_membership")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub account_id: AccountId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub resource: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub resource_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub origin: i16,
+        pub level: String,
+        pub granted_at: Timestamp,
+    }
+
+    belongs_to! {
+        Account: AccountId -> crate::account::entity::account,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Whose answer of the source is kept: the one that was asked for last.
+pub(crate) mod membership_turn {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::id::AccountId;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_membership_turn")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub account_id: AccountId,
+        pub asked: i64,
+        pub kept: i64,
+    }
+
+    belongs_to! {
+        Account: AccountId -> crate::account::entity::account,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A permission that the code knows.
+pub(crate) mod known {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_permission")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub permission: String,
+        #[sea_orm(column_type = "Text", nullable)]
+        pub description: Option<String>,
+        pub created_at: Timestamp,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -36,6 +36,12 @@ pub enum GrantError {
     /// The resource is not a domain and an id.
     #[error("a resource is one domain and one id, without white space, `:`, `,` or `*`")]
     InvalidResource,
+    /// The level is not configured for this resource.
+    #[error("there is no such level on this kind of resource")]
+    UnknownLevel,
+    /// A role of this name would look like a level on a resource.
+    #[error("a role of this name would look like a level on a resource")]
+    ReservedName,
     /// There is no role of this name.
     #[error("there is no such role")]
     RoleNotFound,
@@ -78,6 +84,8 @@ impl Problem for GrantError {
         match self {
             Self::InvalidName
             | Self::InvalidResource
+            | Self::UnknownLevel
+            | Self::ReservedName
             | Self::InvalidPermission { .. }
             | Self::TooManyPermissions => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Exists => StatusCode::CONFLICT,
@@ -94,6 +102,8 @@ impl Problem for GrantError {
             Self::InvalidPermission { .. } | Self::TooManyPermissions => "invalid_permission",
             Self::Exists => "role_exists",
             Self::InvalidResource => "invalid_resource",
+            Self::UnknownLevel => "unknown_level",
+            Self::ReservedName => "reserved_name",
             Self::RoleNotFound => "role_not_found",
             Self::GroupNotFound => "group_not_found",
             Self::AccountNotFound => "account_not_found",

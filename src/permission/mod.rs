@@ -6,9 +6,10 @@
 //!    the account's version and the global epoch, both read by the one statement of each request,
 //!    so a change counts on the next request of every node without any message between them.
 //!
-//! Grants come from roles, from [groups](Groups), [directly](DirectPermissions), and from roles that
-//! are limited to one [`Resource`]. An account's rights are all of them together; a superuser has
-//! all there are.
+//! Grants come from roles, from [groups](Groups), [directly](DirectPermissions), from roles that are
+//! limited to one [`Resource`], and from a level on one ([`Memberships`]). An account's rights are all
+//! of them together; a superuser has all there are. How to use them is on the page
+//! [`guide::permissions`](crate::guide::permissions).
 
 mod direct;
 pub(crate) mod entity;
@@ -16,6 +17,8 @@ mod error;
 mod grants;
 mod group;
 mod language;
+mod level;
+mod membership;
 mod resource;
 mod role;
 pub(crate) mod store;
@@ -23,10 +26,12 @@ pub mod typed;
 
 pub use direct::DirectPermissions;
 pub use error::GrantError;
-pub(crate) use grants::GrantRow;
 pub use grants::Grants;
+pub(crate) use grants::{GrantRow, RoleRow};
 pub use group::{Group, Groups};
 pub use language::{Atoms, Instances, Permission, PermissionError, PermissionSet};
 pub(crate) use language::{parse_list, write_list};
+pub(crate) use level::Levels;
+pub use membership::{Membership, MembershipOrigin, Memberships, Refreshed};
 pub use resource::Resource;
 pub use role::{Role, Roles};

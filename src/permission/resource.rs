@@ -27,6 +27,16 @@ impl Resource {
         Ok(Self { domain: domain.to_owned(), id: id.to_owned() })
     }
 
+    /// The domain, such as `list`.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The id in it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// No limit: what the empty columns mean.
     pub(crate) fn everywhere() -> Self {
         Self { domain: String::new(), id: String::new() }

@@ -7,6 +7,7 @@ use sea_orm::DatabaseTransaction;
 use super::entity::role;
 use super::error::{GrantError, MAX_PERMISSIONS};
 use super::language::{Permission, parse_list, write_list};
+use super::level::Levels;
 use super::resource::Resource;
 use super::store;
 use crate::account;
@@ -81,14 +82,17 @@ impl<'a> Roles<'a> {
     /// Makes a role. Making the same role again changes nothing, so it can be done at every start.
     ///
     /// # Errors
-    /// A role of this name with other permissions; a name or permission that is not one; an
-    /// outage.
+    /// A role of this name with other permissions; a name or permission that is not one; a name
+    /// that a [level](super::Memberships) could be seen as; an outage.
     pub async fn create<P: AsRef<str>>(
         &self,
         name: &str,
         permissions: impl IntoIterator<Item = P>,
     ) -> Result<Role, GrantError> {
         check_name(name)?;
+        if Levels::new(&self.context.config.permission.levels).reserve(name) {
+            return Err(GrantError::ReservedName);
+        }
         let permissions = parse(permissions)?;
         let now = self.context.now();
         let row = role::Model {
@@ -109,6 +113,8 @@ impl<'a> Roles<'a> {
                 // Someone else made it between the two; asked again after the rollback.
                 return Err(GrantError::Exists);
             }
+            // A level of this name may be held already, and now gives what the role says.
+            store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
             Ok(Ok(()))
         });

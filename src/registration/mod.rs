@@ -274,6 +274,9 @@ impl Registration<'_> {
             event.trace();
             issued
         });
+        if session.is_some() {
+            self.auth.memberships_at_sign_in(account.id).await;
+        }
         Ok(Registered { account, session })
     }
 

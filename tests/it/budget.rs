@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
+use portcullis::permission::Resource;
 use portcullis::{Account, Portcullis, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
@@ -242,6 +243,67 @@ on_every_database! {
         assert_eq!(browser.get("/count").await.text, "3 666");
     }
 
+    async fn roles_groups_and_levels_together_cost_the_same_short_statement(probe: Probe) {
+        let probe = probe.configured(|config| {
+            let levels = ["viewer", "editor"].map(str::to_owned).to_vec();
+            config.permission.levels.insert("list".to_owned(), levels);
+        });
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let auth = &probe.auth;
+        auth.roles().create("admin", ["admin:read"]).await.expect("it is made");
+        auth.roles().create("editor", ["list:edit"]).await.expect("it is made");
+        auth.roles().grant(alice.id(), "admin").await.expect("it is granted");
+        // Twenty roles, ten groups with a role each, thirty roles on resources, thirty levels.
+        for number in 0..20 {
+            let role = format!("role{number}");
+            auth.roles().create(&role, [format!("p{number}:read")]).await.expect("it is made");
+            auth.roles().grant(alice.id(), &role).await.expect("it is granted");
+        }
+        for number in 0..10 {
+            let (group, role) = (format!("group{number}"), format!("member{number}"));
+            auth.roles().create(&role, [format!("g{number}:read")]).await.expect("it is made");
+            auth.groups().create(&group).await.expect("it is made");
+            auth.groups().grant(&group, &role).await.expect("it is granted");
+            auth.groups().join(&group, alice.id()).await.expect("a member");
+        }
+        for number in 0..30 {
+            let list = Resource::new("list", &number.to_string()).expect("a resource");
+            auth.roles().grant_on(alice.id(), "editor", &list).await.expect("it is granted");
+            let other = Resource::new("list", &format!("m{number}")).expect("a resource");
+            auth.memberships().grant(alice.id(), &other, "editor").await.expect("it is given");
+        }
+        // All of it loads in one statement more, once; then the short one is enough.
+        assert_eq!(cost(&probe, &mut browser, "/everything").await, (200, 2));
+        for _ in 0..5 {
+            assert_eq!(cost(&probe, &mut browser, "/everything").await, (200, 1));
+        }
+        let session = browser.get("/auth/session").await.json();
+        // One role and twenty, ten of groups, `viewer` and `editor` on each of thirty lists.
+        assert_eq!(session["roles"].as_array().map(Vec::len), Some(1 + 20 + 10 + 60));
+    }
+
+    async fn a_source_of_memberships_costs_a_sign_in_four_statements_and_a_request_none(probe: Probe) {
+        use portcullis::port::{HookFuture, SourceMembership};
+        let mut probe = probe;
+        probe.auth = probe.rebuilt(|builder| {
+            builder.levels("list", ["viewer"]).membership_source(
+                |_| -> HookFuture<'static, Vec<SourceMembership>> {
+                    Box::pin(async { Ok(vec![SourceMembership::new("list", "1", "viewer")]) })
+                },
+            )
+        });
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let (answer, statements) = probe.statements(browser.stranger().login("alice", PASSWORD)).await;
+        assert_eq!((answer.status, statements), (200, 4 + 4));
+        assert_eq!(cost(&probe, &mut browser, "/me").await, (200, 2), "its grants are loaded");
+        // What has not changed moves no version.
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+        assert_eq!(cost(&probe, &mut browser, "/me").await, (200, 1));
+        let (answer, statements) = probe.statements(browser.post_empty("/auth/memberships/refresh")).await;
+        assert_eq!((answer.status, statements), (200, 1 + 4));
+        assert_eq!(cost(&probe, &mut browser, "/auth/memberships").await, (200, 2));
+    }
+
     async fn forged_and_dead_tokens_cost_nothing(probe: Probe) {
         let (_, browser) = administrator(&probe).await;
         let token = browser.cookie.clone().expect("a cookie");
@@ -461,6 +523,12 @@ async fn fill(backend: Backend, db: &DatabaseConnection) {
             format!("{account}, 'doc:read', 0"),
             JOINED,
         ),
+        (
+            "auth_membership",
+            "account_id, resource, resource_id, origin, level, granted_at",
+            format!("{account}, 'list', {}, 0, 'viewer', 0", name("list")),
+            JOINED,
+        ),
     ] {
         let counter = match backend {
             Backend::Sqlite => format!(
@@ -596,6 +664,7 @@ async fn no_statement_reads_a_whole_table(backend: Backend) {
     for secrets in [1, 2] {
         let builder = (0..secrets)
             .fold(Portcullis::builder(db.clone()), |builder, _| builder.secret(Secret::generate()));
+        let builder = builder.levels("list", ["viewer", "editor"]).levels("doc", ["reader"]);
         let auth = builder.build().expect("the configuration is right");
         for text in auth.statements() {
             let (steps, scans) = plan(backend, &db, &text).await;

@@ -27,6 +27,11 @@ fn build(change: impl FnOnce(&mut Config)) -> Result<Portcullis, ConfigErrors> {
     Portcullis::builder(nowhere()).secret(Secret::generate()).configure(change).build()
 }
 
+fn levels(config: &mut Config, resource: &str, levels: &[&str]) {
+    let levels = levels.iter().map(|level| (*level).to_owned()).collect();
+    config.permission.levels.insert(resource.to_owned(), levels);
+}
+
 /// The knobs that a configuration is refused for.
 fn refused(change: impl FnOnce(&mut Config)) -> Vec<String> {
     match build(change) {
@@ -195,6 +200,37 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             "password.concurrent_hashes",
             |c| c.password.concurrent_hashes = Some(0),
             |c| c.password.concurrent_hashes = Some(1),
+        ),
+        ("permission.levels", |c| levels(c, "list", &[]), |c| levels(c, "list", &["viewer"])),
+        ("permission.levels", |c| levels(c, "", &["a"]), |c| levels(c, "l", &["a"])),
+        ("permission.levels", |c| levels(c, "my-list", &["a"]), |c| levels(c, "my_list", &["a"])),
+        ("permission.levels", |c| levels(c, "li:st", &["a"]), |c| levels(c, "LI5T", &["A", "a"])),
+        ("permission.levels", |c| levels(c, "list", &["a-b"]), |c| levels(c, "list", &["a_b"])),
+        ("permission.levels", |c| levels(c, "list", &["a'b"]), |c| levels(c, "list", &["ab"])),
+        (
+            "permission.levels",
+            |c| levels(c, "list", &["a", ""]),
+            |c| levels(c, "list", &["a", "0"]),
+        ),
+        ("permission.levels", |c| levels(c, "list", &["é"]), |c| levels(c, "list", &["e"])),
+        (
+            "permission.levels",
+            |c| levels(c, "list", &["a", "b", "a"]),
+            |c| {
+                levels(c, "list", &["a", "b", "c"]);
+            },
+        ),
+        (
+            "permission.levels",
+            |c| levels(c, "list", &[&"x".repeat(33)]),
+            |c| {
+                levels(c, &"x".repeat(64), &[&"x".repeat(32)]);
+            },
+        ),
+        (
+            "permission.source_timeout",
+            |c| c.permission.source_timeout = Duration::ZERO,
+            |c| c.permission.source_timeout = Duration::from_millis(1),
         ),
         (
             "password.memory_kib",
@@ -416,10 +452,12 @@ fn the_environment_sets_every_knob_it_names() {
         ("HASH_QUEUE", "7"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
         ("FORWARDED_HEADER", "forwarded"),
+        ("MEMBERSHIP_SOURCE_TIMEOUT", "7s"),
         ("DATABASE_TIMEOUT", "3s"),
         ("REMEMBERED_GRANTS", "0"),
     ])
     .expect("all of them are known");
+    assert_eq!(config.permission.source_timeout, Duration::from_secs(7));
     assert_eq!(config.keys.secrets.len(), 2);
     let service = &config.service;
     assert_eq!(service.public_url.as_deref(), Some("https://example.com"));

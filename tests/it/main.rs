@@ -18,6 +18,7 @@ mod group;
 mod guard;
 mod hooks;
 mod login;
+mod membership;
 mod metrics;
 mod node;
 mod outage;

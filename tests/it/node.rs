@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis::account::NewAccount;
-use portcullis::{AccountId, Portcullis};
+use portcullis::permission::Resource;
+use portcullis::{AccountId, Permission, Portcullis};
 use serde_json::json;
 
 use crate::on_every_database;
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
+
+/// What someone can be on a document; `reader` is the lower one.
+const LEVELS: [&str; 2] = ["reader", "keeper"];
 
 /// Another node: connections, memory and port of its own; database, clock and secret in common.
 async fn node(probe: &Probe) -> (Portcullis, Browser) {
@@ -22,6 +26,7 @@ async fn node(probe: &Probe) -> (Portcullis, Browser) {
             config.password.memory_kib = 8;
             config.password.iterations = 1;
         })
+        .levels("doc", LEVELS)
         .build()
         .expect("the configuration is right");
     let browser = Browser::new(serve(app(&auth)).await);
@@ -79,6 +84,69 @@ on_every_database! {
         assert_eq!(other.get("/admin").await.status, 403);
         assert_eq!(other.get("/editors").await.status, 403);
         assert_eq!(other.get("/me").await.status, 200);
+    }
+
+    async fn every_kind_of_grant_at_one_node_counts_in_the_next_request_at_the_other(probe: Probe) {
+        use portcullis::port::{HookFuture, SourceMembership};
+        let says = Arc::new(AtomicBool::new(true));
+        let said = Arc::clone(&says);
+        let source = move |_| -> HookFuture<'static, Vec<SourceMembership>> {
+            let rows = said.load(Ordering::SeqCst).then(|| SourceMembership::new("doc", "1", "reader"));
+            Box::pin(async move { Ok(rows.into_iter().collect()) })
+        };
+        let mut probe = probe;
+        probe.auth = probe.rebuilt(|builder| builder.levels("doc", LEVELS).membership_source(source));
+        says.store(false, Ordering::SeqCst);
+        let (alice, browser) = probe.signed_in("alice").await;
+        let (_, other) = node(&probe).await;
+        let mut other = at(&other, &browser);
+        let auth = &probe.auth;
+        auth.roles().create("reader", ["doc:read"]).await.expect("it is made");
+        auth.groups().create("staff").await.expect("it is made");
+        let document = Resource::new("doc", "1").expect("a resource");
+        let read = Permission::parse("doc:read:1").expect("a permission");
+        let id = alice.id();
+        // Each write, and what `/docs/1` and `/docs/2` answer at the other node right after it.
+        macro_rules! then {
+            ($($work:expr => $first:literal, $second:literal;)+) => { $(
+                $work.await.expect(stringify!($work));
+                let decided = (other.get("/docs/1").await.status, other.get("/docs/2").await.status);
+                assert_eq!(decided, ($first, $second), stringify!($work));
+            )+ };
+        }
+        then! {
+            auth.permissions().grant(id, &read) => 200, 403;
+            auth.permissions().revoke(id, &read) => 403, 403;
+            auth.roles().grant(id, "reader") => 200, 200;
+            auth.roles().revoke(id, "reader") => 403, 403;
+            auth.roles().grant_on(id, "reader", &document) => 200, 403;
+            auth.roles().revoke_on(id, "reader", &document) => 403, 403;
+            auth.groups().join("staff", id) => 403, 403;
+            auth.groups().grant("staff", "reader") => 200, 200;
+            auth.groups().leave("staff", id) => 403, 403;
+            auth.groups().join("staff", id) => 200, 200;
+            auth.groups().revoke("staff", "reader") => 403, 403;
+            auth.groups().grant_on("staff", "reader", &document) => 200, 403;
+            auth.groups().revoke_on("staff", "reader", &document) => 403, 403;
+            auth.groups().grant("staff", "reader") => 200, 200;
+            auth.groups().delete("staff") => 403, 403;
+            auth.memberships().grant(id, &document, "keeper") => 200, 403;
+            auth.roles().set_permissions("reader", ["doc:write"]) => 403, 403;
+            auth.roles().set_permissions("reader", ["doc:read"]) => 200, 403;
+            auth.memberships().revoke(id, &document) => 403, 403;
+        }
+        says.store(true, Ordering::SeqCst);
+        then! { auth.refresh_memberships(id) => 200, 403; }
+        says.store(false, Ordering::SeqCst);
+        then! {
+            auth.refresh_memberships(id) => 403, 403;
+            auth.memberships().grant(id, &document, "reader") => 200, 403;
+            auth.roles().delete("reader") => 403, 403;
+            // The level came first; the role that is named like it counts as soon as it is there.
+            auth.roles().create("reader", ["doc:read"]) => 200, 403;
+            auth.accounts().set_superuser(id, true) => 200, 200;
+            auth.accounts().set_superuser(id, false) => 200, 403;
+        }
     }
 
     async fn a_demoted_administrator_is_out_at_once_on_every_node(probe: Probe) {
@@ -145,8 +213,17 @@ on_every_database! {
     }
 
     async fn every_write_that_touches_grants_moves_a_version(probe: Probe) {
+        use portcullis::port::{HookFuture, SourceMembership};
+        let mut probe = probe;
         let alice = probe.register("alice").await;
         let bob = probe.register("bob").await;
+        probe.auth = probe.rebuilt(|builder| {
+            builder.levels("doc", LEVELS).membership_source(
+                |_| -> HookFuture<'static, Vec<SourceMembership>> {
+                    Box::pin(async { Ok(vec![SourceMembership::new("doc", "9", "reader")]) })
+                },
+            )
+        });
         let roles = probe.auth.roles();
         roles.create("editor", ["doc:read"]).await.expect("it is made");
         roles.create("doomed", ["doc:read"]).await.expect("it is made");
@@ -169,8 +246,31 @@ on_every_database! {
         moves!("set_permissions", roles.set_permissions("editor", ["admin"]), epoch);
         moves!("limit_idle", roles.limit_idle("editor", Some(std::time::Duration::from_secs(900))), epoch);
         moves!("delete", roles.delete("doomed"), epoch);
+        moves!("create", roles.create("fresh", ["doc:read"]), epoch);
+        let auth = &probe.auth;
+        let list = Resource::new("doc", "7").expect("a resource");
+        let direct = Permission::parse("doc:read").expect("a permission");
+        moves!("grant_on", roles.grant_on(alice.id(), "editor", &list), account);
+        moves!("revoke_on", roles.revoke_on(alice.id(), "editor", &list), account);
+        moves!("permission", auth.permissions().grant(alice.id(), &direct), account);
+        moves!("no permission", auth.permissions().revoke(alice.id(), &direct), account);
+        moves!("group", auth.groups().create("staff"), nothing);
+        moves!("join", auth.groups().join("staff", alice.id()), account);
+        moves!("grant to group", auth.groups().grant("staff", "editor"), epoch);
+        moves!("grant to group on", auth.groups().grant_on("staff", "editor", &list), epoch);
+        moves!("revoke from group on", auth.groups().revoke_on("staff", "editor", &list), epoch);
+        moves!("revoke from group", auth.groups().revoke("staff", "editor"), epoch);
+        moves!("leave", auth.groups().leave("staff", alice.id()), account);
+        moves!("delete group", auth.groups().delete("staff"), epoch);
+        moves!("level", auth.memberships().grant(alice.id(), &list, "reader"), account);
+        moves!("another level", auth.memberships().grant(alice.id(), &list, "keeper"), account);
+        moves!("no level", auth.memberships().revoke(alice.id(), &list), account);
+        moves!("a source that adds", auth.refresh_memberships(alice.id()), account);
+        moves!("the same source", auth.refresh_memberships(alice.id()), nothing);
         // And the neighbours that change nobody's grants.
-        moves!("create", roles.create("fresh", ["doc:read"]), nothing);
+        moves!("memberships of", auth.memberships().of(alice.id()), nothing);
+        moves!("memberships on", auth.memberships().on(&list), nothing);
+
         moves!("create again", roles.create("fresh", ["doc:read"]), nothing);
         moves!("find", roles.find("fresh"), nothing);
         moves!("list", roles.list(), nothing);

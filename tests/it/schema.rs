@@ -28,7 +28,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 15] = [
+const LOOKUPS: [(&str, &[&str]); 16] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_challenge", &["account_id"]),
@@ -42,6 +42,7 @@ const LOOKUPS: [(&str, &[&str]); 15] = [
     ("auth_outbox", &["state", "next_try_at"]),
     ("auth_outbox", &["created_at"]),
     ("auth_outbox_limit", &["last_at"]),
+    ("auth_membership", &["resource", "resource_id"]),
     ("auth_session", &["account_id"]),
     ("auth_session", &["expires_at"]),
 ];
@@ -373,6 +374,8 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_group_role.group_id -> auth_group.id",
             "auth_group_role.role_id -> auth_role.id",
             "auth_login_name.account_id -> auth_account.id",
+            "auth_membership.account_id -> auth_account.id",
+            "auth_membership_turn.account_id -> auth_account.id",
             "auth_session.account_id -> auth_account.id",
         ]
     );

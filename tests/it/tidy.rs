@@ -31,6 +31,7 @@ const LEAVES: &[&str] = &[
     "anonymous",
     "bootstrap",
     "login",
+    "membership",
     "own_session",
     "password_change",
     "registration",

@@ -226,13 +226,16 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 16] = [
+pub const TABLES: [&str; 19] = [
     "auth_challenge",
     "auth_challenge_counter",
     "auth_outbox",
     "auth_outbox_limit",
     "auth_denial",
     "auth_event",
+    "auth_permission",
+    "auth_membership_turn",
+    "auth_membership",
     "auth_account_permission",
     "auth_group_role",
     "auth_account_group",

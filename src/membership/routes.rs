@@ -1,0 +1,63 @@
+//! `GET /memberships`, `POST /memberships/refresh`.
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::base::problem::Rejection;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::permission::Refreshed;
+use crate::route::{self, mount};
+
+/// The routes of one's own memberships.
+pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    let router =
+        Router::new().route("/memberships", get(list)).route("/memberships/refresh", post(refresh));
+    mount(auth, "membership", router)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    resource: Option<String>,
+    id: Option<String>,
+}
+
+async fn list(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejection> {
+    let filter: Filter = route::query(query.as_deref())?;
+    let own =
+        auth.own_memberships(&identity, filter.resource.as_deref(), filter.id.as_deref()).await?;
+    let own: Vec<Value> = own
+        .iter()
+        .map(|own| {
+            json!({
+                "resource": own.membership.resource.domain(),
+                "id": own.membership.resource.id(),
+                "level": own.membership.level,
+                "levels": own.levels,
+                "origin": own.membership.origin.as_str(),
+            })
+        })
+        .collect();
+    Ok(route::json(&json!({ "memberships": own })))
+}
+
+async fn refresh(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+) -> Result<Response, Rejection> {
+    let refreshed = auth.refresh_memberships(identity.account().id()).await?;
+    let (added, removed) = match refreshed {
+        Refreshed::Changed { added, removed } => (added, removed),
+        Refreshed::Unchanged | Refreshed::Superseded => (0, 0),
+    };
+    Ok(route::json(&json!({ "added": added, "removed": removed })))
+}
