@@ -51,6 +51,10 @@ event_kinds! {
     SessionTheftSuspected = "session_theft_suspected",
     /// A session came from elsewhere and the binding policy ended it.
     SessionSourceChanged = "session_source_changed",
+    /// A session was marked suspicious.
+    SessionSuspected = "session_suspicious",
+    /// A session is not suspicious any more.
+    SessionCleared = "session_cleared",
     /// An account was made.
     AccountCreated = "user_created",
     /// The first administrator was made.

@@ -199,6 +199,11 @@ impl Config {
             "must be shorter than session.token_lifetime",
         );
         check.refuse_if(
+            session.max_per_account == Some(0),
+            "session.max_per_account",
+            "must be at least 1, or nobody could sign in",
+        );
+        check.refuse_if(
             session.anonymous_per_minute == 0,
             "session.anonymous_per_minute",
             "must be at least 1; to switch anonymous sessions off, leave their route out",

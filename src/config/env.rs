@@ -14,7 +14,9 @@
 //! | `PORTCULLIS_COOKIE_NAME`, `PORTCULLIS_COOKIE_SAME_SITE` | `strict`, `lax` or `none` |
 //! | `PORTCULLIS_DANGER_INSECURE_HTTP_COOKIES` | `true` or `false` |
 //! | `PORTCULLIS_TOKEN_LIFETIME`, `PORTCULLIS_REFRESH_WINDOW` (or `off`), `PORTCULLIS_ABSOLUTE_LIFETIME`, `PORTCULLIS_UNREMEMBERED_LIFETIME` | durations |
-//! | `PORTCULLIS_BINDING` | `off`, `log` or `end` |
+//! | `PORTCULLIS_BINDING` | `off`, `log`, `suspect` or `end` |
+//! | `PORTCULLIS_SESSIONS_PER_ACCOUNT` | number |
+//! | `PORTCULLIS_AT_SESSION_LIMIT` | `evict-oldest` or `refuse` |
 //! | `PORTCULLIS_LOGIN_IDS` | `username`, `email` or `either` |
 //! | `PORTCULLIS_REGISTRATION` | `open` or `closed` |
 //! | `PORTCULLIS_REQUIRE_VERIFIED` | `true` or `false` |
@@ -38,7 +40,9 @@ use std::time::Duration;
 #[cfg(feature = "strength")]
 use super::Strength;
 use super::check::{ConfigError, ConfigErrors};
-use super::{Binding, Composition, Config, LoginIds, Registration, SameSite, Unauthenticated};
+use super::{
+    AtLimit, Binding, Composition, Config, LoginIds, Registration, SameSite, Unauthenticated,
+};
 use crate::base::client::ForwardedHeader;
 use crate::base::secret::Secret;
 
@@ -114,8 +118,18 @@ impl Config {
             "ABSOLUTE_LIFETIME" => self.session.absolute_lifetime = duration(value)?,
             "UNREMEMBERED_LIFETIME" => self.session.unremembered_lifetime = duration(value)?,
             "BINDING" => {
-                let words = [("off", Binding::Off), ("log", Binding::Log), ("end", Binding::End)];
+                let words = [
+                    ("off", Binding::Off),
+                    ("log", Binding::Log),
+                    ("suspect", Binding::Suspect),
+                    ("end", Binding::End),
+                ];
                 self.session.binding = word(value, &words)?;
+            }
+            "SESSIONS_PER_ACCOUNT" => self.session.max_per_account = Some(number(value)?),
+            "AT_SESSION_LIMIT" => {
+                let words = [("evict-oldest", AtLimit::EvictOldest), ("refuse", AtLimit::Refuse)];
+                self.session.at_limit = word(value, &words)?;
             }
             "LOGIN_IDS" => {
                 let words = [

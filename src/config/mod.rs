@@ -165,6 +165,10 @@ pub struct SessionConfig {
     pub recent_factor: Duration,
     /// What happens when a session's requests come from another network or browser.
     pub binding: Binding,
+    /// How many full sessions one account may have at once. Default: any number.
+    pub max_per_account: Option<u32>,
+    /// What happens to a login above that. Default: the account's oldest session ends.
+    pub at_limit: AtLimit,
 }
 
 impl Default for SessionConfig {
@@ -181,6 +185,8 @@ impl Default for SessionConfig {
             rotation_grace: Duration::from_secs(10),
             recent_factor: 5 * MINUTE,
             binding: Binding::Log,
+            max_per_account: None,
+            at_limit: AtLimit::EvictOldest,
         }
     }
 }
@@ -222,8 +228,20 @@ pub enum Binding {
     Off,
     /// The change is traced.
     Log,
+    /// The session is marked suspicious: only signing out works.
+    Suspect,
     /// The session ends.
     End,
+}
+
+/// What happens to a login of an account that has all the sessions it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AtLimit {
+    /// The account's oldest session ends.
+    EvictOldest,
+    /// The login is refused, `session_limit`: someone has to sign out elsewhere first.
+    Refuse,
 }
 
 /// How people sign in and register.

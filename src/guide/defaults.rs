@@ -47,7 +47,8 @@
 //! | `session.anonymous_per_minute` | 10 a source | each is a row that a stranger makes; IPv6 counts by /64 |
 //! | `session.rotation_grace` | 10 s | requests that were under way together, and a lost answer |
 //! | `session.recent_factor` | 5 min | for changes to the account itself |
-//! | `session.binding` | `Log` | networks and browsers change for honest reasons: a trace, no sign-out |
+//! | `session.binding` | `Log` | networks and browsers change for honest reasons: a trace, no sign-out; `Suspect` and `End` are stricter |
+//! | `session.max_per_account`, `at_limit` | any number; above a limit the oldest ends | ASVS 5.0 7.1.2 asks for a decision: people have many devices, and each session is theirs to end. Refusing instead locks out who lost a device. A limit costs a login two statements and a lock on the account's row |
 //! | random bits of a token | 128 | ASVS 5.0 7.2.3; not configurable |
 //!
 //! # Challenges

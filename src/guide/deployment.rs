@@ -108,5 +108,6 @@
 //!
 //! # Rows that are over
 //!
-//! Ended sessions and old events are kept; nothing here deletes them yet. A job of yours may delete
-//! rows of `auth_session` whose `expires_at` (Unix milliseconds) is past.
+//! Ended sessions are kept until a task of yours calls
+//! [`sessions().purge(..)`](crate::session::Sessions::purge), say once an hour; it deletes in batches
+//! what has been over for as long as you say. Events are kept; nothing here deletes them.

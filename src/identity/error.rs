@@ -88,7 +88,8 @@ impl From<SessionError> for AuthError {
         match error {
             SessionError::Refused(refusal) => Self::Refused(refusal),
             SessionError::Fault(fault) => fault.into(),
-            SessionError::Over | SessionError::NotFound => {
+            // Nothing that starts a session comes through here.
+            SessionError::Over | SessionError::NotFound | SessionError::LimitReached => {
                 Self::NotSignedIn(NotSignedIn::Ended(Ended::Revoked))
             }
         }

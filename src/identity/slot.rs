@@ -345,8 +345,10 @@ impl Slot {
                 }
                 Generation::Unknown => return Ok(Resolved::Nobody(NotSignedIn::InvalidToken)),
             }
-            if !self.same_source(&state) && !Box::pin(self.source_changed(&state, now)).await? {
-                return over(Ended::SourceChanged);
+            if !self.same_source(&state)
+                && let Some(reason) = Box::pin(self.source_changed(&state, now)).await?
+            {
+                return over(reason);
             }
             let Some(account) = account.map(Arc::new) else {
                 let state = Arc::new(state);
@@ -541,8 +543,12 @@ impl Slot {
         network && browser
     }
 
-    /// Whether the session may go on though its source changed.
-    async fn source_changed(&self, state: &SessionState, now: Timestamp) -> Result<bool, Fault> {
+    /// Why the session may not go on after its source changed, if so.
+    async fn source_changed(
+        &self,
+        state: &SessionState,
+        now: Timestamp,
+    ) -> Result<Option<Ended>, Fault> {
         let mut event = Event::new(EventKind::SessionSourceChanged, now)
             .session(state.id)
             .from_client(self.client());
@@ -553,14 +559,29 @@ impl Slot {
             if self.end(state, Ended::SourceChanged, &event, None, now).await? {
                 event.trace();
             }
-            return Ok(false);
+            return Ok(Some(Ended::SourceChanged));
+        }
+        if self.auth.context().config.session.binding == Binding::Suspect {
+            event.kind = EventKind::SessionSuspected;
+            let event = event.detail("source_changed");
+            let marked = transaction!(self.auth.context().db(), |txn| {
+                let marked = session_store::mark_suspicious(txn, None, state.id, now).await?;
+                if marked == session_store::Marked::Now {
+                    audit_log::record(txn, &event).await?;
+                }
+                Ok::<_, Fault>(marked)
+            })?;
+            if marked == session_store::Marked::Now {
+                event.trace();
+            }
+            return Ok(Some(Ended::Suspicious));
         }
         let moved = &self.resolver.moved;
         if moved.get(&state.id).is_none_or(|known| known != *self.client()) {
             moved.insert(state.id, self.client().clone());
             event.trace();
         }
-        Ok(true)
+        Ok(None)
     }
 }
 

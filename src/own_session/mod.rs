@@ -4,7 +4,9 @@
 //!
 //! # Routes
 //! `GET /session`, `POST /session/refresh`, `GET /sessions`, `DELETE /sessions/{id}`,
-//! `DELETE /sessions` (all others; with `?scope=all` this one too).
+//! `DELETE /sessions` (all others; with `?scope=all` this one too), `POST /sessions/{id}/report`
+//! ("this was not me": the session is marked suspicious and good for nothing but signing out; who
+//! has it is not told that it is over until it is used).
 //!
 //! # Errors
 //! `session_not_found` (404), also for another account's session; `refresh_not_enabled` (400) where

@@ -22,7 +22,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         .route("/session", get(who_am_i))
         .route("/session/refresh", post(refresh))
         .route("/sessions", get(list).delete(end_all))
-        .route("/sessions/{id}", delete(end_one));
+        .route("/sessions/{id}", delete(end_one))
+        .route("/sessions/{id}/report", post(report));
     mount(auth, "own_session", router)
 }
 
@@ -66,6 +67,7 @@ async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Resp
                 "expires_at": session.expires_at,
                 "address": session.address,
                 "user_agent": session.user_agent,
+                "suspicious": session.suspicious,
             })
         })
         .collect();
@@ -77,11 +79,22 @@ async fn end_one(
     identity: Identity,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
-    // What is not even text is no session's id.
-    let id = id.ok().and_then(|Path(id)| id.parse::<SessionId>().ok());
-    let id = id.ok_or(SessionError::NotFound)?;
-    auth.sessions().end_one(identity.account().id(), id).await?;
+    auth.sessions().end_one(identity.account().id(), session_id(id)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn report(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Rejection> {
+    auth.sessions().report(identity.account().id(), session_id(id)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// What is not even text is no session's id.
+fn session_id(id: Result<Path<String>, PathRejection>) -> Result<SessionId, SessionError> {
+    id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(SessionError::NotFound)
 }
 
 async fn end_all(

@@ -21,6 +21,9 @@ pub enum SessionError {
     /// A hook of the application's refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
+    /// The account has as many sessions as it may have.
+    #[error("you are signed in in too many places; sign out somewhere first")]
+    LimitReached,
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -49,6 +52,7 @@ impl Problem for SessionError {
             Self::Over => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Refused(refusal) => refusal.problem().status(),
+            Self::LimitReached => StatusCode::CONFLICT,
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -58,6 +62,7 @@ impl Problem for SessionError {
             Self::Over => "session_ended",
             Self::NotFound => "session_not_found",
             Self::Refused(refusal) => refusal.problem().code(),
+            Self::LimitReached => "session_limit",
             Self::Fault(fault) => fault.code(),
         }
     }

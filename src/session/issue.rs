@@ -26,6 +26,7 @@ use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::jwt::Claims;
 use crate::base::secret::random_array;
 use crate::base::transaction::{Db, transaction};
+use crate::config::{AtLimit, SessionConfig};
 use crate::context::Context;
 use crate::permission::{Permission, write_list};
 use crate::port::{Hooked, SessionReplaced, SigningIn};
@@ -235,13 +236,23 @@ impl<'a> StartSession<'a> {
             client: &self.client,
             at: now,
         });
-        transaction!(self.db, |txn| {
+        let require_verified = context.config.login.require_verified;
+        let evicted = transaction!(self.db, |txn| {
             if let Some(login) = login {
                 context.hooks.before_login(login, txn).await?;
             }
+            let limit = config.max_per_account.filter(|_| self.stage == Stage::Full);
+            let limited = row.account_id.zip(limit);
+            if let Some((account, _)) = limited {
+                store::lock_account(txn, account).await?;
+            }
             store::insert(txn, row.clone()).await?;
             if let Some(old) = self.replaces {
-                let ended = store::end(txn, old.id, Ended::Superseded, now).await?;
+                let ended = if old.promotes {
+                    store::promote(txn, old.id, now).await?
+                } else {
+                    store::end(txn, old.id, Ended::Superseded, now).await?
+                };
                 if old.promotes && !ended {
                     return Err(SessionError::Over);
                 }
@@ -251,12 +262,21 @@ impl<'a> StartSession<'a> {
                     hook.replaced(replaced, txn).await.map_err(Hooked::from)?;
                 }
             }
+            let evicted = match limited {
+                Some((account, most)) => {
+                    keep_to_limit(txn, config, account, most, &event, require_verified).await?
+                }
+                None => None,
+            };
             audit_log::record(txn, &event).await?;
             if let Some(login) = login.filter(|_| self.stage == Stage::Full) {
                 context.hooks.after_login(login, txn).await?;
             }
-            Ok(())
+            Ok(evicted)
         })?;
+        if let Some(evicted) = evicted {
+            evicted.trace();
+        }
         let minted = mint(context, self.stage, sid, 0, now, row.expires_at, None);
         let cookie = SessionCookie::new(&context.config);
         let age = self.remember.then(|| cookie_age(context, self.stage, now, row.expires_at));
@@ -285,6 +305,35 @@ impl<'a> IntoFuture for StartSession<'a> {
             Ok(issued)
         })
     }
+}
+
+/// Ends the oldest sessions of an account above its limit, or refuses the newest, which `started`
+/// tells of. The account's row is locked, so that of a hundred logins at once each counts what the
+/// ones before it left.
+async fn keep_to_limit(
+    txn: &DatabaseTransaction,
+    config: &SessionConfig,
+    account: AccountId,
+    most: u32,
+    started: &Event,
+    require_verified: bool,
+) -> Result<Option<Event>, SessionError> {
+    let now = started.at;
+    let mut live = store::live_of(txn, account, now, require_verified).await?;
+    let above = live.len().saturating_sub(usize::try_from(most).unwrap_or(usize::MAX));
+    if above == 0 {
+        return Ok(None);
+    }
+    if config.at_limit == AtLimit::Refuse {
+        return Err(SessionError::LimitReached);
+    }
+    live.retain(|id| Some(*id) != started.session_id);
+    live.truncate(above);
+    store::evict(txn, &live, now).await?;
+    let mut event = Event::new(EventKind::SessionsEnded, now).account(account).detail("evicted");
+    event.address = started.address;
+    audit_log::record(txn, &event).await?;
+    Ok(Some(event))
 }
 
 /// A token and how long it lasts.

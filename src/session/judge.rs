@@ -46,6 +46,8 @@ pub enum Ended {
     TheftSuspected,
     /// It came from elsewhere, and the binding policy ended it.
     SourceChanged,
+    /// The account had more sessions than it may have, and this was the oldest.
+    Evicted,
     /// It was idle for too long or reached its end.
     Expired,
     /// The account is disabled, deleted or not verified, or its sessions were ended together.
@@ -63,6 +65,7 @@ impl Ended {
             Self::Revoked => "revoked",
             Self::TheftSuspected => "theft_suspected",
             Self::SourceChanged => "source_changed",
+            Self::Evicted => "evicted",
             Self::Expired => "expired",
             Self::Account => "account",
             Self::Suspicious => "suspicious",
@@ -70,10 +73,16 @@ impl Ended {
     }
 
     pub(crate) fn from_column(text: Option<&str>) -> Self {
-        [Self::LoggedOut, Self::Superseded, Self::TheftSuspected, Self::SourceChanged]
-            .into_iter()
-            .find(|reason| text == Some(reason.as_str()))
-            .unwrap_or(Self::Revoked)
+        [
+            Self::LoggedOut,
+            Self::Superseded,
+            Self::TheftSuspected,
+            Self::SourceChanged,
+            Self::Evicted,
+        ]
+        .into_iter()
+        .find(|reason| text == Some(reason.as_str()))
+        .unwrap_or(Self::Revoked)
     }
 }
 
@@ -91,8 +100,9 @@ pub(crate) enum Generation {
 }
 
 impl SessionState {
-    /// Why the session does not count at `now`, if so. One predicate for requests, lists and
-    /// whatever else asks.
+    /// Why the session does not count at `now`, if so. The predicate of requests, which tells the
+    /// reason too; `store::live` is the same for lists, the cap, rotation and purge, and a test
+    /// holds both against the same rows.
     pub(crate) fn ended(
         &self,
         now: Timestamp,

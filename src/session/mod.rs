@@ -26,6 +26,14 @@
 //! }
 //! ```
 //!
+//! A session can be marked suspicious: by its owner (`POST /sessions/{id}/report`), by the
+//! application ([`Sessions::mark_suspicious`], also inside a hook's transaction), or by the binding
+//! policy. From then on it is 401 `session_suspicious` everywhere, is not renewed, and nothing goes
+//! on from it; only signing out works. It stays in the list, as such, until it is ended.
+//!
+//! An account has as many sessions as it likes, unless
+//! [`max_per_account`](crate::config::SessionConfig::max_per_account) says otherwise.
+//!
 //! It does not store data of the application's; hang that on the account, or on the session's
 //! [`lineage_id`](Session::lineage_id), which stays the same when a session is replaced.
 
@@ -61,6 +69,7 @@ pub use stage::Stage;
 
 use cookie::SessionCookie;
 use judge::SessionState;
+use store::Marked;
 
 /// A full session: someone is signed in. As an extractor it refuses every other stage.
 #[derive(Debug, Clone)]
@@ -207,6 +216,8 @@ pub struct SessionSummary {
     pub address: Option<IpAddr>,
     /// What it was started with.
     pub user_agent: Option<String>,
+    /// Whether it was marked suspicious: it counts for nothing any more.
+    pub suspicious: bool,
 }
 
 /// Starts, lists and ends sessions. See the [module page](self).
@@ -288,19 +299,20 @@ impl<'a> Sessions<'a> {
         SignedOut { cookie: SessionCookie::new(&self.context.config) }
     }
 
-    /// The live sessions of an account, newest first.
+    /// The sessions of an account that are not over, newest first; those that were marked
+    /// suspicious too.
     ///
     /// # Errors
     /// An outage.
     pub async fn list(&self, account: &Account) -> Result<Vec<SessionSummary>, SessionError> {
         let now = self.context.now();
         let require_verified = self.context.config.login.require_verified;
-        let rows = self.db.read(store::of_account(&self.db.executor(), account.id, now)).await?;
+        let executor = self.db.executor();
+        let rows = store::of_account(&executor, account.id, now, require_verified);
+        let rows = self.db.read(rows).await?;
         Ok(rows
             .into_iter()
             .filter_map(|row| SessionState::try_from(row).ok())
-            .filter(|state| state.stage == Stage::Full)
-            .filter(|state| state.ended(now, Some(account), require_verified).is_none())
             .map(|state| SessionSummary {
                 id: state.id,
                 created_at: state.created_at,
@@ -308,6 +320,7 @@ impl<'a> Sessions<'a> {
                 expires_at: state.expires_at,
                 address: state.address.as_deref().and_then(|text| text.parse().ok()),
                 user_agent: state.user_agent,
+                suspicious: state.suspicious,
             })
             .collect())
     }
@@ -329,6 +342,89 @@ impl<'a> Sessions<'a> {
         })?;
         event.trace();
         Ok(())
+    }
+
+    /// Marks one of an account's own sessions suspicious: "this was not me".
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] as [`end_one`](Self::end_one). One that is marked already is no
+    /// error.
+    pub async fn report(&self, account: AccountId, id: SessionId) -> Result<(), SessionError> {
+        self.suspect(Some(account), id, "owner").await
+    }
+
+    /// Marks any session suspicious, for an administrator or a hook.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] when there is no such session that still stands. One that is
+    /// marked already is no error.
+    pub async fn mark_suspicious(&self, id: SessionId) -> Result<(), SessionError> {
+        self.suspect(None, id, "application").await
+    }
+
+    async fn suspect(
+        &self,
+        account: Option<AccountId>,
+        id: SessionId,
+        by: &'static str,
+    ) -> Result<(), SessionError> {
+        let now = self.context.now();
+        let mut event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
+        event.account_id = account;
+        let marked = transaction!(self.db, |txn| {
+            let marked = store::mark_suspicious(txn, account, id, now).await?;
+            match marked {
+                Marked::Now => audit_log::record(txn, &event).await?,
+                Marked::Before => {}
+                Marked::Nothing => return Err(SessionError::NotFound),
+            }
+            Ok(marked)
+        })?;
+        if marked == Marked::Now {
+            event.trace();
+        }
+        Ok(())
+    }
+
+    /// Takes the mark away again, after its owner said that it was him.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] when there is no such session that has the mark and still stands.
+    pub async fn clear_suspicion(&self, id: SessionId) -> Result<(), SessionError> {
+        let now = self.context.now();
+        let event = Event::new(EventKind::SessionCleared, now).session(id);
+        transaction!(self.db, |txn| {
+            if !store::clear_suspicion(txn, id, now).await? {
+                return Err(SessionError::NotFound);
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+
+    /// Deletes the rows of sessions that have been over for at least `kept`, in batches, each in a
+    /// transaction of its own. Says how many there were. Until then an old token is told why it is
+    /// refused (`session_ended`), afterwards only that it is not known.
+    ///
+    /// # Errors
+    /// An outage; what was deleted until then stays deleted.
+    pub async fn purge(&self, kept: std::time::Duration) -> Result<u64, SessionError> {
+        const BATCH: u64 = 500;
+        let then = self.context.now().minus(kept);
+        let mut purged = 0;
+        loop {
+            let (found, deleted) = transaction!(self.db, |txn| {
+                let ids = store::over_since(txn, then, BATCH).await?;
+                let deleted = if ids.is_empty() { 0 } else { store::delete(txn, &ids).await? };
+                Ok::<_, SessionError>((ids.len() as u64, deleted))
+            })?;
+            purged += deleted;
+            if found < BATCH {
+                return Ok(purged);
+            }
+        }
     }
 
     /// Ends the sessions of an account, except maybe the one that asks. Says how many there were.

@@ -1,13 +1,14 @@
 //! Queries on sessions. Every change is one conditional UPDATE whose count is the verdict.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, UpdateMany,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, UpdateMany,
 };
 
 use super::entity::{Column, Entity, Model};
 use super::judge::Ended;
+use super::stage::Stage;
 use crate::account::entity::account;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, SessionId};
@@ -44,25 +45,57 @@ pub(crate) async fn account_of<C: ConnectionTrait>(
     Ok(account.into_tuple().one(db).await?.flatten())
 }
 
-/// That the account's sessions were not ended together since this one was made.
-fn account_unchanged() -> Expr {
-    Expr::exists(
-        Query::select()
-            .expr(Expr::val(1))
-            .from(account::Entity)
-            .and_where(
-                Expr::col((account::Entity, account::Column::Id))
-                    .equals((Entity, Column::AccountId)),
-            )
-            .and_where(
-                Expr::col((account::Entity, account::Column::Epoch))
-                    .equals((Entity, Column::AccountEpoch)),
-            )
-            .to_owned(),
-    )
+/// That a session is not over at `now`: what [`SessionState::ended`](super::judge) says of one row,
+/// but for suspicion, said of all. Lists, the cap, ends, rotation and purge ask this.
+fn standing(now: Timestamp, require_verified: bool) -> Condition {
+    let of_account = |column| Expr::col((account::Entity, column));
+    let mut account = Query::select();
+    account
+        .expr(Expr::val(1))
+        .from(account::Entity)
+        .and_where(of_account(account::Column::Id).equals((Entity, Column::AccountId)))
+        .and_where(of_account(account::Column::Epoch).equals((Entity, Column::AccountEpoch)))
+        .and_where(of_account(account::Column::DeletedAt).is_null())
+        .and_where(
+            of_account(account::Column::DisabledAt)
+                .is_null()
+                .or(of_account(account::Column::DisabledAt).gt(now)),
+        );
+    if require_verified {
+        account.and_where(of_account(account::Column::VerifiedAt).is_not_null());
+    }
+    let visitor = Condition::all()
+        .add(Column::AccountId.is_null())
+        .add(Column::Stage.eq(Stage::Anonymous.number()));
+    Condition::all()
+        .add(Column::EndedAt.is_null())
+        .add(Column::ExpiresAt.gt(now))
+        .add(
+            Expr::col((Entity, Column::RotatedAt)).add(Expr::col((Entity, Column::IdleMs))).gt(now),
+        )
+        .add(Condition::any().add(Expr::exists(account)).add(visitor))
 }
 
-/// Ends one session of this account. False when there is none such that still counts.
+/// That a session counts at `now`: it is not over and not suspicious.
+pub(crate) fn live(now: Timestamp, require_verified: bool) -> Condition {
+    standing(now, require_verified).add(Column::SuspiciousAt.is_null())
+}
+
+/// Ends the session that another one goes on from. False when it does not count any more.
+pub(crate) async fn promote<C: ConnectionTrait>(
+    db: &C,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let ended = ending(Ended::Superseded, now)
+        .filter(Column::Id.eq(id))
+        .filter(Column::SuspiciousAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(ended.rows_affected > 0)
+}
+
+/// Ends one session of this account. False when there is none such that still stands.
 pub(crate) async fn end_own<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -72,12 +105,135 @@ pub(crate) async fn end_own<C: ConnectionTrait>(
     let ended = ending(Ended::Revoked, now)
         .filter(Column::Id.eq(id))
         .filter(Column::AccountId.eq(account))
-        .filter(Column::ExpiresAt.gt(now))
-        .filter(Expr::col(Column::RotatedAt).add(Expr::col(Column::IdleMs)).gt(now))
-        .filter(account_unchanged())
+        .filter(standing(now, false))
         .exec(db)
         .await?;
     Ok(ended.rows_affected > 0)
+}
+
+/// What became of a session that was to be marked suspicious.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marked {
+    Now,
+    Before,
+    /// There is no such session that still stands.
+    Nothing,
+}
+
+/// Marks a session suspicious: of this account, or of anyone.
+pub(crate) async fn mark_suspicious<C: ConnectionTrait>(
+    db: &C,
+    account: Option<AccountId>,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<Marked, DbErr> {
+    let mut which = standing(now, false).add(Column::Id.eq(id));
+    if let Some(account) = account {
+        which = which.add(Column::AccountId.eq(account));
+    }
+    let marked = Entity::update_many()
+        .col_expr(Column::SuspiciousAt, Expr::value(Some(now)))
+        .filter(Column::SuspiciousAt.is_null())
+        .filter(which.clone())
+        .exec(db)
+        .await?;
+    if marked.rows_affected > 0 {
+        return Ok(Marked::Now);
+    }
+    let there = Entity::find().filter(which).one(db).await?.is_some();
+    Ok(if there { Marked::Before } else { Marked::Nothing })
+}
+
+/// Takes the mark away again. False when there is no such session that has it and still stands.
+pub(crate) async fn clear_suspicion<C: ConnectionTrait>(
+    db: &C,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let cleared = Entity::update_many()
+        .col_expr(Column::SuspiciousAt, Expr::value(None::<i64>))
+        .filter(Column::Id.eq(id))
+        .filter(Column::SuspiciousAt.is_not_null())
+        .filter(standing(now, false))
+        .exec(db)
+        .await?;
+    Ok(cleared.rows_affected > 0)
+}
+
+/// Makes all that start or end sessions of this account by its limit wait for each other.
+pub(crate) async fn lock_account<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
+    // SQLite has no row locks and needs none: its transaction is the only writer.
+    account::Entity::find_by_id(id)
+        .select_only()
+        .column(account::Column::Id)
+        .lock_exclusive()
+        .into_tuple::<AccountId>()
+        .one(db)
+        .await?;
+    Ok(())
+}
+
+/// The ids of the account's full sessions that count, oldest first.
+pub(crate) async fn live_of<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    now: Timestamp,
+    require_verified: bool,
+) -> Result<Vec<SessionId>, DbErr> {
+    let mut query = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::Stage.eq(Stage::Full.number()))
+        .filter(live(now, require_verified))
+        .order_by_asc(Column::CreatedAt)
+        .order_by_asc(Column::Id);
+    if db.get_database_backend() == DbBackend::MySql {
+        // A plain read sees what was there when the transaction began; a locking one what is.
+        query = query.lock_exclusive();
+    }
+    query.into_tuple().all(db).await
+}
+
+/// Ends those of these sessions that are not over.
+pub(crate) async fn evict<C: ConnectionTrait>(
+    db: &C,
+    ids: &[SessionId],
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    ending(Ended::Evicted, now).filter(Column::Id.is_in(ids.iter().copied())).exec(db).await?;
+    Ok(())
+}
+
+/// The ids of at most `most` sessions that were over at `then` already.
+pub(crate) async fn over_since<C: ConnectionTrait>(
+    db: &C,
+    then: Timestamp,
+    most: u64,
+) -> Result<Vec<SessionId>, DbErr> {
+    // What ended with its account does not say when; it was not used after its last rotation's
+    // token at the latest, so it is judged by that.
+    let with_account =
+        Condition::all().add(Column::RotatedAt.lte(then)).add(standing(then, false).not());
+    Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(
+            Condition::any()
+                .add(Column::EndedAt.lte(then))
+                .add(Column::ExpiresAt.lte(then))
+                .add(with_account),
+        )
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Deletes these sessions.
+pub(crate) async fn delete<C: ConnectionTrait>(db: &C, ids: &[SessionId]) -> Result<u64, DbErr> {
+    let which = Entity::delete_many().filter(Column::Id.is_in(ids.iter().copied()));
+    Ok(which.exec(db).await?.rows_affected)
 }
 
 /// Ends all sessions of an account, except maybe one. Says how many there were.
@@ -94,16 +250,17 @@ pub(crate) async fn end_all<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected)
 }
 
-/// The sessions of an account that are not ended or past their end, newest first.
+/// The full sessions of an account that are not over, newest first; the suspicious ones too.
 pub(crate) async fn of_account<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
     now: Timestamp,
+    require_verified: bool,
 ) -> Result<Vec<Model>, DbErr> {
     Entity::find()
         .filter(Column::AccountId.eq(account))
-        .filter(Column::EndedAt.is_null())
-        .filter(Column::ExpiresAt.gt(now))
+        .filter(Column::Stage.eq(Stage::Full.number()))
+        .filter(standing(now, require_verified))
         .order_by_desc(Column::CreatedAt)
         .order_by_desc(Column::Id)
         .all(db)
@@ -127,9 +284,7 @@ pub(crate) async fn rotate<C: ConnectionTrait>(
         .col_expr(Column::TokenDigest, Expr::value(digest.to_vec()))
         .filter(Column::Id.eq(id))
         .filter(Column::Generation.eq(generation))
-        .filter(Column::EndedAt.is_null())
-        .filter(Column::SuspiciousAt.is_null())
-        .filter(account_unchanged())
+        .filter(live(now, false))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

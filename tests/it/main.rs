@@ -32,6 +32,8 @@ mod registration;
 mod rotation;
 mod schema;
 mod session;
+mod session_limit;
 mod support;
+mod suspicious;
 mod tidy;
 mod token;

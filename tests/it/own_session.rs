@@ -144,7 +144,7 @@ on_every_database! {
             for time in ["created_at", "rotated_at", "expires_at"] {
                 assert!(session[time].as_str().expect("a time").starts_with("2026-"));
             }
-            assert_eq!(session.as_object().map(serde_json::Map::len), Some(7), "{session}");
+            assert_eq!(session.as_object().map(serde_json::Map::len), Some(8), "{session}");
         }
         assert!(!listed(&mut stranger).await.iter().any(|id| ids.contains(id)));
 

@@ -1,0 +1,265 @@
+//! How many sessions an account may have (S9, SES-14), which of them count (S8), and what is
+//! deleted when they are over (X5).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::config::AtLimit;
+use portcullis::{ClientInfo, Clock, Factor, Stage};
+use reqwest::Method;
+use serde_json::json;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::on_every_database;
+use crate::support::browser::{Answer, send};
+use crate::support::probe::{app, serve};
+use crate::support::{Browser, PASSWORD, Probe};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn limited(probe: Probe, most: u32, at_limit: AtLimit) -> Probe {
+    probe.configured(|config| {
+        config.session.max_per_account = Some(most);
+        config.session.at_limit = at_limit;
+    })
+}
+
+/// Signs in from a new place, a second later than the last one.
+async fn log_in(probe: &Probe, browser: &Browser, username: &str) -> (Answer, Browser) {
+    probe.clock.advance(Duration::from_secs(1));
+    let mut browser = browser.stranger();
+    let answer = browser.login(username, PASSWORD).await;
+    (answer, browser)
+}
+
+async fn status(browser: &Browser) -> (u16, String) {
+    let answer = browser.clone().get("/auth/session").await;
+    let code = answer.code();
+    (answer.status, code)
+}
+
+async fn log_in_a_hundred_times(browser: &Browser) -> Vec<Answer> {
+    let barrier = Arc::new(Barrier::new(100));
+    let mut tasks = JoinSet::new();
+    for _ in 0..100 {
+        let body = json!({ "login": "alice", "password": PASSWORD });
+        let request = browser.stranger().request(Method::POST, "/auth/login").json(&body);
+        let barrier = Arc::clone(&barrier);
+        tasks.spawn(async move {
+            barrier.wait().await;
+            send(request).await
+        });
+    }
+    tasks.join_all().await
+}
+
+on_every_database! {
+    async fn of_more_sessions_than_allowed_the_oldest_ends(probe: Probe) {
+        let probe = limited(probe, 2, AtLimit::EvictOldest);
+        // Registering is the first.
+        let alice = probe.register("alice").await;
+        let browser = probe.browser().await;
+        let (_, first) = log_in(&probe, &browser, "alice").await;
+        let (_, other) = probe.signed_in("bob").await;
+        let (_, second) = log_in(&probe, &first, "alice").await;
+        assert_eq!(status(&first).await.0, 200);
+        let (answer, third) = log_in(&probe, &first, "alice").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(status(&first).await, (401, "session_ended".to_owned()));
+        for browser in [&second, &third, &other] {
+            assert_eq!(status(browser).await.0, 200);
+        }
+        let events = probe.auth.audit_log().of_account(alice.id(), 20).await.expect("it answers");
+        let evicted = events.iter().filter(|event| event.detail.as_deref() == Some("evicted"));
+        assert_eq!(evicted.count(), 2, "the registration's session, and the first login's");
+    }
+
+    async fn at_the_limit_a_login_is_refused_where_configured_and_nothing_changes(probe: Probe) {
+        let probe = limited(probe, 2, AtLimit::Refuse);
+        let (_, mut first) = probe.signed_in("alice").await;
+        let before = probe.rows().await;
+        let (answer, _) = log_in(&probe, &first, "alice").await;
+        assert_eq!((answer.status, answer.code().as_str()), (409, "session_limit"));
+        assert!(answer.set_cookies().is_empty());
+        assert_eq!(probe.rows().await, before);
+        assert_eq!(status(&first).await.0, 200);
+        // What takes the place of a session needs no room of its own.
+        let again = first.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(again.status, 200, "{}", again.text);
+        assert_eq!(first.login("alice", PASSWORD).await.status, 200, "over its own session");
+        // Signing out elsewhere makes room.
+        assert_eq!(first.delete("/auth/sessions").await.status, 200);
+        assert_eq!(log_in(&probe, &first, "alice").await.0.status, 200);
+        assert_eq!(log_in(&probe, &first, "alice").await.0.status, 409);
+        // So does a changed password, which ends the others by the epoch alone.
+        let change = json!({ "new_password": "another long password" });
+        assert_eq!(first.put("/auth/password", change).await.status, 200);
+        let mut browser = first.stranger();
+        assert_eq!(browser.login("alice", "another long password").await.status, 200);
+    }
+
+    async fn only_what_counts_is_counted(probe: Probe) {
+        let probe = limited(probe, 1, AtLimit::Refuse);
+        let alice = probe.register("alice").await;
+        let browser = probe.browser().await;
+        assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 409);
+        let id = probe.auth.sessions().list(&alice).await.expect("it answers")[0].id;
+        // Suspicious, it counts for nothing; trusted again, it does.
+        probe.auth.sessions().mark_suspicious(id).await.expect("it is marked");
+        let (answer, mut second) = log_in(&probe, &browser, "alice").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(second.post_empty("/auth/logout").await.status, 204);
+        probe.auth.sessions().clear_suspicion(id).await.expect("it is cleared");
+        assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 409);
+        // Idle for too long.
+        probe.clock.advance(8 * DAY);
+        assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 200);
+        assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 409);
+        // A sign-in that is not finished needs no room, and finished it does.
+        let client = ClientInfo::default();
+        let sessions = probe.auth.sessions();
+        let pending = sessions.start(&alice, &client).stage(Stage::PendingSecondFactor).await;
+        assert!(pending.is_ok());
+        let full = sessions.start(&alice, &client).factor(Factor::Totp).await;
+        assert_eq!(full.expect_err("there is no room").to_string(), portcullis::session::SessionError::LimitReached.to_string());
+    }
+
+    async fn a_hundred_logins_at_once_leave_no_more_than_allowed(probe: Probe) {
+        let probe = limited(probe, 5, AtLimit::EvictOldest);
+        let alice = probe.register("alice").await;
+        let browser = Browser::new(serve(app(&probe.auth)).await);
+        let answers = log_in_a_hundred_times(&browser).await;
+        let mut alive = 0;
+        for answer in &answers {
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let cookie = answer.set_cookies()[0].clone();
+            let token = cookie.split(['=', ';']).nth(1).expect("a token");
+            match status(&browser.with_cookie(token)).await.0 {
+                200 => alive += 1,
+                other => assert_eq!(other, 401),
+            }
+        }
+        assert_eq!(alive, 5);
+        assert_eq!(probe.auth.sessions().list(&alice).await.expect("it answers").len(), 5);
+    }
+
+    async fn of_a_hundred_logins_at_once_as_many_as_allowed_are_let_in(probe: Probe) {
+        let probe = limited(probe, 5, AtLimit::Refuse);
+        let alice = probe.register("alice").await;
+        probe.auth.sessions().end_all(alice.id(), None).await.expect("they end");
+        let browser = Browser::new(serve(app(&probe.auth)).await);
+        let answers = log_in_a_hundred_times(&browser).await;
+        for answer in &answers {
+            assert!([200, 409].contains(&answer.status), "{}: {}", answer.status, answer.text);
+        }
+        assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 5);
+        assert_eq!(probe.auth.sessions().list(&alice).await.expect("it answers").len(), 5);
+    }
+
+    async fn what_is_listed_is_exactly_what_signs_in(probe: Probe) {
+        let (alice, browser) = probe.signed_in("alice").await;
+        let now = probe.clock.now().as_millis();
+        let day = 86_400_000;
+        // Each in a session of its own: what its row is made to say, and whether it lives.
+        for (change, lives) in [
+            ("generation = 0".to_owned(), true),
+            (format!("expires_at = {}", now + 1), true),
+            (format!("expires_at = {now}"), false),
+            (format!("rotated_at = {}, idle_ms = {day}", now - day + 1), true),
+            (format!("rotated_at = {}, idle_ms = {day}", now - day), false),
+            (format!("ended_at = {now}, end_reason = 'revoked'"), false),
+            (format!("ended_at = {}, end_reason = 'revoked'", now + day), false),
+            ("account_epoch = account_epoch + 1".to_owned(), false),
+            ("account_epoch = account_epoch - 1".to_owned(), false),
+        ] {
+            let (answer, mut other) = log_in_now(&browser).await;
+            let id = answer.json()["session_id"].as_str().expect("an id").to_owned();
+            let row = row_of(&probe, &id);
+            probe.execute(&format!("UPDATE auth_session SET {change} WHERE {row}")).await;
+            let listed = probe.auth.sessions().list(&alice).await.expect("it answers");
+            let listed = listed.iter().any(|session| session.id.to_string() == id);
+            let signed_in = other.get("/auth/session").await.status == 200;
+            assert_eq!((listed, signed_in), (lives, lives), "{change}");
+            // What is neither is no session that could be ended or reported either.
+            for path in ["", "/report"] {
+                let path = format!("/auth/sessions/{id}{path}");
+                let method = if path.ends_with("report") { Method::POST } else { Method::DELETE };
+                if !lives {
+                    let answer = send(browser.request(method, &path)).await;
+                    assert_eq!(answer.status, 404, "{change}");
+                }
+            }
+        }
+        // With the account: a date that is past, deleted, not verified where that is required.
+        for (change, lives) in [
+            (format!("disabled_at = {}", now + 1), true),
+            (format!("disabled_at = {now}"), false),
+            ("disabled_at = NULL".to_owned(), true),
+            (format!("deleted_at = {now}"), false),
+            ("deleted_at = NULL".to_owned(), true),
+        ] {
+            probe.execute(&format!("UPDATE auth_account SET {change}")).await;
+            let listed = !probe.auth.sessions().list(&alice).await.expect("it answers").is_empty();
+            assert_eq!((listed, status(&browser).await.0 == 200), (lives, lives), "{change}");
+        }
+        let strict = probe.rebuilt(|builder| builder.configure(|c| c.login.require_verified = true));
+        assert!(strict.sessions().list(&alice).await.expect("it answers").is_empty());
+        probe.auth.accounts().verify(alice.id()).await.expect("it is verified");
+        assert!(!strict.sessions().list(&alice).await.expect("it answers").is_empty());
+    }
+
+    async fn what_has_been_over_for_long_enough_is_purged_and_nothing_else(probe: Probe) {
+        let (alice, browser) = probe.signed_in("alice").await;
+        let (_, mut logged_out) = log_in(&probe, &browser, "alice").await;
+        logged_out.post_empty("/auth/logout").await;
+        let mut visitor = browser.stranger();
+        assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
+        let sessions = || probe.number("SELECT COUNT(*) FROM auth_session");
+        assert_eq!(sessions().await, 4);
+        let purge = async |kept: Duration| {
+            probe.auth.sessions().purge(kept).await.expect("the database answers")
+        };
+        assert_eq!(purge(DAY).await, 0);
+        assert_eq!(purge(Duration::ZERO).await, 1, "the one that was signed out");
+        probe.clock.advance(2 * DAY);
+        assert_eq!(purge(2 * DAY).await, 0);
+        assert_eq!(purge(DAY).await, 1, "the visitor's");
+        assert_eq!(status(&browser).await.0, 200);
+        // A session that ended with its account's epoch.
+        let (_, after) = log_in(&probe, &browser, "alice").await;
+        probe.auth.accounts().require_password_change(alice.id()).await.expect("it is required");
+        assert_eq!(status(&after).await.0, 401);
+        assert_eq!(purge(Duration::ZERO).await, 3);
+        assert_eq!(sessions().await, 0);
+    }
+
+    async fn many_rows_are_purged_in_batches(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let client = ClientInfo::default();
+        for _ in 0..1100 {
+            let issued = probe.auth.sessions().start_anonymous(&client).await;
+            assert!(issued.is_ok());
+        }
+        probe.clock.advance(2 * DAY);
+        let (purged, statements) = probe.statements(probe.auth.sessions().purge(DAY)).await;
+        assert_eq!(purged.expect("the database answers"), 1100);
+        assert_eq!(statements, 6, "three batches of a look and a delete");
+        assert_eq!(status(&browser).await.0, 200);
+    }
+}
+
+async fn log_in_now(browser: &Browser) -> (Answer, Browser) {
+    let mut browser = browser.stranger();
+    let answer = browser.login("alice", PASSWORD).await;
+    (answer, browser)
+}
+
+/// A condition for the row of this session, as its database writes ids.
+fn row_of(probe: &Probe, id: &str) -> String {
+    let hex = id.replace('-', "");
+    match probe.database.backend {
+        crate::support::Backend::Postgres => format!("id = '{hex}'::uuid"),
+        _ => format!("id = X'{hex}'"),
+    }
+}
