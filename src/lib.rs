@@ -66,6 +66,7 @@
 pub mod account;
 pub mod account_import;
 pub mod anonymous;
+pub mod attempt;
 pub mod audit_log;
 pub mod base;
 pub mod bootstrap;

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
-use crate::{account, audit_log, challenge, outbox, permission, session};
+use crate::{account, attempt, audit_log, challenge, outbox, permission, session};
 
 /// A table as its entity describes it.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ pub fn tables() -> Vec<Table> {
         table::<challenge::entity::counter::Entity>(),
         table::<outbox::entity::message::Entity>(),
         table::<outbox::entity::limit::Entity>(),
+        table::<attempt::entity::Entity>(),
     ]
 }
 

@@ -21,6 +21,7 @@ pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 
 mod account;
+mod attempt;
 mod audit_log;
 mod catalogue;
 mod challenge;
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(outbox::Migration),
             Box::new(membership::Migration),
             Box::new(catalogue::Migration),
+            Box::new(attempt::Migration),
         ]
     }
 

@@ -114,6 +114,21 @@ impl Clock for SystemClock {
     }
 }
 
+/// Measures how long something takes, whatever happens to the clock meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the time")]
+    pub(crate) fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// A clock that stands still until it is moved.
 #[cfg(feature = "test-util")]
 #[derive(Debug, Clone)]

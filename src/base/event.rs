@@ -31,6 +31,12 @@ event_kinds! {
     LoginSucceeded = "authn_login_success",
     /// A sign-in failed.
     LoginFailed = "authn_login_fail",
+    /// A sign-in succeeded after others of the same name had failed; the detail says how many.
+    LoginSucceededAfterFailures = "authn_login_successafterfail",
+    /// Too many tries failed: more are refused for a while, whoever makes them.
+    LoginLocked = "authn_login_lock",
+    /// Records of tries were removed, which lifts the locks that they made.
+    AttemptsPurged = "attempts_purged",
     /// A signed-in person proved the password again.
     Reauthenticated = "authn_reauthenticated",
     /// A password was changed.

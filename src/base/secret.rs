@@ -150,6 +150,8 @@ pub(crate) enum Purpose {
     OutboxPayload,
     /// Whom it is sent to, as it is counted.
     OutboxRecipient,
+    /// Digests of whom a try to prove who one is was about.
+    AttemptSubject,
 }
 
 impl Purpose {
@@ -166,6 +168,7 @@ impl Purpose {
             Self::ChallengeBinding => "challenge binding",
             Self::OutboxPayload => "outbox payload",
             Self::OutboxRecipient => "outbox recipient",
+            Self::AttemptSubject => "attempt subject",
         }
     }
 }

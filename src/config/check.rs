@@ -92,6 +92,7 @@ impl Config {
         self.check_challenge(&mut check);
         self.check_mail(&mut check);
         self.check_permission(&mut check);
+        self.check_attempts(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",
@@ -329,6 +330,46 @@ impl Config {
         );
     }
 
+    fn check_attempts(&self, check: &mut Checker) {
+        let attempts = &self.attempts;
+        let kinds = &attempts.kinds;
+        let limits = kinds.values().filter_map(|kind| kind.limit).chain([attempts.limit]);
+        for limit in limits {
+            check.refuse_if(
+                !(1..=100).contains(&limit),
+                "attempts.limit",
+                "must be between 1 and 100 failures (NIST SP 800-63B-4 allows no more than 100)",
+            );
+        }
+        let delays = kinds.values().filter_map(|kind| kind.delay_from).chain([attempts.delay_from]);
+        for from in delays {
+            check.refuse_if(
+                from == 0,
+                "attempts.delay_from",
+                "counts from 1; set attempts.first_delay to zero to switch delays off",
+            );
+        }
+        let second = Duration::from_secs(1);
+        let windows = kinds.values().filter_map(|kind| kind.window).chain([attempts.window]);
+        for window in windows {
+            check.refuse_if(window < second, "attempts.window", "must be at least one second");
+        }
+        let lockouts = kinds.values().filter_map(|kind| kind.lockout).chain([attempts.lockout]);
+        for lockout in lockouts {
+            check.refuse_if(lockout < second, "attempts.lockout", "must be at least one second");
+        }
+        check.refuse_if(
+            attempts.source_limit == Some(0),
+            "attempts.source_limit",
+            "must be at least 1; `None` switches the rule off",
+        );
+        check.refuse_if(
+            attempts.source_window < second,
+            "attempts.source_window",
+            "must be at least one second",
+        );
+    }
+
     /// What an operator should know though it works.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -361,6 +402,11 @@ impl Config {
             "proxy_trusts_everyone",
             self.proxies.networks.iter().any(|network| network.prefix_len() == 0),
             "proxies.networks trusts every address: anyone can claim any source",
+        );
+        find(
+            "lockout_revealed",
+            self.attempts.reveal_lockout,
+            "attempts.reveal_lockout is on: a guesser learns when he is locked out and when to come back",
         );
         find(
             "binding_off",

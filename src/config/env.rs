@@ -26,6 +26,10 @@
 //! | `PORTCULLIS_PASSWORD_CONTEXT_WORDS` | words |
 //! | `PORTCULLIS_PASSWORD_CHANGE_PAGE` | path of the page on which a password is changed |
 //! | `PORTCULLIS_CODE_LENGTH`, `PORTCULLIS_CODE_ALPHABET`, `PORTCULLIS_CODE_LIFETIME`, `PORTCULLIS_CODE_TRIES`, `PORTCULLIS_CODE_TRIES_WINDOW`, `PORTCULLIS_CODE_COOL_DOWN` | [`ChallengeConfig`](super::ChallengeConfig) |
+//! | `PORTCULLIS_ATTEMPT_LIMIT` | number |
+//! | `PORTCULLIS_ATTEMPT_WINDOW`, `PORTCULLIS_LOCKOUT` | durations |
+//! | `PORTCULLIS_ATTEMPT_SOURCE_LIMIT` | number or `off` |
+//! | `PORTCULLIS_REVEAL_LOCKOUT` | `true` or `false` |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
@@ -173,6 +177,12 @@ impl Config {
             "CODE_TRIES" => self.challenge.tries = number(value)?,
             "CODE_TRIES_WINDOW" => self.challenge.tries_window = duration(value)?,
             "CODE_COOL_DOWN" => self.challenge.cool_down = duration(value)?,
+            "ATTEMPT_LIMIT" => self.attempts.limit = number(value)?,
+            "ATTEMPT_WINDOW" => self.attempts.window = duration(value)?,
+            "LOCKOUT" => self.attempts.lockout = duration(value)?,
+            "ATTEMPT_SOURCE_LIMIT" if value == "off" => self.attempts.source_limit = None,
+            "ATTEMPT_SOURCE_LIMIT" => self.attempts.source_limit = Some(number(value)?),
+            "REVEAL_LOCKOUT" => self.attempts.reveal_lockout = boolean(value)?,
             "TRUSTED_PROXIES" => {
                 self.proxies.networks = list(value)
                     .map(|text| {

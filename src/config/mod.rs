@@ -38,6 +38,8 @@ pub struct Config {
     pub password: PasswordConfig,
     /// Codes that are sent and typed back.
     pub challenge: ChallengeConfig,
+    /// Failed tries to sign in: delays and locks.
+    pub attempts: AttemptConfig,
     /// Proxies whose word on the client's address is taken.
     pub proxies: TrustedProxies,
     /// Levels on resources, and how long their source may take.
@@ -444,6 +446,114 @@ impl Default for PermissionConfig {
     fn default() -> Self {
         Self { levels: BTreeMap::new(), source_timeout: Duration::from_secs(2) }
     }
+}
+
+/// What someone tries to prove. Failures of one kind never lock another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum AttemptKind {
+    /// The password: at login, to prove it again, to change it.
+    Login,
+    /// A request to recover a lost password.
+    Forgot,
+    /// The token of such a recovery.
+    Reset,
+    /// A second factor.
+    SecondFactor,
+    /// A code that was sent or shown.
+    Challenge,
+    /// The code that another device shows.
+    UserCode,
+    /// An API key.
+    ApiKey,
+}
+
+impl AttemptKind {
+    /// The number in the row.
+    pub(crate) const fn number(self) -> i16 {
+        match self {
+            Self::Login => 0,
+            Self::Forgot => 1,
+            Self::Reset => 2,
+            Self::SecondFactor => 3,
+            Self::Challenge => 4,
+            Self::UserCode => 5,
+            Self::ApiKey => 6,
+        }
+    }
+
+    /// The word in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Forgot => "forgot",
+            Self::Reset => "reset",
+            Self::SecondFactor => "second_factor",
+            Self::Challenge => "challenge",
+            Self::UserCode => "user_code",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+/// Failed tries: what delays the next one, and what locks.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AttemptConfig {
+    /// So many failures of one subject within `window` lock it, 1 to 100. Default: 15.
+    pub limit: u32,
+    /// How far apart the first and the last of them may be. Default: 600 s.
+    pub window: Duration,
+    /// How long the lock lasts, counted from the failure that made it. Default: 3600 s.
+    pub lockout: Duration,
+    /// The failure within `window` after which the next try has to wait; each one more doubles the
+    /// wait. Default: 6.
+    pub delay_from: u32,
+    /// The wait after that failure. Zero switches delays off. Default: 1 s.
+    pub first_delay: Duration,
+    /// No wait is longer. Default: 60 s.
+    pub longest_delay: Duration,
+    /// So many failures from one source (an IPv4 address, an IPv6 /64) within `source_window`, of
+    /// whatever kind and subject, and nothing more is tried from there until the first of them is
+    /// older. `None` switches the rule off. Default: 100.
+    pub source_limit: Option<u32>,
+    /// Default: 600 s.
+    pub source_window: Duration,
+    /// Answers 429 with `Retry-After` while locked or delayed, instead of looking like a wrong
+    /// password. Tells a guesser that he can stop, and for how long. Default: false.
+    pub reveal_lockout: bool,
+    /// What is different for one kind; what it leaves out is as above.
+    pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
+}
+
+impl Default for AttemptConfig {
+    fn default() -> Self {
+        Self {
+            limit: 15,
+            window: 10 * MINUTE,
+            lockout: HOUR,
+            delay_from: 6,
+            first_delay: Duration::from_secs(1),
+            longest_delay: MINUTE,
+            source_limit: Some(100),
+            source_window: 10 * MINUTE,
+            reveal_lockout: false,
+            kinds: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is different for one kind of tries: see the fields of the same name in [`AttemptConfig`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are explained where their defaults are")]
+pub struct AttemptOverrides {
+    pub limit: Option<u32>,
+    pub window: Option<Duration>,
+    pub lockout: Option<Duration>,
+    pub delay_from: Option<u32>,
+    pub first_delay: Option<Duration>,
+    pub longest_delay: Option<Duration>,
 }
 
 /// Time limits and memory.

@@ -51,6 +51,7 @@
 //! | code | status | when |
 //! |---|---|---|
 //! | `invalid_credentials` | 401 | name or password wrong, or the account cannot be used: which, is not said |
+//! | `too_many_attempts` | 429 | too many tries failed; told only with `attempts.reveal_lockout`, otherwise it looks like a wrong password |
 //! | `wrong_password` | 403 | the password of the one who is signed in is wrong |
 //! | `registration_closed` | 403 | accounts are made by the application |
 //! | `invalid_fields` | 422 | `errors` names each field and what is wrong with it |

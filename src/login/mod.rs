@@ -1,10 +1,12 @@
 //! Signing in and out with a password.
 //!
 //! 1. The name is brought to its normal form; the account is looked up.
-//! 2. The password is compared at the cost of exactly one hash, whoever it is.
-//! 3. A failure is one answer, whatever its reason: unknown, wrong, disabled, not verified,
+//! 2. The try is counted before it is judged ([`attempt`](crate::attempt)). After too many failures
+//!    it is refused: the right password too, and with the same answer.
+//! 3. The password is compared at the cost of exactly one hash, whoever it is.
+//! 4. A failure is one answer, whatever its reason: unknown, wrong, disabled, not verified,
 //!    deleted, without a password.
-//! 4. A success makes a session, or a sign-in that still waits for a second factor or a new
+//! 5. A success makes a session, or a sign-in that still waits for a second factor or a new
 //!    password: another type, another token.
 //!
 //! # Routes
@@ -12,23 +14,26 @@
 //! `POST /reauthenticate`, `GET /methods`.
 //!
 //! # Events
-//! `authn_login_success`, `authn_login_fail`, `authn_reauthenticated`, `session_ended`.
+//! `authn_login_success`, `authn_login_fail`, `authn_login_successafterfail`, `authn_login_lock`,
+//! `authn_reauthenticated`, `session_ended`.
 //!
 //! # Errors
-//! `invalid_credentials` (401), `wrong_password` (403), `overloaded` and `unavailable` (503).
+//! `invalid_credentials` (401), `wrong_password` (403), `overloaded` and `unavailable` (503);
+//! `too_many_attempts` (429) where the configuration says that locks are told.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::account::{Account, LoginId, LoginIdKind, store as account_store};
+use crate::attempt::{Admission, Subject, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
-use crate::config::LoginIds;
+use crate::config::{AttemptKind, LoginIds};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
@@ -120,6 +125,13 @@ pub enum LoginError {
     /// The password of the one who is signed in is wrong.
     #[error("the password is wrong")]
     WrongPassword,
+    /// Too many tries failed. Told only with `attempts.reveal_lockout`; otherwise it looks like a
+    /// wrong password.
+    #[error("too many tries failed")]
+    TooManyAttempts {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The session could not be made.
     #[error(transparent)]
     Session(SessionError),
@@ -161,6 +173,7 @@ impl Problem for LoginError {
         match self {
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
             Self::WrongPassword => StatusCode::FORBIDDEN,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Session(error) => error.status(),
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
@@ -171,6 +184,7 @@ impl Problem for LoginError {
         match self {
             Self::InvalidCredentials => "invalid_credentials",
             Self::WrongPassword => "wrong_password",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Session(error) => error.code(),
             Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
@@ -178,7 +192,10 @@ impl Problem for LoginError {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.fault().and_then(Problem::retry_after)
+        match self {
+            Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            _ => self.fault().and_then(Problem::retry_after),
+        }
     }
 }
 
@@ -227,8 +244,17 @@ impl Login<'_> {
         let normal = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or(credentials.login.as_str(), LoginId::normal);
         let row = db.read(account_store::find_by_name(&executor, normal)).await?;
+        let attempts = self.auth.attempts();
+        let subject = attempts.subject(row.as_ref(), name);
+        let ticket = self.admit(&subject, client, LoginError::InvalidCredentials).await?;
         let passwords = self.auth.room::<Passwords>();
-        let checked = passwords.check(&credentials.password, row.as_ref(), name).await?;
+        let checked = match passwords.check(&credentials.password, row.as_ref(), name).await {
+            Ok(checked) => checked,
+            Err(fault) => {
+                attempts.withdraw(ticket).await;
+                return Err(fault.into());
+            }
+        };
         let now = context.now();
         let (row, outdated) = match (row, checked) {
             (Some(row), Checked::Right { outdated })
@@ -244,7 +270,7 @@ impl Login<'_> {
                 if let Some(row) = row {
                     event = event.account(row.id);
                 }
-                self.record(event).await?;
+                attempts.fail(ticket, &event).await?;
                 return Err(LoginError::InvalidCredentials);
             }
         };
@@ -273,8 +299,10 @@ impl Login<'_> {
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
                 account_store::rehash(txn, account.id, old, new.clone()).await?;
             }
+            ticket.succeeded(txn).await?;
             Ok::<_, LoginError>(start.clone().within(txn).issue().await?)
         });
+        let issued = attempts.end(ticket, issued).await;
         if let Err(LoginError::Refused(_)) = &issued {
             let event = Event::new(EventKind::LoginFailed, now).account(account.id);
             self.record(event.from_client(client).failed("refused")).await?;
@@ -307,11 +335,18 @@ impl Login<'_> {
         let password = Password::from(password.into());
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
-        let checked = self
-            .auth
-            .room::<Passwords>()
-            .check(&password, row.as_ref(), &account.id().to_string())
-            .await?;
+        let name = account.id().to_string();
+        let attempts = self.auth.attempts();
+        let subject = attempts.subject(row.as_ref(), &name);
+        let ticket = self.admit(&subject, client, LoginError::WrongPassword).await?;
+        let passwords = self.auth.room::<Passwords>();
+        let checked = match passwords.check(&password, row.as_ref(), &name).await {
+            Ok(checked) => checked,
+            Err(fault) => {
+                attempts.withdraw(ticket).await;
+                return Err(fault.into());
+            }
+        };
         let now = context.now();
         if matches!(checked, Checked::Wrong) {
             let event = Event::new(EventKind::LoginFailed, now)
@@ -319,17 +354,22 @@ impl Login<'_> {
                 .session(identity.session().id())
                 .from_client(client)
                 .failed("wrong_password");
-            self.record(event).await?;
+            attempts.fail(ticket, &event).await?;
             return Err(LoginError::WrongPassword);
         }
         let session = identity.session();
         let factors = session.factors().clone().with(Factor::Password, now);
-        let issued = StartSession::new(context, db, client)
+        let start = StartSession::new(context, db, client)
             .of(account)
             .going_on_from(&session.state, session.transport())
             .passed(factors)
-            .event(EventKind::Reauthenticated)
-            .await?;
+            .event(EventKind::Reauthenticated);
+        let issued = transaction!(db, |txn| {
+            ticket.succeeded(txn).await?;
+            Ok::<_, LoginError>(start.clone().within(txn).issue().await?)
+        });
+        let (issued, event) = attempts.end(ticket, issued).await?;
+        event.trace();
         Ok(issued)
     }
 
@@ -341,6 +381,20 @@ impl Login<'_> {
         })?;
         event.trace();
         Ok(())
+    }
+
+    /// Counts a try. One that is refused ends like one that failed.
+    async fn admit(
+        &self,
+        subject: &Subject,
+        client: &ClientInfo,
+        failure: LoginError,
+    ) -> Result<Ticket, LoginError> {
+        match self.auth.attempts().begin(AttemptKind::Login, subject, client).await? {
+            Admission::Admitted(ticket) => Ok(ticket),
+            Admission::Refused => Err(failure),
+            Admission::TooMany { retry_after } => Err(LoginError::TooManyAttempts { retry_after }),
+        }
     }
 
     fn accepts(&self, kind: LoginIdKind) -> bool {

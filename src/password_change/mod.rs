@@ -20,7 +20,8 @@
 //! `authn_password_change`, `authn_password_change_fail`.
 //!
 //! # Errors
-//! `wrong_password` (403), `insufficient_user_authentication` (401), `invalid_fields` (422),
+//! `wrong_password` (403; also for the right one while too many have failed, see
+//! [`attempt`](crate::attempt)), `too_many_attempts` (429, where that is told), `insufficient_user_authentication` (401), `invalid_fields` (422),
 //! `password_changed_meanwhile` (409).
 
 use std::sync::Arc;
@@ -29,12 +30,14 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::account::{Account, InvalidField, store as account_store};
+use crate::attempt::Admission;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
@@ -59,6 +62,13 @@ pub enum PasswordChangeError {
     /// The current password is wrong.
     #[error("the password is wrong")]
     WrongPassword,
+    /// Too many tries failed. Told only with `attempts.reveal_lockout`; otherwise it looks like a
+    /// wrong password.
+    #[error("too many tries failed")]
+    TooManyAttempts {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Neither the current password nor a recent factor was shown.
     #[error("show the current password, or sign in again first")]
     FactorTooOld {
@@ -80,6 +90,12 @@ pub enum PasswordChangeError {
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+impl PasswordChangeError {
+    fn same() -> Self {
+        Self::Invalid(vec![InvalidField::new(NEW_PASSWORD, "must not be the present one")])
+    }
 }
 
 impl From<SessionError> for PasswordChangeError {
@@ -113,6 +129,7 @@ impl Problem for PasswordChangeError {
     fn status(&self) -> StatusCode {
         match self {
             Self::WrongPassword => StatusCode::FORBIDDEN,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::FactorTooOld { .. } => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ChangedMeanwhile => StatusCode::CONFLICT,
@@ -125,6 +142,7 @@ impl Problem for PasswordChangeError {
     fn code(&self) -> &'static str {
         match self {
             Self::WrongPassword => "wrong_password",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::FactorTooOld { .. } => "insufficient_user_authentication",
             Self::Invalid(_) => "invalid_fields",
             Self::ChangedMeanwhile => "password_changed_meanwhile",
@@ -135,7 +153,10 @@ impl Problem for PasswordChangeError {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.fault().and_then(Problem::retry_after)
+        match self {
+            Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            _ => self.fault().and_then(Problem::retry_after),
+        }
     }
 
     fn challenge(&self) -> Option<String> {
@@ -245,35 +266,55 @@ impl PasswordChange<'_> {
         let now = context.now();
         let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
         let name = account.id().to_string();
+        let attempts = self.auth.attempts();
+        let mut ticket = None;
         if let Some(current) = current {
             let current = Password::from(current.to_owned());
-            if matches!(passwords.check(&current, Some(&row), &name).await?, Checked::Wrong) {
-                let event = Event::new(EventKind::PasswordChangeFailed, now)
-                    .account(account.id())
-                    .session(asking.state.id)
-                    .from_client(client)
-                    .failed("wrong_password");
-                transaction!(db, |txn| {
-                    audit_log::record(txn, &event).await?;
-                    Ok::<_, PasswordChangeError>(())
-                })?;
-                event.trace();
-                return Err(PasswordChangeError::WrongPassword);
+            let subject = attempts.subject(Some(&row), &name);
+            let admitted = match attempts.begin(AttemptKind::Login, &subject, client).await? {
+                Admission::Admitted(ticket) => ticket,
+                Admission::Refused => return Err(PasswordChangeError::WrongPassword),
+                Admission::TooMany { retry_after } => {
+                    return Err(PasswordChangeError::TooManyAttempts { retry_after });
+                }
+            };
+            match passwords.check(&current, Some(&row), &name).await {
+                Ok(Checked::Right { .. }) if current.as_str() == new.as_str() => {
+                    attempts.withdraw(admitted).await;
+                    return Err(PasswordChangeError::same());
+                }
+                Ok(Checked::Right { .. }) => ticket = Some(admitted),
+                Ok(Checked::Wrong) => {
+                    let event = Event::new(EventKind::PasswordChangeFailed, now)
+                        .account(account.id())
+                        .session(asking.state.id)
+                        .from_client(client)
+                        .failed("wrong_password");
+                    attempts.fail(admitted, &event).await?;
+                    return Err(PasswordChangeError::WrongPassword);
+                }
+                Err(fault) => {
+                    attempts.withdraw(admitted).await;
+                    return Err(fault.into());
+                }
             }
         }
         // A password that has to be changed is not changed by setting the same one.
-        let same = match current {
-            Some(current) => current == new.as_str(),
-            None if row.must_change_password => {
-                matches!(passwords.check(new, Some(&row), &name).await?, Checked::Right { .. })
-            }
-            None => false,
-        };
-        if same {
-            let field = InvalidField::new(NEW_PASSWORD, "must not be the present one");
-            return Err(PasswordChangeError::Invalid(vec![field]));
+        if current.is_none()
+            && row.must_change_password
+            && matches!(passwords.check(new, Some(&row), &name).await?, Checked::Right { .. })
+        {
+            return Err(PasswordChangeError::same());
         }
-        let hashed = passwords.hash(new).await?;
+        let hashed = match passwords.hash(new).await {
+            Ok(hashed) => hashed,
+            Err(fault) => {
+                if let Some(ticket) = ticket {
+                    attempts.withdraw(ticket).await;
+                }
+                return Err(fault.into());
+            }
+        };
         let event = Event::new(EventKind::PasswordChanged, now)
             .account(account.id())
             .session(asking.state.id)
@@ -295,7 +336,7 @@ impl PasswordChange<'_> {
             client,
             at: now,
         };
-        let (issued, started) = transaction!(db, |txn| {
+        let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
             let id = account.id();
             context.hooks.before_password_change(change, txn).await?;
             if !account_store::change_password(txn, id, old_hash, hashed.clone()).await? {
@@ -303,10 +344,17 @@ impl PasswordChange<'_> {
             }
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
+            if let Some(ticket) = &ticket {
+                ticket.succeeded(txn).await?;
+            }
             let issued = start.clone().within(txn).issue().await?;
             context.hooks.after_password_change(change, txn).await?;
             Ok(issued)
-        })?;
+        });
+        let (issued, started) = match ticket {
+            Some(ticket) => attempts.end(ticket, changed).await?,
+            None => changed?,
+        };
         event.trace();
         started.trace();
         outbox::deliver_soon(context);

@@ -91,13 +91,20 @@ on_every_database! {
         let failed = ("authn_login_fail", false, Some("invalid_credentials"), false, true);
         check(&news(&probe, alice).await, &[failed]);
         browser.login("alice", PASSWORD).await;
-        check(&news(&probe, alice).await, &[("authn_login_success", true, None, true, true)]);
+        let late = ("authn_login_successafterfail", true, Some("1"), false, true);
+        check(&news(&probe, alice).await, &[
+            late,
+            ("authn_login_success", true, None, true, true),
+        ]);
 
         browser.post("/auth/reauthenticate", json!({ "password": WRONG })).await;
         let failed = ("authn_login_fail", false, Some("wrong_password"), true, true);
         check(&news(&probe, alice).await, &[failed]);
         browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
-        check(&news(&probe, alice).await, &[("authn_reauthenticated", true, None, true, true)]);
+        check(&news(&probe, alice).await, &[
+            late,
+            ("authn_reauthenticated", true, None, true, true),
+        ]);
 
         let body = json!({ "current_password": WRONG, "new_password": NEW });
         browser.put("/auth/password", body).await;
@@ -107,6 +114,7 @@ on_every_database! {
         browser.put("/auth/password", body).await;
         check(&news(&probe, alice).await, &[
             ("authn_password_change", true, None, true, true),
+            late,
             ("session_created", true, None, true, true),
         ]);
 

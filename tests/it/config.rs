@@ -567,6 +567,7 @@ async fn an_operator_is_warned_once_when_nobody_s_address_is_known() {
         }
         assert_eq!((count("no_peer_address"), count("forwarded_without_proxy")), (1, 1));
 
+        probe.forget_attempts().await;
         // With the proxy configured nothing is amiss.
         let networks = vec!["192.0.2.0/24".parse().expect("a network")];
         let proxies = TrustedProxies::new(networks, ForwardedHeader::XForwardedFor);

@@ -624,6 +624,7 @@ on_every_database! {
                 "UPDATE auth_account SET password_hash = '{hash}' WHERE username = 'alice'"
             );
             probe.execute(&update).await;
+            probe.forget_attempts().await;
             let before = probe.auth.password_hashes();
             assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401, "{hash}");
             assert_eq!(browser.stranger().login("alice", "").await.status, 401, "{hash}");

@@ -4,6 +4,7 @@
 mod account;
 mod account_import;
 mod anonymous;
+mod attempt;
 mod audit_log;
 mod bad_input;
 mod bootstrap;

@@ -87,6 +87,7 @@ fn change_to(browser: &Browser, number: usize) -> impl Future<Output = Answer> +
 async fn passwords_that_work(probe: &Probe, username: &str, count: usize) -> Vec<usize> {
     let mut working = Vec::new();
     for number in 0..count {
+        probe.forget_attempts().await;
         let answer = probe.browser().await.login(username, &new_password(number)).await;
         if answer.status == 200 {
             working.push(number);

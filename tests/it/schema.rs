@@ -28,9 +28,11 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 16] = [
+const LOOKUPS: [(&str, &[&str]); 18] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
+    ("auth_attempt", &["at"]),
+    ("auth_attempt", &["source", "outcome", "at"]),
     ("auth_challenge", &["account_id"]),
     ("auth_challenge", &["expires_at"]),
     ("auth_challenge", &["session_id"]),
@@ -39,8 +41,8 @@ const LOOKUPS: [(&str, &[&str]); 16] = [
     ("auth_event", &["at"]),
     ("auth_group_role", &["role_id"]),
     ("auth_login_name", &["account_id"]),
-    ("auth_outbox", &["state", "next_try_at"]),
     ("auth_outbox", &["created_at"]),
+    ("auth_outbox", &["state", "next_try_at"]),
     ("auth_outbox_limit", &["last_at"]),
     ("auth_membership", &["resource", "resource_id"]),
     ("auth_session", &["account_id"]),

@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 16] = [
     &["outbox"],
     &["account"],
     &["permission"],
-    &["password", "session"],
+    &["attempt", "password", "session"],
     &["identity"],
     &["challenge"],
     &["route"],

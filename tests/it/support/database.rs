@@ -226,11 +226,12 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 19] = [
+pub const TABLES: [&str; 20] = [
     "auth_challenge",
     "auth_challenge_counter",
     "auth_outbox",
     "auth_outbox_limit",
+    "auth_attempt",
     "auth_denial",
     "auth_event",
     "auth_permission",

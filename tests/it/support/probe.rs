@@ -130,6 +130,51 @@ impl Probe {
         counts
     }
 
+    /// The present moment of the probe's clock.
+    pub fn auth_now(&self) -> portcullis::Timestamp {
+        portcullis::Clock::now(&self.clock)
+    }
+
+    /// Forgets every failed try, for a test that guesses more often than it may.
+    pub async fn forget_attempts(&self) {
+        let purged = self.auth.attempts().purge(portcullis::attempt::Purge::everything()).await;
+        purged.expect("the records are removed");
+    }
+
+    /// All rows of a table as text, bytes in hexadecimal.
+    pub async fn dump(&self, table: &str) -> Vec<String> {
+        use sea_orm::ConnectionTrait;
+        let columns: Vec<_> = portcullis::schema::tables()
+            .into_iter()
+            .find(|known| known.name == table)
+            .expect("a table of ours")
+            .columns
+            .into_iter()
+            .map(|column| {
+                let bytes = matches!(
+                    column.kind,
+                    sea_orm::sea_query::ColumnType::Binary(_)
+                        | sea_orm::sea_query::ColumnType::Uuid
+                );
+                let name = column.name;
+                let text = match (self.database.backend, bytes) {
+                    (Backend::Postgres, _) => format!("{name}::text"),
+                    (_, true) => format!("HEX({name})"),
+                    (_, false) => format!("CAST({name} AS CHAR)"),
+                };
+                format!("COALESCE({text}, '')")
+            })
+            .collect();
+        let separated = match self.database.backend {
+            Backend::MySql => format!("CONCAT_WS('|', {})", columns.join(", ")),
+            _ => columns.join(" || '|' || "),
+        };
+        let query = format!("SELECT {separated} FROM {table}");
+        let statement = sea_orm::Statement::from_string(self.db.get_database_backend(), query);
+        let rows = self.db.query_all_raw(statement).await.expect("the query runs");
+        rows.iter().map(|row| row.try_get_by_index(0).expect("a text")).collect()
+    }
+
     /// Runs a statement as an operator would.
     pub async fn execute(&self, statement: &str) {
         use sea_orm::ConnectionTrait;

@@ -1,0 +1,591 @@
+//! Tries to prove who one is: counted, delayed and, if there are too many, refused for a while.
+//!
+//! One mechanism serves every flow that takes a guess: passwords, codes, tokens, keys. A flow asks
+//! before it judges and says afterwards how it ended:
+//!
+//! 1. Whom the try is about is found: the account, whichever of its names was typed and however it
+//!    was spelt; for a name that is nobody's, its normal form.
+//! 2. The latest tries of this subject and kind are read, and with them the failures of the source.
+//!    The rule says whether one more is free, has to wait, or is locked out.
+//! 3. A free try takes the next number **before** anything is judged. Two tries cannot take the
+//!    same one, so parallel guesses are counted like others. From here on it counts as failed: also
+//!    when the process dies.
+//! 4. The flow compares, hashes, looks up. In its transaction it says that the try failed or
+//!    succeeded. A success closes the window of its own subject and of nothing else.
+//! 5. A refused try is not judged at all: the right password is neither hashed nor compared. It
+//!    waits as long as recent failures took, and looks like one. It is not counted, so that trying
+//!    does not make a lock longer.
+//!
+//! The defaults: a growing delay from the 6th failure within ten minutes (1, 2, 4 … 60 s), and a
+//! lock of an hour at the 15th. Apart from that, a source with a hundred failures within ten minutes
+//! has to wait, whomever they were about.
+//!
+//! # Lifting a lock
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
+//! # -> Result<(), portcullis::Fault> {
+//! use std::time::Duration;
+//!
+//! use portcullis::attempt::Purge;
+//!
+//! // Whatever this account's names failed at is forgotten, and it can sign in again.
+//! auth.attempts().purge(Purge::everything().account(id)).await?;
+//! // Once a day: what is too old to matter.
+//! auth.attempts().purge(Purge::everything().older_than(Duration::from_secs(86_400))).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! - Lock whoever is signed in already: sessions go on, only proving the password again is refused.
+//! - Slow down what is no guess, such as registering: that is for rate limits.
+//! - Outlast its own records: removing them lifts the locks they made. Keep them for longer than
+//!   `window` and `lockout` together. They are found by a digest under the newest secret, so a new
+//!   secret starts them anew.
+//!
+//! # Configuration
+//! [`AttemptConfig`](crate::config::AttemptConfig), for all kinds or for one.
+//!
+//! # Events
+//! `authn_login_lock`, `authn_login_successafterfail`, `attempts_purged`; the failures themselves are
+//! events of their flows. Refused tries are denials of the rule `attempt:login` (or another kind).
+//!
+//! # Errors
+//! `too_many_attempts` (429), only with `reveal_lockout`.
+//!
+//! # Standard
+//! OWASP ASVS 6.3.1, NIST SP 800-63B-4 3.2.2.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbErr};
+
+use crate::account::{LoginId, entity::account, store as account_store};
+use crate::audit_log;
+use crate::base::client::{ClientInfo, rate_key};
+use crate::base::clock::{Stopwatch, Timestamp};
+use crate::base::event::{Event, EventKind, count};
+use crate::base::id::AccountId;
+use crate::base::secret::{DigestKey, Purpose};
+use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::config::AttemptKind;
+use crate::context::{Context, Room};
+use crate::handle::Portcullis;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Outgoing};
+
+pub(crate) mod entity;
+mod lane;
+mod rule;
+mod store;
+
+use lane::{Lanes, Place};
+use rule::{Outcome, Rule, Verdict};
+
+/// How long a try that depends on others still going on waits before it looks again: another
+/// process does not tell when they end.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The least time there is here: the end of a lock still belongs to it.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// How many rows one statement of a purge removes, about.
+const PURGE_BATCH: u64 = 1000;
+
+/// Whom a try is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    digest: [u8; 32],
+    account: Option<AccountId>,
+    email: Option<String>,
+}
+
+/// One line of tries: what is counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) subject: [u8; 32],
+    pub(crate) kind: AttemptKind,
+    pub(crate) device: i64,
+}
+
+/// The rule for one source.
+pub(crate) struct SourceRule<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) limit: u32,
+    pub(crate) window: Duration,
+}
+
+/// The key of subjects' digests.
+struct SubjectKey(DigestKey);
+
+impl Room for SubjectKey {
+    fn open(context: &Context) -> Self {
+        Self(DigestKey::new(&context.config.keys.secrets[0], Purpose::AttemptSubject))
+    }
+}
+
+impl SubjectKey {
+    fn account(&self, id: AccountId) -> [u8; 32] {
+        self.0.digest(&[b"account ", id.as_uuid().as_bytes().as_slice()].concat())
+    }
+
+    fn name(&self, normal: &str) -> [u8; 32] {
+        self.0.digest(&[b"name ", normal.as_bytes()].concat())
+    }
+}
+
+/// Whether a try may be judged.
+pub(crate) enum Admission {
+    /// It may: judge it, and say how it ended.
+    Admitted(Ticket),
+    /// It may not: answer as if it had failed. It has waited as long as a failure takes.
+    Refused,
+    /// The same where the configuration says that clients are told.
+    TooMany { retry_after: Duration },
+}
+
+/// A try that is counted. Dropped without a word, as when its client hangs up, it has failed.
+pub(crate) struct Ticket {
+    context: Context,
+    /// Given up when the try is over.
+    place: Option<Place>,
+    key: Key,
+    number: i64,
+    telling: Box<Telling>,
+    started: Stopwatch,
+    /// Whether there is nothing more to say about it.
+    over: bool,
+}
+
+/// What is told of a try besides that it failed or succeeded.
+struct Telling {
+    /// If it fails: that this one locks, to the operator and to the owner.
+    locks: Option<(Event, Outgoing)>,
+    /// If it succeeds: that others failed before.
+    after_failures: Option<Event>,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Ticket {
+    /// Says that it failed, in the transaction of the event that tells of it.
+    pub(crate) async fn failed<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+        if let Some((event, notice)) = &self.telling.locks {
+            audit_log::record(txn, event).await?;
+            outbox::put(txn, &self.context, notice).await?;
+        }
+        store::settle(txn, &self.key, self.number, Outcome::Failed).await
+    }
+
+    /// Says that it succeeded, in the transaction of what it leads to. The window of its subject is
+    /// closed.
+    pub(crate) async fn succeeded<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+        if let Some(event) = &self.telling.after_failures {
+            audit_log::record(txn, event).await?;
+        }
+        store::settle(txn, &self.key, self.number, Outcome::Succeeded).await
+    }
+
+    /// The transaction of [`failed`](Self::failed) is committed.
+    pub(crate) fn end_failed(mut self) {
+        self.over = true;
+        if let Some((event, _)) = &self.telling.locks {
+            event.trace();
+            outbox::deliver_soon(&self.context);
+        }
+        if let Some(place) = &self.place {
+            place.note(self.key.kind, self.started.elapsed());
+        }
+    }
+
+    /// The transaction of [`succeeded`](Self::succeeded) is committed.
+    pub(crate) fn end_succeeded(mut self) {
+        self.over = true;
+        if let Some(event) = &self.telling.after_failures {
+            event.trace();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (context, key, number) = (self.context.clone(), self.key.clone(), self.number);
+        let place = self.place.take();
+        // Whoever waits for this one's end must not wait for nothing.
+        runtime.spawn(async move {
+            let db = context.db();
+            let executor = db.executor();
+            let settled =
+                db.retry(|| store::settle(&executor, &key, number, Outcome::Failed)).await;
+            if let Err(error) = settled {
+                tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// What was decided about one more try.
+enum Decision {
+    /// It has this number.
+    Free { number: i64, failures: usize, locks: bool, now: Timestamp },
+    /// Not before this moment.
+    FreeAt(Timestamp),
+}
+
+/// Which records of tries to remove: conditions that all have to hold.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Purge {
+    kind: Option<AttemptKind>,
+    account: Option<AccountId>,
+    login: Option<String>,
+    older_than: Option<Duration>,
+}
+
+impl Purge {
+    /// All of them.
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// Only of this kind.
+    pub fn kind(mut self, kind: AttemptKind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Only about this account.
+    pub fn account(mut self, id: AccountId) -> Self {
+        self.account = Some(id);
+        self
+    }
+
+    /// Only about this name: the account that has it, and what was counted under the name while it
+    /// was nobody's.
+    pub fn login(mut self, login: impl Into<String>) -> Self {
+        self.login = Some(login.into());
+        self
+    }
+
+    /// Only older ones.
+    pub fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+}
+
+/// Counts tries. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Attempts<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Tries to prove who one is.
+    pub fn attempts(&self) -> Attempts<'_> {
+        Attempts { auth: self }
+    }
+}
+
+impl Attempts<'_> {
+    /// Tries that are about an account; `None` where the name is nobody's, in its normal form as far
+    /// as it has one.
+    pub(crate) fn subject(&self, row: Option<&account::Model>, name: &str) -> Subject {
+        let key = self.auth.room::<SubjectKey>();
+        match row {
+            Some(row) => Subject {
+                digest: key.account(row.id),
+                account: Some(row.id),
+                email: row.email.clone(),
+            },
+            None => Subject { digest: key.name(name), account: None, email: None },
+        }
+    }
+
+    /// Asks for one more try. Never inside a transaction: the try has to count whatever comes of
+    /// it, and this may wait.
+    pub(crate) async fn begin(
+        &self,
+        kind: AttemptKind,
+        subject: &Subject,
+        client: &ClientInfo,
+    ) -> Result<Admission, Fault> {
+        let started = Stopwatch::start();
+        let context = self.auth.context();
+        let rule = Rule::of(&context.config.attempts, kind);
+        let key = Key { subject: subject.digest, kind, device: 0 };
+        let lanes = self.auth.room::<Lanes>();
+        let place = Place::take(&lanes, &key);
+        match self.decide(&rule, &key, client, &place, started).await? {
+            Decision::Free { number, failures, locks, now } => {
+                let event = |kind| {
+                    let event = Event::new(kind, now).from_client(client);
+                    match subject.account {
+                        Some(id) => event.account(id),
+                        None => event,
+                    }
+                };
+                let locks = locks.then(|| {
+                    let event = event(EventKind::LoginLocked).failed(kind.as_str());
+                    (event, Self::notice(&rule, subject, client))
+                });
+                let after_failures = (failures > 0).then(|| {
+                    event(EventKind::LoginSucceededAfterFailures).detail(failures.to_string())
+                });
+                Ok(Admission::Admitted(Ticket {
+                    context: context.clone(),
+                    place: Some(place),
+                    key,
+                    number,
+                    telling: Box::new(Telling { locks, after_failures }),
+                    started,
+                    over: false,
+                }))
+            }
+            Decision::FreeAt(free_at) => {
+                drop(place);
+                self.note_refused(kind, subject);
+                if context.config.attempts.reveal_lockout {
+                    let seconds = free_at.since(context.now()).as_millis().div_ceil(1000);
+                    let retry_after = Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX));
+                    return Ok(Admission::TooMany { retry_after });
+                }
+                lanes.wait(kind, started.elapsed()).await;
+                Ok(Admission::Refused)
+            }
+        }
+    }
+
+    /// Asks the rule, one try of a subject after the other, and takes the next number if it is free.
+    async fn decide(
+        &self,
+        rule: &Rule,
+        key: &Key,
+        client: &ClientInfo,
+        place: &Place,
+        started: Stopwatch,
+    ) -> Result<Decision, Fault> {
+        let context = self.auth.context();
+        let config = &context.config.attempts;
+        let source = client.address().map(|address| rate_key(address).to_string());
+        let source = source.as_deref();
+        let source_rule = source.zip(config.source_limit).map(|(source, limit)| SourceRule {
+            source,
+            limit,
+            window: config.source_window,
+        });
+        let db = context.db();
+        let executor = db.executor();
+        let patience = context.config.database.timeout;
+        let Ok(_turn) = tokio::time::timeout(patience, place.lane.turn.lock()).await else {
+            return Err(Fault::Overloaded { retry_after: Duration::from_secs(1) });
+        };
+        loop {
+            let now = context.now();
+            let records = store::records(&executor, key, rule.limit, source_rule.as_ref(), now);
+            let records = db.read(records).await?;
+            if let Some(first) = records.source_full_since {
+                return Ok(Decision::FreeAt(first.plus(config.source_window).plus(MOMENT)));
+            }
+            let verdict = if started.elapsed() < patience {
+                rule.judge(&records.tries, now)
+            } else {
+                rule.judge_strictly(&records.tries, now)
+            };
+            match verdict {
+                Verdict::Free { failures, locks } => {
+                    let number = records.tries.first().map_or(1, |last| last.number + 1);
+                    let reserve = || store::reserve(&executor, key, number, source, now);
+                    if db.retry(reserve).await? {
+                        return Ok(Decision::Free { number, failures, locks, now });
+                    }
+                }
+                Verdict::Wait => {
+                    let settled = place.lane.settled.notified();
+                    let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
+                }
+                Verdict::Delayed { until } => return Ok(Decision::FreeAt(until)),
+                Verdict::Locked { until } => return Ok(Decision::FreeAt(until.plus(MOMENT))),
+            }
+        }
+    }
+
+    /// A refused try changes nothing and may come a thousand times a second, so it is counted and
+    /// not recorded.
+    fn note_refused(&self, kind: AttemptKind, subject: &Subject) {
+        match subject.account {
+            Some(account) => self.auth.note_denial(account, &format!("attempt:{}", kind.as_str())),
+            None => count(crate::base::event::DENIED),
+        }
+    }
+
+    /// What the owner is told of a lock. Where there is no owner a message is written all the same,
+    /// for nobody.
+    fn notice(rule: &Rule, subject: &Subject, client: &ClientInfo) -> Outgoing {
+        let to = subject.email.as_deref().and_then(Recipient::email);
+        let values = Values::new()
+            .with("minutes", rule.lockout_minutes())
+            .with_some("address", client.address());
+        let notice = Outgoing::new(MessageKind::AccountLocked, to).values(values);
+        match subject.account {
+            Some(id) => notice.account(id),
+            None => notice,
+        }
+    }
+
+    /// Ends a try that failed: writes the event that tells of it, and says so to the operator.
+    pub(crate) async fn fail(&self, mut ticket: Ticket, event: &Event) -> Result<(), Fault> {
+        let recorded = transaction!(self.auth.context().db(), |txn| {
+            audit_log::record(txn, event).await?;
+            ticket.failed(txn).await?;
+            Ok::<_, Fault>(())
+        });
+        if let Err(fault) = recorded {
+            // It stays open, which counts as failed.
+            ticket.over = true;
+            return Err(fault);
+        }
+        event.trace();
+        ticket.end_failed();
+        Ok(())
+    }
+
+    /// Ends a try whose guess was right, with the transaction that it led to. If that was refused for
+    /// another reason, the try is taken back.
+    pub(crate) async fn end<T, E: MaybeFault>(
+        &self,
+        mut ticket: Ticket,
+        result: Result<T, E>,
+    ) -> Result<T, E> {
+        match &result {
+            Ok(_) => ticket.end_succeeded(),
+            Err(error) if error.fault().is_none() => self.withdraw(ticket).await,
+            Err(_) => ticket.over = true,
+        }
+        result
+    }
+
+    /// Takes a try back that was not judged, as when too many passwords wait for it.
+    pub(crate) async fn withdraw(&self, mut ticket: Ticket) {
+        let db = self.auth.context().db();
+        let executor = db.executor();
+        let withdrawn = db.retry(|| store::withdraw(&executor, &ticket.key, ticket.number)).await;
+        if let Err(error) = withdrawn {
+            // It counts as a failure then.
+            tracing::debug!(target: "portcullis", %error, "a try could not be withdrawn");
+        }
+        ticket.over = true;
+    }
+
+    /// Removes records of tries, and with them the locks that they made. Says how many there were.
+    /// Rows are removed some thousand at a time.
+    ///
+    /// # Errors
+    /// An outage. What was removed until then is gone.
+    pub async fn purge(&self, purge: Purge) -> Result<u64, Fault> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let now = context.now();
+        let mut account = purge.account;
+        let mut subjects: Option<Vec<[u8; 32]>> = None;
+        let key = self.auth.room::<SubjectKey>();
+        if let Some(id) = purge.account {
+            subjects = Some(vec![key.account(id)]);
+        }
+        if let Some(login) = &purge.login {
+            let parsed = LoginId::parse(login);
+            let normal = parsed.as_ref().map_or(login.as_str(), LoginId::normal);
+            let row = db.read(account_store::find_by_name(&executor, normal)).await?;
+            let mut named = vec![key.name(normal)];
+            if let Some(row) = row {
+                account = account.or(Some(row.id));
+                named.push(key.account(row.id));
+            }
+            subjects = Some(match subjects {
+                // Both have to hold.
+                Some(given) => given.into_iter().filter(|one| named.contains(one)).collect(),
+                None => named,
+            });
+        }
+        let which = store::Which {
+            subjects,
+            kind: purge.kind.map(AttemptKind::number),
+            until: purge.older_than.map(|age| now.minus(age)),
+        };
+        let mut removed = 0;
+        loop {
+            let end = db.read(store::end_of_batch(&executor, &which, PURGE_BATCH)).await?;
+            let batch = match end {
+                Some(until) => store::Which { until: Some(until), ..which.clone() },
+                None => which.clone(),
+            };
+            removed += db.retry(|| store::remove(&executor, &batch)).await?;
+            if end.is_none() {
+                break;
+            }
+        }
+        if removed > 0 {
+            let mut event = Event::new(EventKind::AttemptsPurged, now).detail(removed.to_string());
+            event.account_id = account;
+            transaction!(db, |txn| {
+                audit_log::record(txn, &event).await?;
+                Ok::<_, Fault>(())
+            })?;
+            event.trace();
+        }
+        Ok(removed)
+    }
+
+    /// Until when this account is locked or delayed for strangers; none if it is not.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn refused_until(
+        &self,
+        account: AccountId,
+        kind: AttemptKind,
+    ) -> Result<Option<Timestamp>, Fault> {
+        let context = self.auth.context();
+        let rule = Rule::of(&context.config.attempts, kind);
+        let subject = self.auth.room::<SubjectKey>().account(account);
+        let key = Key { subject, kind, device: 0 };
+        let db = context.db();
+        let executor = db.executor();
+        let now = context.now();
+        let records = db.read(store::records(&executor, &key, rule.limit, None, now)).await?;
+        Ok(match rule.judge_strictly(&records.tries, now) {
+            Verdict::Delayed { until } | Verdict::Locked { until } => Some(until),
+            Verdict::Free { .. } | Verdict::Wait => None,
+        })
+    }
+}
+
+/// What tests look at.
+#[cfg(feature = "test-util")]
+impl Attempts<'_> {
+    /// How long each refused try was made to wait, counted from its beginning.
+    pub fn waits(&self) -> Vec<Duration> {
+        self.auth.room::<Lanes>().waited()
+    }
+
+    /// How long failures of this kind take, by their median.
+    pub fn typical_failure(&self, kind: AttemptKind) -> Duration {
+        self.auth.room::<Lanes>().median(kind)
+    }
+
+    /// How many subjects have a try under way.
+    pub fn busy(&self) -> usize {
+        self.auth.room::<Lanes>().busy()
+    }
+}

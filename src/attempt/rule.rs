@@ -1,0 +1,318 @@
+//! The rule: what the tries so far mean for the next one. It knows no database and no clock.
+
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::config::{AttemptConfig, AttemptKind};
+
+/// A try whose end is unknown is waited for no longer than this: its process may have died. It
+/// counts as a failure from the beginning.
+const PENDING: Duration = Duration::from_secs(60);
+
+/// How a try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Not yet, or nobody was left to say so. It counts as failed.
+    Pending,
+    Failed,
+    Succeeded,
+}
+
+impl Outcome {
+    /// The number in the row.
+    pub(crate) const fn number(self) -> i16 {
+        match self {
+            Self::Pending => 0,
+            Self::Failed => 1,
+            Self::Succeeded => 2,
+        }
+    }
+
+    /// What the row does not say clearly counts as a failure.
+    pub(crate) fn from_number(number: i16) -> Self {
+        match number {
+            0 => Self::Pending,
+            2 => Self::Succeeded,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// A try as the rule sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Try {
+    pub(crate) number: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) outcome: Outcome,
+}
+
+/// Limits of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    pub(crate) limit: usize,
+    window: Duration,
+    lockout: Duration,
+    delay_from: usize,
+    first_delay: Duration,
+    longest_delay: Duration,
+}
+
+/// What the rule says of one more try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Free {
+        /// Failures since the last success, as far back as the rule looks.
+        failures: usize,
+        /// Whether this try, should it fail, locks.
+        locks: bool,
+    },
+    /// It depends on tries that are still going on.
+    Wait,
+    Delayed {
+        /// The first moment that is free again.
+        until: Timestamp,
+    },
+    Locked {
+        /// The last moment that is not free.
+        until: Timestamp,
+    },
+}
+
+impl Rule {
+    pub(crate) fn of(config: &AttemptConfig, kind: AttemptKind) -> Self {
+        let own = config.kinds.get(&kind).cloned().unwrap_or_default();
+        Self {
+            limit: own.limit.unwrap_or(config.limit) as usize,
+            window: own.window.unwrap_or(config.window),
+            lockout: own.lockout.unwrap_or(config.lockout),
+            delay_from: own.delay_from.unwrap_or(config.delay_from) as usize,
+            first_delay: own.first_delay.unwrap_or(config.first_delay),
+            longest_delay: own.longest_delay.unwrap_or(config.longest_delay),
+        }
+    }
+
+    /// How long a lock lasts, as people are told.
+    pub(crate) fn lockout_minutes(&self) -> u64 {
+        self.lockout.as_secs().div_ceil(60)
+    }
+
+    /// Judges one more try at `now`. `tries` are the latest ones, newest first: `limit` of them are
+    /// enough.
+    pub(crate) fn judge(&self, tries: &[Try], now: Timestamp) -> Verdict {
+        let verdict = self.judge_failures(&failures(tries, |_| true), now);
+        if matches!(verdict, Verdict::Free { .. }) {
+            return verdict;
+        }
+        let over =
+            |t: &Try| t.outcome != Outcome::Pending || t.at > now || now.since(t.at) >= PENDING;
+        match self.judge_failures(&failures(tries, over), now) {
+            Verdict::Free { .. } => Verdict::Wait,
+            _ => verdict,
+        }
+    }
+
+    /// The same, where a try that is still going on is taken for a failure.
+    pub(crate) fn judge_strictly(&self, tries: &[Try], now: Timestamp) -> Verdict {
+        self.judge_failures(&failures(tries, |_| true), now)
+    }
+
+    fn judge_failures(&self, failed: &[Timestamp], now: Timestamp) -> Verdict {
+        if let (Some(last), Some(first)) = (failed.first(), failed.get(self.limit - 1))
+            && last.since(*first) <= self.window
+        {
+            let until = last.plus(self.lockout);
+            if now <= until {
+                return Verdict::Locked { until };
+            }
+        }
+        let recent = failed.iter().filter(|at| now.since(**at) <= self.window).count();
+        if let Some(last) = failed.first() {
+            let until = last.plus(self.delay_after(recent));
+            if now < until {
+                return Verdict::Delayed { until };
+            }
+        }
+        let locks = match self.limit.checked_sub(2) {
+            None => true,
+            Some(at) => failed.get(at).is_some_and(|first| now.since(*first) <= self.window),
+        };
+        Verdict::Free { failures: failed.len(), locks }
+    }
+
+    /// The wait after so many failures: none at first, then doubling.
+    fn delay_after(&self, failures: usize) -> Duration {
+        let Some(doublings) = failures.checked_sub(self.delay_from) else {
+            return Duration::ZERO;
+        };
+        let factor = 1_u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX));
+        let delay = factor.and_then(|factor| self.first_delay.checked_mul(factor));
+        delay.unwrap_or(self.longest_delay).min(self.longest_delay)
+    }
+}
+
+/// The times of the failures since the last success, newest first.
+fn failures(tries: &[Try], counts: impl Fn(&Try) -> bool) -> Vec<Timestamp> {
+    tries
+        .iter()
+        .take_while(|one| one.outcome != Outcome::Succeeded)
+        .filter(|one| counts(one))
+        .map(|one| one.at)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1000)
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    fn rule(limit: usize, window: u64, lockout: u64) -> Rule {
+        let default = AttemptConfig::default();
+        Rule {
+            limit,
+            window: seconds(window),
+            lockout: seconds(lockout),
+            first_delay: Duration::ZERO,
+            ..Rule::of(&default, AttemptKind::Login)
+        }
+    }
+
+    fn failed(times: &[i64]) -> Vec<Try> {
+        let tries = times.iter().zip(1..).map(|(second, number)| Try {
+            number,
+            at: at(*second),
+            outcome: Outcome::Failed,
+        });
+        let mut tries: Vec<_> = tries.collect();
+        tries.reverse();
+        tries
+    }
+
+    /// The rule written out: locked as long as some run of `limit` failures that fits into the
+    /// window ended no longer ago than the lockout.
+    fn naive(limit: usize, window: i64, lockout: i64, failures: &[i64], now: i64) -> bool {
+        failures.windows(limit).any(|run| {
+            let (first, last) = (run[0], run[limit - 1]);
+            last - first <= window && now <= last + lockout
+        })
+    }
+
+    #[test]
+    fn every_limit_window_and_lockout_agrees_with_the_rule_written_out() {
+        let mut locked = 0;
+        for limit in [1, 2, 3, 5, 15] {
+            for window in [1, 2, 7, 30] {
+                for lockout in [1, 3, 8, 60] {
+                    for gap in [0, 1, 2, 3, 11] {
+                        let rule = rule(limit, window, lockout);
+                        let mut failures: Vec<i64> = Vec::new();
+                        for now in 0..120 {
+                            let expected = naive(
+                                limit,
+                                i64::try_from(window).unwrap(),
+                                i64::try_from(lockout).unwrap(),
+                                &failures,
+                                now,
+                            );
+                            let from = failures.len().saturating_sub(limit);
+                            let verdict = rule.judge(&failed(&failures[from..]), at(now));
+                            let is_locked = matches!(verdict, Verdict::Locked { .. });
+                            assert_eq!(is_locked, expected, "{limit} {window} {lockout} {now}");
+                            locked += u32::from(is_locked);
+                            // One who tries whenever he may, as often as `gap` lets him.
+                            if !is_locked && (gap == 0 || now % gap == 0) {
+                                failures.push(now);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(locked > 10_000, "{locked}");
+    }
+
+    #[test]
+    fn the_boundaries_belong_to_the_window_and_to_the_lock() {
+        let rule = rule(15, 600, 3600);
+        let spread = |last: i64| {
+            let mut times: Vec<i64> = (0..14).collect();
+            times.push(last);
+            failed(&times)
+        };
+        let locked =
+            |tries: &[Try], now| matches!(rule.judge(tries, at(now)), Verdict::Locked { .. });
+        assert!(locked(&spread(600), 600));
+        assert!(!locked(&spread(601), 601), "the first one is older than the window");
+        assert!(locked(&spread(600), 4200));
+        assert!(!locked(&spread(600), 4201));
+        let free = rule.judge(&failed(&(0..14).collect::<Vec<_>>()), at(600));
+        assert_eq!(free, Verdict::Free { failures: 14, locks: true });
+        let free = rule.judge(&failed(&(0..14).collect::<Vec<_>>()), at(601));
+        assert_eq!(free, Verdict::Free { failures: 14, locks: false });
+    }
+
+    #[test]
+    fn delays_grow_from_the_sixth_failure_and_leave_room_for_the_lock() {
+        let rule = Rule::of(&AttemptConfig::default(), AttemptKind::Login);
+        let mut times: Vec<i64> = Vec::new();
+        let mut now = 0;
+        let mut waits = Vec::new();
+        loop {
+            match rule.judge(&failed(&times), at(now)) {
+                Verdict::Free { .. } => times.push(now),
+                Verdict::Delayed { until } => {
+                    let next = until.as_secs();
+                    waits.push(next - now);
+                    assert!(matches!(
+                        rule.judge(&failed(&times), until.minus(Duration::from_millis(1))),
+                        Verdict::Delayed { .. }
+                    ));
+                    now = next;
+                }
+                Verdict::Locked { until } => {
+                    assert_eq!(until, at(now + 3600));
+                    break;
+                }
+                Verdict::Wait => panic!("nothing is pending"),
+            }
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(times.len(), 15);
+        assert!(now <= 600, "a patient guesser is locked too");
+    }
+
+    #[test]
+    fn a_success_closes_the_window_and_pending_tries_count() {
+        let rule = rule(3, 600, 3600);
+        let one = |number, outcome| Try { number, at: at(number), outcome };
+        let now = at(10);
+        let tries = [one(3, Outcome::Failed), one(2, Outcome::Succeeded), one(1, Outcome::Failed)];
+        assert_eq!(rule.judge(&tries, now), Verdict::Free { failures: 1, locks: false });
+        let tries = [one(3, Outcome::Pending), one(2, Outcome::Failed), one(1, Outcome::Failed)];
+        assert_eq!(rule.judge(&tries, now), Verdict::Wait);
+        assert!(matches!(rule.judge_strictly(&tries, now), Verdict::Locked { .. }));
+        assert!(
+            matches!(rule.judge(&tries, at(63)), Verdict::Locked { .. }),
+            "who made it has died: it failed"
+        );
+        let tries = [one(3, Outcome::Failed), one(2, Outcome::Failed), one(1, Outcome::Failed)];
+        assert!(matches!(rule.judge(&tries, now), Verdict::Locked { .. }));
+    }
+
+    #[test]
+    fn one_kind_falls_back_to_what_is_general() {
+        let mut config = AttemptConfig::default();
+        let own = crate::config::AttemptOverrides { limit: Some(3), ..Default::default() };
+        config.kinds.insert(AttemptKind::Challenge, own);
+        config.window = seconds(60);
+        let rule = Rule::of(&config, AttemptKind::Challenge);
+        assert_eq!((rule.limit, rule.window, rule.lockout), (3, seconds(60), seconds(3600)));
+        assert_eq!(Rule::of(&config, AttemptKind::Login).limit, 15);
+    }
+}

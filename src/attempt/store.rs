@@ -1,0 +1,181 @@
+//! Queries on tries.
+
+use sea_orm::sea_query::{Alias, Expr, Order, Query, SelectStatement, UnionType};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect,
+};
+
+use super::entity::{Column, Entity, Model};
+use super::rule::{Outcome, Try};
+use super::{Key, SourceRule};
+use crate::base::clock::Timestamp;
+use crate::base::transaction::is_unique_violation;
+
+/// What the records say: the latest tries of a subject, newest first, and the failure of its
+/// source that is as many back as the limit allows.
+pub(crate) struct Records {
+    pub(crate) tries: Vec<Try>,
+    pub(crate) source_full_since: Option<Timestamp>,
+}
+
+/// Asks for both in one statement.
+pub(crate) async fn records<C: ConnectionTrait>(
+    db: &C,
+    key: &Key,
+    limit: usize,
+    source: Option<&SourceRule<'_>>,
+    now: Timestamp,
+) -> Result<Records, DbErr> {
+    let mut latest = Query::select()
+        .columns([Column::Number, Column::Outcome, Column::At])
+        .from(Entity)
+        .cond_where(of(key))
+        .order_by(Column::Number, Order::Desc)
+        .limit(limit as u64)
+        .to_owned();
+    // SQLite takes an order and a limit only in a select of its own.
+    let mut statement = whole(std::mem::take(&mut latest), "own");
+    if let Some(rule) = source {
+        let nth = Query::select()
+            .expr_as(Expr::val(FROM_SOURCE), Column::Number)
+            .columns([Column::Outcome, Column::At])
+            .from(Entity)
+            .and_where(Column::Source.eq(rule.source))
+            .and_where(Column::Outcome.eq(Outcome::Failed.number()))
+            .and_where(Column::At.gte(now.minus(rule.window)))
+            .order_by(Column::At, Order::Desc)
+            .limit(1)
+            .offset(u64::from(rule.limit - 1))
+            .to_owned();
+        statement.union(UnionType::All, whole(nth, "source"));
+    }
+    let mut found = Records { tries: Vec::new(), source_full_since: None };
+    for row in db.query_all(&statement).await? {
+        let number: i64 = row.try_get_by_index(0)?;
+        let outcome: i16 = row.try_get_by_index(1)?;
+        let at: Timestamp = row.try_get_by_index(2)?;
+        if number == FROM_SOURCE {
+            found.source_full_since = Some(at);
+        } else {
+            found.tries.push(Try { number, at, outcome: Outcome::from_number(outcome) });
+        }
+    }
+    found.tries.sort_by_key(|one| std::cmp::Reverse(one.number));
+    Ok(found)
+}
+
+/// The number that no try has.
+const FROM_SOURCE: i64 = -1;
+
+fn whole(select: SelectStatement, alias: &'static str) -> SelectStatement {
+    Query::select()
+        .columns([Column::Number, Column::Outcome, Column::At])
+        .from_subquery(select, Alias::new(alias))
+        .to_owned()
+}
+
+fn of(key: &Key) -> Condition {
+    Condition::all()
+        .add(Column::Subject.eq(key.subject.to_vec()))
+        .add(Column::Kind.eq(key.kind.number()))
+        .add(Column::Device.eq(key.device))
+}
+
+/// Takes the next number for a try that begins. False when somebody else has taken it.
+pub(crate) async fn reserve<C: ConnectionTrait>(
+    db: &C,
+    key: &Key,
+    number: i64,
+    source: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let row = Model {
+        subject: key.subject.to_vec(),
+        kind: key.kind.number(),
+        device: key.device,
+        number,
+        outcome: Outcome::Pending.number(),
+        source: source.map(str::to_owned),
+        at: now,
+    };
+    let row = super::entity::ActiveModel::from(row).reset_all();
+    match Entity::insert(row).exec_without_returning(db).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_unique_violation(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says how a try ended.
+pub(crate) async fn settle<C: ConnectionTrait>(
+    db: &C,
+    key: &Key,
+    number: i64,
+    outcome: Outcome,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::Outcome, Expr::value(outcome.number()))
+        .filter(of(key))
+        .filter(Column::Number.eq(number))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Takes a try back that was not judged.
+pub(crate) async fn withdraw<C: ConnectionTrait>(
+    db: &C,
+    key: &Key,
+    number: i64,
+) -> Result<(), DbErr> {
+    Entity::delete_many()
+        .filter(of(key))
+        .filter(Column::Number.eq(number))
+        .filter(Column::Outcome.eq(Outcome::Pending.number()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Which tries to remove; what is left out is no condition.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Which {
+    pub(crate) subjects: Option<Vec<[u8; 32]>>,
+    pub(crate) kind: Option<i16>,
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Which {
+    fn condition(&self) -> Condition {
+        Condition::all()
+            .add_option(self.subjects.as_ref().map(|subjects| {
+                Column::Subject.is_in(subjects.iter().map(|subject| subject.to_vec()))
+            }))
+            .add_option(self.kind.map(|kind| Column::Kind.eq(kind)))
+            .add_option(self.until.map(|until| Column::At.lte(until)))
+    }
+}
+
+/// The moment up to which `batch` of these tries happened; none if there are fewer.
+pub(crate) async fn end_of_batch<C: ConnectionTrait>(
+    db: &C,
+    which: &Which,
+    batch: u64,
+) -> Result<Option<Timestamp>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::At)
+        .filter(which.condition())
+        .order_by_asc(Column::At)
+        .offset(batch - 1)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await
+}
+
+/// Removes tries and says how many.
+pub(crate) async fn remove<C: ConnectionTrait>(db: &C, which: &Which) -> Result<u64, DbErr> {
+    Ok(Entity::delete_many().filter(which.condition()).exec(db).await?.rows_affected)
+}
