@@ -96,6 +96,17 @@ impl Portcullis {
         }
     }
 
+    /// Notes what an operator should know as it is now, in the place of what was found before; `None`
+    /// when there is nothing any more.
+    pub(crate) fn settle(&self, code: &'static str, text: Option<String>) {
+        let mut findings = self.0.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.retain(|finding| finding.code != code);
+        if let Some(text) = text {
+            tracing::warn!(target: "portcullis", code, "{text}");
+            findings.push(Finding { code, text });
+        }
+    }
+
     /// Whether both are handles of one instance.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

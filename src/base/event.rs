@@ -91,6 +91,8 @@ event_kinds! {
     GroupJoined = "group_joined",
     /// An account left a group.
     GroupLeft = "group_left",
+    /// Permissions were added to the catalogue, described or pruned.
+    CatalogueChanged = "catalogue_changed",
     /// A level on one resource was given by hand.
     MembershipGranted = "membership_granted",
     /// A level on one resource was taken by hand.

@@ -61,6 +61,34 @@
 //! If the application knows already who is on which list, a
 //! [`MembershipSource`](crate::port::MembershipSource) tells it: see [`membership`](crate::membership).
 //!
+//! # The catalogue
+//!
+//! What the code asks for can be written into a table, for the people who make roles, and to find
+//! roles with a misspelt permission in them:
+//!
+//! ```no_run
+//! mod may {
+//!     portcullis::permissions! {
+//!         list:
+//!             /// Sees a list and what is on it.
+//!             Read,
+//!             /// Changes what is on a list.
+//!             Edit;
+//!     }
+//! }
+//!
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::permission::GrantError> {
+//! let synced = auth.catalogue().sync(may::CATALOGUE).await?; // at each start, on every node
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It adds and describes and never deletes: an older node may still run. What grants mention and no
+//! code knows (`list:raed`), and what cannot be read at all, is in the log and in
+//! [`auth.audit()`](crate::Portcullis::audit), as `unknown_permissions` and `malformed_permissions`.
+//! Such a grant gives what it says, which is nothing that anybody asks for.
+//! [`prune`](crate::permission::Catalogue::prune) deletes from the table when an operator says so.
+//!
 //! # Lists
 //!
 //! [`identity.instances(list::Read)`](crate::Identity::instances) answers all, or the ids on which

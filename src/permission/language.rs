@@ -210,6 +210,14 @@ impl Permission {
         self.implies(narrower)
     }
 
+    /// Whether there is anything that both have to do with: whether they agree as far as both go.
+    pub(crate) fn overlaps(&self, other: &Permission) -> bool {
+        self.parts().zip(other.parts()).all(|(mine, theirs)| {
+            let share = || mine.tokens().any(|mine| theirs.tokens().any(|theirs| mine == theirs));
+            mine.any || theirs.any || share()
+        })
+    }
+
     /// This permission with `id` as one more part: `doc:edit` on `42` is `doc:edit:42`.
     ///
     /// The way for ids that come from users. The id takes the next place, whichever that is: on

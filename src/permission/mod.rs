@@ -11,6 +11,7 @@
 //! of them together; a superuser has all there are. How to use them is on the page
 //! [`guide::permissions`](crate::guide::permissions).
 
+mod catalogue;
 mod direct;
 pub(crate) mod entity;
 mod error;
@@ -24,6 +25,7 @@ mod role;
 pub(crate) mod store;
 pub mod typed;
 
+pub use catalogue::{Catalogue, Declared, Doubtful, KnownPermission, Synced};
 pub use direct::DirectPermissions;
 pub use error::GrantError;
 pub use grants::Grants;

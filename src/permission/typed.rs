@@ -46,7 +46,8 @@ impl<P: TypedPermission> IntoPermission for P {
 /// Declares permissions as types, checked when the program is compiled.
 ///
 /// Each domain becomes a module, each action a type in it. The text is the name in lower case
-/// unless one is given. `ALL` lists them.
+/// unless one is given. `ALL` lists them, and `CATALOGUE` lists them with their documentation, for
+/// [`sync`](crate::permission::Catalogue::sync).
 ///
 /// ```
 /// use portcullis::{Allowed, TypedPermission};
@@ -63,6 +64,17 @@ impl<P: TypedPermission> IntoPermission for P {
 /// assert_eq!(printer::Print::TEXT, "printer:print");
 /// assert_eq!(dashboard::SendMail::TEXT, "admin-dashboard:send-mail");
 /// assert_eq!(ALL.len(), 4);
+/// ```
+///
+/// What a permission is for stands before it:
+///
+/// ```
+/// portcullis::permissions! {
+///     printer: /// Prints a page.
+///              Print, Query;
+/// }
+///
+/// assert_eq!(CATALOGUE, [("printer:print", " Prints a page."), ("printer:query", "")]);
 /// ```
 ///
 /// A permission that is not declared does not compile (`cannot find type Prnt in module printer`):
@@ -88,7 +100,9 @@ impl<P: TypedPermission> IntoPermission for P {
 #[macro_export]
 macro_rules! permissions {
     ($(
-        $domain:ident $(= $domain_text:literal)? : $( $action:ident $(= $action_text:literal)? ),+ $(,)?
+        $domain:ident $(= $domain_text:literal)? : $(
+            $(#[doc = $description:literal])* $action:ident $(= $action_text:literal)?
+        ),+ $(,)?
     );+ $(;)?) => {
         $(
             #[doc = concat!("Permissions of `", stringify!($domain), "`.")]
@@ -97,6 +111,7 @@ macro_rules! permissions {
 
                 $(
                     #[doc = concat!("`", stringify!($domain), ": ", stringify!($action), "`")]
+                    $(#[doc = $description])*
                     #[derive(Debug, Clone, Copy)]
                     pub struct $action;
 
@@ -120,6 +135,12 @@ macro_rules! permissions {
         /// Every permission declared here.
         pub const ALL: &[&str] =
             &[$( $( <$domain::$action as $crate::TypedPermission>::TEXT ),+ ),+];
+
+        /// The same with what they are for, from their documentation.
+        pub const CATALOGUE: &[(&str, &str)] = &[$( $( (
+            <$domain::$action as $crate::TypedPermission>::TEXT,
+            concat!($($description),*),
+        ) ),+ ),+];
     };
     (@text $name:ident, $text:literal) => { $text };
     (@text $name:ident) => {{

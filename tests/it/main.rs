@@ -9,6 +9,7 @@ mod audit_log;
 mod bad_input;
 mod bootstrap;
 mod budget;
+mod catalogue;
 mod challenge;
 mod compile_fail;
 mod config;

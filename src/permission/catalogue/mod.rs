@@ -1,0 +1,354 @@
+//! The permissions that the code knows, in a table: for people who make roles, and to find grants that
+//! mention what no code asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::entity::{known, role};
+use super::error::GrantError;
+use super::language::{Permission, PermissionError, parse_list};
+use crate::audit_log;
+use crate::base::event::{Event, EventKind};
+use crate::base::transaction::transaction;
+use crate::handle::Portcullis;
+
+mod store;
+
+/// The most that is kept of a description, in bytes.
+const MAX_DESCRIPTION: usize = 4096;
+
+/// How many direct grants that differ are looked at.
+const MAX_DIRECT: u64 = 10_000;
+
+/// How many are named in a finding.
+const MAX_NAMED: usize = 10;
+
+/// A permission as the code declares it: its text, perhaps with what it is for.
+///
+/// Made from a text, a pair of text and description, or what
+/// [`permissions!`](crate::permissions) lists as `ALL` and `CATALOGUE`.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared<'a> {
+    text: &'a str,
+    description: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Declared<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { text, description: None }
+    }
+}
+
+impl<'a> From<&&'a str> for Declared<'a> {
+    fn from(text: &&'a str) -> Self {
+        Self::from(*text)
+    }
+}
+
+impl<'a> From<(&'a str, &'a str)> for Declared<'a> {
+    fn from((text, description): (&'a str, &'a str)) -> Self {
+        let description = description.trim();
+        let description = &description[..description.floor_char_boundary(MAX_DESCRIPTION)];
+        Self { text, description: Some(description).filter(|text| !text.is_empty()) }
+    }
+}
+
+impl<'a> From<&(&'a str, &'a str)> for Declared<'a> {
+    fn from(pair: &(&'a str, &'a str)) -> Self {
+        Self::from(*pair)
+    }
+}
+
+/// A permission in the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownPermission {
+    /// The permission.
+    pub permission: Permission,
+    /// What it is for.
+    pub description: Option<String>,
+}
+
+/// What [`sync`](Catalogue::sync) found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "it says which grants mention what no code asks for"]
+pub struct Synced {
+    /// What is new in the table, sorted.
+    pub added: Vec<String>,
+    /// What is in the table and was not declared, sorted: another version of the code may know it.
+    pub undeclared: Vec<String>,
+    /// Grants that can never be asked for.
+    pub doubtful: Vec<Doubtful>,
+}
+
+/// A grant that gives nothing that any code asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Doubtful {
+    /// The role that holds it; none for a permission granted directly.
+    pub role: Option<String>,
+    /// The text, shortened.
+    pub permission: String,
+    /// Why it cannot be read, if it cannot; otherwise some of it is not in the catalogue.
+    pub malformed: Option<PermissionError>,
+}
+
+impl fmt::Display for Doubtful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Quoted and escaped: a row that was written past this library may hold anything.
+        write!(f, "{:?}", self.permission)?;
+        match &self.role {
+            Some(role) => write!(f, " in role {role:?}"),
+            None => f.write_str(" granted directly"),
+        }
+    }
+}
+
+/// The permissions that the code knows.
+///
+/// 1. At each start the application [syncs](Self::sync) what its code declares: new ones are added,
+///    descriptions brought up to date, and nothing is ever deleted, because another version of the
+///    code may still be running.
+/// 2. Grants that mention what is not in the catalogue, or cannot be read at all, become a
+///    [finding](Portcullis::audit) and a warning in the log.
+/// 3. [`prune`](Self::prune) deletes what is not declared any more, when an operator says so.
+///
+/// It decides nothing: a grant of something unknown is a grant of something that nobody asks for.
+///
+/// ```no_run
+/// portcullis::permissions! {
+///     doc: /// Reads documents.
+///          Read, /// Changes documents.
+///          Edit;
+/// }
+///
+/// # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::permission::GrantError> {
+/// let synced = auth.catalogue().sync(CATALOGUE).await?;
+/// for grant in &synced.doubtful {
+///     println!("nobody asks for {grant}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Catalogue<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// The permissions that the code knows.
+    pub fn catalogue(&self) -> Catalogue<'_> {
+        Catalogue { auth: self }
+    }
+}
+
+impl Catalogue<'_> {
+    /// Adds what is new and brings descriptions up to date; one that is left out stays as it was.
+    /// Deletes nothing. Then [checks](Self::check) all grants.
+    ///
+    /// # Errors
+    /// A text that is not a permission, and then nothing is written; an outage.
+    pub async fn sync<'p, D: Into<Declared<'p>>>(
+        &self,
+        declared: impl IntoIterator<Item = D>,
+    ) -> Result<Synced, GrantError> {
+        let declared = parse(declared)?;
+        let context = self.auth.context();
+        let db = context.db();
+        let stored = db.read(store::all(&db.executor())).await?;
+        let mut added = Vec::new();
+        if !Changes::between(&stored, &declared).is_empty() {
+            let now = context.now();
+            let (changes, event) = transaction!(db, |txn| {
+                // Of several nodes that start at once each sees what the one before it wrote.
+                store::lock(txn).await?;
+                let changes = Changes::between(&store::all(txn).await?, &declared);
+                if changes.is_empty() {
+                    return Ok((changes, None));
+                }
+                store::add(txn, &changes.added, now).await?;
+                for (permission, description) in &changes.described {
+                    store::describe(txn, permission, description).await?;
+                }
+                let event = Event::new(EventKind::CatalogueChanged, now).detail(format!(
+                    "{} added, {} described",
+                    changes.added.len(),
+                    changes.described.len()
+                ));
+                audit_log::record(txn, &event).await?;
+                Ok::<_, GrantError>((changes, Some(event)))
+            })?;
+            if let Some(event) = event {
+                event.trace();
+            }
+            added = changes.added.into_iter().map(|(permission, _)| permission).collect();
+        }
+        let undeclared = stored.into_iter().map(|row| row.permission);
+        let undeclared = undeclared.filter(|text| !declared.contains_key(text)).collect();
+        Ok(Synced { added, undeclared, doubtful: self.check().await? })
+    }
+
+    /// Deletes from the catalogue what is not among these, and says what that was. Grants stay as they
+    /// are; those that mention it are found by the next [check](Self::check).
+    ///
+    /// # Errors
+    /// A text that is not a permission; an outage.
+    pub async fn prune<'p, D: Into<Declared<'p>>>(
+        &self,
+        declared: impl IntoIterator<Item = D>,
+    ) -> Result<Vec<String>, GrantError> {
+        let declared = parse(declared)?;
+        let context = self.auth.context();
+        let now = context.now();
+        let (gone, event) = transaction!(context.db(), |txn| {
+            store::lock(txn).await?;
+            let gone = store::all(txn).await?.into_iter().map(|row| row.permission);
+            let gone: Vec<_> = gone.filter(|text| !declared.contains_key(text)).collect();
+            if gone.is_empty() {
+                return Ok((gone, None));
+            }
+            store::remove(txn, &gone).await?;
+            let detail = format!("{} pruned", gone.len());
+            let event = Event::new(EventKind::CatalogueChanged, now).detail(detail);
+            audit_log::record(txn, &event).await?;
+            Ok::<_, GrantError>((gone, Some(event)))
+        })?;
+        if let Some(event) = event {
+            event.trace();
+        }
+        Ok(gone)
+    }
+
+    /// What is in the catalogue, by its text.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn list(&self) -> Result<Vec<KnownPermission>, GrantError> {
+        let db = self.auth.context().db();
+        let rows = db.read(store::all(&db.executor())).await?;
+        let known = rows.into_iter().filter_map(|row| {
+            let permission = Permission::parse(&row.permission).ok()?;
+            Some(KnownPermission { permission, description: row.description })
+        });
+        Ok(known.collect())
+    }
+
+    /// Looks through all roles and the direct grants (the first 10 000 that differ) for what cannot be
+    /// read, and for what no permission of the catalogue has to do with. An empty catalogue knows
+    /// nothing, and then only the first is looked for. What is found becomes a
+    /// [finding](Portcullis::audit) in the place of what was found before.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn check(&self) -> Result<Vec<Doubtful>, GrantError> {
+        let db = self.auth.context().db();
+        let known: Vec<_> = self.list().await?.into_iter().map(|known| known.permission).collect();
+        let roles = db.read(super::store::roles(&db.executor())).await?;
+        let direct = db.read(store::direct(&db.executor(), MAX_DIRECT)).await?;
+        let mut doubtful = Vec::new();
+        for role::Model { name, permissions, .. } in &roles {
+            look(&known, Some(name), permissions, &mut doubtful);
+        }
+        for permission in &direct {
+            look(&known, None, permission, &mut doubtful);
+        }
+        let (malformed, unknown): (Vec<_>, Vec<_>) =
+            doubtful.iter().partition(|grant| grant.malformed.is_some());
+        self.auth
+            .settle("malformed_permissions", told("cannot be read and grant nothing", &malformed));
+        self.auth.settle("unknown_permissions", told("mention what no code asks for", &unknown));
+        Ok(doubtful)
+    }
+}
+
+/// Description by text.
+type Parsed = BTreeMap<String, Option<String>>;
+
+fn parse<'p, D: Into<Declared<'p>>>(
+    declared: impl IntoIterator<Item = D>,
+) -> Result<Parsed, GrantError> {
+    let mut parsed = Parsed::new();
+    for Declared { text, description } in declared.into_iter().map(Into::into) {
+        Permission::parse(text).map_err(|error| GrantError::InvalidPermission {
+            permission: text.chars().take(64).collect(),
+            error,
+        })?;
+        let entry = parsed.entry(text.to_owned()).or_default();
+        if description.is_some() {
+            *entry = description.map(str::to_owned);
+        }
+    }
+    Ok(parsed)
+}
+
+/// What has to be written so that the table says what is declared.
+struct Changes {
+    added: Vec<(String, Option<String>)>,
+    described: Vec<(String, String)>,
+}
+
+impl Changes {
+    fn between(stored: &[known::Model], declared: &Parsed) -> Self {
+        let stored: BTreeMap<_, _> = stored
+            .iter()
+            .map(|row| (row.permission.as_str(), row.description.as_deref()))
+            .collect();
+        let mut changes = Self { added: Vec::new(), described: Vec::new() };
+        for (text, description) in declared {
+            match (stored.get(text.as_str()), description) {
+                (None, _) => changes.added.push((text.clone(), description.clone())),
+                (Some(old), Some(new)) if *old != Some(new) => {
+                    changes.described.push((text.clone(), new.clone()));
+                }
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.described.is_empty()
+    }
+}
+
+/// Looks through the permissions of one row.
+fn look(known: &[Permission], role: Option<&String>, text: &str, doubtful: &mut Vec<Doubtful>) {
+    let shortened = |text: &str| text.chars().take(64).collect::<String>();
+    let (permissions, refused) = parse_list(text);
+    doubtful.extend(refused.into_iter().map(|(text, error)| Doubtful {
+        role: role.cloned(),
+        permission: shortened(&text),
+        malformed: Some(error),
+    }));
+    let unknown = permissions.iter().filter(|permission| !is_known(known, permission));
+    doubtful.extend(unknown.map(|permission| Doubtful {
+        role: role.cloned(),
+        permission: shortened(permission.as_str()),
+        malformed: None,
+    }));
+}
+
+/// Whether each alternative of a grant has to do with something in the catalogue. A grant of more
+/// alternatives than anyone may ask for at once is looked at as a whole.
+fn is_known(known: &[Permission], granted: &Permission) -> bool {
+    let overlaps = |part: &Permission| known.iter().any(|known| known.overlaps(part));
+    known.is_empty()
+        || match granted.atoms() {
+            Ok(atoms) => atoms.iter().all(overlaps),
+            Err(_) => overlaps(granted),
+        }
+}
+
+fn told(what: &str, doubtful: &[&Doubtful]) -> Option<String> {
+    let different: BTreeSet<_> = doubtful.iter().map(ToString::to_string).collect();
+    if different.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = different.iter().take(MAX_NAMED).map(String::as_str).collect();
+    let more = match different.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!("some stored permissions {what}: {}{more}", named.join(", ")))
+}
