@@ -9,22 +9,27 @@
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
-//! use portcullis::{Account, Portcullis, Requirement, Secret};
+//! use portcullis::{Account, Portcullis, Requirement, Secret, public};
 //! use portcullis_migration::{Migrator, MigratorTrait};
 //!
 //! # async fn example(db: sea_orm::DatabaseConnection, secret: Secret)
 //! # -> Result<Router, Box<dyn std::error::Error>> {
 //! Migrator::up(&db, None).await?;
 //! let auth = Portcullis::builder(db).secret(secret).build()?; // one
-//! let admin = auth.require(Requirement::permission("admin:read")?);
-//! let app: Router = Router::new()
-//!     .route("/me", get(|account: Account| async move { account.id().to_string() }))
-//!     .route("/admin", get(|| async { "hello" }).route_layer(admin))
-//!     .nest("/auth", auth.routes()) // two
-//!     .layer(auth.layer()); // three
+//! let admin = Requirement::permission("admin:read")?;
+//! let app: Router = auth.router() // two
+//!     .route("/", get(async || "hello"), public())
+//!     .route("/me", get(async |me: Account| me.id().to_string()), Requirement::signed_in())
+//!     .route("/admin", get(async || "only for administrators"), admin)
+//!     .auth_routes("/auth", auth.routes()) // three
+//!     .into_router();
 //! # Ok(app)
 //! # }
 //! ```
+//!
+//! No route goes into that router without saying who may call it: see [`GuardedRouter`]. In a plain
+//! axum router the second and third line are `.nest("/auth", auth.routes())` and
+//! `.layer(auth.layer())`, and guards are layers.
 //!
 //! The [guide] has the rest: [how to start](guide::start), [every default with its
 //! reason](guide::defaults), [every error code](guide::errors), and [what published holes would
@@ -57,7 +62,7 @@
 //! | `aws_lc_rs` | | token signatures by aws-lc; with both, `rust_crypto` is used |
 //! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, replaced at the next login |
 //! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
-//! | `test-util` | | mock clock, recording notifier, cheap hashing: see [`guide::testing`] |
+//! | `test-util` | | mock clock, recording notifier, cheap hashing, [`test_kit`]: see [`guide::testing`] |
 //!
 //! Without `routes` everything runs on any tower service over `http`; one of the two signature
 //! backends is needed, and `build()` says so. Drivers, runtime and TLS of the database are chosen in
@@ -91,6 +96,8 @@ mod route;
 #[cfg(feature = "test-util")]
 pub mod schema;
 pub mod session;
+#[cfg(feature = "test-util")]
+pub mod test_kit;
 
 pub use account::Account;
 pub use base::client::{ClientInfo, ForwardedHeader, PeerAddr, TrustedProxies};
@@ -107,6 +114,8 @@ pub use base::transaction::Fault;
 pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 pub use handle::{Builder, Portcullis};
+#[cfg(feature = "routes")]
+pub use identity::{Access, GuardedRoute, GuardedRouter, GuardedRoutes, public};
 pub use identity::{
     Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement, RequirementError,
     StepUp,

@@ -15,7 +15,7 @@ macro_rules! factors {
         pub enum Factor { $($(#[$doc])* $name),+ }
 
         impl Factor {
-            const ALL: &[Self] = &[$(Self::$name),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
             /// The name in answers and traces.
             pub const fn as_str(self) -> &'static str {

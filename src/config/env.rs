@@ -52,6 +52,13 @@ use crate::base::secret::Secret;
 
 const PREFIX: &str = "PORTCULLIS_";
 
+/// Whether a test is to write the files it compares with: `PORTCULLIS_TEST_UPDATE=1`.
+#[cfg(feature = "test-util")]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(crate) fn updates_snapshots() -> bool {
+    std::env::var("PORTCULLIS_TEST_UPDATE").is_ok_and(|value| value == "1")
+}
+
 impl Config {
     /// The configuration from `PORTCULLIS_*` variables over the defaults.
     ///

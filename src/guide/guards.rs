@@ -1,5 +1,44 @@
 //! How a route says who may call it.
 //!
+//! # A router that cannot forget
+//!
+//! [`auth.router()`](crate::Portcullis::router) is axum's router with one argument more: who may call
+//! the route. Leaving it out does not compile, and neither does nesting a plain router by its usual
+//! name. The layer is put around it all at the end.
+//!
+//! ```no_run
+//! use axum::Router;
+//! use axum::routing::{delete, get};
+//! use portcullis::{Portcullis, Requirement, public};
+//!
+//! portcullis::permissions! { doc: Read, Delete; }
+//!
+//! fn app(auth: &Portcullis) -> Router {
+//!     auth.router()
+//!         .route("/", get(async || "hello"), public())
+//!         .route("/me", get(async || "you"), Requirement::signed_in())
+//!         .route("/docs/{id}", get(async || "it"), auth.require(doc::Read).on_path("id"))
+//!         .route("/docs/{id}", delete(async || "gone"), doc::Delete)
+//!         .auth_routes("/auth", auth.routes())
+//!         .into_router()
+//! }
+//! ```
+//!
+//! | to add | call |
+//! |---|---|
+//! | a route | `.route(path, get(handler), access)`; the access is `public()`, a requirement, a permission made by [`permissions!`](crate::permissions), or `auth.require(..).on_path("id")` |
+//! | what answers every other path | `.fallback(any(handler), access)` |
+//! | a service, such as one of static files | `.nest_service(prefix, service, access)` |
+//! | another guarded router | `.nest(prefix, router)`, `.merge(router)` |
+//! | portcullis' own routes | `.auth_routes("/auth", auth.routes())`; a route of anybody else's among them is refused at the start |
+//! | a plain axum router | `.danger_unguarded(prefix, router)` |
+//!
+//! What was said is known: [`auth.guarded_routes()`](crate::Portcullis::guarded_routes) lists methods,
+//! paths and who may call them, `.allowed(&identity)` makes a menu of it, and a test can keep the table
+//! of [who may call what](super::testing#who-may-call-what) in a file.
+//!
+//! In a plain axum router the guards are layers, as below. Everything else is the same.
+//!
 //! # Requirements
 //!
 //! A [`Requirement`] is a value. It is made once, where the routes are built, and serves a guard, a

@@ -47,6 +47,9 @@
 //! `.layer(auth.layer())`. The layer comes last, so that it is around every route; a guard or an
 //! extractor without it answers 500 `missing_layer` and says what to add.
 //!
+//! A [`GuardedRouter`](crate::GuardedRouter) in the place of axum's takes no route without saying who
+//! may call it, and puts the layer around by itself: see [`guards`](super::guards).
+//!
 //! # What it can do now
 //!
 //! | request | does | page |

@@ -58,6 +58,7 @@
 //! | a name that is put together forges a membership: an id `7-owner`, a role named `list-7-owner` | neither a resource nor a level has a `-` in its name, so each name reads in one way; such a role cannot be made, and an older one is not seen under its name | `src/permission/level.rs`, `tests/it/membership.rs` |
 //! | an old answer of another system arrives late and gives back what was taken | answers are numbered when they are asked for; an older one is dropped | `tests/it/membership.rs` |
 //! | a role on one resource that holds `*` owns everything | only permissions of exactly that domain count, on exactly that instance | `src/permission/grants.rs`, `tests/it/permission.rs` |
+//! | a route is added and its guard forgotten (OWASP A01, CWE-862) | a guarded router takes none without an access, guards methods it cannot list, and a test compares who may call what with a file | `tests/it/router.rs`, `tests/it/test_kit.rs` |
 //!
 //! # Sources and logs
 //!

@@ -42,7 +42,7 @@ impl Portcullis {
     /// # }
     /// ```
     pub fn require(&self, requirement: impl Into<Requirement>) -> Require {
-        Require { requirement: requirement.into(), instance: Instance::Whole }
+        Require::new(requirement.into())
     }
 }
 
@@ -63,9 +63,44 @@ enum Instance {
 pub struct Require {
     requirement: Requirement,
     instance: Instance,
+    preflight: Preflight,
+}
+
+/// What happens to `OPTIONS`.
+#[derive(Clone, Copy, PartialEq)]
+enum Preflight {
+    Passes,
+    #[cfg(feature = "routes")]
+    Asked,
 }
 
 impl Require {
+    pub(crate) fn new(requirement: Requirement) -> Self {
+        Self { requirement, instance: Instance::Whole, preflight: Preflight::Passes }
+    }
+
+    /// Asks on `OPTIONS` too: around a route whose methods are known, whoever answers it is a
+    /// handler.
+    #[cfg(feature = "routes")]
+    pub(crate) fn every_method(mut self) -> Self {
+        self.preflight = Preflight::Asked;
+        self
+    }
+
+    #[cfg(feature = "routes")]
+    pub(crate) fn requirement(&self) -> &Requirement {
+        &self.requirement
+    }
+
+    /// The path parameter of [`on_path`](Self::on_path).
+    #[cfg(feature = "routes")]
+    pub(crate) fn parameter(&self) -> Option<&str> {
+        match &self.instance {
+            Instance::Path(name) => Some(name),
+            Instance::Whole | Instance::Custom(_) => None,
+        }
+    }
+
     /// Asks for the permission on the one instance that the route's path parameter names:
     /// `doc:read` on `/docs/{id}` asks for `doc:read:42`. An id with permission syntax in it is
     /// 404: no such thing can exist.
@@ -123,9 +158,21 @@ async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>,
     }
 }
 
+/// The requirement, and the instance it is asked on: `permission(doc:read) on {id}`.
+impl fmt::Display for Require {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.instance {
+            Instance::Whole => write!(f, "{}", self.requirement),
+            #[cfg(feature = "routes")]
+            Instance::Path(name) => write!(f, "{} on {{{name}}}", self.requirement),
+            Instance::Custom(_) => write!(f, "{} on an instance", self.requirement),
+        }
+    }
+}
+
 impl fmt::Debug for Require {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Require").field(&self.requirement).finish()
+        write!(f, "Require({self})")
     }
 }
 
@@ -168,9 +215,8 @@ where
         let guard = Arc::clone(&self.guard);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            if parts.method != Method::OPTIONS
-                && let Err(rejection) = guard.admit(&mut parts).await
-            {
+            let passes = parts.method == Method::OPTIONS && guard.preflight == Preflight::Passes;
+            if !passes && let Err(rejection) = guard.admit(&mut parts).await {
                 return Ok(rejection.response());
             }
             let response = inner.call(Request::from_parts(parts, body)).await?;

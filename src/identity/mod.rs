@@ -41,7 +41,11 @@ pub(crate) mod extract;
 mod guard;
 mod layer;
 mod memory;
+#[cfg(feature = "routes")]
+pub(crate) mod record;
 mod requirement;
+#[cfg(feature = "routes")]
+pub(crate) mod router;
 pub(crate) mod slot;
 mod store;
 
@@ -49,7 +53,11 @@ pub use error::{AuthError, NotSignedIn};
 pub use extract::Allowed;
 pub use guard::{Require, RequireService};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
+#[cfg(feature = "routes")]
+pub use record::{Access, GuardedRoute, GuardedRoutes, Methods, public};
 pub use requirement::{Explanation, Outcome, Requirement, RequirementError, StepUp};
+#[cfg(feature = "routes")]
+pub use router::GuardedRouter;
 
 /// Who a request is: session, account and what it may do, as one statement saw them.
 #[derive(Debug, Clone)]

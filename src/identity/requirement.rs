@@ -203,6 +203,23 @@ impl Requirement {
         })))
     }
 
+    /// The first parts of the permissions it asks for.
+    #[cfg(all(feature = "routes", feature = "test-util"))]
+    pub(crate) fn domains(&self) -> Vec<String> {
+        match &*self.0 {
+            Node::Permission(atoms) => {
+                let permission = atoms.permission();
+                let first = permission.as_str().split(':').next().unwrap_or_default();
+                first.split(',').map(str::to_owned).collect()
+            }
+            Node::All(parts) | Node::Any(parts) => parts.iter().flat_map(Self::domains).collect(),
+            Node::Not(part) => part.domains(),
+            Node::SignedIn | Node::Role(_) | Node::Factor { .. } | Node::Custom { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
     fn asks_for_factor(&self) -> bool {
         match &*self.0 {
             Node::Factor { .. } => true,

@@ -85,6 +85,16 @@ impl SessionCookie {
         found
     }
 
+    /// What a client keeps after an answer: a token, an empty text when it is to forget it, none
+    /// when the answer does not say.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn received(&self, headers: &HeaderMap) -> Option<String> {
+        headers.get_all(SET_COOKIE).iter().find_map(|line| {
+            let value = line.to_str().ok()?.strip_prefix(&self.start)?;
+            Some(value.split(';').next().unwrap_or_default().to_owned())
+        })
+    }
+
     /// A `Set-Cookie` with this token. Without an age the cookie ends with the browser.
     pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
         CookieAction::Set(self.with_token(token, max_age))

@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 16] = [
     &["challenge"],
     &["route"],
     LEAVES,
-    &["schema", "guide", "lib"],
+    &["schema", "test_kit", "guide", "lib"],
 ];
 
 const LEAVES: &[&str] = &[

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use portcullis::test_kit::StatementCounter;
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -73,7 +74,7 @@ pub struct Database {
     pub backend: Backend,
     pub url: String,
     /// Statements run so far through connections made here.
-    pub statements: Arc<AtomicUsize>,
+    pub statements: StatementCounter,
     pooled: Option<String>,
     _directory: Option<tempfile::TempDir>,
 }
@@ -95,17 +96,14 @@ impl Database {
                 (format!("{server}/{name}"), Some(name), None)
             }
         };
-        let statements = Arc::default();
+        let statements = StatementCounter::default();
         Some(Self { _place: place, backend, url, statements, pooled, _directory: directory })
     }
 
     /// A connection pool that counts its statements.
     pub async fn connect(&self) -> DatabaseConnection {
         let mut db = connect(&self.url).await;
-        let statements = Arc::clone(&self.statements);
-        db.set_metric_callback(move |_| {
-            statements.fetch_add(1, Ordering::SeqCst);
-        });
+        self.statements.count_also(&mut db);
         db
     }
 }

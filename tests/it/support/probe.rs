@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -97,9 +96,7 @@ impl Probe {
 
     /// How many statements `work` costs.
     pub async fn statements<T>(&self, work: impl Future<Output = T>) -> (T, usize) {
-        let before = self.database.statements.load(Ordering::SeqCst);
-        let result = work.await;
-        (result, self.database.statements.load(Ordering::SeqCst) - before)
+        self.database.statements.during(work).await
     }
 
     /// The one number that a query gives.

@@ -1,0 +1,339 @@
+//! A router that takes no route without saying who may call it.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, Route, any_service};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::handle::Portcullis;
+use crate::identity::record::{
+    Access, FALLBACK, GuardedRoute, GuardedRoutes, Kind, Methods, Routes, Shape, nested,
+    parameters, routes_of, shape,
+};
+
+impl Portcullis {
+    /// A router that takes no route without saying who may call it. See [`GuardedRouter`].
+    #[must_use = "finish it with `into_router()`"]
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> GuardedRouter<S> {
+        GuardedRouter { auth: self.clone(), router: Router::new(), routes: Vec::new() }
+    }
+}
+
+/// axum's router, with an [`Access`] for each route: deny by default, because a route without one
+/// does not compile.
+///
+/// ```no_run
+/// use axum::Router;
+/// use axum::routing::{get, post};
+/// use portcullis::{Portcullis, Requirement, public};
+///
+/// portcullis::permissions! { doc: Read, Publish; }
+///
+/// fn app(auth: &Portcullis) -> Router {
+///     auth.router()
+///         .route("/", get(async || "hello"), public())
+///         .route("/me", get(async || "you"), Requirement::signed_in())
+///         .route("/publish", post(async || "published"), doc::Publish)
+///         .route("/docs/{id}", get(async || "a document"), auth.require(doc::Read).on_path("id"))
+///         .auth_routes("/auth", auth.routes())
+///         .into_router()
+/// }
+/// ```
+///
+/// - The guard is a layer around the route's methods, whatever the method, `OPTIONS` and `HEAD`
+///   too. A method the route does not take is 405 for everybody and runs nothing; an `any`, or a
+///   fallback of the route's own, is guarded as well.
+/// - Two calls with one path and different methods may ask for different things.
+/// - [`into_router`](Self::into_router) puts [`Portcullis::layer`] around it all, so it cannot be
+///   forgotten, and gives a plain axum router back. What is added to that one is not guarded.
+/// - What was said is recorded: [`Portcullis::guarded_routes`] lists it, for a menu or a document.
+///   With the feature `test-util` a test can walk through it, see [`guide::testing`].
+/// - Paths mean what they mean to axum: `/docs/new` wins over `/docs/{id}`, each with its own
+///   guard; `/docs/` is another path than `/docs`, and 404.
+///
+/// A route without an access does not compile, nor does nesting a plain router:
+///
+/// ```compile_fail,E0061
+/// # use axum::{Router, routing::get};
+/// # fn app(auth: portcullis::Portcullis) -> Router {
+/// auth.router().route("/open", get(async || "to whom?")).into_router()
+/// # }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use axum::{Router, routing::get};
+/// # fn app(auth: portcullis::Portcullis) -> Router {
+/// auth.router().nest("/old", Router::new().route("/open", get(async || "to whom?"))).into_router()
+/// # }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use axum::{Router, routing::get};
+/// # fn app(auth: portcullis::Portcullis) -> Router {
+/// auth.router().merge(Router::new().route("/open", get(async || "to whom?"))).into_router()
+/// # }
+/// ```
+///
+/// [`guide::testing`]: crate::guide::testing
+#[must_use = "finish it with `into_router()`"]
+pub struct GuardedRouter<S = ()> {
+    auth: Portcullis,
+    router: Router<S>,
+    routes: Vec<GuardedRoute>,
+}
+
+impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
+    /// Adds a route, for those whom `access` lets through: [`public()`](super::public), a
+    /// [`Requirement`](super::Requirement), a typed permission, or a guard from
+    /// [`Portcullis::require`].
+    ///
+    /// # Panics
+    /// As axum's: when the path is no path, or is taken by the same method. Also without a method.
+    #[track_caller]
+    pub fn route(
+        mut self,
+        path: &str,
+        methods: MethodRouter<S>,
+        access: impl Into<Access>,
+    ) -> Self {
+        let access = access.into();
+        let shape = shape(&methods);
+        assert!(
+            shape.methods() != Methods::Only(Vec::new()),
+            "`{path}` has no method: give it a `get(handler)` or the like"
+        );
+        self.router = self.router.route(path, guarded(methods, &shape, &access));
+        self.note(shape.methods(), path, access);
+        self
+    }
+
+    /// What answers a path that no route has; without one it is 404 for everybody.
+    #[track_caller]
+    pub fn fallback(mut self, methods: MethodRouter<S>, access: impl Into<Access>) -> Self {
+        let access = access.into();
+        let shape = shape(&methods);
+        self.router = self.router.fallback(guarded(methods, &shape, &access));
+        self.note(shape.methods(), &format!("/{FALLBACK}"), access);
+        self
+    }
+
+    /// Puts a service under a prefix, such as one of static files; it sees paths without it.
+    ///
+    /// # Panics
+    /// As axum's.
+    #[track_caller]
+    pub fn nest_service<T>(mut self, prefix: &str, service: T, access: impl Into<Access>) -> Self
+    where
+        T: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
+        T::Response: IntoResponse,
+        T::Future: Send + 'static,
+    {
+        let access = access.into();
+        let methods: MethodRouter = any_service(service);
+        let shape = shape(&methods);
+        self.router = self.router.nest_service(prefix, guarded(methods, &shape, &access));
+        self.note(Methods::Any, &nested(prefix, "/{*path}"), access);
+        self
+    }
+
+    /// Puts another guarded router under a prefix.
+    ///
+    /// # Panics
+    /// As axum's, and when the other belongs to another instance of portcullis: its guards would be
+    /// asked about people they do not know.
+    #[track_caller]
+    pub fn nest(mut self, prefix: &str, other: Self) -> Self {
+        self.check_same(&other);
+        self.router = self.router.nest(prefix, other.router);
+        for route in other.routes {
+            self.note(route.methods, &nested(prefix, &route.path), route.access);
+        }
+        self
+    }
+
+    /// Adds the routes of another guarded router.
+    ///
+    /// # Panics
+    /// As [`nest`](Self::nest).
+    #[track_caller]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.check_same(&other);
+        self.router = self.router.merge(other.router);
+        self.routes.extend(other.routes);
+        self
+    }
+
+    /// Adds routes of portcullis' own, which decide by themselves: `auth.routes()`, or what the
+    /// `routes` functions of capabilities give.
+    ///
+    /// # Panics
+    /// When there is any other route among them: give that one to [`route`](Self::route).
+    #[track_caller]
+    pub fn auth_routes(mut self, prefix: &str, routes: Router<S>) -> Self {
+        let listed = routes_of(&routes);
+        let known = self.auth.room::<Routes>();
+        if let Some(stranger) = listed.as_ref().and_then(|listed| known.stranger(listed)) {
+            panic!(
+                "`{stranger}` is no route of this instance of portcullis: give it to \
+                 `route(..)`, with who may call it"
+            );
+        }
+        let listed = listed.map(|listed| {
+            // Every other method is answered by a 405 of ours.
+            listed.into_iter().map(|(shape, path)| (Methods::Only(shape.listed), path)).collect()
+        });
+        self.note_all(prefix, listed, &Access(Kind::Own));
+        self.router = self.router.nest(prefix, routes);
+        self
+    }
+
+    /// Puts a plain axum router under a prefix: anyone may call what it does not protect by
+    /// itself. Its routes are recorded as unguarded.
+    #[track_caller]
+    pub fn danger_unguarded(mut self, prefix: &str, router: Router<S>) -> Self {
+        let listed = routes_of(&router).map(|listed| {
+            listed.into_iter().map(|(shape, path)| (shape.methods(), path)).collect()
+        });
+        self.note_all(prefix, listed, &Access(Kind::Unguarded));
+        self.router = self.router.nest(prefix, router);
+        self
+    }
+
+    /// A layer around the routes so far, outside of their guards and inside of
+    /// [`Portcullis::layer`]: what it wraps can ask who someone is.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        self.router = self.router.layer(layer);
+        self
+    }
+
+    /// Gives the handlers their state; the router waits for another then, or for none.
+    pub fn with_state<S2>(self, state: S) -> GuardedRouter<S2> {
+        let Self { auth, router, routes } = self;
+        GuardedRouter { auth, router: router.with_state(state), routes }
+    }
+
+    /// The routes so far.
+    pub fn guarded_routes(&self) -> GuardedRoutes {
+        self.routes.iter().cloned().collect()
+    }
+
+    /// The finished axum router, with [`Portcullis::layer`] around it. Its routes are listed by
+    /// [`Portcullis::guarded_routes`] from now on.
+    ///
+    /// # Panics
+    /// When a guard asks `on_path` for a parameter that its route does not have.
+    #[track_caller]
+    pub fn into_router(self) -> Router<S> {
+        for route in &self.routes {
+            if let Some(asked) = route.access.parameter() {
+                assert!(
+                    parameters(&route.path).any(|name| name == asked),
+                    "`.on_path({asked:?})`: the route `{} {}` has no such parameter",
+                    route.methods,
+                    route.path,
+                );
+            }
+        }
+        self.auth.room::<Routes>().record(&self.routes);
+        self.router.layer(self.auth.layer())
+    }
+
+    fn note(&mut self, methods: Methods, path: &str, access: Access) {
+        self.routes.push(GuardedRoute { methods, path: path.to_owned(), access });
+    }
+
+    /// Notes the routes of a plain router, or at least that something is there.
+    fn note_all(&mut self, prefix: &str, listed: Option<Vec<(Methods, String)>>, access: &Access) {
+        let unknown = || vec![(Methods::Any, "/{*path}".to_owned())];
+        for (methods, path) in listed.unwrap_or_else(unknown) {
+            self.note(methods, &nested(prefix, &path), access.clone());
+        }
+    }
+
+    #[track_caller]
+    fn check_same(&self, other: &Self) {
+        assert!(
+            self.auth.is_same(&other.auth),
+            "the routers belong to two instances of portcullis; nest one with \
+             `danger_unguarded(prefix, other.into_router())`, its layer is around it"
+        );
+    }
+}
+
+/// A layer around what a route answers by itself. axum's plain 405 stays outside: it runs nothing
+/// and is the same for everybody.
+fn wrap<S, L>(methods: MethodRouter<S>, shape: &Shape, layer: L) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    L: Layer<Route> + Clone + Send + Sync + 'static,
+    L::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
+    <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+    <L::Service as Service<Request>>::Future: Send + 'static,
+{
+    if shape.closed { methods.route_layer(layer) } else { methods.layer(layer) }
+}
+
+fn guarded<S: Clone + Send + Sync + 'static>(
+    methods: MethodRouter<S>,
+    shape: &Shape,
+    access: &Access,
+) -> MethodRouter<S> {
+    #[cfg(feature = "test-util")]
+    let methods = wrap(methods, shape, axum::middleware::from_fn(stop::stop));
+    match &access.0 {
+        Kind::Requires(require) => wrap(methods, shape, require.clone().every_method()),
+        Kind::Public | Kind::Own | Kind::Unguarded => methods,
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> From<GuardedRouter<S>> for Router<S> {
+    #[track_caller]
+    fn from(router: GuardedRouter<S>) -> Self {
+        router.into_router()
+    }
+}
+
+impl<S> fmt::Debug for GuardedRouter<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedRouter").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+/// Lets a test ask the guards of a whole service without running its handlers.
+#[cfg(feature = "test-util")]
+pub(crate) mod stop {
+    use axum::extract::{MatchedPath, Request};
+    use axum::middleware::Next;
+    use axum::response::{IntoResponse, Response};
+    use http::StatusCode;
+
+    /// In a request: answer in the handler's place. Only this crate can make one.
+    #[derive(Clone)]
+    pub(crate) struct Ask;
+
+    /// In an answer: the guards let it through, to the route of this path.
+    #[derive(Clone)]
+    pub(crate) struct Reached(pub(crate) Option<String>);
+
+    pub(super) async fn stop(request: Request, next: Next) -> Response {
+        if request.extensions().get::<Ask>().is_none() {
+            return next.run(request).await;
+        }
+        let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        response.extensions_mut().insert(Reached(path));
+        response
+    }
+}

@@ -1,0 +1,448 @@
+//! Who may call what: every guarded route, asked by everybody.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use axum_core::body::Body;
+use http::{Method, Request, Response, StatusCode};
+use tower_service::Service;
+
+use super::{TestAnswer, TestClient, TestKit, snapshot};
+use crate::account::{Account, NewAccount};
+use crate::base::clock::Timestamp;
+use crate::base::factor::{Factor, PassedFactors};
+use crate::base::problem::Rejection;
+use crate::base::secret::random_array;
+use crate::identity::record::{GuardedRoute, Methods, Piece, parameters, pieces};
+use crate::identity::router::stop::{Ask, Reached};
+use crate::session::Stage;
+
+/// Which account may call which route, with which factors: a table, as text.
+///
+/// Equal columns are written as one, so it stays readable with many roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessMatrix {
+    text: String,
+}
+
+impl AccessMatrix {
+    /// Compares it with the file that keeps it, relative to the package's folder. With
+    /// `PORTCULLIS_TEST_UPDATE=1` in the environment it writes the file instead.
+    ///
+    /// # Panics
+    /// When they differ, with the lines that do; when the file is not there.
+    #[track_caller]
+    pub fn check(&self, path: impl AsRef<Path>) {
+        snapshot::check(&self.text, path.as_ref());
+    }
+}
+
+impl fmt::Display for AccessMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TestKit<'_> {
+    /// Asks every route of the guarded router in `app` as everybody: nobody, a visitor, sign-ins
+    /// that are not finished, an account without a role, one with each role, a superuser; and each
+    /// of the last three with no factor, with each one fresh and stale, and with all of them.
+    ///
+    /// The requests are real ones, with real sessions, through all layers and guards of the
+    /// application, but no handler runs. An extractor in a handler's signature is part of the
+    /// handler: what it refuses does not show here, and neither do portcullis' own routes, which are
+    /// handlers all. Routes behind `danger_unguarded` are listed apart. Routes on an instance are asked for one that no
+    /// role names, and for each that a role does name.
+    ///
+    /// It makes an account for each role; use a database made for the test, with the roles of the
+    /// service in it.
+    ///
+    /// ```no_run
+    /// # async fn example(auth: portcullis::Portcullis, app: axum::Router) {
+    /// auth.test().matrix(&app).await.check("tests/access.txt");
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// When the application does not have the routes it recorded, such as when its router was nested
+    /// in a plain one; when the database fails.
+    pub async fn matrix<A, R>(&self, app: &A) -> AccessMatrix
+    where
+        A: Service<Request<Body>, Response = Response<R>> + Clone,
+        A::Error: fmt::Debug,
+        R: http_body::Body,
+        R::Error: fmt::Debug,
+    {
+        let (rows, others) = self.rows().await;
+        assert!(!rows.is_empty(), "no guarded router with routes was finished with this instance");
+        let mut columns: Vec<Column> = Vec::new();
+        for person in self.people().await {
+            for (at, client) in person.states.iter().enumerate() {
+                let mut cells = Vec::with_capacity(rows.len());
+                for row in &rows {
+                    let request = client.request(row.method.clone(), &row.uri);
+                    let answer = request.extension(Ask).send(app).await;
+                    cells.push(cell(row, &answer));
+                }
+                let column = match columns.iter_mut().find(|column| column.cells == cells) {
+                    Some(column) => column,
+                    None => {
+                        columns.push(Column { cells, who: Vec::new() });
+                        columns.last_mut().expect("one was just pushed")
+                    }
+                };
+                match column.who.last_mut() {
+                    Some((name, states, _)) if *name == person.name => states.push(at),
+                    _ => column.who.push((person.name.clone(), vec![at], person.states.len())),
+                }
+            }
+        }
+        AccessMatrix { text: write(&rows, &columns, &others) }
+    }
+
+    /// What is asked, and the routes that are not.
+    async fn rows(&self) -> (Vec<Row>, Vec<GuardedRoute>) {
+        let mut rows = Vec::new();
+        let mut others = Vec::new();
+        let granted = self.granted_instances().await;
+        for route in &self.auth.guarded_routes() {
+            if route.access().is_unguarded() {
+                others.push(route.clone());
+                continue;
+            }
+            if route.access().is_own() {
+                continue;
+            }
+            let mut instances = BTreeSet::new();
+            if let (Some(requirement), Some(_)) =
+                (route.access().requirement(), route.access().parameter())
+            {
+                let domains = requirement.domains();
+                let named = granted.iter().filter(|(domain, _)| domains.contains(domain));
+                instances.extend(named.map(|(_, id)| Some(id.clone())));
+            }
+            instances.insert(None);
+            let methods = match route.methods() {
+                Methods::Only(methods) => methods.clone(),
+                _ => ANY.to_vec(),
+            };
+            for instance in instances {
+                for method in &methods {
+                    rows.push(Row::new(route, method, instance.as_deref()));
+                }
+            }
+        }
+        (rows, others)
+    }
+
+    /// The instances that roles name, each with its domain.
+    async fn granted_instances(&self) -> BTreeSet<(String, String)> {
+        let roles = self.auth.roles().list().await.expect("the database answers");
+        let mut found = BTreeSet::new();
+        for permission in roles.iter().flat_map(|role| &role.permissions) {
+            let parts: Vec<_> = permission.as_str().split(':').collect();
+            let [domains, _, ids, ..] = *parts else { continue };
+            for id in ids.split(',').filter(|id| *id != "*") {
+                found.extend(domains.split(',').map(|domain| (domain.to_owned(), id.to_owned())));
+            }
+        }
+        found
+    }
+
+    async fn people(&self) -> Vec<Person> {
+        let superuser = self.account(None, true).await;
+        let mut people = vec![
+            Person::alone("nobody", self.nobody()),
+            Person::alone("a visitor", self.visitor()),
+        ];
+        for (stage, missing) in [
+            (Stage::PendingSecondFactor, "second factor"),
+            (Stage::MustChangePassword, "new password"),
+            (Stage::MustEnrol, "enrolment"),
+        ] {
+            let client = self.login_as(&superuser).at_stage(stage);
+            let name = format!("superuser whose {missing} is missing");
+            people.push(Person::alone(&name, client.into_client()));
+        }
+        people.push(self.person("no role", &self.account(None, false).await));
+        for role in self.auth.roles().list().await.expect("the database answers") {
+            let account = self.account(Some(&role.name), false).await;
+            people.push(self.person(&format!("role {}", role.name), &account));
+        }
+        people.push(self.person("superuser", &superuser));
+        people
+    }
+
+    async fn account(&self, role: Option<&str>, superuser: bool) -> Account {
+        let name = data_encoding::HEXLOWER.encode(&random_array::<8>());
+        let new = NewAccount::username(format!("matrix-{name}")).verified();
+        let new = if superuser { new.superuser() } else { new };
+        let account = self.auth.accounts().create(new).await.expect("an account is made");
+        if let Some(role) = role {
+            self.auth.roles().grant(account.id(), role).await.expect("the role is granted");
+        }
+        account
+    }
+
+    /// Someone who is signed in, with every state of factors.
+    fn person(&self, name: &str, account: &Account) -> Person {
+        let now = self.auth.context().now();
+        let all = |at: Timestamp| {
+            Factor::ALL.iter().fold(PassedFactors::default(), |all, factor| all.with(*factor, at))
+        };
+        let mut states = vec![PassedFactors::default()];
+        // A time ahead counts as just now, so the table does not depend on how long it takes.
+        for at in [now.minus(LONG_AGO), now.plus(AHEAD)] {
+            states.extend(Factor::ALL.iter().map(|factor| PassedFactors::one(*factor, at)));
+            states.push(all(at));
+        }
+        let login = self.login_as(account);
+        let client = |factors| login.clone().passed(factors).into_client();
+        Person { name: name.to_owned(), states: states.into_iter().map(client).collect() }
+    }
+}
+
+/// Longer than any requirement can sensibly ask.
+const LONG_AGO: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The methods that a route for every method is asked with.
+const ANY: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
+/// An instance that no role names.
+const NO_ONES: &str = "an-instance-of-the-access-matrix";
+
+struct Person {
+    name: String,
+    /// A client for each state of factors, in the order of [`state_name`].
+    states: Vec<TestClient>,
+}
+
+impl Person {
+    fn alone(name: &str, client: TestClient) -> Self {
+        Self { name: name.to_owned(), states: vec![client] }
+    }
+}
+
+/// One request to make.
+struct Row {
+    route: GuardedRoute,
+    method: Method,
+    uri: String,
+    /// The path, with the instance that is asked for.
+    path: String,
+}
+
+impl Row {
+    fn new(route: &GuardedRoute, method: &Method, instance: Option<&str>) -> Self {
+        let asked = route.access().parameter();
+        let mut path = route.path().to_owned();
+        let mut uri = String::new();
+        for piece in pieces(route.path()) {
+            match piece {
+                Piece::Text(text) => uri.push_str(&escaped(text, true)),
+                Piece::Parameter(name) => {
+                    let id = instance.filter(|_| asked == Some(name));
+                    uri.push_str(&escaped(id.unwrap_or(NO_ONES), false));
+                    if let Some(id) = id {
+                        path = path.replace(&format!("{name}}}"), &format!("{name}={id}}}"));
+                    }
+                }
+            }
+        }
+        Self { route: route.clone(), method: method.clone(), uri, path }
+    }
+}
+
+/// A text as a part of a path.
+fn escaped(text: &str, slashes: bool) -> String {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || slashes && byte == b'/'
+    };
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// Equal answers, and who got them: a name, the states, and how many there are of them.
+struct Column {
+    cells: Vec<String>,
+    who: Vec<(String, Vec<usize>, usize)>,
+}
+
+fn cell(row: &Row, answer: &TestAnswer) -> String {
+    let Row { method, uri, route, .. } = row;
+    if let Some(Reached(path)) = answer.extensions().get::<Reached>() {
+        let fallback = path.is_none() && parameters(route.path()).any(|name| name == "fallback");
+        assert!(
+            fallback || path.as_deref() == Some(route.path()),
+            "`{method} {uri}` of the route `{}` came to the route `{}`",
+            route.path(),
+            path.as_deref().unwrap_or_default(),
+        );
+        return "yes".to_owned();
+    }
+    let status = answer.status();
+    let code = answer.rejection().map(|rejection: &Rejection| rejection.problem().code());
+    assert!(
+        !status.is_server_error(),
+        "`{method} {uri}` failed with {status} {}",
+        code.unwrap_or_default()
+    );
+    match code {
+        Some("denied") => "no".to_owned(),
+        Some("insufficient_user_authentication") => "step up".to_owned(),
+        Some(_) if status == StatusCode::UNAUTHORIZED || status.is_redirection() => {
+            "sign in".to_owned()
+        }
+        Some(code) => code.to_owned(),
+        None => {
+            let not_there = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+            assert!(
+                status.is_client_error() && !not_there.contains(&status),
+                "`{method} {uri}` was answered with {status} and asked of no guard: the router is \
+                 not in this application, or nested in a plain one, or a layer answered"
+            );
+            status.as_u16().to_string()
+        }
+    }
+}
+
+const LEGEND: &str = "\
+Who may call what, as the guards of the service decided.
+
+yes      may call it
+no       403, whatever is proved
+step up  401 until a factor is proved, or proved again
+sign in  401 until signed in
+
+Fresh is a factor that was passed just now, stale one that was passed ten years ago.
+";
+
+fn write(rows: &[Row], columns: &[Column], others: &[GuardedRoute]) -> String {
+    let mut text = LEGEND.to_owned();
+    text.push('\n');
+    let label_width = label(columns.len().saturating_sub(1)).len();
+    for (at, column) in columns.iter().enumerate() {
+        for (line, who) in column.who.iter().enumerate() {
+            let mark = if line == 0 { label(at) } else { String::new() };
+            text.push_str(&format!("{mark:label_width$}  {}\n", named(who)));
+        }
+    }
+    text.push('\n');
+    let mut table = vec![vec!["method".to_owned(), "path".to_owned(), "asks for".to_owned()]];
+    table[0].extend((0..columns.len()).map(label));
+    for lines in same(rows, columns) {
+        let (row, at) = (&rows[lines[0]], lines[0]);
+        let methods: Vec<_> = lines.iter().map(|line| rows[*line].method.clone()).collect();
+        let methods = match row.route.methods() {
+            Methods::Any if methods.len() == ANY.len() => Methods::Any,
+            _ => Methods::Only(methods),
+        };
+        let mut cells = vec![methods.to_string(), row.path.clone(), row.route.access().to_string()];
+        cells.extend(columns.iter().map(|column| column.cells[at].clone()));
+        table.push(cells);
+    }
+    align(&mut text, &table);
+    if !others.is_empty() {
+        text.push_str(
+            "\nUnguarded: each may be called by anyone whom it does not refuse by itself.\n\n",
+        );
+        let other = |route: &GuardedRoute| {
+            vec![route.methods().to_string(), route.path().to_owned(), route.access().to_string()]
+        };
+        align(&mut text, &others.iter().map(other).collect::<Vec<_>>());
+    }
+    text
+}
+
+/// The rows of one route and instance that were answered alike, which are written as one.
+fn same(rows: &[Row], columns: &[Column]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let alike = groups.iter_mut().find(|group| {
+            let first = &rows[group[0]];
+            first.path == row.path
+                && first.route.methods() == row.route.methods()
+                && columns.iter().all(|column| column.cells[group[0]] == column.cells[at])
+        });
+        match alike {
+            Some(group) => group.push(at),
+            None => groups.push(vec![at]),
+        }
+    }
+    groups
+}
+
+/// A, B, …, Z, AA, AB, …
+fn label(at: usize) -> String {
+    let letter = char::from(b'A' + u8::try_from(at % 26).unwrap_or_default());
+    match at / 26 {
+        0 => letter.to_string(),
+        more => format!("{}{letter}", label(more - 1)),
+    }
+}
+
+/// Who a column is about, with as few words for the states of factors as will do.
+fn named((name, states, all): &(String, Vec<usize>, usize)) -> String {
+    if states.len() == *all {
+        return name.clone();
+    }
+    let per_age = Factor::ALL.len() + 1;
+    let (stale, fresh): (Vec<usize>, Vec<usize>) =
+        states.iter().copied().partition(|state| *state <= per_age);
+    let singles = Factor::ALL.len();
+    let all_fresh = fresh.contains(&(2 * per_age));
+    let mut words = Vec::new();
+    if stale.len() == per_age + 1 {
+        words.push("no fresh factor".to_owned());
+    } else {
+        words.extend(stale.into_iter().map(state_name));
+    }
+    match (fresh.len(), all_fresh) {
+        (count, true) if count == per_age => words.push("any factor fresh".to_owned()),
+        (count, false) if count == singles => words.push("one factor fresh".to_owned()),
+        _ => words.extend(fresh.into_iter().map(state_name)),
+    }
+    format!("{name}: {}", words.join(", "))
+}
+
+/// The name of a state by its place.
+fn state_name(state: usize) -> String {
+    let per_age = Factor::ALL.len() + 1;
+    if state == 0 {
+        return "no factor".to_owned();
+    }
+    let age = if state <= per_age { "stale" } else { "fresh" };
+    match Factor::ALL.get((state - 1) % per_age) {
+        Some(factor) => format!("{} {age}", factor.as_str()),
+        None => format!("all factors {age}"),
+    }
+}
+
+fn align(text: &mut String, table: &[Vec<String>]) {
+    let columns = table.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    for row in table {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}

@@ -1,0 +1,559 @@
+//! The guarded router (R12, AZ-01): what it guards, what it records, what it refuses to be given.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::Method;
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, any, any_service, delete, get, options, post, put};
+use axum::{Extension, Router};
+use portcullis::test_kit::TestClient;
+use portcullis::{
+    Account, Factor, GuardedRoute, GuardedRouter, Identity, Portcullis, Requirement, public,
+};
+
+use crate::on_every_database;
+use crate::support::Probe;
+
+portcullis::permissions! {
+    doc: Read, Write;
+}
+
+async fn hello() -> &'static str {
+    "hello"
+}
+
+/// Counts how often a handler ran.
+#[derive(Clone, Default)]
+struct Runs(Arc<AtomicUsize>);
+
+impl Runs {
+    fn handler(
+        &self,
+    ) -> impl Fn() -> std::future::Ready<&'static str> + Clone + Send + Sync + 'static {
+        let runs = self.clone();
+        move || {
+            runs.0.fetch_add(1, Ordering::SeqCst);
+            std::future::ready("ran")
+        }
+    }
+
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// A client of a new account with these permissions.
+async fn client(probe: &Probe, name: &str, permissions: &[&str]) -> TestClient {
+    let new = portcullis::account::NewAccount::username(name);
+    let account = probe.auth.accounts().create(new).await.expect("an account");
+    grant(probe, &account, name, permissions).await;
+    probe.auth.test().login_as(&account).into_client()
+}
+
+async fn grant(probe: &Probe, account: &Account, role: &str, permissions: &[&str]) {
+    if !permissions.is_empty() {
+        probe.auth.roles().create(role, permissions).await.expect("a role");
+        probe.auth.roles().grant(account.id(), role).await.expect("it is granted");
+    }
+}
+
+async fn status(app: &Router, client: &TestClient, method: &str, path: &str) -> u16 {
+    let method = method.parse::<Method>().expect("a method");
+    client.request(method, path).send(app).await.status().as_u16()
+}
+
+/// What a router says when it is built wrong.
+fn refusal<S>(build: impl FnOnce() -> GuardedRouter<S>) -> String
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let result = catch_unwind(AssertUnwindSafe(|| build().into_router()));
+    let panic = result.expect_err("it is refused");
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast::<&str>().expect("a panic has a text").to_string(),
+    }
+}
+
+fn table(auth: &Portcullis) -> Vec<String> {
+    auth.guarded_routes().iter().map(ToString::to_string).collect()
+}
+
+on_every_database! {
+    async fn each_route_lets_through_whom_it_names_and_is_on_the_record(probe: Probe) {
+        let auth = &probe.auth;
+        let fresh = Requirement::factor_within(Factor::Totp, Duration::from_secs(60));
+        let app: Router = auth
+            .router()
+            .route("/", get(hello), public())
+            .route("/me", get(hello), Requirement::signed_in())
+            .route("/docs", get(hello), doc::Read)
+            .route("/docs/{id}", get(hello), auth.require(doc::Read).on_path("id"))
+            .route("/fresh", post(hello), fresh)
+            .auth_routes("/auth", auth.routes())
+            .into_router();
+        let nobody = auth.test().nobody();
+        let none = client(&probe, "none", &[]).await;
+        let one = client(&probe, "one", &["doc:read:1"]).await;
+        let all = client(&probe, "all", &["doc:read"]).await;
+        for (method, path, expected) in [
+            ("GET", "/", [200, 200, 200, 200]),
+            ("GET", "/me", [401, 200, 200, 200]),
+            ("GET", "/docs", [401, 403, 403, 200]),
+            ("GET", "/docs/1", [401, 403, 200, 200]),
+            ("GET", "/docs/2", [401, 403, 403, 200]),
+            ("GET", "/docs/*", [401, 404, 404, 404]),
+            ("POST", "/fresh", [401, 401, 401, 401]),
+            ("GET", "/auth/methods", [200, 200, 200, 200]),
+            ("GET", "/nothing", [404, 404, 404, 404]),
+        ] {
+            let mut found = Vec::new();
+            for client in [&nobody, &none, &one, &all] {
+                found.push(status(&app, client, method, path).await);
+            }
+            assert_eq!(found, expected, "{method} {path}");
+        }
+        let account = probe.register("totp").await;
+        let proved = auth.test().login_as(&account).with_factors([(Factor::Totp, Duration::ZERO)]);
+        assert_eq!(status(&app, &proved, "POST", "/fresh").await, 200);
+        let recorded = table(auth);
+        let ours = recorded.iter().filter(|line| !line.contains(" /auth/"));
+        assert_eq!(ours.collect::<Vec<_>>(), [
+            "GET /: public",
+            "GET /docs: permission(doc:read)",
+            "GET /docs/{id}: permission(doc:read) on {id}",
+            "POST /fresh: factor(totp, within 60s)",
+            "GET /me: signed_in",
+        ]);
+        for line in ["POST /auth/login: decides by itself", "GET, DELETE /auth/sessions: decides by itself"] {
+            assert!(recorded.iter().any(|known| known == line), "{line}: {recorded:#?}");
+        }
+    }
+
+    async fn two_methods_of_one_path_ask_for_different_things(probe: Probe) {
+        let auth = &probe.auth;
+        let app: Router = auth
+            .router()
+            .route("/docs", get(hello), doc::Read)
+            .route("/docs", post(hello).put(hello), doc::Write)
+            .route("/docs", delete(hello), Requirement::role("editor"))
+            .route("/docs", options(hello), public())
+            .into_router();
+        let reader = client(&probe, "reader", &["doc:read"]).await;
+        let writer = client(&probe, "writer", &["doc:write"]).await;
+        let nobody = auth.test().nobody();
+        for (method, expected) in [
+            ("GET", [401, 200, 403]),
+            ("HEAD", [401, 200, 403]),
+            ("POST", [401, 403, 200]),
+            ("PUT", [401, 403, 200]),
+            ("DELETE", [401, 403, 403]),
+            ("OPTIONS", [200, 200, 200]),
+            ("PATCH", [405, 405, 405]),
+        ] {
+            for (client, expected) in [&nobody, &reader, &writer].into_iter().zip(expected) {
+                assert_eq!(status(&app, client, method, "/docs").await, expected, "{method}");
+            }
+        }
+        assert_eq!(table(auth), [
+            "DELETE /docs: role(editor)",
+            "GET /docs: permission(doc:read)",
+            "OPTIONS /docs: public",
+            "POST, PUT /docs: permission(doc:write)",
+        ]);
+    }
+
+    async fn a_method_that_a_route_does_not_take_runs_nothing(probe: Probe) {
+        let auth = &probe.auth;
+        let runs = Runs::default();
+        let app: Router = auth
+            .router()
+            .route("/read", get(runs.handler()), doc::Read)
+            .route("/open", get(runs.handler()).post(runs.handler()), public())
+            .into_router();
+        let reader = client(&probe, "reader", &["doc:read"]).await;
+        let nobody = auth.test().nobody();
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"] {
+            for client in [&reader, &nobody] {
+                let request = client.request(method.parse().expect("a method"), "/read");
+                let answer = request.send(&app).await;
+                assert_eq!(answer.status(), 405, "{method}");
+                assert_eq!(answer.headers()["allow"], "GET,HEAD", "{method}");
+            }
+        }
+        for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+            let post = nobody.post("/read").header(name, "GET").body("text/plain", "_method=GET");
+            assert_eq!(post.send(&app).await.status(), 405, "{name}");
+            let get = nobody.get("/read").header(name, "OPTIONS");
+            assert_eq!(get.send(&app).await.status(), 401, "{name}");
+        }
+        assert_eq!(runs.take(), 0);
+        // HEAD is GET without its body, and asks the same.
+        assert_eq!(status(&app, &nobody, "HEAD", "/read").await, 401);
+        assert_eq!(runs.take(), 0);
+        assert_eq!(status(&app, &reader, "HEAD", "/read").await, 200);
+        assert_eq!(status(&app, &reader, "GET", "/read").await, 200);
+        assert_eq!(status(&app, &nobody, "POST", "/open").await, 200);
+        assert_eq!(runs.take(), 3);
+    }
+
+    async fn whatever_may_run_is_guarded_for_every_method(probe: Probe) {
+        let auth = &probe.auth;
+        let runs = Runs::default();
+        let run = || runs.handler();
+        let service = any(run()).with_state(());
+        let app: Router = auth
+            .router()
+            .route("/any", any(run()), doc::Read)
+            .route("/fallback", get(run()).fallback(run()), doc::Read)
+            .route("/merged", get(run()).merge(any(run())), doc::Read)
+            .route("/service", any_service(service.clone()), doc::Read)
+            .route("/options", options(run()), doc::Read)
+            .nest_service("/files", service, doc::Read)
+            .fallback(any(run()), doc::Read)
+            .into_router();
+        let reader = client(&probe, "reader", &["doc:read"]).await;
+        let none = client(&probe, "none", &[]).await;
+        let nobody = auth.test().nobody();
+        let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"];
+        let paths = [
+            "/any", "/fallback", "/merged", "/service", "/files", "/files/", "/files/a/b", "/nowhere",
+        ];
+        for path in paths {
+            for method in methods {
+                assert_eq!(status(&app, &nobody, method, path).await, 401, "{method} {path}");
+                assert_eq!(status(&app, &none, method, path).await, 403, "{method} {path}");
+            }
+        }
+        assert_eq!(status(&app, &nobody, "OPTIONS", "/options").await, 401);
+        assert_eq!(runs.take(), 0);
+        for path in paths {
+            for method in methods {
+                assert_eq!(status(&app, &reader, method, path).await, 200, "{method} {path}");
+            }
+        }
+        assert_eq!(runs.take(), paths.len() * methods.len());
+        assert_eq!(table(auth), [
+            "ANY /any: permission(doc:read)",
+            "ANY /fallback: permission(doc:read)",
+            "ANY /files/{*path}: permission(doc:read)",
+            "ANY /merged: permission(doc:read)",
+            "OPTIONS /options: permission(doc:read)",
+            "ANY /service: permission(doc:read)",
+            "ANY /{*fallback}: permission(doc:read)",
+        ]);
+    }
+
+    async fn overlapping_paths_keep_their_own_guards(probe: Probe) {
+        let auth = &probe.auth;
+        let id = async |Path(id): Path<String>| id;
+        let app: Router = auth
+            .router()
+            .route("/a/{id}", get(id), auth.require(doc::Read).on_path("id"))
+            .route("/a/open", get(hello), public())
+            .route("/a/{id}/b", get(hello), doc::Write)
+            .route("/b/{*rest}", get(id), doc::Read)
+            .route("/b/open", get(hello), public())
+            .into_router();
+        let nobody = auth.test().nobody();
+        let reader = client(&probe, "reader", &["doc:read"]).await;
+        let one = client(&probe, "one", &["doc:read:1", "doc:read:open"]).await;
+        for (path, expected) in [
+            ("/a/open", [200, 200, 200]),
+            ("/a/1", [401, 200, 200]),
+            ("/a/2", [401, 200, 403]),
+            // The same letters in another spelling are an id, and asked for as one.
+            ("/a/%6fpen", [401, 200, 200]),
+            ("/a/OPEN", [401, 200, 403]),
+            ("/a/open/", [404, 404, 404]),
+            ("/a/open/b", [401, 403, 403]),
+            ("/a/open%2Fb", [401, 200, 403]),
+            ("/a/1%2F..%2Fopen", [401, 200, 403]),
+            ("/a/../a/open", [404, 404, 404]),
+            ("/a/.", [401, 200, 403]),
+            ("/a//open", [404, 404, 404]),
+            ("//a/open", [404, 404, 404]),
+            ("/a/", [404, 404, 404]),
+            ("/A/open", [404, 404, 404]),
+            ("/a/open?x=/a/1", [200, 200, 200]),
+            ("/b/open", [200, 200, 200]),
+            ("/b/open/", [401, 200, 403]),
+            ("/b/x/open", [401, 200, 403]),
+            ("/b//open", [401, 200, 403]),
+        ] {
+            for (client, expected) in [&nobody, &reader, &one].into_iter().zip(expected) {
+                assert_eq!(status(&app, client, "GET", path).await, expected, "{path} {client:?}");
+            }
+        }
+        // The guard and the handler read the same id.
+        let one = client(&probe, "slash", &["doc:read:x/y"]).await;
+        assert_eq!(one.get("/a/x%2Fy").send(&app).await.text(), "x/y");
+    }
+
+    async fn nesting_and_merging_keep_guards_and_records(probe: Probe) {
+        let auth = &probe.auth;
+        let state = async |State(number): State<u8>| number.to_string();
+        let inner = || {
+            auth.router::<u8>()
+                .route("/", get(state), Requirement::signed_in())
+                .route("/docs/{id}", get(state), auth.require(doc::Read).on_path("org"))
+                .route("/free", get(state), public())
+                .fallback(any(hello), doc::Write)
+        };
+        let other = auth.router().route("/other", get(hello), doc::Read);
+        let app: Router = auth
+            .router()
+            .nest("/orgs/{org}", inner().with_state(7))
+            .nest("/slash/{org}/", auth.router().route("/x", get(hello), doc::Read))
+            .merge(other)
+            .merge(auth.router().route("/other", post(hello), doc::Write))
+            .into_router();
+        assert_eq!(table(auth), [
+            "GET /orgs/{org}: signed_in",
+            "GET /orgs/{org}/docs/{id}: permission(doc:read) on {org}",
+            "GET /orgs/{org}/free: public",
+            "ANY /orgs/{org}/{*fallback}: permission(doc:write)",
+            "GET /other: permission(doc:read)",
+            "POST /other: permission(doc:write)",
+            "GET /slash/{org}/x: permission(doc:read)",
+        ]);
+        let nobody = auth.test().nobody();
+        let acme = client(&probe, "acme", &["doc:read:acme"]).await;
+        let writer = client(&probe, "writer", &["doc:write"]).await;
+        for (method, path, expected) in [
+            ("GET", "/orgs/acme", [401, 200, 200]),
+            ("GET", "/orgs/acme/docs/1", [401, 200, 403]),
+            ("GET", "/orgs/other/docs/acme", [401, 403, 403]),
+            ("GET", "/orgs/acme/free", [200, 200, 200]),
+            ("POST", "/orgs/acme/free", [405, 405, 405]),
+            ("GET", "/orgs/acme/nowhere", [401, 403, 200]),
+            ("GET", "/slash/acme/x", [401, 403, 403]),
+            ("GET", "/other", [401, 403, 403]),
+            ("POST", "/other", [401, 403, 200]),
+            ("GET", "/nowhere", [404, 404, 404]),
+        ] {
+            for (client, expected) in [&nobody, &acme, &writer].into_iter().zip(expected) {
+                assert_eq!(status(&app, client, method, path).await, expected, "{method} {path}");
+            }
+        }
+        assert_eq!(acme.get("/orgs/acme").send(&app).await.text(), "7");
+    }
+
+    async fn a_plain_router_is_taken_only_by_its_dangerous_name(probe: Probe) {
+        let auth = &probe.auth;
+        let plain = || {
+            Router::new()
+                .route("/open", get(hello).delete(hello))
+                .route("/any", any(hello))
+                .nest("/deep", Router::new().route("/{id}", put(hello)))
+        };
+        let app: Router = auth
+            .router()
+            .danger_unguarded("/old", plain())
+            .danger_unguarded("/older", Router::new().fallback(hello))
+            .into_router();
+        assert_eq!(status(&app, &auth.test().nobody(), "GET", "/old/open").await, 200);
+        assert_eq!(table(auth), [
+            "ANY /old/any: UNGUARDED",
+            "PUT /old/deep/{id}: UNGUARDED",
+            "GET, DELETE /old/open: UNGUARDED",
+            "ANY /older/{*fallback}: UNGUARDED",
+        ]);
+        // The plain name takes portcullis' own routes and nothing that hides among them.
+        for stranger in [
+            plain(),
+            auth.routes().route("/open", get(hello)),
+            auth.routes().route("/login", put(hello)),
+            auth.routes().nest("/deep", plain()),
+            auth.routes().fallback(hello),
+            Router::new().nest_service("/x", any(hello).with_state(())),
+        ] {
+            let text = refusal(|| auth.router::<()>().auth_routes("/auth", stranger.clone()));
+            assert!(text.contains("is no route of this instance of portcullis"), "{text}");
+        }
+        let all = auth.routes().merge(portcullis::anonymous::routes(auth));
+        let app: Router = auth.router().auth_routes("/auth", all).into_router();
+        let visitor = auth.test().nobody();
+        assert_eq!(status(&app, &visitor, "POST", "/auth/session/anonymous").await, 201);
+        let answer = visitor.put("/auth/login").send(&app).await;
+        assert_eq!((answer.status().as_u16(), answer.code().as_str()), (405, "method_not_allowed"));
+        let one: Router = auth.router().auth_routes("/x", portcullis::login::routes(auth)).into_router();
+        assert_eq!(status(&one, &visitor, "GET", "/x/methods").await, 200);
+    }
+
+    async fn what_is_built_wrong_is_refused_at_the_start(probe: Probe) {
+        let auth = &probe.auth;
+        let router = || auth.router::<()>();
+        let by = |name| auth.require(doc::Read).on_path(name);
+        for (text, part) in [
+            (refusal(|| router().route("a", get(hello), public())), "must start with a `/`"),
+            (refusal(|| router().route("", get(hello), public())), "must start with a `/`"),
+            (refusal(|| router().route("/:id", get(hello), public())), "must not start with `:`"),
+            (
+                refusal(|| {
+                    let once = router().route("/a", get(hello), doc::Read);
+                    once.route("/a", get(hello).post(hello), public())
+                }),
+                "Handler for `GET /a` already exists",
+            ),
+            (
+                refusal(|| {
+                    let once = router().route("/{a}", get(hello), doc::Read);
+                    once.route("/{b}", get(hello), public())
+                }),
+                "/{b}",
+            ),
+            (
+                refusal(|| {
+                    let once = router().route("/a", get(hello), doc::Read);
+                    once.merge(router().route("/a", get(hello), public()))
+                }),
+                "Handler for `GET /a` already exists",
+            ),
+            (refusal(|| router().route("/a", MethodRouter::new(), public())), "`/a` has no method"),
+            (
+                refusal(|| router().route("/docs/{id}", get(hello), by("idd"))),
+                "`.on_path(\"idd\")`: the route `GET /docs/{id}` has no such parameter",
+            ),
+            (refusal(|| router().route("/{{id}}", get(hello), by("id"))), "has no such parameter"),
+            (refusal(|| router().nest("/", router())), "root"),
+        ] {
+            assert!(text.contains(part), "{text:?} says nothing of {part:?}");
+        }
+        // A parameter may stand in the prefix, or be a wildcard.
+        let right = router()
+            .nest("/{id}", router().route("/x", get(hello), by("id")))
+            .route("/files/{*path}", get(hello), by("path"));
+        let _: Router = right.into_router();
+        // Guards of one instance know nothing of who another one signed in.
+        let other = probe.rebuilt(|builder| builder);
+        let foreign = || other.router().route("/x", get(hello), doc::Read);
+        for text in [refusal(|| router().nest("/y", foreign())), refusal(|| router().merge(foreign()))] {
+            assert!(text.contains("two instances"), "{text}");
+        }
+    }
+
+    async fn layers_keep_their_places(probe: Probe) {
+        let auth = &probe.auth;
+        let runs = Runs::default();
+        let count = runs.handler();
+        let counted = axum::middleware::from_fn(
+            move |request: axum::extract::Request, next: axum::middleware::Next| {
+                drop(count());
+                next.run(request)
+            },
+        );
+        let greeted = axum::middleware::from_fn(
+            async |who: Option<Identity>, request: axum::extract::Request, next: axum::middleware::Next| {
+                let known = who.is_some();
+                ([("x-known", known.to_string())], next.run(request).await).into_response()
+            },
+        );
+        let app: Router = auth
+            .router()
+            // Around the handler: inside of the guard.
+            .route("/inside", get(hello).layer(counted.clone()), doc::Read)
+            .layer(greeted)
+            .into_router()
+            .layer(Extension(1));
+        let none = client(&probe, "none", &[]).await;
+        let reader = client(&probe, "reader", &["doc:read"]).await;
+        let answer = none.get("/inside").send(&app).await;
+        assert_eq!((answer.status().as_u16(), runs.take()), (403, 0));
+        // Between: it knows who asks, of requests that are refused too.
+        assert_eq!(answer.headers()["x-known"], "true");
+        let answer = auth.test().nobody().get("/inside").send(&app).await;
+        assert_eq!((answer.status().as_u16(), &answer.headers()["x-known"]), (401, &"false".parse().expect("a value")));
+        assert_eq!(status(&app, &reader, "GET", "/inside").await, 200);
+        assert_eq!(runs.take(), 1);
+        // A layer around a method router sees what it does not take, such as a preflight.
+        assert_eq!(status(&app, &none, "OPTIONS", "/inside").await, 405);
+        assert_eq!(runs.take(), 1);
+        // Put into a plain router, with another layer of the same instance around it, it is the
+        // same; its refusals are of the same kind.
+        let app = Router::new().nest("/v1", app).layer(auth.layer());
+        let answer = none.get("/v1/inside").send(&app).await;
+        assert_eq!((answer.status().as_u16(), answer.code().as_str()), (403, "denied"));
+        assert_eq!(status(&app, &reader, "GET", "/v1/inside").await, 200);
+    }
+
+    async fn a_menu_lists_what_its_reader_may_call(probe: Probe) {
+        let auth = &probe.auth;
+        let menu = async |auth: Portcullis, who: Option<Identity>| {
+            let routes = auth.guarded_routes();
+            let lines: Vec<_> = routes.allowed(who.as_ref()).map(GuardedRoute::path).collect();
+            lines.join(" ")
+        };
+        let fresh = Requirement::within(Duration::from_secs(60));
+        let app: Router = auth
+            .router()
+            .route("/", get(menu), public())
+            .route("/me", get(hello), Requirement::signed_in())
+            .route("/docs", get(hello), doc::Read)
+            .route("/docs/{id}", get(hello), auth.require(doc::Read).on_path("id"))
+            .route("/fresh", get(hello), fresh)
+            .danger_unguarded("/old", Router::new().route("/x", get(hello)))
+            .auth_routes("/auth", auth.routes())
+            .into_router();
+        let one = client(&probe, "one", &["doc:read:1"]).await;
+        let all = client(&probe, "all", &["doc:read"]).await;
+        for (client, expected) in [
+            (auth.test().nobody(), "/"),
+            (auth.test().visitor(), "/"),
+            (one, "/ /me"),
+            (all, "/ /docs /docs/{id} /me"),
+        ] {
+            assert_eq!(client.get("/").send(&app).await.text(), expected, "{client:?}");
+        }
+    }
+
+    async fn a_router_that_is_built_again_is_recorded_once_and_anew(probe: Probe) {
+        let auth = &probe.auth;
+        for _ in 0..3 {
+            let _: Router = auth.router().route("/a", get(hello), public()).into_router();
+        }
+        assert_eq!(table(auth), ["GET /a: public"]);
+        let unfinished = auth.router::<()>().route("/b", get(hello), public());
+        assert_eq!(table(auth), ["GET /a: public"], "until it is finished it serves nobody");
+        assert_eq!(unfinished.guarded_routes().iter().count(), 1);
+        let _: Router = auth.router().route("/a", get(hello), doc::Read).into_router();
+        assert_eq!(table(auth), ["GET /a: permission(doc:read)"]);
+        assert_eq!(auth.guarded_routes().to_string(), "GET  /a  permission(doc:read)\n");
+    }
+
+    async fn thousands_of_routes_are_guarded_and_recorded(probe: Probe) {
+        const COUNT: usize = 3000;
+        let auth = &probe.auth;
+        let mut router = auth.router();
+        for number in 0..COUNT {
+            router = router.route(&format!("/r{number:04}/{{id}}"), get(hello), doc::Read);
+        }
+        let app: Router = router.into_router();
+        assert_eq!(auth.guarded_routes().iter().count(), COUNT);
+        let reader = client(&probe, "reader", &["doc:read"]).await;
+        for number in [0, 1, COUNT / 2, COUNT - 1] {
+            let path = format!("/r{number:04}/x");
+            assert_eq!(status(&app, &auth.test().nobody(), "GET", &path).await, 401, "{path}");
+            assert_eq!(status(&app, &reader, "GET", &path).await, 200, "{path}");
+        }
+    }
+
+    async fn a_guarded_route_costs_what_a_guard_costs(probe: Probe) {
+        let auth = &probe.auth;
+        let app: Router = auth
+            .router()
+            .route("/open", get(hello), public())
+            .route("/read", get(hello), doc::Read)
+            .into_router();
+        let reader = client(&probe, "reader", &["doc:read"]).await;
+        assert_eq!(status(&app, &reader, "GET", "/read").await, 200);
+        for (method, path, expected) in [("GET", "/open", 0), ("GET", "/read", 1), ("POST", "/read", 0)] {
+            let (_, statements) = probe.statements(status(&app, &reader, method, path)).await;
+            assert_eq!(statements, expected, "{method} {path}");
+        }
+    }
+}
