@@ -14,7 +14,7 @@ use sea_orm::TransactionTrait;
 use serde_json::{Value, json};
 
 use crate::on_every_database;
-use crate::support::call::{Called, call, cookie_of, request};
+use crate::support::call::{Called, call, request};
 use crate::support::log::Log;
 use crate::support::probe::app;
 use crate::support::{Backend, Browser, PASSWORD, Probe};
@@ -343,8 +343,7 @@ on_every_database! {
             .route("/", get(|| async { "ok" }))
             .route_layer(probe.auth.require(rule))
             .layer(probe.auth.layer());
-        let issued = probe.auth.sessions().start(&alice, &ClientInfo::default()).await;
-        let cookie = cookie_of(&issued.expect("a session"));
+        let cookie = probe.auth.test().login_as(&alice).cookie().await.expect("a session");
         for _ in 0..2 {
             let request = request("GET", "/").header("cookie", &cookie).body(Body::empty());
             assert_eq!(call(&app, request.expect("a request")).await.status, 403);

@@ -10,12 +10,12 @@ use axum::body::{Body, Bytes};
 use axum::http::Request;
 use axum::response::Response;
 use http_body::Frame;
-use portcullis::{Account, ClientInfo, PeerAddr};
+use portcullis::{Account, PeerAddr};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::on_every_database;
-use crate::support::call::{Called, call, cookie_of, request};
+use crate::support::call::{Called, call, request};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
@@ -64,8 +64,7 @@ fn check_problem(answer: &Called, status: u16, code: &str, what: &str) {
 }
 
 async fn cookie(probe: &Probe, account: &Account) -> String {
-    let issued = probe.auth.sessions().start(account, &ClientInfo::default()).await;
-    cookie_of(&issued.expect("a session"))
+    probe.auth.test().login_as(account).cookie().await.expect("a session")
 }
 
 fn sent(

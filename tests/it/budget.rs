@@ -1,12 +1,12 @@
 //! What requests cost (R2, R3, DOS-03): statements counted one by one, and the plans by which the
 //! databases run them on full tables. `BEGIN` and `COMMIT` are not counted by the driver.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
 use portcullis::permission::Resource;
+use portcullis::test_kit::StatementCounter;
 use portcullis::{Account, Portcullis, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
@@ -203,18 +203,14 @@ on_every_database! {
              SELECT id, 'admin:read', 0 FROM auth_account"
         ).await;
         // A node that tells which texts it runs.
-        let texts = Arc::new(Mutex::new(Vec::<String>::new()));
         let mut db = connect(&probe.database.url).await;
-        let seen = Arc::clone(&texts);
-        db.set_metric_callback(move |info| {
-            seen.lock().expect("nothing panics while it is held").push(info.statement.sql.clone());
-        });
+        let texts = StatementCounter::install(&mut db);
         let auth = Portcullis::builder(db)
             .clock(probe.clock.clone())
             .secret(probe.secret.clone())
             .build()
             .expect("the configuration is right");
-        let ran = || std::mem::take(&mut *texts.lock().expect("nothing panics while it is held"));
+        let ran = || texts.take();
         browser.address = serve(app(&auth)).await;
         let [short, _, grants] = auth.statements();
 

@@ -7,7 +7,7 @@ use axum::routing::{any, post};
 use portcullis::{Account, ClientInfo, Portcullis, Requirement, Session, Transport};
 
 use crate::on_every_database;
-use crate::support::call::{Called, call, cookie_of, request};
+use crate::support::call::{Called, call, request};
 use crate::support::probe::app;
 use crate::support::{Backend, Probe};
 
@@ -52,8 +52,7 @@ async fn account(probe: &Probe) -> Account {
 /// A cookie of a session on this instance.
 async fn cookie(probe: &Probe, auth: &Portcullis) -> String {
     let account = account(probe).await;
-    let issued = auth.sessions().start(&account, &ClientInfo::default()).await;
-    cookie_of(&issued.expect("a session"))
+    auth.test().login_as(&account).cookie().await.expect("a session")
 }
 
 async fn bearer(probe: &Probe, auth: &Portcullis) -> String {

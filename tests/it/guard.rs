@@ -9,12 +9,12 @@ use axum::routing::{any, get};
 use portcullis::config::Unauthenticated;
 use portcullis::{
     Account, Allowed, AnonymousSession, ClientInfo, EnrolmentSession, Identity,
-    PasswordChangeSession, PendingSession, Permission, Portcullis, Requirement, Session, Stage,
+    PasswordChangeSession, PendingSession, Portcullis, Requirement, Session, Stage,
     TypedPermission,
 };
 
 use crate::on_every_database;
-use crate::support::call::{Called, call, cookie_of, request};
+use crate::support::call::{Called, call, request};
 use crate::support::{Backend, Probe};
 
 struct AdminRead;
@@ -93,24 +93,20 @@ async fn superuser(probe: &Probe, name: &str) -> Account {
 }
 
 async fn session(auth: &Portcullis, account: &Account) -> String {
-    let issued = auth.sessions().start(account, &ClientInfo::default()).await;
-    cookie_of(&issued.expect("a session"))
+    auth.test().login_as(account).cookie().await.expect("a session")
 }
 
 async fn staged(auth: &Portcullis, account: &Account, stage: Stage) -> String {
-    let start = auth.sessions().start(account, &ClientInfo::default()).stage(stage);
-    cookie_of(&start.await.expect("a session"))
+    auth.test().login_as(account).at_stage(stage).cookie().await.expect("a session")
 }
 
 async fn limited(auth: &Portcullis, account: &Account, ceiling: &[&str]) -> String {
-    let ceiling = ceiling.iter().map(|text| Permission::parse(text).expect("a permission"));
-    let start = auth.sessions().start(account, &ClientInfo::default()).ceiling(ceiling);
-    cookie_of(&start.await.expect("a session"))
+    let login = auth.test().login_as(account).limited_to(ceiling.iter().copied());
+    login.cookie().await.expect("a session")
 }
 
 async fn anonymous(auth: &Portcullis) -> String {
-    let issued = auth.sessions().start_anonymous(&ClientInfo::default()).await;
-    cookie_of(&issued.expect("a session"))
+    auth.test().visitor().cookie().await.expect("a session")
 }
 
 fn check_misuse(answer: &Called, code: &str, what: &str) {
@@ -236,40 +232,31 @@ on_every_database! {
             .layer(auth.layer());
         let alice = account(&probe, "alice", &["doc:read"]).await;
         let bob = account(&probe, "bob", &[]).await;
-        let start = async |account: &Account| {
-            let start = auth.sessions().start(account, &ClientInfo::default());
-            cookie_of(&start.factor(portcullis::Factor::Password).await.expect("a session"))
+        let aged = |account: &Account, millis| {
+            let factor = (portcullis::Factor::Password, Duration::from_millis(millis));
+            auth.test().login_as(account).with_factors([factor])
         };
-        let (cookie, denied) = (start(&alice).await, start(&bob).await);
-        probe.clock.advance(Duration::from_millis(299_999));
-        for path in ["/fresh", "/both"] {
-            assert_eq!(call(&app, get_with(path, Some(&cookie))).await.status, 200, "{path}");
-        }
-        probe.clock.advance(Duration::from_millis(1));
+        let fine = aged(&alice, 299_999);
+        let (client, denied) = (aged(&alice, 300_000), aged(&bob, 300_000));
         let code = "insufficient_user_authentication";
         for path in ["/fresh", "/both"] {
-            let answer = call(&app, get_with(path, Some(&cookie))).await;
-            assert_eq!((answer.status, answer.code().as_str()), (401, code), "{path}");
-            let challenge = answer.headers["www-authenticate"].to_str().expect("ASCII");
+            assert_eq!(fine.get(path).send(&app).await.status(), 200, "{path}");
+            let answer = client.get(path).send(&app).await;
+            assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, code), "{path}");
+            let challenge = answer.headers()["www-authenticate"].to_str().expect("ASCII");
             assert!(challenge.contains(&format!("error=\"{code}\"")), "{challenge}");
             assert!(challenge.contains("max_age=\"300\""), "{challenge}");
-            assert!(!answer.headers.contains_key("set-cookie"), "the session is fine");
+            assert!(!answer.headers().contains_key("set-cookie"), "the session is fine");
         }
         // No factor helps who may not anyway.
-        let answer = call(&app, get_with("/both", Some(&denied))).await;
-        assert_eq!((answer.status, answer.code().as_str()), (403, "denied"));
+        let answer = denied.get("/both").send(&app).await;
+        assert_eq!((answer.status().as_u16(), answer.code().as_str()), (403, "denied"));
 
-        let body = format!("{{\"password\":\"{}\"}}", crate::support::PASSWORD);
-        let again = request("POST", "/auth/reauthenticate")
-            .header("cookie", &cookie)
-            .header("content-type", "application/json")
-            .body(Body::from(body))
-            .expect("a request");
-        let answer = call(&app, again).await;
-        let line = answer.headers["set-cookie"].to_str().expect("ASCII");
-        let cookie = line.split(';').next().expect("a pair");
+        let password = serde_json::json!({ "password": crate::support::PASSWORD });
+        let again = client.post("/auth/reauthenticate").json(&password).send(&app).await;
+        assert_eq!(again.status(), 200);
         for path in ["/fresh", "/both"] {
-            assert_eq!(call(&app, get_with(path, Some(cookie))).await.status, 200, "{path}");
+            assert_eq!(client.get(path).send(&app).await.status(), 200, "{path}");
         }
         auth.audit_log().flush().await;
         let denials = auth.audit_log().denials_of(alice.id()).await.expect("the log");

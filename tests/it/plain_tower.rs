@@ -67,8 +67,7 @@ async fn serve(auth: Portcullis) -> SocketAddr {
 }
 
 async fn session(probe: &Probe, account: &Account) -> String {
-    let issued = probe.auth.sessions().start(account, &ClientInfo::default()).await;
-    let cookie = cookie_of(&issued.expect("a session"));
+    let cookie = probe.auth.test().login_as(account).cookie().await.expect("a session");
     cookie.split_once('=').expect("a pair").1.to_owned()
 }
 

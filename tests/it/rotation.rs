@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -669,13 +668,15 @@ async fn a_thousand_requests_in_one_interval_write_at_most_twice() {
         ask(&token).await;
         for _ in 0..2 {
             probe.clock.advance(LIFETIME);
-            let before = probe.database.statements.load(Ordering::SeqCst);
-            for _ in 0..1000 {
-                if let Some(next) = ask(&token).await {
-                    token = next;
-                }
-            }
-            let statements = probe.database.statements.load(Ordering::SeqCst) - before;
+            let ((), statements) = probe
+                .statements(async {
+                    for _ in 0..1000 {
+                        if let Some(next) = ask(&token).await {
+                            token = next;
+                        }
+                    }
+                })
+                .await;
             assert_eq!(statements, 1000 + 2, "one to rotate and one for the first use");
         }
     })
