@@ -2,8 +2,8 @@
 //!
 //! | where | here |
 //! |---|---|
-//! | a layer around a route | `GET /reports` |
-//! | a layer, on the instance in the path | `GET /docs/{id}` |
+//! | at the route | `GET /reports` |
+//! | at the route, on the instance in the path | `GET /docs/{id}` |
 //! | an extractor | `POST /publish` |
 //! | inside a handler | `DELETE /docs/{id}` |
 //! | a list, filtered in SQL | `GET /docs` |
@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::{self, get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
 use portcullis::{
@@ -85,27 +85,27 @@ portcullis::permissions! {
     doc: Read, Publish, Delete;
 }
 
+/// Each route says who may call it, and `cargo test` keeps the whole table of it in `access.txt`.
 fn app(auth: &Portcullis, db: DatabaseConnection) -> Result<Router, RequirementError> {
-    let read = Requirement::typed(doc::Read);
     // A password proven in the last ten seconds; a real service would say minutes.
     let fresh = Requirement::within(Duration::from_secs(10));
-    let export = Requirement::all([read.clone(), fresh])?;
-    Ok(Router::new()
-        // A layer. Whoever has `doc:read` for one document only does not pass: no id is asked.
-        .route("/reports", get(async || "the reports\n").route_layer(auth.require(read.clone())))
-        // The same on one instance: GET /docs/1 asks for `doc:read:1`. A `route_layer` is around
-        // the methods before it, so DELETE is not asked; its handler decides.
-        .route("/docs/{id}", get(show).route_layer(auth.require(read).on_path("id")).delete(delete))
+    let export = Requirement::all([Requirement::typed(doc::Read), fresh])?;
+    Ok(auth
+        .router()
+        // Whoever has `doc:read` for one document only does not pass: no id is asked.
+        .route("/reports", get(async || "the reports\n"), doc::Read)
+        // The same on one instance: GET /docs/1 asks for `doc:read:1`. Another method of the same
+        // path can ask for something else; this one's handler decides.
+        .route("/docs/{id}", get(show), auth.require(doc::Read).on_path("id"))
+        .route("/docs/{id}", routing::delete(delete), Requirement::signed_in())
         // A role. Permissions age better: they say what a route does, not who may.
-        .route(
-            "/staff",
-            get(async || "the staff room\n").route_layer(auth.require(Requirement::role("editor"))),
-        )
-        .route("/export", get(async || "everything\n").route_layer(auth.require(export)))
-        .route("/docs", get(list).with_state(db))
-        .route("/publish", post(publish))
-        .nest("/auth", auth.routes())
-        .layer(auth.layer()))
+        .route("/staff", get(async || "the staff room\n"), Requirement::role("editor"))
+        .route("/export", get(async || "everything\n"), export)
+        .route("/docs", get(list), Requirement::signed_in())
+        .route("/publish", post(publish), Requirement::signed_in())
+        .auth_routes("/auth", auth.routes())
+        .with_state(db)
+        .into_router())
 }
 
 async fn show(Path(id): Path<String>) -> String {

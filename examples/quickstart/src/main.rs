@@ -15,7 +15,8 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use portcullis::account::{AccountError, NewAccount};
-use portcullis::{Account, PermissionError, Portcullis, Rejection, Requirement, anonymous};
+use portcullis::permission::GrantError;
+use portcullis::{Account, PermissionError, Portcullis, Rejection, Requirement, anonymous, public};
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
@@ -95,9 +96,7 @@ async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
 
 /// Roles and the first administrator. Can run at every start: what is there already stays.
 async fn prepare(auth: &Portcullis) -> Result<(), Box<dyn Error>> {
-    auth.roles().create("admin", ["admin:read", "role:grant"]).await?;
-    auth.roles().create("reader", ["doc:read"]).await?; // every document
-    auth.roles().create("trial", ["doc:read:1"]).await?; // only the document with the id 1
+    make_roles(auth).await?;
     if let Some(first) = auth.bootstrap_admin(NewAccount::username("admin")).await? {
         println!("the first administrator is `admin` with the password {}", first.password());
         println!("write it down: only its hash is kept, and it is not shown again");
@@ -105,32 +104,41 @@ async fn prepare(auth: &Portcullis) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+async fn make_roles(auth: &Portcullis) -> Result<(), GrantError> {
+    auth.roles().create("admin", ["admin:read", "role:grant"]).await?;
+    auth.roles().create("reader", ["doc:read"]).await?; // every document
+    auth.roles().create("trial", ["doc:read:1"]).await?; // only the document with the id 1
+    Ok(())
+}
+
+/// Every route says who may call it; one that does not say so does not compile.
 fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
-    let admin = auth.require(Requirement::permission("admin:read")?);
-    let grants = auth.require(Requirement::permission("role:grant")?);
     // On the instance in the path: GET /docs/1 asks for `doc:read:1`.
     let reads = auth.require(Requirement::permission("doc:read")?).on_path("id");
-    Ok(Router::new()
-        .route("/public", get(public))
-        .route("/me", get(me))
-        .route("/admin", get(async || "only for administrators\n").route_layer(admin))
-        .route("/admin/roles/{role}/{login}", put(grant).route_layer(grants))
-        .route("/docs/{id}", get(doc).route_layer(reads))
-        .nest("/auth", auth.routes().merge(anonymous::routes(auth)))
-        .route("/", get(page()))
-        .route("/page.css", get(file("text/css", include_str!("../page/page.css"))))
-        .route("/page.js", get(file("text/javascript", include_str!("../page/page.js"))))
-        // Last, so that it is around every route above.
-        .layer(auth.layer()))
+    let grants = Requirement::permission("role:grant")?;
+    let only_admins = get(async || "only for administrators\n");
+    let (css, js) = (include_str!("../page/page.css"), include_str!("../page/page.js"));
+    Ok(auth
+        .router()
+        .route("/public", get(greet), public())
+        .route("/me", get(me), Requirement::signed_in())
+        .route("/admin", only_admins, Requirement::permission("admin:read")?)
+        .route("/admin/roles/{role}/{login}", put(grant), grants)
+        .route("/docs/{id}", get(doc), reads)
+        .auth_routes("/auth", auth.routes().merge(anonymous::routes(auth)))
+        .route("/", get(page()), public())
+        .route("/page.css", get(file("text/css", css)), public())
+        .route("/page.js", get(file("text/javascript", js)), public())
+        .into_router())
 }
 
 /// Anyone: with `Option` a visitor is `None` instead of a 401.
-async fn public(account: Option<Account>) -> Json<Value> {
+async fn greet(account: Option<Account>) -> Json<Value> {
     Json(json!({ "hello": account.as_ref().and_then(Account::username).unwrap_or("stranger"),
                  "signed_in": account.is_some() }))
 }
 
-/// Any account: the extractor alone refuses everybody else with a 401.
+/// Any account. In a plain axum router the extractor alone would refuse everybody else.
 async fn me(account: Account) -> Json<Value> {
     Json(json!({ "id": account.id(), "username": account.username(), "email": account.email() }))
 }

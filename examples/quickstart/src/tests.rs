@@ -1,53 +1,11 @@
 //! What the README promises of this example.
 
-use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
-use axum::http::{Method, Request};
-use tower::ServiceExt;
+use portcullis::test_kit::TestClient;
 
 use super::*;
 
-/// A client that keeps its cookie.
-struct Client {
-    app: Router,
-    cookie: Option<String>,
-}
-
-impl Client {
-    fn new(auth: &Portcullis) -> Self {
-        Self { app: app(auth).expect("permissions"), cookie: None }
-    }
-
-    async fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> (u16, String) {
-        let mut request = Request::builder().method(method).uri(path);
-        if let Some(cookie) = &self.cookie {
-            request = request.header(COOKIE, cookie);
-        }
-        let body = match body {
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                Body::from(body.to_string())
-            }
-            None => Body::empty(),
-        };
-        let request = request.body(body).expect("a request");
-        let response = self.app.clone().oneshot(request).await.expect("an answer");
-        if let Some(set) = response.headers().get(SET_COOKIE) {
-            let pair = set.to_str().expect("ASCII").split(';').next().unwrap_or_default();
-            self.cookie = Some(pair.to_owned()).filter(|pair| !pair.ends_with('='));
-        }
-        let status = response.status().as_u16();
-        let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
-        (status, String::from_utf8(bytes.to_vec()).expect("text"))
-    }
-
-    async fn get(&mut self, path: &str) -> u16 {
-        self.call(Method::GET, path, None).await.0
-    }
-
-    async fn post(&mut self, path: &str, body: Value) -> u16 {
-        self.call(Method::POST, path, Some(body)).await.0
-    }
+async fn post(client: &TestClient, app: &Router, path: &str, body: Value) -> u16 {
+    client.post(path).json(&body).send(app).await.status().as_u16()
 }
 
 async fn started(path: &str) -> Portcullis {
@@ -55,7 +13,7 @@ async fn started(path: &str) -> Portcullis {
     Migrator::up(&db, None).await.expect("the migrations run");
     let secret = start::secret(path).expect("a secret");
     let auth = Portcullis::builder(db).secret(secret).build().expect("a configuration");
-    auth.roles().create("reader", ["doc:read"]).await.expect("a role");
+    make_roles(&auth).await.expect("roles");
     auth
 }
 
@@ -67,36 +25,47 @@ async fn an_account_may_what_its_roles_say_and_its_session_survives_a_restart() 
     let first = auth.bootstrap_admin(NewAccount::username("admin")).await.expect("an account");
     let first = first.expect("it is the first");
 
-    let mut alice = Client::new(&auth);
-    assert_eq!(alice.get("/").await, 200);
-    assert_eq!(alice.get("/public").await, 200);
-    assert_eq!(alice.get("/me").await, 401);
+    let service = app(&auth).expect("permissions");
+    let alice = auth.test().nobody();
+    let get = async |path| alice.get(path).send(&service).await.status();
+    assert_eq!(get("/").await, 200);
+    assert_eq!(get("/public").await, 200);
+    assert_eq!(get("/me").await, 401);
     let weak = json!({ "username": "alice", "password": "short" });
-    let (status, problem) = alice.call(Method::POST, "/auth/register", Some(weak)).await;
-    assert_eq!(status, 422);
-    assert!(problem.contains("at least 15 characters"), "{problem}");
+    let answer = alice.post("/auth/register").json(&weak).send(&service).await;
+    assert_eq!(answer.status(), 422);
+    assert!(answer.text().contains("at least 15 characters"), "{}", answer.text());
     let fine = json!({ "username": "alice", "password": "correct horse battery" });
-    assert_eq!(alice.post("/auth/register", fine).await, 201);
-    assert_eq!(alice.get("/me").await, 200);
-    assert_eq!(alice.get("/admin").await, 403);
-    assert_eq!(alice.get("/docs/1").await, 403);
-    assert_eq!(alice.call(Method::PUT, "/admin/roles/admin/alice", None).await.0, 403);
+    assert_eq!(post(&alice, &service, "/auth/register", fine).await, 201);
+    assert_eq!(get("/me").await, 200);
+    assert_eq!(get("/admin").await, 403);
+    assert_eq!(get("/docs/1").await, 403);
+    let grant = async |client: &TestClient, path| client.put(path).send(&service).await.status();
+    assert_eq!(grant(&alice, "/admin/roles/admin/alice").await, 403);
 
-    let mut admin = Client::new(&auth);
+    let admin = auth.test().nobody();
     let login = json!({ "login": "admin", "password": first.password() });
-    assert_eq!(admin.post("/auth/login", login).await, 200);
-    assert_eq!(admin.get("/admin").await, 200);
-    assert_eq!(admin.call(Method::PUT, "/admin/roles/reader/alice", None).await.0, 204);
-    assert_eq!(admin.call(Method::PUT, "/admin/roles/reader/nobody", None).await.0, 404);
-    assert_eq!(alice.get("/docs/1").await, 200);
+    assert_eq!(post(&admin, &service, "/auth/login", login).await, 200);
+    assert_eq!(admin.get("/admin").send(&service).await.status(), 200);
+    assert_eq!(grant(&admin, "/admin/roles/reader/alice").await, 204);
+    assert_eq!(grant(&admin, "/admin/roles/reader/nobody").await, 404);
+    assert_eq!(get("/docs/1").await, 200);
 
     let again = started(&path).await;
     assert!(again.bootstrap_admin(NewAccount::username("admin")).await.expect("no").is_none());
-    alice.app = app(&again).expect("permissions");
-    assert_eq!(alice.get("/docs/1").await, 200);
-    assert_eq!(alice.call(Method::POST, "/auth/logout", None).await.0, 204);
-    assert_eq!(alice.cookie, None);
-    assert_eq!(alice.get("/me").await, 401);
+    let service = app(&again).expect("permissions");
+    assert_eq!(alice.get("/docs/1").send(&service).await.status(), 200);
+    assert_eq!(alice.post("/auth/logout").send(&service).await.status(), 204);
+    assert_eq!(alice.cookie().await, None);
+    assert_eq!(alice.get("/me").send(&service).await.status(), 401);
+}
+
+/// Who may call what. A change of it is a change of this file, for a review to see.
+#[tokio::test]
+async fn the_table_of_roles_and_routes_is_the_one_that_was_agreed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = started(&directory.path().join("test.sqlite").display().to_string()).await;
+    auth.test().matrix(&app(&auth).expect("permissions")).await.check("access.txt");
 }
 
 #[cfg(unix)]
