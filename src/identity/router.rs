@@ -169,7 +169,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     }
 
     /// Adds routes of portcullis' own, which decide by themselves: `auth.routes()`, or what the
-    /// `routes` functions of capabilities give.
+    /// `routes` functions of capabilities give. Under `/` they are merged.
     ///
     /// # Panics
     /// When there is any other route among them: give that one to [`route`](Self::route).
@@ -188,7 +188,10 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
             listed.into_iter().map(|(shape, path)| (Methods::Only(shape.listed), path)).collect()
         });
         self.note_all(prefix, listed, &Access(Kind::Own));
-        self.router = self.router.nest(prefix, routes);
+        self.router = match prefix {
+            "/" => self.router.merge(routes),
+            prefix => self.router.nest(prefix, routes),
+        };
         self
     }
 

@@ -234,6 +234,15 @@ impl TestClient {
         start.await
     }
 
+    /// Ends the sessions of its account, which may have a limited number of them.
+    #[cfg(feature = "routes")]
+    pub(super) async fn end(&self) {
+        if let Who::Account(sign_in) = &self.who {
+            let ended = self.auth.sessions().end_all(sign_in.account.id(), None).await;
+            ended.expect("the database answers");
+        }
+    }
+
     /// Does with the cookie what an answer says.
     fn keep(&self, headers: &HeaderMap) {
         let cookie = SessionCookie::new(&self.auth.context().config);

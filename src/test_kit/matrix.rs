@@ -86,6 +86,7 @@ impl TestKit<'_> {
                     let answer = request.extension(Ask).send(app).await;
                     cells.push(cell(row, &answer));
                 }
+                client.end().await;
                 let column = match columns.iter_mut().find(|column| column.cells == cells) {
                     Some(column) => column,
                     None => {

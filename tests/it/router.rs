@@ -381,6 +381,14 @@ on_every_database! {
         assert_eq!(status(&app, &visitor, "POST", "/auth/session/anonymous").await, 201);
         let answer = visitor.put("/auth/login").send(&app).await;
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (405, "method_not_allowed"));
+        let root = probe.rebuilt(|builder| {
+            builder.configure(|c| c.password.change_page = Some("/account".to_owned()))
+        });
+        let well_known = portcullis::password_change::well_known(&root);
+        let at_root: Router = root.router().auth_routes("/", well_known).into_router();
+        let path = "/.well-known/change-password";
+        assert_eq!(status(&at_root, &root.test().nobody(), "GET", path).await, 303);
+        assert_eq!(table(&root), [format!("GET {path}: decides by itself")]);
         let one: Router = auth.router().auth_routes("/x", portcullis::login::routes(auth)).into_router();
         assert_eq!(status(&one, &visitor, "GET", "/x/methods").await, 200);
     }
