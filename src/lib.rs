@@ -61,6 +61,7 @@
 //! | `rust_crypto` | yes | token signatures in Rust |
 //! | `aws_lc_rs` | | token signatures by aws-lc; with both, `rust_crypto` is used |
 //! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, replaced at the next login |
+//! | `smtp` | | sends mail by SMTP: [`SmtpNotifier`](message::SmtpNotifier) |
 //! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
 //! | `test-util` | | mock clock, recording notifier, cheap hashing, [`test_kit`]: see [`guide::testing`] |
 //!
@@ -88,6 +89,7 @@ pub mod outbox;
 pub mod own_session;
 pub mod password;
 pub mod password_change;
+pub mod password_reset;
 pub mod permission;
 pub mod port;
 pub mod registration;
@@ -126,19 +128,24 @@ pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {
     /// The usual set of routes: signing in and out, one's own sessions, registration, changing the
-    /// password; one's own [memberships](membership) where a source of them is set. Nest them where you like: `.nest("/auth", auth.routes())`.
+    /// password; setting a forgotten one anew where there is a notifier; one's own
+    /// [memberships](membership) where a source of them is set. Nest them where you like:
+    /// `.nest("/auth", auth.routes())`.
     ///
     /// Each capability's `routes` can be merged by itself instead.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
-        let router = axum::Router::new()
+        let mut router = axum::Router::new()
             .merge(login::routes(self))
             .merge(own_session::routes(self))
             .merge(registration::routes(self))
             .merge(password_change::routes(self));
-        if self.context().membership_source.is_none() {
-            return router;
+        if self.context().notifier.is_some() {
+            router = router.merge(password_reset::routes(self));
         }
-        router.merge(membership::routes(self))
+        if self.context().membership_source.is_some() {
+            router = router.merge(membership::routes(self));
+        }
+        router
     }
 }
 pub use session::{

@@ -162,6 +162,46 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Sets the password of an account whose owner has shown that mail reaches him, if it is still as
+/// `row` says; ends all sessions. His address counts as verified from then on. Where it did not
+/// before, whoever made the account was not him: enrolled factors go with the password.
+pub(crate) async fn reset_password<C: ConnectionTrait>(
+    db: &C,
+    row: &account::Model,
+    new: StoredPassword,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    use account::Column;
+
+    let hash = match &row.password_hash {
+        Some(hash) => Column::PasswordHash.eq(hash),
+        None => Column::PasswordHash.is_null(),
+    };
+    let last_login = match row.last_login_at {
+        Some(at) => Column::LastLoginAt.eq(at),
+        None => Column::LastLoginAt.is_null(),
+    };
+    let mut update = account::Entity::update_many()
+        .col_expr(Column::PasswordHash, Expr::value(new.hash))
+        .col_expr(Column::PasswordPepper, Expr::value(new.pepper))
+        .col_expr(Column::MustChangePassword, Expr::value(false))
+        .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
+        .filter(Column::Id.eq(row.id))
+        .filter(Column::DeletedAt.is_null())
+        .filter(Column::DisabledAt.is_null().or(Column::DisabledAt.gt(now)))
+        .filter(Column::Epoch.eq(row.epoch))
+        .filter(Column::Email.eq(row.email.as_deref()))
+        .filter(hash)
+        .filter(last_login);
+    if row.verified_at.is_none() {
+        update = update
+            .col_expr(Column::VerifiedAt, Expr::value(Some(now)))
+            .col_expr(Column::EnrolledFactors, Expr::value(0i64))
+            .filter(Column::VerifiedAt.is_null());
+    }
+    Ok(update.exec(db).await?.rows_affected > 0)
+}
+
 /// Writes the same password hashed anew, unless it was changed meanwhile. Sessions go on.
 pub(crate) async fn rehash<C: ConnectionTrait>(
     db: &C,

@@ -47,6 +47,10 @@ event_kinds! {
     ChallengeAnswered = "authn_challenge_success",
     /// A challenge was answered wrongly.
     ChallengeFailed = "authn_challenge_fail",
+    /// A link to set a forgotten password anew was asked for.
+    PasswordResetRequested = "authn_password_reset_request",
+    /// A forgotten password was set anew.
+    PasswordReset = "authn_password_reset",
     /// A session was made without a login of ours.
     SessionStarted = "session_created",
     /// A session was ended by its owner.

@@ -5,7 +5,7 @@
 //! compared in constant time with the one challenge it can belong to, after one of the subject's
 //! few tries was taken.
 
-#![expect(dead_code, reason = "flows that send links stand on it next")]
+#![expect(dead_code, reason = "flows that send codes stand on it next")]
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,6 +29,8 @@ use crate::context::Context;
 pub(crate) enum Kind {
     /// Proving the address of an account.
     Verification,
+    /// Setting a forgotten password anew.
+    PasswordReset,
     /// A purpose of the application's own.
     Application(ApplicationPurpose),
 }
@@ -38,6 +40,7 @@ impl Kind {
     fn name(&self) -> Cow<'static, str> {
         match self {
             Self::Verification => "verification".into(),
+            Self::PasswordReset => "password_reset".into(),
             Self::Application(purpose) => format!("app:{}", purpose.0).into(),
         }
     }

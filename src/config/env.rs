@@ -36,7 +36,7 @@
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
 //! | `PORTCULLIS_REMEMBERED_GRANTS` | number |
 //! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
-//! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
+//! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_PASSWORD_RESET_LIFETIME`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
 //! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_TRIES` | numbers |
 
 use std::time::Duration;
@@ -211,6 +211,7 @@ impl Config {
             "MAIL_SENDER" => self.mail.sender = Some(value.to_owned()),
             "MAIL_LINK_ORIGIN" => self.mail.link_origin = Some(value.to_owned()),
             "MAIL_COOL_DOWN" => self.mail.cool_down = duration(value)?,
+            "PASSWORD_RESET_LIFETIME" => self.mail.password_reset_lifetime = duration(value)?,
             "MAIL_SEND_TIMEOUT" => self.mail.send_timeout = duration(value)?,
             "MAIL_PER_HOUR" => self.mail.per_hour = number(value)?,
             "MAIL_TRIES" => self.mail.tries = number(value)?,

@@ -27,6 +27,8 @@ pub struct MailConfig {
     pub cool_down: Duration,
     /// How many messages that anyone can ask for one recipient gets in an hour. Default: 5.
     pub per_hour: u32,
+    /// How long the link to set a forgotten password anew is good. Default: 1 h.
+    pub password_reset_lifetime: Duration,
     /// How long one try may take. Default: 30 s.
     pub send_timeout: Duration,
     /// How long after a first failure it is tried again; each further time twice as long, at most
@@ -76,6 +78,7 @@ impl Default for MailConfig {
             links: LinkConfig::default(),
             cool_down: MINUTE,
             per_hour: 5,
+            password_reset_lifetime: HOUR,
             send_timeout: Duration::from_secs(30),
             first_retry: Duration::from_secs(30),
             tries: 10,
@@ -105,7 +108,6 @@ impl Config {
 
     /// A link to a page with a token in it. None without an origin, which `build()` refuses where
     /// there is a notifier.
-    #[expect(dead_code, reason = "the flows that send links come next")]
     pub(crate) fn link(&self, page: &str, token: &str) -> Option<String> {
         let origin = self.link_origin()?;
         Some(format!("{}{}", origin.as_str(), page.replacen(TOKEN, token, 1)))
@@ -181,6 +183,7 @@ impl Config {
         }
         for (knob, value, most) in [
             ("mail.cool_down", mail.cool_down, DAY),
+            ("mail.password_reset_lifetime", mail.password_reset_lifetime, DAY),
             ("mail.send_timeout", mail.send_timeout, HOUR),
             ("mail.first_retry", mail.first_retry, HOUR),
             ("mail.keep", mail.keep, 400 * DAY),

@@ -117,6 +117,7 @@
 //! | `mail.links` | `/verify#token=…` and its like | behind a `#` a token reaches no server, log or `Referer` |
 //! | `mail.cool_down` | 60 s a recipient and kind | someone who clicks twice gets one mail |
 //! | `mail.per_hour` | 5 a recipient and kind | nobody's mailbox is filled through this service |
+//! | `mail.password_reset_lifetime` | 1 h | a mail that is read later is asked for again; NIST allows a day, OWASP asks for an hour |
 //! | `mail.send_timeout` | 30 s a try | a server that hangs holds up eight messages at most, and no request |
 //! | `mail.first_retry`, `mail.tries` | 30 s, doubling up to an hour; 10 tries | three hours: a mail server that is restarted or greylists |
 //! | `mail.keep` | 30 d | how long it can be asked whether something was sent; what it said is gone at once |

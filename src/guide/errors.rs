@@ -57,6 +57,7 @@
 //! | `invalid_fields` | 422 | `errors` names each field and what is wrong with it |
 //! | `username_taken`, `email_taken`, `phone_taken` | 409 | the name belongs to an account already |
 //! | `password_changed_meanwhile` | 409 | somebody else changed it in the same moment |
+//! | `invalid_reset_token` | 400 | the link is unknown, used or too old, or its account has changed: which, is not said |
 //! | `already_signed_in` | 409 | an anonymous session is asked for by a client that has one |
 //! | `rate_limited` | 429 | too many anonymous sessions from this source |
 //!

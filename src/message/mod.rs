@@ -41,6 +41,8 @@ mod file;
 mod kind;
 #[cfg(feature = "test-util")]
 mod recording;
+#[cfg(feature = "smtp")]
+mod smtp;
 pub(crate) mod template;
 mod values;
 
@@ -50,6 +52,8 @@ pub(crate) use kind::Cause;
 pub use kind::MessageKind;
 #[cfg(feature = "test-util")]
 pub use recording::RecordingNotifier;
+#[cfg(feature = "smtp")]
+pub use smtp::{SmtpError, SmtpNotifier};
 pub(crate) use values::Values;
 
 /// Whom a message goes to: exactly one mailbox or one phone.

@@ -94,7 +94,6 @@ impl Outgoing {
     }
 
     /// For a message with a code or link: how long that is good. It also fills `minutes`.
-    #[expect(dead_code, reason = "the flows that send codes and links come next")]
     #[must_use]
     pub(crate) fn good_for(mut self, duration: Duration) -> Self {
         self.good_for = duration;

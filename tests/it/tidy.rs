@@ -34,6 +34,7 @@ const LEAVES: &[&str] = &[
     "membership",
     "own_session",
     "password_change",
+    "password_reset",
     "registration",
 ];
 

@@ -5,6 +5,7 @@ pub mod call;
 pub mod database;
 pub mod log;
 pub mod probe;
+pub mod smtp;
 
 pub use browser::Browser;
 pub use database::{Backend, Database};

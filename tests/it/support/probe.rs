@@ -74,6 +74,14 @@ impl Probe {
         registered.expect("the account is made").account
     }
 
+    /// Makes an account with an address and a password. The address is not verified.
+    pub async fn register_with_email(&self, username: &str, email: &str) -> Account {
+        use portcullis::account::NewAccount;
+
+        let account = NewAccount::username(username).with_email(email);
+        self.auth.registration().create(account, PASSWORD).await.expect("the account is made")
+    }
+
     /// Serves [`app`] and returns a browser for it.
     pub async fn browser(&self) -> Browser {
         Browser::new(serve(app(&self.auth)).await)
@@ -92,6 +100,32 @@ impl Probe {
     pub async fn mail(&self) -> Vec<Message> {
         self.auth.outbox().deliver_due().await.expect("the outbox is read");
         self.notifier.sent()
+    }
+
+    /// Every column of every row of a table, each as the hexadecimal digits of its bytes: what
+    /// somebody with a copy of the table has.
+    pub async fn dump(&self, table: &str) -> Vec<String> {
+        use sea_orm::ConnectionTrait;
+        let tables = portcullis::schema::tables();
+        let found = tables.iter().find(|found| found.name == table).expect("a table");
+        let mut values = Vec::new();
+        for column in &found.columns {
+            let name = &column.name;
+            let bytes = matches!(column.kind, sea_orm::sea_query::ColumnType::Binary(_));
+            let hex = match (self.database.backend, bytes) {
+                (Backend::Sqlite | Backend::MySql, _) => format!("HEX({name})"),
+                (Backend::Postgres, true) => format!("encode({name}, 'hex')"),
+                (Backend::Postgres, false) => {
+                    format!("encode(convert_to({name}::text, 'UTF8'), 'hex')")
+                }
+            };
+            let query = format!("SELECT {hex} FROM {table} WHERE {name} IS NOT NULL");
+            let statement = sea_orm::Statement::from_string(self.db.get_database_backend(), query);
+            for row in self.db.query_all_raw(statement).await.expect("the query runs") {
+                values.push(row.try_get_by_index::<String>(0).expect("hex").to_lowercase());
+            }
+        }
+        values
     }
 
     /// How many statements `work` costs.

@@ -1,0 +1,216 @@
+//! Mail by SMTP.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::AsyncSmtpTransportBuilder;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+
+use super::{Message, Notifier, NotifyError, Sending};
+
+/// Why an [`SmtpNotifier`] cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SmtpError {
+    /// TLS could not be set up: the host's name or the certificate cannot be used.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Mail in the clear leaves this machine.
+    #[error("plaintext is for loopback only")]
+    NotLoopback,
+}
+
+/// Sends mail by SMTP, one mail at a time to each connection of a small pool.
+///
+/// The connection is encrypted, or nothing is sent: a server that does not offer STARTTLS gets
+/// neither password nor mail. A refusal of the recipient is final; everything else is tried again.
+///
+/// ```no_run
+/// # fn example() -> Result<(), portcullis::message::SmtpError> {
+/// use portcullis::message::SmtpNotifier;
+///
+/// let smtp = SmtpNotifier::starttls("smtp.example.com")?.credentials("user", "password");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The sender is `mail.sender` in the configuration. This crate never logs what it sends; if you
+/// switch on the feature `tracing` of `lettre` yourself, that does, at debug level.
+#[derive(Clone)]
+#[must_use]
+pub struct SmtpNotifier {
+    host: String,
+    builder: AsyncSmtpTransportBuilder,
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    implicit: bool,
+}
+
+impl SmtpNotifier {
+    /// Port 587, encrypted by STARTTLS.
+    ///
+    /// # Errors
+    /// The host cannot be the name in a certificate.
+    pub fn starttls(host: &str) -> Result<Self, SmtpError> {
+        let builder = AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(host).map_err(tls)?;
+        Ok(Self::new(host, builder, false))
+    }
+
+    /// Port 465, encrypted from the first byte.
+    ///
+    /// # Errors
+    /// The host cannot be the name in a certificate.
+    pub fn implicit_tls(host: &str) -> Result<Self, SmtpError> {
+        let builder = AsyncSmtpTransport::<Tokio1Executor>::relay(host).map_err(tls)?;
+        Ok(Self::new(host, builder, true))
+    }
+
+    /// In the clear, for a mail server on this machine: `localhost` or a loopback address.
+    ///
+    /// # Errors
+    /// The host is another one.
+    pub fn danger_plaintext(host: &str, port: u16) -> Result<Self, SmtpError> {
+        let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        if !loopback {
+            return Err(SmtpError::NotLoopback);
+        }
+        let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host).port(port);
+        Ok(Self::new(host, builder, false))
+    }
+
+    fn new(host: &str, builder: AsyncSmtpTransportBuilder, implicit: bool) -> Self {
+        let builder = builder.timeout(Some(Duration::from_secs(20)));
+        Self { host: host.to_owned(), transport: builder.clone().build(), builder, implicit }
+    }
+
+    fn with(self, builder: AsyncSmtpTransportBuilder) -> Self {
+        Self { transport: builder.clone().build(), builder, ..self }
+    }
+
+    /// On another port.
+    pub fn port(self, port: u16) -> Self {
+        let builder = self.builder.clone().port(port);
+        self.with(builder)
+    }
+
+    /// Signs in at the mail server.
+    pub fn credentials(self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        let credentials = Credentials::new(user.into(), password.into());
+        let builder = self.builder.clone().credentials(credentials);
+        self.with(builder)
+    }
+
+    /// Also trusts this certificate (PEM), for a mail server with an authority of its own.
+    ///
+    /// # Errors
+    /// It is no certificate.
+    pub fn trust_certificate(self, pem: &[u8]) -> Result<Self, SmtpError> {
+        let certificate = Certificate::from_pem(pem).map_err(tls)?;
+        let parameters = TlsParameters::builder(self.host.clone())
+            .add_root_certificate(certificate)
+            .build()
+            .map_err(tls)?;
+        let tls = if self.implicit { Tls::Wrapper(parameters) } else { Tls::Required(parameters) };
+        let builder = self.builder.clone().tls(tls);
+        Ok(self.with(builder))
+    }
+
+    async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
+        let mail = mail(message).map_err(NotifyError::permanent)?;
+        match self.transport.send(mail).await {
+            Ok(_) => Ok(()),
+            // 550, 551, 553: this mailbox is none. Any other refusal may be about us.
+            Err(error)
+                if error
+                    .status()
+                    .is_some_and(|code| [550, 551, 553].contains(&u16::from(code))) =>
+            {
+                Err(NotifyError::permanent(error))
+            }
+            Err(error) => Err(NotifyError::temporary(error)),
+        }
+    }
+}
+
+fn tls(error: lettre::transport::smtp::Error) -> SmtpError {
+    SmtpError::Tls(Box::new(error))
+}
+
+/// The mail as it is sent: one sender, one recipient, text and HTML.
+fn mail(message: &Message) -> Result<lettre::Message, Box<dyn std::error::Error + Send + Sync>> {
+    let from: Address = message.from_address.as_deref().unwrap_or_default().parse()?;
+    let to: Address = message.to.as_str().parse()?;
+    let millis = u64::try_from(message.at.as_millis()).unwrap_or(0);
+    let id = format!("<{}@{}>", message.id, from.domain());
+    let builder = lettre::Message::builder()
+        .from(Mailbox::new(Some(message.from_name.clone()), from))
+        .to(Mailbox::new(None, to))
+        .subject(message.subject.clone())
+        .date(UNIX_EPOCH + Duration::from_millis(millis))
+        .message_id(Some(id))
+        // RFC 3834: no out-of-office answers, please.
+        .raw_header(HeaderValue::new(
+            HeaderName::new_from_ascii_str("Auto-Submitted"),
+            "auto-generated".to_owned(),
+        ));
+    let text = message.text.clone();
+    Ok(match message.html.clone() {
+        Some(html) => builder.multipart(MultiPart::alternative_plain_html(text, html))?,
+        None => builder.body(text)?,
+    })
+}
+
+impl Notifier for SmtpNotifier {
+    fn send<'a>(&'a self, message: &'a Message) -> Sending<'a> {
+        Box::pin(self.deliver(message))
+    }
+
+    fn refuses(&self, sender: Option<&str>) -> Option<String> {
+        match sender.map(str::parse::<Address>) {
+            Some(Ok(_)) => None,
+            Some(Err(_)) => Some("must be one plain address, such as no-reply@example.com".into()),
+            None => Some("mail needs a sender, such as no-reply@example.com".into()),
+        }
+    }
+}
+
+// The credentials are in the transport.
+impl fmt::Debug for SmtpNotifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmtpNotifier").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_spoken_to_in_the_clear() {
+        for host in ["localhost", "127.0.0.1", "127.0.0.7", "::1"] {
+            assert!(SmtpNotifier::danger_plaintext(host, 25).is_ok(), "{host}");
+        }
+        for host in ["smtp.example.com", "localhost.example.com", "10.0.0.1", "0.0.0.0", ""] {
+            assert!(SmtpNotifier::danger_plaintext(host, 25).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_notifier_prints_no_password() {
+        let smtp = SmtpNotifier::starttls("smtp.example.com").expect("a name");
+        let smtp = smtp.credentials("user", "hunter2hunter2").port(2525);
+        assert_eq!(format!("{smtp:?}"), "SmtpNotifier { host: \"smtp.example.com\", .. }");
+    }
+
+    #[test]
+    fn a_sender_is_needed() {
+        let smtp = SmtpNotifier::implicit_tls("smtp.example.com").expect("a name");
+        assert!(smtp.refuses(None).is_some());
+        assert!(smtp.refuses(Some("no address")).is_some());
+        assert!(smtp.refuses(Some("no-reply@example.com")).is_none());
+    }
+}

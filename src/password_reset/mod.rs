@@ -1,0 +1,317 @@
+//! Forgotten passwords: a link by mail sets a new one.
+//!
+//! 1. Someone types the name he signs in with. The answer is always the same, and so is the work:
+//!    whether there is such an account, whether it can be used, and whether mail was sent just before
+//!    cannot be told from outside.
+//! 2. The account's address gets a link with a token of 256 random bits, of which the database keeps
+//!    a keyed digest. It is good for an hour and once. A newer one takes its place, and so it dies when
+//!    the address, the password, the last sign-in or the account's epoch changes.
+//! 3. The link leads to a page of the application's. Opening it changes nothing; the page may
+//!    [`check`](PasswordReset::check) the token, which does not spend it.
+//! 4. With the token and a new password one transaction spends the token, sets the password and ends
+//!    every session of the account. The owner is told. Whose password it is comes from the token.
+//!
+//! Who receives mail at an address owns it. So a reset marks it as verified; and where it was not,
+//! somebody else may have made the account in wait for its owner: enrolled factors go, and all
+//! outstanding codes and links, together with the password and the sessions. Where it was, second
+//! factors stay: a reset proves a mailbox, not the person.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, token: String) -> Result<(), portcullis::Rejection> {
+//! use portcullis::ClientInfo;
+//!
+//! let client = ClientInfo::default();
+//! auth.password_reset().forgot("alice@example.com", &client).await?;
+//! // … from the page that the link leads to:
+//! auth.password_reset().reset(&token, "correct horse battery staple", &client).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! - It signs nobody in: the next step is an ordinary login, with its second factor.
+//! - It sends no text messages: a phone number is lent by its provider, and taken back.
+//!
+//! # Routes
+//! `POST /password/forgot` (`login`; always 202), `POST /password/reset/check` (`token`; 204),
+//! `POST /password/reset` (`token`, `password`; 204). They are part of
+//! [`auth.routes()`](crate::Portcullis::routes) where there is a notifier.
+//!
+//! # Configuration
+//! [`password_reset_lifetime`](crate::config::MailConfig::password_reset_lifetime),
+//! [`links`](crate::config::MailConfig::links), and what limits mail, in `config.mail`.
+//!
+//! # Events
+//! `authn_password_reset_request`, `authn_password_reset`.
+//!
+//! # Errors
+//! `invalid_reset_token` (400), `invalid_fields` (422).
+//!
+//! # Standard
+//! OWASP Forgot Password Cheat Sheet, ASVS 5.0 6.4, NIST SP 800-63B-4 4.2.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::account::entity::account::Model;
+use crate::account::{Account, InvalidField, LoginId, store as account_store};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::event::{Event, EventKind};
+use crate::base::problem::{Problem, Refusal};
+use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start};
+use crate::handle::Portcullis;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Outgoing};
+use crate::password::{Names, Password, Passwords};
+use crate::port::{ChangingPassword, from_hooked};
+
+#[cfg(feature = "routes")]
+mod routes;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+/// Why a password was not set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordResetError {
+    /// The token is unknown, used, too old, or about an account that has changed: which, is not
+    /// said.
+    #[error("the link is not good any more; ask for a new one")]
+    InvalidToken,
+    /// The new password cannot be used. The token is still good.
+    #[error("some fields cannot be used")]
+    Invalid(Vec<InvalidField>),
+    /// A hook of the application's refused. The token is still good.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
+    /// The infrastructure failed. The token is still good.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<sea_orm::DbErr> for PasswordResetError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+from_hooked!(PasswordResetError);
+
+impl MaybeFault for PasswordResetError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for PasswordResetError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidToken => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused(refusal) => refusal.problem().status(),
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidToken => "invalid_reset_token",
+            Self::Invalid(_) => "invalid_fields",
+            Self::Refused(refusal) => refusal.problem().code(),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.fault().and_then(Problem::retry_after)
+    }
+
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        match self {
+            Self::Invalid(fields) => InvalidField::members(fields),
+            _ => serde_json::Map::new(),
+        }
+    }
+}
+
+/// Sets forgotten passwords anew. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct PasswordReset<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Forgotten passwords.
+    pub fn password_reset(&self) -> PasswordReset<'_> {
+        PasswordReset { auth: self }
+    }
+}
+
+/// What a token is bound to: a change of any of it kills the token.
+struct Binding([Vec<u8>; 4]);
+
+impl Binding {
+    fn of(row: &Model) -> Self {
+        let last_login = row.last_login_at.map(|at| at.as_millis().to_be_bytes().to_vec());
+        Self([
+            row.email.clone().unwrap_or_default().into_bytes(),
+            row.password_hash.clone().unwrap_or_default().into_bytes(),
+            last_login.unwrap_or_default(),
+            row.epoch.to_be_bytes().to_vec(),
+        ])
+    }
+
+    /// For a token that nobody gets.
+    fn of_nobody() -> Self {
+        Self([Vec::new(), Vec::new(), Vec::new(), Vec::new()])
+    }
+
+    fn parts(&self) -> [&[u8]; 4] {
+        [&self.0[0], &self.0[1], &self.0[2], &self.0[3]]
+    }
+}
+
+impl PasswordReset<'_> {
+    /// Sends a link to the address of the account that signs in with this name (a username or an
+    /// address), if there is one. Success says nothing about that, nor that mail left.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn forgot(&self, login: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let id = LoginId::parse(login).ok();
+        // No account has the empty name; asking for it keeps the work the same.
+        let asked = id.as_ref().map_or("", LoginId::normal);
+        let row = db.read(account_store::find_by_name(&db.executor(), asked)).await?;
+        let now = context.now();
+        let found = row.and_then(|row| {
+            let account = Account::from(row.clone());
+            let to = account.email().and_then(Recipient::email)?;
+            account.is_usable(now, false).then_some((row, to))
+        });
+        let lifetime = context.config.mail.password_reset_lifetime;
+        let to = found.as_ref().map(|(_, to)| to);
+        let account = found.as_ref().map(|(row, _)| row);
+        let kind = MessageKind::PasswordReset;
+        let mut event = Event::new(EventKind::PasswordResetRequested, now).from_client(client);
+        if let Some(row) = account {
+            event = event.account(row.id);
+        }
+        transaction!(db, |txn| {
+            let admitted = outbox::admit(txn, context, kind, to, asked).await?;
+            // Whoever got a link just before keeps that one. The row that nobody can use makes the
+            // work the same.
+            let account = account.filter(|_| admitted.0);
+            let binding = account.map_or_else(Binding::of_nobody, Binding::of);
+            let start = Start {
+                kind: &Kind::PasswordReset,
+                account_id: account.map(|row| row.id),
+                session_id: None,
+                target: account.and_then(|row| row.email.as_deref()),
+                data: None,
+                binding: Some(&binding.parts()),
+                answer: Answer::TokenOnly,
+                lifetime,
+                cool_down: Duration::ZERO,
+            };
+            let started = mechanism::start(txn, context, &start).await?;
+            let link = started.as_ref().and_then(|started| {
+                let page = &context.config.mail.links.password_reset;
+                context.config.link(page, &started.token)
+            });
+            let outgoing = Outgoing {
+                account_id: account.map(|row| row.id),
+                ..Outgoing::new(kind, to.cloned())
+                    .values(Values::new().with_some("link", link))
+                    .good_for(lifetime)
+            };
+            outbox::put_admitted(txn, context, &outgoing, admitted).await?;
+            audit_log::record(txn, &event).await?;
+            Ok::<_, PasswordResetError>(())
+        })?;
+        event.trace();
+        outbox::deliver_soon(context);
+        Ok(())
+    }
+
+    /// Whether a token is good, without spending it: for the page that asks for the new password.
+    ///
+    /// # Errors
+    /// [`PasswordResetError::InvalidToken`]; an outage.
+    pub async fn check(&self, token: &str) -> Result<(), PasswordResetError> {
+        self.look(token).await.map(|_| ())
+    }
+
+    /// Sets a new password for the account that the token belongs to, and ends its sessions. Nobody
+    /// is signed in.
+    ///
+    /// # Errors
+    /// See [`PasswordResetError`]. Whatever fails, nothing is changed.
+    pub async fn reset(
+        &self,
+        token: &str,
+        new: impl Into<String>,
+        client: &ClientInfo,
+    ) -> Result<(), PasswordResetError> {
+        let context = self.auth.context();
+        let passwords = self.auth.room::<Passwords>();
+        let new = Password::from(new.into());
+        let (challenge, row) = self.look(token).await?;
+        let account = Account::from(row.clone());
+        if let Some(field) = passwords.refused("password", &new, &Names::of(&account)).await? {
+            return Err(PasswordResetError::Invalid(vec![field]));
+        }
+        let hashed = passwords.hash(&new).await?;
+        let now = context.now();
+        let event = Event::new(EventKind::PasswordReset, now).account(row.id).from_client(client);
+        let notice =
+            Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
+                .account(row.id)
+                .values(Values::new().with_some("address", client.address()));
+        let change = ChangingPassword { account_id: row.id, session_id: None, client, at: now };
+        transaction!(context.db(), |txn| {
+            if !challenge.spend(txn, now).await? {
+                return Err(PasswordResetError::InvalidToken);
+            }
+            context.hooks.before_password_change(change, txn).await?;
+            if !account_store::reset_password(txn, &row, hashed.clone(), now).await? {
+                return Err(PasswordResetError::InvalidToken);
+            }
+            // Whatever else was sent before is worth nothing now: another link, a change of address.
+            mechanism::end_of_account(txn, row.id, None, now).await?;
+            audit_log::record(txn, &event).await?;
+            outbox::put(txn, context, &notice).await?;
+            context.hooks.after_password_change(change, txn).await?;
+            Ok(())
+        })?;
+        event.trace();
+        outbox::deliver_soon(context);
+        Ok(())
+    }
+
+    /// The challenge of a token and its account, if both are as they were when it was sent.
+    async fn look(&self, token: &str) -> Result<(Challenge, Model), PasswordResetError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let now = context.now();
+        let found = mechanism::find_by_token(&executor, context, &Kind::PasswordReset, token);
+        let challenge = db.read(found).await?.filter(|challenge| challenge.is_open(now));
+        let challenge = challenge.ok_or(PasswordResetError::InvalidToken)?;
+        let id = challenge.account_id().ok_or(PasswordResetError::InvalidToken)?;
+        let row = db.read(account_store::find(&executor, id)).await?;
+        row.filter(|row| {
+            Account::from(row.clone()).is_usable(now, false)
+                && challenge.is_bound_to(context, &Binding::of(row).parts())
+        })
+        .map(|row| (challenge, row))
+        .ok_or(PasswordResetError::InvalidToken)
+    }
+}

@@ -1,0 +1,75 @@
+//! `POST /password/forgot`, `POST /password/reset/check`, `POST /password/reset`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::base::client::ClientInfo;
+use crate::base::problem::Rejection;
+use crate::handle::Portcullis;
+use crate::password::Password;
+use crate::route::{self, JsonOrForm, mount};
+
+/// The routes of forgotten passwords.
+pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    if auth.context().notifier.is_none() {
+        auth.find(
+            "password_reset_without_notifier",
+            "the routes of forgotten passwords are mounted and there is no notifier to send a link with",
+        );
+    }
+    let routes = Router::new()
+        .route("/password/forgot", post(forgot))
+        .route("/password/reset/check", post(check))
+        .route("/password/reset", post(reset));
+    mount(auth, "password_reset", routes)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForgotBody {
+    login: String,
+}
+
+async fn forgot(
+    State(auth): State<Portcullis>,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<ForgotBody>,
+) -> Result<Response, Rejection> {
+    auth.password_reset().forgot(&body.login, &client).await?;
+    let body = serde_json::json!({ "result": "accepted" });
+    Ok((StatusCode::ACCEPTED, route::json(&body)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckBody {
+    token: String,
+}
+
+async fn check(
+    State(auth): State<Portcullis>,
+    JsonOrForm(body): JsonOrForm<CheckBody>,
+) -> Result<StatusCode, Rejection> {
+    auth.password_reset().check(&body.token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResetBody {
+    token: String,
+    password: Password,
+}
+
+async fn reset(
+    State(auth): State<Portcullis>,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<ResetBody>,
+) -> Result<StatusCode, Rejection> {
+    auth.password_reset().reset(&body.token, body.password.as_str(), &client).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

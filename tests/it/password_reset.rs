@@ -1,0 +1,452 @@
+//! Forgotten passwords.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portcullis::account::NewAccount;
+use portcullis::port::{ChangingPassword, HookResult, Hooks};
+use portcullis::{Account, ClientInfo, Factor, Message, MessageKind};
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::on_every_database;
+use crate::support::browser::{Answer, Browser, send};
+use crate::support::probe::{app, serve};
+use crate::support::{PASSWORD, Probe};
+
+const NEW: &str = "another horse battery staple";
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+fn check(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text);
+}
+
+/// The token in a message's link.
+fn token(message: &Message) -> String {
+    let (_, rest) = message.text.split_once("#token=").expect("a link");
+    rest.split_whitespace().next().expect("a token").to_owned()
+}
+
+async fn forgot(browser: &mut Browser, login: &str) -> Answer {
+    browser.post("/auth/password/forgot", json!({ "login": login })).await
+}
+
+async fn reset(browser: &mut Browser, token: &str, password: &str) -> Answer {
+    let body = json!({ "token": token, "password": password });
+    browser.post("/auth/password/reset", body).await
+}
+
+/// Asks for a link and takes it from the mailbox.
+async fn ask(probe: &Probe, browser: &mut Browser, login: &str) -> String {
+    let before = probe.mail().await.len();
+    assert_eq!(forgot(browser, login).await.status, 202);
+    let sent = probe.mail().await;
+    assert_eq!(sent.len(), before + 1, "one mail");
+    token(&sent[before])
+}
+
+async fn alice(probe: &Probe) -> (Account, Browser) {
+    (probe.register_with_email("alice", "alice@example.com").await, probe.browser().await)
+}
+
+/// Fails as long as it is told to.
+#[derive(Clone, Default)]
+struct Moody(Arc<AtomicBool>);
+
+impl Hooks for Moody {
+    async fn after_password_change(
+        &self,
+        _: ChangingPassword<'_>,
+        _: &sea_orm::DatabaseTransaction,
+    ) -> HookResult {
+        if self.0.load(Ordering::SeqCst) { Err("not now".into()) } else { Ok(()) }
+    }
+}
+
+on_every_database! {
+    async fn a_link_by_mail_sets_a_new_password_once(probe: Probe) {
+        let (account, mut browser) = alice(&probe).await;
+        let mut signed_in = browser.stranger();
+        assert_eq!(signed_in.login("alice", PASSWORD).await.status, 200);
+        let answer = forgot(&mut browser, "alice@example.com").await;
+        assert_eq!((answer.status, answer.json()), (202, json!({ "result": "accepted" })));
+        let [mail] = &probe.mail().await[..] else { panic!("one mail") };
+        assert_eq!((mail.kind, mail.account_id), (MessageKind::PasswordReset, Some(account.id())));
+        assert_eq!(mail.to.as_str(), "alice@example.com");
+        assert!(mail.text.contains("60 minutes"), "{}", mail.text);
+        let token = token(mail);
+        assert!(mail.text.contains(&format!("https://app.example.com/password/reset#token={token}")));
+        assert_eq!(token.len(), 43, "256 bits");
+
+        // Looking does not spend it, however often.
+        for _ in 0..5 {
+            let answer = browser.post("/auth/password/reset/check", json!({ "token": token })).await;
+            assert_eq!(answer.status, 204, "{}", answer.text);
+        }
+        let answer = reset(&mut browser, &token, NEW).await;
+        assert_eq!((answer.status, answer.text.as_str()), (204, ""));
+        assert!(answer.set_cookies().is_empty(), "nobody is signed in");
+        check(&signed_in.get("/me").await, 401, "session_ended");
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
+
+        // The owner is told, without a link that signs in.
+        let sent = probe.mail().await;
+        assert_eq!(sent[1].kind, MessageKind::PasswordChanged);
+        assert!(sent[1].text.contains("127.0.0.1") && !sent[1].text.contains("token"));
+        let log = probe.auth.audit_log().of_account(account.id(), 20).await.expect("the log");
+        for kind in ["authn_password_reset_request", "authn_password_reset"] {
+            let event = log.iter().find(|event| event.kind == kind).expect(kind);
+            assert_eq!(event.address.as_deref(), Some("127.0.0.1"));
+        }
+
+        check(&reset(&mut browser, &token, PASSWORD).await, 400, "invalid_reset_token");
+        let answer = browser.post("/auth/password/reset/check", json!({ "token": token })).await;
+        check(&answer, 400, "invalid_reset_token");
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
+    }
+
+    async fn the_answer_and_the_work_are_the_same_whoever_is_asked_for(probe: Probe) {
+        let mut browser = probe.browser().await;
+        let accounts = probe.auth.accounts();
+        let usual = probe.register_with_email("usual", "usual@example.com").await;
+        accounts.verify(usual.id()).await.expect("it is verified");
+        probe.register_with_email("unverified", "unverified@example.com").await;
+        let disabled = probe.register_with_email("disabled", "disabled@example.com").await;
+        accounts.disable(disabled.id()).await.expect("it is disabled");
+        let deleted = probe.register_with_email("deleted", "deleted@example.com").await;
+        accounts.delete(deleted.id()).await.expect("it is deleted");
+        accounts.create(NewAccount::email("passwordless@example.com")).await.expect("it is made");
+        probe.register("addressless").await;
+        let mut seen = Vec::new();
+        let long = format!("{}@example.com", "x".repeat(5000));
+        for login in [
+            "usual",
+            "USUAL@example.com", // within the cool-down: held back
+            "unverified@example.com",
+            "disabled@example.com",
+            "deleted",
+            "passwordless@example.com",
+            "addressless",
+            "nobody",
+            "nobody", // within the cool-down
+            "nobody@example.com",
+            "",
+            " ",
+            "a@b@c",
+            "evil@example.com,usual@example.com",
+            "usual@example.com\r\nBcc: evil@example.com",
+            "+4915112345678",
+            "\u{202e}",
+            &long,
+        ] {
+            let (answer, statements) = probe.statements(forgot(&mut browser, login)).await;
+            let mut headers = answer.headers.clone();
+            headers.remove("date");
+            seen.push((answer.status, answer.text, format!("{headers:?}"), statements));
+        }
+        assert_eq!(seen[0].0, 202);
+        for other in &seen {
+            assert_eq!(other, &seen[0]);
+        }
+        let mut mailed: Vec<_> =
+            probe.mail().await.iter().map(|mail| mail.to.as_str().to_owned()).collect();
+        mailed.sort();
+        assert_eq!(mailed, ["passwordless@example.com", "unverified@example.com", "usual@example.com"]);
+    }
+
+    async fn a_change_of_anything_it_is_bound_to_kills_a_link(probe: Probe) {
+        let mut browser = probe.browser().await;
+        let accounts = probe.auth.accounts();
+        let changes = ["nothing", "login", "password", "newer", "email", "disabled", "back", "epoch", "deleted", "time"];
+        for change in changes {
+            let email = format!("{change}@example.com");
+            let account = probe.register_with_email(change, &email).await;
+            let mut token = ask(&probe, &mut browser, change).await;
+            let mut good = false;
+            match change {
+                "login" => assert_eq!(browser.stranger().login(change, PASSWORD).await.status, 200),
+                "password" => {
+                    // Signed in before, so that only the password changes.
+                    let mut other = browser.stranger();
+                    other.login(change, PASSWORD).await;
+                    probe.clock.advance(MINUTE);
+                    token = ask(&probe, &mut browser, change).await;
+                    let body = json!({ "current_password": PASSWORD, "new_password": NEW });
+                    assert_eq!(other.put("/auth/password", body).await.status, 200);
+                }
+                "newer" => {
+                    probe.clock.advance(MINUTE);
+                    let newer = ask(&probe, &mut browser, change).await;
+                    assert_ne!(newer, token);
+                    check(&reset(&mut browser, &token, NEW).await, 400, "invalid_reset_token");
+                    token = newer;
+                    good = true;
+                }
+                "email" => {
+                    probe.execute("UPDATE auth_account SET email = 'e@example.com' WHERE username = 'email'").await;
+                }
+                "disabled" => accounts.disable(account.id()).await.expect("it is disabled"),
+                "back" => {
+                    accounts.disable(account.id()).await.expect("it is disabled");
+                    accounts.enable(account.id()).await.expect("it is enabled");
+                }
+                "epoch" => accounts.set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("it is set"),
+                "deleted" => accounts.delete(account.id()).await.expect("it is deleted"),
+                "time" => probe.clock.advance(HOUR),
+                _ => {
+                    probe.clock.advance(HOUR - Duration::from_millis(1));
+                    good = true;
+                }
+            }
+            let looked = browser.post("/auth/password/reset/check", json!({ "token": token })).await;
+            let answer = reset(&mut browser, &token, "yet another horse staple").await;
+            if good {
+                assert_eq!((looked.status, answer.status), (204, 204), "{change}: {}", answer.text);
+            } else {
+                check(&looked, 400, "invalid_reset_token");
+                check(&answer, 400, "invalid_reset_token");
+            }
+        }
+    }
+
+    async fn of_a_hundred_who_use_a_link_at_once_one_wins(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        let mut racers = JoinSet::new();
+        for number in 0..100 {
+            let (mut browser, token) = (browser.clone(), token.clone());
+            racers.spawn(async move {
+                let password = format!("{NEW} {number}");
+                let answer = reset(&mut browser, &token, &password).await;
+                (answer.status, password)
+            });
+        }
+        let results = racers.join_all().await;
+        let winners: Vec<_> = results.iter().filter(|(status, _)| *status == 204).collect();
+        let [(_, password)] = &winners[..] else { panic!("{} won", winners.len()) };
+        for (status, _) in &results {
+            assert!([204, 400, 503].contains(status), "{status}");
+        }
+        assert_eq!(browser.login("alice", password).await.status, 200);
+        let done = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_password_reset'";
+        assert_eq!(probe.number(done).await, 1);
+        let notices = probe.mail().await;
+        assert_eq!(notices.iter().filter(|mail| mail.kind == MessageKind::PasswordChanged).count(), 1);
+    }
+
+    async fn a_password_that_cannot_be_used_leaves_the_link_good(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        for bad in ["", "short", &"a".repeat(1025), "alice@example.com"] {
+            let answer = reset(&mut browser, &token, bad).await;
+            check(&answer, 422, "invalid_fields");
+            assert!(answer.json()["errors"]["password"].is_string());
+        }
+        // A wrong token learns nothing about passwords.
+        check(&reset(&mut browser, "wrong", "short").await, 400, "invalid_reset_token");
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+    }
+
+    async fn a_hook_that_fails_leaves_everything_as_it_was(probe: Probe) {
+        let moody = Moody::default();
+        let auth = probe.rebuilt(|builder| builder.hooks(moody.clone()));
+        let (_, browser) = alice(&probe).await;
+        let mut browser = browser.at(serve(app(&auth)).await);
+        let token = ask(&probe, &mut browser, "alice").await;
+        moody.0.store(true, Ordering::SeqCst);
+        check(&reset(&mut browser, &token, NEW).await, 503, "unavailable");
+        assert_eq!(browser.stranger().login("bob", PASSWORD).await.status, 401);
+        assert_eq!(probe.mail().await.len(), 1, "nobody is told of what was not done");
+        moody.0.store(false, Ordering::SeqCst);
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
+    }
+
+    async fn second_factors_of_a_verified_address_stay(probe: Probe) {
+        let (account, mut browser) = alice(&probe).await;
+        probe.auth.accounts().verify(account.id()).await.expect("it is verified");
+        probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("it is set");
+        let token = ask(&probe, &mut browser, "alice").await;
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+        let answer = browser.login("alice", NEW).await;
+        assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
+        check(&browser.get("/me").await, 401, "second_factor_required");
+    }
+
+    /// The classic pre-hijack: somebody registers with the address of another and waits.
+    async fn who_receives_the_mail_of_an_unverified_account_owns_it_alone(probe: Probe) {
+        let (account, mut victim) = alice(&probe).await;
+        let mut attacker = victim.stranger();
+        assert_eq!(attacker.login("alice", PASSWORD).await.status, 200);
+        probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("it is set");
+        let token = ask(&probe, &mut victim, "alice@example.com").await;
+        assert_eq!(reset(&mut victim, &token, NEW).await.status, 204);
+        check(&attacker.get("/me").await, 401, "session_ended");
+        assert_eq!(attacker.login("alice", PASSWORD).await.status, 401);
+        let answer = victim.login("alice@example.com", NEW).await;
+        assert_eq!(answer.json()["result"], "session", "{}", answer.text);
+        let account = probe.auth.accounts().find(account.id()).await.expect("it is found");
+        assert!(account.expect("it is there").is_verified());
+    }
+
+    async fn a_reset_lets_an_account_in_that_had_to_be_verified(probe: Probe) {
+        let probe = probe.configured(|config| config.login.require_verified = true);
+        let (_, mut browser) = alice(&probe).await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 401);
+        let token = ask(&probe, &mut browser, "alice").await;
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+        assert_eq!(browser.login("alice", NEW).await.status, 200);
+    }
+
+    async fn an_account_without_a_password_gets_its_first(probe: Probe) {
+        let mut browser = probe.browser().await;
+        probe.auth.accounts().create(NewAccount::email("carol@example.com")).await.expect("it is made");
+        assert_eq!(browser.login("carol@example.com", "").await.status, 401);
+        let token = ask(&probe, &mut browser, "carol@example.com").await;
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+        assert_eq!(browser.login("carol@example.com", NEW).await.status, 200);
+    }
+
+    async fn the_link_comes_from_the_configuration_whatever_the_request_says(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let request = browser
+            .request(Method::POST, "/auth/password/forgot")
+            .header("host", "evil.example")
+            .header("x-forwarded-host", "evil.example")
+            .header("forwarded", "host=evil.example;proto=http")
+            .header("x-original-url", "https://evil.example/")
+            .header("referer", "https://evil.example/")
+            .json(&json!({ "login": "alice" }));
+        assert_eq!(browser.send(request).await.status, 202);
+        let [mail] = &probe.mail().await[..] else { panic!("one mail") };
+        for words in [&mail.text, mail.html.as_ref().expect("HTML"), &mail.subject] {
+            assert!(!words.contains("evil"), "{words}");
+        }
+        assert!(mail.text.contains("https://app.example.com/password/reset#token="));
+    }
+
+    async fn whose_password_it_is_comes_from_the_token_alone(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let bob = probe.register_with_email("bob", "bob@example.com").await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        for field in ["account_id", "login", "email", "user", "id", "verified"] {
+            let mut body = json!({ "token": token, "password": NEW });
+            body[field] = bob.id().to_string().into();
+            check(&browser.post("/auth/password/reset", body).await, 400, "invalid_body");
+            let mut body = json!({ "login": "alice" });
+            body[field] = "bob@example.com".into();
+            if field != "login" {
+                check(&browser.post("/auth/password/forgot", body).await, 400, "invalid_body");
+            }
+        }
+        // Signed in as somebody else, it is still the token's account.
+        browser.login("bob", PASSWORD).await;
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+        assert_eq!(browser.get("/me").await.text, bob.id().to_string());
+        assert_eq!(browser.stranger().login("bob", PASSWORD).await.status, 200);
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
+    }
+
+    async fn nothing_but_the_token_is_one(probe: Probe) {
+        let (account, mut browser) = alice(&probe).await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        let row = probe.dump("auth_challenge").await;
+        let hex = |text: &str| data_hex(text.as_bytes());
+        assert!(row.iter().all(|value| !value.contains(&hex(&token))), "the table has the token");
+        let flipped: String = token.chars().map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
+        let mut tries = vec![
+            String::new(), flipped, token[1..].to_owned(), format!("{token}A"), format!(" {token}"),
+            format!("{token}="), "é".repeat(43), "x".repeat(15_000), account.id().to_string(), "A".repeat(43),
+        ];
+        tries.extend(row);
+        for wrong in tries {
+            let answer = reset(&mut browser, &wrong, NEW).await;
+            assert!([400, 413].contains(&answer.status), "{}", answer.text);
+        }
+        for wrong in [json!({ "token": 7 }), json!({ "token": null }), json!({ "token": [token] }), json!({})] {
+            let answer = browser.post("/auth/password/reset/check", wrong).await;
+            check(&answer, 400, "invalid_body");
+        }
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+    }
+
+    async fn a_scanner_that_opens_links_and_a_page_of_another_site_spend_nothing(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE] {
+            for path in ["/auth/password/reset", "/auth/password/forgot", "/auth/password/reset/check"] {
+                let request = browser.request(method.clone(), &format!("{path}?token={token}"));
+                let answer = browser.send(request).await;
+                assert_eq!(answer.status, 405, "{method} {path}");
+            }
+        }
+        // No cookie is needed for it to be refused.
+        let request = browser
+            .raw(Method::POST, "/auth/password/reset")
+            .header("sec-fetch-site", "cross-site")
+            .json(&json!({ "token": token, "password": NEW }));
+        check(&send(request).await, 403, "cross_site_request");
+        let request = browser
+            .raw(Method::POST, "/auth/password/forgot")
+            .header("sec-fetch-site", "cross-site")
+            .json(&json!({ "login": "alice" }));
+        check(&send(request).await, 403, "cross_site_request");
+        assert_eq!(probe.mail().await.len(), 1);
+        let answer = reset(&mut browser, &token, NEW).await;
+        assert_eq!((answer.status, answer.headers["cache-control"].as_bytes()), (204, &b"no-store"[..]));
+    }
+
+    async fn asking_again_at_once_leaves_the_first_link_good(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        for login in ["alice", "ALICE@EXAMPLE.COM", "alice@example.com"] {
+            assert_eq!(forgot(&mut browser, login).await.status, 202);
+        }
+        assert_eq!(probe.mail().await.len(), 1, "nobody's mailbox is filled");
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+    }
+
+    async fn a_mailbox_gets_five_links_an_hour_however_many_ask(probe: Probe) {
+        let (_, browser) = alice(&probe).await;
+        let mut racers = JoinSet::new();
+        for _ in 0..50 {
+            let mut browser = browser.clone();
+            racers.spawn(async move { forgot(&mut browser, "alice").await.status });
+        }
+        for status in racers.join_all().await {
+            assert!([202, 503].contains(&status), "{status}");
+        }
+        assert_eq!(probe.mail().await.len(), 1);
+        let mut browser = browser;
+        for minute in 1..59 {
+            probe.clock.advance(MINUTE);
+            assert_eq!(forgot(&mut browser, "alice").await.status, 202, "minute {minute}");
+        }
+        assert_eq!(probe.mail().await.len(), 5);
+        probe.clock.advance(MINUTE);
+        assert_eq!(forgot(&mut browser, "alice").await.status, 202);
+        probe.clock.advance(MINUTE);
+        assert_eq!(forgot(&mut browser, "alice").await.status, 202);
+        assert!(probe.mail().await.len() > 5, "the next hour");
+    }
+
+    async fn the_method_without_a_route_does_the_same(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let client = ClientInfo::default();
+        let flow = probe.auth.password_reset();
+        flow.forgot("alice", &client).await.expect("it is asked for");
+        let token = token(&probe.mail().await[0]);
+        flow.check(&token).await.expect("it is good");
+        flow.reset(&token, NEW, &client).await.expect("it is set");
+        assert!(flow.check(&token).await.is_err());
+        assert_eq!(browser.login("alice", NEW).await.status, 200);
+    }
+}
+
+fn data_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
