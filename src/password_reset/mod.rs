@@ -10,6 +10,7 @@
 //!    [`check`](PasswordReset::check) the token, which does not spend it.
 //! 4. With the token and a new password one transaction spends the token, sets the password and ends
 //!    every session of the account. The owner is told. Whose password it is comes from the token.
+//!    A lock after failed sign-ins is lifted.
 //!
 //! Who receives mail at an address owns it. So a reset marks it as verified; and where it was not,
 //! somebody else may have made the account in wait for its owner: enrolled factors go, and all
@@ -56,12 +57,14 @@ use http::StatusCode;
 
 use crate::account::entity::account::Model;
 use crate::account::{Account, InvalidField, LoginId, store as account_store};
+use crate::attempt::Purge;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
-use crate::base::problem::{Problem, Refusal};
+use crate::base::problem::{ErrorChain, Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start};
+use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
@@ -293,6 +296,12 @@ impl PasswordReset<'_> {
         })?;
         event.trace();
         outbox::deliver_soon(context);
+        // A lock that strangers brought about does not keep out who reads the account's mail.
+        let lifted = Purge::everything().kind(AttemptKind::Login).account(row.id);
+        if let Err(fault) = self.auth.attempts().purge(lifted).await {
+            let error = ErrorChain(&fault).to_string();
+            tracing::warn!(target: "portcullis", account = %row.id, ?error, "a lock was not lifted");
+        }
         Ok(())
     }
 

@@ -387,6 +387,18 @@ on_every_database! {
         let dave = json!({ "username": "dave", "email": "dave@example.com", "password": PASSWORD });
         costs!("register with two names", browser.stranger().post("/auth/register", dave));
         costs!("no such route", browser.get("/auth/nowhere"));
+        let forgot = |login: &str| json!({ "login": login });
+        costs!("forgot", visitor.post("/auth/password/forgot", forgot("dave")));
+        costs!("forgot, just before", visitor.post("/auth/password/forgot", forgot("dave")));
+        costs!("forgot, unknown", visitor.post("/auth/password/forgot", forgot("nobody")));
+        let mail = probe.mail().await.pop().expect("a link").text;
+        let (_, token) = mail.split_once("#token=").expect("a token");
+        let token = &token[..43];
+        costs!("check a link", visitor.post("/auth/password/reset/check", json!({ "token": token })));
+        let reset = |token: &str| json!({ "token": token, "password": "another long password" });
+        costs!("reset, wrong token", visitor.post("/auth/password/reset", reset("wrong")));
+        costs!("reset, unknown token", visitor.post("/auth/password/reset", reset(&"A".repeat(43))));
+        costs!("reset", visitor.post("/auth/password/reset", reset(token)));
 
         let expected = [
             ("methods", 200, 0),
@@ -417,6 +429,13 @@ on_every_database! {
             ("register, invalid", 422, 0),
             ("register with two names", 201, 7),
             ("no such route", 404, 0),
+            ("forgot", 202, 9),
+            ("forgot, just before", 202, 9),
+            ("forgot, unknown", 202, 9),
+            ("check a link", 204, 2),
+            ("reset, wrong token", 400, 0),
+            ("reset, unknown token", 400, 1),
+            ("reset", 204, 9),
         ];
         assert_eq!(costs, expected);
     }

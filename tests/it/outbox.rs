@@ -123,12 +123,12 @@ on_every_database! {
     async fn a_copy_of_the_table_shows_no_token_no_link_and_no_address(probe: Probe) {
         probe.register_with_email("alice", "alice@example.com").await;
         forgot(&probe.auth).await;
-        let before = [probe.dump("auth_outbox").await, probe.dump("auth_outbox_limit").await].concat();
+        let before = [probe.hex_dump("auth_outbox").await, probe.hex_dump("auth_outbox_limit").await].concat();
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_outbox WHERE payload IS NOT NULL").await, 1);
         let sent = probe.mail().await;
         let token = token(&sent[0]);
-        let after = probe.dump("auth_outbox").await;
-        let rest = [probe.dump("auth_challenge").await, probe.dump("auth_event").await].concat();
+        let after = probe.hex_dump("auth_outbox").await;
+        let rest = [probe.hex_dump("auth_challenge").await, probe.hex_dump("auth_event").await].concat();
         for value in before.iter().chain(&after).chain(&rest) {
             for secret in [&*token, &token[..20], "https://", "app.example.com"] {
                 assert!(!value.contains(&hex(secret)), "{secret} is in the table");

@@ -302,6 +302,23 @@ on_every_database! {
         assert_eq!(browser.login("alice", NEW).await.status, 200);
     }
 
+    async fn a_reset_lets_in_whom_strangers_have_locked_out(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.limit = 2);
+        let (_, mut browser) = alice(&probe).await;
+        probe.register_with_email("bob", "bob@example.com").await;
+        for name in ["alice", "bob"] {
+            for _ in 0..2 {
+                assert_eq!(browser.stranger().login(name, "wrong").await.status, 401);
+            }
+            assert_eq!(browser.stranger().login(name, PASSWORD).await.status, 401, "locked");
+        }
+        let token = ask(&probe, &mut browser, "alice").await;
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401, "still locked");
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
+        assert_eq!(browser.stranger().login("bob", PASSWORD).await.status, 401, "his own lock stays");
+    }
+
     async fn an_account_without_a_password_gets_its_first(probe: Probe) {
         let mut browser = probe.browser().await;
         probe.auth.accounts().create(NewAccount::email("carol@example.com")).await.expect("it is made");
@@ -354,7 +371,7 @@ on_every_database! {
     async fn nothing_but_the_token_is_one(probe: Probe) {
         let (account, mut browser) = alice(&probe).await;
         let token = ask(&probe, &mut browser, "alice").await;
-        let row = probe.dump("auth_challenge").await;
+        let row = probe.hex_dump("auth_challenge").await;
         let hex = |text: &str| data_hex(text.as_bytes());
         assert!(row.iter().all(|value| !value.contains(&hex(&token))), "the table has the token");
         let flipped: String = token.chars().map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();

@@ -104,7 +104,7 @@ impl Probe {
 
     /// Every column of every row of a table, each as the hexadecimal digits of its bytes: what
     /// somebody with a copy of the table has.
-    pub async fn dump(&self, table: &str) -> Vec<String> {
+    pub async fn hex_dump(&self, table: &str) -> Vec<String> {
         use sea_orm::ConnectionTrait;
         let tables = portcullis::schema::tables();
         let found = tables.iter().find(|found| found.name == table).expect("a table");
