@@ -171,7 +171,7 @@ pub(super) async fn deliver_due(context: &Context) -> Result<Delivered, Fault> {
         let mut on_their_way = Vec::new();
         for row in rows {
             // Twice the time a try may take: its sender has stopped long before the lease ends.
-            let lease_ends_at = now.plus(2 * context.config.mail.send_timeout);
+            let lease_ends_at = context.now().plus(2 * context.config.mail.send_timeout);
             let executor = db.executor();
             if !db.retry(|| store::claim(&executor, &row, lease_ends_at)).await? {
                 continue;
@@ -185,7 +185,7 @@ pub(super) async fn deliver_due(context: &Context) -> Result<Delivered, Fault> {
         }
         for (row, sending) in on_their_way {
             let ended = match sending {
-                Ok(task) => wait(context, task).await,
+                Ok(task) => wait(task).await,
                 Err(reason) => Err(Failure::ForGood(reason)),
             };
             settle(context, &row, ended, &mut delivered).await?;
@@ -229,32 +229,34 @@ fn start(
         html: (!phone).then_some(rendered.html),
     };
     let (notifier, text_messages) = (context.notifier.clone(), context.text_messages.clone());
+    let limit = context.config.mail.send_timeout;
     Ok(tokio::spawn(async move {
-        match (&message.to, notifier, text_messages) {
-            (Recipient::Email(_), Some(notifier), _) => notifier.send(&message).await,
-            (Recipient::Phone(_), _, Some(phones)) => phones.send(&message).await,
-            _ => Err(NotifyError::temporary("there is nothing to send it with on this node")),
+        let sending = match (&message.to, &notifier, &text_messages) {
+            (Recipient::Email(_), Some(notifier), _) => notifier.send(&message),
+            (Recipient::Phone(_), _, Some(phones)) => phones.send(&message),
+            _ => {
+                return Err(NotifyError::temporary("there is nothing to send it with on this node"));
+            }
+        };
+        // Here and not where it is waited for: others of the batch may take their time before.
+        match tokio::time::timeout(limit, sending).await {
+            Ok(result) => result,
+            Err(_) => Err(NotifyError::temporary("it took too long")),
         }
     }))
 }
 
-async fn wait(context: &Context, task: JoinHandle<Result<(), NotifyError>>) -> Result<(), Failure> {
-    let stop = task.abort_handle();
-    let (error, failure) = match tokio::time::timeout(context.config.mail.send_timeout, task).await
-    {
-        Ok(Ok(Ok(()))) => return Ok(()),
-        Ok(Ok(Err(error))) => {
+async fn wait(task: JoinHandle<Result<(), NotifyError>>) -> Result<(), Failure> {
+    let (error, failure) = match task.await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => {
             let failure = match &error {
                 NotifyError::Temporary(_) => Failure::ForNow,
                 NotifyError::Permanent(_) => Failure::ForGood("refused"),
             };
             (ErrorChain(&error).to_string(), failure)
         }
-        Ok(Err(died)) => (died.to_string(), Failure::ForNow),
-        Err(_) => {
-            stop.abort();
-            ("it took too long".to_owned(), Failure::ForNow)
-        }
+        Err(died) => (died.to_string(), Failure::ForNow),
     };
     tracing::warn!(target: "portcullis", error = ?error, "a message could not be sent");
     Err(failure)

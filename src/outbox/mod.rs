@@ -26,7 +26,7 @@
 //! # What it does not do
 //! It does not promise a message exactly once. A node that dies between sending and noting it leaves a
 //! message that is sent again when its lease is over; both copies have one `Message-ID`. While the
-//! nodes live, nothing is sent twice.
+//! nodes live, and their clocks agree to within `mail.send_timeout`, nothing is sent twice.
 //!
 //! # Configuration
 //! [`config.mail`](crate::config::MailConfig).
