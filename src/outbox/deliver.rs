@@ -235,7 +235,9 @@ fn start(
             (Recipient::Email(_), Some(notifier), _) => notifier.send(&message),
             (Recipient::Phone(_), _, Some(phones)) => phones.send(&message),
             _ => {
-                return Err(NotifyError::temporary("there is nothing to send it with on this node"));
+                return Err(NotifyError::temporary(
+                    "there is nothing to send it with on this node",
+                ));
             }
         };
         // Here and not where it is waited for: others of the batch may take their time before.
