@@ -40,7 +40,7 @@ pub(crate) async fn measure(options: &Options) -> Result<(), Failure> {
 }
 
 /// A way into a router, and what must come out.
-struct Way {
+pub(crate) struct Way {
     title: &'static str,
     router: Router,
     path: &'static str,
@@ -95,15 +95,8 @@ async fn routes(
         ("portcullis, nothing remembered, `/me`", &forgetful, "/me", good, ok, 1_000),
     ]
     .into_iter()
-    .map(|(title, router, path, tokens, expect, calls)| Way {
-        title,
-        router: router.clone(),
-        path,
-        tokens: tokens.clone(),
-        expect,
-        calls,
-        micros: Vec::new(),
-        allocated: Allocated { count: 0, bytes: 0 },
+    .map(|(title, router, path, tokens, expect, calls)| {
+        Way::new(title, router.clone(), path, tokens.clone(), expect, calls)
     })
     .collect();
     for round in 0..=options.rounds * 4 {
@@ -135,6 +128,18 @@ async fn routes(
 }
 
 impl Way {
+    pub(crate) fn new(
+        title: &'static str,
+        router: Router,
+        path: &'static str,
+        tokens: Vec<String>,
+        expect: StatusCode,
+        calls: usize,
+    ) -> Self {
+        let (micros, allocated) = (Vec::new(), Allocated { count: 0, bytes: 0 });
+        Self { title, router, path, tokens, expect, calls, micros, allocated }
+    }
+
     fn micros(&self) -> f64 {
         median(self.micros.iter().copied())
     }
@@ -151,7 +156,7 @@ impl Way {
     }
 
     /// What a call takes, and what all of them allocated. Requests are made before.
-    async fn walk(&self) -> Result<(f64, Allocated), Failure> {
+    pub(crate) async fn walk(&self) -> Result<(f64, Allocated), Failure> {
         let requests: Result<Vec<_>, _> = (0..self.calls).map(|n| self.request(n)).collect();
         let requests = requests?;
         let mut answers: Vec<Response<Body>> = Vec::with_capacity(self.calls);

@@ -12,6 +12,7 @@ mod by_hand;
 mod data;
 mod database;
 mod figures;
+mod grants;
 mod hs256;
 mod in_process;
 mod load;
@@ -24,7 +25,7 @@ mod timing;
 type Failure = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "\
-bench all | servers | inprocess | hs256 | storm | timing [--option value ..]
+bench all | servers | inprocess | grants | hs256 | storm | timing [--option value ..]
 
   --seconds S        how long one stretch of load lasts (3)
   --rounds N         how often everything is measured in turn (5)
@@ -95,6 +96,12 @@ async fn run(command: &str, options: &Options) -> Result<(), Failure> {
     let mut known = all;
     if all || command == "inprocess" {
         in_process::measure(options).await?;
+        known = true;
+    }
+    if all || command == "grants" {
+        for backend in options.backends {
+            grants::measure(*backend, options).await?;
+        }
         known = true;
     }
     if all || command == "hs256" {

@@ -349,4 +349,50 @@ on_every_database! {
             assert_eq!(browser.get("/guarded").await.status, guarded);
         }
     }
+
+    async fn a_pattern_of_more_than_64_atoms_can_be_held_and_not_asked(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let list = |count: usize| (0..count).map(|n| format!("a{n}")).collect::<Vec<_>>().join(",");
+        let (most, more) = (format!("doc:{}:{}", list(8), list(8)), format!("doc:{}:{}", list(9), list(8)));
+        assert!(Requirement::permission(&most).is_ok());
+        let refused = Requirement::permission(&more);
+        assert!(matches!(refused, Err(portcullis::PermissionError::TooManyAtoms)), "{refused:?}");
+        // A requirement that fits does not grow past the limit by an id.
+        let atoms = Requirement::permission(&format!("doc:{}", list(32))).expect("32 atoms");
+        assert!(atoms.on("7").is_ok());
+
+        probe.auth.roles().create("wide", [&*more]).await.expect("a grant may be as wide as it fits");
+        probe.auth.roles().grant(alice.id(), "wide").await.expect("it is granted");
+        let prefix = more.clone();
+        let app = axum::Router::new()
+            .route("/ids", axum::routing::get(move |identity: portcullis::Identity| async move {
+                let count = |text: &str| match identity.instances(text) {
+                    portcullis::Instances::All => -1,
+                    portcullis::Instances::Only(ids) => i32::try_from(ids.len()).expect("few"),
+                };
+                let held = Requirement::permission(&most).expect("64 atoms");
+                // Of each: what is held, its ids, too many at once, and what is no permission.
+                format!("{} {} {} {}", identity.meets(&held), count("doc:a8"), count(&prefix), count("doc:"))
+            }))
+            .layer(probe.auth.layer());
+        browser.address = crate::support::probe::serve(app).await;
+        assert_eq!(browser.get("/ids").await.text, "true 8 0 0");
+    }
+
+    async fn a_role_may_be_empty_and_then_gives_its_name_alone(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let nothing: [&str; 0] = [];
+        probe.auth.roles().create("editor", nothing).await.expect("it is made");
+        probe.auth.roles().grant(alice.id(), "editor").await.expect("it is granted");
+        assert_eq!(doors(&mut browser).await, (403, 200));
+        // On a resource it gives nothing at all, and neither does `*`.
+        probe.auth.roles().create("owner", ["*", "*:read", "doc,admin:read"]).await.expect("it is made");
+        let list = portcullis::permission::Resource::new("admin", "read").expect("a resource");
+        for role in ["editor", "owner"] {
+            let idle = probe.auth.roles().grant_on(alice.id(), role, &list).await.expect("it is granted");
+            assert_eq!(idle.len(), if role == "owner" { 3 } else { 0 });
+        }
+        assert_eq!(doors(&mut browser).await, (403, 200));
+        assert_eq!(browser.get("/docs/read").await.status, 403);
+    }
 }
