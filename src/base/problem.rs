@@ -124,8 +124,8 @@ impl Rejection {
     }
 }
 
-/// What a hook of the application's refuses with: its own problem, which becomes the answer exactly
-/// as it is.
+/// What a hook of the application's refuses with: its own problem. As a [`Rejection`] it is exactly
+/// that problem, whatever error of a flow carried it.
 #[derive(Debug, Clone)]
 pub struct Refusal(Rejection);
 
@@ -147,6 +147,17 @@ impl Refusal {
     /// What it says.
     pub fn problem(&self) -> &dyn Problem {
         self.0.problem()
+    }
+}
+
+/// So that a handler of one's own passes it on.
+impl Problem for Refusal {
+    fn status(&self) -> StatusCode {
+        self.problem().status()
+    }
+
+    fn code(&self) -> &'static str {
+        self.problem().code()
     }
 }
 

@@ -5,6 +5,9 @@
 //! anything for another.
 
 use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -104,6 +107,26 @@ impl Secret {
         Self(Arc::new(Zeroizing::new(random_array::<32>().to_vec())))
     }
 
+    /// The secret in a file, which is made with a fresh one if it is not there, readable by its owner
+    /// alone. For a service on one machine; several nodes need one secret from one place.
+    ///
+    /// Whoever can read the file can sign tokens: keep it out of backups that others read.
+    ///
+    /// # Errors
+    /// The file cannot be made or read, or holds what [`new`](Self::new) refuses.
+    pub fn load_or_create(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create(path)?;
+                fs::read(path)?
+            }
+            result => result?,
+        };
+        let bytes = Zeroizing::new(bytes);
+        Self::new(&*bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
     /// A 32-byte key for one purpose.
     pub(crate) fn derive(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
@@ -116,6 +139,28 @@ impl Secret {
     /// A short public name for this secret, the `kid` of what it signs.
     pub(crate) fn kid(&self) -> String {
         BASE64URL_NOPAD.encode(&self.derive(Purpose::KeyId)[..6])
+    }
+}
+
+/// Writes a fresh secret to where nothing is yet. It appears there whole or not at all, and of two
+/// processes that start at once the second finds the first one's.
+fn create(path: &Path) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", BASE64URL_NOPAD.encode(&random_array::<9>())));
+    let temporary = Path::new(&name);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(temporary)?;
+    let linked = file
+        .write_all(&*Zeroizing::new(random_array::<32>()))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(temporary, path));
+    let removed = fs::remove_file(temporary);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => removed,
+        result => result.and(removed),
     }
 }
 
@@ -243,6 +288,32 @@ mod tests {
             assert_ne!(whole, other);
         }
         assert_eq!(whole, key.digest_parts(&[b"verify", b"alice@example.com"]));
+    }
+
+    #[test]
+    fn a_secret_in_a_file_is_made_once_and_read_by_its_owner_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("secret");
+        let start = || Secret::load_or_create(&path).map(|secret| secret.kid()).expect("a secret");
+        let kids: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..16).map(|_| scope.spawn(start)).collect();
+            starts.into_iter().map(|start| start.join().expect("it starts")).collect()
+        });
+        assert!(kids.iter().all(|kid| *kid == start()), "{kids:?}");
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
+        #[cfg(unix)]
+        {
+            let mode = fs::metadata(&path).expect("a file").permissions();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+        }
+        for bad in [&b""[..], b"changeme", &[7; 32]] {
+            fs::write(&path, bad).expect("written");
+            let error = Secret::load_or_create(&path).expect_err("it is no secret");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert_eq!(fs::read(&path).expect("read"), bad, "nothing is overwritten");
+        }
+        let nowhere = directory.path().join("no/such/folder");
+        assert!(Secret::load_or_create(nowhere).is_err());
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`start`] | what to add to an axum service, and what it can do then |
 //! | [`sessions`] | how sessions and tokens work, and how to make one in a handler of your own |
+//! | [`existing_users`] | you already have a users table |
+//! | [`from_axum_login`] | coming from axum-login, trait by trait |
 //! | [`guards`] | how a route says who may call it |
 //! | [`permissions`] | how people come to their permissions: roles, groups, levels |
 //! | [`defaults`] | every default, with its reason and source |
@@ -18,6 +20,8 @@
 pub mod defaults;
 pub mod deployment;
 pub mod errors;
+pub mod existing_users;
+pub mod from_axum_login;
 pub mod guards;
 pub mod mail;
 pub mod permissions;

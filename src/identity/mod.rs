@@ -26,13 +26,14 @@
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::problem::Rejection;
 use crate::base::same_origin::Facts;
 use crate::handle::Portcullis;
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
-use crate::session::Session;
+use crate::session::{Session, SignedOut};
 
 pub(crate) mod admission;
 mod credential;
@@ -75,6 +76,16 @@ pub(crate) struct IdentityData {
 }
 
 impl Identity {
+    /// Whoever is signed in with a request, from its extensions: what the extractor does, for a
+    /// handler without one.
+    ///
+    /// # Errors
+    /// Nobody is signed in, or not fully; the layer is missing; another site sent the request; an
+    /// outage.
+    pub async fn of(extensions: &http::Extensions) -> Result<Self, AuthError> {
+        admission::identity(extensions).await
+    }
+
     /// The session.
     pub fn session(&self) -> &Session {
         &self.0.session
@@ -196,6 +207,24 @@ impl Portcullis {
         let facts = Facts::of(&parts.uri, &parts.headers);
         let verdict = self.context().same_origin.check(&parts.method, &facts);
         verdict.map_err(|cross_site| AuthError::CrossSite(cross_site).into())
+    }
+
+    /// Where a request comes from: what the extractor does, for a handler without one.
+    pub fn client_info(&self, parts: &http::request::Parts) -> ClientInfo {
+        credential::client_of(self, &parts.headers, &parts.extensions)
+    }
+
+    /// Signs out whoever a request is, from its extensions: a session, a sign-in that was not
+    /// finished, a visitor, also with an expired token. Nothing to end is no error. Add what comes
+    /// back to the answer; it is none for a client that keeps its token itself.
+    ///
+    /// # Errors
+    /// The layer is missing; another site sent the request; a hook's refusal; an outage.
+    pub async fn log_out(
+        &self,
+        extensions: &http::Extensions,
+    ) -> Result<Option<SignedOut>, AuthError> {
+        admission::slot(extensions)?.log_out().await
     }
 
     /// Reads the session cookie of a request without a statement: good for deciding whether a page

@@ -28,7 +28,6 @@ use crate::identity::{Identity, IdentityData};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 use crate::permission::{GrantRow, Grants, Levels, parse_list};
-#[cfg(feature = "routes")]
 use crate::port::SigningOut;
 use crate::session::cookie::{CookieAction, SessionCookie};
 use crate::session::issue::{cookie_age, mint, token_lifetime};
@@ -206,7 +205,6 @@ impl Slot {
     /// Ends the session of the request's token, whatever stage or state it is in; any token that
     /// we signed will do, also an expired one. Nothing to end is no error. What makes the client
     /// forget it, unless it keeps the token by itself.
-    #[cfg(feature = "routes")]
     pub(crate) async fn log_out(&self) -> Result<Option<crate::session::SignedOut>, AuthError> {
         let context = self.auth.context();
         let now = context.now();

@@ -349,6 +349,7 @@ impl HookList {
         self.0.is_empty()
     }
 
+    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only a route reads bodies"))]
     pub(crate) fn read_profile(&self) -> bool {
         self.0.iter().any(|hooks| hooks.reads_profile())
     }

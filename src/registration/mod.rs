@@ -28,6 +28,9 @@ use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::handle::Portcullis;
+use crate::identity::AuthError;
+use crate::identity::admission::slot;
+use crate::identity::slot::Resolved;
 use crate::password::{Names, Password, Passwords};
 use crate::port::{Registering, from_hooked};
 use crate::session::issue::Replaces;
@@ -180,16 +183,39 @@ impl Problem for RegistrationError {
 #[derive(Debug, Clone, Copy)]
 pub struct Registration<'a> {
     auth: &'a Portcullis,
+    /// What the request was before.
+    replaces: Option<Replaces>,
 }
 
 impl Portcullis {
     /// Registration.
     pub fn registration(&self) -> Registration<'_> {
-        Registration { auth: self }
+        Registration { auth: self, replaces: None }
     }
 }
 
 impl Registration<'_> {
+    /// Registers over whatever session the request has: a visitor's goes on as the new account's,
+    /// any other ends. The mounted route does this; a handler of your own passes its request's
+    /// extensions.
+    ///
+    /// # Errors
+    /// The layer is missing, another site sent the request, or an outage.
+    pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+        self.replaces = match slot(extensions)?.resolve().await? {
+            Resolved::Anonymous(session) => Some(Replaces {
+                id: session.id(),
+                lineage_id: Some(session.lineage_id()),
+                promotes: false,
+            }),
+            Resolved::Full(identity) => {
+                Some(Replaces { id: identity.session().id(), lineage_id: None, promotes: false })
+            }
+            _ => None,
+        };
+        Ok(self)
+    }
+
     /// Makes an account for a stranger and signs it in.
     ///
     /// # Errors
@@ -199,32 +225,6 @@ impl Registration<'_> {
         &self,
         application: Application,
         client: &ClientInfo,
-    ) -> Result<Registered, RegistrationError> {
-        self.register_over(application, client, None).await
-    }
-
-    /// Makes an account with a password for the application itself, whether or not strangers may
-    /// register: for seeding, imports by hand, or an administrator's form. Nobody is signed in.
-    ///
-    /// # Errors
-    /// Fields that cannot be used, all named at once; a name that is taken; an outage.
-    pub async fn create(
-        &self,
-        account: NewAccount,
-        password: impl Into<String>,
-    ) -> Result<Account, RegistrationError> {
-        let password = Password::from(password.into());
-        self.check(&account, &password).await?;
-        let hashed = self.auth.room::<Passwords>().hash(&password).await?;
-        let account = NewAccount { password: Some(hashed), ..account };
-        Ok(self.auth.accounts().create(account).await?)
-    }
-
-    pub(crate) async fn register_over(
-        &self,
-        application: Application,
-        client: &ClientInfo,
-        replaces: Option<Replaces>,
     ) -> Result<Registered, RegistrationError> {
         let context = self.auth.context();
         let config = &context.config;
@@ -263,7 +263,7 @@ impl Registration<'_> {
                 .remember(application.remember)
                 .transport(application.transport)
                 .event(EventKind::LoginSucceeded)
-                .replaces(replaces)
+                .replaces(self.replaces)
                 .within(txn)
                 .issue()
                 .await?;
@@ -278,6 +278,52 @@ impl Registration<'_> {
             self.auth.memberships_at_sign_in(account.id).await;
         }
         Ok(Registered { account, session })
+    }
+
+    /// Makes an account with a password for the application itself, whether or not strangers may
+    /// register: for seeding, imports by hand, or an administrator's form. Nobody is signed in.
+    ///
+    /// # Errors
+    /// Fields that cannot be used, all named at once; a name that is taken; an outage.
+    pub async fn create(
+        &self,
+        account: NewAccount,
+        password: impl Into<String>,
+    ) -> Result<Account, RegistrationError> {
+        let account = self.prepare(account, password).await?;
+        Ok(self.auth.accounts().create(account).await?)
+    }
+
+    /// Checks names and password as [`create`](Self::create) does and hashes it, for an account that
+    /// is made in a transaction of yours: hashing takes too long to hold one open.
+    ///
+    /// ```no_run
+    /// # use portcullis::{Portcullis, Rejection};
+    /// # use sea_orm::{DatabaseConnection, TransactionTrait};
+    /// # async fn example(auth: Portcullis, db: DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// use portcullis::account::NewAccount;
+    ///
+    /// let alice = NewAccount::username("alice");
+    /// let alice = auth.registration().prepare(alice, "correct horse battery").await?;
+    /// let txn = db.begin().await?;
+    /// let alice = auth.accounts().within(&txn).create(alice).await?;
+    /// // .. rows of your own that point to alice.id()
+    /// txn.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fields that cannot be used, all named at once; an outage.
+    pub async fn prepare(
+        &self,
+        account: NewAccount,
+        password: impl Into<String>,
+    ) -> Result<NewAccount, RegistrationError> {
+        let password = Password::from(password.into());
+        self.check(&account, &password).await?;
+        let hashed = self.auth.room::<Passwords>().hash(&password).await?;
+        Ok(NewAccount { password: Some(hashed), ..account })
     }
 
     async fn check(

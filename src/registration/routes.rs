@@ -13,12 +13,9 @@ use crate::account::NewAccount;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
-use crate::identity::extract::Before;
-use crate::identity::slot::Resolved;
 use crate::password::Password;
 use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
 use crate::session::Transport;
-use crate::session::issue::Replaces;
 
 /// The routes of registration.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
@@ -42,7 +39,7 @@ struct RegisterBody {
 async fn register(
     State(auth): State<Portcullis>,
     client: ClientInfo,
-    before: Before,
+    extensions: http::Extensions,
     JsonOrForm(body): JsonOrForm<RegisterBody>,
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
@@ -64,19 +61,8 @@ async fn register(
         transport: body.transport,
         profile: body.profile.unwrap_or_default(),
     };
-    // A visitor's session goes on as the new account's; any other is swept aside.
-    let replaces = match before.resolved() {
-        Some(Resolved::Anonymous(session)) => Some(Replaces {
-            id: session.id(),
-            lineage_id: Some(session.lineage_id()),
-            promotes: false,
-        }),
-        Some(Resolved::Full(identity)) => {
-            Some(Replaces { id: identity.session().id(), lineage_id: None, promotes: false })
-        }
-        _ => None,
-    };
-    let registered = auth.registration().register_over(application, &client, replaces).await?;
+    let registration = auth.registration().over(&extensions).await?;
+    let registered = registration.register(application, &client).await?;
     Ok(match registered.session {
         Some(issued) => signed_in(StatusCode::CREATED, issued),
         None => {

@@ -3,7 +3,7 @@
 //! Layers and guards are tower layers around any service of `http::Request`, so they work in a
 //! `ServiceBuilder`, with tonic, or here around a plain function. Without the feature `routes`
 //! there is nothing to mount, and the handlers call the flows themselves. What remains of axum is
-//! its small crate axum-core, which has the body type of refusals and the trait of extractors.
+//! its small crate axum-core, which has the body type of refusals.
 //!
 //! `cargo run -p plain-tower` makes an account with a random password and prints it. Then:
 //!
@@ -24,7 +24,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum_core::body::Body;
-use axum_core::extract::FromRequestParts;
 use axum_core::response::IntoResponse;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -34,9 +33,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use portcullis::account::NewAccount;
 use portcullis::login::Credentials;
-use portcullis::{
-    ClientInfo, Identity, PeerAddr, PermissionError, Portcullis, Rejection, Requirement, Secret,
-};
+use portcullis::{Identity, PeerAddr, PermissionError, Portcullis, Rejection, Requirement, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
 use serde_json::Value;
@@ -106,7 +103,7 @@ fn service(
 }
 
 async fn me(request: Request<Body>) -> Answer {
-    let identity = Identity::from_request_parts(&mut request.into_parts().0, &()).await?;
+    let identity = Identity::of(request.extensions()).await?;
     let name = identity.account().username().unwrap_or("somebody");
     Ok(text(StatusCode::OK, &format!("you are {name}\n")))
 }
@@ -114,10 +111,10 @@ async fn me(request: Request<Body>) -> Answer {
 /// What the mounted route does, in short: judge where the request comes from, read it, call the
 /// flow, put what was issued into the answer.
 async fn login(auth: &Portcullis, request: Request<Body>) -> Answer {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     // Another site must not sign its visitors in here under an account of its own.
     auth.check_same_origin(&parts)?;
-    let client = ClientInfo::from_request_parts(&mut parts, &()).await?;
+    let client = auth.client_info(&parts);
     let Some((login, password)) = credentials(body).await else {
         let expected = "send { \"login\": \"..\", \"password\": \"..\" }\n";
         return Ok(text(StatusCode::BAD_REQUEST, expected));
@@ -137,10 +134,12 @@ async fn credentials(body: Body) -> Option<(String, String)> {
 }
 
 async fn logout(auth: &Portcullis, request: Request<Body>) -> Answer {
-    // The extractor also judges where a request with a cookie comes from.
-    let identity = Identity::from_request_parts(&mut request.into_parts().0, &()).await?;
+    // It also judges where a request with a cookie comes from.
+    let signed_out = auth.log_out(request.extensions()).await?;
     let mut response = text(StatusCode::OK, "signed out\n");
-    auth.sessions().end(identity.session().id()).await?.apply(response.headers_mut());
+    if let Some(signed_out) = signed_out {
+        signed_out.apply(response.headers_mut());
+    }
     Ok(response)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p quickstart` and open the address it prints. The README of the repository walks
 //! through the same routes with curl. What belongs to portcullis is in this file; `start.rs` has
-//! the arguments, the port and the secret.
+//! the arguments and the port.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -16,7 +16,9 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use portcullis::account::{AccountError, NewAccount};
 use portcullis::permission::GrantError;
-use portcullis::{Account, PermissionError, Portcullis, Rejection, Requirement, anonymous, public};
+use portcullis::{
+    Account, PermissionError, Portcullis, Rejection, Requirement, Secret, anonymous, public,
+};
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
@@ -51,8 +53,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listener = start::listen(arguments.port).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let auth = Portcullis::builder(db.clone())
-        // Made at the first start and kept in a file, so that sessions survive a restart.
-        .secret(start::secret(&arguments.database)?)
+        // Made at the first start and kept in a file, so that sessions survive a restart. In
+        // production it comes from wherever the other secrets come from.
+        .secret(Secret::load_or_create(format!("{}.secret", arguments.database))?)
         .public_url(&url)
         .build()?;
     prepare(&auth).await?;

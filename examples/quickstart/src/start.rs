@@ -1,11 +1,9 @@
-//! What has little to do with portcullis: arguments, a port, and where the secret is kept.
+//! What has little to do with portcullis: arguments and a port.
 
 use std::error::Error;
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
 
-use portcullis::Secret;
 use tokio::net::TcpListener;
 
 const USAGE: &str = "\
@@ -51,25 +49,4 @@ pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
         }
         result => result,
     }
-}
-
-/// The secret beside the database: made at the first start, readable by its owner alone. Whoever
-/// has it can sign tokens; in production it comes from wherever the other secrets come from.
-pub(crate) fn secret(database: &str) -> Result<Secret, Box<dyn Error>> {
-    let path = format!("{database}.secret");
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(&path) {
-        Ok(mut file) => {
-            let mut bytes = [0; 32];
-            getrandom::fill(&mut bytes)?;
-            file.write_all(&bytes)?;
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(format!("{path}: {error}").into()),
-    }
-    let bytes = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
-    Ok(Secret::new(bytes).map_err(|error| format!("{path}: {error}"))?)
 }

@@ -11,7 +11,7 @@ async fn post(client: &TestClient, app: &Router, path: &str, body: Value) -> u16
 async fn started(path: &str) -> Portcullis {
     let db = connect(path).await.expect("a database");
     Migrator::up(&db, None).await.expect("the migrations run");
-    let secret = start::secret(path).expect("a secret");
+    let secret = Secret::load_or_create(format!("{path}.secret")).expect("a secret");
     let auth = Portcullis::builder(db).secret(secret).build().expect("a configuration");
     make_roles(&auth).await.expect("roles");
     auth
@@ -66,19 +66,4 @@ async fn the_table_of_roles_and_routes_is_the_one_that_was_agreed() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = started(&directory.path().join("test.sqlite").display().to_string()).await;
     auth.test().matrix(&app(&auth).expect("permissions")).await.check("access.txt");
-}
-
-#[cfg(unix)]
-#[test]
-fn the_secret_is_made_once_and_only_its_owner_can_read_it() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("test.sqlite").display().to_string();
-    let file = format!("{path}.secret");
-    start::secret(&path).expect("a secret");
-    let made = std::fs::read(&file).expect("a file");
-    assert_eq!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
-    start::secret(&path).expect("the same secret");
-    assert_eq!(std::fs::read(&file).expect("a file"), made);
 }

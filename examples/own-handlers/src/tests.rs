@@ -1,0 +1,131 @@
+//! What the page at the top of this example promises.
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use axum::http::{Method, Request};
+use tower::ServiceExt;
+
+use super::*;
+
+const PASSWORD: &str = "correct horse battery";
+const NEW: &str = "another horse battery";
+
+/// A client that keeps its cookie.
+#[derive(Clone)]
+struct Client {
+    app: Router,
+    site: &'static str,
+    cookie: Option<String>,
+}
+
+impl Client {
+    fn new(auth: &Portcullis) -> Self {
+        Self { app: app(auth), site: "same-origin", cookie: None }
+    }
+
+    async fn call(&mut self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(CONTENT_TYPE, "application/json")
+            .header("sec-fetch-site", self.site)
+            .header(COOKIE, self.cookie.as_deref().unwrap_or_default())
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        let response = self.app.clone().oneshot(request).await.expect("an answer");
+        if let Some(set) = response.headers().get(SET_COOKIE) {
+            let pair = set.to_str().expect("ASCII").split(';').next().unwrap_or_default();
+            self.cookie = Some(pair.to_owned()).filter(|pair| !pair.ends_with('='));
+        }
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    async fn get(&mut self, path: &str) -> (u16, Value) {
+        self.call(Method::GET, path, Value::Null).await
+    }
+
+    async fn post(&mut self, path: &str, body: Value) -> u16 {
+        self.call(Method::POST, path, body).await.0
+    }
+
+    async fn delete(&mut self, path: &str) -> u16 {
+        self.call(Method::DELETE, path, Value::Null).await.0
+    }
+}
+
+#[tokio::test]
+async fn every_flow_works_from_handlers_of_ones_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = start(&directory).await.expect("a database");
+    let mut alice = Client::new(&auth);
+    let stranger = alice.clone();
+    let person = json!({ "name": "alice", "password": PASSWORD });
+
+    let mut elsewhere = Client { site: "cross-site", ..stranger.clone() };
+    assert_eq!(elsewhere.post("/people", person.clone()).await, 403);
+    assert_eq!(alice.get("/me").await.0, 401);
+    assert_eq!(alice.post("/people", person.clone()).await, 201);
+    assert_eq!(alice.get("/me").await, (200, json!({ "name": "alice" })));
+    assert_eq!(stranger.clone().post("/people", person.clone()).await, 409);
+
+    assert_eq!(elsewhere.post("/door", person.clone()).await, 403);
+    let mut phone = stranger.clone();
+    let wrong = json!({ "name": "alice", "password": NEW });
+    assert_eq!(phone.post("/door", wrong).await, 401);
+    let (status, body) = phone.call(Method::POST, "/door", person.clone()).await;
+    assert_eq!((status, &body["next"]), (200, &json!("/me")));
+    // Signing in again takes the place of the session that was there.
+    let before = phone.clone();
+    assert_eq!(phone.post("/door", person.clone()).await, 200);
+    assert_eq!(before.clone().get("/me").await.0, 401);
+
+    let (_, places) = alice.get("/places").await;
+    assert_eq!(places.as_array().map(Vec::len), Some(2));
+    let others = places.as_array().expect("a list").iter().find(|place| place["here"] == false);
+    let id = others.expect("the phone")["id"].as_str().expect("an id").to_owned();
+    assert_eq!(alice.delete(&format!("/places/{id}")).await, 204);
+    assert_eq!(phone.get("/me").await.0, 401);
+    assert_eq!(alice.delete(&format!("/places/{id}")).await, 404);
+    assert_eq!(alice.delete("/places/elsewhere").await, 404);
+    assert_eq!(phone.post("/door", person.clone()).await, 200);
+    assert_eq!(alice.delete("/places").await, 204);
+    assert_eq!(phone.get("/me").await.0, 401);
+
+    assert_eq!(alice.post("/prove", json!({ "password": NEW })).await, 403);
+    assert_eq!(alice.post("/prove", json!({ "password": PASSWORD })).await, 204);
+    let change = json!({ "old": PASSWORD, "new": NEW });
+    assert_eq!(alice.post("/my-password", change.clone()).await, 204);
+    assert_eq!(alice.post("/my-password", change).await, 403);
+
+    let left = alice.clone();
+    assert_eq!(Client { site: "cross-site", ..alice.clone() }.delete("/door").await, 403);
+    assert_eq!(alice.delete("/door").await, 204);
+    assert_eq!((alice.cookie.clone(), left.clone().get("/me").await.0), (None, 401));
+    assert_eq!(alice.delete("/door").await, 204);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_not_finished_is_finished_or_left() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = start(&directory).await.expect("a database");
+    let made = auth.registration().create(NewAccount::username("alice"), PASSWORD).await;
+    let alice = made.expect("an account");
+    auth.accounts().require_password_change(alice.id()).await.expect("required");
+    let mut client = Client::new(&auth);
+    let person = json!({ "name": "alice", "password": PASSWORD });
+    for leave in [true, false] {
+        let (status, body) = client.call(Method::POST, "/door", person.clone()).await;
+        assert_eq!((status, &body["next"]), (200, &json!("/my-first-password")));
+        assert_eq!(client.get("/me").await.0, 401);
+        let twin = client.clone();
+        if leave {
+            assert_eq!(client.delete("/door").await, 204);
+            let first = json!({ "password": NEW });
+            assert_eq!(twin.clone().post("/my-first-password", first).await, 401);
+        }
+    }
+    assert_eq!(client.post("/my-first-password", json!({ "password": NEW })).await, 204);
+    assert_eq!(client.get("/me").await.0, 200);
+}

@@ -1,0 +1,189 @@
+//! A table of the application's own beside the accounts, and never one without the other.
+//!
+//! portcullis knows names to sign in with and nothing else about people. What a service wants to
+//! know besides stands in its own table, here `profile`, keyed by the account's id. Two ways lead
+//! there, each one transaction:
+//!
+//! 1. Strangers register through the mounted route. The member `profile` of their request goes to
+//!    the hook [`Profiles`], which writes the row when the account is made.
+//! 2. The service makes an account itself, in a handler of its own with a transaction of its own.
+//!
+//! `cargo run -p profile-fields -- [--db URL]` takes any database, such as
+//! `postgres://user:password@localhost/name`. Then:
+//!
+//! ```text
+//! $ url=http://127.0.0.1:3004
+//! $ curl -c jar --json '{ "username": "alice", "password": "correct horse battery",
+//!     "profile": { "display_name": "Alice A." } }' $url/auth/register
+//! $ curl -b jar $url/me                      {"display_name":"Alice A.","username":"alice"}
+//! $ curl --json '{ "username": "bob", "password": "correct horse battery",
+//!     "profile": { "display_name": "Alice A." } }' $url/auth/register      409 display_name_taken
+//! ```
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use portcullis::account::NewAccount;
+use portcullis::port::{HookResult, Hooks, Registering};
+use portcullis::{
+    Account, AccountId, Fault, PermissionError, Portcullis, Refusal, Rejection, Requirement, Secret,
+};
+use sea_orm::{
+    ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    DatabaseTransaction, DbErr, EntityTrait, SqlErr, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+mod profile;
+#[cfg(test)]
+mod tests;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let url = match &*std::env::args().skip(1).collect::<Vec<_>>() {
+        [] => "sqlite://profile-fields.sqlite?mode=rwc".to_owned(),
+        [flag, url] if flag == "--db" => url.clone(),
+        _ => return Err("cargo run -p profile-fields -- [--db URL]".into()),
+    };
+    let (db, auth) = start(&url, Secret::load_or_create("profile-fields.secret")?).await?;
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 3004)).await?;
+    println!("profile-fields serves http://{}; Ctrl-C stops it", listener.local_addr()?);
+    let service = app(db, &auth)?.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::select! {
+        result = axum::serve(listener, service).into_future() => Ok(result?),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+async fn start(
+    url: &str,
+    secret: Secret,
+) -> Result<(DatabaseConnection, Portcullis), Box<dyn Error>> {
+    let mut options = ConnectOptions::new(url);
+    options.test_before_acquire_if_idle_for(Duration::from_secs(30)).sqlx_logging(false);
+    let db = Database::connect(options).await?;
+    // Each has its own record of what was applied. The profile points to the account, so it is
+    // second.
+    portcullis_migration::Migrator::up(&db, None).await?;
+    profile::Migrator::up(&db, None).await?;
+    let auth = Portcullis::builder(db.clone()).secret(secret).hooks(Profiles).build()?;
+    Ok((db, auth))
+}
+
+fn app(db: DatabaseConnection, auth: &Portcullis) -> Result<Router, PermissionError> {
+    let invites = auth.require(Requirement::permission("people:invite")?);
+    Ok(Router::new()
+        .route("/me", get(me))
+        .route("/people", post(invite).route_layer(invites))
+        .with_state(db)
+        .nest("/auth", auth.routes())
+        .layer(auth.layer()))
+}
+
+/// What the application wants to know of everybody.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewProfile {
+    display_name: String,
+}
+
+impl NewProfile {
+    /// Puts it beside an account, in the transaction that makes the account.
+    async fn insert(self, account: AccountId, txn: &impl ConnectionTrait) -> Result<(), NotKept> {
+        let display_name = self.display_name.trim().to_owned();
+        if display_name.is_empty() || display_name.chars().count() > 64 {
+            let reason = "a display name has 1 to 64 characters";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Err(NotKept::Refused(Refusal::new(status, "invalid_display_name", reason)));
+        }
+        let row = profile::ActiveModel {
+            account_id: Set(account.as_uuid()),
+            display_name: Set(display_name),
+        };
+        match profile::Entity::insert(row).exec_without_returning(txn).await {
+            Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
+                let reason = "somebody else is called that";
+                let taken = Refusal::new(StatusCode::CONFLICT, "display_name_taken", reason);
+                Err(NotKept::Refused(taken))
+            }
+            Err(error) => Err(NotKept::Failed(error)),
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// Why there is no profile.
+enum NotKept {
+    Refused(Refusal),
+    Failed(DbErr),
+}
+
+/// Writes the profile that comes with a registration.
+struct Profiles;
+
+impl Hooks for Profiles {
+    fn reads_profile(&self) -> bool {
+        true
+    }
+
+    async fn after_register(
+        &self,
+        registering: Registering<'_>,
+        txn: &DatabaseTransaction,
+    ) -> HookResult {
+        // Whatever is wrong ends the registration, and the account is gone with it.
+        let profile: NewProfile = registering.profile()?;
+        match profile.insert(registering.account_id, txn).await {
+            Ok(()) => Ok(()),
+            Err(NotKept::Refused(refusal)) => Err(refusal.into()),
+            Err(NotKept::Failed(error)) => Err(error.into()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Invited {
+    username: String,
+    first_password: String,
+    #[serde(flatten)]
+    profile: NewProfile,
+}
+
+/// The service makes an account itself; its owner sets a password of his own at the first sign-in.
+async fn invite(
+    auth: Portcullis,
+    State(db): State<DatabaseConnection>,
+    Json(body): Json<Invited>,
+) -> Result<StatusCode, Rejection> {
+    let new = NewAccount::username(body.username);
+    // Hashed before anything is locked.
+    let new = auth.registration().prepare(new, body.first_password).await?;
+    let txn = db.begin().await.map_err(Fault::from)?;
+    // Whoever leaves early drops the transaction, and nothing of it remains.
+    let accounts = auth.accounts().within(&txn);
+    let account = accounts.create(new).await?;
+    accounts.require_password_change(account.id()).await?;
+    body.profile.insert(account.id(), &txn).await.map_err(|error| match error {
+        NotKept::Refused(refusal) => Rejection::from(refusal),
+        NotKept::Failed(error) => Fault::from(error).into(),
+    })?;
+    txn.commit().await.map_err(Fault::from)?;
+    Ok(StatusCode::CREATED)
+}
+
+async fn me(
+    account: Account,
+    State(db): State<DatabaseConnection>,
+) -> Result<Json<Value>, Rejection> {
+    let profile = profile::Entity::find_by_id(account.id().as_uuid());
+    let profile = profile.one(&db).await.map_err(Fault::from)?;
+    let display_name = profile.map(|profile| profile.display_name);
+    Ok(Json(json!({ "username": account.username(), "display_name": display_name })))
+}
