@@ -469,7 +469,10 @@ impl Attempts<'_> {
     ) -> Result<T, E> {
         match &result {
             Ok(_) => ticket.end_succeeded(),
-            Err(error) if error.fault().is_none() => self.withdraw(ticket).await,
+            // A hook that failed is no outage of the database, and no wrong guess.
+            Err(error) if error.fault().is_none_or(|fault| matches!(fault, Fault::Internal(_))) => {
+                self.withdraw(ticket).await;
+            }
             Err(_) => ticket.over = true,
         }
         result
