@@ -98,6 +98,7 @@ mod route;
 #[cfg(feature = "test-util")]
 pub mod schema;
 pub mod session;
+pub mod session_data;
 #[cfg(feature = "test-util")]
 pub mod test_kit;
 

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
-use crate::{account, attempt, audit_log, challenge, outbox, permission, session};
+use crate::{account, attempt, audit_log, challenge, outbox, permission, session, session_data};
 
 /// A table as its entity describes it.
 #[derive(Debug, Clone)]
@@ -38,6 +38,7 @@ pub fn tables() -> Vec<Table> {
         table::<account::entity::login_name::Entity>(),
         table::<account::entity::marker::Entity>(),
         table::<session::entity::Entity>(),
+        table::<session_data::entity::Entity>(),
         table::<permission::entity::epoch::Entity>(),
         table::<permission::entity::role::Entity>(),
         table::<permission::entity::group::Entity>(),

@@ -29,6 +29,7 @@ mod membership;
 mod outbox;
 mod permission;
 mod session;
+mod session_data;
 mod table;
 
 /// Brings the tables of portcullis up to date.
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(membership::Migration),
             Box::new(catalogue::Migration),
             Box::new(attempt::Migration),
+            Box::new(session_data::Migration),
         ]
     }
 

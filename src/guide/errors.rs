@@ -69,6 +69,8 @@
 //! |---|---|---|
 //! | `account_not_found` | 404 | there is no such account |
 //! | `session_limit` | 409 | the account has as many sessions as it may have; someone has to sign out elsewhere first |
+//! | `session_data_too_large` | 413 | more than 4 KiB of session data |
+//! | `session_data_unreadable` | 500 | session data is not of the type it is read as |
 //! | `session_not_found` | 404 | the account has no such session; another account's looks the same |
 //! | `invalid_name` | 422 | the name of a role or group: 1 to 64 bytes without white space, `:`, `,` or `*` |
 //! | `invalid_resource` | 422 | a resource's domain or id is empty, too long, or has permission syntax in it |

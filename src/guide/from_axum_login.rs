@@ -23,7 +23,7 @@
 //! | `SessionManagerLayer` and a store of tower-sessions | nothing: sessions are rows of `auth_session` |
 //! | `Expiry`, `with_secure`, `with_same_site`, … | [`SessionConfig`](crate::config::SessionConfig); the cookie is `__Host-` unless told otherwise |
 //! | `cycle_id` at login | each login makes a new row and ends the old one |
-//! | data in `tower_sessions::Session` | the account, or what you hang on the session's [`lineage_id`](crate::Session::lineage_id); see below |
+//! | data in `tower_sessions::Session` | [`session_data`](crate::session_data), up to 4 KiB; or a table of yours, keyed by the session's [`lineage_id`](crate::Session::lineage_id) |
 //!
 //! # Before and after
 //!

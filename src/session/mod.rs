@@ -34,7 +34,8 @@
 //! An account has as many sessions as it likes, unless
 //! [`max_per_account`](crate::config::SessionConfig::max_per_account) says otherwise.
 //!
-//! It does not store data of the application's; hang that on the account, or on the session's
+//! Data of the application's own: a little of it in [`session_data`](crate::session_data), more of it
+//! in a table of yours, keyed by the account or by the session's
 //! [`lineage_id`](Session::lineage_id), which stays the same when a session is replaced.
 
 use std::net::IpAddr;

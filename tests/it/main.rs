@@ -37,6 +37,7 @@ mod rotation;
 mod router;
 mod schema;
 mod session;
+mod session_data;
 mod session_limit;
 mod support;
 mod suspicious;

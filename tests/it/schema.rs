@@ -28,7 +28,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 18] = [
+const LOOKUPS: [(&str, &[&str]); 19] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -47,6 +47,7 @@ const LOOKUPS: [(&str, &[&str]); 18] = [
     ("auth_membership", &["resource", "resource_id"]),
     ("auth_session", &["account_id"]),
     ("auth_session", &["expires_at"]),
+    ("auth_session_data", &["written_at"]),
 ];
 
 fn described() -> Shapes {

@@ -36,6 +36,7 @@ const LEAVES: &[&str] = &[
     "password_change",
     "password_reset",
     "registration",
+    "session_data",
 ];
 
 /// What must never be printed, and lives in the file named here.

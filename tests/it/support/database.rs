@@ -224,7 +224,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 20] = [
+pub const TABLES: [&str; 21] = [
     "auth_challenge",
     "auth_challenge_counter",
     "auth_outbox",
@@ -241,6 +241,7 @@ pub const TABLES: [&str; 20] = [
     "auth_account_role",
     "auth_group",
     "auth_role",
+    "auth_session_data",
     "auth_session",
     "auth_login_name",
     "auth_marker",

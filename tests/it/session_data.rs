@@ -1,0 +1,210 @@
+//! What the application keeps with a session (S15).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use portcullis::session_data::{MAX_SESSION_DATA, SessionDataError};
+use portcullis::{AnonymousSession, Identity, Problem, Session};
+use portcullis::{Portcullis, Rejection};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::on_every_database;
+use crate::support::probe::serve;
+use crate::support::{Browser, PASSWORD, Probe};
+
+const NEW: &str = "another horse battery staple";
+
+async fn read(auth: Portcullis, session: Session) -> Result<String, Rejection> {
+    let value = auth.session_data(&session).read::<Value>().await?;
+    Ok(value.map_or_else(|| "nothing".to_owned(), |value| value.to_string()))
+}
+
+async fn write(auth: Portcullis, session: Session, body: String) -> Result<(), Rejection> {
+    Ok(auth.session_data(&session).write(&body).await?)
+}
+
+async fn remove(auth: Portcullis, session: Session) -> Result<(), Rejection> {
+    Ok(auth.session_data(&session).remove().await?)
+}
+
+async fn visitor_read(auth: Portcullis, visitor: AnonymousSession) -> Result<String, Rejection> {
+    let value = auth.session_data(&visitor).read::<Value>().await?;
+    Ok(value.map_or_else(|| "nothing".to_owned(), |value| value.to_string()))
+}
+
+async fn visitor_write(
+    auth: Portcullis,
+    visitor: AnonymousSession,
+    body: String,
+) -> Result<(), Rejection> {
+    Ok(auth.session_data(&visitor).write(&body).await?)
+}
+
+/// Signs out and asks afterwards with what it still holds.
+async fn too_late(
+    State(write): State<bool>,
+    auth: Portcullis,
+    identity: Identity,
+) -> Result<String, Rejection> {
+    let session = identity.session();
+    let _ = auth.sessions().end(session.id()).await?;
+    auth.session_data(session).remove().await?;
+    if write {
+        auth.session_data(session).write(&1).await?;
+    }
+    let value = auth.session_data(session).read::<Value>().await?;
+    Ok(format!("{value:?}"))
+}
+
+async fn browser(probe: &Probe) -> Browser {
+    let app = Router::new()
+        .route("/data", get(read).post(write).delete(remove))
+        .route("/visitor", get(visitor_read).post(visitor_write))
+        .route("/late-read", get(too_late).with_state(false))
+        .route("/late-write", get(too_late).with_state(true))
+        .merge(crate::support::probe::app(&probe.auth))
+        .layer(probe.auth.layer());
+    Browser::new(serve(app).await)
+}
+
+async fn put(browser: &mut Browser, path: &str, text: &str) -> u16 {
+    let request = browser.request(reqwest::Method::POST, path).body(text.to_owned());
+    browser.send(request).await.status
+}
+
+async fn signed_in(probe: &Probe, name: &str) -> Browser {
+    probe.register(name).await;
+    let mut browser = browser(probe).await;
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    browser
+}
+
+on_every_database! {
+    async fn what_is_written_is_read_by_this_session_alone(probe: Probe) {
+        let (mut alice, mut bob) = (signed_in(&probe, "alice").await, signed_in(&probe, "bob").await);
+        let mut other = alice.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(alice.get("/data").await.text, "nothing");
+        for text in ["a cart", "", "ünïcode ✓ \u{1f600} \" \\ \u{0} '", "last"] {
+            assert_eq!(put(&mut alice, "/data", text).await, 200, "{text:?}");
+            assert_eq!(alice.get("/data").await.text, json!(text).to_string());
+        }
+        assert_eq!(bob.get("/data").await.text, "nothing");
+        assert_eq!(other.get("/data").await.text, "nothing", "another session of hers");
+        assert_eq!(put(&mut bob, "/data", "his").await, 200);
+        assert_eq!(alice.delete("/data").await.status, 200);
+        assert_eq!(alice.delete("/data").await.status, 200);
+        assert_eq!(alice.get("/data").await.text, "nothing");
+        assert_eq!(bob.get("/data").await.text, "\"his\"");
+        assert_eq!(alice.stranger().get("/data").await.status, 401);
+    }
+
+    async fn it_costs_one_statement_and_only_who_asks(probe: Probe) {
+        let mut alice = signed_in(&probe, "alice").await;
+        alice.get("/me").await;
+        for (path, expected) in [("/me", 1), ("/data", 2)] {
+            let (answer, statements) = probe.statements(alice.get(path)).await;
+            assert_eq!((answer.status, statements), (200, expected), "{path}");
+        }
+        let (status, statements) = probe.statements(put(&mut alice, "/data", "x")).await;
+        assert_eq!((status, statements), (200, 2));
+    }
+
+    async fn four_kibibytes_fit_and_one_byte_more_is_refused(probe: Probe) {
+        let mut alice = signed_in(&probe, "alice").await;
+        // Two quotes belong to it.
+        let fits = "x".repeat(MAX_SESSION_DATA - 2);
+        assert_eq!(put(&mut alice, "/data", &fits).await, 200);
+        let request = alice.request(reqwest::Method::POST, "/data").body(format!("{fits}x"));
+        let answer = alice.send(request).await;
+        assert_eq!((answer.status, answer.code().as_str()), (413, "session_data_too_large"));
+        assert_eq!(alice.get("/data").await.text, json!(fits).to_string());
+        // Three bytes each: the size is that of the bytes.
+        assert_eq!(put(&mut alice, "/data", &"✓".repeat(1364)).await, 200);
+        assert_eq!(put(&mut alice, "/data", &"✓".repeat(1365)).await, 413);
+    }
+
+    async fn it_goes_along_when_the_session_is_replaced_and_to_nobody_else(probe: Probe) {
+        probe.register("bob").await;
+        let mut alice = browser(&probe).await;
+        assert_eq!(alice.post_empty("/auth/session/anonymous").await.status, 201);
+        assert_eq!(put(&mut alice, "/visitor", "cart").await, 200);
+        assert_eq!(alice.get("/visitor").await.text, "\"cart\"");
+        let body = json!({ "username": "alice", "password": PASSWORD });
+        assert_eq!(alice.post("/auth/register", body).await.status, 201);
+        assert_eq!(alice.get("/data").await.text, "\"cart\"", "registered");
+        assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(alice.get("/data").await.text, "\"cart\"", "signed in again");
+        let proof = json!({ "password": PASSWORD });
+        assert_eq!(alice.post("/auth/reauthenticate", proof).await.status, 200);
+        assert_eq!(alice.get("/data").await.text, "\"cart\"", "reauthenticated");
+        let change = json!({ "current_password": PASSWORD, "new_password": NEW });
+        assert_eq!(alice.put("/auth/password", change).await.status, 200);
+        assert_eq!(alice.get("/data").await.text, "\"cart\"", "changed the password");
+        probe.clock.advance(Duration::from_secs(16 * 60));
+        assert_eq!(alice.get("/rotated").await.text, "true");
+        assert_eq!(alice.get("/data").await.text, "\"cart\"", "rotated");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session_data").await, 1);
+        assert_eq!(alice.login("bob", PASSWORD).await.status, 200);
+        assert_eq!(alice.get("/data").await.text, "nothing", "somebody else");
+    }
+
+    async fn it_ends_with_the_session_for_whoever_still_holds_it(probe: Probe) {
+        for path in ["/late-read", "/late-write"] {
+            let mut alice = signed_in(&probe, &format!("alice-{}", &path[6..])).await;
+            assert_eq!(put(&mut alice, "/data", "cart").await, 200);
+            let kept = probe.text("SELECT MAX(data) FROM auth_session_data").await;
+            let answer = alice.get(path).await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"), "{path}");
+            // Not even removed: a session that is over changes nothing.
+            assert_eq!(probe.text("SELECT MAX(data) FROM auth_session_data").await, kept);
+        }
+    }
+
+    async fn what_does_not_fit_its_type_is_an_error_and_stays(probe: Probe) {
+        let account = probe.register("alice").await;
+        let client = portcullis::ClientInfo::default();
+        let issued = probe.auth.sessions().start(&account, &client).await.expect("started");
+        let mut browser = browser(&probe).await;
+        let cookie = crate::support::call::cookie_of(&issued);
+        browser.cookie = cookie.split_once('=').map(|(_, value)| value.to_owned());
+        assert_eq!(put(&mut browser, "/data", "a text").await, 200);
+        let error = serde_json::from_str::<BTreeMap<u8, u8>>("\"a text\"").expect_err("a map");
+        let problem = SessionDataError::Unreadable(error);
+        assert_eq!((problem.status().as_u16(), problem.code()), (500, "session_data_unreadable"));
+        assert_eq!(browser.get("/data").await.text, "\"a text\"");
+    }
+
+    async fn of_many_that_write_at_once_one_wins_whole(probe: Probe) {
+        let mut alice = signed_in(&probe, "alice").await;
+        let mut writers = JoinSet::new();
+        for number in 0..16 {
+            let mut twin = alice.clone();
+            writers.spawn(async move { put(&mut twin, "/data", &format!("{number}").repeat(900)).await });
+        }
+        assert_eq!(writers.join_all().await, [200; 16]);
+        let text = alice.get("/data").await.text;
+        let text: String = serde_json::from_str(&text).expect("JSON");
+        assert!((0..16).any(|number| text == format!("{number}").repeat(900)), "{text}");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session_data").await, 1);
+    }
+
+    async fn what_was_not_written_for_long_is_purged(probe: Probe) {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let mut alice = signed_in(&probe, "alice").await;
+        let mut bob = signed_in(&probe, "bob").await;
+        assert_eq!(put(&mut alice, "/data", "old").await, 200);
+        probe.clock.advance(day);
+        assert_eq!(put(&mut bob, "/data", "new").await, 200);
+        assert_eq!(probe.auth.purge_session_data(day * 2).await.expect("it answers"), 0);
+        assert_eq!(probe.auth.purge_session_data(day).await.expect("it answers"), 0);
+        probe.clock.advance(Duration::from_millis(1));
+        assert_eq!(probe.auth.purge_session_data(day).await.expect("it answers"), 1);
+        assert_eq!(bob.get("/data").await.text, "\"new\"");
+        assert_eq!(alice.get("/data").await.text, "nothing");
+    }
+}
