@@ -10,8 +10,8 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::jwt::Jwt;
 use crate::base::same_origin::{Origin, SameOrigin};
 use crate::base::secret::{DigestKey, Purpose, Secret};
-use crate::config::Config;
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
+use crate::config::{Config, Registration};
 pub(crate) use crate::context::Room;
 use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
@@ -252,7 +252,7 @@ impl Builder {
     pub fn build(self) -> Result<Portcullis, ConfigErrors> {
         let Self {
             database,
-            config,
+            mut config,
             clock,
             notifier,
             text_messages,
@@ -264,6 +264,19 @@ impl Builder {
             membership_source,
         } = self;
         let mut errors = config.faults();
+        let login = &mut config.login;
+        match login.registration {
+            Registration::Automatic if login.require_verified && notifier.is_some() => {
+                login.registration = Registration::Strict;
+            }
+            Registration::Automatic => login.registration = Registration::Open,
+            Registration::Strict if notifier.is_none() => {
+                let reason = "strict needs a notifier: what a new account needs comes by mail";
+                let knob = "login.registration";
+                errors.push(ConfigError::Knob { knob, reason: reason.to_owned() });
+            }
+            _ => {}
+        }
         if let Some(notifier) = &notifier {
             errors.extend(notifier_faults(&config, &**notifier));
         }

@@ -78,6 +78,7 @@ pub mod base;
 pub mod bootstrap;
 pub mod challenge;
 pub mod config;
+mod confirmation;
 mod context;
 pub mod guide;
 mod handle;
@@ -101,6 +102,7 @@ pub mod session;
 pub mod session_data;
 #[cfg(feature = "test-util")]
 pub mod test_kit;
+pub mod verification;
 
 pub use account::Account;
 pub use base::client::{ClientInfo, ForwardedHeader, PeerAddr, TrustedProxies};
@@ -128,9 +130,9 @@ pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {
-    /// The usual set of routes: signing in and out, one's own sessions, registration, changing the
-    /// password; setting a forgotten one anew where there is a notifier; one's own
-    /// [memberships](membership) where a source of them is set. Nest them where you like:
+    /// The usual set of routes: signing in and out, one's own sessions, registration, verification
+    /// of addresses, changing the password; setting a forgotten one anew where there is a notifier;
+    /// one's own [memberships](membership) where a source of them is set. Nest them where you like:
     /// `.nest("/auth", auth.routes())`.
     ///
     /// Each capability's `routes` can be merged by itself instead.
@@ -139,7 +141,8 @@ impl Portcullis {
             .merge(login::routes(self))
             .merge(own_session::routes(self))
             .merge(registration::routes(self))
-            .merge(password_change::routes(self));
+            .merge(password_change::routes(self))
+            .merge(verification::routes(self));
         if self.context().notifier.is_some() {
             router = router.merge(password_reset::routes(self));
         }

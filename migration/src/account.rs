@@ -31,6 +31,7 @@ impl MigrationTrait for Migration {
             .col(required("grants_version").big_integer())
             .col(required("enrolled_factors").big_integer())
             .col(optional("verified_at").big_integer())
+            .col(optional("registered_lineage_id").uuid())
             .col(optional("disabled_at").big_integer())
             .col(optional("deleted_at").big_integer())
             .col(optional("last_login_at").big_integer())
@@ -43,6 +44,7 @@ impl MigrationTrait for Migration {
             .col(required("normal").string_len(255).primary_key())
             .col(required("account_id").uuid())
             .col(required("kind").small_integer())
+            .col(optional("verified_at").big_integer())
             .col(required("created_at").big_integer())
             .foreign_key(
                 ForeignKey::create()

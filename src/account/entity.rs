@@ -6,7 +6,7 @@ pub(crate) mod account {
     use sea_orm::entity::prelude::*;
 
     use crate::base::clock::Timestamp;
-    use crate::base::id::AccountId;
+    use crate::base::id::{AccountId, LineageId};
 
     #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "auth_account")]
@@ -26,7 +26,10 @@ pub(crate) mod account {
         /// Bumped by whatever changes what the account may do.
         pub grants_version: i64,
         pub enrolled_factors: i64,
+        /// When the first of its addresses was proved.
         pub verified_at: Option<Timestamp>,
+        /// The browser it was registered in, as long as that was a visitor's.
+        pub registered_lineage_id: Option<LineageId>,
         pub disabled_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
         pub last_login_at: Option<Timestamp>,
@@ -60,6 +63,8 @@ pub(crate) mod login_name {
         pub normal: String,
         pub account_id: AccountId,
         pub kind: i16,
+        /// When this address was proved; a username has nothing to prove.
+        pub verified_at: Option<Timestamp>,
         pub created_at: Timestamp,
     }
 

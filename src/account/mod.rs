@@ -28,7 +28,7 @@ use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
-use crate::base::id::AccountId;
+use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::{Db, is_unique_violation, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -143,7 +143,22 @@ pub struct NewAccount {
     pub superuser: bool,
     /// Its id, where it has to be known before the account is made.
     pub(crate) id: Option<AccountId>,
+    /// The visitor who registers.
+    pub(crate) lineage_id: Option<LineageId>,
+    /// Which of its names it gets at once.
+    pub(crate) claims: Claims,
     pub(crate) password: Option<StoredPassword>,
+}
+
+/// Which names a new account gets when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Claims {
+    /// All of them.
+    #[default]
+    All,
+    /// Its mail address alone. The username waits until the address is proved: whether it is free
+    /// afterwards would tell whether the address was.
+    Email,
 }
 
 /// A hashed password on its way into a row.
@@ -203,6 +218,7 @@ impl NewAccount {
             grants_version: 0,
             enrolled_factors: 0,
             verified_at: self.verified.then_some(now),
+            registered_lineage_id: self.lineage_id,
             disabled_at: None,
             deleted_at: None,
             last_login_at: None,
@@ -296,7 +312,10 @@ impl<'a> Accounts<'a> {
         new: NewAccount,
     ) -> Result<(Account, Event), AccountError> {
         let names = new.parse().map_err(AccountError::Invalid)?;
-        let normals = names.normals();
+        let mut normals = names.normals();
+        if new.claims == Claims::Email {
+            normals.retain(|(kind, _)| *kind == LoginIdKind::Email);
+        }
         if normals.is_empty() {
             let reason = "an account needs a username, an email address or a phone number";
             return Err(AccountError::Invalid(vec![InvalidField::new("username", reason)]));
@@ -317,7 +336,9 @@ impl<'a> Accounts<'a> {
             store::insert(txn, row.clone()).await?;
             // One by one, because a violated key tells which name it was only by its row.
             for (kind, normal) in &normals {
-                store::insert_name(txn, &row, *kind, normal).await.map_err(|error| {
+                let verified_at = row.verified_at.filter(|_| *kind != LoginIdKind::Username);
+                let name = store::Name { account_id: row.id, kind: *kind, normal, verified_at };
+                store::insert_name(txn, name, now).await.map_err(|error| {
                     if is_unique_violation(&error) {
                         AccountError::Taken(*kind)
                     } else {
@@ -383,14 +404,30 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Notes that the account's address was verified.
+    /// Notes that the account and the addresses it has were verified, by other means than a
+    /// [confirmation](crate::verification). A username that waited for it is the account's now.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// No such account; the username was taken meanwhile; an outage.
     pub async fn verify(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
-        self.set(id, "verified", entity::account::Column::VerifiedAt, now, store::Sessions::Keep)
-            .await
+        let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("verified");
+        transaction!(self.db, |txn| {
+            let column = entity::account::Column::VerifiedAt;
+            if !store::set(txn, id, column, now, store::Sessions::Keep).await? {
+                return Err(AccountError::NotFound);
+            }
+            store::verify_names(txn, id, None, now).await?;
+            if let Some(row) = store::find(txn, id).await?
+                && store::claim_username(txn, &row, now).await? == store::Claimed::Taken
+            {
+                return Err(AccountError::Taken(LoginIdKind::Username));
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
     }
 
     /// Lets the next sign-in go only as far as setting a new password, and ends the sessions

@@ -8,7 +8,7 @@ use sea_orm::{
 
 use super::StoredPassword;
 use super::entity::{account, login_name, marker};
-use super::login_id::LoginIdKind;
+use super::login_id::{Email, LoginIdKind, Username};
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 
@@ -52,18 +52,27 @@ pub(crate) async fn insert<C: ConnectionTrait>(
     Ok(())
 }
 
+/// A name on its way to an account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Name<'a> {
+    pub(crate) account_id: AccountId,
+    pub(crate) kind: LoginIdKind,
+    pub(crate) normal: &'a str,
+    pub(crate) verified_at: Option<Timestamp>,
+}
+
 /// Gives an account a name to sign in with. A unique violation says that it is taken.
 pub(crate) async fn insert_name<C: ConnectionTrait>(
     db: &C,
-    account: &account::Model,
-    kind: LoginIdKind,
-    normal: &str,
+    name: Name<'_>,
+    now: Timestamp,
 ) -> Result<(), DbErr> {
     let row = login_name::ActiveModel {
-        normal: Set(normal.to_owned()),
-        account_id: Set(account.id),
-        kind: Set(kind as i16),
-        created_at: Set(account.created_at),
+        normal: Set(name.normal.to_owned()),
+        account_id: Set(name.account_id),
+        kind: Set(name.kind.number()),
+        verified_at: Set(name.verified_at),
+        created_at: Set(now),
     };
     login_name::Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
@@ -107,6 +116,145 @@ pub(crate) async fn insert_all<C: ConnectionTrait>(
     account::Entity::insert_many(accounts).exec_without_returning(db).await?;
     let names = names.into_iter().map(|row| login_name::ActiveModel::from(row).reset_all());
     login_name::Entity::insert_many(names).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Notes that addresses of an account were proved: one, or all it has. Says how many were not
+/// before.
+pub(crate) async fn verify_names<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    normal: Option<&str>,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let mut update = login_name::Entity::update_many()
+        .col_expr(login_name::Column::VerifiedAt, Expr::value(Some(now)))
+        .filter(login_name::Column::AccountId.eq(account))
+        .filter(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
+        .filter(login_name::Column::VerifiedAt.is_null());
+    if let Some(normal) = normal {
+        update = update.filter(login_name::Column::Normal.eq(normal));
+    }
+    Ok(update.exec(db).await?.rows_affected)
+}
+
+/// Notes that the account has a proved address, unless it had one.
+pub(crate) async fn verify<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::VerifiedAt, Expr::value(Some(now)))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::VerifiedAt.is_null())
+        .filter(account::Column::DeletedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Hands an account that was never verified to whoever proved its address: no password, no factor,
+/// no session and no other address that was there before is left. False when it was verified
+/// meanwhile, its sessions were ended, or it is deleted.
+pub(crate) async fn hand_over<C: ConnectionTrait>(
+    db: &C,
+    row: &account::Model,
+    normal: &str,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let id = row.id;
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::PasswordHash, Expr::value(None::<String>))
+        .col_expr(account::Column::PasswordPepper, Expr::value(None::<String>))
+        .col_expr(account::Column::MustChangePassword, Expr::value(true))
+        .col_expr(account::Column::EnrolledFactors, Expr::value(0i64))
+        .col_expr(account::Column::Phone, Expr::value(None::<String>))
+        .col_expr(account::Column::RegisteredLineageId, Expr::value(None::<uuid::Uuid>))
+        .col_expr(account::Column::VerifiedAt, Expr::value(Some(now)))
+        .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::Epoch.eq(row.epoch))
+        .filter(account::Column::VerifiedAt.is_null())
+        .filter(account::Column::DeletedAt.is_null())
+        .exec(db)
+        .await?;
+    if updated.rows_affected == 0 {
+        return Ok(false);
+    }
+    login_name::Entity::delete_many()
+        .filter(login_name::Column::AccountId.eq(id))
+        .filter(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
+        .filter(login_name::Column::Normal.ne(normal))
+        .exec(db)
+        .await?;
+    Ok(true)
+}
+
+/// Settles the names of an account whose address was proved for the first time by whoever set its
+/// password anew: no other address or number is left, and the username that waited is its own.
+pub(crate) async fn settle_names<C: ConnectionTrait>(
+    db: &C,
+    row: &account::Model,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let email = row.email.as_deref().and_then(|email| Email::parse(email).ok());
+    let Some(email) = email.filter(|_| row.verified_at.is_none()) else { return Ok(()) };
+    verify_names(db, row.id, Some(email.normal()), now).await?;
+    login_name::Entity::delete_many()
+        .filter(login_name::Column::AccountId.eq(row.id))
+        .filter(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
+        .filter(login_name::Column::Normal.ne(email.normal()))
+        .exec(db)
+        .await?;
+    account::Entity::update_many()
+        .col_expr(account::Column::Phone, Expr::value(None::<String>))
+        .filter(account::Column::Id.eq(row.id))
+        .exec(db)
+        .await?;
+    if claim_username(db, row, now).await? == Claimed::Taken {
+        drop_username(db, row.id).await?;
+    }
+    Ok(())
+}
+
+/// What became of a username that waited for its account's address to be proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// It is the account's.
+    Yes,
+    /// Somebody else has it.
+    Taken,
+}
+
+/// Gives an account the username in its row as a name to sign in with, if it has not got it yet.
+pub(crate) async fn claim_username<C: ConnectionTrait>(
+    db: &C,
+    account: &account::Model,
+    now: Timestamp,
+) -> Result<Claimed, DbErr> {
+    let Some(Ok(username)) = account.username.as_deref().map(Username::parse) else {
+        return Ok(Claimed::Yes);
+    };
+    let normal = username.normal();
+    match taken(db, &[normal.to_owned()]).await?.first() {
+        Some(row) if row.account_id == account.id => return Ok(Claimed::Yes),
+        Some(_) => return Ok(Claimed::Taken),
+        None => {}
+    }
+    let kind = LoginIdKind::Username;
+    let name = Name { account_id: account.id, kind, normal, verified_at: None };
+    insert_name(db, name, now).await?;
+    Ok(Claimed::Yes)
+}
+
+/// Takes the username out of an account's row that could not get it.
+pub(crate) async fn drop_username<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
+    account::Entity::update_many()
+        .col_expr(account::Column::Username, Expr::value(None::<String>))
+        .filter(account::Column::Id.eq(id))
+        .exec(db)
+        .await?;
     Ok(())
 }
 

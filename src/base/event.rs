@@ -69,6 +69,8 @@ event_kinds! {
     AccountCreated = "user_created",
     /// The first administrator was made.
     AdministratorBootstrapped = "administrator_bootstrapped",
+    /// An address of an account was proved.
+    AddressVerified = "user_verified",
     /// An account was changed (disabled, enabled, verified, deleted, required to change its password).
     AccountUpdated = "user_updated",
     /// A message could not be delivered and was given up.

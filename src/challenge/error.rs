@@ -27,6 +27,9 @@ pub enum ChallengeError {
         /// When another may be started at the latest.
         retry_after: Duration,
     },
+    /// There is no address to send a code to, or nothing to send it with.
+    #[error("there is no address that a code could be sent to")]
+    NoAddress,
     /// A route asks for an answered challenge, and this session has none of its purpose.
     #[error("this needs an answered challenge: {0}")]
     Required(String),
@@ -58,6 +61,7 @@ impl Problem for ChallengeError {
         match self {
             Self::WrongCode | Self::Required(_) => StatusCode::FORBIDDEN,
             Self::TooManyTries { .. } | Self::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoAddress => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InvalidPurpose(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Fault(fault) => fault.status(),
         }
@@ -68,6 +72,7 @@ impl Problem for ChallengeError {
             Self::WrongCode => "wrong_code",
             Self::TooManyTries { .. } => "too_many_tries",
             Self::TooSoon { .. } => "too_soon",
+            Self::NoAddress => "no_address",
             Self::Required(_) => "challenge_required",
             Self::InvalidPurpose(_) => "misconfigured",
             Self::Fault(fault) => fault.code(),

@@ -24,12 +24,9 @@
 //!     const NAME: &'static str = "transfer";
 //! }
 //!
-//! # async fn text(_: &str) {}
 //! async fn ask(auth: Portcullis, identity: Identity) -> Result<String, Rejection> {
 //!     let challenge = auth.challenges().start(Transfer::NAME).of(&identity).target("DE42 100 EUR");
-//!     let challenge = challenge.prepare().await?;
-//!     text(challenge.code().unwrap_or_default()).await;
-//!     Ok(challenge.id().to_string())
+//!     Ok(challenge.send().await?.id.to_string())
 //! }
 //!
 //! async fn answer(auth: Portcullis, identity: Identity, id: ChallengeId, code: String) -> Result<(), Rejection> {
@@ -41,6 +38,9 @@
 //!     format!("sent: {}", answered.target().unwrap_or_default())
 //! }
 //! ```
+//!
+//! [`send`](StartChallenge::send) mails the code to the account's address;
+//! [`prepare`](StartChallenge::prepare) hands it to the application, which has another way to send it.
 //!
 //! For a picture (captcha) the application draws the question itself and says what answers it:
 //! [`expecting`](StartChallenge::expecting). A visitor's anonymous session can hold one too.
@@ -56,7 +56,8 @@
 //! `authn_challenge_success`, `authn_challenge_fail`, with the purpose.
 //!
 //! # Errors
-//! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403).
+//! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403),
+//! `no_address` (422).
 //!
 //! # Standard
 //! NIST SP 800-63B-4 3.1.3 and 3.2.2, ASVS 5.0 6.5 and 6.6.
@@ -74,6 +75,8 @@ use crate::base::transaction::{Db, Fault, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Admitted, Outgoing, Put};
 use crate::session::AnonymousSession;
 
 pub(crate) mod entity;
@@ -182,6 +185,42 @@ impl<'a> StartChallenge<'a> {
         Ok(PreparedChallenge { started })
     }
 
+    /// Starts it and sends the code to the mail address of the account.
+    ///
+    /// # Errors
+    /// The account has no address, or there is no notifier; the address got a code within the
+    /// cool-down, or enough of them this hour; the purpose cannot be one; an outage.
+    pub async fn send(self) -> Result<SentChallenge, ChallengeError> {
+        let kind = application(&self.purpose)?;
+        let account = self.holder.as_ref().and_then(|holder| holder.account.as_ref());
+        let recipient = account.and_then(Account::email).and_then(Recipient::email);
+        let (account, recipient) = account.zip(recipient).ok_or(ChallengeError::NoAddress)?;
+        let context = self.context;
+        let sent = transaction!(self.db, |txn| {
+            let message = MessageKind::ChallengeCode;
+            let admitted = outbox::admit(txn, context, message, Some(&recipient), "").await?;
+            let started = match admitted {
+                Admitted(true) => mechanism::start(txn, context, &self.start(&kind)).await?,
+                Admitted(false) => None,
+            };
+            let started = started.ok_or_else(|| self.too_soon())?;
+            let values = Values::new()
+                .with("purpose", &self.purpose)
+                .with_some("code", started.code.as_ref().map(|code| code.as_str()));
+            let outgoing = Outgoing::new(message, Some(recipient.clone()))
+                .account(account.id())
+                .values(values)
+                .good_for(context.config.challenge.code_lifetime);
+            match outbox::put_admitted(txn, context, &outgoing, admitted).await? {
+                Put::Queued => Ok(SentChallenge { id: started.id, expires_at: started.expires_at }),
+                Put::HeldBack => Err(self.too_soon()),
+                Put::Nobody => Err(ChallengeError::NoAddress),
+            }
+        })?;
+        outbox::deliver_soon(context);
+        Ok(sent)
+    }
+
     fn start<'s>(&'s self, kind: &'s Kind) -> Start<'s> {
         let config = &self.context.config.challenge;
         Start {
@@ -201,6 +240,16 @@ impl<'a> StartChallenge<'a> {
     fn too_soon(&self) -> ChallengeError {
         ChallengeError::TooSoon { retry_after: self.context.config.challenge.cool_down }
     }
+}
+
+/// A challenge whose code is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SentChallenge {
+    /// What to name it by when it is answered. Not a secret.
+    pub id: ChallengeId,
+    /// When it is too late for an answer.
+    pub expires_at: Timestamp,
 }
 
 /// A challenge whose code the application shows or sends.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Binding, Config, SameSite, Unauthenticated};
+use super::{Binding, Config, Registration, SameSite, Unauthenticated};
 use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::Origin;
 
@@ -244,6 +244,18 @@ impl Config {
             challenge.code_lifetime > Duration::from_secs(24 * 60 * 60),
             "challenge.code_lifetime",
             "must be at most 24 hours (NIST SP 800-63B-4)",
+        );
+        let lifetime = self.verification.lifetime;
+        check.refuse_if(
+            lifetime < Duration::from_secs(60) || lifetime > Duration::from_secs(7 * 24 * 60 * 60),
+            "verification.lifetime",
+            "must be between a minute and seven days",
+        );
+        check.refuse_if(
+            self.login.registration == Registration::Strict && !self.login.require_verified,
+            "login.registration",
+            "strict needs login.require_verified: if a new account could sign in at once, that would \
+             tell that its address was free",
         );
         check.refuse_if(
             challenge.tries_window < challenge.code_lifetime,

@@ -18,7 +18,7 @@
 //! | `PORTCULLIS_SESSIONS_PER_ACCOUNT` | number |
 //! | `PORTCULLIS_AT_SESSION_LIMIT` | `evict-oldest` or `refuse` |
 //! | `PORTCULLIS_LOGIN_IDS` | `username`, `email` or `either` |
-//! | `PORTCULLIS_REGISTRATION` | `open` or `closed` |
+//! | `PORTCULLIS_REGISTRATION` | `automatic`, `open`, `strict` or `closed` |
 //! | `PORTCULLIS_REQUIRE_VERIFIED` | `true` or `false` |
 //! | `PORTCULLIS_PASSWORD_MIN_LENGTH`, `PORTCULLIS_PASSWORD_MEMORY_KIB`, `PORTCULLIS_PASSWORD_ITERATIONS`, `PORTCULLIS_CONCURRENT_HASHES`, `PORTCULLIS_HASH_QUEUE` | numbers |
 //! | `PORTCULLIS_PASSWORD_COMPOSITION` | `any` or `three-of-four` |
@@ -30,6 +30,7 @@
 //! | `PORTCULLIS_ATTEMPT_WINDOW`, `PORTCULLIS_LOCKOUT` | durations |
 //! | `PORTCULLIS_ATTEMPT_SOURCE_LIMIT` | number or `off` |
 //! | `PORTCULLIS_REVEAL_LOCKOUT` | `true` or `false` |
+//! | `PORTCULLIS_VERIFICATION_LIFETIME` | duration |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
@@ -151,7 +152,12 @@ impl Config {
                 self.login.id = word(value, &words)?;
             }
             "REGISTRATION" => {
-                let words = [("open", Registration::Open), ("closed", Registration::Closed)];
+                let words = [
+                    ("automatic", Registration::Automatic),
+                    ("open", Registration::Open),
+                    ("strict", Registration::Strict),
+                    ("closed", Registration::Closed),
+                ];
                 self.login.registration = word(value, &words)?;
             }
             "REQUIRE_VERIFIED" => self.login.require_verified = boolean(value)?,
@@ -190,6 +196,7 @@ impl Config {
             "ATTEMPT_SOURCE_LIMIT" if value == "off" => self.attempts.source_limit = None,
             "ATTEMPT_SOURCE_LIMIT" => self.attempts.source_limit = Some(number(value)?),
             "REVEAL_LOCKOUT" => self.attempts.reveal_lockout = boolean(value)?,
+            "VERIFICATION_LIFETIME" => self.verification.lifetime = duration(value)?,
             "TRUSTED_PROXIES" => {
                 self.proxies.networks = list(value)
                     .map(|text| {

@@ -40,6 +40,8 @@ pub struct Config {
     pub challenge: ChallengeConfig,
     /// Failed tries to sign in: delays and locks.
     pub attempts: AttemptConfig,
+    /// Proving addresses.
+    pub verification: VerificationConfig,
     /// Proxies whose word on the client's address is taken.
     pub proxies: TrustedProxies,
     /// Levels on resources, and how long their source may take.
@@ -252,7 +254,7 @@ pub enum AtLimit {
 pub struct LoginConfig {
     /// What names an account at login. Default: either.
     pub id: LoginIds,
-    /// Whether strangers may register. Default: open.
+    /// Whether strangers may register, and what they are told. Default: automatic.
     pub registration: Registration,
     /// Whether an account must be verified before it can sign in. Default: false.
     pub require_verified: bool,
@@ -260,7 +262,11 @@ pub struct LoginConfig {
 
 impl Default for LoginConfig {
     fn default() -> Self {
-        Self { id: LoginIds::Either, registration: Registration::Open, require_verified: false }
+        Self {
+            id: LoginIds::Either,
+            registration: Registration::Automatic,
+            require_verified: false,
+        }
     }
 }
 
@@ -280,8 +286,13 @@ pub enum LoginIds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registration {
+    /// Strict where accounts must be verified and there is a notifier, open otherwise.
+    Automatic,
     /// Anyone: 201 with a session at once, 409 for a name that is taken.
     Open,
+    /// Anyone, and nobody learns whose address is known: always 202, and the rest comes by mail.
+    /// Needs `login.require_verified` and a notifier.
+    Strict,
     /// Nobody: accounts are made by the application.
     Closed,
 }
@@ -290,7 +301,9 @@ impl Registration {
     /// The word in `GET /methods`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Automatic => "automatic",
             Self::Open => "open",
+            Self::Strict => "strict",
             Self::Closed => "closed",
         }
     }
@@ -554,6 +567,20 @@ pub struct AttemptOverrides {
     pub delay_from: Option<u32>,
     pub first_delay: Option<Duration>,
     pub longest_delay: Option<Duration>,
+}
+
+/// Proving addresses.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VerificationConfig {
+    /// How long a link or code that proves an address is good. Default: 24 h.
+    pub lifetime: Duration,
+}
+
+impl Default for VerificationConfig {
+    fn default() -> Self {
+        Self { lifetime: DAY }
+    }
 }
 
 /// Time limits and memory.

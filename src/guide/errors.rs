@@ -44,6 +44,8 @@
 //! | `wrong_code` | 403 | the code or link is wrong, or not good any more: expired, used, superseded, made for something else |
 //! | `too_many_tries` | 429 | too many wrong codes; the right one is refused too until the window of time is over |
 //! | `too_soon` | 429 | a code was sent a moment ago |
+//! | `no_address` | 422 | the account has no address that a code could be sent to |
+//! | `already_verified` | 409 | the address was proved before |
 //! | `challenge_required` | 403 | the route asks for an answered challenge; `purpose` says which |
 //!
 //! # Signing in, registering, passwords

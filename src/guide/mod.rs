@@ -14,6 +14,7 @@
 //! | [`mail`] | mail and text messages: setting them up, in your own words |
 //! | [`testing`] | tests of your own service |
 //! | [`threats`] | published holes of systems of this kind, and what they would need here |
+//! | [`verification`] | how addresses are proved, and how accounts that somebody else prepared come to nothing |
 //!
 //! The manual of each capability is on the page of its module.
 
@@ -29,3 +30,4 @@ pub mod sessions;
 pub mod start;
 pub mod testing;
 pub mod threats;
+pub mod verification;

@@ -5,7 +5,8 @@
 //!    it is refused: the right password too, and with the same answer.
 //! 3. The password is compared at the cost of exactly one hash, whoever it is.
 //! 4. A failure is one answer, whatever its reason: unknown, wrong, disabled, not verified,
-//!    deleted, without a password.
+//!    deleted, without a password. Where only the proof of the address is missing, it is asked for
+//!    again by mail.
 //! 5. A success makes a session, or a sign-in that still waits for a second factor or a new
 //!    password: another type, another token.
 //!
@@ -34,6 +35,7 @@ use crate::base::factor::{Factor, PassedFactors};
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::{AttemptKind, LoginIds};
+use crate::confirmation;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
@@ -263,7 +265,10 @@ impl Login<'_> {
             {
                 (row, outdated)
             }
-            (row, _) => {
+            (row, checked) => {
+                if let (Some(row), Checked::Right { .. }) = (&row, checked) {
+                    confirmation::remind(context, row, now).await?;
+                }
                 let mut event = Event::new(EventKind::LoginFailed, now)
                     .from_client(client)
                     .failed("invalid_credentials");

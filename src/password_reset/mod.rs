@@ -13,8 +13,8 @@
 //!    A lock after failed sign-ins is lifted.
 //!
 //! Who receives mail at an address owns it. So a reset marks it as verified; and where it was not,
-//! somebody else may have made the account in wait for its owner: enrolled factors go, and all
-//! outstanding codes and links, together with the password and the sessions. Where it was, second
+//! somebody else may have made the account in wait for its owner: enrolled factors go, other addresses
+//! and numbers, and all outstanding codes and links, together with the password and the sessions. Where it was, second
 //! factors stay: a reset proves a mailbox, not the person.
 //!
 //! ```no_run
@@ -287,6 +287,7 @@ impl PasswordReset<'_> {
             if !account_store::reset_password(txn, &row, hashed.clone(), now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
+            account_store::settle_names(txn, &row, now).await?;
             // Whatever else was sent before is worth nothing now: another link, a change of address.
             mechanism::end_of_account(txn, row.id, None, now).await?;
             audit_log::record(txn, &event).await?;

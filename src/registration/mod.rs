@@ -1,7 +1,23 @@
 //! Registration: strangers make their own accounts.
 //!
 //! In the open mode a registration answers 201 with a session, or 409 for a name that is taken.
-//! Account and session are made in one transaction: there is never one without the other.
+//! Account and session are made in one transaction: there is never one without the other. Where there
+//! is a notifier, the address is asked to be [proved](crate::verification).
+//!
+//! In the **strict** mode (the default where `login.require_verified` is on and there is a notifier)
+//! nobody learns whose address is known:
+//!
+//! 1. Whatever the address, the answer is 202 with the same bytes after the same one hash, and no
+//!    session. An address is required; a phone number can be added later.
+//! 2. A free address gets a link and a code, an address of an account that is verified is told that it
+//!    has one, and one whose account still waits for its proof gets the proof again. Nothing that is
+//!    there is changed: neither name nor password of the second one is kept.
+//! 3. A username that is taken is 409, as in the open mode: usernames are public. A username that is
+//!    asked for is only the account's when its address is proved; kept from others before, it would
+//!    tell whether the address was free.
+//!
+//! In this mode a hook that wants to refuse does so in `before_register`, which runs for every
+//! address; `after_register` runs only where an account was made.
 //!
 //! Fields of the application's own come as the member `profile` and go to its
 //! [hooks](crate::port::Hooks), which keep them in its own table in the same transaction. Where no
@@ -13,24 +29,35 @@
 //! # Errors
 //! `registration_closed` (403), `invalid_fields` (422, names each field), `username_taken`,
 //! `email_taken`, `phone_taken` (409).
+//!
+//! # Standard
+//! OWASP ASVS 5.0 6.3.8 (no enumeration of accounts).
 
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::account::{Account, AccountError, InvalidField, NewAccount};
+use crate::account::entity::account;
+use crate::account::{
+    Account, AccountError, Claims, Email, InvalidField, LoginIdKind, NewAccount, Username,
+    store as account_store,
+};
 use crate::base::client::ClientInfo;
-use crate::base::event::EventKind;
+use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::challenge::mechanism::Kind;
 use crate::config::{LoginIds, Registration as Policy};
+use crate::confirmation::{self, Proof};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::admission::slot;
 use crate::identity::slot::Resolved;
+use crate::message::{MessageKind, Recipient};
+use crate::outbox::{self, Outgoing};
 use crate::password::{Names, Password, Passwords};
 use crate::port::{Registering, from_hooked};
 use crate::session::issue::Replaces;
@@ -107,6 +134,9 @@ pub enum RegistrationError {
     /// Accounts are made by the application.
     #[error("registration is closed")]
     Closed,
+    /// Everybody is answered alike here, so there is no account or session to hand out.
+    #[error("registration is strict; use `apply`, which does not tell whether a name was free")]
+    Strict,
     /// The names cannot be used, or one is taken.
     #[error(transparent)]
     Account(AccountError),
@@ -124,6 +154,12 @@ impl From<AccountError> for RegistrationError {
             AccountError::Fault(fault) => Self::Fault(fault),
             other => Self::Account(other),
         }
+    }
+}
+
+impl From<sea_orm::DbErr> for RegistrationError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
     }
 }
 
@@ -152,6 +188,7 @@ impl Problem for RegistrationError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Closed => StatusCode::FORBIDDEN,
+            Self::Strict => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Account(error) => error.status(),
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
@@ -161,6 +198,7 @@ impl Problem for RegistrationError {
     fn code(&self) -> &'static str {
         match self {
             Self::Closed => "registration_closed",
+            Self::Strict => "misconfigured",
             Self::Account(error) => error.code(),
             Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
@@ -216,10 +254,10 @@ impl Registration<'_> {
         Ok(self)
     }
 
-    /// Makes an account for a stranger and signs it in.
+    /// Makes an account for a stranger and signs it in, in the open mode.
     ///
     /// # Errors
-    /// Registration is closed; fields that cannot be used, all named at once; a name that is
+    /// Registration is closed or strict; fields that cannot be used, all named at once; a name that is
     /// taken; a hook's refusal; an outage or too many passwords at once as 503.
     pub async fn register(
         &self,
@@ -228,17 +266,20 @@ impl Registration<'_> {
     ) -> Result<Registered, RegistrationError> {
         let context = self.auth.context();
         let config = &context.config;
-        if config.login.registration == Policy::Closed {
-            return Err(RegistrationError::Closed);
+        match config.login.registration {
+            Policy::Closed => return Err(RegistrationError::Closed),
+            Policy::Strict => return Err(RegistrationError::Strict),
+            Policy::Automatic | Policy::Open => {}
         }
         // A stranger says nothing about himself but names and a password.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
-        self.check(&account, &application.password).await?;
+        self.check(&account, &application.password, Policy::Open).await?;
         let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
         account.password = Some(hashed);
         let now = context.now();
         let id = AccountId::new(now);
         account.id = Some(id);
+        account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
         let registering = Registering {
             account_id: id,
             username: account.username.as_deref(),
@@ -254,6 +295,7 @@ impl Registration<'_> {
             context.hooks.before_register(registering, txn).await?;
             let (account, event) = accounts.within(txn).create_quietly(account.clone()).await?;
             context.hooks.after_register(registering, txn).await?;
+            self.ask_for_proof(txn, &account).await?;
             if config.login.require_verified {
                 return Ok((account, event, None));
             }
@@ -270,6 +312,7 @@ impl Registration<'_> {
             Ok::<_, RegistrationError>((account, event, Some(issued)))
         })?;
         created.trace();
+        outbox::deliver_soon(context);
         let session = session.map(|(issued, event)| {
             event.trace();
             issued
@@ -278,6 +321,142 @@ impl Registration<'_> {
             self.auth.memberships_at_sign_in(account.id).await;
         }
         Ok(Registered { account, session })
+    }
+
+    /// Asks for the address of an account just made to be proved, where that can be done.
+    async fn ask_for_proof(
+        &self,
+        txn: &sea_orm::DatabaseTransaction,
+        account: &Account,
+    ) -> Result<(), sea_orm::DbErr> {
+        let context = self.auth.context();
+        let Some(mailbox) = account.email().filter(|_| context.notifier.is_some()) else {
+            return Ok(());
+        };
+        let Ok(email) = Email::parse(mailbox) else { return Ok(()) };
+        let to = Some((account.id(), mailbox));
+        let proof = Proof { kind: &Kind::Verification, to, normal: email.normal() };
+        confirmation::send(txn, context, &proof).await
+    }
+
+    /// Makes an account for a stranger without saying whether the address was free; what follows
+    /// comes by mail. What the route does in the strict mode.
+    ///
+    /// # Errors
+    /// Registration is closed; fields that cannot be used, all named at once; a username that is
+    /// taken; a hook's refusal; an outage or too many passwords at once as 503.
+    pub async fn apply(
+        &self,
+        application: Application,
+        client: &ClientInfo,
+    ) -> Result<(), RegistrationError> {
+        let context = self.auth.context();
+        if context.config.login.registration == Policy::Closed {
+            return Err(RegistrationError::Closed);
+        }
+        let mut account = NewAccount { verified: false, superuser: false, ..application.account };
+        self.check(&account, &application.password, Policy::Strict).await?;
+        // Before anything is looked up: it is computed for a known address too.
+        let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
+        account.password = Some(hashed);
+        account.claims = Claims::Email;
+        account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
+        let mut tries = 3;
+        loop {
+            let result = self.try_apply(&account, &application.profile, client).await;
+            match result {
+                // Somebody registered the address in the same moment: now it is seen.
+                Err(RegistrationError::Account(AccountError::Taken(LoginIdKind::Email)))
+                    if tries > 1 =>
+                {
+                    tries -= 1;
+                }
+                Err(error) => return Err(error),
+                Ok(event) => {
+                    if let Some(event) = event {
+                        event.trace();
+                    }
+                    outbox::deliver_soon(context);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The event, if an account was made.
+    async fn try_apply(
+        &self,
+        account: &NewAccount,
+        profile: &Value,
+        client: &ClientInfo,
+    ) -> Result<Option<Event>, RegistrationError> {
+        let context = self.auth.context();
+        let now = context.now();
+        let id = AccountId::new(now);
+        let account = NewAccount { id: Some(id), ..account.clone() };
+        let registering = Registering {
+            account_id: id,
+            username: account.username.as_deref(),
+            email: account.email.as_deref(),
+            phone: None,
+            client,
+            at: now,
+            profile,
+        };
+        let names = account.parse().map_err(AccountError::Invalid)?;
+        let email = names.email.as_ref().map(|email| email.normal().to_owned());
+        let email = email.unwrap_or_default();
+        let username = names.username.as_ref().map(Username::normal);
+        let wanted: Vec<String> =
+            username.into_iter().chain([email.as_str()]).map(str::to_owned).collect();
+        let accounts = self.auth.accounts();
+        transaction!(context.db(), |txn| {
+            context.hooks.before_register(registering, txn).await?;
+            let taken = account_store::taken(txn, &wanted).await?;
+            if taken.iter().any(|row| username == Some(row.normal.as_str())) {
+                return Err(AccountError::Taken(LoginIdKind::Username).into());
+            }
+            if let Some(name) = taken.iter().find(|row| row.normal == email) {
+                let owner = account_store::find(txn, name.account_id).await?;
+                self.tell_owner(txn, owner.as_ref(), &email).await?;
+                return Ok(None);
+            }
+            let (account, event) = accounts.within(txn).create_quietly(account.clone()).await?;
+            context.hooks.after_register(registering, txn).await?;
+            self.ask_for_proof(txn, &account).await?;
+            Ok::<_, RegistrationError>(Some(event))
+        })
+    }
+
+    /// Tells whoever has the address that somebody tried to register with it.
+    async fn tell_owner(
+        &self,
+        txn: &sea_orm::DatabaseTransaction,
+        owner: Option<&account::Model>,
+        normal: &str,
+    ) -> Result<(), sea_orm::DbErr> {
+        let context = self.auth.context();
+        let now = context.now();
+        if let Some(row) = owner
+            && confirmation::unproved(row, now).as_deref() == Some(normal)
+        {
+            let to = row.email.as_deref().map(|mailbox| (row.id, mailbox));
+            let proof = Proof { kind: &Kind::Verification, to, normal };
+            return confirmation::send(txn, context, &proof).await;
+        }
+        let owner = owner.filter(|row| Account::from((*row).clone()).is_usable(now, false));
+        let recipient = owner.and_then(|row| {
+            let same = |mailbox: &&str| Email::parse(mailbox).is_ok_and(|e| e.normal() == normal);
+            Recipient::email(row.email.as_deref().filter(same).unwrap_or(normal))
+        });
+        let kind = MessageKind::AlreadyRegistered;
+        let admitted = outbox::admit(txn, context, kind, recipient.as_ref(), normal).await?;
+        let mut outgoing = Outgoing::new(kind, recipient);
+        if let Some(row) = owner {
+            outgoing = outgoing.account(row.id);
+        }
+        outbox::put_admitted(txn, context, &outgoing, admitted).await?;
+        Ok(())
     }
 
     /// Makes an account with a password for the application itself, whether or not strangers may
@@ -321,7 +500,7 @@ impl Registration<'_> {
         password: impl Into<String>,
     ) -> Result<NewAccount, RegistrationError> {
         let password = Password::from(password.into());
-        self.check(&account, &password).await?;
+        self.check(&account, &password, Policy::Open).await?;
         let hashed = self.auth.room::<Passwords>().hash(&password).await?;
         Ok(NewAccount { password: Some(hashed), ..account })
     }
@@ -330,17 +509,25 @@ impl Registration<'_> {
         &self,
         account: &NewAccount,
         password: &Password,
+        policy: Policy,
     ) -> Result<(), RegistrationError> {
         let config = &self.auth.context().config;
         let mut invalid = account.parse().err().unwrap_or_default();
         let (username, email) = (account.username.is_some(), account.email.is_some());
-        let missing = match config.login.id {
-            LoginIds::Username => (!username).then_some("username"),
-            LoginIds::Email => (!email).then_some("email"),
-            LoginIds::Either => (!username && !email).then_some("username"),
-        };
-        if let Some(field) = missing {
-            invalid.push(InvalidField::new(field, "is required"));
+        let strict = policy == Policy::Strict;
+        let mut missing = Vec::new();
+        match config.login.id {
+            LoginIds::Username if !username => missing.push("username"),
+            LoginIds::Either if !username && !email && !strict => missing.push("username"),
+            _ => {}
+        }
+        if !email && (strict || config.login.id == LoginIds::Email) {
+            missing.push("email");
+        }
+        invalid.extend(missing.into_iter().map(|field| InvalidField::new(field, "is required")));
+        if strict && account.phone.is_some() {
+            // Whether a number is known would show as plainly as whether an address is.
+            invalid.push(InvalidField::new("phone", "can be added when you are signed in"));
         }
         let names = [&account.username, &account.email, &account.phone];
         let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());

@@ -12,6 +12,7 @@ use super::Application;
 use crate::account::NewAccount;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::config::Registration as Policy;
 use crate::handle::Portcullis;
 use crate::password::Password;
 use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
@@ -62,6 +63,11 @@ async fn register(
         profile: body.profile.unwrap_or_default(),
     };
     let registration = auth.registration().over(&extensions).await?;
+    if auth.context().config.login.registration == Policy::Strict {
+        registration.apply(application, &client).await?;
+        let body = serde_json::json!({ "result": "verification_required" });
+        return Ok((StatusCode::ACCEPTED, route::json(&body)).into_response());
+    }
     let registered = registration.register(application, &client).await?;
     Ok(match registered.session {
         Some(issued) => signed_in(StatusCode::CREATED, issued),

@@ -386,6 +386,16 @@ on_every_database! {
         costs!("register, invalid", browser.stranger().post("/auth/register", json!({ "username": "a b", "password": "x" })));
         let dave = json!({ "username": "dave", "email": "dave@example.com", "password": PASSWORD });
         costs!("register with two names", browser.stranger().post("/auth/register", dave));
+        let body = |email: &str| json!({ "email": email });
+        costs!("ask for a proof, unknown", browser.stranger().post("/auth/verification", body("nobody@example.com")));
+        costs!("ask for a proof, too soon", browser.stranger().post("/auth/verification", body("dave@example.com")));
+        let message = crate::verification::asked(&probe, "dave@example.com").await;
+        let wrong = json!({ "email": "dave@example.com", "code": "wrong" });
+        costs!("prove, wrong code", browser.stranger().post("/auth/verification/confirm", wrong));
+        let token = crate::verification::token_of(&message);
+        let right = json!({ "token": token, "password": PASSWORD });
+        costs!("prove, with the password", browser.stranger().post("/auth/verification/confirm", right.clone()));
+        costs!("prove, again", browser.stranger().post("/auth/verification/confirm", right));
         costs!("no such route", browser.get("/auth/nowhere"));
         let forgot = |login: &str| json!({ "login": login });
         costs!("forgot", visitor.post("/auth/password/forgot", forgot("dave")));
@@ -427,7 +437,12 @@ on_every_database! {
             ("register over a visitor", 201, 8),
             ("register, taken", 409, 1),
             ("register, invalid", 422, 0),
-            ("register with two names", 201, 7),
+            ("register with two names", 201, 14),
+            ("ask for a proof, unknown", 202, 8),
+            ("ask for a proof, too soon", 202, 4),
+            ("prove, wrong code", 403, 5),
+            ("prove, with the password", 200, 8),
+            ("prove, again", 409, 2),
             ("no such route", 404, 0),
             ("forgot", 202, 9),
             ("forgot, just before", 202, 9),

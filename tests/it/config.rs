@@ -510,7 +510,7 @@ fn a_variable_that_is_not_known_or_not_understood_is_refused_without_its_value()
         ("ABSOLUTE_LIFETIME", "off"),
         ("BINDING", "step-up"),
         ("LOGIN_IDS", "phone"),
-        ("REGISTRATION", "strict"),
+        ("REGISTRATION", "invited"),
         ("HASH_QUEUE", "-1"),
         ("HASH_QUEUE", "many"),
         ("PASSWORD_MEMORY_KIB", "19456KiB"),
@@ -581,4 +581,34 @@ async fn an_operator_is_warned_once_when_nobody_s_address_is_known() {
         assert_eq!(address.as_deref(), Some("203.0.113.9"));
     })
     .await;
+}
+
+#[test]
+fn registration_is_strict_where_that_works_and_refused_where_it_does_not() {
+    use portcullis::config::Registration;
+    use portcullis::message::RecordingNotifier;
+
+    let build = |registration, verified: bool, notifier: bool| {
+        let mut builder = Portcullis::builder(nowhere())
+            .secret(Secret::generate())
+            .public_url("https://example.com")
+            .configure(|config| {
+                config.login.registration = registration;
+                config.login.require_verified = verified;
+            });
+        if notifier {
+            builder = builder.notifier(RecordingNotifier::default());
+        }
+        builder.build().map(drop).map_err(|errors| errors.to_string())
+    };
+    for registration in [Registration::Automatic, Registration::Open, Registration::Closed] {
+        for (verified, notifier) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(build(registration, verified, notifier), Ok(()));
+        }
+    }
+    assert_eq!(build(Registration::Strict, true, true), Ok(()));
+    for (verified, notifier) in [(false, true), (true, false), (false, false)] {
+        let error = build(Registration::Strict, verified, notifier).expect_err("it is refused");
+        assert!(error.contains("login.registration"), "{error}");
+    }
 }

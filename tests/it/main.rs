@@ -44,3 +44,4 @@ mod suspicious;
 mod test_kit;
 mod tidy;
 mod token;
+mod verification;

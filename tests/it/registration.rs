@@ -1,5 +1,7 @@
 //! Registration by strangers.
 
+use std::time::Duration;
+
 use portcullis::config::{LoginIds, Registration};
 use portcullis::port::{HookFuture, SessionReplaced};
 use reqwest::Method;
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD};
+use crate::support::{Browser, PASSWORD, Probe};
 
 async fn register(browser: &Browser, body: Value) -> Answer {
     browser.stranger().post("/auth/register", body).await
@@ -23,6 +25,16 @@ fn fields(answer: &Answer) -> Vec<String> {
 
 fn no_cart<'a>(_: SessionReplaced, _: &'a DatabaseTransaction) -> HookFuture<'a, ()> {
     Box::pin(async { Err("the cart could not be moved".into()) })
+}
+
+const ALICE: &str = "alice@example.com";
+
+/// The mode in which nobody learns whose address is known.
+fn strict(probe: Probe) -> Probe {
+    probe.configured(|config| {
+        config.login.require_verified = true;
+        config.login.registration = Registration::Strict;
+    })
 }
 
 on_every_database! {
@@ -389,5 +401,330 @@ on_every_database! {
         let answer = register(&probe.browser().await, body).await;
         assert_eq!((answer.status, answer.set_cookies().len()), (201, 0));
         assert!(answer.json()["token"].is_string());
+    }
+    // The strict mode: nobody learns whose address is known.
+
+    async fn strict_registration_answers_everybody_with_the_same_bytes_after_one_hash(probe: Probe) {
+        let probe = strict(probe);
+        let client = portcullis::ClientInfo::default();
+        let accounts = probe.auth.accounts();
+        for name in ["verified", "waiting", "disabled", "deleted", "passwordless"] {
+            let new = portcullis::account::NewAccount::email(format!("{name}@example.com"));
+            if name == "passwordless" {
+                accounts.create(new).await.expect("it is made");
+            } else {
+                let application = portcullis::registration::Application::new(new, PASSWORD);
+                probe.auth.registration().apply(application, &client).await.expect("it is taken");
+            }
+        }
+        let of = async |name: &str| {
+            let found = accounts.find_by_login(&format!("{name}@example.com")).await;
+            found.expect("it answers").expect("it is there").id()
+        };
+        accounts.verify(of("verified").await).await.expect("it is set");
+        accounts.disable(of("disabled").await).await.expect("it is set");
+        accounts.delete(of("deleted").await).await.expect("it is set");
+        probe.clock.advance(Duration::from_secs(3600));
+        let before = probe.mail().await.len();
+        let rows = probe.rows().await;
+        let browser = probe.browser().await;
+        let mut answers = Vec::new();
+        for name in ["free", "verified", "waiting", "disabled", "deleted", "passwordless"] {
+            let hashes = probe.auth.password_hashes();
+            let body = json!({ "email": format!("{name}@example.com"), "password": PASSWORD });
+            let answer = register(&browser, body).await;
+            let headers: Vec<_> = answer
+                .headers
+                .iter()
+                .filter(|(name, _)| *name != "date")
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            let hashes = probe.auth.password_hashes() - hashes;
+            answers.push((answer.status, answer.text, headers, hashes));
+        }
+        assert_eq!((answers[0].0, answers[0].3), (202, 1));
+        assert!(!answers[0].1.contains("account"), "{}", answers[0].1);
+        assert!(answers[0].2.iter().all(|(name, _)| *name != "set-cookie"));
+        for answer in &answers {
+            assert_eq!(answer, &answers[0]);
+        }
+        // The owners are told, each what is true of him; who cannot use the account is not.
+        let mut told: Vec<_> = probe.mail().await[before..]
+            .iter()
+            .map(|message| (message.to.as_str().to_owned(), message.kind))
+            .collect();
+        told.sort();
+        use portcullis::MessageKind::{AlreadyRegistered, VerifyAddress};
+        let expected = [
+            ("free@example.com".to_owned(), VerifyAddress),
+            ("passwordless@example.com".to_owned(), VerifyAddress),
+            ("verified@example.com".to_owned(), AlreadyRegistered),
+            ("waiting@example.com".to_owned(), VerifyAddress),
+        ];
+        assert_eq!(told, expected);
+        // One account more, no session.
+        let after = probe.rows().await;
+        assert_eq!((after[0] - rows[0], after[1] - rows[1], after[2]), (1, 1, 0));
+    }
+
+    async fn strict_registration_signs_in_only_after_the_proof(probe: Probe) {
+        let probe = strict(probe);
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.get("/auth/methods").await.json()["registration"], "strict");
+        let body = json!({ "username": "alice", "email": ALICE, "password": PASSWORD });
+        assert_eq!(browser.post("/auth/register", body).await.status, 202);
+        assert_eq!(browser.cookie, None);
+        let unknown = browser.login("nobody@example.com", PASSWORD).await;
+        for login in [ALICE, "alice"] {
+            let refused = browser.login(login, PASSWORD).await;
+            assert_eq!((refused.status, &refused.text), (401, &unknown.text), "{login}");
+        }
+        let token = crate::verification::token_of(&crate::verification::asked(&probe, ALICE).await);
+        let body = json!({ "token": token, "password": PASSWORD });
+        let answer = browser.post("/auth/verification/confirm", body).await;
+        assert_eq!(answer.json(), json!({ "result": "verified" }));
+        for login in [ALICE, "Alice"] {
+            assert_eq!(browser.login(login, PASSWORD).await.status, 200, "{login}");
+        }
+    }
+
+    async fn a_right_password_asks_again_for_the_missing_proof_and_answers_the_same(probe: Probe) {
+        let probe = strict(probe);
+        let mut browser = probe.browser().await;
+        let body = json!({ "email": ALICE, "password": PASSWORD });
+        assert_eq!(browser.post("/auth/register", body).await.status, 202);
+        let first = crate::verification::token_of(&crate::verification::asked(&probe, ALICE).await);
+        let unknown = browser.login("nobody@example.com", PASSWORD).await;
+        let bytes = |answer: &Answer| {
+            let mut headers = answer.headers.clone();
+            headers.remove("date");
+            (answer.status, answer.text.clone(), headers)
+        };
+        // Within the cool-down nothing is sent, and a wrong password never sends anything.
+        let right = browser.login(ALICE, PASSWORD).await;
+        assert_eq!(bytes(&right), bytes(&unknown));
+        assert_eq!(probe.mail().await.len(), 1);
+        probe.clock.advance(Duration::from_secs(60));
+        let wrong = browser.login(ALICE, "wrong horse battery staple").await;
+        assert_eq!(bytes(&wrong), bytes(&unknown));
+        assert_eq!(probe.mail().await.len(), 1);
+        let right = browser.login(ALICE, PASSWORD).await;
+        assert_eq!(bytes(&right), bytes(&unknown));
+        assert_eq!(probe.mail().await.len(), 2);
+        let second = crate::verification::token_of(&crate::verification::asked(&probe, ALICE).await);
+        assert_ne!(first, second);
+        let body = json!({ "token": second, "password": PASSWORD });
+        assert_eq!(browser.post("/auth/verification/confirm", body).await.status, 200);
+        assert_eq!(browser.login(ALICE, PASSWORD).await.status, 200);
+    }
+
+    async fn a_username_does_not_tell_whether_an_address_is_known(probe: Probe) {
+        let probe = strict(probe);
+        let browser = probe.browser().await;
+        let body = json!({ "username": "alice", "email": ALICE, "password": PASSWORD });
+        assert_eq!(register(&browser, body).await.status, 202);
+        let token = crate::verification::token_of(&crate::verification::asked(&probe, ALICE).await);
+        let body = json!({ "token": token, "password": PASSWORD });
+        assert_eq!(browser.clone().post("/auth/verification/confirm", body).await.status, 200);
+        // A name that is somebody's is 409 as in the open mode, whatever the address.
+        for email in [ALICE, "free@example.com"] {
+            let body = json!({ "username": "ALICE", "email": email, "password": PASSWORD });
+            let answer = register(&browser, body).await;
+            assert_eq!((answer.status, answer.code().as_str()), (409, "username_taken"));
+        }
+        // The probe: register a new name with the address, then the name again with another one.
+        for (name, email) in [("probe1", ALICE), ("probe2", "unknown@example.com")] {
+            for email in [email, &format!("{name}@example.com")] {
+                let body = json!({ "username": name, "email": email, "password": PASSWORD });
+                let answer = register(&browser, body).await;
+                assert_eq!((answer.status, &answer.json()), (202, &json!({ "result": "verification_required" })));
+            }
+        }
+    }
+
+    async fn a_username_goes_to_the_first_who_proves_an_address(probe: Probe) {
+        let probe = strict(probe);
+        let mut browser = probe.browser().await;
+        let mut tokens = Vec::new();
+        for email in ["first@example.com", "second@example.com"] {
+            let body = json!({ "username": "same", "email": email, "password": PASSWORD });
+            assert_eq!(browser.post("/auth/register", body).await.status, 202);
+            tokens.push(crate::verification::token_of(&crate::verification::asked(&probe, email).await));
+        }
+        let confirm = |token: &str| json!({ "token": token, "password": PASSWORD });
+        let second = browser.post("/auth/verification/confirm", confirm(&tokens[1])).await;
+        assert_eq!(second.json(), json!({ "result": "verified" }));
+        let first = browser.post("/auth/verification/confirm", confirm(&tokens[0])).await;
+        assert_eq!(first.json(), json!({ "result": "verified", "username_taken": true }));
+        let owner = probe.auth.accounts().find_by_login("same").await.expect("it answers");
+        assert_eq!(owner.expect("somebody").email(), Some("second@example.com"));
+        let first = probe.auth.accounts().find_by_login("first@example.com").await;
+        assert_eq!(first.expect("it answers").expect("it is there").username(), None);
+    }
+
+    async fn many_registrations_of_one_address_at_once_make_one_account(probe: Probe) {
+        // A hundred that wait for one row, on however slow a machine.
+        let probe = probe.configured(|config| {
+            config.login.require_verified = true;
+            config.login.registration = Registration::Strict;
+            config.database.timeout = Duration::from_secs(60);
+        });
+        let browser = probe.browser().await;
+        for (email, many) in [("alice16@example.com", 16), ("alice100@example.com", 100)] {
+            let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(many));
+            let mut tasks = tokio::task::JoinSet::new();
+            for number in 0..many {
+                let (barrier, browser) = (std::sync::Arc::clone(&barrier), browser.clone());
+                // In many spellings, each with a username of its own.
+                let email = if number % 2 == 0 { email.to_owned() } else { email.to_uppercase() };
+                tasks.spawn(async move {
+                    barrier.wait().await;
+                    let body = json!({ "username": format!("u{number}"), "email": email, "password": PASSWORD });
+                    register(&browser, body).await
+                });
+            }
+            let answers = tasks.join_all().await;
+            for answer in &answers {
+                assert_eq!((answer.status, &answer.text), (202, &answers[0].text));
+            }
+            let query = format!("SELECT COUNT(*) FROM auth_login_name WHERE normal = '{email}'");
+            assert_eq!(probe.number(&query).await, 1);
+        }
+        assert_eq!(probe.rows().await[..2], [2, 2], "no name that waits is kept from others");
+        assert_eq!(probe.mail().await.len(), 2, "one message each, the rest is within the cool-down");
+    }
+
+    async fn many_proofs_at_once_give_a_username_to_one_account(probe: Probe) {
+        let probe = strict(probe);
+        let browser = probe.browser().await;
+        let mut bodies = Vec::new();
+        for number in 0..8 {
+            let email = format!("same{number}@example.com");
+            let body = json!({ "username": "same", "email": email, "password": PASSWORD });
+            assert_eq!(register(&browser, body).await.status, 202);
+            let token = crate::verification::token_of(&crate::verification::asked(&probe, &email).await);
+            bodies.push(json!({ "token": token, "password": PASSWORD }));
+        }
+        let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(bodies.len()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for body in bodies {
+            let (barrier, mut browser) = (std::sync::Arc::clone(&barrier), browser.clone());
+            tasks.spawn(async move {
+                barrier.wait().await;
+                browser.post("/auth/verification/confirm", body).await
+            });
+        }
+        let answers = tasks.join_all().await;
+        assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+        let with_name = answers.iter().filter(|a| a.json() == json!({ "result": "verified" }));
+        assert_eq!(with_name.count(), 1);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account WHERE username = 'same'").await, 1);
+    }
+
+    async fn strict_registration_asks_for_an_address_and_takes_no_number(probe: Probe) {
+        let probe = strict(probe);
+        let browser = probe.browser().await;
+        for (body, expected) in [
+            (json!({ "username": "alice" }), vec!["email"]),
+            (json!({ "email": ALICE, "phone": "+4917012345678" }), vec!["phone"]),
+            (json!({ "phone": "+4917012345678" }), vec!["email", "phone"]),
+        ] {
+            let mut body = body;
+            body["password"] = PASSWORD.into();
+            let answer = register(&browser, body).await;
+            assert_eq!(answer.status, 422, "{}", answer.text);
+            assert_eq!(fields(&answer), expected);
+        }
+        assert_eq!((probe.rows().await, probe.auth.password_hashes()), ([0; 4], 0));
+    }
+
+    /// NextAuth GHSA-xv97-c62v-4587: a list of addresses sent the link to the attacker as well.
+    async fn an_address_that_is_a_list_gets_no_account_and_no_mail(probe: Probe) {
+        let browser = probe.browser().await;
+        let strict = strict(probe);
+        for email in [
+            "victim@example.com,attacker@example.com", "victim@example.com, attacker@example.com",
+            "attacker@example.com,victim@example.com", "victim@example.com;attacker@example.com",
+            "victim@example.com attacker@example.com", "<victim@example.com>,<attacker@example.com>",
+            "victim@example.com\r\nBcc: attacker@example.com", "a@x,b@y", "\"a@x\"@example.com",
+            "Victim <victim@example.com>", "victim@example.com\0attacker@example.com",
+        ] {
+            for browser in [&browser, &strict.browser().await] {
+                let answer = register(browser, json!({ "email": email, "password": PASSWORD })).await;
+                assert_eq!((answer.status, fields(&answer)), (422, vec!["email".to_owned()]), "{email:?}");
+                let answer = browser.stranger().post("/auth/verification", json!({ "email": email })).await;
+                assert_eq!(answer.status, 422, "{email:?}");
+            }
+        }
+        assert_eq!(strict.rows().await, [0; 4]);
+        assert_eq!(strict.mail().await.len(), 0);
+    }
+
+    /// Devise #5790: a form told whether an account is there unless a mode against it was on.
+    async fn asking_twenty_times_tells_no_more_than_asking_once(probe: Probe) {
+        let probe = strict(probe);
+        let browser = probe.browser().await;
+        let body = json!({ "email": ALICE, "password": PASSWORD });
+        assert_eq!(register(&browser, body).await.status, 202);
+        let mut seen = Vec::new();
+        for email in [ALICE, "nobody@example.com"] {
+            let mut answers = Vec::new();
+            for _ in 0..20 {
+                let asked = browser.stranger().post("/auth/verification", json!({ "email": email })).await;
+                answers.push((asked.status, asked.text));
+            }
+            seen.push(answers);
+        }
+        assert_eq!(seen[0], seen[1]);
+        assert!(seen[0].iter().all(|(status, _)| *status == 202));
+    }
+
+    /// Fenrus #250: registering an existing name overwrote its password.
+    async fn registering_an_address_that_is_known_changes_nothing_of_its_account(probe: Probe) {
+        let probe = strict(probe);
+        let browser = probe.browser().await;
+        let body = json!({ "username": "alice", "email": ALICE, "password": PASSWORD });
+        assert_eq!(register(&browser, body).await.status, 202);
+        let row = "SELECT CONCAT(username, email, password_hash, epoch) FROM auth_account";
+        let row = match probe.database.backend {
+            crate::support::Backend::Sqlite => row.replace("CONCAT(username, email, password_hash, epoch)", "username || email || password_hash || epoch"),
+            _ => row.to_owned(),
+        };
+        let before = probe.text(&row).await;
+        let other = "an attackers own password";
+        for verified in [false, true] {
+            let body = json!({ "username": "mallory", "email": "ALICE@example.com", "password": other });
+            assert_eq!(register(&browser, body).await.status, 202);
+            assert_eq!(probe.text(&row).await, before, "verified: {verified}");
+            let id = probe.auth.accounts().find_by_login(ALICE).await.expect("it answers");
+            probe.auth.accounts().verify(id.expect("she is there").id()).await.expect("it is set");
+        }
+        assert_eq!(browser.stranger().login(ALICE, other).await.status, 401);
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn registration_is_strict_by_itself_where_accounts_must_be_verified(probe: Probe) {
+        for (require_verified, mode) in [(true, "strict"), (false, "open")] {
+            let auth = probe.rebuilt(|builder| {
+                builder.configure(|config| {
+                    config.login.require_verified = require_verified;
+                    config.login.registration = Registration::Automatic;
+                })
+            });
+            let mut browser = Browser::new(serve(app(&auth)).await);
+            assert_eq!(browser.get("/auth/methods").await.json()["registration"], mode);
+        }
+    }
+
+    async fn the_method_that_hands_out_a_session_is_not_for_the_strict_mode(probe: Probe) {
+        let probe = strict(probe);
+        let application = portcullis::registration::Application::new(
+            portcullis::account::NewAccount::email(ALICE),
+            PASSWORD,
+        );
+        let client = portcullis::ClientInfo::default();
+        let refused = probe.auth.registration().register(application, &client).await;
+        assert!(matches!(refused, Err(portcullis::registration::RegistrationError::Strict)));
+        assert_eq!(probe.rows().await, [0; 4]);
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::routing::{get, post};
 use portcullis::base::clock::MockClock;
-use portcullis::config::Delivery;
+use portcullis::config::{Delivery, Registration};
 use portcullis::message::{Message, RecordingNotifier};
 use portcullis::{
     Account, Builder, Identity, PasswordChangeSession, PendingSession, Portcullis, Requirement,
@@ -218,6 +218,8 @@ fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifi
         config.mail.link_origin = Some("https://app.example.com".to_owned());
         // Delivered when a test asks for it, so that statements can be counted.
         config.mail.delivery = Delivery::ByApplication;
+        // Most tests are of accounts with a username alone; strict registration has its own.
+        config.login.registration = Registration::Open;
         config.password.danger_cheap_hashing = true;
         config.password.memory_kib = 8;
         config.password.iterations = 1;

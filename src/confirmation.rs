@@ -1,0 +1,100 @@
+//! Asking for an address to be proved: what registration, login and verification share.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbErr};
+
+use crate::account::Email;
+use crate::account::entity::account;
+use crate::base::clock::Timestamp;
+use crate::base::id::AccountId;
+use crate::base::transaction::{Fault, transaction};
+use crate::challenge::mechanism::{self, Answer, Kind, Start};
+use crate::context::Context;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Admitted, Outgoing};
+
+/// The normal form of the address that an account still has to prove, if it can be used at all.
+pub(crate) fn unproved(row: &account::Model, now: Timestamp) -> Option<String> {
+    let usable = row.deleted_at.is_none() && row.disabled_at.is_none_or(|at| at > now);
+    let email = row.email.as_deref().filter(|_| usable && row.verified_at.is_none())?;
+    Email::parse(email).ok().map(|email| email.normal().to_owned())
+}
+
+/// Asks again whoever knows the password of an account that is of no use yet because its address is
+/// not proved. Does nothing for any other account.
+pub(crate) async fn remind(
+    context: &Context,
+    row: &account::Model,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let normal = unproved(row, now).filter(|_| context.config.login.require_verified);
+    let (Some(normal), Some(mailbox)) = (normal, row.email.as_deref()) else { return Ok(()) };
+    let proof = Proof { kind: &Kind::Verification, to: Some((row.id, mailbox)), normal: &normal };
+    transaction!(context.db(), |txn| { Ok::<_, Fault>(send(txn, context, &proof).await?) })?;
+    outbox::deliver_soon(context);
+    Ok(())
+}
+
+/// An address to be proved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proof<'a> {
+    pub(crate) kind: &'a Kind,
+    /// Whose address it is, or is to be; and the mailbox. None: there is nobody to write to, which
+    /// must not be seen.
+    pub(crate) to: Option<(AccountId, &'a str)>,
+    /// Its normal form, or that of what a stranger typed.
+    pub(crate) normal: &'a str,
+}
+
+/// Sends a link and a code, unless the recipient got enough of them: then what was sent before
+/// stays good. The work is the same whether or not there is somebody to write to. Call
+/// [`outbox::deliver_soon`] after the commit.
+pub(crate) async fn send<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    proof: &Proof<'_>,
+) -> Result<(), DbErr> {
+    let message = MessageKind::VerifyAddress;
+    let lifetime = context.config.verification.lifetime;
+    let recipient = proof.to.and_then(|(_, mailbox)| Recipient::email(mailbox));
+    let admitted = outbox::admit(txn, context, message, recipient.as_ref(), proof.normal).await?;
+    let started = match admitted {
+        Admitted(true) => start(txn, context, proof, lifetime).await?,
+        Admitted(false) => None,
+    };
+    let mut outgoing = Outgoing::new(message, recipient).good_for(lifetime);
+    if let Some((id, _)) = proof.to {
+        outgoing = outgoing.account(id);
+    }
+    let admitted = Admitted(started.is_some());
+    if let Some(started) = &started {
+        let link = context.config.link(&context.config.mail.links.verify, &started.token);
+        let values = Values::new()
+            .with_some("link", link)
+            .with_some("code", started.code.as_ref().map(|code| code.as_str()));
+        outgoing = outgoing.values(values).good_for(lifetime);
+    }
+    outbox::put_admitted(txn, context, &outgoing, admitted).await?;
+    Ok(())
+}
+
+async fn start<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    proof: &Proof<'_>,
+    lifetime: Duration,
+) -> Result<Option<mechanism::Started>, DbErr> {
+    let start = Start {
+        kind: proof.kind,
+        account_id: proof.to.map(|(id, _)| id),
+        session_id: None,
+        target: Some(proof.normal),
+        data: None,
+        binding: None,
+        answer: Answer::Code,
+        lifetime,
+        cool_down: context.config.mail.cool_down,
+    };
+    mechanism::start(txn, context, &start).await
+}

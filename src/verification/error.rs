@@ -1,0 +1,111 @@
+//! What can go wrong when an address is proved.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::account::InvalidField;
+use crate::base::problem::{Problem, Refusal};
+use crate::base::transaction::{Fault, MaybeFault};
+use crate::session::SessionError;
+
+/// Why an address was not proved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerificationError {
+    /// The code or link is wrong, expired, superseded, or made for something else; or its account
+    /// cannot be used.
+    #[error("the code or link is wrong, or not good any more; ask for a new one")]
+    WrongCode,
+    /// Too many wrong codes.
+    #[error("there were too many wrong codes; use the link, or wait")]
+    TooManyTries {
+        /// When they are counted anew at the latest.
+        retry_after: Duration,
+    },
+    /// The address was proved before.
+    #[error("this address is verified already")]
+    AlreadyVerified,
+    /// The password that came along is wrong. Nothing was spent.
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// The account has another address that is proved, so this one is only taken from someone who
+    /// is signed in, or with the password.
+    #[error("sign in first, or send the password along")]
+    SignInFirst,
+    /// The text is no mail address.
+    #[error("some fields cannot be used")]
+    Invalid(Vec<InvalidField>),
+    /// A hook of the application's refused the session.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<sea_orm::DbErr> for VerificationError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<SessionError> for VerificationError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Fault(fault) => Self::Fault(fault),
+            SessionError::Refused(refusal) => Self::Refused(refusal),
+            other => Self::Fault(Fault::Internal(other.to_string())),
+        }
+    }
+}
+
+impl MaybeFault for VerificationError {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Problem for VerificationError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::WrongCode | Self::WrongPassword => StatusCode::FORBIDDEN,
+            Self::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::AlreadyVerified => StatusCode::CONFLICT,
+            Self::SignInFirst => StatusCode::UNAUTHORIZED,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused(refusal) => refusal.problem().status(),
+            Self::Fault(fault) => fault.status(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::WrongCode => "wrong_code",
+            Self::TooManyTries { .. } => "too_many_tries",
+            Self::AlreadyVerified => "already_verified",
+            Self::WrongPassword => "wrong_password",
+            Self::SignInFirst => "not_signed_in",
+            Self::Invalid(_) => "invalid_fields",
+            Self::Refused(refusal) => refusal.problem().code(),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyTries { retry_after } => Some(*retry_after),
+            _ => self.fault().and_then(Problem::retry_after),
+        }
+    }
+
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        match self {
+            Self::Invalid(fields) => InvalidField::members(fields),
+            _ => serde_json::Map::new(),
+        }
+    }
+}

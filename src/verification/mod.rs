@@ -1,0 +1,529 @@
+//! Proving that an address is one's own.
+//!
+//! 1. A registration, or whoever asks again, makes a message leave for the address: a link and a
+//!    code, good for a day. A new one takes the place of the old, at most one a minute. What is
+//!    answered does not depend on whether the address is known: for an unknown one the same work is
+//!    done and nothing leaves.
+//! 2. The link leads to a page of the application. Opening it changes nothing, so a mail scanner
+//!    that follows links spends nothing; the page posts the token.
+//! 3. The token, or the address with the code, proves the address, once. A second time is 409.
+//! 4. **Who proves it decides what is kept.** In the browser that registered (a session of the
+//!    account, or the visitor's who registered), or with the account's password, everything stays.
+//!    From anywhere else it is somebody who has the mailbox and did not make the account, as far as
+//!    anyone can tell: then the password, all sessions, factors, other addresses and open codes that
+//!    were set before are wiped, and the answer is a sign-in that can do one thing, set a new
+//!    password. Whoever had put a trap into an account of somebody else's address loses it.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, client: portcullis::ClientInfo)
+//! # -> Result<(), portcullis::verification::VerificationError> {
+//! use portcullis::verification::{Confirmation, Confirmed};
+//!
+//! auth.verification().send("alice@example.com").await?;
+//! // … and with the token from the link:
+//! let confirmation = Confirmation::token("…").password("her password");
+//! match auth.verification().confirm(confirmation, &client).await? {
+//!     Confirmed::Verified(_) => println!("everything stays"),
+//!     Confirmed::PasswordRequired(issued) => println!("{:?}", issued.stage()),
+//!     _ => {}
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! - It does not sign in. Only the handed-over account gets a session, of a stage that can do
+//!   nothing but set the password.
+//! - It proves mail addresses; phones have their own flow.
+//!
+//! # Routes
+//! `POST /verification` `{email}` (or nothing, with a session): 202 always.
+//! `POST /verification/confirm` `{token}`, `{email, code}`, or `{code}` with a session; each with an
+//! optional `password`.
+//!
+//! # Configuration
+//! [`VerificationConfig`](crate::config::VerificationConfig), `login.require_verified`,
+//! `mail.links.verify`, [`ChallengeConfig`](crate::config::ChallengeConfig) for codes.
+//!
+//! # Events
+//! `user_verified`, with the detail `handed over` when everything was wiped;
+//! `authn_challenge_fail` for a wrong code.
+//!
+//! # Errors
+//! `wrong_code` (403), `too_many_tries` (429), `already_verified` (409), `wrong_password` (403),
+//! `not_signed_in` (401), `invalid_fields` (422).
+//!
+//! # Standard
+//! NIST SP 800-63B-4 (codes by mail: 24 hours), OWASP ASVS 5.0 6.3 and 6.4; Sudhodanan and Paverd,
+//! "Pre-hijacked accounts" (USENIX Security 2022): see [`guide::verification`](crate::guide::verification).
+
+use zeroize::Zeroizing;
+
+use crate::account::entity::account;
+use crate::account::store::{self as account_store, Claimed};
+use crate::account::{Account, Email, InvalidField};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{Factor, PassedFactors};
+use crate::base::id::AccountId;
+use crate::base::transaction::{is_unique_violation, transaction};
+use crate::challenge::mechanism::{self, Challenge, Kind};
+use crate::confirmation::{self, Proof};
+use crate::handle::Portcullis;
+use crate::identity::admission::slot;
+use crate::identity::slot::Resolved;
+use crate::identity::{AuthError, Identity};
+use crate::outbox;
+use crate::password::{Checked, Password, Passwords};
+use crate::session::issue::Replaces;
+use crate::session::{Issued, Stage, StartSession, Transport};
+
+mod error;
+#[cfg(feature = "routes")]
+mod routes;
+
+pub use error::VerificationError;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+/// What proves an address, and what else comes along.
+#[derive(Clone)]
+#[must_use]
+pub struct Confirmation {
+    by: By,
+    password: Option<Password>,
+    transport: Transport,
+}
+
+#[derive(Clone)]
+enum By {
+    Token(Zeroizing<String>),
+    Code { address: Option<String>, code: Zeroizing<String> },
+}
+
+impl Confirmation {
+    /// The token of the link.
+    pub fn token(token: impl Into<String>) -> Self {
+        Self::by(By::Token(Zeroizing::new(token.into())))
+    }
+
+    /// The code, and the address it was sent to.
+    pub fn code(address: impl Into<String>, code: impl Into<String>) -> Self {
+        let code = Zeroizing::new(code.into());
+        Self::by(By::Code { address: Some(address.into()), code })
+    }
+
+    /// The code, from whoever is signed in.
+    pub fn own_code(code: impl Into<String>) -> Self {
+        Self::by(By::Code { address: None, code: Zeroizing::new(code.into()) })
+    }
+
+    fn by(by: By) -> Self {
+        Self { by, password: None, transport: Transport::Cookie }
+    }
+
+    /// With the account's password, so that everything stays.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into().into());
+        self
+    }
+
+    /// How a token travels, if there is to be one. Default: in the cookie.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+}
+
+impl std::fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Confirmation(..)")
+    }
+}
+
+/// What a confirmation led to.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "a sign-in may have begun"]
+pub enum Confirmed {
+    /// The address is proved and everything stays.
+    Verified(Verified),
+    /// The address is proved and the account was handed over: what was set before is gone, and a
+    /// new password is to be set.
+    PasswordRequired(Box<Issued>),
+}
+
+/// An address that was proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// Whether the username that was asked for at registration was taken by somebody else
+    /// meanwhile; the account has none now.
+    pub username_taken: bool,
+}
+
+/// Sends and takes proofs of addresses. See the [module page](self).
+#[derive(Debug, Clone)]
+pub struct Verification<'a> {
+    auth: &'a Portcullis,
+    before: Option<Resolved>,
+}
+
+impl Portcullis {
+    /// Verification of addresses.
+    pub fn verification(&self) -> Verification<'_> {
+        Verification { auth: self, before: None }
+    }
+}
+
+impl Verification<'_> {
+    /// Takes the session of the request into account: it may show that this is the browser that
+    /// registered. The mounted route does this; a handler of your own passes its request's
+    /// extensions.
+    ///
+    /// # Errors
+    /// The layer is missing, another site sent the request, or an outage.
+    pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+        self.before = Some(slot(extensions)?.resolve().await?.clone());
+        Ok(self)
+    }
+
+    /// Sends a link and a code to an address whose account is not verified yet. Whether there is
+    /// one is not said.
+    ///
+    /// # Errors
+    /// The text is no mail address; an outage.
+    pub async fn send(&self, address: &str) -> Result<(), VerificationError> {
+        let email = Email::parse(address).map_err(|error| {
+            VerificationError::Invalid(vec![InvalidField::login_id("email", &error)])
+        })?;
+        let context = self.auth.context();
+        let db = context.db();
+        let row = db.read(account_store::find_by_name(&db.executor(), email.normal())).await?;
+        let now = context.now();
+        // The address as the account has it, never as the stranger typed it.
+        let account = row.filter(|row| {
+            confirmation::unproved(row, now).is_some_and(|normal| normal == email.normal())
+        });
+        self.ask(account.as_ref().and_then(mailbox), email.normal()).await
+    }
+
+    /// The same for whoever is signed in.
+    ///
+    /// # Errors
+    /// The account is verified; it has no address; an outage.
+    pub async fn send_own(&self, identity: &Identity) -> Result<(), VerificationError> {
+        let account = identity.account();
+        if account.is_verified() {
+            return Err(VerificationError::AlreadyVerified);
+        }
+        let missing = || {
+            let field = InvalidField::new("email", "the account has no address");
+            VerificationError::Invalid(vec![field])
+        };
+        let mailbox = account.email().ok_or_else(missing)?;
+        let email = Email::parse(mailbox).map_err(|_| missing())?;
+        self.ask(Some((account.id(), mailbox)), email.normal()).await
+    }
+
+    async fn ask(
+        &self,
+        to: Option<(AccountId, &str)>,
+        normal: &str,
+    ) -> Result<(), VerificationError> {
+        let context = self.auth.context();
+        transaction!(context.db(), |txn| {
+            let proof = Proof { kind: &Kind::Verification, to, normal };
+            Ok::<_, VerificationError>(confirmation::send(txn, context, &proof).await?)
+        })?;
+        outbox::deliver_soon(context);
+        Ok(())
+    }
+
+    /// Takes a proof.
+    ///
+    /// # Errors
+    /// See [`VerificationError`]. Whatever fails, nothing is changed and nothing is spent but a try.
+    pub async fn confirm(
+        &self,
+        confirmation: Confirmation,
+        client: &ClientInfo,
+    ) -> Result<Confirmed, VerificationError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let now = context.now();
+        let challenge = match &confirmation.by {
+            By::Token(token) => {
+                let executor = db.executor();
+                let kind = &Kind::Verification;
+                db.read(mechanism::find_by_token(&executor, context, kind, token)).await?
+            }
+            By::Code { address, code } => {
+                let address = address.as_deref().or_else(|| self.own_address());
+                self.find_by_code(address.unwrap_or_default(), code, client).await?
+            }
+        };
+        let challenge = challenge.ok_or(VerificationError::WrongCode)?;
+        let id = challenge.account_id().ok_or(VerificationError::WrongCode)?;
+        let row = db.read(account_store::find(&db.executor(), id)).await?;
+        let usable = |row: &account::Model| Account::from(row.clone()).is_usable(now, false);
+        let row = row.filter(usable).ok_or(VerificationError::WrongCode)?;
+        if !challenge.is_open(now) {
+            // Who has a link that was good once may know what became of it.
+            return Err(match row.verified_at {
+                Some(_) => VerificationError::AlreadyVerified,
+                None => VerificationError::WrongCode,
+            });
+        }
+        let kept = self.recognizes(&row) || self.knows(&row, &confirmation).await?;
+        let confirmed = if kept {
+            self.keep(&row, &challenge, &confirmation.by, client).await.map(Confirmed::Verified)
+        } else if row.verified_at.is_some() {
+            Err(VerificationError::SignInFirst)
+        } else {
+            let issued = self.hand_over(&row, &challenge, &confirmation, client).await;
+            issued.map(|issued| Confirmed::PasswordRequired(Box::new(issued)))
+        };
+        match confirmed {
+            Err(VerificationError::WrongCode | VerificationError::SignInFirst)
+                if self.is_proved(&challenge).await? =>
+            {
+                Err(VerificationError::AlreadyVerified)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether somebody else proved the address in the same moment.
+    async fn is_proved(&self, challenge: &Challenge) -> Result<bool, VerificationError> {
+        let db = self.auth.context().db();
+        let wanted = [challenge.target().unwrap_or_default().to_owned()];
+        let names = db.read(account_store::taken(&db.executor(), &wanted)).await?;
+        Ok(names.iter().any(|name| {
+            Some(name.account_id) == challenge.account_id() && name.verified_at.is_some()
+        }))
+    }
+
+    /// The challenge about this address, if the code is its code. A try is taken first, also where
+    /// there is none.
+    async fn find_by_code(
+        &self,
+        address: &str,
+        code: &str,
+        client: &ClientInfo,
+    ) -> Result<Option<Challenge>, VerificationError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let kind = Kind::Verification;
+        let Ok(email) = Email::parse(address) else { return Ok(None) };
+        let normal = email.normal();
+        let executor = db.executor();
+        let row = db.read(account_store::find_by_name(&executor, normal)).await?;
+        let account = row.map(|row| row.id);
+        let newest = mechanism::newest(&executor, context, &kind, account, normal);
+        let found = db.read(newest).await?;
+        let right = found.as_ref().is_some_and(|found| found.is_code(context, code));
+        let event = Event::new(EventKind::ChallengeFailed, context.now()).from_client(client);
+        let event = account.map_or(event.clone(), |id| event.account(id)).failed("verification");
+        let admitted = transaction!(db, |txn| {
+            let found = found.as_ref();
+            let admitted = mechanism::take_try_at(txn, context, &kind, found, normal).await?;
+            if admitted && !right {
+                audit_log::record(txn, &event).await?;
+            }
+            Ok::<_, VerificationError>(admitted)
+        })?;
+        if !admitted {
+            let retry_after = context.config.challenge.tries_window;
+            return Err(VerificationError::TooManyTries { retry_after });
+        }
+        if !right {
+            event.trace();
+            return Ok(None);
+        }
+        Ok(found)
+    }
+
+    fn own_address(&self) -> Option<&str> {
+        match &self.before {
+            Some(Resolved::Full(identity)) => identity.account().email(),
+            _ => None,
+        }
+    }
+
+    /// Whether the request comes from the browser that registered: it has a session of the account,
+    /// or is the visitor who made it.
+    fn recognizes(&self, row: &account::Model) -> bool {
+        match &self.before {
+            Some(Resolved::Full(identity)) => identity.account().id() == row.id,
+            Some(Resolved::Anonymous(session)) => {
+                row.registered_lineage_id == Some(session.lineage_id())
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the account's password came along. Nobody guesses here who does not have the mailbox
+    /// as well.
+    async fn knows(
+        &self,
+        row: &account::Model,
+        confirmation: &Confirmation,
+    ) -> Result<bool, VerificationError> {
+        let Some(password) = &confirmation.password else { return Ok(false) };
+        let passwords = self.auth.room::<Passwords>();
+        match passwords.check(password, Some(row), &row.id.to_string()).await? {
+            Checked::Right { .. } => Ok(true),
+            Checked::Wrong => Err(VerificationError::WrongPassword),
+        }
+    }
+
+    async fn keep(
+        &self,
+        row: &account::Model,
+        challenge: &Challenge,
+        by: &By,
+        client: &ClientInfo,
+    ) -> Result<Verified, VerificationError> {
+        let context = self.auth.context();
+        let event = Event::new(EventKind::AddressVerified, context.now())
+            .account(row.id)
+            .from_client(client);
+        let username = self.claiming(row, || {
+            let event = &event;
+            async move {
+                transaction!(context.db(), |txn| {
+                    self.spend(txn, challenge, by).await?;
+                    let username = self.prove(txn, row, challenge).await?;
+                    mechanism::end_of_account(txn, row.id, Some(&Kind::Verification), event.at)
+                        .await?;
+                    audit_log::record(txn, event).await?;
+                    Ok::<_, VerificationError>(username)
+                })
+            }
+        });
+        let username = username.await?;
+        event.trace();
+        Ok(Verified { account_id: row.id, username_taken: username == Claimed::Taken })
+    }
+
+    async fn hand_over(
+        &self,
+        row: &account::Model,
+        challenge: &Challenge,
+        confirmation: &Confirmation,
+        client: &ClientInfo,
+    ) -> Result<Issued, VerificationError> {
+        let context = self.auth.context();
+        let now = context.now();
+        let normal = challenge.target().unwrap_or_default();
+        let event = Event::new(EventKind::AddressVerified, now)
+            .account(row.id)
+            .from_client(client)
+            .detail("handed over");
+        let start = StartSession::new(context, context.db(), client)
+            .of(&Account::from(row.clone()))
+            .at_epoch(row.epoch + 1)
+            .stage(Stage::MustChangePassword)
+            .passed(PassedFactors::one(Factor::MailedCode, now))
+            .transport(confirmation.transport)
+            .replaces(self.replaces());
+        let issued = self.claiming(row, || {
+            let (event, start) = (&event, &start);
+            async move {
+                transaction!(context.db(), |txn| {
+                    self.spend(txn, challenge, &confirmation.by).await?;
+                    if !account_store::hand_over(txn, row, normal, now).await? {
+                        return Err(VerificationError::WrongCode);
+                    }
+                    self.prove(txn, row, challenge).await?;
+                    mechanism::end_of_account(txn, row.id, None, now).await?;
+                    audit_log::record(txn, event).await?;
+                    Ok(start.clone().within(txn).issue().await?)
+                })
+            }
+        });
+        let (issued, started) = issued.await?;
+        event.trace();
+        started.trace();
+        Ok(issued)
+    }
+
+    /// Runs a confirmation again if the username that comes with it was taken in the same moment:
+    /// then it is seen to be taken.
+    async fn claiming<T, F>(
+        &self,
+        row: &account::Model,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, VerificationError>
+    where
+        F: Future<Output = Result<T, VerificationError>>,
+    {
+        use crate::base::transaction::Fault;
+
+        match attempt().await {
+            Err(VerificationError::Fault(Fault::Database(error)))
+                if row.username.is_some() && is_unique_violation(&error) =>
+            {
+                attempt().await
+            }
+            other => other,
+        }
+    }
+
+    async fn spend(
+        &self,
+        txn: &sea_orm::DatabaseTransaction,
+        challenge: &Challenge,
+        by: &By,
+    ) -> Result<(), VerificationError> {
+        let context = self.auth.context();
+        let spent = match by {
+            By::Token(_) => challenge.spend(txn, context.now()).await?,
+            By::Code { .. } => challenge.spend_by_code(txn, context).await?,
+        };
+        if spent { Ok(()) } else { Err(VerificationError::WrongCode) }
+    }
+
+    /// Writes down that the address is proved, if it still is the account's, and gives the account
+    /// the username that waited for this.
+    async fn prove(
+        &self,
+        txn: &sea_orm::DatabaseTransaction,
+        row: &account::Model,
+        challenge: &Challenge,
+    ) -> Result<Claimed, VerificationError> {
+        let now = self.auth.context().now();
+        let normal = challenge.target().unwrap_or_default();
+        if account_store::verify_names(txn, row.id, Some(normal), now).await? == 0 {
+            return Err(VerificationError::WrongCode);
+        }
+        account_store::verify(txn, row.id, now).await?;
+        let claimed = account_store::claim_username(txn, row, now).await?;
+        if claimed == Claimed::Taken {
+            account_store::drop_username(txn, row.id).await?;
+        }
+        Ok(claimed)
+    }
+
+    /// The session that a handed-over account's sign-in takes the place of. A visitor stays the
+    /// same visitor; nothing else goes on.
+    fn replaces(&self) -> Option<Replaces> {
+        let (id, lineage_id) = match self.before.as_ref()? {
+            Resolved::Nobody(_) => return None,
+            Resolved::Anonymous(session) => (session.id(), Some(session.lineage_id())),
+            Resolved::Pending(session) => (session.id(), None),
+            Resolved::PasswordChange(session) => (session.id(), None),
+            Resolved::Enrolment(session) => (session.id(), None),
+            Resolved::Full(identity) => (identity.session().id(), None),
+        };
+        Some(Replaces { id, lineage_id, promotes: false })
+    }
+}
+
+fn mailbox(row: &account::Model) -> Option<(AccountId, &str)> {
+    Some((row.id, row.email.as_deref()?))
+}
