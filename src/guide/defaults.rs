@@ -67,8 +67,9 @@
 //! | knob | default | why |
 //! |---|---|---|
 //! | `login.id` | username or email | both are unique across all accounts and kinds, so it is never ambiguous |
-//! | `login.registration` | open | the quickstart works; close it where accounts are made by the application |
-//! | `login.require_verified` | off | nothing here sends verification mail yet, so on it would lock everyone out |
+//! | `login.registration` | strict where accounts must be verified and there is a notifier, else open | strict tells nobody whose address is known, but needs mail; close it where accounts are made by the application |
+//! | `verification.lifetime` | 24 h | NIST SP 800-63B-4 for codes by mail |
+//! | `login.require_verified` | off | without a notifier it would lock everyone out; switch it on where mail can be sent |
 //!
 //! # Passwords
 //!
