@@ -16,7 +16,9 @@ use crate::base::transaction::Db;
 use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
-use crate::port::{BreachedList, HookList, MembershipSource, OnSessionReplaced, SessionInfo};
+use crate::port::{
+    BreachedList, HookList, MembershipSource, OnSessionReplaced, RateLimiter, SessionInfo,
+};
 
 /// Shared by all flows of one instance; a clone is the same one, for a task of its own.
 #[derive(Clone)]
@@ -39,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) session_info: Option<Arc<dyn SessionInfo>>,
     pub(crate) breached_list: Option<Arc<dyn BreachedList>>,
     pub(crate) membership_source: Option<Arc<dyn MembershipSource>>,
+    pub(crate) rate_limiter: Option<Arc<dyn RateLimiter>>,
     /// State that a floor above keeps per instance, made when it is first asked for.
     pub(crate) rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }

@@ -17,7 +17,7 @@ use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
 use crate::port::{
-    BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, SessionInfo,
+    BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, RateLimiter, SessionInfo,
 };
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
@@ -57,6 +57,7 @@ impl Portcullis {
             on_session_replaced: Vec::new(),
             session_info: None,
             breached_list: None,
+            rate_limiter: None,
             membership_source: None,
         }
     }
@@ -132,6 +133,7 @@ pub struct Builder {
     on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     session_info: Option<Arc<dyn SessionInfo>>,
     breached_list: Option<Arc<dyn BreachedList>>,
+    rate_limiter: Option<Arc<dyn RateLimiter>>,
     membership_source: Option<Arc<dyn MembershipSource>>,
 }
 
@@ -245,6 +247,12 @@ impl Builder {
         self
     }
 
+    /// Keeps rates elsewhere than in this process, so that several nodes count together.
+    pub fn rate_limiter(mut self, limiter: impl RateLimiter) -> Self {
+        self.rate_limiter = Some(Arc::new(limiter));
+        self
+    }
+
     /// Checks everything and makes the instance. Asks nothing of the database.
     ///
     /// # Errors
@@ -261,6 +269,7 @@ impl Builder {
             on_session_replaced,
             session_info,
             breached_list,
+            rate_limiter,
             membership_source,
         } = self;
         let mut errors = config.faults();
@@ -317,6 +326,7 @@ impl Builder {
             on_session_replaced,
             session_info,
             breached_list,
+            rate_limiter,
             membership_source,
             rooms: Mutex::default(),
         });

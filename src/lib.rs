@@ -93,6 +93,7 @@ pub mod password_change;
 pub mod password_reset;
 pub mod permission;
 pub mod port;
+pub mod rate_limit;
 pub mod registration;
 #[cfg(feature = "routes")]
 mod route;

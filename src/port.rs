@@ -5,7 +5,9 @@ use std::pin::Pin;
 
 use sea_orm::DatabaseTransaction;
 
+use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, SessionId};
+use crate::base::rate::{Quota, RateKey, RateVerdict};
 
 mod hooks;
 
@@ -165,4 +167,17 @@ where
     fn memberships(&self, account_id: AccountId) -> HookFuture<'_, Vec<SourceMembership>> {
         self(account_id)
     }
+}
+
+/// Counts how often something happens, for all nodes that share it. See
+/// [`rate_limit`](crate::rate_limit).
+pub trait RateLimiter: Send + Sync + 'static {
+    /// Counts one more for this subject at `now`, or refuses it: in one step, so that of any number
+    /// at once exactly as many are admitted as the quota says. [`Quota::judge`] has the arithmetic.
+    fn admit<'a>(
+        &'a self,
+        key: &'a RateKey,
+        quota: Quota,
+        now: Timestamp,
+    ) -> HookFuture<'a, RateVerdict>;
 }

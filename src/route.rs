@@ -2,6 +2,8 @@
 //!
 //! Routes hold no rule of a capability: they parse, call the flow, and answer.
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::extract::{FromRequest, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -9,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum_core::body::Body;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
@@ -17,6 +19,9 @@ use crate::base::problem::{Problem, Rejection};
 use crate::base::same_origin::Facts;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
+use crate::identity::admission::slot;
+use crate::identity::credential::address_of;
+use crate::rate_limit::Quota;
 use crate::session::{Issued, Stage, Transport};
 
 /// No body of ours is larger.
@@ -93,14 +98,38 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
 /// Whatever comes back is for this client alone.
 async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) -> Response {
     let facts = Facts::of(request.uri(), request.headers());
-    let mut response = match auth.context().same_origin.check(request.method(), &facts) {
+    let admitted = match auth.context().same_origin.check(request.method(), &facts) {
+        Ok(()) => match counted(&auth, request.headers(), request.extensions()) {
+            Ok(Some((address, quota))) => {
+                let limited = auth.rate_limits().source("source", address, quota).await;
+                limited.map_err(AuthError::from)
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        },
+        Err(cross_site) => Err(AuthError::CrossSite(cross_site)),
+    };
+    let mut response = match admitted {
         Ok(()) => next.run(request).await,
-        Err(cross_site) => Rejection::new(AuthError::CrossSite(cross_site)).into_response(),
+        Err(error) => Rejection::new(error).into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append(VARY, HeaderValue::from_static("cookie, authorization, origin, sec-fetch-site"));
     response
+}
+
+/// The source that a request counts for, and how many it may make. Sees to it that the request is
+/// counted for its account too, as soon as that is known.
+fn counted(
+    auth: &Portcullis,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<Option<(IpAddr, Quota)>, AuthError> {
+    slot(extensions)?.counts_for_its_account();
+    let quota = auth.context().config.rate.per_source;
+    let address = quota.and_then(|_| address_of(auth, headers, extensions));
+    Ok(address.zip(quota))
 }
 
 /// A body in JSON.

@@ -3,7 +3,9 @@
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
-use crate::{account, attempt, audit_log, challenge, outbox, permission, session, session_data};
+use crate::{
+    account, attempt, audit_log, challenge, outbox, permission, rate_limit, session, session_data,
+};
 
 /// A table as its entity describes it.
 #[derive(Debug, Clone)]
@@ -56,6 +58,7 @@ pub fn tables() -> Vec<Table> {
         table::<outbox::entity::message::Entity>(),
         table::<outbox::entity::limit::Entity>(),
         table::<attempt::entity::Entity>(),
+        table::<rate_limit::entity::Entity>(),
     ]
 }
 

@@ -34,6 +34,7 @@ impl MigrationTrait for Migration {
             .col(optional("registered_lineage_id").uuid())
             .col(optional("disabled_at").big_integer())
             .col(optional("deleted_at").big_integer())
+            .col(optional("rate_limit").big_integer())
             .col(optional("last_login_at").big_integer())
             .col(required("created_at").big_integer())
             .to_owned();

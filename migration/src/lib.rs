@@ -28,6 +28,7 @@ mod challenge;
 mod membership;
 mod outbox;
 mod permission;
+mod rate_limit;
 mod session;
 mod session_data;
 mod table;
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(catalogue::Migration),
             Box::new(attempt::Migration),
             Box::new(session_data::Migration),
+            Box::new(rate_limit::Migration),
         ]
     }
 

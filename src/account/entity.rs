@@ -32,6 +32,8 @@ pub(crate) mod account {
         pub registered_lineage_id: Option<LineageId>,
         pub disabled_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
+        /// How many requests a period it may make, where that differs from everybody's.
+        pub rate_limit: Option<i64>,
         pub last_login_at: Option<Timestamp>,
         pub created_at: Timestamp,
     }

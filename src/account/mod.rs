@@ -55,6 +55,7 @@ pub struct Account {
     pub(crate) verified_at: Option<Timestamp>,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
+    pub(crate) rate_limit: Option<i64>,
 }
 
 impl Account {
@@ -122,6 +123,7 @@ impl From<entity::account::Model> for Account {
             verified_at: row.verified_at,
             disabled_at: row.disabled_at,
             deleted_at: row.deleted_at,
+            rate_limit: row.rate_limit,
         }
     }
 }
@@ -221,6 +223,7 @@ impl NewAccount {
             registered_lineage_id: self.lineage_id,
             disabled_at: None,
             deleted_at: None,
+            rate_limit: None,
             last_login_at: None,
             created_at: now,
         }
@@ -453,6 +456,22 @@ impl<'a> Accounts<'a> {
         let bits = factors.into_iter().collect::<EnrolledFactors>().0;
         let column = entity::account::Column::EnrolledFactors;
         self.set(id, "factors enrolled", column, bits, store::Sessions::End).await
+    }
+
+    /// Gives it a rate of its own: so many requests a period of
+    /// [`rate.per_principal`](crate::config::RateConfig::per_principal), at least one, to the mounted
+    /// routes, and as many logins. `None` for what everybody has.
+    ///
+    /// # Errors
+    /// [`AccountError::NotFound`]; an outage.
+    pub async fn set_rate_limit(
+        &self,
+        id: AccountId,
+        count: Option<u32>,
+    ) -> Result<(), AccountError> {
+        let column = entity::account::Column::RateLimit;
+        let count = count.map(|count| i64::from(count.max(1)));
+        self.set(id, "rate limit", column, count, store::Sessions::Keep).await
     }
 
     /// Lets an account do everything, or no longer. Counts on the next request.

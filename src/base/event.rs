@@ -65,6 +65,8 @@ event_kinds! {
     SessionSuspected = "session_suspicious",
     /// A session is not suspicious any more.
     SessionCleared = "session_cleared",
+    /// Somebody asked too often: the first refusal of a rule and subject in a minute.
+    RateLimitExceeded = "excess_rate_limit_exceeded",
     /// An account was made.
     AccountCreated = "user_created",
     /// The first administrator was made.

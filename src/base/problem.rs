@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 /// How an error looks to the client.
 pub trait Problem: Error + Send + Sync + 'static {
@@ -41,6 +41,11 @@ pub trait Problem: Error + Send + Sync + 'static {
     /// Members besides the standard ones, such as the fields of a form that are wrong.
     fn members(&self) -> serde_json::Map<String, serde_json::Value> {
         serde_json::Map::new()
+    }
+
+    /// Headers besides those above.
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        Vec::new()
     }
 
     /// Where to send a browser instead, for a guard that answers with a login page.
@@ -114,6 +119,11 @@ impl Rejection {
             // Rounded up: a client that waits as told is not early.
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
+        }
+        for (name, value) in problem.headers() {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
         if let Some(location) = problem.location().and_then(|l| HeaderValue::try_from(l).ok()) {
             *response.status_mut() = StatusCode::SEE_OTHER;

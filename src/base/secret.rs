@@ -197,6 +197,8 @@ pub(crate) enum Purpose {
     OutboxRecipient,
     /// Digests of whom a try to prove who one is was about.
     AttemptSubject,
+    /// Whose rate is counted.
+    RateKey,
 }
 
 impl Purpose {
@@ -214,6 +216,7 @@ impl Purpose {
             Self::OutboxPayload => "outbox payload",
             Self::OutboxRecipient => "outbox recipient",
             Self::AttemptSubject => "attempt subject",
+            Self::RateKey => "rate key",
         }
     }
 }

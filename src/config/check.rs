@@ -103,6 +103,17 @@ impl Config {
             "keys.signing",
             "no signing key is configured; the default is `SigningKey::derived_hs256()`",
         );
+        check.refuse_if(self.rate.timeout.is_zero(), "rate.timeout", "must be longer than zero");
+        let longest = Duration::from_secs(24 * 60 * 60);
+        let quotas = [self.rate.per_source, self.rate.per_principal];
+        check.refuse_if(
+            quotas
+                .iter()
+                .flatten()
+                .any(|q| q.count == 0 || q.period.is_zero() || q.period > longest),
+            "rate.per_source, rate.per_principal",
+            "need a count of at least 1 and a period of at most a day; `None` switches one off",
+        );
         check.refuse_if(
             self.database.timeout.is_zero(),
             "database.timeout",

@@ -34,6 +34,8 @@
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
+//! | `PORTCULLIS_RATE_PER_SOURCE`, `PORTCULLIS_RATE_PER_PRINCIPAL` | number a minute, or `off` |
+//! | `PORTCULLIS_RATE_STORE` | `process` or `database` |
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
 //! | `PORTCULLIS_REMEMBERED_GRANTS` | number |
 //! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
@@ -46,9 +48,11 @@ use std::time::Duration;
 use super::Strength;
 use super::check::{ConfigError, ConfigErrors};
 use super::{
-    AtLimit, Binding, Composition, Config, LoginIds, Registration, SameSite, Unauthenticated,
+    AtLimit, Binding, Composition, Config, LoginIds, RateStore, Registration, SameSite,
+    Unauthenticated,
 };
 use crate::base::client::ForwardedHeader;
+use crate::base::rate::Quota;
 use crate::base::secret::Secret;
 
 const PREFIX: &str = "PORTCULLIS_";
@@ -212,6 +216,12 @@ impl Config {
                 self.proxies.header = word(value, &words)?;
             }
             "MEMBERSHIP_SOURCE_TIMEOUT" => self.permission.source_timeout = duration(value)?,
+            "RATE_PER_SOURCE" => self.rate.per_source = per_minute(value)?,
+            "RATE_PER_PRINCIPAL" => self.rate.per_principal = per_minute(value)?,
+            "RATE_STORE" => {
+                let words = [("process", RateStore::Process), ("database", RateStore::Database)];
+                self.rate.store = word(value, &words)?;
+            }
             "DATABASE_TIMEOUT" => self.database.timeout = duration(value)?,
             "REMEMBERED_GRANTS" => self.database.remembered_grants = number(value)?,
             "MAIL_SERVICE_NAME" => self.mail.service_name = Some(value.to_owned()),
@@ -247,6 +257,16 @@ fn word<T: Clone>(value: &str, words: &[(&str, T)]) -> Result<T, String> {
 
 fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
     value.parse().map_err(|_| "must be a whole number".to_owned())
+}
+
+fn per_minute(value: &str) -> Result<Option<Quota>, String> {
+    if value == "off" {
+        return Ok(None);
+    }
+    match number(value)? {
+        0 => Err("must be at least 1, or `off`".to_owned()),
+        count => Ok(Some(Quota::per_minute(count))),
+    }
 }
 
 fn duration(value: &str) -> Result<Duration, String> {

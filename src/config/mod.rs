@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::client::TrustedProxies;
 use crate::base::jwt::SigningKey;
+use crate::base::rate::Quota;
 use crate::base::secret::Secret;
 
 pub mod check;
@@ -46,6 +47,8 @@ pub struct Config {
     pub proxies: TrustedProxies,
     /// Levels on resources, and how long their source may take.
     pub permission: PermissionConfig,
+    /// How often one may ask.
+    pub rate: RateConfig,
     /// Time limits and memory.
     pub database: DatabaseConfig,
     /// Mail and text messages.
@@ -556,6 +559,34 @@ impl Default for AttemptConfig {
     }
 }
 
+/// How often one may ask; see [`rate_limit`](crate::rate_limit).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RateConfig {
+    /// Requests of one source (IPv4 address, IPv6 /64) to the mounted routes. `None` for any number.
+    /// Default: 3 000 a minute.
+    pub per_source: Option<Quota>,
+    /// Requests of one account to the mounted routes, and logins under one name, each. `None` for
+    /// any number. Default: 300 a minute.
+    pub per_principal: Option<Quota>,
+    /// Where rates are kept, unless the builder has a
+    /// [`rate_limiter`](crate::Builder::rate_limiter). Default: in this process.
+    pub store: RateStore,
+    /// How long another store may take. Default: 250 ms.
+    pub timeout: Duration,
+}
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        Self {
+            per_source: Some(Quota::per_minute(3_000)),
+            per_principal: Some(Quota::per_minute(300)),
+            store: RateStore::Process,
+            timeout: Duration::from_millis(250),
+        }
+    }
+}
+
 /// What is different for one kind of tries: see the fields of the same name in [`AttemptConfig`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -581,6 +612,16 @@ impl Default for VerificationConfig {
     fn default() -> Self {
         Self { lifetime: DAY }
     }
+}
+
+/// Where rates are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RateStore {
+    /// In this process: several nodes count each by itself.
+    Process,
+    /// In the database: nodes count together, for a statement a request to a mounted route.
+    Database,
 }
 
 /// Time limits and memory.

@@ -103,6 +103,16 @@
 //! | `permission.levels` | none | what someone can be on a list is the application's own order |
 //! | `permission.source_timeout` | 2 s | a sign-in waits for it; afterwards it goes on with what was stored |
 //!
+//! # Rates
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `rate.per_source` | 3 000 a minute | a thousand people behind one address who all sign in within a few minutes; one machine that floods is cut at 50 a second, which the gate of the hashes would feel. IPv6 counts by /64, the part one customer has |
+//! | `rate.per_principal` | 300 a minute | five a second for one account over all its sessions: more than any page asks, less than a script that reads in a loop. The same for logins under one name, a coarse bound; telling wrong passwords from right ones is another matter |
+//! | `rate.store` | this process | costs nothing; several nodes multiply the limits by their number, until a store is shared |
+//! | `rate.timeout` | 250 ms | a limit must not be slower than what it protects; then a quarter of the quota, counted locally |
+//! | events | the first refusal of a rule and subject in a minute, 100 subjects a minute | whoever is refused in a loop must not fill a table. Not configurable |
+//!
 //! # Database
 //!
 //! | knob | default | why |

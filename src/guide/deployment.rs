@@ -69,8 +69,13 @@
 //! Nodes share the database and the secret, nothing else; no bus and no sticky sessions are needed.
 //! Sessions, accounts and versions of grants are read with each request, so what one node changed
 //! counts in the next request of every other. What is kept in memory per node: compiled grants
-//! (under versions that each request reads), the gate of password hashing, and the limit on
-//! anonymous sessions, which therefore counts per node.
+//! (under versions that each request reads), the gate of password hashing, and the counters of
+//! [rate limits](crate::rate_limit), which therefore count per node: with four nodes a source may ask
+//! four times as often. To count together, keep rates in the database
+//! (`PORTCULLIS_RATE_STORE=database`; then call
+//! [`rate_limits().purge()`](crate::rate_limit::RateLimits::purge) now and then), or, for much
+//! traffic, give the builder a `RedisRateLimiter` (feature `redis`). While that store is down each
+//! node counts by itself with a quarter of every quota.
 //!
 //! Clocks of nodes may differ by up to 30 seconds: a token from further in the future is refused.
 //!

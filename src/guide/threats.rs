@@ -84,14 +84,14 @@
 //! | published | here | tests |
 //! |---|---|---|
 //! | `X-Forwarded-For` believed from anyone (allauth 65.14.2) | believed from listed proxies only, from right to left | `src/base/client.rs` |
-//! | a limit dodged by rotating addresses inside one IPv6 network (better-auth GHSA-p6v2-xcpg-h6xw) | limits count by /64, and IPv4 written as IPv6 is IPv4 | `src/base/client.rs`, `tests/it/anonymous.rs` |
+//! | a limit dodged by rotating addresses inside one IPv6 network (better-auth GHSA-p6v2-xcpg-h6xw) | limits count by /64, and IPv4 written as IPv6 is IPv4 | `src/base/client.rs`, `tests/it/anonymous.rs`, `tests/it/rate_limit.rs` |
+//! | a limit that is doubled at the edge of its window, or gone when its store is (Redis down, fail open) | limits slide; a store that fails leaves a quarter of each, counted locally | `src/base/rate.rs`, `tests/it/rate_limit.rs` |
 //! | forged log lines | texts are escaped in traces; the audit log holds ids and fixed words | `tests/it/audit_log.rs` |
 //! | secrets in logs | types that hold one have no `Display`, no `Serialize` and a blank `Debug` | `tests/it/tidy.rs`, `tests/ui/secret_does_not_print.rs` |
 //!
 //! # Not answered yet
 //!
-//! - Guessing is not slowed down: there is no lockout, no limit on logins and registrations, no
-//!   captcha. A rate limiter has to stand in front.
+//! - Guessing is slowed down by rate limits only: there is no lockout and no captcha.
 //! - Addresses are not verified: an account can be made with anybody's address. Treat an address
 //!   as proven only if [`is_verified`](crate::Account::is_verified) says so.
 //! - There is no change of addresses, and no second factor of its own.

@@ -100,6 +100,16 @@ impl Source {
     }
 }
 
+/// The address a request comes from, if it is known.
+#[cfg(feature = "routes")]
+pub(crate) fn address_of(
+    auth: &Portcullis,
+    headers: &HeaderMap,
+    extensions: &http::Extensions,
+) -> Option<std::net::IpAddr> {
+    Source::of(&auth.context().config.proxies, headers, extensions).client().address()
+}
+
 /// Where a request comes from, for a flow that depends on it: what keeps that from being known is
 /// found here.
 pub(crate) fn client_of(

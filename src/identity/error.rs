@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::base::problem::{Problem, Refusal};
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
 use crate::identity::requirement::StepUp;
 use crate::port::from_hooked;
+use crate::rate_limit::RateLimited;
 use crate::session::{Ended, SessionError};
 
 /// Why nobody (or nobody fully) is signed in with this request.
@@ -70,6 +71,9 @@ pub enum AuthError {
     /// A hook of the application's refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
+    /// 429: the account asks too often.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// 503.
     #[error(transparent)]
     Fault(#[from] std::sync::Arc<Fault>),
@@ -129,6 +133,7 @@ impl Problem for AuthError {
             Self::NoSuchInstance => StatusCode::NOT_FOUND,
             Self::MissingLayer | Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Refused(refusal) => refusal.problem().status(),
+            Self::RateLimited(limited) => limited.status(),
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -155,14 +160,23 @@ impl Problem for AuthError {
             Self::MissingLayer => "missing_layer",
             Self::Misconfigured(_) => "misconfigured",
             Self::Refused(refusal) => refusal.problem().code(),
+            Self::RateLimited(limited) => limited.code(),
             Self::Fault(fault) => fault.code(),
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::RateLimited(limited) => Problem::retry_after(limited),
             Self::Fault(fault) => fault.retry_after(),
             _ => None,
+        }
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        match self {
+            Self::RateLimited(limited) => limited.headers(),
+            _ => Vec::new(),
         }
     }
 

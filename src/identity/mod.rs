@@ -36,7 +36,7 @@ use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
 use crate::session::{Session, SignedOut};
 
 pub(crate) mod admission;
-mod credential;
+pub(crate) mod credential;
 mod error;
 pub(crate) mod extract;
 mod guard;

@@ -492,6 +492,7 @@ mod tests {
             verified_at: None,
             disabled_at: None,
             deleted_at: None,
+            rate_limit: None,
         };
         let role = RoleRow {
             name: "editor".to_owned(),

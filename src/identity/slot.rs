@@ -29,6 +29,8 @@ use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 use crate::permission::{GrantRow, Grants, Levels, parse_list};
 use crate::port::SigningOut;
+#[cfg(feature = "routes")]
+use crate::rate_limit::RateLimited;
 use crate::session::cookie::{CookieAction, SessionCookie};
 use crate::session::issue::{cookie_age, mint, token_lifetime};
 use crate::session::judge::{Ended, Generation, SessionState};
@@ -96,6 +98,11 @@ pub(crate) struct Slot {
     client: OnceLock<ClientInfo>,
     resolved: OnceCell<Resolved>,
     outgoing: Mutex<Option<CookieAction>>,
+    #[cfg(feature = "routes")]
+    counts: AtomicBool,
+    /// That its account asks too often, once that was asked.
+    #[cfg(feature = "routes")]
+    limited: OnceCell<Option<RateLimited>>,
     /// The response is on its way: nothing that must reach the client may be done any more.
     sealed: AtomicBool,
 }
@@ -131,6 +138,10 @@ impl Slot {
             client: OnceLock::new(),
             resolved: OnceCell::new(),
             outgoing: Mutex::default(),
+            #[cfg(feature = "routes")]
+            counts: AtomicBool::new(false),
+            #[cfg(feature = "routes")]
+            limited: OnceCell::new(),
             sealed: AtomicBool::new(false),
         };
         if !matches!(slot.credential, Credential::None) {
@@ -155,7 +166,34 @@ impl Slot {
 
     /// Who the request is. Asked again after an outage; otherwise answered once.
     pub(crate) async fn resolve(&self) -> Result<&Resolved, AuthError> {
-        self.resolved.get_or_try_init(|| self.find_out(Use::Request)).await
+        let resolved = self.resolved.get_or_try_init(|| self.find_out(Use::Request)).await?;
+        #[cfg(feature = "routes")]
+        if self.counts.load(Ordering::Relaxed) {
+            // Boxed: seldom, and large.
+            Box::pin(self.count(resolved)).await?;
+        }
+        Ok(resolved)
+    }
+
+    /// From here on this is a request to a route of ours, and counts for the account it is of.
+    #[cfg(feature = "routes")]
+    pub(crate) fn counts_for_its_account(&self) {
+        self.counts.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts the request for its account, once, before anything is done for it.
+    #[cfg(feature = "routes")]
+    async fn count(&self, resolved: &Resolved) -> Result<(), AuthError> {
+        let Some(account) = resolved.account() else { return Ok(()) };
+        let limited = self
+            .limited
+            .get_or_init(|| async {
+                let (id, own) = (account.id, account.rate_limit);
+                let limits = self.auth.rate_limits();
+                limits.principal("account", &id.to_string(), Some(id), own).await.err()
+            })
+            .await;
+        limited.clone().map_or(Ok(()), |limited| Err(limited.into()))
     }
 
     /// What was found out, if somebody asked.
@@ -600,6 +638,18 @@ enum Turned {
 }
 
 impl Resolved {
+    /// Whose session it is, of whatever stage.
+    #[cfg(feature = "routes")]
+    fn account(&self) -> Option<&Account> {
+        match self {
+            Self::Nobody(_) | Self::Anonymous(_) => None,
+            Self::Pending(session) => Some(session.account()),
+            Self::PasswordChange(session) => Some(session.account()),
+            Self::Enrolment(session) => Some(session.account()),
+            Self::Full(identity) => Some(identity.account()),
+        }
+    }
+
     /// Why this is not a full session.
     pub(crate) fn not_signed_in(&self) -> NotSignedIn {
         match self {

@@ -24,7 +24,7 @@ use crate::session::judge::{Ended, SessionState};
 
 /// The columns of the short statement: expression, its type on PostgreSQL (for typed NULLs in the
 /// other branches), and what a grant's row puts there.
-const COLUMNS: [(&str, &str, Option<&str>); 32] = [
+const COLUMNS: [(&str, &str, Option<&str>); 33] = [
     ("s.id", "uuid", None),
     ("s.lineage_id", "uuid", None),
     ("s.account_id", "uuid", None),
@@ -55,6 +55,7 @@ const COLUMNS: [(&str, &str, Option<&str>); 32] = [
     ("a.verified_at", "bigint", None),
     ("a.disabled_at", "bigint", None),
     ("a.deleted_at", "bigint", None),
+    ("a.rate_limit", "bigint", None),
     ("(SELECT e.epoch FROM auth_epoch e WHERE e.id = 1)", "bigint", None),
     ("a.id", "uuid", None),
 ];
@@ -399,6 +400,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
             verified_at: column!(),
             disabled_at: column!(),
             deleted_at: column!(),
+            rate_limit: column!(),
         }),
     };
     Ok(Found { state, account, epoch, grants: Vec::new() })

@@ -24,7 +24,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::account::{Account, LoginId, LoginIdKind, store as account_store};
 use crate::attempt::{Admission, Subject, Ticket};
@@ -42,6 +42,7 @@ use crate::identity::Identity;
 use crate::identity::admission::slot;
 use crate::identity::slot::Resolved;
 use crate::password::{Checked, Password, Passwords};
+use crate::rate_limit::RateLimited;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, Stage, StartSession, Transport};
 
@@ -134,6 +135,9 @@ pub enum LoginError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Too many logins under this name.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The session could not be made.
     #[error(transparent)]
     Session(SessionError),
@@ -176,6 +180,7 @@ impl Problem for LoginError {
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
             Self::WrongPassword => StatusCode::FORBIDDEN,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited(limited) => limited.status(),
             Self::Session(error) => error.status(),
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
@@ -187,6 +192,7 @@ impl Problem for LoginError {
             Self::InvalidCredentials => "invalid_credentials",
             Self::WrongPassword => "wrong_password",
             Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::RateLimited(limited) => limited.code(),
             Self::Session(error) => error.code(),
             Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
@@ -196,7 +202,15 @@ impl Problem for LoginError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            Self::RateLimited(limited) => Problem::retry_after(limited),
             _ => self.fault().and_then(Problem::retry_after),
+        }
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        match self {
+            Self::RateLimited(limited) => limited.headers(),
+            _ => Vec::new(),
         }
     }
 }
@@ -246,6 +260,9 @@ impl Login<'_> {
         let normal = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or(credentials.login.as_str(), LoginId::normal);
         let row = db.read(account_store::find_by_name(&executor, normal)).await?;
+        // Counted by name, known or not, so that a refusal does not tell which names are one account.
+        let own = row.as_ref().and_then(|row| row.rate_limit);
+        self.auth.rate_limits().principal("login", name, None, own).await?;
         let attempts = self.auth.attempts();
         let subject = attempts.subject(row.as_ref(), name);
         let ticket = self.admit(&subject, client, LoginError::InvalidCredentials).await?;

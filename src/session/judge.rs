@@ -222,6 +222,7 @@ mod tests {
             verified_at: None,
             disabled_at: None,
             deleted_at: None,
+            rate_limit: None,
         };
         let live = |state: SessionState, account: &Account, now: i64| {
             state.ended(at(now), Some(account), false)

@@ -32,6 +32,7 @@ mod password_reset;
 mod permission;
 mod plain_tower;
 mod race;
+mod rate_limit;
 mod registration;
 mod rotation;
 mod router;

@@ -21,7 +21,7 @@ use crate::support::probe::{app, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     Open,
     /// Whatever is connected is cut off, whoever connects is turned away.
     Down,
@@ -30,8 +30,8 @@ enum Mode {
 }
 
 /// What lies between portcullis and its database.
-struct Wire {
-    address: SocketAddr,
+pub struct Wire {
+    pub address: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,
     /// How many more messages to the database go through before the next one meets `fate`.
     left: Arc<AtomicI64>,
@@ -39,7 +39,7 @@ struct Wire {
 }
 
 impl Wire {
-    async fn to(database: String) -> Self {
+    pub async fn to(database: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let wire = Self {
             address: listener.local_addr().expect("an address"),
@@ -88,7 +88,7 @@ impl Wire {
         self.left.store(messages, Ordering::SeqCst);
     }
 
-    fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: Mode) {
         self.left.store(i64::MAX, Ordering::SeqCst);
         self.mode.send_replace(mode);
     }

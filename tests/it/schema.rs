@@ -28,7 +28,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 19] = [
+const LOOKUPS: [(&str, &[&str]); 20] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -45,6 +45,7 @@ const LOOKUPS: [(&str, &[&str]); 19] = [
     ("auth_outbox", &["state", "next_try_at"]),
     ("auth_outbox_limit", &["last_at"]),
     ("auth_membership", &["resource", "resource_id"]),
+    ("auth_rate", &["spent_us"]),
     ("auth_session", &["account_id"]),
     ("auth_session", &["expires_at"]),
     ("auth_session_data", &["written_at"]),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// Bottom up. Imports run down only; what stands on one floor never imports each other.
-const FLOORS: [&[&str]; 17] = [
+const FLOORS: [&[&str]; 18] = [
     &["base"],
     &["config"],
     &["message"],
@@ -15,6 +15,7 @@ const FLOORS: [&[&str]; 17] = [
     &["context"],
     &["handle"],
     &["audit_log"],
+    &["rate_limit"],
     &["outbox"],
     &["account"],
     &["permission"],

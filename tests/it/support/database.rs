@@ -224,7 +224,8 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 21] = [
+pub const TABLES: [&str; 22] = [
+    "auth_rate",
     "auth_challenge",
     "auth_challenge_counter",
     "auth_outbox",

@@ -1,0 +1,347 @@
+//! Rate limits: how often one source, one account, one name may ask.
+//!
+//! 1. Every mounted route counts the source of a request (IPv4 address, IPv6 by /64) before it reads
+//!    a body. Where the source is not known this rule is off.
+//! 2. As soon as a mounted route knows the account that is signed in, it counts the account.
+//! 3. A login counts the name it is for, in its normal form, before anything is hashed.
+//! 4. Who is above a limit is answered 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
+//!    `RateLimit`. A refusal costs nothing of the allowance.
+//!
+//! The limits slide: after a quiet minute the whole [`Quota`] may be used at once, and from then on
+//! it comes back evenly, one every `period / count`. There is no window at whose edge twice as many
+//! get through; over a whole period that begins with a full burst it is the burst and what came back
+//! meanwhile.
+//!
+//! # Where rates are kept
+//! | store | for | costs |
+//! |---|---|---|
+//! | this process (default) | one node; with several each counts by itself | nothing |
+//! | the database, [`RateStore::Database`](crate::config::RateStore::Database) | several nodes without anything else to run | one statement a request to a mounted route (two if it is refused) |
+//! | Redis, `RedisRateLimiter` (feature `redis`) | several nodes, much traffic | a round trip to Redis |
+//! | a [`RateLimiter`](crate::port::RateLimiter) of your own | | |
+//!
+//! A store that fails or does not answer within 250 ms is not asked again for a second. Meanwhile
+//! each node counts by itself, with a quarter of every quota: an outage makes limits stricter, never
+//! ends them.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! use portcullis::rate_limit::Quota;
+//!
+//! // An account of a machine that asks often.
+//! auth.accounts().set_rate_limit(id, Some(5_000)).await?;
+//! // A limit of the application's own, in the same store.
+//! auth.rate_limits().admit("export", &id.to_string(), Quota::per_minute(2)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! It does not know wrong passwords from right ones, and it limits only the routes of this library;
+//! the application's own routes call [`RateLimits::admit`].
+//!
+//! # Configuration
+//! [`RateConfig`](crate::config::RateConfig); per account
+//! [`set_rate_limit`](crate::account::Accounts::set_rate_limit).
+//!
+//! # Events
+//! `excess_rate_limit_exceeded`: the first refusal of a rule and subject in a minute; the others are
+//! only counted in metrics.
+//!
+//! # Errors
+//! `rate_limited` (429).
+//!
+//! # Standard
+//! RFC 6585 (429), draft-ietf-httpapi-ratelimit-headers-10 (`RateLimit`, `RateLimit-Policy`).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+
+use crate::audit_log;
+use crate::base::client::rate_key;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind, count};
+use crate::base::id::AccountId;
+use crate::base::problem::{ErrorChain, Problem};
+use crate::base::rate::{RateKey, RateVerdict};
+use crate::base::secret::{DigestKey, Purpose};
+use crate::base::transaction::{Fault, transaction};
+use crate::config::RateStore;
+use crate::context::{Context, Room};
+use crate::handle::Portcullis;
+use crate::port::RateLimiter;
+
+pub(crate) mod entity;
+mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+mod store;
+
+#[cfg(feature = "redis")]
+pub use self::redis::RedisRateLimiter;
+pub use crate::base::rate::Quota;
+
+use memory::Memory;
+use store::DatabaseLimiter;
+
+/// How long a store that failed is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is left of a quota while the shared store cannot be asked.
+const FALLBACK_PART: u32 = 4;
+
+/// How many subjects a minute get an event of their own.
+const EVENTS_A_MINUTE: usize = 100;
+
+/// Somebody asks too often.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("too many requests; try again later")]
+pub struct RateLimited {
+    /// The rule: `source`, `account`, `login`, or one of the application's own.
+    pub rule: &'static str,
+    /// What it allows.
+    pub quota: Quota,
+    /// When it is worth trying again.
+    pub retry_after: Duration,
+}
+
+impl Problem for RateLimited {
+    fn status(&self) -> StatusCode {
+        StatusCode::TOO_MANY_REQUESTS
+    }
+
+    fn code(&self) -> &'static str {
+        "rate_limited"
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        Some(self.retry_after)
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        let seconds = |duration: Duration| duration.as_millis().div_ceil(1000).max(1);
+        let (rule, Quota { count, period, .. }) = (self.rule, self.quota);
+        let policy = format!("\"{rule}\";q={count};w={}", seconds(period));
+        let now = format!("\"{rule}\";r=0;t={}", seconds(self.retry_after));
+        vec![
+            (HeaderName::from_static("ratelimit-policy"), policy),
+            (HeaderName::from_static("ratelimit"), now),
+        ]
+    }
+}
+
+/// The state of an instance's limits.
+struct Limits {
+    /// What counts where no other store does.
+    local: Memory,
+    /// What counts while the other store cannot be asked.
+    fallback: Memory,
+    shared: Option<Arc<dyn RateLimiter>>,
+    /// Until when the shared store is left alone, in milliseconds; 0 while it answers.
+    paused_until: AtomicI64,
+    key: DigestKey,
+    noted: Mutex<Noted>,
+}
+
+/// Who was told of in this minute.
+#[derive(Default)]
+struct Noted {
+    minute: i64,
+    subjects: HashMap<RateKey, ()>,
+}
+
+impl Room for Limits {
+    fn open(context: &Context) -> Self {
+        let shared = match (&context.rate_limiter, context.config.rate.store) {
+            (Some(limiter), _) => Some(Arc::clone(limiter)),
+            (None, RateStore::Database) => {
+                let database = context.database.clone();
+                let timeout = context.config.database.timeout;
+                Some(Arc::new(DatabaseLimiter { database, timeout }) as Arc<dyn RateLimiter>)
+            }
+            (None, RateStore::Process) => None,
+        };
+        Self {
+            local: Memory::default(),
+            fallback: Memory::default(),
+            shared,
+            paused_until: AtomicI64::new(0),
+            key: DigestKey::new(&context.config.keys.secrets[0], Purpose::RateKey),
+            noted: Mutex::default(),
+        }
+    }
+}
+
+impl Limits {
+    async fn admit(
+        &self,
+        context: &Context,
+        key: RateKey,
+        quota: Quota,
+        now: Timestamp,
+    ) -> RateVerdict {
+        let Some(shared) = &self.shared else { return self.local.admit(key, quota, now) };
+        let paused_until = self.paused_until.load(Ordering::Acquire);
+        if now.as_millis() >= paused_until
+            // A clock that was set back does not keep the store away for longer.
+            || paused_until - now.as_millis() > PAUSE.as_millis() as i64
+        {
+            let asked =
+                tokio::time::timeout(context.config.rate.timeout, shared.admit(&key, quota, now));
+            let failed = match asked.await {
+                Ok(Ok(verdict)) => {
+                    if paused_until != 0 {
+                        self.paused_until.store(0, Ordering::Release);
+                        tracing::info!(target: "portcullis", "the store of rates answers again");
+                    }
+                    return verdict;
+                }
+                Ok(Err(error)) => ErrorChain(&*error).to_string(),
+                Err(_) => "it did not answer in time".to_owned(),
+            };
+            self.paused_until.store(now.plus(PAUSE).as_millis(), Ordering::Release);
+            if paused_until == 0 {
+                tracing::error!(
+                    target: "portcullis",
+                    error = ?failed,
+                    "the store of rates cannot be asked: each node counts by itself, more strictly",
+                );
+            }
+        }
+        let strict = Quota::new((quota.count / FALLBACK_PART).max(1), quota.period);
+        self.fallback.admit(key, strict, now)
+    }
+
+    /// Whether this refusal is the first of its subject in this minute.
+    fn is_news(&self, key: RateKey, now: Timestamp) -> bool {
+        let minute = now.as_millis().div_euclid(60_000);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.minute != minute {
+            *noted = Noted { minute, subjects: HashMap::new() };
+        }
+        noted.subjects.len() < EVENTS_A_MINUTE && noted.subjects.insert(key, ()).is_none()
+    }
+}
+
+/// Whom a limit is about, for the event.
+#[derive(Debug, Clone, Copy, Default)]
+struct About {
+    account: Option<AccountId>,
+    address: Option<IpAddr>,
+}
+
+/// Limits how often something happens. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimits<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Rate limits.
+    pub fn rate_limits(&self) -> RateLimits<'_> {
+        RateLimits { auth: self }
+    }
+}
+
+impl RateLimits<'_> {
+    /// Counts one more of `rule` for `subject`, or refuses it.
+    ///
+    /// # Errors
+    /// [`RateLimited`], which a handler can pass on. Never an outage: then a stricter limit counts.
+    pub async fn admit(
+        &self,
+        rule: &'static str,
+        subject: &str,
+        quota: Quota,
+    ) -> Result<(), RateLimited> {
+        self.decide(rule, subject, quota, About::default()).await
+    }
+
+    /// Counts a request from a source.
+    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes have a source"))]
+    pub(crate) async fn source(
+        &self,
+        rule: &'static str,
+        address: IpAddr,
+        quota: Quota,
+    ) -> Result<(), RateLimited> {
+        let about = About { address: Some(address), ..About::default() };
+        self.decide(rule, &rate_key(address).to_string(), quota, about).await
+    }
+
+    /// Counts a request of an account, or a login as `name`. `own` is the account's own limit.
+    pub(crate) async fn principal(
+        &self,
+        rule: &'static str,
+        name: &str,
+        account: Option<AccountId>,
+        own: Option<i64>,
+    ) -> Result<(), RateLimited> {
+        let Some(quota) = self.auth.context().config.rate.per_principal else { return Ok(()) };
+        let count = own.map_or(quota.count, |own| u32::try_from(own).unwrap_or(quota.count));
+        let about = About { account, ..About::default() };
+        self.decide(rule, name, Quota::new(count, quota.period), about).await
+    }
+
+    async fn decide(
+        &self,
+        rule: &'static str,
+        subject: &str,
+        quota: Quota,
+        about: About,
+    ) -> Result<(), RateLimited> {
+        let context = self.auth.context();
+        let limits = context.room::<Limits>();
+        let now = context.now();
+        // No rule's name has a NUL, so no two pairs read the same.
+        let key = RateKey::new(limits.key.digest(format!("{rule}\0{subject}").as_bytes()));
+        let verdict = limits.admit(context, key, quota, now).await;
+        if verdict.admitted {
+            return Ok(());
+        }
+        count(EventKind::RateLimitExceeded.as_str());
+        if limits.is_news(key, now) {
+            self.tell(rule, about, now);
+        }
+        // Zero would say that nothing is in the way.
+        let retry_after = verdict.retry_after.max(Duration::from_millis(1));
+        Err(RateLimited { rule, quota, retry_after })
+    }
+
+    /// Writes the event beside the request, which does not wait for it.
+    fn tell(&self, rule: &'static str, about: About, now: Timestamp) {
+        let mut event = Event::new(EventKind::RateLimitExceeded, now).failed(rule);
+        event.account_id = about.account;
+        event.address = about.address;
+        let context = self.auth.context().clone();
+        tokio::spawn(async move {
+            let written = transaction!(context.db(), |txn| {
+                audit_log::record(txn, &event).await.map_err(Fault::from)
+            });
+            match written {
+                Ok(()) => event.trace(),
+                Err(error) => {
+                    tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
+                }
+            }
+        });
+    }
+
+    /// Deletes the rows of subjects that have been quiet for their whole period, where rates are
+    /// kept in the database. Says how many there were. Call it now and then.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn purge(&self) -> Result<u64, Fault> {
+        let context = self.auth.context();
+        let now = context.now();
+        context.db().retry(|| store::purge(&context.database, now)).await
+    }
+}

@@ -1,0 +1,123 @@
+//! Rates kept in the database, so that several nodes count together without anything else to run.
+//!
+//! An admission is one conditional UPDATE. A refusal costs a look at the row besides, and a subject
+//! that was never seen its insertion.
+
+use std::time::Duration;
+
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QuerySelect,
+};
+
+use super::entity::{ActiveModel, Column, Entity};
+use crate::base::clock::Timestamp;
+use crate::base::rate::{Quota, RateKey, RateVerdict, now_us};
+use crate::base::transaction::{Db, Fault, is_unique_violation};
+use crate::port::{HookFuture, RateLimiter};
+
+/// Counts in `auth_rate`.
+pub(crate) struct DatabaseLimiter {
+    pub(crate) database: DatabaseConnection,
+    pub(crate) timeout: Duration,
+}
+
+/// How often two that insert or reset the same subject may get into each other's way.
+const ROUNDS: usize = 4;
+
+impl DatabaseLimiter {
+    async fn decide(
+        &self,
+        key: &RateKey,
+        quota: Quota,
+        now: Timestamp,
+    ) -> Result<RateVerdict, Fault> {
+        let db = Db::new(&self.database, self.timeout);
+        let mut refused = None;
+        for _ in 0..ROUNDS {
+            if db.retry(|| self.spend(key, quota, now)).await? {
+                // How much is left only a refusal tells; nobody asks here.
+                let verdict = quota.judge(0, now);
+                return Ok(RateVerdict { remaining: 0, ..verdict });
+            }
+            let Some(spent) = db.read(self.spent(key)).await? else {
+                if db.retry(|| self.first(key, quota, now)).await? {
+                    return Ok(quota.judge(0, now));
+                }
+                continue;
+            };
+            let verdict = quota.judge(spent, now);
+            if !verdict.admitted {
+                if spent > verdict.spent_us {
+                    // From before the clock was set back, or from under a longer period.
+                    db.retry(|| self.reset(key, spent, verdict.spent_us)).await?;
+                }
+                return Ok(verdict);
+            }
+            refused = Some(RateVerdict { admitted: false, ..verdict });
+        }
+        refused.ok_or_else(|| Fault::Internal("a rate is contended".to_owned()))
+    }
+
+    async fn spend(&self, key: &RateKey, quota: Quota, now: Timestamp) -> Result<bool, DbErr> {
+        let now = now_us(now);
+        let (interval, burst) = (quota.interval_us(), quota.burst_us());
+        let spent = Expr::col(Column::SpentUs);
+        let from = Expr::case(spent.clone().gt(now), spent.clone()).finally(now);
+        let updated = Entity::update_many()
+            .col_expr(Column::SpentUs, Expr::expr(from).add(interval))
+            .filter(Column::Key.eq(key.as_bytes().to_vec()))
+            .filter(Column::SpentUs.lte(now + burst - interval))
+            .exec(&self.database)
+            .await?;
+        Ok(updated.rows_affected > 0)
+    }
+
+    async fn spent(&self, key: &RateKey) -> Result<Option<i64>, DbErr> {
+        Entity::find_by_id(key.as_bytes().to_vec())
+            .select_only()
+            .column(Column::SpentUs)
+            .into_tuple()
+            .one(&self.database)
+            .await
+    }
+
+    /// False when somebody else inserted it in the same moment.
+    async fn first(&self, key: &RateKey, quota: Quota, now: Timestamp) -> Result<bool, DbErr> {
+        let spent_us = quota.judge(0, now).spent_us;
+        let row = ActiveModel { key: Set(key.as_bytes().to_vec()), spent_us: Set(spent_us) };
+        match Entity::insert(row).exec_without_returning(&self.database).await {
+            Ok(_) => Ok(true),
+            // Not "on conflict do nothing": MySQL counts a row it left alone as written.
+            Err(error) if is_unique_violation(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn reset(&self, key: &RateKey, from: i64, to: i64) -> Result<bool, DbErr> {
+        let updated = Entity::update_many()
+            .col_expr(Column::SpentUs, Expr::value(to))
+            .filter(Column::Key.eq(key.as_bytes().to_vec()))
+            .filter(Column::SpentUs.eq(from))
+            .exec(&self.database)
+            .await?;
+        Ok(updated.rows_affected > 0)
+    }
+}
+
+impl RateLimiter for DatabaseLimiter {
+    fn admit<'a>(
+        &'a self,
+        key: &'a RateKey,
+        quota: Quota,
+        now: Timestamp,
+    ) -> HookFuture<'a, RateVerdict> {
+        Box::pin(async move { Ok(self.decide(key, quota, now).await?) })
+    }
+}
+
+/// Deletes the rows of subjects that have been quiet for their whole period.
+pub(crate) async fn purge(db: &DatabaseConnection, now: Timestamp) -> Result<u64, DbErr> {
+    let quiet = Entity::delete_many().filter(Column::SpentUs.lte(now_us(now)));
+    Ok(quiet.exec(db).await?.rows_affected)
+}
