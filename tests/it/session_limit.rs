@@ -132,6 +132,11 @@ on_every_database! {
         let answers = log_in_a_hundred_times(&browser).await;
         let mut alive = 0;
         for answer in &answers {
+            // On a busy machine some of so many are told to come back later.
+            if answer.status == 503 {
+                assert_eq!(answer.code(), "overloaded");
+                continue;
+            }
             assert_eq!(answer.status, 200, "{}", answer.text);
             let cookie = answer.set_cookies()[0].clone();
             let token = cookie.split(['=', ';']).nth(1).expect("a token");
@@ -151,7 +156,9 @@ on_every_database! {
         let browser = Browser::new(serve(app(&probe.auth)).await);
         let answers = log_in_a_hundred_times(&browser).await;
         for answer in &answers {
-            assert!([200, 409].contains(&answer.status), "{}: {}", answer.status, answer.text);
+            // On a busy machine some of so many are told to come back later.
+            let known = [200, 409].contains(&answer.status) || answer.code() == "overloaded";
+            assert!(known, "{}: {}", answer.status, answer.text);
         }
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 5);
         assert_eq!(probe.auth.sessions().list(&alice).await.expect("it answers").len(), 5);
