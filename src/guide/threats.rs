@@ -91,7 +91,7 @@
 //!
 //! # Not answered yet
 //!
-//! - Guessing is slowed down by rate limits only: there is no lockout and no captcha.
+//! - There is no captcha.
 //! - Addresses are not verified: an account can be made with anybody's address. Treat an address
 //!   as proven only if [`is_verified`](crate::Account::is_verified) says so.
 //! - There is no change of addresses, and no second factor of its own.
