@@ -79,6 +79,7 @@ pub mod bootstrap;
 pub mod challenge;
 pub mod config;
 mod confirmation;
+pub mod contact;
 mod context;
 pub mod guide;
 mod handle;
@@ -132,7 +133,8 @@ pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {
     /// The usual set of routes: signing in and out, one's own sessions, registration, verification
-    /// of addresses, changing the password; setting a forgotten one anew where there is a notifier;
+    /// of addresses, changing the password; setting a forgotten one anew and changing the mail
+    /// address where there is a notifier, the phone number where text messages are sent;
     /// one's own [memberships](membership) where a source of them is set. Nest them where you like:
     /// `.nest("/auth", auth.routes())`.
     ///
@@ -143,7 +145,8 @@ impl Portcullis {
             .merge(own_session::routes(self))
             .merge(registration::routes(self))
             .merge(password_change::routes(self))
-            .merge(verification::routes(self));
+            .merge(verification::routes(self))
+            .merge(contact::routes(self));
         if self.context().notifier.is_some() {
             router = router.merge(password_reset::routes(self));
         }

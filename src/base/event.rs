@@ -51,6 +51,20 @@ event_kinds! {
     PasswordResetRequested = "authn_password_reset_request",
     /// A forgotten password was set anew.
     PasswordReset = "authn_password_reset",
+    /// A change of the mail address was asked for.
+    EmailChangeRequested = "email_change_requested",
+    /// The mail address was changed, or the first one was set.
+    EmailChanged = "email_changed",
+    /// A change of the mail address was undone from the old one.
+    EmailChangeUndone = "email_change_undone",
+    /// A change of the phone number was asked for.
+    PhoneChangeRequested = "phone_change_requested",
+    /// The phone number was changed, or the first one was set.
+    PhoneChanged = "phone_changed",
+    /// The phone number was removed.
+    PhoneRemoved = "phone_removed",
+    /// A change of the phone number was undone from the old one.
+    PhoneChangeUndone = "phone_change_undone",
     /// A session was made without a login of ours.
     SessionStarted = "session_created",
     /// A session was ended by its owner.

@@ -21,6 +21,13 @@ use crate::base::secret::{DigestKey, Purpose as KeyPurpose, random_array, random
 use crate::config::ChallengeConfig;
 use crate::context::Context;
 
+const EMAIL_UNDO: &str = "email_undo";
+const PHONE_UNDO: &str = "phone_undo";
+
+/// What outlives everything else that ends: whoever took an account over would otherwise end the
+/// owner's way back by changing something.
+pub(super) const UNDO: [&str; 2] = [EMAIL_UNDO, PHONE_UNDO];
+
 /// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
 /// for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +36,28 @@ pub(crate) enum Kind {
     Verification,
     /// Setting a forgotten password anew.
     PasswordReset,
+    /// Proving a new mail address.
+    EmailChange,
+    /// Undoing a change of the mail address, from the old one.
+    EmailUndo,
+    /// Proving a new phone number.
+    PhoneChange,
+    /// Undoing a change of the phone number, from the old one.
+    PhoneUndo,
     /// A purpose of the application's own.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
     /// The name in the row. The application's names have a prefix, so they never meet ours.
-    fn name(&self) -> Cow<'static, str> {
+    pub(crate) fn name(&self) -> Cow<'static, str> {
         match self {
             Self::Verification => "verification".into(),
             Self::PasswordReset => "password_reset".into(),
+            Self::EmailChange => "email_change".into(),
+            Self::EmailUndo => EMAIL_UNDO.into(),
+            Self::PhoneChange => "phone_change".into(),
+            Self::PhoneUndo => PHONE_UNDO.into(),
             Self::Application(purpose) => format!("app:{}", purpose.0).into(),
         }
     }
@@ -167,9 +186,12 @@ impl Challenge {
         self.row.target.as_deref()
     }
 
-    #[expect(dead_code, reason = "the flows that send links alone stand on it")]
     pub(crate) fn data(&self) -> Option<&str> {
         self.row.data.as_deref()
+    }
+
+    pub(crate) fn created_at(&self) -> Timestamp {
+        self.row.created_at
     }
 
     /// Whether it could still be used at `now`. Only [`spend`] decides.
@@ -341,7 +363,8 @@ pub(crate) async fn newest<C: ConnectionTrait>(
     Ok(row.map(|row| Challenge { row }))
 }
 
-/// Ends the open challenges of an account: all of them, or those of one kind.
+/// Ends the open challenges of an account: those of one kind, or all but what undoes a change of
+/// its address.
 pub(crate) async fn end_of_account<C: ConnectionTrait>(
     txn: &C,
     account: AccountId,
@@ -350,6 +373,17 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
 ) -> Result<u64, DbErr> {
     let purpose = kind.map(Kind::name);
     store::end_of_account(txn, account, purpose.as_deref(), now).await
+}
+
+/// Ends the open challenges of an account and kind that were started at `since` or later.
+pub(crate) async fn end_since<C: ConnectionTrait>(
+    txn: &C,
+    account: AccountId,
+    kind: &Kind,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    store::end_since(txn, account, &kind.name(), since, now).await
 }
 
 /// An answered challenge of this kind and session that was not used yet.

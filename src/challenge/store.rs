@@ -125,7 +125,7 @@ pub(crate) async fn supersede<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Ends the open challenges of an account, or those of one purpose.
+/// Ends the open challenges of an account of one purpose, or all but what undoes a change.
 pub(crate) async fn end_of_account<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -133,10 +133,28 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     let mut update = superseding(now).filter(challenge::Column::AccountId.eq(account));
-    if let Some(purpose) = purpose {
-        update = update.filter(challenge::Column::Purpose.eq(purpose));
-    }
+    update = match purpose {
+        Some(purpose) => update.filter(challenge::Column::Purpose.eq(purpose)),
+        None => update.filter(challenge::Column::Purpose.is_not_in(super::mechanism::UNDO)),
+    };
     Ok(update.exec(db).await?.rows_affected)
+}
+
+/// Ends the open challenges of an account and purpose that are not older than `since`.
+pub(crate) async fn end_since<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    purpose: &str,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    superseding(now)
+        .filter(challenge::Column::AccountId.eq(account))
+        .filter(challenge::Column::Purpose.eq(purpose))
+        .filter(challenge::Column::CreatedAt.gte(since))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// Makes sure that a subject has a counter.

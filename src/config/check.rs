@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Binding, Config, Registration, SameSite, Unauthenticated};
+use super::{Binding, Config, DAY, MINUTE, Registration, SameSite, Unauthenticated};
 use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::Origin;
 
@@ -90,6 +90,7 @@ impl Config {
         self.check_session(&mut check);
         self.check_password(&mut check);
         self.check_challenge(&mut check);
+        self.check_contact(&mut check);
         self.check_mail(&mut check);
         self.check_permission(&mut check);
         self.check_attempts(&mut check);
@@ -272,6 +273,20 @@ impl Config {
             challenge.tries_window < challenge.code_lifetime,
             "challenge.tries_window",
             "must be at least as long as challenge.code_lifetime, or one code would get tries twice",
+        );
+    }
+
+    fn check_contact(&self, check: &mut Checker) {
+        let contact = &self.contact;
+        check.refuse_if(
+            contact.confirm_lifetime < MINUTE || contact.confirm_lifetime > DAY,
+            "contact.confirm_lifetime",
+            "must be between a minute and 24 hours",
+        );
+        check.refuse_if(
+            contact.undo_lifetime.is_some_and(|time| time < DAY || time > 30 * DAY),
+            "contact.undo_lifetime",
+            "must be between one day, or it would be over before it is read, and 30 days",
         );
     }
 

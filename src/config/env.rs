@@ -31,6 +31,7 @@
 //! | `PORTCULLIS_ATTEMPT_SOURCE_LIMIT` | number or `off` |
 //! | `PORTCULLIS_REVEAL_LOCKOUT` | `true` or `false` |
 //! | `PORTCULLIS_VERIFICATION_LIFETIME` | duration |
+//! | `PORTCULLIS_CONTACT_CONFIRM_LIFETIME`, `PORTCULLIS_CONTACT_UNDO_LIFETIME` (or `off`) | durations |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
@@ -201,6 +202,9 @@ impl Config {
             "ATTEMPT_SOURCE_LIMIT" => self.attempts.source_limit = Some(number(value)?),
             "REVEAL_LOCKOUT" => self.attempts.reveal_lockout = boolean(value)?,
             "VERIFICATION_LIFETIME" => self.verification.lifetime = duration(value)?,
+            "CONTACT_CONFIRM_LIFETIME" => self.contact.confirm_lifetime = duration(value)?,
+            "CONTACT_UNDO_LIFETIME" if value == "off" => self.contact.undo_lifetime = None,
+            "CONTACT_UNDO_LIFETIME" => self.contact.undo_lifetime = Some(duration(value)?),
             "TRUSTED_PROXIES" => {
                 self.proxies.networks = list(value)
                     .map(|text| {

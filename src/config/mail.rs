@@ -56,6 +56,8 @@ pub struct LinkConfig {
     pub email_confirm: String,
     /// Default: `/email/undo#token={token}`.
     pub email_undo: String,
+    /// Default: `/phone/undo#token={token}`.
+    pub phone_undo: String,
 }
 
 /// Who delivers what is in the outbox.
@@ -95,6 +97,7 @@ impl Default for LinkConfig {
             password_reset: "/password/reset#token={token}".to_owned(),
             email_confirm: "/email/confirm#token={token}".to_owned(),
             email_undo: "/email/undo#token={token}".to_owned(),
+            phone_undo: "/phone/undo#token={token}".to_owned(),
         }
     }
 }
@@ -173,6 +176,7 @@ impl Config {
             ("mail.links.password_reset", &links.password_reset),
             ("mail.links.email_confirm", &links.email_confirm),
             ("mail.links.email_undo", &links.email_undo),
+            ("mail.links.phone_undo", &links.phone_undo),
         ] {
             let local = ReturnTo::parse(&page.replace(TOKEN, "x")).is_some();
             check.refuse_if(

@@ -43,6 +43,8 @@ pub struct Config {
     pub attempts: AttemptConfig,
     /// Proving addresses.
     pub verification: VerificationConfig,
+    /// Changing one's mail address and phone number.
+    pub contact: ContactConfig,
     /// Proxies whose word on the client's address is taken.
     pub proxies: TrustedProxies,
     /// Levels on resources, and how long their source may take.
@@ -442,6 +444,23 @@ impl Default for ChallengeConfig {
             answered_lifetime: 5 * MINUTE,
             cool_down: MINUTE,
         }
+    }
+}
+
+/// Changing one's mail address and phone number.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ContactConfig {
+    /// How long the link and the code that prove a new mail address are good. A code to a phone is
+    /// good for [`code_lifetime`](ChallengeConfig::code_lifetime). Default: 1 h.
+    pub confirm_lifetime: Duration,
+    /// How long the old address can undo a change. `None`: it is told, and cannot. Default: 7 d.
+    pub undo_lifetime: Option<Duration>,
+}
+
+impl Default for ContactConfig {
+    fn default() -> Self {
+        Self { confirm_lifetime: HOUR, undo_lifetime: Some(7 * DAY) }
     }
 }
 

@@ -62,6 +62,13 @@
 //! | `challenge.cool_down` | 1 min | a mailbox must not be flooded by somebody else's clicks |
 //! | random bits of a link's token | 256 | it is looked up, never guessed; not configurable |
 //!
+//! # Change of address
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `contact.confirm_lifetime` | 1 h | the person waits for the mail; a mailbox that is read much later is not his any more |
+//! | `contact.undo_lifetime` | 7 d | long enough for someone on holiday. Whoever reads the old mailbox can undo: switch it off (`None`) where old mailboxes are handed to others within days |
+//!
 //! # Login
 //!
 //! | knob | default | why |

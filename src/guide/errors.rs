@@ -60,6 +60,7 @@
 //! | `username_taken`, `email_taken`, `phone_taken` | 409 | the name belongs to an account already |
 //! | `password_changed_meanwhile` | 409 | somebody else changed it in the same moment |
 //! | `invalid_reset_token` | 400 | the link is unknown, used or too old, or its account has changed: which, is not said |
+//! | `last_name` | 409 | the account would have no name left to sign in with |
 //! | `already_signed_in` | 409 | an anonymous session is asked for by a client that has one |
 //! | `rate_limited` | 429 | too many requests of this source or account, or logins under this name; `RateLimit-Policy` says which rule, `Retry-After` when to come back |
 //!

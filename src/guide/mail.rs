@@ -62,12 +62,26 @@
 //! | `address` | what happened to an account | where it came from, if known |
 //! | `link`, `minutes` | what asks for a confirmation | the link, and how long it is good |
 //! | `code`, `minutes` | what asks for a code | the code, and how long it is good |
+//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo` | the way back, and how long it is good |
 //! | `factor` | `factor_added`, `factor_removed` | which one |
 //! | `left` | `recovery_code_used` | how many are left |
 //! | `purpose` | `challenge_code` | what the code is for |
 //!
 //! In HTML every value is escaped. The built-in templates show nothing that a stranger has chosen:
 //! a username such as `evil.example` would become a link in many mail programs.
+//!
+//! # A new address
+//!
+//! Someone signed in asks for one by `POST /auth/email`. Two pages of yours go with it:
+//!
+//! | page | is reached from | posts the token to |
+//! |---|---|---|
+//! | `mail.links.email_confirm` | the mail to the new address | `/auth/email/confirm`, signed in as the one who asked; after a 401 let the person sign in there |
+//! | `mail.links.email_undo` | the mail to the old address | `/auth/email/undo`, without a session; after a 204 show the form for a forgotten password, for whoever has changed the address may know it |
+//! | `mail.links.phone_undo` | the text message to the old number | `/auth/phone/undo` |
+//!
+//! Why a change cannot be turned to another address, and what ends it, is on the page of
+//! [`contact`](crate::contact).
 //!
 //! # How many
 //!

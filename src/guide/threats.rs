@@ -57,12 +57,16 @@
 //!
 //! | published | here | tests |
 //! |---|---|---|
-//! | `a@x,b@y` sends the link to somebody else too (NextAuth GHSA-xv97-c62v-4587); CR/LF in an address adds a recipient | one plain mailbox, checked when it is stored and again when mail is put into the outbox | `tests/it/outbox.rs`, `src/account/login_id.rs` |
+//! | `a@x,b@y` sends the link to somebody else too (NextAuth GHSA-xv97-c62v-4587); CR/LF in an address adds a recipient | one plain mailbox, checked when it is stored and again when mail is put into the outbox | `tests/it/outbox.rs`, `tests/it/contact.rs`, `src/account/login_id.rs` |
 //! | the form for a forgotten password tells who has an account (Devise #5790) | one answer, the same statements, and mail leaves in another task | `tests/it/password_reset.rs` |
 //! | a link built from the request's `Host` leads to the attacker | links come from the configuration alone | `tests/it/password_reset.rs` |
 //! | a link is spent by a mail scanner, works twice, or outlives a change of password or address | opening it changes nothing; one conditional UPDATE spends it; it is bound to address, hash, last sign-in and epoch | `tests/it/password_reset.rs` |
 //! | a reset switches the second factor off, or signs in past it (Kratos GHSA-wc43-73w7-x2f5) | it signs nobody in, and factors of a verified address stay | `tests/it/password_reset.rs` |
 //! | whoever registered the victim's address first stays in after the victim's reset (pre-hijacking, Sudhodanan and Paverd 2022) | where the address was not verified, a reset ends the sessions and removes password, factors, codes and links set before | `tests/it/password_reset.rs` |
+//! | of two changes at once, the token of one confirms the address of the other (Devise #1948, #5783, CVE-2026-32700) | the old and the new address are in the token's own row and bound to it; nothing reads a "pending address" of the account | `tests/it/contact.rs` |
+//! | a change of address that was asked for long ago, or by whoever had the account before, is finished later | it dies with the next one, with the session that asked for it, and with whatever moves the account's epoch | `tests/it/contact.rs` |
+//! | a form tells whether an address is taken; or one account takes another's | one answer, the same statements, and the owner is told; the unique key decides when the address has proved itself | `tests/it/contact.rs` |
+//! | a thief changes the address and the owner is locked out | the old address can undo it for seven days, and nothing that a signed-in thief can do ends that | `tests/it/contact.rs` |
 //! | a lock is a way to keep the owner out (Keycloak GHSA-cq42-vhv7-xr7p) | a reset by mail lifts it | `tests/it/password_reset.rs` |
 //! | a mailbox is flooded through the form | a cool-down and a cap for each recipient, counted by a conditional UPDATE | `tests/it/password_reset.rs`, `tests/it/outbox.rs` |
 //! | links and codes are read from the table of queued mail | sealed for their row, wiped when they are sent | `tests/it/outbox.rs`, `src/base/seal.rs` |
@@ -94,5 +98,5 @@
 //! - There is no captcha.
 //! - Addresses are not verified: an account can be made with anybody's address. Treat an address
 //!   as proven only if [`is_verified`](crate::Account::is_verified) says so.
-//! - There is no change of addresses, and no second factor of its own.
+//! - There is no second factor of its own.
 //! - Open streams are not closed when their session ends.

@@ -61,8 +61,22 @@ message_kinds! {
     PasswordChanged = "password_changed", Happened, ["address"];
     /// A new address of an account is to be proved.
     EmailChangeConfirm = "email_change_confirm", Asked, ["link", "code", "minutes"];
+    /// Somebody wants to use the address of another account for his own: told to its owner.
+    EmailChangeTaken = "email_change_taken", Asked, [];
     /// The address was changed: told to the old one, with a way back.
-    EmailChangedUndo = "email_changed_undo", Happened, ["address", "link", "minutes"];
+    EmailChangedUndo = "email_changed_undo", Happened, ["address", "link", "days"];
+    /// A change of the address was undone: told to the one that is back.
+    EmailChangeUndone = "email_change_undone", Happened, ["address"];
+    /// A new phone number of an account is to be proved.
+    PhoneChangeConfirm = "phone_change_confirm", Asked, ["code", "minutes"];
+    /// Somebody wants to use the number of another account for his own: told to its owner.
+    PhoneChangeTaken = "phone_change_taken", Asked, [];
+    /// The phone number was changed or removed: told to the old one, with a way back.
+    PhoneChangedUndo = "phone_changed_undo", Happened, ["address", "link", "days"];
+    /// A change of the phone number was undone: told to the one that is back.
+    PhoneChangeUndone = "phone_change_undone", Happened, ["address"];
+    /// A phone number was added, changed, removed or brought back: told to the mail address.
+    PhoneChanged = "phone_changed", Happened, ["address"];
     /// A second factor was added.
     FactorAdded = "factor_added", Happened, ["address", "factor"];
     /// A second factor was removed.

@@ -336,6 +336,51 @@ on_every_database! {
         assert_eq!((status, statements), (401, 0));
     }
 
+    async fn a_change_of_address_costs_what_this_table_says(probe: Probe) {
+        let (_, mut browser) = administrator(&probe).await;
+        let mut costs: Vec<(&str, u16, usize)> = Vec::new();
+        macro_rules! costs {
+            ($what:literal, $work:expr) => {{
+                let (answer, statements) = probe.statements($work).await;
+                costs.push(($what, answer.status, statements));
+            }};
+        }
+        for (first, address) in [(true, "a@example.com"), (false, "b@example.com")] {
+            probe.clock.advance(MINUTE);
+            let body = json!({ "email": address });
+            costs!("ask", browser.post("/auth/email", body.clone()));
+            if first {
+                costs!("ask, just before", browser.post("/auth/email", body));
+                costs!("ask, no mailbox", browser.post("/auth/email", json!({ "email": "a" })));
+                costs!("wrong code", browser.post("/auth/email/confirm", json!({ "code": "x" })));
+                let body = json!({ "token": "A".repeat(43) });
+                costs!("wrong token", browser.post("/auth/email/confirm", body.clone()));
+                costs!("undo, wrong token", browser.post("/auth/email/undo", body));
+            }
+            let sent = probe.mail().await.pop().expect("a message");
+            let (_, token) = sent.text.split_once("#token=").expect("a link");
+            let token: String = token.chars().take(43).collect();
+            costs!("confirm", browser.post("/auth/email/confirm", json!({ "token": token })));
+        }
+        let sent = probe.mail().await.pop().expect("a message");
+        let (_, token) = sent.text.split_once("#token=").expect("a link");
+        let token: String = token.chars().take(43).collect();
+        costs!("undo", browser.stranger().post("/auth/email/undo", json!({ "token": token })));
+        let expected = [
+            ("ask", 202, 10),
+            ("ask, just before", 202, 7),
+            ("ask, no mailbox", 422, 1),
+            ("wrong code", 403, 5),
+            ("wrong token", 403, 2),
+            ("undo, wrong token", 403, 1),
+            ("confirm", 200, 11),
+            ("ask", 202, 10),
+            ("confirm", 200, 17),
+            ("undo", 204, 12),
+        ];
+        assert_eq!(costs, expected);
+    }
+
     async fn each_route_of_ours_costs_what_this_table_says(probe: Probe) {
         let (_, mut browser) = administrator(&probe).await;
         let auth = probe.auth.clone();

@@ -13,6 +13,7 @@ mod catalogue;
 mod challenge;
 mod compile_fail;
 mod config;
+mod contact;
 mod cookie;
 mod csrf;
 mod fuzz;

@@ -32,6 +32,7 @@ const LEAVES: &[&str] = &[
     "account_import",
     "anonymous",
     "bootstrap",
+    "contact",
     "login",
     "membership",
     "own_session",

@@ -1,0 +1,664 @@
+//! Changing the mail address and the phone number of one's account.
+//!
+//! 1. Someone signed in, who has proved a factor within the last five minutes, names the new
+//!    address. The answer is 202 whether or not it is free. A free one gets a link and a code; the
+//!    owner of a taken one is told so by mail.
+//! 2. Until the new address has proved itself, the old one stays what it is.
+//! 3. The link leads to a page of the application's. Opening it changes nothing. The page posts the
+//!    token, in a session of the same account: a link that was sent to a stranger does nothing in
+//!    his hands. (So does whoever types the code.)
+//! 4. One transaction puts the new address in the place of exactly the old one; the unique key
+//!    decides whether it is still free. All sessions and all outstanding codes and links of the
+//!    account end, and whoever confirmed goes on in a new session.
+//! 5. The old address is told, with a link that undoes the change, good for seven days.
+//!
+//! The token is bound to the exact old and new values, which are in its own row: nothing reads a
+//! "pending address" that somebody else may have overwritten since. A change that was asked for dies
+//! with the next one, with the session that asked for it, and with whatever moves the account's
+//! epoch: a reset or changed password, a changed address, being disabled.
+//!
+//! Undoing needs no session. It brings the old address back, ends all sessions and all outstanding
+//! codes and links, and works once. Nothing else ends it, or whoever took the account over would end
+//! it first: a later change does not, nor a reset of the password. Of several, an older one outranks
+//! the newer ones and ends them. An address that was never proved gets no such link, for it may be a
+//! stranger's; nor does a number of an account that was never verified. If the old address has been given to an account that never proved it, it is taken from
+//! that account; if it has been proved there, it stays and the answer is 409.
+//!
+//! Phone numbers work alike, with a code alone, and can be removed.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, identity: portcullis::Identity)
+//! # -> Result<(), portcullis::Rejection> {
+//! use portcullis::ClientInfo;
+//! use portcullis::contact::Proof;
+//!
+//! let client = ClientInfo::default();
+//! auth.contact().change_email(&identity, "alice@new.example", &client).await?;
+//! // … with what the new address was sent:
+//! let issued = auth.contact().confirm_email(&identity, Proof::Code("12345678"), &client).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! - It does not ask the old address for consent: who has lost a mailbox could never leave it.
+//! - Undoing sets no new password. Lead the person to the page for a forgotten one next.
+//! - A phone number signs nobody in, and proves no mail address.
+//!
+//! # Routes
+//! With a notifier: `POST /email` `{email}`: 202; `POST /email/confirm` `{token}` or `{code}`: the new
+//! session; `POST /email/undo` `{token}`: 204. With a sender of text messages: `POST /phone`
+//! `{phone}`, `POST /phone/confirm` `{code}`, `POST /phone/undo` `{token}`, `DELETE /phone`.
+//!
+//! # Configuration
+//! [`ContactConfig`](crate::config::ContactConfig), `session.recent_factor`, `mail.links`,
+//! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes.
+//!
+//! # Events
+//! `email_change_requested`, `email_changed`, `email_change_undone`, the same with `phone_`,
+//! `phone_removed`; `authn_challenge_fail` for a wrong code.
+//!
+//! # Errors
+//! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403),
+//! `too_many_tries` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, when undoing),
+//! `last_name` (409).
+//!
+//! # Standard
+//! ASVS 5.0 6.3.5 to 6.3.7 and 7.5, NIST SP 800-63B-4 4.6; OWASP Authentication Cheat Sheet, "Change
+//! registered email address".
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use serde::{Deserialize, Serialize};
+
+use crate::account::{InvalidField, store as account_store};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::LineageId;
+use crate::base::transaction::transaction;
+use crate::challenge::mechanism::{self, Answer, Challenge, Start};
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Admitted, Outgoing};
+use crate::session::{Issued, SessionError, StartSession};
+
+mod channel;
+mod error;
+#[cfg(feature = "routes")]
+mod routes;
+mod store;
+
+pub use error::ContactError;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+use channel::{Address, Channel};
+use store::Move;
+
+/// What proves a new address: what it was sent.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Proof<'a> {
+    /// The token of the link.
+    Token(&'a str),
+    /// The code.
+    Code(&'a str),
+}
+
+impl std::fmt::Debug for Proof<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Proof(..)")
+    }
+}
+
+/// Changes one's address and number. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Contact<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Changing one's mail address and phone number.
+    pub fn contact(&self) -> Contact<'_> {
+        Contact { auth: self }
+    }
+}
+
+/// A change as a challenge remembers it: the token is bound to all of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Change {
+    old: Option<String>,
+    new: Option<String>,
+    /// The sign-in that asked for it.
+    lineage: LineageId,
+}
+
+impl Change {
+    fn of(challenge: &Challenge) -> Option<Self> {
+        serde_json::from_str(challenge.data()?).ok()
+    }
+
+    fn to_data(&self) -> String {
+        serde_json::to_string(self).expect("texts and an id are always JSON")
+    }
+
+    /// Together with the epoch of the account, or without one for a way back.
+    fn binding(&self, epoch: Option<i64>) -> [Vec<u8>; 4] {
+        let text = |value: &Option<String>| match value {
+            Some(text) => format!("={text}").into_bytes(),
+            None => Vec::new(),
+        };
+        [
+            text(&self.old),
+            text(&self.new),
+            self.lineage.as_uuid().as_bytes().to_vec(),
+            epoch.map(|epoch| epoch.to_be_bytes().to_vec()).unwrap_or_default(),
+        ]
+    }
+
+    fn binds(&self, context: &Context, challenge: &Challenge, epoch: Option<i64>) -> bool {
+        challenge.is_bound_to(context, &parts(&self.binding(epoch)))
+    }
+}
+
+fn parts(binding: &[Vec<u8>; 4]) -> [&[u8]; 4] {
+    [&binding[0], &binding[1], &binding[2], &binding[3]]
+}
+
+/// What came of a proof, in the transaction that counted it.
+enum Verdict {
+    Changed(Box<(Issued, Event)>),
+    WrongCode,
+    TooManyTries(std::time::Duration),
+}
+
+impl Contact<'_> {
+    /// Asks for a new mail address. Success says nothing about whether it is free.
+    ///
+    /// # Errors
+    /// No recent factor; an address that cannot be one, or is the present one; too soon after the
+    /// last; an outage.
+    pub async fn change_email(
+        &self,
+        identity: &Identity,
+        new: &str,
+        client: &ClientInfo,
+    ) -> Result<(), ContactError> {
+        self.request(identity, Channel::Email, new, client).await
+    }
+
+    /// Changes the mail address to the one that was asked for. The other sessions end.
+    ///
+    /// # Errors
+    /// See [`ContactError`]. Whatever fails, nothing is changed.
+    pub async fn confirm_email(
+        &self,
+        identity: &Identity,
+        proof: Proof<'_>,
+        client: &ClientInfo,
+    ) -> Result<Issued, ContactError> {
+        self.confirm(identity, Channel::Email, proof, client).await
+    }
+
+    /// Brings the old mail address back, with the token that it was sent. All sessions end.
+    ///
+    /// # Errors
+    /// [`ContactError::WrongCode`] for whatever is wrong with the token;
+    /// [`ContactError::Taken`]; an outage. Whatever fails, nothing is changed.
+    pub async fn undo_email(&self, token: &str, client: &ClientInfo) -> Result<(), ContactError> {
+        self.undo(Channel::Email, token, client).await
+    }
+
+    /// Asks for a new phone number, as [`change_email`](Self::change_email).
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn change_phone(
+        &self,
+        identity: &Identity,
+        new: &str,
+        client: &ClientInfo,
+    ) -> Result<(), ContactError> {
+        self.request(identity, Channel::Phone, new, client).await
+    }
+
+    /// Changes the phone number to the one that was asked for. The other sessions end.
+    ///
+    /// # Errors
+    /// See [`ContactError`]. Whatever fails, nothing is changed.
+    pub async fn confirm_phone(
+        &self,
+        identity: &Identity,
+        code: &str,
+        client: &ClientInfo,
+    ) -> Result<Issued, ContactError> {
+        self.confirm(identity, Channel::Phone, Proof::Code(code), client).await
+    }
+
+    /// Brings the old phone number back, as [`undo_email`](Self::undo_email).
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn undo_phone(&self, token: &str, client: &ClientInfo) -> Result<(), ContactError> {
+        self.undo(Channel::Phone, token, client).await
+    }
+
+    /// Removes the phone number; none if there was none. The other sessions end.
+    ///
+    /// # Errors
+    /// No recent factor; [`ContactError::LastName`]; an outage. Whatever fails, nothing is changed.
+    pub async fn remove_phone(
+        &self,
+        identity: &Identity,
+        client: &ClientInfo,
+    ) -> Result<Option<Issued>, ContactError> {
+        let context = self.auth.context();
+        recent_factor(context, identity)?;
+        let account = identity.account();
+        let Some(old) = account.phone() else { return Ok(None) };
+        if account.email().is_none() && account.username().is_none() {
+            return Err(ContactError::LastName);
+        }
+        let change = Change {
+            old: Some(old.to_owned()),
+            new: None,
+            lineage: identity.session().lineage_id(),
+        };
+        let now = context.now();
+        let event = event_of(EventKind::PhoneRemoved, identity, client, now);
+        let (issued, started) = transaction!(context.db(), |txn| {
+            let applying = Applying { context, identity, client, channel: Channel::Phone, now };
+            let applied = applying.apply(txn, &change, &event).await?;
+            applied.ok_or(ContactError::Session(SessionError::Over))
+        })?;
+        event.trace();
+        started.trace();
+        outbox::deliver_soon(context);
+        Ok(Some(issued))
+    }
+
+    async fn request(
+        &self,
+        identity: &Identity,
+        channel: Channel,
+        new: &str,
+        client: &ClientInfo,
+    ) -> Result<(), ContactError> {
+        let context = self.auth.context();
+        recent_factor(context, identity)?;
+        let invalid = |field| ContactError::Invalid(vec![field]);
+        let address = channel.parse_field(new).map_err(invalid)?;
+        let account = identity.account();
+        let old = channel.of(account);
+        if old == Some(address.as_str()) {
+            return Err(invalid(InvalidField::new(channel.field(), "is the present one")));
+        }
+        let recipient = channel.recipient(address.as_str()).ok_or_else(|| {
+            invalid(InvalidField::new(channel.field(), "is not a single plain address"))
+        })?;
+        let change = Change {
+            old: old.map(str::to_owned),
+            new: Some(address.as_str().to_owned()),
+            lineage: identity.session().lineage_id(),
+        };
+        let now = context.now();
+        let event = event_of(channel.requested(), identity, client, now);
+        transaction!(context.db(), |txn| {
+            self.ask(txn, identity, channel, &address, &recipient, &change).await?;
+            audit_log::record(txn, &event).await?;
+            Ok::<_, ContactError>(())
+        })?;
+        event.trace();
+        outbox::deliver_soon(context);
+        Ok(())
+    }
+
+    /// Starts the challenge and puts the message out. The work is the same whether or not the
+    /// address is free.
+    async fn ask(
+        &self,
+        txn: &DatabaseTransaction,
+        identity: &Identity,
+        channel: Channel,
+        address: &Address,
+        recipient: &Recipient,
+        change: &Change,
+    ) -> Result<(), ContactError> {
+        let context = self.auth.context();
+        let account = identity.account();
+        let (kind, message) = (channel.change(), channel.confirm_message());
+        let admitted = outbox::admit(txn, context, message, Some(recipient), "").await?;
+        let holder = account_store::find_by_name(txn, address.normal()).await?;
+        let holder = holder.filter(|holder| holder.id != account.id());
+        if admitted == Admitted(false) {
+            // It got a link just before: if it was for this account, that one stays good. A change to
+            // anything else is over.
+            let open = mechanism::newest(txn, context, &kind, Some(account.id()), "").await?;
+            let other = open.and_then(|open| Change::of(&open)).filter(|o| o.new != change.new);
+            if other.is_some() {
+                mechanism::end_of_account(txn, account.id(), Some(&kind), context.now()).await?;
+            }
+            let held_back = Outgoing::new(message, Some(recipient.clone()));
+            outbox::put_admitted(txn, context, &held_back, admitted).await?;
+            return Ok(());
+        }
+        let config = &context.config;
+        let lifetime = match channel {
+            Channel::Email => config.contact.confirm_lifetime,
+            Channel::Phone => config.challenge.code_lifetime,
+        };
+        let binding = change.binding(Some(account.epoch));
+        // No target: another change takes the place of this one, whatever it is to.
+        let start = Start {
+            kind: &kind,
+            account_id: Some(account.id()),
+            session_id: Some(identity.session().id()),
+            target: None,
+            data: Some(&change.to_data()),
+            binding: Some(&parts(&binding)),
+            answer: Answer::Code,
+            lifetime,
+            cool_down: config.challenge.cool_down,
+        };
+        let started = mechanism::start(txn, context, &start).await?;
+        let started =
+            started.ok_or(ContactError::TooSoon { retry_after: config.challenge.cool_down })?;
+        let outgoing = match holder {
+            None => {
+                let link = match channel {
+                    Channel::Email => config.link(&config.mail.links.email_confirm, &started.token),
+                    Channel::Phone => None,
+                };
+                let code = started.code.as_ref().map(|code| code.as_str());
+                Outgoing::new(message, Some(recipient.clone()))
+                    .account(account.id())
+                    .values(Values::new().with_some("link", link).with_some("code", code))
+                    .good_for(lifetime)
+            }
+            // To the owner as he wrote it himself, never as a stranger did.
+            Some(holder) => {
+                let own = channel
+                    .of_row(&holder)
+                    .filter(|own| channel.normal(own).as_deref() == Some(address.normal()));
+                let to = channel.recipient(own.unwrap_or(address.normal()));
+                let to = to.filter(|_| holder.deleted_at.is_none());
+                Outgoing::new(channel.taken_message(), to).account(holder.id)
+            }
+        };
+        outbox::put_admitted(txn, context, &outgoing, admitted).await?;
+        Ok(())
+    }
+
+    async fn confirm(
+        &self,
+        identity: &Identity,
+        channel: Channel,
+        proof: Proof<'_>,
+        client: &ClientInfo,
+    ) -> Result<Issued, ContactError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let account = identity.account();
+        let kind = channel.change();
+        let found = match proof {
+            Proof::Token(token) => {
+                db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?
+            }
+            Proof::Code(_) => {
+                let newest = mechanism::newest(&executor, context, &kind, Some(account.id()), "");
+                db.read(newest).await?
+            }
+        };
+        let now = context.now();
+        let (challenge, change) = found
+            .filter(|challenge| challenge.account_id() == Some(account.id()))
+            .filter(|challenge| challenge.is_open(now))
+            .and_then(|challenge| Change::of(&challenge).map(|change| (challenge, change)))
+            .filter(|(challenge, change)| change.binds(context, challenge, Some(account.epoch)))
+            .filter(|(_, change)| change.old.as_deref() == channel.of(account))
+            .ok_or(ContactError::WrongCode)?;
+        let (by_code, right) = match proof {
+            Proof::Token(_) => (false, true),
+            Proof::Code(code) => (true, challenge.is_code(context, code)),
+        };
+        let event = event_of(channel.changed(), identity, client, now);
+        let failed = event_of(EventKind::ChallengeFailed, identity, client, now);
+        let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
+        let verdict = transaction!(db, |txn| {
+            if by_code && !challenge.take_try(txn, context).await? {
+                return Ok(Verdict::TooManyTries(challenge.wait(txn, context).await?));
+            }
+            if !right {
+                audit_log::record(txn, &failed).await?;
+                return Ok(Verdict::WrongCode);
+            }
+            let spent = if by_code {
+                challenge.spend_by_code(txn, context).await?
+            } else {
+                challenge.spend(txn, now).await?
+            };
+            if !spent {
+                return Err(ContactError::WrongCode);
+            }
+            let applying = Applying { context, identity, client, channel, now };
+            let applied = applying.apply(txn, &change, &event).await?;
+            // Somebody else has the address, or the change is over: which, is not said.
+            Ok(Verdict::Changed(Box::new(applied.ok_or(ContactError::WrongCode)?)))
+        })?;
+        match verdict {
+            Verdict::Changed(changed) => {
+                let (issued, started) = *changed;
+                event.trace();
+                started.trace();
+                outbox::deliver_soon(context);
+                Ok(issued)
+            }
+            Verdict::WrongCode => {
+                failed.trace();
+                Err(ContactError::WrongCode)
+            }
+            Verdict::TooManyTries(retry_after) => Err(ContactError::TooManyTries { retry_after }),
+        }
+    }
+
+    async fn undo(
+        &self,
+        channel: Channel,
+        token: &str,
+        client: &ClientInfo,
+    ) -> Result<(), ContactError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let (kind, now) = (channel.undo(), context.now());
+        let executor = db.executor();
+        let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+        let challenge = found.filter(|found| found.is_open(now)).ok_or(ContactError::WrongCode)?;
+        let change = Change::of(&challenge)
+            .filter(|change| change.binds(context, &challenge, None))
+            .ok_or(ContactError::WrongCode)?;
+        let id = challenge.account_id().ok_or(ContactError::WrongCode)?;
+        let old = change.old.as_deref().ok_or(ContactError::WrongCode)?;
+        let normal = channel.normal(old).ok_or(ContactError::WrongCode)?;
+        let event = Event::new(channel.undone(), now).account(id).from_client(client);
+        let values = Values::new().with_some("address", client.address());
+        let notice = Outgoing::new(channel.undone_message(), channel.recipient(old))
+            .account(id)
+            .values(values);
+        transaction!(db, |txn| {
+            if !challenge.spend(txn, now).await? || !store::hold(txn, id).await? {
+                return Err(ContactError::WrongCode);
+            }
+            let row = account_store::find(txn, id).await?.ok_or(ContactError::WrongCode)?;
+            if !store::claim(txn, id, channel.kind(), &normal, now).await? {
+                evict_holder(txn, channel, &normal).await?;
+                if !store::claim(txn, id, channel.kind(), &normal, now).await? {
+                    return Err(ContactError::Taken(channel.kind()));
+                }
+            }
+            let present = channel.of_row(&row).and_then(|present| channel.normal(present));
+            if let Some(present) = present.filter(|present| *present != normal) {
+                store::release(txn, id, &present).await?;
+            }
+            store::restore(txn, id, channel, old, now).await?;
+            mechanism::end_of_account(txn, id, None, now).await?;
+            mechanism::end_since(txn, id, &kind, challenge.created_at(), now).await?;
+            outbox::put(txn, context, &notice).await?;
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        outbox::deliver_soon(context);
+        Ok(())
+    }
+}
+
+/// Takes the old address from an account that has got it since without ever proving it. Whoever
+/// holds the link has proved it.
+async fn evict_holder<C: ConnectionTrait>(
+    txn: &C,
+    channel: Channel,
+    normal: &str,
+) -> Result<(), ContactError> {
+    let holder = account_store::find_by_name(txn, normal).await?;
+    match holder {
+        Some(holder) if store::evict(txn, &holder, channel, normal).await? => Ok(()),
+        _ => Err(ContactError::Taken(channel.kind())),
+    }
+}
+
+/// A change that is being made, in its transaction.
+struct Applying<'a> {
+    context: &'a Context,
+    identity: &'a Identity,
+    client: &'a ClientInfo,
+    channel: Channel,
+    now: Timestamp,
+}
+
+impl Applying<'_> {
+    /// Makes the change and everything that goes with it. None when it cannot be made any more:
+    /// then the transaction must not be committed.
+    async fn apply(
+        &self,
+        txn: &DatabaseTransaction,
+        change: &Change,
+        event: &Event,
+    ) -> Result<Option<(Issued, Event)>, ContactError> {
+        let Self { context, identity, channel, now, .. } = *self;
+        let (account, session) = (identity.account(), identity.session());
+        let id = account.id();
+        let to = Move {
+            account: id,
+            epoch: account.epoch,
+            channel,
+            old: change.old.as_deref(),
+            new: change.new.as_deref(),
+            lineage: change.lineage,
+        };
+        if !store::change(txn, &to, now).await? {
+            return Ok(None);
+        }
+        let normal = |typed: &Option<String>| typed.as_deref().and_then(|t| channel.normal(t));
+        let (old, new) = (normal(&change.old), normal(&change.new));
+        if let Some(new) = &new
+            && !store::claim(txn, id, channel.kind(), new, now).await?
+        {
+            return Ok(None);
+        }
+        let mut proved = false;
+        if let Some(old) = old.as_ref().filter(|_| old != new) {
+            proved = store::release(txn, id, old).await?;
+        }
+        mechanism::end_of_account(txn, id, None, now).await?;
+        if let Some(typed) = &change.old {
+            // Nor from an account that is nobody's yet: it would outlive its being handed over to
+            // whoever proves its address.
+            let link = match &old {
+                Some(old) if proved && account.is_verified() => {
+                    self.way_back(txn, change, old).await?
+                }
+                _ => None,
+            };
+            self.tell(txn, channel.undo_message(), channel.recipient(typed), link).await?;
+        }
+        if channel == Channel::Phone {
+            let to = account.email().and_then(Recipient::email);
+            self.tell(txn, MessageKind::PhoneChanged, to, None).await?;
+        }
+        audit_log::record(txn, event).await?;
+        let issued = StartSession::new(context, context.db(), self.client)
+            .of(account)
+            .at_epoch(account.epoch + 1)
+            .going_on_from(&session.state, session.transport())
+            .passed(session.factors().clone())
+            .within(txn)
+            .issue()
+            .await?;
+        Ok(Some(issued))
+    }
+
+    /// The link that undoes the change.
+    async fn way_back(
+        &self,
+        txn: &DatabaseTransaction,
+        change: &Change,
+        old: &str,
+    ) -> Result<Option<String>, ContactError> {
+        let (context, config) = (self.context, &self.context.config);
+        let Some(lifetime) = config.contact.undo_lifetime else { return Ok(None) };
+        let binding = change.binding(None);
+        let start = Start {
+            kind: &self.channel.undo(),
+            account_id: Some(self.identity.account().id()),
+            session_id: None,
+            // One for each address that the account ever had.
+            target: Some(old),
+            data: Some(&change.to_data()),
+            binding: Some(&parts(&binding)),
+            answer: Answer::TokenOnly,
+            lifetime,
+            cool_down: std::time::Duration::ZERO,
+        };
+        let started = mechanism::start(txn, context, &start).await?;
+        let page = match self.channel {
+            Channel::Email => &config.mail.links.email_undo,
+            Channel::Phone => &config.mail.links.phone_undo,
+        };
+        Ok(started.and_then(|started| config.link(page, &started.token)))
+    }
+
+    async fn tell(
+        &self,
+        txn: &DatabaseTransaction,
+        kind: MessageKind,
+        to: Option<Recipient>,
+        link: Option<String>,
+    ) -> Result<(), ContactError> {
+        let mut values = Values::new().with_some("address", self.client.address());
+        if let (Some(link), Some(lifetime)) = (link, self.context.config.contact.undo_lifetime) {
+            let days = lifetime.as_secs() / (24 * 60 * 60);
+            values = values.with("link", link).with("days", days);
+        }
+        let message = Outgoing::new(kind, to).account(self.identity.account().id()).values(values);
+        outbox::put(txn, self.context, &message).await?;
+        Ok(())
+    }
+}
+
+fn recent_factor(context: &Context, identity: &Identity) -> Result<(), ContactError> {
+    let max_age = context.config.session.recent_factor;
+    let latest = identity.session().factors().latest();
+    if latest.is_some_and(|at| context.now().since(at) < max_age) {
+        return Ok(());
+    }
+    Err(ContactError::FactorTooOld { max_age })
+}
+
+fn event_of(kind: EventKind, identity: &Identity, client: &ClientInfo, now: Timestamp) -> Event {
+    let session = identity.session().id();
+    Event::new(kind, now).account(identity.account().id()).session(session).from_client(client)
+}
