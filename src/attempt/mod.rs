@@ -20,6 +20,14 @@
 //! lock of an hour at the 15th. Apart from that, a source with a hundred failures within ten minutes
 //! has to wait, whomever they were about.
 //!
+//! # Known devices
+//!
+//! A full sign-in that is to be remembered leaves a cookie (`__Host-session-device`) behind that says so, bound to the account
+//! and its epoch. Tries from such a browser have a counter of their own, and neither the account's
+//! nor the source's counts for them: who locks an account from elsewhere does not lock its owner out.
+//! The cookie proves nothing else; the password and every further factor are asked as ever. It goes
+//! with a changed password or an end of all sessions, except in the browser that asked for them.
+//!
 //! # Lifting a lock
 //!
 //! ```no_run
@@ -90,6 +98,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The least time there is here: the end of a lock still belongs to it.
 const MOMENT: Duration = Duration::from_millis(1);
 
+/// The device of whoever is not on a known one.
+const STRANGER: i64 = 0;
+
 /// How many rows one statement of a purge removes, about.
 const PURGE_BATCH: u64 = 1000;
 
@@ -99,6 +110,18 @@ pub(crate) struct Subject {
     digest: [u8; 32],
     account: Option<AccountId>,
     email: Option<String>,
+    device: i64,
+}
+
+impl Subject {
+    /// The same on a device that the account is known to sign in from: it is counted by itself, and
+    /// what strangers fail at does not touch it.
+    pub(crate) fn on_device(mut self, auth: &Portcullis, device: Option<[u8; 16]>) -> Self {
+        if let Some(id) = device {
+            self.device = auth.room::<SubjectKey>().device(id);
+        }
+        self
+    }
 }
 
 /// One line of tries: what is counted together.
@@ -132,6 +155,15 @@ impl SubjectKey {
 
     fn name(&self, normal: &str) -> [u8; 32] {
         self.0.digest(&[b"name ", normal.as_bytes()].concat())
+    }
+
+    fn device(&self, id: [u8; 16]) -> i64 {
+        let digest = self.0.digest(&[b"device ", id.as_slice()].concat());
+        let start = digest[..8].try_into().expect("eight of 32 bytes");
+        match i64::from_be_bytes(start) {
+            STRANGER => 1,
+            number => number,
+        }
     }
 }
 
@@ -217,21 +249,40 @@ impl Drop for Ticket {
         if self.over {
             return;
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (context, key, number) = (self.context.clone(), self.key.clone(), self.number);
-        let place = self.place.take();
-        // Whoever waits for this one's end must not wait for nothing.
-        runtime.spawn(async move {
-            let db = context.db();
-            let executor = db.executor();
-            let settled =
-                db.retry(|| store::settle(&executor, &key, number, Outcome::Failed)).await;
-            if let Err(error) = settled {
-                tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
-            }
-            drop(place);
-        });
+        give_up(&self.context, &self.key, self.number, self.place.take());
     }
+}
+
+/// A row that is being written, for a try that has no ticket yet.
+struct GivenUp<'a> {
+    context: &'a Context,
+    key: &'a Key,
+    number: i64,
+    armed: bool,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            give_up(self.context, self.key, self.number, None);
+        }
+    }
+}
+
+/// Says in a task of its own that a try has failed: whoever waits for its end must not wait for
+/// nothing.
+fn give_up(context: &Context, key: &Key, number: i64, place: Option<Place>) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let (context, key) = (context.clone(), key.clone());
+    runtime.spawn(async move {
+        let db = context.db();
+        let executor = db.executor();
+        let settled = db.retry(|| store::settle(&executor, &key, number, Outcome::Failed)).await;
+        if let Err(error) = settled {
+            tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
+        }
+        drop(place);
+    });
 }
 
 /// What was decided about one more try.
@@ -307,8 +358,11 @@ impl Attempts<'_> {
                 digest: key.account(row.id),
                 account: Some(row.id),
                 email: row.email.clone(),
+                device: STRANGER,
             },
-            None => Subject { digest: key.name(name), account: None, email: None },
+            None => {
+                Subject { digest: key.name(name), account: None, email: None, device: STRANGER }
+            }
         }
     }
 
@@ -323,7 +377,7 @@ impl Attempts<'_> {
         let started = Stopwatch::start();
         let context = self.auth.context();
         let rule = Rule::of(&context.config.attempts, kind);
-        let key = Key { subject: subject.digest, kind, device: 0 };
+        let key = Key { subject: subject.digest, kind, device: subject.device };
         let lanes = self.auth.room::<Lanes>();
         let place = Place::take(&lanes, &key);
         match self.decide(&rule, &key, client, &place, started).await? {
@@ -379,11 +433,10 @@ impl Attempts<'_> {
         let config = &context.config.attempts;
         let source = client.address().map(|address| rate_key(address).to_string());
         let source = source.as_deref();
-        let source_rule = source.zip(config.source_limit).map(|(source, limit)| SourceRule {
-            source,
-            limit,
-            window: config.source_window,
-        });
+        let source_rule = source
+            .zip(config.source_limit)
+            .filter(|_| key.device == STRANGER)
+            .map(|(source, limit)| SourceRule { source, limit, window: config.source_window });
         let db = context.db();
         let executor = db.executor();
         let patience = context.config.database.timeout;
@@ -406,7 +459,12 @@ impl Attempts<'_> {
                 Verdict::Free { failures, locks } => {
                     let number = records.tries.first().map_or(1, |last| last.number + 1);
                     let reserve = || store::reserve(&executor, key, number, source, now);
-                    if db.retry(reserve).await? {
+                    // A client may hang up while the row is written.
+                    let mut written = GivenUp { context, key, number, armed: true };
+                    let reserved = db.retry(reserve).await;
+                    written.armed = false;
+                    drop(written);
+                    if reserved? {
                         return Ok(Decision::Free { number, failures, locks, now });
                     }
                 }
@@ -562,7 +620,7 @@ impl Attempts<'_> {
         let context = self.auth.context();
         let rule = Rule::of(&context.config.attempts, kind);
         let subject = self.auth.room::<SubjectKey>().account(account);
-        let key = Key { subject, kind, device: 0 };
+        let key = Key { subject, kind, device: STRANGER };
         let db = context.db();
         let executor = db.executor();
         let now = context.now();

@@ -41,6 +41,18 @@ pub struct PeerAddr(pub IpAddr);
 pub struct ClientInfo {
     address: Option<IpAddr>,
     user_agent: Option<String>,
+    device: Option<DeviceToken>,
+}
+
+/// What a browser shows to say that an account has signed in from it before. Not judged yet, and
+/// never printed.
+#[derive(Clone, PartialEq, Eq)]
+struct DeviceToken(String);
+
+impl std::fmt::Debug for DeviceToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceToken(..)")
+    }
 }
 
 impl ClientInfo {
@@ -51,7 +63,19 @@ impl ClientInfo {
         Self {
             address: peer.map(|peer| proxies.client_behind(peer, headers)),
             user_agent: headers.get(USER_AGENT).and_then(|value| tidy_user_agent(value.as_bytes())),
+            device: None,
         }
+    }
+
+    /// The same with what its cookie says of the device.
+    pub(crate) fn on_device(mut self, token: Option<String>) -> Self {
+        self.device = token.map(DeviceToken);
+        self
+    }
+
+    /// What the client shows of its device.
+    pub(crate) fn device(&self) -> Option<&str> {
+        self.device.as_ref().map(|device| &*device.0)
     }
 
     /// The same where no proxy stands between.
@@ -59,6 +83,7 @@ impl ClientInfo {
         Self {
             address: peer.map(|peer| peer.to_canonical()),
             user_agent: user_agent.and_then(|value| tidy_user_agent(value.as_bytes())),
+            device: None,
         }
     }
 

@@ -33,6 +33,8 @@ event_kinds! {
     LoginFailed = "authn_login_fail",
     /// A sign-in succeeded after others of the same name had failed; the detail says how many.
     LoginSucceededAfterFailures = "authn_login_successafterfail",
+    /// Someone signed in from a browser that the account had not signed in from before.
+    NewDevice = "authn_new_device",
     /// Too many tries failed: more are refused for a while, whoever makes them.
     LoginLocked = "authn_login_lock",
     /// Records of tries were removed, which lifts the locks that they made.

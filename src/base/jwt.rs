@@ -29,11 +29,19 @@ pub enum TokenType {
     Enrolment,
     /// A visitor without an account.
     Anonymous,
+    /// A browser that an account has signed in from before. It opens nothing.
+    Device,
 }
 
 impl TokenType {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Session, Self::SecondFactor, Self::PasswordChange, Self::Enrolment, Self::Anonymous];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Session,
+        Self::SecondFactor,
+        Self::PasswordChange,
+        Self::Enrolment,
+        Self::Anonymous,
+        Self::Device,
+    ];
 
     /// The `typ` header value.
     pub const fn as_str(self) -> &'static str {
@@ -43,6 +51,7 @@ impl TokenType {
             Self::PasswordChange => "pwc+jwt",
             Self::Enrolment => "enr+jwt",
             Self::Anonymous => "anon+jwt",
+            Self::Device => "dev+jwt",
         }
     }
 }
@@ -220,6 +229,15 @@ impl Jwt {
         self.keys.iter().flat_map(|key| &key.headers).any(|(_, header)| {
             token.strip_prefix(header.as_bytes()).is_some_and(|rest| rest.starts_with(b"."))
         })
+    }
+
+    /// What a token says that points to a session, of whichever stage. See [`verify`](Self::verify).
+    pub(crate) fn verify_session(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<(TokenType, Claims)> {
+        self.verify(token, now).filter(|(token_type, _)| *token_type != TokenType::Device)
     }
 
     /// What a token says, if one of our keys signed it for one of our purposes and it is not from

@@ -199,6 +199,8 @@ pub(crate) enum Purpose {
     AttemptSubject,
     /// Whose rate is counted.
     RateKey,
+    /// Whose a known device is.
+    KnownDevice,
 }
 
 impl Purpose {
@@ -217,6 +219,7 @@ impl Purpose {
             Self::OutboxRecipient => "outbox recipient",
             Self::AttemptSubject => "attempt subject",
             Self::RateKey => "rate key",
+            Self::KnownDevice => "known device",
         }
     }
 }

@@ -396,6 +396,13 @@ impl Config {
         for lockout in lockouts {
             check.refuse_if(lockout < second, "attempts.lockout", "must be at least one second");
         }
+        if let Some(lifetime) = attempts.device_lifetime {
+            check.refuse_if(
+                lifetime < second || lifetime > MAX_COOKIE_AGE,
+                "attempts.device_lifetime",
+                "must be between one second and 400 days",
+            );
+        }
         check.refuse_if(
             attempts.source_limit == Some(0),
             "attempts.source_limit",

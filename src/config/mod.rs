@@ -557,6 +557,10 @@ pub struct AttemptConfig {
     /// Answers 429 with `Retry-After` while locked or delayed, instead of looking like a wrong
     /// password. Tells a guesser that he can stop, and for how long. Default: false.
     pub reveal_lockout: bool,
+    /// How long a browser stays known to the account that signed in from it. A known one has its
+    /// own count of failures, so that its owner gets in while strangers keep the account locked.
+    /// `None` switches that off, and with it the notice of new devices. Default: 180 d.
+    pub device_lifetime: Option<Duration>,
     /// What is different for one kind; what it leaves out is as above.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
@@ -573,6 +577,7 @@ impl Default for AttemptConfig {
             source_limit: Some(100),
             source_window: 10 * MINUTE,
             reveal_lockout: false,
+            device_lifetime: Some(180 * DAY),
             kinds: BTreeMap::new(),
         }
     }
@@ -677,5 +682,10 @@ impl Config {
         } else {
             format!("__Host-{}", self.cookie.name)
         }
+    }
+
+    /// The name of the cookie that tells known devices.
+    pub(crate) fn device_cookie_name(&self) -> String {
+        format!("{}-device", self.cookie_name())
     }
 }

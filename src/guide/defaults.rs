@@ -96,6 +96,19 @@
 //! | `password.concurrent_hashes` | one less than there are cores, at least 1 | a storm of logins leaves a core to everybody else and costs a known amount of memory |
 //! | `password.hash_queue` | 512 | beyond it 503 with `Retry-After`, instead of minutes of waiting |
 //!
+//! # Failed tries
+//!
+//! What this does to honest users is on a page of its own: [`lockout`](super::lockout).
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `attempts.limit`, `window`, `lockout` | 15 in 10 min lock for 1 h | 123 000 tries a year at most. NIST SP 800-63B-4 (3.2.2) allows no more than 100 in a row; more than that `build()` refuses |
+//! | `attempts.delay_from`, `first_delay`, `longest_delay` | from the 6th, 1 s, doubled up to 60 s | a forgotten password is found within five; all nine waits together are four minutes, so the lock is still reached within its window |
+//! | `attempts.source_limit`, `source_window` | 100 in 10 min, all kinds and subjects together | one password tried on many accounts; an office behind one address stays below. Successes never count |
+//! | `attempts.reveal_lockout` | off | a guesser who is told to wait does something better meanwhile |
+//! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, where browsers cut a cookie's age |
+//! | `attempts.kinds` | nothing differs | failures of one kind never lock another |
+//!
 //! # Proxies
 //!
 //! | knob | default | why |

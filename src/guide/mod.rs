@@ -11,6 +11,7 @@
 //! | [`defaults`] | every default, with its reason and source |
 //! | [`errors`] | every error code, its status and when it comes |
 //! | [`deployment`] | secrets, proxies, several nodes, outages |
+//! | [`lockout`] | failed sign-ins: what a guesser meets, and what an honest user under attack |
 //! | [`mail`] | mail and text messages: setting them up, in your own words |
 //! | [`testing`] | tests of your own service |
 //! | [`threats`] | published holes of systems of this kind, and what they would need here |
@@ -24,6 +25,7 @@ pub mod errors;
 pub mod existing_users;
 pub mod from_axum_login;
 pub mod guards;
+pub mod lockout;
 pub mod mail;
 pub mod permissions;
 pub mod sessions;

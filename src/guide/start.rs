@@ -109,4 +109,5 @@
 //! # Before it meets the internet
 //!
 //! Read what is not there yet in `SECURITY.md`: above all, nothing in this version slows down
-//! guessing or mass registration, so put a rate limiter in front of `/auth`.
+//! mass registration, so put a rate limiter in front of `/auth`. Failed sign-ins are counted, see
+//! [`lockout`](super::lockout).

@@ -72,6 +72,18 @@
 //! | links and codes are read from the table of queued mail | sealed for their row, wiped when they are sent | `tests/it/outbox.rs`, `src/base/seal.rs` |
 //! | a display name with markup changes the mail | HTML is escaped, values are one line, and built-in templates show nothing a stranger chose | `src/message/template.rs`, `tests/it/outbox.rs` |
 //!
+//! # Guessing
+//!
+//! | published | here | tests |
+//! |---|---|---|
+//! | each spelling of a name has a counter of its own (Authelia GHSA-m5mf) | one per account, whichever of its names and however it is spelt | `tests/it/attempt.rs` |
+//! | a success of one's own clears the count of the attack (allauth before 65.8.1) | it closes the window of its own account; that of the source ages only | `tests/it/attempt.rs` |
+//! | a new code or a new login clears the count (Keycloak #26180) | counts are of the subject, not of the challenge or session | `tests/it/attempt.rs`, `tests/it/challenge.rs` |
+//! | guesses sent at once are counted late | a try takes its number, a unique key, before it is judged | `tests/it/attempt.rs` |
+//! | the lock is asked in one path and forgotten in another (Keycloak CVE-2026-9798) | whatever compares a password gets its permission from one place: login in all its forms, proving it again, changing it | `tests/it/attempt.rs` |
+//! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; the answer stays that of a wrong password, after as long a time | `tests/it/attempt.rs` |
+//! | locking somebody out is free | a browser that has signed in before has its own count, and sessions go on | `tests/it/attempt.rs`, `tests/it/token.rs` |
+//!
 //! # Permissions
 //!
 //! | published | here | tests |

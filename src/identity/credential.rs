@@ -9,6 +9,7 @@ use crate::base::client::{ClientInfo, PeerAddr, TrustedProxies};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::session::cookie::{Found as FoundCookie, SessionCookie};
+use crate::session::device::Devices;
 
 /// The credential of a request.
 #[derive(Debug)]
@@ -126,6 +127,7 @@ pub(crate) fn client_of(
              `portcullis::PeerAddr` into each request",
         );
     }
+    let device = auth.room::<Devices>().shown(headers);
     let proxies = &auth.context().config.proxies;
     if proxies.networks.is_empty() && crate::base::client::forwarded_headers_present(headers) {
         auth.find(
@@ -134,5 +136,5 @@ pub(crate) fn client_of(
              network in `proxies.networks`, or every client seems to come from it",
         );
     }
-    ClientInfo::resolve(peer, headers, proxies)
+    ClientInfo::resolve(peer, headers, proxies).on_device(device)
 }

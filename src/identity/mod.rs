@@ -236,7 +236,7 @@ impl Portcullis {
         let Found::One { header, range } = resolver.cookie.find(headers) else { return None };
         let token = std::str::from_utf8(&header.as_bytes()[range]).ok()?;
         let now = self.context().now();
-        let (token_type, claims) = self.context().jwt.verify(token, now)?;
+        let (token_type, claims) = self.context().jwt.verify_session(token, now)?;
         let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
         let peeked = Peeked {
             token_type,

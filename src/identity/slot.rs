@@ -259,7 +259,8 @@ impl Slot {
             Credential::Bearer { header } => (bearer_token(header).unwrap_or_default(), None),
         };
         let token = std::str::from_utf8(bytes).ok();
-        let Some((_, claims)) = token.and_then(|token| context.jwt.verify(token, now)) else {
+        let Some((_, claims)) = token.and_then(|token| context.jwt.verify_session(token, now))
+        else {
             return Ok(signed_out);
         };
         let Some(Found { state, .. }) = self.find(&claims).await? else { return Ok(signed_out) };
@@ -312,8 +313,9 @@ impl Slot {
             }
         };
         let context = self.auth.context();
-        let Some((token_type, claims)) =
-            std::str::from_utf8(bytes).ok().and_then(|token| context.jwt.verify(token, now))
+        let Some((token_type, claims)) = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|token| context.jwt.verify_session(token, now))
         else {
             return Ok(Err(NotSignedIn::InvalidToken));
         };

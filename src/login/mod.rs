@@ -16,6 +16,7 @@
 //!
 //! # Events
 //! `authn_login_success`, `authn_login_fail`, `authn_login_successafterfail`, `authn_login_lock`,
+//! `authn_new_device`,
 //! `authn_reauthenticated`, `session_ended`.
 //!
 //! # Errors
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-use crate::account::{Account, LoginId, LoginIdKind, store as account_store};
+use crate::account::{Account, LoginId, LoginIdKind, entity, store as account_store};
 use crate::attempt::{Admission, Subject, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -41,8 +42,11 @@ use crate::identity::AuthError;
 use crate::identity::Identity;
 use crate::identity::admission::slot;
 use crate::identity::slot::Resolved;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Password, Passwords};
 use crate::rate_limit::RateLimited;
+use crate::session::device::{Device, Devices};
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, Stage, StartSession, Transport};
 
@@ -264,7 +268,8 @@ impl Login<'_> {
         let own = row.as_ref().and_then(|row| row.rate_limit);
         self.auth.rate_limits().principal("login", name, None, own).await?;
         let attempts = self.auth.attempts();
-        let subject = attempts.subject(row.as_ref(), name);
+        let device = self.device(row.as_ref(), client);
+        let subject = attempts.subject(row.as_ref(), name).on_device(self.auth, device.known());
         let ticket = self.admit(&subject, client, LoginError::InvalidCredentials).await?;
         let passwords = self.auth.room::<Passwords>();
         let checked = match passwords.check(&credentials.password, row.as_ref(), name).await {
@@ -316,12 +321,28 @@ impl Login<'_> {
             .transport(credentials.transport)
             .event(EventKind::LoginSucceeded)
             .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
+        let new_device = (stage == Stage::Full
+            && device == Device::Stranger
+            && credentials.transport == Transport::Cookie
+            && context.config.attempts.device_lifetime.is_some()
+            && row.last_login_at.is_some())
+        .then(|| Event::new(EventKind::NewDevice, now).account(account.id).from_client(client));
+        let notice = account.email().and_then(Recipient::email).map(|to| {
+            let values = Values::new().with_some("address", client.address());
+            Outgoing::new(MessageKind::NewDevice, Some(to)).account(account.id).values(values)
+        });
         let issued = transaction!(db, |txn| {
             account_store::set_last_login(txn, account.id, now).await?;
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
                 account_store::rehash(txn, account.id, old, new.clone()).await?;
             }
             ticket.succeeded(txn).await?;
+            if let Some(event) = &new_device {
+                audit_log::record(txn, event).await?;
+                if let Some(notice) = &notice {
+                    outbox::put(txn, context, notice).await?;
+                }
+            }
             Ok::<_, LoginError>(start.clone().within(txn).issue().await?)
         });
         let issued = attempts.end(ticket, issued).await;
@@ -331,6 +352,10 @@ impl Login<'_> {
         }
         let (issued, event) = issued?;
         event.trace();
+        if let Some(event) = new_device {
+            event.trace();
+            outbox::deliver_soon(context);
+        }
         if stage == Stage::Full {
             self.auth.memberships_at_sign_in(account.id).await;
         }
@@ -359,7 +384,8 @@ impl Login<'_> {
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let name = account.id().to_string();
         let attempts = self.auth.attempts();
-        let subject = attempts.subject(row.as_ref(), &name);
+        let device = self.device(row.as_ref(), client).known();
+        let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device);
         let ticket = self.admit(&subject, client, LoginError::WrongPassword).await?;
         let passwords = self.auth.room::<Passwords>();
         let checked = match passwords.check(&password, row.as_ref(), &name).await {
@@ -403,6 +429,14 @@ impl Login<'_> {
         })?;
         event.trace();
         Ok(())
+    }
+
+    /// What the client's device is to this account.
+    fn device(&self, row: Option<&entity::account::Model>, client: &ClientInfo) -> Device {
+        row.map_or(Device::Stranger, |row| {
+            let devices = self.auth.room::<Devices>();
+            devices.recognize(self.auth.context(), client, row.id, row.epoch)
+        })
     }
 
     /// Counts a try. One that is refused ends like one that failed.

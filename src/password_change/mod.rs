@@ -44,6 +44,7 @@ use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
+use crate::session::device::Devices;
 use crate::session::judge::SessionState;
 use crate::session::{Issued, PasswordChangeSession, SessionError, StartSession, Transport};
 
@@ -270,7 +271,9 @@ impl PasswordChange<'_> {
         let mut ticket = None;
         if let Some(current) = current {
             let current = Password::from(current.to_owned());
-            let subject = attempts.subject(Some(&row), &name);
+            let device =
+                self.auth.room::<Devices>().recognize(context, client, row.id, row.epoch).known();
+            let subject = attempts.subject(Some(&row), &name).on_device(self.auth, device);
             let admitted = match attempts.begin(AttemptKind::Login, &subject, client).await? {
                 Admission::Admitted(ticket) => ticket,
                 Admission::Refused => return Err(PasswordChangeError::WrongPassword),

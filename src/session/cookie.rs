@@ -41,7 +41,15 @@ pub(crate) enum CookieAction {
 
 impl SessionCookie {
     pub(crate) fn new(config: &Config) -> Self {
-        let name = config.cookie_name();
+        Self::named(config, config.cookie_name())
+    }
+
+    /// The cookie of known devices: another name, the same attributes.
+    pub(crate) fn of_devices(config: &Config) -> Self {
+        Self { clear_site_data: false, ..Self::named(config, config.device_cookie_name()) }
+    }
+
+    fn named(config: &Config, name: String) -> Self {
         let same_site = match config.cookie.same_site {
             SameSite::Strict => cookie::SameSite::Strict,
             SameSite::Lax => cookie::SameSite::Lax,

@@ -11,6 +11,7 @@ use http::header::CACHE_CONTROL;
 use sea_orm::DatabaseTransaction;
 
 use super::cookie::{CookieAction, SessionCookie};
+use super::device::{Device, Devices};
 use super::entity::Model;
 use super::error::SessionError;
 use super::judge::{Ended, SessionState};
@@ -279,6 +280,7 @@ impl<'a> StartSession<'a> {
         }
         let minted = mint(context, self.stage, sid, 0, now, row.expires_at, None);
         let cookie = SessionCookie::new(&context.config);
+        let device = self.device(signs_in);
         let age = self.remember.then(|| cookie_age(context, self.stage, now, row.expires_at));
         let issued = Issued {
             session_id: id,
@@ -289,8 +291,29 @@ impl<'a> StartSession<'a> {
             set_cookie: cookie.set(&minted.token, age),
             token: minted.token,
             cookie,
+            device,
         };
         Ok((issued, event))
+    }
+
+    /// Whoever has signed in all the way is known here from now on; whoever was known stays so, also
+    /// when the account's epoch has moved.
+    fn device(&self, signs_in: bool) -> Option<(SessionCookie, CookieAction)> {
+        let (account, epoch) = self.account?;
+        // Who asked not to be remembered is not.
+        if self.stage != Stage::Full
+            || !self.remember
+            || self.transport != Transport::Cookie
+            || self.ceiling.is_some()
+        {
+            return None;
+        }
+        let devices = self.context.room::<Devices>();
+        let device = devices.recognize(self.context, &self.client, account, epoch);
+        if device == Device::Stranger && !signs_in {
+            return None;
+        }
+        devices.remember(self.context, device, account, epoch)
     }
 }
 
@@ -406,6 +429,7 @@ pub struct Issued {
     transport: Transport,
     cookie: SessionCookie,
     set_cookie: CookieAction,
+    device: Option<(SessionCookie, CookieAction)>,
 }
 
 impl Issued {
@@ -443,7 +467,12 @@ impl Issued {
     /// Puts the session into the headers of an answer.
     pub fn apply(&self, headers: &mut HeaderMap) {
         match self.transport {
-            Transport::Cookie => self.cookie.apply(headers, self.set_cookie.clone()),
+            Transport::Cookie => {
+                self.cookie.apply(headers, self.set_cookie.clone());
+                if let Some((cookie, set)) = &self.device {
+                    cookie.apply(headers, set.clone());
+                }
+            }
             Transport::Bearer => {
                 headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
             }
@@ -475,12 +504,31 @@ impl fmt::Debug for Issued {
 #[derive(Debug)]
 pub struct SignedOut {
     pub(crate) cookie: SessionCookie,
+    pub(crate) device: DeviceCookie,
+}
+
+/// What an answer does to the cookie that tells a known device.
+#[derive(Debug)]
+pub(crate) enum DeviceCookie {
+    Kept(SessionCookie),
+    Cleared(SessionCookie),
 }
 
 impl SignedOut {
+    /// Forgets as well that the account has signed in from this browser, as on one that is shared.
+    /// Signing out alone does not.
+    pub fn forget_device(mut self) -> Self {
+        let (DeviceCookie::Kept(cookie) | DeviceCookie::Cleared(cookie)) = self.device;
+        self.device = DeviceCookie::Cleared(cookie);
+        self
+    }
+
     /// Puts the deletion of the cookie into the headers of an answer.
     pub fn apply(&self, headers: &mut HeaderMap) {
         self.cookie.apply(headers, CookieAction::Clear);
+        if let DeviceCookie::Cleared(cookie) = &self.device {
+            cookie.apply(headers, CookieAction::Clear);
+        }
     }
 }
 

@@ -56,6 +56,7 @@ use crate::handle::Portcullis;
 use crate::port::SigningOut;
 
 pub(crate) mod cookie;
+pub(crate) mod device;
 pub(crate) mod entity;
 mod error;
 pub(crate) mod issue;
@@ -69,6 +70,7 @@ pub use judge::Ended;
 pub use stage::Stage;
 
 use cookie::SessionCookie;
+use issue::DeviceCookie;
 use judge::SessionState;
 use store::Marked;
 
@@ -297,7 +299,11 @@ impl<'a> Sessions<'a> {
 
     /// What makes a client forget its session, for an answer of your own.
     pub fn signed_out(&self) -> SignedOut {
-        SignedOut { cookie: SessionCookie::new(&self.context.config) }
+        let config = &self.context.config;
+        SignedOut {
+            cookie: SessionCookie::new(config),
+            device: DeviceCookie::Kept(SessionCookie::of_devices(config)),
+        }
     }
 
     /// The sessions of an account that are not over, newest first; those that were marked

@@ -468,6 +468,8 @@ on_every_database! {
 
     async fn locked_means_locked_in_every_path_that_takes_the_password(probe: Probe) {
         let (_, mut owner) = probe.signed_in("alice").await;
+        // On a known device he would have a count of his own.
+        owner.device = None;
         let browser = owner.stranger();
         let reauthenticate = json!({ "password": PASSWORD });
         let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
@@ -503,6 +505,7 @@ on_every_database! {
     async fn where_locks_are_told_the_answer_says_when_to_come_back(probe: Probe) {
         let probe = probe.configured(|config| config.attempts.reveal_lockout = true);
         let (_, mut owner) = probe.signed_in("alice").await;
+        owner.device = None;
         let browser = owner.stranger();
         for name in ["alice", "nobody"] {
             for _ in 0..6 {
@@ -669,5 +672,242 @@ on_every_database! {
         ] {
             assert_eq!(until(kind).await, None, "{kind:?}");
         }
+    }
+
+    async fn the_owner_on_a_known_device_gets_in_while_strangers_keep_the_account_locked(probe: Probe) {
+        let (_, mut owner) = probe.signed_in("alice").await;
+        assert!(owner.device.is_some());
+        assert_eq!(owner.post_empty("/auth/logout").await.status, 204);
+        assert!(owner.device.is_some(), "signing out does not forget the device");
+        let stranger = owner.stranger();
+        fail(&probe, &stranger, "alice", 15).await;
+        for _ in 0..3 {
+            assert!(is_refused(&probe, &stranger, "alice").await);
+            assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+            let body = json!({ "password": PASSWORD });
+            assert_eq!(owner.post("/auth/reauthenticate", body).await.status, 200);
+        }
+        // His successes have closed his own window only.
+        assert!(is_refused(&probe, &stranger, "alice").await);
+        // The device has a count of its own: whoever took it cannot guess without end.
+        for number in 0..10 {
+            let before = probe.auth.password_hashes();
+            assert_eq!(owner.login("alice", WRONG).await.status, 401);
+            assert_eq!(probe.auth.password_hashes() - before, u64::from(number < 6), "{number}");
+        }
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 401);
+        probe.clock.advance(SECOND);
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        let new = json!({ "current_password": PASSWORD, "new_password": "another long password" });
+        assert_eq!(owner.put("/auth/password", new).await.status, 200);
+        assert_eq!(owner.login("alice", "another long password").await.status, 200);
+        assert!(is_refused(&probe, &stranger, "alice").await);
+    }
+
+    async fn a_device_is_known_to_one_account_until_its_epoch_moves(probe: Probe) {
+        let (alice, owner) = probe.signed_in("alice").await;
+        let (_, mallory) = probe.signed_in("mallory").await;
+        let stranger = owner.stranger();
+        fail(&probe, &stranger, "alice", 15).await;
+        let tried = async |device: Option<&str>| {
+            let mut browser = stranger.clone();
+            browser.device = device.map(str::to_owned);
+            let before = probe.auth.password_hashes();
+            let status = browser.login("alice", PASSWORD).await.status;
+            (status, probe.auth.password_hashes() - before)
+        };
+        let known = owner.device.clone().expect("a device");
+        let (message, signature) = known.rsplit_once('.').expect("three parts");
+        let flipped: String = signature.chars().rev().collect();
+        for other in [
+            mallory.device.clone().expect("a device"),
+            // A token of a session proves nothing about a device.
+            owner.cookie.clone().expect("a cookie"),
+            mallory.cookie.clone().expect("a cookie"),
+            String::new(),
+            "x".to_owned(),
+            format!("{message}.{flipped}"),
+            format!("{known}.{known}"),
+            "A".repeat(8000),
+        ] {
+            assert_eq!(tried(Some(&other)).await, (401, 0), "{other}");
+        }
+        // Two of them: nobody can tell which is whose.
+        let twins = format!("{known}; {}={known}", crate::support::browser::DEVICE);
+        assert_eq!(tried(Some(&twins)).await, (401, 0));
+        assert_eq!(tried(None).await, (401, 0));
+        assert_eq!(tried(Some(&known)).await, (200, 1));
+        probe.auth.accounts().disable(alice.id()).await.expect("disabled");
+        probe.auth.accounts().enable(alice.id()).await.expect("enabled");
+        assert_eq!(tried(Some(&known)).await, (401, 0), "its epoch has moved");
+    }
+
+    async fn a_known_device_is_forgotten_after_its_time(probe: Probe) {
+        let (_, mut owner) = probe.signed_in("alice").await;
+        let stranger = owner.stranger();
+        let day = 24 * HOUR;
+        probe.clock.advance(179 * day);
+        fail(&probe, &stranger, "alice", 15).await;
+        let old = owner.clone();
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        probe.clock.advance(day);
+        fail(&probe, &stranger, "alice", 15).await;
+        assert_eq!(old.clone().login("alice", PASSWORD).await.status, 401);
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200, "renewed by the last login");
+    }
+
+    async fn a_known_device_skips_no_factor_and_an_unfinished_login_makes_none(probe: Probe) {
+        let (alice, mut owner) = probe.signed_in("alice").await;
+        let factors = [portcullis::Factor::Totp];
+        probe.auth.accounts().set_enrolled_factors(alice.id(), factors).await.expect("enrolled");
+        let device = owner.device.clone();
+        let answer = owner.login("alice", PASSWORD).await;
+        assert_eq!(answer.json()["result"], "second_factor_required");
+        assert_eq!(answer.set_cookies().len(), 1);
+        assert_eq!(owner.device, device);
+        assert_eq!(owner.get("/me").await.status, 401);
+
+        let bob = probe.register("bob").await;
+        probe.auth.accounts().require_password_change(bob.id()).await.expect("it is set");
+        let mut browser = owner.stranger();
+        assert_eq!(browser.login("bob", PASSWORD).await.set_cookies().len(), 1);
+        let new = json!({ "new_password": "another long password" });
+        let answer = browser.put("/auth/password", new).await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (200, 2), "now it is finished");
+    }
+
+    async fn the_device_s_cookie_has_the_attributes_of_the_session_s(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let answer = browser.stranger().login("alice", PASSWORD).await;
+        let [session, device] = &answer.set_cookies()[..] else { panic!("{answer:?}") };
+        assert!(session.starts_with("__Host-session="));
+        let (value, attributes) = device.split_once(';').expect("attributes");
+        assert!(value.starts_with("__Host-session-device=") && value.len() < 4096);
+        let expected = " HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=15552000";
+        assert_eq!(attributes, expected);
+        let mut headers = HeaderMap::new();
+        probe.auth.sessions().signed_out().apply(&mut headers);
+        assert_eq!(headers.get_all("set-cookie").iter().count(), 1, "a logout keeps the device");
+        probe.auth.sessions().signed_out().forget_device().apply(&mut headers);
+        let cleared: Vec<_> = headers.get_all("set-cookie").iter().collect();
+        assert_eq!(cleared, [
+            "__Host-session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
+            "__Host-session-device=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
+        ]);
+        // A failure and a request of the session say nothing about it.
+        let mut owner = browser.clone();
+        assert!(owner.login("alice", WRONG).await.set_cookies().is_empty());
+        assert!(owner.get("/me").await.set_cookies().is_empty());
+    }
+
+    async fn a_new_device_is_an_event_and_a_notice_and_a_known_one_is_not(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let mut owner = probe.browser().await;
+        let body = json!({ "username": "alice", "email": "a@example.com", "password": PASSWORD });
+        assert_eq!(owner.post("/auth/register", body).await.status, 201);
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        let new = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_new_device'";
+        let mails = async || {
+            let sent = probe.mail().await;
+            sent.iter().filter(|message| message.kind == MessageKind::NewDevice).count()
+        };
+        for _ in 0..3 {
+            assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        }
+        // A client that keeps its token itself has no device.
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = owner.stranger().post("/auth/login", body).await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (200, 0));
+        // Neither has one that does not get in.
+        assert_eq!(owner.stranger().login("alice", WRONG).await.status, 401);
+        assert_eq!((probe.number(new).await, mails().await), (0, 0));
+        let mut other = owner.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        assert_eq!((probe.number(new).await, mails().await), (1, 1));
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        // A device stays one when the account's sessions were ended.
+        let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
+        assert_eq!(owner.put("/auth/password", change).await.status, 200);
+        assert_eq!(other.login("alice", "another long password").await.status, 200);
+        assert_eq!((probe.number(new).await, mails().await), (1, 1));
+
+        let off = probe.rebuilt(|builder| {
+            builder.configure(|config| config.attempts.device_lifetime = None)
+        });
+        let mut stranger = browser_of(&off).await;
+        let answer = stranger.login("alice", "another long password").await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (200, 1));
+        assert_eq!((probe.number(new).await, mails().await), (1, 1));
+    }
+
+    async fn a_known_device_is_not_held_up_by_its_source(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.source_limit = Some(5));
+        let (_, mut owner) = probe.signed_in("alice").await;
+        for number in 0..5 {
+            login(&probe, &owner, &format!("name{number}"), WRONG).await;
+        }
+        assert!(is_refused(&probe, &owner, "alice").await, "whoever else is behind that address");
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn without_its_records_nobody_is_judged(probe: Probe) {
+        let (_, mut owner) = probe.signed_in("alice").await;
+        let before = probe.auth.password_hashes();
+        probe.execute("ALTER TABLE auth_attempt RENAME TO auth_attempt_gone").await;
+        let body = json!({ "password": PASSWORD });
+        let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
+        for answer in [
+            owner.stranger().login("alice", PASSWORD).await,
+            owner.stranger().login("alice", WRONG).await,
+            owner.stranger().login("nobody", WRONG).await,
+            owner.login("alice", PASSWORD).await,
+            owner.post("/auth/reauthenticate", body).await,
+            owner.put("/auth/password", change).await,
+        ] {
+            assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+            assert!(answer.set_cookies().is_empty() && answer.headers.contains_key("retry-after"));
+        }
+        assert_eq!(probe.auth.password_hashes(), before, "an outage is no way round the count");
+        probe.execute("ALTER TABLE auth_attempt_gone RENAME TO auth_attempt").await;
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(probe.auth.attempts().busy(), 0);
+    }
+
+    async fn a_client_that_hangs_up_has_failed_and_keeps_nobody_waiting(probe: Probe) {
+        probe.register("alice").await;
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.password.memory_kib = 19 * 1024;
+                config.password.iterations = 10;
+                config.password.concurrent_hashes = Some(1);
+            })
+        });
+        let tasks: Vec<_> = (0..6)
+            .map(|_| {
+                let auth = auth.clone();
+                tokio::spawn(async move {
+                    let credentials = Credentials::password("alice", WRONG);
+                    auth.login().with_password(credentials, &from("192.0.2.1")).await.map(|_| ())
+                })
+            })
+            .collect();
+        let reach = async |condition: &str| {
+            for _ in 0..100_000 {
+                if tries(&probe, condition).await == 6 {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            panic!("never six tries: {condition}");
+        };
+        reach("1 = 1").await;
+        for task in &tasks {
+            task.abort();
+        }
+        reach("outcome = 1").await;
+        let browser = probe.browser().await;
+        assert!(is_refused(&probe, &browser, "alice").await);
+        probe.clock.advance(SECOND);
+        assert!(!is_refused(&probe, &browser, "alice").await);
     }
 }

@@ -459,7 +459,7 @@ on_every_database! {
             ("methods", 200, 0),
             ("login, unknown name", 401, 5),
             ("login, wrong password", 401, 5),
-            ("login", 200, 8),
+            ("login", 200, 9),
             ("login over a session", 200, 9),
             ("session", 200, 1),
             ("sessions", 200, 2),

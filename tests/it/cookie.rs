@@ -29,7 +29,17 @@ fn cookie(browser: &Browser) -> String {
 
 /// The one Set-Cookie of an answer, taken apart: its value and its age.
 fn check_cookie(answer: &Answer, name: &str, attributes: &[&str]) -> (String, Option<u64>) {
-    let lines = answer.set_cookies();
+    let mut lines = answer.set_cookies();
+    // The one that tells a known device comes after it, with the same attributes.
+    if lines.len() == 2 {
+        let device = lines.remove(1);
+        assert!(device.starts_with(&format!("{name}-device=")), "{answer:?}");
+        let rest: Vec<&str> = device.split("; ").skip(1).collect();
+        let age = rest.iter().find_map(|part| part.strip_prefix("Max-Age="));
+        assert!(age.is_some_and(|age| age.parse::<u64>().is_ok_and(|age| age > 0)));
+        assert!(attributes.iter().all(|part| rest.contains(part)), "{device}");
+        assert_eq!(rest.len(), attributes.len() + 1, "{device}");
+    }
     assert_eq!(lines.len(), 1, "{answer:?}");
     assert_eq!(answer.headers["cache-control"], "no-store");
     let mut parts = lines[0].split("; ");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::on_every_database;
-use crate::support::browser::{Answer, COOKIE};
+use crate::support::browser::{Answer, COOKIE, DEVICE};
 use crate::support::probe::{app, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe};
 
@@ -193,6 +193,26 @@ on_every_database! {
         assert_eq!(browser.get("/me").await.status, 200);
     }
 
+    async fn the_token_of_a_known_device_is_no_session_and_costs_no_statement(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let (_, mut alice) = probe.signed_in("alice").await;
+        let device = alice.device.clone().expect("a device");
+        assert_eq!(read(&device).0["typ"], "dev+jwt");
+        let mut thief = alice.with_cookie(&device);
+        for path in ["/me", "/signed-in", "/pending", "/must-change", "/anonymous", "/auth/session"] {
+            let (answer, statements) = probe.statements(thief.get(path)).await;
+            check_refused(&answer, "invalid_token");
+            assert_eq!(statements, 0, "{path}");
+            let request = alice.raw(Method::GET, path).header("authorization", format!("Bearer {device}"));
+            let (answer, statements) = probe.statements(alice.stranger().send(request)).await;
+            check_refused(&answer, "invalid_token");
+            assert_eq!(statements, 0, "{path}");
+        }
+        let (answer, statements) = probe.statements(thief.post_empty("/auth/logout")).await;
+        assert_eq!((answer.status, statements), (204, 0));
+        assert_eq!(alice.get("/me").await.status, 200);
+    }
+
     async fn no_token_tells_who_somebody_is_or_what_he_may(probe: Probe) {
         let account = probe.register("alice-in-wonderland").await;
         let roles = probe.auth.roles();
@@ -200,8 +220,10 @@ on_every_database! {
         roles.grant(account.id(), "queen-of-hearts").await.expect("it is granted");
         let mut browser = probe.browser().await;
         let mut tokens = Vec::new();
+        let mut devices = Vec::new();
         let mut keep = |answer: Answer| {
             assert!(answer.status < 300, "{}", answer.text);
+            devices.extend(answer.cookie_of(DEVICE));
             tokens.push(answer.cookie().expect("a cookie"));
         };
         keep(browser.post_empty("/auth/session/anonymous").await);
@@ -220,7 +242,8 @@ on_every_database! {
         let body = json!({ "login": "alice-in-wonderland", "password": "another horse battery staple" });
         keep(browser.stranger().post("/auth/login", body).await);
         let session = browser.get("/session-id").await.text;
-        for token in &tokens {
+        assert!(devices.len() > 2);
+        for token in tokens.iter().chain(&devices) {
             let (header, payload) = read(token);
             let names = |value: &Value| value.as_object().expect("members").keys().cloned().collect::<Vec<_>>();
             assert_eq!(names(&header), ["alg", "kid", "typ"]);

@@ -9,12 +9,17 @@ use serde_json::Value;
 /// The name of the session cookie.
 pub const COOKIE: &str = "__Host-session";
 
+/// The name of the cookie that tells a known device.
+pub const DEVICE: &str = "__Host-session-device";
+
 /// A client of one server. It keeps the session cookie as a browser does, and sends
 /// `Sec-Fetch-Site: same-origin` unless told otherwise.
 #[derive(Clone)]
 pub struct Browser {
     pub address: SocketAddr,
     pub cookie: Option<String>,
+    /// What tells that an account has signed in from here.
+    pub device: Option<String>,
     http: Client,
 }
 
@@ -46,11 +51,16 @@ impl Answer {
 
     /// The session cookie that this answer sets; an empty one is a deletion.
     pub fn cookie(&self) -> Option<String> {
+        self.cookie_of(COOKIE)
+    }
+
+    /// The same of any of our cookies.
+    pub fn cookie_of(&self, name: &str) -> Option<String> {
         let ours: Vec<_> = self
             .set_cookies()
             .into_iter()
             .filter_map(|line| {
-                let value = line.strip_prefix(COOKIE)?.strip_prefix('=')?.to_owned();
+                let value = line.strip_prefix(name)?.strip_prefix('=')?.to_owned();
                 Some(value.split(';').next().unwrap_or_default().to_owned())
             })
             .collect();
@@ -65,12 +75,12 @@ impl Browser {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client");
-        Self { address, cookie: None, http }
+        Self { address, cookie: None, device: None, http }
     }
 
-    /// The same browser without its cookie.
+    /// Another browser: the same without its cookies.
     pub fn stranger(&self) -> Self {
-        Self { cookie: None, ..self.clone() }
+        Self { cookie: None, device: None, ..self.clone() }
     }
 
     /// The same browser with another cookie.
@@ -86,10 +96,12 @@ impl Browser {
     /// A request as this browser sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.raw(method, path).header("sec-fetch-site", "same-origin");
-        match &self.cookie {
-            Some(cookie) => request.header("cookie", format!("{COOKIE}={cookie}")),
-            None => request,
-        }
+        let pairs = [(COOKIE, &self.cookie), (DEVICE, &self.device)];
+        let pairs: Vec<_> = pairs
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)))
+            .collect();
+        if pairs.is_empty() { request } else { request.header("cookie", pairs.join("; ")) }
     }
 
     /// A request with nothing in it.
@@ -103,6 +115,11 @@ impl Browser {
         match answer.cookie() {
             Some(cookie) if cookie.is_empty() => self.cookie = None,
             Some(cookie) => self.cookie = Some(cookie),
+            None => {}
+        }
+        match answer.cookie_of(DEVICE) {
+            Some(device) if device.is_empty() => self.device = None,
+            Some(device) => self.device = Some(device),
             None => {}
         }
         answer

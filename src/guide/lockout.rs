@@ -1,0 +1,78 @@
+//! Failed sign-ins: what slows a guesser down, and what that does to everybody else.
+//!
+//! Whoever guesses passwords has time. Without a limit he has some fifty tries a second, as fast as
+//! hashes are computed; a common password is found in a day. So tries are counted per account, and
+//! refused for a while when there are too many. That has a price: who wants to annoy an account's
+//! owner can fail on purpose. This page says what he can reach, and why that is bearable. How the
+//! counting works is on the page of [`attempt`](crate::attempt).
+//!
+//! # What a guesser meets
+//!
+//! | failures in ten minutes | then |
+//! |---|---|
+//! | 1 to 5 | nothing: that is a forgotten password |
+//! | 6 to 14 | a wait of 1, 2, 4, 8, 16, 32, 60, 60, 60 seconds before the next try counts |
+//! | 15 | an hour in which nothing is tried at all |
+//! | 100 from one source, whomever they were about | that source waits until the first of them is ten minutes old |
+//!
+//! Fifteen tries every hour and four minutes are 123 000 a year. A password that is not among the
+//! 27 579 refused ones and has fifteen characters is not found with that many; trying all that eight
+//! digits can be takes eight hundred years.
+//!
+//! He learns nothing meanwhile. A refused try gets the answer of a wrong password, byte for byte, after
+//! as long a time. The right password gets it too. Names that are nobody's are counted, delayed and
+//! locked in the same way. Registering a new name does not carry over what was counted before it was
+//! one.
+//!
+//! # What an honest user meets
+//!
+//! - **Forgot the password, tries a few.** Five wrong ones cost nothing. From the sixth on there is a
+//!   wait, of which the page says nothing: a right password within that second fails. If that confuses
+//!   more people than it should, `attempts.reveal_lockout` says 429 and when to come back instead. A
+//!   guesser reads that too.
+//! - **Somebody else attacks the account.** Sessions go on: nobody is signed out. On a browser that
+//!   has signed in before, signing in works as ever, because it has a count of its own
+//!   (`__Host-session-device`). What is refused for the hour is signing in on a *new* browser. The
+//!   owner is told by mail (`account_locked`), once per lock.
+//! - **Everybody in the office behind one address.** Successes are never counted, whoever's they are, and
+//!   failures of known browsers are not stopped by the source's limit. It takes a hundred failures from
+//!   strangers within ten minutes before anybody has to wait. Where an honest network has more, raise
+//!   `attempts.source_limit`, or set it to `None` and leave it to limits in front.
+//! - **A script with the right password, many times at once.** It gets in, every time. Tries that are
+//!   still being judged make later ones wait for them instead of refusing them.
+//!
+//! # What an operator can do
+//!
+//! [`auth.attempts().purge(..)`](crate::attempt::Attempts::purge) lifts a lock by forgetting the
+//! failures: of one account, of one name, of one kind, older than some age, or everything.
+//! [`refused_until`](crate::attempt::Attempts::refused_until) says until when strangers are refused.
+//! Old records have to be removed by a task of the application's own; keep those of a day:
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::Fault> {
+//! use std::time::Duration;
+//!
+//! use portcullis::attempt::Purge;
+//!
+//! auth.attempts().purge(Purge::everything().older_than(Duration::from_secs(86_400))).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Why not
+//!
+//! - **only per source?** A guesser has thousands of addresses; an account has one.
+//! - **only per account?** One password against a million accounts never meets a limit per account.
+//! - **locked until an operator unlocks?** Then locking everybody out is a script of ten lines. NIST SP
+//!   800-63B-4 (3.2.2) allows a hundred failures in a row at most, and asks for delays before that.
+//! - **a captcha instead?** It slows programs less than people. It can be added in front.
+//! - **telling the owner of every failure?** He would stop reading.
+//!
+//! # What is left
+//!
+//! - An account whose owner signs in at long intervals from ever new browsers, such as private windows,
+//!   can be kept locked by somebody who tries once an hour. Tell such people to let their browser keep
+//!   cookies.
+//! - Who has stolen a known browser's cookie has fifteen tries an hour more. Ending all sessions
+//!   takes them away.
+//! - The first sign-in ever is no new device, for there is nothing it could be compared with.
