@@ -108,6 +108,5 @@
 //!
 //! # Before it meets the internet
 //!
-//! Read what is not there yet in `SECURITY.md`: above all, nothing in this version slows down
-//! mass registration, so put a rate limiter in front of `/auth`. Failed sign-ins are counted, see
-//! [`lockout`](super::lockout).
+//! Read what is not there yet in `SECURITY.md`. What failed sign-ins do, to a guesser and to honest
+//! people, is on the page [`lockout`](super::lockout).
