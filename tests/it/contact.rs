@@ -763,8 +763,8 @@ on_every_database! {
         let token = confirm_token(&probe, "alice@example.com").await;
         assert_eq!(browser.post("/auth/email/confirm", json!({ "token": token })).await.status, 200);
         assert_eq!(email(&probe, "alice").await.as_deref(), Some("alice@example.com"));
-        assert_eq!(browser.stranger().login("alice@example.com", PASSWORD).await.status, 200);
         assert_eq!(mail(&probe).await.len(), 1, "there is no old one to tell");
+        assert_eq!(browser.stranger().login("alice@example.com", PASSWORD).await.status, 200);
         let account = probe.auth.accounts().find(alice.id()).await.expect("it answers");
         assert!(account.expect("an account").is_verified());
     }
