@@ -189,8 +189,9 @@ impl fmt::Debug for SmtpNotifier {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_loopback_is_spoken_to_in_the_clear() {
+    // A pool of connections needs a runtime when it goes.
+    #[tokio::test]
+    async fn only_loopback_is_spoken_to_in_the_clear() {
         for host in ["localhost", "127.0.0.1", "127.0.0.7", "::1"] {
             assert!(SmtpNotifier::danger_plaintext(host, 25).is_ok(), "{host}");
         }
@@ -199,15 +200,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_notifier_prints_no_password() {
+    #[tokio::test]
+    async fn a_notifier_prints_no_password() {
         let smtp = SmtpNotifier::starttls("smtp.example.com").expect("a name");
         let smtp = smtp.credentials("user", "hunter2hunter2").port(2525);
         assert_eq!(format!("{smtp:?}"), "SmtpNotifier { host: \"smtp.example.com\", .. }");
     }
 
-    #[test]
-    fn a_sender_is_needed() {
+    #[tokio::test]
+    async fn a_sender_is_needed() {
         let smtp = SmtpNotifier::implicit_tls("smtp.example.com").expect("a name");
         assert!(smtp.refuses(None).is_some());
         assert!(smtp.refuses(Some("no address")).is_some());
