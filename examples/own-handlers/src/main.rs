@@ -1,4 +1,4 @@
-//! Every flow from handlers of one's own. Nothing of portcullis is mounted but its layer.
+//! Every flow from handlers of one's own. No route of portcullis is mounted.
 //!
 //! Bodies, paths and answers are the application's. What the mounted routes do besides calling a
 //! flow stands here in three words: `check_same_origin` where nobody has to be signed in, `over` to
@@ -31,7 +31,8 @@ use portcullis::login::{Credentials, LoginOutcome};
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
-    Account, ClientInfo, Identity, PasswordChangeSession, Portcullis, Rejection, Secret, SessionId,
+    Account, ClientInfo, Identity, PasswordChangeSession, Portcullis, Rejection, Requirement,
+    Secret, SessionId, public,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
@@ -65,16 +66,17 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
 }
 
 fn app(auth: &Portcullis) -> Router {
-    Router::new()
-        .route("/people", post(register))
-        .route("/door", post(enter).delete(leave))
-        .route("/prove", post(prove))
-        .route("/me", get(me))
-        .route("/my-password", post(change_password))
-        .route("/my-first-password", post(set_password))
-        .route("/places", get(places).delete(end_other_places))
-        .route("/places/{id}", delete(end_place))
-        .layer(auth.layer())
+    auth.router()
+        .route("/people", post(register), public())
+        .route("/door", post(enter).delete(leave), public())
+        .route("/prove", post(prove), Requirement::signed_in())
+        .route("/me", get(me), Requirement::signed_in())
+        .route("/my-password", post(change_password), Requirement::signed_in())
+        // Whoever calls it is not signed in yet: its extractor takes that stage and no other.
+        .route("/my-first-password", post(set_password), public())
+        .route("/places", get(places).delete(end_other_places), Requirement::signed_in())
+        .route("/places/{id}", delete(end_place), Requirement::signed_in())
+        .into_router()
 }
 
 #[derive(Deserialize)]

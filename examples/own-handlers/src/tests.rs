@@ -129,3 +129,10 @@ async fn a_sign_in_that_is_not_finished_is_finished_or_left() {
     assert_eq!(client.post("/my-first-password", json!({ "password": NEW })).await, 204);
     assert_eq!(client.get("/me").await.0, 200);
 }
+
+#[tokio::test]
+async fn who_may_call_what_is_written_down() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = start(&directory).await.expect("a database");
+    auth.test().matrix(&app(&auth)).await.check("access.txt");
+}

@@ -78,13 +78,13 @@ async fn start(
 }
 
 fn app(db: DatabaseConnection, auth: &Portcullis) -> Result<Router, PermissionError> {
-    let invites = auth.require(Requirement::permission("people:invite")?);
-    Ok(Router::new()
-        .route("/me", get(me))
-        .route("/people", post(invite).route_layer(invites))
+    Ok(auth
+        .router()
+        .route("/me", get(me), Requirement::signed_in())
+        .route("/people", post(invite), Requirement::permission("people:invite")?)
+        .auth_routes("/auth", auth.routes())
         .with_state(db)
-        .nest("/auth", auth.routes())
-        .layer(auth.layer()))
+        .into_router())
 }
 
 /// What the application wants to know of everybody.

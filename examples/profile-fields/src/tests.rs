@@ -75,3 +75,13 @@ async fn account_and_profile_are_made_together_or_not_at_all() {
     let (_, answer) = client.call("POST", "/auth/login", login).await;
     assert_eq!(answer["result"], "password_change_required");
 }
+
+#[tokio::test]
+async fn who_may_call_what_is_written_down() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}/test.sqlite?mode=rwc", directory.path().display());
+    let (db, auth) = start(&url, Secret::generate()).await.expect("a database");
+    auth.roles().create("host", ["people:invite"]).await.expect("a role");
+    let app = app(db, &auth).expect("permissions");
+    auth.test().matrix(&app).await.check("access.txt");
+}
