@@ -62,6 +62,8 @@
 //! | `aws_lc_rs` | | token signatures by aws-lc; with both, `rust_crypto` is used |
 //! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, replaced at the next login |
 //! | `smtp` | | sends mail by SMTP: [`SmtpNotifier`](message::SmtpNotifier) |
+//! | `redis` | | keeps rate limits in Redis, see [`rate_limit`] |
+//! | `strength` | | judges how hard a new password is to guess, where configured |
 //! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
 //! | `test-util` | | mock clock, recording notifier, cheap hashing, [`test_kit`]: see [`guide::testing`] |
 //!

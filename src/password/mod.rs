@@ -31,7 +31,7 @@
 //! ```
 //!
 //! Asking Have I Been Pwned over the network is left to the application: implement
-//! [`BreachedList`](crate::port::BreachedList) with the HTTP client you have, send
+//! [`BreachedList`] with the HTTP client you have, send
 //! [`prefix`](crate::port::PasswordSha1::prefix) to `https://api.pwnedpasswords.com/range/` (with
 //! the header `Add-Padding: true`), and look for [`suffix`](crate::port::PasswordSha1::suffix) with
 //! a count above zero in the answer. Five digits of a digest leave the house, no more.

@@ -16,9 +16,9 @@
 //! | store | for | costs |
 //! |---|---|---|
 //! | this process (default) | one node; with several each counts by itself | nothing |
-//! | the database, [`RateStore::Database`](crate::config::RateStore::Database) | several nodes without anything else to run | one statement a request to a mounted route (two if it is refused) |
+//! | the database, [`RateStore::Database`] | several nodes without anything else to run | one statement a request to a mounted route (two if it is refused) |
 //! | Redis, `RedisRateLimiter` (feature `redis`) | several nodes, much traffic | a round trip to Redis |
-//! | a [`RateLimiter`](crate::port::RateLimiter) of your own | | |
+//! | a [`RateLimiter`] of your own | | |
 //!
 //! A store that fails or does not answer within 250 ms is not asked again for a second. Meanwhile
 //! each node counts by itself, with a quarter of every quota: an outage makes limits stricter, never
