@@ -87,6 +87,10 @@ for (const form of document.forms) {
       delete fields[name];
       return value;
     });
+    // What need not be said is left out.
+    for (const name of form.id === "link" ? ["email", "password"] : ["email"]) {
+      if (fields[name] === "") delete fields[name];
+    }
     const button = find("button", form);
     button.disabled = true;
     const answer = await call(method, path, Object.keys(fields).length ? fields : undefined);
@@ -95,6 +99,7 @@ for (const form of document.forms) {
     showProblem(form, answer);
     if (answer.ok) {
       form.reset();
+      if (form.id === "link") goOn(form, answer);
       await showWho();
       // The form may be hidden now; whoever uses the keyboard goes on from the top.
       if (form.closest("[hidden]")) find("#who").focus();
@@ -109,4 +114,44 @@ find("#routes").addEventListener("click", async ({ target }) => {
   find("#answer").scrollIntoView({ block: "nearest" });
 });
 
+// Where the links in mails lead. The token stands behind the `#`, which is sent to no server.
+const links = {
+  "/verify": ["Confirm your mail address", "/auth/verification/confirm",
+    "In the browser that registered it can be left empty. Anywhere else: without it a new one has to be set."],
+  "/password/reset": ["Set a new password", "/auth/password/reset", "At least 15 characters."],
+  "/email/confirm": ["Confirm your new mail address", "/auth/email/confirm"],
+  "/email/undo": ["Take back the change of your mail address", "/auth/email/undo"],
+};
+
+function showLink() {
+  const link = links[location.pathname];
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!link || !token) return;
+  const [title, path, hint] = link;
+  const form = find("#link");
+  find("#link-title").textContent = title;
+  form.dataset.path = path;
+  form.elements.token.value = token;
+  find("#link-password-field").hidden = !hint;
+  find("#link-password-hint").textContent = hint ?? "";
+  find("#mailed").hidden = false;
+  // Neither the history nor a screenshot needs it any more.
+  history.replaceState(null, "", location.pathname);
+}
+
+// An account that is taken over by whoever has the mailbox needs a password of its new owner.
+function goOn(form, { body }) {
+  if (body.result !== "password_change_required") {
+    find("#mailed").hidden = true;
+    return;
+  }
+  find("#link-title").textContent = "Set a password";
+  find("#link-password-hint").textContent = "At least 15 characters.";
+  find("#link-password").name = "new_password";
+  form.elements.token.disabled = true;
+  form.dataset.method = "PUT";
+  form.dataset.path = "/auth/password";
+}
+
+showLink();
 showWho();

@@ -15,6 +15,7 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use portcullis::account::{AccountError, NewAccount};
+use portcullis::message::ConsoleNotifier;
 use portcullis::permission::GrantError;
 use portcullis::{
     Account, PermissionError, Portcullis, Rejection, Requirement, Secret, anonymous, public,
@@ -56,9 +57,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
         // Made at the first start and kept in a file, so that sessions survive a restart. In
         // production it comes from wherever the other secrets come from.
         .secret(Secret::load_or_create(format!("{}.secret", arguments.database))?)
+        // Links in mails lead here.
         .public_url(&url)
+        // Mail is printed on the terminal. In production it is an `SmtpNotifier`.
+        .notifier(ConsoleNotifier)
         .build()?;
     prepare(&auth).await?;
+    // Sends what an earlier run left in the outbox.
+    let outbox = auth.clone();
+    tokio::spawn(async move { outbox.outbox().run().await });
 
     println!("quickstart serves {url} from {}; Ctrl-C stops it", arguments.database);
     // With connect info the sessions know where they were started from.
@@ -130,6 +137,11 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .route("/docs/{id}", get(doc), reads)
         .auth_routes("/auth", auth.routes().merge(anonymous::routes(auth)))
         .route("/", get(page()), public())
+        // What the links in mails open. Opening one changes nothing; its form does.
+        .route("/verify", get(page()), public())
+        .route("/password/reset", get(page()), public())
+        .route("/email/confirm", get(page()), public())
+        .route("/email/undo", get(page()), public())
         .route("/page.css", get(file("text/css", css)), public())
         .route("/page.js", get(file("text/javascript", js)), public())
         .into_router())
@@ -165,7 +177,8 @@ fn page() -> impl IntoResponse + Clone {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
         connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; \
         frame-ancestors 'none'";
-    ([("content-security-policy", POLICY)], Html(include_str!("../page/page.html")))
+    let headers = [("content-security-policy", POLICY), ("referrer-policy", "no-referrer")];
+    (headers, Html(include_str!("../page/page.html")))
 }
 
 fn file(kind: &'static str, text: &'static str) -> impl IntoResponse + Clone {

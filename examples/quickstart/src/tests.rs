@@ -1,5 +1,7 @@
 //! What the README promises of this example.
 
+use portcullis::config::Delivery;
+use portcullis::message::RecordingNotifier;
 use portcullis::test_kit::TestClient;
 
 use super::*;
@@ -66,4 +68,53 @@ async fn the_table_of_roles_and_routes_is_the_one_that_was_agreed() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = started(&directory.path().join("test.sqlite").display().to_string()).await;
     auth.test().matrix(&app(&auth).expect("permissions")).await.check("access.txt");
+}
+
+/// What stands behind the `#` of the link in the last mail.
+fn token(mail: &RecordingNotifier) -> String {
+    let text = mail.sent().last().expect("a mail").text.clone();
+    let (_, rest) = text.split_once("#token=").expect("a link");
+    rest.split_whitespace().next().expect("a token").to_owned()
+}
+
+#[tokio::test]
+async fn an_address_is_proved_and_a_forgotten_password_set_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("test.sqlite").display().to_string();
+    let db = connect(&path).await.expect("a database");
+    Migrator::up(&db, None).await.expect("the migrations run");
+    let mail = RecordingNotifier::default();
+    let auth = Portcullis::builder(db)
+        .secret(Secret::generate())
+        .public_url("http://127.0.0.1:3000")
+        .notifier(mail.clone())
+        .configure(|config| config.mail.delivery = Delivery::ByApplication)
+        .build()
+        .expect("a configuration");
+    let service = app(&auth).expect("permissions");
+    let deliver = async || auth.outbox().deliver_due().await.expect("the outbox is read");
+
+    let alice = auth.test().nobody();
+    let (old, new) = ("correct horse battery", "another horse battery");
+    let person = json!({ "username": "alice", "email": "alice@example.com", "password": old });
+    assert_eq!(post(&alice, &service, "/auth/register", person).await, 201);
+    deliver().await;
+    assert!(mail.sent()[0].text.contains("http://127.0.0.1:3000/verify#token="));
+    assert_eq!(alice.get("/verify").send(&service).await.status(), 200);
+    let proof = json!({ "token": token(&mail) });
+    assert_eq!(post(&alice, &service, "/auth/verification/confirm", proof.clone()).await, 200);
+    assert_eq!(post(&alice, &service, "/auth/verification/confirm", proof).await, 409);
+
+    let elsewhere = auth.test().nobody();
+    let login = json!({ "login": "alice@example.com" });
+    assert_eq!(post(&elsewhere, &service, "/auth/password/forgot", login).await, 202);
+    deliver().await;
+    let reset = json!({ "token": token(&mail), "password": new });
+    assert_eq!(post(&elsewhere, &service, "/auth/password/reset", reset.clone()).await, 204);
+    assert_eq!(post(&elsewhere, &service, "/auth/password/reset", reset).await, 400);
+    assert_eq!(alice.get("/me").send(&service).await.status(), 401);
+    for (password, status) in [(old, 401), (new, 200)] {
+        let login = json!({ "login": "alice", "password": password });
+        assert_eq!(post(&elsewhere, &service, "/auth/login", login).await, status);
+    }
 }
