@@ -290,7 +290,8 @@ on_every_database! {
         });
         let (_, mut browser) = probe.signed_in("alice").await;
         let (answer, statements) = probe.statements(browser.stranger().login("alice", PASSWORD)).await;
-        assert_eq!((answer.status, statements), (200, 7 + 4));
+        // One more tells of a browser that is new.
+        assert_eq!((answer.status, statements), (200, 7 + 1 + 4));
         assert_eq!(cost(&probe, &mut browser, "/me").await, (200, 2), "its grants are loaded");
         // What has not changed moves no version.
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
