@@ -52,6 +52,7 @@ async fn start(
     }
     if let Some(answer) = body["expecting"].as_str() {
         challenge = challenge.expecting(answer);
+        assert!(!format!("{challenge:?}").contains(answer), "an answer never prints");
     }
     let challenge = challenge.prepare().await?;
     Ok(Json(json!({ "id": challenge.id(), "code": challenge.code() })))
