@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::message::header::{HeaderName, HeaderValue};
@@ -10,6 +11,7 @@ use lettre::transport::smtp::AsyncSmtpTransportBuilder;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use tokio::runtime::Handle;
 
 use super::{Message, Notifier, NotifyError, Sending};
 
@@ -46,8 +48,23 @@ pub enum SmtpError {
 pub struct SmtpNotifier {
     host: String,
     builder: AsyncSmtpTransportBuilder,
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    /// Made when there is something to send.
+    connections: Arc<OnceLock<Connections>>,
     implicit: bool,
+}
+
+/// The pool, which closes its connections in a task when it is dropped. Whoever drops the last
+/// notifier need not be inside a runtime, so the one that it was made in is kept at hand.
+struct Connections {
+    transport: Option<AsyncSmtpTransport<Tokio1Executor>>,
+    runtime: Handle,
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        let _inside = self.runtime.enter();
+        self.transport = None;
+    }
 }
 
 impl SmtpNotifier {
@@ -84,11 +101,11 @@ impl SmtpNotifier {
 
     fn new(host: &str, builder: AsyncSmtpTransportBuilder, implicit: bool) -> Self {
         let builder = builder.timeout(Some(Duration::from_secs(20)));
-        Self { host: host.to_owned(), transport: builder.clone().build(), builder, implicit }
+        Self { host: host.to_owned(), builder, connections: Arc::default(), implicit }
     }
 
     fn with(self, builder: AsyncSmtpTransportBuilder) -> Self {
-        Self { transport: builder.clone().build(), builder, ..self }
+        Self { builder, connections: Arc::default(), ..self }
     }
 
     /// On another port.
@@ -119,9 +136,18 @@ impl SmtpNotifier {
         Ok(self.with(builder))
     }
 
+    /// To be called inside a runtime.
+    fn transport(&self) -> &AsyncSmtpTransport<Tokio1Executor> {
+        let connections = self.connections.get_or_init(|| Connections {
+            transport: Some(self.builder.clone().build()),
+            runtime: Handle::current(),
+        });
+        connections.transport.as_ref().expect("only dropping takes it away")
+    }
+
     async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
         let mail = mail(message).map_err(NotifyError::permanent)?;
-        match self.transport.send(mail).await {
+        match self.transport().send(mail).await {
             Ok(_) => Ok(()),
             // 550, 551, 553: this mailbox is none. Any other refusal may be about us.
             Err(error)
@@ -188,10 +214,12 @@ impl fmt::Debug for SmtpNotifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::base::id::MessageId;
+    use crate::message::{MessageKind, Recipient};
 
-    // A pool of connections needs a runtime when it goes.
-    #[tokio::test]
-    async fn only_loopback_is_spoken_to_in_the_clear() {
+    #[test]
+    fn only_loopback_is_spoken_to_in_the_clear() {
         for host in ["localhost", "127.0.0.1", "127.0.0.7", "::1"] {
             assert!(SmtpNotifier::danger_plaintext(host, 25).is_ok(), "{host}");
         }
@@ -200,18 +228,57 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_notifier_prints_no_password() {
+    #[test]
+    fn a_notifier_prints_no_password() {
         let smtp = SmtpNotifier::starttls("smtp.example.com").expect("a name");
         let smtp = smtp.credentials("user", "hunter2hunter2").port(2525);
         assert_eq!(format!("{smtp:?}"), "SmtpNotifier { host: \"smtp.example.com\", .. }");
     }
 
-    #[tokio::test]
-    async fn a_sender_is_needed() {
+    #[test]
+    fn a_sender_is_needed() {
         let smtp = SmtpNotifier::implicit_tls("smtp.example.com").expect("a name");
         assert!(smtp.refuses(None).is_some());
         assert!(smtp.refuses(Some("no address")).is_some());
         assert!(smtp.refuses(Some("no-reply@example.com")).is_none());
+    }
+
+    fn message() -> Message {
+        let at = Timestamp::from_millis(0);
+        Message {
+            id: MessageId::new(at),
+            kind: MessageKind::PasswordChanged,
+            to: Recipient::email("alice@example.com").expect("an address"),
+            from_name: "Example".to_owned(),
+            from_address: Some("no-reply@example.com".to_owned()),
+            account_id: None,
+            at,
+            subject: "Hello".to_owned(),
+            text: "Hello.".to_owned(),
+            html: None,
+        }
+    }
+
+    #[test]
+    fn a_notifier_can_be_dropped_after_its_runtime() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().build().expect("a runtime")
+        };
+        for runtime_first in [false, true] {
+            // Nobody listens there, but the pool is made.
+            let smtp = SmtpNotifier::danger_plaintext("127.0.0.1", 1).expect("loopback");
+            let other = smtp.clone();
+            let runtime = runtime();
+            let sent = runtime.block_on(other.send(&message()));
+            assert!(sent.is_err());
+            if runtime_first {
+                drop(runtime);
+                drop((smtp, other));
+            } else {
+                drop((smtp, other));
+                drop(runtime);
+            }
+        }
     }
 }
