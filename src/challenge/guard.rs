@@ -1,18 +1,12 @@
 //! Routes that ask for an answered challenge: a layer, and a type that says it was spent.
 
-use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum_core::body::Body;
 use axum_core::extract::FromRequestParts;
-use bytes::Bytes;
+use http::Method;
 use http::request::Parts;
-use http::{Method, Request, Response};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::mechanism::{self, Challenge};
 use super::{ChallengeError, Challenges, application};
@@ -22,6 +16,7 @@ use crate::base::transaction::transaction;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::admission::slot;
+use crate::identity::guarded::{Admit, Guarded};
 use crate::identity::slot::Resolved;
 
 /// A purpose of the application's own, as a type.
@@ -141,51 +136,19 @@ impl<S> Layer<S> for RequireChallenge {
     type Service = RequireChallengeService<S>;
 
     fn layer(&self, inner: S) -> RequireChallengeService<S> {
-        RequireChallengeService { inner, purpose: Arc::clone(&self.purpose) }
+        Guarded::new(inner, self.clone())
     }
 }
 
 /// The service that [`RequireChallenge`] makes.
-#[derive(Debug, Clone)]
-pub struct RequireChallengeService<S> {
-    inner: S,
-    purpose: Arc<str>,
-}
+pub type RequireChallengeService<S> = Guarded<S, RequireChallenge>;
 
-impl<S, B, R> Service<Request<B>> for RequireChallengeService<S>
-where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    B: Send + 'static,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<axum_core::BoxError>,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The service that was polled ready is the one to call; its clone waits for the next.
-        let ready = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, ready);
-        let purpose = Arc::clone(&self.purpose);
-        Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
-            if parts.method != Method::OPTIONS {
-                match spend(&parts, &purpose).await {
-                    Ok(challenge) => {
-                        parts.extensions.insert(Spent { purpose, challenge });
-                    }
-                    Err(rejection) => return Ok(rejection.response()),
-                }
-            }
-            let response = inner.call(Request::from_parts(parts, body)).await?;
-            Ok(response.map(Body::new))
-        })
+impl Admit for RequireChallenge {
+    async fn admit(&self, parts: &mut Parts) -> Result<(), Rejection> {
+        if parts.method != Method::OPTIONS {
+            let challenge = spend(parts, &self.purpose).await?;
+            parts.extensions.insert(Spent { purpose: Arc::clone(&self.purpose), challenge });
+        }
+        Ok(())
     }
 }

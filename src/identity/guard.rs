@@ -1,22 +1,17 @@
 //! Guards: a requirement as a layer.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum_core::body::Body;
-use bytes::Bytes;
+use http::Method;
 use http::request::Parts;
-use http::{Method, Request, Response};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::admission::{decide, signed_in, slot};
 use crate::identity::error::AuthError;
+use crate::identity::guarded::{Admit, Guarded};
 use crate::identity::requirement::Requirement;
 
 impl Portcullis {
@@ -115,8 +110,13 @@ impl Require {
         self.instance = Instance::Custom(Arc::new(id));
         self
     }
+}
 
+impl Admit for Require {
     async fn admit(&self, parts: &mut Parts) -> Result<(), Rejection> {
+        if parts.method == Method::OPTIONS && self.preflight == Preflight::Passes {
+            return Ok(());
+        }
         let slot = slot(&parts.extensions)?;
         // First this: who is not signed in learns nothing about which ids can exist.
         let identity = signed_in(&slot, parts).await?;
@@ -180,47 +180,9 @@ impl<S> Layer<S> for Require {
     type Service = RequireService<S>;
 
     fn layer(&self, inner: S) -> RequireService<S> {
-        RequireService { inner, guard: Arc::new(self.clone()) }
+        Guarded::new(inner, self.clone())
     }
 }
 
 /// The service that [`Require`] makes.
-#[derive(Debug, Clone)]
-pub struct RequireService<S> {
-    inner: S,
-    guard: Arc<Require>,
-}
-
-impl<S, B, R> Service<Request<B>> for RequireService<S>
-where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    B: Send + 'static,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<axum_core::BoxError>,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The service that was polled ready is the one to call; its clone waits for the next.
-        let ready = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, ready);
-        let guard = Arc::clone(&self.guard);
-        Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
-            let passes = parts.method == Method::OPTIONS && guard.preflight == Preflight::Passes;
-            if !passes && let Err(rejection) = guard.admit(&mut parts).await {
-                return Ok(rejection.response());
-            }
-            let response = inner.call(Request::from_parts(parts, body)).await?;
-            Ok(response.map(Body::new))
-        })
-    }
-}
+pub type RequireService<S> = Guarded<S, Require>;

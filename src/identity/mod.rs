@@ -40,6 +40,7 @@ pub(crate) mod credential;
 mod error;
 pub(crate) mod extract;
 mod guard;
+pub(crate) mod guarded;
 mod layer;
 mod memory;
 #[cfg(feature = "routes")]

@@ -1,0 +1,73 @@
+//! What guards have in common as a service: ask, and go on only if nothing is against it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum_core::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::base::problem::Rejection;
+
+/// Decides whether a request goes on, before its body is read.
+pub trait Admit: Send + Sync + 'static {
+    /// What it finds may be left in the request's extensions; an error is the answer.
+    fn admit(&self, parts: &mut Parts) -> impl Future<Output = Result<(), Rejection>> + Send;
+}
+
+/// The service of a guard around another one.
+#[derive(Debug)]
+pub struct Guarded<S, G> {
+    inner: S,
+    guard: Arc<G>,
+}
+
+impl<S, G> Guarded<S, G> {
+    pub(crate) fn new(inner: S, guard: G) -> Self {
+        Self { inner, guard: Arc::new(guard) }
+    }
+}
+
+impl<S: Clone, G> Clone for Guarded<S, G> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), guard: Arc::clone(&self.guard) }
+    }
+}
+
+impl<S, G, B, R> Service<Request<B>> for Guarded<S, G>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    G: Admit,
+    B: Send + 'static,
+    R: http_body::Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<axum_core::BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The service that was polled ready is the one to call; its clone waits for the next.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let guard = Arc::clone(&self.guard);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            if let Err(rejection) = guard.admit(&mut parts).await {
+                return Ok(rejection.response());
+            }
+            let response = inner.call(Request::from_parts(parts, body)).await?;
+            Ok(response.map(Body::new))
+        })
+    }
+}
