@@ -26,17 +26,20 @@
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
+use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::account::{Account, LoginId, LoginIdKind, entity, store as account_store};
 use crate::attempt::{Admission, Subject, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::{AttemptKind, LoginIds};
 use crate::confirmation;
+use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
@@ -257,63 +260,29 @@ impl Login<'_> {
         client: &ClientInfo,
     ) -> Result<LoginOutcome, LoginError> {
         let context = self.auth.context();
-        let id = LoginId::parse(&credentials.login).ok().filter(|id| self.accepts(id.kind()));
-        let db = context.db();
-        let executor = db.executor();
-        // No account has the empty name; asking for it keeps the work the same.
-        let normal = id.as_ref().map_or("", LoginId::normal);
-        let name = id.as_ref().map_or(credentials.login.as_str(), LoginId::normal);
-        let row = db.read(account_store::find_by_name(&executor, normal)).await?;
-        // Counted by name, known or not, so that a refusal does not tell which names are one account.
-        let own = row.as_ref().and_then(|row| row.rate_limit);
-        self.auth.rate_limits().principal("login", name, None, own).await?;
+        let asked = self.find(&credentials.login, client).await?;
         let attempts = self.auth.attempts();
-        let device = self.device(row.as_ref(), client);
-        let subject = attempts.subject(row.as_ref(), name).on_device(self.auth, device.known());
+        let subject = attempts.subject(asked.row.as_ref(), &asked.name);
+        let subject = subject.on_device(self.auth, asked.device.known());
         let ticket = self.admit(&subject, client, LoginError::InvalidCredentials).await?;
-        let passwords = self.auth.room::<Passwords>();
-        let checked = match passwords.check(&credentials.password, row.as_ref(), name).await {
-            Ok(checked) => checked,
-            Err(fault) => {
-                attempts.withdraw(ticket).await;
-                return Err(fault.into());
-            }
-        };
+        let (ticket, checked) =
+            self.check(ticket, &credentials.password, asked.row.as_ref(), &asked.name).await?;
         let now = context.now();
-        let (row, outdated) = match (row, checked) {
-            (Some(row), Checked::Right { outdated })
-                if Account::from(row.clone())
-                    .is_usable(now, context.config.login.require_verified) =>
-            {
-                (row, outdated)
-            }
-            (row, checked) => {
-                if let (Some(row), Checked::Right { .. }) = (&row, checked) {
-                    confirmation::remind(context, row, now).await?;
-                }
-                let mut event = Event::new(EventKind::LoginFailed, now)
-                    .from_client(client)
-                    .failed("invalid_credentials");
-                if let Some(row) = row {
-                    event = event.account(row.id);
-                }
-                attempts.fail(ticket, &event).await?;
-                return Err(LoginError::InvalidCredentials);
-            }
+        let row = asked.row.as_ref().filter(|row| {
+            let account = Account::from((*row).clone());
+            account.is_usable(now, context.config.login.require_verified)
+        });
+        let (Some(row), Checked::Right { outdated }) = (row, checked) else {
+            self.fail(ticket, asked.row.as_ref(), checked, client, now).await?;
+            return Err(LoginError::InvalidCredentials);
         };
         // Replacing an old hash is a courtesy; the login stands without it.
+        let passwords = self.auth.room::<Passwords>();
         let rehashed =
             if outdated { passwords.hash(&credentials.password).await.ok() } else { None };
-        let stage = if row.enrolled_factors != 0 {
-            // First the second factor: who only knows the password must not set a new one.
-            Stage::PendingSecondFactor
-        } else if row.must_change_password {
-            Stage::MustChangePassword
-        } else {
-            Stage::Full
-        };
+        let stage = stage_of(row);
         let account = Account::from(row.clone());
-        let start = StartSession::new(context, db, client)
+        let start = StartSession::new(context, context.db(), client)
             .of(&account)
             .stage(stage)
             .passed(PassedFactors::one(Factor::Password, now))
@@ -321,27 +290,19 @@ impl Login<'_> {
             .transport(credentials.transport)
             .event(EventKind::LoginSucceeded)
             .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
-        let new_device = (stage == Stage::Full
-            && device == Device::Stranger
+        let told = stage == Stage::Full
+            && asked.device == Device::Stranger
             && credentials.transport == Transport::Cookie
-            && context.config.attempts.device_lifetime.is_some()
-            && row.last_login_at.is_some())
-        .then(|| Event::new(EventKind::NewDevice, now).account(account.id).from_client(client));
-        let notice = account.email().and_then(Recipient::email).map(|to| {
-            let values = Values::new().with_some("address", client.address());
-            Outgoing::new(MessageKind::NewDevice, Some(to)).account(account.id).values(values)
-        });
-        let issued = transaction!(db, |txn| {
+            && context.config.attempts.device_lifetime.is_some();
+        let new_device = NewDevice::of(row, client, now).filter(|_| told);
+        let issued = transaction!(context.db(), |txn| {
             account_store::set_last_login(txn, account.id, now).await?;
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
                 account_store::rehash(txn, account.id, old, new.clone()).await?;
             }
             ticket.succeeded(txn).await?;
-            if let Some(event) = &new_device {
-                audit_log::record(txn, event).await?;
-                if let Some(notice) = &notice {
-                    outbox::put(txn, context, notice).await?;
-                }
+            if let Some(device) = &new_device {
+                device.record(txn, context).await?;
             }
             Ok::<_, LoginError>(start.clone().within(txn).issue().await?)
         });
@@ -352,8 +313,8 @@ impl Login<'_> {
         }
         let (issued, event) = issued?;
         event.trace();
-        if let Some(event) = new_device {
-            event.trace();
+        if let Some(device) = new_device {
+            device.event.trace();
             outbox::deliver_soon(context);
         }
         if stage == Stage::Full {
@@ -387,14 +348,7 @@ impl Login<'_> {
         let device = self.device(row.as_ref(), client).known();
         let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device);
         let ticket = self.admit(&subject, client, LoginError::WrongPassword).await?;
-        let passwords = self.auth.room::<Passwords>();
-        let checked = match passwords.check(&password, row.as_ref(), &name).await {
-            Ok(checked) => checked,
-            Err(fault) => {
-                attempts.withdraw(ticket).await;
-                return Err(fault.into());
-            }
-        };
+        let (ticket, checked) = self.check(ticket, &password, row.as_ref(), &name).await?;
         let now = context.now();
         if matches!(checked, Checked::Wrong) {
             let event = Event::new(EventKind::LoginFailed, now)
@@ -419,6 +373,59 @@ impl Login<'_> {
         let (issued, event) = attempts.end(ticket, issued).await?;
         event.trace();
         Ok(issued)
+    }
+
+    /// The account of a name, and what is counted before anything is judged.
+    async fn find(&self, login: &str, client: &ClientInfo) -> Result<Asked, LoginError> {
+        let id = LoginId::parse(login).ok().filter(|id| self.accepts(id.kind()));
+        let db = self.auth.context().db();
+        // No account has the empty name; asking for it keeps the work the same.
+        let normal = id.as_ref().map_or("", LoginId::normal);
+        let name = id.as_ref().map_or(login, LoginId::normal).to_owned();
+        let row = db.read(account_store::find_by_name(&db.executor(), normal)).await?;
+        // Counted by name, known or not, so that a refusal does not tell which names are one account.
+        let own = row.as_ref().and_then(|row| row.rate_limit);
+        self.auth.rate_limits().principal("login", &name, None, own).await?;
+        let device = self.device(row.as_ref(), client);
+        Ok(Asked { row, name, device })
+    }
+
+    /// Compares the password. A try that could not be judged is none.
+    async fn check(
+        &self,
+        ticket: Ticket,
+        password: &Password,
+        row: Option<&entity::account::Model>,
+        name: &str,
+    ) -> Result<(Ticket, Checked), LoginError> {
+        match self.auth.room::<Passwords>().check(password, row, name).await {
+            Ok(checked) => Ok((ticket, checked)),
+            Err(fault) => {
+                self.auth.attempts().withdraw(ticket).await;
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// A try failed. Where only the proof of the address is missing, it is asked for again.
+    async fn fail(
+        &self,
+        ticket: Ticket,
+        row: Option<&entity::account::Model>,
+        checked: Checked,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<(), LoginError> {
+        let mut event = Event::new(EventKind::LoginFailed, now)
+            .from_client(client)
+            .failed("invalid_credentials");
+        if let Some(row) = row {
+            if matches!(checked, Checked::Right { .. }) {
+                confirmation::remind(self.auth.context(), row, now).await?;
+            }
+            event = event.account(row.id);
+        }
+        Ok(self.auth.attempts().fail(ticket, &event).await?)
     }
 
     /// Writes down a failure, which has no transaction of its own.
@@ -459,6 +466,53 @@ impl Login<'_> {
             LoginIds::Email => kind == LoginIdKind::Email,
             LoginIds::Either => kind != LoginIdKind::Phone,
         }
+    }
+}
+
+/// Whom a login is about.
+struct Asked {
+    row: Option<entity::account::Model>,
+    /// The normal form of the name; as it was typed if it has none.
+    name: String,
+    device: Device,
+}
+
+/// What a right password leads to.
+fn stage_of(row: &entity::account::Model) -> Stage {
+    if row.enrolled_factors != 0 {
+        // First the second factor: who only knows the password must not set a new one.
+        Stage::PendingSecondFactor
+    } else if row.must_change_password {
+        Stage::MustChangePassword
+    } else {
+        Stage::Full
+    }
+}
+
+/// What is told when somebody signs in from a device that the account does not know.
+struct NewDevice {
+    event: Event,
+    notice: Option<Outgoing>,
+}
+
+impl NewDevice {
+    /// None for the first sign-in ever, which is from no known device by nature.
+    fn of(row: &entity::account::Model, client: &ClientInfo, now: Timestamp) -> Option<Self> {
+        row.last_login_at?;
+        let notice = row.email.as_deref().and_then(Recipient::email).map(|to| {
+            let values = Values::new().with_some("address", client.address());
+            Outgoing::new(MessageKind::NewDevice, Some(to)).account(row.id).values(values)
+        });
+        let event = Event::new(EventKind::NewDevice, now).account(row.id).from_client(client);
+        Some(Self { event, notice })
+    }
+
+    async fn record<C: ConnectionTrait>(&self, txn: &C, context: &Context) -> Result<(), DbErr> {
+        audit_log::record(txn, &self.event).await?;
+        if let Some(notice) = &self.notice {
+            outbox::put(txn, context, notice).await?;
+        }
+        Ok(())
     }
 }
 

@@ -104,7 +104,7 @@ impl std::fmt::Debug for Password {
 }
 
 /// What came of a password check.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Checked {
     Right {
         /// Whether it would be hashed differently today.
