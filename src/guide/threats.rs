@@ -108,7 +108,7 @@
 //! # Not answered yet
 //!
 //! - There is no captcha.
-//! - Addresses are not verified: an account can be made with anybody's address. Treat an address
-//!   as proven only if [`is_verified`](crate::Account::is_verified) says so.
+//! - Open registration makes accounts with addresses that nobody has proved yet. Treat an address as
+//!   proved only if [`is_verified`](crate::Account::is_verified) says so, or register strictly.
 //! - There is no second factor of its own.
 //! - Open streams are not closed when their session ends.
