@@ -285,15 +285,15 @@ pub(crate) async fn set<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected > 0)
 }
 
-/// Puts a new password in the place of `old_hash` (the exact text that was checked), and ends all
-/// sessions through the epoch. False when someone else was faster.
+/// Puts a new password in the place of the one in `row` (the exact text that was checked), and ends
+/// all sessions through the epoch. False when someone else was faster, with a password or with
+/// anything else that ends the session which asks.
 pub(crate) async fn change_password<C: ConnectionTrait>(
     db: &C,
-    id: AccountId,
-    old_hash: Option<&str>,
+    row: &account::Model,
     new: StoredPassword,
 ) -> Result<bool, DbErr> {
-    let unchanged = match old_hash {
+    let unchanged = match &row.password_hash {
         Some(hash) => account::Column::PasswordHash.eq(hash),
         None => account::Column::PasswordHash.is_null(),
     };
@@ -302,7 +302,8 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
         .col_expr(account::Column::PasswordPepper, Expr::value(new.pepper))
         .col_expr(account::Column::MustChangePassword, Expr::value(false))
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
-        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::Id.eq(row.id))
+        .filter(account::Column::Epoch.eq(row.epoch))
         .filter(account::Column::DeletedAt.is_null())
         .filter(unchanged)
         .exec(db)

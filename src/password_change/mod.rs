@@ -265,6 +265,9 @@ impl PasswordChange<'_> {
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let now = context.now();
+        // Whoever proved the address since this session was let in may have set a password: nothing
+        // but the epoch says that it is not the session's to change.
+        let row = row.filter(|row| row.epoch == account.epoch);
         let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
         let name = account.id().to_string();
         let attempts = self.auth.attempts();
@@ -328,7 +331,6 @@ impl PasswordChange<'_> {
             .at_epoch(row.epoch + 1)
             .going_on_from(asking.state, asking.transport)
             .passed(factors);
-        let old_hash = row.password_hash.as_deref();
         let notice =
             Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
                 .account(account.id())
@@ -340,9 +342,8 @@ impl PasswordChange<'_> {
             at: now,
         };
         let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
-            let id = account.id();
             context.hooks.before_password_change(change, txn).await?;
-            if !account_store::change_password(txn, id, old_hash, hashed.clone()).await? {
+            if !account_store::change_password(txn, &row, hashed.clone()).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
             audit_log::record(txn, &event).await?;

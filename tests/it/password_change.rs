@@ -1,16 +1,21 @@
 //! Changing one's password.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::account::NewAccount;
+use portcullis::password_change::PasswordChangeError;
 use portcullis::registration::Application;
-use portcullis::{Clock, Factor, MessageKind};
+use portcullis::session::SessionError;
+use portcullis::{Clock, Factor, Identity, MessageKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
-use crate::support::{PASSWORD, Probe};
+use crate::support::probe::{app, serve};
+use crate::support::{Browser, PASSWORD, Probe};
+use crate::verification::token_of;
 
 const NEW: &str = "another horse battery staple";
 const WRONG: &str = "wrong horse battery staple";
@@ -275,6 +280,70 @@ on_every_database! {
         probe.clock.advance(Duration::from_secs(299));
         let answer = browser.put("/auth/password", json!({ "new_password": NEW })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
+    async fn a_request_that_began_before_the_account_changed_hands_changes_no_password(probe: Probe) {
+        // It was let in while its session was good, and its factor is recent: it shows no password.
+        let held: Arc<Mutex<Option<Identity>>> = Arc::default();
+        let hold = {
+            let held = Arc::clone(&held);
+            move |identity: Identity| async move {
+                *held.lock().expect("nothing panics while it is held") = Some(identity);
+            }
+        };
+        let hold = axum::routing::get(hold);
+        let app = app(&probe.auth).route("/hold", hold.layer(probe.auth.layer()));
+        let address = serve(app).await;
+        let client = portcullis::ClientInfo::default();
+        for end in ["nothing", "reset", "handed over", "changed", "disabled and enabled"] {
+            let name = end.replace(' ', "-");
+            let mail = format!("{name}@example.com");
+            let id = probe.register_with_email(&name, &mail).await.id();
+            let mut mallory = Browser::new(address);
+            assert_eq!(mallory.login(&name, PASSWORD).await.status, 200);
+            assert_eq!(mallory.get("/hold").await.status, 200);
+            let identity = held.lock().expect("nothing panics while it is held").take();
+            let identity = identity.expect("it was let in");
+            let owner = || mallory.stranger();
+            let link = async || {
+                let mut sent = probe.mail().await.into_iter();
+                let link = sent.rfind(|m| m.to.as_str() == mail && m.text.contains("#token="));
+                token_of(&link.expect("a link"))
+            };
+            match end {
+                "reset" => {
+                    owner().post("/auth/password/forgot", json!({ "login": mail })).await;
+                    let body = json!({ "token": link().await, "password": NEW });
+                    assert_eq!(owner().post("/auth/password/reset", body).await.status, 204);
+                }
+                "handed over" => {
+                    owner().post("/auth/verification", json!({ "email": mail })).await;
+                    let body = json!({ "token": link().await });
+                    let answer = owner().post("/auth/verification/confirm", body).await;
+                    assert_eq!(answer.json()["result"], "password_change_required");
+                }
+                "changed" => {
+                    let mut owner = owner();
+                    owner.login(&name, PASSWORD).await;
+                    let answer = owner.put("/auth/password", json!({ "new_password": NEW })).await;
+                    assert_eq!(answer.status, 200, "{}", answer.text);
+                }
+                "disabled and enabled" => {
+                    probe.auth.accounts().disable(id).await.expect("it is disabled");
+                    probe.auth.accounts().enable(id).await.expect("it is enabled");
+                }
+                _ => {}
+            }
+            let before = format!("SELECT password_hash FROM auth_account WHERE username = '{name}'");
+            let hash = probe.text(&before).await;
+            let theirs = "a password of hers alone";
+            let changed = probe.auth.password_change().change(&identity, None, theirs, &client).await;
+            let over = matches!(changed, Err(PasswordChangeError::Session(SessionError::Over)));
+            assert_eq!((changed.is_ok(), over), (end == "nothing", end != "nothing"), "{end}");
+            assert_eq!(probe.text(&before).await == hash, end != "nothing", "{end}");
+            let status = Browser::new(address).login(&name, theirs).await.status;
+            assert_eq!(status, if end == "nothing" { 200 } else { 401 }, "{end}");
+        }
     }
 
     async fn a_session_without_any_factor_shows_the_current_password(probe: Probe) {
