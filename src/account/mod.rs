@@ -22,7 +22,7 @@
 //! [`password_change`](crate::password_change)), registration by strangers
 //! ([`registration`](crate::registration)).
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -32,6 +32,8 @@ use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::{Db, is_unique_violation, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Outgoing};
 
 pub(crate) mod entity;
 mod error;
@@ -444,7 +446,7 @@ impl<'a> Accounts<'a> {
     }
 
     /// Notes which second factors the account has enrolled; with any, a password alone does not
-    /// sign in. Ends its sessions.
+    /// sign in. Ends its sessions, and tells the owner of each factor that was added or removed.
     ///
     /// # Errors
     /// No such account; an outage.
@@ -453,9 +455,52 @@ impl<'a> Accounts<'a> {
         id: AccountId,
         factors: impl IntoIterator<Item = Factor>,
     ) -> Result<(), AccountError> {
-        let bits = factors.into_iter().collect::<EnrolledFactors>().0;
-        let column = entity::account::Column::EnrolledFactors;
-        self.set(id, "factors enrolled", column, bits, store::Sessions::End).await
+        let enrolled: EnrolledFactors = factors.into_iter().collect();
+        let now = self.context.now();
+        let event = Event::new(EventKind::AccountUpdated, now).account(id);
+        let event = event.detail("factors enrolled");
+        loop {
+            let set = transaction!(self.db, |txn| {
+                let row = store::find(txn, id).await?.ok_or(AccountError::NotFound)?;
+                if row.deleted_at.is_some() {
+                    return Err(AccountError::NotFound);
+                }
+                if !store::set_enrolled_factors(txn, &row, enrolled).await? {
+                    return Ok(false);
+                }
+                self.tell_of_factors(txn, &row, enrolled).await?;
+                audit_log::record(txn, &event).await?;
+                Ok(true)
+            })?;
+            // Otherwise others were changed in the same moment: the owner hears what really changed.
+            if set {
+                break;
+            }
+        }
+        event.trace();
+        outbox::deliver_soon(self.context);
+        Ok(())
+    }
+
+    async fn tell_of_factors<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        row: &entity::account::Model,
+        enrolled: EnrolledFactors,
+    ) -> Result<(), DbErr> {
+        let before = EnrolledFactors(row.enrolled_factors);
+        for factor in Factor::ALL {
+            let kind = match (before.contains(*factor), enrolled.contains(*factor)) {
+                (false, true) => MessageKind::FactorAdded,
+                (true, false) => MessageKind::FactorRemoved,
+                _ => continue,
+            };
+            let to = row.email.as_deref().and_then(Recipient::email);
+            let values = Values::new().with("factor", factor.in_words());
+            let notice = Outgoing::new(kind, to).account(row.id).values(values);
+            outbox::put(txn, self.context, &notice).await?;
+        }
+        Ok(())
     }
 
     /// Gives it a rate of its own: so many requests a period of

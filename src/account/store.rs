@@ -10,6 +10,7 @@ use super::StoredPassword;
 use super::entity::{account, login_name, marker};
 use super::login_id::{Email, LoginIdKind, Username};
 use crate::base::clock::Timestamp;
+use crate::base::factor::EnrolledFactors;
 use crate::base::id::AccountId;
 
 pub(crate) async fn find<C: ConnectionTrait>(
@@ -283,6 +284,24 @@ pub(crate) async fn set<C: ConnectionTrait>(
         update = update.col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1));
     }
     Ok(update.exec(db).await?.rows_affected > 0)
+}
+
+/// Sets the second factors of an account that has those which `row` says, and ends its sessions.
+/// False when they were changed meanwhile.
+pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
+    db: &C,
+    row: &account::Model,
+    enrolled: EnrolledFactors,
+) -> Result<bool, DbErr> {
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::EnrolledFactors, Expr::value(enrolled.0))
+        .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
+        .filter(account::Column::Id.eq(row.id))
+        .filter(account::Column::EnrolledFactors.eq(row.enrolled_factors))
+        .filter(account::Column::DeletedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
 }
 
 /// Puts a new password in the place of the one in `row` (the exact text that was checked), and ends

@@ -22,6 +22,11 @@ macro_rules! factors {
                 match self { $(Self::$name => $text),+ }
             }
 
+            /// The name in messages to people.
+            pub(crate) fn in_words(self) -> String {
+                self.as_str().replace('_', " ")
+            }
+
             /// The letter in the session row's compact column.
             const fn key(self) -> char {
                 match self { $(Self::$name => $key),+ }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis::account::{AccountError, LoginIdKind, NewAccount};
+use portcullis::message::MessageKind;
 use portcullis::{Account, AccountId, Factor, Portcullis, Problem};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
@@ -244,6 +245,63 @@ on_every_database! {
         assert_eq!(browser.get("/me").await.status, 401);
         probe.auth.accounts().set_enrolled_factors(bob.id(), []).await.expect("it is set");
         assert_eq!(browser.login("bob", PASSWORD).await.json()["result"], "session");
+    }
+
+    async fn the_owner_is_told_of_each_factor_that_comes_or_goes(probe: Probe) {
+        use MessageKind::{FactorAdded, FactorRemoved};
+
+        let alice = probe.register_with_email("alice", "alice@example.com").await;
+        probe.mail().await;
+        let accounts = probe.auth.accounts();
+        type Told = &'static [(MessageKind, &'static str)];
+        let steps: [(&[Factor], Told); 4] = [
+            (&[Factor::Totp], &[(FactorAdded, "totp")]),
+            (&[Factor::Totp], &[]),
+            (&[Factor::RecoveryCode, Factor::Passkey], &[
+                (FactorRemoved, "totp"),
+                (FactorAdded, "recovery code"),
+                (FactorAdded, "passkey"),
+            ]),
+            (&[], &[(FactorRemoved, "recovery code"), (FactorRemoved, "passkey")]),
+        ];
+        for (factors, told) in steps {
+            let before = probe.notifier.sent().len();
+            accounts.set_enrolled_factors(alice.id(), factors.iter().copied()).await.expect("set");
+            let sent = probe.mail().await.split_off(before);
+            assert_eq!(sent.len(), told.len(), "{factors:?}");
+            for (kind, factor) in told {
+                let of_factor = format!("({factor})");
+                let notice = sent.iter().find(|m| m.kind == *kind && m.text.contains(&of_factor));
+                let notice = notice.unwrap_or_else(|| panic!("{kind:?} {factor}: {sent:?}"));
+                assert_eq!(notice.to.as_str(), "alice@example.com");
+                assert!(notice.text.contains("When: "), "{}", notice.text);
+            }
+        }
+        // An account without an address has nobody to tell.
+        let bob = probe.register("bob").await;
+        let before = probe.notifier.sent().len();
+        accounts.set_enrolled_factors(bob.id(), [Factor::Totp]).await.expect("set");
+        assert_eq!(probe.mail().await.len(), before);
+    }
+
+    async fn of_factors_changed_at_once_the_owner_hears_what_really_changed(probe: Probe) {
+        let alice = probe.register_with_email("alice", "alice@example.com").await;
+        let epoch = probe.number("SELECT epoch FROM auth_account").await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..16 {
+            let (auth, id) = (probe.auth.clone(), alice.id());
+            let factors = if number % 2 == 0 { vec![Factor::Totp] } else { Vec::new() };
+            tasks.spawn(async move { auth.accounts().set_enrolled_factors(id, factors).await });
+        }
+        for done in tasks.join_all().await {
+            done.expect("each is made, one after the other");
+        }
+        let rows = "SELECT COUNT(*) FROM auth_outbox WHERE kind = ";
+        let added = probe.number(&format!("{rows}'factor_added'")).await;
+        let removed = probe.number(&format!("{rows}'factor_removed'")).await;
+        let left = probe.number("SELECT enrolled_factors FROM auth_account").await;
+        assert_eq!(added - removed, i64::from(left != 0), "{added} added, {removed} removed");
+        assert_eq!(probe.number("SELECT epoch FROM auth_account").await - epoch, 16);
     }
 
     async fn changing_an_account_that_is_not_there_is_an_error(probe: Probe) {
