@@ -1,7 +1,5 @@
 //! Asking for an address to be proved: what registration, login and verification share.
 
-use std::time::Duration;
-
 use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::account::Email;
@@ -48,25 +46,22 @@ pub(crate) struct Proof<'a> {
 }
 
 /// Sends a link and a code, unless the recipient got enough of them: then what was sent before
-/// stays good. The work is the same whether or not there is somebody to write to. Call
-/// [`outbox::deliver_soon`] after the commit.
+/// stays good. The work is the same whether or not there is somebody to write to, and whether or
+/// not it is sent. Call [`outbox::deliver_soon`] after the commit.
 pub(crate) async fn send<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
     proof: &Proof<'_>,
 ) -> Result<(), DbErr> {
-    let message = MessageKind::VerifyAddress;
     let lifetime = context.config.verification.lifetime;
     let recipient = proof.to.and_then(|(_, mailbox)| Recipient::email(mailbox));
-    let admitted = outbox::admit(txn, context, message, recipient.as_ref(), proof.normal).await?;
-    let started = match admitted {
-        Admitted(true) => start(txn, context, proof, lifetime).await?,
-        Admitted(false) => None,
-    };
-    let mut outgoing = Outgoing::new(message, recipient).good_for(lifetime);
+    let mut outgoing = Outgoing::new(MessageKind::VerifyAddress, recipient).good_for(lifetime);
     if let Some((id, _)) = proof.to {
         outgoing = outgoing.account(id);
     }
+    // By its normal form: known or not, an address is counted by the same text.
+    let admitted = outbox::admit(txn, context, outgoing.kind, None, proof.normal).await?;
+    let started = mechanism::start_if(txn, context, admitted.0, &start(context, proof)).await?;
     let admitted = Admitted(started.is_some());
     if let Some(started) = &started {
         let link = context.config.link(&context.config.mail.links.verify, &started.token);
@@ -79,13 +74,22 @@ pub(crate) async fn send<C: ConnectionTrait>(
     Ok(())
 }
 
-async fn start<C: ConnectionTrait>(
+/// Sends another message to the address instead, or none, with the work of [`send`].
+pub(crate) async fn send_instead<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
-    proof: &Proof<'_>,
-    lifetime: Duration,
-) -> Result<Option<mechanism::Started>, DbErr> {
-    let start = Start {
+    outgoing: &Outgoing,
+    normal: &str,
+) -> Result<(), DbErr> {
+    let admitted = outbox::admit(txn, context, outgoing.kind, None, normal).await?;
+    let nobody = Proof { kind: &Kind::Verification, to: None, normal };
+    mechanism::start_if(txn, context, false, &start(context, &nobody)).await?;
+    outbox::put_admitted(txn, context, outgoing, admitted).await?;
+    Ok(())
+}
+
+fn start<'a>(context: &Context, proof: &Proof<'a>) -> Start<'a> {
+    Start {
         kind: proof.kind,
         account_id: proof.to.map(|(id, _)| id),
         session_id: None,
@@ -93,8 +97,7 @@ async fn start<C: ConnectionTrait>(
         data: None,
         binding: None,
         answer: Answer::Code,
-        lifetime,
+        lifetime: context.config.verification.lifetime,
         cool_down: context.config.mail.cool_down,
-    };
-    mechanism::start(txn, context, &start).await
+    }
 }

@@ -149,20 +149,7 @@ pub struct NewAccount {
     pub(crate) id: Option<AccountId>,
     /// The visitor who registers.
     pub(crate) lineage_id: Option<LineageId>,
-    /// Which of its names it gets at once.
-    pub(crate) claims: Claims,
     pub(crate) password: Option<StoredPassword>,
-}
-
-/// Which names a new account gets when it is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Claims {
-    /// All of them.
-    #[default]
-    All,
-    /// Its mail address alone. The username waits until the address is proved: whether it is free
-    /// afterwards would tell whether the address was.
-    Email,
 }
 
 /// A hashed password on its way into a row.
@@ -317,10 +304,7 @@ impl<'a> Accounts<'a> {
         new: NewAccount,
     ) -> Result<(Account, Event), AccountError> {
         let names = new.parse().map_err(AccountError::Invalid)?;
-        let mut normals = names.normals();
-        if new.claims == Claims::Email {
-            normals.retain(|(kind, _)| *kind == LoginIdKind::Email);
-        }
+        let normals = names.normals();
         if normals.is_empty() {
             let reason = "an account needs a username, an email address or a phone number";
             return Err(AccountError::Invalid(vec![InvalidField::new("username", reason)]));

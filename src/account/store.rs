@@ -1,8 +1,8 @@
 //! Queries on accounts and their login names.
 
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Iterable,
     QueryFilter, QuerySelect, RelationTrait,
 };
 
@@ -62,20 +62,63 @@ pub(crate) struct Name<'a> {
     pub(crate) verified_at: Option<Timestamp>,
 }
 
+impl Name<'_> {
+    fn into_row(self, now: Timestamp) -> login_name::ActiveModel {
+        login_name::ActiveModel {
+            normal: Set(self.normal.to_owned()),
+            account_id: Set(self.account_id),
+            kind: Set(self.kind.number()),
+            verified_at: Set(self.verified_at),
+            created_at: Set(now),
+        }
+    }
+}
+
 /// Gives an account a name to sign in with. A unique violation says that it is taken.
 pub(crate) async fn insert_name<C: ConnectionTrait>(
     db: &C,
     name: Name<'_>,
     now: Timestamp,
 ) -> Result<(), DbErr> {
-    let row = login_name::ActiveModel {
-        normal: Set(name.normal.to_owned()),
-        account_id: Set(name.account_id),
-        kind: Set(name.kind.number()),
-        verified_at: Set(name.verified_at),
-        created_at: Set(now),
-    };
-    login_name::Entity::insert(row).exec_without_returning(db).await?;
+    login_name::Entity::insert(name.into_row(now)).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Inserts an account with one name, or neither: the statements are the same, and so is what they
+/// cost but for the rows. A unique violation says that the name is taken.
+pub(crate) async fn insert_if<C: ConnectionTrait>(
+    db: &C,
+    wanted: bool,
+    account: account::Model,
+    name: Name<'_>,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    insert_row_if(db, wanted, account::ActiveModel::from(account).reset_all()).await?;
+    insert_row_if(db, wanted, name.into_row(now)).await
+}
+
+async fn insert_row_if<C: ConnectionTrait, A: ActiveModelTrait>(
+    db: &C,
+    wanted: bool,
+    row: A,
+) -> Result<(), DbErr> {
+    let mut columns = Vec::new();
+    // Of no table, so that no database locks a gap beside the row.
+    let mut select = Query::select();
+    for column in <A::Entity as EntityTrait>::Column::iter() {
+        if let Some(value) = row.get(column).into_value() {
+            columns.push(column);
+            select.expr(column.save_as(Expr::val(value)));
+        }
+    }
+    select.and_where(Expr::val(wanted));
+    let insert = Query::insert()
+        .into_table(A::Entity::default())
+        .columns(columns)
+        .select_from(select)
+        .map_err(|error| DbErr::Custom(error.to_string()))?
+        .to_owned();
+    db.execute(&insert).await?;
     Ok(())
 }
 

@@ -85,6 +85,8 @@ event_kinds! {
     RateLimitExceeded = "excess_rate_limit_exceeded",
     /// An account was made.
     AccountCreated = "user_created",
+    /// Somebody tried to register with the address of an account.
+    RegistrationFailed = "user_create_fail",
     /// The first administrator was made.
     AdministratorBootstrapped = "administrator_bootstrapped",
     /// An address of an account was proved.

@@ -94,6 +94,17 @@ pub(crate) struct Start<'a> {
     pub(crate) cool_down: Duration,
 }
 
+impl Start<'_> {
+    /// What it is about, under each secret.
+    fn subjects(&self, context: &Context, id: ChallengeId) -> Vec<Vec<u8>> {
+        let purpose = self.kind.name();
+        let parts = Subject { purpose: &purpose, account: self.account_id, target: self.target };
+        // A challenge about nobody and nothing is about the session, or only about itself.
+        let alone = self.session_id.map_or(id.as_uuid(), SessionId::as_uuid);
+        parts.digests(context, alone.as_bytes())
+    }
+}
+
 /// What answers a challenge besides its token.
 #[derive(Clone, Copy)]
 pub(crate) enum Answer<'a> {
@@ -121,15 +132,47 @@ pub(crate) async fn start<C: ConnectionTrait>(
     start: &Start<'_>,
 ) -> Result<Option<Started>, DbErr> {
     let now = context.now();
-    let purpose = start.kind.name();
     let id = ChallengeId::new(now);
-    let parts = Subject { purpose: &purpose, account: start.account_id, target: start.target };
-    // A challenge about nobody and nothing is about the session, or only about itself.
-    let alone = start.session_id.map_or(id.as_uuid(), SessionId::as_uuid);
-    let subjects = parts.digests(context, alone.as_bytes());
+    let subjects = start.subjects(context, id);
     if !store::begin(txn, &subjects[0], now.minus(start.cool_down), now).await? {
         return Ok(None);
     }
+    insert(txn, context, start, id, subjects).await.map(Some)
+}
+
+/// The same at the same cost whether or not it is wanted and not too soon: otherwise a row that
+/// nobody can use is all that comes of it, and what is open stays good.
+pub(crate) async fn start_if<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    wanted: bool,
+    start: &Start<'_>,
+) -> Result<Option<Started>, DbErr> {
+    let now = context.now();
+    let id = ChallengeId::new(now);
+    let subjects = start.subjects(context, id);
+    // Nothing was started before there was time.
+    let never = Timestamp::from_millis(-1);
+    let not_since = if wanted { now.minus(start.cool_down) } else { never };
+    if store::begin(txn, &subjects[0], not_since, now).await? {
+        return insert(txn, context, start, id, subjects).await.map(Some);
+    }
+    let nobody = Start { account_id: None, session_id: None, target: None, ..start.clone() };
+    let subjects = nobody.subjects(context, id);
+    insert(txn, context, &nobody, id, subjects).await?;
+    Ok(None)
+}
+
+/// Puts a challenge in the place of those of these subjects that are open.
+async fn insert<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    start: &Start<'_>,
+    id: ChallengeId,
+    subjects: Vec<Vec<u8>>,
+) -> Result<Started, DbErr> {
+    let now = context.now();
+    let purpose = start.kind.name();
     store::supersede(txn, subjects.clone(), now).await?;
     let token = Zeroizing::new(BASE64URL_NOPAD.encode(&*Zeroizing::new(random_array::<32>())));
     let code = match start.answer {
@@ -160,7 +203,7 @@ pub(crate) async fn start<C: ConnectionTrait>(
     store::insert(txn, row).await?;
     // Whoever gave the answer knows it; it is not handed on.
     let code = code.filter(|_| matches!(start.answer, Answer::Code));
-    Ok(Some(Started { id, token, code, expires_at }))
+    Ok(Started { id, token, code, expires_at })
 }
 
 /// A challenge as its row tells it.

@@ -46,7 +46,7 @@
 //! | a storm of logins takes all memory | a gate; its permit goes with the work, so hanging up frees nothing early | `src/password/gate.rs`, `tests/it/login.rs` |
 //! | names that look alike, or differ only in case, are two accounts | one normal form for login, uniqueness and records | `src/account/login_id.rs`, `tests/it/account.rs` |
 //! | registering an existing name takes the account over | the unique key decides, and nothing is overwritten | `tests/it/registration.rs`, `tests/it/race.rs` |
-//! | registration or a form tells whose address is known (Devise #5790) | strict registration and asking for a proof answer with the same bytes after the same work | `tests/it/registration.rs`, `tests/it/verification.rs` |
+//! | registration or a form tells whose address is known (Devise #5790) | strict registration and asking for a proof answer with the same bytes after the same statements | `tests/it/registration.rs`, `tests/it/verification.rs` |
 //! | `a@x,b@y` as an address sends the link to both (NextAuth GHSA-xv97-c62v-4587) | an address is one plain mailbox, or 422 | `tests/it/registration.rs` |
 //! | accounts prepared by somebody else (Sudhodanan and Paverd 2022) | the first proof from elsewhere wipes what was set before; see [`verification`](crate::guide::verification) | `tests/it/verification.rs` |
 //! | a new code brings new tries (keycloak #26180) | tries are counted by purpose and account, before the answer is looked at | `tests/it/challenge.rs` |

@@ -7,8 +7,8 @@
 //! In the **strict** mode (the default where `login.require_verified` is on and there is a notifier)
 //! nobody learns whose address is known:
 //!
-//! 1. Whatever the address, the answer is 202 with the same bytes after the same one hash, and no
-//!    session. An address is required; a phone number can be added later.
+//! 1. Whatever the address, the answer is 202 with the same bytes after the same one hash and the
+//!    same statements (for a known address some of them touch no row), and no session. An address is required; a phone number can be added later.
 //! 2. A free address gets a link and a code, an address of an account that is verified is told that it
 //!    has one, and one whose account still waits for its proof gets the proof again. Nothing that is
 //!    there is changed: neither name nor password of the second one is kept.
@@ -30,6 +30,10 @@
 //! `registration_closed` (403), `invalid_fields` (422, names each field), `username_taken`,
 //! `email_taken`, `phone_taken` (409).
 //!
+//! # Events
+//! `user_created`; in the strict mode `user_create_fail` of the account whose address somebody tried to
+//! register with.
+//!
 //! # Standard
 //! OWASP ASVS 5.0 6.3.8 (no enumeration of accounts).
 
@@ -40,15 +44,15 @@ use serde_json::Value;
 
 use crate::account::entity::account;
 use crate::account::{
-    Account, AccountError, Claims, Email, InvalidField, LoginIdKind, NewAccount, Username,
-    store as account_store,
+    Account, AccountError, Email, InvalidField, LoginIdKind, NewAccount, store as account_store,
 };
+use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transaction};
 use crate::challenge::mechanism::Kind;
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
@@ -359,7 +363,6 @@ impl Registration<'_> {
         // Before anything is looked up: it is computed for a known address too.
         let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
         account.password = Some(hashed);
-        account.claims = Claims::Email;
         account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
         let mut tries = 3;
         loop {
@@ -373,9 +376,7 @@ impl Registration<'_> {
                 }
                 Err(error) => return Err(error),
                 Ok(event) => {
-                    if let Some(event) = event {
-                        event.trace();
-                    }
+                    event.trace();
                     outbox::deliver_soon(context);
                     return Ok(());
                 }
@@ -383,13 +384,14 @@ impl Registration<'_> {
         }
     }
 
-    /// The event, if an account was made.
+    /// The event of it. A free address and one that is taken cost the same statements: what only one
+    /// of them needs, the other does to no row.
     async fn try_apply(
         &self,
         account: &NewAccount,
         profile: &Value,
         client: &ClientInfo,
-    ) -> Result<Option<Event>, RegistrationError> {
+    ) -> Result<Event, RegistrationError> {
         let context = self.auth.context();
         let now = context.now();
         let id = AccountId::new(now);
@@ -406,25 +408,44 @@ impl Registration<'_> {
         let names = account.parse().map_err(AccountError::Invalid)?;
         let email = names.email.as_ref().map(|email| email.normal().to_owned());
         let email = email.unwrap_or_default();
-        let username = names.username.as_ref().map(Username::normal);
-        let wanted: Vec<String> =
-            username.into_iter().chain([email.as_str()]).map(str::to_owned).collect();
-        let accounts = self.auth.accounts();
+        let username = names.username.as_ref().map(|name| name.normal().to_owned());
+        let wanted: Vec<String> = username.iter().chain([&email]).cloned().collect();
+        let row = account.clone().into_row(names, now);
+        // The username waits until the address is proved: whether it is free afterwards would tell
+        // whether the address was.
+        let kind = LoginIdKind::Email;
+        let name = account_store::Name { account_id: id, kind, normal: &email, verified_at: None };
         transaction!(context.db(), |txn| {
             context.hooks.before_register(registering, txn).await?;
             let taken = account_store::taken(txn, &wanted).await?;
-            if taken.iter().any(|row| username == Some(row.normal.as_str())) {
+            if taken.iter().any(|row| username.as_ref() == Some(&row.normal)) {
                 return Err(AccountError::Taken(LoginIdKind::Username).into());
             }
-            if let Some(name) = taken.iter().find(|row| row.normal == email) {
-                let owner = account_store::find(txn, name.account_id).await?;
+            let holder = taken.iter().find(|row| row.normal == email).map(|row| row.account_id);
+            let free = holder.is_none();
+            // Nobody has an id that was just made.
+            let owner = account_store::find(txn, holder.unwrap_or(id)).await?;
+            let event = match holder {
+                None => Event::new(EventKind::AccountCreated, now).account(id),
+                Some(holder) => Event::new(EventKind::RegistrationFailed, now)
+                    .account(holder)
+                    .failed("email_taken"),
+            };
+            let event = event.from_client(client);
+            let made = account_store::insert_if(txn, free, row.clone(), name, now).await;
+            made.map_err(|error| {
+                if is_unique_violation(&error) { AccountError::Taken(kind) } else { error.into() }
+            })?;
+            audit_log::record(txn, &event).await?;
+            if free {
+                context.hooks.after_register(registering, txn).await?;
+                let to = row.email.as_deref().map(|mailbox| (id, mailbox));
+                let proof = Proof { kind: &Kind::Verification, to, normal: &email };
+                confirmation::send(txn, context, &proof).await?;
+            } else {
                 self.tell_owner(txn, owner.as_ref(), &email).await?;
-                return Ok(None);
             }
-            let (account, event) = accounts.within(txn).create_quietly(account.clone()).await?;
-            context.hooks.after_register(registering, txn).await?;
-            self.ask_for_proof(txn, &account).await?;
-            Ok::<_, RegistrationError>(Some(event))
+            Ok::<_, RegistrationError>(event)
         })
     }
 
@@ -449,14 +470,11 @@ impl Registration<'_> {
             let same = |mailbox: &&str| Email::parse(mailbox).is_ok_and(|e| e.normal() == normal);
             Recipient::email(row.email.as_deref().filter(same).unwrap_or(normal))
         });
-        let kind = MessageKind::AlreadyRegistered;
-        let admitted = outbox::admit(txn, context, kind, recipient.as_ref(), normal).await?;
-        let mut outgoing = Outgoing::new(kind, recipient);
+        let mut outgoing = Outgoing::new(MessageKind::AlreadyRegistered, recipient);
         if let Some(row) = owner {
             outgoing = outgoing.account(row.id);
         }
-        outbox::put_admitted(txn, context, &outgoing, admitted).await?;
-        Ok(())
+        confirmation::send_instead(txn, context, &outgoing, normal).await
     }
 
     /// Makes an account with a password for the application itself, whether or not strangers may

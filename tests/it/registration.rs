@@ -37,6 +37,36 @@ fn strict(probe: Probe) -> Probe {
     })
 }
 
+/// What an address can be to us.
+const STATES: [&str; 6] = ["free", "verified", "waiting", "disabled", "deleted", "passwordless"];
+
+fn address(state: &str) -> String {
+    format!("{state}@example.com")
+}
+
+/// An account in each of these states but the first, an hour ago.
+async fn addresses_in_every_state(probe: &Probe) {
+    let client = portcullis::ClientInfo::default();
+    let accounts = probe.auth.accounts();
+    for name in &STATES[1..] {
+        let new = portcullis::account::NewAccount::email(address(name));
+        if *name == "passwordless" {
+            accounts.create(new).await.expect("it is made");
+        } else {
+            let application = portcullis::registration::Application::new(new, PASSWORD);
+            probe.auth.registration().apply(application, &client).await.expect("it is taken");
+        }
+    }
+    let of = async |name: &str| {
+        let found = accounts.find_by_login(&address(name)).await;
+        found.expect("it answers").expect("it is there").id()
+    };
+    accounts.verify(of("verified").await).await.expect("it is set");
+    accounts.disable(of("disabled").await).await.expect("it is set");
+    accounts.delete(of("deleted").await).await.expect("it is set");
+    probe.clock.advance(Duration::from_secs(3600));
+}
+
 on_every_database! {
     async fn a_registration_makes_an_account_and_signs_it_in(probe: Probe) {
         let mut browser = probe.browser().await;
@@ -406,32 +436,14 @@ on_every_database! {
 
     async fn strict_registration_answers_everybody_with_the_same_bytes_after_one_hash(probe: Probe) {
         let probe = strict(probe);
-        let client = portcullis::ClientInfo::default();
-        let accounts = probe.auth.accounts();
-        for name in ["verified", "waiting", "disabled", "deleted", "passwordless"] {
-            let new = portcullis::account::NewAccount::email(format!("{name}@example.com"));
-            if name == "passwordless" {
-                accounts.create(new).await.expect("it is made");
-            } else {
-                let application = portcullis::registration::Application::new(new, PASSWORD);
-                probe.auth.registration().apply(application, &client).await.expect("it is taken");
-            }
-        }
-        let of = async |name: &str| {
-            let found = accounts.find_by_login(&format!("{name}@example.com")).await;
-            found.expect("it answers").expect("it is there").id()
-        };
-        accounts.verify(of("verified").await).await.expect("it is set");
-        accounts.disable(of("disabled").await).await.expect("it is set");
-        accounts.delete(of("deleted").await).await.expect("it is set");
-        probe.clock.advance(Duration::from_secs(3600));
+        addresses_in_every_state(&probe).await;
         let before = probe.mail().await.len();
         let rows = probe.rows().await;
         let browser = probe.browser().await;
         let mut answers = Vec::new();
-        for name in ["free", "verified", "waiting", "disabled", "deleted", "passwordless"] {
+        for name in STATES {
             let hashes = probe.auth.password_hashes();
-            let body = json!({ "email": format!("{name}@example.com"), "password": PASSWORD });
+            let body = json!({ "email": address(name), "password": PASSWORD });
             let answer = register(&browser, body).await;
             let headers: Vec<_> = answer
                 .headers
@@ -465,6 +477,68 @@ on_every_database! {
         // One account more, no session.
         let after = probe.rows().await;
         assert_eq!((after[0] - rows[0], after[1] - rows[1], after[2]), (1, 1, 0));
+    }
+
+    async fn strict_registration_costs_the_same_statements_whatever_the_address(probe: Probe) {
+        let probe = strict(probe);
+        addresses_in_every_state(&probe).await;
+        let before = probe.rows().await;
+        let browser = probe.browser().await;
+        for (username, free) in [(None, "free"), (Some("somebody"), "free-too")] {
+            probe.clock.advance(Duration::from_secs(3600));
+            let states = STATES.map(|name| if name == "free" { free } else { name });
+            let mut ran = Vec::new();
+            // The second time within the cool-down, where nothing more is sent.
+            for (again, name) in [false, true].into_iter().flat_map(|again| states.map(|name| (again, name))) {
+                let body = json!({ "username": username, "email": address(name), "password": PASSWORD });
+                probe.database.statements.take();
+                assert_eq!(register(&browser, body).await.status, 202, "{name}");
+                ran.push((name, again, probe.database.statements.take()));
+            }
+            let (_, _, expected) = &ran[0];
+            let written = |start: &str| expected.iter().filter(|text| text.starts_with(start)).count();
+            assert_eq!((expected.len(), written("SELECT"), written("INSERT")), (12, 2, 7), "{expected:#?}");
+            for (name, again, texts) in &ran {
+                assert_eq!(texts, expected, "{name}, again: {again}, username: {username:?}");
+            }
+        }
+        // Two that were free have an account now; of the others nothing is kept but what is told.
+        let after = probe.rows().await;
+        assert_eq!((after[0] - before[0], after[1] - before[1], after[2]), (2, 2, 0));
+        let told = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_create_fail'";
+        assert_eq!(probe.number(told).await, 2 * (2 * STATES.len() as i64 - 1));
+    }
+
+    async fn asking_for_a_proof_costs_the_same_statements_whatever_the_address(probe: Probe) {
+        let probe = strict(probe);
+        addresses_in_every_state(&probe).await;
+        let browser = probe.browser().await;
+        let mut ran = Vec::new();
+        for (again, name) in [false, true].into_iter().flat_map(|again| STATES.map(|name| (again, name))) {
+            probe.database.statements.take();
+            let body = json!({ "email": address(name) });
+            let answer = browser.stranger().post("/auth/verification", body).await;
+            assert_eq!(answer.status, 202, "{name}");
+            ran.push((name, again, probe.database.statements.take()));
+        }
+        assert_eq!(ran[0].2.len(), 8, "{:#?}", ran[0].2);
+        for (name, again, texts) in &ran {
+            assert_eq!(texts, &ran[0].2, "{name}, again: {again}");
+        }
+    }
+
+    async fn a_registration_held_back_leaves_the_link_that_was_sent_good(probe: Probe) {
+        let probe = strict(probe);
+        let mut browser = probe.browser().await;
+        let body = json!({ "email": ALICE, "password": PASSWORD });
+        for _ in 0..3 {
+            assert_eq!(browser.post("/auth/register", body.clone()).await.status, 202);
+        }
+        let sent = probe.mail().await;
+        assert_eq!(sent.len(), 1);
+        let body = json!({ "token": crate::verification::token_of(&sent[0]), "password": PASSWORD });
+        assert_eq!(browser.post("/auth/verification/confirm", body).await.status, 200);
+        assert_eq!(browser.login(ALICE, PASSWORD).await.status, 200);
     }
 
     async fn strict_registration_signs_in_only_after_the_proof(probe: Probe) {
