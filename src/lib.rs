@@ -87,6 +87,7 @@ pub mod guide;
 mod handle;
 pub mod identity;
 pub mod login;
+pub mod login_name;
 pub mod membership;
 pub mod message;
 pub mod outbox;
@@ -135,8 +136,8 @@ pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {
     /// The usual set of routes: signing in and out, one's own sessions, registration, verification
-    /// of addresses, changing the password; setting a forgotten one anew and changing the mail
-    /// address where there is a notifier, the phone number where text messages are sent;
+    /// of addresses, changing the password; setting a forgotten one anew, changing the mail
+    /// address and adding further names where there is a notifier, the phone number where text messages are sent;
     /// one's own [memberships](membership) where a source of them is set. Nest them where you like:
     /// `.nest("/auth", auth.routes())`.
     ///
@@ -148,7 +149,8 @@ impl Portcullis {
             .merge(registration::routes(self))
             .merge(password_change::routes(self))
             .merge(verification::routes(self))
-            .merge(contact::routes(self));
+            .merge(contact::routes(self))
+            .merge(login_name::routes(self));
         if self.context().notifier.is_some() {
             router = router.merge(password_reset::routes(self));
         }

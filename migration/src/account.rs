@@ -45,6 +45,7 @@ impl MigrationTrait for Migration {
             .col(required("normal").string_len(255).primary_key())
             .col(required("account_id").uuid())
             .col(required("kind").small_integer())
+            .col(optional("typed").string_len(255))
             .col(optional("verified_at").big_integer())
             .col(required("created_at").big_integer())
             .foreign_key(

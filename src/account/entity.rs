@@ -65,6 +65,8 @@ pub(crate) mod login_name {
         pub normal: String,
         pub account_id: AccountId,
         pub kind: i16,
+        /// As its owner wrote it, for a further name; none for one that the account's row has.
+        pub typed: Option<String>,
         /// When this address was proved; a username has nothing to prove.
         pub verified_at: Option<Timestamp>,
         pub created_at: Timestamp,

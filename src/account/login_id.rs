@@ -30,6 +30,8 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use crate::config::LoginIds;
+
 /// Most bytes a normal form takes; the width of the column that holds it.
 pub(crate) const MAX_BYTES: usize = 255;
 
@@ -116,6 +118,15 @@ impl LoginIdKind {
     #[must_use]
     pub const fn number(self) -> i16 {
         self as i16
+    }
+
+    /// Whether one signs in with it.
+    pub(crate) fn signs_in(self, ids: LoginIds) -> bool {
+        match ids {
+            LoginIds::Username => self == Self::Username,
+            LoginIds::Email => self == Self::Email,
+            LoginIds::Either => self != Self::Phone,
+        }
     }
 
     /// The kind with this number, if there is one.

@@ -15,6 +15,8 @@
 //! # }
 //! ```
 //!
+//! Its own names are those in its row; [further ones](crate::login_name) sign in as well.
+//!
 //! Disabling (at once or from a date), deleting and re-enabling count on the next request of every
 //! node: the one statement of a request reads these columns.
 //!
@@ -37,10 +39,12 @@ use crate::outbox::{self, Outgoing};
 
 pub(crate) mod entity;
 mod error;
+mod further_name;
 mod login_id;
 pub(crate) mod store;
 
 pub use error::{AccountError, InvalidField};
+pub use further_name::FurtherName;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
 
 /// An account as it was when the request was resolved: one consistent view.
@@ -326,10 +330,11 @@ impl<'a> Accounts<'a> {
             // One by one, because a violated key tells which name it was only by its row.
             for (kind, normal) in &normals {
                 let verified_at = row.verified_at.filter(|_| *kind != LoginIdKind::Username);
-                let name = store::Name { account_id: row.id, kind: *kind, normal, verified_at };
+                let (account_id, kind) = (row.id, *kind);
+                let name = store::Name { account_id, kind, normal, typed: None, verified_at };
                 store::insert_name(txn, name, now).await.map_err(|error| {
                     if is_unique_violation(&error) {
-                        AccountError::Taken(*kind)
+                        AccountError::Taken(kind)
                     } else {
                         error.into()
                     }

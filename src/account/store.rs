@@ -1,9 +1,9 @@
 //! Queries on accounts and their login names.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Iterable,
-    QueryFilter, QuerySelect, RelationTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
+    EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, RelationTrait, UpdateMany,
 };
 
 use super::StoredPassword;
@@ -29,6 +29,31 @@ pub(crate) async fn find_by_name<C: ConnectionTrait>(
         .join(sea_orm::JoinType::InnerJoin, login_name::Relation::Account.def().rev())
         .filter(login_name::Column::Normal.eq(normal))
         .one(db)
+        .await
+}
+
+/// A name in its normal form, and the account that signs in with it.
+pub(crate) async fn find_with_name<C: ConnectionTrait>(
+    db: &C,
+    normal: &str,
+) -> Result<Option<(login_name::Model, account::Model)>, DbErr> {
+    let found = login_name::Entity::find_by_id(normal.to_owned())
+        .find_also_related(account::Entity)
+        .one(db)
+        .await?;
+    Ok(found.and_then(|(name, account)| Some((name, account?))))
+}
+
+/// The names of an account, the oldest first.
+pub(crate) async fn names_of<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+) -> Result<Vec<login_name::Model>, DbErr> {
+    login_name::Entity::find()
+        .filter(login_name::Column::AccountId.eq(account))
+        .order_by_asc(login_name::Column::CreatedAt)
+        .order_by_asc(login_name::Column::Normal)
+        .all(db)
         .await
 }
 
@@ -59,6 +84,8 @@ pub(crate) struct Name<'a> {
     pub(crate) account_id: AccountId,
     pub(crate) kind: LoginIdKind,
     pub(crate) normal: &'a str,
+    /// As its owner wrote it; none for one that the account's row has.
+    pub(crate) typed: Option<&'a str>,
     pub(crate) verified_at: Option<Timestamp>,
 }
 
@@ -68,6 +95,7 @@ impl Name<'_> {
             normal: Set(self.normal.to_owned()),
             account_id: Set(self.account_id),
             kind: Set(self.kind.number()),
+            typed: Set(self.typed.map(str::to_owned)),
             verified_at: Set(self.verified_at),
             created_at: Set(now),
         }
@@ -120,6 +148,44 @@ async fn insert_row_if<C: ConnectionTrait, A: ActiveModelTrait>(
         .to_owned();
     db.execute(&insert).await?;
     Ok(())
+}
+
+/// The same, also where it is the account's already: then it is as `name` says from now on. False
+/// when it is another account's: the key decides.
+pub(crate) async fn claim_name<C: ConnectionTrait>(
+    db: &C,
+    name: Name<'_>,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let there_already = OnConflict::column(login_name::Column::Normal)
+        .do_nothing_on([login_name::Column::Normal])
+        .to_owned();
+    login_name::Entity::insert(name.into_row(now))
+        .on_conflict(there_already)
+        .exec_without_returning(db)
+        .await?;
+    let updated = login_name::Entity::update_many()
+        .col_expr(login_name::Column::Typed, Expr::value(name.typed))
+        .col_expr(login_name::Column::VerifiedAt, Expr::value(name.verified_at))
+        .filter(login_name::Column::Normal.eq(name.normal))
+        .filter(login_name::Column::AccountId.eq(name.account_id))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// An update of an account that is not deleted, which ends its sessions.
+pub(crate) fn ending_sessions(id: AccountId) -> UpdateMany<account::Entity> {
+    account::Entity::update_many()
+        .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::DeletedAt.is_null())
+}
+
+/// Ends the sessions of an account, and with that keeps everybody else from changing it until this
+/// transaction is over. False when there is none.
+pub(crate) async fn hold<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
+    Ok(ending_sessions(id).exec(db).await?.rows_affected > 0)
 }
 
 /// Which of these ids belong to an account already, a deleted one too.
@@ -226,13 +292,22 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
     if updated.rows_affected == 0 {
         return Ok(false);
     }
+    keep_only(db, id, normal).await?;
+    Ok(true)
+}
+
+/// Leaves an account none of its names but the username and the address in its row.
+async fn keep_only<C: ConnectionTrait>(db: &C, id: AccountId, address: &str) -> Result<(), DbErr> {
+    let other = Condition::any()
+        .add(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
+        .add(login_name::Column::Typed.is_not_null());
     login_name::Entity::delete_many()
         .filter(login_name::Column::AccountId.eq(id))
-        .filter(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
-        .filter(login_name::Column::Normal.ne(normal))
+        .filter(other)
+        .filter(login_name::Column::Normal.ne(address))
         .exec(db)
         .await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Settles the names of an account whose address was proved for the first time by whoever set its
@@ -245,12 +320,7 @@ pub(crate) async fn settle_names<C: ConnectionTrait>(
     let email = row.email.as_deref().and_then(|email| Email::parse(email).ok());
     let Some(email) = email.filter(|_| row.verified_at.is_none()) else { return Ok(()) };
     verify_names(db, row.id, Some(email.normal()), now).await?;
-    login_name::Entity::delete_many()
-        .filter(login_name::Column::AccountId.eq(row.id))
-        .filter(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
-        .filter(login_name::Column::Normal.ne(email.normal()))
-        .exec(db)
-        .await?;
+    keep_only(db, row.id, email.normal()).await?;
     account::Entity::update_many()
         .col_expr(account::Column::Phone, Expr::value(None::<String>))
         .filter(account::Column::Id.eq(row.id))
@@ -287,7 +357,7 @@ pub(crate) async fn claim_username<C: ConnectionTrait>(
         None => {}
     }
     let kind = LoginIdKind::Username;
-    let name = Name { account_id: account.id, kind, normal, verified_at: None };
+    let name = Name { account_id: account.id, kind, normal, typed: None, verified_at: None };
     insert_name(db, name, now).await?;
     Ok(Claimed::Yes)
 }
@@ -309,6 +379,21 @@ pub(crate) enum Sessions {
     Keep,
     /// They are over: the epoch moves.
     End,
+}
+
+/// Gives an account its own username, if it has none.
+pub(crate) async fn set_first_username<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    typed: &str,
+) -> Result<bool, DbErr> {
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::Username, Expr::value(Some(typed)))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::Username.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
 }
 
 /// Sets one column of an account that is not deleted. False when there is none.

@@ -356,6 +356,7 @@ impl Candidate {
             normal: normal.clone(),
             account_id: self.account.id,
             kind: kind.number(),
+            typed: None,
             verified_at: self.account.verified_at.filter(|_| *kind != LoginIdKind::Username),
             created_at: self.account.created_at,
         })

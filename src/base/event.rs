@@ -67,6 +67,14 @@ event_kinds! {
     PhoneRemoved = "phone_removed",
     /// A change of the phone number was undone from the old one.
     PhoneChangeUndone = "phone_change_undone",
+    /// A further address was asked for.
+    LoginNameRequested = "login_name_requested",
+    /// An account got a further username or address.
+    LoginNameAdded = "login_name_added",
+    /// A username or address was removed from an account.
+    LoginNameRemoved = "login_name_removed",
+    /// The addition of a username or address was undone.
+    LoginNameUndone = "login_name_undone",
     /// A session was made without a login of ours.
     SessionStarted = "session_created",
     /// A session was ended by its owner.

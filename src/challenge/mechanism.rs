@@ -23,10 +23,11 @@ use crate::context::Context;
 
 const EMAIL_UNDO: &str = "email_undo";
 const PHONE_UNDO: &str = "phone_undo";
+const LOGIN_NAME_UNDO: &str = "login_name_undo";
 
 /// What outlives everything else that ends: whoever took an account over would otherwise end the
 /// owner's way back by changing something.
-pub(super) const UNDO: [&str; 2] = [EMAIL_UNDO, PHONE_UNDO];
+pub(super) const UNDO: [&str; 3] = [EMAIL_UNDO, PHONE_UNDO, LOGIN_NAME_UNDO];
 
 /// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
 /// for another.
@@ -44,6 +45,10 @@ pub(crate) enum Kind {
     PhoneChange,
     /// Undoing a change of the phone number, from the old one.
     PhoneUndo,
+    /// Proving a further address.
+    LoginName,
+    /// Undoing the addition of a further name.
+    LoginNameUndo,
     /// A purpose of the application's own.
     Application(ApplicationPurpose),
 }
@@ -58,6 +63,8 @@ impl Kind {
             Self::EmailUndo => EMAIL_UNDO.into(),
             Self::PhoneChange => "phone_change".into(),
             Self::PhoneUndo => PHONE_UNDO.into(),
+            Self::LoginName => "login_name".into(),
+            Self::LoginNameUndo => LOGIN_NAME_UNDO.into(),
             Self::Application(purpose) => format!("app:{}", purpose.0).into(),
         }
     }

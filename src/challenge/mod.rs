@@ -83,11 +83,13 @@ pub(crate) mod entity;
 mod error;
 mod guard;
 pub(crate) mod mechanism;
+mod proof;
 mod store;
 
 pub use crate::base::id::ChallengeId;
 pub use error::ChallengeError;
 pub use guard::{Answered, ChallengePurpose, RequireChallenge, RequireChallengeService};
+pub use proof::Proof;
 
 use mechanism::{Answer, ApplicationPurpose, Kind, Start, Started};
 

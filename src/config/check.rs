@@ -91,6 +91,11 @@ impl Config {
         self.check_password(&mut check);
         self.check_challenge(&mut check);
         self.check_contact(&mut check);
+        check.refuse_if(
+            !(1..=100).contains(&self.login.max_names),
+            "login.max_names",
+            "must be between 1 and 100",
+        );
         self.check_mail(&mut check);
         self.check_permission(&mut check);
         self.check_attempts(&mut check);

@@ -20,6 +20,7 @@
 //! | `PORTCULLIS_LOGIN_IDS` | `username`, `email` or `either` |
 //! | `PORTCULLIS_REGISTRATION` | `automatic`, `open`, `strict` or `closed` |
 //! | `PORTCULLIS_REQUIRE_VERIFIED` | `true` or `false` |
+//! | `PORTCULLIS_NAMES_PER_ACCOUNT` | number |
 //! | `PORTCULLIS_PASSWORD_MIN_LENGTH`, `PORTCULLIS_PASSWORD_MEMORY_KIB`, `PORTCULLIS_PASSWORD_ITERATIONS`, `PORTCULLIS_CONCURRENT_HASHES`, `PORTCULLIS_HASH_QUEUE` | numbers |
 //! | `PORTCULLIS_PASSWORD_COMPOSITION` | `any` or `three-of-four` |
 //! | `PORTCULLIS_PASSWORD_MIN_STRENGTH` (feature `strength`) | `fair`, `good` or `strong` |
@@ -166,6 +167,7 @@ impl Config {
                 self.login.registration = word(value, &words)?;
             }
             "REQUIRE_VERIFIED" => self.login.require_verified = boolean(value)?,
+            "NAMES_PER_ACCOUNT" => self.login.max_names = number(value)?,
             "PASSWORD_MIN_LENGTH" => self.password.min_length = number(value)?,
             "PASSWORD_COMPOSITION" => {
                 let words =

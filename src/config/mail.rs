@@ -58,6 +58,10 @@ pub struct LinkConfig {
     pub email_undo: String,
     /// Default: `/phone/undo#token={token}`.
     pub phone_undo: String,
+    /// Default: `/login-names/confirm#token={token}`.
+    pub login_name_confirm: String,
+    /// Default: `/login-names/undo#token={token}`.
+    pub login_name_undo: String,
 }
 
 /// Who delivers what is in the outbox.
@@ -98,6 +102,8 @@ impl Default for LinkConfig {
             email_confirm: "/email/confirm#token={token}".to_owned(),
             email_undo: "/email/undo#token={token}".to_owned(),
             phone_undo: "/phone/undo#token={token}".to_owned(),
+            login_name_confirm: "/login-names/confirm#token={token}".to_owned(),
+            login_name_undo: "/login-names/undo#token={token}".to_owned(),
         }
     }
 }
@@ -177,6 +183,8 @@ impl Config {
             ("mail.links.email_confirm", &links.email_confirm),
             ("mail.links.email_undo", &links.email_undo),
             ("mail.links.phone_undo", &links.phone_undo),
+            ("mail.links.login_name_confirm", &links.login_name_confirm),
+            ("mail.links.login_name_undo", &links.login_name_undo),
         ] {
             let local = ReturnTo::parse(&page.replace(TOKEN, "x")).is_some();
             check.refuse_if(

@@ -263,6 +263,8 @@ pub struct LoginConfig {
     pub registration: Registration,
     /// Whether an account must be verified before it can sign in. Default: false.
     pub require_verified: bool,
+    /// How many names to sign in with an account may have, its own among them. Default: 10.
+    pub max_names: usize,
 }
 
 impl Default for LoginConfig {
@@ -271,6 +273,7 @@ impl Default for LoginConfig {
             id: LoginIds::Either,
             registration: Registration::Automatic,
             require_verified: false,
+            max_names: 10,
         }
     }
 }

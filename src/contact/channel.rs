@@ -1,8 +1,11 @@
 //! What differs between the mail address and the phone number.
 
 use crate::account::entity::account::{Column, Model};
+use crate::account::store::Name;
 use crate::account::{Account, Email, InvalidField, LoginIdError, LoginIdKind, Phone};
+use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
+use crate::base::id::AccountId;
 use crate::challenge::mechanism::Kind;
 use crate::message::{MessageKind, Recipient};
 
@@ -117,6 +120,11 @@ impl Channel {
             Self::Email => row.email.as_deref(),
             Self::Phone => row.phone.as_deref(),
         }
+    }
+
+    /// The name of an account that proved it, to be its own and no further one.
+    pub(super) fn proved(self, account_id: AccountId, normal: &str, now: Timestamp) -> Name<'_> {
+        Name { account_id, kind: self.kind(), normal, typed: None, verified_at: Some(now) }
     }
 
     /// The normal form of what a row has.

@@ -91,28 +91,13 @@ mod error;
 mod routes;
 mod store;
 
+pub use crate::challenge::Proof;
 pub use error::ContactError;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
 use channel::{Address, Channel};
 use store::Move;
-
-/// What proves a new address: what it was sent.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub enum Proof<'a> {
-    /// The token of the link.
-    Token(&'a str),
-    /// The code.
-    Code(&'a str),
-}
-
-impl std::fmt::Debug for Proof<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Proof(..)")
-    }
-}
 
 /// Changes one's address and number. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
@@ -331,8 +316,8 @@ impl Contact<'_> {
         let account = identity.account();
         let (kind, message) = (channel.change(), channel.confirm_message());
         let admitted = outbox::admit(txn, context, message, Some(recipient), "").await?;
-        let holder = account_store::find_by_name(txn, address.normal()).await?;
-        let holder = holder.filter(|holder| holder.id != account.id());
+        let holder = account_store::find_with_name(txn, address.normal()).await?;
+        let holder = holder.filter(|(name, _)| name.account_id != account.id());
         if admitted == Admitted(false) {
             // It got a link just before: if it was for this account, that one stays good. A change to
             // anything else is over.
@@ -379,11 +364,8 @@ impl Contact<'_> {
                     .good_for(lifetime)
             }
             // To the owner as he wrote it himself, never as a stranger did.
-            Some(holder) => {
-                let own = channel
-                    .of_row(&holder)
-                    .filter(|own| channel.normal(own).as_deref() == Some(address.normal()));
-                let to = channel.recipient(own.unwrap_or(address.normal()));
+            Some((name, holder)) => {
+                let to = channel.recipient(name.as_written(&holder));
                 let to = to.filter(|_| holder.deleted_at.is_none());
                 Outgoing::new(channel.taken_message(), to).account(holder.id)
             }
@@ -489,13 +471,14 @@ impl Contact<'_> {
             .account(id)
             .values(values);
         transaction!(db, |txn| {
-            if !challenge.spend(txn, now).await? || !store::hold(txn, id).await? {
+            if !challenge.spend(txn, now).await? || !account_store::hold(txn, id).await? {
                 return Err(ContactError::WrongCode);
             }
             let row = account_store::find(txn, id).await?.ok_or(ContactError::WrongCode)?;
-            if !store::claim(txn, id, channel.kind(), &normal, now).await? {
+            let name = channel.proved(id, &normal, now);
+            if !account_store::claim_name(txn, name, now).await? {
                 evict_holder(txn, channel, &normal).await?;
-                if !store::claim(txn, id, channel.kind(), &normal, now).await? {
+                if !account_store::claim_name(txn, name, now).await? {
                     return Err(ContactError::Taken(channel.kind()));
                 }
             }
@@ -503,6 +486,8 @@ impl Contact<'_> {
             if let Some(present) = present.filter(|present| *present != normal) {
                 store::release(txn, id, &present).await?;
             }
+            // Names that were added since may be those of whoever made the change.
+            store::release_since(txn, id, challenge.created_at(), &normal).await?;
             store::restore(txn, id, channel, old, now).await?;
             mechanism::end_of_account(txn, id, None, now).await?;
             mechanism::end_since(txn, id, &kind, challenge.created_at(), now).await?;
@@ -565,7 +550,7 @@ impl Applying<'_> {
         let normal = |typed: &Option<String>| typed.as_deref().and_then(|t| channel.normal(t));
         let (old, new) = (normal(&change.old), normal(&change.new));
         if let Some(new) = &new
-            && !store::claim(txn, id, channel.kind(), new, now).await?
+            && !account_store::claim_name(txn, channel.proved(id, new, now), now).await?
         {
             return Ok(None);
         }
@@ -650,12 +635,10 @@ impl Applying<'_> {
 }
 
 fn recent_factor(context: &Context, identity: &Identity) -> Result<(), ContactError> {
-    let max_age = context.config.session.recent_factor;
-    let latest = identity.session().factors().latest();
-    if latest.is_some_and(|at| context.now().since(at) < max_age) {
+    if identity.has_recent_factor(context) {
         return Ok(());
     }
-    Err(ContactError::FactorTooOld { max_age })
+    Err(ContactError::FactorTooOld { max_age: context.config.session.recent_factor })
 }
 
 fn event_of(kind: EventKind, identity: &Identity, client: &ClientInfo, now: Timestamp) -> Event {

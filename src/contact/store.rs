@@ -1,17 +1,15 @@
 //! Queries on what an account is reached by. Every change is one conditional statement whose count
 //! is the verdict.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Func, OnConflict, Query};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, UpdateMany,
-};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, Query};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, UpdateMany};
 
 use super::channel::Channel;
-use crate::account::LoginIdKind;
 use crate::account::entity::{account, login_name};
+use crate::account::store::ending_sessions;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId};
-use crate::session::entity as session;
+use crate::session::store as session_store;
 
 /// A change of one address of an account, by the session that asked for it.
 pub(super) struct Move<'a> {
@@ -22,14 +20,6 @@ pub(super) struct Move<'a> {
     pub(super) old: Option<&'a str>,
     pub(super) new: Option<&'a str>,
     pub(super) lineage: LineageId,
-}
-
-/// An update of an account that is not deleted, which ends its sessions.
-fn ending_sessions(id: AccountId) -> UpdateMany<account::Entity> {
-    account::Entity::update_many()
-        .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
-        .filter(account::Column::Id.eq(id))
-        .filter(account::Column::DeletedAt.is_null())
 }
 
 /// Notes when the account's address was proved, unless it has one that was. A number proves an
@@ -65,15 +55,7 @@ pub(super) async fn change<C: ConnectionTrait>(
         Some(old) => column.eq(old),
         None => column.is_null(),
     };
-    let asks_still = Query::select()
-        .expr(Expr::val(1))
-        .from(session::Entity)
-        .and_where(session::Column::AccountId.eq(change.account))
-        .and_where(session::Column::LineageId.eq(change.lineage))
-        .and_where(session::Column::EndedAt.is_null())
-        .and_where(session::Column::SuspiciousAt.is_null())
-        .and_where(session::Column::ExpiresAt.gt(now))
-        .to_owned();
+    let asks_still = session_store::sign_in(change.account, change.lineage, now);
     let mut update = ending_sessions(change.account)
         .col_expr(column, Expr::value(change.new))
         .filter(account::Column::Epoch.eq(change.epoch))
@@ -95,12 +77,6 @@ pub(super) async fn change<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected > 0)
 }
 
-/// Ends the sessions of an account, and with that keeps everybody else from changing it until this
-/// transaction is over. False when there is none.
-pub(super) async fn hold<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
-    Ok(ending_sessions(id).exec(db).await?.rows_affected > 0)
-}
-
 /// Puts an address back into an account that is held.
 pub(super) async fn restore<C: ConnectionTrait>(
     db: &C,
@@ -114,35 +90,6 @@ pub(super) async fn restore<C: ConnectionTrait>(
         .filter(account::Column::Id.eq(id));
     proving(update, channel, now).exec(db).await?;
     Ok(())
-}
-
-/// Gives an account a proved name. False when it is another account's: the key decides.
-pub(super) async fn claim<C: ConnectionTrait>(
-    db: &C,
-    id: AccountId,
-    kind: LoginIdKind,
-    normal: &str,
-    now: Timestamp,
-) -> Result<bool, DbErr> {
-    let row = login_name::ActiveModel {
-        normal: Set(normal.to_owned()),
-        account_id: Set(id),
-        kind: Set(kind.number()),
-        verified_at: Set(Some(now)),
-        created_at: Set(now),
-    };
-    let there_already = OnConflict::column(login_name::Column::Normal)
-        .do_nothing_on([login_name::Column::Normal])
-        .to_owned();
-    login_name::Entity::insert(row).on_conflict(there_already).exec_without_returning(db).await?;
-    // It may have been one of its further names before.
-    let updated = login_name::Entity::update_many()
-        .col_expr(login_name::Column::VerifiedAt, Expr::value(Some(now)))
-        .filter(login_name::Column::Normal.eq(normal))
-        .filter(login_name::Column::AccountId.eq(id))
-        .exec(db)
-        .await?;
-    Ok(updated.rows_affected > 0)
 }
 
 /// Takes a name from an account. True when it had been proved.
@@ -162,6 +109,23 @@ pub(super) async fn release<C: ConnectionTrait>(
     }
     delete().exec(db).await?;
     Ok(false)
+}
+
+/// Takes the further names from an account that it got at `since` or later, but for `kept`.
+pub(super) async fn release_since<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    since: Timestamp,
+    kept: &str,
+) -> Result<(), DbErr> {
+    login_name::Entity::delete_many()
+        .filter(login_name::Column::AccountId.eq(id))
+        .filter(login_name::Column::Typed.is_not_null())
+        .filter(login_name::Column::CreatedAt.gte(since))
+        .filter(login_name::Column::Normal.ne(kept))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// Takes a name from an account that never proved it, and ends that account's sessions. False when

@@ -62,7 +62,7 @@
 //! | `challenge.cool_down` | 1 min | a mailbox must not be flooded by somebody else's clicks |
 //! | random bits of a link's token | 256 | it is looked up, never guessed; not configurable |
 //!
-//! # Change of address
+//! # Change of address, further addresses
 //!
 //! | knob | default | why |
 //! |---|---|---|
@@ -76,6 +76,7 @@
 //! | `login.id` | username or email | both are unique across all accounts and kinds, so it is never ambiguous |
 //! | `login.registration` | strict where accounts must be verified and there is a notifier, else open | strict tells nobody whose address is known, but needs mail; close it where accounts are made by the application |
 //! | `verification.lifetime` | 24 h | NIST SP 800-63B-4 for codes by mail |
+//! | `login.max_names` | 10 | for one person plenty; more would keep names from others for nothing |
 //! | `login.require_verified` | off | without a notifier it would lock everyone out; switch it on where mail can be sent |
 //!
 //! # Passwords

@@ -61,6 +61,10 @@
 //! | `password_changed_meanwhile` | 409 | somebody else changed it in the same moment |
 //! | `invalid_reset_token` | 400 | the link is unknown, used or too old, or its account has changed: which, is not said |
 //! | `last_name` | 409 | the account would have no name left to sign in with |
+//! | `address_not_proved` | 403 | the account's own address has to be proved before it gets further names |
+//! | `too_many_names` | 409 | the account has as many names as it may have |
+//! | `name_not_found` | 404 | the account has no such name; another account's looks the same |
+//! | `own_address` | 409 | the account's own address or number is changed by a route of its own, not removed as a name |
 //! | `already_signed_in` | 409 | an anonymous session is asked for by a client that has one |
 //! | `rate_limited` | 429 | too many requests of this source or account, or logins under this name; `RateLimit-Policy` says which rule, `Retry-After` when to come back |
 //!

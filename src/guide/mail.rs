@@ -62,7 +62,7 @@
 //! | `address` | what happened to an account | where it came from, if known |
 //! | `link`, `minutes` | what asks for a confirmation | the link, and how long it is good |
 //! | `code`, `minutes` | what asks for a code | the code, and how long it is good |
-//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo` | the way back, and how long it is good |
+//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added` | the way back, and how long it is good |
 //! | `factor` | `factor_added`, `factor_removed` | which one |
 //! | `left` | `recovery_code_used` | how many are left |
 //! | `purpose` | `challenge_code` | what the code is for |
@@ -79,9 +79,12 @@
 //! | `mail.links.email_confirm` | the mail to the new address | `/auth/email/confirm`, signed in as the one who asked; after a 401 let the person sign in there |
 //! | `mail.links.email_undo` | the mail to the old address | `/auth/email/undo`, without a session; after a 204 show the form for a forgotten password, for whoever has changed the address may know it |
 //! | `mail.links.phone_undo` | the text message to the old number | `/auth/phone/undo` |
+//! | `mail.links.login_name_confirm` | the mail to a further address (`POST /auth/login-names`) | `/auth/login-names/confirm`, signed in as the one who asked |
+//! | `mail.links.login_name_undo` | the mail about a name that was added | `/auth/login-names/undo`, without a session; after a 204 show the form for a forgotten password |
 //!
 //! Why a change cannot be turned to another address, and what ends it, is on the page of
-//! [`contact`](crate::contact).
+//! [`contact`](crate::contact); what an account may do with several names, on that of
+//! [`login_name`](crate::login_name).
 //!
 //! # How many
 //!

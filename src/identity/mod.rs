@@ -30,6 +30,7 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::problem::Rejection;
 use crate::base::same_origin::Facts;
+use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
@@ -117,6 +118,13 @@ impl Identity {
     /// or a log; a client that is told learns how to get around it.
     pub fn explain(&self, requirement: &Requirement) -> Explanation {
         requirement.explain(self)
+    }
+
+    /// Whether a factor was shown recently enough for a change of the account itself.
+    pub(crate) fn has_recent_factor(&self, context: &Context) -> bool {
+        let max_age = context.config.session.recent_factor;
+        let latest = self.session().factors().latest();
+        latest.is_some_and(|at| context.now().since(at) < max_age)
     }
 
     /// Whether it meets a requirement: the same decision a guard makes.

@@ -28,7 +28,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use sea_orm::{ConnectionTrait, DbErr};
 
-use crate::account::{Account, LoginId, LoginIdKind, entity, store as account_store};
+use crate::account::{Account, LoginId, entity, store as account_store};
 use crate::attempt::{Admission, Subject, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -37,7 +37,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
-use crate::config::{AttemptKind, LoginIds};
+use crate::config::AttemptKind;
 use crate::confirmation;
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -377,8 +377,10 @@ impl Login<'_> {
 
     /// The account of a name, and what is counted before anything is judged.
     async fn find(&self, login: &str, client: &ClientInfo) -> Result<Asked, LoginError> {
-        let id = LoginId::parse(login).ok().filter(|id| self.accepts(id.kind()));
-        let db = self.auth.context().db();
+        let context = self.auth.context();
+        let ids = context.config.login.id;
+        let id = LoginId::parse(login).ok().filter(|id| id.kind().signs_in(ids));
+        let db = context.db();
         // No account has the empty name; asking for it keeps the work the same.
         let normal = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or(login, LoginId::normal).to_owned();
@@ -457,14 +459,6 @@ impl Login<'_> {
             Admission::Admitted(ticket) => Ok(ticket),
             Admission::Refused => Err(failure),
             Admission::TooMany { retry_after } => Err(LoginError::TooManyAttempts { retry_after }),
-        }
-    }
-
-    fn accepts(&self, kind: LoginIdKind) -> bool {
-        match self.auth.context().config.login.id {
-            LoginIds::Username => kind == LoginIdKind::Username,
-            LoginIds::Email => kind == LoginIdKind::Email,
-            LoginIds::Either => kind != LoginIdKind::Phone,
         }
     }
 }

@@ -77,6 +77,14 @@ message_kinds! {
     PhoneChangeUndone = "phone_change_undone", Happened, ["address"];
     /// A phone number was added, changed, removed or brought back: told to the mail address.
     PhoneChanged = "phone_changed", Happened, ["address"];
+    /// A further address of an account is to be proved.
+    LoginNameConfirm = "login_name_confirm", Asked, ["link", "code", "minutes"];
+    /// A username or an address was added: told to the account's own address, with a way back.
+    LoginNameAdded = "login_name_added", Happened, ["address", "link", "days"];
+    /// A username or an address was removed: told to the account's own address.
+    LoginNameRemoved = "login_name_removed", Happened, ["address"];
+    /// A further address was removed: told to that one.
+    AddressRemoved = "address_removed", Happened, ["address"];
     /// A second factor was added.
     FactorAdded = "factor_added", Happened, ["address", "factor"];
     /// A second factor was removed.

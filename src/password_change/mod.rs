@@ -213,10 +213,9 @@ impl PasswordChange<'_> {
         client: &ClientInfo,
     ) -> Result<Issued, PasswordChangeError> {
         let context = self.auth.context();
-        let max_age = context.config.session.recent_factor;
         let session = identity.session();
-        let recent = session.factors().latest().is_some_and(|at| context.now().since(at) < max_age);
-        if current.is_none() && !recent {
+        if current.is_none() && !identity.has_recent_factor(context) {
+            let max_age = context.config.session.recent_factor;
             return Err(PasswordChangeError::FactorTooOld { max_age });
         }
         let asking = Asking {

@@ -42,7 +42,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::account::entity::account;
+use crate::account::entity::{account, login_name};
 use crate::account::{
     Account, AccountError, Email, InvalidField, LoginIdKind, NewAccount, store as account_store,
 };
@@ -414,14 +414,16 @@ impl Registration<'_> {
         // The username waits until the address is proved: whether it is free afterwards would tell
         // whether the address was.
         let kind = LoginIdKind::Email;
-        let name = account_store::Name { account_id: id, kind, normal: &email, verified_at: None };
+        let (normal, verified_at) = (email.as_str(), None);
+        let name = account_store::Name { account_id: id, kind, normal, typed: None, verified_at };
         transaction!(context.db(), |txn| {
             context.hooks.before_register(registering, txn).await?;
             let taken = account_store::taken(txn, &wanted).await?;
             if taken.iter().any(|row| username.as_ref() == Some(&row.normal)) {
                 return Err(AccountError::Taken(LoginIdKind::Username).into());
             }
-            let holder = taken.iter().find(|row| row.normal == email).map(|row| row.account_id);
+            let holding = taken.iter().find(|row| row.normal == email);
+            let holder = holding.map(|row| row.account_id);
             let free = holder.is_none();
             // Nobody has an id that was just made.
             let owner = account_store::find(txn, holder.unwrap_or(id)).await?;
@@ -443,7 +445,7 @@ impl Registration<'_> {
                 let proof = Proof { kind: &Kind::Verification, to, normal: &email };
                 confirmation::send(txn, context, &proof).await?;
             } else {
-                self.tell_owner(txn, owner.as_ref(), &email).await?;
+                self.tell_owner(txn, owner.as_ref().zip(holding), &email).await?;
             }
             Ok::<_, RegistrationError>(event)
         })
@@ -453,25 +455,23 @@ impl Registration<'_> {
     async fn tell_owner(
         &self,
         txn: &sea_orm::DatabaseTransaction,
-        owner: Option<&account::Model>,
+        owner: Option<(&account::Model, &login_name::Model)>,
         normal: &str,
     ) -> Result<(), sea_orm::DbErr> {
         let context = self.auth.context();
         let now = context.now();
-        if let Some(row) = owner
+        if let Some((row, _)) = owner
             && confirmation::unproved(row, now).as_deref() == Some(normal)
         {
             let to = row.email.as_deref().map(|mailbox| (row.id, mailbox));
             let proof = Proof { kind: &Kind::Verification, to, normal };
             return confirmation::send(txn, context, &proof).await;
         }
-        let owner = owner.filter(|row| Account::from((*row).clone()).is_usable(now, false));
-        let recipient = owner.and_then(|row| {
-            let same = |mailbox: &&str| Email::parse(mailbox).is_ok_and(|e| e.normal() == normal);
-            Recipient::email(row.email.as_deref().filter(same).unwrap_or(normal))
-        });
+        let owner = owner.filter(|(row, _)| Account::from((*row).clone()).is_usable(now, false));
+        // As he wrote it himself.
+        let recipient = owner.and_then(|(row, name)| Recipient::email(name.as_written(row)));
         let mut outgoing = Outgoing::new(MessageKind::AlreadyRegistered, recipient);
-        if let Some(row) = owner {
+        if let Some((row, _)) = owner {
             outgoing = outgoing.account(row.id);
         }
         confirmation::send_instead(txn, context, &outgoing, normal).await

@@ -1,6 +1,6 @@
 //! Queries on sessions. Every change is one conditional UPDATE whose count is the verdict.
 
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter,
     QueryOrder, QuerySelect, UpdateMany,
@@ -11,7 +11,7 @@ use super::judge::Ended;
 use super::stage::Stage;
 use crate::account::entity::account;
 use crate::base::clock::Timestamp;
-use crate::base::id::{AccountId, SessionId};
+use crate::base::id::{AccountId, LineageId, SessionId};
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(), DbErr> {
     let row = super::entity::ActiveModel::from(row).reset_all();
@@ -43,6 +43,20 @@ pub(crate) async fn account_of<C: ConnectionTrait>(
 ) -> Result<Option<AccountId>, DbErr> {
     let account = Entity::find_by_id(id).select_only().column(Column::AccountId);
     Ok(account.into_tuple().one(db).await?.flatten())
+}
+
+/// Finds something while a sign-in of an account goes on and is not suspicious: the condition of a
+/// change that it asked for.
+pub(crate) fn sign_in(account: AccountId, lineage: LineageId, now: Timestamp) -> SelectStatement {
+    Query::select()
+        .expr(Expr::val(1))
+        .from(Entity)
+        .and_where(Column::AccountId.eq(account))
+        .and_where(Column::LineageId.eq(lineage))
+        .and_where(Column::EndedAt.is_null())
+        .and_where(Column::SuspiciousAt.is_null())
+        .and_where(Column::ExpiresAt.gt(now))
+        .to_owned()
 }
 
 /// That a session is not over at `now`: what [`SessionState::ended`](super::judge) says of one row,

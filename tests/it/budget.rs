@@ -377,7 +377,7 @@ on_every_database! {
             ("confirm", 200, 11),
             ("ask", 202, 10),
             ("confirm", 200, 17),
-            ("undo", 204, 12),
+            ("undo", 204, 13),
         ];
         assert_eq!(costs, expected);
     }

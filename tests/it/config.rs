@@ -194,6 +194,8 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.session.anonymous_per_minute = 0,
             |c| c.session.anonymous_per_minute = 1,
         ),
+        ("login.max_names", |c| c.login.max_names = 0, |c| c.login.max_names = 1),
+        ("login.max_names", |c| c.login.max_names = 101, |c| c.login.max_names = 100),
         ("password.min_length", |c| c.password.min_length = 7, |c| c.password.min_length = 8),
         ("password.min_length", |c| c.password.min_length = 257, |c| c.password.min_length = 256),
         (
@@ -443,6 +445,7 @@ fn the_environment_sets_every_knob_it_names() {
         ("UNREMEMBERED_LIFETIME", "1h"),
         ("BINDING", "end"),
         ("LOGIN_IDS", "email"),
+        ("NAMES_PER_ACCOUNT", "3"),
         ("REGISTRATION", "closed"),
         ("REQUIRE_VERIFIED", "true"),
         ("PASSWORD_MIN_LENGTH", "20"),
@@ -478,6 +481,7 @@ fn the_environment_sets_every_knob_it_names() {
         (LoginIds::Email, Registration::Closed)
     );
     assert!(config.login.require_verified);
+    assert_eq!(config.login.max_names, 3);
     let password = &config.password;
     assert_eq!((password.min_length, password.memory_kib, password.iterations), (20, 65_536, 3));
     assert_eq!((password.concurrent_hashes, password.hash_queue), (Some(2), 7));

@@ -21,6 +21,7 @@ mod group;
 mod guard;
 mod hooks;
 mod login;
+mod login_name;
 mod membership;
 mod metrics;
 mod node;

@@ -34,6 +34,7 @@ const LEAVES: &[&str] = &[
     "bootstrap",
     "contact",
     "login",
+    "login_name",
     "membership",
     "own_session",
     "password_change",

@@ -121,6 +121,8 @@ const links = {
   "/password/reset": ["Set a new password", "/auth/password/reset", "At least 15 characters."],
   "/email/confirm": ["Confirm your new mail address", "/auth/email/confirm"],
   "/email/undo": ["Take back the change of your mail address", "/auth/email/undo"],
+  "/login-names/confirm": ["Confirm another mail address", "/auth/login-names/confirm"],
+  "/login-names/undo": ["Remove the name that was added", "/auth/login-names/undo"],
 };
 
 function showLink() {

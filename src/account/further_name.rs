@@ -1,0 +1,120 @@
+//! Names that the application itself gives an account.
+
+use super::entity::login_name;
+use super::login_id::{Email, LoginId, LoginIdKind, Username};
+use super::store::{self, Name};
+use super::{AccountError, Accounts, InvalidField};
+use crate::audit_log;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::AccountId;
+use crate::base::transaction::{is_unique_violation, transaction};
+
+/// A name that an account is to sign in with besides its own.
+#[derive(Clone)]
+#[must_use]
+pub struct FurtherName {
+    kind: LoginIdKind,
+    text: String,
+    verified: bool,
+}
+
+impl FurtherName {
+    /// A username.
+    pub fn username(username: impl Into<String>) -> Self {
+        Self { kind: LoginIdKind::Username, text: username.into(), verified: false }
+    }
+
+    /// A mail address. It signs in, but gets no mail before it is [verified](Self::verified) or its
+    /// owner has [proved](crate::login_name) it.
+    pub fn email(address: impl Into<String>) -> Self {
+        Self { kind: LoginIdKind::Email, text: address.into(), verified: false }
+    }
+
+    /// The address counts as proved.
+    pub fn verified(mut self) -> Self {
+        self.verified = true;
+        self
+    }
+
+    fn parse(&self) -> Result<LoginId, InvalidField> {
+        let (field, parsed) = match self.kind {
+            LoginIdKind::Email => ("email", Email::parse(&self.text).map(LoginId::Email)),
+            _ => ("username", Username::parse(&self.text).map(LoginId::Username)),
+        };
+        parsed.map_err(|error| InvalidField::login_id(field, &error))
+    }
+}
+
+// Names are personal data; they do not belong in a log by accident.
+impl std::fmt::Debug for FurtherName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FurtherName").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl Accounts<'_> {
+    /// Gives an account a further name, for seeding or an administrator's form; people add theirs by
+    /// [`login_names`](crate::Portcullis::login_names). Its sessions end. The first username of an
+    /// account without one becomes its own. How many names it has is not looked at, and nobody is
+    /// told.
+    ///
+    /// ```no_run
+    /// # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
+    /// # -> Result<(), portcullis::account::AccountError> {
+    /// use portcullis::account::FurtherName;
+    ///
+    /// let address = FurtherName::email("alice@work.example").verified();
+    /// auth.accounts().add_name(id, address).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A text that cannot be such a name; one that belongs to an account already, also to this one;
+    /// no such account; an outage.
+    pub async fn add_name(&self, id: AccountId, name: FurtherName) -> Result<(), AccountError> {
+        let parsed = name.parse().map_err(|field| AccountError::Invalid(vec![field]))?;
+        let kind = name.kind;
+        let now = self.context.now();
+        let event = Event::new(EventKind::LoginNameAdded, now).account(id);
+        let event = event.detail(if kind == LoginIdKind::Email { "email" } else { "username" });
+        transaction!(self.db, |txn| {
+            if !store::hold(txn, id).await? {
+                return Err(AccountError::NotFound);
+            }
+            // Asked first so that the caller's transaction survives a name that is taken.
+            if !store::taken(txn, &[parsed.normal().to_owned()]).await?.is_empty() {
+                return Err(AccountError::Taken(kind));
+            }
+            let own = kind == LoginIdKind::Username
+                && store::set_first_username(txn, id, parsed.as_str()).await?;
+            let name = Name {
+                account_id: id,
+                kind,
+                normal: parsed.normal(),
+                typed: (!own).then_some(parsed.as_str()),
+                verified_at: (kind == LoginIdKind::Email && name.verified).then_some(now),
+            };
+            store::insert_name(txn, name, now).await.map_err(|error| {
+                if is_unique_violation(&error) { AccountError::Taken(kind) } else { error.into() }
+            })?;
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+}
+
+impl login_name::Model {
+    /// As its owner wrote it.
+    pub(crate) fn as_written<'a>(&'a self, account: &'a super::entity::account::Model) -> &'a str {
+        let own = match LoginIdKind::from_number(self.kind) {
+            Some(LoginIdKind::Username) => account.username.as_deref(),
+            Some(LoginIdKind::Email) => account.email.as_deref(),
+            Some(LoginIdKind::Phone) => account.phone.as_deref(),
+            None => None,
+        };
+        self.typed.as_deref().or(own).unwrap_or(&self.normal)
+    }
+}

@@ -1,0 +1,744 @@
+//! Further names of an account: usernames and mail addresses that it signs in with besides its own.
+//!
+//! 1. Someone signed in, who has proved a factor within the last five minutes, adds a username. It is
+//!    his at once, or 409 if it is taken: usernames are public, as they are at registration.
+//! 2. Or he names a mail address. The answer is 202 whether or not it is free. A free one gets a link
+//!    and a code; the owner of a taken one is told so by mail. Nothing is kept for anybody before the
+//!    address has proved itself, and the unique key decides then whether it is still free.
+//! 3. The link leads to a page of the application's. Opening it changes nothing. The page posts the
+//!    token, in a session of the same account.
+//! 4. Adding and removing a name changes the ways in. So it ends all other sessions and all
+//!    outstanding codes and links of the account, and whoever did it goes on in a new session.
+//! 5. The account's own address is told each time; of an added name with a link that removes exactly
+//!    that one again, good for seven days. An address that is removed is told too.
+//!
+//! An account signs in with each of its names; failed tries are counted for the account, whichever
+//! was typed. A link for a forgotten password goes to the address that was typed if it is a proved
+//! one, and to the account's own for everything else. All other mail goes to the account's own.
+//!
+//! The account's own username and address are those that it shows. If its own username is removed,
+//! the oldest of the others takes its place, and the first username of an account that has none is its
+//! own: so adding one and removing the other changes it. Its own address is changed by
+//! [`contact`](crate::contact), where one of its further addresses may take its place; it is not
+//! removed here. Nor is the last name that the account can sign in with.
+//!
+//! **Who may add.** An account whose own address was never proved can add none. Otherwise whoever
+//! registers with the address of somebody else could leave a way in behind, for the day on which its
+//! owner proves it. And if the application itself has [added](crate::account::Accounts::add_name)
+//! some before, they go with everything else that was there.
+//!
+//! **Undoing** needs no session. It removes the name, also if it is the account's own by now, ends all
+//! sessions and all outstanding codes and links, and works once. Nothing else ends it. A change of the
+//! address that is undone takes along the names that were added since.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, identity: portcullis::Identity)
+//! # -> Result<(), portcullis::Rejection> {
+//! use portcullis::ClientInfo;
+//! use portcullis::challenge::Proof;
+//!
+//! let (names, client) = (auth.login_names(), ClientInfo::default());
+//! names.add_email(&identity, "alice@work.example", &client).await?;
+//! // … with what that address was sent:
+//! let issued = names.confirm_email(&identity, Proof::Code("12345678"), &client).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! - It adds no phone numbers: nobody signs in with one.
+//! - It keeps no removed name for its former owner: anybody may have it then.
+//! - Undoing sets no new password. Lead the person to the page for a forgotten one next.
+//!
+//! # Routes
+//! With a notifier: `GET /login-names`; `POST /login-names` `{username}`: the new session, or
+//! `{email}`: 202; `POST /login-names/confirm` `{token}` or `{code}`: the new session;
+//! `DELETE /login-names/{name}` (percent-encoded, in any spelling): the new session;
+//! `POST /login-names/undo` `{token}`: 204.
+//!
+//! # Configuration
+//! `login.max_names`, `session.recent_factor`, `contact.confirm_lifetime` and `contact.undo_lifetime`
+//! as for a [change](crate::contact) of address, `mail.links`.
+//!
+//! # Events
+//! `login_name_requested`, `login_name_added`, `login_name_removed`, `login_name_undone`, each with the
+//! kind of the name; `authn_challenge_fail` for a wrong code.
+//!
+//! # Errors
+//! `insufficient_user_authentication` (401), `address_not_proved` (403), `invalid_fields` (422),
+//! `username_taken` (409), `too_many_names` (409), `name_not_found` (404), `own_address` (409),
+//! `last_name` (409), `wrong_code` (403), `too_many_tries` (429), `too_soon` (429).
+//!
+//! # Standard
+//! ASVS 5.0 6.3.5 to 6.3.7, NIST SP 800-63B-4 4.1 and 4.6.
+
+use sea_orm::DatabaseTransaction;
+use serde::{Deserialize, Serialize};
+
+use crate::account::entity::login_name::Model;
+use crate::account::store::{self as account_store, Name};
+use crate::account::{Account, Email, InvalidField, LoginId, LoginIdKind, Username};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::{AccountId, LineageId};
+use crate::base::transaction::{is_unique_violation, transaction};
+use crate::challenge::Proof;
+use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start};
+use crate::config::LoginIds;
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Admitted, Outgoing};
+use crate::session::{Issued, SessionError, StartSession};
+
+mod error;
+#[cfg(feature = "routes")]
+mod routes;
+mod store;
+
+pub use error::LoginNameError;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+/// A name of an account, as its owner sees it.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginName {
+    /// As it was typed.
+    pub name: String,
+    /// What it is.
+    pub kind: LoginIdKind,
+    /// Whether it is the one that the account shows, or a further one.
+    pub own: bool,
+    /// When this address was proved; a username has nothing to prove.
+    pub verified_at: Option<Timestamp>,
+    /// When the account got it.
+    pub created_at: Timestamp,
+}
+
+// Names are personal data; they do not belong in a log by accident.
+impl std::fmt::Debug for LoginName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginName").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Lists, adds and removes an account's names. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct LoginNames<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// The names of an account.
+    pub fn login_names(&self) -> LoginNames<'_> {
+        LoginNames { auth: self }
+    }
+}
+
+/// An address that is to be added, as a challenge remembers it: the token is bound to all of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Addition {
+    address: String,
+    /// The sign-in that asked for it.
+    lineage: LineageId,
+}
+
+impl Addition {
+    fn of(challenge: &Challenge) -> Option<Self> {
+        serde_json::from_str(challenge.data()?).ok()
+    }
+
+    fn to_data(&self) -> String {
+        serde_json::to_string(self).expect("a text and an id are always JSON")
+    }
+
+    fn binding(&self, epoch: i64) -> [Vec<u8>; 3] {
+        let lineage = self.lineage.as_uuid().as_bytes().to_vec();
+        [self.address.clone().into_bytes(), lineage, epoch.to_be_bytes().to_vec()]
+    }
+}
+
+fn parts(binding: &[Vec<u8>; 3]) -> [&[u8]; 3] {
+    [&binding[0], &binding[1], &binding[2]]
+}
+
+/// What came of a proof, in the transaction that counted it.
+enum Verdict {
+    Added(Box<(Issued, Event)>),
+    WrongCode,
+    TooManyTries(std::time::Duration),
+}
+
+impl LoginNames<'_> {
+    /// The names of an account, the oldest first.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn list(&self, account: &Account) -> Result<Vec<LoginName>, LoginNameError> {
+        let db = self.auth.context().db();
+        let rows = db.read(account_store::names_of(&db.executor(), account.id())).await?;
+        let names = rows.into_iter().filter_map(|row| {
+            let kind = LoginIdKind::from_number(row.kind)?;
+            let own = match kind {
+                LoginIdKind::Username => account.username(),
+                LoginIdKind::Email => account.email(),
+                LoginIdKind::Phone => account.phone(),
+            };
+            Some(LoginName {
+                own: row.typed.is_none(),
+                name: row.typed.unwrap_or_else(|| own.unwrap_or(&row.normal).to_owned()),
+                kind,
+                verified_at: row.verified_at,
+                created_at: row.created_at,
+            })
+        });
+        Ok(names.collect())
+    }
+
+    /// Adds a username. The other sessions end.
+    ///
+    /// # Errors
+    /// No recent factor; an address of the account's that was never proved; a text that cannot be a
+    /// username, or is one of the account's already; one that is taken; too many names; an outage.
+    /// Whatever fails, nothing is changed.
+    pub async fn add_username(
+        &self,
+        identity: &Identity,
+        username: &str,
+        client: &ClientInfo,
+    ) -> Result<Issued, LoginNameError> {
+        let context = self.auth.context();
+        recent_factor(context, identity)?;
+        let account = identity.account();
+        // There is nobody to hand an account over to that has no address.
+        let nobodys = account.email().is_none() && account.phone().is_none();
+        if !account.is_verified() && !nobodys {
+            return Err(LoginNameError::AddressNotProved);
+        }
+        let invalid = |error| LoginNameError::invalid(InvalidField::login_id("username", &error));
+        let username = Username::parse(username).map_err(invalid)?;
+        let now = context.now();
+        let kind = LoginIdKind::Username;
+        let change = Changing { context, identity, client, now };
+        let event = change.event(EventKind::LoginNameAdded, kind);
+        let (issued, started) = transaction!(context.db(), |txn| {
+            change.hold(txn, identity.session().lineage_id()).await?;
+            let names = account_store::names_of(txn, account.id()).await?;
+            if names.iter().any(|name| name.normal == username.normal()) {
+                return Err(own_already("username"));
+            }
+            change.admit(&names)?;
+            if !account_store::taken(txn, &[username.normal().to_owned()]).await?.is_empty() {
+                return Err(LoginNameError::UsernameTaken);
+            }
+            let typed = username.as_str();
+            let own = account_store::set_first_username(txn, account.id(), typed).await?;
+            let name = Name {
+                account_id: account.id(),
+                kind,
+                normal: username.normal(),
+                typed: (!own).then_some(typed),
+                verified_at: None,
+            };
+            account_store::insert_name(txn, name, now).await.map_err(|error| {
+                if is_unique_violation(&error) {
+                    LoginNameError::UsernameTaken
+                } else {
+                    error.into()
+                }
+            })?;
+            change.added(txn, username.normal(), &event).await
+        })?;
+        event.trace();
+        started.trace();
+        outbox::deliver_soon(context);
+        Ok(issued)
+    }
+
+    /// Asks for a further mail address. Success says nothing about whether it is free.
+    ///
+    /// # Errors
+    /// No recent factor; the account's own address was never proved; an address that cannot be one,
+    /// or is one of the account's already; too many names; too soon after the last; an outage.
+    pub async fn add_email(
+        &self,
+        identity: &Identity,
+        address: &str,
+        client: &ClientInfo,
+    ) -> Result<(), LoginNameError> {
+        let context = self.auth.context();
+        recent_factor(context, identity)?;
+        let account = identity.account();
+        if !account.is_verified() || account.email().is_none() {
+            return Err(LoginNameError::AddressNotProved);
+        }
+        let invalid = |error| LoginNameError::invalid(InvalidField::login_id("email", &error));
+        let address = Email::parse(address).map_err(invalid)?;
+        let recipient = Recipient::email(address.as_str()).ok_or_else(|| {
+            LoginNameError::invalid(InvalidField::new("email", "is not a single plain address"))
+        })?;
+        let change = Changing { context, identity, client, now: context.now() };
+        let event = change.event(EventKind::LoginNameRequested, LoginIdKind::Email);
+        transaction!(context.db(), |txn| {
+            let names = account_store::names_of(txn, account.id()).await?;
+            match names.iter().find(|name| name.normal == address.normal()) {
+                None => change.admit(&names)?,
+                // One that the application added unproved may be proved.
+                Some(name) if name.typed.is_some() && name.verified_at.is_none() => {}
+                Some(_) => return Err(own_already("email")),
+            }
+            change.ask(txn, &address, &recipient).await?;
+            audit_log::record(txn, &event).await?;
+            Ok::<_, LoginNameError>(())
+        })?;
+        event.trace();
+        outbox::deliver_soon(context);
+        Ok(())
+    }
+
+    /// Adds the mail address that was asked for. The other sessions end.
+    ///
+    /// # Errors
+    /// See [`LoginNameError`]. Whatever fails, nothing is changed.
+    pub async fn confirm_email(
+        &self,
+        identity: &Identity,
+        proof: Proof<'_>,
+        client: &ClientInfo,
+    ) -> Result<Issued, LoginNameError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let account = identity.account();
+        let kind = Kind::LoginName;
+        let found = match proof {
+            Proof::Token(token) => {
+                db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?
+            }
+            Proof::Code(_) => {
+                let newest = mechanism::newest(&executor, context, &kind, Some(account.id()), "");
+                db.read(newest).await?
+            }
+        };
+        let now = context.now();
+        let (challenge, addition) = found
+            .filter(|challenge| challenge.account_id() == Some(account.id()))
+            .filter(|challenge| challenge.is_open(now))
+            .and_then(|challenge| Addition::of(&challenge).map(|addition| (challenge, addition)))
+            .filter(|(challenge, addition)| {
+                challenge.is_bound_to(context, &parts(&addition.binding(account.epoch)))
+            })
+            .ok_or(LoginNameError::WrongCode)?;
+        let address = Email::parse(&addition.address).map_err(|_| LoginNameError::WrongCode)?;
+        let (by_code, right) = match proof {
+            Proof::Token(_) => (false, true),
+            Proof::Code(code) => (true, challenge.is_code(context, code)),
+        };
+        let change = Changing { context, identity, client, now };
+        let event = change.event(EventKind::LoginNameAdded, LoginIdKind::Email);
+        let failed = change.event(EventKind::ChallengeFailed, LoginIdKind::Email);
+        let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
+        let verdict = transaction!(db, |txn| {
+            if by_code && !challenge.take_try(txn, context).await? {
+                return Ok(Verdict::TooManyTries(challenge.wait(txn, context).await?));
+            }
+            if !right {
+                audit_log::record(txn, &failed).await?;
+                return Ok(Verdict::WrongCode);
+            }
+            let spent = if by_code {
+                challenge.spend_by_code(txn, context).await?
+            } else {
+                challenge.spend(txn, now).await?
+            };
+            if !spent {
+                return Err(LoginNameError::WrongCode);
+            }
+            let added = change.add_proved(txn, &address, addition.lineage, &event).await?;
+            Ok(Verdict::Added(Box::new(added)))
+        })?;
+        match verdict {
+            Verdict::Added(added) => {
+                let (issued, started) = *added;
+                event.trace();
+                started.trace();
+                outbox::deliver_soon(context);
+                Ok(issued)
+            }
+            Verdict::WrongCode => {
+                failed.trace();
+                Err(LoginNameError::WrongCode)
+            }
+            Verdict::TooManyTries(retry_after) => Err(LoginNameError::TooManyTries { retry_after }),
+        }
+    }
+
+    /// Removes a name, typed in any spelling. The other sessions end.
+    ///
+    /// # Errors
+    /// No recent factor; [`LoginNameError::NotFound`] also for a name of another account;
+    /// [`LoginNameError::OwnAddress`]; [`LoginNameError::LastName`]; an outage. Whatever fails,
+    /// nothing is changed.
+    pub async fn remove(
+        &self,
+        identity: &Identity,
+        name: &str,
+        client: &ClientInfo,
+    ) -> Result<Issued, LoginNameError> {
+        let context = self.auth.context();
+        recent_factor(context, identity)?;
+        let name = LoginId::parse(name).map_err(|_| LoginNameError::NotFound)?;
+        let account = identity.account();
+        let change = Changing { context, identity, client, now: context.now() };
+        let event = change.event(EventKind::LoginNameRemoved, name.kind());
+        let (issued, started) = transaction!(context.db(), |txn| {
+            change.hold(txn, identity.session().lineage_id()).await?;
+            let names = account_store::names_of(txn, account.id()).await?;
+            let gone = names.iter().find(|row| row.normal == name.normal());
+            let gone = gone.ok_or(LoginNameError::NotFound)?;
+            if gone.typed.is_none() && name.kind() != LoginIdKind::Username {
+                return Err(LoginNameError::OwnAddress);
+            }
+            if is_last(&names, gone, context.config.login.id) {
+                return Err(LoginNameError::LastName);
+            }
+            take(txn, account.id(), &names, gone).await?;
+            change.tell(txn, MessageKind::LoginNameRemoved, account.email(), Values::new()).await?;
+            if gone.verified_at.is_some() {
+                let to = gone.typed.as_deref();
+                change.tell(txn, MessageKind::AddressRemoved, to, Values::new()).await?;
+            }
+            change.finish(txn, &event).await
+        })?;
+        event.trace();
+        started.trace();
+        outbox::deliver_soon(context);
+        Ok(issued)
+    }
+
+    /// Removes the name that was added, with the token that the account's own address was sent. All
+    /// sessions end.
+    ///
+    /// # Errors
+    /// [`LoginNameError::WrongCode`] for whatever is wrong with the token, or if the account has the
+    /// name no more; [`LoginNameError::LastName`] for a username that no other name is left beside;
+    /// an outage. Whatever fails, nothing is changed.
+    pub async fn undo(&self, token: &str, client: &ClientInfo) -> Result<(), LoginNameError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let (kind, now) = (Kind::LoginNameUndo, context.now());
+        let executor = db.executor();
+        let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+        let challenge = found.filter(|found| found.is_open(now));
+        let challenge = challenge.ok_or(LoginNameError::WrongCode)?;
+        let id = challenge.account_id().ok_or(LoginNameError::WrongCode)?;
+        let normal = challenge.target().ok_or(LoginNameError::WrongCode)?;
+        if !challenge.is_bound_to(context, &[normal.as_bytes()]) {
+            return Err(LoginNameError::WrongCode);
+        }
+        let event = Event::new(EventKind::LoginNameUndone, now).account(id).from_client(client);
+        let event = transaction!(db, |txn| {
+            if !challenge.spend(txn, now).await? || !account_store::hold(txn, id).await? {
+                return Err(LoginNameError::WrongCode);
+            }
+            let row = account_store::find(txn, id).await?.ok_or(LoginNameError::WrongCode)?;
+            let names = account_store::names_of(txn, id).await?;
+            let gone = names.iter().find(|name| name.normal == normal);
+            let gone = gone.ok_or(LoginNameError::WrongCode)?;
+            let username = gone.kind == LoginIdKind::Username.number();
+            // A username opens nothing by itself, and its account could not be signed in to at all
+            // without one. An address does; the way back to the one before is in another mail.
+            if username && is_last(&names, gone, context.config.login.id) {
+                return Err(LoginNameError::LastName);
+            }
+            take(txn, id, &names, gone).await?;
+            mechanism::end_of_account(txn, id, None, now).await?;
+            let own = row.email.as_deref().filter(|_| username || gone.typed.is_some());
+            let values = Values::new().with_some("address", client.address());
+            let notice =
+                Outgoing::new(MessageKind::LoginNameRemoved, own.and_then(Recipient::email))
+                    .account(id)
+                    .values(values);
+            outbox::put(txn, context, &notice).await?;
+            let kind = LoginIdKind::from_number(gone.kind).map_or("", word);
+            let event = event.clone().detail(kind);
+            audit_log::record(txn, &event).await?;
+            Ok(event)
+        })?;
+        event.trace();
+        outbox::deliver_soon(context);
+        Ok(())
+    }
+}
+
+/// Someone who changes the names of his account.
+struct Changing<'a> {
+    context: &'a Context,
+    identity: &'a Identity,
+    client: &'a ClientInfo,
+    now: Timestamp,
+}
+
+impl Changing<'_> {
+    fn id(&self) -> AccountId {
+        self.identity.account().id()
+    }
+
+    fn event(&self, kind: EventKind, name: LoginIdKind) -> Event {
+        Event::new(kind, self.now)
+            .account(self.id())
+            .session(self.identity.session().id())
+            .from_client(self.client)
+            .detail(word(name))
+    }
+
+    /// Ends the sessions of the account, and keeps everybody else from changing it.
+    async fn hold(
+        &self,
+        txn: &DatabaseTransaction,
+        lineage: LineageId,
+    ) -> Result<(), LoginNameError> {
+        let epoch = self.identity.account().epoch;
+        if store::hold(txn, self.id(), epoch, lineage, self.now).await? {
+            return Ok(());
+        }
+        Err(LoginNameError::Session(SessionError::Over))
+    }
+
+    /// Whether there may be one more.
+    fn admit(&self, names: &[Model]) -> Result<(), LoginNameError> {
+        if names.len() < self.context.config.login.max_names {
+            return Ok(());
+        }
+        Err(LoginNameError::TooManyNames)
+    }
+
+    /// Starts the challenge and puts the message out. The work is the same whether or not the
+    /// address is free.
+    async fn ask(
+        &self,
+        txn: &DatabaseTransaction,
+        address: &Email,
+        recipient: &Recipient,
+    ) -> Result<(), LoginNameError> {
+        let context = self.context;
+        let (kind, message) = (Kind::LoginName, MessageKind::LoginNameConfirm);
+        let admitted = outbox::admit(txn, context, message, Some(recipient), "").await?;
+        let holder = account_store::find_with_name(txn, address.normal()).await?;
+        let holder = holder.filter(|(name, _)| name.account_id != self.id());
+        let session = self.identity.session();
+        let addition =
+            Addition { address: address.as_str().to_owned(), lineage: session.lineage_id() };
+        if admitted == Admitted(false) {
+            // It got a link just before: if it was for this account, that one stays good. What was
+            // asked for any other address is over.
+            let open = mechanism::newest(txn, context, &kind, Some(self.id()), "").await?;
+            let open = open.and_then(|open| Addition::of(&open));
+            if open.is_some_and(|open| open.address != addition.address) {
+                mechanism::end_of_account(txn, self.id(), Some(&kind), context.now()).await?;
+            }
+            let held_back = Outgoing::new(message, Some(recipient.clone()));
+            outbox::put_admitted(txn, context, &held_back, admitted).await?;
+            return Ok(());
+        }
+        let config = &context.config;
+        let lifetime = config.contact.confirm_lifetime;
+        let binding = addition.binding(self.identity.account().epoch);
+        // No target: another one takes the place of this one, whichever address it is about.
+        let start = Start {
+            kind: &kind,
+            account_id: Some(self.id()),
+            session_id: Some(session.id()),
+            target: None,
+            data: Some(&addition.to_data()),
+            binding: Some(&parts(&binding)),
+            answer: Answer::Code,
+            lifetime,
+            cool_down: config.challenge.cool_down,
+        };
+        let started = mechanism::start(txn, context, &start).await?;
+        let started =
+            started.ok_or(LoginNameError::TooSoon { retry_after: config.challenge.cool_down })?;
+        let outgoing = match holder {
+            None => {
+                let link = config.link(&config.mail.links.login_name_confirm, &started.token);
+                let code = started.code.as_ref().map(|code| code.as_str());
+                Outgoing::new(message, Some(recipient.clone()))
+                    .account(self.id())
+                    .values(Values::new().with_some("link", link).with_some("code", code))
+                    .good_for(lifetime)
+            }
+            Some((name, holder)) => {
+                let to = Recipient::email(name.as_written(&holder));
+                let to = to.filter(|_| holder.deleted_at.is_none());
+                Outgoing::new(MessageKind::EmailChangeTaken, to).account(holder.id)
+            }
+        };
+        outbox::put_admitted(txn, context, &outgoing, admitted).await?;
+        Ok(())
+    }
+
+    /// Gives the account an address that has just been proved.
+    async fn add_proved(
+        &self,
+        txn: &DatabaseTransaction,
+        address: &Email,
+        lineage: LineageId,
+        event: &Event,
+    ) -> Result<(Issued, Event), LoginNameError> {
+        match self.hold(txn, lineage).await {
+            // Somebody else has the address, or the addition is over: which, is not said.
+            Err(LoginNameError::Session(_)) => return Err(LoginNameError::WrongCode),
+            held => held?,
+        }
+        let names = account_store::names_of(txn, self.id()).await?;
+        match names.iter().find(|name| name.normal == address.normal()) {
+            None => self.admit(&names)?,
+            Some(own) if own.typed.is_some() => {}
+            Some(_) => return Err(LoginNameError::WrongCode),
+        }
+        let name = Name {
+            account_id: self.id(),
+            kind: LoginIdKind::Email,
+            normal: address.normal(),
+            typed: Some(address.as_str()),
+            verified_at: Some(self.now),
+        };
+        if !account_store::claim_name(txn, name, self.now).await? {
+            return Err(LoginNameError::WrongCode);
+        }
+        self.added(txn, address.normal(), event).await
+    }
+
+    /// What goes with every name that was added.
+    async fn added(
+        &self,
+        txn: &DatabaseTransaction,
+        normal: &str,
+        event: &Event,
+    ) -> Result<(Issued, Event), LoginNameError> {
+        let own = self.identity.account().email();
+        let values = match own {
+            Some(_) => self.way_back(txn, normal).await?,
+            None => Values::new(),
+        };
+        self.tell(txn, MessageKind::LoginNameAdded, own, values).await?;
+        self.finish(txn, event).await
+    }
+
+    /// The link that removes the name again.
+    async fn way_back(
+        &self,
+        txn: &DatabaseTransaction,
+        normal: &str,
+    ) -> Result<Values, LoginNameError> {
+        let config = &self.context.config;
+        let Some(lifetime) = config.contact.undo_lifetime else { return Ok(Values::new()) };
+        let start = Start {
+            kind: &Kind::LoginNameUndo,
+            account_id: Some(self.id()),
+            session_id: None,
+            target: Some(normal),
+            data: None,
+            binding: Some(&[normal.as_bytes()]),
+            answer: Answer::TokenOnly,
+            lifetime,
+            cool_down: std::time::Duration::ZERO,
+        };
+        let started = mechanism::start(txn, self.context, &start).await?;
+        let page = &config.mail.links.login_name_undo;
+        let link = started.and_then(|started| config.link(page, &started.token));
+        let days = lifetime.as_secs() / (24 * 60 * 60);
+        Ok(Values::new().with_some("link", link).with("days", days))
+    }
+
+    async fn tell(
+        &self,
+        txn: &DatabaseTransaction,
+        kind: MessageKind,
+        to: Option<&str>,
+        values: Values,
+    ) -> Result<(), LoginNameError> {
+        let values = values.with_some("address", self.client.address());
+        let to = to.and_then(Recipient::email);
+        let message = Outgoing::new(kind, to).account(self.id()).values(values);
+        outbox::put(txn, self.context, &message).await?;
+        Ok(())
+    }
+
+    /// Ends what was outstanding, writes the event down and goes on in a new session.
+    async fn finish(
+        &self,
+        txn: &DatabaseTransaction,
+        event: &Event,
+    ) -> Result<(Issued, Event), LoginNameError> {
+        let (context, session) = (self.context, self.identity.session());
+        let account = self.identity.account();
+        mechanism::end_of_account(txn, account.id(), None, self.now).await?;
+        audit_log::record(txn, event).await?;
+        let issued = StartSession::new(context, context.db(), self.client)
+            .of(account)
+            .at_epoch(account.epoch + 1)
+            .going_on_from(&session.state, session.transport())
+            .passed(session.factors().clone())
+            .within(txn)
+            .issue()
+            .await?;
+        Ok(issued)
+    }
+}
+
+/// Takes a name from an account that is held. The oldest of the others takes the place of its own
+/// username.
+async fn take(
+    txn: &DatabaseTransaction,
+    id: AccountId,
+    names: &[Model],
+    gone: &Model,
+) -> Result<(), LoginNameError> {
+    if !store::remove(txn, id, &gone.normal).await? {
+        return Err(LoginNameError::NotFound);
+    }
+    if gone.typed.is_some() {
+        return Ok(());
+    }
+    if gone.kind == LoginIdKind::Username.number() {
+        let next = names.iter().find(|name| name.kind == gone.kind && name.typed.is_some());
+        store::set_username(txn, id, next).await?;
+    } else {
+        store::clear_email(txn, id).await?;
+    }
+    Ok(())
+}
+
+/// Whether an account could not sign in any more without this one of its names.
+fn is_last(names: &[Model], gone: &Model, ids: LoginIds) -> bool {
+    let signs_in =
+        |name: &Model| LoginIdKind::from_number(name.kind).is_some_and(|kind| kind.signs_in(ids));
+    let others = names.iter().filter(|name| name.normal != gone.normal);
+    signs_in(gone) && !others.into_iter().any(signs_in)
+}
+
+fn own_already(field: &'static str) -> LoginNameError {
+    LoginNameError::invalid(InvalidField::new(field, "is the account's already"))
+}
+
+fn recent_factor(context: &Context, identity: &Identity) -> Result<(), LoginNameError> {
+    if identity.has_recent_factor(context) {
+        return Ok(());
+    }
+    Err(LoginNameError::FactorTooOld { max_age: context.config.session.recent_factor })
+}
+
+/// The word for a kind of name, in events.
+fn word(kind: LoginIdKind) -> &'static str {
+    match kind {
+        LoginIdKind::Username => "username",
+        LoginIdKind::Email => "email",
+        LoginIdKind::Phone => "phone",
+    }
+}

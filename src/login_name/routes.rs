@@ -1,0 +1,130 @@
+//! `GET /login-names`, `POST /login-names`, `/login-names/confirm`, `/login-names/undo`, and
+//! `DELETE /login-names/{name}`.
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::LoginNameError;
+use crate::account::LoginIdKind;
+use crate::base::client::ClientInfo;
+use crate::base::problem::Rejection;
+use crate::challenge::Proof;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
+
+/// The routes of an account's names, where there is a notifier.
+pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    let mut router = Router::new();
+    if auth.context().notifier.is_some() {
+        router = router
+            .route("/login-names", get(list).post(add))
+            .route("/login-names/confirm", post(confirm))
+            .route("/login-names/undo", post(undo))
+            .route("/login-names/{name}", delete(remove));
+    }
+    mount(auth, "login_name", router)
+}
+
+async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Response, Rejection> {
+    let names = auth.login_names().list(identity.account()).await?;
+    let names: Vec<Value> = names
+        .iter()
+        .map(|name| {
+            json!({
+                "name": name.name,
+                "kind": match name.kind {
+                    LoginIdKind::Username => "username",
+                    LoginIdKind::Email => "email",
+                    LoginIdKind::Phone => "phone",
+                },
+                "own": name.own,
+                "verified": name.verified_at.is_some(),
+                "created_at": name.created_at,
+            })
+        })
+        .collect();
+    Ok(route::json(&json!({ "names": names })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NameBody {
+    username: Option<String>,
+    email: Option<String>,
+}
+
+async fn add(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<NameBody>,
+) -> Result<Response, Rejection> {
+    match (&body.username, &body.email) {
+        (Some(username), None) => {
+            let issued = auth.login_names().add_username(&identity, username, &client).await?;
+            Ok(signed_in(StatusCode::OK, issued))
+        }
+        (None, Some(email)) => {
+            auth.login_names().add_email(&identity, email, &client).await?;
+            let accepted = route::json(&json!({ "result": "accepted" }));
+            Ok((StatusCode::ACCEPTED, accepted).into_response())
+        }
+        _ => Err(RouteError::InvalidBody("send a username or an email".to_owned()).into()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProofBody {
+    token: Option<String>,
+    code: Option<String>,
+}
+
+async fn confirm(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<ProofBody>,
+) -> Result<Response, Rejection> {
+    let proof = match (&body.token, &body.code) {
+        (Some(token), None) => Proof::Token(token),
+        (None, Some(code)) => Proof::Code(code),
+        _ => return Err(RouteError::InvalidBody("send a token or a code".to_owned()).into()),
+    };
+    let issued = auth.login_names().confirm_email(&identity, proof, &client).await?;
+    Ok(signed_in(StatusCode::OK, issued))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenBody {
+    token: String,
+}
+
+async fn undo(
+    State(auth): State<Portcullis>,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<TokenBody>,
+) -> Result<StatusCode, Rejection> {
+    auth.login_names().undo(&body.token, &client).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    client: ClientInfo,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Rejection> {
+    // What is not even text is no name.
+    let Path(name) = name.map_err(|_| LoginNameError::NotFound)?;
+    let issued = auth.login_names().remove(&identity, &name, &client).await?;
+    Ok(signed_in(StatusCode::OK, issued))
+}

@@ -1,0 +1,626 @@
+//! Further names of an account (A14, O2, EML, NOT-01, PRE-01, T4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::account::NewAccount;
+use portcullis::message::Message;
+use portcullis::registration::Application;
+use portcullis::{AccountId, Clock, MessageKind};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::on_every_database;
+use crate::support::browser::{Answer, send};
+use crate::support::{Browser, PASSWORD, Probe};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const NEW_PASSWORD: &str = "another horse battery staple";
+const NAMES: &str = "/auth/login-names";
+const CONFIRM: &str = "/auth/login-names/confirm";
+const UNDO: &str = "/auth/login-names/undo";
+
+/// An account with a username and an address that was proved, signed in.
+async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
+    let account = NewAccount::username(name).with_email(format!("{name}@example.com")).verified();
+    let account = probe.auth.registration().create(account, PASSWORD).await;
+    let mut browser = probe.browser().await;
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    (account.expect("the account is made").id(), browser)
+}
+
+/// The same with an address that nobody proved.
+async fn claimant(probe: &Probe, name: &str, address: &str) -> (AccountId, Browser) {
+    let account = NewAccount::username(name).with_email(address);
+    let application = Application::new(account, PASSWORD);
+    let registered = probe.auth.registration().register(application, &Default::default()).await;
+    let mut browser = probe.browser().await;
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    (registered.expect("the account is made").account.id(), browser)
+}
+
+#[track_caller]
+fn check(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text);
+    assert!(answer.set_cookies().is_empty(), "{answer:?}");
+}
+
+#[track_caller]
+fn check_session(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json()["result"], "session");
+}
+
+async fn add_username(browser: &mut Browser, username: &str) -> Answer {
+    browser.post(NAMES, json!({ "username": username })).await
+}
+
+async fn ask(browser: &mut Browser, email: &str) {
+    let answer = browser.post(NAMES, json!({ "email": email })).await;
+    assert_eq!((answer.status, answer.text.as_str()), (202, "{\"result\":\"accepted\"}"));
+}
+
+/// Adds an address from beginning to end.
+async fn add_email(probe: &Probe, browser: &mut Browser, email: &str) {
+    probe.clock.advance(MINUTE);
+    ask(browser, email).await;
+    let token = confirm_token(probe, email).await;
+    check_session(&browser.post(CONFIRM, json!({ "token": token })).await);
+}
+
+async fn remove(browser: &mut Browser, name: &str) -> Answer {
+    browser.delete(&format!("{NAMES}/{name}")).await
+}
+
+/// What was sent, but for what registrations ask to prove.
+async fn mail(probe: &Probe) -> Vec<Message> {
+    let sent = probe.mail().await.into_iter();
+    sent.filter(|message| message.kind != MessageKind::VerifyAddress).collect()
+}
+
+/// The last message of a kind to somebody.
+async fn message(probe: &Probe, kind: MessageKind, to: &str) -> Message {
+    let sent = mail(probe).await;
+    let found = sent.into_iter().rfind(|message| message.kind == kind && message.to.as_str() == to);
+    found.unwrap_or_else(|| panic!("no {kind:?} to {to}"))
+}
+
+fn token(message: &Message, page: &str) -> String {
+    let start = format!("https://app.example.com{page}#token=");
+    let (_, rest) = message.text.split_once(&start).expect("a link");
+    let token: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
+    assert_eq!(token.len(), 43, "{token}");
+    assert!(message.html.as_ref().is_none_or(|html| html.contains(&token)));
+    token
+}
+
+fn code(message: &Message) -> String {
+    let (_, rest) = message.text.split_once(" is: ").expect("a code");
+    rest.chars().take_while(char::is_ascii_digit).collect()
+}
+
+fn wrong(code: &str) -> String {
+    code.bytes().map(|digit| char::from(b'0' + (digit - b'0' + 1) % 10)).collect()
+}
+
+async fn confirm_token(probe: &Probe, to: &str) -> String {
+    token(&message(probe, MessageKind::LoginNameConfirm, to).await, "/login-names/confirm")
+}
+
+async fn undo_token(probe: &Probe, to: &str) -> String {
+    token(&message(probe, MessageKind::LoginNameAdded, to).await, "/login-names/undo")
+}
+
+/// Username of whoever has a name, if anybody has.
+async fn holder(probe: &Probe, normal: &str) -> Option<String> {
+    let query = format!(
+        "SELECT a.username FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
+         WHERE n.normal = '{normal}'"
+    );
+    probe.text(&query).await
+}
+
+/// The normal forms of all names, in their order.
+async fn names(probe: &Probe) -> Vec<String> {
+    let mut names = Vec::new();
+    for row in probe.dump("auth_login_name").await {
+        names.push(row.split('|').next().unwrap_or_default().to_owned());
+    }
+    names.sort();
+    names
+}
+
+async fn events(probe: &Probe, kind: &str) -> i64 {
+    probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
+}
+
+/// Sends requests at the same moment; their answers in the order of the requests.
+async fn at_once(requests: Vec<reqwest::RequestBuilder>) -> Vec<Answer> {
+    let barrier = Arc::new(Barrier::new(requests.len()));
+    let mut tasks = JoinSet::new();
+    for (number, request) in requests.into_iter().enumerate() {
+        let barrier = Arc::clone(&barrier);
+        tasks.spawn(async move {
+            barrier.wait().await;
+            (number, send(request).await)
+        });
+    }
+    let mut answers = tasks.join_all().await;
+    answers.sort_by_key(|(number, _)| *number);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+fn post(browser: &Browser, path: &str, body: &Value) -> reqwest::RequestBuilder {
+    browser.request(Method::POST, path).json(body)
+}
+
+on_every_database! {
+    async fn a_username_is_added_at_once_signs_in_and_ends_the_other_sessions(probe: Probe) {
+        let (alice, mut browser) = person(&probe, "alice").await;
+        let lineage = browser.get("/lineage").await.text;
+        let mut other = browser.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        let old_session = browser.clone();
+        check_session(&add_username(&mut browser, "Wonderland").await);
+        assert_eq!(browser.get("/me").await.text, alice.to_string());
+        assert_eq!(browser.get("/lineage").await.text, lineage);
+        for mut over in [other, old_session] {
+            check(&over.get("/me").await, 401, "session_ended");
+        }
+        for name in ["wonderland", "WONDERLAND", "alice", "Alice@example.com"] {
+            assert_eq!(browser.stranger().login(name, PASSWORD).await.status, 200, "{name}");
+        }
+        // What the account shows is what it was.
+        let me = browser.get("/auth/session").await.json();
+        assert_eq!((&me["account"]["username"], &me["account"]["email"]), (&json!("alice"), &json!("alice@example.com")));
+        assert_eq!(events(&probe, "login_name_added").await, 1);
+    }
+
+    async fn an_address_proves_itself_and_signs_in_from_then_on(probe: Probe) {
+        let (alice, mut browser) = person(&probe, "alice").await;
+        ask(&mut browser, "Alice@Work.example").await;
+        let mail = message(&probe, MessageKind::LoginNameConfirm, "Alice@Work.example").await;
+        assert_eq!(mail.account_id, Some(alice));
+        assert!(mail.text.contains("60 minutes"), "{}", mail.text);
+        // Before that it is nobody's.
+        assert_eq!(holder(&probe, "alice@work.example").await, None);
+        assert_eq!(browser.stranger().login("alice@work.example", PASSWORD).await.status, 401);
+        let mut other = browser.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        let token = token(&mail, "/login-names/confirm");
+        // What was asked for with a recent factor may be confirmed later.
+        probe.clock.advance(30 * MINUTE);
+        check_session(&browser.post(CONFIRM, json!({ "token": token })).await);
+        check(&other.get("/me").await, 401, "session_ended");
+        assert_eq!(browser.get("/me").await.status, 200);
+        for name in ["alice@work.example", "ALICE@work.EXAMPLE", "alice@example.com"] {
+            assert_eq!(browser.stranger().login(name, PASSWORD).await.status, 200, "{name}");
+        }
+        for kind in ["login_name_requested", "login_name_added"] {
+            assert_eq!(events(&probe, kind).await, 1, "{kind}");
+        }
+        check(&browser.post(CONFIRM, json!({ "token": token })).await, 403, "wrong_code");
+    }
+
+    async fn the_code_does_the_same_as_the_link(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        ask(&mut browser, "alice@work.example").await;
+        let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@work.example").await;
+        let (token, code) = (token(&mail, "/login-names/confirm"), code(&mail));
+        check(&browser.post(CONFIRM, json!({ "code": wrong(&code) })).await, 403, "wrong_code");
+        assert_eq!(events(&probe, "authn_challenge_fail").await, 1);
+        let typed = format!(" {}-{} ", &code[..4], &code[4..]);
+        check_session(&browser.post(CONFIRM, json!({ "code": typed })).await);
+        assert_eq!(holder(&probe, "alice@work.example").await.as_deref(), Some("alice"));
+        for body in [json!({ "code": code }), json!({ "token": token })] {
+            check(&browser.post(CONFIRM, body).await, 403, "wrong_code");
+        }
+    }
+
+    async fn a_list_shows_the_names_as_they_were_written(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        probe.clock.advance(MINUTE);
+        check_session(&add_username(&mut browser, "Wonderland").await);
+        add_email(&probe, &mut browser, "Alice@Work.example").await;
+        assert_eq!(browser.get("/me").await.status, 200, "its grants are in memory from here");
+        let (answer, statements) = probe.statements(browser.get(NAMES)).await;
+        assert_eq!((answer.status, statements), (200, 2), "who is asking, and the names");
+        let mut shown: Vec<_> = answer.json()["names"]
+            .as_array()
+            .expect("names")
+            .iter()
+            .map(|name| {
+                assert!(name["created_at"].is_string());
+                format!("{} {} {} {}", name["name"], name["kind"], name["own"], name["verified"])
+            })
+            .collect();
+        shown[..2].sort();
+        assert_eq!(shown, [
+            "\"alice\" \"username\" true false",
+            "\"alice@example.com\" \"email\" true true",
+            "\"Wonderland\" \"username\" false false",
+            "\"Alice@Work.example\" \"email\" false true",
+        ]);
+        check(&browser.stranger().get(NAMES).await, 401, "not_signed_in");
+        let (_, mut bob) = person(&probe, "bob").await;
+        assert_eq!(bob.get(NAMES).await.json()["names"].as_array().map(Vec::len), Some(2));
+    }
+
+    async fn removing_ones_own_username_puts_the_oldest_other_one_in_its_place(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        for name in ["Second", "third"] {
+            probe.clock.advance(MINUTE);
+            check_session(&add_username(&mut browser, name).await);
+        }
+        check_session(&remove(&mut browser, "ALICE").await);
+        assert_eq!(browser.get("/auth/session").await.json()["account"]["username"], "Second");
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
+        assert_eq!(browser.stranger().login("second", PASSWORD).await.status, 200);
+        for name in ["second", "third"] {
+            check_session(&remove(&mut browser, name).await);
+        }
+        assert_eq!(browser.get("/auth/session").await.json()["account"]["username"], Value::Null);
+        // The first one of an account that has none is its own.
+        check_session(&add_username(&mut browser, "Fourth").await);
+        assert_eq!(browser.get("/auth/session").await.json()["account"]["username"], "Fourth");
+        let listed = browser.get(NAMES).await.json();
+        assert!(listed["names"].as_array().expect("names").iter().all(|name| name["own"] == true), "{listed}");
+        // Whoever gave a name up has not got it any more: anybody may.
+        let (_, mut bob) = person(&probe, "bob").await;
+        check_session(&add_username(&mut bob, "alice").await);
+    }
+
+    async fn a_name_is_removed_in_any_spelling_and_everybody_concerned_is_told(probe: Probe) {
+        let (alice, mut browser) = person(&probe, "alice").await;
+        add_email(&probe, &mut browser, "Alice+x/y@Work.example").await;
+        let mut other = browser.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        let answer = remove(&mut browser, "aLICE%2Bx%2Fy%40work.example").await;
+        check_session(&answer);
+        check(&other.get("/me").await, 401, "session_ended");
+        assert_eq!(browser.get("/me").await.text, alice.to_string());
+        assert_eq!(browser.stranger().login("alice+x/y@work.example", PASSWORD).await.status, 401);
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
+        assert_eq!(events(&probe, "login_name_removed").await, 1);
+        for (kind, to) in [
+            (MessageKind::LoginNameRemoved, "alice@example.com"),
+            (MessageKind::AddressRemoved, "Alice+x/y@Work.example"),
+        ] {
+            let told = message(&probe, kind, to).await;
+            assert_eq!((told.account_id, told.at), (Some(alice), probe.clock.now()));
+            for words in [&told.text, told.html.as_ref().expect("HTML")] {
+                assert!(words.contains("From: 127.0.0.1") && words.contains(" UTC"), "{words}");
+                assert!(!words.contains("token") && !words.contains("work.example"), "{words}");
+            }
+        }
+    }
+
+    async fn only_names_of_ones_own_are_there_to_be_removed(probe: Probe) {
+        let (_, mut alice) = person(&probe, "alice").await;
+        let (_, mut bob) = person(&probe, "bob").await;
+        check_session(&add_username(&mut bob, "robert").await);
+        let before = (names(&probe).await, probe.rows().await);
+        for name in [
+            "robert", "bob", "bob%40example.com", "nobody", "nobody%40example.com", "%40", "%20", "%00", "%ff",
+            "a%0d%0ab", "+4915112345678", "..%2falice", "%E2%80%AEalice", &"a".repeat(5_000),
+        ] {
+            check(&remove(&mut alice, name).await, 404, "name_not_found");
+        }
+        check(&remove(&mut alice, "alice%40example.com").await, 409, "own_address");
+        assert_eq!((names(&probe).await, probe.rows().await), before);
+        assert_eq!(alice.get("/me").await.status, 200);
+        check(&remove(&mut alice.stranger(), "alice").await, 401, "not_signed_in");
+        check_session(&remove(&mut bob, "robert").await);
+    }
+
+    async fn adding_and_removing_need_a_recent_factor(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        check_session(&add_username(&mut browser, "second").await);
+        probe.clock.advance(5 * MINUTE);
+        let answers = [
+            add_username(&mut browser, "third").await,
+            browser.post(NAMES, json!({ "email": "alice@work.example" })).await,
+            remove(&mut browser, "second").await,
+            remove(&mut browser, "nobody").await,
+        ];
+        for answer in answers {
+            assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
+            assert_eq!(
+                answer.headers["www-authenticate"],
+                "Bearer error=\"insufficient_user_authentication\", max_age=\"300\""
+            );
+        }
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com", "second"]);
+        let proven = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(proven.status, 200);
+        check_session(&add_username(&mut browser, "third").await);
+        ask(&mut browser, "alice@work.example").await;
+        check_session(&remove(&mut browser, "second").await);
+    }
+
+    async fn an_account_whose_own_address_was_never_proved_gets_no_further_names(probe: Probe) {
+        let (_, mut mallory) = claimant(&probe, "mallory", "victim@example.com").await;
+        check(&add_username(&mut mallory, "trap").await, 403, "address_not_proved");
+        let answer = mallory.post(NAMES, json!({ "email": "mallory@example.com" })).await;
+        check(&answer, 403, "address_not_proved");
+        assert_eq!(names(&probe).await, ["mallory", "victim@example.com"]);
+        assert!(mail(&probe).await.is_empty());
+        // There is nobody to hand an account over to that has no address: its usernames are its own.
+        // Its first address is its own and no further one.
+        let (_, mut alice) = probe.signed_in("alice").await;
+        check_session(&add_username(&mut alice, "wonderland").await);
+        let answer = alice.post(NAMES, json!({ "email": "alice@example.com" })).await;
+        check(&answer, 403, "address_not_proved");
+        assert_eq!(mail(&probe).await.len(), 0, "and nobody to tell");
+    }
+
+    async fn a_username_that_cannot_be_one_or_is_taken_is_refused(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        person(&probe, "bob").await;
+        add_email(&probe, &mut browser, "alice@work.example").await;
+        let before = (names(&probe).await, probe.rows().await);
+        for bad in [
+            "", " ", "a b", " alice", "a@b", "bob@example.com", "@", "+4915112345678", "a\r\nb", "a\u{0}b", "a:b",
+            "alice\u{202e}", "½", "...", &"a".repeat(65), &"é".repeat(3_000), "alice", "ALICE", "Ａlice",
+        ] {
+            let answer = add_username(&mut browser, bad).await;
+            check(&answer, 422, "invalid_fields");
+            assert!(answer.json()["errors"]["username"].is_string(), "{bad:?}: {}", answer.text);
+        }
+        for taken in ["bob", "BOB", "Ｂob"] {
+            check(&add_username(&mut browser, taken).await, 409, "username_taken");
+        }
+        for body in [
+            json!({}),
+            json!({ "username": "a", "email": "a@b.example" }),
+            json!({ "username": null }),
+            json!({ "username": ["a"] }),
+            json!({ "username": "a", "verified": true }),
+            json!({ "username": "a", "account_id": "x" }),
+            json!({ "phone": "+4915112345678" }),
+        ] {
+            check(&browser.post(NAMES, body).await, 400, "invalid_body");
+        }
+        assert_eq!((names(&probe).await, probe.rows().await), before);
+        // Another letter is another name.
+        check_session(&add_username(&mut browser, "bób").await);
+    }
+
+    async fn what_is_not_one_plain_mailbox_is_refused_and_nothing_leaves(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        add_email(&probe, &mut browser, "alice@work.example").await;
+        let sent = mail(&probe).await.len();
+        for bad in [
+            "", " ", "alice", "@", "a@", "@example.com", "a@b@example.com", "a@example", "a@x.example,b@y.example",
+            "a@x.example;b@y.example", "a@x.example b@y.example", "a@x.example\r\nBcc: b@y.example", "a@x.example\n",
+            "\ta@x.example", "\"a b\"@x.example", "Alice <a@x.example>", "<a@x.example>", "a@x.example(comment)",
+            "a@[127.0.0.1]", "a\u{0}@x.example", "a@x.example\u{202e}", "+4915112345678",
+            &format!("{}@x.example", "a".repeat(65)), &format!("a@{}.example", "x".repeat(300)),
+            "alice@example.com", "ALICE@Example.com", "alice@WORK.example", "Ａlice@work.example",
+        ] {
+            let answer = browser.post(NAMES, json!({ "email": bad })).await;
+            check(&answer, 422, "invalid_fields");
+            assert!(answer.json()["errors"]["email"].is_string(), "{bad:?}: {}", answer.text);
+        }
+        for body in [json!({ "email": ["a@x.example", "b@y.example"] }), json!({ "email": null })] {
+            check(&browser.post(NAMES, body).await, 400, "invalid_body");
+        }
+        for body in [json!({}), json!({ "token": "a", "code": "b" }), json!({ "token": null })] {
+            check(&browser.post(CONFIRM, body).await, 400, "invalid_body");
+        }
+        check(&browser.post(UNDO, json!({})).await, 400, "invalid_body");
+        assert_eq!(mail(&probe).await.len(), sent);
+        assert_eq!(events(&probe, "login_name_requested").await, 1);
+        probe.clock.advance(MINUTE);
+        ask(&mut browser, "a@x.example").await;
+        assert_eq!(mail(&probe).await.len(), sent + 1);
+    }
+
+    async fn whether_an_address_is_taken_cannot_be_told_and_its_owner_is(probe: Probe) {
+        let (_, mut alice) = person(&probe, "alice").await;
+        let (bob, mut bobs) = person(&probe, "bob").await;
+        add_email(&probe, &mut bobs, "Bob@Work.example").await;
+        let (dora, _) = claimant(&probe, "dora", "Dora@Example.com").await;
+        let (carol, _) = person(&probe, "carol").await;
+        probe.auth.accounts().delete(carol).await.expect("it is deleted");
+        let proven = alice.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(proven.status, 200);
+        assert_eq!(alice.get("/me").await.status, 200, "its grants are in memory from here");
+        let before = mail(&probe).await.len();
+        let mut seen = Vec::new();
+        for address in ["free@example.com", "bob@WORK.example", "dora@EXAMPLE.com", "carol@example.com"] {
+            probe.clock.advance(MINUTE);
+            let (answer, statements) = probe.statements(alice.post(NAMES, json!({ "email": address }))).await;
+            let mut headers = answer.headers.clone();
+            headers.remove("date");
+            seen.push((answer.status, answer.text, format!("{headers:?}"), statements));
+        }
+        assert_eq!(seen[0].0, 202);
+        assert!(seen.iter().all(|one| *one == seen[0]), "{seen:#?}");
+        let sent: Vec<_> = mail(&probe)
+            .await
+            .into_iter()
+            .skip(before)
+            .map(|m| (m.kind, m.to.as_str().to_owned(), m.account_id))
+            .collect();
+        assert_eq!(sent.len(), 3, "nobody is told of an account that was deleted: {sent:?}");
+        // As they wrote it themselves.
+        let taken = MessageKind::EmailChangeTaken;
+        assert_eq!(sent[1..], [
+            (taken, "Bob@Work.example".to_owned(), Some(bob)),
+            (taken, "Dora@Example.com".to_owned(), Some(dora)),
+        ]);
+        let told = message(&probe, taken, "Bob@Work.example").await;
+        for words in [&told.text, told.html.as_ref().expect("HTML")] {
+            assert!(!words.contains("token") && !words.contains("alice"), "{words}");
+        }
+    }
+
+    async fn of_two_accounts_that_confirm_one_address_at_once_one_gets_it(probe: Probe) {
+        let probe = probe.configured(|config| config.login.max_names = 100);
+        let (_, mut alice) = person(&probe, "alice").await;
+        let (_, mut bob) = person(&probe, "bob").await;
+        for round in 0..5 {
+            for browser in [&mut alice, &mut bob] {
+                let proven = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+                assert_eq!(proven.status, 200);
+            }
+            let address = format!("shared{round}@example.com");
+            let mut bodies = Vec::new();
+            for browser in [&mut alice, &mut bob] {
+                probe.clock.advance(MINUTE);
+                ask(browser, &address).await;
+                bodies.push(json!({ "token": confirm_token(&probe, &address).await }));
+            }
+            // Each from eight windows.
+            let requests = (0..16).map(|n| post(if n % 2 == 0 { &alice } else { &bob }, CONFIRM, &bodies[n % 2]));
+            let answers = at_once(requests.collect()).await;
+            let won: Vec<_> = answers.iter().enumerate().filter(|(_, answer)| answer.status == 200).collect();
+            let [(won, winner)] = won[..] else { panic!("one wins: {answers:?}") };
+            for (number, answer) in answers.iter().enumerate().filter(|(number, _)| *number != won) {
+                match (answer.status, answer.code().as_str()) {
+                    (403, "wrong_code") => {}
+                    // The winner's own sessions but one are over.
+                    (401, "session_ended") if number % 2 == won % 2 => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            let (name, winning, losing) =
+                if won % 2 == 0 { ("alice", &mut alice, &mut bob) } else { ("bob", &mut bob, &mut alice) };
+            winning.cookie = winner.cookie();
+            assert_eq!(holder(&probe, &address).await.as_deref(), Some(name));
+            assert_eq!(winning.get("/me").await.status, 200);
+            assert_eq!(losing.get("/me").await.status, 200, "and nothing else happened to him");
+        }
+        assert_eq!(events(&probe, "login_name_added").await, 5);
+    }
+
+    async fn of_a_hundred_confirmations_of_one_token_one_counts(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        ask(&mut browser, "alice@work.example").await;
+        let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@work.example").await;
+        let bodies = [json!({ "token": token(&mail, "/login-names/confirm") }), json!({ "code": code(&mail) })];
+        let requests = (0..100).map(|n| post(&browser, CONFIRM, &bodies[usize::from(n % 10 == 0)]));
+        let answers = at_once(requests.collect()).await;
+        let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+        assert_eq!(won.len(), 1);
+        for answer in answers.iter().filter(|answer| answer.status != 200) {
+            assert!(matches!(answer.status, 401 | 403 | 429), "{}", answer.text);
+        }
+        assert_eq!(events(&probe, "login_name_added").await, 1);
+        assert_eq!(probe.number("SELECT epoch FROM auth_account").await, 1);
+        browser.cookie = won[0].cookie();
+        assert_eq!(browser.get("/me").await.status, 200);
+
+        let body = json!({ "token": undo_token(&probe, "alice@example.com").await });
+        let stranger = browser.stranger();
+        let answers = at_once((0..100).map(|_| post(&stranger, UNDO, &body)).collect()).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == 204).count(), 1);
+        for answer in answers.iter().filter(|answer| answer.status != 204) {
+            check(answer, 403, "wrong_code");
+        }
+        assert_eq!(events(&probe, "login_name_undone").await, 1);
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
+    }
+
+    async fn wrong_codes_are_few_and_a_new_code_brings_no_new_tries(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        ask(&mut browser, "alice@work.example").await;
+        let right = code(&message(&probe, MessageKind::LoginNameConfirm, "alice@work.example").await);
+        let body = json!({ "code": wrong(&right) });
+        let answers = at_once((0..50).map(|_| post(&browser, CONFIRM, &body)).collect()).await;
+        let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+        assert_eq!((count(403), count(429)), (5, 45));
+        check(&browser.post(CONFIRM, json!({ "code": right })).await, 429, "too_many_tries");
+        probe.clock.advance(MINUTE);
+        ask(&mut browser, "alice@third.example").await;
+        let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@third.example").await;
+        check(&browser.post(CONFIRM, json!({ "code": code(&mail) })).await, 429, "too_many_tries");
+        // Nobody guesses a link: it still works.
+        check_session(&browser.post(CONFIRM, json!({ "token": token(&mail, "/login-names/confirm") })).await);
+    }
+
+    async fn a_mailbox_is_not_flooded_and_the_link_it_got_stays_good(probe: Probe) {
+        let (_, mut alice) = person(&probe, "alice").await;
+        let (_, mut mallory) = person(&probe, "mallory").await;
+        ask(&mut alice, "new@work.example").await;
+        let token = confirm_token(&probe, "new@work.example").await;
+        ask(&mut alice, "new@work.example").await;
+        ask(&mut mallory, "new@work.example").await;
+        assert_eq!(mail(&probe).await.len(), 1);
+        let soon = alice.post(NAMES, json!({ "email": "other@work.example" })).await;
+        check(&soon, 429, "too_soon");
+        assert_eq!(soon.headers["retry-after"], "60");
+        check_session(&alice.post(CONFIRM, json!({ "token": token })).await);
+    }
+
+    async fn a_token_is_worth_nothing_in_other_hands_or_for_another_purpose(probe: Probe) {
+        let (_, mut alice) = person(&probe, "alice").await;
+        let (_, mut mallory) = person(&probe, "mallory").await;
+        ask(&mut alice, "alice@work.example").await;
+        let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@work.example").await;
+        let (added, code) = (token(&mail, "/login-names/confirm"), code(&mail));
+        let answer = alice.post("/auth/email", json!({ "email": "alice@new.example" })).await;
+        assert_eq!(answer.status, 202);
+        let change = message(&probe, MessageKind::EmailChangeConfirm, "alice@new.example").await;
+        let changed = token(&change, "/email/confirm");
+        for body in [json!({ "token": added }), json!({ "code": code })] {
+            check(&mallory.post(CONFIRM, body.clone()).await, 403, "wrong_code");
+            check(&alice.stranger().post(CONFIRM, body).await, 401, "not_signed_in");
+        }
+        for (path, token) in [
+            ("/auth/email/confirm", &added), ("/auth/email/undo", &added), (UNDO, &added),
+            (CONFIRM, &changed), (UNDO, &changed),
+        ] {
+            check(&alice.post(path, json!({ "token": token })).await, 403, "wrong_code");
+        }
+        check(&alice.post("/auth/verification/confirm", json!({ "token": added })).await, 403, "wrong_code");
+        let body = json!({ "token": added, "password": NEW_PASSWORD });
+        check(&alice.post("/auth/password/reset", body).await, 400, "invalid_reset_token");
+        for other in ["", "x", &added[1..], &added.to_lowercase(), &"A".repeat(43), &"é".repeat(4_500)] {
+            check(&alice.post(CONFIRM, json!({ "token": other })).await, 403, "wrong_code");
+            check(&alice.post(UNDO, json!({ "token": other })).await, 403, "wrong_code");
+        }
+        check_session(&alice.post(CONFIRM, json!({ "token": added })).await);
+        let undo = undo_token(&probe, "alice@example.com").await;
+        check(&alice.post(CONFIRM, json!({ "token": undo })).await, 403, "wrong_code");
+        check(&alice.post("/auth/email/undo", json!({ "token": undo })).await, 403, "wrong_code");
+        assert_eq!(alice.stranger().post(UNDO, json!({ "token": undo })).await.status, 204);
+    }
+
+    async fn no_other_site_may_send_any_of_it_and_opening_a_link_changes_nothing(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        ask(&mut browser, "alice@work.example").await;
+        let token = confirm_token(&probe, "alice@work.example").await;
+        for path in [CONFIRM, UNDO] {
+            let answer = browser.get(&format!("{path}?token={token}")).await;
+            check(&answer, 405, "method_not_allowed");
+        }
+        let cookie = browser.cookie.clone().expect("a cookie");
+        for (method, path, body) in [
+            (Method::POST, NAMES, json!({ "username": "mallory" })),
+            (Method::POST, NAMES, json!({ "email": "mallory@example.com" })),
+            (Method::POST, CONFIRM, json!({ "token": token })),
+            (Method::POST, UNDO, json!({ "token": token })),
+            (Method::DELETE, "/auth/login-names/alice", json!({})),
+        ] {
+            let request = browser
+                .raw(method, path)
+                .header("cookie", format!("{}={cookie}", crate::support::browser::COOKIE))
+                .header("sec-fetch-site", "cross-site")
+                .json(&body);
+            let answer = send(request).await;
+            check(&answer, 403, "cross_site_request");
+            assert_eq!(answer.headers["cache-control"], "no-store");
+        }
+        let request = browser
+            .request(Method::POST, CONFIRM)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={token}"));
+        let answer = browser.send(request).await;
+        check_session(&answer);
+        assert_eq!(answer.headers["cache-control"], "no-store");
+    }
+}
