@@ -54,7 +54,7 @@ pub fn tables() -> Vec<Table> {
         table::<audit_log::entity::event::Entity>(),
         table::<audit_log::entity::denial::Entity>(),
         table::<challenge::entity::challenge::Entity>(),
-        table::<challenge::entity::counter::Entity>(),
+        table::<challenge::entity::start::Entity>(),
         table::<outbox::entity::message::Entity>(),
         table::<outbox::entity::limit::Entity>(),
         table::<attempt::entity::Entity>(),

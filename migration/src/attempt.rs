@@ -21,12 +21,12 @@ impl MigrationTrait for Migration {
         let attempt = table(manager, "auth_attempt")
             .col(required("subject").binary_len(32))
             .col(required("kind").small_integer())
-            .col(required("device").big_integer())
+            .col(required("part").big_integer())
             .col(required("number").big_integer())
             .col(required("outcome").small_integer())
             .col(optional("source").string_len(45))
             .col(required("at").big_integer())
-            .primary_key(Index::create().col("subject").col("kind").col("device").col("number"))
+            .primary_key(Index::create().col("subject").col("kind").col("part").col("number"))
             .to_owned();
         manager.create_table(attempt).await?;
         let by_source = Index::create()

@@ -60,18 +60,16 @@ impl MigrationTrait for Migration {
             manager.create_index(index).await?;
         }
 
-        // What outlives a single code: how often it was guessed at, and when it was last sent.
-        let counter = table(manager, "auth_challenge_counter")
+        // What outlives a single code: when it was last sent.
+        let start = table(manager, "auth_challenge_start")
             .col(required("subject").binary_len(32).primary_key())
-            .col(required("tries").big_integer())
-            .col(required("window_ends_at").big_integer())
             .col(required("started_at").big_integer())
             .to_owned();
-        manager.create_table(counter).await
+        manager.create_table(start).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for name in ["auth_challenge_counter", "auth_challenge"] {
+        for name in ["auth_challenge_start", "auth_challenge"] {
             manager.drop_table(Table::drop().table(name).to_owned()).await?;
         }
         Ok(())

@@ -13,9 +13,10 @@ pub struct Model {
     pub subject: Vec<u8>,
     #[sea_orm(primary_key, auto_increment = false)]
     pub kind: i16,
-    /// The start of the keyed digest of a known device; 0 for everybody else.
+    /// What is counted apart from the rest of its kind: the start of the keyed digest of a known
+    /// device, or of what a code is for. 0 where nothing is.
     #[sea_orm(primary_key, auto_increment = false)]
-    pub device: i64,
+    pub part: i64,
     /// Counts the tries of these three from 1. Two tries cannot take the same number: the key is
     /// what makes one of them look again.
     #[sea_orm(primary_key, auto_increment = false)]

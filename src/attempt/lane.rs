@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_lane_is_kept_only_while_somebody_is_in_it() {
         let lanes = lanes();
-        let key = Key { subject: [1; 32], kind: AttemptKind::Login, device: 0 };
+        let key = Key { subject: [1; 32], kind: AttemptKind::Login, part: 0 };
         let first = Place::take(&lanes, &key);
         let second = Place::take(&lanes, &key);
         assert!(Arc::ptr_eq(&first.lane, &second.lane));

@@ -20,6 +20,20 @@
 //! lock of an hour at the 15th. Apart from that, a source with a hundred failures within ten minutes
 //! has to wait, whomever they were about.
 //!
+//! # What is tried
+//!
+//! Each kind has counts and settings of its own; failures of one never lock another.
+//!
+//! | kind | about | limits | what closes its window |
+//! |---|---|---|---|
+//! | `Login`: a password, wherever it is compared | the account, or the name that is nobody's | as above | a right one; a reset of the password |
+//! | `Forgot`: a request for a link | the same | as above; it has failed until the link is used | a reset of the password |
+//! | `Reset`: the token of a link, looked at or used | the account that it names, or else the token | of the source alone: nobody guesses 256 bits, and whoever has a good link must get through | |
+//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` in `tries_window`, and then told | nothing: a right one uses up no try |
+//!
+//! What takes long to judge is under way until it ends, and tries after it wait for that: many right
+//! passwords at once all get in. What is judged at once counts as failed until it has not.
+//!
 //! # Known devices
 //!
 //! A full sign-in that is to be remembered leaves a cookie (`__Host-session-device`) behind that says so, bound to the account
@@ -47,6 +61,8 @@
 //!
 //! # What it does not do
 //! - Lock whoever is signed in already: sessions go on, only proving the password again is refused.
+//! - Count links that sign nobody in and set no password: proving an address takes one's own session,
+//!   or hands over no more than the address.
 //! - Slow down what is no guess, such as registering: that is for rate limits.
 //! - Outlast its own records: removing them lifts the locks they made. Keep them for longer than
 //!   `window` and `lockout` together. They are found by a digest under the newest secret, so a new
@@ -57,10 +73,11 @@
 //!
 //! # Events
 //! `authn_login_lock`, `authn_login_successafterfail`, `attempts_purged`; the failures themselves are
-//! events of their flows. Refused tries are denials of the rule `attempt:login` (or another kind).
+//! events of their flows. Refused tries are denials of the rule `attempt:login` (or another kind, but
+//! for codes).
 //!
 //! # Errors
-//! `too_many_attempts` (429), only with `reveal_lockout`.
+//! `too_many_attempts` (429), only with `reveal_lockout`; of codes `too_many_tries` (429).
 //!
 //! # Standard
 //! OWASP ASVS 6.3.1, NIST SP 800-63B-4 3.2.2.
@@ -68,6 +85,7 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
+use uuid::Uuid;
 
 use crate::account::{LoginId, entity::account, store as account_store};
 use crate::audit_log;
@@ -98,8 +116,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The least time there is here: the end of a lock still belongs to it.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// The device of whoever is not on a known one.
-const STRANGER: i64 = 0;
+/// The part of what is counted with the rest of its subject and kind.
+const WHOLE: i64 = 0;
 
 /// How many rows one statement of a purge removes, about.
 const PURGE_BATCH: u64 = 1000;
@@ -110,16 +128,36 @@ pub(crate) struct Subject {
     digest: [u8; 32],
     account: Option<AccountId>,
     email: Option<String>,
-    device: i64,
+    part: i64,
+    origin: Origin,
+}
+
+/// From where a try comes, as far as its subject can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    KnownDevice,
+    Anywhere,
 }
 
 impl Subject {
+    fn of(digest: [u8; 32]) -> Self {
+        Self { digest, account: None, email: None, part: WHOLE, origin: Origin::Anywhere }
+    }
+
     /// The same on a device that the account is known to sign in from: it is counted by itself, and
     /// what strangers fail at does not touch it.
     pub(crate) fn on_device(mut self, auth: &Portcullis, device: Option<[u8; 16]>) -> Self {
         if let Some(id) = device {
-            self.device = auth.room::<SubjectKey>().device(id);
+            self.part = auth.room::<SubjectKey>().part(b"device ", &id);
+            self.origin = Origin::KnownDevice;
         }
+        self
+    }
+
+    /// The same with a count for each purpose: wrong codes for one thing use up no tries at another.
+    /// A known device has no count of its own here, or whoever sits at it had twice as many.
+    pub(crate) fn for_purpose(mut self, auth: &Portcullis, purpose: &str) -> Self {
+        self.part = auth.room::<SubjectKey>().part(b"purpose ", purpose.as_bytes());
         self
     }
 }
@@ -129,7 +167,7 @@ impl Subject {
 pub(crate) struct Key {
     pub(crate) subject: [u8; 32],
     pub(crate) kind: AttemptKind,
-    pub(crate) device: i64,
+    pub(crate) part: i64,
 }
 
 /// The rule for one source.
@@ -157,11 +195,19 @@ impl SubjectKey {
         self.0.digest(&[b"name ", normal.as_bytes()].concat())
     }
 
-    fn device(&self, id: [u8; 16]) -> i64 {
-        let digest = self.0.digest(&[b"device ", id.as_slice()].concat());
+    fn token(&self, typed: &str) -> [u8; 32] {
+        self.0.digest(&[b"token ", typed.as_bytes()].concat())
+    }
+
+    fn unnamed(&self, id: Uuid) -> [u8; 32] {
+        self.0.digest(&[b"unnamed ", id.as_bytes().as_slice()].concat())
+    }
+
+    fn part(&self, of: &[u8], id: &[u8]) -> i64 {
+        let digest = self.0.digest(&[of, id].concat());
         let start = digest[..8].try_into().expect("eight of 32 bytes");
         match i64::from_be_bytes(start) {
-            STRANGER => 1,
+            WHOLE => 1,
             number => number,
         }
     }
@@ -184,6 +230,8 @@ pub(crate) struct Ticket {
     place: Option<Place>,
     key: Key,
     number: i64,
+    /// What the row says of it until it ends.
+    meanwhile: Outcome,
     telling: Box<Telling>,
     started: Stopwatch,
     /// Whether there is nothing more to say about it.
@@ -192,8 +240,8 @@ pub(crate) struct Ticket {
 
 /// What is told of a try besides that it failed or succeeded.
 struct Telling {
-    /// If it fails: that this one locks, to the operator and to the owner.
-    locks: Option<(Event, Outgoing)>,
+    /// If it fails: that this one locks, to the operator and, of a sign-in, to the owner.
+    locks: Option<(Event, Option<Outgoing>)>,
     /// If it succeeds: that others failed before.
     after_failures: Option<Event>,
 }
@@ -209,7 +257,12 @@ impl Ticket {
     pub(crate) async fn failed<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
         if let Some((event, notice)) = &self.telling.locks {
             audit_log::record(txn, event).await?;
-            outbox::put(txn, &self.context, notice).await?;
+            if let Some(notice) = notice {
+                outbox::put(txn, &self.context, notice).await?;
+            }
+        }
+        if self.meanwhile == Outcome::Failed {
+            return Ok(());
         }
         store::settle(txn, &self.key, self.number, Outcome::Failed).await
     }
@@ -246,7 +299,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.over {
+        if self.over || self.meanwhile == Outcome::Failed {
             return;
         }
         give_up(&self.context, &self.key, self.number, self.place.take());
@@ -283,6 +336,25 @@ fn give_up(context: &Context, key: &Key, number: i64, place: Option<Place>) {
         }
         drop(place);
     });
+}
+
+/// What the row of a try says until it ends. What takes long to judge is under way meanwhile, and
+/// later ones wait for it; what is judged at once has failed until it has not, which saves the
+/// statement that would say so.
+fn meanwhile(kind: AttemptKind) -> Outcome {
+    match kind {
+        AttemptKind::Forgot | AttemptKind::Reset | AttemptKind::Challenge => Outcome::Failed,
+        _ => Outcome::Pending,
+    }
+}
+
+/// Where one more try stands.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    rule: &'a Rule,
+    key: &'a Key,
+    origin: Origin,
+    place: &'a Place,
 }
 
 /// What was decided about one more try.
@@ -355,15 +427,28 @@ impl Attempts<'_> {
         let key = self.auth.room::<SubjectKey>();
         match row {
             Some(row) => Subject {
-                digest: key.account(row.id),
                 account: Some(row.id),
                 email: row.email.clone(),
-                device: STRANGER,
+                ..Subject::of(key.account(row.id))
             },
-            None => {
-                Subject { digest: key.name(name), account: None, email: None, device: STRANGER }
-            }
+            None => Subject::of(key.name(name)),
         }
+    }
+
+    /// The same where only the account's id is at hand, and its owner is not written to.
+    pub(crate) fn subject_of(&self, account: AccountId) -> Subject {
+        let digest = self.auth.room::<SubjectKey>().account(account);
+        Subject { account: Some(account), ..Subject::of(digest) }
+    }
+
+    /// Tries at a token that names no account.
+    pub(crate) fn subject_of_token(&self, typed: &str) -> Subject {
+        Subject::of(self.auth.room::<SubjectKey>().token(typed))
+    }
+
+    /// Tries about what has nothing but an id: a visitor's session.
+    pub(crate) fn subject_of_unnamed(&self, id: Uuid) -> Subject {
+        Subject::of(self.auth.room::<SubjectKey>().unnamed(id))
     }
 
     /// Asks for one more try. Never inside a transaction: the try has to count whatever comes of
@@ -376,11 +461,12 @@ impl Attempts<'_> {
     ) -> Result<Admission, Fault> {
         let started = Stopwatch::start();
         let context = self.auth.context();
-        let rule = Rule::of(&context.config.attempts, kind);
-        let key = Key { subject: subject.digest, kind, device: subject.device };
+        let rule = Rule::of(&context.config, kind);
+        let key = Key { subject: subject.digest, kind, part: subject.part };
         let lanes = self.auth.room::<Lanes>();
         let place = Place::take(&lanes, &key);
-        match self.decide(&rule, &key, client, &place, started).await? {
+        let line = Line { rule: &rule, key: &key, origin: subject.origin, place: &place };
+        match self.decide(&line, client, started).await? {
             Decision::Free { number, failures, locks, now } => {
                 let event = |kind| {
                     let event = Event::new(kind, now).from_client(client);
@@ -389,16 +475,18 @@ impl Attempts<'_> {
                         None => event,
                     }
                 };
+                let signs_in = kind == AttemptKind::Login;
                 let locks = locks.then(|| {
                     let event = event(EventKind::LoginLocked).failed(kind.as_str());
-                    (event, Self::notice(&rule, subject, client))
+                    (event, signs_in.then(|| Self::notice(&rule, subject, client)))
                 });
-                let after_failures = (failures > 0).then(|| {
+                let after_failures = (failures > 0 && signs_in).then(|| {
                     event(EventKind::LoginSucceededAfterFailures).detail(failures.to_string())
                 });
                 Ok(Admission::Admitted(Ticket {
                     context: context.clone(),
                     place: Some(place),
+                    meanwhile: meanwhile(kind),
                     key,
                     number,
                     telling: Box::new(Telling { locks, after_failures }),
@@ -409,7 +497,9 @@ impl Attempts<'_> {
             Decision::FreeAt(free_at) => {
                 drop(place);
                 self.note_refused(kind, subject);
-                if context.config.attempts.reveal_lockout {
+                // Whoever is asked for a code is told how many tries there are, and then when to come
+                // back.
+                if context.config.attempts.reveal_lockout || kind == AttemptKind::Challenge {
                     let seconds = free_at.since(context.now()).as_millis().div_ceil(1000);
                     let retry_after = Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX));
                     return Ok(Admission::TooMany { retry_after });
@@ -423,19 +513,18 @@ impl Attempts<'_> {
     /// Asks the rule, one try of a subject after the other, and takes the next number if it is free.
     async fn decide(
         &self,
-        rule: &Rule,
-        key: &Key,
+        line: &Line<'_>,
         client: &ClientInfo,
-        place: &Place,
         started: Stopwatch,
     ) -> Result<Decision, Fault> {
+        let Line { rule, key, origin, place } = *line;
         let context = self.auth.context();
         let config = &context.config.attempts;
         let source = client.address().map(|address| rate_key(address).to_string());
         let source = source.as_deref();
         let source_rule = source
             .zip(config.source_limit)
-            .filter(|_| key.device == STRANGER)
+            .filter(|_| origin == Origin::Anywhere)
             .map(|(source, limit)| SourceRule { source, limit, window: config.source_window });
         let db = context.db();
         let executor = db.executor();
@@ -445,7 +534,7 @@ impl Attempts<'_> {
         };
         loop {
             let now = context.now();
-            let records = store::records(&executor, key, rule.limit, source_rule.as_ref(), now);
+            let records = store::records(&executor, key, rule, source_rule.as_ref(), now);
             let records = db.read(records).await?;
             if let Some(first) = records.source_full_since {
                 return Ok(Decision::FreeAt(first.plus(config.source_window).plus(MOMENT)));
@@ -458,9 +547,11 @@ impl Attempts<'_> {
             match verdict {
                 Verdict::Free { failures, locks } => {
                     let number = records.tries.first().map_or(1, |last| last.number + 1);
-                    let reserve = || store::reserve(&executor, key, number, source, now);
+                    let meanwhile = meanwhile(key.kind);
+                    let reserve = || store::reserve(&executor, key, number, meanwhile, source, now);
                     // A client may hang up while the row is written.
-                    let mut written = GivenUp { context, key, number, armed: true };
+                    let armed = meanwhile == Outcome::Pending;
+                    let mut written = GivenUp { context, key, number, armed };
                     let reserved = db.retry(reserve).await;
                     written.armed = false;
                     drop(written);
@@ -479,11 +570,14 @@ impl Attempts<'_> {
     }
 
     /// A refused try changes nothing and may come a thousand times a second, so it is counted and
-    /// not recorded.
+    /// not recorded. Of codes not even as a denial: the last wrong one was an event, and an address must
+    /// not show by what is written whether it is somebody's.
     fn note_refused(&self, kind: AttemptKind, subject: &Subject) {
         match subject.account {
-            Some(account) => self.auth.note_denial(account, &format!("attempt:{}", kind.as_str())),
-            None => count(crate::base::event::DENIED),
+            Some(account) if kind != AttemptKind::Challenge => {
+                self.auth.note_denial(account, &format!("attempt:{}", kind.as_str()));
+            }
+            _ => count(crate::base::event::DENIED),
         }
     }
 
@@ -516,6 +610,32 @@ impl Attempts<'_> {
         event.trace();
         ticket.end_failed();
         Ok(())
+    }
+
+    /// Ends a try whose failure was written down in this transaction of the flow's.
+    pub(crate) fn end_failed<T, E>(
+        &self,
+        mut ticket: Ticket,
+        result: Result<T, E>,
+    ) -> Result<T, E> {
+        match &result {
+            Ok(_) => ticket.end_failed(),
+            // It stays open, which counts as failed.
+            Err(_) => ticket.over = true,
+        }
+        result
+    }
+
+    /// Closes the windows of an account of these kinds, in the transaction of what proved who its
+    /// owner is. What failed stays on record, and counts for its source.
+    pub(crate) async fn close<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        account: AccountId,
+        kinds: &[AttemptKind],
+    ) -> Result<(), DbErr> {
+        let subject = self.auth.room::<SubjectKey>().account(account);
+        store::close(txn, subject, kinds, self.auth.context().now()).await
     }
 
     /// Ends a try whose guess was right, with the transaction that it led to. If that was refused for
@@ -608,7 +728,9 @@ impl Attempts<'_> {
         Ok(removed)
     }
 
-    /// Until when this account is locked or delayed for strangers; none if it is not.
+    /// Until when this account is locked or delayed for strangers; none if it is not. Codes are
+    /// counted for each purpose, and whoever types one is told: of
+    /// [`Challenge`](AttemptKind::Challenge) nothing is known here.
     ///
     /// # Errors
     /// An outage.
@@ -618,13 +740,13 @@ impl Attempts<'_> {
         kind: AttemptKind,
     ) -> Result<Option<Timestamp>, Fault> {
         let context = self.auth.context();
-        let rule = Rule::of(&context.config.attempts, kind);
+        let rule = Rule::of(&context.config, kind);
         let subject = self.auth.room::<SubjectKey>().account(account);
-        let key = Key { subject, kind, device: STRANGER };
+        let key = Key { subject, kind, part: WHOLE };
         let db = context.db();
         let executor = db.executor();
         let now = context.now();
-        let records = db.read(store::records(&executor, &key, rule.limit, None, now)).await?;
+        let records = db.read(store::records(&executor, &key, &rule, None, now)).await?;
         Ok(match rule.judge_strictly(&records.tries, now) {
             Verdict::Delayed { until } | Verdict::Locked { until } => Some(until),
             Verdict::Free { .. } | Verdict::Wait => None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
-use crate::config::{AttemptConfig, AttemptKind};
+use crate::config::{AttemptKind, Config};
 
 /// A try whose end is unknown is waited for no longer than this: its process may have died. It
 /// counts as a failure from the beginning.
@@ -46,12 +46,33 @@ pub(crate) struct Try {
     pub(crate) outcome: Outcome,
 }
 
+/// What follows when a subject has failed too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// Nothing: what is tried cannot be guessed, and nobody may be kept from using it.
+    Never,
+    /// The next try has to wait until the first of those failures is older than the window.
+    WhileTheyCount,
+    /// So long after the last of them nothing is tried at all.
+    For(Duration),
+}
+
+/// What a success does to the failures before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Success {
+    /// They count no more.
+    ClosesTheWindow,
+    /// Nothing: it was none of them, and that is all.
+    IsNoFailure,
+}
+
 /// Limits of one kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rule {
     pub(crate) limit: usize,
     window: Duration,
-    lockout: Duration,
+    lock: Lock,
+    success: Success,
     delay_from: usize,
     first_delay: Duration,
     longest_delay: Duration,
@@ -79,33 +100,60 @@ pub(crate) enum Verdict {
 }
 
 impl Rule {
-    pub(crate) fn of(config: &AttemptConfig, kind: AttemptKind) -> Self {
-        let own = config.kinds.get(&kind).cloned().unwrap_or_default();
+    /// What a kind leaves out is as for all; for codes as the configuration of codes says.
+    pub(crate) fn of(config: &Config, kind: AttemptKind) -> Self {
+        let (attempts, codes) = (&config.attempts, &config.challenge);
+        let own = attempts.kinds.get(&kind).cloned().unwrap_or_default();
+        let (limit, window, lock, first_delay) = match kind {
+            AttemptKind::Challenge => {
+                (codes.tries, codes.tries_window, Lock::WhileTheyCount, Duration::ZERO)
+            }
+            AttemptKind::Reset => (1, attempts.window, Lock::Never, Duration::ZERO),
+            _ => {
+                let lock = Lock::For(attempts.lockout);
+                (attempts.limit, attempts.window, lock, attempts.first_delay)
+            }
+        };
         Self {
-            limit: own.limit.unwrap_or(config.limit) as usize,
-            window: own.window.unwrap_or(config.window),
-            lockout: own.lockout.unwrap_or(config.lockout),
-            delay_from: own.delay_from.unwrap_or(config.delay_from) as usize,
-            first_delay: own.first_delay.unwrap_or(config.first_delay),
-            longest_delay: own.longest_delay.unwrap_or(config.longest_delay),
+            limit: own.limit.unwrap_or(limit) as usize,
+            window: own.window.unwrap_or(window),
+            lock: own.lockout.map_or(lock, Lock::For),
+            success: match kind {
+                AttemptKind::Challenge => Success::IsNoFailure,
+                _ => Success::ClosesTheWindow,
+            },
+            delay_from: own.delay_from.unwrap_or(attempts.delay_from) as usize,
+            first_delay: own.first_delay.unwrap_or(first_delay),
+            longest_delay: own.longest_delay.unwrap_or(attempts.longest_delay),
         }
     }
 
     /// How long a lock lasts, as people are told.
     pub(crate) fn lockout_minutes(&self) -> u64 {
-        self.lockout.as_secs().div_ceil(60)
+        let lasts = match self.lock {
+            Lock::Never => Duration::ZERO,
+            Lock::WhileTheyCount => self.window,
+            Lock::For(lockout) => lockout,
+        };
+        lasts.as_secs().div_ceil(60)
+    }
+
+    /// Whether the tries to be judged are the latest ones that did not succeed, for those that did
+    /// close nothing.
+    pub(crate) fn passes_over_successes(&self) -> bool {
+        self.success == Success::IsNoFailure
     }
 
     /// Judges one more try at `now`. `tries` are the latest ones, newest first: `limit` of them are
     /// enough.
     pub(crate) fn judge(&self, tries: &[Try], now: Timestamp) -> Verdict {
-        let verdict = self.judge_failures(&failures(tries, |_| true), now);
+        let verdict = self.judge_failures(&self.failures(tries, |_| true), now);
         if matches!(verdict, Verdict::Free { .. }) {
             return verdict;
         }
         let over =
             |t: &Try| t.outcome != Outcome::Pending || t.at > now || now.since(t.at) >= PENDING;
-        match self.judge_failures(&failures(tries, over), now) {
+        match self.judge_failures(&self.failures(tries, over), now) {
             Verdict::Free { .. } => Verdict::Wait,
             _ => verdict,
         }
@@ -113,16 +161,25 @@ impl Rule {
 
     /// The same, where a try that is still going on is taken for a failure.
     pub(crate) fn judge_strictly(&self, tries: &[Try], now: Timestamp) -> Verdict {
-        self.judge_failures(&failures(tries, |_| true), now)
+        self.judge_failures(&self.failures(tries, |_| true), now)
     }
 
     fn judge_failures(&self, failed: &[Timestamp], now: Timestamp) -> Verdict {
-        if let (Some(last), Some(first)) = (failed.first(), failed.get(self.limit - 1))
-            && last.since(*first) <= self.window
-        {
-            let until = last.plus(self.lockout);
-            if now <= until {
-                return Verdict::Locked { until };
+        if let (Some(last), Some(first)) = (failed.first(), failed.get(self.limit - 1)) {
+            match self.lock {
+                Lock::Never => return Verdict::Free { failures: failed.len(), locks: false },
+                Lock::WhileTheyCount => {
+                    let until = first.plus(self.window);
+                    if now < until {
+                        return Verdict::Delayed { until };
+                    }
+                }
+                Lock::For(lockout) => {
+                    let until = last.plus(lockout);
+                    if last.since(*first) <= self.window && now <= until {
+                        return Verdict::Locked { until };
+                    }
+                }
             }
         }
         let recent = failed.iter().filter(|at| now.since(**at) <= self.window).count();
@@ -133,10 +190,23 @@ impl Rule {
             }
         }
         let locks = match self.limit.checked_sub(2) {
-            None => true,
+            None => self.lock != Lock::Never,
             Some(at) => failed.get(at).is_some_and(|first| now.since(*first) <= self.window),
         };
         Verdict::Free { failures: failed.len(), locks }
+    }
+
+    /// The times of the failures that count, newest first.
+    fn failures(&self, tries: &[Try], counts: impl Fn(&Try) -> bool) -> Vec<Timestamp> {
+        let closes = |one: &Try| {
+            one.outcome == Outcome::Succeeded && self.success == Success::ClosesTheWindow
+        };
+        tries
+            .iter()
+            .take_while(|one| !closes(one))
+            .filter(|one| one.outcome != Outcome::Succeeded && counts(one))
+            .map(|one| one.at)
+            .collect()
     }
 
     /// The wait after so many failures: none at first, then doubling.
@@ -148,16 +218,6 @@ impl Rule {
         let delay = factor.and_then(|factor| self.first_delay.checked_mul(factor));
         delay.unwrap_or(self.longest_delay).min(self.longest_delay)
     }
-}
-
-/// The times of the failures since the last success, newest first.
-fn failures(tries: &[Try], counts: impl Fn(&Try) -> bool) -> Vec<Timestamp> {
-    tries
-        .iter()
-        .take_while(|one| one.outcome != Outcome::Succeeded)
-        .filter(|one| counts(one))
-        .map(|one| one.at)
-        .collect()
 }
 
 #[cfg(test)]
@@ -173,13 +233,12 @@ mod tests {
     }
 
     fn rule(limit: usize, window: u64, lockout: u64) -> Rule {
-        let default = AttemptConfig::default();
         Rule {
             limit,
             window: seconds(window),
-            lockout: seconds(lockout),
+            lock: Lock::For(seconds(lockout)),
             first_delay: Duration::ZERO,
-            ..Rule::of(&default, AttemptKind::Login)
+            ..Rule::of(&Config::default(), AttemptKind::Login)
         }
     }
 
@@ -259,7 +318,7 @@ mod tests {
 
     #[test]
     fn delays_grow_from_the_sixth_failure_and_leave_room_for_the_lock() {
-        let rule = Rule::of(&AttemptConfig::default(), AttemptKind::Login);
+        let rule = Rule::of(&Config::default(), AttemptKind::Login);
         let mut times: Vec<i64> = Vec::new();
         let mut now = 0;
         let mut waits = Vec::new();
@@ -307,12 +366,52 @@ mod tests {
 
     #[test]
     fn one_kind_falls_back_to_what_is_general() {
-        let mut config = AttemptConfig::default();
+        let mut config = Config::default();
         let own = crate::config::AttemptOverrides { limit: Some(3), ..Default::default() };
-        config.kinds.insert(AttemptKind::Challenge, own);
-        config.window = seconds(60);
+        config.attempts.kinds.insert(AttemptKind::Forgot, own.clone());
+        config.attempts.kinds.insert(AttemptKind::Challenge, own);
+        config.attempts.window = seconds(60);
+        let of = |kind| {
+            let rule = Rule::of(&config, kind);
+            (rule.limit, rule.window, rule.lock)
+        };
+        let hour = Lock::For(seconds(3600));
+        assert_eq!(of(AttemptKind::Login), (15, seconds(60), hour));
+        assert_eq!(of(AttemptKind::Forgot), (3, seconds(60), hour));
+        // For codes the configuration of codes is what is general.
+        assert_eq!(of(AttemptKind::Challenge), (3, seconds(3600), Lock::WhileTheyCount));
+        config.challenge.tries_window = seconds(7200);
+        let own = config.attempts.kinds.get_mut(&AttemptKind::Challenge).expect("it is there");
+        own.lockout = Some(seconds(5));
         let rule = Rule::of(&config, AttemptKind::Challenge);
-        assert_eq!((rule.limit, rule.window, rule.lockout), (3, seconds(60), seconds(3600)));
-        assert_eq!(Rule::of(&config, AttemptKind::Login).limit, 15);
+        assert_eq!((rule.window, rule.lock), (seconds(7200), Lock::For(seconds(5))));
+    }
+
+    #[test]
+    fn codes_have_so_many_tries_in_any_window_whatever_succeeds_meanwhile() {
+        let rule = Rule::of(&Config::default(), AttemptKind::Challenge);
+        let wrong = [0, 600, 1200, 1800, 2400];
+        let mut tries = failed(&wrong);
+        let locks = Verdict::Free { failures: 4, locks: true };
+        assert_eq!(rule.judge(&tries[1..], at(2400)), locks, "the fifth may still be tried");
+        let first_free = at(3600);
+        for now in [2400, 3000, 3599] {
+            assert_eq!(
+                rule.judge(&tries, at(now)),
+                Verdict::Delayed { until: first_free },
+                "{now}"
+            );
+        }
+        assert!(matches!(rule.judge(&tries, first_free), Verdict::Free { .. }));
+        tries.insert(0, Try { number: 6, at: at(2500), outcome: Outcome::Succeeded });
+        assert_eq!(rule.judge(&tries, at(3000)), Verdict::Delayed { until: first_free });
+    }
+
+    #[test]
+    fn the_token_of_a_reset_is_never_locked() {
+        let rule = Rule::of(&Config::default(), AttemptKind::Reset);
+        let failures = failed(&[0; 200]);
+        assert_eq!(rule.judge(&failures, at(0)), Verdict::Free { failures: 200, locks: false });
+        assert_eq!(rule.judge(&[], at(0)), Verdict::Free { failures: 0, locks: false });
     }
 }

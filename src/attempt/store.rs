@@ -1,16 +1,19 @@
 //! Queries on tries.
 
-use sea_orm::sea_query::{Alias, Expr, Order, Query, SelectStatement, UnionType};
+use sea_orm::sea_query::{
+    Alias, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement, UnionType,
+};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
     QueryOrder, QuerySelect,
 };
 
 use super::entity::{Column, Entity, Model};
-use super::rule::{Outcome, Try};
+use super::rule::{Outcome, Rule, Try};
 use super::{Key, SourceRule};
 use crate::base::clock::Timestamp;
 use crate::base::transaction::is_unique_violation;
+use crate::config::AttemptKind;
 
 /// What the records say: the latest tries of a subject, newest first, and the failure of its
 /// source that is as many back as the limit allows.
@@ -23,19 +26,28 @@ pub(crate) struct Records {
 pub(crate) async fn records<C: ConnectionTrait>(
     db: &C,
     key: &Key,
-    limit: usize,
+    rule: &Rule,
     source: Option<&SourceRule<'_>>,
     now: Timestamp,
 ) -> Result<Records, DbErr> {
-    let mut latest = Query::select()
-        .columns([Column::Number, Column::Outcome, Column::At])
-        .from(Entity)
-        .cond_where(of(key))
-        .order_by(Column::Number, Order::Desc)
-        .limit(limit as u64)
-        .to_owned();
+    let latest = |limit: usize| {
+        Query::select()
+            .columns([Column::Number, Column::Outcome, Column::At])
+            .from(Entity)
+            .cond_where(of(key))
+            .order_by(Column::Number, Order::Desc)
+            .limit(limit as u64)
+            .to_owned()
+    };
     // SQLite takes an order and a limit only in a select of its own.
-    let mut statement = whole(std::mem::take(&mut latest), "own");
+    let mut statement = if rule.passes_over_successes() {
+        let succeeded = Outcome::Succeeded.number();
+        let not = latest(rule.limit).and_where(Column::Outcome.ne(succeeded)).to_owned();
+        // The next number follows the last one, whatever became of that.
+        whole(not, "own").union(UnionType::All, whole(latest(1), "last")).to_owned()
+    } else {
+        whole(latest(rule.limit), "own")
+    };
     if let Some(rule) = source {
         let nth = Query::select()
             .expr_as(Expr::val(FROM_SOURCE), Column::Number)
@@ -62,6 +74,7 @@ pub(crate) async fn records<C: ConnectionTrait>(
         }
     }
     found.tries.sort_by_key(|one| std::cmp::Reverse(one.number));
+    found.tries.dedup_by_key(|one| one.number);
     Ok(found)
 }
 
@@ -79,7 +92,7 @@ fn of(key: &Key) -> Condition {
     Condition::all()
         .add(Column::Subject.eq(key.subject.to_vec()))
         .add(Column::Kind.eq(key.kind.number()))
-        .add(Column::Device.eq(key.device))
+        .add(Column::Part.eq(key.part))
 }
 
 /// Takes the next number for a try that begins. False when somebody else has taken it.
@@ -87,15 +100,16 @@ pub(crate) async fn reserve<C: ConnectionTrait>(
     db: &C,
     key: &Key,
     number: i64,
+    outcome: Outcome,
     source: Option<&str>,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     let row = Model {
         subject: key.subject.to_vec(),
         kind: key.kind.number(),
-        device: key.device,
+        part: key.part,
         number,
-        outcome: Outcome::Pending.number(),
+        outcome: outcome.number(),
         source: source.map(str::to_owned),
         at: now,
     };
@@ -132,9 +146,50 @@ pub(crate) async fn withdraw<C: ConnectionTrait>(
     Entity::delete_many()
         .filter(of(key))
         .filter(Column::Number.eq(number))
-        .filter(Column::Outcome.eq(Outcome::Pending.number()))
+        .filter(Column::Outcome.ne(Outcome::Succeeded.number()))
         .exec(db)
         .await?;
+    Ok(())
+}
+
+/// Closes all windows of a subject of these kinds, as a success in each would: what failed before
+/// stays on record, and counts for its source.
+pub(crate) async fn close<C: ConnectionTrait>(
+    txn: &C,
+    subject: [u8; 32],
+    kinds: &[AttemptKind],
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    // Under other names, for MySQL takes those of the table for the new row's below.
+    let [of, what, apart, last] = ["of", "what", "apart", "last"].map(Alias::new);
+    let lines = Query::select()
+        .expr_as(Expr::col(Column::Subject), of.clone())
+        .expr_as(Expr::col(Column::Kind), what.clone())
+        .expr_as(Expr::col(Column::Part), apart.clone())
+        .expr_as(Expr::col(Column::Number).max(), last.clone())
+        .from(Entity)
+        .and_where(Column::Subject.eq(subject.to_vec()))
+        .and_where(Column::Kind.is_in(kinds.iter().map(|kind| kind.number())))
+        .add_group_by([Column::Subject, Column::Kind, Column::Part].map(Expr::col))
+        .to_owned();
+    let rows = Query::select()
+        .columns([of, what, apart])
+        .expr(Expr::col(last.clone()).add(1i64))
+        .expr(Expr::val(Outcome::Succeeded.number()))
+        .expr(Expr::val(now))
+        .from_subquery(lines, Alias::new("lines"))
+        // Without a condition SQLite takes what follows for one of a join.
+        .and_where(Expr::col(last).gt(0i64))
+        .to_owned();
+    let key = [Column::Subject, Column::Kind, Column::Part, Column::Number];
+    let mut insert = Query::insert();
+    insert
+        .into_table(Entity)
+        .columns(key.into_iter().chain([Column::Outcome, Column::At]))
+        // A try that began in this very moment has the number: it is none of those before.
+        .on_conflict(OnConflict::columns(key).do_nothing_on(key).to_owned());
+    insert.select_from(rows).map_err(|error| DbErr::Custom(error.to_string()))?;
+    txn.execute(&insert).await?;
     Ok(())
 }
 

@@ -53,6 +53,8 @@ event_kinds! {
     PasswordResetRequested = "authn_password_reset_request",
     /// A forgotten password was set anew.
     PasswordReset = "authn_password_reset",
+    /// A link to set a forgotten password anew was wrong, or not good any more.
+    PasswordResetFailed = "authn_password_reset_fail",
     /// A change of the mail address was asked for.
     EmailChangeRequested = "email_change_requested",
     /// The mail address was changed, or the first one was set.

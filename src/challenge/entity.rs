@@ -1,4 +1,4 @@
-//! The rows of challenges, and what is counted beyond a single one.
+//! The rows of challenges, and what is known beyond a single one.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 /// A code or link that was sent and waits for its answer.
@@ -61,19 +61,17 @@ pub(crate) mod challenge {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// How often a subject was guessed at, and when a challenge of it was last started.
-pub(crate) mod counter {
+/// When a challenge of a subject was last started: what outlives the single one.
+pub(crate) mod start {
     use sea_orm::entity::prelude::*;
 
     use crate::base::clock::Timestamp;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "auth_challenge_counter")]
+    #[sea_orm(table_name = "auth_challenge_start")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
         pub subject: Vec<u8>,
-        pub tries: i64,
-        pub window_ends_at: Timestamp,
         pub started_at: Timestamp,
     }
 

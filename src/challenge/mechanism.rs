@@ -3,7 +3,7 @@
 //! A challenge has a token of 256 random bits, for a link, and maybe a short code, for a person
 //! who types. Of both the row keeps keyed digests only. A token is found by its digest; a code is
 //! compared in constant time with the one challenge it can belong to, after one of the subject's
-//! few tries was taken.
+//! few tries was taken. Those are counted where all tries are: see [`attempt`](crate::attempt).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,11 +15,16 @@ use zeroize::Zeroizing;
 
 use super::entity::challenge::Model;
 use super::store;
+use crate::attempt::{Admission, Subject as TrySubject, Ticket};
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, ChallengeId, SessionId};
 use crate::base::secret::{DigestKey, Purpose as KeyPurpose, random_array, random_bytes};
-use crate::config::ChallengeConfig;
+use crate::base::transaction::Fault;
+use crate::config::{AttemptKind, ChallengeConfig};
 use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::session::device::Devices;
 
 const EMAIL_UNDO: &str = "email_undo";
 const PHONE_UNDO: &str = "phone_undo";
@@ -272,33 +277,26 @@ impl Challenge {
         same(&typed) | same(code)
     }
 
-    /// What its tries are counted by: one purpose of one account, whichever code or address it is
-    /// about.
-    fn counter(&self, context: &Context) -> Vec<u8> {
+    /// Takes one of the tries there are, before its answer is looked at. They are counted by the
+    /// purpose and the account (`epoch` is its), whichever code or address it is about; where there is
+    /// no account by what it is about instead.
+    pub(crate) async fn take_try(
+        &self,
+        auth: &Portcullis,
+        epoch: Option<i64>,
+        client: &ClientInfo,
+    ) -> Result<Try, Fault> {
         let row = &self.row;
-        let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
-        counter(context, &row.purpose, row.account_id, row.target.as_deref(), alone.as_bytes())
-    }
-
-    /// Takes one of the tries there are, before its answer is looked at. False when they are used
-    /// up.
-    pub(crate) async fn take_try<C: ConnectionTrait>(
-        &self,
-        db: &C,
-        context: &Context,
-    ) -> Result<bool, DbErr> {
-        let config = &context.config.challenge;
-        store::take_try(db, &self.counter(context), config, context.now()).await
-    }
-
-    /// How long until the tries are counted anew.
-    pub(crate) async fn wait<C: ConnectionTrait>(
-        &self,
-        db: &C,
-        context: &Context,
-    ) -> Result<Duration, DbErr> {
-        let end = store::window_ends_at(db, &self.counter(context)).await?;
-        Ok(end.map_or(Duration::ZERO, |end| end.since(context.now())))
+        let attempts = auth.attempts();
+        let subject = match (row.account_id, &row.target) {
+            (Some(id), _) => subject_of(auth, id, epoch, client),
+            (None, Some(target)) => attempts.subject(None, target),
+            (None, None) => {
+                let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
+                attempts.subject_of_unnamed(alone)
+            }
+        };
+        take_try(auth, subject, &row.purpose, client).await
     }
 
     /// Notes that the code was right, and for how long that is good. False when somebody else was
@@ -310,14 +308,10 @@ impl Challenge {
     ) -> Result<bool, DbErr> {
         let now = context.now();
         let until = now.plus(context.config.challenge.answered_lifetime);
-        let answered = store::answer(txn, self.row.id, until, now).await?;
-        if answered {
-            store::give_back_try(txn, &self.counter(context)).await?;
-        }
-        Ok(answered)
+        store::answer(txn, self.row.id, until, now).await
     }
 
-    /// Uses it up, found by its token. Of any number of callers at once one gets true.
+    /// Uses it up. Of any number of callers at once one gets true.
     pub(crate) async fn spend<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -325,37 +319,57 @@ impl Challenge {
     ) -> Result<bool, DbErr> {
         store::spend(txn, self.row.id, now).await
     }
-
-    /// The same with its code, whose try is given back.
-    pub(crate) async fn spend_by_code<C: ConnectionTrait>(
-        &self,
-        txn: &C,
-        context: &Context,
-    ) -> Result<bool, DbErr> {
-        let spent = store::spend(txn, self.row.id, context.now()).await?;
-        if spent {
-            store::give_back_try(txn, &self.counter(context)).await?;
-        }
-        Ok(spent)
-    }
 }
 
-/// Takes a try at a challenge that may not be there, at the same cost: whether there is one must
-/// not show.
-pub(crate) async fn take_try_at<C: ConnectionTrait>(
-    db: &C,
-    context: &Context,
+/// A try at a code.
+pub(crate) enum Try {
+    /// It counts as wrong until its ticket says otherwise.
+    Taken(Ticket),
+    /// There is none for so long.
+    TooMany(Duration),
+}
+
+/// Takes a try at the code that an address was sent, whether or not there is one: that must not show.
+pub(crate) async fn take_try_at(
+    auth: &Portcullis,
     kind: &Kind,
-    found: Option<&Challenge>,
-    target: &str,
-) -> Result<bool, DbErr> {
-    match found {
-        Some(challenge) => challenge.take_try(db, context).await,
-        None => {
-            let counter = counter(context, &kind.name(), None, Some(target), &[]);
-            store::take_try(db, &counter, &context.config.challenge, context.now()).await
-        }
-    }
+    account: Option<(AccountId, i64)>,
+    address: &str,
+    client: &ClientInfo,
+) -> Result<Try, Fault> {
+    let subject = match account {
+        Some((id, epoch)) => subject_of(auth, id, Some(epoch), client),
+        None => auth.attempts().subject(None, address),
+    };
+    take_try(auth, subject, &kind.name(), client).await
+}
+
+/// Tries of an account, from a device that it may be known to sign in from.
+fn subject_of(
+    auth: &Portcullis,
+    id: AccountId,
+    epoch: Option<i64>,
+    client: &ClientInfo,
+) -> TrySubject {
+    let device = epoch.and_then(|epoch| {
+        auth.room::<Devices>().recognize(auth.context(), client, id, epoch).known()
+    });
+    auth.attempts().subject_of(id).on_device(auth, device)
+}
+
+async fn take_try(
+    auth: &Portcullis,
+    subject: TrySubject,
+    purpose: &str,
+    client: &ClientInfo,
+) -> Result<Try, Fault> {
+    let subject = subject.for_purpose(auth, purpose);
+    Ok(match auth.attempts().begin(AttemptKind::Challenge, &subject, client).await? {
+        Admission::Admitted(ticket) => Try::Taken(ticket),
+        Admission::TooMany { retry_after } => Try::TooMany(retry_after),
+        // Of codes it is always told.
+        Admission::Refused => Try::TooMany(Duration::ZERO),
+    })
 }
 
 /// The challenge of this token, in whatever state it is: looking does not spend it.
@@ -467,17 +481,6 @@ impl Subject<'_> {
             &[self.purpose.as_bytes(), account, target, alone],
         )
     }
-}
-
-fn counter(
-    context: &Context,
-    purpose: &str,
-    account: Option<AccountId>,
-    target: Option<&str>,
-    alone: &[u8],
-) -> Vec<u8> {
-    let target = if account.is_some() { None } else { target };
-    Subject { purpose, account, target }.digests(context, alone).swap_remove(0)
 }
 
 fn digests(context: &Context, purpose: KeyPurpose, parts: &[&[u8]]) -> Vec<Vec<u8>> {

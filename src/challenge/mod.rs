@@ -10,14 +10,23 @@
 //!    its use spends it.
 //!
 //! A challenge is bound to its purpose, account, session and target. An answer from another
-//! session is refused and costs the owner no try. Tries are counted per purpose and account in a
-//! window of time: a new code does not bring new tries, and once they are used up the right code is
-//! refused too. A right answer gives back its own try and no other.
+//! session is refused and costs the owner no try. Tries are counted per purpose and account: a new
+//! code does not bring new tries, and once they are used up the right code is refused too, until the
+//! first of the wrong ones is an hour old. A right answer uses up none and brings back none.
+//!
+//! They are [tries](crate::attempt) like others, of the kind
+//! [`Challenge`](crate::config::AttemptKind::Challenge): one count for all nodes, written down before
+//! an answer is looked at, with where it came from. Wrong passwords use up no tries at a code and wrong
+//! codes lock no sign-in; nor does one purpose use up those of another, or whoever may ask for codes of
+//! one could keep the owner from the other. A source with too many failures, whatever they were at, has
+//! to wait with codes too, except on a browser that the account is known to sign in from. Unlike a
+//! refused password a refused code is told: how many tries there are is no secret, and the person at the
+//! form needs to know when to come back.
 //!
 //! ```no_run
 //! use axum::extract::State;
 //! use portcullis::challenge::{Answered, ChallengeId, ChallengePurpose};
-//! use portcullis::{Identity, Portcullis, Rejection};
+//! use portcullis::{ClientInfo, Identity, Portcullis, Rejection};
 //!
 //! struct Transfer;
 //! impl ChallengePurpose for Transfer {
@@ -29,8 +38,14 @@
 //!     Ok(challenge.send().await?.id.to_string())
 //! }
 //!
-//! async fn answer(auth: Portcullis, identity: Identity, id: ChallengeId, code: String) -> Result<(), Rejection> {
-//!     Ok(auth.challenges().answer(Transfer::NAME, &identity, id, &code).await?)
+//! async fn answer(
+//!     auth: Portcullis,
+//!     identity: Identity,
+//!     client: ClientInfo,
+//!     id: ChallengeId,
+//!     code: String,
+//! ) -> Result<(), Rejection> {
+//!     Ok(auth.challenges().answer(Transfer::NAME, &identity, id, &code, &client).await?)
 //! }
 //!
 //! // Taking `Answered<Transfer>` spends it.
@@ -50,10 +65,13 @@
 //! - It does not draw captchas.
 //!
 //! # Configuration
-//! [`ChallengeConfig`](crate::config::ChallengeConfig).
+//! [`ChallengeConfig`](crate::config::ChallengeConfig);
+//! [`AttemptConfig`](crate::config::AttemptConfig) for sources, and what differs for codes in its
+//! `kinds`.
 //!
 //! # Events
-//! `authn_challenge_success`, `authn_challenge_fail`, with the purpose.
+//! `authn_challenge_success`, `authn_challenge_fail`, with the purpose; `authn_login_lock` with the
+//! detail `challenge` when the last try was wrong.
 //!
 //! # Errors
 //! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403),
@@ -68,6 +86,7 @@ use sea_orm::DatabaseTransaction;
 
 use crate::account::Account;
 use crate::audit_log;
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, SessionId};
@@ -91,7 +110,7 @@ pub use error::ChallengeError;
 pub use guard::{Answered, ChallengePurpose, RequireChallenge, RequireChallengeService};
 pub use proof::Proof;
 
-use mechanism::{Answer, ApplicationPurpose, Kind, Start, Started};
+use mechanism::{Answer, ApplicationPurpose, Kind, Start, Started, Try};
 
 /// How many rows a purge removes at once.
 const BATCH: u64 = 1_000;
@@ -289,13 +308,6 @@ impl std::fmt::Debug for PreparedChallenge {
     }
 }
 
-/// What came of an answer, in the transaction that counted it.
-enum Verdict {
-    Right,
-    Wrong,
-    TooManyTries(Duration),
-}
-
 impl<'a> Challenges<'a> {
     /// A challenge of a purpose of the application's own: 1 to 48 lower-case letters, digits,
     /// dashes, underscores. Its codes are worth nothing for any other purpose.
@@ -322,6 +334,7 @@ impl<'a> Challenges<'a> {
         holder: impl Into<Holder>,
         id: ChallengeId,
         answer: &str,
+        client: &ClientInfo,
     ) -> Result<(), ChallengeError> {
         let holder = holder.into();
         let context = self.auth.context();
@@ -334,44 +347,50 @@ impl<'a> Challenges<'a> {
             .filter(|found| found.account_id() == holder.account_id())
             .filter(|found| found.is_open(now) && !found.is_answered())
             .ok_or(ChallengeError::WrongCode)?;
+        let epoch = holder.account.as_ref().map(|account| account.epoch);
+        let ticket = match challenge.take_try(self.auth, epoch, client).await? {
+            Try::Taken(ticket) => ticket,
+            Try::TooMany(retry_after) => return Err(ChallengeError::TooManyTries { retry_after }),
+        };
         let right = challenge.is_code(context, answer);
         let event = |kind| {
             let event = Event::new(kind, now).session(holder.session_id).detail(purpose);
+            let event = event.from_client(client);
             holder.account_id().map_or(event.clone(), |id| event.account(id))
         };
         let answered = event(EventKind::ChallengeAnswered);
         let failed = Event { succeeded: false, ..event(EventKind::ChallengeFailed) };
-        let verdict = transaction!(self.db, |txn| {
-            if !challenge.take_try(txn, context).await? {
-                return Ok(Verdict::TooManyTries(challenge.wait(txn, context).await?));
-            }
+        let right = transaction!(self.db, |txn| {
             if right && challenge.answer(txn, context).await? {
+                ticket.succeeded(txn).await?;
                 audit_log::record(txn, &answered).await?;
-                return Ok(Verdict::Right);
+                return Ok(true);
             }
+            ticket.failed(txn).await?;
             audit_log::record(txn, &failed).await?;
-            Ok::<_, ChallengeError>(Verdict::Wrong)
+            Ok::<_, ChallengeError>(false)
         })?;
-        match verdict {
-            Verdict::Right => {
-                answered.trace();
-                Ok(())
-            }
-            Verdict::Wrong => {
-                failed.trace();
-                Err(ChallengeError::WrongCode)
-            }
-            Verdict::TooManyTries(retry_after) => Err(ChallengeError::TooManyTries { retry_after }),
+        if right {
+            ticket.end_succeeded();
+            answered.trace();
+            Ok(())
+        } else {
+            ticket.end_failed();
+            failed.trace();
+            Err(ChallengeError::WrongCode)
         }
     }
 
-    /// Removes challenges that have been over for longer than `age`, and counters that count
-    /// nothing any more, a batch at a time. Says how many rows.
+    /// Removes challenges that have been over for longer than `age`, and notes of when the last one
+    /// was started, a batch at a time. Says how many rows.
     ///
     /// # Errors
     /// An outage.
     pub async fn purge(&self, age: Duration) -> Result<u64, Fault> {
-        let before = self.auth.context().now().minus(age);
+        let context = self.auth.context();
+        let before = context.now().minus(age);
+        // A cool-down outlives what it was of.
+        let started_before = context.now().minus(age.max(context.config.challenge.cool_down));
         let executor = self.db.executor();
         let mut removed = 0;
         loop {
@@ -382,7 +401,8 @@ impl<'a> Challenges<'a> {
             }
         }
         loop {
-            let batch = self.db.retry(|| store::purge_counters(&executor, before, BATCH)).await?;
+            let batch =
+                self.db.retry(|| store::purge_starts(&executor, started_before, BATCH)).await?;
             removed += batch;
             if batch < BATCH {
                 return Ok(removed);

@@ -1,15 +1,14 @@
 //! Queries on challenges. Every change is one conditional UPDATE whose count is the verdict.
 
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict};
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
     QueryFilter, QueryOrder, QuerySelect, UpdateMany,
 };
 
-use super::entity::{challenge, counter};
+use super::entity::{challenge, start};
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, ChallengeId, SessionId};
-use crate::config::ChallengeConfig;
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: challenge::Model) -> Result<(), DbErr> {
     let row = challenge::ActiveModel::from(row).reset_all();
@@ -157,25 +156,6 @@ pub(crate) async fn end_since<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Makes sure that a subject has a counter.
-async fn count_from_now<C: ConnectionTrait>(db: &C, subject: &[u8]) -> Result<(), DbErr> {
-    let row = counter::ActiveModel {
-        subject: Set(subject.to_vec()),
-        tries: Set(0),
-        window_ends_at: Set(Timestamp::from_millis(0)),
-        started_at: Set(Timestamp::from_millis(0)),
-    };
-    counter::Entity::insert(row)
-        .on_conflict(
-            OnConflict::column(counter::Column::Subject)
-                .do_nothing_on([counter::Column::Subject])
-                .to_owned(),
-        )
-        .exec_without_returning(db)
-        .await?;
-    Ok(())
-}
-
 /// Notes that a challenge of this subject is started now, unless one was within the cool-down.
 /// Whoever else starts one meanwhile waits here until this transaction is over.
 pub(crate) async fn begin<C: ConnectionTrait>(
@@ -184,65 +164,25 @@ pub(crate) async fn begin<C: ConnectionTrait>(
     not_since: Timestamp,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    count_from_now(db, subject).await?;
-    let updated = counter::Entity::update_many()
-        .col_expr(counter::Column::StartedAt, Expr::value(now))
-        .filter(counter::Column::Subject.eq(subject.to_vec()))
-        .filter(counter::Column::StartedAt.lte(not_since))
+    let row = start::ActiveModel {
+        subject: Set(subject.to_vec()),
+        started_at: Set(Timestamp::from_millis(0)),
+    };
+    start::Entity::insert(row)
+        .on_conflict(
+            OnConflict::column(start::Column::Subject)
+                .do_nothing_on([start::Column::Subject])
+                .to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    let updated = start::Entity::update_many()
+        .col_expr(start::Column::StartedAt, Expr::value(now))
+        .filter(start::Column::Subject.eq(subject.to_vec()))
+        .filter(start::Column::StartedAt.lte(not_since))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)
-}
-
-/// Takes one of the tries that a subject has in a window of time, before the answer is looked at.
-/// False when they are used up.
-pub(crate) async fn take_try<C: ConnectionTrait>(
-    db: &C,
-    subject: &[u8],
-    config: &ChallengeConfig,
-    now: Timestamp,
-) -> Result<bool, DbErr> {
-    count_from_now(db, subject).await?;
-    let over = || Expr::col(counter::Column::WindowEndsAt).lte(now);
-    let tries = Expr::col(counter::Column::Tries);
-    // MySQL sets columns from left to right, each seeing those before it: the window comes last.
-    let updated = counter::Entity::update_many()
-        .col_expr(
-            counter::Column::Tries,
-            CaseStatement::new().case(over(), 1i64).finally(tries.clone().add(1i64)).into(),
-        )
-        .col_expr(
-            counter::Column::WindowEndsAt,
-            CaseStatement::new()
-                .case(over(), now.plus(config.tries_window))
-                .finally(Expr::col(counter::Column::WindowEndsAt))
-                .into(),
-        )
-        .filter(counter::Column::Subject.eq(subject.to_vec()))
-        .filter(over().or(tries.lt(i64::from(config.tries))))
-        .exec(db)
-        .await?;
-    Ok(updated.rows_affected > 0)
-}
-
-/// Gives back the try of a right answer. Those of wrong ones stay counted.
-pub(crate) async fn give_back_try<C: ConnectionTrait>(db: &C, subject: &[u8]) -> Result<(), DbErr> {
-    counter::Entity::update_many()
-        .col_expr(counter::Column::Tries, Expr::col(counter::Column::Tries).sub(1i64))
-        .filter(counter::Column::Subject.eq(subject.to_vec()))
-        .filter(counter::Column::Tries.gt(0i64))
-        .exec(db)
-        .await?;
-    Ok(())
-}
-
-/// When the tries of a subject are counted anew.
-pub(crate) async fn window_ends_at<C: ConnectionTrait>(
-    db: &C,
-    subject: &[u8],
-) -> Result<Option<Timestamp>, DbErr> {
-    let row = counter::Entity::find_by_id(subject.to_vec()).one(db).await?;
-    Ok(row.map(|row| row.window_ends_at))
 }
 
 /// Removes at most `batch` challenges that were over before `before`. Says how many.
@@ -267,24 +207,16 @@ pub(crate) async fn purge<C: ConnectionTrait>(
     Ok(deleted.rows_affected)
 }
 
-/// Removes counters that count nothing any more and whose last challenge was started before
-/// `before`.
-pub(crate) async fn purge_counters<C: ConnectionTrait>(
+/// Removes at most `batch` notes of starts before `before`.
+pub(crate) async fn purge_starts<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,
     batch: u64,
 ) -> Result<u64, DbErr> {
-    let stale = |subjects: Vec<Vec<u8>>| {
-        counter::Entity::delete_many()
-            .filter(counter::Column::Subject.is_in(subjects))
-            .filter(counter::Column::StartedAt.lt(before))
-            .filter(counter::Column::WindowEndsAt.lt(before))
-    };
-    let subjects: Vec<Vec<u8>> = counter::Entity::find()
+    let subjects: Vec<Vec<u8>> = start::Entity::find()
         .select_only()
-        .column(counter::Column::Subject)
-        .filter(counter::Column::StartedAt.lt(before))
-        .filter(counter::Column::WindowEndsAt.lt(before))
+        .column(start::Column::Subject)
+        .filter(start::Column::StartedAt.lt(before))
         .limit(batch)
         .into_tuple()
         .all(db)
@@ -292,5 +224,8 @@ pub(crate) async fn purge_counters<C: ConnectionTrait>(
     if subjects.is_empty() {
         return Ok(0);
     }
-    Ok(stale(subjects).exec(db).await?.rows_affected)
+    let removed = start::Entity::delete_many()
+        .filter(start::Column::Subject.is_in(subjects))
+        .filter(start::Column::StartedAt.lt(before));
+    Ok(removed.exec(db).await?.rows_affected)
 }

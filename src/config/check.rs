@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Binding, Config, DAY, MINUTE, Registration, SameSite, Unauthenticated};
+use super::{AttemptKind, Binding, Config, DAY, MINUTE, Registration, SameSite, Unauthenticated};
 use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::Origin;
 
@@ -384,6 +384,11 @@ impl Config {
                 "must be between 1 and 100 failures (NIST SP 800-63B-4 allows no more than 100)",
             );
         }
+        check.refuse_if(
+            kinds.contains_key(&AttemptKind::Reset),
+            "attempts.kinds",
+            "a token of a reset is not locked (only its source is, by attempts.source_limit): leave it out",
+        );
         let delays = kinds.values().filter_map(|kind| kind.delay_from).chain([attempts.delay_from]);
         for from in delays {
             check.refuse_if(

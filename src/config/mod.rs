@@ -492,9 +492,9 @@ impl Default for PermissionConfig {
 pub enum AttemptKind {
     /// The password: at login, to prove it again, to change it.
     Login,
-    /// A request to recover a lost password.
+    /// A request to recover a lost password. It has failed until a reset succeeds.
     Forgot,
-    /// The token of such a recovery.
+    /// The token of such a recovery: only its source is bounded.
     Reset,
     /// A second factor.
     SecondFactor,
@@ -558,13 +558,16 @@ pub struct AttemptConfig {
     /// Default: 600 s.
     pub source_window: Duration,
     /// Answers 429 with `Retry-After` while locked or delayed, instead of looking like a wrong
-    /// password. Tells a guesser that he can stop, and for how long. Default: false.
+    /// password, or a request for a link like one that was accepted. Tells a guesser that he can stop, and for how long. Default: false.
     pub reveal_lockout: bool,
     /// How long a browser stays known to the account that signed in from it. A known one has its
     /// own count of failures, so that its owner gets in while strangers keep the account locked.
     /// `None` switches that off, and with it the notice of new devices. Default: 180 d.
     pub device_lifetime: Option<Duration>,
-    /// What is different for one kind; what it leaves out is as above.
+    /// What is different for one kind; what it leaves out is as above. For codes that is
+    /// [`tries`](ChallengeConfig::tries) in [`tries_window`](ChallengeConfig::tries_window), without
+    /// delays and without a lock beyond that. Tokens of a [`Reset`](AttemptKind::Reset) are counted
+    /// and never locked: nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 

@@ -56,7 +56,8 @@
 //!
 //! # Events
 //! `email_change_requested`, `email_changed`, `email_change_undone`, the same with `phone_`,
-//! `phone_removed`; `authn_challenge_fail` for a wrong code.
+//! `phone_removed`; `authn_challenge_fail` for a wrong code. Wrong codes are counted as those of every
+//! [`challenge`](crate::challenge) are; links are not, for nobody guesses 256 bits in somebody's session.
 //!
 //! # Errors
 //! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403),
@@ -71,13 +72,14 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{InvalidField, store as account_store};
+use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
 use crate::base::transaction::transaction;
-use crate::challenge::mechanism::{self, Answer, Challenge, Start};
+use crate::challenge::mechanism::{self, Answer, Challenge, Start, Try};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
@@ -151,13 +153,6 @@ impl Change {
 
 fn parts(binding: &[Vec<u8>; 4]) -> [&[u8]; 4] {
     [&binding[0], &binding[1], &binding[2], &binding[3]]
-}
-
-/// What came of a proof, in the transaction that counted it.
-enum Verdict {
-    Changed(Box<(Issued, Event)>),
-    WrongCode,
-    TooManyTries(std::time::Duration),
 }
 
 impl Contact<'_> {
@@ -403,47 +398,50 @@ impl Contact<'_> {
             .filter(|(challenge, change)| change.binds(context, challenge, Some(account.epoch)))
             .filter(|(_, change)| change.old.as_deref() == channel.of(account))
             .ok_or(ContactError::WrongCode)?;
-        let (by_code, right) = match proof {
-            Proof::Token(_) => (false, true),
-            Proof::Code(code) => (true, challenge.is_code(context, code)),
-        };
         let event = event_of(channel.changed(), identity, client, now);
-        let failed = event_of(EventKind::ChallengeFailed, identity, client, now);
-        let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
-        let verdict = transaction!(db, |txn| {
-            if by_code && !challenge.take_try(txn, context).await? {
-                return Ok(Verdict::TooManyTries(challenge.wait(txn, context).await?));
+        let ticket = match proof {
+            Proof::Token(_) => None,
+            Proof::Code(code) => {
+                let ticket = self.take_try(identity, &challenge, client).await?;
+                if !challenge.is_code(context, code) {
+                    let failed = event_of(EventKind::ChallengeFailed, identity, client, now);
+                    let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
+                    self.auth.attempts().fail(ticket, &failed).await?;
+                    return Err(ContactError::WrongCode);
+                }
+                Some(ticket)
             }
-            if !right {
-                audit_log::record(txn, &failed).await?;
-                return Ok(Verdict::WrongCode);
-            }
-            let spent = if by_code {
-                challenge.spend_by_code(txn, context).await?
-            } else {
-                challenge.spend(txn, now).await?
-            };
-            if !spent {
+        };
+        let (issued, started) = transaction!(db, |txn| {
+            if !challenge.spend(txn, now).await? {
                 return Err(ContactError::WrongCode);
+            }
+            if let Some(ticket) = &ticket {
+                ticket.succeeded(txn).await?;
             }
             let applying = Applying { context, identity, client, channel, now };
             let applied = applying.apply(txn, &change, &event).await?;
             // Somebody else has the address, or the change is over: which, is not said.
-            Ok(Verdict::Changed(Box::new(applied.ok_or(ContactError::WrongCode)?)))
+            applied.ok_or(ContactError::WrongCode)
         })?;
-        match verdict {
-            Verdict::Changed(changed) => {
-                let (issued, started) = *changed;
-                event.trace();
-                started.trace();
-                outbox::deliver_soon(context);
-                Ok(issued)
-            }
-            Verdict::WrongCode => {
-                failed.trace();
-                Err(ContactError::WrongCode)
-            }
-            Verdict::TooManyTries(retry_after) => Err(ContactError::TooManyTries { retry_after }),
+        if let Some(ticket) = ticket {
+            ticket.end_succeeded();
+        }
+        event.trace();
+        started.trace();
+        outbox::deliver_soon(context);
+        Ok(issued)
+    }
+
+    async fn take_try(
+        &self,
+        identity: &Identity,
+        challenge: &Challenge,
+        client: &ClientInfo,
+    ) -> Result<Ticket, ContactError> {
+        match challenge.take_try(self.auth, Some(identity.account().epoch), client).await? {
+            Try::Taken(ticket) => Ok(ticket),
+            Try::TooMany(retry_after) => Err(ContactError::TooManyTries { retry_after }),
         }
     }
 

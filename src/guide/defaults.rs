@@ -57,7 +57,7 @@
 //! |---|---|---|
 //! | `challenge.code_length`, `code_alphabet` | 8 digits | 26 bits; digits are typed on every keyboard. Below 20 bits `build()` refuses (NIST SP 800-63B-4) |
 //! | `challenge.code_lifetime` | 10 min | ASVS 5.0 6.5.5 for codes sent out of band |
-//! | `challenge.tries`, `tries_window` | 5 an hour | for one purpose of one account, whichever codes it asked for: a year of guessing finds one in two thousand |
+//! | `challenge.tries`, `tries_window` | 5 in any hour | for one purpose of one account, whichever codes it asked for: a year of guessing finds one in two thousand. Counted as [tries](crate::attempt) of the kind `Challenge` |
 //! | `challenge.answered_lifetime` | 5 min | the action follows the answer at once |
 //! | `challenge.cool_down` | 1 min | a mailbox must not be flooded by somebody else's clicks |
 //! | random bits of a link's token | 256 | it is looked up, never guessed; not configurable |
@@ -108,7 +108,7 @@
 //! | `attempts.source_limit`, `source_window` | 100 in 10 min, all kinds and subjects together | one password tried on many accounts; an office behind one address stays below. Successes never count |
 //! | `attempts.reveal_lockout` | off | a guesser who is told to wait does something better meanwhile |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, where browsers cut a cookie's age |
-//! | `attempts.kinds` | nothing differs | failures of one kind never lock another |
+//! | `attempts.kinds` | nothing differs | failures of one kind never lock another. What a kind leaves out is as above, for codes as `challenge.tries` and `tries_window` say. For `Reset` there is nothing to set: 256 bits are not guessed, and a lock would keep the owner from his link |
 //!
 //! # Proxies
 //!

@@ -42,7 +42,7 @@
 //! | code | status | when |
 //! |---|---|---|
 //! | `wrong_code` | 403 | the code or link is wrong, or not good any more: expired, used, superseded, made for something else |
-//! | `too_many_tries` | 429 | too many wrong codes; the right one is refused too until the window of time is over |
+//! | `too_many_tries` | 429 | too many wrong codes, or failures of this source; the right one is refused too until then |
 //! | `too_soon` | 429 | a code was sent a moment ago |
 //! | `no_address` | 422 | the account has no address that a code could be sent to |
 //! | `already_verified` | 409 | the address was proved before |
@@ -53,7 +53,7 @@
 //! | code | status | when |
 //! |---|---|---|
 //! | `invalid_credentials` | 401 | name or password wrong, or the account cannot be used: which, is not said |
-//! | `too_many_attempts` | 429 | too many tries failed; told only with `attempts.reveal_lockout`, otherwise it looks like a wrong password |
+//! | `too_many_attempts` | 429 | too many tries failed; told only with `attempts.reveal_lockout`, otherwise it looks like a wrong password, an accepted request for a link, or a link that is not good any more |
 //! | `wrong_password` | 403 | the password of the one who is signed in is wrong |
 //! | `registration_closed` | 403 | accounts are made by the application |
 //! | `invalid_fields` | 422 | `errors` names each field and what is wrong with it |

@@ -24,6 +24,27 @@
 //! locked in the same way. Registering a new name does not carry over what was counted before it was
 //! one.
 //!
+//! # What each lock stops
+//!
+//! Passwords, requests for links, tokens and codes are counted apart, by one
+//! [mechanism](crate::attempt). What somebody has used up the tries at stops this and nothing else; a
+//! dash is "works as ever".
+//!
+//! | | sign-ins locked | requests for links locked | codes of one purpose used up |
+//! |---|---|---|---|
+//! | `POST /login`, `POST /reauthenticate`, `PUT /password` | looks like a wrong password | - | - |
+//! | `POST /verification/confirm` with the password | looks like a wrong password | - | - |
+//! | `POST /password/forgot` | - | looks accepted, nothing is sent | - |
+//! | `POST /password/reset`, `/password/reset/check` | - | - | - |
+//! | `POST /verification/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
+//! | `POST /email/confirm`, `/phone/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
+//! | a code of the application's own | - | - | 429 `too_many_tries`, for this purpose |
+//! | a link instead of a code | - | - | - |
+//!
+//! Tokens of a reset have no lock of an account: they are not guessed, and a lock would stop their
+//! owner. Guesses at them count for their source, and a source with too many failures is refused in
+//! every row above, except on a browser that the account is known to sign in from.
+//!
 //! # What an honest user meets
 //!
 //! - **Forgot the password, tries a few.** Five wrong ones cost nothing. From the sixth on there is a
@@ -33,7 +54,9 @@
 //! - **Somebody else attacks the account.** Sessions go on: nobody is signed out. On a browser that
 //!   has signed in before, signing in works as ever, because it has a count of its own
 //!   (`__Host-session-device`). What is refused for the hour is signing in on a *new* browser. The
-//!   owner is told by mail (`account_locked`), once per lock.
+//!   owner is told by mail (`account_locked`), once per lock, and a forgotten password set anew lifts it.
+//! - **Somebody else asks for links in his name.** He gets a few mails. When no more are sent for a
+//!   while, the last link is still good, and a browser that has signed in before can ask for another.
 //! - **Everybody in the office behind one address.** Successes are never counted, whoever's they are, and
 //!   failures of known browsers are not stopped by the source's limit. It takes a hundred failures from
 //!   strangers within ten minutes before anybody has to wait. Where an honest network has more, raise

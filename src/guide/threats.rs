@@ -67,7 +67,8 @@
 //! | a change of address that was asked for long ago, or by whoever had the account before, is finished later | it dies with the next one, with the session that asked for it, and with whatever moves the account's epoch | `tests/it/contact.rs` |
 //! | a form tells whether an address is taken; or one account takes another's | one answer, the same statements, and the owner is told; the unique key decides when the address has proved itself | `tests/it/contact.rs` |
 //! | a thief changes the address and the owner is locked out | the old address can undo it for seven days, and nothing that a signed-in thief can do ends that | `tests/it/contact.rs` |
-//! | a lock is a way to keep the owner out (Keycloak GHSA-cq42-vhv7-xr7p) | a reset by mail lifts it | `tests/it/password_reset.rs` |
+//! | a lock is a way to keep the owner out (Keycloak GHSA-cq42-vhv7-xr7p) | a reset by mail lifts it; no lock, of sign-ins or of requests, stops a good link | `tests/it/password_reset.rs` |
+//! | links are asked for without end, or tokens guessed without being counted | both are tries: requests are delayed and locked alike for every name, and tokens, looked at or used, count for their source | `tests/it/password_reset.rs` |
 //! | a mailbox is flooded through the form | a cool-down and a cap for each recipient, counted by a conditional UPDATE | `tests/it/password_reset.rs`, `tests/it/outbox.rs` |
 //! | links and codes are read from the table of queued mail | sealed for their row, wiped when they are sent | `tests/it/outbox.rs`, `src/base/seal.rs` |
 //! | a display name with markup changes the mail | HTML is escaped, values are one line, and built-in templates show nothing a stranger chose | `src/message/template.rs`, `tests/it/outbox.rs` |
@@ -80,7 +81,7 @@
 //! | a success of one's own clears the count of the attack (allauth before 65.8.1) | it closes the window of its own account; that of the source ages only | `tests/it/attempt.rs` |
 //! | a new code or a new login clears the count (Keycloak #26180) | counts are of the subject, not of the challenge or session | `tests/it/attempt.rs`, `tests/it/challenge.rs` |
 //! | guesses sent at once are counted late | a try takes its number, a unique key, before it is judged | `tests/it/attempt.rs` |
-//! | the lock is asked in one path and forgotten in another (Keycloak CVE-2026-9798) | whatever compares a password gets its permission from one place: login in all its forms, proving it again, changing it | `tests/it/attempt.rs` |
+//! | the lock is asked in one path and forgotten in another (Keycloak CVE-2026-9798) | whatever compares a password or a code gets its permission from one place: a table holds each path against each lock | `tests/it/attempt.rs` |
 //! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; the answer stays that of a wrong password, after as long a time | `tests/it/attempt.rs` |
 //! | locking somebody out is free | a browser that has signed in before has its own count, and sessions go on | `tests/it/attempt.rs`, `tests/it/token.rs` |
 //!

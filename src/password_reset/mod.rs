@@ -10,12 +10,30 @@
 //!    [`check`](PasswordReset::check) the token, which does not spend it.
 //! 4. With the token and a new password one transaction spends the token, sets the password and ends
 //!    every session of the account. The owner is told. Whose password it is comes from the token.
-//!    A lock after failed sign-ins is lifted.
+//!    Locks of sign-ins and of asking for links are lifted.
 //!
 //! Who receives mail at an address owns it. So a reset marks it as verified; and where it was not,
 //! somebody else may have made the account in wait for its owner: enrolled factors go, other addresses
 //! and numbers, and all outstanding codes and links, together with the password and the sessions. Where it was, second
 //! factors stay: a reset proves a mailbox, not the person.
+//!
+//! # Who asks too often, and who guesses
+//!
+//! Each request for a link is a [try](crate::attempt) that has failed until a reset succeeds, which
+//! closes the account's window of requests. Too many are delayed and then refused for a while: the
+//! answer is the same, after as long a time, and nothing is sent; also for names that are nobody's. Two
+//! counts bound what a mailbox gets, and the narrower one decides: tries of everybody but known devices
+//! (15 in ten minutes, then none for an hour), and mails (`mail.per_hour`). Strangers who use up either
+//! do not keep the owner out: they made links leave for his mailbox, and the last of these stays good for
+//! an hour, while a request that is held back or refused takes no link's place. A browser that he has
+//! signed in from has its own count of tries.
+//!
+//! Whoever sends a token tries it, whether he looks or resets. A wrong, used or dead one is a failure of
+//! the account that it names, or else of itself. No lock of an account follows from that: 256 random bits
+//! are not guessed, and whoever found an old link in a log could otherwise keep the owner from using a
+//! fresh one. What bounds guessing is the limit per source: a source with too many failures is not
+//! listened to for ten minutes, except on a browser that the token's account is known to sign in from. A
+//! lock of sign-ins stops neither: the mail is the way out of it.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, token: String) -> Result<(), portcullis::Rejection> {
@@ -40,13 +58,18 @@
 //!
 //! # Configuration
 //! [`password_reset_lifetime`](crate::config::MailConfig::password_reset_lifetime),
-//! [`links`](crate::config::MailConfig::links), and what limits mail, in `config.mail`.
+//! [`links`](crate::config::MailConfig::links), and what limits mail, in `config.mail`;
+//! [`AttemptConfig`](crate::config::AttemptConfig), and what differs for
+//! [`Forgot`](crate::config::AttemptKind::Forgot) in its `kinds`.
 //!
 //! # Events
-//! `authn_password_reset_request`, `authn_password_reset`.
+//! `authn_password_reset_request`, `authn_password_reset`, `authn_password_reset_fail`;
+//! `authn_login_lock` with the detail `forgot`. Refused tries are denials of the rules `attempt:forgot`
+//! and `attempt:reset`.
 //!
 //! # Errors
-//! `invalid_reset_token` (400), `invalid_fields` (422).
+//! `invalid_reset_token` (400), `invalid_fields` (422); `too_many_attempts` (429), only with
+//! `attempts.reveal_lockout`.
 //!
 //! # Standard
 //! OWASP Forgot Password Cheat Sheet, ASVS 5.0 6.4, NIST SP 800-63B-4 4.2.
@@ -56,12 +79,13 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::account::entity::account::Model;
-use crate::account::{Account, InvalidField, LoginId, store as account_store};
-use crate::attempt::Purge;
+use crate::account::{Account, InvalidField, LoginId, StoredPassword, store as account_store};
+use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::problem::{ErrorChain, Problem, Refusal};
+use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start};
 use crate::config::AttemptKind;
@@ -70,6 +94,7 @@ use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 use crate::password::{Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
+use crate::session::device::{DeviceId, Devices};
 
 #[cfg(feature = "routes")]
 mod routes;
@@ -87,6 +112,13 @@ pub enum PasswordResetError {
     /// The new password cannot be used. The token is still good.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
+    /// Too many tries failed, here or from this source. Told only where the configuration says so:
+    /// otherwise a request is accepted without effect, and a token is invalid.
+    #[error("there were too many failed tries")]
+    TooManyAttempts {
+        /// When to try again at the earliest.
+        retry_after: Duration,
+    },
     /// A hook of the application's refused. The token is still good.
     #[error("{0}")]
     Refused(#[source] Refusal),
@@ -117,6 +149,7 @@ impl Problem for PasswordResetError {
         match self {
             Self::InvalidToken => StatusCode::BAD_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
@@ -126,13 +159,17 @@ impl Problem for PasswordResetError {
         match self {
             Self::InvalidToken => "invalid_reset_token",
             Self::Invalid(_) => "invalid_fields",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.fault().and_then(Problem::retry_after)
+        match self {
+            Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            _ => self.fault().and_then(Problem::retry_after),
+        }
     }
 
     fn members(&self) -> serde_json::Map<String, serde_json::Value> {
@@ -185,14 +222,25 @@ impl PasswordReset<'_> {
     /// address), if there is one. Success says nothing about that, nor that mail left.
     ///
     /// # Errors
-    /// An outage.
+    /// [`PasswordResetError::TooManyAttempts`], where that is told; an outage.
     pub async fn forgot(&self, login: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
         let context = self.auth.context();
         let db = context.db();
         let id = LoginId::parse(login).ok();
         // No account has the empty name; asking for it keeps the work the same.
         let asked = id.as_ref().map_or("", LoginId::normal);
+        let name = id.as_ref().map_or(login, LoginId::normal);
         let row = db.read(account_store::find_by_name(&db.executor(), asked)).await?;
+        let attempts = self.auth.attempts();
+        let device = self.device(row.as_ref(), client);
+        let subject = attempts.subject(row.as_ref(), name).on_device(self.auth, device);
+        let ticket = match attempts.begin(AttemptKind::Forgot, &subject, client).await? {
+            Admission::Admitted(ticket) => ticket,
+            Admission::Refused => return Ok(()),
+            Admission::TooMany { retry_after } => {
+                return Err(PasswordResetError::TooManyAttempts { retry_after });
+            }
+        };
         let now = context.now();
         let found = row.and_then(|row| {
             let account = Account::from(row.clone());
@@ -207,7 +255,7 @@ impl PasswordReset<'_> {
         if let Some(row) = account {
             event = event.account(row.id);
         }
-        transaction!(db, |txn| {
+        let asked = transaction!(db, |txn| {
             let admitted = outbox::admit(txn, context, kind, to, asked).await?;
             // Whoever got a link just before keeps that one. The row that nobody can use makes the
             // work the same.
@@ -237,19 +285,27 @@ impl PasswordReset<'_> {
             };
             outbox::put_admitted(txn, context, &outgoing, admitted).await?;
             audit_log::record(txn, &event).await?;
+            // Nobody has proved anything yet.
+            ticket.failed(txn).await?;
             Ok::<_, PasswordResetError>(())
-        })?;
+        });
+        attempts.end_failed(ticket, asked)?;
         event.trace();
         outbox::deliver_soon(context);
         Ok(())
     }
 
-    /// Whether a token is good, without spending it: for the page that asks for the new password.
+    /// Whether a token is good, without spending it: for the page that asks for the new password. A
+    /// wrong one is counted as at a reset.
     ///
     /// # Errors
-    /// [`PasswordResetError::InvalidToken`]; an outage.
-    pub async fn check(&self, token: &str) -> Result<(), PasswordResetError> {
-        self.look(token).await.map(|_| ())
+    /// [`PasswordResetError::InvalidToken`]; [`PasswordResetError::TooManyAttempts`], where that is
+    /// told; an outage.
+    pub async fn check(&self, token: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
+        let (ticket, ..) = self.look(token, client).await?;
+        // Looking at a good link is no try: the reset that follows is.
+        self.auth.attempts().withdraw(ticket).await;
+        Ok(())
     }
 
     /// Sets a new password for the account that the token belongs to, and ends its sessions. Nobody
@@ -265,13 +321,17 @@ impl PasswordReset<'_> {
     ) -> Result<(), PasswordResetError> {
         let context = self.auth.context();
         let passwords = self.auth.room::<Passwords>();
+        let attempts = self.auth.attempts();
         let new = Password::from(new.into());
-        let (challenge, row) = self.look(token).await?;
+        let (ticket, challenge, row) = self.look(token, client).await?;
         let account = Account::from(row.clone());
-        if let Some(field) = passwords.refused("password", &new, &Names::of(&account)).await? {
-            return Err(PasswordResetError::Invalid(vec![field]));
-        }
-        let hashed = passwords.hash(&new).await?;
+        let hashed = match hash(&passwords, &new, &account).await {
+            Ok(hashed) => hashed,
+            Err(error) => {
+                attempts.withdraw(ticket).await;
+                return Err(error);
+            }
+        };
         let now = context.now();
         let event = Event::new(EventKind::PasswordReset, now).account(row.id).from_client(client);
         let notice =
@@ -279,7 +339,7 @@ impl PasswordReset<'_> {
                 .account(row.id)
                 .values(Values::new().with_some("address", client.address()));
         let change = ChangingPassword { account_id: row.id, session_id: None, client, at: now };
-        transaction!(context.db(), |txn| {
+        let done = transaction!(context.db(), |txn| {
             if !challenge.spend(txn, now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
@@ -290,38 +350,95 @@ impl PasswordReset<'_> {
             account_store::settle_names(txn, &row, now).await?;
             // Whatever else was sent before is worth nothing now: another link, a change of address.
             mechanism::end_of_account(txn, row.id, None, now).await?;
+            ticket.succeeded(txn).await?;
+            // Locks that strangers brought about do not keep out who reads the account's mail.
+            attempts.close(txn, row.id, &[AttemptKind::Login, AttemptKind::Forgot]).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             context.hooks.after_password_change(change, txn).await?;
             Ok(())
-        })?;
+        });
+        if let Err(PasswordResetError::InvalidToken) = done {
+            // Somebody else was faster with it.
+            let event = failed(Some(&row), client, now);
+            attempts.fail(ticket, &event).await?;
+            return Err(PasswordResetError::InvalidToken);
+        }
+        attempts.end(ticket, done).await?;
         event.trace();
         outbox::deliver_soon(context);
-        // A lock that strangers brought about does not keep out who reads the account's mail.
-        let lifted = Purge::everything().kind(AttemptKind::Login).account(row.id);
-        if let Err(fault) = self.auth.attempts().purge(lifted).await {
-            let error = ErrorChain(&fault).to_string();
-            tracing::warn!(target: "portcullis", account = %row.id, ?error, "a lock was not lifted");
-        }
         Ok(())
     }
 
-    /// The challenge of a token and its account, if both are as they were when it was sent.
-    async fn look(&self, token: &str) -> Result<(Challenge, Model), PasswordResetError> {
+    /// The challenge of a token and its account, if both are as they were when it was sent, and the
+    /// try that this was. One that fails is over.
+    async fn look(
+        &self,
+        token: &str,
+        client: &ClientInfo,
+    ) -> Result<(Ticket, Challenge, Model), PasswordResetError> {
         let context = self.auth.context();
         let db = context.db();
         let executor = db.executor();
         let now = context.now();
         let found = mechanism::find_by_token(&executor, context, &Kind::PasswordReset, token);
-        let challenge = db.read(found).await?.filter(|challenge| challenge.is_open(now));
-        let challenge = challenge.ok_or(PasswordResetError::InvalidToken)?;
-        let id = challenge.account_id().ok_or(PasswordResetError::InvalidToken)?;
-        let row = db.read(account_store::find(&executor, id)).await?;
-        row.filter(|row| {
-            Account::from(row.clone()).is_usable(now, false)
+        let challenge = db.read(found).await?;
+        let row = match challenge.as_ref().and_then(Challenge::account_id) {
+            Some(id) => db.read(account_store::find(&executor, id)).await?,
+            None => None,
+        };
+        let attempts = self.auth.attempts();
+        let subject = match &row {
+            Some(row) => attempts.subject_of(row.id),
+            None => attempts.subject_of_token(token),
+        };
+        let subject = subject.on_device(self.auth, self.device(row.as_ref(), client));
+        let ticket = match attempts.begin(AttemptKind::Reset, &subject, client).await? {
+            Admission::Admitted(ticket) => ticket,
+            Admission::Refused => return Err(PasswordResetError::InvalidToken),
+            Admission::TooMany { retry_after } => {
+                return Err(PasswordResetError::TooManyAttempts { retry_after });
+            }
+        };
+        let is_good = |challenge: &Challenge, row: &Model| {
+            challenge.is_open(now)
+                && Account::from(row.clone()).is_usable(now, false)
                 && challenge.is_bound_to(context, &Binding::of(row).parts())
-        })
-        .map(|row| (challenge, row))
-        .ok_or(PasswordResetError::InvalidToken)
+        };
+        match challenge.zip(row) {
+            Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),
+            other => {
+                let event = failed(other.as_ref().map(|(_, row)| row), client, now);
+                attempts.fail(ticket, &event).await?;
+                Err(PasswordResetError::InvalidToken)
+            }
+        }
     }
+
+    /// The client's device, if this account is known to sign in from it.
+    fn device(&self, row: Option<&Model>, client: &ClientInfo) -> Option<DeviceId> {
+        let row = row?;
+        let devices = self.auth.room::<Devices>();
+        devices.recognize(self.auth.context(), client, row.id, row.epoch).known()
+    }
+}
+
+/// What tells of a token that was not good.
+fn failed(row: Option<&Model>, client: &ClientInfo, now: Timestamp) -> Event {
+    let event = Event::new(EventKind::PasswordResetFailed, now)
+        .from_client(client)
+        .failed("invalid_reset_token");
+    row.map_or(event.clone(), |row| event.account(row.id))
+}
+
+/// The hash of a new password, if it can be one.
+async fn hash(
+    passwords: &Passwords,
+    new: &Password,
+    account: &Account,
+) -> Result<StoredPassword, PasswordResetError> {
+    if let Some(field) = passwords.refused("password", new, &Names::of(account)).await? {
+        return Err(PasswordResetError::Invalid(vec![field]));
+    }
+    Ok(passwords.hash(new).await?)
 }

@@ -52,9 +52,10 @@ struct CheckBody {
 
 async fn check(
     State(auth): State<Portcullis>,
+    client: ClientInfo,
     JsonOrForm(body): JsonOrForm<CheckBody>,
 ) -> Result<StatusCode, Rejection> {
-    auth.password_reset().check(&body.token).await?;
+    auth.password_reset().check(&body.token, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

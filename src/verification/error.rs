@@ -29,6 +29,13 @@ pub enum VerificationError {
     /// The password that came along is wrong. Nothing was spent.
     #[error("the password is wrong")]
     WrongPassword,
+    /// Too many wrong passwords. Told only where the configuration says so: otherwise the password
+    /// that came along is wrong.
+    #[error("there were too many failed tries")]
+    TooManyAttempts {
+        /// When to try again at the earliest.
+        retry_after: Duration,
+    },
     /// The account has another address that is proved, so this one is only taken from someone who
     /// is signed in, or with the password.
     #[error("sign in first, or send the password along")]
@@ -73,7 +80,9 @@ impl Problem for VerificationError {
     fn status(&self) -> StatusCode {
         match self {
             Self::WrongCode | Self::WrongPassword => StatusCode::FORBIDDEN,
-            Self::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyTries { .. } | Self::TooManyAttempts { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::AlreadyVerified => StatusCode::CONFLICT,
             Self::SignInFirst => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -86,6 +95,7 @@ impl Problem for VerificationError {
         match self {
             Self::WrongCode => "wrong_code",
             Self::TooManyTries { .. } => "too_many_tries",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::AlreadyVerified => "already_verified",
             Self::WrongPassword => "wrong_password",
             Self::SignInFirst => "not_signed_in",
@@ -97,7 +107,9 @@ impl Problem for VerificationError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyTries { retry_after } => Some(*retry_after),
+            Self::TooManyTries { retry_after } | Self::TooManyAttempts { retry_after } => {
+                Some(*retry_after)
+            }
             _ => self.fault().and_then(Problem::retry_after),
         }
     }

@@ -47,11 +47,17 @@
 //!
 //! # Events
 //! `user_verified`, with the detail `handed over` when everything was wiped;
-//! `authn_challenge_fail` for a wrong code.
+//! `authn_challenge_fail` for a wrong code, `authn_login_fail` for a wrong password.
+//!
+//! Wrong codes are counted as those of every [`challenge`](crate::challenge), also for addresses that
+//! are nobody's; links are not, for nobody guesses 256 bits. A wrong password is a failure of signing
+//! in: while the account is locked the right one is refused here as well, and a link without it or the
+//! browser that registered still proves the address.
 //!
 //! # Errors
 //! `wrong_code` (403), `too_many_tries` (429), `already_verified` (409), `wrong_password` (403),
-//! `not_signed_in` (401), `invalid_fields` (422).
+//! `not_signed_in` (401), `invalid_fields` (422); `too_many_attempts` (429), only with
+//! `attempts.reveal_lockout`.
 //!
 //! # Standard
 //! NIST SP 800-63B-4 (codes by mail: 24 hours), OWASP ASVS 5.0 6.3 and 6.4; Sudhodanan and Paverd,
@@ -62,13 +68,15 @@ use zeroize::Zeroizing;
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
 use crate::account::{Account, Email, InvalidField};
+use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::{is_unique_violation, transaction};
-use crate::challenge::mechanism::{self, Challenge, Kind};
+use crate::challenge::mechanism::{self, Challenge, Kind, Try};
+use crate::config::AttemptKind;
 use crate::confirmation::{self, Proof};
 use crate::handle::Portcullis;
 use crate::identity::admission::slot;
@@ -76,6 +84,7 @@ use crate::identity::slot::Resolved;
 use crate::identity::{AuthError, Identity};
 use crate::outbox;
 use crate::password::{Checked, Password, Passwords};
+use crate::session::device::Devices;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, Stage, StartSession, Transport};
 
@@ -140,6 +149,13 @@ impl std::fmt::Debug for Confirmation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Confirmation(..)")
     }
+}
+
+/// A challenge that somebody has the token or the code of, and of a code the try that it was.
+#[derive(Clone, Copy)]
+struct Proved<'a> {
+    challenge: &'a Challenge,
+    ticket: Option<&'a Ticket>,
 }
 
 /// What a confirmation led to.
@@ -255,18 +271,20 @@ impl Verification<'_> {
         let context = self.auth.context();
         let db = context.db();
         let now = context.now();
-        let challenge = match &confirmation.by {
+        let (challenge, ticket) = match &confirmation.by {
             By::Token(token) => {
                 let executor = db.executor();
                 let kind = &Kind::Verification;
-                db.read(mechanism::find_by_token(&executor, context, kind, token)).await?
+                let found = mechanism::find_by_token(&executor, context, kind, token);
+                (db.read(found).await?.ok_or(VerificationError::WrongCode)?, None)
             }
             By::Code { address, code } => {
                 let address = address.as_deref().or_else(|| self.own_address());
-                self.find_by_code(address.unwrap_or_default(), code, client).await?
+                let found = self.find_by_code(address.unwrap_or_default(), code, client).await?;
+                let (challenge, ticket) = found.ok_or(VerificationError::WrongCode)?;
+                (challenge, Some(ticket))
             }
         };
-        let challenge = challenge.ok_or(VerificationError::WrongCode)?;
         let id = challenge.account_id().ok_or(VerificationError::WrongCode)?;
         let row = db.read(account_store::find(&db.executor(), id)).await?;
         let usable = |row: &account::Model| Account::from(row.clone()).is_usable(now, false);
@@ -278,15 +296,19 @@ impl Verification<'_> {
                 None => VerificationError::WrongCode,
             });
         }
-        let kept = self.recognizes(&row) || self.knows(&row, &confirmation).await?;
+        let kept = self.recognizes(&row) || self.knows(&row, &confirmation, client).await?;
+        let proof = Proved { challenge: &challenge, ticket: ticket.as_ref() };
         let confirmed = if kept {
-            self.keep(&row, &challenge, &confirmation.by, client).await.map(Confirmed::Verified)
+            self.keep(&row, proof, client).await.map(Confirmed::Verified)
         } else if row.verified_at.is_some() {
             Err(VerificationError::SignInFirst)
         } else {
-            let issued = self.hand_over(&row, &challenge, &confirmation, client).await;
+            let issued = self.hand_over(&row, proof, &confirmation, client).await;
             issued.map(|issued| Confirmed::PasswordRequired(Box::new(issued)))
         };
+        if let (Ok(_), Some(ticket)) = (&confirmed, ticket) {
+            ticket.end_succeeded();
+        }
         match confirmed {
             Err(VerificationError::WrongCode | VerificationError::SignInFirst)
                 if self.is_proved(&challenge).await? =>
@@ -307,14 +329,14 @@ impl Verification<'_> {
         }))
     }
 
-    /// The challenge about this address, if the code is its code. A try is taken first, also where
-    /// there is none.
+    /// The challenge about this address, if the code is its code, and the try that this was. One is
+    /// taken first, also where there is no challenge.
     async fn find_by_code(
         &self,
         address: &str,
         code: &str,
         client: &ClientInfo,
-    ) -> Result<Option<Challenge>, VerificationError> {
+    ) -> Result<Option<(Challenge, Ticket)>, VerificationError> {
         let context = self.auth.context();
         let db = context.db();
         let kind = Kind::Verification;
@@ -322,29 +344,24 @@ impl Verification<'_> {
         let normal = email.normal();
         let executor = db.executor();
         let row = db.read(account_store::find_by_name(&executor, normal)).await?;
-        let account = row.map(|row| row.id);
+        let account = row.as_ref().map(|row| row.id);
         let newest = mechanism::newest(&executor, context, &kind, account, normal);
         let found = db.read(newest).await?;
-        let right = found.as_ref().is_some_and(|found| found.is_code(context, code));
+        let known = row.map(|row| (row.id, row.epoch));
+        let taken = mechanism::take_try_at(self.auth, &kind, known, normal, client).await?;
+        let ticket = match taken {
+            Try::Taken(ticket) => ticket,
+            Try::TooMany(retry_after) => {
+                return Err(VerificationError::TooManyTries { retry_after });
+            }
+        };
+        if let Some(found) = found.filter(|found| found.is_code(context, code)) {
+            return Ok(Some((found, ticket)));
+        }
         let event = Event::new(EventKind::ChallengeFailed, context.now()).from_client(client);
         let event = account.map_or(event.clone(), |id| event.account(id)).failed("verification");
-        let admitted = transaction!(db, |txn| {
-            let found = found.as_ref();
-            let admitted = mechanism::take_try_at(txn, context, &kind, found, normal).await?;
-            if admitted && !right {
-                audit_log::record(txn, &event).await?;
-            }
-            Ok::<_, VerificationError>(admitted)
-        })?;
-        if !admitted {
-            let retry_after = context.config.challenge.tries_window;
-            return Err(VerificationError::TooManyTries { retry_after });
-        }
-        if !right {
-            event.trace();
-            return Ok(None);
-        }
-        Ok(found)
+        self.auth.attempts().fail(ticket, &event).await?;
+        Ok(None)
     }
 
     fn own_address(&self) -> Option<&str> {
@@ -366,26 +383,57 @@ impl Verification<'_> {
         }
     }
 
-    /// Whether the account's password came along. Nobody guesses here who does not have the mailbox
-    /// as well.
+    /// Whether the account's password came along. It is a try at the password as any: whoever has
+    /// found a link must not guess what opens more than the address that it proves.
     async fn knows(
         &self,
         row: &account::Model,
         confirmation: &Confirmation,
+        client: &ClientInfo,
     ) -> Result<bool, VerificationError> {
         let Some(password) = &confirmation.password else { return Ok(false) };
+        let context = self.auth.context();
+        let attempts = self.auth.attempts();
+        let name = row.id.to_string();
+        let devices = self.auth.room::<Devices>();
+        let device = devices.recognize(context, client, row.id, row.epoch).known();
+        let subject = attempts.subject(Some(row), &name).on_device(self.auth, device);
+        let ticket = match attempts.begin(AttemptKind::Login, &subject, client).await? {
+            Admission::Admitted(ticket) => ticket,
+            Admission::Refused => return Err(VerificationError::WrongPassword),
+            Admission::TooMany { retry_after } => {
+                return Err(VerificationError::TooManyAttempts { retry_after });
+            }
+        };
         let passwords = self.auth.room::<Passwords>();
-        match passwords.check(password, Some(row), &row.id.to_string()).await? {
-            Checked::Right { .. } => Ok(true),
-            Checked::Wrong => Err(VerificationError::WrongPassword),
+        match passwords.check(password, Some(row), &name).await {
+            Ok(Checked::Right { .. }) => {
+                let noted = transaction!(context.db(), |txn| {
+                    ticket.succeeded(txn).await?;
+                    Ok::<_, VerificationError>(())
+                });
+                attempts.end(ticket, noted).await?;
+                Ok(true)
+            }
+            Ok(Checked::Wrong) => {
+                let event = Event::new(EventKind::LoginFailed, context.now())
+                    .account(row.id)
+                    .from_client(client)
+                    .failed("wrong_password");
+                attempts.fail(ticket, &event).await?;
+                Err(VerificationError::WrongPassword)
+            }
+            Err(fault) => {
+                attempts.withdraw(ticket).await;
+                Err(fault.into())
+            }
         }
     }
 
     async fn keep(
         &self,
         row: &account::Model,
-        challenge: &Challenge,
-        by: &By,
+        proof: Proved<'_>,
         client: &ClientInfo,
     ) -> Result<Verified, VerificationError> {
         let context = self.auth.context();
@@ -396,8 +444,8 @@ impl Verification<'_> {
             let event = &event;
             async move {
                 transaction!(context.db(), |txn| {
-                    self.spend(txn, challenge, by).await?;
-                    let username = self.prove(txn, row, challenge).await?;
+                    self.spend(txn, proof).await?;
+                    let username = self.prove(txn, row, proof.challenge).await?;
                     mechanism::end_of_account(txn, row.id, Some(&Kind::Verification), event.at)
                         .await?;
                     audit_log::record(txn, event).await?;
@@ -413,13 +461,13 @@ impl Verification<'_> {
     async fn hand_over(
         &self,
         row: &account::Model,
-        challenge: &Challenge,
+        proof: Proved<'_>,
         confirmation: &Confirmation,
         client: &ClientInfo,
     ) -> Result<Issued, VerificationError> {
         let context = self.auth.context();
         let now = context.now();
-        let normal = challenge.target().unwrap_or_default();
+        let normal = proof.challenge.target().unwrap_or_default();
         let event = Event::new(EventKind::AddressVerified, now)
             .account(row.id)
             .from_client(client)
@@ -435,11 +483,11 @@ impl Verification<'_> {
             let (event, start) = (&event, &start);
             async move {
                 transaction!(context.db(), |txn| {
-                    self.spend(txn, challenge, &confirmation.by).await?;
+                    self.spend(txn, proof).await?;
                     if !account_store::hand_over(txn, row, normal, now).await? {
                         return Err(VerificationError::WrongCode);
                     }
-                    self.prove(txn, row, challenge).await?;
+                    self.prove(txn, row, proof.challenge).await?;
                     mechanism::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
                     Ok(start.clone().within(txn).issue().await?)
@@ -477,15 +525,15 @@ impl Verification<'_> {
     async fn spend(
         &self,
         txn: &sea_orm::DatabaseTransaction,
-        challenge: &Challenge,
-        by: &By,
+        proof: Proved<'_>,
     ) -> Result<(), VerificationError> {
-        let context = self.auth.context();
-        let spent = match by {
-            By::Token(_) => challenge.spend(txn, context.now()).await?,
-            By::Code { .. } => challenge.spend_by_code(txn, context).await?,
-        };
-        if spent { Ok(()) } else { Err(VerificationError::WrongCode) }
+        if !proof.challenge.spend(txn, self.auth.context().now()).await? {
+            return Err(VerificationError::WrongCode);
+        }
+        if let Some(ticket) = proof.ticket {
+            ticket.succeeded(txn).await?;
+        }
+        Ok(())
     }
 
     /// Writes down that the address is proved, if it still is the account's, and gives the account

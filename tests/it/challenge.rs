@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use axum::routing::post;
 use axum::{Json, Router};
-use portcullis::challenge::{Answered, ChallengePurpose};
-use portcullis::config::ChallengeConfig;
+use portcullis::challenge::{Answered, ChallengePurpose, Holder};
+use portcullis::config::{AttemptKind, AttemptOverrides, ChallengeConfig};
 use portcullis::{
-    AccountId, AnonymousSession, ChallengeId, Identity, Portcullis, Rejection, Secret,
+    AccountId, AnonymousSession, ChallengeId, ClientInfo, Identity, Message, MessageKind,
+    Portcullis, Rejection, Secret,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,8 +18,9 @@ use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
+use crate::support::log::Log;
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe};
 
 struct Transfer;
 impl ChallengePurpose for Transfer {
@@ -62,17 +64,36 @@ async fn answer(
     auth: Portcullis,
     identity: Option<Identity>,
     visitor: Option<AnonymousSession>,
+    client: ClientInfo,
     Json(body): Json<Value>,
 ) -> Result<&'static str, Rejection> {
     let purpose = body["purpose"].as_str().unwrap_or("transfer");
     let id: ChallengeId = text(&body, "id").parse().expect("an id");
     let code = text(&body, "code");
-    match (identity, visitor) {
-        (Some(identity), _) => auth.challenges().answer(purpose, &identity, id, &code).await?,
-        (None, Some(visitor)) => auth.challenges().answer(purpose, &visitor, id, &code).await?,
+    let holder = match (&identity, &visitor) {
+        (Some(identity), _) => Holder::from(identity),
+        (None, Some(visitor)) => Holder::from(visitor),
         (None, None) => panic!("the test signs in first"),
-    }
+    };
+    auth.challenges().answer(purpose, holder, id, &code, &client).await?;
     Ok("right")
+}
+
+/// Starts a challenge and mails its code.
+async fn mailed(
+    auth: Portcullis,
+    identity: Option<Identity>,
+    visitor: Option<AnonymousSession>,
+    Json(body): Json<Value>,
+) -> Result<Json<Value>, Rejection> {
+    let challenge = auth.challenges().start("transfer").target(text(&body, "target"));
+    let challenge = match (&identity, &visitor) {
+        (Some(identity), _) => challenge.of(identity),
+        (None, Some(visitor)) => challenge.of(visitor),
+        (None, None) => challenge,
+    };
+    let sent = challenge.send().await?;
+    Ok(Json(json!({ "id": sent.id, "expires_at": sent.expires_at.as_millis() })))
 }
 
 async fn transfer(answered: Answered<Transfer>) -> String {
@@ -80,9 +101,10 @@ async fn transfer(answered: Answered<Transfer>) -> String {
 }
 
 /// The usual application and one with challenges.
-fn bank(auth: &Portcullis) -> Router {
+pub(crate) fn bank(auth: &Portcullis) -> Router {
     Router::new()
         .route("/start", post(start))
+        .route("/mailed", post(mailed))
         .route("/answer", post(answer))
         .route("/transfer", post(transfer))
         .route("/close", post(|_: Answered<Closing>| async { "closed" }))
@@ -116,8 +138,27 @@ async fn started(browser: &mut Browser, body: Value) -> (String, String) {
     (text(&answer.json(), "id"), text(&answer.json(), "code"))
 }
 
+/// A customer with a mail address, and what was sent to it about challenges so far.
+async fn mailbox(probe: &Probe, name: &str) -> (AccountId, Browser) {
+    let account = probe.register_with_email(name, &format!("{name}@example.com")).await;
+    let mut browser = Browser::new(serve(bank(&probe.auth)).await);
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    (account.id(), browser)
+}
+
+async fn codes(probe: &Probe) -> Vec<Message> {
+    let ours = |message: &Message| message.kind == MessageKind::ChallengeCode;
+    probe.mail().await.into_iter().filter(ours).collect()
+}
+
+/// The code in a message.
+fn code_of(message: &Message) -> String {
+    let (_, rest) = message.text.split_once(" is: ").expect("a code");
+    rest.split_whitespace().next().expect("a code").to_owned()
+}
+
 /// A code of the same kind that is another one.
-fn wrong(code: &str) -> String {
+pub(crate) fn wrong(code: &str) -> String {
     code.bytes().map(|digit| char::from(b'0' + (digit - b'0' + 1) % 10)).collect()
 }
 
@@ -179,7 +220,7 @@ on_every_database! {
         let (first, last) = code.split_at(4);
         for other in ["", " ", &code[1..], &format!("{code}0"), &format!("{first}.{last}")] {
             check(&browser.post("/answer", json!({ "id": id, "code": other })).await, 403, "wrong_code");
-            probe.execute("UPDATE auth_challenge_counter SET tries = 0").await;
+            probe.execute("DELETE FROM auth_attempt WHERE kind = 4").await;
         }
         let grouped = format!(" {first}-{last} ");
         assert_eq!(browser.post("/answer", json!({ "id": id, "code": grouped })).await.status, 200);
@@ -200,7 +241,7 @@ on_every_database! {
             // And of many requests that would use it, one does.
             let uses = at_once(&browser, "/transfer", vec![json!({}); many]).await;
             assert_eq!((count(&uses, 200), count(&uses, 403)), (1, many - 1));
-            probe.execute("UPDATE auth_challenge_counter SET tries = 0").await;
+            probe.execute("DELETE FROM auth_attempt WHERE kind = 4").await;
         }
     }
 
@@ -508,13 +549,188 @@ on_every_database! {
         let (id, code) = started(&mut browser, json!({})).await;
         check(&browser.post("/answer", json!({ "id": id, "code": wrong(&code) })).await, 403, "wrong_code");
         let purge = async || probe.auth.challenges().purge(Duration::ZERO).await.expect("it answers");
+        probe.clock.advance(MINUTE - Duration::from_secs(1));
         assert_eq!(purge().await, 0);
-        probe.clock.advance(11 * MINUTE);
-        assert_eq!(purge().await, 1, "the challenge; its tries still count");
-        probe.clock.advance(60 * MINUTE);
-        assert!(purge().await >= 1);
-        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge_counter").await, 0);
+        check(&browser.post("/start", json!({})).await, 429, "too_soon");
+        probe.clock.advance(10 * MINUTE);
+        assert_eq!(purge().await, 2, "the challenge, and when it was started");
+        assert_eq!(purge().await, 0);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge_start").await, 0);
+        // The wrong try still counts.
+        let (id, code) = started(&mut browser, json!({})).await;
+        for status in [403, 403, 403, 403, 429] {
+            let answer = browser.post("/answer", json!({ "id": id, "code": wrong(&code) })).await;
+            assert_eq!(answer.status, status);
+        }
     }
+
+    async fn a_code_that_is_sent_reaches_the_account_s_address_and_opens_the_route(probe: Probe) {
+        let (alice, mut browser) = mailbox(&probe, "alice").await;
+        let (_, mut mallory) = mailbox(&probe, "mallory").await;
+        let answer = browser.post("/mailed", json!({ "target": "DE42" })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let [message] = &codes(&probe).await[..] else { panic!("one code") };
+        assert_eq!((message.to.as_str(), message.account_id), ("alice@example.com", Some(alice)));
+        assert!(message.text.contains("10 minutes"), "{}", message.text);
+        let code = code_of(message);
+        assert!(code.len() == 8 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+        assert!(message.html.as_ref().is_some_and(|html| html.contains(&code)));
+        // Whoever asked learns what to name it by and until when it is good, and nothing more.
+        let body = answer.json();
+        assert_eq!(body.as_object().map(serde_json::Map::len), Some(2));
+        let expires_at = probe.auth_now().plus(10 * MINUTE).as_millis();
+        assert_eq!(body["expires_at"], expires_at);
+        assert!(!format!("{answer:?}").contains(&code));
+        let right = json!({ "id": body["id"], "code": code });
+        check(&mallory.post("/answer", right.clone()).await, 403, "wrong_code");
+        assert_eq!(browser.post("/answer", right).await.status, 200);
+        assert_eq!(browser.post_empty("/transfer").await.text, "DE42");
+        // Delivered, it is in no table any more; nor are its digits in those of challenges before.
+        for table in ["auth_outbox", "auth_challenge", "auth_challenge_start", "auth_event", "auth_attempt"] {
+            let digits: String = code.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for value in probe.hex_dump(table).await {
+                assert!(!value.contains(&digits), "{table}: {value}");
+            }
+        }
+    }
+
+    async fn a_code_is_sent_once_in_the_cool_down_and_five_times_an_hour(probe: Probe) {
+        let (_, mut browser) = mailbox(&probe, "alice").await;
+        let (_, mut bob) = mailbox(&probe, "bob").await;
+        let mut sent = Vec::new();
+        for number in 1..=5 {
+            let answer = browser.post("/mailed", json!({})).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let codes = codes(&probe).await;
+            assert_eq!(codes.len(), number);
+            sent.push((text(&answer.json(), "id"), code_of(&codes[number - 1])));
+            probe.clock.advance(MINUTE - Duration::from_secs(1));
+            let early = browser.post("/mailed", json!({})).await;
+            check(&early, 429, "too_soon");
+            assert_eq!(early.headers["retry-after"], "60");
+            // Nor for another target: it is one mailbox.
+            check(&browser.post("/mailed", json!({ "target": "other" })).await, 429, "too_soon");
+            probe.clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(codes(&probe).await.len(), 5, "what is refused sends nothing");
+        let refused = browser.post("/mailed", json!({})).await;
+        check(&refused, 429, "too_soon");
+        assert_eq!(bob.post("/mailed", json!({})).await.status, 200, "his is another mailbox");
+        // What was refused has superseded nothing: the last code is the one that is good.
+        for (at, status) in [(3, 403), (4, 200)] {
+            let (id, code) = &sent[at];
+            let answer = browser.post("/answer", json!({ "id": id, "code": code })).await;
+            assert_eq!(answer.status, status, "{at}: {}", answer.text);
+        }
+    }
+
+    async fn without_an_address_or_a_notifier_no_code_is_sent(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let address = serve(bank(&probe.auth)).await;
+        let mut visitor = Browser::new(address);
+        assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
+        for asking in [&mut browser, &mut visitor, &mut Browser::new(address)] {
+            check(&asking.post("/mailed", json!({})).await, 422, "no_address");
+        }
+        let (_, bob) = mailbox(&probe, "bob").await;
+        let silent = Portcullis::builder(probe.db.clone())
+            .clock(probe.clock.clone())
+            .secret(probe.secret.clone())
+            .build()
+            .expect("the configuration is right");
+        let mut at_silent = bob.at(serve(bank(&silent)).await);
+        check(&at_silent.post("/mailed", json!({})).await, 422, "no_address");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge").await, 0, "nothing is left behind");
+        assert!(codes(&probe).await.is_empty());
+        let mut bob = bob;
+        assert_eq!(bob.post("/mailed", json!({})).await.status, 200);
+        assert_eq!(codes(&probe).await.len(), 1);
+    }
+
+    async fn wrong_codes_are_on_record_with_their_source_and_right_ones_too(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let (id, code) = started(&mut browser, json!({})).await;
+        for _ in 0..3 {
+            let body = json!({ "id": id, "code": wrong(&code) });
+            check(&browser.post("/answer", body).await, 403, "wrong_code");
+        }
+        assert_eq!(browser.post("/answer", json!({ "id": id, "code": code })).await.status, 200);
+        let of = async |outcome| {
+            let count = "SELECT COUNT(*) FROM auth_attempt WHERE kind = 4 AND source = '127.0.0.1'";
+            probe.number(&format!("{count} AND outcome = {outcome}")).await
+        };
+        assert_eq!((of(0).await, of(1).await, of(2).await), (0, 3, 1));
+        let failed = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_challenge_fail' AND address = '127.0.0.1'";
+        assert_eq!(probe.number(failed).await, 3);
+    }
+
+    async fn a_source_with_too_many_failures_waits_with_codes_too(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.source_limit = Some(3));
+        let (_, mut known) = customer(&probe, "alice").await;
+        let mut browser = known.clone();
+        browser.device = None;
+        let (id, code) = started(&mut browser, json!({})).await;
+        for name in ["x", "y", "z"] {
+            assert_eq!(browser.stranger().login(name, "wrong horse battery staple").await.status, 401);
+        }
+        let right = json!({ "id": id, "code": code });
+        let refused = browser.post("/answer", right.clone()).await;
+        check(&refused, 429, "too_many_tries");
+        assert_eq!(refused.headers["retry-after"], "601");
+        // Not on a browser that has signed in to this account before.
+        assert_eq!(known.post("/answer", right).await.status, 200);
+    }
+
+    async fn codes_may_have_limits_of_their_own_kind(probe: Probe) {
+        let probe = probe.configured(|config| {
+            let mut own = AttemptOverrides::default();
+            own.limit = Some(2);
+            own.lockout = Some(Duration::from_secs(30));
+            config.attempts.kinds.insert(AttemptKind::Challenge, own);
+        });
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let (id, code) = started(&mut browser, json!({})).await;
+        for status in [403, 403, 429, 429] {
+            let answer = browser.post("/answer", json!({ "id": id, "code": wrong(&code) })).await;
+            assert_eq!(answer.status, status);
+        }
+        let right = json!({ "id": id, "code": code });
+        let refused = browser.post("/answer", right.clone()).await;
+        check(&refused, 429, "too_many_tries");
+        assert_eq!(refused.headers["retry-after"], "31");
+        probe.clock.advance(Duration::from_secs(30));
+        check(&browser.post("/answer", right.clone()).await, 429, "too_many_tries");
+        probe.clock.advance(Duration::from_secs(1));
+        assert_eq!(browser.post("/answer", right).await.status, 200);
+        let locks = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_lock' AND detail = 'challenge'";
+        assert_eq!(probe.number(locks).await, 1);
+    }
+}
+
+/// What `tracing` is told is kept per thread, so this runs on one, and on one database.
+#[tokio::test]
+async fn no_code_that_is_sent_is_in_the_log() {
+    crate::support::probe::run(Backend::Sqlite, |probe: Probe| async move {
+        let (log, _guard) = Log::start();
+        let (_, mut browser) = mailbox(&probe, "alice").await;
+        let answer = browser.post("/mailed", json!({})).await;
+        let code = code_of(&codes(&probe).await[0]);
+        let id = text(&answer.json(), "id");
+        let bad = json!({ "id": id, "code": wrong(&code) });
+        check(&browser.post("/answer", bad).await, 403, "wrong_code");
+        let right = json!({ "id": id, "code": code });
+        assert_eq!(browser.post("/answer", right).await.status, 200);
+        let text = log.text();
+        for event in ["authn_challenge_fail", "authn_challenge_success"] {
+            assert!(text.contains(event), "{text}");
+        }
+        // What the client of the test sends is its own; ours are these.
+        let ours = |line: &&str| line.contains("portcullis");
+        for line in text.lines().filter(ours) {
+            assert!(!line.contains(&code) && !line.contains(&wrong(&code)), "{line}");
+        }
+    })
+    .await;
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use portcullis::config::{
-    Binding, CookieConfig, LoginIds, Registration, SameSite, SessionConfig, Unauthenticated,
+    AttemptKind, AttemptOverrides, Binding, CookieConfig, LoginIds, Registration, SameSite,
+    SessionConfig, Unauthenticated,
 };
 use portcullis::{
     Config, ConfigError, ConfigErrors, ForwardedHeader, PeerAddr, Portcullis, Secret, SecretError,
@@ -30,6 +31,10 @@ fn build(change: impl FnOnce(&mut Config)) -> Result<Portcullis, ConfigErrors> {
 fn levels(config: &mut Config, resource: &str, levels: &[&str]) {
     let levels = levels.iter().map(|level| (*level).to_owned()).collect();
     config.permission.levels.insert(resource.to_owned(), levels);
+}
+
+fn differs(config: &mut Config, kind: AttemptKind) {
+    config.attempts.kinds.insert(kind, AttemptOverrides::default());
 }
 
 /// The knobs that a configuration is refused for.
@@ -71,6 +76,7 @@ type Change = fn(&mut Config);
 fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passes() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let rows: &[(&str, Change, Change)] = &[
+        ("attempts.kinds", |c| differs(c, AttemptKind::Reset), |c| differs(c, AttemptKind::Forgot)),
         (
             "service.public_url",
             |c| c.service.public_url = Some("example.com".into()),

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::account::NewAccount;
+use portcullis::config::{AttemptKind, AttemptOverrides};
 use portcullis::port::{ChangingPassword, HookResult, Hooks};
-use portcullis::{Account, ClientInfo, Factor, Message, MessageKind};
+use portcullis::{Account, ClientInfo, Config, Factor, Message, MessageKind};
 use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -19,6 +20,10 @@ use crate::support::{PASSWORD, Probe};
 const NEW: &str = "another horse battery staple";
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The waits after the 6th request and those that follow.
+const WAITS: [u64; 9] = [1, 2, 4, 8, 16, 32, 60, 60, 60];
 
 fn check(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text);
@@ -50,6 +55,41 @@ async fn ask(probe: &Probe, browser: &mut Browser, login: &str) -> String {
 
 async fn alice(probe: &Probe) -> (Account, Browser) {
     (probe.register_with_email("alice", "alice@example.com").await, probe.browser().await)
+}
+
+async fn look(browser: &mut Browser, token: &str) -> Answer {
+    browser.post("/auth/password/reset/check", json!({ "token": token })).await
+}
+
+/// Status, headers but for the date, and body: all that a client sees.
+fn seen(mut answer: Answer) -> (u16, String, String) {
+    answer.headers.remove("date");
+    (answer.status, format!("{:?}", answer.headers), answer.text)
+}
+
+async fn tries(probe: &Probe, kind: AttemptKind, condition: &str) -> i64 {
+    let kind = match kind {
+        AttemptKind::Forgot => 1,
+        AttemptKind::Reset => 2,
+        other => panic!("{other:?} is not tested here"),
+    };
+    let count = "SELECT COUNT(*) FROM auth_attempt WHERE kind";
+    probe.number(&format!("{count} = {kind} AND {condition}")).await
+}
+
+/// With so many requests before a lock, and no delays.
+fn locking_at(probe: Probe, limit: u32) -> Probe {
+    locking_at_and(probe, limit, |_| {})
+}
+
+fn locking_at_and(probe: Probe, limit: u32, more: impl FnOnce(&mut Config)) -> Probe {
+    probe.configured(|config| {
+        more(config);
+        let mut own = AttemptOverrides::default();
+        own.limit = Some(limit);
+        own.first_delay = Some(Duration::ZERO);
+        config.attempts.kinds.insert(AttemptKind::Forgot, own);
+    })
 }
 
 /// Fails as long as it is told to.
@@ -215,6 +255,8 @@ on_every_database! {
     }
 
     async fn of_a_hundred_who_use_a_link_at_once_one_wins(probe: Probe) {
+        // The losers come too late with a used link, which counts for their source.
+        let probe = probe.configured(|config| config.attempts.source_limit = None);
         let (_, mut browser) = alice(&probe).await;
         let token = ask(&probe, &mut browser, "alice").await;
         let mut racers = JoinSet::new();
@@ -429,6 +471,8 @@ on_every_database! {
     }
 
     async fn a_mailbox_gets_five_links_an_hour_however_many_ask(probe: Probe) {
+        // Before the lock of requests comes into it.
+        let probe = locking_at(probe, 100);
         let (_, browser) = alice(&probe).await;
         let mut racers = JoinSet::new();
         for _ in 0..50 {
@@ -452,15 +496,265 @@ on_every_database! {
         assert!(probe.mail().await.len() > 5, "the next hour");
     }
 
+    async fn requests_are_delayed_and_locked_alike_whoever_is_asked_for(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let accounts = probe.auth.accounts();
+        let disabled = probe.register_with_email("disabled", "disabled@example.com").await;
+        accounts.disable(disabled.id()).await.expect("it is disabled");
+        let mut all = Vec::new();
+        for login in ["alice", "disabled", "nobody", "nobody@example.com", "a@b@c"] {
+            let mut course = Vec::new();
+            for number in 0..20_usize {
+                let before = tries(&probe, AttemptKind::Forgot, "1 = 1").await;
+                let (answer, statements) = probe.statements(forgot(&mut browser, login)).await;
+                let counted = tries(&probe, AttemptKind::Forgot, "1 = 1").await - before;
+                // That the first refusal of a minute is a denial is written beside the request.
+                let statements = if number < 15 { statements } else { 0 };
+                course.push((seen(answer), counted, statements));
+                let wait = (number + 1).checked_sub(6).and_then(|at| WAITS.get(at));
+                probe.clock.advance(Duration::from_secs(wait.copied().unwrap_or(0)));
+            }
+            let counted: Vec<_> = course.iter().map(|(_, counted, _)| *counted).collect();
+            assert_eq!(counted, [[1; 15].as_slice(), &[0; 5]].concat(), "{login}");
+            all.push((login, course));
+            // The last second belongs to the lock, and the one after it does not.
+            probe.clock.advance(HOUR);
+            for (wait, counts) in [(Duration::ZERO, 15), (SECOND, 16)] {
+                probe.clock.advance(wait);
+                let before = tries(&probe, AttemptKind::Forgot, "1 = 1").await;
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+                let now = tries(&probe, AttemptKind::Forgot, "1 = 1").await;
+                assert_eq!(now - before, counts - 15, "{login}");
+            }
+        }
+        for (login, course) in &all {
+            assert_eq!(course, &all[0].1, "{login}");
+            assert!(course.iter().all(|(seen, ..)| seen == &course[0].0), "{login}");
+        }
+        let mails = probe.mail().await;
+        assert!(mails.iter().all(|mail| mail.to.as_str() == "alice@example.com"));
+        assert!(mails.iter().all(|mail| mail.kind == MessageKind::PasswordReset), "of locks of sign-ins only");
+        let locks = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_lock' AND detail = 'forgot'";
+        assert_eq!(probe.number(locks).await, 5);
+        assert_eq!(probe.auth.attempts().busy(), 0, "nobody is left in line");
+    }
+
+    async fn requests_are_delayed_from_the_sixth_to_the_millisecond(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let moment = Duration::from_millis(1);
+        for login in ["alice", "nobody"] {
+            let before = tries(&probe, AttemptKind::Forgot, "1 = 1").await;
+            let counted = async || tries(&probe, AttemptKind::Forgot, "1 = 1").await - before;
+            for _ in 0..6 {
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+            }
+            assert_eq!(counted().await, 6);
+            for (wait, after) in WAITS.into_iter().zip(7..) {
+                probe.clock.advance(Duration::from_secs(wait) - moment);
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+                assert_eq!(counted().await, after - 1, "{wait} s are not over");
+                probe.clock.advance(moment);
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+                assert_eq!(counted().await, after, "{wait} s are over");
+            }
+        }
+    }
+
+    async fn a_refused_request_waits_as_long_as_one_that_is_not(probe: Probe) {
+        let probe = locking_at(probe, 2);
+        let (_, mut browser) = alice(&probe).await;
+        for login in ["alice", "nobody"] {
+            for _ in 0..2 {
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+            }
+            let mails = probe.mail().await.len();
+            for _ in 0..3 {
+                probe.clock.advance(2 * MINUTE);
+                let typical = probe.auth.attempts().typical_failure(AttemptKind::Forgot);
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+                assert_eq!(probe.auth.attempts().waits().last(), Some(&typical));
+            }
+            assert_eq!(probe.mail().await.len(), mails, "nothing leaves");
+        }
+    }
+
+    async fn where_locks_are_told_a_refused_request_says_when_to_come_back(probe: Probe) {
+        let probe = locking_at_and(probe, 2, |config| {
+            config.attempts.reveal_lockout = true;
+            config.attempts.source_limit = Some(10);
+        });
+        let (_, mut browser) = alice(&probe).await;
+        for login in ["alice", "nobody"] {
+            for _ in 0..2 {
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+            }
+            let answer = forgot(&mut browser, login).await;
+            check(&answer, 429, "too_many_attempts");
+            assert_eq!(answer.headers["retry-after"], "3601");
+        }
+        for number in 0..6 {
+            check(&look(&mut browser, &format!("guess {number}")).await, 400, "invalid_reset_token");
+        }
+        for answer in [look(&mut browser, "guess").await, reset(&mut browser, "guess", NEW).await] {
+            check(&answer, 429, "too_many_attempts");
+            assert_eq!(answer.headers["retry-after"], "601");
+        }
+        assert!(probe.auth.attempts().waits().is_empty(), "nothing is to be hidden");
+    }
+
+    async fn all_spellings_of_an_account_are_one_counter_of_requests(probe: Probe) {
+        let probe = locking_at(probe, 4);
+        let (_, mut browser) = alice(&probe).await;
+        for login in ["alice", "ALICE", "Ａｌｉｃｅ", "Alice@Example.com", "alice@example.com", " alice"] {
+            assert_eq!(forgot(&mut browser, login).await.status, 202);
+        }
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "1 = 1").await, 4 + 1, "` alice` is nobody");
+        for login in ["nobody", "NOBODY", "Nobody", "ＮＯＢＯＤＹ", "nobody"] {
+            assert_eq!(forgot(&mut browser, login).await.status, 202);
+        }
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "1 = 1").await, 5 + 4);
+    }
+
+    async fn of_fifty_requests_at_once_no_more_than_the_limit_are_counted(probe: Probe) {
+        let probe = locking_at(probe, 15);
+        let (_, browser) = alice(&probe).await;
+        for (login, counted) in [("alice", 15), ("nobody", 30)] {
+            let mut racers = JoinSet::new();
+            for _ in 0..50 {
+                let mut browser = browser.clone();
+                racers.spawn(async move { forgot(&mut browser, login).await.status });
+            }
+            assert!(racers.join_all().await.iter().all(|status| *status == 202));
+            assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome = 1").await, counted);
+        }
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome <> 1").await, 0);
+    }
+
+    async fn the_owner_on_a_known_device_asks_while_strangers_keep_requests_locked(probe: Probe) {
+        let probe = locking_at(probe, 2);
+        let (_, mut owner) = alice(&probe).await;
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(owner.post_empty("/auth/logout").await.status, 204);
+        let mut stranger = owner.stranger();
+        for _ in 0..3 {
+            assert_eq!(forgot(&mut stranger, "alice").await.status, 202);
+        }
+        probe.clock.advance(2 * MINUTE);
+        let mails = probe.mail().await.len();
+        assert_eq!(forgot(&mut stranger, "alice").await.status, 202);
+        assert_eq!(probe.mail().await.len(), mails, "locked");
+        let token = ask(&probe, &mut owner, "alice").await;
+        // Nor does the limit of a source stop him: he may sit beside whoever reached it.
+        let probe = probe.configured(|config| config.attempts.source_limit = Some(1));
+        let mut owner = owner.at(serve(app(&probe.auth)).await);
+        let mut stranger = owner.stranger();
+        check(&look(&mut stranger, &token).await, 400, "invalid_reset_token");
+        assert_eq!(look(&mut owner, &token).await.status, 204);
+        assert_eq!(reset(&mut owner, &token, NEW).await.status, 204);
+    }
+
+    async fn a_reset_closes_the_windows_of_its_own_account_and_of_no_source(probe: Probe) {
+        let probe = locking_at(probe, 3);
+        let (_, mut browser) = alice(&probe).await;
+        probe.register_with_email("bob", "bob@example.com").await;
+        for login in ["alice", "bob", "nobody"] {
+            for _ in 0..5 {
+                assert_eq!(forgot(&mut browser, login).await.status, 202);
+            }
+        }
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome = 1").await, 9);
+        let sent = probe.mail().await;
+        let mail = sent.iter().find(|mail| mail.to.as_str() == "alice@example.com");
+        assert_eq!(reset(&mut browser, &token(mail.expect("a mail")), NEW).await.status, 204);
+        // What failed stays on record for its source; the success stands behind it.
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome = 1").await, 9);
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome = 2").await, 1);
+        assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 2").await, 1);
+        for login in ["alice", "bob", "nobody"] {
+            assert_eq!(forgot(&mut browser, login).await.status, 202);
+        }
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome = 1").await, 10, "alice's alone");
+    }
+
+    async fn tokens_that_are_no_good_are_counted_by_their_source_wherever_they_are_tried(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.source_limit = Some(20));
+        let (account, mut browser) = alice(&probe).await;
+        let used = ask(&probe, &mut browser, "alice").await;
+        assert_eq!(reset(&mut browser, &used, NEW).await.status, 204);
+        probe.clock.advance(HOUR);
+        let good = ask(&probe, &mut browser, "alice").await;
+        // A good link that is looked at is no try.
+        for _ in 0..30 {
+            assert_eq!(look(&mut browser, &good).await.status, 204);
+        }
+        assert_eq!(tries(&probe, AttemptKind::Reset, "1 = 1").await, 1, "the reset above");
+        let mut wrong = Vec::new();
+        for number in 0..9 {
+            wrong.push(seen(look(&mut browser, &used).await));
+            let guess = format!("{number}{}", &good[..42]);
+            wrong.push(seen(reset(&mut browser, &guess, PASSWORD).await));
+        }
+        // With the request for the link before.
+        wrong.push(seen(look(&mut browser, "").await));
+        assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 19);
+        // Nothing more is judged from there: nobody learns whether he has found one.
+        for _ in 0..3 {
+            wrong.push(seen(look(&mut browser, &good).await));
+            wrong.push(seen(reset(&mut browser, &good, PASSWORD).await));
+            wrong.push(seen(look(&mut browser, &used).await));
+        }
+        assert!(wrong.iter().all(|answer| answer == &wrong[0]), "{wrong:?}");
+        assert_eq!(wrong[0].0, 400);
+        assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 19);
+        let log = probe.auth.audit_log().of_account(account.id(), 50).await.expect("the log");
+        let failed: Vec<_> =
+            log.iter().filter(|event| event.kind == "authn_password_reset_fail").collect();
+        assert_eq!(failed.len(), 9, "of the used one");
+        assert!(failed.iter().all(|event| !event.succeeded));
+        let subjects = "SELECT COUNT(*) FROM (SELECT DISTINCT subject FROM auth_attempt WHERE kind = 2) s";
+        assert_eq!(probe.number(subjects).await, 1 + 9 + 1, "the account, and each guess by itself");
+        probe.clock.advance(Duration::from_secs(600));
+        check(&look(&mut browser, &good).await, 400, "invalid_reset_token");
+        probe.clock.advance(SECOND);
+        assert_eq!(reset(&mut browser, &good, PASSWORD).await.status, 204);
+    }
+
+    async fn no_lock_keeps_a_good_link_from_being_used(probe: Probe) {
+        let probe = locking_at_and(probe, 3, |config| config.attempts.source_limit = None);
+        let (_, mut browser) = alice(&probe).await;
+        let used = ask(&probe, &mut browser, "alice").await;
+        assert_eq!(reset(&mut browser, &used, NEW).await.status, 204);
+        probe.clock.advance(2 * MINUTE);
+        let good = ask(&probe, &mut browser, "alice").await;
+        for _ in 0..3 {
+            assert_eq!(forgot(&mut browser, "alice").await.status, 202);
+        }
+        for _ in 0..8 {
+            assert_eq!(browser.stranger().login("alice", "wrong horse battery").await.status, 401);
+        }
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 401, "refused for now");
+        // Somebody has found an old link.
+        let mut racers = JoinSet::new();
+        for _ in 0..50 {
+            let (mut browser, used) = (browser.stranger(), used.clone());
+            racers.spawn(async move { reset(&mut browser, &used, PASSWORD).await.status });
+        }
+        assert!(racers.join_all().await.iter().all(|status| *status == 400));
+        assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 50, "each is on record");
+        assert_eq!(look(&mut browser, &good).await.status, 204);
+        assert_eq!(reset(&mut browser, &good, PASSWORD).await.status, 204);
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+    }
+
     async fn the_method_without_a_route_does_the_same(probe: Probe) {
         let (_, mut browser) = alice(&probe).await;
         let client = ClientInfo::default();
         let flow = probe.auth.password_reset();
         flow.forgot("alice", &client).await.expect("it is asked for");
         let token = token(&probe.mail().await[0]);
-        flow.check(&token).await.expect("it is good");
+        flow.check(&token, &client).await.expect("it is good");
         flow.reset(&token, NEW, &client).await.expect("it is set");
-        assert!(flow.check(&token).await.is_err());
+        assert!(flow.check(&token, &client).await.is_err());
         assert_eq!(browser.login("alice", NEW).await.status, 200);
     }
 }

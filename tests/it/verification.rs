@@ -579,7 +579,7 @@ on_every_database! {
         let message = asked(&probe, ADDRESS).await;
         let secrets = [token_of(&message), code_of(&message)];
         let raw = data_encoding::BASE64URL_NOPAD.decode(secrets[0].as_bytes()).expect("base64");
-        for table in ["auth_challenge", "auth_challenge_counter", "auth_event"] {
+        for table in ["auth_challenge", "auth_challenge_start", "auth_event"] {
             let query = Statement::from_string(
                 probe.db.get_database_backend(),
                 format!("SELECT * FROM {table}"),

@@ -227,7 +227,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 pub const TABLES: [&str; 22] = [
     "auth_rate",
     "auth_challenge",
-    "auth_challenge_counter",
+    "auth_challenge_start",
     "auth_outbox",
     "auth_outbox_limit",
     "auth_attempt",
