@@ -85,7 +85,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::{is_unique_violation, transaction};
 use crate::challenge::Proof;
-use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start};
+use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start, Try};
 use crate::config::LoginIds;
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -164,13 +164,6 @@ impl Addition {
 
 fn parts(binding: &[Vec<u8>; 3]) -> [&[u8]; 3] {
     [&binding[0], &binding[1], &binding[2]]
-}
-
-/// What came of a proof, in the transaction that counted it.
-enum Verdict {
-    Added(Box<(Issued, Event)>),
-    WrongCode,
-    TooManyTries(std::time::Duration),
 }
 
 impl LoginNames<'_> {
@@ -334,47 +327,43 @@ impl LoginNames<'_> {
             })
             .ok_or(LoginNameError::WrongCode)?;
         let address = Email::parse(&addition.address).map_err(|_| LoginNameError::WrongCode)?;
-        let (by_code, right) = match proof {
-            Proof::Token(_) => (false, true),
-            Proof::Code(code) => (true, challenge.is_code(context, code)),
-        };
         let change = Changing { context, identity, client, now };
         let event = change.event(EventKind::LoginNameAdded, LoginIdKind::Email);
-        let failed = change.event(EventKind::ChallengeFailed, LoginIdKind::Email);
-        let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
-        let verdict = transaction!(db, |txn| {
-            if by_code && !challenge.take_try(txn, context).await? {
-                return Ok(Verdict::TooManyTries(challenge.wait(txn, context).await?));
+        let ticket = match proof {
+            Proof::Token(_) => None,
+            Proof::Code(code) => {
+                let taken = challenge.take_try(self.auth, Some(account.epoch), client).await?;
+                let ticket = match taken {
+                    Try::Taken(ticket) => ticket,
+                    Try::TooMany(retry_after) => {
+                        return Err(LoginNameError::TooManyTries { retry_after });
+                    }
+                };
+                if !challenge.is_code(context, code) {
+                    let failed = change.event(EventKind::ChallengeFailed, LoginIdKind::Email);
+                    let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
+                    self.auth.attempts().fail(ticket, &failed).await?;
+                    return Err(LoginNameError::WrongCode);
+                }
+                Some(ticket)
             }
-            if !right {
-                audit_log::record(txn, &failed).await?;
-                return Ok(Verdict::WrongCode);
-            }
-            let spent = if by_code {
-                challenge.spend_by_code(txn, context).await?
-            } else {
-                challenge.spend(txn, now).await?
-            };
-            if !spent {
+        };
+        let (issued, started) = transaction!(db, |txn| {
+            if !challenge.spend(txn, now).await? {
                 return Err(LoginNameError::WrongCode);
             }
-            let added = change.add_proved(txn, &address, addition.lineage, &event).await?;
-            Ok(Verdict::Added(Box::new(added)))
+            if let Some(ticket) = &ticket {
+                ticket.succeeded(txn).await?;
+            }
+            change.add_proved(txn, &address, addition.lineage, &event).await
         })?;
-        match verdict {
-            Verdict::Added(added) => {
-                let (issued, started) = *added;
-                event.trace();
-                started.trace();
-                outbox::deliver_soon(context);
-                Ok(issued)
-            }
-            Verdict::WrongCode => {
-                failed.trace();
-                Err(LoginNameError::WrongCode)
-            }
-            Verdict::TooManyTries(retry_after) => Err(LoginNameError::TooManyTries { retry_after }),
+        if let Some(ticket) = ticket {
+            ticket.end_succeeded();
         }
+        event.trace();
+        started.trace();
+        outbox::deliver_soon(context);
+        Ok(issued)
     }
 
     /// Removes a name, typed in any spelling. The other sessions end.
