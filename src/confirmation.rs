@@ -6,6 +6,7 @@ use crate::account::Email;
 use crate::account::entity::account;
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
+use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Fault, transaction};
 use crate::challenge::mechanism::{self, Answer, Kind, Start};
 use crate::context::Context;
@@ -20,15 +21,23 @@ pub(crate) fn unproved(row: &account::Model, now: Timestamp) -> Option<String> {
 }
 
 /// Asks again whoever knows the password of an account that is of no use yet because its address is
-/// not proved. Does nothing for any other account.
-pub(crate) async fn remind(
-    context: &Context,
-    row: &account::Model,
-    now: Timestamp,
-) -> Result<(), Fault> {
+/// not proved. Does nothing for any other account. In a task of its own: the refusal of the sign-in
+/// waits for it no longer than any other.
+pub(crate) fn remind_soon(context: &Context, row: &account::Model, now: Timestamp) {
     let normal = unproved(row, now).filter(|_| context.config.login.require_verified);
-    let (Some(normal), Some(mailbox)) = (normal, row.email.as_deref()) else { return Ok(()) };
-    let proof = Proof { kind: &Kind::Verification, to: Some((row.id, mailbox)), normal: &normal };
+    let Some(normal) = normal else { return };
+    let (context, row) = (context.clone(), row.clone());
+    tokio::spawn(async move {
+        if let Err(fault) = remind(&context, &row, &normal).await {
+            let error = ErrorChain(&fault).to_string();
+            tracing::error!(target: "portcullis", ?error, "a proof was not asked for again");
+        }
+    });
+}
+
+async fn remind(context: &Context, row: &account::Model, normal: &str) -> Result<(), Fault> {
+    let Some(mailbox) = row.email.as_deref() else { return Ok(()) };
+    let proof = Proof { kind: &Kind::Verification, to: Some((row.id, mailbox)), normal };
     transaction!(context.db(), |txn| { Ok::<_, Fault>(send(txn, context, &proof).await?) })?;
     outbox::deliver_soon(context);
     Ok(())

@@ -422,12 +422,13 @@ impl Login<'_> {
             .from_client(client)
             .failed("invalid_credentials");
         if let Some(row) = row {
-            if matches!(checked, Checked::Right { .. }) {
-                confirmation::remind(self.auth.context(), row, now).await?;
-            }
             event = event.account(row.id);
         }
-        Ok(self.auth.attempts().fail(ticket, &event).await?)
+        self.auth.attempts().fail(ticket, &event).await?;
+        if let Some(row) = row.filter(|_| matches!(checked, Checked::Right { .. })) {
+            confirmation::remind_soon(self.auth.context(), row, now);
+        }
+        Ok(())
     }
 
     /// Writes down a failure, which has no transaction of its own.

@@ -67,6 +67,18 @@ async fn addresses_in_every_state(probe: &Probe) {
     probe.clock.advance(Duration::from_secs(3600));
 }
 
+/// Waits until there are so many messages, sent or held back: a login asks for a proof beside its
+/// answer.
+async fn messages_are_written(probe: &Probe, count: i64) {
+    for _ in 0..10_000 {
+        if probe.number("SELECT COUNT(*) FROM auth_outbox").await == count {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the message was never written");
+}
+
 on_every_database! {
     async fn a_registration_makes_an_account_and_signs_it_in(probe: Probe) {
         let mut browser = probe.browser().await;
@@ -577,6 +589,7 @@ on_every_database! {
         // Within the cool-down nothing is sent, and a wrong password never sends anything.
         let right = browser.login(ALICE, PASSWORD).await;
         assert_eq!(bytes(&right), bytes(&unknown));
+        messages_are_written(&probe, 2).await;
         assert_eq!(probe.mail().await.len(), 1);
         probe.clock.advance(Duration::from_secs(60));
         let wrong = browser.login(ALICE, "wrong horse battery staple").await;
@@ -584,6 +597,7 @@ on_every_database! {
         assert_eq!(probe.mail().await.len(), 1);
         let right = browser.login(ALICE, PASSWORD).await;
         assert_eq!(bytes(&right), bytes(&unknown));
+        messages_are_written(&probe, 3).await;
         assert_eq!(probe.mail().await.len(), 2);
         let second = crate::verification::token_of(&crate::verification::asked(&probe, ALICE).await);
         assert_ne!(first, second);
