@@ -37,7 +37,7 @@
 //! | `POST /password/forgot` | - | looks accepted, nothing is sent | - |
 //! | `POST /password/reset`, `/password/reset/check` | - | - | - |
 //! | `POST /verification/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
-//! | `POST /email/confirm`, `/phone/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
+//! | `POST /email/confirm`, `/phone/confirm`, `/login-names/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
 //! | a code of the application's own | - | - | 429 `too_many_tries`, for this purpose |
 //! | a link instead of a code | - | - | - |
 //!
