@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Turn, Notify};
 
 use super::Key;
+use crate::base::clock::Stopwatch;
 use crate::config::AttemptKind;
 use crate::context::{Context, Room};
 
@@ -24,6 +25,8 @@ const KEPT: usize = 32;
 pub(crate) struct Lanes {
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
     took: Mutex<HashMap<AttemptKind, VecDeque<Duration>>>,
+    /// How much later than asked for the runtime woke those who waited here.
+    late: Mutex<VecDeque<Duration>>,
     #[cfg(feature = "test-util")]
     waited: Mutex<Vec<Duration>>,
 }
@@ -41,6 +44,7 @@ impl Room for Lanes {
         Self {
             lanes: Mutex::default(),
             took: Mutex::default(),
+            late: Mutex::default(),
             #[cfg(feature = "test-util")]
             waited: Mutex::default(),
         }
@@ -81,28 +85,35 @@ impl Drop for Place {
 impl Lanes {
     fn note(&self, kind: AttemptKind, took: Duration) {
         let mut all = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = all.entry(kind).or_default();
-        if times.len() == KEPT {
-            times.pop_front();
-        }
-        times.push_back(took);
+        keep(all.entry(kind).or_default(), took);
     }
 
     /// The median of what recent failures took.
     pub(crate) fn median(&self, kind: AttemptKind) -> Duration {
         let all = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut times: Vec<_> = all.get(&kind).into_iter().flatten().copied().collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or(FIRST_WAIT)
+        all.get(&kind).and_then(median).unwrap_or(FIRST_WAIT)
     }
 
     /// Waits as long as a failure takes, counted from when this one began. It holds nothing
     /// meanwhile that others need.
-    pub(crate) async fn wait(&self, kind: AttemptKind, spent: Duration) {
+    pub(crate) async fn wait(&self, kind: AttemptKind, started: Stopwatch) {
         let wait = self.median(kind);
         #[cfg(feature = "test-util")]
         self.waited.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
-        tokio::time::sleep(wait.saturating_sub(spent)).await;
+        // Timers count whole milliseconds and wake late, which would be seen among a thousand tries.
+        let until = wait.saturating_sub(self.lateness());
+        let left = until.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        keep(&mut late, started.elapsed().saturating_sub(until));
+    }
+
+    fn lateness(&self) -> Duration {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        median(&late).unwrap_or_default()
     }
 
     #[cfg(feature = "test-util")]
@@ -117,6 +128,20 @@ impl Lanes {
     }
 }
 
+/// Keeps the latest.
+fn keep(times: &mut VecDeque<Duration>, took: Duration) {
+    if times.len() == KEPT {
+        times.pop_front();
+    }
+    times.push_back(took);
+}
+
+fn median(times: &VecDeque<Duration>) -> Option<Duration> {
+    let mut times: Vec<_> = times.iter().copied().collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +150,7 @@ mod tests {
         Arc::new(Lanes {
             lanes: Mutex::default(),
             took: Mutex::default(),
+            late: Mutex::default(),
             #[cfg(feature = "test-util")]
             waited: Mutex::default(),
         })
@@ -143,6 +169,27 @@ mod tests {
             lanes.note(AttemptKind::Login, Duration::from_millis(70));
         }
         assert_eq!(lanes.median(AttemptKind::Login), Duration::from_millis(70));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_back_when_a_failure_would_be_however_late_timers_are() {
+        let lanes = lanes();
+        lanes.note(AttemptKind::Login, Duration::from_millis(20));
+        for _ in 0..KEPT {
+            lanes.late.lock().unwrap().push_back(Duration::from_millis(15));
+        }
+        let started = Stopwatch::start();
+        lanes.wait(AttemptKind::Login, started).await;
+        let late = *lanes.late.lock().unwrap().back().unwrap();
+        // It asked for 5 ms, and what it took longer is noted for the next.
+        assert!(started.elapsed() >= Duration::from_millis(5));
+        assert!(late + Duration::from_millis(5) <= started.elapsed());
+        assert_eq!(lanes.late.lock().unwrap().len(), KEPT);
+        // A try that took longer by itself waits no more, and tells nothing of timers.
+        lanes.late.lock().unwrap().clear();
+        lanes.note(AttemptKind::Challenge, Duration::ZERO);
+        lanes.wait(AttemptKind::Challenge, Stopwatch::start()).await;
+        assert!(lanes.late.lock().unwrap().is_empty());
     }
 
     #[test]

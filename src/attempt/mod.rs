@@ -504,7 +504,7 @@ impl Attempts<'_> {
                     let retry_after = Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX));
                     return Ok(Admission::TooMany { retry_after });
                 }
-                lanes.wait(kind, started.elapsed()).await;
+                lanes.wait(kind, started).await;
                 Ok(Admission::Refused)
             }
         }
