@@ -33,9 +33,14 @@ impl Request {
 
     pub(crate) fn login(name: &str, password: &str) -> Self {
         let body = format!(r#"{{"login":"{name}","password":"{password}"}}"#);
+        Self::post("/auth/login", &body)
+    }
+
+    /// From a page of ours, with JSON.
+    pub(crate) fn post(path: &str, body: &str) -> Self {
         Self(
             format!(
-                "POST /auth/login HTTP/1.1\r\nhost: bench\r\nuser-agent: {USER_AGENT}\r\n\
+                "POST {path} HTTP/1.1\r\nhost: bench\r\nuser-agent: {USER_AGENT}\r\n\
                  sec-fetch-site: same-origin\r\ncontent-type: application/json\r\n\
                  content-length: {}\r\n\r\n{body}",
                 body.len()

@@ -19,6 +19,7 @@ mod load;
 mod process;
 mod server;
 mod side_by_side;
+mod slow_mail;
 mod storm;
 mod timing;
 
@@ -30,7 +31,7 @@ bench all | servers | inprocess | grants | hs256 | storm | timing [--option valu
   --seconds S        how long one stretch of load lasts (3)
   --rounds N         how often everything is measured in turn (5)
   --connections N    of the load (64)
-  --samples N        of each kind of login in `timing` (1000)
+  --samples N        of each case in `timing` (1000)
   --database NAME    sqlite, postgres or both (both)";
 
 /// What can be chosen on the command line.
@@ -121,7 +122,9 @@ async fn run(command: &str, options: &Options) -> Result<(), Failure> {
         known = true;
     }
     if all || command == "timing" {
-        timing::measure(options).await?;
+        for backend in options.backends {
+            timing::compare(*backend, options).await?;
+        }
         known = true;
     }
     if known { Ok(()) } else { Err(USAGE.into()) }

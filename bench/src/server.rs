@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::routing::get;
 use axum::{Json, Router};
+use portcullis::config::Registration;
+use portcullis::message::SmtpNotifier;
 use portcullis::{Account, Portcullis, Requirement, Secret};
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::net::TcpListener;
@@ -68,9 +70,16 @@ pub(crate) struct Setup {
     pub(crate) secret: String,
     /// How many logins may wait; the default if none.
     pub(crate) hash_queue: Option<usize>,
+    /// The port of a mail server: registration is strict then, and accounts have to be verified.
+    pub(crate) mail: Option<u16>,
 }
 
 impl Setup {
+    /// With nothing special.
+    pub(crate) fn new(kind: Kind, url: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self { kind, url: url.into(), secret: secret.into(), hash_queue: None, mail: None }
+    }
+
     /// What PostgreSQL knows its connections by.
     pub(crate) fn application(kind: Kind) -> String {
         format!("bench-{}", kind.name())
@@ -78,11 +87,13 @@ impl Setup {
 
     pub(crate) fn arguments(&self) -> Vec<String> {
         let queue = self.hash_queue.map_or_else(|| "-".to_owned(), |queue| queue.to_string());
-        ["serve", self.kind.name(), &self.url, &self.secret, &queue].map(str::to_owned).to_vec()
+        let mail = self.mail.map_or_else(|| "-".to_owned(), |port| port.to_string());
+        let arguments = ["serve", self.kind.name(), &self.url, &self.secret, &queue, &mail];
+        arguments.map(str::to_owned).to_vec()
     }
 
     pub(crate) fn from_arguments(arguments: &[String]) -> Result<Self, Failure> {
-        let [kind, url, secret, queue] = arguments else {
+        let [kind, url, secret, queue, mail] = arguments else {
             return Err("serve is for the bench itself".into());
         };
         Ok(Self {
@@ -90,6 +101,7 @@ impl Setup {
             url: url.clone(),
             secret: secret.clone(),
             hash_queue: queue.parse().ok(),
+            mail: mail.parse().ok(),
         })
     }
 
@@ -103,8 +115,21 @@ impl Setup {
         }
         let db = connect(&self.url, &Self::application(self.kind), CONNECTIONS).await?;
         let queue = self.hash_queue;
+        let notifier =
+            self.mail.map(|port| SmtpNotifier::danger_plaintext("127.0.0.1", port)).transpose()?;
         let auth = instance(db.clone(), secret, |builder| {
+            let builder = match notifier {
+                Some(notifier) => builder.notifier(notifier),
+                None => builder,
+            };
             builder.configure(|config| {
+                if self.mail.is_some() {
+                    config.login.require_verified = true;
+                    config.login.registration = Registration::Strict;
+                    config.mail.sender = Some("no-reply@bench.example".to_owned());
+                    // Locks are wanted there, not the minutes that it takes to get them.
+                    config.attempts.first_delay = std::time::Duration::ZERO;
+                }
                 if self.kind == Kind::Forgetful {
                     config.database.remembered_grants = 0;
                 }

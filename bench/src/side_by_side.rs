@@ -105,7 +105,7 @@ async fn measure(backend: Backend, database: &Database, options: &Options) -> Re
     let mut servers = Vec::new();
     for kind in Kind::ALL {
         let url = database.url.clone();
-        let setup = Setup { kind, url, secret: secret.clone(), hash_queue: None };
+        let setup = Setup::new(kind, url, &secret);
         let server = Server::start(Cores::Server, &setup.arguments())?;
         let helpers = database.processes(&Setup::application(kind)).await?;
         for pid in &helpers {

@@ -39,8 +39,7 @@ pub(crate) async fn compare(backend: Backend, options: &Options) -> Result<(), F
 async fn measure(backend: Backend, database: &Database, options: &Options) -> Result<(), Failure> {
     let secret = secret()?;
     let tokens = fill(database, &secret).await?;
-    let mut setup =
-        Setup { kind: Kind::Portcullis, url: database.url.clone(), secret, hash_queue: None };
+    let mut setup = Setup::new(Kind::Portcullis, &database.url, secret);
     let title = format!("{}: login storm, {} permits", backend.name(), permits());
     let columns = [
         "clients",

@@ -1,125 +1,277 @@
-//! Whether the time of a refused login tells why it was refused.
+//! Whether the time of an answer tells what the answer does not.
 //!
-//! Unknown names, wrong passwords and disabled accounts take turns in random order, one at a time,
-//! and Welch's t compares their times: |t| below 4.5 is no difference that these samples can show.
-//! It is computed on all samples and on those below the 90th percentile, where the noise of the
-//! machine does not hide a small difference.
+//! The cases of a flow take turns in random order, one at a time, and Welch's t compares the times
+//! of each with those of the first: |t| below 4.5 is no difference that these samples can show. It is
+//! computed on all samples and on those below the 90th percentile, where the noise of the machine
+//! does not hide a small difference.
 
+use sea_orm::ConnectionTrait;
 use tokio::task::LocalSet;
 
-use crate::data::{ACCOUNTS, DISABLED, PASSWORD, fill, name, secret};
-use crate::database::{Backend, Database};
+use crate::data::{ACCOUNTS, PASSWORD, fill, name, secret};
+use crate::database::{Backend, Database, connect};
 use crate::figures::{Goals, Table, number, percentile};
 use crate::load::{Connection, Request};
 use crate::process::{Cores, Server, pin_self};
 use crate::server::{Kind, Setup};
+use crate::slow_mail;
 use crate::{Failure, Options};
 
 const THRESHOLD: f64 = 4.5;
+/// How far the medians may lie apart.
+const MEDIANS: f64 = 1.05;
+/// Failures that lock a subject, by default.
+const LOCKS: usize = 15;
+/// Nobody has these numbers. Numbers keep five digits, so that nothing but the account differs.
+const UNKNOWN: usize = ACCOUNTS;
 
+/// The accounts of one state that one case asks about in turn.
 #[derive(Clone, Copy)]
-enum Refusal {
-    Unknown,
-    Wrong,
-    Disabled,
+struct Range {
+    from: usize,
+    width: usize,
 }
 
-impl Refusal {
-    const ALL: [Self; 3] = [Self::Unknown, Self::Wrong, Self::Disabled];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown name",
-            Self::Wrong => "wrong password",
-            Self::Disabled => "disabled account",
-        }
+impl Range {
+    const fn new(from: usize, width: usize) -> Self {
+        Self { from, width }
     }
 
-    /// Names and passwords of the same length, so that nothing but the account differs.
-    fn request(self, number: usize) -> Request {
-        let wrong = PASSWORD.replace("horses", "houses");
-        match self {
-            Self::Unknown => Request::login(&name(ACCOUNTS + number), PASSWORD),
-            Self::Wrong => Request::login(&name(number % (ACCOUNTS - DISABLED)), &wrong),
-            Self::Disabled => {
-                Request::login(&name(ACCOUNTS - DISABLED + number % DISABLED), PASSWORD)
+    fn name(self, number: usize) -> String {
+        name(self.from + number % self.width)
+    }
+
+    fn email(self, number: usize) -> String {
+        format!("{}@example.com", self.name(number))
+    }
+}
+
+struct Case {
+    name: &'static str,
+    request: fn(usize) -> Request,
+}
+
+/// A flow that answers all of its cases alike.
+struct Flow {
+    title: &'static str,
+    status: u16,
+    /// Each is compared with the first.
+    cases: &'static [Case],
+}
+
+const FLOWS: [Flow; 4] = [
+    Flow {
+        title: "refused logins",
+        status: 401,
+        cases: &[
+            Case { name: "wrong password", request: |n| wrong(Range::new(0, 2_900).name(n)) },
+            Case { name: "unknown name", request: |n| wrong(Range::new(UNKNOWN, 40_000).name(n)) },
+            Case { name: "disabled account", request: |n| right(Range::new(9_000, 400).name(n)) },
+            Case {
+                name: "unverified account",
+                request: |n| right(Range::new(5_000, 1_000).name(n)),
+            },
+            Case {
+                name: "account without password",
+                request: |n| wrong(Range::new(8_000, 1_000).name(n)),
+            },
+            Case { name: "locked account", request: |n| right(LOCKED.name(n)) },
+            Case { name: "locked unknown name", request: |n| right(LOCKED_UNKNOWN.name(n)) },
+        ],
+    },
+    Flow {
+        title: "forgotten passwords",
+        status: 202,
+        cases: &[
+            Case { name: "account", request: |n| forgot(Range::new(3_000, 1_000).email(n)) },
+            Case {
+                name: "unknown address",
+                request: |n| forgot(Range::new(60_000, 9_000).email(n)),
+            },
+            Case { name: "disabled account", request: |n| forgot(Range::new(9_400, 300).email(n)) },
+        ],
+    },
+    Flow {
+        title: "strict registration",
+        status: 202,
+        cases: &[
+            Case {
+                name: "free address",
+                request: |n| register(Range::new(70_000, 9_000).email(n)),
+            },
+            Case {
+                name: "verified account",
+                request: |n| register(Range::new(4_000, 500).email(n)),
+            },
+            Case {
+                name: "unverified account",
+                request: |n| register(Range::new(6_000, 1_000).email(n)),
+            },
+            Case {
+                name: "disabled account",
+                request: |n| register(Range::new(9_700, 300).email(n)),
+            },
+        ],
+    },
+    Flow {
+        title: "asking for a proof",
+        status: 202,
+        cases: &[
+            Case {
+                name: "unverified account",
+                request: |n| verify(Range::new(7_000, 1_000).email(n)),
+            },
+            Case {
+                name: "unknown address",
+                request: |n| verify(Range::new(80_000, 9_000).email(n)),
+            },
+            Case { name: "verified account", request: |n| verify(Range::new(4_500, 500).email(n)) },
+        ],
+    },
+];
+
+const LOCKED: Range = Range::new(2_900, 8);
+const LOCKED_UNKNOWN: Range = Range::new(90_000, 8);
+
+fn right(name: String) -> Request {
+    Request::login(&name, PASSWORD)
+}
+
+/// Of the same length.
+fn wrong(name: String) -> Request {
+    Request::login(&name, &PASSWORD.replace("horses", "houses"))
+}
+
+fn forgot(email: String) -> Request {
+    Request::post("/auth/password/forgot", &format!(r#"{{"login":"{email}"}}"#))
+}
+
+fn register(email: String) -> Request {
+    let body = format!(r#"{{"email":"{email}","password":"{PASSWORD}"}}"#);
+    Request::post("/auth/register", &body)
+}
+
+fn verify(email: String) -> Request {
+    Request::post("/auth/verification", &format!(r#"{{"email":"{email}"}}"#))
+}
+
+/// Every account gets an address. Those from 5 000 on are not verified, those from 8 000 on have no
+/// password, and the last thousand is disabled, as ever.
+const STATES: [&str; 2] = [
+    "UPDATE auth_account SET email = username || '@example.com', \
+     verified_at = CASE WHEN username >= 'user05000' AND username < 'user08000' THEN NULL ELSE 1 END, \
+     password_hash = CASE WHEN username >= 'user08000' AND username < 'user09000' \
+                          THEN NULL ELSE password_hash END",
+    "INSERT INTO auth_login_name (normal, account_id, kind, verified_at, created_at) \
+     SELECT email, id, 2, verified_at, created_at FROM auth_account",
+];
+
+/// Measures and prints one database.
+pub(crate) async fn compare(backend: Backend, options: &Options) -> Result<(), Failure> {
+    let Some(database) = Database::create(backend).await? else { return Ok(()) };
+    let result = LocalSet::new().run_until(measure(backend, &database, options)).await;
+    pin_self(Cores::All)?;
+    database.remove().await?;
+    result
+}
+
+async fn measure(backend: Backend, database: &Database, options: &Options) -> Result<(), Failure> {
+    let secret = secret()?;
+    fill(database, &secret).await?;
+    let db = connect(&database.url, "bench-data", 1).await?;
+    for text in STATES {
+        db.execute_unprepared(text).await?;
+    }
+    db.close().await?;
+    let mut setup = Setup::new(Kind::Portcullis, &database.url, secret);
+    setup.mail = Some(slow_mail::start().await?);
+    pin_self(Cores::Load)?;
+    let server = Server::start(Cores::Server, &setup.arguments())?;
+    let mut connection = Connection::open(server.address).await?;
+    for number in 0..LOCKED.width * LOCKS {
+        for range in [LOCKED, LOCKED_UNKNOWN] {
+            let answer = connection.send(&wrong(range.name(number))).await?;
+            if answer.status != 401 {
+                return Err(format!("{} instead of 401", answer.status).into());
             }
         }
     }
-}
-
-/// Measures and prints, on SQLite.
-pub(crate) async fn measure(options: &Options) -> Result<(), Failure> {
-    let database = Database::create(Backend::Sqlite).await?.ok_or("SQLite needs nothing")?;
-    let secret = secret()?;
-    fill(&database, &secret).await?;
-    let url = database.url.clone();
-    let setup = Setup { kind: Kind::Portcullis, url, secret, hash_queue: None };
-    pin_self(Cores::Load)?;
-    let server = Server::start(Cores::Server, &setup.arguments())?;
-    let samples = LocalSet::new().run_until(collect(&server, options.samples)).await?;
-    pin_self(Cores::All)?;
-    print(&samples);
+    let mut goals = Goals::new(format!("{}: timing, goals", backend.name()));
+    for flow in &FLOWS {
+        let samples = collect(&mut connection, flow, options.samples).await?;
+        print(backend, flow, &samples, &mut goals);
+    }
+    goals.print();
     Ok(())
 }
 
-/// Milliseconds of each kind.
-async fn collect(server: &Server, count: usize) -> Result<[Vec<f64>; 3], Failure> {
-    let mut connection = Connection::open(server.address).await?;
-    let mut samples = [const { Vec::new() }; 3];
+/// Milliseconds of each case.
+async fn collect(
+    connection: &mut Connection,
+    flow: &Flow,
+    count: usize,
+) -> Result<Vec<Vec<f64>>, Failure> {
+    let mut samples = vec![Vec::new(); flow.cases.len()];
+    let mut order: Vec<usize> = (0..flow.cases.len()).collect();
     for number in 0..count + 10 {
-        for kind in in_random_order()? {
-            let answer = connection.send(&Refusal::ALL[kind].request(number)).await?;
-            if answer.status != 401 {
-                let name = Refusal::ALL[kind].name();
-                return Err(format!("{name}: {} instead of 401", answer.status).into());
+        shuffle(&mut order)?;
+        for at in order.iter().copied() {
+            let case = &flow.cases[at];
+            let answer = connection.send(&(case.request)(number)).await?;
+            if answer.status != flow.status {
+                let (name, status) = (case.name, flow.status);
+                return Err(format!("{name}: {} instead of {status}", answer.status).into());
             }
             // The first ones warm up.
             if number >= 10 {
-                samples[kind].push(answer.took.as_secs_f64() * 1e3);
+                samples[at].push(answer.took.as_secs_f64() * 1e3);
             }
         }
     }
     Ok(samples)
 }
 
-fn in_random_order() -> Result<[usize; 3], Failure> {
-    const ORDERS: [[usize; 3]; 6] =
-        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-    let at = getrandom::u32().map_err(|error| error.to_string())?;
-    Ok(ORDERS[at as usize % ORDERS.len()])
+fn shuffle(order: &mut [usize]) -> Result<(), Failure> {
+    for end in (1..order.len()).rev() {
+        let drawn = getrandom::u32().map_err(|error| error.to_string())?;
+        order.swap(end, drawn as usize % (end + 1));
+    }
+    Ok(())
 }
 
-fn print(samples: &[Vec<f64>; 3]) {
+fn print(backend: Backend, flow: &Flow, samples: &[Vec<f64>], goals: &mut Goals) {
     let limit = percentile(samples.iter().flatten().copied(), 0.9);
-    let cropped = samples
-        .each_ref()
-        .map(|all| all.iter().copied().filter(|took| *took < limit).collect::<Vec<_>>());
-    let columns = ["refused login", "samples", "mean ms", "median ms"];
-    let mut table = Table::new("Timing of refused logins", &columns);
-    for (kind, samples) in Refusal::ALL.iter().zip(samples) {
-        let middle = percentile(samples.iter().copied(), 0.5);
-        let mean = Moments::of(samples).mean;
-        table.row([kind.name(), &samples.len().to_string(), &number(mean), &number(middle)]);
+    let below = |all: &[f64]| all.iter().copied().filter(|took| *took < limit).collect::<Vec<_>>();
+    let medians: Vec<_> = samples.iter().map(|all| percentile(all.iter().copied(), 0.5)).collect();
+    let columns = [
+        "case",
+        "samples",
+        "mean ms",
+        "median ms",
+        "÷",
+        "difference µs",
+        "± 95 % µs",
+        "t, all",
+        "t, below the 90th percentile",
+    ];
+    let mut table = Table::new(format!("{}: {}", backend.name(), flow.title), &columns);
+    for (at, case) in flow.cases.iter().enumerate() {
+        let (all, low) =
+            (welch(&samples[at], &samples[0]), welch(&below(&samples[at]), &below(&samples[0])));
+        let ratio = medians[at] / medians[0];
+        let compared = [ratio, low.difference * 1e3, low.error * 1.96 * 1e3, all.t(), low.t()];
+        let compared = compared.map(|figure| if at == 0 { String::new() } else { number(figure) });
+        let mean = Moments::of(&samples[at]).mean;
+        let figures = [samples[at].len().to_string(), number(mean), number(medians[at])];
+        table.row([case.name.to_owned()].into_iter().chain(figures).chain(compared));
+        if at > 0 {
+            let name = format!("{}: {}", flow.title, case.name);
+            let t = all.t().abs().max(low.t().abs());
+            goals.at_most(&format!("{name}, \\|t\\|"), t, THRESHOLD);
+            goals.at_most(&format!("{name}, medians"), ratio.max(1.0 / ratio), MEDIANS);
+        }
     }
     table.print();
-    let columns = ["pair", "difference µs", "± 95 % µs", "t, all", "t, below the 90th percentile"];
-    let mut table = Table::new("Welch's t", &columns);
-    let mut goals = Goals::new("Timing: goals");
-    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
-        let name = format!("{} – {}", Refusal::ALL[a].name(), Refusal::ALL[b].name());
-        let (all, low) = (welch(&samples[a], &samples[b]), welch(&cropped[a], &cropped[b]));
-        table.row([
-            name.clone(),
-            number(low.difference * 1e3),
-            number(low.error * 1.96 * 1e3),
-            number(all.t()),
-            number(low.t()),
-        ]);
-        goals.at_most(&format!("{name}: \\|t\\|"), all.t().abs().max(low.t().abs()), THRESHOLD);
-    }
-    table.print();
-    goals.print();
 }
 
 struct Moments {
