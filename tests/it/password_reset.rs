@@ -340,6 +340,8 @@ on_every_database! {
         let probe = probe.configured(|config| config.login.require_verified = true);
         let (_, mut browser) = alice(&probe).await;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 401);
+        // The right password asks for the proof, beside the answer.
+        crate::registration::messages_are_written(&probe, 1).await;
         let token = ask(&probe, &mut browser, "alice").await;
         assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
         assert_eq!(browser.login("alice", NEW).await.status, 200);

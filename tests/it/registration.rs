@@ -69,7 +69,7 @@ async fn addresses_in_every_state(probe: &Probe) {
 
 /// Waits until there are so many messages, sent or held back: a login asks for a proof beside its
 /// answer.
-async fn messages_are_written(probe: &Probe, count: i64) {
+pub(crate) async fn messages_are_written(probe: &Probe, count: i64) {
     for _ in 0..10_000 {
         if probe.number("SELECT COUNT(*) FROM auth_outbox").await == count {
             return;
