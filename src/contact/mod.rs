@@ -20,7 +20,8 @@
 //! Undoing needs no session. It brings the old address back, ends all sessions and all outstanding
 //! codes and links, and works once. Nothing else ends it, or whoever took the account over would end
 //! it first: a later change does not, nor a reset of the password. Of several, an older one outranks
-//! the newer ones and ends them. An address that was never proved gets no such link, for it may be a
+//! the newer ones and ends them. [Further names](crate::login_name) that the account got since go, for
+//! they may be those of whoever made the change. An address that was never proved gets no such link, for it may be a
 //! stranger's; nor does a number of an account that was never verified. If the old address has been given to an account that never proved it, it is taken from
 //! that account; if it has been proved there, it stays and the answer is 409.
 //!
@@ -100,6 +101,9 @@ pub use routes::routes;
 
 use channel::{Address, Channel};
 use store::Move;
+
+/// How far apart the clocks of two nodes may be.
+const CLOCKS_DIFFER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Changes one's address and number. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
@@ -485,7 +489,8 @@ impl Contact<'_> {
                 store::release(txn, id, &present).await?;
             }
             // Names that were added since may be those of whoever made the change.
-            store::release_since(txn, id, challenge.created_at(), &normal).await?;
+            let since = challenge.created_at().minus(CLOCKS_DIFFER);
+            store::release_since(txn, id, since, &normal).await?;
             store::restore(txn, id, channel, old, now).await?;
             mechanism::end_of_account(txn, id, None, now).await?;
             mechanism::end_since(txn, id, &kind, challenge.created_at(), now).await?;

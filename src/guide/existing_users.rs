@@ -18,7 +18,8 @@
 //! 1. Run the migrations. They touch no table of yours, and keep their own record, so they may run
 //!    before or after your own.
 //! 2. Import ([`account_import`](crate::account_import)): in batches, again if it was cut off, with
-//!    a report of every row that could not be taken. Two people whose names differ only in case, or
+//!    a report of every row that could not be taken. Who has more than one username or address gets the
+//!    others by [`add_name`](crate::account::Accounts::add_name). Two people whose names differ only in case, or
 //!    an address with a display name around it, are found here; decide about them before you go on.
 //! 3. Point your tables at the account: a foreign key from `users.id` to `auth_account.id`, or a
 //!    column `account_id` if your ids are numbers.

@@ -39,7 +39,7 @@
 //! |---|---|
 //! | classic and federated merge: the victim comes by a provider and is merged into the attacker's account | there is no sign-in by a provider yet, so there is nothing that merges; whoever proves the address takes the account over |
 //! | unexpired session: the attacker stays signed in while the victim takes the account | handing over moves the account's epoch: every session there is ends with its next request, on every node |
-//! | trojan identifier: the attacker adds an address or number of his own to come back by | handing over removes every address and number but the proved one; a further address counts only once it is proved, and an account that has one is not handed over at all |
+//! | trojan identifier: the attacker adds an address or number of his own to come back by | handing over removes every name but the username and the proved address; an account whose own address was never proved gets no [further names](crate::login_name) |
 //! | unexpired change of address: the attacker leaves a change to his own address open, to finish it later | handing over ends every open code and link of the account, and they are bound to its epoch |
 //! | provider that verifies nothing: the attacker claims the victim's address at a careless provider | there is no sign-in by a provider yet |
 //!

@@ -25,8 +25,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
     if auth.context().notifier.is_some() {
         router = router
             .route("/login-names", get(list).post(add))
-            .route("/login-names/confirm", post(confirm))
-            .route("/login-names/undo", post(undo))
+            .route("/login-names/confirm", post(confirm).merge(delete(remove_confirm)))
+            .route("/login-names/undo", post(undo).merge(delete(remove_undo)))
             .route("/login-names/{name}", delete(remove));
     }
     mount(auth, "login_name", router)
@@ -125,6 +125,33 @@ async fn remove(
 ) -> Result<Response, Rejection> {
     // What is not even text is no name.
     let Path(name) = name.map_err(|_| LoginNameError::NotFound)?;
-    let issued = auth.login_names().remove(&identity, &name, &client).await?;
+    removed(&auth, &identity, &name, &client).await
+}
+
+/// The path of another route can be a username as well.
+async fn remove_confirm(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    client: ClientInfo,
+) -> Result<Response, Rejection> {
+    removed(&auth, &identity, "confirm", &client).await
+}
+
+/// The same.
+async fn remove_undo(
+    State(auth): State<Portcullis>,
+    identity: Identity,
+    client: ClientInfo,
+) -> Result<Response, Rejection> {
+    removed(&auth, &identity, "undo", &client).await
+}
+
+async fn removed(
+    auth: &Portcullis,
+    identity: &Identity,
+    name: &str,
+    client: &ClientInfo,
+) -> Result<Response, Rejection> {
+    let issued = auth.login_names().remove(identity, name, client).await?;
     Ok(signed_in(StatusCode::OK, issued))
 }

@@ -4,8 +4,9 @@
 //!    whether there is such an account, whether it can be used, and whether mail was sent just before
 //!    cannot be told from outside.
 //! 2. The account's address gets a link with a token of 256 random bits, of which the database keeps
-//!    a keyed digest. It is good for an hour and once. A newer one takes its place, and so it dies when
-//!    the address, the password, the last sign-in or the account's epoch changes.
+//!    a keyed digest; or a [further](crate::login_name) address does, if that was typed and is proved. It
+//!    is good for an hour and once. A newer one takes its place, and so it dies when the address, the
+//!    password, the last sign-in or the account's epoch changes, or the further address is removed.
 //! 3. The link leads to a page of the application's. Opening it changes nothing; the page may
 //!    [`check`](PasswordReset::check) the token, which does not spend it.
 //! 4. With the token and a new password one transaction spends the token, sets the password and ends
@@ -79,6 +80,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::account::entity::account::Model;
+use crate::account::entity::login_name;
 use crate::account::{Account, InvalidField, LoginId, StoredPassword, store as account_store};
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
@@ -194,26 +196,50 @@ impl Portcullis {
 }
 
 /// What a token is bound to: a change of any of it kills the token.
-struct Binding([Vec<u8>; 4]);
+struct Binding([Vec<u8>; 5]);
 
 impl Binding {
-    fn of(row: &Model) -> Self {
+    /// With the further address that the link went to, if it was one.
+    fn of(row: &Model, further: Option<&str>) -> Self {
         let last_login = row.last_login_at.map(|at| at.as_millis().to_be_bytes().to_vec());
         Self([
             row.email.clone().unwrap_or_default().into_bytes(),
             row.password_hash.clone().unwrap_or_default().into_bytes(),
             last_login.unwrap_or_default(),
             row.epoch.to_be_bytes().to_vec(),
+            further.unwrap_or_default().as_bytes().to_vec(),
         ])
     }
 
     /// For a token that nobody gets.
     fn of_nobody() -> Self {
-        Self([Vec::new(), Vec::new(), Vec::new(), Vec::new()])
+        Self(Default::default())
     }
 
-    fn parts(&self) -> [&[u8]; 4] {
-        [&self.0[0], &self.0[1], &self.0[2], &self.0[3]]
+    fn parts(&self) -> [&[u8]; 5] {
+        [&self.0[0], &self.0[1], &self.0[2], &self.0[3], &self.0[4]]
+    }
+}
+
+/// Whom a link is for, and where it goes.
+struct Asked {
+    row: Model,
+    to: Recipient,
+    /// The normal form of the further address that it goes to, if that was typed.
+    further: Option<String>,
+}
+
+impl Asked {
+    /// To the further address that was typed, if its owner has proved it, and the account's own before:
+    /// what first proves an account is its own address. Nowhere, if it has none of its own: then
+    /// somebody is taking back what a thief has changed.
+    fn of(name: &login_name::Model, row: Model) -> Option<Self> {
+        let own = row.email.as_deref()?;
+        let further = name.typed.as_deref();
+        let further = further.filter(|_| name.verified_at.is_some() && row.verified_at.is_some());
+        let to = Recipient::email(further.unwrap_or(own))?;
+        let further = further.map(|_| name.normal.clone());
+        Some(Self { row, to, further })
     }
 }
 
@@ -230,10 +256,11 @@ impl PasswordReset<'_> {
         // No account has the empty name; asking for it keeps the work the same.
         let asked = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or(login, LoginId::normal);
-        let row = db.read(account_store::find_by_name(&db.executor(), asked)).await?;
+        let found = db.read(account_store::find_with_name(&db.executor(), asked)).await?;
+        let row = found.as_ref().map(|(_, row)| row);
         let attempts = self.auth.attempts();
-        let device = self.device(row.as_ref(), client);
-        let subject = attempts.subject(row.as_ref(), name).on_device(self.auth, device);
+        let device = self.device(row, client);
+        let subject = attempts.subject(row, name).on_device(self.auth, device);
         let ticket = match attempts.begin(AttemptKind::Forgot, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
             Admission::Refused => return Ok(()),
@@ -242,14 +269,14 @@ impl PasswordReset<'_> {
             }
         };
         let now = context.now();
-        let found = row.and_then(|row| {
-            let account = Account::from(row.clone());
-            let to = account.email().and_then(Recipient::email)?;
-            account.is_usable(now, false).then_some((row, to))
+        let found = found.and_then(|(name, row)| {
+            let usable = Account::from(row.clone()).is_usable(now, false);
+            Asked::of(&name, row).filter(|_| usable)
         });
         let lifetime = context.config.mail.password_reset_lifetime;
-        let to = found.as_ref().map(|(_, to)| to);
-        let account = found.as_ref().map(|(row, _)| row);
+        let to = found.as_ref().map(|found| &found.to);
+        let further = found.as_ref().and_then(|found| found.further.as_deref());
+        let account = found.as_ref().map(|found| &found.row);
         let kind = MessageKind::PasswordReset;
         let mut event = Event::new(EventKind::PasswordResetRequested, now).from_client(client);
         if let Some(row) = account {
@@ -260,13 +287,13 @@ impl PasswordReset<'_> {
             // Whoever got a link just before keeps that one. The row that nobody can use makes the
             // work the same.
             let account = account.filter(|_| admitted.0);
-            let binding = account.map_or_else(Binding::of_nobody, Binding::of);
+            let binding = account.map_or_else(Binding::of_nobody, |row| Binding::of(row, further));
             let start = Start {
                 kind: &Kind::PasswordReset,
                 account_id: account.map(|row| row.id),
                 session_id: None,
                 target: account.and_then(|row| row.email.as_deref()),
-                data: None,
+                data: account.and(further),
                 binding: Some(&binding.parts()),
                 answer: Answer::TokenOnly,
                 lifetime,
@@ -387,6 +414,15 @@ impl PasswordReset<'_> {
             Some(id) => db.read(account_store::find(&executor, id)).await?,
             None => None,
         };
+        let there =
+            match challenge.as_ref().and_then(|found| Some((found.account_id()?, found.data()?))) {
+                Some((id, further)) => {
+                    let further = [further.to_owned()];
+                    let names = db.read(account_store::taken(&executor, &further)).await?;
+                    names.iter().any(|name| name.account_id == id && name.verified_at.is_some())
+                }
+                None => true,
+            };
         let attempts = self.auth.attempts();
         let subject = match &row {
             Some(row) => attempts.subject_of(row.id),
@@ -401,9 +437,10 @@ impl PasswordReset<'_> {
             }
         };
         let is_good = |challenge: &Challenge, row: &Model| {
-            challenge.is_open(now)
+            there
+                && challenge.is_open(now)
                 && Account::from(row.clone()).is_usable(now, false)
-                && challenge.is_bound_to(context, &Binding::of(row).parts())
+                && challenge.is_bound_to(context, &Binding::of(row, challenge.data()).parts())
         };
         match challenge.zip(row) {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),

@@ -20,7 +20,7 @@ use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
 /// Every mounted path with the methods it takes.
-const ROUTES: [(&str, &[&str]); 11] = [
+const ROUTES: [(&str, &[&str]); 15] = [
     ("/auth/methods", &["GET", "HEAD"]),
     ("/auth/login", &["POST"]),
     ("/auth/logout", &["POST"]),
@@ -32,15 +32,21 @@ const ROUTES: [(&str, &[&str]); 11] = [
     ("/auth/session/anonymous", &["POST"]),
     ("/auth/sessions", &["GET", "HEAD", "DELETE"]),
     ("/auth/sessions/0197f0e0-0000-7000-8000-000000000000", &["DELETE"]),
+    ("/auth/login-names", &["GET", "HEAD", "POST"]),
+    ("/auth/login-names/confirm", &["POST", "DELETE"]),
+    ("/auth/login-names/undo", &["POST", "DELETE"]),
+    ("/auth/login-names/nobody", &["DELETE"]),
 ];
 
 /// The routes that read a body, with one that is right but for who it names.
-fn with_body() -> [(&'static str, &'static str, Value); 4] {
+fn with_body() -> [(&'static str, &'static str, Value); 6] {
     let new = "another horse battery staple";
     [
         ("POST", "/auth/login", json!({ "login": "nobody", "password": PASSWORD })),
         ("POST", "/auth/register", json!({ "username": "nobody", "password": PASSWORD })),
         ("POST", "/auth/reauthenticate", json!({ "password": PASSWORD })),
+        ("POST", "/auth/login-names", json!({ "username": "nobody" })),
+        ("POST", "/auth/login-names/undo", json!({ "token": "x" })),
         ("PUT", "/auth/password", json!({ "current_password": PASSWORD, "new_password": new })),
     ]
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
+use portcullis::account::NewAccount;
 use portcullis::permission::Resource;
 use portcullis::test_kit::StatementCounter;
-use portcullis::{Account, Portcullis, Secret};
+use portcullis::{Account, MessageKind, Portcullis, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
 use serde_json::{Value, json};
@@ -335,6 +336,60 @@ on_every_database! {
         probe.clock.advance(8 * 24 * 60 * MINUTE);
         let (status, statements) = probe.statements(oneshot(&app, "/everything", &token)).await;
         assert_eq!((status, statements), (401, 0));
+    }
+
+    async fn adding_and_removing_a_name_costs_what_this_table_says(probe: Probe) {
+        let account = NewAccount::username("alice").with_email("alice@example.com").verified();
+        probe.auth.registration().create(account, PASSWORD).await.expect("the account is made");
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(browser.get("/me").await.status, 200, "its grants are in memory");
+        let mut costs: Vec<(&str, u16, usize)> = Vec::new();
+        macro_rules! costs {
+            ($what:literal, $work:expr) => {{
+                let (answer, statements) = probe.statements($work).await;
+                costs.push(($what, answer.status, statements));
+            }};
+        }
+        let names = "/auth/login-names";
+        costs!("list", browser.get(names));
+        costs!("username", browser.post(names, json!({ "username": "second" })));
+        costs!("no username", browser.post(names, json!({ "username": "a b" })));
+        costs!("ask", browser.post(names, json!({ "email": "a@example.com" })));
+        costs!("ask, just before", browser.post(names, json!({ "email": "a@example.com" })));
+        costs!("ask, no mailbox", browser.post(names, json!({ "email": "a" })));
+        let confirm = "/auth/login-names/confirm";
+        costs!("wrong code", browser.post(confirm, json!({ "code": "x" })));
+        costs!("wrong token", browser.post(confirm, json!({ "token": "A".repeat(43) })));
+        probe.mail().await;
+        let sent = probe.notifier.sent_of(MessageKind::LoginNameConfirm);
+        let (_, token) = sent[0].text.split_once("#token=").expect("a link");
+        let token: String = token.chars().take(43).collect();
+        costs!("confirm", browser.post(confirm, json!({ "token": token })));
+        costs!("remove", browser.delete("/auth/login-names/a%40example.com"));
+        costs!("remove, not there", browser.delete("/auth/login-names/nobody"));
+        let sent = probe.notifier.sent_of(MessageKind::LoginNameAdded);
+        let (_, token) = sent[0].text.split_once("#token=").expect("a link");
+        let token: String = token.chars().take(43).collect();
+        let undo = "/auth/login-names/undo";
+        costs!("undo, wrong token", browser.stranger().post(undo, json!({ "token": "A".repeat(43) })));
+        costs!("undo", browser.stranger().post(undo, json!({ "token": token })));
+        let expected = [
+            ("list", 200, 2),
+            ("username", 200, 16),
+            ("no username", 422, 1),
+            ("ask", 202, 11),
+            ("ask, just before", 202, 8),
+            ("ask, no mailbox", 422, 1),
+            ("wrong code", 403, 5),
+            ("wrong token", 403, 2),
+            ("confirm", 200, 17),
+            ("remove", 200, 11),
+            ("remove, not there", 404, 3),
+            ("undo, wrong token", 403, 1),
+            ("undo", 204, 9),
+        ];
+        assert_eq!(costs, expected);
     }
 
     async fn a_change_of_address_costs_what_this_table_says(probe: Probe) {

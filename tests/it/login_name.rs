@@ -3,20 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::account::NewAccount;
+use portcullis::account::{AccountError, FurtherName, NewAccount};
+use portcullis::config::LoginIds;
 use portcullis::message::Message;
 use portcullis::registration::Application;
-use portcullis::{AccountId, Clock, MessageKind};
+use portcullis::{AccountId, Clock, MessageKind, Portcullis};
 use reqwest::Method;
+use sea_orm::TransactionTrait;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
+use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NEW_PASSWORD: &str = "another horse battery staple";
 const NAMES: &str = "/auth/login-names";
 const CONFIRM: &str = "/auth/login-names/confirm";
@@ -111,6 +115,10 @@ async fn confirm_token(probe: &Probe, to: &str) -> String {
 
 async fn undo_token(probe: &Probe, to: &str) -> String {
     token(&message(probe, MessageKind::LoginNameAdded, to).await, "/login-names/undo")
+}
+
+async fn reset_token(probe: &Probe, to: &str) -> String {
+    token(&message(probe, MessageKind::PasswordReset, to).await, "/password/reset")
 }
 
 /// Username of whoever has a name, if anybody has.
@@ -295,6 +303,16 @@ on_every_database! {
                 assert!(!words.contains("token") && !words.contains("work.example"), "{words}");
             }
         }
+    }
+
+    async fn a_name_that_is_the_path_of_another_route_is_removed_like_any_other(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        for name in ["confirm", "undo", "Confirm"] {
+            check(&remove(&mut browser, name).await, 404, "name_not_found");
+            check_session(&add_username(&mut browser, name).await);
+            check_session(&remove(&mut browser, name).await);
+        }
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
     }
 
     async fn only_names_of_ones_own_are_there_to_be_removed(probe: Probe) {
@@ -622,5 +640,586 @@ on_every_database! {
         let answer = browser.send(request).await;
         check_session(&answer);
         assert_eq!(answer.headers["cache-control"], "no-store");
+    }
+
+    async fn what_was_asked_for_dies_with_what_changes_the_account(probe: Probe) {
+        let ends = [
+            "nothing", "another address", "a new password", "this session is ended", "signing out", "disabling",
+            "a username", "a removal", "a change of address", "a name of the application's",
+        ];
+        for (number, end) in ends.into_iter().enumerate() {
+            let name = format!("alice{number}");
+            let (id, mut asking) = person(&probe, &name).await;
+            check_session(&add_username(&mut asking, &format!("spare{number}")).await);
+            let mut other = asking.stranger();
+            assert_eq!(other.login(&name, PASSWORD).await.status, 200);
+            let address = format!("{name}@work.example");
+            let asked_in = asking.get("/session-id").await.text;
+            ask(&mut asking, &address).await;
+            let mail = message(&probe, MessageKind::LoginNameConfirm, &address).await;
+            probe.clock.advance(MINUTE);
+            match end {
+                "nothing" => {}
+                "another address" => ask(&mut asking, &format!("{name}@third.example")).await,
+                "a new password" => {
+                    let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
+                    assert_eq!(asking.put("/auth/password", body).await.status, 200);
+                }
+                "this session is ended" => {
+                    assert_eq!(other.delete(&format!("/auth/sessions/{asked_in}")).await.status, 204);
+                }
+                "signing out" => assert_eq!(asking.post_empty("/auth/logout").await.status, 204),
+                "disabling" => {
+                    probe.auth.accounts().disable(id).await.expect("it is disabled");
+                    probe.auth.accounts().enable(id).await.expect("it is enabled");
+                }
+                "a username" => check_session(&add_username(&mut asking, &format!("other{number}")).await),
+                "a removal" => check_session(&remove(&mut asking, &format!("spare{number}")).await),
+                "a change of address" => {
+                    let new = format!("{name}@new.example");
+                    assert_eq!(asking.post("/auth/email", json!({ "email": new })).await.status, 202);
+                    let sent = message(&probe, MessageKind::EmailChangeConfirm, &new).await;
+                    let body = json!({ "token": token(&sent, "/email/confirm") });
+                    check_session(&asking.post("/auth/email/confirm", body).await);
+                }
+                _ => {
+                    let username = FurtherName::username(format!("given{number}"));
+                    probe.auth.accounts().add_name(id, username).await.expect("it is added");
+                }
+            }
+            let password = if end == "a new password" { NEW_PASSWORD } else { PASSWORD };
+            assert_eq!(other.login(&name, password).await.status, 200, "{end}");
+            for body in [json!({ "token": token(&mail, "/login-names/confirm") }), json!({ "code": code(&mail) })] {
+                let answer = other.post(CONFIRM, body).await;
+                if end == "nothing" {
+                    check_session(&answer);
+                    break;
+                }
+                assert_eq!((answer.status, answer.code().as_str()), (403, "wrong_code"), "{end}");
+            }
+            let expected = (end == "nothing").then_some(name);
+            assert_eq!(holder(&probe, &address).await, expected, "{end}");
+        }
+    }
+
+    async fn a_link_is_good_for_an_hour(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        ask(&mut browser, "alice@work.example").await;
+        let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@work.example").await;
+        probe.clock.advance(60 * MINUTE);
+        assert_eq!(browser.get("/me").await.status, 200);
+        for body in [json!({ "token": token(&mail, "/login-names/confirm") }), json!({ "code": code(&mail) })] {
+            check(&browser.post(CONFIRM, body).await, 403, "wrong_code");
+        }
+        assert_eq!(holder(&probe, "alice@work.example").await, None);
+    }
+
+    async fn the_accounts_own_address_is_told_and_removes_exactly_what_was_added(probe: Probe) {
+        let (alice, mut browser) = person(&probe, "alice").await;
+        check_session(&add_username(&mut browser, "kept").await);
+        add_email(&probe, &mut browser, "thief@work.example").await;
+        let undo = undo_token(&probe, "alice@example.com").await;
+        let told = message(&probe, MessageKind::LoginNameAdded, "alice@example.com").await;
+        assert_eq!((told.account_id, told.at), (Some(alice), probe.clock.now()));
+        for words in [&told.text, told.html.as_ref().expect("HTML")] {
+            assert!(words.contains("From: 127.0.0.1") && words.contains(" UTC"), "{words}");
+            assert!(words.contains("7 days") && words.contains(&undo), "{words}");
+            assert!(!words.contains("thief"), "{words}");
+        }
+        // Somebody asks for the next one already.
+        probe.clock.advance(MINUTE);
+        ask(&mut browser, "thief@third.example").await;
+        let pending = confirm_token(&probe, "thief@third.example").await;
+        // Nobody has to be signed in, and nobody is.
+        let mut owner = browser.stranger();
+        let answer = owner.post(UNDO, json!({ "token": undo })).await;
+        assert_eq!((answer.status, answer.text.as_str(), answer.set_cookies().len()), (204, "", 0));
+        check(&browser.get("/me").await, 401, "session_ended");
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com", "kept"]);
+        check(&owner.post(UNDO, json!({ "token": undo })).await, 403, "wrong_code");
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        check(&owner.post(CONFIRM, json!({ "token": pending })).await, 403, "wrong_code");
+        message(&probe, MessageKind::LoginNameRemoved, "alice@example.com").await;
+        let detail = "SELECT detail FROM auth_event WHERE kind = 'login_name_undone'";
+        assert_eq!(probe.text(detail).await.as_deref(), Some("email"));
+        // The one that was taken away is told nothing.
+        let told = mail(&probe).await.into_iter().filter(|m| m.to.as_str() == "thief@work.example");
+        assert!(told.map(|m| m.kind).eq([MessageKind::LoginNameConfirm]));
+    }
+
+    async fn an_addition_can_be_undone_for_seven_days(probe: Probe) {
+        for (name, wait, status) in [
+            ("alice", 7 * DAY - Duration::from_millis(1), 204),
+            ("bob", 7 * DAY, 403),
+        ] {
+            let (_, mut browser) = person(&probe, name).await;
+            check_session(&add_username(&mut browser, &format!("{name}2")).await);
+            let undo = undo_token(&probe, &format!("{name}@example.com")).await;
+            probe.clock.advance(wait);
+            let answer = browser.stranger().post(UNDO, json!({ "token": undo })).await;
+            assert_eq!(answer.status, status, "{}", answer.text);
+        }
+        let silent = probe.configured(|config| config.contact.undo_lifetime = None);
+        let (_, mut browser) = person(&silent, "carol").await;
+        check_session(&add_username(&mut browser, "carol2").await);
+        let told = message(&silent, MessageKind::LoginNameAdded, "carol@example.com").await;
+        assert!(!told.text.contains("token") && !told.text.contains("days"), "{}", told.text);
+    }
+
+    async fn nothing_that_a_thief_can_do_ends_the_way_back(probe: Probe) {
+        let (_, mut thief) = person(&probe, "alice").await;
+        add_email(&probe, &mut thief, "thief@one.example").await;
+        let undo = undo_token(&probe, "alice@example.com").await;
+        // His password, his address for the account's own, another name, the end of all sessions.
+        let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
+        assert_eq!(thief.put("/auth/password", body).await.status, 200);
+        probe.clock.advance(MINUTE);
+        let body = json!({ "email": "thief@one.example" });
+        assert_eq!(thief.post("/auth/email", body).await.status, 202);
+        let sent = message(&probe, MessageKind::EmailChangeConfirm, "thief@one.example").await;
+        let body = json!({ "token": token(&sent, "/email/confirm") });
+        check_session(&thief.post("/auth/email/confirm", body).await);
+        assert_eq!(names(&probe).await, ["alice", "thief@one.example"], "a further name became its own");
+        assert_eq!(thief.get("/auth/session").await.json()["account"]["email"], "thief@one.example");
+        check_session(&add_username(&mut thief, "thief").await);
+        add_email(&probe, &mut thief, "thief@two.example").await;
+        assert_eq!(thief.delete("/auth/sessions").await.status, 200);
+        let answer = thief.stranger().post(UNDO, json!({ "token": undo })).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+        check(&thief.get("/me").await, 401, "session_ended");
+        assert_eq!(holder(&probe, "thief@one.example").await, None);
+        assert_eq!(probe.text("SELECT email FROM auth_account").await, None);
+        // And the change of the account's own address takes along what was added after it.
+        let change = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
+        let body = json!({ "token": token(&change, "/email/undo") });
+        assert_eq!(thief.stranger().post("/auth/email/undo", body).await.status, 204);
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
+        assert_eq!(probe.text("SELECT email FROM auth_account").await.as_deref(), Some("alice@example.com"));
+    }
+
+    async fn undoing_a_change_of_address_takes_along_only_what_was_added_since(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        check_session(&add_username(&mut browser, "before").await);
+        add_email(&probe, &mut browser, "before@work.example").await;
+        probe.clock.advance(MINUTE);
+        let answer = browser.post("/auth/email", json!({ "email": "thief@one.example" })).await;
+        assert_eq!(answer.status, 202);
+        let sent = message(&probe, MessageKind::EmailChangeConfirm, "thief@one.example").await;
+        let body = json!({ "token": token(&sent, "/email/confirm") });
+        check_session(&browser.post("/auth/email/confirm", body).await);
+        check_session(&add_username(&mut browser, "after").await);
+        add_email(&probe, &mut browser, "after@work.example").await;
+        let sent = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
+        let body = json!({ "token": token(&sent, "/email/undo") });
+        assert_eq!(browser.stranger().post("/auth/email/undo", body).await.status, 204);
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com", "before", "before@work.example"]);
+    }
+
+    async fn a_way_back_removes_no_name_that_is_somebody_elses_by_now(probe: Probe) {
+        let (_, mut alice) = person(&probe, "alice").await;
+        check_session(&add_username(&mut alice, "shared").await);
+        let undo = undo_token(&probe, "alice@example.com").await;
+        check_session(&remove(&mut alice, "shared").await);
+        let (_, mut bob) = person(&probe, "bob").await;
+        check_session(&add_username(&mut bob, "shared").await);
+        check(&bob.post(UNDO, json!({ "token": undo })).await, 403, "wrong_code");
+        assert_eq!(holder(&probe, "shared").await.as_deref(), Some("bob"));
+        for browser in [&mut alice, &mut bob] {
+            assert_eq!(browser.get("/me").await.status, 200);
+        }
+        // Whoever writes into the database cannot turn a token to another name.
+        let undo = undo_token(&probe, "bob@example.com").await;
+        probe.execute("UPDATE auth_challenge SET target = 'bob' WHERE purpose = 'login_name_undo'").await;
+        check(&bob.post(UNDO, json!({ "token": undo })).await, 403, "wrong_code");
+        assert_eq!(holder(&probe, "bob").await.as_deref(), Some("bob"));
+    }
+
+    async fn the_last_name_to_sign_in_with_stays(probe: Probe) {
+        // What counts is what the configuration lets people sign in with.
+        for (ids, name, last) in [
+            (LoginIds::Username, "anna", true),
+            (LoginIds::Email, "berta", false),
+            (LoginIds::Either, "clara", false),
+        ] {
+            let probe_auth = probe.rebuilt(|builder| builder.configure(|config| config.login.id = ids));
+            person(&probe, name).await;
+            let mut browser = Browser::new(serve(app(&probe_auth)).await);
+            let login = if ids == LoginIds::Email { format!("{name}@example.com") } else { name.to_owned() };
+            assert_eq!(browser.login(&login, PASSWORD).await.status, 200, "{ids:?}");
+            let answer = remove(&mut browser, name).await;
+            if last {
+                check(&answer, 409, "last_name");
+                assert_eq!(browser.get("/me").await.status, 200, "and nothing was ended");
+                check_session(&add_username(&mut browser, "anna2").await);
+                check_session(&remove(&mut browser, name).await);
+                check(&remove(&mut browser, "anna2").await, 409, "last_name");
+                // Nor does undoing leave it without one.
+                let undo = undo_token(&probe, "anna@example.com").await;
+                check(&browser.stranger().post(UNDO, json!({ "token": undo })).await, 409, "last_name");
+                assert_eq!(browser.get("/me").await.status, 200);
+                check_session(&add_username(&mut browser, "anna3").await);
+                let answer = browser.stranger().post(UNDO, json!({ "token": undo })).await;
+                assert_eq!(answer.status, 204, "the link was not spent: {}", answer.text);
+                assert_eq!(holder(&probe, "anna3").await.as_deref(), Some("anna3"));
+            } else {
+                check_session(&answer);
+            }
+        }
+        let (_, mut alone) = probe.signed_in("alone").await;
+        check(&remove(&mut alone, "alone").await, 409, "last_name");
+    }
+
+    async fn of_two_names_that_are_removed_at_once_one_stays(probe: Probe) {
+        for round in 0..8 {
+            let (first, second) = (format!("first{round}"), format!("second{round}"));
+            let (id, mut browser) = probe.signed_in(&first).await;
+            check_session(&add_username(&mut browser, &second).await);
+            // From two sessions, so that none of the two is over by itself.
+            let mut other = browser.stranger();
+            assert_eq!(other.login(&first, PASSWORD).await.status, 200);
+            let answers = at_once(vec![
+                browser.request(Method::DELETE, &format!("{NAMES}/{first}")),
+                other.request(Method::DELETE, &format!("{NAMES}/{second}")),
+            ])
+            .await;
+            assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
+            let left = probe.auth.accounts().find(id.id()).await.expect("it answers").expect("an account");
+            let left = left.username().expect("a name").to_owned();
+            assert!(left == first || left == second, "{left}");
+            assert_eq!(browser.stranger().login(&left, PASSWORD).await.status, 200);
+        }
+    }
+
+    async fn an_account_has_so_many_names_and_no_more(probe: Probe) {
+        let probe = probe.configured(|config| config.login.max_names = 4);
+        let (_, mut browser) = person(&probe, "alice").await;
+        let mut other = browser.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        // Of sixteen at once one gets through; the others' session is over then.
+        let bodies: Vec<_> = (0..16).map(|n| json!({ "username": format!("name{n}") })).collect();
+        let requests = bodies.iter().enumerate().map(|(n, body)| post(if n % 2 == 0 { &browser } else { &other }, NAMES, body));
+        let answers = at_once(requests.collect()).await;
+        let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+        assert_eq!(won.len(), 1, "{answers:?}");
+        for answer in answers.iter().filter(|answer| answer.status != 200) {
+            assert_eq!(answer.code(), "session_ended");
+        }
+        browser.cookie = won[0].cookie();
+        // An address that was asked for while there was room has to find some when it comes.
+        ask(&mut browser, "alice@work.example").await;
+        let asked = confirm_token(&probe, "alice@work.example").await;
+        let given = FurtherName::email("alice@given.example").verified();
+        let id = probe.auth.accounts().find_by_login("alice").await.expect("it answers").expect("alice").id();
+        probe.auth.accounts().add_name(id, given).await.expect("it is added");
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        check(&browser.post(CONFIRM, json!({ "token": asked })).await, 403, "wrong_code");
+        for body in [json!({ "username": "more" }), json!({ "email": "alice@more.example" })] {
+            check(&browser.post(NAMES, body).await, 409, "too_many_names");
+        }
+        assert_eq!(names(&probe).await.len(), 4);
+        check_session(&remove(&mut browser, "alice%40given.example").await);
+        check_session(&add_username(&mut browser, "more").await);
+    }
+
+    async fn a_forgotten_password_is_set_anew_by_the_proved_address_that_was_typed(probe: Probe) {
+        let (id, mut browser) = person(&probe, "alice").await;
+        add_email(&probe, &mut browser, "Alice@Work.example").await;
+        check_session(&add_username(&mut browser, "wonderland").await);
+        let unproved = FurtherName::email("alice@unproved.example");
+        probe.auth.accounts().add_name(id, unproved).await.expect("it is added");
+        let mut stranger = browser.stranger();
+        let mut costs = Vec::new();
+        for (login, to) in [
+            ("ALICE@work.example", "Alice@Work.example"),
+            ("wonderland", "alice@example.com"),
+            ("alice", "alice@example.com"),
+            ("alice@EXAMPLE.com", "alice@example.com"),
+            // Nobody has shown that it is hers.
+            ("alice@unproved.example", "alice@example.com"),
+        ] {
+            probe.clock.advance(2 * MINUTE);
+            let before = mail(&probe).await.len();
+            let body = json!({ "login": login });
+            let (answer, statements) = probe.statements(stranger.post("/auth/password/forgot", body)).await;
+            assert_eq!(answer.status, 202);
+            costs.push(statements);
+            let sent: Vec<_> = mail(&probe).await.split_off(before);
+            assert_eq!(sent.len(), 1, "{login}");
+            assert_eq!((sent[0].kind, sent[0].to.as_str()), (MessageKind::PasswordReset, to), "{login}");
+        }
+        let body = json!({ "login": "nobody@example.com" });
+        probe.clock.advance(2 * MINUTE);
+        costs.push(probe.statements(stranger.post("/auth/password/forgot", body)).await.1);
+        assert!(costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
+        // A newer link takes the place of the older one, whichever address it went to.
+        let older = reset_token(&probe, "alice@example.com").await;
+        probe.clock.advance(2 * MINUTE);
+        let body = json!({ "login": "alice@work.example" });
+        assert_eq!(stranger.post("/auth/password/forgot", body).await.status, 202);
+        let newer = reset_token(&probe, "Alice@Work.example").await;
+        let answer = stranger.post("/auth/password/reset/check", json!({ "token": older })).await;
+        check(&answer, 400, "invalid_reset_token");
+        let body = json!({ "token": newer, "password": NEW_PASSWORD });
+        assert_eq!(stranger.post("/auth/password/reset", body).await.status, 204);
+        message(&probe, MessageKind::PasswordChanged, "alice@example.com").await;
+        for name in ["alice", "wonderland", "alice@work.example"] {
+            assert_eq!(stranger.stranger().login(name, NEW_PASSWORD).await.status, 200, "{name}");
+        }
+    }
+
+    async fn a_link_for_a_forgotten_password_dies_with_the_name_that_it_went_to(probe: Probe) {
+        for (name, by_owner) in [("alice", true), ("bob", false)] {
+            let (_, mut browser) = person(&probe, name).await;
+            let address = format!("{name}@work.example");
+            add_email(&probe, &mut browser, &address).await;
+            let mut stranger = browser.stranger();
+            let body = json!({ "login": address });
+            assert_eq!(stranger.post("/auth/password/forgot", body).await.status, 202);
+            let reset = reset_token(&probe, &address).await;
+            let check_reset = json!({ "token": reset });
+            let good = stranger.post("/auth/password/reset/check", check_reset.clone()).await;
+            assert_eq!(good.status, 204, "{}", good.text);
+            if by_owner {
+                check_session(&remove(&mut browser, &format!("{name}%40work.example")).await);
+            } else {
+                // Even if nothing else of the account has moved.
+                probe.execute(&format!("DELETE FROM auth_login_name WHERE normal = '{address}'")).await;
+            }
+            let answer = stranger.post("/auth/password/reset/check", check_reset).await;
+            check(&answer, 400, "invalid_reset_token");
+            let body = json!({ "token": reset, "password": NEW_PASSWORD });
+            check(&stranger.post("/auth/password/reset", body).await, 400, "invalid_reset_token");
+            assert_eq!(stranger.login(name, PASSWORD).await.status, 200);
+        }
+    }
+
+    async fn failed_tries_are_counted_for_the_account_whichever_name_was_typed(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.attempts.limit = 8;
+            config.attempts.first_delay = Duration::ZERO;
+        });
+        let (_, mut browser) = person(&probe, "alice").await;
+        check_session(&add_username(&mut browser, "second").await);
+        add_email(&probe, &mut browser, "alice@work.example").await;
+        let logins = ["alice", "SECOND", "alice@example.com", "Alice@Work.example"];
+        for number in 0..8 {
+            let login = logins[number % logins.len()];
+            assert_eq!(browser.stranger().login(login, "a wrong password").await.status, 401);
+        }
+        for login in logins {
+            assert_eq!(browser.stranger().login(login, PASSWORD).await.status, 401, "{login} is locked");
+        }
+        // One of the names is enough to lift it.
+        let purge = portcullis::attempt::Purge::everything().login("alice@WORK.example");
+        let purged = probe.auth.attempts().purge(purge).await.expect("it answers");
+        assert_eq!(purged, 8 + 1, "those and the sign-in at the beginning");
+        for login in logins {
+            assert_eq!(browser.stranger().login(login, PASSWORD).await.status, 200, "{login}");
+        }
+    }
+
+    async fn a_further_address_becomes_the_accounts_own_by_a_change_and_comes_back_undone(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        add_email(&probe, &mut browser, "Alice@Work.example").await;
+        probe.clock.advance(MINUTE);
+        let answer = browser.post("/auth/email", json!({ "email": "alice@WORK.example" })).await;
+        assert_eq!(answer.status, 202);
+        let sent = message(&probe, MessageKind::EmailChangeConfirm, "alice@WORK.example").await;
+        let body = json!({ "token": token(&sent, "/email/confirm") });
+        check_session(&browser.post("/auth/email/confirm", body).await);
+        assert_eq!(names(&probe).await, ["alice", "alice@work.example"]);
+        let listed = browser.get(NAMES).await.json();
+        for name in listed["names"].as_array().expect("names") {
+            assert_eq!(name["own"], true, "{listed}");
+        }
+        // It is its own now: no more to be removed as a further one.
+        check(&remove(&mut browser, "alice%40work.example").await, 409, "own_address");
+        let sent = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
+        let body = json!({ "token": token(&sent, "/email/undo") });
+        assert_eq!(browser.stranger().post("/auth/email/undo", body).await.status, 204);
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
+        assert_eq!(browser.login("alice@example.com", PASSWORD).await.status, 200);
+    }
+
+    async fn registering_with_a_further_address_tells_its_owner(probe: Probe) {
+        let (id, mut browser) = person(&probe, "alice").await;
+        add_email(&probe, &mut browser, "Alice@Work.example").await;
+        let body = json!({ "username": "other", "email": "alice@WORK.example", "password": PASSWORD });
+        let answer = browser.stranger().post("/auth/register", body.clone()).await;
+        check(&answer, 409, "email_taken");
+        let body_of_name = json!({ "username": "Alice", "password": PASSWORD });
+        check(&browser.stranger().post("/auth/register", body_of_name).await, 409, "username_taken");
+        let strict = probe.configured(|config| {
+            config.login.require_verified = true;
+            config.login.registration = portcullis::config::Registration::Strict;
+        });
+        let mut stranger = strict.browser().await;
+        assert_eq!(stranger.post("/auth/register", body).await.status, 202);
+        let told = message(&strict, MessageKind::AlreadyRegistered, "Alice@Work.example").await;
+        assert_eq!(told.account_id, Some(id));
+        assert_eq!(holder(&strict, "alice@work.example").await.as_deref(), Some("alice"));
+    }
+
+    async fn names_that_the_application_added_go_when_the_account_is_handed_over(probe: Probe) {
+        for (name, by_link) in [("mallory", true), ("oscar", false)] {
+            let victim = format!("victim-of-{name}@example.com");
+            let (id, mut squatter) = claimant(&probe, name, &victim).await;
+            for further in [
+                FurtherName::username(format!("{name}2")),
+                FurtherName::email(format!("{name}@one.example")).verified(),
+                FurtherName::email(format!("{name}@two.example")),
+            ] {
+                probe.auth.accounts().add_name(id, further).await.expect("it is added");
+            }
+            let mut owner = squatter.stranger();
+            if by_link {
+                let mut sent = probe.mail().await.into_iter();
+                let sent = sent.rfind(|m| m.to.as_str() == victim).expect("a proof is asked for");
+                let body = json!({ "token": token(&sent, "/verify") });
+                let answer = owner.post("/auth/verification/confirm", body).await;
+                assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("password_change_required")));
+            } else {
+                // Not even by asking with a name of the squatter's: the link goes to the account's own.
+                let body = json!({ "login": format!("{name}@one.example") });
+                assert_eq!(owner.post("/auth/password/forgot", body).await.status, 202);
+                let body = json!({ "token": reset_token(&probe, &victim).await, "password": NEW_PASSWORD });
+                assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
+            }
+            let query = format!(
+                "SELECT COUNT(*) FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
+                 WHERE a.username = '{name}'"
+            );
+            assert_eq!(probe.number(&query).await, 2, "its username and the proved address");
+            assert_eq!(holder(&probe, &victim).await.as_deref(), Some(name));
+            assert_eq!(squatter.get("/me").await.status, 401);
+        }
+    }
+
+    async fn the_application_adds_names_in_a_transaction_of_its_own(probe: Probe) {
+        let (id, mut browser) = person(&probe, "alice").await;
+        let (bob, _) = person(&probe, "bob").await;
+        let accounts = probe.auth.accounts();
+        let before = probe.rows().await;
+        let txn = probe.db.begin().await.expect("a transaction");
+        let within = accounts.within(&txn);
+        within.add_name(id, FurtherName::username("second")).await.expect("it is added");
+        // What is refused leaves the transaction whole.
+        for (name, taken) in [("bob", true), ("second", true), ("a b", false)] {
+            let refused = within.add_name(id, FurtherName::username(name)).await;
+            assert_eq!(matches!(refused, Err(AccountError::Taken(_))), taken, "{refused:?}");
+            assert_eq!(matches!(refused, Err(AccountError::Invalid(_))), !taken, "{refused:?}");
+        }
+        let address = FurtherName::email("alice@work.example").verified();
+        within.add_name(id, address).await.expect("it is added");
+        txn.rollback().await.expect("it is undone");
+        assert_eq!(probe.rows().await, before);
+        assert_eq!(browser.get("/me").await.status, 200);
+
+        let txn = probe.db.begin().await.expect("a transaction");
+        for name in [FurtherName::username("Second"), FurtherName::email("Alice@Work.example")] {
+            accounts.within(&txn).add_name(id, name).await.expect("it is added");
+        }
+        txn.commit().await.expect("it is kept");
+        check(&browser.get("/me").await, 401, "session_ended");
+        for login in ["second", "alice@work.example"] {
+            assert_eq!(browser.stranger().login(login, PASSWORD).await.status, 200, "{login}");
+        }
+        let told = mail(&probe).await.into_iter().filter(|m| m.kind == MessageKind::LoginNameAdded);
+        assert_eq!(told.count(), 0, "nobody is told");
+        for bad in [FurtherName::email("a@b,c@d"), FurtherName::email("alice"), FurtherName::username("a@b.example")] {
+            assert!(matches!(accounts.add_name(id, bad).await, Err(AccountError::Invalid(_))));
+        }
+        let nobody = AccountId::from(uuid::Uuid::from_u128(7));
+        let refused = accounts.add_name(nobody, FurtherName::username("third")).await;
+        assert!(matches!(refused, Err(AccountError::NotFound)), "{refused:?}");
+        accounts.delete(bob).await.expect("it is deleted");
+        let refused = accounts.add_name(bob, FurtherName::username("third")).await;
+        assert!(matches!(refused, Err(AccountError::NotFound)), "{refused:?}");
+
+        // Its owner proves the one that was added unproved.
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        ask(&mut browser, "alice@WORK.example").await;
+        let token = confirm_token(&probe, "alice@WORK.example").await;
+        check_session(&browser.post(CONFIRM, json!({ "token": token })).await);
+        let proved = "SELECT COUNT(*) FROM auth_login_name WHERE kind = 2 AND verified_at IS NOT NULL AND typed = 'alice@WORK.example'";
+        assert_eq!(probe.number(proved).await, 1);
+        let again = browser.post(NAMES, json!({ "email": "alice@work.example" })).await;
+        check(&again, 422, "invalid_fields");
+        // A first username is the account's own.
+        let nameless = probe.auth.accounts().create(NewAccount::email("carol@example.com")).await.expect("carol");
+        accounts.add_name(nameless.id(), FurtherName::username("Carol")).await.expect("it is added");
+        let carol = accounts.find(nameless.id()).await.expect("it answers").expect("an account");
+        assert_eq!(carol.username(), Some("Carol"));
+    }
+
+    async fn of_many_who_want_one_username_at_once_one_gets_it(probe: Probe) {
+        let mut browsers = Vec::new();
+        for number in 0..16 {
+            browsers.push(person(&probe, &format!("person{number}")).await.1);
+        }
+        let body = json!({ "username": "Wanted" });
+        let mut requests: Vec<_> = browsers.iter().map(|browser| post(browser, NAMES, &body)).collect();
+        let register = json!({ "username": "wanted", "password": PASSWORD });
+        requests.push(post(&browsers[0].stranger(), "/auth/register", &register));
+        let answers = at_once(requests).await;
+        assert_eq!(answers.iter().filter(|answer| matches!(answer.status, 200 | 201)).count(), 1, "{answers:?}");
+        for answer in answers.iter().filter(|answer| !matches!(answer.status, 200 | 201)) {
+            check(answer, 409, "username_taken");
+        }
+        // The losers' sessions go on.
+        let mut live = 0;
+        for browser in &mut browsers {
+            live += usize::from(browser.get("/me").await.status == 200);
+        }
+        assert!(live >= 15, "{live}");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_login_name WHERE normal = 'wanted'").await, 1);
+    }
+
+    async fn without_a_notifier_there_are_no_routes(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        let silent = Portcullis::builder(probe.db.clone())
+            .clock(probe.clock.clone())
+            .secret(probe.secret.clone())
+            .build()
+            .expect("the configuration is right");
+        browser.address = serve(app(&silent)).await;
+        assert_eq!(browser.get(NAMES).await.status, 404);
+        assert_eq!(add_username(&mut browser, "second").await.status, 404);
+    }
+
+    async fn a_dump_of_the_database_shows_no_token_and_no_code(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        ask(&mut browser, "alice@work.example").await;
+        let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@work.example").await;
+        let (token, code) = (token(&mail, "/login-names/confirm"), code(&mail));
+        let data = probe.text("SELECT data FROM auth_challenge WHERE purpose = 'login_name'").await.expect("data");
+        assert!(data.contains("alice@work.example") && !data.contains(&token) && !data.contains(&code));
+        // Whoever writes into the database cannot turn a token to another address.
+        let forged = data.replace("alice@work.example", "victim@example.com");
+        probe.execute(&format!("UPDATE auth_challenge SET data = '{forged}' WHERE purpose = 'login_name'")).await;
+        check(&browser.post(CONFIRM, json!({ "token": token })).await, 403, "wrong_code");
+        assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
+    }
+
+    async fn an_import_meets_further_names_as_it_meets_others(probe: Probe) {
+        use portcullis::account_import::ImportedAccount;
+
+        let rows = |to: u128| {
+            (1..to).map(|number| {
+                ImportedAccount::new(uuid::Uuid::from_u128(number).into())
+                    .username(format!("user{number}"))
+                    .email(format!("user{number}@example.com"))
+            })
+        };
+        let import = || probe.auth.account_import();
+        let report = import().run(rows(3), |_| {}).await.expect("the database answers");
+        assert_eq!((report.imported, report.skipped), (2, 0));
+        let first = AccountId::from(uuid::Uuid::from_u128(1));
+        for name in [FurtherName::username("second"), FurtherName::email("user3@example.com")] {
+            probe.auth.accounts().add_name(first, name).await.expect("it is added");
+        }
+        let report = import().run(rows(4), |_| {}).await.expect("the database answers");
+        // Those that are there are skipped; an address that is a further name of another is taken.
+        assert_eq!((report.imported, report.skipped, report.refused.len()), (0, 2, 1));
     }
 }
