@@ -214,6 +214,10 @@ impl Rule {
         let Some(doublings) = failures.checked_sub(self.delay_from) else {
             return Duration::ZERO;
         };
+        // Nothing doubled so often that it cannot be counted is still nothing.
+        if self.first_delay.is_zero() {
+            return Duration::ZERO;
+        }
         let factor = 1_u32.checked_shl(u32::try_from(doublings).unwrap_or(u32::MAX));
         let delay = factor.and_then(|factor| self.first_delay.checked_mul(factor));
         delay.unwrap_or(self.longest_delay).min(self.longest_delay)
@@ -344,6 +348,15 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(times.len(), 15);
         assert!(now <= 600, "a patient guesser is locked too");
+    }
+
+    #[test]
+    fn without_delays_there_is_none_however_many_failures() {
+        let rule = rule(100, 600, 3600);
+        for count in 0..100 {
+            let verdict = rule.judge(&failed(&vec![0; count]), at(0));
+            assert!(matches!(verdict, Verdict::Free { .. }), "{count}: {verdict:?}");
+        }
     }
 
     #[test]
