@@ -291,7 +291,7 @@ impl Login<'_> {
             .event(EventKind::LoginSucceeded)
             .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
         let told = stage == Stage::Full
-            && asked.device == Device::Stranger
+            && asked.device.is_new(row.verified_at)
             && credentials.transport == Transport::Cookie
             && context.config.attempts.device_lifetime.is_some();
         let new_device = NewDevice::of(row, client, now).filter(|_| told);

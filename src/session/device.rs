@@ -6,12 +6,15 @@
 //! new device.
 //!
 //! The token is bound to the account by a keyed digest, without naming it, and to the account's epoch:
-//! a changed password, a disabling, an end of all sessions make it worthless.
+//! a changed password, a disabling, an end of all sessions make it worthless. What is left of it then
+//! is that its browser is no new one, and not even that if the account's address was proved since:
+//! it may be the browser of whoever had prepared the account.
 
 use http::HeaderMap;
 
 use super::cookie::{CookieAction, Found, SessionCookie};
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 use crate::base::jwt::{Claims, MAX_TOKEN_BYTES, TokenType};
 use crate::base::secret::{DigestKey, Purpose, random_array};
@@ -26,8 +29,8 @@ pub(crate) type DeviceId = [u8; 16];
 pub(crate) enum Device {
     /// It has signed in from there, and nothing has ended that since.
     Known(DeviceId),
-    /// It has signed in from there, before its sessions were ended all together.
-    Former(DeviceId),
+    /// It has signed in from there, last at this second, before its sessions were ended all together.
+    Former(DeviceId, i64),
     Stranger,
 }
 
@@ -36,13 +39,23 @@ impl Device {
     pub(crate) fn known(self) -> Option<DeviceId> {
         match self {
             Self::Known(id) => Some(id),
-            Self::Former(_) | Self::Stranger => None,
+            Self::Former(..) | Self::Stranger => None,
+        }
+    }
+
+    /// Whether its owner is to be told of a sign-in from there. `proved_at` is when the account's first
+    /// address was proved: whoever signed in before, and was put out, may have been anybody.
+    pub(crate) fn is_new(self, proved_at: Option<Timestamp>) -> bool {
+        match self {
+            Self::Known(_) => false,
+            Self::Former(_, at) => proved_at.is_some_and(|proved_at| at <= proved_at.as_secs()),
+            Self::Stranger => true,
         }
     }
 
     fn id(self) -> Option<DeviceId> {
         match self {
-            Self::Known(id) | Self::Former(id) => Some(id),
+            Self::Known(id) | Self::Former(id, _) => Some(id),
             Self::Stranger => None,
         }
     }
@@ -99,7 +112,7 @@ impl Devices {
         if claims.generation == epoch {
             Device::Known(claims.sid)
         } else {
-            Device::Former(claims.sid)
+            Device::Former(claims.sid, claims.issued_at)
         }
     }
 
