@@ -100,6 +100,13 @@ impl Account {
         self.enrolled
     }
 
+    /// Whether it keeps an address from nobody: it cannot be used, and none of its addresses was ever
+    /// proved. Otherwise whoever registers with somebody else's address, and is disabled or deletes
+    /// the account, would keep it from its owner for good.
+    pub(crate) fn has_no_claim(&self, now: Timestamp) -> bool {
+        self.verified_at.is_none() && !self.is_usable(now, false)
+    }
+
     /// Whether it may be used at `now`.
     pub(crate) fn is_usable(&self, now: Timestamp, require_verified: bool) -> bool {
         self.deleted_at.is_none()
@@ -377,13 +384,17 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Disables an account from a date on. Until then everything works.
+    /// Disables an account from a date on. Until then everything works; but what an earlier date has
+    /// ended stays so.
     ///
     /// # Errors
     /// No such account; an outage.
     pub async fn disable_from(&self, id: AccountId, date: Timestamp) -> Result<(), AccountError> {
-        let sessions =
-            if date > self.context.now() { store::Sessions::Keep } else { store::Sessions::End };
+        let now = self.context.now();
+        let sessions = match date > now {
+            true => store::Sessions::EndIfDisabled(now),
+            false => store::Sessions::End,
+        };
         self.set(id, "disabled from a date", entity::account::Column::DisabledAt, date, sessions)
             .await
     }
@@ -519,13 +530,28 @@ impl<'a> Accounts<'a> {
     }
 
     /// Deletes an account softly: it can never sign in again, its names stay taken, and what the
-    /// application hangs on its id stays whole.
+    /// application hangs on its id stays whole. Where there is a notifier to prove addresses with, one
+    /// that the account never proved is free again: a stranger could otherwise keep it from its owner
+    /// for good.
     ///
     /// # Errors
     /// No such account; an outage.
     pub async fn delete(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
-        self.set(id, "deleted", entity::account::Column::DeletedAt, now, store::Sessions::End).await
+        let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("deleted");
+        transaction!(self.db, |txn| {
+            let column = entity::account::Column::DeletedAt;
+            if !store::set(txn, id, column, now, store::Sessions::End).await? {
+                return Err(AccountError::NotFound);
+            }
+            if self.context.notifier.is_some() {
+                store::release_unproved(txn, id).await?;
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })?;
+        event.trace();
+        Ok(())
     }
 
     async fn set(

@@ -1,6 +1,6 @@
 //! Queries on accounts and their login names.
 
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
     EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, RelationTrait, UpdateMany,
@@ -332,6 +332,50 @@ pub(crate) async fn settle_names<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Takes from an account the mail addresses that it never proved.
+pub(crate) async fn release_unproved<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<(), DbErr> {
+    login_name::Entity::delete_many()
+        .filter(login_name::Column::AccountId.eq(id))
+        .filter(login_name::Column::Kind.eq(LoginIdKind::Email.number()))
+        .filter(login_name::Column::VerifiedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Takes an address or number from an account that never proved it, and ends that account's sessions.
+/// False when it did prove it, or has it no more.
+pub(crate) async fn evict<C: ConnectionTrait>(
+    db: &C,
+    holder: &account::Model,
+    normal: &str,
+) -> Result<bool, DbErr> {
+    let deleted = login_name::Entity::delete_many()
+        .filter(login_name::Column::Normal.eq(normal))
+        .filter(login_name::Column::AccountId.eq(holder.id))
+        .filter(login_name::Column::VerifiedAt.is_null())
+        .exec(db)
+        .await?;
+    if deleted.rows_affected == 0 {
+        return Ok(false);
+    }
+    let email = holder.email.as_deref().and_then(|email| Email::parse(email).ok());
+    let mut update = account::Entity::update_many()
+        .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
+        .filter(account::Column::Id.eq(holder.id));
+    if email.is_some_and(|email| email.normal() == normal) {
+        update = update.col_expr(account::Column::Email, Expr::value(None::<String>));
+    }
+    if holder.phone.as_deref() == Some(normal) {
+        update = update.col_expr(account::Column::Phone, Expr::value(None::<String>));
+    }
+    update.exec(db).await?;
+    Ok(true)
+}
+
 /// What became of a username that waited for its account's address to be proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claimed {
@@ -379,6 +423,8 @@ pub(crate) enum Sessions {
     Keep,
     /// They are over: the epoch moves.
     End,
+    /// Those are over that the account has been disabled under, now.
+    EndIfDisabled(Timestamp),
 }
 
 /// Gives an account its own username, if it has none.
@@ -404,14 +450,25 @@ pub(crate) async fn set<C: ConnectionTrait>(
     value: impl Into<sea_orm::Value> + Send,
     sessions: Sessions,
 ) -> Result<bool, DbErr> {
-    let mut update = account::Entity::update_many()
+    let epoch = Expr::col(account::Column::Epoch);
+    let mut update = account::Entity::update_many();
+    // MySQL sets columns from left to right, each seeing those before it: the epoch comes first.
+    update = match sessions {
+        Sessions::Keep => update,
+        Sessions::End => update.col_expr(account::Column::Epoch, epoch.add(1)),
+        Sessions::EndIfDisabled(now) => {
+            let disabled = Expr::col(account::Column::DisabledAt).lte(now);
+            let moved = CaseStatement::new().case(disabled, epoch.clone().add(1)).finally(epoch);
+            update.col_expr(account::Column::Epoch, moved.into())
+        }
+    };
+    let updated = update
         .col_expr(column, Expr::value(value.into()))
         .filter(account::Column::Id.eq(id))
-        .filter(account::Column::DeletedAt.is_null());
-    if matches!(sessions, Sessions::End) {
-        update = update.col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1));
-    }
-    Ok(update.exec(db).await?.rows_affected > 0)
+        .filter(account::Column::DeletedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
 }
 
 /// Sets the second factors of an account that has those which `row` says, and ends its sessions.
@@ -460,7 +517,8 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
 
 /// Sets the password of an account whose owner has shown that mail reaches him, if it is still as
 /// `row` says; ends all sessions. His address counts as verified from then on. Where it did not
-/// before, whoever made the account was not him: enrolled factors go with the password.
+/// before, whoever made the account was not him: enrolled factors go with the password, and the
+/// browser that registered is forgotten.
 pub(crate) async fn reset_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -493,6 +551,7 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
         update = update
             .col_expr(Column::VerifiedAt, Expr::value(Some(now)))
             .col_expr(Column::EnrolledFactors, Expr::value(0i64))
+            .col_expr(Column::RegisteredLineageId, Expr::value(None::<uuid::Uuid>))
             .filter(Column::VerifiedAt.is_null());
     }
     Ok(update.exec(db).await?.rows_affected > 0)

@@ -25,7 +25,9 @@
 //! stranger's; nor does a number of an account that was never verified. If the old address has been given to an account that never proved it, it is taken from
 //! that account; if it has been proved there, it stays and the answer is 409.
 //!
-//! Phone numbers work alike, with a code alone, and can be removed.
+//! Phone numbers work alike, with a code alone, and can be removed. A number that another account has
+//! and never proved is taken from it by whoever proves it; an address only if that account can no longer
+//! be used, for otherwise a forgotten password leads to it.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, identity: portcullis::Identity)
@@ -72,7 +74,7 @@
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{InvalidField, store as account_store};
+use crate::account::{Account, InvalidField, store as account_store};
 use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -316,7 +318,12 @@ impl Contact<'_> {
         let (kind, message) = (channel.change(), channel.confirm_message());
         let admitted = outbox::admit(txn, context, message, Some(recipient), "").await?;
         let holder = account_store::find_with_name(txn, address.normal()).await?;
-        let holder = holder.filter(|(name, _)| name.account_id != account.id());
+        let holder = holder.filter(|(name, row)| {
+            let yields = name.verified_at.is_none()
+                && (channel == Channel::Phone
+                    || Account::from(row.clone()).has_no_claim(context.now()));
+            name.account_id != account.id() && !yields
+        });
         if admitted == Admitted(false) {
             // It got a link just before: if it was for this account, that one stays good. A change to
             // anything else is over.
@@ -513,7 +520,7 @@ async fn evict_holder<C: ConnectionTrait>(
 ) -> Result<(), ContactError> {
     let holder = account_store::find_by_name(txn, normal).await?;
     match holder {
-        Some(holder) if store::evict(txn, &holder, channel, normal).await? => Ok(()),
+        Some(holder) if account_store::evict(txn, &holder, normal).await? => Ok(()),
         _ => Err(ContactError::Taken(channel.kind())),
     }
 }
@@ -554,6 +561,8 @@ impl Applying<'_> {
         let (old, new) = (normal(&change.old), normal(&change.new));
         if let Some(new) = &new
             && !account_store::claim_name(txn, channel.proved(id, new, now), now).await?
+            && !(self.free(txn, new).await?
+                && account_store::claim_name(txn, channel.proved(id, new, now), now).await?)
         {
             return Ok(None);
         }
@@ -587,6 +596,18 @@ impl Applying<'_> {
             .issue()
             .await?;
         Ok(Some(issued))
+    }
+
+    /// Takes the new one from an account that never proved it and has less claim to it than whoever
+    /// just did. An address is left to an account that can be used: the way to it is a forgotten
+    /// password. A number leads nowhere, so it yields.
+    async fn free(&self, txn: &DatabaseTransaction, normal: &str) -> Result<bool, ContactError> {
+        let holder = account_store::find_by_name(txn, normal).await?;
+        let holder = holder.filter(|holder| {
+            self.channel == Channel::Phone || Account::from(holder.clone()).has_no_claim(self.now)
+        });
+        let Some(holder) = holder else { return Ok(false) };
+        Ok(account_store::evict(txn, &holder, normal).await?)
     }
 
     /// The link that undoes the change.

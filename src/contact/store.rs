@@ -127,29 +127,3 @@ pub(super) async fn release_since<C: ConnectionTrait>(
         .await?;
     Ok(())
 }
-
-/// Takes a name from an account that never proved it, and ends that account's sessions. False when
-/// it did prove it, or has it no more.
-pub(super) async fn evict<C: ConnectionTrait>(
-    db: &C,
-    holder: &account::Model,
-    channel: Channel,
-    normal: &str,
-) -> Result<bool, DbErr> {
-    let deleted = login_name::Entity::delete_many()
-        .filter(login_name::Column::Normal.eq(normal))
-        .filter(login_name::Column::AccountId.eq(holder.id))
-        .filter(login_name::Column::VerifiedAt.is_null())
-        .exec(db)
-        .await?;
-    if deleted.rows_affected == 0 {
-        return Ok(false);
-    }
-    let mut update = ending_sessions(holder.id);
-    let typed = channel.of_row(holder);
-    if typed.and_then(|typed| channel.normal(typed)).as_deref() == Some(normal) {
-        update = update.col_expr(channel.column(), Expr::value(None::<String>));
-    }
-    update.exec(db).await?;
-    Ok(true)
-}

@@ -20,7 +20,7 @@
 //! |---|---|---|
 //! | an insecure twin shadows the prefixed cookie (better-auth #9806) | only the exact `__Host-` name is read; two of them are 400 | `src/session/cookie.rs`, `tests/it/cookie.rs`, `tests/it/fuzz.rs` |
 //! | cross-site requests, and forced logins without any cookie | `Sec-Fetch-Site` and `Origin`, the rule of Go 1.25; mounted routes check it with and without a cookie; a form needs present proof | `src/base/same_origin.rs`, `tests/it/csrf.rs` |
-//! | open redirects through a return address (better-auth CVE-2024-56734, Authelia GHSA-36f2-fcrx-fp4j) | a path of this site, judged in every decoded form; no list of hosts to get wrong | `src/base/redirect.rs`, `tests/it/guard.rs` |
+//! | open redirects through a return address (better-auth CVE-2024-56734, Authelia GHSA-36f2-fcrx-fp4j) | a path of this site, judged in every decoded form, and by the WHATWG parser in a test; no list of hosts to get wrong | `src/base/redirect.rs`, `tests/it/guard.rs` |
 //!
 //! # Sessions
 //!
@@ -48,7 +48,9 @@
 //! | registering an existing name takes the account over | the unique key decides, and nothing is overwritten | `tests/it/registration.rs`, `tests/it/race.rs` |
 //! | registration or a form tells whose address is known (Devise #5790) | strict registration and asking for a proof answer with the same bytes after the same statements | `tests/it/registration.rs`, `tests/it/verification.rs` |
 //! | `a@x,b@y` as an address sends the link to both (NextAuth GHSA-xv97-c62v-4587) | an address is one plain mailbox, or 422 | `tests/it/registration.rs` |
-//! | accounts prepared by somebody else (Sudhodanan and Paverd 2022) | the first proof from elsewhere wipes what was set before; see [`verification`](crate::guide::verification) | `tests/it/verification.rs` |
+//! | accounts prepared by somebody else (Sudhodanan and Paverd 2022) | the first proof from elsewhere wipes what was set before; see [`verification`](crate::guide::verification). Of the five attacks the two that need a provider (classic and federated merge, a provider that verifies nothing) have no test, for there is no sign-in by one yet; their local half, a password set before, has | `tests/it/verification.rs`, `tests/it/contact.rs`, `tests/it/ownership.rs` |
+//! | an address or a number is taken by somebody who never proves it, and kept from its owner for good | a proof takes the account over; deleting an account frees what it never proved; a number yields to its proof | `tests/it/registration.rs`, `tests/it/contact.rs`, `tests/it/ownership.rs` |
+//! | a request that was let in before the account changed hands is carried out afterwards | what it changes is bound to the account's epoch, in the statement that changes it | `tests/it/password_change.rs`, `tests/it/contact.rs` |
 //! | a new code brings new tries (keycloak #26180) | tries are counted by purpose and account, before the answer is looked at | `tests/it/challenge.rs` |
 //! | rights from a request's body (better-auth 1.6.16) | closed structs: an unknown field refuses the body; whose password it is comes from the session | `tests/it/bad_input.rs`, `tests/it/registration.rs` |
 //! | a default administrator, or one who registered the address first | made once, with a random password; nobody is ever promoted | `tests/it/bootstrap.rs` |

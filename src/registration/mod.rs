@@ -19,6 +19,11 @@
 //! In this mode a hook that wants to refuse does so in `before_register`, which runs for every
 //! address; `after_register` runs only where an account was made.
 //!
+//! An address that its account never proved does not stay taken when that account is deleted, nor,
+//! in the open mode, when it is disabled (where there is a notifier, so that the next one is asked to
+//! prove it). In the strict mode a disabled account keeps it: whether it does would show. Delete the
+//! account if it was a stranger's.
+//!
 //! Fields of the application's own come as the member `profile` and go to its
 //! [hooks](crate::port::Hooks), which keep them in its own table in the same transaction. Where no
 //! hook reads them, `profile` is an unknown field.
@@ -295,26 +300,41 @@ impl Registration<'_> {
         };
         let db = context.db();
         let accounts = self.auth.accounts();
-        let (account, created, session) = transaction!(db, |txn| {
-            context.hooks.before_register(registering, txn).await?;
-            let (account, event) = accounts.within(txn).create_quietly(account.clone()).await?;
-            context.hooks.after_register(registering, txn).await?;
-            self.ask_for_proof(txn, &account).await?;
-            if config.login.require_verified {
-                return Ok((account, event, None));
+        let mut freed = false;
+        let made = loop {
+            let made = transaction!(db, |txn| {
+                context.hooks.before_register(registering, txn).await?;
+                let (account, event) = accounts.within(txn).create_quietly(account.clone()).await?;
+                context.hooks.after_register(registering, txn).await?;
+                self.ask_for_proof(txn, &account).await?;
+                if config.login.require_verified {
+                    return Ok((account, event, None));
+                }
+                let issued = StartSession::new(context, db, client)
+                    .of(&account)
+                    .passed(PassedFactors::one(Factor::Password, now))
+                    .remember(application.remember)
+                    .transport(application.transport)
+                    .event(EventKind::LoginSucceeded)
+                    .replaces(self.replaces)
+                    .within(txn)
+                    .issue()
+                    .await?;
+                Ok::<_, RegistrationError>((account, event, Some(issued)))
+            });
+            freed = match &made {
+                Err(RegistrationError::Account(AccountError::Taken(LoginIdKind::Email)))
+                    if !freed =>
+                {
+                    self.free(account.email.as_deref()).await?
+                }
+                _ => break made,
+            };
+            if !freed {
+                break made;
             }
-            let issued = StartSession::new(context, db, client)
-                .of(&account)
-                .passed(PassedFactors::one(Factor::Password, now))
-                .remember(application.remember)
-                .transport(application.transport)
-                .event(EventKind::LoginSucceeded)
-                .replaces(self.replaces)
-                .within(txn)
-                .issue()
-                .await?;
-            Ok::<_, RegistrationError>((account, event, Some(issued)))
-        })?;
+        };
+        let (account, created, session) = made?;
         created.trace();
         outbox::deliver_soon(context);
         let session = session.map(|(issued, event)| {
@@ -325,6 +345,20 @@ impl Registration<'_> {
             self.auth.memberships_at_sign_in(account.id).await;
         }
         Ok(Registered { account, session })
+    }
+
+    /// Takes an address from an account that has no claim to it, where the new one is asked to prove it.
+    async fn free(&self, email: Option<&str>) -> Result<bool, RegistrationError> {
+        let context = self.auth.context();
+        let email = email.filter(|_| context.notifier.is_some());
+        let Some(Ok(email)) = email.map(Email::parse) else { return Ok(false) };
+        transaction!(context.db(), |txn| {
+            let holder = account_store::find_by_name(txn, email.normal()).await?;
+            let now = context.now();
+            let no_claim = |row: &account::Model| Account::from(row.clone()).has_no_claim(now);
+            let Some(holder) = holder.filter(no_claim) else { return Ok(false) };
+            Ok::<_, RegistrationError>(account_store::evict(txn, &holder, email.normal()).await?)
+        })
     }
 
     /// Asks for the address of an account just made to be proved, where that can be done.

@@ -178,6 +178,19 @@ on_every_database! {
         assert_eq!(signs_in(&probe, "alice").await, 401);
     }
 
+    async fn a_date_that_is_moved_brings_back_nothing_that_it_has_ended(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let accounts = probe.auth.accounts();
+        let tomorrow = || portcullis::Clock::now(&probe.clock).plus(DAY);
+        accounts.disable_from(alice.id(), tomorrow()).await.expect("the date is set");
+        accounts.disable_from(alice.id(), tomorrow()).await.expect("the date is moved");
+        assert_eq!(browser.get("/me").await.status, 200, "it had not come");
+        probe.clock.advance(DAY);
+        accounts.disable_from(alice.id(), tomorrow()).await.expect("the date is moved");
+        is_over(&mut browser).await;
+        assert_eq!(signs_in(&probe, "alice").await, 200);
+    }
+
     async fn a_date_that_is_taken_back_in_time_changes_nothing(probe: Probe) {
         let (alice, mut browser) = probe.signed_in("alice").await;
         let date = portcullis::Clock::now(&probe.clock).plus(DAY);

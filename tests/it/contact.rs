@@ -861,6 +861,45 @@ on_every_database! {
         assert_eq!(probe.notifier.sent_of(MessageKind::PhoneChangeConfirm).len(), 1);
     }
 
+    async fn a_number_that_somebody_only_wrote_down_is_whose_it_proves_to_be(probe: Probe) {
+        let probe = texting(probe);
+        let number = "+4915112345678";
+        let mut mallory = probe.browser().await;
+        let body = json!({ "username": "mallory", "phone": number, "password": PASSWORD });
+        assert_eq!(mallory.post("/auth/register", body).await.status, 201);
+        let (alice, mut browser) = person(&probe, "alice").await;
+        browser.post("/auth/phone", json!({ "phone": number })).await;
+        let text = message(&probe, MessageKind::PhoneChangeConfirm, number).await;
+        assert_eq!(holder(&probe, number).await.as_deref(), Some("mallory"), "nothing is proved yet");
+        let answer = browser.post("/auth/phone/confirm", json!({ "code": code(&text) })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(holder(&probe, number).await.as_deref(), Some("alice"));
+        assert_eq!((phone(&probe, "alice").await.as_deref(), phone(&probe, "mallory").await), (Some(number), None));
+        check(&mallory.get("/me").await, 401, "session_ended");
+        // Now it is proved: the next one who wants it is not even sent a code.
+        probe.clock.advance(MINUTE);
+        assert_eq!(mallory.login("mallory", PASSWORD).await.status, 200);
+        mallory.post("/auth/phone", json!({ "phone": number })).await;
+        let told = message(&probe, MessageKind::PhoneChangeTaken, number).await;
+        assert_eq!(told.account_id, Some(alice));
+    }
+
+    async fn an_address_of_an_account_that_is_over_yields_to_its_proof(probe: Probe) {
+        let address = "new@example.com";
+        let (squatter, _) = claimant(&probe, "mallory", address).await;
+        let (_, mut alice) = person(&probe, "alice").await;
+        ask(&mut alice, address).await;
+        message(&probe, MessageKind::EmailChangeTaken, address).await;
+        probe.auth.accounts().disable(squatter).await.expect("it is disabled");
+        probe.clock.advance(MINUTE);
+        ask(&mut alice, address).await;
+        let token = confirm_token(&probe, address).await;
+        let answer = alice.post("/auth/email/confirm", json!({ "token": token })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(holder(&probe, address).await.as_deref(), Some("alice"));
+        assert_eq!(email(&probe, "mallory").await, None);
+    }
+
     async fn the_last_name_of_an_account_cannot_be_removed(probe: Probe) {
         let probe = texting(probe);
         let (alice, mut browser) = probe.signed_in("alice").await;

@@ -12,6 +12,7 @@ use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
+use crate::verification::{asked, token_of};
 
 async fn register(browser: &Browser, body: Value) -> Answer {
     browser.stranger().post("/auth/register", body).await
@@ -480,15 +481,17 @@ on_every_database! {
         told.sort();
         use portcullis::MessageKind::{AlreadyRegistered, VerifyAddress};
         let expected = [
+            // Nobody had proved it.
+            ("deleted@example.com".to_owned(), VerifyAddress),
             ("free@example.com".to_owned(), VerifyAddress),
             ("passwordless@example.com".to_owned(), VerifyAddress),
             ("verified@example.com".to_owned(), AlreadyRegistered),
             ("waiting@example.com".to_owned(), VerifyAddress),
         ];
         assert_eq!(told, expected);
-        // One account more, no session.
+        // Two accounts more, no session.
         let after = probe.rows().await;
-        assert_eq!((after[0] - rows[0], after[1] - rows[1], after[2]), (1, 1, 0));
+        assert_eq!((after[0] - rows[0], after[1] - rows[1], after[2]), (2, 2, 0));
     }
 
     async fn strict_registration_costs_the_same_statements_whatever_the_address(probe: Probe) {
@@ -514,11 +517,11 @@ on_every_database! {
                 assert_eq!(texts, expected, "{name}, again: {again}, username: {username:?}");
             }
         }
-        // Two that were free have an account now; of the others nothing is kept but what is told.
+        // Those that were free have an account now; of the others nothing is kept but what is told.
         let after = probe.rows().await;
-        assert_eq!((after[0] - before[0], after[1] - before[1], after[2]), (2, 2, 0));
+        assert_eq!((after[0] - before[0], after[1] - before[1], after[2]), (3, 3, 0));
         let told = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_create_fail'";
-        assert_eq!(probe.number(told).await, 2 * (2 * STATES.len() as i64 - 1));
+        assert_eq!(probe.number(told).await, 4 * STATES.len() as i64 - 3);
     }
 
     async fn asking_for_a_proof_costs_the_same_statements_whatever_the_address(probe: Probe) {
@@ -789,6 +792,54 @@ on_every_database! {
         }
         assert_eq!(browser.stranger().login(ALICE, other).await.status, 401);
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn an_address_that_nobody_proved_is_not_kept_for_an_account_that_is_over(probe: Probe) {
+        // Or a stranger keeps it from its owner for good: by deleting the account, or being banned.
+        let strict = probe.rebuilt(|builder| builder.configure(|config| {
+            config.login.require_verified = true;
+            config.login.registration = Registration::Strict;
+        }));
+        let browsers = [probe.browser().await, Browser::new(serve(app(&strict)).await)];
+        for (number, browser) in browsers.iter().enumerate() {
+            for (end, proved) in [("disabled", false), ("deleted", false), ("disabled", true), ("deleted", true), ("kept", false)] {
+                let address = format!("{end}{proved}{number}@example.com");
+                let body = json!({ "email": address, "password": PASSWORD });
+                assert!(register(browser, body).await.status < 300);
+                probe.mail().await;
+                let accounts = probe.auth.accounts();
+                let before = accounts.find_by_login(&address).await.expect("it answers").expect("it is there");
+                if proved {
+                    accounts.verify(before.id()).await.expect("it is verified");
+                }
+                match end {
+                    "disabled" => accounts.disable(before.id()).await.expect("it is disabled"),
+                    "deleted" => accounts.delete(before.id()).await.expect("it is deleted"),
+                    _ => {}
+                }
+                probe.clock.advance(Duration::from_secs(60));
+                let owner = "the long password of the owner";
+                let answer = register(browser, json!({ "email": address, "password": owner })).await;
+                let freed = !proved && (end == "deleted" || end == "disabled" && number == 0);
+                let status = match (number, freed) { (0, true) => 201, (0, false) => 409, _ => 202 };
+                assert_eq!(answer.status, status, "{end} {proved}: {}", answer.text);
+                let after = accounts.find_by_login(&address).await.expect("it answers");
+                let after = after.map(|account| account.id());
+                assert_eq!(after != Some(before.id()), freed, "{end} {proved}");
+                if end == "disabled" {
+                    let before = accounts.find(before.id()).await.expect("it answers");
+                    let email = before.and_then(|account| account.email().map(str::to_owned));
+                    assert_eq!(email.is_none(), freed, "the row says the same");
+                }
+                if freed {
+                    let token = token_of(&asked(&probe, &address).await);
+                    let body = json!({ "token": token, "password": owner });
+                    let answer = browser.stranger().post("/auth/verification/confirm", body).await;
+                    assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("verified")));
+                    assert_eq!(browser.stranger().login(&address, owner).await.status, 200);
+                }
+            }
+        }
     }
 
     async fn registration_is_strict_by_itself_where_accounts_must_be_verified(probe: Probe) {

@@ -562,6 +562,26 @@ on_every_database! {
         assert_eq!(victim.login("victim", NEW).await.status, 200);
     }
 
+    async fn prehijacking_by_the_visitor_who_registered_ends_with_a_reset_as_well(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.login.require_verified = true;
+            config.login.registration = Registration::Strict;
+        });
+        let mut mallory = probe.browser().await;
+        assert_eq!(mallory.post_empty("/auth/session/anonymous").await.status, 201);
+        let body = json!({ "email": ADDRESS, "password": PASSWORD });
+        assert_eq!(mallory.post("/auth/register", body).await.status, 202);
+        let remembered = "SELECT COUNT(*) FROM auth_account WHERE registered_lineage_id IS NOT NULL";
+        assert_eq!(probe.number(remembered).await, 1);
+        let mut victim = mallory.stranger();
+        victim.post("/auth/password/forgot", json!({ "login": ADDRESS })).await;
+        let sent = probe.mail().await;
+        let message = sent.iter().rfind(|message| message.kind == MessageKind::PasswordReset);
+        let body = json!({ "token": token_of(message.expect("a link")), "password": NEW });
+        assert_eq!(victim.post("/auth/password/reset", body).await.status, 204);
+        assert_eq!(probe.number(remembered).await, 0);
+    }
+
     async fn prehijacking_by_an_open_code_ends_with_the_proof(probe: Probe) {
         let mut mallory = registered(&probe, "victim", ADDRESS).await;
         probe.clock.advance(2 * MINUTE);
@@ -570,6 +590,36 @@ on_every_database! {
         is(&confirm(&mut probe.browser().await, token).await, 200, "password_change_required");
         let open = "SELECT COUNT(*) FROM auth_challenge WHERE used_at IS NULL AND superseded_at IS NULL";
         assert_eq!(probe.number(open).await, 0);
+    }
+
+    async fn prehijacking_by_a_known_browser_does_not_hide_a_later_sign_in(probe: Probe) {
+        // Or whoever prepared the account could come back with a stolen password and nobody is told.
+        let mut mallory = probe.browser().await;
+        let body = json!({ "username": "alice", "email": ADDRESS, "password": PASSWORD });
+        assert_eq!(mallory.post("/auth/register", body).await.status, 201);
+        assert_eq!(mallory.login("alice", PASSWORD).await.status, 200);
+        assert!(mallory.device.is_some());
+        let mut owner = mallory.stranger();
+        let token = token_of(&asked(&probe, ADDRESS).await);
+        let answer = owner.post("/auth/verification/confirm", json!({ "token": token })).await;
+        assert_eq!(answer.json()["result"], "password_change_required");
+        let change = json!({ "new_password": "another long password" });
+        assert_eq!(owner.put("/auth/password", change).await.status, 200);
+        let news = async || {
+            let sent = probe.mail().await;
+            sent.iter().filter(|message| message.kind == MessageKind::NewDevice).count()
+        };
+        probe.clock.advance(2 * SECOND);
+        let mut second = owner.stranger();
+        assert_eq!(second.login("alice", "another long password").await.status, 200);
+        assert_eq!(news().await, 1);
+        // The owner's own browsers stay known when the account's sessions end.
+        let change = json!({ "new_password": "a third long password" });
+        assert_eq!(owner.put("/auth/password", change).await.status, 200);
+        assert_eq!(second.login("alice", "a third long password").await.status, 200);
+        assert_eq!(news().await, 1);
+        assert_eq!(mallory.login("alice", "a third long password").await.status, 200);
+        assert_eq!(news().await, 2);
     }
 
     async fn the_tables_show_neither_link_nor_code(probe: Probe) {
