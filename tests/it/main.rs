@@ -28,6 +28,7 @@ mod node;
 mod outage;
 mod outbox;
 mod own_session;
+mod ownership;
 mod password;
 mod password_change;
 mod password_reset;

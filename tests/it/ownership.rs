@@ -1,0 +1,584 @@
+//! Who owns an account, whatever is done in whatever order (PRE-01, EML, RST, A1, V4, V5, V6).
+//!
+//! Three persons, each with mailboxes of his own, two browsers and one password, do everything that
+//! decides about an account, at random: with any address, with any letter that one of their mailboxes
+//! ever got. What must hold then is said without a word about how it is done:
+//!
+//! 1. An account of which somebody proved an address is open to nobody else: no session, no
+//!    password, whatever was sent to others.
+//! 2. An account counts as verified if and only if that happened.
+//! 3. An address is one account's, and its row and its names say the same.
+//! 4. Whoever has a mailbox gets an account with its address in a few steps, and keeps it while
+//!    everybody else uses up everything he ever got.
+//! 5. Nothing is answered by a failure of the server.
+//!
+//! A walk that fails prints what was done. Another first seed walks elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use portcullis::config::Registration;
+use portcullis::message::RecordingNotifier;
+use portcullis::{Account, AccountId, MessageKind, Portcullis, Problem};
+use serde_json::{Value, json};
+
+use crate::on_every_database;
+use crate::support::browser::Answer;
+use crate::support::probe::{app, serve};
+use crate::support::{Backend, Browser, Probe};
+
+const SEED: u64 = 0x5eed;
+const STEPS: usize = 32;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The attacker, the victim and a third one.
+const NAMES: [&str; 3] = ["mallory", "victim", "carol"];
+
+/// Whose each mailbox is. The victim's come up most often.
+const MAILBOXES: [(&str, usize); 5] =
+    [("mallory", 0), ("mallory2", 0), ("victim", 1), ("victim2", 1), ("carol", 2)];
+
+/// Small random numbers that are the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, count: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((bits ^ (bits >> 31)) % count as u64).expect("it is below a usize")
+    }
+
+    fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+}
+
+/// What a mailbox got.
+#[derive(Clone)]
+struct Letter {
+    kind: MessageKind,
+    to: String,
+    token: String,
+}
+
+struct Person {
+    password: String,
+    browsers: [Browser; 2],
+    /// The addresses that he has typed into a form of registration.
+    registered: Vec<String>,
+    letters: Vec<Letter>,
+}
+
+/// One walk through one instance, with addresses of its own.
+struct Walk<'a> {
+    probe: &'a Probe,
+    auth: Portcullis,
+    notifier: RecordingNotifier,
+    /// Letters that were sorted into the mailboxes.
+    sorted: usize,
+    number: usize,
+    open: bool,
+    random: Random,
+    stranger: Browser,
+    people: Vec<Person>,
+    /// Who proved an address of each account, the first time.
+    owners: BTreeMap<String, usize>,
+    /// What worked, and how often.
+    worked: BTreeMap<String, usize>,
+    done: String,
+}
+
+impl<'a> Walk<'a> {
+    async fn begin(probe: &'a Probe, number: usize) -> Self {
+        let notifier = RecordingNotifier::default();
+        let open = !number.is_multiple_of(3);
+        let auth = probe.rebuilt(|builder| {
+            builder.notifier(notifier.clone()).configure(|config| {
+                config.login.registration =
+                    if open { Registration::Open } else { Registration::Strict };
+                config.login.require_verified = !open || number % 3 == 2;
+                // What strangers may do how often has tests of its own.
+                config.attempts.limit = 100;
+                config.attempts.delay_from = 100;
+                config.attempts.first_delay = Duration::ZERO;
+                config.attempts.source_limit = None;
+                config.rate.per_source = None;
+                config.rate.per_principal = None;
+                config.mail.per_hour = 20;
+            })
+        });
+        let stranger = Browser::new(serve(app(&auth)).await);
+        let person = |name: &&str| Person {
+            password: format!("the long password of {name}"),
+            browsers: [stranger.clone(), stranger.clone()],
+            registered: Vec::new(),
+            letters: Vec::new(),
+        };
+        let people = NAMES.iter().map(person).collect();
+        let random = Random(SEED + number as u64);
+        Self {
+            probe,
+            auth,
+            notifier,
+            sorted: 0,
+            number,
+            open,
+            random,
+            stranger,
+            people,
+            owners: BTreeMap::new(),
+            worked: BTreeMap::new(),
+            done: String::new(),
+        }
+    }
+
+    fn address(&self, mailbox: usize) -> String {
+        format!("{}@w{}.example", MAILBOXES[mailbox].0, self.number)
+    }
+
+    /// One of all addresses, or the victim's.
+    fn some_address(&mut self) -> String {
+        let mailbox = if self.random.one_in(2) { 2 } else { self.random.below(MAILBOXES.len()) };
+        self.address(mailbox)
+    }
+
+    fn own_address(&mut self, who: usize) -> String {
+        let own = MAILBOXES.iter().enumerate().filter(|(_, (_, owner))| *owner == who);
+        let own: Vec<_> = own.map(|(mailbox, _)| mailbox).collect();
+        let mailbox = self.random.pick(&own);
+        self.address(mailbox)
+    }
+
+    fn fail(&self, reason: &str) -> ! {
+        panic!("walk {}: {reason}\nafter\n{}", self.number, self.done)
+    }
+
+    async fn account(&self, login: &str) -> Option<Account> {
+        self.auth.accounts().find_by_login(login).await.expect("it answers")
+    }
+
+    /// A letter of one of these kinds, mostly the latest.
+    fn letter(&mut self, who: usize, kind: MessageKind) -> Option<Letter> {
+        let letters = self.people[who].letters.iter().filter(|letter| letter.kind == kind);
+        let letters: Vec<_> = letters.cloned().collect();
+        match letters.len() {
+            0 => None,
+            _ if self.random.below(4) > 0 => letters.last().cloned(),
+            _ => Some(self.random.pick(&letters)),
+        }
+    }
+
+    /// Sends a request and writes down what came of it.
+    async fn send(
+        &mut self,
+        who: usize,
+        at: usize,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> Answer {
+        let browser = &mut self.people[who].browsers[at];
+        let answer = match method {
+            "PUT" => browser.put(path, body.clone()).await,
+            _ => browser.post(path, body.clone()).await,
+        };
+        let code = answer.text.chars().take(60).collect::<String>();
+        let name = NAMES[who];
+        let _ = writeln!(self.done, "{name}/{at} {path} {body}: {} {code}", answer.status);
+        if answer.status >= 500 {
+            self.fail("a failure of the server");
+        }
+        if answer.status < 300 {
+            let handed_over = answer.text.contains("password_change_required");
+            let result = if handed_over { " and must set a password" } else { "" };
+            *self.worked.entry(format!("{path}{result}")).or_default() += 1;
+        }
+        self.sort().await;
+        answer
+    }
+
+    /// Delivers what was sent, each to the one whose mailbox it is.
+    async fn sort(&mut self) {
+        self.auth.outbox().deliver_due().await.expect("the outbox is read");
+        let mut sent = self.notifier.sent();
+        let new = &mut sent[self.sorted..];
+        // Several may leave at once; a walk is the same each time.
+        new.sort_by_key(|message| (message.to.as_str().to_owned(), message.kind));
+        for message in new.iter() {
+            let to = message.to.as_str().to_owned();
+            let owner = MAILBOXES.iter().enumerate().find(|(at, _)| self.address(*at) == to);
+            let Some((_, (_, owner))) = owner else { self.fail(&format!("mail to {to}")) };
+            let _ = writeln!(self.done, "    mail to {to}: {:?}", message.kind);
+            if let Some((_, token)) = message.text.split_once("#token=") {
+                let token = token.split_whitespace().next().expect("a token").to_owned();
+                self.people[*owner].letters.push(Letter { kind: message.kind, to, token });
+            }
+        }
+        self.sorted = sent.len();
+    }
+
+    /// Notes that a letter proved the address it went to.
+    async fn proved(&mut self, who: usize, letter: &Letter) {
+        let Some(account) = self.account(&letter.to).await else {
+            self.fail(&format!("{} was proved and is nobody's", letter.to))
+        };
+        let owner = *self.owners.entry(account.id().to_string()).or_insert(who);
+        if owner != who {
+            self.fail(&format!("{} proved an address of {}'s", NAMES[who], NAMES[owner]));
+        }
+    }
+
+    /// Something that somebody can do as things are.
+    async fn step(&mut self) {
+        loop {
+            let who = self.random.below(NAMES.len()).min(self.random.below(NAMES.len()));
+            let at = self.random.below(2);
+            let done = match self.random.below(20) {
+                0..3 => self.register(who, at).await,
+                3..5 => self.login(who, at).await,
+                5..8 => self.confirm(who, at).await,
+                8 | 9 => self.ask_for_change(who, at).await,
+                10..15 if self.people[who].browsers[at].cookie.is_none() => false,
+                10 => {
+                    let body = json!({ "new_password": self.people[who].password });
+                    self.send(who, at, "PUT", "/auth/password", body).await;
+                    true
+                }
+                11..14 => self.change(who, at).await,
+                14 | 15 => self.undo(who, at).await,
+                16 => {
+                    let body = json!({ "login": self.some_address() });
+                    self.send(who, at, "POST", "/auth/password/forgot", body).await;
+                    true
+                }
+                17 => match self.letter(who, MessageKind::PasswordReset) {
+                    Some(letter) => {
+                        self.reset(who, at, &letter).await;
+                        true
+                    }
+                    None => false,
+                },
+                18 => {
+                    let body = json!({ "email": self.some_address() });
+                    self.send(who, at, "POST", "/auth/verification", body).await;
+                    true
+                }
+                _ => self.random.one_in(2) && self.switch_off_and_on().await,
+            };
+            if done {
+                return;
+            }
+        }
+    }
+
+    async fn register(&mut self, who: usize, at: usize) -> bool {
+        let address = self.some_address();
+        let mut body = json!({ "email": address, "password": self.people[who].password });
+        if self.random.one_in(3) {
+            let name = self.random.pick(&NAMES);
+            body["username"] = format!("{name}{}", self.number).into();
+        }
+        if self.open && self.random.one_in(4) {
+            body["phone"] = format!("+4915{:07}{}", self.number, self.random.below(2)).into();
+        }
+        self.people[who].registered.push(address);
+        self.send(who, at, "POST", "/auth/register", body).await;
+        true
+    }
+
+    async fn login(&mut self, who: usize, at: usize) -> bool {
+        let registered = self.people[who].registered.clone();
+        // The latest of those that worked, as people do.
+        let address = match registered.last() {
+            Some(last) if !self.random.one_in(3) => last.clone(),
+            Some(_) => self.random.pick(&registered),
+            None => self.own_address(who),
+        };
+        let body = json!({ "login": address, "password": self.people[who].password });
+        self.send(who, at, "POST", "/auth/login", body).await;
+        true
+    }
+
+    async fn confirm(&mut self, who: usize, at: usize) -> bool {
+        let Some(letter) = self.letter(who, MessageKind::VerifyAddress) else { return false };
+        let mut body = json!({ "token": letter.token });
+        if self.random.one_in(3) {
+            body["password"] = self.people[who].password.clone().into();
+        }
+        let answer = self.send(who, at, "POST", "/auth/verification/confirm", body).await;
+        if answer.status == 200 {
+            self.proved(who, &letter).await;
+        }
+        true
+    }
+
+    /// Signs in, as a recent factor is asked for, and names another address: mostly as it is meant.
+    async fn ask_for_change(&mut self, who: usize, at: usize) -> bool {
+        self.login(who, at).await;
+        if self.people[who].browsers[at].cookie.is_none() {
+            return true;
+        }
+        let own = !self.random.one_in(3);
+        let new = if own { self.own_address(who) } else { self.some_address() };
+        self.send(who, at, "POST", "/auth/email", json!({ "email": new })).await;
+        if own && self.random.one_in(2) {
+            self.people[who].registered.push(new);
+            self.change(who, at).await;
+        }
+        true
+    }
+
+    async fn change(&mut self, who: usize, at: usize) -> bool {
+        let Some(letter) = self.letter(who, MessageKind::EmailChangeConfirm) else { return false };
+        let body = json!({ "token": letter.token });
+        let answer = self.send(who, at, "POST", "/auth/email/confirm", body).await;
+        if answer.status == 200 {
+            self.proved(who, &letter).await;
+        }
+        true
+    }
+
+    async fn undo(&mut self, who: usize, at: usize) -> bool {
+        let Some(letter) = self.letter(who, MessageKind::EmailChangedUndo) else { return false };
+        let body = json!({ "token": letter.token });
+        let answer = self.send(who, at, "POST", "/auth/email/undo", body).await;
+        if answer.status == 204 {
+            self.proved(who, &letter).await;
+        }
+        true
+    }
+
+    async fn reset(&mut self, who: usize, at: usize, letter: &Letter) -> bool {
+        let password = self.people[who].password.clone();
+        let body = json!({ "token": letter.token, "password": password });
+        let answer = self.send(who, at, "POST", "/auth/password/reset", body).await;
+        if answer.status == 204 {
+            self.proved(who, letter).await;
+        }
+        answer.status == 204
+    }
+
+    /// What an operator does to the account that has an address.
+    async fn switch_off_and_on(&mut self) -> bool {
+        let address = self.some_address();
+        let Some(account) = self.account(&address).await else { return false };
+        let what = self.random.below(5);
+        let _ = writeln!(self.done, "the account of {address} is switched off and on ({what})");
+        let accounts = self.auth.accounts();
+        let (id, nobodys) = (account.id(), !account.is_verified());
+        let result = match what {
+            0 => accounts.require_password_change(id).await,
+            // For good, and only while it is nobody's: who was disabled himself may well be kept out.
+            1 if nobodys && self.open => accounts.disable(id).await,
+            2 if nobodys => accounts.delete(id).await,
+            3 => {
+                let date = self.probe.auth_now().plus(MINUTE);
+                let _ = accounts.disable_from(id, date).await;
+                self.probe.clock.advance(2 * MINUTE);
+                accounts.enable(id).await
+            }
+            _ => {
+                let _ = accounts.disable(id).await;
+                accounts.enable(id).await
+            }
+        };
+        if let Err(error) = result {
+            assert_eq!(error.code(), "account_not_found", "it was deleted before");
+        }
+        true
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.probe.clock.advance(time);
+        let _ = writeln!(self.done, "{} s pass", time.as_secs());
+    }
+
+    /// What must hold after each step.
+    async fn check(&mut self, thoroughly: bool) {
+        for (who, name) in NAMES.iter().enumerate() {
+            for at in 0..2 {
+                if self.people[who].browsers[at].cookie.is_none() {
+                    continue;
+                }
+                let answer = self.people[who].browsers[at].get("/me").await;
+                let owner = self.owners.get(&answer.text).filter(|_| answer.status == 200);
+                if owner.is_some_and(|owner| *owner != who) {
+                    self.fail(&format!("a session of {name} opens an account of another"));
+                }
+            }
+        }
+        for (mailbox, (_, holder)) in MAILBOXES.iter().enumerate() {
+            let address = self.address(mailbox);
+            let Some(account) = self.account(&address).await else { continue };
+            let owner = self.owners.get(&account.id().to_string()).copied();
+            if account.is_verified() != owner.is_some() {
+                self.fail(&format!("{address}: verified is {}", account.is_verified()));
+            }
+            let Some(owner) = owner.filter(|_| thoroughly) else { continue };
+            if owner != *holder {
+                self.fail(&format!("{} has {address}, which he cannot have proved", NAMES[owner]));
+            }
+            let login = [account.username(), Some(&address)];
+            for (who, login) in (0..3).flat_map(|who| login.map(|login| (who, login))) {
+                let Some(login) = login.filter(|_| who != owner) else { continue };
+                let password = &self.people[who].password;
+                let status = self.stranger.clone().login(login, password).await.status;
+                // A username that still waits may be somebody else's name.
+                let same =
+                    self.account(login).await.is_some_and(|found| found.id() == account.id());
+                if same && status != 401 {
+                    self.fail(&format!("the password of {} opens {login}", NAMES[who]));
+                }
+            }
+        }
+        if self.probe.number(DISAGREEMENTS).await > 0 {
+            self.fail("rows and names do not agree");
+        }
+    }
+
+    /// How somebody gets an account with the address of his mailbox, wherever the walk has led.
+    async fn recover(&mut self, mailbox: usize) -> AccountId {
+        let (address, who) = (self.address(mailbox), MAILBOXES[mailbox].1);
+        let _ = writeln!(self.done, "-- {} wants {address}", NAMES[who]);
+        self.pass(2 * HOUR);
+        self.people[who].browsers[1] = self.stranger.clone();
+        let before = self.people[who].letters.len();
+        let body = json!({ "login": address });
+        self.send(who, 1, "POST", "/auth/password/forgot", body).await;
+        match self.people[who].letters.get(before).cloned() {
+            Some(letter) => {
+                if !self.reset(who, 1, &letter).await {
+                    self.fail("a link that was sent just now sets no password");
+                }
+            }
+            None => {
+                let password = self.people[who].password.clone();
+                let body = json!({ "email": address, "password": password });
+                self.send(who, 1, "POST", "/auth/register", body).await;
+                let letter = self.people[who].letters.get(before).cloned();
+                let Some(letter) = letter else { self.fail("nothing was sent") };
+                let body = json!({ "token": letter.token });
+                let answer = self.send(who, 1, "POST", "/auth/verification/confirm", body).await;
+                if answer.status != 200 {
+                    self.fail("a link that was sent just now proves nothing");
+                }
+                self.proved(who, &letter).await;
+                if answer.json()["result"] == "password_change_required" {
+                    let body = json!({ "new_password": password });
+                    self.send(who, 1, "PUT", "/auth/password", body).await;
+                }
+            }
+        }
+        self.keeps(mailbox, None).await
+    }
+
+    /// That whoever has the mailbox signs in with its address.
+    async fn keeps(&mut self, mailbox: usize, account: Option<AccountId>) -> AccountId {
+        let (address, who) = (self.address(mailbox), MAILBOXES[mailbox].1);
+        let body = json!({ "login": address, "password": self.people[who].password });
+        let answer = self.send(who, 1, "POST", "/auth/login", body).await;
+        let found = self.account(&address).await;
+        let Some(found) = found.filter(|_| answer.status == 200) else {
+            self.fail(&format!("{} cannot sign in with {address}", NAMES[who]))
+        };
+        let session = self.people[who].browsers[1].get("/me").await;
+        let id = found.id();
+        let whole = found.email() == Some(&address) && found.is_verified();
+        if session.text != id.to_string() || !whole || account.is_some_and(|account| account != id)
+        {
+            self.fail(&format!("{} has not got {address}", NAMES[who]));
+        }
+        id
+    }
+
+    /// Everything that somebody was ever sent, in every browser he has.
+    async fn use_everything_up(&mut self, who: usize) {
+        let _ = writeln!(self.done, "-- {} uses up everything", NAMES[who]);
+        for letter in self.people[who].letters.clone() {
+            let password = self.people[who].password.clone();
+            let mut body = json!({ "token": letter.token });
+            let path = match letter.kind {
+                MessageKind::VerifyAddress => "/auth/verification/confirm",
+                MessageKind::EmailChangeConfirm => "/auth/email/confirm",
+                MessageKind::EmailChangedUndo => "/auth/email/undo",
+                _ => {
+                    body["password"] = password.into();
+                    "/auth/password/reset"
+                }
+            };
+            let at = self.random.below(2);
+            let answer = self.send(who, at, "POST", path, body).await;
+            if matches!(answer.status, 200 | 204) {
+                self.proved(who, &letter).await;
+            }
+        }
+        for at in 0..2 {
+            let body = json!({ "new_password": self.people[who].password });
+            self.send(who, at, "PUT", "/auth/password", body).await;
+        }
+    }
+}
+
+/// How often the rows of accounts and the names that find them differ.
+const DISAGREEMENTS: &str = "\
+    SELECT (SELECT COUNT(*) FROM auth_account a \
+      WHERE a.email IS NOT NULL AND a.deleted_at IS NULL AND NOT EXISTS \
+      (SELECT 1 FROM auth_login_name n WHERE n.account_id = a.id AND n.normal = LOWER(a.email))) \
+    + (SELECT COUNT(*) FROM auth_account a \
+      WHERE a.phone IS NOT NULL AND a.deleted_at IS NULL AND NOT EXISTS \
+      (SELECT 1 FROM auth_login_name n WHERE n.account_id = a.id AND n.normal = a.phone)) \
+    + (SELECT COUNT(*) FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
+      WHERE n.normal NOT IN (LOWER(COALESCE(a.email, '')), COALESCE(a.phone, ''), \
+      LOWER(COALESCE(a.username, '')))) \
+    + (SELECT COUNT(*) FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
+      WHERE n.kind = 2 AND (n.verified_at IS NULL) <> (a.verified_at IS NULL))";
+
+on_every_database! {
+    async fn an_account_is_whose_address_it_proves_in_whatever_order_things_happen(probe: Probe) {
+        let walks = if probe.database.backend == Backend::Sqlite { 40 } else { 9 };
+        let mut worked = BTreeMap::<String, usize>::new();
+        for number in 0..walks {
+            let mut walk = Walk::begin(&probe, number).await;
+            for step in 0..STEPS {
+                walk.step().await;
+                walk.check(step % 8 == 7).await;
+                match walk.random.below(12) {
+                    0..6 => walk.pass(MINUTE),
+                    6 => walk.pass(HOUR),
+                    7 if walk.random.one_in(4) => walk.pass(DAY),
+                    _ => {}
+                }
+            }
+            // What the steps alone have led to.
+            for (what, times) in std::mem::take(&mut walk.worked) {
+                *worked.entry(what).or_default() += times;
+            }
+            let account = walk.recover(2).await;
+            walk.check(true).await;
+            walk.use_everything_up(0).await;
+            walk.check(true).await;
+            walk.keeps(2, Some(account)).await;
+            probe.forget_attempts().await;
+        }
+        let all = [
+            "/auth/verification/confirm",
+            "/auth/verification/confirm and must set a password",
+            "/auth/password/reset",
+            "/auth/password",
+            "/auth/email/confirm",
+            "/auth/email/undo",
+        ];
+        let all = if probe.database.backend == Backend::Sqlite { &all[..] } else { &all[..2] };
+        let never: Vec<_> = all.iter().filter(|what| !worked.contains_key(**what)).collect();
+        assert!(never.is_empty(), "no walk came to {never:?}: {worked:?}");
+    }
+}
