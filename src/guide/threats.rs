@@ -86,9 +86,9 @@
 //! | a success of one's own clears the count of the attack (allauth before 65.8.1) | it closes the window of its own account; that of the source ages only | `tests/it/attempt.rs` |
 //! | a new code or a new login clears the count (Keycloak #26180) | counts are of the subject, not of the challenge or session | `tests/it/attempt.rs`, `tests/it/challenge.rs` |
 //! | guesses sent at once are counted late | a try takes its number, a unique key, before it is judged | `tests/it/attempt.rs` |
-//! | the lock is asked in one path and forgotten in another (Keycloak CVE-2026-9798) | whatever compares a password or a code gets its permission from one place: a table holds each path against each lock | `tests/it/attempt.rs` |
+//! | the lock is asked in one path and forgotten in another (Keycloak CVE-2026-9798) | whatever compares a password or a code gets its permission from one place: a table holds each path against each lock | `tests/it/attempt_kind.rs` |
 //! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; the answer stays that of a wrong password, after as long a time | `tests/it/attempt.rs` |
-//! | locking somebody out is free | a browser that has signed in before has its own count, and sessions go on | `tests/it/attempt.rs`, `tests/it/token.rs` |
+//! | locking somebody out is free | a browser that has signed in before has its own count, and sessions go on | `tests/it/known_device.rs`, `tests/it/token.rs` |
 //!
 //! # Permissions
 //!

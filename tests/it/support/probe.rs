@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::routing::{get, post};
 use portcullis::base::clock::MockClock;
@@ -218,6 +220,8 @@ fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifi
         config.mail.link_origin = Some("https://app.example.com".to_owned());
         // Delivered when a test asks for it, so that statements can be counted.
         config.mail.delivery = Delivery::ByApplication;
+        // A hundred at once on a busy machine are no outage.
+        config.database.timeout = Duration::from_secs(20);
         // Most tests are of accounts with a username alone; strict registration has its own.
         config.login.registration = Registration::Open;
         config.password.danger_cheap_hashing = true;
