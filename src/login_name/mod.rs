@@ -4,7 +4,8 @@
 //!    his at once, or 409 if it is taken: usernames are public, as they are at registration.
 //! 2. Or he names a mail address. The answer is 202 whether or not it is free. A free one gets a link
 //!    and a code; the owner of a taken one is told so by mail. Nothing is kept for anybody before the
-//!    address has proved itself, and the unique key decides then whether it is still free.
+//!    address has proved itself, and the unique key decides then whether it is still free. An account
+//!    that cannot be used and never proved it keeps it from nobody.
 //! 3. The link leads to a page of the application's. Opening it changes nothing. The page posts the
 //!    token, in a session of the same account.
 //! 4. Adding and removing a name changes the ways in. So it ends all other sessions and all
@@ -518,7 +519,11 @@ impl Changing<'_> {
         let (kind, message) = (Kind::LoginName, MessageKind::LoginNameConfirm);
         let admitted = outbox::admit(txn, context, message, Some(recipient), "").await?;
         let holder = account_store::find_with_name(txn, address.normal()).await?;
-        let holder = holder.filter(|(name, _)| name.account_id != self.id());
+        let holder = holder.filter(|(name, row)| {
+            let yields = name.verified_at.is_none()
+                && Account::from(row.clone()).has_no_claim(context.now());
+            name.account_id != self.id() && !yields
+        });
         let session = self.identity.session();
         let addition =
             Addition { address: address.as_str().to_owned(), lineage: session.lineage_id() };
@@ -597,10 +602,24 @@ impl Changing<'_> {
             typed: Some(address.as_str()),
             verified_at: Some(self.now),
         };
-        if !account_store::claim_name(txn, name, self.now).await? {
-            return Err(LoginNameError::WrongCode);
+        let claimed = account_store::claim_name(txn, name, self.now).await?;
+        if !claimed {
+            self.free(txn, address.normal()).await?;
+            if !account_store::claim_name(txn, name, self.now).await? {
+                return Err(LoginNameError::WrongCode);
+            }
         }
         self.added(txn, address.normal(), event).await
+    }
+
+    /// Takes the address from an account that never proved it and can no longer be used.
+    async fn free(&self, txn: &DatabaseTransaction, normal: &str) -> Result<(), LoginNameError> {
+        let holder = account_store::find_by_name(txn, normal).await?;
+        let holder = holder.filter(|row| Account::from(row.clone()).has_no_claim(self.now));
+        if let Some(holder) = holder {
+            account_store::evict(txn, &holder, normal).await?;
+        }
+        Ok(())
     }
 
     /// What goes with every name that was added.

@@ -476,6 +476,27 @@ on_every_database! {
         }
     }
 
+    async fn an_account_that_cannot_be_used_keeps_no_unproved_address_from_its_owner(probe: Probe) {
+        let (squatter, _) = claimant(&probe, "squatter", "alice@work.example").await;
+        let (_, mut alice) = person(&probe, "alice").await;
+        // As long as it can be used the way to it is a forgotten password.
+        ask(&mut alice, "alice@work.example").await;
+        message(&probe, MessageKind::EmailChangeTaken, "alice@work.example").await;
+        probe.auth.accounts().disable(squatter).await.expect("it is disabled");
+        add_email(&probe, &mut alice, "alice@work.example").await;
+        assert_eq!(holder(&probe, "alice@work.example").await.as_deref(), Some("alice"));
+        probe.auth.accounts().enable(squatter).await.expect("it is enabled");
+        let squatter = probe.auth.accounts().find(squatter).await.expect("it answers");
+        assert_eq!(squatter.expect("an account").email(), None);
+        // One that was proved stays with its account, whatever became of that.
+        let (bob, _) = person(&probe, "bob").await;
+        probe.auth.accounts().disable(bob).await.expect("it is disabled");
+        probe.clock.advance(MINUTE);
+        ask(&mut alice, "bob@example.com").await;
+        assert_eq!(holder(&probe, "bob@example.com").await.as_deref(), Some("bob"));
+        message(&probe, MessageKind::EmailChangeTaken, "bob@example.com").await;
+    }
+
     async fn of_two_accounts_that_confirm_one_address_at_once_one_gets_it(probe: Probe) {
         let probe = probe.configured(|config| config.login.max_names = 100);
         let (_, mut alice) = person(&probe, "alice").await;
