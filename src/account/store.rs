@@ -188,14 +188,15 @@ pub(crate) async fn hold<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bo
     Ok(ending_sessions(id).exec(db).await?.rows_affected > 0)
 }
 
-/// Which of these ids belong to an account already, a deleted one too.
+/// Which of these ids belong to an account already, and when that was deleted.
 pub(crate) async fn present<C: ConnectionTrait>(
     db: &C,
     ids: &[AccountId],
-) -> Result<Vec<AccountId>, DbErr> {
+) -> Result<Vec<(AccountId, Option<Timestamp>)>, DbErr> {
     account::Entity::find()
         .select_only()
         .column(account::Column::Id)
+        .column(account::Column::DeletedAt)
         .filter(account::Column::Id.is_in(ids.iter().copied()))
         .into_tuple()
         .all(db)

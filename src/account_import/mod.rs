@@ -37,7 +37,8 @@
 //! and stays the same when the import is run again.
 //!
 //! It does not import superusers, roles, sessions or second factors; roles are granted afterwards.
-//! It changes no account that is there: whoever has another name by now keeps it.
+//! It changes no account that is there: whoever has another name by now keeps it, and who was deleted
+//! since stays so.
 //!
 //! # Events
 //! `user_created` with the detail `imported`, one for each account: its history begins with where
@@ -373,15 +374,22 @@ struct Sorted<'a> {
 impl<'a> Sorted<'a> {
     fn new(
         candidates: &'a [Candidate],
-        present: &[AccountId],
+        present: &[(AccountId, Option<Timestamp>)],
         names: &[login_name::Model],
     ) -> Self {
-        let mut present: HashSet<AccountId> = present.iter().copied().collect();
+        // What is left of its names says nothing: deleting it may have freed them.
+        let deleted = present.iter().filter(|(_, deleted_at)| deleted_at.is_some());
+        let deleted: HashSet<AccountId> = deleted.map(|(id, _)| *id).collect();
+        let mut present: HashSet<AccountId> = present.iter().map(|(id, _)| *id).collect();
         let mut owners: HashMap<&str, AccountId> =
             names.iter().map(|name| (name.normal.as_str(), name.account_id)).collect();
         let mut sorted = Self { new: Vec::new(), skipped: 0, refused: Vec::new() };
         for candidate in candidates {
             let id = candidate.account.id;
+            if deleted.contains(&id) {
+                sorted.skipped += 1;
+                continue;
+            }
             let owner = |normal: &String| owners.get(normal.as_str()).copied();
             let taken = candidate
                 .normals
