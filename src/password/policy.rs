@@ -6,6 +6,7 @@
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
+use crate::account::entity::login_name;
 use crate::account::{Account, LoginId};
 use crate::config::{Composition, Config, PasswordConfig};
 use crate::password::Password;
@@ -27,6 +28,12 @@ impl<'a> Names<'a> {
     pub(crate) fn of(account: &'a Account) -> Self {
         let names = [account.username(), account.email(), account.phone()];
         Self(names.into_iter().flatten().collect())
+    }
+
+    /// Together with the further names that it signs in with.
+    pub(crate) fn and(mut self, further: &'a [login_name::Model]) -> Self {
+        self.0.extend(further.iter().filter_map(|name| name.typed.as_deref()));
+        self
     }
 }
 

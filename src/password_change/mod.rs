@@ -257,11 +257,12 @@ impl PasswordChange<'_> {
         let context = self.auth.context();
         let passwords = self.auth.room::<Passwords>();
         let account = asking.account;
-        let names = Names::of(account);
+        let db = context.db();
+        let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
+        let names = Names::of(account).and(&further);
         if let Some(field) = passwords.refused(NEW_PASSWORD, new, &names).await? {
             return Err(PasswordChangeError::Invalid(vec![field]));
         }
-        let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let now = context.now();
         // Whoever proved the address since this session was let in may have set a password: nothing

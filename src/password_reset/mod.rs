@@ -352,7 +352,7 @@ impl PasswordReset<'_> {
         let new = Password::from(new.into());
         let (ticket, challenge, row) = self.look(token, client).await?;
         let account = Account::from(row.clone());
-        let hashed = match hash(&passwords, &new, &account).await {
+        let hashed = match self.hash(&passwords, &new, &account).await {
             Ok(hashed) => hashed,
             Err(error) => {
                 attempts.withdraw(ticket).await;
@@ -395,6 +395,22 @@ impl PasswordReset<'_> {
         event.trace();
         outbox::deliver_soon(context);
         Ok(())
+    }
+
+    /// The hash of a new password, if it can be one.
+    async fn hash(
+        &self,
+        passwords: &Passwords,
+        new: &Password,
+        account: &Account,
+    ) -> Result<StoredPassword, PasswordResetError> {
+        let db = self.auth.context().db();
+        let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
+        let names = Names::of(account).and(&further);
+        if let Some(field) = passwords.refused("password", new, &names).await? {
+            return Err(PasswordResetError::Invalid(vec![field]));
+        }
+        Ok(passwords.hash(new).await?)
     }
 
     /// The challenge of a token and its account, if both are as they were when it was sent, and the
@@ -466,16 +482,4 @@ fn failed(row: Option<&Model>, client: &ClientInfo, now: Timestamp) -> Event {
         .from_client(client)
         .failed("invalid_reset_token");
     row.map_or(event.clone(), |row| event.account(row.id))
-}
-
-/// The hash of a new password, if it can be one.
-async fn hash(
-    passwords: &Passwords,
-    new: &Password,
-    account: &Account,
-) -> Result<StoredPassword, PasswordResetError> {
-    if let Some(field) = passwords.refused("password", new, &Names::of(account)).await? {
-        return Err(PasswordResetError::Invalid(vec![field]));
-    }
-    Ok(passwords.hash(new).await?)
 }

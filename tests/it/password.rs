@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use portcullis::account::FurtherName;
 use portcullis::config::{BreachedOutage, Composition, Strength};
 use portcullis::password::BreachedFile;
 use portcullis::port::{BreachedList, HookFuture, PasswordSha1};
@@ -148,6 +149,40 @@ on_every_database! {
             let answer = browser.stranger().post("/auth/register", body).await;
             assert_eq!(answer.status, status, "{password}: {}", answer.text);
         }
+    }
+
+    async fn a_further_name_is_no_password_either(probe: Probe) {
+        let alice = probe.register_with_email("alice", "alice@example.com").await;
+        let accounts = probe.auth.accounts();
+        for name in [
+            FurtherName::username("rosencrantz-of-denmark"),
+            FurtherName::email("guildenstern@example.com").verified(),
+        ] {
+            accounts.add_name(alice.id(), name).await.expect("it is free");
+        }
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        let taken = ["Rosencrantz-of-Denmark", "guildenstern@example.com", "rosencrantz-of-denmark1"];
+        for new in taken {
+            let body = json!({ "current_password": PASSWORD, "new_password": new });
+            let answer = browser.put("/auth/password", body).await;
+            assert_eq!(answer.status, 422, "{new}: {}", answer.text);
+        }
+        probe.mail().await;
+        assert_eq!(browser.post("/auth/password/forgot", json!({ "login": "alice" })).await.status, 202);
+        let mail = probe.mail().await.pop().expect("a link");
+        let (_, rest) = mail.text.split_once("#token=").expect("a token");
+        let token = rest.split_whitespace().next().expect("it ends");
+        for (new, status) in taken.map(|new| (new, 422)).into_iter().chain([("hamlet of denmark", 204)]) {
+            let body = json!({ "token": token, "password": new });
+            let answer = browser.stranger().post("/auth/password/reset", body).await;
+            assert_eq!(answer.status, status, "{new}: {}", answer.text);
+        }
+        // Nobody else's names are in the way.
+        probe.register("bob").await;
+        assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
+        let body = json!({ "current_password": PASSWORD, "new_password": taken[0] });
+        assert_eq!(browser.put("/auth/password", body).await.status, 200);
     }
 
     async fn strength_is_judged_where_it_is_asked_for(probe: Probe) {
