@@ -16,7 +16,7 @@ use crate::base::transaction::transaction;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::admission::slot;
-use crate::identity::guarded::{Admit, Guarded};
+use crate::identity::guarded::{Admit, Admitting, Guarded};
 use crate::identity::slot::Resolved;
 
 /// A purpose of the application's own, as a type.
@@ -141,14 +141,16 @@ impl<S> Layer<S> for RequireChallenge {
 }
 
 /// The service that [`RequireChallenge`] makes.
-pub type RequireChallengeService<S> = Guarded<S, RequireChallenge>;
+pub type RequireChallengeService<S> = Guarded<S>;
 
 impl Admit for RequireChallenge {
-    async fn admit(&self, parts: &mut Parts) -> Result<(), Rejection> {
-        if parts.method != Method::OPTIONS {
-            let challenge = spend(parts, &self.purpose).await?;
-            parts.extensions.insert(Spent { purpose: Arc::clone(&self.purpose), challenge });
-        }
-        Ok(())
+    fn admit<'a>(&'a self, parts: &'a mut Parts) -> Admitting<'a> {
+        Box::pin(async move {
+            if parts.method != Method::OPTIONS {
+                let challenge = spend(parts, &self.purpose).await?;
+                parts.extensions.insert(Spent { purpose: Arc::clone(&self.purpose), challenge });
+            }
+            Ok(())
+        })
     }
 }

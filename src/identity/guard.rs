@@ -11,7 +11,7 @@ use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::admission::{decide, signed_in, slot};
 use crate::identity::error::AuthError;
-use crate::identity::guarded::{Admit, Guarded};
+use crate::identity::guarded::{Admit, Admitting, Guarded};
 use crate::identity::requirement::Requirement;
 
 impl Portcullis {
@@ -110,10 +110,8 @@ impl Require {
         self.instance = Instance::Custom(Arc::new(id));
         self
     }
-}
 
-impl Admit for Require {
-    async fn admit(&self, parts: &mut Parts) -> Result<(), Rejection> {
+    async fn judge(&self, parts: &mut Parts) -> Result<(), Rejection> {
         if parts.method == Method::OPTIONS && self.preflight == Preflight::Passes {
             return Ok(());
         }
@@ -133,6 +131,12 @@ impl Admit for Require {
         // The rule that is noted is the route's: with the id in it, whoever tries many ids would
         // fill the audit log.
         Ok(decide(&slot, &identity, &asked, &self.requirement)?)
+    }
+}
+
+impl Admit for Require {
+    fn admit<'a>(&'a self, parts: &'a mut Parts) -> Admitting<'a> {
+        Box::pin(self.judge(parts))
     }
 }
 
@@ -185,4 +189,4 @@ impl<S> Layer<S> for Require {
 }
 
 /// The service that [`Require`] makes.
-pub type RequireService<S> = Guarded<S, Require>;
+pub type RequireService<S> = Guarded<S>;

@@ -1,5 +1,6 @@
 //! What guards have in common as a service: ask, and go on only if nothing is against it.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,37 +14,32 @@ use tower_service::Service;
 
 use crate::base::problem::Rejection;
 
-/// Decides whether a request goes on, before its body is read.
-pub trait Admit: Send + Sync + 'static {
-    /// What it finds may be left in the request's extensions; an error is the answer.
-    fn admit(&self, parts: &mut Parts) -> impl Future<Output = Result<(), Rejection>> + Send;
+/// Decides whether a request goes on, before its body is read. What it finds may be left in the
+/// request's extensions; an error is the answer.
+pub(crate) trait Admit: fmt::Debug + Send + Sync + 'static {
+    fn admit<'a>(&'a self, parts: &'a mut Parts) -> Admitting<'a>;
 }
 
-/// The service of a guard around another one.
-#[derive(Debug)]
-pub struct Guarded<S, G> {
+pub(crate) type Admitting<'a> = Pin<Box<dyn Future<Output = Result<(), Rejection>> + Send + 'a>>;
+
+/// The service that a guard makes of the one it is layered around.
+#[derive(Debug, Clone)]
+pub struct Guarded<S> {
     inner: S,
-    guard: Arc<G>,
+    guard: Arc<dyn Admit>,
 }
 
-impl<S, G> Guarded<S, G> {
-    pub(crate) fn new(inner: S, guard: G) -> Self {
+impl<S> Guarded<S> {
+    pub(crate) fn new(inner: S, guard: impl Admit) -> Self {
         Self { inner, guard: Arc::new(guard) }
     }
 }
 
-impl<S: Clone, G> Clone for Guarded<S, G> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), guard: Arc::clone(&self.guard) }
-    }
-}
-
-impl<S, G, B, R> Service<Request<B>> for Guarded<S, G>
+impl<S, B, R> Service<Request<B>> for Guarded<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    G: Admit,
     B: Send + 'static,
     R: http_body::Body<Data = Bytes> + Send + 'static,
     R::Error: Into<axum_core::BoxError>,
