@@ -1,4 +1,6 @@
-//! Every flow from handlers of one's own. No route of portcullis is mounted.
+//! Registering, signing in and out, proving and changing the password, and one's own sessions, all
+//! from handlers of one's own. No route of portcullis is mounted. The other flows are methods of the
+//! same kind.
 //!
 //! Bodies, paths and answers are the application's. What the mounted routes do besides calling a
 //! flow stands here in three words: `check_same_origin` where nobody has to be signed in, `over` to
