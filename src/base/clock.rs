@@ -127,7 +127,17 @@ impl Stopwatch {
     pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+
+    /// Waits until [`ALIKE`] has passed since it was started.
+    pub(crate) async fn alike(self) {
+        tokio::time::sleep(ALIKE.saturating_sub(self.elapsed())).await;
+    }
 }
+
+/// How long an answer takes at least that must not tell what it found. The same statements do not
+/// cost the same to the microsecond: a row about nobody is in fewer indexes, and a message that leaves
+/// keeps somebody busy. Longer than they all take, and too short to be noticed.
+const ALIKE: Duration = Duration::from_millis(25);
 
 /// A clock that stands still until it is moved.
 #[cfg(feature = "test-util")]

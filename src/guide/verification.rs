@@ -49,7 +49,8 @@
 //! # The same answer for everybody
 //!
 //! Asking for a proof answers 202 whether or not the address is known, waits for it or was proved long
-//! ago. For a stranger's address the same statements run, and the row in the outbox is of kind `none`. A wrong
+//! ago, and never sooner than after 25 ms: longer than the work takes. For a stranger's address the same
+//! statements run, and the row in the outbox is of kind `none`. A wrong
 //! code for an address without an account is counted and refused like any other.
 //!
 //! Two things are public all the same: a username that is taken (people choose another), and, with

@@ -71,6 +71,7 @@ use crate::account::{Account, Email, InvalidField};
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
+use crate::base::clock::Stopwatch;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
@@ -216,6 +217,7 @@ impl Verification<'_> {
         let email = Email::parse(address).map_err(|error| {
             VerificationError::Invalid(vec![InvalidField::login_id("email", &error)])
         })?;
+        let started = Stopwatch::start();
         let context = self.auth.context();
         let db = context.db();
         let row = db.read(account_store::find_by_name(&db.executor(), email.normal())).await?;
@@ -224,7 +226,9 @@ impl Verification<'_> {
         let account = row.filter(|row| {
             confirmation::unproved(row, now).is_some_and(|normal| normal == email.normal())
         });
-        self.ask(account.as_ref().and_then(mailbox), email.normal()).await
+        self.ask(account.as_ref().and_then(mailbox), email.normal()).await?;
+        started.alike().await;
+        Ok(())
     }
 
     /// The same for whoever is signed in.

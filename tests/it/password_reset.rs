@@ -150,6 +150,30 @@ on_every_database! {
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
     }
 
+    async fn no_answer_to_whoever_asks_for_a_link_comes_before_all_the_work_is_done(probe: Probe) {
+        let alice = probe.register_with_email("alice", "alice@example.com").await;
+        let bob = probe.register_with_email("bob", "bob@example.com").await;
+        probe.auth.accounts().disable(bob.id()).await.expect("it is disabled");
+        let (auth, client) = (&probe.auth, ClientInfo::default());
+        for name in ["alice@example.com", "bob@example.com", "nobody@example.com", "nobody at all"] {
+            let started = tokio::time::Instant::now();
+            auth.password_reset().forgot(name, &client).await.expect("it is accepted");
+            assert!(started.elapsed() >= Duration::from_millis(25), "forgot {name}");
+            let started = tokio::time::Instant::now();
+            if auth.verification().send(name).await.is_ok() {
+                assert!(started.elapsed() >= Duration::from_millis(25), "proof {name}");
+            }
+        }
+        // Whether it was held back or refused does not show either.
+        for _ in 0..20 {
+            let started = tokio::time::Instant::now();
+            auth.password_reset().forgot("alice", &client).await.expect("it is accepted");
+            assert!(started.elapsed() >= Duration::from_millis(25));
+        }
+        let forgot = auth.attempts().refused_until(alice.id(), AttemptKind::Forgot).await;
+        assert!(forgot.expect("the database answers").is_some(), "some of them were refused");
+    }
+
     async fn the_answer_and_the_work_are_the_same_whoever_is_asked_for(probe: Probe) {
         let mut browser = probe.browser().await;
         let accounts = probe.auth.accounts();
