@@ -136,7 +136,8 @@ impl Stopwatch {
 
 /// How long an answer takes at least that must not tell what it found. The same statements do not
 /// cost the same to the microsecond: a row about nobody is in fewer indexes, and a message that leaves
-/// keeps somebody busy. Longer than they all take, and too short to be noticed.
+/// keeps somebody busy. Longer than they take with a database nearby, and too short
+/// to be noticed; where they take longer, it is the same statements that make answers alike.
 const ALIKE: Duration = Duration::from_millis(25);
 
 /// A clock that stands still until it is moved.

@@ -49,7 +49,7 @@
 //! # The same answer for everybody
 //!
 //! Asking for a proof answers 202 whether or not the address is known, waits for it or was proved long
-//! ago, and never sooner than after 25 ms: longer than the work takes. For a stranger's address the same
+//! ago, and never sooner than after 25 ms, which is longer than the work takes with a database nearby. For a stranger's address the same
 //! statements run, and the row in the outbox is of kind `none`. A wrong
 //! code for an address without an account is counted and refused like any other.
 //!

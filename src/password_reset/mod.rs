@@ -2,8 +2,8 @@
 //!
 //! 1. Someone types the name he signs in with. The answer is always the same, and so is the work:
 //!    whether there is such an account, whether it can be used, and whether mail was sent just before
-//!    cannot be told from outside. It comes after 25 ms, which is longer than the work takes: the last
-//!    microseconds by which that differs do not show.
+//!    cannot be told from outside. It comes after 25 ms at the soonest: where the work takes less, as
+//!    with a database nearby, the last microseconds by which it differs do not show.
 //! 2. The account's address gets a link with a token of 256 random bits, of which the database keeps
 //!    a keyed digest; or a [further](crate::login_name) address does, if that was typed and is proved. It
 //!    is good for an hour and once. A newer one takes its place, and so it dies when the address, the
