@@ -13,6 +13,7 @@
 //! | [`deployment`] | secrets, proxies, several nodes, outages |
 //! | [`lockout`] | failed sign-ins: what a guesser meets, and what an honest user under attack |
 //! | [`mail`] | mail and text messages: setting them up, in your own words |
+//! | [`operating`] | every finding and warning: what it means, and what to do |
 //! | [`testing`] | tests of your own service |
 //! | [`threats`] | published holes of systems of this kind, and what they would need here |
 //! | [`verification`] | how addresses are proved, and how accounts that somebody else prepared come to nothing |
@@ -27,6 +28,7 @@ pub mod from_axum_login;
 pub mod guards;
 pub mod lockout;
 pub mod mail;
+pub mod operating;
 pub mod permissions;
 pub mod sessions;
 pub mod start;
