@@ -6,13 +6,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::DatabaseConnection;
-
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::jwt::Jwt;
 use crate::base::same_origin::SameOrigin;
 use crate::base::secret::DigestKey;
-use crate::base::transaction::Db;
+use crate::base::transaction::{Database, Db};
 use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
@@ -25,7 +23,7 @@ use crate::port::{
 pub(crate) struct Context(Arc<Parts>);
 
 pub(crate) struct Parts {
-    pub(crate) database: DatabaseConnection,
+    pub(crate) database: Database,
     pub(crate) config: Config,
     pub(crate) jwt: Jwt,
     /// Digests of session ids, newest secret first. A row found under an older one moves to the

@@ -10,6 +10,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::jwt::Jwt;
 use crate::base::same_origin::{Origin, SameOrigin};
 use crate::base::secret::{DigestKey, Purpose, Secret};
+use crate::base::transaction::Database;
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
 use crate::config::{Config, Registration};
 pub(crate) use crate::context::Room;
@@ -19,6 +20,9 @@ use crate::message::{MessageKind, Notifier, TextMessages};
 use crate::port::{
     BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, RateLimiter, SessionInfo,
 };
+
+/// How many writes may be under way at once.
+const WRITERS: usize = 6;
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
 ///
@@ -65,6 +69,15 @@ impl Portcullis {
     /// What an operator should know about this configuration and what it has met so far.
     pub fn audit(&self) -> Vec<Finding> {
         self.0.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until nothing that was begun for a request is under way any more.
+    ///
+    /// A request whose client hangs up leaves work behind: a statement that was sent is waited for,
+    /// and a transaction is ended. Call this when the server has stopped and before the process ends.
+    /// Work that begins meanwhile is waited for too, so it does not return while requests keep coming.
+    pub async fn drain(&self) {
+        self.context().database.drained().await;
     }
 
     pub(crate) fn context(&self) -> &Context {
@@ -312,6 +325,7 @@ impl Builder {
         for finding in &findings {
             tracing::warn!(target: "portcullis", code = finding.code, "{}", finding.text);
         }
+        let database = Database::new(database, WRITERS);
         let context = Context::new(Parts {
             database,
             config,

@@ -31,7 +31,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::{AccountId, LineageId};
-use crate::base::transaction::{Db, is_unique_violation, transaction};
+use crate::base::transaction::{Db, Txn, is_unique_violation, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
@@ -297,6 +297,11 @@ impl<'a> Accounts<'a> {
     #[must_use]
     pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
         Self { db: self.db.within(txn), ..self }
+    }
+
+    /// The same inside the transaction of another flow of ours.
+    pub(crate) fn inside(self, txn: &'a Txn<'a>) -> Self {
+        Self { db: self.db.inside(txn), ..self }
     }
 
     /// Makes an account.

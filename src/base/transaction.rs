@@ -5,19 +5,22 @@
 //! deadlock errors are retried up to three times with jitter. Whatever is left is a [`Fault`],
 //! and a fault is always 503: an outage never looks like a refusal.
 //!
-//! Inside a transaction of the caller's nothing is opened, retried or timed: errors go to him.
+//! Inside a transaction of the caller's nothing is opened, retried or timed: errors go to them.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use sea_orm::{
-    DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::{DatabaseTransaction, DbErr};
 
 use crate::base::problem::Problem;
 use crate::base::secret::random_array;
+
+mod task;
+mod txn;
+
+pub(crate) use txn::{Database, Executor, Txn};
 
 /// An infrastructure failure: not the client's fault, and no statement about his credentials.
 #[derive(Debug, thiserror::Error)]
@@ -103,31 +106,37 @@ impl MaybeFault for Fault {
     }
 }
 
-/// The database as one flow sees it: the pool, or the transaction that the caller opened.
+/// The database as one flow sees it: the pool, or a transaction that is open already.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Db<'a> {
-    pool: &'a DatabaseConnection,
-    within: Option<&'a DatabaseTransaction>,
+    executor: Executor<'a>,
     timeout: Duration,
 }
 
 impl<'a> Db<'a> {
-    pub(crate) fn new(pool: &'a DatabaseConnection, timeout: Duration) -> Self {
-        Self { pool, within: None, timeout }
+    pub(crate) fn new(database: &'a Database, timeout: Duration) -> Self {
+        Self { executor: Executor::Pool(database), timeout }
     }
 
     /// The same inside a transaction of the caller's.
     #[must_use]
     pub(crate) fn within(self, txn: &'a DatabaseTransaction) -> Self {
-        Self { within: Some(txn), ..self }
+        Self { executor: Executor::Callers(txn), ..self }
     }
 
-    /// What to run a reading query on.
-    pub(crate) fn executor(&self) -> DatabaseExecutor<'a> {
-        match self.within {
-            Some(txn) => DatabaseExecutor::Transaction(txn),
-            None => DatabaseExecutor::Connection(self.pool),
-        }
+    /// The same inside the transaction of another flow of ours.
+    #[must_use]
+    pub(crate) fn inside(self, txn: &'a Txn<'a>) -> Self {
+        Self { executor: Executor::Transaction(txn), ..self }
+    }
+
+    /// What to run a query on.
+    pub(crate) fn executor(&self) -> Executor<'a> {
+        self.executor
+    }
+
+    fn is_inside(&self) -> bool {
+        !matches!(self.executor, Executor::Pool(_))
     }
 
     /// Awaits a read, within the time limit.
@@ -135,7 +144,7 @@ impl<'a> Db<'a> {
         &self,
         query: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, Fault> {
-        if self.within.is_some() {
+        if self.is_inside() {
             return Ok(query.await?);
         }
         match tokio::time::timeout(self.timeout, query).await {
@@ -161,20 +170,17 @@ impl<'a> Db<'a> {
         .await
     }
 
-    /// The transaction to write in: a new one, or the caller's.
+    /// The transaction to write in: a new one, or the one that is open.
     pub(crate) async fn open(&self) -> Result<Scope<'a>, Fault> {
-        if let Some(txn) = self.within {
-            return Ok(Scope::Callers(txn));
-        }
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        Ok(Scope::Own(self.pool.begin_with_options(options).await?))
+        Ok(match self.executor {
+            Executor::Pool(database) => Scope::New(Txn::Own(Arc::new(database.begin().await?))),
+            Executor::Transaction(txn) => Scope::Open(txn.again()),
+            Executor::Callers(txn) => Scope::Open(Txn::Callers(txn)),
+        })
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts { made: 0, most: if self.within.is_some() { 1 } else { 4 } }
+        Attempts { made: 0, most: if self.is_inside() { 1 } else { 4 } }
     }
 
     /// Awaits all attempts, within the time limit.
@@ -182,7 +188,7 @@ impl<'a> Db<'a> {
         &self,
         attempts: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        if self.within.is_some() {
+        if self.is_inside() {
             return attempts.await;
         }
         match tokio::time::timeout(self.timeout, attempts).await {
@@ -221,32 +227,36 @@ macro_rules! transaction {
 }
 pub(crate) use transaction;
 
-/// A transaction that is open.
+/// A transaction, and who ends it.
 pub(crate) enum Scope<'a> {
-    Own(DatabaseTransaction),
-    Callers(&'a DatabaseTransaction),
+    /// Begun for this flow, which ends it.
+    New(Txn<'a>),
+    /// Begun before, and ended by whoever began it.
+    Open(Txn<'a>),
 }
 
-impl Scope<'_> {
-    pub(crate) fn transaction(&self) -> &DatabaseTransaction {
-        match self {
-            Self::Own(txn) => txn,
-            Self::Callers(txn) => txn,
-        }
+impl<'a> Scope<'a> {
+    pub(crate) fn transaction(&self) -> &Txn<'a> {
+        let (Self::New(txn) | Self::Open(txn)) = self;
+        txn
     }
 
     pub(crate) async fn close<T, E: From<Fault>>(self, result: Result<T, E>) -> Result<T, E> {
-        let Self::Own(txn) = self else { return result };
-        match result {
-            Ok(value) => {
-                txn.commit().await.map_err(Fault::from)?;
+        let Self::New(Txn::Own(own)) = self else { return result };
+        // A statement that was given up still holds a share, and rolls back when it has ended.
+        let own = Arc::into_inner(own);
+        match (result, own) {
+            (Ok(value), Some(own)) => {
+                own.commit().await.map_err(Fault::from)?;
                 Ok(value)
             }
-            Err(error) => {
-                // The error that matters is the one we have; a failed rollback ends the
-                // connection and with it the transaction.
-                if let Err(rollback) = txn.rollback().await {
-                    tracing::debug!(target: "portcullis", error = %rollback, "rollback failed");
+            (Ok(_), None) => {
+                let reason = "a statement of the transaction was given up";
+                Err(Fault::Internal(reason.to_owned()).into())
+            }
+            (Err(error), own) => {
+                if let Some(own) = own {
+                    own.rollback().await;
                 }
                 Err(error)
             }

@@ -75,7 +75,7 @@ impl Portcullis {
                 Err(error) if is_unique_violation(&error) => return Err(Bootstrap::Done),
                 Err(error) => return Err(AccountError::from(error).into()),
             }
-            let account = accounts.within(txn).create(new.clone()).await?;
+            let account = accounts.inside(txn).create(new.clone()).await?;
             let event = Event::new(EventKind::AdministratorBootstrapped, now).account(account.id());
             audit_log::record(txn, &event).await.map_err(AccountError::from)?;
             Ok((account, event))

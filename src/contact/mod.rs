@@ -71,7 +71,7 @@
 //! ASVS 5.0 6.3.5 to 6.3.7 and 7.5, NIST SP 800-63B-4 4.6; OWASP Authentication Cheat Sheet, "Change
 //! registered email address".
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, InvalidField, store as account_store};
@@ -81,7 +81,7 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
-use crate::base::transaction::transaction;
+use crate::base::transaction::{Txn, transaction};
 use crate::challenge::mechanism::{self, Answer, Challenge, Start, Try};
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -306,7 +306,7 @@ impl Contact<'_> {
     /// address is free.
     async fn ask(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         identity: &Identity,
         channel: Channel,
         address: &Address,
@@ -539,7 +539,7 @@ impl Applying<'_> {
     /// then the transaction must not be committed.
     async fn apply(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         change: &Change,
         event: &Event,
     ) -> Result<Option<(Issued, Event)>, ContactError> {
@@ -592,7 +592,7 @@ impl Applying<'_> {
             .at_epoch(account.epoch + 1)
             .going_on_from(&session.state, session.transport())
             .passed(session.factors().clone())
-            .within(txn)
+            .inside(txn)
             .issue()
             .await?;
         Ok(Some(issued))
@@ -601,7 +601,7 @@ impl Applying<'_> {
     /// Takes the new one from an account that never proved it and has less claim to it than whoever
     /// just did. An address is left to an account that can be used: the way to it is a forgotten
     /// password. A number leads nowhere, so it yields.
-    async fn free(&self, txn: &DatabaseTransaction, normal: &str) -> Result<bool, ContactError> {
+    async fn free(&self, txn: &Txn<'_>, normal: &str) -> Result<bool, ContactError> {
         let holder = account_store::find_by_name(txn, normal).await?;
         let holder = holder.filter(|holder| {
             self.channel == Channel::Phone || Account::from(holder.clone()).has_no_claim(self.now)
@@ -613,7 +613,7 @@ impl Applying<'_> {
     /// The link that undoes the change.
     async fn way_back(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         change: &Change,
         old: &str,
     ) -> Result<Option<String>, ContactError> {
@@ -642,7 +642,7 @@ impl Applying<'_> {
 
     async fn tell(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         kind: MessageKind,
         to: Option<Recipient>,
         link: Option<String>,

@@ -57,7 +57,7 @@ impl Room for Resolver {
         Self {
             cookie: SessionCookie::new(&context.config),
             statements: Statements::new(
-                context.database.get_database_backend(),
+                context.database.backend(),
                 context.session_digests.len(),
                 Levels::new(&context.config.permission.levels),
             ),

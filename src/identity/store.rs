@@ -11,13 +11,12 @@
 
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value,
-};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
 use crate::account::Account;
 use crate::base::factor::{EnrolledFactors, PassedFactors};
 use crate::base::id::AccountId;
+use crate::base::transaction::Database;
 use crate::permission::{GrantRow, Levels, RoleRow};
 use crate::session::Stage;
 use crate::session::judge::{Ended, SessionState};
@@ -198,7 +197,7 @@ impl Statements {
     /// The session with this token, its account and the epoch.
     pub(crate) async fn find(
         &self,
-        db: &DatabaseConnection,
+        db: &Database,
         digests: &[[u8; 32]],
     ) -> Result<Option<Found>, DbErr> {
         let statement =
@@ -212,7 +211,7 @@ impl Statements {
     /// The same with the account's grants.
     pub(crate) async fn find_with_grants(
         &self,
-        db: &DatabaseConnection,
+        db: &Database,
         digests: &[[u8; 32]],
     ) -> Result<Option<Found>, DbErr> {
         // MySQL and MariaDB have nameless placeholders: once per branch.
@@ -233,7 +232,7 @@ impl Statements {
     /// The grants of an account.
     pub(crate) async fn grants(
         &self,
-        db: &DatabaseConnection,
+        db: &Database,
         account: AccountId,
     ) -> Result<Vec<GrantRow>, DbErr> {
         let times = if self.backend == DbBackend::MySql { self.branches } else { 1 };

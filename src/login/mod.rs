@@ -304,7 +304,7 @@ impl Login<'_> {
             if let Some(device) = &new_device {
                 device.record(txn, context).await?;
             }
-            Ok::<_, LoginError>(start.clone().within(txn).issue().await?)
+            Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
         });
         let issued = attempts.end(ticket, issued).await;
         if let Err(LoginError::Refused(_)) = &issued {
@@ -368,7 +368,7 @@ impl Login<'_> {
             .event(EventKind::Reauthenticated);
         let issued = transaction!(db, |txn| {
             ticket.succeeded(txn).await?;
-            Ok::<_, LoginError>(start.clone().within(txn).issue().await?)
+            Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
         });
         let (issued, event) = attempts.end(ticket, issued).await?;
         event.trace();

@@ -73,7 +73,6 @@
 //! # Standard
 //! ASVS 5.0 6.3.5 to 6.3.7, NIST SP 800-63B-4 4.1 and 4.6.
 
-use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
 
 use crate::account::entity::login_name::Model;
@@ -84,7 +83,7 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, LineageId};
-use crate::base::transaction::{is_unique_violation, transaction};
+use crate::base::transaction::{Txn, is_unique_violation, transaction};
 use crate::challenge::Proof;
 use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start, Try};
 use crate::config::LoginIds;
@@ -487,11 +486,7 @@ impl Changing<'_> {
     }
 
     /// Ends the sessions of the account, and keeps everybody else from changing it.
-    async fn hold(
-        &self,
-        txn: &DatabaseTransaction,
-        lineage: LineageId,
-    ) -> Result<(), LoginNameError> {
+    async fn hold(&self, txn: &Txn<'_>, lineage: LineageId) -> Result<(), LoginNameError> {
         let epoch = self.identity.account().epoch;
         if store::hold(txn, self.id(), epoch, lineage, self.now).await? {
             return Ok(());
@@ -511,7 +506,7 @@ impl Changing<'_> {
     /// address is free.
     async fn ask(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         address: &Email,
         recipient: &Recipient,
     ) -> Result<(), LoginNameError> {
@@ -579,7 +574,7 @@ impl Changing<'_> {
     /// Gives the account an address that has just been proved.
     async fn add_proved(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         address: &Email,
         lineage: LineageId,
         event: &Event,
@@ -613,7 +608,7 @@ impl Changing<'_> {
     }
 
     /// Takes the address from an account that never proved it and can no longer be used.
-    async fn free(&self, txn: &DatabaseTransaction, normal: &str) -> Result<(), LoginNameError> {
+    async fn free(&self, txn: &Txn<'_>, normal: &str) -> Result<(), LoginNameError> {
         let holder = account_store::find_by_name(txn, normal).await?;
         let holder = holder.filter(|row| Account::from(row.clone()).has_no_claim(self.now));
         if let Some(holder) = holder {
@@ -625,7 +620,7 @@ impl Changing<'_> {
     /// What goes with every name that was added.
     async fn added(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         normal: &str,
         event: &Event,
     ) -> Result<(Issued, Event), LoginNameError> {
@@ -639,11 +634,7 @@ impl Changing<'_> {
     }
 
     /// The link that removes the name again.
-    async fn way_back(
-        &self,
-        txn: &DatabaseTransaction,
-        normal: &str,
-    ) -> Result<Values, LoginNameError> {
+    async fn way_back(&self, txn: &Txn<'_>, normal: &str) -> Result<Values, LoginNameError> {
         let config = &self.context.config;
         let Some(lifetime) = config.contact.undo_lifetime else { return Ok(Values::new()) };
         let start = Start {
@@ -666,7 +657,7 @@ impl Changing<'_> {
 
     async fn tell(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         kind: MessageKind,
         to: Option<&str>,
         values: Values,
@@ -681,7 +672,7 @@ impl Changing<'_> {
     /// Ends what was outstanding, writes the event down and goes on in a new session.
     async fn finish(
         &self,
-        txn: &DatabaseTransaction,
+        txn: &Txn<'_>,
         event: &Event,
     ) -> Result<(Issued, Event), LoginNameError> {
         let (context, session) = (self.context, self.identity.session());
@@ -693,7 +684,7 @@ impl Changing<'_> {
             .at_epoch(account.epoch + 1)
             .going_on_from(&session.state, session.transport())
             .passed(session.factors().clone())
-            .within(txn)
+            .inside(txn)
             .issue()
             .await?;
         Ok(issued)
@@ -703,7 +694,7 @@ impl Changing<'_> {
 /// Takes a name from an account that is held. The oldest of the others takes the place of its own
 /// username.
 async fn take(
-    txn: &DatabaseTransaction,
+    txn: &Txn<'_>,
     id: AccountId,
     names: &[Model],
     gone: &Model,

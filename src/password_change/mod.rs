@@ -351,7 +351,7 @@ impl PasswordChange<'_> {
             if let Some(ticket) = &ticket {
                 ticket.succeeded(txn).await?;
             }
-            let issued = start.clone().within(txn).issue().await?;
+            let issued = start.clone().inside(txn).issue().await?;
             context.hooks.after_password_change(change, txn).await?;
             Ok(issued)
         });

@@ -17,7 +17,7 @@ use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, SessionId};
 use crate::base::jwt::TokenType;
 use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::Fault;
+use crate::base::transaction::{Fault, Txn};
 use crate::port::{HookError, HookFuture};
 
 /// What a hook answers: `Err` with a [`Refusal`] refuses what was asked for, with any other error
@@ -314,10 +314,10 @@ macro_rules! hook_list {
             $( pub(crate) async fn $method(
                 &self,
                 call: $call<'_>,
-                txn: &DatabaseTransaction,
+                txn: &Txn<'_>,
             ) -> Result<(), Hooked> {
                 for hooks in &self.0 {
-                    caught(|| hooks.$method(call, txn)).await?;
+                    caught(|| hooks.$method(call, txn.inner())).await?;
                 }
                 Ok(())
             } )+

@@ -6,19 +6,17 @@
 use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 
 use super::entity::{ActiveModel, Column, Entity};
 use crate::base::clock::Timestamp;
 use crate::base::rate::{Quota, RateKey, RateVerdict, now_us};
-use crate::base::transaction::{Db, Fault, is_unique_violation};
+use crate::base::transaction::{Database, Db, Fault, is_unique_violation};
 use crate::port::{HookFuture, RateLimiter};
 
 /// Counts in `auth_rate`.
 pub(crate) struct DatabaseLimiter {
-    pub(crate) database: DatabaseConnection,
+    pub(crate) database: Database,
     pub(crate) timeout: Duration,
 }
 
@@ -117,7 +115,7 @@ impl RateLimiter for DatabaseLimiter {
 }
 
 /// Deletes the rows of subjects that have been quiet for their whole period.
-pub(crate) async fn purge(db: &DatabaseConnection, now: Timestamp) -> Result<u64, DbErr> {
+pub(crate) async fn purge(db: &Database, now: Timestamp) -> Result<u64, DbErr> {
     let quiet = Entity::delete_many().filter(Column::SpentUs.lte(now_us(now)));
     Ok(quiet.exec(db).await?.rows_affected)
 }

@@ -57,7 +57,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transaction};
+use crate::base::transaction::{Fault, MaybeFault, Txn, is_unique_violation, transaction};
 use crate::challenge::mechanism::Kind;
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
@@ -304,7 +304,7 @@ impl Registration<'_> {
         let made = loop {
             let made = transaction!(db, |txn| {
                 context.hooks.before_register(registering, txn).await?;
-                let (account, event) = accounts.within(txn).create_quietly(account.clone()).await?;
+                let (account, event) = accounts.inside(txn).create_quietly(account.clone()).await?;
                 context.hooks.after_register(registering, txn).await?;
                 self.ask_for_proof(txn, &account).await?;
                 if config.login.require_verified {
@@ -317,7 +317,7 @@ impl Registration<'_> {
                     .transport(application.transport)
                     .event(EventKind::LoginSucceeded)
                     .replaces(self.replaces)
-                    .within(txn)
+                    .inside(txn)
                     .issue()
                     .await?;
                 Ok::<_, RegistrationError>((account, event, Some(issued)))
@@ -362,11 +362,7 @@ impl Registration<'_> {
     }
 
     /// Asks for the address of an account just made to be proved, where that can be done.
-    async fn ask_for_proof(
-        &self,
-        txn: &sea_orm::DatabaseTransaction,
-        account: &Account,
-    ) -> Result<(), sea_orm::DbErr> {
+    async fn ask_for_proof(&self, txn: &Txn<'_>, account: &Account) -> Result<(), sea_orm::DbErr> {
         let context = self.auth.context();
         let Some(mailbox) = account.email().filter(|_| context.notifier.is_some()) else {
             return Ok(());
@@ -488,7 +484,7 @@ impl Registration<'_> {
     /// Tells whoever has the address that somebody tried to register with it.
     async fn tell_owner(
         &self,
-        txn: &sea_orm::DatabaseTransaction,
+        txn: &Txn<'_>,
         owner: Option<(&account::Model, &login_name::Model)>,
         normal: &str,
     ) -> Result<(), sea_orm::DbErr> {

@@ -26,7 +26,7 @@ use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::jwt::Claims;
 use crate::base::secret::random_array;
-use crate::base::transaction::{Db, transaction};
+use crate::base::transaction::{Db, Txn, transaction};
 use crate::config::{AtLimit, SessionConfig};
 use crate::context::Context;
 use crate::permission::{Permission, write_list};
@@ -175,6 +175,12 @@ impl<'a> StartSession<'a> {
         self
     }
 
+    /// The same inside the transaction of another flow of ours.
+    pub(crate) fn inside(mut self, txn: &'a Txn<'a>) -> Self {
+        self.db = self.db.inside(txn);
+        self
+    }
+
     /// Starts it for a flow that may still be undone: it traces the event when it has committed.
     pub(crate) async fn issue(self) -> Result<(Issued, Event), SessionError> {
         let context = self.context;
@@ -260,7 +266,7 @@ impl<'a> StartSession<'a> {
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
                 // Of two logins over one session only the one that ended it takes what hangs on it.
                 for hook in context.on_session_replaced.iter().filter(|_| ended) {
-                    hook.replaced(replaced, txn).await.map_err(Hooked::from)?;
+                    hook.replaced(replaced, txn.inner()).await.map_err(Hooked::from)?;
                 }
             }
             let evicted = match limited {
@@ -334,7 +340,7 @@ impl<'a> IntoFuture for StartSession<'a> {
 /// tells of. The account's row is locked, so that of a hundred logins at once each counts what the
 /// ones before it left.
 async fn keep_to_limit(
-    txn: &DatabaseTransaction,
+    txn: &Txn<'_>,
     config: &SessionConfig,
     account: AccountId,
     most: u32,

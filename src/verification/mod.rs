@@ -75,7 +75,7 @@ use crate::base::clock::Stopwatch;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
-use crate::base::transaction::{is_unique_violation, transaction};
+use crate::base::transaction::{Txn, is_unique_violation, transaction};
 use crate::challenge::mechanism::{self, Challenge, Kind, Try};
 use crate::config::AttemptKind;
 use crate::confirmation::{self, Proof};
@@ -494,7 +494,7 @@ impl Verification<'_> {
                     self.prove(txn, row, proof.challenge).await?;
                     mechanism::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
-                    Ok(start.clone().within(txn).issue().await?)
+                    Ok(start.clone().inside(txn).issue().await?)
                 })
             }
         });
@@ -526,11 +526,7 @@ impl Verification<'_> {
         }
     }
 
-    async fn spend(
-        &self,
-        txn: &sea_orm::DatabaseTransaction,
-        proof: Proved<'_>,
-    ) -> Result<(), VerificationError> {
+    async fn spend(&self, txn: &Txn<'_>, proof: Proved<'_>) -> Result<(), VerificationError> {
         if !proof.challenge.spend(txn, self.auth.context().now()).await? {
             return Err(VerificationError::WrongCode);
         }
@@ -544,7 +540,7 @@ impl Verification<'_> {
     /// the username that waited for this.
     async fn prove(
         &self,
-        txn: &sea_orm::DatabaseTransaction,
+        txn: &Txn<'_>,
         row: &account::Model,
         challenge: &Challenge,
     ) -> Result<Claimed, VerificationError> {
