@@ -5,7 +5,7 @@
 //! 2. [`ClientInfo::resolve`] walks the forwarded header from right to left: while the current
 //!    address belongs to a trusted proxy, the entry that proxy wrote is believed. The first address
 //!    that is nobody's proxy is the client.
-//! 3. Throttles count by [`rate_key`]; session binding compares with [`same_network`] and
+//! 3. Throttles count by [`rate_key`], and some by [`network_key`] besides; session binding compares with [`same_network`] and
 //!    [`same_browser_family`].
 //!
 //! # What it does not do
@@ -31,6 +31,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const USER_AGENT_BYTES: usize = 256;
 const SITE_PREFIX: u128 = !0 << 64;
+const NETWORK_PREFIX: u128 = !0 << 80;
 
 /// The address of the TCP peer, a request extension that the host can insert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,16 @@ pub fn rate_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & SITE_PREFIX)),
+    }
+}
+
+/// Where several sources are likely one: an IPv4 address itself, of IPv6 the /48 that one site or
+/// provider's customer may have.
+#[must_use]
+pub fn network_key(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & NETWORK_PREFIX)),
     }
 }
 

@@ -317,6 +317,11 @@ impl Config {
             "password.concurrent_hashes",
             "must be at least 1",
         );
+        check.refuse_if(
+            password.hash_wait.is_zero() || password.hash_wait > MINUTE,
+            "password.hash_wait",
+            "must be longer than zero and at most a minute",
+        );
         let mut names: Vec<_> = password.peppers.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names.dedup();

@@ -22,6 +22,7 @@
 //! | `PORTCULLIS_REQUIRE_VERIFIED` | `true` or `false` |
 //! | `PORTCULLIS_NAMES_PER_ACCOUNT` | number |
 //! | `PORTCULLIS_PASSWORD_MIN_LENGTH`, `PORTCULLIS_PASSWORD_MEMORY_KIB`, `PORTCULLIS_PASSWORD_ITERATIONS`, `PORTCULLIS_CONCURRENT_HASHES`, `PORTCULLIS_HASH_QUEUE` | numbers |
+//! | `PORTCULLIS_HASH_WAIT` | like `10s` |
 //! | `PORTCULLIS_PASSWORD_COMPOSITION` | `any` or `three-of-four` |
 //! | `PORTCULLIS_PASSWORD_MIN_STRENGTH` (feature `strength`) | `fair`, `good` or `strong` |
 //! | `PORTCULLIS_PASSWORD_CONTEXT_WORDS` | words |
@@ -191,6 +192,7 @@ impl Config {
             "PASSWORD_ITERATIONS" => self.password.iterations = number(value)?,
             "CONCURRENT_HASHES" => self.password.concurrent_hashes = Some(number(value)?),
             "HASH_QUEUE" => self.password.hash_queue = number(value)?,
+            "HASH_WAIT" => self.password.hash_wait = duration(value)?,
             "CODE_LENGTH" => self.challenge.code_length = number(value)?,
             "CODE_ALPHABET" => value.clone_into(&mut self.challenge.code_alphabet),
             "CODE_LIFETIME" => self.challenge.code_lifetime = duration(value)?,

@@ -350,8 +350,11 @@ pub struct PasswordConfig {
     pub peppers: Vec<(String, Secret)>,
     /// How many passwords are hashed at once. Default: one less than there are cores, at least 1.
     pub concurrent_hashes: Option<usize>,
-    /// How many more may wait before a login is answered 503. Default: 512.
+    /// How many more may wait before a login is answered 503. One source (an IPv4 address, an IPv6
+    /// /64) has at most a quarter of these places, one IPv6 /48 half. Default: 512.
     pub hash_queue: usize,
+    /// How long one of them waits before it is answered 503. Default: 10 s.
+    pub hash_wait: Duration,
     /// Accepts parameters below the OWASP floor. Only a test wants this.
     #[cfg(feature = "test-util")]
     pub danger_cheap_hashing: bool,
@@ -374,6 +377,7 @@ impl Default for PasswordConfig {
             peppers: Vec::new(),
             concurrent_hashes: None,
             hash_queue: 512,
+            hash_wait: Duration::from_secs(10),
             #[cfg(feature = "test-util")]
             danger_cheap_hashing: false,
         }

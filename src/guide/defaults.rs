@@ -95,7 +95,8 @@
 //! | `password.memory_kib`, `iterations`, `parallelism` | 19 456, 2, 1 | Argon2id, the OWASP floor (password storage cheat sheet); weaker parameters are refused |
 //! | `password.peppers` | none | a pepper that is lost locks everyone out; it is worth having where secrets are kept better than the database |
 //! | `password.concurrent_hashes` | one less than there are cores, at least 1 | a storm of logins leaves a core to everybody else and costs a known amount of memory |
-//! | `password.hash_queue` | 512 | beyond it 503 with `Retry-After`, instead of minutes of waiting |
+//! | `password.hash_queue` | 512 | beyond it 503 with `Retry-After`, instead of minutes of waiting. One source has a quarter of the places (one IPv6 /48 half), and sources take turns, so a storm from one of them delays the others by a hash, not by the storm. Callers without a known address share every place: nothing tells them apart. Behind a proxy that is not listed in `proxies.networks` all clients look like one source |
+//! | `password.hash_wait` | 10 s | a person who waited longer has given up, and their browser asks again; then 503 with `Retry-After` |
 //!
 //! # Failed tries
 //!

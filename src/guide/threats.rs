@@ -44,6 +44,7 @@
 //! | truncation at 72 bytes, or at NUL | passwords are used exactly as sent; imported bcrypt hashes take only what bcrypt read | `src/password/foreign.rs`, `tests/it/registration.rs` |
 //! | a stored hash asks for gigabytes (Kratos) | parameters of stored hashes are bounded before anything is allocated | `src/password/hash.rs`, `tests/it/login.rs` |
 //! | a storm of logins takes all memory | a gate; its permit goes with the work, so hanging up frees nothing early | `src/password/gate.rs`, `tests/it/login.rs` |
+//! | a storm of logins from one source keeps everybody else out | sources take turns at the gate, one has at most a quarter of the places (an IPv6 /48 half), and nobody waits for longer than 10 s | `src/password/queue.rs`, `tests/it/flood.rs` |
 //! | names that look alike, or differ only in case, are two accounts | one normal form for login, uniqueness and records | `src/account/login_id.rs`, `tests/it/account.rs` |
 //! | registering an existing name takes the account over | the unique key decides, and nothing is overwritten | `tests/it/registration.rs`, `tests/it/race.rs` |
 //! | registration or a form tells whose address is known (Devise #5790) | strict registration and asking for a proof answer with the same bytes after the same statements | `tests/it/registration.rs`, `tests/it/verification.rs` |

@@ -265,8 +265,9 @@ impl Login<'_> {
         let subject = attempts.subject(asked.row.as_ref(), &asked.name);
         let subject = subject.on_device(self.auth, asked.device.known());
         let ticket = self.admit(&subject, client, LoginError::InvalidCredentials).await?;
-        let (ticket, checked) =
-            self.check(ticket, &credentials.password, asked.row.as_ref(), &asked.name).await?;
+        let (ticket, checked) = self
+            .check(ticket, &credentials.password, asked.row.as_ref(), &asked.name, client)
+            .await?;
         let now = context.now();
         let row = asked.row.as_ref().filter(|row| {
             let account = Account::from((*row).clone());
@@ -278,8 +279,11 @@ impl Login<'_> {
         };
         // Replacing an old hash is a courtesy; the login stands without it.
         let passwords = self.auth.room::<Passwords>();
-        let rehashed =
-            if outdated { passwords.hash(&credentials.password).await.ok() } else { None };
+        let rehashed = if outdated {
+            passwords.hash(&credentials.password, client.address()).await.ok()
+        } else {
+            None
+        };
         let stage = stage_of(row);
         let account = Account::from(row.clone());
         let start = StartSession::new(context, context.db(), client)
@@ -348,7 +352,7 @@ impl Login<'_> {
         let device = self.device(row.as_ref(), client).known();
         let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device);
         let ticket = self.admit(&subject, client, LoginError::WrongPassword).await?;
-        let (ticket, checked) = self.check(ticket, &password, row.as_ref(), &name).await?;
+        let (ticket, checked) = self.check(ticket, &password, row.as_ref(), &name, client).await?;
         let now = context.now();
         if matches!(checked, Checked::Wrong) {
             let event = Event::new(EventKind::LoginFailed, now)
@@ -399,8 +403,9 @@ impl Login<'_> {
         password: &Password,
         row: Option<&entity::account::Model>,
         name: &str,
+        client: &ClientInfo,
     ) -> Result<(Ticket, Checked), LoginError> {
-        match self.auth.room::<Passwords>().check(password, row, name).await {
+        match self.auth.room::<Passwords>().check(password, row, name, client.address()).await {
             Ok(checked) => Ok((ticket, checked)),
             Err(fault) => {
                 self.auth.attempts().withdraw(ticket).await;

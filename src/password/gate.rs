@@ -3,27 +3,30 @@
 //! A hash takes a core and its memory for some 20 ms. Without a bound a few hundred logins at
 //! once exhaust memory, and every other request waits behind them.
 //!
-//! 1. A caller takes a permit, or a place in the queue; when both are gone it is told at once to
-//!    come back later.
+//! 1. A caller takes a permit, or a place in the [queue](super::queue); when both are gone, or its
+//!    source has its share of the places already, it is told at once to come back later. So it is
+//!    when it has waited for the limit.
 //! 2. With the permit the work moves to a blocking thread, and the permit moves with it: a client
 //!    that hangs up cannot make room for another hash before its own is done.
 //! 3. The working memory returns to a pool that never holds more than one per permit.
 //!
-//! It does not tell callers apart: limits per client and per account come before the gate. It is
-//! per process. There is no timeout; a caller that gives up drops the future and loses its place.
+//! Sources take turns, so a storm from one of them delays the hash of another by a turn, not by the
+//! storm. The gate is per process. A caller that gives up drops the future and loses its place.
 //! Never wait for the gate inside a transaction.
 //!
-//! Configuration: permits ([`default_permits`]) and places in the queue.
+//! Configuration: permits ([`default_permits`]), places in the queue, and how long one waits.
 //! Errors: [`GateError::Overloaded`] is a 503 with `Retry-After`, [`GateError::Failed`] a 500.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+use super::queue::{NoPermit, Queue};
 use crate::password::hash::{Hasher, Memory, SALT_BYTES, StoredHash, Unusable, Verdict};
 
 /// One hash at a time per core, with one core left for everything else.
@@ -39,43 +42,50 @@ pub(crate) struct Gate(Arc<Inner>);
 struct Inner {
     hasher: Hasher,
     random: fn(&mut [u8]),
-    permits: usize,
-    running: Arc<Semaphore>,
-    /// One permit here is one place in the queue. Its guard gives it back also when the waiting
-    /// future is dropped.
-    queue: Semaphore,
-    places: usize,
+    limits: Limits,
+    queue: Queue,
     pool: Mutex<Vec<Memory>>,
 }
 
+/// How much a gate takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Hashes at once; at least one.
+    pub(crate) permits: usize,
+    /// Callers that wait.
+    pub(crate) places: usize,
+    /// How long one of them waits.
+    pub(crate) longest_wait: Duration,
+}
+
 impl Gate {
-    /// A gate for `permits` hashes at once (at least one) and `queue` callers that wait.
     /// `random` fills salts.
-    pub(crate) fn new(permits: usize, queue: usize, hasher: Hasher, random: fn(&mut [u8])) -> Self {
-        let permits = permits.clamp(1, Semaphore::MAX_PERMITS);
-        let places = queue.min(Semaphore::MAX_PERMITS);
+    pub(crate) fn new(limits: Limits, hasher: Hasher, random: fn(&mut [u8])) -> Self {
+        let limits = Limits { permits: limits.permits.max(1), ..limits };
         Self(Arc::new(Inner {
             hasher,
             random,
-            permits,
-            running: Arc::new(Semaphore::new(permits)),
-            queue: Semaphore::new(places),
-            places,
+            limits,
+            queue: Queue::new(limits.permits, limits.places),
             pool: Mutex::default(),
         }))
     }
 
-    /// Hashes a new password with a fresh salt.
+    /// Hashes a new password with a fresh salt, for a client at this address.
     ///
     /// # Errors
-    /// [`GateError::Overloaded`] at once when the queue is full, [`GateError::Failed`] when there
-    /// is no memory or the runtime is shutting down.
+    /// [`GateError::Overloaded`] when there is no place in the queue, or no turn in time;
+    /// [`GateError::Failed`] when there is no memory or the runtime is shutting down.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub(crate) async fn hash(&self, password: Zeroizing<Vec<u8>>) -> Result<StoredHash, GateError> {
+    pub(crate) async fn hash(
+        &self,
+        password: Zeroizing<Vec<u8>>,
+        source: Option<IpAddr>,
+    ) -> Result<StoredHash, GateError> {
         let random = self.0.random;
-        self.run(move |hasher, memory| {
+        self.run(source, move |hasher, memory| {
             let mut salt = [0; SALT_BYTES];
             random(&mut salt);
             hasher.hash(&password, salt, memory)
@@ -88,8 +98,8 @@ impl Gate {
     /// exist or has no password: it costs the same and never matches.
     ///
     /// # Errors
-    /// [`GateError::Overloaded`] at once when the queue is full, [`GateError::Failed`] when the
-    /// runtime is shutting down. Neither depends on the account.
+    /// [`GateError::Overloaded`] when there is no place in the queue, or no turn in time;
+    /// [`GateError::Failed`] when the runtime is shutting down. Neither depends on the account.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -98,8 +108,9 @@ impl Gate {
         password: Zeroizing<Vec<u8>>,
         stored: Option<StoredHash>,
         dummy_salt: [u8; SALT_BYTES],
+        source: Option<IpAddr>,
     ) -> Result<Verdict, GateError> {
-        self.run(move |hasher, memory| match stored {
+        self.run(source, move |hasher, memory| match stored {
             Some(stored) => hasher.verify(&password, &stored, dummy_salt, memory),
             None => hasher.dummy(&password, dummy_salt, memory),
         })
@@ -117,8 +128,12 @@ impl Gate {
         password: Zeroizing<Vec<u8>>,
         words: Vec<String>,
         least: crate::config::Strength,
+        source: Option<IpAddr>,
     ) -> Result<Option<String>, GateError> {
-        self.run(move |_, _| crate::password::strength::too_weak(&password, &words, least)).await
+        let judge = move |_: &Hasher, _: &mut Memory| {
+            crate::password::strength::too_weak(&password, &words, least)
+        };
+        self.run(source, judge).await
     }
 
     /// Whether a hash of another system could be verified here. Computes nothing, so it does not wait.
@@ -132,12 +147,15 @@ impl Gate {
         self.0.hasher.hashes()
     }
 
-    async fn run<T, F>(&self, work: F) -> Result<T, GateError>
+    async fn run<T, F>(&self, source: Option<IpAddr>, work: F) -> Result<T, GateError>
     where
         F: FnOnce(&Hasher, &mut Memory) -> T + Send + 'static,
         T: Send + 'static,
     {
-        let permit = self.admit().await?;
+        let permit = self.0.queue.permit(source, self.0.limits.longest_wait).await;
+        let permit = permit.map_err(|NoPermit| GateError::Overloaded {
+            retry_after_secs: self.0.retry_after_secs(),
+        })?;
         let inner = Arc::clone(&self.0);
         // From here on nothing is cancelled: dropping the handle leaves the task to finish.
         let task = spawn_blocking(move || {
@@ -151,25 +169,12 @@ impl Gate {
         });
         task.await.map_err(|_| GateError::Failed)
     }
-
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, GateError> {
-        let running = Arc::clone(&self.0.running);
-        // Does not overtake: a permit that is given back goes to whoever waits longest.
-        if let Ok(permit) = Arc::clone(&running).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let Ok(_place) = self.0.queue.try_acquire() else {
-            return Err(GateError::Overloaded { retry_after_secs: self.0.retry_after_secs() });
-        };
-        running.acquire_owned().await.map_err(|_| GateError::Failed)
-    }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("permits", &self.0.permits)
-            .field("queue", &self.0.places)
+            .field("limits", &self.0.limits)
             .field("hasher", &self.0.hasher)
             .finish_non_exhaustive()
     }
@@ -182,17 +187,18 @@ impl Inner {
 
     fn keep_memory(&self, memory: Memory) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.len() < self.permits {
+        if pool.len() < self.limits.permits {
             pool.push(memory);
         }
     }
 
-    /// About how long the full queue takes: a core fills some 2 GiB per second.
+    /// About how long the full queue takes: a core fills some 2 GiB per second. Nobody waits longer
+    /// than the limit either.
     fn retry_after_secs(&self) -> u64 {
         const KIB_PER_SECOND: u64 = 2 * 1024 * 1024;
         let params = self.hasher.params();
         let kib = u64::from(params.memory_kib) * u64::from(params.iterations);
-        let rounds = self.places.div_ceil(self.permits) as u64;
+        let rounds = self.limits.places.div_ceil(self.limits.permits) as u64;
         kib.saturating_mul(rounds).div_ceil(KIB_PER_SECOND).clamp(1, 30)
     }
 }
@@ -200,7 +206,7 @@ impl Inner {
 /// Why a password was neither hashed nor compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GateError {
-    /// All permits and all places in the queue are taken.
+    /// No place in the queue was to be had, or no turn in time.
     #[error("too many passwords are being hashed, retry in {retry_after_secs} s")]
     Overloaded {
         /// What `Retry-After` should say, 1 to 30 seconds.
@@ -232,7 +238,11 @@ mod tests {
             static CALLS: AtomicUsize = AtomicUsize::new(0);
             bytes[..8].copy_from_slice(&CALLS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         }
-        Gate::new(permits, queue, Hasher::new(CHEAP, Peppers::default()).unwrap(), counted)
+        Gate::new(limits(permits, queue), Hasher::new(CHEAP, Peppers::default()).unwrap(), counted)
+    }
+
+    fn limits(permits: usize, places: usize) -> Limits {
+        Limits { permits, places, longest_wait: Duration::from_secs(3600) }
     }
 
     fn password(text: &str) -> Zeroizing<Vec<u8>> {
@@ -249,7 +259,7 @@ mod tests {
                 start.send(()).unwrap();
                 let _ = released.recv();
             };
-            gate.run(work).await.unwrap();
+            gate.run(None, work).await.unwrap();
         });
         started.await.unwrap();
         (release, task)
@@ -257,11 +267,10 @@ mod tests {
 
     /// Waits until no hash runs.
     async fn idle(gate: &Gate) {
-        let all = u32::try_from(gate.0.permits).unwrap();
-        drop(gate.0.running.acquire_many(all).await.unwrap());
-        assert_eq!(gate.0.running.available_permits(), gate.0.permits);
-        assert_eq!(gate.0.queue.available_permits(), gate.0.places);
-        assert!(gate.0.pool.lock().unwrap().len() <= gate.0.permits);
+        while gate.0.queue.free_and_waiting() != (gate.0.limits.permits, 0) {
+            tokio::task::yield_now().await;
+        }
+        assert!(gate.0.pool.lock().unwrap().len() <= gate.0.limits.permits);
     }
 
     #[derive(Default)]
@@ -284,13 +293,13 @@ mod tests {
     #[tokio::test]
     async fn a_hash_verifies_and_every_call_costs_one() {
         let gate = gate(1, 0);
-        let stored = gate.hash(password("right")).await.unwrap();
-        assert_ne!(gate.hash(password("right")).await.unwrap().phc, stored.phc, "salted");
-        let right = gate.verify(password("right"), Some(stored.clone()), SALT).await;
+        let stored = gate.hash(password("right"), None).await.unwrap();
+        assert_ne!(gate.hash(password("right"), None).await.unwrap().phc, stored.phc, "salted");
+        let right = gate.verify(password("right"), Some(stored.clone()), SALT, None).await;
         assert_eq!(right, Ok(Verdict::Match { rehash: false }));
-        let wrong = gate.verify(password("wrong"), Some(stored), SALT).await;
+        let wrong = gate.verify(password("wrong"), Some(stored), SALT, None).await;
         assert_eq!(wrong, Ok(Verdict::NoMatch));
-        assert_eq!(gate.verify(password("any"), None, SALT).await, Ok(Verdict::NoMatch));
+        assert_eq!(gate.verify(password("any"), None, SALT, None).await, Ok(Verdict::NoMatch));
         assert_eq!(gate.clone().hashes(), 5);
     }
 
@@ -302,7 +311,7 @@ mod tests {
         // Computed, it would take minutes.
         let verdict = tokio::time::timeout(
             Duration::from_secs(5),
-            gate.verify(password("x"), Some(stored), SALT),
+            gate.verify(password("x"), Some(stored), SALT, None),
         );
         assert_eq!(verdict.await.unwrap(), Ok(Verdict::Unusable(Unusable::OutOfBounds)));
         assert_eq!(gate.hashes(), 1);
@@ -315,7 +324,7 @@ mod tests {
         let tasks: Vec<_> = (0..500)
             .map(|_| {
                 let (gate, counted) = (gate.clone(), Arc::clone(&counted));
-                tokio::spawn(async move { gate.run(move |h, m| counted.hash(h, m)).await })
+                tokio::spawn(async move { gate.run(None, move |h, m| counted.hash(h, m)).await })
             })
             .collect();
         for task in tasks {
@@ -335,7 +344,9 @@ mod tests {
             let tasks: Vec<_> = (0..300)
                 .map(|_| {
                     let (gate, counted) = (gate.clone(), Arc::clone(&counted));
-                    tokio::spawn(async move { gate.run(move |h, m| counted.hash(h, m)).await })
+                    tokio::spawn(
+                        async move { gate.run(None, move |h, m| counted.hash(h, m)).await },
+                    )
                 })
                 .collect();
             for _ in 0..round * 10 {
@@ -351,7 +362,7 @@ mod tests {
         }
         assert!(counted.peak.load(Ordering::SeqCst) <= 2);
         assert_eq!(counted.running.load(Ordering::SeqCst), 0);
-        assert!(gate.hash(password("after")).await.is_ok());
+        assert!(gate.hash(password("after"), None).await.is_ok());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -360,11 +371,11 @@ mod tests {
         let (release, task) = occupy(&gate).await;
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
-        let refused = gate.hash(password("x")).await.unwrap_err();
+        let refused = gate.hash(password("x"), None).await.unwrap_err();
         assert_eq!(refused, GateError::Overloaded { retry_after_secs: 1 });
         drop(release);
         idle(&gate).await;
-        assert!(gate.hash(password("x")).await.is_ok());
+        assert!(gate.hash(password("x"), None).await.is_ok());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -374,36 +385,69 @@ mod tests {
         let overloaded = GateError::Overloaded { retry_after_secs: 1 };
         let context = &mut Context::from_waker(Waker::noop());
         {
-            let mut waiting = pin!(gate.hash(password("waits")));
+            let mut waiting = pin!(gate.hash(password("waits"), None));
             assert!(waiting.as_mut().poll(context).is_pending());
-            assert_eq!(gate.hash(password("x")).await.unwrap_err(), overloaded);
-            assert_eq!(gate.verify(password("x"), None, SALT).await.unwrap_err(), overloaded);
+            assert_eq!(gate.hash(password("x"), None).await.unwrap_err(), overloaded);
+            assert_eq!(gate.verify(password("x"), None, SALT, None).await.unwrap_err(), overloaded);
         }
         // The one that waited has gone, and its place is free again.
-        let mut waiting = pin!(gate.verify(password("waits"), None, SALT));
+        let mut waiting = pin!(gate.verify(password("waits"), None, SALT, None));
         assert!(waiting.as_mut().poll(context).is_pending());
-        assert!(matches!(pin!(gate.hash(password("x"))).poll(context), Poll::Ready(Err(_))));
+        assert!(matches!(pin!(gate.hash(password("x"), None)).poll(context), Poll::Ready(Err(_))));
         drop(release);
         assert_eq!(waiting.await, Ok(Verdict::NoMatch));
         task.await.unwrap();
         idle(&gate).await;
-        assert!(gate.hash(password("x")).await.is_ok());
+        assert!(gate.hash(password("x"), None).await.is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_storm_from_one_source_delays_another_by_a_turn_and_no_more() {
+        let gate = gate(1, 64);
+        let (release, task) = occupy(&gate).await;
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let start = |source: [u8; 4], name: usize| {
+            let (gate, done) = (gate.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let work = move |_: &Hasher, _: &mut Memory| done.lock().unwrap().push(name);
+                gate.run(Some(IpAddr::from(source)), work).await
+            })
+        };
+        let storm: Vec<_> = (0..500).map(|name| start([192, 0, 2, 1], name)).collect();
+        while gate.0.queue.free_and_waiting().1 < 16 {
+            tokio::task::yield_now().await;
+        }
+        let honest = start([198, 51, 100, 1], 1000);
+        while gate.0.queue.free_and_waiting().1 < 17 {
+            tokio::task::yield_now().await;
+        }
+        drop(release);
+        assert_eq!(honest.await.unwrap(), Ok(()));
+        let at = done.lock().unwrap().iter().position(|name| *name == 1000).unwrap();
+        assert!(at <= 1, "{at} of the storm were served before");
+        let mut served = 0;
+        for one in storm {
+            served += usize::from(one.await.unwrap().is_ok());
+        }
+        assert!(served >= 16, "what has its place is served: {served}");
+        task.await.unwrap();
+        idle(&gate).await;
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_returns_the_permit() {
         let gate = gate(1, 0);
-        let failed = gate.run(|_, _| panic!("on purpose")).await;
+        let failed = gate.run(None, |_, _| panic!("on purpose")).await;
         assert_eq!(failed, Err::<(), _>(GateError::Failed));
         idle(&gate).await;
-        assert!(gate.hash(password("x")).await.is_ok());
+        assert!(gate.hash(password("x"), None).await.is_ok());
     }
 
     #[test]
     fn retry_after_follows_the_length_of_the_queue() {
         let gate = |permits, queue| {
             let hasher = Hasher::new(HashParams::default(), Peppers::default()).unwrap();
-            Gate::new(permits, queue, hasher, |_| {}).0.retry_after_secs()
+            Gate::new(limits(permits, queue), hasher, |_| {}).0.retry_after_secs()
         };
         assert_eq!(gate(1, 0), 1);
         assert_eq!(gate(1, 256), 5);
@@ -416,10 +460,10 @@ mod tests {
     async fn nothing_secret_is_printed() {
         let peppers = vec![("id-1".to_owned(), b"a pepper of enough bytes".to_vec())];
         let hasher = Hasher::new(CHEAP, Peppers::new(peppers).unwrap()).unwrap();
-        let gate = Gate::new(1, 2, hasher, |bytes| bytes.fill(7));
-        gate.hash(password("hunter2")).await.unwrap();
+        let gate = Gate::new(limits(1, 2), hasher, |bytes| bytes.fill(7));
+        gate.hash(password("hunter2"), None).await.unwrap();
         let printed = format!("{gate:?}");
-        assert!(printed.starts_with("Gate { permits: 1, queue: 2,"), "{printed}");
+        assert!(printed.starts_with("Gate { limits: Limits { permits: 1, places: 2,"), "{printed}");
         for secret in ["enough bytes", "hunter2", "argon2id", "97, 32, 112"] {
             assert!(!printed.contains(secret), "{printed}");
         }

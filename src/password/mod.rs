@@ -38,20 +38,27 @@
 //!
 //! # Hashing
 //! Argon2id with the OWASP parameters, on blocking threads behind a gate, so that a storm of
-//! logins costs bounded memory and leaves a core to everybody else. A stored hash that is older
+//! logins costs bounded memory and leaves a core to everybody else. Sources (an IPv4 address, an IPv6
+//! /64 and again its /48) take turns at the gate, one of them has at most a quarter of the places to
+//! wait in, and nobody waits longer than [`hash_wait`](crate::config::PasswordConfig::hash_wait): then
+//! the answer is 503 with `Retry-After`. A stored hash that is older
 //! than the configuration (parameters, pepper, algorithm) is replaced at the next login. Unknown,
 //! unusable and passwordless accounts cost the same one hash as a wrong password.
 //!
 //! A password is used exactly as it is sent: no trimming, no case folding, no Unicode
 //! normalization, no truncation.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::account::entity::account;
 use crate::account::{InvalidField, StoredPassword};
+use crate::base::clock::Clock;
+use crate::base::event::count;
 use crate::base::problem::ErrorChain;
 use crate::base::secret::{DigestKey, Purpose, random_bytes};
 use crate::base::transaction::Fault;
@@ -66,6 +73,7 @@ mod foreign;
 mod gate;
 mod hash;
 mod policy;
+mod queue;
 #[cfg(feature = "strength")]
 mod strength;
 
@@ -121,6 +129,9 @@ pub(crate) struct Passwords {
     policy: Policy,
     config: PasswordConfig,
     breached: Option<Arc<dyn BreachedList>>,
+    clock: Arc<dyn Clock>,
+    /// The minute in which the operator was last told of an overload.
+    warned_in: AtomicI64,
 }
 
 impl Room for Passwords {
@@ -140,43 +151,59 @@ impl Room for Passwords {
             .and_then(|peppers| Hasher::new(params, peppers))
             .expect("the configuration was checked by build()");
         let permits = config.concurrent_hashes.unwrap_or_else(gate::default_permits);
+        let (places, longest_wait) = (config.hash_queue, config.hash_wait);
+        let limits = gate::Limits { permits, places, longest_wait };
         Self {
-            gate: Gate::new(permits, config.hash_queue, hasher, random_bytes),
+            gate: Gate::new(limits, hasher, random_bytes),
             dummy_salts: DigestKey::new(&context.config.keys.secrets[0], Purpose::DummySalt),
             policy: Policy::new(&context.config),
             config: config.clone(),
             breached: context.breached_list.clone(),
-        }
-    }
-}
-
-impl From<GateError> for Fault {
-    fn from(error: GateError) -> Self {
-        match error {
-            GateError::Overloaded { retry_after_secs } => {
-                Self::Overloaded { retry_after: Duration::from_secs(retry_after_secs) }
-            }
-            GateError::Failed => Self::Internal(error.to_string()),
+            clock: Arc::clone(&context.clock),
+            warned_in: AtomicI64::new(i64::MIN),
         }
     }
 }
 
 impl Passwords {
-    /// Why `field`, a new password, is refused for an account with these names, if so.
+    /// What a flow is told. The operator hears of an overload once a minute.
+    fn fault(&self, error: GateError) -> Fault {
+        let GateError::Overloaded { retry_after_secs } = error else {
+            return Fault::Internal(error.to_string());
+        };
+        count("hash_queue_full");
+        let minute = self.clock.now().as_millis().div_euclid(60_000);
+        if self.warned_in.swap(minute, Ordering::Relaxed) != minute {
+            tracing::warn!(
+                target: "portcullis",
+                code = "hash_queue_full",
+                "passwords wait for longer than `password.hash_wait`, or more of them than a source or \
+                 the queue (`password.hash_queue`) may have: such requests are answered 503",
+            );
+        }
+        Fault::Overloaded { retry_after: Duration::from_secs(retry_after_secs) }
+    }
+
+    /// Why `field`, a new password, is refused for an account with these names, if so. `source` is
+    /// the address of the client that it is judged for, here and below: sources take turns.
     pub(crate) async fn refused(
         &self,
         field: &'static str,
         password: &Password,
         names: &Names<'_>,
+        source: Option<IpAddr>,
     ) -> Result<Option<InvalidField>, Fault> {
         let mut faults = self.policy.faults(password, names);
+        #[cfg(not(feature = "strength"))]
+        let _ = source;
         #[cfg(feature = "strength")]
         if let Some(least) = self.config.min_strength
             && password.as_str().len() <= MAX_PASSWORD_BYTES
         {
             let words = self.policy.words().iter().map(String::as_str);
             let words = names.0.iter().copied().chain(words).map(str::to_owned).collect();
-            faults.extend(self.gate.judge(password.bytes(), words, least).await?);
+            let judged = self.gate.judge(password.bytes(), words, least, source).await;
+            faults.extend(judged.map_err(|error| self.fault(error))?);
         }
         if faults.is_empty() && self.is_breached(password).await? {
             faults
@@ -202,8 +229,13 @@ impl Passwords {
         }
     }
 
-    pub(crate) async fn hash(&self, password: &Password) -> Result<StoredPassword, Fault> {
-        let StoredHash { phc, pepper_id } = self.gate.hash(password.bytes()).await?;
+    pub(crate) async fn hash(
+        &self,
+        password: &Password,
+        source: Option<IpAddr>,
+    ) -> Result<StoredPassword, Fault> {
+        let hashed = self.gate.hash(password.bytes(), source).await;
+        let StoredHash { phc, pepper_id } = hashed.map_err(|error| self.fault(error))?;
         Ok(StoredPassword { hash: phc, pepper: pepper_id })
     }
 
@@ -221,6 +253,7 @@ impl Passwords {
         password: &Password,
         account: Option<&account::Model>,
         name: &str,
+        source: Option<IpAddr>,
     ) -> Result<Checked, Fault> {
         if password.as_str().len() > MAX_PASSWORD_BYTES {
             return Ok(Checked::Wrong);
@@ -230,7 +263,8 @@ impl Passwords {
             let phc = row.password_hash.clone()?;
             Some(StoredHash { phc, pepper_id: row.password_pepper.clone() })
         });
-        match self.gate.verify(password.bytes(), stored, dummy_salt).await? {
+        let verdict = self.gate.verify(password.bytes(), stored, dummy_salt, source).await;
+        match verdict.map_err(|error| self.fault(error))? {
             Verdict::Match { rehash } => Ok(Checked::Right { outdated: rehash }),
             Verdict::NoMatch => Ok(Checked::Wrong),
             Verdict::Unusable(reason) => {

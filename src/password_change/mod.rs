@@ -256,11 +256,12 @@ impl PasswordChange<'_> {
     ) -> Result<Issued, PasswordChangeError> {
         let context = self.auth.context();
         let passwords = self.auth.room::<Passwords>();
+        let source = client.address();
         let account = asking.account;
         let db = context.db();
         let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
         let names = Names::of(account).and(&further);
-        if let Some(field) = passwords.refused(NEW_PASSWORD, new, &names).await? {
+        if let Some(field) = passwords.refused(NEW_PASSWORD, new, &names, source).await? {
             return Err(PasswordChangeError::Invalid(vec![field]));
         }
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
@@ -284,7 +285,7 @@ impl PasswordChange<'_> {
                     return Err(PasswordChangeError::TooManyAttempts { retry_after });
                 }
             };
-            match passwords.check(&current, Some(&row), &name).await {
+            match passwords.check(&current, Some(&row), &name, source).await {
                 Ok(Checked::Right { .. }) if current.as_str() == new.as_str() => {
                     attempts.withdraw(admitted).await;
                     return Err(PasswordChangeError::same());
@@ -308,11 +309,14 @@ impl PasswordChange<'_> {
         // A password that has to be changed is not changed by setting the same one.
         if current.is_none()
             && row.must_change_password
-            && matches!(passwords.check(new, Some(&row), &name).await?, Checked::Right { .. })
+            && matches!(
+                passwords.check(new, Some(&row), &name, source).await?,
+                Checked::Right { .. }
+            )
         {
             return Err(PasswordChangeError::same());
         }
-        let hashed = match passwords.hash(new).await {
+        let hashed = match passwords.hash(new, source).await {
             Ok(hashed) => hashed,
             Err(fault) => {
                 if let Some(ticket) = ticket {

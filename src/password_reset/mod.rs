@@ -360,7 +360,7 @@ impl PasswordReset<'_> {
         let new = Password::from(new.into());
         let (ticket, challenge, row) = self.look(token, client).await?;
         let account = Account::from(row.clone());
-        let hashed = match self.hash(&passwords, &new, &account).await {
+        let hashed = match self.hash(&passwords, &new, &account, client).await {
             Ok(hashed) => hashed,
             Err(error) => {
                 attempts.withdraw(ticket).await;
@@ -411,14 +411,15 @@ impl PasswordReset<'_> {
         passwords: &Passwords,
         new: &Password,
         account: &Account,
+        client: &ClientInfo,
     ) -> Result<StoredPassword, PasswordResetError> {
         let db = self.auth.context().db();
         let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
         let names = Names::of(account).and(&further);
-        if let Some(field) = passwords.refused("password", new, &names).await? {
+        if let Some(field) = passwords.refused("password", new, &names, client.address()).await? {
             return Err(PasswordResetError::Invalid(vec![field]));
         }
-        Ok(passwords.hash(new).await?)
+        Ok(passwords.hash(new, client.address()).await?)
     }
 
     /// The challenge of a token and its account, if both are as they were when it was sent, and the

@@ -42,6 +42,7 @@
 //! # Standard
 //! OWASP ASVS 5.0 6.3.8 (no enumeration of accounts).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -282,8 +283,9 @@ impl Registration<'_> {
         }
         // A stranger says nothing about himself but names and a password.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
-        self.check(&account, &application.password, Policy::Open).await?;
-        let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
+        self.check(&account, &application.password, Policy::Open, client.address()).await?;
+        let hashed =
+            self.auth.room::<Passwords>().hash(&application.password, client.address()).await?;
         account.password = Some(hashed);
         let now = context.now();
         let id = AccountId::new(now);
@@ -389,9 +391,10 @@ impl Registration<'_> {
             return Err(RegistrationError::Closed);
         }
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
-        self.check(&account, &application.password, Policy::Strict).await?;
+        self.check(&account, &application.password, Policy::Strict, client.address()).await?;
         // Before anything is looked up: it is computed for a known address too.
-        let hashed = self.auth.room::<Passwords>().hash(&application.password).await?;
+        let hashed =
+            self.auth.room::<Passwords>().hash(&application.password, client.address()).await?;
         account.password = Some(hashed);
         account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
         let mut tries = 3;
@@ -548,8 +551,8 @@ impl Registration<'_> {
         password: impl Into<String>,
     ) -> Result<NewAccount, RegistrationError> {
         let password = Password::from(password.into());
-        self.check(&account, &password, Policy::Open).await?;
-        let hashed = self.auth.room::<Passwords>().hash(&password).await?;
+        self.check(&account, &password, Policy::Open, None).await?;
+        let hashed = self.auth.room::<Passwords>().hash(&password, None).await?;
         Ok(NewAccount { password: Some(hashed), ..account })
     }
 
@@ -558,6 +561,7 @@ impl Registration<'_> {
         account: &NewAccount,
         password: &Password,
         policy: Policy,
+        source: Option<IpAddr>,
     ) -> Result<(), RegistrationError> {
         let config = &self.auth.context().config;
         let mut invalid = account.parse().err().unwrap_or_default();
@@ -580,7 +584,7 @@ impl Registration<'_> {
         let names = [&account.username, &account.email, &account.phone];
         let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
         let passwords = self.auth.room::<Passwords>();
-        invalid.extend(passwords.refused("password", password, &names).await?);
+        invalid.extend(passwords.refused("password", password, &names, source).await?);
         if invalid.is_empty() { Ok(()) } else { Err(AccountError::Invalid(invalid).into()) }
     }
 }

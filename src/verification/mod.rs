@@ -410,7 +410,7 @@ impl Verification<'_> {
             }
         };
         let passwords = self.auth.room::<Passwords>();
-        match passwords.check(password, Some(row), &name).await {
+        match passwords.check(password, Some(row), &name, client.address()).await {
             Ok(Checked::Right { .. }) => {
                 let noted = transaction!(context.db(), |txn| {
                     ticket.succeeded(txn).await?;

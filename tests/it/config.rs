@@ -209,6 +209,16 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.password.concurrent_hashes = Some(0),
             |c| c.password.concurrent_hashes = Some(1),
         ),
+        (
+            "password.hash_wait",
+            |c| c.password.hash_wait = Duration::ZERO,
+            |c| c.password.hash_wait = Duration::from_millis(1),
+        ),
+        (
+            "password.hash_wait",
+            |c| c.password.hash_wait = Duration::from_millis(60_001),
+            |c| c.password.hash_wait = Duration::from_secs(60),
+        ),
         ("permission.levels", |c| levels(c, "list", &[]), |c| levels(c, "list", &["viewer"])),
         ("permission.levels", |c| levels(c, "", &["a"]), |c| levels(c, "l", &["a"])),
         ("permission.levels", |c| levels(c, "my-list", &["a"]), |c| levels(c, "my_list", &["a"])),
@@ -459,6 +469,7 @@ fn the_environment_sets_every_knob_it_names() {
         ("PASSWORD_ITERATIONS", "3"),
         ("CONCURRENT_HASHES", "2"),
         ("HASH_QUEUE", "7"),
+        ("HASH_WAIT", "2s"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
         ("FORWARDED_HEADER", "forwarded"),
         ("MEMBERSHIP_SOURCE_TIMEOUT", "7s"),
@@ -491,6 +502,7 @@ fn the_environment_sets_every_knob_it_names() {
     let password = &config.password;
     assert_eq!((password.min_length, password.memory_kib, password.iterations), (20, 65_536, 3));
     assert_eq!((password.concurrent_hashes, password.hash_queue), (Some(2), 7));
+    assert_eq!(password.hash_wait, Duration::from_secs(2));
     assert_eq!(
         (config.proxies.networks.len(), config.proxies.header),
         (2, ForwardedHeader::Forwarded)

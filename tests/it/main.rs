@@ -17,6 +17,7 @@ mod config;
 mod contact;
 mod cookie;
 mod csrf;
+mod flood;
 mod fuzz;
 mod group;
 mod guard;
