@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
 use crate::port::{
-    BreachedList, HookList, MembershipSource, OnSessionReplaced, RateLimiter, SessionInfo,
+    BreachedList, HookList, MembershipSource, OnSessionReplaced, OnSuspicion, RateLimiter,
+    SessionInfo,
 };
 
 /// Shared by all flows of one instance; a clone is the same one, for a task of its own.
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) breached_list: Option<Arc<dyn BreachedList>>,
     pub(crate) membership_source: Option<Arc<dyn MembershipSource>>,
     pub(crate) rate_limiter: Option<Arc<dyn RateLimiter>>,
+    pub(crate) on_suspicion: Option<Arc<dyn OnSuspicion>>,
     /// State that a floor above keeps per instance, made when it is first asked for.
     pub(crate) rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }

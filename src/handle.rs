@@ -18,7 +18,8 @@ use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
 use crate::port::{
-    BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, RateLimiter, SessionInfo,
+    BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, OnSuspicion, RateLimiter,
+    SessionInfo,
 };
 
 /// How many writes may be under way at once.
@@ -62,6 +63,7 @@ impl Portcullis {
             session_info: None,
             breached_list: None,
             rate_limiter: None,
+            on_suspicion: None,
             membership_source: None,
         }
     }
@@ -147,6 +149,7 @@ pub struct Builder {
     session_info: Option<Arc<dyn SessionInfo>>,
     breached_list: Option<Arc<dyn BreachedList>>,
     rate_limiter: Option<Arc<dyn RateLimiter>>,
+    on_suspicion: Option<Arc<dyn OnSuspicion>>,
     membership_source: Option<Arc<dyn MembershipSource>>,
 }
 
@@ -266,6 +269,12 @@ impl Builder {
         self
     }
 
+    /// Hears of sign-ins that are suspicious together. See [`attempt`](crate::attempt).
+    pub fn on_suspicion(mut self, hook: impl OnSuspicion) -> Self {
+        self.on_suspicion = Some(Arc::new(hook));
+        self
+    }
+
     /// Checks everything and makes the instance. Asks nothing of the database.
     ///
     /// # Errors
@@ -283,6 +292,7 @@ impl Builder {
             session_info,
             breached_list,
             rate_limiter,
+            on_suspicion,
             membership_source,
         } = self;
         let mut errors = config.faults();
@@ -341,6 +351,7 @@ impl Builder {
             session_info,
             breached_list,
             rate_limiter,
+            on_suspicion,
             membership_source,
             rooms: Mutex::default(),
         });

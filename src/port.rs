@@ -124,6 +124,67 @@ pub trait BreachedList: Send + Sync + 'static {
     fn contains<'a>(&'a self, password: &'a PasswordSha1) -> HookFuture<'a, bool>;
 }
 
+/// What makes the sign-ins of one node suspicious, though no limit of an account or a source was met.
+/// See [`attempt`](crate::attempt).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Suspicion {
+    /// So many percent of the sign-ins of this window failed, where `usual_percent` do.
+    #[non_exhaustive]
+    FailedShare {
+        /// Of this window, so far.
+        percent: u64,
+        /// Of the day before.
+        usual_percent: u64,
+        /// How many failed in this window, so far.
+        failed: u64,
+    },
+    /// So many different names failed from one network.
+    #[non_exhaustive]
+    NamesFromNetwork {
+        /// The IPv4 /24 or the IPv6 /48.
+        network: ipnet::IpNet,
+        /// How many names; they are not counted any further.
+        names: u64,
+    },
+}
+
+impl std::fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::FailedShare { percent, usual_percent, .. } => {
+                write!(f, "{percent} % of sign-ins failed, usually {usual_percent} %")
+            }
+            Self::NamesFromNetwork { network, names } => {
+                write!(f, "{names} names failed from {network}")
+            }
+        }
+    }
+}
+
+/// Hears of suspicious sign-ins: to page somebody, to ask for a captcha, to tell a firewall. Called
+/// beside the request, at most once a window for each reason, with ten seconds to answer. Each node
+/// tells of what it saw itself.
+///
+/// ```
+/// use portcullis::port::{HookFuture, OnSuspicion, Suspicion};
+///
+/// struct Pager;
+///
+/// impl OnSuspicion for Pager {
+///     fn suspected<'a>(&'a self, suspicion: &'a Suspicion) -> HookFuture<'a, ()> {
+///         Box::pin(async move {
+///             println!("{suspicion}");
+///             Ok(())
+///         })
+///     }
+/// }
+/// ```
+pub trait OnSuspicion: Send + Sync + 'static {
+    /// Something was seen. An error is logged.
+    fn suspected<'a>(&'a self, suspicion: &'a Suspicion) -> HookFuture<'a, ()>;
+}
+
 /// A membership as the application's own tables know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -1,34 +1,25 @@
-//! Who stands in line for one subject in this process, and how long failures take.
+//! Who stands in line for one subject in this process.
 //!
 //! Tries of one subject are admitted one after the other, so that they do not race each other for
-//! the same row; how many are then judged at once, the rule says. Between processes the key of the
+//! the same row; how many are then compared at once, the rule says. Between processes the key of the
 //! row decides.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+#[cfg(feature = "test-util")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Mutex as Turn, Notify};
 
 use super::Key;
-use crate::base::clock::Stopwatch;
-use crate::config::AttemptKind;
 use crate::context::{Context, Room};
 
-/// What is waited when nothing has failed here yet: about one hash.
-const FIRST_WAIT: Duration = Duration::from_millis(25);
-
-/// How many times of failures are kept of each kind.
-const KEPT: usize = 32;
-
 /// The lanes of one instance.
+#[derive(Default)]
 pub(crate) struct Lanes {
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
-    took: Mutex<HashMap<AttemptKind, VecDeque<Duration>>>,
-    /// How much later than asked for the runtime woke those who waited here.
-    late: Mutex<VecDeque<Duration>>,
     #[cfg(feature = "test-util")]
-    waited: Mutex<Vec<Duration>>,
+    refused: AtomicU64,
 }
 
 #[derive(Default)]
@@ -41,13 +32,7 @@ pub(crate) struct Lane {
 
 impl Room for Lanes {
     fn open(_: &Context) -> Self {
-        Self {
-            lanes: Mutex::default(),
-            took: Mutex::default(),
-            late: Mutex::default(),
-            #[cfg(feature = "test-util")]
-            waited: Mutex::default(),
-        }
+        Self::default()
     }
 }
 
@@ -64,11 +49,6 @@ impl Place {
         let lane = Arc::clone(known.entry(key.clone()).or_default());
         Self { lanes: Arc::clone(lanes), key: key.clone(), lane }
     }
-
-    /// Notes how long a try took that was judged and failed.
-    pub(crate) fn note(&self, kind: AttemptKind, took: Duration) {
-        self.lanes.note(kind, took);
-    }
 }
 
 impl Drop for Place {
@@ -83,42 +63,16 @@ impl Drop for Place {
 }
 
 impl Lanes {
-    fn note(&self, kind: AttemptKind, took: Duration) {
-        let mut all = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        keep(all.entry(kind).or_default(), took);
-    }
-
-    /// The median of what recent failures took.
-    pub(crate) fn median(&self, kind: AttemptKind) -> Duration {
-        let all = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&kind).and_then(median).unwrap_or(FIRST_WAIT)
-    }
-
-    /// Waits as long as a failure takes, counted from when this one began. It holds nothing
-    /// meanwhile that others need.
-    pub(crate) async fn wait(&self, kind: AttemptKind, started: Stopwatch) {
-        let wait = self.median(kind);
+    /// Notes that a try was refused, for tests to look at.
+    #[cfg_attr(not(feature = "test-util"), expect(clippy::unused_self, reason = "for tests"))]
+    pub(crate) fn note_refused(&self) {
         #[cfg(feature = "test-util")]
-        self.waited.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
-        // Timers count whole milliseconds and wake late, which would be seen among a thousand tries.
-        let until = wait.saturating_sub(self.lateness());
-        let left = until.saturating_sub(started.elapsed());
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left).await;
-        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        keep(&mut late, started.elapsed().saturating_sub(until));
-    }
-
-    fn lateness(&self) -> Duration {
-        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        median(&late).unwrap_or_default()
+        self.refused.fetch_add(1, Ordering::SeqCst);
     }
 
     #[cfg(feature = "test-util")]
-    pub(crate) fn waited(&self) -> Vec<Duration> {
-        self.waited.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::SeqCst)
     }
 
     /// How many subjects have somebody in line.
@@ -128,73 +82,14 @@ impl Lanes {
     }
 }
 
-/// Keeps the latest.
-fn keep(times: &mut VecDeque<Duration>, took: Duration) {
-    if times.len() == KEPT {
-        times.pop_front();
-    }
-    times.push_back(took);
-}
-
-fn median(times: &VecDeque<Duration>) -> Option<Duration> {
-    let mut times: Vec<_> = times.iter().copied().collect();
-    times.sort_unstable();
-    times.get(times.len() / 2).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lanes() -> Arc<Lanes> {
-        Arc::new(Lanes {
-            lanes: Mutex::default(),
-            took: Mutex::default(),
-            late: Mutex::default(),
-            #[cfg(feature = "test-util")]
-            waited: Mutex::default(),
-        })
-    }
-
-    #[test]
-    fn the_wait_is_the_median_of_recent_failures_of_the_kind() {
-        let lanes = lanes();
-        assert_eq!(lanes.median(AttemptKind::Login), FIRST_WAIT);
-        for took in [9, 1, 5, 1000, 5] {
-            lanes.note(AttemptKind::Login, Duration::from_millis(took));
-        }
-        assert_eq!(lanes.median(AttemptKind::Login), Duration::from_millis(5));
-        assert_eq!(lanes.median(AttemptKind::Challenge), FIRST_WAIT);
-        for _ in 0..KEPT {
-            lanes.note(AttemptKind::Login, Duration::from_millis(70));
-        }
-        assert_eq!(lanes.median(AttemptKind::Login), Duration::from_millis(70));
-    }
-
-    #[tokio::test]
-    async fn who_waits_is_back_when_a_failure_would_be_however_late_timers_are() {
-        let lanes = lanes();
-        lanes.note(AttemptKind::Login, Duration::from_millis(20));
-        for _ in 0..KEPT {
-            lanes.late.lock().unwrap().push_back(Duration::from_millis(15));
-        }
-        let started = Stopwatch::start();
-        lanes.wait(AttemptKind::Login, started).await;
-        let late = *lanes.late.lock().unwrap().back().unwrap();
-        // It asked for 5 ms, and what it took longer is noted for the next.
-        assert!(started.elapsed() >= Duration::from_millis(5));
-        assert!(late + Duration::from_millis(5) <= started.elapsed());
-        assert_eq!(lanes.late.lock().unwrap().len(), KEPT);
-        // A try that took longer by itself waits no more, and tells nothing of timers.
-        lanes.late.lock().unwrap().clear();
-        lanes.note(AttemptKind::Challenge, Duration::ZERO);
-        lanes.wait(AttemptKind::Challenge, Stopwatch::start()).await;
-        assert!(lanes.late.lock().unwrap().is_empty());
-    }
+    use crate::config::AttemptKind;
 
     #[test]
     fn a_lane_is_kept_only_while_somebody_is_in_it() {
-        let lanes = lanes();
+        let lanes = Arc::new(Lanes::default());
         let key = Key { subject: [1; 32], kind: AttemptKind::Login, part: 0 };
         let first = Place::take(&lanes, &key);
         let second = Place::take(&lanes, &key);

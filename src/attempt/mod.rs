@@ -1,24 +1,53 @@
 //! Tries to prove who one is: counted, delayed and, if there are too many, refused for a while.
 //!
 //! One mechanism serves every flow that takes a guess: passwords, codes, tokens, keys. A flow asks
-//! before it judges and says afterwards how it ended:
+//! before it compares and says afterwards how it ended:
 //!
-//! 1. Whom the try is about is found: the account, whichever of its names was typed and however it
-//!    was spelt; for a name that is nobody's, its normal form.
-//! 2. The latest tries of this subject and kind are read, and with them the failures of the source.
-//!    The rule says whether one more is free, has to wait, or is locked out.
-//! 3. A free try takes the next number **before** anything is judged. Two tries cannot take the
+//! 1. The flow says what the try is about: what was typed, and the account that it belongs to, if it
+//!    belongs to one.
+//! 2. The latest tries are read, and with them the failures of the source. The rule says whether one
+//!    more is free, has to wait, or is locked out.
+//! 3. The try takes the next number **before** anything is compared. Two tries cannot take the
 //!    same one, so parallel guesses are counted like others. From here on it counts as failed: also
 //!    when the process dies.
 //! 4. The flow compares, hashes, looks up. In its transaction it says that the try failed or
 //!    succeeded. A success closes the window of its own subject and of nothing else.
-//! 5. A refused try is not judged at all: the right password is neither hashed nor compared. It
-//!    waits as long as recent failures took, and looks like one. It is not counted, so that trying
-//!    does not make a lock longer.
+//! 5. A refused try does all of that as well, and its verdict is thrown away: it is on record, but
+//!    not among those that are counted, so that trying does not make a lock longer.
 //!
 //! The defaults: a growing delay from the 6th failure within ten minutes (1, 2, 4 … 60 s), and a
 //! lock of an hour at the 15th. Apart from that, a source with a hundred failures within ten minutes
 //! has to wait, whomever they were about.
+//!
+//! # Two counts: one that is told, one that protects
+//!
+//! What a stranger is told depends only on what they typed. What protects an account is counted
+//! beside it and told to nobody but its known devices and its own sessions.
+//!
+//! | | what protects | what is told |
+//! |---|---|---|
+//! | counts | the account, over all its names; where there is none, what was typed in its normal form | what was typed in its normal form, whoever it belongs to |
+//! | decides | whether the verdict counts | whether the answer is 429 |
+//! | there is one | for every try | where anything is told at all: for codes, and everywhere with `reveal_lockout` |
+//! | a success | closes its window | is taken back, and closes nothing: what an owner does must not show |
+//!
+//! So a name that gets an owner, loses them or moves to another account goes on being answered as
+//! before. Used-up tries at one name of an account do not show at its other names: a try there gets
+//! the answer of a wrong one. That is why a refusal can be silent even where locks are told.
+//!
+//! # Refused tries
+//!
+//! A refused try does the work instead of imitating it. The password is hashed with the parameters of
+//! that account (with today's for a name that nobody has), behind the same gate, with the same time
+//! limits. A full gate answers 503 to a locked name as to any other. The same statements run in the
+//! same order. The answer has the same bytes.
+//!
+//! A refused try counts for its source like a wrong one, or a source could find out which names belong
+//! together by watching when it is full. What a full source tries changes no count at all; it only
+//! touches one row of its own. So the records of refused tries are bounded as those of wrong ones are.
+//!
+//! Passwords of more than 1 024 bytes are answered like wrong ones at once, whatever the name: nothing
+//! is read, hashed or counted.
 //!
 //! # What is tried
 //!
@@ -27,12 +56,12 @@
 //! | kind | about | limits | what closes its window |
 //! |---|---|---|---|
 //! | `Login`: a password, wherever it is compared | the account, or the name that is nobody's | as above | a right one; a reset of the password |
-//! | `Forgot`: a request for a link | the same | as above; it has failed until the link is used | a reset of the password |
-//! | `Reset`: the token of a link, looked at or used | the account that it names, or else the token | of the source alone: nobody guesses 256 bits, and whoever has a good link must get through | |
-//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` in `tries_window`, and then told | nothing: a right one uses up no try |
+//! | `Forgot`: a request for a link | the same | as above; it has failed until the link is used. A refused one writes what a request for an unknown name writes | a reset of the password |
+//! | `Reset`: the token of a link, looked at or used | the account that it names, or else the token | of the source alone: nobody guesses 256 bits, and who has a good link must get through. A refused one is compared in vain | |
+//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` in `tries_window`, and then told by what was typed | nothing: a right one uses up no try |
 //!
-//! What takes long to judge is under way until it ends, and tries after it wait for that: many right
-//! passwords at once all get in. What is judged at once counts as failed until it has not.
+//! What takes long to compare is under way until it ends, and tries after it wait for that: many right
+//! passwords at once all get in. What is compared at once counts as failed until it has not.
 //!
 //! # Known devices
 //!
@@ -41,6 +70,13 @@
 //! nor the source's counts for them: who locks an account from elsewhere does not lock its owner out.
 //! The cookie proves nothing else; the password and every further factor are asked as ever. It goes
 //! with a changed password or an end of all sessions, except in the browser that asked for them.
+//!
+//! # Guessing at many accounts
+//!
+//! One password tried at many accounts from many addresses meets no limit of an account or a source.
+//! Each node watches its own sign-ins for it: the share that fails, and how many names fail from one
+//! network. A jump is an event, a finding and a call of [`OnSuspicion`](crate::port::OnSuspicion); nothing
+//! is refused. See [`WatchConfig`](crate::config::WatchConfig).
 //!
 //! # Lifting a lock
 //!
@@ -60,9 +96,9 @@
 //! ```
 //!
 //! # What it does not do
-//! - Lock whoever is signed in already: sessions go on, only proving the password again is refused.
-//! - Count links that sign nobody in and set no password: proving an address takes one's own session,
-//!   or hands over no more than the address.
+//! - End sessions: only proving the password again is refused while an account is locked.
+//! - Count links that sign nobody in and set no password: proving an address takes a session of the
+//!   account, or hands over no more than the address.
 //! - Slow down what is no guess, such as registering: that is for rate limits.
 //! - Outlast its own records: removing them lifts the locks they made. Keep them for longer than
 //!   `window` and `lockout` together. They are found by a digest under the newest secret, so a new
@@ -72,9 +108,9 @@
 //! [`AttemptConfig`](crate::config::AttemptConfig), for all kinds or for one.
 //!
 //! # Events
-//! `authn_login_lock`, `authn_login_successafterfail`, `attempts_purged`; the failures themselves are
-//! events of their flows. Refused tries are denials of the rule `attempt:login` (or another kind, but
-//! for codes).
+//! `authn_login_lock`, `authn_login_successafterfail`, `attempts_purged`, `authn_spraying_suspected`; the
+//! failures themselves are events of their flows. Those of refused tries say `too_many_attempts`; what a
+//! full source tries is only counted in metrics.
 //!
 //! # Errors
 //! `too_many_attempts` (429), only with `reveal_lockout`; of codes `too_many_tries` (429).
@@ -91,9 +127,9 @@ use crate::account::{LoginId, entity::account, store as account_store};
 use crate::audit_log;
 use crate::base::client::{ClientInfo, rate_key};
 use crate::base::clock::{Stopwatch, Timestamp};
-use crate::base::event::{Event, EventKind, count};
+use crate::base::event::{DENIED, Event, EventKind, count};
 use crate::base::id::AccountId;
-use crate::base::secret::{DigestKey, Purpose};
+use crate::base::secret::{DigestKey, Purpose, random_array};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::AttemptKind;
 use crate::context::{Context, Room};
@@ -105,9 +141,11 @@ pub(crate) mod entity;
 mod lane;
 mod rule;
 mod store;
+mod watch;
 
 use lane::{Lanes, Place};
 use rule::{Outcome, Rule, Verdict};
+use watch::Seen;
 
 /// How long a try that depends on others still going on waits before it looks again: another
 /// process does not tell when they end.
@@ -119,13 +157,25 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// The part of what is counted with the rest of its subject and kind.
 const WHOLE: i64 = 0;
 
+/// The part of refused tries: on record, and in no count of a subject.
+const REFUSED: i64 = -1;
+
+/// The number of the one row that a try touches which leaves no record. Others count from 1.
+const TOUCHED: i64 = 0;
+
 /// How many rows one statement of a purge removes, about.
 const PURGE_BATCH: u64 = 1000;
+
+/// The reason in the event of a refused try.
+const TOO_MANY_ATTEMPTS: &str = "too_many_attempts";
 
 /// Whom a try is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
+    /// What protects is counted by this: the account, or what was typed where there is none.
     digest: [u8; 32],
+    /// What was typed, whoever it belongs to: what a stranger is told is counted by it.
+    typed: Option<[u8; 32]>,
     account: Option<AccountId>,
     email: Option<String>,
     part: i64,
@@ -136,12 +186,21 @@ pub(crate) struct Subject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     KnownDevice,
+    /// A session of the account, or a link that names it: its holder may know how it stands.
+    Inside,
     Anywhere,
 }
 
 impl Subject {
     fn of(digest: [u8; 32]) -> Self {
-        Self { digest, account: None, email: None, part: WHOLE, origin: Origin::Anywhere }
+        Self {
+            digest,
+            typed: None,
+            account: None,
+            email: None,
+            part: WHOLE,
+            origin: Origin::Anywhere,
+        }
     }
 
     /// The same on a device that the account is known to sign in from: it is counted by itself, and
@@ -154,8 +213,22 @@ impl Subject {
         self
     }
 
+    /// The same for a caller who proved before that the account is theirs.
+    pub(crate) fn inside(mut self) -> Self {
+        if self.origin == Origin::Anywhere {
+            self.origin = Origin::Inside;
+        }
+        self
+    }
+
+    /// The same for a caller who typed this name, in its normal form.
+    pub(crate) fn typed(mut self, auth: &Portcullis, normal: &str) -> Self {
+        self.typed = Some(auth.room::<SubjectKey>().typed(normal));
+        self
+    }
+
     /// The same with a count for each purpose: wrong codes for one thing use up no tries at another.
-    /// A known device has no count of its own here, or whoever sits at it had twice as many.
+    /// A known device has no count of its own here, or a thief of one had twice as many.
     pub(crate) fn for_purpose(mut self, auth: &Portcullis, purpose: &str) -> Self {
         self.part = auth.room::<SubjectKey>().part(b"purpose ", purpose.as_bytes());
         self
@@ -168,6 +241,13 @@ pub(crate) struct Key {
     pub(crate) subject: [u8; 32],
     pub(crate) kind: AttemptKind,
     pub(crate) part: i64,
+}
+
+/// One row: a try in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) key: Key,
+    pub(crate) number: i64,
 }
 
 /// The rule for one source.
@@ -195,6 +275,14 @@ impl SubjectKey {
         self.0.digest(&[b"name ", normal.as_bytes()].concat())
     }
 
+    fn typed(&self, normal: &str) -> [u8; 32] {
+        self.0.digest(&[b"typed ", normal.as_bytes()].concat())
+    }
+
+    fn source(&self, source: &str) -> [u8; 32] {
+        self.0.digest(&[b"source ", source.as_bytes()].concat())
+    }
+
     fn token(&self, typed: &str) -> [u8; 32] {
         self.0.digest(&[b"token ", typed.as_bytes()].concat())
     }
@@ -207,73 +295,143 @@ impl SubjectKey {
         let digest = self.0.digest(&[of, id].concat());
         let start = digest[..8].try_into().expect("eight of 32 bytes");
         match i64::from_be_bytes(start) {
-            WHOLE => 1,
+            WHOLE | REFUSED => 1,
             number => number,
         }
     }
 }
 
-/// Whether a try may be judged.
+/// What becomes of a try.
 pub(crate) enum Admission {
-    /// It may: judge it, and say how it ended.
+    /// Do all of it, and say through the ticket how it ended. Of a refused try the verdict is thrown
+    /// away: see [`Ticket::is_judged`].
     Admitted(Ticket),
-    /// It may not: answer as if it had failed. It has waited as long as a failure takes.
-    Refused,
-    /// The same where the configuration says that clients are told.
+    /// Answer at once that there were too many: where that is told, by what was typed.
     TooMany { retry_after: Duration },
 }
 
-/// A try that is counted. Dropped without a word, as when its client hangs up, it has failed.
+/// A try on record. Dropped without a word, as when its client hangs up, it has failed.
 pub(crate) struct Ticket {
-    context: Context,
+    auth: Portcullis,
     /// Given up when the try is over.
     place: Option<Place>,
-    key: Key,
-    number: i64,
-    /// What the row says of it until it ends.
+    /// Its row in the line that protects, and its row in the line that is told, if there is one.
+    own: Taken,
+    told: Option<Taken>,
+    standing: Standing,
+    /// What the rows say of it until it ends.
     meanwhile: Outcome,
     telling: Box<Telling>,
-    started: Stopwatch,
     /// Whether there is nothing more to say about it.
     over: bool,
 }
 
+/// What the verdict on a try is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Counted,
+    /// Nothing. It is on record, in no count of its subject.
+    Refused,
+    /// Nothing, and it leaves no record, for nothing would limit how many there are.
+    Unrecorded,
+    /// The same for every name, because the source is full.
+    SourceFull,
+}
+
 /// What is told of a try besides that it failed or succeeded.
+#[derive(Default)]
 struct Telling {
     /// If it fails: that this one locks, to the operator and, of a sign-in, to the owner.
     locks: Option<(Event, Option<Outgoing>)>,
     /// If it succeeds: that others failed before.
     after_failures: Option<Event>,
+    /// To those who watch for guesses at many accounts.
+    seen: Option<Seen>,
 }
 
 impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Ticket").field("number", &self.own.number).finish_non_exhaustive()
     }
 }
 
 impl Ticket {
+    /// Whether the verdict counts. If not, it has to be thrown away after the work was done: the right
+    /// answer is a wrong one.
+    #[must_use]
+    pub(crate) fn is_judged(&self) -> bool {
+        self.standing == Standing::Counted
+    }
+
+    /// Whether it is refused because of its source, which tells nothing of the name: then a flow may do
+    /// less, alike for every name.
+    #[must_use]
+    pub(crate) fn is_source_full(&self) -> bool {
+        self.standing == Standing::SourceFull
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Taken> {
+        std::iter::once(&self.own).chain(&self.told)
+    }
+
+    /// Writes down the event of it. What a full source tries fills no table: the same work is done on
+    /// a row that is there.
+    pub(crate) async fn record<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        event: &Event,
+    ) -> Result<(), DbErr> {
+        match self.standing {
+            Standing::Counted => audit_log::record(txn, event).await,
+            Standing::Refused => {
+                audit_log::record(txn, &event.clone().failed(TOO_MANY_ATTEMPTS)).await
+            }
+            Standing::Unrecorded | Standing::SourceFull => {
+                store::touch(txn, &self.own, event.at).await
+            }
+        }
+    }
+
+    /// The transaction of [`record`](Self::record) is committed.
+    pub(crate) fn trace(&self, event: &Event) {
+        match self.standing {
+            Standing::Counted => event.trace(),
+            Standing::Refused => event.clone().failed(TOO_MANY_ATTEMPTS).trace(),
+            Standing::Unrecorded | Standing::SourceFull => count(DENIED),
+        }
+    }
+
     /// Says that it failed, in the transaction of the event that tells of it.
     pub(crate) async fn failed<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
         if let Some((event, notice)) = &self.telling.locks {
             audit_log::record(txn, event).await?;
             if let Some(notice) = notice {
-                outbox::put(txn, &self.context, notice).await?;
+                outbox::put(txn, self.auth.context(), notice).await?;
             }
         }
         if self.meanwhile == Outcome::Failed {
             return Ok(());
         }
-        store::settle(txn, &self.key, self.number, Outcome::Failed).await
+        store::settle(txn, self.rows(), Outcome::Failed).await
     }
 
     /// Says that it succeeded, in the transaction of what it leads to. The window of its subject is
-    /// closed.
+    /// closed; of what strangers are told it is taken back, which shows them nothing.
+    ///
+    /// # Errors
+    /// The database; and always for a refused try, so that a flow which forgets to ask
+    /// [`is_judged`](Self::is_judged) lets nobody in.
     pub(crate) async fn succeeded<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+        if !self.is_judged() {
+            return Err(DbErr::Custom("a refused try cannot succeed".to_owned()));
+        }
         if let Some(event) = &self.telling.after_failures {
             audit_log::record(txn, event).await?;
         }
-        store::settle(txn, &self.key, self.number, Outcome::Succeeded).await
+        if let Some(told) = &self.told {
+            store::withdraw(txn, std::iter::once(told)).await?;
+        }
+        store::settle(txn, std::iter::once(&self.own), Outcome::Succeeded).await
     }
 
     /// The transaction of [`failed`](Self::failed) is committed.
@@ -281,11 +439,9 @@ impl Ticket {
         self.over = true;
         if let Some((event, _)) = &self.telling.locks {
             event.trace();
-            outbox::deliver_soon(&self.context);
+            outbox::deliver_soon(self.auth.context());
         }
-        if let Some(place) = &self.place {
-            place.note(self.key.kind, self.started.elapsed());
-        }
+        self.tell_watch(false);
     }
 
     /// The transaction of [`succeeded`](Self::succeeded) is committed.
@@ -293,6 +449,13 @@ impl Ticket {
         self.over = true;
         if let Some(event) = &self.telling.after_failures {
             event.trace();
+        }
+        self.tell_watch(true);
+    }
+
+    fn tell_watch(&self, succeeded: bool) {
+        if let Some(seen) = &self.telling.seen {
+            watch::note(&self.auth, *seen, succeeded);
         }
     }
 }
@@ -302,35 +465,35 @@ impl Drop for Ticket {
         if self.over || self.meanwhile == Outcome::Failed {
             return;
         }
-        give_up(&self.context, &self.key, self.number, self.place.take());
+        let rows = self.rows().cloned().collect();
+        give_up(self.auth.context(), rows, self.place.take());
     }
 }
 
-/// A row that is being written, for a try that has no ticket yet.
+/// Rows that are being written, for a try that has no ticket yet.
 struct GivenUp<'a> {
     context: &'a Context,
-    key: &'a Key,
-    number: i64,
+    rows: Vec<Taken>,
     armed: bool,
 }
 
 impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
         if self.armed {
-            give_up(self.context, self.key, self.number, None);
+            give_up(self.context, std::mem::take(&mut self.rows), None);
         }
     }
 }
 
-/// Says in a task of its own that a try has failed: whoever waits for its end must not wait for
+/// Says in a task of its own that a try has failed: those who wait for its end must not wait for
 /// nothing.
-fn give_up(context: &Context, key: &Key, number: i64, place: Option<Place>) {
+fn give_up(context: &Context, rows: Vec<Taken>, place: Option<Place>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    let (context, key) = (context.clone(), key.clone());
+    let context = context.clone();
     runtime.spawn(async move {
         let db = context.db();
         let executor = db.executor();
-        let settled = db.retry(|| store::settle(&executor, &key, number, Outcome::Failed)).await;
+        let settled = db.retry(|| store::settle(&executor, &rows, Outcome::Failed)).await;
         if let Err(error) = settled {
             tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
         }
@@ -338,8 +501,8 @@ fn give_up(context: &Context, key: &Key, number: i64, place: Option<Place>) {
     });
 }
 
-/// What the row of a try says until it ends. What takes long to judge is under way meanwhile, and
-/// later ones wait for it; what is judged at once has failed until it has not, which saves the
+/// What the row of a try says until it ends. What takes long to compare is under way meanwhile, and
+/// later ones wait for it; what is compared at once has failed until it has not, which saves the
 /// statement that would say so.
 fn meanwhile(kind: AttemptKind) -> Outcome {
     match kind {
@@ -349,19 +512,24 @@ fn meanwhile(kind: AttemptKind) -> Outcome {
 }
 
 /// Where one more try stands.
-#[derive(Clone, Copy)]
 struct Line<'a> {
     rule: &'a Rule,
-    key: &'a Key,
+    /// What protects.
+    own: &'a Key,
+    /// What is told, where that is counted apart.
+    told: Option<&'a Key>,
+    tells: bool,
     origin: Origin,
     place: &'a Place,
 }
 
 /// What was decided about one more try.
 enum Decision {
-    /// It has this number.
-    Free { number: i64, failures: usize, locks: bool, now: Timestamp },
-    /// Not before this moment.
+    /// It is counted.
+    Free { own: Taken, told: Option<Taken>, failures: usize, locks: bool, now: Timestamp },
+    /// It is done in vain.
+    Refused { own: Taken, told: Option<Taken>, standing: Standing },
+    /// Not before this moment, and that is told.
     FreeAt(Timestamp),
 }
 
@@ -387,14 +555,14 @@ impl Purge {
         self
     }
 
-    /// Only about this account.
+    /// Only about this account, by any of its names.
     pub fn account(mut self, id: AccountId) -> Self {
         self.account = Some(id);
         self
     }
 
-    /// Only about this name: the account that has it, and what was counted under the name while it
-    /// was nobody's.
+    /// Only about this name: the account that has it, by any of its names, and what was counted under
+    /// the name while it was nobody's.
     pub fn login(mut self, login: impl Into<String>) -> Self {
         self.login = Some(login.into());
         self
@@ -421,21 +589,22 @@ impl Portcullis {
 }
 
 impl Attempts<'_> {
-    /// Tries that are about an account; `None` where the name is nobody's, in its normal form as far
-    /// as it has one.
+    /// Tries of somebody who typed a name, in its normal form as far as it has one. `row` is the account
+    /// that has it, if one has.
     pub(crate) fn subject(&self, row: Option<&account::Model>, name: &str) -> Subject {
         let key = self.auth.room::<SubjectKey>();
-        match row {
+        let subject = match row {
             Some(row) => Subject {
                 account: Some(row.id),
                 email: row.email.clone(),
                 ..Subject::of(key.account(row.id))
             },
             None => Subject::of(key.name(name)),
-        }
+        };
+        Subject { typed: Some(key.typed(name)), ..subject }
     }
 
-    /// The same where only the account's id is at hand, and its owner is not written to.
+    /// Tries about an account of which only the id is at hand; its owner is not written to.
     pub(crate) fn subject_of(&self, account: AccountId) -> Subject {
         let digest = self.auth.room::<SubjectKey>().account(account);
         Subject { account: Some(account), ..Subject::of(digest) }
@@ -444,6 +613,11 @@ impl Attempts<'_> {
     /// Tries at a token that names no account.
     pub(crate) fn subject_of_token(&self, typed: &str) -> Subject {
         Subject::of(self.auth.room::<SubjectKey>().token(typed))
+    }
+
+    /// Tries at what is about a target and no account, whoever makes them.
+    pub(crate) fn subject_of_target(&self, target: &str) -> Subject {
+        Subject::of(self.auth.room::<SubjectKey>().name(target))
     }
 
     /// Tries about what has nothing but an id: a visitor's session.
@@ -459,15 +633,23 @@ impl Attempts<'_> {
         subject: &Subject,
         client: &ClientInfo,
     ) -> Result<Admission, Fault> {
-        let started = Stopwatch::start();
         let context = self.auth.context();
         let rule = Rule::of(&context.config, kind);
-        let key = Key { subject: subject.digest, kind, part: subject.part };
+        // To those who are asked for a code it is told how many tries there are.
+        let tells = context.config.attempts.reveal_lockout || kind == AttemptKind::Challenge;
+        let own = Key { subject: subject.digest, kind, part: subject.part };
+        let told = subject.typed.filter(|_| tells && subject.origin == Origin::Anywhere);
+        let told = told.map(|digest| Key { subject: digest, kind, part: subject.part });
         let lanes = self.auth.room::<Lanes>();
-        let place = Place::take(&lanes, &key);
-        let line = Line { rule: &rule, key: &key, origin: subject.origin, place: &place };
-        match self.decide(&line, client, started).await? {
-            Decision::Free { number, failures, locks, now } => {
+        let place = Place::take(&lanes, &own);
+        let origin = subject.origin;
+        let told = told.as_ref();
+        let line = Line { rule: &rule, own: &own, told, tells, origin, place: &place };
+        let signs_in = kind == AttemptKind::Login;
+        let seen = subject.typed.filter(|_| signs_in);
+        let seen = seen.map(|name| Seen::new(&name, client.address()));
+        let ticket = match self.decide(&line, client).await? {
+            Decision::Free { own, told, failures, locks, now } => {
                 let event = |kind| {
                     let event = Event::new(kind, now).from_client(client);
                     match subject.account {
@@ -475,7 +657,6 @@ impl Attempts<'_> {
                         None => event,
                     }
                 };
-                let signs_in = kind == AttemptKind::Login;
                 let locks = locks.then(|| {
                     let event = event(EventKind::LoginLocked).failed(kind.as_str());
                     (event, signs_in.then(|| Self::notice(&rule, subject, client)))
@@ -483,48 +664,54 @@ impl Attempts<'_> {
                 let after_failures = (failures > 0 && signs_in).then(|| {
                     event(EventKind::LoginSucceededAfterFailures).detail(failures.to_string())
                 });
-                Ok(Admission::Admitted(Ticket {
-                    context: context.clone(),
+                Ticket {
+                    auth: self.auth.clone(),
                     place: Some(place),
+                    own,
+                    told,
+                    standing: Standing::Counted,
                     meanwhile: meanwhile(kind),
-                    key,
-                    number,
-                    telling: Box::new(Telling { locks, after_failures }),
-                    started,
+                    telling: Box::new(Telling { locks, after_failures, seen }),
                     over: false,
-                }))
+                }
+            }
+            Decision::Refused { own, told, standing } => {
+                lanes.note_refused();
+                // Nobody waits for its end.
+                drop(place);
+                Ticket {
+                    auth: self.auth.clone(),
+                    place: None,
+                    own,
+                    told,
+                    standing,
+                    meanwhile: meanwhile(kind),
+                    telling: Box::new(Telling { seen, ..Telling::default() }),
+                    over: false,
+                }
             }
             Decision::FreeAt(free_at) => {
-                drop(place);
-                self.note_refused(kind, subject);
-                // Whoever is asked for a code is told how many tries there are, and then when to come
-                // back.
-                if context.config.attempts.reveal_lockout || kind == AttemptKind::Challenge {
-                    let seconds = free_at.since(context.now()).as_millis().div_ceil(1000);
-                    let retry_after = Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX));
-                    return Ok(Admission::TooMany { retry_after });
-                }
-                lanes.wait(kind, started).await;
-                Ok(Admission::Refused)
+                lanes.note_refused();
+                count(DENIED);
+                let seconds = free_at.since(context.now()).as_millis().div_ceil(1000);
+                let retry_after = Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX));
+                return Ok(Admission::TooMany { retry_after });
             }
-        }
+        };
+        Ok(Admission::Admitted(ticket))
     }
 
-    /// Asks the rule, one try of a subject after the other, and takes the next number if it is free.
-    async fn decide(
-        &self,
-        line: &Line<'_>,
-        client: &ClientInfo,
-        started: Stopwatch,
-    ) -> Result<Decision, Fault> {
-        let Line { rule, key, origin, place } = *line;
+    /// Asks the rule, one try of a subject after the other, and takes the next number.
+    async fn decide(&self, line: &Line<'_>, client: &ClientInfo) -> Result<Decision, Fault> {
+        let Line { rule, own, told, tells, origin, place } = *line;
+        let started = Stopwatch::start();
         let context = self.auth.context();
         let config = &context.config.attempts;
         let source = client.address().map(|address| rate_key(address).to_string());
         let source = source.as_deref();
         let source_rule = source
             .zip(config.source_limit)
-            .filter(|_| origin == Origin::Anywhere)
+            .filter(|_| origin != Origin::KnownDevice)
             .map(|(source, limit)| SourceRule { source, limit, window: config.source_window });
         let db = context.db();
         let executor = db.executor();
@@ -532,53 +719,83 @@ impl Attempts<'_> {
         let Ok(_turn) = tokio::time::timeout(patience, place.lane.turn.lock()).await else {
             return Err(Fault::Overloaded { retry_after: Duration::from_secs(1) });
         };
+        let meanwhile = meanwhile(own.kind);
         loop {
             let now = context.now();
-            let records = store::records(&executor, key, rule, source_rule.as_ref(), now);
+            let records = store::records(&executor, own, told, rule, source_rule.as_ref(), now);
             let records = db.read(records).await?;
             if let Some(first) = records.source_full_since {
-                return Ok(Decision::FreeAt(first.plus(config.source_window).plus(MOMENT)));
+                if tells {
+                    return Ok(Decision::FreeAt(first.plus(config.source_window).plus(MOMENT)));
+                }
+                let source = self.auth.room::<SubjectKey>().source(source.unwrap_or_default());
+                let key = Key { subject: source, ..own.clone() };
+                return self.touch(&key, Standing::SourceFull, now).await;
             }
-            let verdict = if started.elapsed() < patience {
-                rule.judge(&records.tries, now)
-            } else {
-                rule.judge_strictly(&records.tries, now)
+            let judge = |tries: &[rule::Try]| {
+                if started.elapsed() < patience {
+                    rule.judge(tries, now)
+                } else {
+                    rule.judge_strictly(tries, now)
+                }
             };
-            match verdict {
-                Verdict::Free { failures, locks } => {
-                    let number = records.tries.first().map_or(1, |last| last.number + 1);
-                    let meanwhile = meanwhile(key.kind);
-                    let reserve = || store::reserve(&executor, key, number, meanwhile, source, now);
-                    // A client may hang up while the row is written.
-                    let armed = meanwhile == Outcome::Pending;
-                    let mut written = GivenUp { context, key, number, armed };
-                    let reserved = db.retry(reserve).await;
-                    written.armed = false;
-                    drop(written);
-                    if reserved? {
-                        return Ok(Decision::Free { number, failures, locks, now });
+            // What was typed first: a try that is told of leaves no trace.
+            let (of_told, of_own) = (told.map(|_| judge(&records.told)), judge(&records.own));
+            let speaks = of_told.unwrap_or(of_own);
+            if tells && let Some(until) = free_at(speaks) {
+                return Ok(Decision::FreeAt(until));
+            }
+            if matches!(of_own, Verdict::Wait) || matches!(of_told, Some(Verdict::Wait)) {
+                let settled = place.lane.settled.notified();
+                let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
+                continue;
+            }
+            let next = |key: &Key, tries: &[rule::Try]| Taken {
+                key: key.clone(),
+                number: tries.first().map_or(1, |last| last.number + 1),
+            };
+            let of_typed = told.map(|key| next(key, &records.told));
+            let (of_subject, standing) = match of_own {
+                Verdict::Free { .. } => (next(own, &records.own), Standing::Counted),
+                // The source limits how many of these there are; without it they leave no record.
+                _ if of_typed.is_none() && source_rule.is_none() => {
+                    return self.touch(own, Standing::Unrecorded, now).await;
+                }
+                _ => (Taken { key: refused(own), number: any_number() }, Standing::Refused),
+            };
+            let rows: Vec<Taken> = std::iter::once(&of_subject).chain(&of_typed).cloned().collect();
+            let reserve = || store::reserve(&executor, &rows, meanwhile, source, now);
+            // A client may hang up while the rows are written.
+            let armed = meanwhile == Outcome::Pending;
+            let mut written = GivenUp { context, rows: rows.clone(), armed };
+            let reserved = db.retry(reserve).await;
+            written.armed = false;
+            drop(written);
+            // If not, somebody else took a number: look again.
+            if reserved? {
+                let (own, told) = (of_subject, of_typed);
+                return Ok(match of_own {
+                    Verdict::Free { failures, locks } if standing == Standing::Counted => {
+                        Decision::Free { own, told, failures, locks, now }
                     }
-                }
-                Verdict::Wait => {
-                    let settled = place.lane.settled.notified();
-                    let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
-                }
-                Verdict::Delayed { until } => return Ok(Decision::FreeAt(until)),
-                Verdict::Locked { until } => return Ok(Decision::FreeAt(until.plus(MOMENT))),
+                    _ => Decision::Refused { own, told, standing },
+                });
             }
         }
     }
 
-    /// A refused try changes nothing and may come a thousand times a second, so it is counted and
-    /// not recorded. Of codes not even as a denial: the last wrong one was an event, and an address must
-    /// not show by what is written whether it is somebody's.
-    fn note_refused(&self, kind: AttemptKind, subject: &Subject) {
-        match subject.account {
-            Some(account) if kind != AttemptKind::Challenge => {
-                self.auth.note_denial(account, &format!("attempt:{}", kind.as_str()));
-            }
-            _ => count(crate::base::event::DENIED),
-        }
+    /// Does what a record would cost, on the one row of this subject that is there for it.
+    async fn touch(
+        &self,
+        key: &Key,
+        standing: Standing,
+        now: Timestamp,
+    ) -> Result<Decision, Fault> {
+        let db = self.auth.context().db();
+        let executor = db.executor();
+        let own = Taken { key: refused(key), number: TOUCHED };
+        db.retry(|| store::touch(&executor, &own, now)).await?;
+        Ok(Decision::Refused { own, told: None, standing })
     }
 
     /// What the owner is told of a lock. Where there is no owner a message is written all the same,
@@ -598,7 +815,7 @@ impl Attempts<'_> {
     /// Ends a try that failed: writes the event that tells of it, and says so to the operator.
     pub(crate) async fn fail(&self, mut ticket: Ticket, event: &Event) -> Result<(), Fault> {
         let recorded = transaction!(self.auth.context().db(), |txn| {
-            audit_log::record(txn, event).await?;
+            ticket.record(txn, event).await?;
             ticket.failed(txn).await?;
             Ok::<_, Fault>(())
         });
@@ -607,7 +824,7 @@ impl Attempts<'_> {
             ticket.over = true;
             return Err(fault);
         }
-        event.trace();
+        ticket.trace(event);
         ticket.end_failed();
         Ok(())
     }
@@ -627,7 +844,8 @@ impl Attempts<'_> {
     }
 
     /// Closes the windows of an account of these kinds, in the transaction of what proved who its
-    /// owner is. What failed stays on record, and counts for its source.
+    /// owner is. What failed stays on record, and counts for its source. What strangers are told of its
+    /// names stays as it was: the owner is let in by a device that is known.
     pub(crate) async fn close<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -660,7 +878,7 @@ impl Attempts<'_> {
     pub(crate) async fn withdraw(&self, mut ticket: Ticket) {
         let db = self.auth.context().db();
         let executor = db.executor();
-        let withdrawn = db.retry(|| store::withdraw(&executor, &ticket.key, ticket.number)).await;
+        let withdrawn = db.retry(|| store::withdraw(&executor, ticket.rows())).await;
         if let Err(error) = withdrawn {
             // It counts as a failure then.
             tracing::debug!(target: "portcullis", %error, "a try could not be withdrawn");
@@ -682,16 +900,16 @@ impl Attempts<'_> {
         let mut subjects: Option<Vec<[u8; 32]>> = None;
         let key = self.auth.room::<SubjectKey>();
         if let Some(id) = purge.account {
-            subjects = Some(vec![key.account(id)]);
+            subjects = Some(self.subjects_of(id).await?);
         }
         if let Some(login) = &purge.login {
             let parsed = LoginId::parse(login);
             let normal = parsed.as_ref().map_or(login.as_str(), LoginId::normal);
             let row = db.read(account_store::find_by_name(&executor, normal)).await?;
-            let mut named = vec![key.name(normal)];
+            let mut named = vec![key.name(normal), key.typed(normal)];
             if let Some(row) = row {
                 account = account.or(Some(row.id));
-                named.push(key.account(row.id));
+                named.extend(self.subjects_of(row.id).await?);
             }
             subjects = Some(match subjects {
                 // Both have to hold.
@@ -728,9 +946,17 @@ impl Attempts<'_> {
         Ok(removed)
     }
 
+    /// What is counted about an account: itself, and what was typed to name it.
+    async fn subjects_of(&self, account: AccountId) -> Result<Vec<[u8; 32]>, Fault> {
+        let db = self.auth.context().db();
+        let names = db.read(account_store::names_of(&db.executor(), account)).await?;
+        let key = self.auth.room::<SubjectKey>();
+        let typed = names.iter().map(|name| key.typed(&name.normal));
+        Ok(std::iter::once(key.account(account)).chain(typed).collect())
+    }
+
     /// Until when this account is locked or delayed for strangers; none if it is not. Codes are
-    /// counted for each purpose, and whoever types one is told: of
-    /// [`Challenge`](AttemptKind::Challenge) nothing is known here.
+    /// counted for each purpose: of [`Challenge`](AttemptKind::Challenge) nothing is known here.
     ///
     /// # Errors
     /// An outage.
@@ -746,25 +972,39 @@ impl Attempts<'_> {
         let db = context.db();
         let executor = db.executor();
         let now = context.now();
-        let records = db.read(store::records(&executor, &key, &rule, None, now)).await?;
-        Ok(match rule.judge_strictly(&records.tries, now) {
+        let records = db.read(store::records(&executor, &key, None, &rule, None, now)).await?;
+        Ok(match rule.judge_strictly(&records.own, now) {
             Verdict::Delayed { until } | Verdict::Locked { until } => Some(until),
             Verdict::Free { .. } | Verdict::Wait => None,
         })
     }
 }
 
+/// The line of the refused tries beside this one.
+fn refused(key: &Key) -> Key {
+    Key { part: REFUSED, ..key.clone() }
+}
+
+/// A number for what is counted in no line. It leaves room for one more.
+fn any_number() -> i64 {
+    i64::from_be_bytes(random_array()).unsigned_abs().clamp(1, i64::MAX as u64 - 1) as i64
+}
+
+/// From when on one more is free again, if it is not now.
+fn free_at(verdict: Verdict) -> Option<Timestamp> {
+    match verdict {
+        Verdict::Free { .. } | Verdict::Wait => None,
+        Verdict::Delayed { until } => Some(until),
+        Verdict::Locked { until } => Some(until.plus(MOMENT)),
+    }
+}
+
 /// What tests look at.
 #[cfg(feature = "test-util")]
 impl Attempts<'_> {
-    /// How long each refused try was made to wait, counted from its beginning.
-    pub fn waits(&self) -> Vec<Duration> {
-        self.auth.room::<Lanes>().waited()
-    }
-
-    /// How long failures of this kind take, by their median.
-    pub fn typical_failure(&self, kind: AttemptKind) -> Duration {
-        self.auth.room::<Lanes>().median(kind)
+    /// How many tries were refused: answered at once, or done in vain.
+    pub fn refused(&self) -> u64 {
+        self.auth.room::<Lanes>().refused()
     }
 
     /// How many subjects have a try under way.

@@ -69,7 +69,7 @@ enum Success {
 /// Limits of one kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rule {
-    pub(crate) limit: usize,
+    limit: usize,
     window: Duration,
     lock: Lock,
     success: Success,
@@ -138,14 +138,27 @@ impl Rule {
         lasts.as_secs().div_ceil(60)
     }
 
+    /// How many of the latest tries the rule has to know: as many as lock, and as many as it takes
+    /// until the wait grows no more, whichever are more.
+    pub(crate) fn reads(&self) -> usize {
+        if self.first_delay.is_zero() || self.lock == Lock::Never {
+            return self.limit;
+        }
+        let mut until_longest = self.delay_from;
+        while self.delay_after(until_longest) < self.longest_delay {
+            until_longest += 1;
+        }
+        self.limit.max(until_longest)
+    }
+
     /// Whether the tries to be judged are the latest ones that did not succeed, for those that did
     /// close nothing.
     pub(crate) fn passes_over_successes(&self) -> bool {
         self.success == Success::IsNoFailure
     }
 
-    /// Judges one more try at `now`. `tries` are the latest ones, newest first: `limit` of them are
-    /// enough.
+    /// Judges one more try at `now`. `tries` are the latest ones, newest first: as many as
+    /// [`reads`](Self::reads) says are enough.
     pub(crate) fn judge(&self, tries: &[Try], now: Timestamp) -> Verdict {
         let verdict = self.judge_failures(&self.failures(tries, |_| true), now);
         if matches!(verdict, Verdict::Free { .. }) {
@@ -165,35 +178,41 @@ impl Rule {
     }
 
     fn judge_failures(&self, failed: &[Timestamp], now: Timestamp) -> Verdict {
-        if let (Some(last), Some(first)) = (failed.first(), failed.get(self.limit - 1)) {
+        let free = |locks| Verdict::Free { failures: failed.len(), locks };
+        if self.lock == Lock::Never {
+            return free(false);
+        }
+        let Some(last) = failed.first() else { return free(self.limit == 1) };
+        // As many as were within the window when the last one failed: the wait that follows is as long
+        // as it was then, however old the others get meanwhile.
+        let recent = failed.iter().filter(|at| last.since(**at) <= self.window).count();
+        let waits_until = last.plus(self.delay_after(recent));
+        if let Some(first) = failed.get(self.limit - 1) {
             match self.lock {
-                Lock::Never => return Verdict::Free { failures: failed.len(), locks: false },
                 Lock::WhileTheyCount => {
-                    let until = first.plus(self.window);
+                    let until = first.plus(self.window).max(waits_until);
                     if now < until {
                         return Verdict::Delayed { until };
                     }
                 }
                 Lock::For(lockout) => {
+                    // A lock that is shorter than the wait does not replace it.
                     let until = last.plus(lockout);
-                    if last.since(*first) <= self.window && now <= until {
+                    if last.since(*first) <= self.window && now <= until && waits_until <= until {
                         return Verdict::Locked { until };
                     }
                 }
+                Lock::Never => {}
             }
         }
-        let recent = failed.iter().filter(|at| now.since(**at) <= self.window).count();
-        if let Some(last) = failed.first() {
-            let until = last.plus(self.delay_after(recent));
-            if now < until {
-                return Verdict::Delayed { until };
-            }
+        if now < waits_until {
+            return Verdict::Delayed { until: waits_until };
         }
         let locks = match self.limit.checked_sub(2) {
-            None => self.lock != Lock::Never,
+            None => true,
             Some(at) => failed.get(at).is_some_and(|first| now.since(*first) <= self.window),
         };
-        Verdict::Free { failures: failed.len(), locks }
+        free(locks)
     }
 
     /// The times of the failures that count, newest first.
@@ -298,6 +317,113 @@ mod tests {
             }
         }
         assert!(locked > 10_000, "{locked}");
+    }
+
+    /// What the knobs promise, in milliseconds: how long nobody may try after so many failures within
+    /// the window.
+    fn promised_gap(rule: &Rule, failures: usize) -> u128 {
+        let Lock::For(lockout) = rule.lock else { panic!("nothing else is tried here") };
+        let mut wait = Duration::ZERO;
+        if failures >= rule.delay_from {
+            wait = rule.first_delay;
+            for _ in rule.delay_from..failures {
+                wait = (2 * wait).min(rule.longest_delay);
+            }
+        }
+        let lock = if failures >= rule.limit { lockout } else { Duration::ZERO };
+        wait.min(rule.longest_delay).max(lock).as_millis()
+    }
+
+    /// How many failures any window can hold, if each of these gaps is kept.
+    fn promised(rule: &Rule) -> usize {
+        let (mut count, mut passed) = (1, 0);
+        loop {
+            passed += promised_gap(rule, count);
+            if passed > rule.window.as_millis() {
+                return count;
+            }
+            count += 1;
+        }
+    }
+
+    #[test]
+    fn nobody_guesses_more_often_than_the_knobs_promise_nor_is_held_up_longer() {
+        let period = 4 * 3600 * 1000;
+        for limit in [1, 3, 15] {
+            for (window, lockout) in [(10, 1), (10, 30), (600, 1), (600, 30), (600, 3600)] {
+                for delay_from in [1, 6, 20] {
+                    for (first, longest) in [(0, 60), (1, 1), (1, 60), (7, 900)] {
+                        let rule = Rule {
+                            delay_from,
+                            first_delay: seconds(first),
+                            longest_delay: seconds(longest),
+                            ..rule(limit, window, lockout)
+                        };
+                        let knobs = format!("{rule:?}");
+                        let mut failures: Vec<i64> = Vec::new();
+                        let mut now = 0;
+                        while now <= period {
+                            let from = failures.len().saturating_sub(rule.reads());
+                            let tries: Vec<_> = failures[from..]
+                                .iter()
+                                .rev()
+                                .map(|at| Try {
+                                    number: 1,
+                                    at: Timestamp::from_millis(*at),
+                                    outcome: Outcome::Failed,
+                                })
+                                .collect();
+                            match rule.judge(&tries, Timestamp::from_millis(now)) {
+                                Verdict::Free { .. } => failures.push(now),
+                                Verdict::Delayed { until } => now = until.as_millis(),
+                                Verdict::Locked { until } => now = until.as_millis() + 1,
+                                Verdict::Wait => panic!("nothing is pending"),
+                            }
+                        }
+                        let most = promised(&rule);
+                        let length = i64::try_from(window).unwrap() * 1000;
+                        for run in failures.windows(most + 1) {
+                            assert!(run[most] - run[0] > length, "{most} {knobs}");
+                        }
+                        let first = failures.iter().filter(|at| **at <= length).count();
+                        assert!(first + 1 >= most, "{first} {most} {knobs}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_rule_reads_as_much_as_every_knob_needs() {
+        let reads = |limit, delay_from, first, longest| {
+            Rule {
+                delay_from,
+                first_delay: seconds(first),
+                longest_delay: seconds(longest),
+                ..rule(limit, 600, 3600)
+            }
+            .reads()
+        };
+        // The default: the 12th failure is the first that is followed by the longest wait.
+        assert_eq!(reads(15, 6, 1, 60), 15);
+        assert_eq!(reads(3, 6, 1, 60), 12);
+        assert_eq!(reads(3, 6, 60, 60), 6);
+        assert_eq!(reads(3, 6, 90, 60), 6);
+        assert_eq!(reads(3, 6, 0, 60), 3);
+        assert_eq!(Rule::of(&Config::default(), AttemptKind::Challenge).reads(), 5);
+        assert_eq!(Rule::of(&Config::default(), AttemptKind::Reset).reads(), 1);
+    }
+
+    #[test]
+    fn a_wait_that_is_longer_than_the_window_is_waited() {
+        let rule = Rule {
+            delay_from: 2,
+            first_delay: seconds(30),
+            longest_delay: seconds(120),
+            ..rule(100, 10, 1)
+        };
+        assert_eq!(rule.judge(&failed(&[0, 5]), at(34)), Verdict::Delayed { until: at(35) });
+        assert!(matches!(rule.judge(&failed(&[0, 5]), at(35)), Verdict::Free { .. }));
     }
 
     #[test]

@@ -10,49 +10,57 @@ use sea_orm::{
 
 use super::entity::{Column, Entity, Model};
 use super::rule::{Outcome, Rule, Try};
-use super::{Key, SourceRule};
+use super::{Key, REFUSED, SourceRule, Taken};
 use crate::base::clock::Timestamp;
 use crate::base::transaction::is_unique_violation;
 use crate::config::AttemptKind;
 
-/// What the records say: the latest tries of a subject, newest first, and the failure of its
-/// source that is as many back as the limit allows.
+/// What the records say: the latest tries of a subject and of what was typed, newest first, and the
+/// failure of the source that is as many back as the limit allows.
+#[derive(Default)]
 pub(crate) struct Records {
-    pub(crate) tries: Vec<Try>,
+    pub(crate) own: Vec<Try>,
+    pub(crate) told: Vec<Try>,
     pub(crate) source_full_since: Option<Timestamp>,
 }
 
-/// Asks for both in one statement.
+/// What a row of the answer is about.
+const OWN: i64 = 0;
+const TOLD: i64 = 1;
+const FROM_SOURCE: i64 = 2;
+
+/// Asks for all of it in one statement.
 pub(crate) async fn records<C: ConnectionTrait>(
     db: &C,
-    key: &Key,
+    own: &Key,
+    told: Option<&Key>,
     rule: &Rule,
     source: Option<&SourceRule<'_>>,
     now: Timestamp,
 ) -> Result<Records, DbErr> {
-    let latest = |limit: usize| {
-        Query::select()
-            .columns([Column::Number, Column::Outcome, Column::At])
-            .from(Entity)
+    let latest = |about: i64, key: &Key, count: usize| {
+        columns(about)
             .cond_where(of(key))
             .order_by(Column::Number, Order::Desc)
-            .limit(limit as u64)
+            .limit(count as u64)
             .to_owned()
     };
     // SQLite takes an order and a limit only in a select of its own.
     let mut statement = if rule.passes_over_successes() {
         let succeeded = Outcome::Succeeded.number();
-        let not = latest(rule.limit).and_where(Column::Outcome.ne(succeeded)).to_owned();
+        let mut not = latest(OWN, own, rule.reads());
+        not.and_where(Column::Outcome.ne(succeeded));
         // The next number follows the last one, whatever became of that.
-        whole(not, "own").union(UnionType::All, whole(latest(1), "last")).to_owned()
+        whole(not, "own").union(UnionType::All, whole(latest(OWN, own, 1), "last")).to_owned()
     } else {
-        whole(latest(rule.limit), "own")
+        whole(latest(OWN, own, rule.reads()), "own")
     };
+    if let Some(told) = told {
+        // No success stays there.
+        statement.union(UnionType::All, whole(latest(TOLD, told, rule.reads()), "told"));
+    }
     if let Some(rule) = source {
-        let nth = Query::select()
-            .expr_as(Expr::val(FROM_SOURCE), Column::Number)
-            .columns([Column::Outcome, Column::At])
-            .from(Entity)
+        let nth = columns(FROM_SOURCE)
             .and_where(Column::Source.eq(rule.source))
             .and_where(Column::Outcome.eq(Outcome::Failed.number()))
             .and_where(Column::At.gte(now.minus(rule.window)))
@@ -62,27 +70,41 @@ pub(crate) async fn records<C: ConnectionTrait>(
             .to_owned();
         statement.union(UnionType::All, whole(nth, "source"));
     }
-    let mut found = Records { tries: Vec::new(), source_full_since: None };
+    let mut found = Records::default();
     for row in db.query_all(&statement).await? {
-        let number: i64 = row.try_get_by_index(0)?;
-        let outcome: i16 = row.try_get_by_index(1)?;
-        let at: Timestamp = row.try_get_by_index(2)?;
-        if number == FROM_SOURCE {
-            found.source_full_since = Some(at);
-        } else {
-            found.tries.push(Try { number, at, outcome: Outcome::from_number(outcome) });
+        let about: i64 = row.try_get_by_index(0)?;
+        let number: i64 = row.try_get_by_index(1)?;
+        let outcome: i16 = row.try_get_by_index(2)?;
+        let at: Timestamp = row.try_get_by_index(3)?;
+        let one = Try { number, at, outcome: Outcome::from_number(outcome) };
+        match about {
+            OWN => found.own.push(one),
+            TOLD => found.told.push(one),
+            _ => found.source_full_since = Some(at),
         }
     }
-    found.tries.sort_by_key(|one| std::cmp::Reverse(one.number));
-    found.tries.dedup_by_key(|one| one.number);
+    for tries in [&mut found.own, &mut found.told] {
+        tries.sort_by_key(|one| std::cmp::Reverse(one.number));
+        tries.dedup_by_key(|one| one.number);
+    }
     Ok(found)
 }
 
-/// The number that no try has.
-const FROM_SOURCE: i64 = -1;
+fn about() -> Alias {
+    Alias::new("about")
+}
+
+fn columns(what: i64) -> SelectStatement {
+    Query::select()
+        .expr_as(Expr::val(what), about())
+        .columns([Column::Number, Column::Outcome, Column::At])
+        .from(Entity)
+        .to_owned()
+}
 
 fn whole(select: SelectStatement, alias: &'static str) -> SelectStatement {
     Query::select()
+        .column(about())
         .columns([Column::Number, Column::Outcome, Column::At])
         .from_subquery(select, Alias::new(alias))
         .to_owned()
@@ -95,57 +117,79 @@ fn of(key: &Key) -> Condition {
         .add(Column::Part.eq(key.part))
 }
 
-/// Takes the next number for a try that begins. False when somebody else has taken it.
+fn any<'a>(rows: impl IntoIterator<Item = &'a Taken>) -> Condition {
+    rows.into_iter()
+        .fold(Condition::any(), |any, row| any.add(of(&row.key).add(Column::Number.eq(row.number))))
+}
+
+fn model(row: &Taken, outcome: Outcome, source: Option<&str>, at: Timestamp) -> Model {
+    Model {
+        subject: row.key.subject.to_vec(),
+        kind: row.key.kind.number(),
+        part: row.key.part,
+        number: row.number,
+        outcome: outcome.number(),
+        source: source.map(str::to_owned),
+        at,
+    }
+}
+
+/// Takes these numbers for a try that begins, all or none. False when somebody else has taken one.
+/// Only the first row has the source, or that would count the try twice.
 pub(crate) async fn reserve<C: ConnectionTrait>(
     db: &C,
-    key: &Key,
-    number: i64,
+    rows: &[Taken],
     outcome: Outcome,
     source: Option<&str>,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let row = Model {
-        subject: key.subject.to_vec(),
-        kind: key.kind.number(),
-        part: key.part,
-        number,
-        outcome: outcome.number(),
-        source: source.map(str::to_owned),
-        at: now,
-    };
-    let row = super::entity::ActiveModel::from(row).reset_all();
-    match Entity::insert(row).exec_without_returning(db).await {
+    let models = rows.iter().enumerate().map(|(at, row)| {
+        let source = source.filter(|_| at == 0);
+        super::entity::ActiveModel::from(model(row, outcome, source, now)).reset_all()
+    });
+    match Entity::insert_many(models).exec_without_returning(db).await {
         Ok(_) => Ok(true),
         Err(error) if is_unique_violation(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Says how a try ended.
-pub(crate) async fn settle<C: ConnectionTrait>(
+/// Writes this one row, whether or not it is there: what a record costs, without one.
+pub(crate) async fn touch<C: ConnectionTrait>(
     db: &C,
-    key: &Key,
-    number: i64,
+    row: &Taken,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let key = [Column::Subject, Column::Kind, Column::Part, Column::Number];
+    let model = super::entity::ActiveModel::from(model(row, Outcome::Failed, None, now));
+    Entity::insert(model.reset_all())
+        .on_conflict(OnConflict::columns(key).update_column(Column::At).to_owned())
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// Says how a try ended.
+pub(crate) async fn settle<'a, C: ConnectionTrait>(
+    db: &C,
+    rows: impl IntoIterator<Item = &'a Taken>,
     outcome: Outcome,
 ) -> Result<(), DbErr> {
     Entity::update_many()
         .col_expr(Column::Outcome, Expr::value(outcome.number()))
-        .filter(of(key))
-        .filter(Column::Number.eq(number))
+        .filter(any(rows))
         .exec(db)
         .await?;
     Ok(())
 }
 
 /// Takes a try back that was not judged.
-pub(crate) async fn withdraw<C: ConnectionTrait>(
+pub(crate) async fn withdraw<'a, C: ConnectionTrait>(
     db: &C,
-    key: &Key,
-    number: i64,
+    rows: impl IntoIterator<Item = &'a Taken>,
 ) -> Result<(), DbErr> {
     Entity::delete_many()
-        .filter(of(key))
-        .filter(Column::Number.eq(number))
+        .filter(any(rows))
         .filter(Column::Outcome.ne(Outcome::Succeeded.number()))
         .exec(db)
         .await?;
@@ -170,6 +214,7 @@ pub(crate) async fn close<C: ConnectionTrait>(
         .from(Entity)
         .and_where(Column::Subject.eq(subject.to_vec()))
         .and_where(Column::Kind.is_in(kinds.iter().map(|kind| kind.number())))
+        .and_where(Column::Part.ne(REFUSED))
         .add_group_by([Column::Subject, Column::Kind, Column::Part].map(Expr::col))
         .to_owned();
     let rows = Query::select()

@@ -37,6 +37,8 @@ event_kinds! {
     NewDevice = "authn_new_device",
     /// Too many tries failed: more are refused for a while, whoever makes them.
     LoginLocked = "authn_login_lock",
+    /// Many sign-ins fail that no limit of one account or source stops; the detail says what was seen.
+    SprayingSuspected = "authn_spraying_suspected",
     /// Records of tries were removed, which lifts the locks that they made.
     AttemptsPurged = "attempts_purged",
     /// A signed-in person proved the password again.

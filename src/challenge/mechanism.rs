@@ -279,7 +279,8 @@ impl Challenge {
 
     /// Takes one of the tries there are, before its answer is looked at. They are counted by the
     /// purpose and the account (`epoch` is its), whichever code or address it is about; where there is
-    /// no account by what it is about instead.
+    /// no account by what it is about instead. The caller has a session that the challenge belongs to,
+    /// and is told how that account stands.
     pub(crate) async fn take_try(
         &self,
         auth: &Portcullis,
@@ -289,8 +290,8 @@ impl Challenge {
         let row = &self.row;
         let attempts = auth.attempts();
         let subject = match (row.account_id, &row.target) {
-            (Some(id), _) => subject_of(auth, id, epoch, client),
-            (None, Some(target)) => attempts.subject(None, target),
+            (Some(id), _) => subject_of(auth, id, epoch, client).inside(),
+            (None, Some(target)) => attempts.subject_of_target(target),
             (None, None) => {
                 let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
                 attempts.subject_of_unnamed(alone)
@@ -330,6 +331,8 @@ pub(crate) enum Try {
 }
 
 /// Takes a try at the code that an address was sent, whether or not there is one: that must not show.
+/// So what is told is counted by the address, and the account is protected silently: its try may be one
+/// whose verdict [does not count](Ticket::is_judged).
 pub(crate) async fn take_try_at(
     auth: &Portcullis,
     kind: &Kind,
@@ -338,7 +341,7 @@ pub(crate) async fn take_try_at(
     client: &ClientInfo,
 ) -> Result<Try, Fault> {
     let subject = match account {
-        Some((id, epoch)) => subject_of(auth, id, Some(epoch), client),
+        Some((id, epoch)) => subject_of(auth, id, Some(epoch), client).typed(auth, address),
         None => auth.attempts().subject(None, address),
     };
     take_try(auth, subject, &kind.name(), client).await
@@ -367,8 +370,6 @@ async fn take_try(
     Ok(match auth.attempts().begin(AttemptKind::Challenge, &subject, client).await? {
         Admission::Admitted(ticket) => Try::Taken(ticket),
         Admission::TooMany { retry_after } => Try::TooMany(retry_after),
-        // Of codes it is always told.
-        Admission::Refused => Try::TooMany(Duration::ZERO),
     })
 }
 

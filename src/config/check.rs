@@ -397,9 +397,9 @@ impl Config {
         let delays = kinds.values().filter_map(|kind| kind.delay_from).chain([attempts.delay_from]);
         for from in delays {
             check.refuse_if(
-                from == 0,
+                !(1..=100).contains(&from),
                 "attempts.delay_from",
-                "counts from 1; set attempts.first_delay to zero to switch delays off",
+                "must be between 1 and 100; set attempts.first_delay to zero to switch delays off",
             );
         }
         let second = Duration::from_secs(1);
@@ -410,6 +410,32 @@ impl Config {
         let lockouts = kinds.values().filter_map(|kind| kind.lockout).chain([attempts.lockout]);
         for lockout in lockouts {
             check.refuse_if(lockout < second, "attempts.lockout", "must be at least one second");
+        }
+        for own in [None].into_iter().chain(kinds.values().map(Some)) {
+            let first = own.and_then(|own| own.first_delay).unwrap_or(attempts.first_delay);
+            let longest = own.and_then(|own| own.longest_delay).unwrap_or(attempts.longest_delay);
+            check.refuse_if(
+                first > longest,
+                "attempts.longest_delay",
+                "must not be shorter than attempts.first_delay, which every wait is at least",
+            );
+        }
+        if let Some(watch) = &attempts.watch {
+            check.refuse_if(
+                watch.window < second,
+                "attempts.watch.window",
+                "must be at least one second",
+            );
+            check.refuse_if(
+                watch.least_failures == 0,
+                "attempts.watch.least_failures",
+                "must be at least 1; `None` for attempts.watch switches it off",
+            );
+            check.refuse_if(
+                !(2..=10_000).contains(&watch.names_per_network),
+                "attempts.watch.names_per_network",
+                "must be between 2 and 10 000 names",
+            );
         }
         if let Some(lifetime) = attempts.device_lifetime {
             check.refuse_if(

@@ -204,6 +204,15 @@ impl Config {
             "LOCKOUT" => self.attempts.lockout = duration(value)?,
             "ATTEMPT_SOURCE_LIMIT" if value == "off" => self.attempts.source_limit = None,
             "ATTEMPT_SOURCE_LIMIT" => self.attempts.source_limit = Some(number(value)?),
+            "WATCH" if value == "off" => self.attempts.watch = None,
+            "WATCH_FAILURES" => {
+                let watch = self.attempts.watch.get_or_insert_default();
+                watch.least_failures = number(value)?;
+            }
+            "WATCH_NAMES" => {
+                let watch = self.attempts.watch.get_or_insert_default();
+                watch.names_per_network = number(value)?;
+            }
             "REVEAL_LOCKOUT" => self.attempts.reveal_lockout = boolean(value)?,
             "VERIFICATION_LIFETIME" => self.verification.lifetime = duration(value)?,
             "CONTACT_CONFIRM_LIFETIME" => self.contact.confirm_lifetime = duration(value)?,

@@ -549,7 +549,7 @@ pub struct AttemptConfig {
     /// How long the lock lasts, counted from the failure that made it. Default: 3600 s.
     pub lockout: Duration,
     /// The failure within `window` after which the next try has to wait; each one more doubles the
-    /// wait. Default: 6.
+    /// wait. Counts on beyond `limit`, where a lock is shorter than the wait. 1 to 100. Default: 6.
     pub delay_from: u32,
     /// The wait after that failure. Zero switches delays off. Default: 1 s.
     pub first_delay: Duration,
@@ -562,12 +562,16 @@ pub struct AttemptConfig {
     /// Default: 600 s.
     pub source_window: Duration,
     /// Answers 429 with `Retry-After` while locked or delayed, instead of looking like a wrong
-    /// password, or a request for a link like one that was accepted. Tells a guesser that he can stop, and for how long. Default: false.
+    /// password, or a request for a link like one that was accepted. Tells a guesser that they can stop,
+    /// and for how long. It is told by what was typed, whoever it belongs to. Default: false.
     pub reveal_lockout: bool,
     /// How long a browser stays known to the account that signed in from it. A known one has its
     /// own count of failures, so that its owner gets in while strangers keep the account locked.
     /// `None` switches that off, and with it the notice of new devices. Default: 180 d.
     pub device_lifetime: Option<Duration>,
+    /// Watches for guesses at many accounts from many addresses. `None` switches that off. Default: on,
+    /// see [`WatchConfig`].
+    pub watch: Option<WatchConfig>,
     /// What is different for one kind; what it leaves out is as above. For codes that is
     /// [`tries`](ChallengeConfig::tries) in [`tries_window`](ChallengeConfig::tries_window), without
     /// delays and without a lock beyond that. Tokens of a [`Reset`](AttemptKind::Reset) are counted
@@ -588,8 +592,31 @@ impl Default for AttemptConfig {
             source_window: 10 * MINUTE,
             reveal_lockout: false,
             device_lifetime: Some(180 * DAY),
+            watch: Some(WatchConfig::default()),
             kinds: BTreeMap::new(),
         }
+    }
+}
+
+/// When many failed sign-ins together are suspicious, though no limit of an account or a source is met:
+/// an event `authn_spraying_suspected`, a finding, a call of [`OnSuspicion`](crate::port::OnSuspicion).
+/// Nothing is refused. Each node judges what it serves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WatchConfig {
+    /// How long sign-ins are counted together. They are compared with the 144 windows before: with the
+    /// default, a day. Default: 600 s.
+    pub window: Duration,
+    /// With fewer failures in a window their share is not looked at. Default: 100.
+    pub least_failures: u32,
+    /// So many different names that fail from one network (IPv4 /24, IPv6 /48) within a window, and no
+    /// more successes than that from there. 2 to 10 000. Default: 50.
+    pub names_per_network: u32,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self { window: 10 * MINUTE, least_failures: 100, names_per_network: 50 }
     }
 }
 

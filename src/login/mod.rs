@@ -1,9 +1,12 @@
 //! Signing in and out with a password.
 //!
-//! 1. The name is brought to its normal form; the account is looked up.
-//! 2. The try is counted before it is judged ([`attempt`](crate::attempt)). After too many failures
-//!    it is refused: the right password too, and with the same answer.
-//! 3. The password is compared at the cost of exactly one hash, whoever it is.
+//! 1. The name is brought to its normal form; the account is looked up, and whether the request comes
+//!    from a device that is known to it. How often one may ask is counted by that device, or else by
+//!    the name.
+//! 2. The try is counted before it is compared ([`attempt`](crate::attempt)). After too many failures
+//!    it is refused: the right password too, with the same answer and after the same work.
+//! 3. The password is compared at the cost of exactly one hash, whatever the account. One of more than
+//!    1 024 bytes is wrong at once, whatever the name.
 //! 4. A failure is one answer, whatever its reason: unknown, wrong, disabled, not verified,
 //!    deleted, without a password. Where only the proof of the address is missing, it is asked for
 //!    again by mail.
@@ -25,6 +28,7 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderName, StatusCode};
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -260,14 +264,16 @@ impl Login<'_> {
         client: &ClientInfo,
     ) -> Result<LoginOutcome, LoginError> {
         let context = self.auth.context();
+        if credentials.password.is_too_long() {
+            return Err(LoginError::InvalidCredentials);
+        }
         let asked = self.find(&credentials.login, client).await?;
         let attempts = self.auth.attempts();
         let subject = attempts.subject(asked.row.as_ref(), &asked.name);
         let subject = subject.on_device(self.auth, asked.device.known());
-        let ticket = self.admit(&subject, client, LoginError::InvalidCredentials).await?;
-        let (ticket, checked) = self
-            .check(ticket, &credentials.password, asked.row.as_ref(), &asked.name, client)
-            .await?;
+        let ticket = self.admit(&subject, client).await?;
+        let (ticket, checked) =
+            self.check(ticket, &credentials.password, asked.row.as_ref(), &asked.name, client).await?;
         let now = context.now();
         let row = asked.row.as_ref().filter(|row| {
             let account = Account::from((*row).clone());
@@ -345,13 +351,16 @@ impl Login<'_> {
         let context = self.auth.context();
         let account = identity.account();
         let password = Password::from(password.into());
+        if password.is_too_long() {
+            return Err(LoginError::WrongPassword);
+        }
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let name = account.id().to_string();
         let attempts = self.auth.attempts();
         let device = self.device(row.as_ref(), client).known();
-        let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device);
-        let ticket = self.admit(&subject, client, LoginError::WrongPassword).await?;
+        let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device).inside();
+        let ticket = self.admit(&subject, client).await?;
         let (ticket, checked) = self.check(ticket, &password, row.as_ref(), &name, client).await?;
         let now = context.now();
         if matches!(checked, Checked::Wrong) {
@@ -389,14 +398,24 @@ impl Login<'_> {
         let normal = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or(login, LoginId::normal).to_owned();
         let row = db.read(account_store::find_by_name(&db.executor(), normal)).await?;
-        // Counted by name, known or not, so that a refusal does not tell which names are one account.
-        let own = row.as_ref().and_then(|row| row.rate_limit);
-        self.auth.rate_limits().principal("login", &name, None, own).await?;
         let device = self.device(row.as_ref(), client);
+        let limits = self.auth.rate_limits();
+        match device.known() {
+            // Its own budget, which strangers do not spend.
+            Some(id) => {
+                let own = row.as_ref().and_then(|row| row.rate_limit);
+                let account = row.as_ref().map(|row| row.id);
+                let id = BASE64URL_NOPAD.encode(&id);
+                limits.principal("login_device", &id, account, own).await?;
+            }
+            // By what was typed, known or not, and with no limit of an account's own: a refusal tells
+            // neither which names are one account nor whose name has a limit.
+            None => limits.principal("login", &name, None, None).await?,
+        }
         Ok(Asked { row, name, device })
     }
 
-    /// Compares the password. A try that could not be judged is none.
+    /// Compares the password; a refused try does so in vain. A try that could not be judged is none.
     async fn check(
         &self,
         ticket: Ticket,
@@ -406,7 +425,10 @@ impl Login<'_> {
         client: &ClientInfo,
     ) -> Result<(Ticket, Checked), LoginError> {
         match self.auth.room::<Passwords>().check(password, row, name, client.address()).await {
-            Ok(checked) => Ok((ticket, checked)),
+            Ok(checked) => {
+                let checked = if ticket.is_judged() { checked } else { Checked::Wrong };
+                Ok((ticket, checked))
+            }
             Err(fault) => {
                 self.auth.attempts().withdraw(ticket).await;
                 Err(fault.into())
@@ -454,16 +476,10 @@ impl Login<'_> {
         })
     }
 
-    /// Counts a try. One that is refused ends like one that failed.
-    async fn admit(
-        &self,
-        subject: &Subject,
-        client: &ClientInfo,
-        failure: LoginError,
-    ) -> Result<Ticket, LoginError> {
+    /// Counts a try.
+    async fn admit(&self, subject: &Subject, client: &ClientInfo) -> Result<Ticket, LoginError> {
         match self.auth.attempts().begin(AttemptKind::Login, subject, client).await? {
             Admission::Admitted(ticket) => Ok(ticket),
-            Admission::Refused => Err(failure),
             Admission::TooMany { retry_after } => Err(LoginError::TooManyAttempts { retry_after }),
         }
     }

@@ -100,6 +100,12 @@ impl Password {
         &self.0
     }
 
+    /// Whether no account can have it. Such a one is wrong at once, whatever the name: nothing is read,
+    /// hashed or counted for it.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.0.len() > MAX_PASSWORD_BYTES
+    }
+
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.0.as_bytes().to_vec())
     }
@@ -198,7 +204,7 @@ impl Passwords {
         let _ = source;
         #[cfg(feature = "strength")]
         if let Some(least) = self.config.min_strength
-            && password.as_str().len() <= MAX_PASSWORD_BYTES
+            && !password.is_too_long()
         {
             let words = self.policy.words().iter().map(String::as_str);
             let words = names.0.iter().copied().chain(words).map(str::to_owned).collect();
@@ -255,7 +261,7 @@ impl Passwords {
         name: &str,
         source: Option<IpAddr>,
     ) -> Result<Checked, Fault> {
-        if password.as_str().len() > MAX_PASSWORD_BYTES {
+        if password.is_too_long() {
             return Ok(Checked::Wrong);
         }
         let dummy_salt = dummy_salt(&self.dummy_salts, name);

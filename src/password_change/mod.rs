@@ -275,17 +275,22 @@ impl PasswordChange<'_> {
         let mut ticket = None;
         if let Some(current) = current {
             let current = Password::from(current.to_owned());
+            if current.is_too_long() {
+                return Err(PasswordChangeError::WrongPassword);
+            }
             let device =
                 self.auth.room::<Devices>().recognize(context, client, row.id, row.epoch).known();
-            let subject = attempts.subject(Some(&row), &name).on_device(self.auth, device);
+            let subject = attempts.subject(Some(&row), &name).on_device(self.auth, device).inside();
             let admitted = match attempts.begin(AttemptKind::Login, &subject, client).await? {
                 Admission::Admitted(ticket) => ticket,
-                Admission::Refused => return Err(PasswordChangeError::WrongPassword),
                 Admission::TooMany { retry_after } => {
                     return Err(PasswordChangeError::TooManyAttempts { retry_after });
                 }
             };
-            match passwords.check(&current, Some(&row), &name, source).await {
+            let checked = passwords.check(&current, Some(&row), &name, source).await;
+            // Of a refused try the verdict is thrown away.
+            let judged = admitted.is_judged();
+            match checked.map(|checked| if judged { checked } else { Checked::Wrong }) {
                 Ok(Checked::Right { .. }) if current.as_str() == new.as_str() => {
                     attempts.withdraw(admitted).await;
                     return Err(PasswordChangeError::same());

@@ -66,8 +66,7 @@
 //!
 //! # Events
 //! `authn_password_reset_request`, `authn_password_reset`, `authn_password_reset_fail`;
-//! `authn_login_lock` with the detail `forgot`. Refused tries are denials of the rules `attempt:forgot`
-//! and `attempt:reset`.
+//! `authn_login_lock` with the detail `forgot`. A refused try says `too_many_attempts`.
 //!
 //! # Errors
 //! `invalid_reset_token` (400), `invalid_fields` (422); `too_many_attempts` (429), only with
@@ -271,24 +270,30 @@ impl PasswordReset<'_> {
         let subject = attempts.subject(row, name).on_device(self.auth, device);
         let ticket = match attempts.begin(AttemptKind::Forgot, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
-            Admission::Refused => return Ok(()),
             Admission::TooMany { retry_after } => {
                 return Err(PasswordResetError::TooManyAttempts { retry_after });
             }
         };
+        if ticket.is_source_full() {
+            // The answer waits as for any other, and nothing is written that would fill a table.
+            return Ok(());
+        }
         let now = context.now();
         let found = found.and_then(|(name, row)| {
             let usable = Account::from(row.clone()).is_usable(now, false);
             Asked::of(&name, row).filter(|_| usable)
         });
+        // A refused request does the work of one for a name that nobody has.
+        let owner = found.as_ref().map(|found| found.row.id);
+        let found = found.filter(|_| ticket.is_judged());
         let lifetime = context.config.mail.password_reset_lifetime;
         let to = found.as_ref().map(|found| &found.to);
         let further = found.as_ref().and_then(|found| found.further.as_deref());
         let account = found.as_ref().map(|found| &found.row);
         let kind = MessageKind::PasswordReset;
         let mut event = Event::new(EventKind::PasswordResetRequested, now).from_client(client);
-        if let Some(row) = account {
-            event = event.account(row.id);
+        if let Some(id) = owner {
+            event = event.account(id);
         }
         let asked = transaction!(db, |txn| {
             let admitted = outbox::admit(txn, context, kind, to, asked).await?;
@@ -319,13 +324,15 @@ impl PasswordReset<'_> {
                     .good_for(lifetime)
             };
             outbox::put_admitted(txn, context, &outgoing, admitted).await?;
-            audit_log::record(txn, &event).await?;
+            ticket.record(txn, &event).await?;
             // Nobody has proved anything yet.
             ticket.failed(txn).await?;
             Ok::<_, PasswordResetError>(())
         });
+        if asked.is_ok() {
+            ticket.trace(&event);
+        }
         attempts.end_failed(ticket, asked)?;
-        event.trace();
         outbox::deliver_soon(context);
         Ok(())
     }
@@ -456,16 +463,17 @@ impl PasswordReset<'_> {
         let subject = subject.on_device(self.auth, self.device(row.as_ref(), client));
         let ticket = match attempts.begin(AttemptKind::Reset, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
-            Admission::Refused => return Err(PasswordResetError::InvalidToken),
             Admission::TooMany { retry_after } => {
                 return Err(PasswordResetError::TooManyAttempts { retry_after });
             }
         };
+        // Of a refused try the verdict is thrown away.
         let is_good = |challenge: &Challenge, row: &Model| {
             there
                 && challenge.is_open(now)
                 && Account::from(row.clone()).is_usable(now, false)
                 && challenge.is_bound_to(context, &Binding::of(row, challenge.data()).parts())
+                && ticket.is_judged()
         };
         match challenge.zip(row) {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),

@@ -359,7 +359,9 @@ impl Verification<'_> {
                 return Err(VerificationError::TooManyTries { retry_after });
             }
         };
-        if let Some(found) = found.filter(|found| found.is_code(context, code)) {
+        // Of a refused try the verdict is thrown away.
+        let right = found.filter(|found| found.is_code(context, code) & ticket.is_judged());
+        if let Some(found) = right {
             return Ok(Some((found, ticket)));
         }
         let event = Event::new(EventKind::ChallengeFailed, context.now()).from_client(client);
@@ -396,21 +398,26 @@ impl Verification<'_> {
         client: &ClientInfo,
     ) -> Result<bool, VerificationError> {
         let Some(password) = &confirmation.password else { return Ok(false) };
+        if password.is_too_long() {
+            return Err(VerificationError::WrongPassword);
+        }
         let context = self.auth.context();
         let attempts = self.auth.attempts();
         let name = row.id.to_string();
         let devices = self.auth.room::<Devices>();
         let device = devices.recognize(context, client, row.id, row.epoch).known();
-        let subject = attempts.subject(Some(row), &name).on_device(self.auth, device);
+        let subject = attempts.subject(Some(row), &name).on_device(self.auth, device).inside();
         let ticket = match attempts.begin(AttemptKind::Login, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
-            Admission::Refused => return Err(VerificationError::WrongPassword),
             Admission::TooMany { retry_after } => {
                 return Err(VerificationError::TooManyAttempts { retry_after });
             }
         };
         let passwords = self.auth.room::<Passwords>();
-        match passwords.check(password, Some(row), &name, client.address()).await {
+        let checked = passwords.check(password, Some(row), &name, client.address()).await;
+        // Of a refused try the verdict is thrown away.
+        let judged = ticket.is_judged();
+        match checked.map(|checked| if judged { checked } else { Checked::Wrong }) {
             Ok(Checked::Right { .. }) => {
                 let noted = transaction!(context.db(), |txn| {
                     ticket.succeeded(txn).await?;

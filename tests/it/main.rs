@@ -51,4 +51,5 @@ mod suspicious;
 mod test_kit;
 mod tidy;
 mod token;
+mod told;
 mod verification;

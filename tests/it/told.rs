@@ -1,0 +1,291 @@
+//! What a stranger is told about tries depends only on what they typed: not on whether a name has an
+//! owner, not on the other names of that owner, not on what the owner does meanwhile.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::HeaderMap;
+use portcullis::account::{FurtherName, NewAccount};
+use portcullis::config::{AttemptKind, Registration};
+use portcullis::login::Credentials;
+use portcullis::{AccountId, ClientInfo, TrustedProxies};
+use serde_json::json;
+
+use crate::attempt::{HOUR, SECOND, WRONG, browser_of, fail, login};
+use crate::on_every_database;
+use crate::support::{Browser, PASSWORD, Probe};
+
+const CONFIRM: &str = "/auth/verification/confirm";
+
+/// An account with a username, an address and a further address, all proved.
+async fn with_two_addresses(probe: &Probe, name: &str) -> AccountId {
+    let account = NewAccount::username(name).with_email(format!("{name}@one.example")).verified();
+    let account = probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+    let further = FurtherName::email(format!("{name}@two.example")).verified();
+    probe.auth.accounts().add_name(account.id(), further).await.expect("it is added");
+    account.id()
+}
+
+/// The answers to so many wrong codes for an address, one after the other.
+async fn wrong_codes(browser: &Browser, address: &str, count: usize) -> Vec<(u16, String)> {
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        let body = json!({ "email": address, "code": "00000000" });
+        let answer = browser.stranger().post(CONFIRM, body).await;
+        answers.push((answer.status, answer.text));
+    }
+    answers
+}
+
+fn statuses(answers: &[(u16, String)]) -> Vec<u16> {
+    answers.iter().map(|(status, _)| *status).collect()
+}
+
+/// A client at this address.
+fn from(address: &str) -> ClientInfo {
+    let address: IpAddr = address.parse().expect("an address");
+    ClientInfo::resolve(Some(address), &HeaderMap::new(), &TrustedProxies::default())
+}
+
+/// Whether somebody with this name and password gets in from there.
+async fn gets_in(probe: &Probe, address: &str, name: &str, password: &str) -> bool {
+    let credentials = Credentials::password(name, password);
+    probe.auth.login().with_password(credentials, &from(address)).await.is_ok()
+}
+
+on_every_database! {
+    async fn used_up_codes_tell_no_stranger_that_an_address_got_an_owner(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.login.require_verified = true;
+            config.login.registration = Registration::Strict;
+        });
+        with_two_addresses(&probe, "alice").await;
+        let browser = probe.browser().await;
+        let mut seen = Vec::new();
+        for address in ["alice@one.example", "alice@two.example", "free@one.example"] {
+            let mut answers = wrong_codes(&browser, address, 5).await;
+            let body = json!({ "email": address, "password": "a fairly long password" });
+            let answer = browser.stranger().post("/auth/register", body).await;
+            answers.push((answer.status, answer.text));
+            answers.extend(wrong_codes(&browser, address, 2).await);
+            seen.push(answers);
+        }
+        assert_eq!(statuses(&seen[2]), [403, 403, 403, 403, 403, 202, 429, 429]);
+        assert_eq!(seen[0], seen[2]);
+        assert_eq!(seen[1], seen[2]);
+    }
+
+    async fn used_up_codes_at_one_address_show_at_no_other(probe: Probe) {
+        with_two_addresses(&probe, "alice").await;
+        let browser = probe.browser().await;
+        assert_eq!(statuses(&wrong_codes(&browser, "alice@one.example", 6).await)[5], 429);
+        let other = wrong_codes(&browser, "alice@two.example", 8).await;
+        let strangers = wrong_codes(&browser, "nobody@two.example", 8).await;
+        assert_eq!(other, strangers);
+        assert_eq!(statuses(&other), [403, 403, 403, 403, 403, 429, 429, 429]);
+        // They cost the same too.
+        let cost = async |address: &str| {
+            probe.clock.advance(HOUR);
+            wrong_codes(&browser, "alice@one.example", 5).await;
+            probe.statements(wrong_codes(&browser, address, 1)).await.1
+        };
+        assert_eq!(cost("alice@two.example").await, cost("nobody@two.example").await);
+    }
+
+    async fn where_locks_are_told_they_are_told_of_the_name_that_was_typed(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.reveal_lockout = true);
+        let alice = with_two_addresses(&probe, "alice").await;
+        let mut owner = probe.browser().await;
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        let browser = owner.stranger();
+        // The first name of the account locks it; of its other names that does not show.
+        let mut seen = Vec::new();
+        for name in ["nobody", "alice", "alice@one.example", "alice@two.example", "nobody@one.example"] {
+            let mut answers = Vec::new();
+            for _ in 0..8 {
+                let answer = browser.stranger().login(name, WRONG).await;
+                answers.push((answer.status, answer.text));
+            }
+            assert_eq!(statuses(&answers), [401, 401, 401, 401, 401, 401, 429, 429], "{name}");
+            seen.push(answers);
+        }
+        assert!(seen.iter().all(|answers| *answers == seen[0]));
+        // What the owner does opens nothing that a stranger could see.
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        probe.auth.accounts().disable(alice).await.expect("it is disabled");
+        probe.auth.accounts().enable(alice).await.expect("it is enabled");
+        for name in ["alice", "alice@one.example", "nobody"] {
+            assert_eq!(browser.stranger().login(name, WRONG).await.status, 429, "{name}");
+        }
+        // A name that gets an owner goes on as it was.
+        probe.register("nobody").await;
+        assert_eq!(browser.stranger().login("nobody", PASSWORD).await.status, 429);
+        probe.clock.advance(SECOND);
+        assert_eq!(browser.stranger().login("nobody", PASSWORD).await.status, 200);
+    }
+
+    async fn a_refused_try_does_the_work_of_a_wrong_one(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let browser = probe.browser().await;
+        fail(&probe, &browser, "alice", 15).await;
+        fail(&probe, &browser, "nobody", 15).await;
+        probe.clock.advance(Duration::from_secs(70));
+        let mut costs = Vec::new();
+        for (name, password) in
+            [("alice", PASSWORD), ("alice", WRONG), ("nobody", WRONG), ("somebody", WRONG)]
+        {
+            let before = probe.auth.password_hashes();
+            let (answer, statements) = probe.statements(browser.stranger().login(name, password)).await;
+            let hashes = probe.auth.password_hashes() - before;
+            costs.push((answer.status, answer.text, statements, hashes));
+        }
+        assert_eq!((costs[0].0, costs[0].3), (401, 1));
+        assert!(costs.iter().all(|cost| *cost == costs[0]), "{costs:#?}");
+        // However often: it does not prolong the lock, which ends to the second.
+        let until = probe.auth.attempts().refused_until(alice.id(), AttemptKind::Login).await;
+        for _ in 0..20 {
+            assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
+        }
+        let later = probe.auth.attempts().refused_until(alice.id(), AttemptKind::Login).await;
+        assert_eq!(later.expect("it answers"), until.expect("it answers"));
+    }
+
+    async fn a_locked_name_is_sent_away_from_a_full_gate_like_any_other(probe: Probe) {
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        fail(&probe, &browser, "alice", 15).await;
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.password.memory_kib = 19 * 1024;
+                config.password.iterations = 20;
+                config.password.concurrent_hashes = Some(1);
+                config.password.hash_queue = 0;
+            })
+        });
+        let busy = browser_of(&auth).await;
+        let tasks: Vec<_> = (0..16)
+            .map(|number| {
+                let mut browser = busy.stranger();
+                // Half of them of a name that nothing was tried at, half of the locked one.
+                let name = if number % 2 == 0 { "alice".to_owned() } else { format!("name{number}") };
+                tokio::spawn(async move { (number % 2, browser.login(&name, WRONG).await.status) })
+            })
+            .collect();
+        let mut sent_away = [0, 0];
+        for task in tasks {
+            match task.await.expect("no task panics") {
+                (_, 401) => {}
+                (which, 503) => sent_away[which] += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(sent_away[1] > 0, "the gate was never full");
+        assert!(sent_away[0] > 0, "the locked name never met the gate");
+    }
+
+    async fn a_password_that_is_too_long_is_neither_hashed_nor_counted(probe: Probe) {
+        let (_, mut owner) = probe.signed_in("alice").await;
+        let browser = owner.stranger();
+        let long = "x".repeat(1025);
+        let hashes = probe.auth.password_hashes();
+        let records = crate::attempt::tries(&probe, "1 = 1").await;
+        let wrong = login(&probe, &browser, "somebody", WRONG).await.0;
+        for name in ["alice", "nobody", "", "no name at all, \u{0}"] {
+            for _ in 0..20 {
+                let answer = browser.stranger().login(name, &long).await;
+                assert_eq!((answer.status, &answer.text), (401, &wrong.text), "{name}");
+            }
+        }
+        let body = json!({ "password": long });
+        assert_eq!(owner.post("/auth/reauthenticate", body).await.code(), "wrong_password");
+        let body = json!({ "current_password": long, "new_password": "another long password" });
+        assert_eq!(owner.put("/auth/password", body).await.code(), "wrong_password");
+        assert_eq!(probe.auth.password_hashes() - hashes, 1, "the one that was not too long");
+        assert_eq!(crate::attempt::tries(&probe, "1 = 1").await - records, 1);
+        // One byte less is a password like any other.
+        let before = probe.auth.password_hashes();
+        assert_eq!(browser.stranger().login("alice", &long[1..]).await.status, 401);
+        assert_eq!(probe.auth.password_hashes() - before, 1);
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn strangers_do_not_spend_the_logins_of_a_known_device(probe: Probe) {
+        let (alice, mut owner) = probe.signed_in("alice").await;
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.rate.per_principal = Some(portcullis::rate_limit::Quota::per_minute(20));
+            })
+        });
+        owner = owner.at(crate::support::probe::serve(crate::support::probe::app(&auth)).await);
+        let stranger = owner.stranger();
+        let mut refused = 0;
+        for _ in 0..30 {
+            refused += usize::from(stranger.stranger().login("alice", WRONG).await.status == 429);
+        }
+        assert_eq!(refused, 10);
+        assert_eq!(stranger.stranger().login("alice", PASSWORD).await.status, 429);
+        // The owner has a budget, which is no larger than the name's.
+        for _ in 0..20 {
+            assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        }
+        let answer = owner.login("alice", PASSWORD).await;
+        assert_eq!((answer.status, answer.code().as_str()), (429, "rate_limited"));
+        probe.clock.advance(Duration::from_secs(3));
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+        // A limit of the account's own is not for strangers: it would tell whose name has one.
+        probe.clock.advance(Duration::from_secs(60));
+        probe.auth.accounts().set_rate_limit(alice.id(), Some(2)).await.expect("it is set");
+        for name in ["alice", "nobody"] {
+            for number in 0..25 {
+                let answer = stranger.stranger().login(name, WRONG).await;
+                assert_eq!(answer.status, if number < 20 { 401 } else { 429 }, "{name} {number}");
+            }
+        }
+        let statuses = [owner.login("alice", PASSWORD).await.status, owner.login("alice", PASSWORD).await.status, owner.login("alice", PASSWORD).await.status];
+        assert_eq!(statuses, [200, 200, 429]);
+    }
+
+    async fn a_refused_try_counts_for_its_source_as_a_wrong_one_does(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.source_limit = Some(20));
+        with_two_addresses(&probe, "alice").await;
+        probe.register("mallory").await;
+        // Six failures at one name of the account, from elsewhere: its other name is refused too.
+        for _ in 0..6 {
+            assert!(!gets_in(&probe, "192.0.2.1", "alice@one.example", WRONG).await);
+        }
+        // Who could see when a source is full would see whether two names are one account.
+        for (source, name) in [("192.0.2.2", "alice@two.example"), ("192.0.2.3", "nobody@two.example")] {
+            for number in 0..20 {
+                assert!(gets_in(&probe, source, "mallory", PASSWORD).await, "{name} {number}");
+                assert!(!gets_in(&probe, source, name, WRONG).await);
+            }
+            assert!(!gets_in(&probe, source, "mallory", PASSWORD).await, "{name}");
+        }
+        assert!(gets_in(&probe, "192.0.2.4", "mallory", PASSWORD).await);
+    }
+
+    async fn a_lock_shorter_than_the_wait_does_not_replace_it(probe: Probe) {
+        for (limit, delay_from, most) in [(3, 6, 26), (8, 6, 26), (3, 2, 22)] {
+            let node = probe.rebuilt(|builder| {
+                builder.configure(|config| {
+                    config.attempts.limit = limit;
+                    config.attempts.delay_from = delay_from;
+                    config.attempts.lockout = SECOND;
+                    config.attempts.source_limit = None;
+                    config.rate.per_principal = None;
+                })
+            });
+            let name = format!("name-{limit}-{delay_from}");
+            // A guesser who tries every two seconds, for ten minutes.
+            for _ in 0..300 {
+                let credentials = Credentials::password(name.clone(), WRONG);
+                let tried = node.login().with_password(credentials, &ClientInfo::default()).await;
+                assert!(tried.is_err());
+                probe.clock.advance(2 * SECOND);
+            }
+            let judged = crate::attempt::tries(&probe, "part = 0").await;
+            assert!(judged <= most, "{judged} with a limit of {limit} and waits from {delay_from}");
+            probe.forget_attempts().await;
+        }
+    }
+}
