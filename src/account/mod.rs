@@ -510,7 +510,10 @@ impl<'a> Accounts<'a> {
 
     /// Gives it a rate of its own: so many requests a period of
     /// [`rate.per_principal`](crate::config::RateConfig::per_principal), at least one, to the mounted
-    /// routes, and as many logins. `None` for what everybody has.
+    /// routes, and as many logins from a device that is known to it. Other logins are counted by the name
+    /// that is typed and get what every name gets: a limit of its own would tell that there is an account.
+    /// A program that signs in more often keeps its device token or its session. `None` for what everybody
+    /// has.
     ///
     /// # Errors
     /// [`AccountError::NotFound`]; an outage.

@@ -129,22 +129,28 @@ use crate::base::client::{ClientInfo, rate_key};
 use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{DENIED, Event, EventKind, count};
 use crate::base::id::AccountId;
-use crate::base::secret::{DigestKey, Purpose, random_array};
+use crate::base::secret::random_array;
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::AttemptKind;
-use crate::context::{Context, Room};
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Outgoing};
+use crate::outbox::Outgoing;
 
 pub(crate) mod entity;
 mod lane;
 mod rule;
 mod store;
+mod subject;
+mod ticket;
 mod watch;
+
+pub(crate) use subject::Subject;
+pub(crate) use ticket::Ticket;
 
 use lane::{Lanes, Place};
 use rule::{Outcome, Rule, Verdict};
+use subject::{Origin, SubjectKey};
+use ticket::{GivenUp, Standing, Telling, meanwhile};
 use watch::Seen;
 
 /// How long a try that depends on others still going on waits before it looks again: another
@@ -169,72 +175,6 @@ const PURGE_BATCH: u64 = 1000;
 /// The reason in the event of a refused try.
 const TOO_MANY_ATTEMPTS: &str = "too_many_attempts";
 
-/// Whom a try is about.
-#[derive(Debug, Clone)]
-pub(crate) struct Subject {
-    /// What protects is counted by this: the account, or what was typed where there is none.
-    digest: [u8; 32],
-    /// What was typed, whoever it belongs to: what a stranger is told is counted by it.
-    typed: Option<[u8; 32]>,
-    account: Option<AccountId>,
-    email: Option<String>,
-    part: i64,
-    origin: Origin,
-}
-
-/// From where a try comes, as far as its subject can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    KnownDevice,
-    /// A session of the account, or a link that names it: its holder may know how it stands.
-    Inside,
-    Anywhere,
-}
-
-impl Subject {
-    fn of(digest: [u8; 32]) -> Self {
-        Self {
-            digest,
-            typed: None,
-            account: None,
-            email: None,
-            part: WHOLE,
-            origin: Origin::Anywhere,
-        }
-    }
-
-    /// The same on a device that the account is known to sign in from: it is counted by itself, and
-    /// what strangers fail at does not touch it.
-    pub(crate) fn on_device(mut self, auth: &Portcullis, device: Option<[u8; 16]>) -> Self {
-        if let Some(id) = device {
-            self.part = auth.room::<SubjectKey>().part(b"device ", &id);
-            self.origin = Origin::KnownDevice;
-        }
-        self
-    }
-
-    /// The same for a caller who proved before that the account is theirs.
-    pub(crate) fn inside(mut self) -> Self {
-        if self.origin == Origin::Anywhere {
-            self.origin = Origin::Inside;
-        }
-        self
-    }
-
-    /// The same for a caller who typed this name, in its normal form.
-    pub(crate) fn typed(mut self, auth: &Portcullis, normal: &str) -> Self {
-        self.typed = Some(auth.room::<SubjectKey>().typed(normal));
-        self
-    }
-
-    /// The same with a count for each purpose: wrong codes for one thing use up no tries at another.
-    /// A known device has no count of its own here, or a thief of one had twice as many.
-    pub(crate) fn for_purpose(mut self, auth: &Portcullis, purpose: &str) -> Self {
-        self.part = auth.room::<SubjectKey>().part(b"purpose ", purpose.as_bytes());
-        self
-    }
-}
-
 /// One line of tries: what is counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
@@ -257,50 +197,6 @@ pub(crate) struct SourceRule<'a> {
     pub(crate) window: Duration,
 }
 
-/// The key of subjects' digests.
-struct SubjectKey(DigestKey);
-
-impl Room for SubjectKey {
-    fn open(context: &Context) -> Self {
-        Self(DigestKey::new(&context.config.keys.secrets[0], Purpose::AttemptSubject))
-    }
-}
-
-impl SubjectKey {
-    fn account(&self, id: AccountId) -> [u8; 32] {
-        self.0.digest(&[b"account ", id.as_uuid().as_bytes().as_slice()].concat())
-    }
-
-    fn name(&self, normal: &str) -> [u8; 32] {
-        self.0.digest(&[b"name ", normal.as_bytes()].concat())
-    }
-
-    fn typed(&self, normal: &str) -> [u8; 32] {
-        self.0.digest(&[b"typed ", normal.as_bytes()].concat())
-    }
-
-    fn source(&self, source: &str) -> [u8; 32] {
-        self.0.digest(&[b"source ", source.as_bytes()].concat())
-    }
-
-    fn token(&self, typed: &str) -> [u8; 32] {
-        self.0.digest(&[b"token ", typed.as_bytes()].concat())
-    }
-
-    fn unnamed(&self, id: Uuid) -> [u8; 32] {
-        self.0.digest(&[b"unnamed ", id.as_bytes().as_slice()].concat())
-    }
-
-    fn part(&self, of: &[u8], id: &[u8]) -> i64 {
-        let digest = self.0.digest(&[of, id].concat());
-        let start = digest[..8].try_into().expect("eight of 32 bytes");
-        match i64::from_be_bytes(start) {
-            WHOLE | REFUSED => 1,
-            number => number,
-        }
-    }
-}
-
 /// What becomes of a try.
 pub(crate) enum Admission {
     /// Do all of it, and say through the ticket how it ended. Of a refused try the verdict is thrown
@@ -308,207 +204,6 @@ pub(crate) enum Admission {
     Admitted(Ticket),
     /// Answer at once that there were too many: where that is told, by what was typed.
     TooMany { retry_after: Duration },
-}
-
-/// A try on record. Dropped without a word, as when its client hangs up, it has failed.
-pub(crate) struct Ticket {
-    auth: Portcullis,
-    /// Given up when the try is over.
-    place: Option<Place>,
-    /// Its row in the line that protects, and its row in the line that is told, if there is one.
-    own: Taken,
-    told: Option<Taken>,
-    standing: Standing,
-    /// What the rows say of it until it ends.
-    meanwhile: Outcome,
-    telling: Box<Telling>,
-    /// Whether there is nothing more to say about it.
-    over: bool,
-}
-
-/// What the verdict on a try is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Counted,
-    /// Nothing. It is on record, in no count of its subject.
-    Refused,
-    /// Nothing, and it leaves no record, for nothing would limit how many there are.
-    Unrecorded,
-    /// The same for every name, because the source is full.
-    SourceFull,
-}
-
-/// What is told of a try besides that it failed or succeeded.
-#[derive(Default)]
-struct Telling {
-    /// If it fails: that this one locks, to the operator and, of a sign-in, to the owner.
-    locks: Option<(Event, Option<Outgoing>)>,
-    /// If it succeeds: that others failed before.
-    after_failures: Option<Event>,
-    /// To those who watch for guesses at many accounts.
-    seen: Option<Seen>,
-}
-
-impl std::fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("number", &self.own.number).finish_non_exhaustive()
-    }
-}
-
-impl Ticket {
-    /// Whether the verdict counts. If not, it has to be thrown away after the work was done: the right
-    /// answer is a wrong one.
-    #[must_use]
-    pub(crate) fn is_judged(&self) -> bool {
-        self.standing == Standing::Counted
-    }
-
-    /// Whether it is refused because of its source, which tells nothing of the name: then a flow may do
-    /// less, alike for every name.
-    #[must_use]
-    pub(crate) fn is_source_full(&self) -> bool {
-        self.standing == Standing::SourceFull
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &Taken> {
-        std::iter::once(&self.own).chain(&self.told)
-    }
-
-    /// Writes down the event of it. What a full source tries fills no table: the same work is done on
-    /// a row that is there.
-    pub(crate) async fn record<C: ConnectionTrait>(
-        &self,
-        txn: &C,
-        event: &Event,
-    ) -> Result<(), DbErr> {
-        match self.standing {
-            Standing::Counted => audit_log::record(txn, event).await,
-            Standing::Refused => {
-                audit_log::record(txn, &event.clone().failed(TOO_MANY_ATTEMPTS)).await
-            }
-            Standing::Unrecorded | Standing::SourceFull => {
-                store::touch(txn, &self.own, event.at).await
-            }
-        }
-    }
-
-    /// The transaction of [`record`](Self::record) is committed.
-    pub(crate) fn trace(&self, event: &Event) {
-        match self.standing {
-            Standing::Counted => event.trace(),
-            Standing::Refused => event.clone().failed(TOO_MANY_ATTEMPTS).trace(),
-            Standing::Unrecorded | Standing::SourceFull => count(DENIED),
-        }
-    }
-
-    /// Says that it failed, in the transaction of the event that tells of it.
-    pub(crate) async fn failed<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
-        if let Some((event, notice)) = &self.telling.locks {
-            audit_log::record(txn, event).await?;
-            if let Some(notice) = notice {
-                outbox::put(txn, self.auth.context(), notice).await?;
-            }
-        }
-        if self.meanwhile == Outcome::Failed {
-            return Ok(());
-        }
-        store::settle(txn, self.rows(), Outcome::Failed).await
-    }
-
-    /// Says that it succeeded, in the transaction of what it leads to. The window of its subject is
-    /// closed; of what strangers are told it is taken back, which shows them nothing.
-    ///
-    /// # Errors
-    /// The database; and always for a refused try, so that a flow which forgets to ask
-    /// [`is_judged`](Self::is_judged) lets nobody in.
-    pub(crate) async fn succeeded<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
-        if !self.is_judged() {
-            return Err(DbErr::Custom("a refused try cannot succeed".to_owned()));
-        }
-        if let Some(event) = &self.telling.after_failures {
-            audit_log::record(txn, event).await?;
-        }
-        if let Some(told) = &self.told {
-            store::withdraw(txn, std::iter::once(told)).await?;
-        }
-        store::settle(txn, std::iter::once(&self.own), Outcome::Succeeded).await
-    }
-
-    /// The transaction of [`failed`](Self::failed) is committed.
-    pub(crate) fn end_failed(mut self) {
-        self.over = true;
-        if let Some((event, _)) = &self.telling.locks {
-            event.trace();
-            outbox::deliver_soon(self.auth.context());
-        }
-        self.tell_watch(false);
-    }
-
-    /// The transaction of [`succeeded`](Self::succeeded) is committed.
-    pub(crate) fn end_succeeded(mut self) {
-        self.over = true;
-        if let Some(event) = &self.telling.after_failures {
-            event.trace();
-        }
-        self.tell_watch(true);
-    }
-
-    fn tell_watch(&self, succeeded: bool) {
-        if let Some(seen) = &self.telling.seen {
-            watch::note(&self.auth, *seen, succeeded);
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.over || self.meanwhile == Outcome::Failed {
-            return;
-        }
-        let rows = self.rows().cloned().collect();
-        give_up(self.auth.context(), rows, self.place.take());
-    }
-}
-
-/// Rows that are being written, for a try that has no ticket yet.
-struct GivenUp<'a> {
-    context: &'a Context,
-    rows: Vec<Taken>,
-    armed: bool,
-}
-
-impl Drop for GivenUp<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            give_up(self.context, std::mem::take(&mut self.rows), None);
-        }
-    }
-}
-
-/// Says in a task of its own that a try has failed: those who wait for its end must not wait for
-/// nothing.
-fn give_up(context: &Context, rows: Vec<Taken>, place: Option<Place>) {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    let context = context.clone();
-    runtime.spawn(async move {
-        let db = context.db();
-        let executor = db.executor();
-        let settled = db.retry(|| store::settle(&executor, &rows, Outcome::Failed)).await;
-        if let Err(error) = settled {
-            tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
-        }
-        drop(place);
-    });
-}
-
-/// What the row of a try says until it ends. What takes long to compare is under way meanwhile, and
-/// later ones wait for it; what is compared at once has failed until it has not, which saves the
-/// statement that would say so.
-fn meanwhile(kind: AttemptKind) -> Outcome {
-    match kind {
-        AttemptKind::Forgot | AttemptKind::Reset | AttemptKind::Challenge => Outcome::Failed,
-        _ => Outcome::Pending,
-    }
 }
 
 /// Where one more try stands.

@@ -32,6 +32,8 @@
 //! | `PORTCULLIS_ATTEMPT_WINDOW`, `PORTCULLIS_LOCKOUT` | durations |
 //! | `PORTCULLIS_ATTEMPT_SOURCE_LIMIT` | number or `off` |
 //! | `PORTCULLIS_REVEAL_LOCKOUT` | `true` or `false` |
+//! | `PORTCULLIS_WATCH` | `true` or `false` |
+//! | `PORTCULLIS_WATCH_FAILURES`, `PORTCULLIS_WATCH_NAMES` | numbers |
 //! | `PORTCULLIS_VERIFICATION_LIFETIME` | duration |
 //! | `PORTCULLIS_CONTACT_CONFIRM_LIFETIME`, `PORTCULLIS_CONTACT_UNDO_LIFETIME` (or `off`) | durations |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
@@ -204,7 +206,7 @@ impl Config {
             "LOCKOUT" => self.attempts.lockout = duration(value)?,
             "ATTEMPT_SOURCE_LIMIT" if value == "off" => self.attempts.source_limit = None,
             "ATTEMPT_SOURCE_LIMIT" => self.attempts.source_limit = Some(number(value)?),
-            "WATCH" if value == "off" => self.attempts.watch = None,
+            "WATCH" => self.attempts.watch = boolean(value)?.then(Default::default),
             "WATCH_FAILURES" => {
                 let watch = self.attempts.watch.get_or_insert_default();
                 watch.least_failures = number(value)?;

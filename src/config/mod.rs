@@ -627,8 +627,8 @@ pub struct RateConfig {
     /// Requests of one source (IPv4 address, IPv6 /64) to the mounted routes. `None` for any number.
     /// Default: 3 000 a minute.
     pub per_source: Option<Quota>,
-    /// Requests of one account to the mounted routes, and logins under one name, each. `None` for
-    /// any number. Default: 300 a minute.
+    /// Requests of one account to the mounted routes, logins from one known device, and logins under one
+    /// name from elsewhere, each. `None` for any number. Default: 300 a minute.
     pub per_principal: Option<Quota>,
     /// Where rates are kept, unless the builder has a
     /// [`rate_limiter`](crate::Builder::rate_limiter). Default: in this process.

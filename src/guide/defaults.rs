@@ -108,6 +108,7 @@
 //! | `attempts.delay_from`, `first_delay`, `longest_delay` | from the 6th, 1 s, doubled up to 60 s | a forgotten password is found within five; all nine waits together are four minutes, so the lock is still reached within its window |
 //! | `attempts.source_limit`, `source_window` | 100 in 10 min, all kinds and subjects together | one password tried on many accounts; an office behind one address stays below. Successes never count |
 //! | `attempts.reveal_lockout` | off | a guesser who is told to wait does something better meanwhile |
+//! | `attempts.watch.window`, `least_failures`, `names_per_network` | 10 min, 100, 50 | passwords tried at many accounts from many addresses. A hundred failures are more than a small service has by mistake; three times the share that usually fails is more than a Monday morning. An office of fifty who all mistype and mostly fail to get in is rare |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, where browsers cut a cookie's age |
 //! | `attempts.kinds` | nothing differs | failures of one kind never lock another. What a kind leaves out is as above, for codes as `challenge.tries` and `tries_window` say. For `Reset` there is nothing to set: 256 bits are not guessed, and a lock would keep the owner from his link |
 //!

@@ -1,9 +1,9 @@
 //! Failed sign-ins: what slows a guesser down, and what that does to everybody else.
 //!
-//! Whoever guesses passwords has time. Without a limit he has some fifty tries a second, as fast as
+//! People who guess passwords have time. Without a limit they have some fifty tries a second, as fast as
 //! hashes are computed; a common password is found in a day. So tries are counted per account, and
-//! refused for a while when there are too many. That has a price: who wants to annoy an account's
-//! owner can fail on purpose. This page says what he can reach, and why that is bearable. How the
+//! refused for a while when there are too many. That has a price: somebody who wants to annoy an account's
+//! owner can fail on purpose. This page says what they can reach, and why that is bearable. How the
 //! counting works is on the page of [`attempt`](crate::attempt).
 //!
 //! # What a guesser meets
@@ -19,16 +19,22 @@
 //! 27 579 refused ones and has fifteen characters is not found with that many; trying all that eight
 //! digits can be takes eight hundred years.
 //!
-//! He learns nothing meanwhile. A refused try gets the answer of a wrong password, byte for byte, after
-//! as long a time. The right password gets it too. Names that are nobody's are counted, delayed and
-//! locked in the same way. Registering a new name does not carry over what was counted before it was
-//! one.
+//! Guessers learn nothing meanwhile. A refused try gets the answer of a wrong password, byte for byte,
+//! after the same work: the password is hashed and the verdict thrown away. The right password gets it too.
+//! Names that are nobody's are counted, delayed and locked in the same way.
+//!
+//! What is told at all (that the tries at a code are used up; everything with `reveal_lockout`) depends
+//! only on what was typed. It stays the same when a name gets an owner, and it does not show at the other
+//! names of that owner: there a try is refused silently.
 //!
 //! # What each lock stops
 //!
 //! Passwords, requests for links, tokens and codes are counted apart, by one
 //! [mechanism](crate::attempt). What somebody has used up the tries at stops this and nothing else; a
 //! dash is "works as ever".
+//!
+//! Codes that prove an address without a session are told by the address that was typed; a second
+//! address of the same account gets 403 as for a wrong code.
 //!
 //! | | sign-ins locked | requests for links locked | codes of one purpose used up |
 //! |---|---|---|---|
@@ -55,8 +61,16 @@
 //!   has signed in before, signing in works as ever, because it has a count of its own
 //!   (`__Host-session-device`). What is refused for the hour is signing in on a *new* browser. The
 //!   owner is told by mail (`account_locked`), once per lock, and a forgotten password set anew lifts it.
-//! - **Somebody else asks for links in his name.** He gets a few mails. When no more are sent for a
+//! - **Somebody else asks for links in their name.** They get a few mails. When no more are sent for a
 //!   while, the last link is still good, and a browser that has signed in before can ask for another.
+//! - **Somebody else uses up the rate of sign-ins under their name.** A browser that has signed in before
+//!   has a rate of its own.
+//! - **Somebody else uses up the codes at one of their addresses.** A right code for another address is
+//!   then refused like a wrong one for up to an hour, because saying more would tell which addresses
+//!   belong together. The link in the same mail works.
+//! - **Locks are told, and they mistype again after a success.** What is told counts failures of the last
+//!   ten minutes whatever succeeded in between, for a success must not show. A browser that is known is
+//!   judged by its own count.
 //! - **Everybody in the office behind one address.** Successes are never counted, whoever's they are, and
 //!   failures of known browsers are not stopped by the source's limit. It takes a hundred failures from
 //!   strangers within ten minutes before anybody has to wait. Where an honest network has more, raise

@@ -3,7 +3,8 @@
 //! 1. Every mounted route counts the source of a request (IPv4 address, IPv6 by /64) before it reads
 //!    a body. Where the source is not known this rule is off.
 //! 2. As soon as a mounted route knows the account that is signed in, it counts the account.
-//! 3. A login counts the name it is for, in its normal form, before anything is hashed.
+//! 3. A login counts the device, if the account is known to sign in from it, or else the name that was
+//!    typed, in its normal form; before anything is hashed.
 //! 4. Who is above a limit is answered 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
 //!    `RateLimit`. A refusal costs nothing of the allowance.
 //!
@@ -104,7 +105,7 @@ const EVENTS_A_MINUTE: usize = 100;
 #[non_exhaustive]
 #[error("too many requests; try again later")]
 pub struct RateLimited {
-    /// The rule: `source`, `account`, `login`, or one of the application's own.
+    /// The rule: `source`, `account`, `login`, `login_device`, or one of the application's own.
     pub rule: &'static str,
     /// What it allows.
     pub quota: Quota,
@@ -276,7 +277,8 @@ impl RateLimits<'_> {
         self.decide(rule, &rate_key(address).to_string(), quota, about).await
     }
 
-    /// Counts a request of an account, or a login as `name`. `own` is the account's own limit.
+    /// Counts a request of an account, or a login as `name`. `own` is the account's own limit; strangers
+    /// get none, for it would tell whose name has one.
     pub(crate) async fn principal(
         &self,
         rule: &'static str,

@@ -285,11 +285,14 @@ on_every_database! {
         assert_eq!(tries(&probe, "1 = 1").await, 12);
         for (kind, count) in [
             (AttemptKind::Login, 3), (AttemptKind::Forgot, 2), (AttemptKind::Reset, 1),
-            (AttemptKind::SecondFactor, 0), (AttemptKind::Challenge, 6),
+            (AttemptKind::SecondFactor, 0), (AttemptKind::Challenge, 5),
         ] {
             assert_eq!(purge(kind).await, count, "{kind:?}");
         }
-        assert_eq!(tries(&probe, "1 = 1").await, 0);
+        // What was typed to name it is found by its names of today; the address has changed.
+        assert_eq!(tries(&probe, "1 = 1").await, 1);
+        let purge = Purge::everything().login("alice@example.com");
+        assert_eq!(probe.auth.attempts().purge(purge).await.expect("it answers"), 1);
     }
 
     async fn limits_of_one_kind_hold_for_it_alone_and_fall_back_to_the_general_ones(probe: Probe) {

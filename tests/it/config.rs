@@ -263,6 +263,41 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
                 c.password.memory_kib = 46 * 1024;
             },
         ),
+        ("attempts.delay_from", |c| c.attempts.delay_from = 101, |c| c.attempts.delay_from = 100),
+        (
+            "attempts.longest_delay",
+            |c| c.attempts.longest_delay = Duration::from_millis(999),
+            |c| c.attempts.longest_delay = Duration::from_secs(1),
+        ),
+        (
+            "attempts.longest_delay",
+            |c| {
+                let mut own = AttemptOverrides::default();
+                own.first_delay = Some(Duration::from_secs(61));
+                c.attempts.kinds.insert(AttemptKind::Forgot, own);
+            },
+            |c| {
+                let mut own = AttemptOverrides::default();
+                own.first_delay = Some(Duration::from_secs(61));
+                own.longest_delay = Some(Duration::from_secs(61));
+                c.attempts.kinds.insert(AttemptKind::Forgot, own);
+            },
+        ),
+        (
+            "attempts.watch.window",
+            |c| c.attempts.watch.get_or_insert_default().window = Duration::ZERO,
+            |c| c.attempts.watch.get_or_insert_default().window = Duration::from_secs(1),
+        ),
+        (
+            "attempts.watch.least_failures",
+            |c| c.attempts.watch.get_or_insert_default().least_failures = 0,
+            |c| c.attempts.watch = None,
+        ),
+        (
+            "attempts.watch.names_per_network",
+            |c| c.attempts.watch.get_or_insert_default().names_per_network = 1,
+            |c| c.attempts.watch.get_or_insert_default().names_per_network = 2,
+        ),
         (
             "password.memory_kib",
             |c| c.password.memory_kib = 1024 * 1024 + 1,
@@ -475,6 +510,9 @@ fn the_environment_sets_every_knob_it_names() {
         ("MEMBERSHIP_SOURCE_TIMEOUT", "7s"),
         ("DATABASE_TIMEOUT", "3s"),
         ("REMEMBERED_GRANTS", "0"),
+        ("WATCH", "true"),
+        ("WATCH_FAILURES", "30"),
+        ("WATCH_NAMES", "9"),
     ])
     .expect("all of them are known");
     assert_eq!(config.permission.source_timeout, Duration::from_secs(7));
@@ -509,6 +547,8 @@ fn the_environment_sets_every_knob_it_names() {
     );
     assert_eq!(config.database.timeout, Duration::from_secs(3));
     assert_eq!(config.database.remembered_grants, 0);
+    let watch = config.attempts.watch.as_ref().expect("it is on");
+    assert_eq!((watch.least_failures, watch.names_per_network), (30, 9));
     Portcullis::builder(nowhere()).config(config).build().expect("it can be built");
 }
 

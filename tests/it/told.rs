@@ -2,16 +2,19 @@
 //! owner, not on the other names of that owner, not on what the owner does meanwhile.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
 use portcullis::account::{FurtherName, NewAccount};
+use portcullis::attempt::Purge;
 use portcullis::config::{AttemptKind, Registration};
 use portcullis::login::Credentials;
+use portcullis::port::{HookFuture, OnSuspicion, Suspicion};
 use portcullis::{AccountId, ClientInfo, TrustedProxies};
 use serde_json::json;
 
-use crate::attempt::{HOUR, SECOND, WRONG, browser_of, fail, login};
+use crate::attempt::{HOUR, SECOND, WRONG, browser_of, fail, login, tries};
 use crate::on_every_database;
 use crate::support::{Browser, PASSWORD, Probe};
 
@@ -188,7 +191,7 @@ on_every_database! {
         let browser = owner.stranger();
         let long = "x".repeat(1025);
         let hashes = probe.auth.password_hashes();
-        let records = crate::attempt::tries(&probe, "1 = 1").await;
+        let records = tries(&probe, "1 = 1").await;
         let wrong = login(&probe, &browser, "somebody", WRONG).await.0;
         for name in ["alice", "nobody", "", "no name at all, \u{0}"] {
             for _ in 0..20 {
@@ -201,7 +204,7 @@ on_every_database! {
         let body = json!({ "current_password": long, "new_password": "another long password" });
         assert_eq!(owner.put("/auth/password", body).await.code(), "wrong_password");
         assert_eq!(probe.auth.password_hashes() - hashes, 1, "the one that was not too long");
-        assert_eq!(crate::attempt::tries(&probe, "1 = 1").await - records, 1);
+        assert_eq!(tries(&probe, "1 = 1").await - records, 1);
         // One byte less is a password like any other.
         let before = probe.auth.password_hashes();
         assert_eq!(browser.stranger().login("alice", &long[1..]).await.status, 401);
@@ -283,9 +286,136 @@ on_every_database! {
                 assert!(tried.is_err());
                 probe.clock.advance(2 * SECOND);
             }
-            let judged = crate::attempt::tries(&probe, "part = 0").await;
+            let judged = tries(&probe, "part = 0").await;
             assert!(judged <= most, "{judged} with a limit of {limit} and waits from {delay_from}");
             probe.forget_attempts().await;
         }
+    }
+
+    async fn many_at_once_at_two_names_of_an_account_are_judged_as_one_and_told_as_two(probe: Probe) {
+        let alice = with_two_addresses(&probe, "alice").await;
+        let browser = probe.browser().await;
+        let tasks: Vec<_> = (0..100)
+            .map(|number| {
+                let address = ["alice@one.example", "alice@two.example"][number % 2];
+                let mut browser = browser.stranger();
+                tokio::spawn(async move {
+                    let body = json!({ "email": address, "code": "00000000" });
+                    (address, browser.post(CONFIRM, body).await.status)
+                })
+            })
+            .collect();
+        let mut told = std::collections::BTreeMap::new();
+        for task in tasks {
+            *told.entry(task.await.expect("no task panics")).or_insert(0) += 1;
+        }
+        for address in ["alice@one.example", "alice@two.example"] {
+            assert_eq!((told[&(address, 403)], told[&(address, 429)]), (5, 45), "{address}");
+        }
+        let judged = tries(&probe, "kind = 4 AND source IS NOT NULL").await;
+        assert_eq!(judged, 5, "of the account, whichever address");
+        let refused = "SELECT COUNT(*) FROM auth_attempt WHERE part = -1 AND kind = 4";
+        assert_eq!(probe.number(refused).await, 5);
+
+        // The same with passwords, which are hashed meanwhile.
+        let tasks: Vec<_> = (0..60)
+            .map(|number| {
+                let name = ["alice", "alice@one.example", "alice@two.example"][number % 3];
+                let mut browser = browser.stranger();
+                tokio::spawn(async move { browser.login(name, WRONG).await.status })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.expect("no task panics"), 401);
+        }
+        assert_eq!(tries(&probe, "kind = 0 AND outcome = 1").await, 6);
+        assert_eq!(probe.auth.attempts().busy(), 0);
+        // A purge of the account forgets all of it.
+        let purge = Purge::everything().account(alice);
+        probe.auth.attempts().purge(purge).await.expect("it answers");
+        assert_eq!(tries(&probe, "1 = 1").await, 0);
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn many_at_once_where_locks_are_told_are_told_of_each_name(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.reveal_lockout = true);
+        with_two_addresses(&probe, "alice").await;
+        let browser = probe.browser().await;
+        let tasks: Vec<_> = (0..48)
+            .map(|number| {
+                let name = ["alice", "alice@two.example", "nobody"][number % 3];
+                let mut browser = browser.stranger();
+                tokio::spawn(async move { (name, browser.login(name, WRONG).await.status) })
+            })
+            .collect();
+        let mut told = std::collections::BTreeMap::new();
+        for task in tasks {
+            *told.entry(task.await.expect("no task panics")).or_insert(0) += 1;
+        }
+        for name in ["alice", "alice@two.example", "nobody"] {
+            assert_eq!((told[&(name, 401)], told[&(name, 429)]), (6, 10), "{name}");
+        }
+    }
+
+    async fn a_right_password_among_tries_that_are_told_uses_up_none(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.reveal_lockout = true);
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        for _ in 0..40 {
+            assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+        }
+        for _ in 0..6 {
+            assert_eq!(browser.stranger().login("alice", WRONG).await.status, 401);
+        }
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 429);
+    }
+
+    async fn passwords_sprayed_over_many_accounts_from_many_addresses_are_noticed(probe: Probe) {
+        #[derive(Clone, Default)]
+        struct Pager(Arc<Mutex<Vec<String>>>);
+        impl OnSuspicion for Pager {
+            fn suspected<'a>(&'a self, suspicion: &'a Suspicion) -> HookFuture<'a, ()> {
+                Box::pin(async move {
+                    self.0.lock().expect("no test panics there").push(suspicion.to_string());
+                    Err("an error of it changes nothing".into())
+                })
+            }
+        }
+        let pager = Pager::default();
+        let auth = probe.rebuilt(|builder| builder.on_suspicion(pager.clone()));
+        let found = || auth.audit().iter().any(|finding| finding.code == "password_spraying");
+        let spray = async |numbers: std::ops::Range<u32>, second: u8| {
+            for number in numbers {
+                let name = format!("person{number}@example.com");
+                let address = format!("10.{second}.{}.7", number % 250);
+                let credentials = Credentials::password(name, WRONG);
+                let tried = auth.login().with_password(credentials, &from(&address)).await;
+                assert!(tried.is_err());
+            }
+        };
+        // A small service has failures too.
+        spray(0..3, 1).await;
+        probe.clock.advance(HOUR);
+        spray(0..99, 1).await;
+        probe.clock.advance(HOUR);
+        assert!(!found() && pager.0.lock().expect("no test panics there").is_empty());
+        // None of these meets a limit: of each name and each address there is one.
+        spray(0..150, 2).await;
+        assert!(found());
+        let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_spraying_suspected'";
+        for _ in 0..100_000 {
+            let paged = pager.0.lock().expect("no test panics there").len();
+            if probe.number(events).await == 1 && paged == 1 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(probe.number(events).await, 1, "once a window");
+        let paged = pager.0.lock().expect("no test panics there").clone();
+        assert_eq!(paged.len(), 1, "{paged:?}");
+        assert!(paged[0].contains("% of sign-ins failed"), "{paged:?}");
+        // What is kept in the database is no password and no name.
+        let dump = probe.dump("auth_event").await.join("\n");
+        assert!(!dump.contains(WRONG) && !dump.contains("person1"));
     }
 }
