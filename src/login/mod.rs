@@ -272,8 +272,9 @@ impl Login<'_> {
         let subject = attempts.subject(asked.row.as_ref(), &asked.name);
         let subject = subject.on_device(self.auth, asked.device.known());
         let ticket = self.admit(&subject, client).await?;
-        let (ticket, checked) =
-            self.check(ticket, &credentials.password, asked.row.as_ref(), &asked.name, client).await?;
+        let (ticket, checked) = self
+            .check(ticket, &credentials.password, asked.row.as_ref(), &asked.name, client)
+            .await?;
         let now = context.now();
         let row = asked.row.as_ref().filter(|row| {
             let account = Account::from((*row).clone());
