@@ -8,7 +8,8 @@ use crate::base::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "auth_attempt")]
 pub struct Model {
-    /// Keyed digest of the account's id, or of the normal form of a name that is no account's.
+    /// Keyed digest of the account's id, of the normal form of a name that is no account's, or of what was
+    /// typed.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
     pub subject: Vec<u8>,
     #[sea_orm(primary_key, auto_increment = false)]

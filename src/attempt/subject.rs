@@ -57,6 +57,7 @@ impl Subject {
         if self.origin == Origin::Anywhere {
             self.origin = Origin::Inside;
         }
+        self.typed = None;
         self
     }
 

@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn many_names_from_one_network_are_told_and_an_office_is_not() {
-        let config = WatchConfig::default();
+        let config = WatchConfig { least_failures: u32::MAX, ..WatchConfig::default() };
         let mut state = State::default();
         let mut try_from = |address: &str, name: u64, succeeded: bool| {
             let seen = Seen { name, address: Some(address.parse().unwrap()) };
