@@ -127,8 +127,8 @@ pub use handle::{Builder, Portcullis};
 #[cfg(feature = "routes")]
 pub use identity::{Access, GuardedRoute, GuardedRouter, GuardedRoutes, public};
 pub use identity::{
-    Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement, RequirementError,
-    StepUp,
+    AccountOwner, Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement,
+    RequirementError, StepUp,
 };
 pub use message::{Message, MessageKind, Notifier, Recipient};
 pub use permission::typed::{IntoPermission, TypedPermission};

@@ -36,9 +36,10 @@
 //! use portcullis::contact::Proof;
 //!
 //! let client = ClientInfo::default();
-//! auth.contact().change_email(&identity, "alice@new.example", &client).await?;
+//! auth.contact().change_email(&identity.owner()?, "alice@new.example", &client).await?;
 //! // … with what the new address was sent:
-//! let issued = auth.contact().confirm_email(&identity, Proof::Code("12345678"), &client).await?;
+//! let owner = identity.owner()?;
+//! let issued = auth.contact().confirm_email(&owner, Proof::Code("12345678"), &client).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -85,7 +86,7 @@ use crate::base::transaction::{Txn, transaction};
 use crate::challenge::mechanism::{self, Answer, Challenge, Start, Try};
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Admitted, Outgoing};
 use crate::session::{Issued, SessionError, StartSession};
@@ -169,7 +170,7 @@ impl Contact<'_> {
     /// last; an outage.
     pub async fn change_email(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         new: &str,
         client: &ClientInfo,
     ) -> Result<(), ContactError> {
@@ -182,7 +183,7 @@ impl Contact<'_> {
     /// See [`ContactError`]. Whatever fails, nothing is changed.
     pub async fn confirm_email(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         proof: Proof<'_>,
         client: &ClientInfo,
     ) -> Result<Issued, ContactError> {
@@ -204,7 +205,7 @@ impl Contact<'_> {
     /// The same.
     pub async fn change_phone(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         new: &str,
         client: &ClientInfo,
     ) -> Result<(), ContactError> {
@@ -217,7 +218,7 @@ impl Contact<'_> {
     /// See [`ContactError`]. Whatever fails, nothing is changed.
     pub async fn confirm_phone(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         code: &str,
         client: &ClientInfo,
     ) -> Result<Issued, ContactError> {
@@ -238,7 +239,7 @@ impl Contact<'_> {
     /// No recent factor; [`ContactError::LastName`]; an outage. Whatever fails, nothing is changed.
     pub async fn remove_phone(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         client: &ClientInfo,
     ) -> Result<Option<Issued>, ContactError> {
         let context = self.auth.context();
@@ -268,7 +269,7 @@ impl Contact<'_> {
 
     async fn request(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         channel: Channel,
         new: &str,
         client: &ClientInfo,
@@ -307,7 +308,7 @@ impl Contact<'_> {
     async fn ask(
         &self,
         txn: &Txn<'_>,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         channel: Channel,
         address: &Address,
         recipient: &Recipient,
@@ -382,7 +383,7 @@ impl Contact<'_> {
 
     async fn confirm(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         channel: Channel,
         proof: Proof<'_>,
         client: &ClientInfo,
@@ -446,7 +447,7 @@ impl Contact<'_> {
 
     async fn take_try(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Contact>,
         challenge: &Challenge,
         client: &ClientInfo,
     ) -> Result<Ticket, ContactError> {
@@ -528,7 +529,7 @@ async fn evict_holder<C: ConnectionTrait>(
 /// A change that is being made, in its transaction.
 struct Applying<'a> {
     context: &'a Context,
-    identity: &'a Identity,
+    identity: &'a AccountOwner<owner::Contact>,
     client: &'a ClientInfo,
     channel: Channel,
     now: Timestamp,
@@ -658,14 +659,22 @@ impl Applying<'_> {
     }
 }
 
-fn recent_factor(context: &Context, identity: &Identity) -> Result<(), ContactError> {
+fn recent_factor(
+    context: &Context,
+    identity: &AccountOwner<owner::Contact>,
+) -> Result<(), ContactError> {
     if identity.has_recent_factor(context) {
         return Ok(());
     }
     Err(ContactError::FactorTooOld { max_age: context.config.session.recent_factor })
 }
 
-fn event_of(kind: EventKind, identity: &Identity, client: &ClientInfo, now: Timestamp) -> Event {
+fn event_of(
+    kind: EventKind,
+    identity: &AccountOwner<owner::Contact>,
+    client: &ClientInfo,
+    now: Timestamp,
+) -> Event {
     let session = identity.session().id();
     Event::new(kind, now).account(identity.account().id()).session(session).from_client(client)
 }

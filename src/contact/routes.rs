@@ -12,7 +12,7 @@ use super::Proof;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::{AccountOwner, owner};
 use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
 
 /// The routes of changing one's address: those of mail where there is a notifier, those of phones
@@ -47,7 +47,7 @@ struct EmailBody {
 
 async fn change_email(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::Contact>,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<EmailBody>,
 ) -> Result<Response, Rejection> {
@@ -64,7 +64,7 @@ struct ProofBody {
 
 async fn confirm_email(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::Contact>,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ProofBody>,
 ) -> Result<Response, Rejection> {
@@ -100,7 +100,7 @@ struct PhoneBody {
 
 async fn change_phone(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::Contact>,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<PhoneBody>,
 ) -> Result<Response, Rejection> {
@@ -116,7 +116,7 @@ struct CodeBody {
 
 async fn confirm_phone(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::Contact>,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<CodeBody>,
 ) -> Result<Response, Rejection> {
@@ -135,7 +135,7 @@ async fn undo_phone(
 
 async fn remove_phone(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::Contact>,
     client: ClientInfo,
 ) -> Result<Response, Rejection> {
     match auth.contact().remove_phone(&identity, &client).await? {

@@ -34,6 +34,7 @@
 //! | code | status | when |
 //! |---|---|---|
 //! | `denied` | 403 | the requirement is not met; which one is in the log |
+//! | `limited_session` | 403 | the session has a ceiling that does not cover this change of the account, see [`owner`](crate::identity::owner) |
 //! | `cross_site_request` | 403 | a page of another site sent the request |
 //! | `not_found` | 404 | the id in the path cannot be one |
 //!
@@ -83,6 +84,7 @@
 //! | `invalid_resource` | 422 | a resource's domain or id is empty, too long, or has permission syntax in it |
 //! | `invalid_permission` | 422 | a role's permission is not one, or there are too many |
 //! | `unknown_level` | 422 | the level is not configured for this kind of resource |
+//! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-`, which belongs to portcullis, is to be declared or granted |
 //! | `reserved_name` | 422 | a role of this name would look like a level on a resource |
 //! | `role_exists` | 409 | there is a role of this name with other permissions |
 //! | `role_not_found`, `group_not_found` | 404 | there is none of this name |

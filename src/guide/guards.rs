@@ -173,6 +173,10 @@
 //! A session started with a [`ceiling`](crate::session::StartSession::ceiling) may do only what its
 //! account *and* the ceiling imply; a role counts only where the ceiling covers `role:<name>`.
 //!
+//! A limited session is not the owner of its account: it changes no password, no address and no login
+//! name, and it neither sees nor ends other sessions, unless its ceiling says so. See
+//! [`owner`](crate::identity::owner).
+//!
 //! [`Requirement`]: crate::Requirement
 //! [`Permission`]: crate::Permission
 //! [`Allowed`]: crate::Allowed

@@ -10,6 +10,7 @@ use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
 use crate::identity::Identity;
 use crate::identity::error::AuthError;
+use crate::identity::owner::{AccountOwner, AccountPermission};
 use crate::identity::requirement::{Outcome, Requirement};
 use crate::identity::slot::{Resolved, Slot};
 
@@ -92,6 +93,18 @@ fn original_uri(parts: &Parts) -> &http::Uri {
 #[cfg(not(feature = "routes"))]
 fn original_uri(parts: &Parts) -> &http::Uri {
     &parts.uri
+}
+
+/// The owner of the account, see [`owner`](crate::identity::owner). A refusal is noted as a denial.
+pub(crate) fn owner<P: AccountPermission>(
+    slot: &Slot,
+    identity: &Identity,
+) -> Result<AccountOwner<P>, AuthError> {
+    let owner = identity.owner();
+    if owner.is_err() {
+        slot.auth().note_denial(identity.account().id(), &format!("ceiling({})", P::TEXT));
+    }
+    owner
 }
 
 /// 401 for an API, the login page for a browser.

@@ -47,6 +47,13 @@ pub enum AuthError {
     /// 403: the requirement is not met.
     #[error("this account may not do that")]
     Denied,
+    /// 403: the session is limited, and its ceiling does not cover this permission of the account's
+    /// owner, see [`owner`](crate::identity::owner).
+    #[error(
+        "this sign-in is limited, and `{0}` is not part of it; sign in without a limit to change \
+         the account"
+    )]
+    LimitedSession(&'static str),
     /// 401: a factor has to be proved, or proved again.
     #[error("{}", step_up_detail(.0))]
     StepUp(StepUp),
@@ -128,7 +135,7 @@ impl Problem for AuthError {
             Self::NotSignedIn(_) | Self::WrongStage(_) | Self::StepUp(_) => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Denied | Self::CrossSite(_) => StatusCode::FORBIDDEN,
+            Self::Denied | Self::LimitedSession(_) | Self::CrossSite(_) => StatusCode::FORBIDDEN,
             Self::MultipleCredentials => StatusCode::BAD_REQUEST,
             Self::NoSuchInstance => StatusCode::NOT_FOUND,
             Self::MissingLayer | Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -154,6 +161,7 @@ impl Problem for AuthError {
             Self::WrongStage(_) => "wrong_stage",
             Self::StepUp(_) => "insufficient_user_authentication",
             Self::Denied => "denied",
+            Self::LimitedSession(_) => "limited_session",
             Self::CrossSite(_) => "cross_site_request",
             Self::MultipleCredentials => "multiple_credentials",
             Self::NoSuchInstance => "not_found",

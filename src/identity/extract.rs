@@ -16,9 +16,13 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
+#[cfg(feature = "routes")]
+use crate::identity::admission::owner;
 use crate::identity::admission::{admit, identity, slot};
 use crate::identity::credential::client_of;
 use crate::identity::error::AuthError;
+#[cfg(feature = "routes")]
+use crate::identity::owner::{AccountOwner, AccountPermission};
 use crate::identity::requirement::Requirement;
 use crate::identity::slot::Resolved;
 #[cfg(feature = "routes")]
@@ -187,6 +191,14 @@ pub(crate) struct Before(Arc<Slot>);
 impl Before {
     pub(crate) fn resolved(&self) -> Option<&Resolved> {
         self.0.resolved()
+    }
+
+    /// The owner of the account, for a route that takes other sessions too.
+    pub(crate) fn owner<P: AccountPermission>(
+        &self,
+        identity: &Identity,
+    ) -> Result<AccountOwner<P>, AuthError> {
+        owner(&self.0, identity)
     }
 }
 

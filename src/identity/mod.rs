@@ -44,6 +44,7 @@ mod guard;
 pub(crate) mod guarded;
 mod layer;
 mod memory;
+pub mod owner;
 #[cfg(feature = "routes")]
 pub(crate) mod record;
 mod requirement;
@@ -56,6 +57,7 @@ pub use error::{AuthError, NotSignedIn};
 pub use extract::Allowed;
 pub use guard::{Require, RequireService};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
+pub use owner::AccountOwner;
 #[cfg(feature = "routes")]
 pub use record::{Access, GuardedRoute, GuardedRoutes, Methods, public};
 pub use requirement::{Explanation, Outcome, Requirement, RequirementError, StepUp};

@@ -38,10 +38,11 @@
 //! use portcullis::ClientInfo;
 //! use portcullis::challenge::Proof;
 //!
+//! let owner = identity.owner()?;
 //! let (names, client) = (auth.login_names(), ClientInfo::default());
-//! names.add_email(&identity, "alice@work.example", &client).await?;
+//! names.add_email(&owner, "alice@work.example", &client).await?;
 //! // … with what that address was sent:
-//! let issued = names.confirm_email(&identity, Proof::Code("12345678"), &client).await?;
+//! let issued = names.confirm_email(&owner, Proof::Code("12345678"), &client).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -89,7 +90,7 @@ use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start, Try};
 use crate::config::LoginIds;
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Admitted, Outgoing};
 use crate::session::{Issued, SessionError, StartSession};
@@ -200,7 +201,7 @@ impl LoginNames<'_> {
     /// Whatever fails, nothing is changed.
     pub async fn add_username(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::LoginNames>,
         username: &str,
         client: &ClientInfo,
     ) -> Result<Issued, LoginNameError> {
@@ -259,7 +260,7 @@ impl LoginNames<'_> {
     /// or is one of the account's already; too many names; too soon after the last; an outage.
     pub async fn add_email(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::LoginNames>,
         address: &str,
         client: &ClientInfo,
     ) -> Result<(), LoginNameError> {
@@ -299,7 +300,7 @@ impl LoginNames<'_> {
     /// See [`LoginNameError`]. Whatever fails, nothing is changed.
     pub async fn confirm_email(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::LoginNames>,
         proof: Proof<'_>,
         client: &ClientInfo,
     ) -> Result<Issued, LoginNameError> {
@@ -374,7 +375,7 @@ impl LoginNames<'_> {
     /// nothing is changed.
     pub async fn remove(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::LoginNames>,
         name: &str,
         client: &ClientInfo,
     ) -> Result<Issued, LoginNameError> {
@@ -467,7 +468,7 @@ impl LoginNames<'_> {
 /// Someone who changes the names of his account.
 struct Changing<'a> {
     context: &'a Context,
-    identity: &'a Identity,
+    identity: &'a AccountOwner<owner::LoginNames>,
     client: &'a ClientInfo,
     now: Timestamp,
 }
@@ -726,7 +727,10 @@ fn own_already(field: &'static str) -> LoginNameError {
     LoginNameError::invalid(InvalidField::new(field, "is the account's already"))
 }
 
-fn recent_factor(context: &Context, identity: &Identity) -> Result<(), LoginNameError> {
+fn recent_factor(
+    context: &Context,
+    identity: &AccountOwner<owner::LoginNames>,
+) -> Result<(), LoginNameError> {
     if identity.has_recent_factor(context) {
         return Ok(());
     }

@@ -16,7 +16,7 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::challenge::Proof;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::{AccountOwner, owner};
 use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
 
 /// The routes of an account's names, where there is a notifier.
@@ -32,7 +32,10 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
     mount(auth, "login_name", router)
 }
 
-async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Response, Rejection> {
+async fn list(
+    State(auth): State<Portcullis>,
+    identity: AccountOwner<owner::LoginNames>,
+) -> Result<Response, Rejection> {
     let names = auth.login_names().list(identity.account()).await?;
     let names: Vec<Value> = names
         .iter()
@@ -62,7 +65,7 @@ struct NameBody {
 
 async fn add(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::LoginNames>,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<NameBody>,
 ) -> Result<Response, Rejection> {
@@ -89,7 +92,7 @@ struct ProofBody {
 
 async fn confirm(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::LoginNames>,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ProofBody>,
 ) -> Result<Response, Rejection> {
@@ -119,7 +122,7 @@ async fn undo(
 
 async fn remove(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::LoginNames>,
     client: ClientInfo,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
@@ -131,7 +134,7 @@ async fn remove(
 /// The path of another route can be a username as well.
 async fn remove_confirm(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::LoginNames>,
     client: ClientInfo,
 ) -> Result<Response, Rejection> {
     removed(&auth, &identity, "confirm", &client).await
@@ -140,7 +143,7 @@ async fn remove_confirm(
 /// The same.
 async fn remove_undo(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    identity: AccountOwner<owner::LoginNames>,
     client: ClientInfo,
 ) -> Result<Response, Rejection> {
     removed(&auth, &identity, "undo", &client).await
@@ -148,7 +151,7 @@ async fn remove_undo(
 
 async fn removed(
     auth: &Portcullis,
-    identity: &Identity,
+    identity: &AccountOwner<owner::LoginNames>,
     name: &str,
     client: &ClientInfo,
 ) -> Result<Response, Rejection> {

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::owner::Memberships;
+use crate::identity::{AccountOwner, Identity};
 use crate::permission::Refreshed;
 use crate::route::{self, mount};
 
@@ -52,9 +53,9 @@ async fn list(
 
 async fn refresh(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    owner: AccountOwner<Memberships>,
 ) -> Result<Response, Rejection> {
-    let refreshed = auth.refresh_memberships(identity.account().id()).await?;
+    let refreshed = auth.refresh_memberships(owner.account().id()).await?;
     let (added, removed) = match refreshed {
         Refreshed::Changed { added, removed } => (added, removed),
         Refreshed::Unchanged | Refreshed::Superseded => (0, 0),

@@ -1,6 +1,8 @@
 //! One's own sessions: who am I, where else am I signed in, sign me out there.
 //!
-//! The flows are those of [`session`](crate::session); this is how they look from outside.
+//! The flows are those of [`session`](crate::session), for the account of the one who asks:
+//! [`auth.own_sessions(&owner)`](Portcullis::own_sessions). A limited session sees and ends no other
+//! sessions unless its ceiling covers `auth-account:sessions`, see [`owner`](crate::identity::owner).
 //!
 //! # Routes
 //! `GET /session`, `POST /session/refresh`, `GET /sessions`, `DELETE /sessions/{id}`,
@@ -9,21 +11,80 @@
 //! has it is not told that it is over until it is used).
 //!
 //! # Errors
-//! `session_not_found` (404), also for another account's session; `refresh_not_enabled` (400) where
+//! `limited_session` (403); `session_not_found` (404), also for another account's session; `refresh_not_enabled` (400) where
 //! tokens are not renewed.
 
 use serde_json::{Value, json};
 
+use crate::base::id::SessionId;
 use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::owner::Sessions;
+use crate::identity::{AccountOwner, Identity};
+use crate::session::{SessionError, SessionSummary};
 
 #[cfg(feature = "routes")]
 mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
+/// The sessions of one's own account. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct OwnSessions<'a> {
+    auth: &'a Portcullis,
+    owner: &'a AccountOwner<Sessions>,
+}
+
+impl OwnSessions<'_> {
+    /// The live ones, as [`Sessions::list`](crate::session::Sessions::list).
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn list(&self) -> Result<Vec<SessionSummary>, SessionError> {
+        self.auth.sessions().list(self.owner.account()).await
+    }
+
+    /// Ends one of them.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`], also for another account's session; an outage.
+    pub async fn end_one(&self, id: SessionId) -> Result<(), SessionError> {
+        self.auth.sessions().end_one(self.owner.account().id(), id).await
+    }
+
+    /// Ends all but the one that asks; how many there were.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn end_others(&self) -> Result<u64, SessionError> {
+        let current = self.owner.session().id();
+        self.auth.sessions().end_all(self.owner.account().id(), Some(current)).await
+    }
+
+    /// Ends all, the one that asks too; how many there were.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn end_all(&self) -> Result<u64, SessionError> {
+        self.auth.sessions().end_all(self.owner.account().id(), None).await
+    }
+
+    /// "This was not me": marks one of them suspicious.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`], also for another account's session; an outage.
+    pub async fn report(&self, id: SessionId) -> Result<(), SessionError> {
+        self.auth.sessions().report(self.owner.account().id(), id).await
+    }
+}
+
 impl Portcullis {
+    /// The sessions of the account of the one who asks. What an administrator does with the
+    /// sessions of others is [`sessions`](Self::sessions).
+    pub fn own_sessions<'a>(&'a self, owner: &'a AccountOwner<Sessions>) -> OwnSessions<'a> {
+        OwnSessions { auth: self, owner }
+    }
+
     /// Who someone is, as `GET /session` shows it: account, stage, roles, ceiling, factors with
     /// their times, and what [`session_info`](crate::Builder::session_info) adds.
     ///

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
 use crate::identity::extract::Handle;
+use crate::identity::owner::Sessions;
+use crate::identity::{AccountOwner, Identity};
 use crate::route::{self, RouteError, mount};
 use crate::session::{SessionError, Transport};
 
@@ -54,14 +55,17 @@ async fn refresh(
     Ok(route::json(&body))
 }
 
-async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Response, Rejection> {
-    let sessions = auth.sessions().list(identity.account()).await?;
+async fn list(
+    State(auth): State<Portcullis>,
+    owner: AccountOwner<Sessions>,
+) -> Result<Response, Rejection> {
+    let sessions = auth.own_sessions(&owner).list().await?;
     let sessions: Vec<Value> = sessions
         .iter()
         .map(|session| {
             json!({
                 "id": session.id,
-                "current": session.id == identity.session().id(),
+                "current": session.id == owner.session().id(),
                 "created_at": session.created_at,
                 "rotated_at": session.rotated_at,
                 "expires_at": session.expires_at,
@@ -76,19 +80,19 @@ async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Resp
 
 async fn end_one(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    owner: AccountOwner<Sessions>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
-    auth.sessions().end_one(identity.account().id(), session_id(id)?).await?;
+    auth.own_sessions(&owner).end_one(session_id(id)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn report(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    owner: AccountOwner<Sessions>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
-    auth.sessions().report(identity.account().id(), session_id(id)?).await?;
+    auth.own_sessions(&owner).report(session_id(id)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -99,20 +103,19 @@ fn session_id(id: Result<Path<String>, PathRejection>) -> Result<SessionId, Sess
 
 async fn end_all(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    owner: AccountOwner<Sessions>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    let current = identity.session().id();
-    let account = identity.account().id();
+    let sessions = auth.own_sessions(&owner);
     match query.as_deref() {
         None | Some("" | "scope=others") => {
-            let ended = auth.sessions().end_all(account, Some(current)).await?;
+            let ended = sessions.end_others().await?;
             Ok(route::json(&json!({ "ended": ended })))
         }
         // Signing out everywhere is also signing out here.
         Some("scope=all") => {
-            let ended = auth.sessions().end_all(account, None).await?;
-            let by_cookie = identity.session().transport() == Transport::Cookie;
+            let ended = sessions.end_all().await?;
+            let by_cookie = owner.session().transport() == Transport::Cookie;
             let signed_out = by_cookie.then(|| auth.sessions().signed_out());
             Ok((signed_out, route::json(&json!({ "ended": ended }))).into_response())
         }

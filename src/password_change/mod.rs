@@ -39,7 +39,7 @@ use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
@@ -207,7 +207,7 @@ impl PasswordChange<'_> {
     /// See [`PasswordChangeError`]. Whatever fails, nothing is changed.
     pub async fn change(
         &self,
-        identity: &Identity,
+        identity: &AccountOwner<owner::Password>,
         current: Option<&str>,
         new: impl Into<String>,
         client: &ClientInfo,

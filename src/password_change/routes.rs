@@ -66,7 +66,7 @@ async fn change(
     let issued = match who {
         Some(Resolved::Full(identity)) => {
             let current = body.current_password.as_ref().map(Password::as_str);
-            flow.change(identity, current, new, &client).await?
+            flow.change(&before.owner(identity)?, current, new, &client).await?
         }
         Some(Resolved::PasswordChange(session)) => flow.finish(session, new, &client).await?,
         _ => return Err(AuthError::WrongStage("a session").into()),

@@ -39,12 +39,13 @@ impl<'a> DirectPermissions<'a> {
     /// Grants a permission; granting it again changes nothing.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// No such account; a permission in a domain of portcullis' own (`auth-…`); an outage.
     pub async fn grant(
         &self,
         account: AccountId,
         permission: &Permission,
     ) -> Result<(), GrantError> {
+        GrantError::check_domain(permission)?;
         self.hand(EventKind::PermissionGranted, account, permission).await
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::language::PermissionError;
+use super::language::{Permission, PermissionError};
+use super::reserved::is_reserved;
 use crate::base::problem::Problem;
 use crate::base::transaction::{Fault, MaybeFault, is_foreign_key_violation};
 
@@ -42,6 +43,12 @@ pub enum GrantError {
     /// A role of this name would look like a level on a resource.
     #[error("a role of this name would look like a level on a resource")]
     ReservedName,
+    /// The permission names a domain that belongs to portcullis: one that begins with `auth-`.
+    #[error("`{permission}`: the domains that begin with `auth-` belong to portcullis")]
+    ReservedDomain {
+        /// The text, shortened.
+        permission: String,
+    },
     /// There is no role of this name.
     #[error("there is no such role")]
     RoleNotFound,
@@ -57,6 +64,14 @@ pub enum GrantError {
 }
 
 impl GrantError {
+    /// A permission that is to be declared or granted: none in a domain of ours.
+    pub(crate) fn check_domain(permission: &Permission) -> Result<(), Self> {
+        if !is_reserved(permission) {
+            return Ok(());
+        }
+        Err(Self::ReservedDomain { permission: permission.as_str().chars().take(64).collect() })
+    }
+
     /// What a failed insert means: a key that points to nothing says that what it points to was
     /// deleted between two statements.
     pub(crate) fn or_gone(error: sea_orm::DbErr, gone: Self) -> Self {
@@ -86,6 +101,7 @@ impl Problem for GrantError {
             | Self::InvalidResource
             | Self::UnknownLevel
             | Self::ReservedName
+            | Self::ReservedDomain { .. }
             | Self::InvalidPermission { .. }
             | Self::TooManyPermissions => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Exists => StatusCode::CONFLICT,
@@ -104,6 +120,7 @@ impl Problem for GrantError {
             Self::InvalidResource => "invalid_resource",
             Self::UnknownLevel => "unknown_level",
             Self::ReservedName => "reserved_name",
+            Self::ReservedDomain { .. } => "reserved_domain",
             Self::RoleNotFound => "role_not_found",
             Self::GroupNotFound => "group_not_found",
             Self::AccountNotFound => "account_not_found",

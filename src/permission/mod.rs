@@ -20,6 +20,7 @@ mod group;
 mod language;
 mod level;
 mod membership;
+mod reserved;
 mod resource;
 mod role;
 pub(crate) mod store;

@@ -351,6 +351,7 @@ fn parse<P: AsRef<str>>(
         let permission = Permission::parse(text).map_err(|error| {
             GrantError::InvalidPermission { permission: text.chars().take(64).collect(), error }
         })?;
+        GrantError::check_domain(&permission)?;
         if !parsed.contains(&permission) {
             parsed.push(permission);
         }

@@ -97,6 +97,12 @@ impl<P: TypedPermission> IntoPermission for P {
 /// ```compile_fail,E0080
 /// portcullis::permissions! { printer: Print = ""; }
 /// ```
+///
+/// The domains that begin with `auth-` belong to portcullis:
+///
+/// ```compile_fail,E0080
+/// portcullis::permissions! { account = "auth-account": Manage; }
+/// ```
 #[macro_export]
 macro_rules! permissions {
     ($(
@@ -167,6 +173,10 @@ pub const fn lower<const N: usize>(name: &str) -> [u8; N] {
 #[doc(hidden)]
 pub const fn join<const N: usize>(domain: &str, action: &str) -> [u8; N] {
     check(domain.as_bytes());
+    assert!(
+        !super::reserved::is_reserved_domain(domain.as_bytes()),
+        "the domains that begin with `auth-` belong to portcullis"
+    );
     check(action.as_bytes());
     assert!(N <= Permission::MAX_BYTES, "a permission has at most 256 bytes");
     let mut joined = [b':'; N];

@@ -23,6 +23,7 @@ mod group;
 mod guard;
 mod hooks;
 mod known_device;
+mod limited_session;
 mod login;
 mod login_name;
 mod membership;

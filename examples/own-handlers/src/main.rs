@@ -29,12 +29,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
+use portcullis::identity::owner;
 use portcullis::login::{Credentials, LoginOutcome};
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
-    Account, ClientInfo, Identity, PasswordChangeSession, Portcullis, Rejection, Requirement,
-    Secret, SessionId, public,
+    Account, AccountOwner, ClientInfo, Identity, PasswordChangeSession, Portcullis, Rejection,
+    Requirement, Secret, SessionId, public,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
@@ -155,12 +156,12 @@ struct OldAndNew {
 
 async fn change_password(
     auth: Portcullis,
-    identity: Identity,
+    owner: AccountOwner<owner::Password>,
     client: ClientInfo,
     Json(body): Json<OldAndNew>,
 ) -> Result<Response, Rejection> {
     let change = auth.password_change();
-    let issued = change.change(&identity, Some(&body.old), body.new, &client).await?;
+    let issued = change.change(&owner, Some(&body.old), body.new, &client).await?;
     Ok((issued, StatusCode::NO_CONTENT).into_response())
 }
 
@@ -176,10 +177,13 @@ async fn set_password(
 }
 
 /// Where else am I signed in?
-async fn places(auth: Portcullis, identity: Identity) -> Result<Json<Value>, Rejection> {
-    let sessions = auth.sessions().list(identity.account()).await?;
+async fn places(
+    auth: Portcullis,
+    owner: AccountOwner<owner::Sessions>,
+) -> Result<Json<Value>, Rejection> {
+    let sessions = auth.own_sessions(&owner).list().await?;
     let places = sessions.iter().map(|session| {
-        let here = session.id == identity.session().id();
+        let here = session.id == owner.session().id();
         json!({ "id": session.id, "here": here, "with": session.user_agent })
     });
     Ok(Json(places.collect()))
@@ -187,16 +191,18 @@ async fn places(auth: Portcullis, identity: Identity) -> Result<Json<Value>, Rej
 
 async fn end_place(
     auth: Portcullis,
-    account: Account,
+    owner: AccountOwner<owner::Sessions>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Rejection> {
     let id: SessionId = id.parse().map_err(|_| SessionError::NotFound)?;
-    auth.sessions().end_one(account.id(), id).await?;
+    auth.own_sessions(&owner).end_one(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn end_other_places(auth: Portcullis, identity: Identity) -> Result<StatusCode, Rejection> {
-    let here = identity.session().id();
-    auth.sessions().end_all(identity.account().id(), Some(here)).await?;
+async fn end_other_places(
+    auth: Portcullis,
+    owner: AccountOwner<owner::Sessions>,
+) -> Result<StatusCode, Rejection> {
+    auth.own_sessions(&owner).end_others().await?;
     Ok(StatusCode::NO_CONTENT)
 }

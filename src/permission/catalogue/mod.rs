@@ -270,10 +270,10 @@ fn parse<'p, D: Into<Declared<'p>>>(
 ) -> Result<Parsed, GrantError> {
     let mut parsed = Parsed::new();
     for Declared { text, description } in declared.into_iter().map(Into::into) {
-        Permission::parse(text).map_err(|error| GrantError::InvalidPermission {
-            permission: text.chars().take(64).collect(),
-            error,
+        let permission = Permission::parse(text).map_err(|error| {
+            GrantError::InvalidPermission { permission: text.chars().take(64).collect(), error }
         })?;
+        GrantError::check_domain(&permission)?;
         let entry = parsed.entry(text.to_owned()).or_default();
         if description.is_some() {
             *entry = description.map(str::to_owned);

@@ -98,6 +98,13 @@ impl Probe {
         (account, browser)
     }
 
+    /// Starts another full session of an account; its id.
+    pub async fn signed_in_as(&self, account: &Account) -> String {
+        let client = portcullis::ClientInfo::default();
+        let issued = self.auth.sessions().start(account, &client).await.expect("a session");
+        issued.session_id().to_string()
+    }
+
     /// Delivers what is in the outbox; all messages sent so far.
     pub async fn mail(&self) -> Vec<Message> {
         self.auth.outbox().deliver_due().await.expect("the outbox is read");
