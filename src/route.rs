@@ -86,8 +86,7 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
     router: Router<Portcullis>,
 ) -> Router<S> {
     auth.mount(capability);
-    auth.note_own_routes(&router);
-    router
+    auth.mark_own_routes(capability, router)
         .method_not_allowed_fallback(async || Rejection::new(RouteError::MethodNotAllowed))
         .layer(from_fn_with_state(auth.clone(), shield))
         .layer(auth.layer())

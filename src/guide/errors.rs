@@ -108,7 +108,7 @@
 //! | `unavailable` | 503 | the database failed or did not answer in time, or a hook failed |
 //! | `overloaded` | 503 | more passwords wait to be hashed than the queue takes |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
-//! | `misconfigured` | 500 | a type names a permission that is not one, or a guard a parameter that its path has not |
+//! | `guard_misconfigured` | 500 | a guard can decide nothing: its type names a permission that is not one, its path has its parameter not at all or twice, or `not(..)` or `role(..)` is asked of one instance |
 //!
 //! An outage is never 401 or 403: a client must not throw its session away because a database was
 //! down.

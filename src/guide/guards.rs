@@ -76,6 +76,9 @@
 //! worst and `any` the best, so order never matters. An empty list is refused, and so is `not` over a
 //! factor: it could be met by waiting.
 //!
+//! The part of a `not` is judged without the ceiling of a limited session, so that a limit never makes
+//! `not(role("suspended"))` true. With a `custom` rule inside a `not`, a limited session is denied.
+//!
 //! [`Identity::explain`](crate::Identity::explain) says which grant, factor or age decided. It is for
 //! the log and for administrators; the client is never told.
 //!
@@ -85,6 +88,12 @@
 //! `doc:read:42` when `/docs/42` is called. Who holds `doc:read` may read every document, who holds
 //! `doc:read:42` only that one. An id that has permission syntax in it (`*`, `,`, `:`) is 404: no
 //! such thing can exist. [`on`] does the same with an id from anywhere in the request.
+//!
+//! The id is the text in the path, percent-decoded once: `/docs/07` asks about another instance than
+//! `/docs/7`. If your handler reads both as the number 7, refuse the spelling that you would not write
+//! yourself. A path with two parameters of one name (nested routers can do that), and `not(..)` or
+//! `role(..)` on an instance, are refused: `auth.router()` panics when it is built, a plain router
+//! answers 500 `guard_misconfigured`. Put a role into a guard of its own, around the other.
 //!
 //! ```no_run
 //! # use axum::{Router, routing::get};
@@ -123,7 +132,9 @@
 //! | a request of another site | 403 `cross_site_request` |
 //! | anyone while the database is away | 503 `unavailable` |
 //!
-//! `OPTIONS` passes: it acts on nothing and a browser's preflight carries no credential.
+//! Every method is judged, `OPTIONS` too. Only axum's own 405 passes: it runs nothing. A browser's CORS
+//! preflight carries no credential, so put a `CorsLayer` outside of the guards, best outside of
+//! [`auth.layer()`](crate::Portcullis::layer): it answers preflights before a guard is asked.
 //!
 //! # A login page
 //!

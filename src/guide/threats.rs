@@ -32,6 +32,7 @@
 //! | a demoted or banned account passes through a cached session (better-auth #10187, allauth 65.13.0) | no session is cached; each request reads row, account and versions | `tests/it/node.rs`, `tests/it/account.rs`, `tests/it/permission.rs` |
 //! | other sessions survive a changed password (Rodauth 2.41) | the account's epoch moves in the same transaction and every request compares it | `tests/it/password_change.rs` |
 //! | a delegated session becomes the owner: it changes the password and signs in without its limit | account flows take an `AccountOwner`, which a session with a ceiling gives only where the ceiling says so | `src/identity/owner.rs`, `tests/it/limited_session.rs`, `tests/ui/limited_identity_is_no_owner.rs` |
+//! | `OPTIONS`, a repeated path parameter or a negated rule goes around a guard | every method is judged; a guard that cannot decide answers 500 and lets nobody through; a narrower ceiling never meets more | `src/identity/guard.rs`, `src/identity/requirement.rs`, `tests/it/guard.rs`, `tests/it/router.rs` |
 //! | an outage reads as "signed out" or, worse, as "let in" | 503, and no cookie is touched | `tests/it/outage.rs` |
 //! | a leaked table of sessions is a table of tokens | the row keeps a keyed digest; its public id is no credential | `tests/it/session.rs` |
 //!

@@ -72,7 +72,8 @@ pub enum AuthError {
          after the last route of the Router"
     )]
     MissingLayer,
-    /// 500: a route or type names a permission that is not one, or a parameter its path has not.
+    /// 500: a guard can decide nothing: its type names a permission that is not one, its path has
+    /// its parameter not at all or twice, or its requirement cannot be asked of one instance.
     #[error("{0}")]
     Misconfigured(String),
     /// A hook of the application's refused.
@@ -166,7 +167,7 @@ impl Problem for AuthError {
             Self::MultipleCredentials => "multiple_credentials",
             Self::NoSuchInstance => "not_found",
             Self::MissingLayer => "missing_layer",
-            Self::Misconfigured(_) => "misconfigured",
+            Self::Misconfigured(_) => "guard_misconfigured",
             Self::Refused(refusal) => refusal.problem().code(),
             Self::RateLimited(limited) => limited.code(),
             Self::Fault(fault) => fault.code(),

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Method;
 use http::request::Parts;
 use tower_layer::Layer;
 
@@ -13,14 +12,19 @@ use crate::identity::admission::{decide, signed_in, slot};
 use crate::identity::error::AuthError;
 use crate::identity::guarded::{Admit, Admitting, Guarded};
 use crate::identity::requirement::Requirement;
+use crate::identity::slot::Slot;
+use crate::permission::PermissionError;
 
 impl Portcullis {
     /// A layer that lets through only who meets `requirement`. Put it on routes with
     /// `route_layer`; it needs [`Portcullis::layer`] further out.
     ///
     /// Nobody signed in is 401, or a redirect to the login page as configured; a requirement that
-    /// is not met is 403. `OPTIONS` passes: it acts on nothing and a browser's preflight carries
-    /// no credential.
+    /// is not met is 403. Every method is judged, `OPTIONS` too: with `any(..)`, a nested service or a
+    /// fallback of the route's own it reaches a handler like any other. A browser's CORS preflight
+    /// carries no credential, so a `CorsLayer` belongs outside of the guards, where it answers
+    /// before they are asked. axum's own 405, for a method that a route does not take, runs
+    /// nothing and stays outside of a `route_layer`.
     ///
     /// A permission declared with [`permissions!`](crate::permissions) can be given as it is:
     ///
@@ -58,28 +62,11 @@ enum Instance {
 pub struct Require {
     requirement: Requirement,
     instance: Instance,
-    preflight: Preflight,
-}
-
-/// What happens to `OPTIONS`.
-#[derive(Clone, Copy, PartialEq)]
-enum Preflight {
-    Passes,
-    #[cfg(feature = "routes")]
-    Asked,
 }
 
 impl Require {
     pub(crate) fn new(requirement: Requirement) -> Self {
-        Self { requirement, instance: Instance::Whole, preflight: Preflight::Passes }
-    }
-
-    /// Asks on `OPTIONS` too: around a route whose methods are known, whoever answers it is a
-    /// handler.
-    #[cfg(feature = "routes")]
-    pub(crate) fn every_method(mut self) -> Self {
-        self.preflight = Preflight::Asked;
-        self
+        Self { requirement, instance: Instance::Whole }
     }
 
     #[cfg(feature = "routes")]
@@ -96,9 +83,36 @@ impl Require {
         }
     }
 
+    /// What keeps this from being asked on an instance, if it is to be: a guard like that is a
+    /// mistake of the program.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let place = match &self.instance {
+            Instance::Whole => return None,
+            #[cfg(feature = "routes")]
+            Instance::Path(name) => format!(".on_path({name:?})"),
+            Instance::Custom(_) => ".on(..)".to_owned(),
+        };
+        let what = self.requirement.not_on_an_instance()?;
+        Some(format!(
+            "`{}` with `{place}`: {what} cannot be asked of one instance; put it into a guard of \
+             its own without `{place}`",
+            self.requirement
+        ))
+    }
+
     /// Asks for the permission on the one instance that the route's path parameter names:
     /// `doc:read` on `/docs/{id}` asks for `doc:read:42`. An id with permission syntax in it is
     /// 404: no such thing can exist.
+    ///
+    /// The id is compared as the path has it, percent-decoded once. `/docs/07` asks for
+    /// `doc:read:07`, which is another instance than `7`. A handler that reads both as the number 7
+    /// has to refuse the one that it would not write itself, or look at what it loaded.
+    ///
+    /// # What is refused
+    /// A parameter that the path has twice (a nested router can repeat a name), and a requirement
+    /// that has `not(..)` or `role(..)` inside or no permission at all:
+    /// [`auth.router()`](Portcullis::router) panics when it is finished, and a plain router answers
+    /// 500 `guard_misconfigured` and notes a finding of that name. Nobody is let through.
     #[cfg(feature = "routes")]
     pub fn on_path(mut self, parameter: &str) -> Self {
         self.instance = Instance::Path(parameter.into());
@@ -112,9 +126,6 @@ impl Require {
     }
 
     async fn judge(&self, parts: &mut Parts) -> Result<(), Rejection> {
-        if parts.method == Method::OPTIONS && self.preflight == Preflight::Passes {
-            return Ok(());
-        }
         let slot = slot(&parts.extensions)?;
         // First this: who is not signed in learns nothing about which ids can exist.
         let identity = signed_in(&slot, parts).await?;
@@ -123,11 +134,21 @@ impl Require {
                 return Ok(decide(&slot, &identity, &self.requirement, &self.requirement)?);
             }
             #[cfg(feature = "routes")]
-            Instance::Path(name) => path_parameter(parts, name).await?,
+            Instance::Path(name) => match path_parameter(parts, name).await {
+                Ok(id) => id,
+                Err(fault) => return Err(misconfigured(&slot, fault)),
+            },
             Instance::Custom(find) => find(parts),
         };
-        let asked = id.and_then(|id| self.requirement.on(&id).ok());
-        let asked = asked.ok_or(AuthError::NoSuchInstance)?;
+        let Some(id) = id else { return Err(AuthError::NoSuchInstance.into()) };
+        let asked = match self.requirement.on(&id) {
+            Ok(asked) => asked,
+            Err(PermissionError::NotOnInstance { .. }) => {
+                let fault = self.fault().unwrap_or_default();
+                return Err(misconfigured(&slot, fault));
+            }
+            Err(_) => return Err(AuthError::NoSuchInstance.into()),
+        };
         // The rule that is noted is the route's: with the id in it, whoever tries many ids would
         // fill the audit log.
         Ok(decide(&slot, &identity, &asked, &self.requirement)?)
@@ -140,25 +161,36 @@ impl Admit for Require {
     }
 }
 
-/// A parameter of the route's path; none when it is no text.
+/// A guard that can decide nothing decides nothing, and an operator learns of it.
+fn misconfigured(slot: &Slot, fault: String) -> Rejection {
+    slot.auth().find("guard_misconfigured", &fault);
+    AuthError::Misconfigured(fault).into()
+}
+
+/// A parameter of the route's path; none when it is no text. An error says what is wrong with the
+/// route.
 #[cfg(feature = "routes")]
-async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, AuthError> {
+async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, String> {
     use axum::extract::rejection::RawPathParamsRejection;
     use axum::extract::{FromRequestParts, RawPathParams};
 
-    let found = match RawPathParams::from_request_parts(parts, &()).await {
-        Ok(params) => {
-            params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
-        }
+    let params = match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(params) => Some(params),
         Err(RawPathParamsRejection::InvalidUtf8InPathParam(_)) => return Ok(None),
         Err(_) => None,
     };
-    match found {
-        Some(value) => Ok(Some(value)),
-        None => Err(AuthError::Misconfigured(format!(
+    let mut values = params.iter().flatten().filter(|(key, _)| *key == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Ok(Some(value.to_owned())),
+        // Nested routers may each have a parameter of this name; which one is meant is not known.
+        (Some(_), Some(_)) => Err(format!(
+            "`.on_path({name:?})`: the path has more than one parameter of this name; rename one, \
+             or choose with `.on(..)`"
+        )),
+        (None, _) => Err(format!(
             "`.on_path({name:?})`: the route has no such parameter, or the guard is not on the \
              route (use `route_layer`)"
-        ))),
+        )),
     }
 }
 

@@ -178,8 +178,12 @@ impl Identity {
 
     /// What is asked must be implied by the account and, if the session has one, by its ceiling.
     pub(crate) fn allows(&self, atoms: &Atoms) -> bool {
-        let granted = self.0.account.is_superuser() || self.0.grants.permissions().allows(atoms);
-        granted && self.0.ceiling.as_ref().is_none_or(|ceiling| ceiling.allows(atoms))
+        self.granted(atoms) && self.0.ceiling.as_ref().is_none_or(|ceiling| ceiling.allows(atoms))
+    }
+
+    /// What the account may do, whatever its session is limited to.
+    pub(crate) fn granted(&self, atoms: &Atoms) -> bool {
+        self.0.account.is_superuser() || self.0.grants.permissions().allows(atoms)
     }
 
     /// Whether the account has the role of this name, or the [level](crate::permission::Roles) that is

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::routing::MethodRouter;
 use http::Method;
 
+use crate::base::secret::random_array;
 use crate::context::Context;
 use crate::handle::{Portcullis, Room};
 use crate::identity::Identity;
@@ -69,6 +70,14 @@ impl Access {
     pub fn parameter(&self) -> Option<&str> {
         match &self.0 {
             Kind::Requires(require) => require.parameter(),
+            _ => None,
+        }
+    }
+
+    /// What keeps its guard from deciding.
+    pub(super) fn fault(&self) -> Option<String> {
+        match &self.0 {
+            Kind::Requires(require) => require.fault(),
             _ => None,
         }
     }
@@ -239,8 +248,11 @@ impl fmt::Display for GuardedRoutes {
 /// What an instance knows of routes.
 pub(crate) struct Routes {
     recorded: Mutex<Recorded>,
-    /// The routes of ours that were made, unnested: a path and one of its methods.
-    own: Mutex<BTreeSet<(String, Method)>>,
+    /// What a mark of this instance begins with. Random, so that no router has it by chance.
+    mark: String,
+    /// The routes of ours that were made, by the mark of their capability: paths as they are before
+    /// nesting, each with one of its methods.
+    own: Mutex<BTreeMap<String, BTreeSet<(String, Method)>>>,
 }
 
 struct Recorded {
@@ -252,7 +264,12 @@ struct Recorded {
 impl Room for Routes {
     fn open(_: &Context) -> Self {
         let none = Recorded { by_path: BTreeMap::new(), list: GuardedRoutes(Arc::new([])) };
-        Self { recorded: Mutex::new(none), own: Mutex::default() }
+        let random = data_encoding::HEXLOWER.encode(&random_array::<8>());
+        Self {
+            recorded: Mutex::new(none),
+            mark: format!("/.portcullis-{random}-"),
+            own: Mutex::default(),
+        }
     }
 }
 
@@ -266,17 +283,39 @@ impl Routes {
         recorded.list = recorded.by_path.values().cloned().collect();
     }
 
-    /// The first of these routes that is not one of ours.
-    pub(super) fn stranger(&self, routes: &[(Shape, String)]) -> Option<String> {
+    /// Those of these routes that are not marks, or the first one that is not ours.
+    ///
+    /// A route is ours if the mark of its capability is there: [`mount`](crate::route::mount) puts it
+    /// among the routes of the capability, and nobody else can. axum takes a path and method only
+    /// once, so beside the mark, what has the path and method of ours *is* ours. By its path alone a
+    /// stranger's `GET /session` would look the same.
+    pub(super) fn own(
+        &self,
+        routes: Vec<(Shape, String)>,
+    ) -> Result<Vec<(Shape, String)>, String> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = |path: &String, method: &Method| own.contains(&(path.clone(), method.clone()));
-        routes
-            .iter()
-            .find(|(shape, path)| {
-                let ours = shape.listed.iter().all(|method| known(path, method));
-                shape.listed.is_empty() || !ours
-            })
-            .map(|(_, path)| path.clone())
+        let (marks, routes): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|(_, path)| path.contains(&self.mark));
+        let mut known = BTreeSet::new();
+        for (_, mark) in &marks {
+            let Some((prefix, _)) = mark.split_once(&self.mark) else { continue };
+            let ours = own.get(&mark[prefix.len()..]).into_iter().flatten();
+            known.extend(ours.map(|(path, method)| (format!("{prefix}{path}"), method.clone())));
+        }
+        let stranger = routes.iter().find(|(shape, path)| {
+            let mut listed = shape.listed.iter();
+            shape.listed.is_empty()
+                || !listed.all(|method| known.contains(&(path.clone(), method.clone())))
+        });
+        match stranger {
+            Some((_, path)) => Err(path.clone()),
+            None => Ok(routes),
+        }
+    }
+
+    /// Whether this is the path of a mark.
+    pub(super) fn is_mark(&self, path: &str) -> bool {
+        path.contains(&self.mark)
     }
 }
 
@@ -289,13 +328,21 @@ impl Portcullis {
         recorded.list.clone()
     }
 
-    /// Notes the routes that a capability of ours is about to mount.
-    pub(crate) fn note_own_routes<S>(&self, router: &Router<S>) {
+    /// Notes the routes that a capability of ours is about to mount, and marks them: a path more,
+    /// which takes no method.
+    pub(crate) fn mark_own_routes<S: Clone + Send + Sync + 'static>(
+        &self,
+        capability: &str,
+        router: Router<S>,
+    ) -> Router<S> {
         let routes = self.room::<Routes>();
+        let mark = format!("{}{capability}", routes.mark);
         let mut own = routes.own.lock().unwrap_or_else(PoisonError::into_inner);
-        for (shape, path) in routes_of(router).unwrap_or_default() {
-            own.extend(shape.listed.into_iter().map(|method| (path.clone(), method)));
+        let ours = own.entry(mark.clone()).or_default();
+        for (shape, path) in routes_of(&router).unwrap_or_default() {
+            ours.extend(shape.listed.into_iter().map(|method| (path.clone(), method)));
         }
+        router.route(&mark, MethodRouter::new())
     }
 }
 

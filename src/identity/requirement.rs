@@ -4,6 +4,14 @@
 //! answers: [`Denied`](Outcome::Denied), [`StepUp`](Outcome::StepUp) (once a factor is proved,
 //! again) and [`Met`](Outcome::Met). `all` takes the worst of its parts and `any` the best, so
 //! their order never matters.
+//!
+//! # `not` and limited sessions
+//! A session with a ceiling may do less than its account. `not` turns less into more: of somebody
+//! whose role `suspended` is hidden by a ceiling, `not(role("suspended"))` would be true. So the part
+//! of a `not` is judged without the ceiling, and the part of a `not` inside of it with the ceiling
+//! again. Then a narrower ceiling never lets through what a wider one keeps out. What a
+//! [`custom`](Requirement::custom) rule looks at is not known here, so a limited session never meets a
+//! `not` that has one inside.
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,11 +50,29 @@ enum Node {
     Factor { factor: Option<Factor>, within: Option<Duration> },
     All(Vec<Requirement>),
     Any(Vec<Requirement>),
-    Not(Requirement),
+    /// `custom` says whether there is a rule of the application's own inside.
+    Not { part: Requirement, custom: bool },
     Custom { name: String, holds: Arc<Holds> },
 }
 
 type Holds = dyn Fn(&Identity) -> bool + Send + Sync;
+
+/// Whether the ceiling of a session counts where a part of a requirement stands.
+#[derive(Clone, Copy, PartialEq)]
+enum Ceiling {
+    Counts,
+    /// Under an odd number of `not`s, where hiding something would grant something.
+    LeftOut,
+}
+
+impl Ceiling {
+    fn under_not(self) -> Self {
+        match self {
+            Self::Counts => Self::LeftOut,
+            Self::LeftOut => Self::Counts,
+        }
+    }
+}
 
 /// How an identity stands to a requirement. The order matters: the worse comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,7 +179,8 @@ impl Requirement {
         Ok(Self(Arc::new(Node::Any(some(parts)?))))
     }
 
-    /// Whoever does not meet this.
+    /// Everyone who does not meet this. The part is judged without the ceiling of a limited session;
+    /// with a [`custom`](Self::custom) rule inside, a limited session is denied.
     ///
     /// # Errors
     /// When it asks for a factor or an age anywhere inside.
@@ -162,7 +189,8 @@ impl Requirement {
         if part.asks_for_factor() {
             return Err(RequirementError::NotFactor);
         }
-        Ok(Self(Arc::new(Node::Not(part))))
+        let custom = part.has_custom();
+        Ok(Self(Arc::new(Node::Not { part, custom })))
     }
 
     /// A rule of the application's own. It sees the identity with its limits, and must answer at
@@ -174,17 +202,41 @@ impl Requirement {
         Self(Arc::new(Node::Custom { name: name.into(), holds: Arc::new(holds) }))
     }
 
-    /// The same requirement limited to one instance, in every permission it asks for. What is not
-    /// a permission stays as it is.
+    /// The same requirement limited to one instance, in every permission it asks for. Factors, ages
+    /// and rules of the application's own stay as they are.
     ///
     /// A permission that names only a domain asks for every action on the instance: the id must
     /// not come to stand where an action stands, or an id could spell one.
     ///
     /// # Errors
-    /// When the id has permission syntax in it.
+    /// When the id has permission syntax in it. When the requirement cannot be asked of one
+    /// instance: with a `not` inside, two spellings of one id (`7` and `07`) would get two answers,
+    /// and the one that is not granted would pass; a role says nothing about an instance; and without
+    /// any permission inside nothing would be limited.
     pub fn on(&self, id: &str) -> Result<Self, PermissionError> {
+        match self.not_on_an_instance() {
+            Some(what) => Err(PermissionError::NotOnInstance { what }),
+            None => self.narrowed(id),
+        }
+    }
+
+    /// What in this requirement cannot be asked of one instance.
+    pub(crate) fn not_on_an_instance(&self) -> Option<&'static str> {
+        if self.contains(&|node| matches!(node, Node::Not { .. })) {
+            Some("`not(..)`")
+        } else if self.contains(&|node| matches!(node, Node::Role(_))) {
+            Some("`role(..)`")
+        } else if !self.contains(&|node| matches!(node, Node::Permission(_))) {
+            Some("a requirement without a permission")
+        } else {
+            None
+        }
+    }
+
+    /// [`on`](Self::on), for what is known to be possible on an instance.
+    pub(crate) fn narrowed(&self, id: &str) -> Result<Self, PermissionError> {
         let each =
-            |parts: &[Self]| parts.iter().map(|part| part.on(id)).collect::<Result<Vec<_>, _>>();
+            |parts: &[Self]| parts.iter().map(|part| part.narrowed(id)).collect::<Result<Vec<_>, _>>();
         Ok(Self(Arc::new(match &*self.0 {
             Node::Permission(atoms) => {
                 let permission = atoms.permission();
@@ -198,7 +250,6 @@ impl Requirement {
             }
             Node::All(parts) => Node::All(each(parts)?),
             Node::Any(parts) => Node::Any(each(parts)?),
-            Node::Not(part) => Node::Not(part.on(id)?),
             _ => return Ok(self.clone()),
         })))
     }
@@ -213,7 +264,7 @@ impl Requirement {
                 first.split(',').map(str::to_owned).collect()
             }
             Node::All(parts) | Node::Any(parts) => parts.iter().flat_map(Self::domains).collect(),
-            Node::Not(part) => part.domains(),
+            Node::Not { part, .. } => part.domains(),
             Node::SignedIn | Node::Role(_) | Node::Factor { .. } | Node::Custom { .. } => {
                 Vec::new()
             }
@@ -221,32 +272,62 @@ impl Requirement {
     }
 
     fn asks_for_factor(&self) -> bool {
-        match &*self.0 {
-            Node::Factor { .. } => true,
-            Node::All(parts) | Node::Any(parts) => parts.iter().any(Self::asks_for_factor),
-            Node::Not(part) => part.asks_for_factor(),
-            Node::SignedIn | Node::Permission(_) | Node::Role(_) | Node::Custom { .. } => false,
-        }
+        self.contains(&|node| matches!(node, Node::Factor { .. }))
+    }
+
+    fn has_custom(&self) -> bool {
+        self.contains(&|node| matches!(node, Node::Custom { .. }))
+    }
+
+    /// Whether this or a part of it is such a node.
+    fn contains(&self, wanted: &dyn Fn(&Node) -> bool) -> bool {
+        let inside = match &*self.0 {
+            Node::All(parts) | Node::Any(parts) => parts.iter().any(|part| part.contains(wanted)),
+            Node::Not { part, .. } => part.contains(wanted),
+            Node::SignedIn
+            | Node::Permission(_)
+            | Node::Role(_)
+            | Node::Factor { .. }
+            | Node::Custom { .. } => false,
+        };
+        inside || wanted(&self.0)
     }
 
     /// How this identity stands to it. No allocation, no I/O.
     pub(crate) fn check(&self, identity: &Identity) -> Outcome {
+        self.judge(identity, Ceiling::Counts)
+    }
+
+    fn judge(&self, identity: &Identity, ceiling: Ceiling) -> Outcome {
         let met = |met| if met { Outcome::Met } else { Outcome::Denied };
         match &*self.0 {
             Node::SignedIn => Outcome::Met,
+            Node::Permission(atoms) if ceiling == Ceiling::LeftOut => met(identity.granted(atoms)),
             Node::Permission(atoms) => met(identity.allows(atoms)),
+            Node::Role(name) if ceiling == Ceiling::LeftOut => {
+                met(identity.grants().has_role(name))
+            }
             Node::Role(name) => met(identity.has_role(name)),
             Node::Factor { factor, within } => match passed(identity, *factor, *within) {
                 true => Outcome::Met,
                 false => Outcome::StepUp,
             },
             Node::All(parts) => {
-                parts.iter().map(|part| part.check(identity)).min().unwrap_or(Outcome::Denied)
+                parts.iter().map(|part| part.judge(identity, ceiling)).min().unwrap_or(Outcome::Denied)
             }
             Node::Any(parts) => {
-                parts.iter().map(|part| part.check(identity)).max().unwrap_or(Outcome::Denied)
+                parts.iter().map(|part| part.judge(identity, ceiling)).max().unwrap_or(Outcome::Denied)
             }
-            Node::Not(part) => met(part.check(identity) == Outcome::Denied),
+            // Of the outermost such `not` only, so that another `not` around it cannot turn this
+            // refusal into a permission.
+            Node::Not { custom: true, .. }
+                if ceiling == Ceiling::Counts && identity.ceiling().is_some() =>
+            {
+                Outcome::Denied
+            }
+            Node::Not { part, .. } => {
+                met(part.judge(identity, ceiling.under_not()) == Outcome::Denied)
+            }
             Node::Custom { holds, .. } => met(holds(identity)),
         }
     }
@@ -286,26 +367,41 @@ impl Requirement {
 
     /// How this identity stands to it, and what decided, part by part.
     pub(crate) fn explain(&self, identity: &Identity) -> Explanation {
+        self.explain_under(identity, Ceiling::Counts)
+    }
+
+    fn explain_under(&self, identity: &Identity, ceiling: Ceiling) -> Explanation {
         let parts = match &*self.0 {
             Node::All(parts) | Node::Any(parts) => {
-                parts.iter().map(|part| part.explain(identity)).collect()
+                parts.iter().map(|part| part.explain_under(identity, ceiling)).collect()
             }
-            Node::Not(part) => vec![part.explain(identity)],
+            Node::Not { part, .. } => vec![part.explain_under(identity, ceiling.under_not())],
             _ => Vec::new(),
         };
+        let mut because = self.because(identity, ceiling);
+        let depends = matches!(&*self.0, Node::Permission(_) | Node::Role(_));
+        if depends && ceiling == Ceiling::LeftOut && identity.ceiling().is_some() {
+            because.push_str(" (inside `not`, so the session's ceiling is left out)");
+        }
         Explanation {
             rule: self.to_string(),
-            outcome: self.check(identity),
-            because: self.because(identity),
+            outcome: self.judge(identity, ceiling),
+            because,
             parts,
         }
     }
 
-    fn because(&self, identity: &Identity) -> String {
+    fn because(&self, identity: &Identity, ceiling: Ceiling) -> String {
+        let limited = identity.ceiling().is_some();
         match &*self.0 {
             Node::SignedIn => "someone is signed in".to_owned(),
-            Node::Permission(atoms) => because_permission(atoms, identity),
+            Node::Permission(atoms) => because_permission(atoms, identity, ceiling),
             Node::Role(name) if identity.has_role(name) => "the account has this role".to_owned(),
+            Node::Role(name)
+                if identity.grants().has_role(name) && ceiling == Ceiling::LeftOut =>
+            {
+                "the account has this role".to_owned()
+            }
             Node::Role(name) if identity.grants().has_role(name) => {
                 "the account has this role, but the session's ceiling does not cover it".to_owned()
             }
@@ -313,7 +409,11 @@ impl Requirement {
             Node::Factor { factor, .. } => because_factor(*factor, identity),
             Node::All(_) => "the worst of its parts".to_owned(),
             Node::Any(_) => "the best of its parts".to_owned(),
-            Node::Not(_) => "the opposite of its part".to_owned(),
+            Node::Not { custom: true, .. } if limited && ceiling == Ceiling::Counts => {
+                "the session is limited, and what the application's own rule looks at is not known"
+                    .to_owned()
+            }
+            Node::Not { .. } => "the opposite of its part".to_owned(),
             Node::Custom { .. } => "the application's own rule says so".to_owned(),
         }
     }
@@ -355,10 +455,11 @@ fn because_factor(factor: Option<Factor>, identity: &Identity) -> String {
     }
 }
 
-fn because_permission(atoms: &Atoms, identity: &Identity) -> String {
+fn because_permission(atoms: &Atoms, identity: &Identity, ceiling: Ceiling) -> String {
     let mut reasons = Vec::new();
     for atom in atoms.iter() {
-        let uncovered = identity.ceiling().is_some_and(|c| c.grant_for(atom).is_none());
+        let uncovered = ceiling == Ceiling::Counts
+            && identity.ceiling().is_some_and(|c| c.grant_for(atom).is_none());
         let grant = identity.grants().permissions().grant_for(atom);
         reasons.push(match (identity.account().is_superuser(), grant) {
             _ if uncovered => format!("the session's ceiling does not cover `{atom}`"),
@@ -423,7 +524,7 @@ impl fmt::Display for Requirement {
             },
             Node::All(parts) => list(f, "all", parts),
             Node::Any(parts) => list(f, "any", parts),
-            Node::Not(part) => write!(f, "not({part})"),
+            Node::Not { part, .. } => write!(f, "not({part})"),
             Node::Custom { name, .. } => write!(f, "custom({name})"),
         }
     }
@@ -606,6 +707,145 @@ mod tests {
         }
     }
 
+    /// Entries of ceilings, each line from wide to narrow.
+    const NARROWER: [&[&str]; 4] = [
+        &["*", "doc", "doc:read", "doc:read:7"],
+        &["doc:write", "doc:write:7"],
+        &["role", "role:editor"],
+        &["role:admin,editor", "role:admin"],
+    ];
+
+    /// A ceiling: of each line above at most one entry, by its place.
+    type Entries = [Option<usize>; 4];
+
+    fn below(ceiling: Option<Entries>, account: &Identity) -> Identity {
+        let data = &*account.0;
+        Identity(Arc::new(IdentityData {
+            session: data.session.clone(),
+            account: Arc::clone(&data.account),
+            grants: Arc::clone(&data.grants),
+            ceiling: ceiling.map(|entries| {
+                let named = NARROWER.iter().zip(entries);
+                let named = named.filter_map(|(line, entry)| Some(line[entry? % line.len()]));
+                named.map(|text| Permission::parse(text).expect("a permission")).collect()
+            }),
+            resolved_at: data.resolved_at,
+        }))
+    }
+
+    /// The same without entries, or with narrower ones.
+    fn narrower(ceiling: Entries, by: [Option<usize>; 4]) -> Entries {
+        let mut narrow = [None; 4];
+        for (at, line) in NARROWER.iter().enumerate() {
+            narrow[at] = ceiling[at].zip(by[at]).map(|(entry, by)| {
+                let last = line.len() - 1;
+                (entry % line.len() + by).min(last)
+            });
+        }
+        narrow
+    }
+
+    /// A requirement without a rule of the application's own.
+    fn without_custom() -> impl Strategy<Value = Requirement> {
+        let leaf = prop_oneof![
+            prop::sample::select(&["doc:read", "doc:read:7", "doc:write", "doc"][..])
+                .prop_map(permission),
+            prop::sample::select(&["editor", "admin"][..]).prop_map(Requirement::role),
+            Just(Requirement::signed_in()),
+        ];
+        leaf.prop_recursive(5, 32, 4, |inner| {
+            let list = prop::collection::vec(inner.clone(), 1..4);
+            prop_oneof![
+                list.clone().prop_map(|parts| Requirement::all(parts).expect("a list")),
+                list.prop_map(|parts| Requirement::any(parts).expect("a list")),
+                inner.prop_map(|part| Requirement::not(part).expect("no factor")),
+            ]
+        })
+    }
+
+    fn agrees(explanation: &Explanation) -> bool {
+        let parts: Vec<_> = explanation.parts.iter().map(|part| part.outcome).collect();
+        let told = match explanation.rule.split('(').next() {
+            Some("all") => parts.iter().min().copied(),
+            Some("any") => parts.iter().max().copied(),
+            Some("not") if parts == [Outcome::Denied] => Some(Outcome::Met),
+            Some("not") => Some(Outcome::Denied),
+            _ => Some(explanation.outcome),
+        };
+        told == Some(explanation.outcome) && explanation.parts.iter().all(agrees)
+    }
+
+    proptest! {
+        #[test]
+        fn narrowing_a_ceiling_never_grants_anything(
+            requirement in without_custom(),
+            wide in proptest::array::uniform4(prop::option::of(0usize..4)),
+            by in proptest::array::uniform4(prop::option::weighted(0.7, 0usize..3)),
+        ) {
+            let account = editor();
+            let [unlimited, wide, narrow] =
+                [None, Some(wide), Some(narrower(wide, by))].map(|ceiling| below(ceiling, &account));
+            let outcome = |identity| requirement.check(identity);
+            prop_assert!(outcome(&narrow) <= outcome(&wide), "{requirement}");
+            prop_assert!(outcome(&wide) <= outcome(&unlimited), "{requirement}");
+            for identity in [&unlimited, &wide, &narrow] {
+                let explanation = identity.explain(&requirement);
+                prop_assert_eq!(explanation.outcome, requirement.check(identity));
+                prop_assert!(agrees(&explanation), "{}", explanation);
+            }
+        }
+    }
+
+    #[test]
+    fn a_ceiling_does_not_hide_what_a_not_asks_about() {
+        let editor = editor();
+        let limited = below(Some([Some(2), None, None, None]), &editor);
+        let not = |part| Requirement::not(part).expect("no factor");
+        for (requirement, full, below) in [
+            (not(Requirement::role("editor")), Outcome::Denied, Outcome::Denied),
+            (not(permission("doc:read")), Outcome::Denied, Outcome::Denied),
+            (not(Requirement::role("admin")), Outcome::Met, Outcome::Met),
+            (not(not(Requirement::role("editor"))), Outcome::Met, Outcome::Denied),
+            (not(not(permission("doc:read"))), Outcome::Met, Outcome::Met),
+            (not(Requirement::custom("never", |_| false)), Outcome::Met, Outcome::Denied),
+            (not(not(Requirement::custom("always", |_| true))), Outcome::Met, Outcome::Denied),
+            (
+                not(not(not(Requirement::custom("never", |_| false)))),
+                Outcome::Met,
+                Outcome::Denied,
+            ),
+            (Requirement::custom("always", |_| true), Outcome::Met, Outcome::Met),
+        ] {
+            assert_eq!(requirement.check(&editor), full, "{requirement}");
+            assert_eq!(requirement.check(&limited), below, "{requirement}");
+        }
+        let text = limited.explain(&not(Requirement::role("editor"))).to_string();
+        assert!(text.contains("ceiling is left out"), "{text}");
+        let text = limited.explain(&not(Requirement::custom("x", |_| false))).to_string();
+        assert!(text.contains("the session is limited"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_asked_of_one_instance_is_refused() {
+        let not = Requirement::not(permission("doc:read")).expect("no factor");
+        let role = Requirement::role("editor");
+        for requirement in [
+            not.clone(),
+            role.clone(),
+            Requirement::all([permission("doc:read"), role]).expect("a list"),
+            Requirement::any([permission("doc:read"), not]).expect("a list"),
+            Requirement::signed_in(),
+            Requirement::custom("mine", |_| true),
+        ] {
+            let refused = requirement.on("7");
+            let expected = matches!(refused, Err(PermissionError::NotOnInstance { .. }));
+            assert!(expected, "{requirement}: {refused:?}");
+        }
+        let custom = Requirement::custom("mine", |_| true);
+        let both = Requirement::all([permission("doc:read"), custom]).expect("a list");
+        assert_eq!(both.on("7").expect("an id").to_string(), "all(permission(doc:read:7), custom(mine))");
+    }
+
     #[test]
     fn an_age_is_counted_to_its_exact_moment() {
         let identity = editor();
@@ -648,10 +888,10 @@ mod tests {
     #[test]
     fn an_id_narrows_every_permission_and_never_stands_for_an_action() {
         let narrowed = |requirement: Requirement, id| requirement.on(id).map(|r| r.to_string());
-        let both = Requirement::all([permission("doc:read"), Requirement::role("x")]);
+        let both = Requirement::all([permission("doc:read"), Requirement::within(minutes(5))]);
         assert_eq!(
             narrowed(both.expect("a list"), "7").expect("an id"),
-            "all(permission(doc:read:7), role(x))"
+            "all(permission(doc:read:7), within(300s))"
         );
         assert_eq!(narrowed(permission("doc"), "read").expect("an id"), "permission(doc:*:read)");
         assert!(narrowed(permission("doc:read"), "*").is_err());

@@ -172,22 +172,28 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     /// `routes` functions of capabilities give. Under `/` they are merged.
     ///
     /// # Panics
-    /// When there is any other route among them: give that one to [`route`](Self::route).
+    /// When there is any other route among them, also one with a path of ours: give that one to
+    /// [`route`](Self::route).
     #[track_caller]
     pub fn auth_routes(mut self, prefix: &str, routes: Router<S>) -> Self {
-        let listed = routes_of(&routes);
         let known = self.auth.room::<Routes>();
-        if let Some(stranger) = listed.as_ref().and_then(|listed| known.stranger(listed)) {
+        // What cannot be read may hide anything.
+        let Some(listed) = routes_of(&routes) else {
             panic!(
+                "the routes under `{prefix}` cannot be read: a path has control characters in it, \
+                 or this version of axum is not known; use `danger_unguarded(..)`"
+            );
+        };
+        let listed = match known.own(listed) {
+            Ok(listed) => listed,
+            Err(stranger) => panic!(
                 "`{stranger}` is no route of this instance of portcullis: give it to \
                  `route(..)`, with who may call it"
-            );
-        }
-        let listed = listed.map(|listed| {
-            // Every other method is answered by a 405 of ours.
-            listed.into_iter().map(|(shape, path)| (Methods::Only(shape.listed), path)).collect()
-        });
-        self.note_all(prefix, listed, &Access(Kind::Own));
+            ),
+        };
+        // Every other method is answered by a 405 of ours.
+        let listed = listed.into_iter().map(|(shape, path)| (Methods::Only(shape.listed), path));
+        self.note_all(prefix, Some(listed.collect()), &Access(Kind::Own));
         self.router = match prefix {
             "/" => self.router.merge(routes),
             prefix => self.router.nest(prefix, routes),
@@ -236,16 +242,25 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     /// [`Portcullis::guarded_routes`] from now on.
     ///
     /// # Panics
-    /// When a guard asks `on_path` for a parameter that its route does not have.
+    /// When a guard asks `on_path` for a parameter that its route does not have, or has twice, and
+    /// when its requirement cannot be asked of one instance (see
+    /// [`on_path`](super::Require::on_path)).
     #[track_caller]
     pub fn into_router(self) -> Router<S> {
-        for route in &self.routes {
-            if let Some(asked) = route.access.parameter() {
+        for GuardedRoute { methods, path, access } in &self.routes {
+            if let Some(fault) = access.fault() {
+                panic!("the route `{methods} {path}`: {fault}");
+            }
+            if let Some(asked) = access.parameter() {
+                let count = parameters(path).filter(|name| *name == asked).count();
                 assert!(
-                    parameters(&route.path).any(|name| name == asked),
-                    "`.on_path({asked:?})`: the route `{} {}` has no such parameter",
-                    route.methods,
-                    route.path,
+                    count > 0,
+                    "`.on_path({asked:?})`: the route `{methods} {path}` has no such parameter",
+                );
+                assert!(
+                    count == 1,
+                    "`.on_path({asked:?})`: the route `{methods} {path}` has more than one \
+                     parameter of this name; rename one, or choose with `.on(..)`",
                 );
             }
         }
@@ -260,7 +275,9 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     /// Notes the routes of a plain router, or at least that something is there.
     fn note_all(&mut self, prefix: &str, listed: Option<Vec<(Methods, String)>>, access: &Access) {
         let unknown = || vec![(Methods::Any, "/{*path}".to_owned())];
-        for (methods, path) in listed.unwrap_or_else(unknown) {
+        let known = self.auth.room::<Routes>();
+        let listed = listed.unwrap_or_else(unknown).into_iter();
+        for (methods, path) in listed.filter(|(_, path)| !known.is_mark(path)) {
             self.note(methods, &nested(prefix, &path), access.clone());
         }
     }
@@ -296,7 +313,7 @@ fn guarded<S: Clone + Send + Sync + 'static>(
     #[cfg(feature = "test-util")]
     let methods = wrap(methods, shape, axum::middleware::from_fn(stop::stop));
     match &access.0 {
-        Kind::Requires(require) => wrap(methods, shape, require.clone().every_method()),
+        Kind::Requires(require) => wrap(methods, shape, require.clone()),
         Kind::Public | Kind::Own | Kind::Unguarded => methods,
     }
 }

@@ -714,6 +714,12 @@ pub enum PermissionError {
     /// A requirement of more than [`Permission::MAX_ATOMS`].
     #[error("the permission stands for more than {} single ones", Permission::MAX_ATOMS)]
     TooManyAtoms,
+    /// A requirement that cannot be asked of one instance.
+    #[error("{what} cannot be asked of one instance")]
+    NotOnInstance {
+        /// Which part of it.
+        what: &'static str,
+    },
     /// An instance without a name.
     #[error("the id is empty")]
     EmptyId,

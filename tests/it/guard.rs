@@ -489,27 +489,105 @@ on_every_database! {
     }
 }
 
-/// What the host builds wrong; on one database, because none is asked.
+/// On one database, because none is asked.
 #[tokio::test]
-async fn a_preflight_passes_a_guard() {
+async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
         let auth = &probe.auth;
-        let guarded = || {
-            Router::new()
-                .route("/doc/{id}", any(|| async { "ok" }))
-                .route_layer(auth.require(permission("doc:read")).on_path("id"))
-        };
-        for app in [guarded().layer(auth.layer()), guarded()] {
-            for path in ["/doc/1", "/doc/*"] {
-                let answer = call(&app, send_with("OPTIONS", path, None, &[])).await;
-                assert_eq!((answer.status, answer.text.as_str()), (200, "ok"));
+        let guard = || auth.require(permission("doc:read"));
+        let ok = || async { "ok" };
+        let service = Router::new().fallback(ok);
+        let app = Router::new()
+            .route("/any/{id}", any(ok).route_layer(guard().on_path("id")))
+            .route("/get", get(ok))
+            .route("/own-fallback", get(ok).fallback(ok))
+            .nest_service("/service", service)
+            .route_layer(guard())
+            .route("/layered", get(ok).layer(guard()))
+            .merge(Router::new().route("/rest", get(ok)).fallback(ok).layer(guard()))
+            .layer(auth.layer());
+        for method in ["OPTIONS", "GET", "HEAD", "POST", "TRACE", "PROPFIND", "options"] {
+            for path in
+                ["/any/1", "/own-fallback", "/service", "/service/x", "/layered", "/rest", "/else"]
+            {
+                let answer = call(&app, send_with(method, path, None, &[])).await;
+                assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);
+            }
+            let answer = call(&app, send_with(method, "/get", None, &[])).await;
+            let expected = if matches!(method, "GET" | "HEAD") { 401 } else { 405 };
+            assert_eq!((answer.status, answer.text.as_str() == "ok"), (expected, false), "{method}");
+        }
+        let cookie = session(auth, &account(&probe, "alice", &["doc:read"]).await).await;
+        let answer = call(&app, send_with("OPTIONS", "/any/1", Some(&cookie), &[])).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "ok"));
+        // A browser's preflight carries no credential: what answers it stands further out.
+        let cors = tower_http::cors::CorsLayer::new()
+            .allow_origin(axum::http::HeaderValue::from_static("https://app.example"))
+            .allow_methods([axum::http::Method::PUT]);
+        let preflight = [
+            ("origin", "https://app.example"),
+            ("access-control-request-method", "PUT"),
+        ];
+        let answer = call(&app.layer(cors), send_with("OPTIONS", "/any/1", None, &preflight)).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["access-control-allow-methods"], "PUT");
+    })
+    .await;
+}
+
+/// What the host builds wrong; on one database, because none is asked.
+#[tokio::test]
+async fn a_guard_that_can_decide_nothing_lets_nobody_through_and_is_a_finding() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let read = || permission("doc:read");
+        let not = Requirement::not(read()).expect("no factor");
+        let mixed = Requirement::all([read(), Requirement::role("editor")]).expect("a list");
+        let root = superuser(&probe, "root").await;
+        let granted = account(&probe, "granted", &["doc:read:7", "doc:read:99"]).await;
+        for (requirement, path, named) in [
+            (read(), "/orgs/7/map/99", "more than one parameter of this name"),
+            (not, "/docs/07", "`not(..)`"),
+            (Requirement::role("editor"), "/docs/7", "`role(..)`"),
+            (mixed, "/docs/7", "`role(..)`"),
+            (Requirement::signed_in(), "/docs/7", "without a permission"),
+        ] {
+            let auth = probe.rebuilt(|builder| builder);
+            let on_path = auth.require(requirement.clone()).on_path("id");
+            let inner = Router::new().route("/map/{id}", any(|| async { "ok" }).route_layer(on_path.clone()));
+            let app = Router::new()
+                .nest("/orgs/{id}", inner)
+                .route("/docs/{id}", any(|| async { "ok" }).route_layer(on_path))
+                .layer(auth.layer());
+            for account in [&root, &granted] {
+                let cookie = session(&auth, account).await;
+                let answer = call(&app, get_with(path, Some(&cookie))).await;
+                check_misuse(&answer, "guard_misconfigured", path);
+                let rejection = answer.rejection.expect("the typed error").to_string();
+                assert!(rejection.contains(named), "{rejection}");
+            }
+            let findings = auth.audit();
+            let found = findings.iter().filter(|finding| finding.code == "guard_misconfigured");
+            assert_eq!(found.map(|finding| finding.text.contains(named)).collect::<Vec<_>>(), [true]);
+            // The neighbour that can decide does.
+            let cookie = session(&auth, &granted).await;
+            let read = Router::new()
+                .route("/docs/{id}", any(|| async { "ok" }))
+                .route_layer(auth.require(read()).on_path("id"))
+                .layer(auth.layer());
+            for (path, status) in [("/docs/7", 200), ("/docs/07", 403), ("/docs/8", 403)] {
+                assert_eq!(call(&read, get_with(path, Some(&cookie))).await.status, status, "{path}");
             }
         }
-        let app = guarded().layer(auth.layer());
-        for method in ["GET", "HEAD", "POST", "TRACE", "PROPFIND", "options"] {
-            let answer = call(&app, send_with(method, "/doc/1", None, &[])).await;
-            assert_eq!(answer.status, 401, "{method}");
-        }
+        // With an id from elsewhere too.
+        let auth = &probe.auth;
+        let by_header = auth.require(Requirement::role("editor")).on(|_| Some("7".to_owned()));
+        let app = Router::new()
+            .route("/docs", any(|| async { "ok" }))
+            .route_layer(by_header)
+            .layer(auth.layer());
+        let cookie = session(auth, &root).await;
+        let answer = call(&app, get_with("/docs", Some(&cookie))).await;
+        check_misuse(&answer, "guard_misconfigured", "an id of the request");
     })
     .await;
 }
@@ -586,7 +664,7 @@ async fn a_guard_that_names_what_is_not_there_is_a_fault_of_the_application() {
         let cookie = session(auth, &superuser(&probe, "root").await).await;
         for (path, named) in [("/doc/1", "doc_id"), ("/allowed", "admin::")] {
             let answer = call(&app, get_with(path, Some(&cookie))).await;
-            check_misuse(&answer, "misconfigured", path);
+            check_misuse(&answer, "guard_misconfigured", path);
             let rejection = answer.rejection.expect("the typed error").to_string();
             assert!(rejection.contains(named), "{rejection}");
         }
@@ -596,7 +674,7 @@ async fn a_guard_that_names_what_is_not_there_is_a_fault_of_the_application() {
             .layer(auth.require(permission("doc:read")).on_path("id"))
             .layer(auth.layer());
         let answer = call(&app, get_with("/doc/1", Some(&cookie))).await;
-        check_misuse(&answer, "misconfigured", "a fallback");
+        check_misuse(&answer, "guard_misconfigured", "a fallback");
     })
     .await;
 }

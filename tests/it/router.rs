@@ -371,9 +371,18 @@ on_every_database! {
             auth.routes().nest("/deep", plain()),
             auth.routes().fallback(hello),
             Router::new().nest_service("/x", any(hello).with_state(())),
+            // With paths of ours, but without ours.
+            Router::new().route("/session", get(hello)),
+            Router::new().route("/session", get(hello)).layer(auth.layer()),
+            portcullis::login::routes(auth).route("/session", get(hello)),
+            portcullis::login::routes(auth).nest("/more", Router::new().route("/login", post(hello))),
+            auth.routes().route("/session", axum::routing::head(hello)),
+            // What cannot be read may hide anything.
+            auth.routes().route("/\u{1}", get(hello)),
         ] {
             let text = refusal(|| auth.router::<()>().auth_routes("/auth", stranger.clone()));
-            assert!(text.contains("is no route of this instance of portcullis"), "{text}");
+            let refused = text.contains("is no route of this instance of portcullis");
+            assert!(refused || text.contains("cannot be read"), "{text}");
         }
         let all = auth.routes().merge(portcullis::anonymous::routes(auth));
         let app: Router = auth.router().auth_routes("/auth", all).into_router();
@@ -381,6 +390,14 @@ on_every_database! {
         assert_eq!(status(&app, &visitor, "POST", "/auth/session/anonymous").await, 201);
         let answer = visitor.put("/auth/login").send(&app).await;
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (405, "method_not_allowed"));
+        // Behind a prefix of its own, and from another instance.
+        let nested = Router::new().nest("/v1", auth.routes());
+        let app: Router = auth.router().auth_routes("/api", nested).into_router();
+        assert_eq!(status(&app, &visitor, "GET", "/api/v1/session").await, 401);
+        assert!(table(auth).iter().all(|line| !line.contains("portcullis")), "{:?}", table(auth));
+        let other = probe.rebuilt(|builder| builder);
+        let text = refusal(|| auth.router::<()>().auth_routes("/auth", other.routes()));
+        assert!(text.contains("is no route of this instance of portcullis"), "{text}");
         let root = probe.rebuilt(|builder| {
             builder.configure(|c| c.password.change_page = Some("/account".to_owned()))
         });
@@ -428,6 +445,35 @@ on_every_database! {
                 "`.on_path(\"idd\")`: the route `GET /docs/{id}` has no such parameter",
             ),
             (refusal(|| router().route("/{{id}}", get(hello), by("id"))), "has no such parameter"),
+            (
+                refusal(|| {
+                    let maps = router().route("/map/{id}", get(hello), by("id"));
+                    router().nest("/orgs/{id}", maps)
+                }),
+                "the route `GET /orgs/{id}/map/{id}` has more than one parameter of this name",
+            ),
+            (
+                refusal(|| {
+                    let not = Requirement::not(Requirement::typed(doc::Read)).expect("no factor");
+                    router().route("/docs/{id}", get(hello), auth.require(not).on_path("id"))
+                }),
+                "the route `GET /docs/{id}`: `not(permission(doc:read))`",
+            ),
+            (
+                refusal(|| {
+                    let role = Requirement::role("editor");
+                    let both = Requirement::all([role, doc::Read.into()]).expect("a list");
+                    router().route("/docs/{id}", get(hello), auth.require(both).on_path("id"))
+                }),
+                "`role(..)` cannot be asked of one instance",
+            ),
+            (
+                refusal(|| {
+                    let by_header = auth.require(Requirement::role("editor")).on(|_| None);
+                    router().route("/docs", get(hello), by_header)
+                }),
+                "`role(..)` cannot be asked of one instance",
+            ),
             (refusal(|| router().nest("/", router())), "root"),
         ] {
             assert!(text.contains(part), "{text:?} says nothing of {part:?}");
