@@ -289,10 +289,7 @@ impl Routes {
     /// among the routes of the capability, and nobody else can. axum takes a path and method only
     /// once, so beside the mark, what has the path and method of ours *is* ours. By its path alone a
     /// stranger's `GET /session` would look the same.
-    pub(super) fn own(
-        &self,
-        routes: Vec<(Shape, String)>,
-    ) -> Result<Vec<(Shape, String)>, String> {
+    pub(super) fn own(&self, routes: Vec<(Shape, String)>) -> Result<Vec<(Shape, String)>, String> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let (marks, routes): (Vec<_>, Vec<_>) =
             routes.into_iter().partition(|(_, path)| path.contains(&self.mark));

@@ -47,12 +47,21 @@ enum Node {
     SignedIn,
     Permission(Atoms),
     Role(String),
-    Factor { factor: Option<Factor>, within: Option<Duration> },
+    Factor {
+        factor: Option<Factor>,
+        within: Option<Duration>,
+    },
     All(Vec<Requirement>),
     Any(Vec<Requirement>),
     /// `custom` says whether there is a rule of the application's own inside.
-    Not { part: Requirement, custom: bool },
-    Custom { name: String, holds: Arc<Holds> },
+    Not {
+        part: Requirement,
+        custom: bool,
+    },
+    Custom {
+        name: String,
+        holds: Arc<Holds>,
+    },
 }
 
 type Holds = dyn Fn(&Identity) -> bool + Send + Sync;
@@ -235,8 +244,9 @@ impl Requirement {
 
     /// [`on`](Self::on), for what is known to be possible on an instance.
     pub(crate) fn narrowed(&self, id: &str) -> Result<Self, PermissionError> {
-        let each =
-            |parts: &[Self]| parts.iter().map(|part| part.narrowed(id)).collect::<Result<Vec<_>, _>>();
+        let each = |parts: &[Self]| {
+            parts.iter().map(|part| part.narrowed(id)).collect::<Result<Vec<_>, _>>()
+        };
         Ok(Self(Arc::new(match &*self.0 {
             Node::Permission(atoms) => {
                 let permission = atoms.permission();
@@ -312,12 +322,16 @@ impl Requirement {
                 true => Outcome::Met,
                 false => Outcome::StepUp,
             },
-            Node::All(parts) => {
-                parts.iter().map(|part| part.judge(identity, ceiling)).min().unwrap_or(Outcome::Denied)
-            }
-            Node::Any(parts) => {
-                parts.iter().map(|part| part.judge(identity, ceiling)).max().unwrap_or(Outcome::Denied)
-            }
+            Node::All(parts) => parts
+                .iter()
+                .map(|part| part.judge(identity, ceiling))
+                .min()
+                .unwrap_or(Outcome::Denied),
+            Node::Any(parts) => parts
+                .iter()
+                .map(|part| part.judge(identity, ceiling))
+                .max()
+                .unwrap_or(Outcome::Denied),
             // Of the outermost such `not` only, so that another `not` around it cannot turn this
             // refusal into a permission.
             Node::Not { custom: true, .. }
@@ -397,9 +411,7 @@ impl Requirement {
             Node::SignedIn => "someone is signed in".to_owned(),
             Node::Permission(atoms) => because_permission(atoms, identity, ceiling),
             Node::Role(name) if identity.has_role(name) => "the account has this role".to_owned(),
-            Node::Role(name)
-                if identity.grants().has_role(name) && ceiling == Ceiling::LeftOut =>
-            {
+            Node::Role(name) if identity.grants().has_role(name) && ceiling == Ceiling::LeftOut => {
                 "the account has this role".to_owned()
             }
             Node::Role(name) if identity.grants().has_role(name) => {
@@ -809,11 +821,7 @@ mod tests {
             (not(not(permission("doc:read"))), Outcome::Met, Outcome::Met),
             (not(Requirement::custom("never", |_| false)), Outcome::Met, Outcome::Denied),
             (not(not(Requirement::custom("always", |_| true))), Outcome::Met, Outcome::Denied),
-            (
-                not(not(not(Requirement::custom("never", |_| false)))),
-                Outcome::Met,
-                Outcome::Denied,
-            ),
+            (not(not(not(Requirement::custom("never", |_| false)))), Outcome::Met, Outcome::Denied),
             (Requirement::custom("always", |_| true), Outcome::Met, Outcome::Met),
         ] {
             assert_eq!(requirement.check(&editor), full, "{requirement}");
@@ -843,7 +851,10 @@ mod tests {
         }
         let custom = Requirement::custom("mine", |_| true);
         let both = Requirement::all([permission("doc:read"), custom]).expect("a list");
-        assert_eq!(both.on("7").expect("an id").to_string(), "all(permission(doc:read:7), custom(mine))");
+        assert_eq!(
+            both.on("7").expect("an id").to_string(),
+            "all(permission(doc:read:7), custom(mine))"
+        );
     }
 
     #[test]

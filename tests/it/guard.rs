@@ -515,7 +515,11 @@ async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
             }
             let answer = call(&app, send_with(method, "/get", None, &[])).await;
             let expected = if matches!(method, "GET" | "HEAD") { 401 } else { 405 };
-            assert_eq!((answer.status, answer.text.as_str() == "ok"), (expected, false), "{method}");
+            assert_eq!(
+                (answer.status, answer.text.as_str() == "ok"),
+                (expected, false),
+                "{method}"
+            );
         }
         let cookie = session(auth, &account(&probe, "alice", &["doc:read"]).await).await;
         let answer = call(&app, send_with("OPTIONS", "/any/1", Some(&cookie), &[])).await;
@@ -524,10 +528,8 @@ async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
         let cors = tower_http::cors::CorsLayer::new()
             .allow_origin(axum::http::HeaderValue::from_static("https://app.example"))
             .allow_methods([axum::http::Method::PUT]);
-        let preflight = [
-            ("origin", "https://app.example"),
-            ("access-control-request-method", "PUT"),
-        ];
+        let preflight =
+            [("origin", "https://app.example"), ("access-control-request-method", "PUT")];
         let answer = call(&app.layer(cors), send_with("OPTIONS", "/any/1", None, &preflight)).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers["access-control-allow-methods"], "PUT");
@@ -553,7 +555,8 @@ async fn a_guard_that_can_decide_nothing_lets_nobody_through_and_is_a_finding() 
         ] {
             let auth = probe.rebuilt(|builder| builder);
             let on_path = auth.require(requirement.clone()).on_path("id");
-            let inner = Router::new().route("/map/{id}", any(|| async { "ok" }).route_layer(on_path.clone()));
+            let inner = Router::new()
+                .route("/map/{id}", any(|| async { "ok" }).route_layer(on_path.clone()));
             let app = Router::new()
                 .nest("/orgs/{id}", inner)
                 .route("/docs/{id}", any(|| async { "ok" }).route_layer(on_path))
@@ -567,7 +570,10 @@ async fn a_guard_that_can_decide_nothing_lets_nobody_through_and_is_a_finding() 
             }
             let findings = auth.audit();
             let found = findings.iter().filter(|finding| finding.code == "guard_misconfigured");
-            assert_eq!(found.map(|finding| finding.text.contains(named)).collect::<Vec<_>>(), [true]);
+            assert_eq!(
+                found.map(|finding| finding.text.contains(named)).collect::<Vec<_>>(),
+                [true]
+            );
             // The neighbour that can decide does.
             let cookie = session(&auth, &granted).await;
             let read = Router::new()
@@ -575,7 +581,11 @@ async fn a_guard_that_can_decide_nothing_lets_nobody_through_and_is_a_finding() 
                 .route_layer(auth.require(read()).on_path("id"))
                 .layer(auth.layer());
             for (path, status) in [("/docs/7", 200), ("/docs/07", 403), ("/docs/8", 403)] {
-                assert_eq!(call(&read, get_with(path, Some(&cookie))).await.status, status, "{path}");
+                assert_eq!(
+                    call(&read, get_with(path, Some(&cookie))).await.status,
+                    status,
+                    "{path}"
+                );
             }
         }
         // With an id from elsewhere too.
