@@ -160,7 +160,8 @@ impl Builder {
         self
     }
 
-    /// The origin people see, such as `https://example.com`.
+    /// Where people see the service, such as `https://example.com`; with a path where a proxy takes one
+    /// off (`https://example.com/app`).
     pub fn public_url(mut self, url: impl Into<String>) -> Self {
         self.config.service.public_url = Some(url.into());
         self
@@ -312,7 +313,7 @@ impl Builder {
         if let Some(notifier) = &notifier {
             errors.extend(notifier_faults(&config, &**notifier));
         }
-        let service_url = config.link_origin().map(|origin| origin.as_str().to_owned());
+        let service_url = config.link_base().map(|base| base.to_string());
         let templates =
             Templates::new(config.service_name(), service_url.unwrap_or_default(), &templates)
                 .map_err(|faults| errors.extend(faults));
@@ -366,7 +367,7 @@ impl Builder {
 /// What a notifier lacks.
 fn notifier_faults(config: &Config, notifier: &dyn Notifier) -> Vec<ConfigError> {
     let mut faults = Vec::new();
-    if config.link_origin().is_none() {
+    if config.link_base().is_none() {
         let reason = "a notifier sends links, and they are never built from a request's Host: \
             set the public URL (or mail.link_origin)";
         faults.push(ConfigError::Knob { knob: "service.public_url", reason: reason.to_owned() });
@@ -382,8 +383,8 @@ fn same_origin(config: &Config) -> SameOrigin {
     let service = &config.service;
     let trusted = service.trusted_origins.iter().filter_map(|text| Origin::parse(text).ok());
     let mut rule = trusted.fold(SameOrigin::new(), SameOrigin::trust);
-    if let Some(public) = service.public_url.as_ref().and_then(|url| Origin::parse(url).ok()) {
-        rule = rule.public(public);
+    if let Some(public) = config.public_url() {
+        rule = rule.public(public.origin);
     }
     if service.strict_origin { rule.strict() } else { rule }
 }

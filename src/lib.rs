@@ -118,7 +118,7 @@ pub use base::id::{
     AccountId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId, SessionId,
 };
 pub use base::jwt::{SigningKey, TokenType};
-pub use base::problem::{Problem, Refusal, Rejection};
+pub use base::problem::{Document, PrivateCause, Problem, Refusal, Rejection};
 pub use base::secret::{Secret, SecretError};
 pub use base::transaction::Fault;
 pub use config::Config;

@@ -21,6 +21,7 @@ use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::admission::slot;
 use crate::identity::credential::address_of;
+use crate::identity::refused::{Compared, Refused};
 use crate::rate_limit::Quota;
 use crate::session::{Issued, Stage, Transport};
 
@@ -96,8 +97,7 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
 /// Refuses what another site sent, with or without a cookie: a forced login is an attack too.
 /// Whatever comes back is for this client alone.
 async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) -> Response {
-    let facts = Facts::of(request.uri(), request.headers());
-    let admitted = match auth.context().same_origin.check(request.method(), &facts) {
+    let admitted = match same_origin(&auth, &request) {
         Ok(()) => match counted(&auth, request.headers(), request.extensions()) {
             Ok(Some((address, quota))) => {
                 let limited = auth.rate_limits().source("source", address, quota).await;
@@ -106,7 +106,7 @@ async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) ->
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         },
-        Err(cross_site) => Err(AuthError::CrossSite(cross_site)),
+        Err(error) => Err(error),
     };
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
@@ -116,6 +116,15 @@ async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) ->
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append(VARY, HeaderValue::from_static("cookie, authorization, origin, sec-fetch-site"));
     response
+}
+
+/// The same-origin rule. A request whose only credential is a token of ours in a header is exempt: no
+/// browser adds one by itself. `Basic` is no such thing, browsers do add that.
+fn same_origin(auth: &Portcullis, request: &Request) -> Result<(), AuthError> {
+    if slot(request.extensions())?.has_only_a_token() {
+        return Ok(());
+    }
+    auth.check_origin(request.method(), &Facts::of(request.uri(), request.headers()))
 }
 
 /// The source that a request counts for, and how many it may make. Sees to it that the request is
@@ -156,20 +165,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for JsonOrForm<T> {
     type Rejection = Rejection;
 
     async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
-        const TYPES: &str = "application/json, or a form from a page of this origin";
-        match media_type(request.headers()) {
-            Some(MediaType::Json) => Ok(Self(from_json(&read(request).await?)?)),
-            Some(MediaType::Form) => {
-                // A form can be sent from anywhere without asking, so absence of a contradiction
-                // is not enough.
-                let facts = Facts::of(request.uri(), request.headers());
-                if !auth.context().same_origin.present_same_origin(&facts) {
-                    return Err(RouteError::UnsupportedMediaType(TYPES).into());
-                }
-                Ok(Self(from_form(&read(request).await?)?))
-            }
-            None => Err(RouteError::UnsupportedMediaType(TYPES).into()),
-        }
+        let kind = json_or_form(&request, auth)?;
+        Ok(Self(kind.read(&read(request).await?)?))
     }
 }
 
@@ -177,20 +174,48 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for OptionalBody<T> {
     type Rejection = Rejection;
 
     async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
-        if !request.headers().contains_key(CONTENT_TYPE) {
-            let body = read(request).await?;
-            if body.is_empty() {
-                return Ok(Self(None));
-            }
-            return Err(RouteError::UnsupportedMediaType("application/json").into());
+        // Judged after the body: nothing is of no type, and many clients name one for it anyway.
+        let kind = if request.headers().contains_key(CONTENT_TYPE) {
+            json_or_form(&request, auth)
+        } else {
+            Err(RouteError::UnsupportedMediaType("application/json").into())
+        };
+        let body = read(request).await?;
+        if body.is_empty() {
+            return Ok(Self(None));
         }
-        JsonOrForm::from_request(request, auth).await.map(|JsonOrForm(body)| Self(Some(body)))
+        Ok(Self(Some(kind?.read(&body)?)))
     }
+}
+
+/// What the body is: JSON, or a form that shows it was sent from a page of ours.
+fn json_or_form(request: &Request, auth: &Portcullis) -> Result<MediaType, Rejection> {
+    const TYPES: &str = "application/json, or a form from a page of this origin";
+    let kind = media_type(request.headers()).ok_or(RouteError::UnsupportedMediaType(TYPES))?;
+    if matches!(kind, MediaType::Form) && !slot(request.extensions())?.has_only_a_token() {
+        // A form can be sent from anywhere without asking, so absence of a contradiction is not
+        // enough.
+        let facts = Facts::of(request.uri(), request.headers());
+        if !auth.context().same_origin.present_same_origin(&facts) {
+            auth.note_refused(Refused::FormWithoutProof, &Compared::of(&facts));
+            return Err(RouteError::UnsupportedMediaType(TYPES).into());
+        }
+    }
+    Ok(kind)
 }
 
 enum MediaType {
     Json,
     Form,
+}
+
+impl MediaType {
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, RouteError> {
+        match self {
+            Self::Json => from_json(body),
+            Self::Form => from_form(body),
+        }
+    }
 }
 
 /// The one media type of the body, if it is one that is known. Two headers, or any charset but

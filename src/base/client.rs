@@ -122,13 +122,17 @@ pub struct TrustedProxies {
     pub networks: Vec<IpNet>,
     /// The header these proxies write or append to.
     pub header: ForwardedHeader,
+    /// Whether they say in `X-Forwarded-Prefix` what they took off the front of the path. Every one
+    /// of them must set or remove it, or a client chooses where redirects lead (on this site).
+    /// Default: false, and the path of the public URL counts.
+    pub prefix: bool,
 }
 
 impl TrustedProxies {
     /// Trusts the proxies in `networks` to write `header`.
     #[must_use]
     pub fn new(networks: Vec<IpNet>, header: ForwardedHeader) -> Self {
-        Self { networks, header }
+        Self { networks, header, prefix: false }
     }
 
     /// Whether `address` belongs to a trusted proxy.

@@ -8,6 +8,7 @@ pub mod factor;
 pub mod id;
 pub mod jwt;
 pub mod problem;
+pub(crate) mod public_url;
 pub mod rate;
 pub mod redirect;
 pub mod same_origin;

@@ -3,7 +3,11 @@
 //! Every capability has its own small error type and says through [`Problem`] how it looks from
 //! outside. At the door all of them become a [`Rejection`], the only thing here that renders. The
 //! typed error stays in the response's extensions (as a `Rejection`) so that an outer layer of the
-//! host can answer in its own style.
+//! host can answer in its own style, with what [`Rejection::document`] says.
+//!
+//! What an error is called (`Display`), its [`detail`](Problem::detail) and its document are for the
+//! client. What lies behind it, such as the address of a directory that did not answer, is for the log:
+//! [`Rejection::private_cause`].
 
 use std::error::Error;
 use std::fmt;
@@ -23,9 +27,10 @@ pub trait Problem: Error + Send + Sync + 'static {
     /// The stable machine-readable code, in `snake_case`.
     fn code(&self) -> &'static str;
 
-    /// What to tell the client beyond the code. Never shown for a 5xx.
+    /// What to tell the client beyond the code. None for a 5xx, and if there is one it is not
+    /// shown.
     fn detail(&self) -> Option<String> {
-        Some(self.to_string())
+        (!self.status().is_server_error()).then(|| self.to_string())
     }
 
     /// When the client may try again.
@@ -83,13 +88,11 @@ impl Rejection {
         error.downcast_ref()
     }
 
-    /// The answer, with any body type the caller's stack wants.
-    pub(crate) fn response(&self) -> http::Response<Body> {
+    /// What the client is told, for an answer in a style of the application's own. Nothing in it is
+    /// private: a 5xx has no detail.
+    pub fn document(&self) -> Document {
         let problem = self.problem();
         let status = problem.status();
-        if status.is_server_error() {
-            tracing::error!(target: "portcullis", code = problem.code(), error = ?ErrorChain(problem).to_string(), "request failed");
-        }
         let mut members = problem.members();
         if !members.is_empty() {
             // The standard members are ours to write, each once.
@@ -97,14 +100,34 @@ impl Rejection {
                 members.remove(name);
             }
         }
-        let body = Document {
+        Document {
             code: problem.code(),
             detail: problem.detail().filter(|_| !status.is_server_error()),
             status: status.as_u16(),
             title: status.canonical_reason().unwrap_or("Error"),
             r#type: "about:blank",
             members,
-        };
+        }
+    }
+
+    /// The error with everything that lies behind it, on one line: for the log, never for the client.
+    /// It may name hosts, users and statements, and its words may come from anywhere; log it as the
+    /// `Debug` form of its text.
+    pub fn private_cause(&self) -> String {
+        ErrorChain(self.problem()).to_string()
+    }
+
+    /// The answer, with any body type the caller's stack wants.
+    pub(crate) fn response(&self) -> http::Response<Body> {
+        let problem = self.problem();
+        if let Some(location) = problem.location().and_then(|l| HeaderValue::try_from(l).ok()) {
+            return self.redirect(location);
+        }
+        let status = problem.status();
+        if status.is_server_error() {
+            tracing::error!(target: "portcullis", code = problem.code(), error = ?self.private_cause(), "request failed");
+        }
+        let body = self.document();
         let body = serde_json::to_vec(&body).expect("strings, numbers and JSON values serialize");
 
         let mut response = http::Response::new(Body::from(body));
@@ -125,10 +148,18 @@ impl Rejection {
                 headers.insert(name, value);
             }
         }
-        if let Some(location) = problem.location().and_then(|l| HeaderValue::try_from(l).ok()) {
-            *response.status_mut() = StatusCode::SEE_OTHER;
-            response.headers_mut().insert(http::header::LOCATION, location);
-        }
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+
+    /// The answer to a browser that is sent elsewhere. Without a body: a problem in it would have
+    /// another status than the answer.
+    fn redirect(&self, location: HeaderValue) -> http::Response<Body> {
+        let mut response = http::Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        let headers = response.headers_mut();
+        headers.insert(http::header::LOCATION, location);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.extensions_mut().insert(self.clone());
         response
     }
@@ -201,17 +232,25 @@ impl Problem for Plain {
     }
 }
 
-/// Problem details as they are written. A refusal is written often; this makes no map of it.
-#[derive(serde::Serialize)]
-struct Document {
-    code: &'static str,
+/// Problem details as they are written (RFC 9457), see [`Rejection::document`].
+// A refusal is written often; this makes no map of it.
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
+pub struct Document {
+    /// The stable code.
+    pub code: &'static str,
+    /// What went wrong, for people. None for a 5xx.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    status: u16,
-    title: &'static str,
-    r#type: &'static str,
+    pub detail: Option<String>,
+    /// The HTTP status.
+    pub status: u16,
+    /// What the status is called.
+    pub title: &'static str,
+    /// `about:blank`: the code says it.
+    pub r#type: &'static str,
+    /// Further members, such as the fields of a form that are wrong.
     #[serde(flatten)]
-    members: serde_json::Map<String, serde_json::Value>,
+    pub members: serde_json::Map<String, serde_json::Value>,
 }
 
 impl<P: Problem> From<P> for Rejection {
@@ -251,5 +290,23 @@ impl<E: Error + ?Sized> fmt::Display for ErrorChain<'_, E> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+/// What lies behind an error and is not for the client: it may name hosts, users and statements. Only
+/// the log shows it, as a cause ([`Error::source`], [`Rejection::private_cause`]).
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct PrivateCause(String);
+
+impl From<String> for PrivateCause {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for PrivateCause {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }

@@ -5,8 +5,9 @@
 //! 2. `Sec-Fetch-Site: same-origin` and `none` (the user typed or bookmarked it) pass. Anything
 //!    else there, `same-site` included, passes only with an `Origin` that is listed: a neighbour on
 //!    a subdomain is a stranger.
-//! 3. Without `Sec-Fetch-Site`, an old browser: `Origin` must be our public one, a listed one, or
-//!    name the host asked for.
+//! 3. Without `Sec-Fetch-Site`, `Origin` must be our public one, a listed one, or name the host asked
+//!    for. That is not only an old browser: Chromium 156 sends no `Sec-Fetch-Site` to plain-http hosts
+//!    other than this machine, such as names on a local network, nor with WebSocket handshakes.
 //! 4. With neither, it is no browser, or one of before 2020: it passes unless
 //!    [`SameOrigin::strict`].
 //!
@@ -19,9 +20,14 @@
 //! - It keeps no token in pages or cookies; a response it guards may be cached.
 //! - It is no CORS: it decides who may write, not who may read.
 //!
+//! A request whose only credential is a token in a header is not judged: no browser adds that by
+//! itself.
+//!
 //! # Configuration
 //! The public origin, the listed origins, strictness. A listed origin may do everything a signed-in
-//! user may.
+//! user may. Pages of an application's own scheme (`capacitor://localhost`, `tauri://localhost`, the
+//! pages of a browser extension) are listed like any other origin. `null` is none: every sandboxed
+//! frame has it.
 //!
 //! # Standard
 //! Go 1.25's `http.CrossOriginProtection`, also tower-http's `csrf`; Fetch Metadata; RFC 6454. The
@@ -187,14 +193,50 @@ pub enum CrossSite {
 pub struct Origin(String);
 
 impl Origin {
-    /// Reads an origin from the configuration: `http` or `https`, a host, perhaps a port.
+    /// Reads an origin from the configuration: a scheme, a host, perhaps a port.
     ///
-    /// Capitals and a default port are brought into the browsers' form, for they compare as bytes.
-    /// All else must be right.
+    /// Of `http` and `https`, capitals and a default port are brought into the browsers' form, for
+    /// origins compare as bytes. Any other scheme (`capacitor://localhost`) is taken exactly as it is
+    /// written, because each of these programs has a form of its own. All else must be right.
     ///
     /// # Errors
     /// [`OriginError`]
     pub fn parse(text: &str) -> Result<Self, OriginError> {
+        if !text.is_ascii() {
+            return Err(OriginError::NotAscii);
+        }
+        match text.split_once("://") {
+            Some((scheme, host)) if !is_web(scheme) => Self::parse_own(text, scheme, host),
+            _ => Self::parse_web(text),
+        }
+    }
+
+    /// An origin of a scheme that is no site's.
+    fn parse_own(text: &str, scheme: &str, host: &str) -> Result<Self, OriginError> {
+        let begins = scheme.starts_with(|c: char| c.is_ascii_lowercase());
+        let rest = scheme.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
+        });
+        // Anyone who can place a file or a text on the device would be let in; `ftp` is a site.
+        let refused = ["about", "blob", "data", "file", "ftp", "javascript", "ws", "wss"];
+        if !begins || !rest || refused.contains(&scheme) {
+            return Err(OriginError::Scheme);
+        }
+        if host.contains(['/', '?', '#', '@', '\\']) {
+            return Err(OriginError::NotOnlyOrigin);
+        }
+        let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]{}".contains(&byte);
+        if host.is_empty() || !host.bytes().all(sound) {
+            return Err(OriginError::Host);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// As [`parse`](Self::parse), for an origin that is a site: `http` or `https`.
+    ///
+    /// # Errors
+    /// [`OriginError`]
+    pub fn parse_web(text: &str) -> Result<Self, OriginError> {
         if !text.is_ascii() {
             return Err(OriginError::NotAscii);
         }
@@ -238,8 +280,11 @@ impl fmt::Display for Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// Neither `http://` nor `https://`.
-    #[error("an origin begins with http:// or https://")]
+    /// No scheme that can be one here.
+    #[error(
+        "an origin begins with http:// or https://; only a trusted one may have another scheme, \
+         written in lower case"
+    )]
     Scheme,
     /// Has letters that browsers send as Punycode.
     #[error("an origin is ASCII; write an international host in its xn-- form")]
@@ -250,9 +295,19 @@ pub enum OriginError {
     /// The host is missing or malformed, or has a wildcard.
     #[error("the host of the origin is not a name or address")]
     Host,
+    /// The path of a public URL cannot be a prefix of paths.
+    #[error(
+        "the path of a public URL is plain segments such as /app, at most 128 bytes, without a \
+         slash at its end"
+    )]
+    Path,
     /// The port is no number from 1 to 65535.
     #[error("the port of the origin is not a number from 1 to 65535")]
     Port,
+}
+
+fn is_web(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
 /// Go and tower-http read an empty header as none, and so does a proxy that blanks instead of

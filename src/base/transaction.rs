@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::StatusCode;
 use sea_orm::{DatabaseTransaction, DbErr};
 
-use crate::base::problem::Problem;
+use crate::base::problem::{ErrorChain, PrivateCause, Problem};
 use crate::base::secret::random_array;
 
 mod task;
@@ -38,9 +38,10 @@ pub enum Fault {
         /// When to come back.
         retry_after: Duration,
     },
-    /// A task of ours died.
-    #[error("an internal task failed: {0}")]
-    Internal(String),
+    /// A task of ours died, or something of the application's failed, such as a hook. What it says is
+    /// its cause, and is not part of what the error is called.
+    #[error("an internal task failed")]
+    Internal(#[source] PrivateCause),
 }
 
 impl Fault {
@@ -49,7 +50,7 @@ impl Fault {
     pub(crate) fn of_hook(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
         match error.downcast::<DbErr>() {
             Ok(error) => Self::Database(*error),
-            Err(error) => Self::Internal(error.to_string()),
+            Err(error) => Self::Internal(ErrorChain(&*error).to_string().into()),
         }
     }
 
@@ -252,7 +253,7 @@ impl<'a> Scope<'a> {
             }
             (Ok(_), None) => {
                 let reason = "a statement of the transaction was given up";
-                Err(Fault::Internal(reason.to_owned()).into())
+                Err(Fault::Internal(reason.into()).into())
             }
             (Err(error), own) => {
                 if let Some(own) = own {

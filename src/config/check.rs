@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{AttemptKind, Binding, Config, DAY, MINUTE, Registration, SameSite, Unauthenticated};
+use crate::base::public_url::PublicUrl;
 use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::Origin;
 
@@ -131,7 +132,7 @@ impl Config {
     fn check_service(&self, check: &mut Checker) {
         let service = &self.service;
         if let Some(url) = &service.public_url
-            && let Err(error) = Origin::parse(url)
+            && let Err(error) = PublicUrl::parse(url)
         {
             check.refuse_if(true, "service.public_url", error.to_string());
         }

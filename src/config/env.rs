@@ -116,6 +116,7 @@ impl Config {
             "STRICT_ORIGIN" => self.service.strict_origin = boolean(value)?,
             "BEARER" => self.service.bearer = boolean(value)?,
             "CLEAR_SITE_DATA" => self.service.clear_site_data = boolean(value)?,
+            "NO_STORE" => self.service.no_store = boolean(value)?,
             "LOGIN_PAGE" => {
                 self.service.unauthenticated = Unauthenticated::LoginPage(value.to_owned());
             }
@@ -234,6 +235,7 @@ impl Config {
                 ];
                 self.proxies.header = word(value, &words)?;
             }
+            "FORWARDED_PREFIX" => self.proxies.prefix = boolean(value)?,
             "MEMBERSHIP_SOURCE_TIMEOUT" => self.permission.source_timeout = duration(value)?,
             "RATE_PER_SOURCE" => self.rate.per_source = per_minute(value)?,
             "RATE_PER_PRINCIPAL" => self.rate.per_principal = per_minute(value)?,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::check::Checker;
 use super::{Config, DAY, HOUR, MINUTE};
+use crate::base::public_url::PublicUrl;
 use crate::base::redirect::ReturnTo;
-use crate::base::same_origin::Origin;
 
 /// Where the token stands in a link.
 const TOKEN: &str = "{token}";
@@ -109,17 +109,17 @@ impl Default for LinkConfig {
 }
 
 impl Config {
-    /// The origin that links lead to: configured, never taken from a request.
-    pub(crate) fn link_origin(&self) -> Option<Origin> {
+    /// Where links lead to: configured, never taken from a request.
+    pub(crate) fn link_base(&self) -> Option<PublicUrl> {
         let text = self.mail.link_origin.as_ref().or(self.service.public_url.as_ref())?;
-        Origin::parse(text).ok()
+        PublicUrl::parse(text).ok()
     }
 
     /// A link to a page with a token in it. None without an origin, which `build()` refuses where
     /// there is a notifier.
     pub(crate) fn link(&self, page: &str, token: &str) -> Option<String> {
-        let origin = self.link_origin()?;
-        Some(format!("{}{}", origin.as_str(), page.replacen(TOKEN, token, 1)))
+        let base = self.link_base()?;
+        Some(format!("{base}{}", page.replacen(TOKEN, token, 1)))
     }
 
     /// What the service calls itself in messages.
@@ -141,8 +141,8 @@ impl Config {
 
     /// The host that links lead to, without its port.
     fn link_host(&self) -> Option<String> {
-        let origin = self.link_origin()?;
-        let (_, authority) = origin.as_str().split_once("://")?;
+        let base = self.link_base()?;
+        let (_, authority) = base.origin.as_str().split_once("://")?;
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => host,
             _ => authority,
@@ -153,7 +153,7 @@ impl Config {
     pub(super) fn check_mail(&self, check: &mut Checker) {
         let mail = &self.mail;
         if let Some(origin) = &mail.link_origin
-            && let Err(error) = Origin::parse(origin)
+            && let Err(error) = PublicUrl::parse(origin)
         {
             check.refuse_if(true, "mail.link_origin", error.to_string());
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::client::TrustedProxies;
 use crate::base::jwt::SigningKey;
+use crate::base::public_url::PublicUrl;
 use crate::base::rate::Quota;
 use crate::base::secret::Secret;
 
@@ -74,19 +75,23 @@ impl Default for KeyConfig {
 }
 
 /// Where the service lives, and which origins may call it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServiceConfig {
-    /// The origin people see, such as `https://example.com`. Links are built from it, never from
-    /// a request's `Host`.
+    /// Where people see the service, such as `https://example.com`. Links are built from it, never
+    /// from a request's `Host`. A path in it (`https://example.com/app`) is what a proxy takes off
+    /// before it hands a request on: it stands in front of links, redirects and `next`. A service
+    /// that sees the whole path itself leaves it out.
     pub public_url: Option<String>,
     /// `iss` and `aud` of tokens. Default: the public URL, else `portcullis`. Two services that
     /// share a secret need different ones.
     pub issuer: Option<String>,
-    /// Other origins whose pages may send credentials here, such as `https://app.example.com`.
+    /// Other origins whose pages may send credentials here, such as `https://app.example.com` or
+    /// `capacitor://localhost`, compared exactly.
     pub trusted_origins: Vec<String>,
     /// Refuse unsafe requests with a cookie that show neither `Origin` nor `Sec-Fetch-Site`.
-    /// Every current browser sends one of them; scripts such as curl do not. Default: false.
+    /// Every current browser sends `Origin` with these; scripts such as curl send neither.
+    /// Default: false.
     pub strict_origin: bool,
     /// What a guard answers to someone who is not signed in. Default: 401 problem+json.
     pub unauthenticated: Unauthenticated,
@@ -95,6 +100,25 @@ pub struct ServiceConfig {
     /// Whether logout also asks the browser to clear what the site stored
     /// (`Clear-Site-Data: "cookies", "storage"`). Default: false.
     pub clear_site_data: bool,
+    /// Whether an answer that somebody had to be signed in for gets `Cache-Control: no-store`, if it
+    /// says nothing about caching itself. Without it, the browser's Back button shows the page again
+    /// after signing out. Default: true.
+    pub no_store: bool,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            issuer: None,
+            trusted_origins: Vec::new(),
+            strict_origin: false,
+            unauthenticated: Unauthenticated::Problem,
+            bearer: false,
+            clear_site_data: false,
+            no_store: true,
+        }
+    }
 }
 
 /// What a guard answers to someone who is not signed in.
@@ -104,7 +128,10 @@ pub enum Unauthenticated {
     /// 401 with problem+json, always.
     #[default]
     Problem,
-    /// 303 to this path of ours with `?next=`, for GET and HEAD requests that accept HTML.
+    /// 303 to this path of ours with `?next=`, for GET and HEAD requests that navigate: the browser
+    /// says so (`Sec-Fetch-Mode: navigate`), or does not say and prefers HTML (`Accept`). Everything
+    /// else, such as `fetch` and htmx, gets the 401. The path is written without the prefix that a
+    /// proxy takes off.
     LoginPage(String),
 }
 
@@ -710,6 +737,11 @@ impl Config {
             .as_deref()
             .or(self.service.public_url.as_deref())
             .unwrap_or("portcullis")
+    }
+
+    /// Where people see the service, if that is configured.
+    pub(crate) fn public_url(&self) -> Option<PublicUrl> {
+        self.service.public_url.as_ref().and_then(|url| PublicUrl::parse(url).ok())
     }
 
     /// The cookie's name as it is sent.

@@ -17,11 +17,14 @@
 //! |---|---|---|
 //! | `service.public_url` | none, with a finding | links and the issuer must never come from a request's `Host` |
 //! | `service.issuer` | the public URL, else `portcullis` | `iss` and `aud` are checked (RFC 8725 3.8, 3.9); two services with one secret need different ones |
-//! | `service.trusted_origins` | none | a listed origin may do everything a signed-in person may; a subdomain is a stranger |
-//! | `service.strict_origin` | off | every browser since 2020 shows where a request comes from; scripts do not, and carry no cookie that someone else could use |
+//! | `service.trusted_origins` | none | a listed origin may do everything a signed-in person may; a subdomain is a stranger. Any scheme, compared exactly; never `null` or `file` |
+//! | `service.strict_origin` | off | browsers show `Origin` on unsafe requests; scripts do not, and carry no cookie that someone else could use |
 //! | `service.unauthenticated` | 401 problem+json | an API is the safer guess; a redirect is for services with pages |
 //! | `service.bearer` | off | a cookie that no script can read is safer in a browser |
 //! | `service.clear_site_data` | off | it also clears what the application stored |
+//! | `service.no_store` | on | after signing out, Back must not show what only somebody may see; an answer that sets `Cache-Control` or `Expires` itself is left as it is, and so are public routes |
+//! | path of `service.public_url` | none | only the operator knows what a proxy takes off the path |
+//! | `proxies.prefix` | off | a proxy that does not remove `X-Forwarded-Prefix` lets clients choose it |
 //!
 //! # Cookie
 //!

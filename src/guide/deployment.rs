@@ -61,8 +61,20 @@
 //! [`PeerAddr`](crate::PeerAddr) into each request; without either the address is unknown and rules
 //! about sources are off.
 //!
-//! A proxy that rewrites `Host` needs `service.public_url`, or requests of old browsers are taken
-//! for another site's. Terminate TLS and send HSTS there.
+//! A proxy that rewrites `Host` needs `service.public_url`, or requests without `Sec-Fetch-Site` are
+//! taken for another site's. Those are not only requests of old browsers: Chromium 156 sends no
+//! `Sec-Fetch-Site` to plain-http hosts other than this machine (names on a local network), nor with
+//! WebSocket handshakes. What is refused is a warning in the log that names what was compared, and a
+//! [finding](super::operating) when it keeps happening. Terminate TLS and send HSTS at the proxy.
+//!
+//! A proxy that takes a prefix off the path (people see `https://example.com/app/docs`, the service is
+//! asked for `/docs`) needs it in the public URL: `https://example.com/app`. It then stands in front of
+//! redirects, `next` and links in messages. Where one service is reached under several prefixes, let
+//! the proxy say so in `X-Forwarded-Prefix` and switch `proxies.prefix` on
+//! (`PORTCULLIS_FORWARDED_PREFIX=true`). It is believed only from a listed proxy, and only if it is
+//! plain segments; every listed proxy has to set or remove it. Links in messages never come from a
+//! request. A service that sees the whole path itself (`Router::nest("/app", ..)`) leaves the prefix
+//! out of the public URL and writes it into the paths that it configures.
 //!
 //! # Several nodes
 //!

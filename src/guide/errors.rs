@@ -10,7 +10,9 @@
 //! `code` is stable; `detail` is for people and may change. A 5xx has no `detail`: what went wrong
 //! is in the log. `Cache-Control: no-store` is on all of them, `WWW-Authenticate` on every 401,
 //! `Retry-After` where waiting helps. The typed error stays in the response's extensions as a
-//! [`Rejection`](crate::Rejection), so that a layer further out can answer in its own style.
+//! [`Rejection`](crate::Rejection), so that a layer further out can answer in its own style: what it may
+//! tell the client is [`document()`](crate::Rejection::document), what lies behind it and is for the log
+//! only is [`private_cause()`](crate::Rejection::private_cause).
 //!
 //! # Who is asking
 //!

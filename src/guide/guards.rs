@@ -126,7 +126,7 @@
 //! | who asks | answer |
 //! |---|---|
 //! | nobody, or a sign-in that is not finished | 401 with a code, see [`errors`](super::errors) |
-//! | the same, a browser asking for a page, with a login page configured | 303 to it, with `?next=` |
+//! | the same, a browser that navigates, with a login page configured | 303 to it, with `?next=` |
 //! | somebody who may not | 403 `denied`; which rule it was stays in the log |
 //! | somebody who may after proving a factor | 401 `insufficient_user_authentication`, with the factors and the age that are asked |
 //! | a request of another site | 403 `cross_site_request` |
@@ -135,6 +135,13 @@
 //! Every method is judged, `OPTIONS` too. Only axum's own 405 passes: it runs nothing. A browser's CORS
 //! preflight carries no credential, so put a `CorsLayer` outside of the guards, best outside of
 //! [`auth.layer()`](crate::Portcullis::layer): it answers preflights before a guard is asked.
+//!
+//! # Caching
+//!
+//! An answer that somebody had to be signed in for (a guard, or an extractor such as `Session`) gets
+//! `Cache-Control: no-store` unless it sets `Cache-Control` or `Expires` itself: without it, Back shows
+//! the page after signing out. `Option<Session>` and public routes are left alone. For guarded files
+//! that may be kept, set `private, max-age=…` yourself, or switch `service.no_store` off.
 //!
 //! # A login page
 //!
@@ -153,7 +160,9 @@
 //! # }
 //! ```
 //!
-//! Only `GET` and `HEAD` requests that prefer HTML are sent there. What comes back in `next` is
+//! Only `GET` and `HEAD` requests that navigate are sent there: those with `Sec-Fetch-Mode: navigate`,
+//! or without that header and with HTML preferred in `Accept`. `fetch` and htmx get the 401, or the
+//! login page would land in the middle of another. What comes back in `next` is
 //! anybody's text: read it with [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which
 //! takes a path of this site and nothing else.
 //!

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::base::problem::{Problem, Rejection};
 use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
 use crate::identity::Identity;
+use crate::identity::credential::prefix_of;
 use crate::identity::error::AuthError;
 use crate::identity::owner::{AccountOwner, AccountPermission};
 use crate::identity::requirement::{Outcome, Requirement};
@@ -23,8 +24,20 @@ pub(crate) fn slot(extensions: &http::Extensions) -> Result<Arc<Slot>, AuthError
 pub(crate) async fn identity(extensions: &http::Extensions) -> Result<Identity, AuthError> {
     let slot = slot(extensions)?;
     match slot.resolve().await? {
-        Resolved::Full(identity) => Ok(identity.clone()),
+        Resolved::Full(identity) => {
+            slot.answers_somebody();
+            Ok(identity.clone())
+        }
         other => Err(AuthError::NotSignedIn(other.not_signed_in())),
+    }
+}
+
+/// The full identity of a request, if there is one. An outage and a request from another site stay
+/// errors: neither says that nobody is signed in.
+pub(crate) async fn optional(extensions: &http::Extensions) -> Result<Option<Identity>, AuthError> {
+    match slot(extensions)?.resolve().await? {
+        Resolved::Full(identity) => Ok(Some(identity.clone())),
+        _ => Ok(None),
     }
 }
 
@@ -41,7 +54,10 @@ pub(crate) async fn admit(
 
 pub(crate) async fn signed_in(slot: &Slot, parts: &Parts) -> Result<Identity, Rejection> {
     match slot.resolve().await? {
-        Resolved::Full(identity) => Ok(identity.clone()),
+        Resolved::Full(identity) => {
+            slot.answers_somebody();
+            Ok(identity.clone())
+        }
         other => {
             let error = AuthError::NotSignedIn(other.not_signed_in());
             Err(match login_page(slot, parts) {
@@ -58,22 +74,39 @@ fn login_page(slot: &Slot, parts: &Parts) -> Option<String> {
     else {
         return None;
     };
-    let asks_for_a_page = matches!(parts.method, Method::GET | Method::HEAD)
-        && parts
-            .headers
-            .get_all(http::header::ACCEPT)
-            .iter()
-            .any(|accept| accept.to_str().is_ok_and(prefers_html));
-    if !asks_for_a_page {
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
+    slot.asked_how();
+    if !navigates(&parts.headers) {
+        return None;
+    }
+    let prefix = prefix_of(slot.auth(), &parts.headers, &parts.extensions);
+    let prefix = prefix.as_str();
     let uri = original_uri(parts);
     let here = uri.path_and_query().map_or("/", |path| path.as_str());
     let separator = if page.contains('?') { '&' } else { '?' };
-    Some(match ReturnTo::parse(here) {
-        Some(next) => format!("{page}{separator}next={}", next.as_query_value()),
-        None => page.clone(),
+    // Judged without the prefix too: behind it, a path that leads away would look like one of ours.
+    let next = ReturnTo::parse(here).and_then(|_| ReturnTo::parse(&format!("{prefix}{here}")));
+    Some(match next {
+        Some(next) => format!("{prefix}{page}{separator}next={}", next.as_query_value()),
+        None => format!("{prefix}{page}"),
     })
+}
+
+/// Whether a browser asks for a page to show, and not a script of a page for a part of it: htmx or
+/// `fetch` would put the login page into the middle of another.
+fn navigates(headers: &HeaderMap) -> bool {
+    let mut modes = headers.get_all("sec-fetch-mode").iter();
+    match (modes.next(), modes.next()) {
+        (Some(mode), None) => mode == "navigate",
+        (Some(_), Some(_)) => false,
+        // Old browsers do not say, nor do current ones to plain-http hosts other than this machine.
+        (None, _) => {
+            let mut accepts = headers.get_all(http::header::ACCEPT).iter();
+            accepts.any(|accept| accept.to_str().is_ok_and(prefers_html))
+        }
+    }
 }
 
 /// Whether HTML is named and stands before JSON, which is how browsers ask.

@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
 use crate::base::client::{ClientInfo, PeerAddr, TrustedProxies};
+use crate::base::public_url::PathPrefix;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::session::cookie::{Found as FoundCookie, SessionCookie};
@@ -109,6 +110,28 @@ pub(crate) fn address_of(
     extensions: &http::Extensions,
 ) -> Option<std::net::IpAddr> {
     Source::of(&auth.context().config.proxies, headers, extensions).client().address()
+}
+
+/// What a proxy took off the front of the path: what a trusted one says, where that is switched on,
+/// or what the public URL says.
+pub(crate) fn prefix_of(
+    auth: &Portcullis,
+    headers: &HeaderMap,
+    extensions: &http::Extensions,
+) -> PathPrefix {
+    let config = &auth.context().config;
+    let told = peer_of(extensions)
+        .filter(|peer| config.proxies.prefix && config.proxies.trusts(*peer))
+        .and_then(|_| forwarded_prefix(headers));
+    told.or_else(|| config.public_url().map(|url| url.prefix)).unwrap_or_default()
+}
+
+/// `X-Forwarded-Prefix`, if it is there once and can be a prefix.
+fn forwarded_prefix(headers: &HeaderMap) -> Option<PathPrefix> {
+    let mut values = headers.get_all("x-forwarded-prefix").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let text = value.to_str().ok()?;
+    PathPrefix::parse(text.strip_suffix('/').unwrap_or(text))
 }
 
 /// Where a request comes from, for a flow that depends on it: what keeps that from being known is

@@ -18,7 +18,7 @@ use crate::handle::Portcullis;
 use crate::identity::Identity;
 #[cfg(feature = "routes")]
 use crate::identity::admission::owner;
-use crate::identity::admission::{admit, identity, slot};
+use crate::identity::admission::{admit, identity, optional, slot};
 use crate::identity::credential::client_of;
 use crate::identity::error::AuthError;
 #[cfg(feature = "routes")]
@@ -56,21 +56,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Account {
     }
 }
 
-/// The identity if there is a full one. An outage and a request from another site stay errors:
-/// neither says that nobody is signed in.
-async fn optional(parts: &Parts) -> Result<Option<Identity>, Rejection> {
-    match identity(&parts.extensions).await {
-        Ok(identity) => Ok(Some(identity)),
-        Err(AuthError::NotSignedIn(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Identity {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        optional(parts).await
+        Ok(optional(&parts.extensions).await?)
     }
 }
 
@@ -78,7 +68,8 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        Ok(optional(parts).await?.map(|identity| identity.session().clone()))
+        let identity = optional(&parts.extensions).await?;
+        Ok(identity.map(|identity| identity.session().clone()))
     }
 }
 
@@ -86,7 +77,8 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Account {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        Ok(optional(parts).await?.map(|identity| identity.account().clone()))
+        let identity = optional(&parts.extensions).await?;
+        Ok(identity.map(|identity| identity.account().clone()))
     }
 }
 
@@ -98,7 +90,10 @@ macro_rules! stage_extractors {
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
                 let slot = slot(&parts.extensions)?;
                 match slot.resolve().await? {
-                    Resolved::$variant(session) => Ok(session.clone()),
+                    Resolved::$variant(session) => {
+                        slot.answers_somebody();
+                        Ok(session.clone())
+                    }
                     Resolved::Nobody(reason) => Err(AuthError::NotSignedIn(*reason).into()),
                     _ => Err(AuthError::WrongStage($name).into()),
                 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::VARY;
+use http::header::{CACHE_CONTROL, EXPIRES, VARY};
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -112,18 +112,27 @@ where
         if let Some(action) = action {
             slot.cookie().apply(response.headers_mut(), action);
         }
+        let headers = response.headers_mut();
         if slot.resolved().is_some() {
             // The answer depends on who asked: a cache must not give it to somebody else.
-            vary(response.headers_mut());
+            vary(headers, "cookie, authorization");
+        }
+        if slot.was_asked_how() {
+            vary(headers, "sec-fetch-mode, accept");
+        }
+        // Said here and not by the guard, because an extractor that asks for somebody guards too.
+        let said = headers.contains_key(CACHE_CONTROL) || headers.contains_key(EXPIRES);
+        if slot.keeps_the_answer_private() && !said {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         Poll::Ready(Ok(response))
     }
 }
 
-/// Says that the answer depends on the credential, unless it says so already.
-fn vary(headers: &mut http::HeaderMap) {
-    let said = |value: &HeaderValue| value.as_bytes().starts_with(b"cookie, authorization");
+/// Says that the answer depends on these headers, unless it says so already.
+fn vary(headers: &mut http::HeaderMap, names: &'static str) {
+    let said = |value: &HeaderValue| value.as_bytes().starts_with(names.as_bytes());
     if !headers.get_all(VARY).iter().any(said) {
-        headers.append(VARY, HeaderValue::from_static("cookie, authorization"));
+        headers.append(VARY, HeaderValue::from_static(names));
     }
 }

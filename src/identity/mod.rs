@@ -32,6 +32,8 @@ use crate::base::problem::Rejection;
 use crate::base::same_origin::Facts;
 use crate::context::Context;
 use crate::handle::Portcullis;
+use crate::identity::credential::Credential;
+use crate::identity::refused::{Compared, Refused};
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
 use crate::session::{Session, SignedOut};
@@ -47,6 +49,7 @@ mod memory;
 pub mod owner;
 #[cfg(feature = "routes")]
 pub(crate) mod record;
+pub(crate) mod refused;
 mod requirement;
 #[cfg(feature = "routes")]
 pub(crate) mod router;
@@ -213,15 +216,31 @@ pub struct Peeked {
 
 impl Portcullis {
     /// The same-origin rule, for a route of the application's own that signs someone in or acts
-    /// without a session. Where a session is used for an unsafe method it runs by itself, and on
-    /// mounted routes always.
+    /// without a session. Where a session's cookie is used for an unsafe method it runs by itself,
+    /// and on mounted routes always. A request whose only credential is a bearer token of ours
+    /// passes: no browser adds one by itself.
     ///
     /// # Errors
     /// 403 `cross_site_request` when another site sent the request.
     pub fn check_same_origin(&self, parts: &http::request::Parts) -> Result<(), Rejection> {
-        let facts = Facts::of(&parts.uri, &parts.headers);
-        let verdict = self.context().same_origin.check(&parts.method, &facts);
-        verdict.map_err(|cross_site| AuthError::CrossSite(cross_site).into())
+        let resolver = self.room::<slot::Resolver>();
+        let credential = credential::credential(self.context(), &resolver.cookie, &parts.headers);
+        if matches!(credential, Credential::Bearer { .. }) {
+            return Ok(());
+        }
+        Ok(self.check_origin(&parts.method, &Facts::of(&parts.uri, &parts.headers))?)
+    }
+
+    /// The same-origin rule, whatever credential the request carries. A refusal is told.
+    pub(crate) fn check_origin(
+        &self,
+        method: &http::Method,
+        facts: &Facts<'_>,
+    ) -> Result<(), AuthError> {
+        self.context().same_origin.check(method, facts).map_err(|cross_site| {
+            self.note_refused(Refused::CrossSite, &Compared::of(facts));
+            AuthError::CrossSite(cross_site)
+        })
     }
 
     /// Where a request comes from: what the extractor does, for a handler without one.

@@ -23,6 +23,7 @@ use crate::handle::{Portcullis, Room};
 use crate::identity::credential::{Credential, Source, bearer_token, credential};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::memory::{GrantsMemory, Versions};
+use crate::identity::refused::{Compared, Refused};
 use crate::identity::store::{Found, Statements};
 use crate::identity::{Identity, IdentityData};
 use crate::message::{MessageKind, Recipient, Values};
@@ -91,8 +92,14 @@ pub(crate) struct Slot {
     auth: Portcullis,
     resolver: Arc<Resolver>,
     credential: Credential,
-    /// What the same-origin rule says of this request, should it act with a cookie.
-    cross_site: Option<CrossSite>,
+    /// What the same-origin rule says of this request, should it act with a cookie. Boxed: seldom.
+    cross_site: Option<Box<(CrossSite, Compared)>>,
+    /// Whether an operator was told that this request is refused.
+    refusal_noted: AtomicBool,
+    /// Whether somebody had to be signed in for the answer.
+    private: AtomicBool,
+    /// Whether the answer depends on how the browser asked: for a page, or for data.
+    asked_how: AtomicBool,
     upgrade: bool,
     source: Source,
     client: OnceLock<ClientInfo>,
@@ -133,6 +140,9 @@ impl Slot {
             resolver: Arc::clone(resolver),
             credential,
             cross_site: None,
+            refusal_noted: AtomicBool::new(false),
+            private: AtomicBool::new(false),
+            asked_how: AtomicBool::new(false),
             upgrade: headers.contains_key(UPGRADE) || *method == Method::CONNECT,
             source: Source::Direct { peer: None, user_agent: None },
             client: OnceLock::new(),
@@ -148,7 +158,9 @@ impl Slot {
             // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes.
             if SameOrigin::concerns(method, slot.upgrade) {
                 let facts = Facts { upgrade: slot.upgrade, ..Facts::of(uri, headers) };
-                slot.cross_site = context.same_origin.check(method, &facts).err();
+                let verdict = context.same_origin.check(method, &facts);
+                slot.cross_site =
+                    verdict.err().map(|cross_site| Box::new((cross_site, Compared::of(&facts))));
             }
             slot.source = Source::of(&context.config.proxies, headers, extensions);
         }
@@ -162,6 +174,50 @@ impl Slot {
 
     pub(crate) fn auth(&self) -> &Portcullis {
         &self.auth
+    }
+
+    /// Whether its only credential is a token of ours in a header. No browser adds one by itself, so
+    /// no other site can have made it do so.
+    #[cfg(feature = "routes")]
+    pub(crate) fn has_only_a_token(&self) -> bool {
+        matches!(self.credential, Credential::Bearer { .. })
+    }
+
+    /// From here on the answer is for somebody who had to be signed in.
+    pub(crate) fn answers_somebody(&self) {
+        self.private.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer must not stay in a browser's memory, unless it says otherwise itself.
+    pub(crate) fn keeps_the_answer_private(&self) -> bool {
+        self.private.load(Ordering::Relaxed) && self.auth.context().config.service.no_store
+    }
+
+    /// Notes that it was looked at how the browser asked.
+    pub(crate) fn asked_how(&self) {
+        self.asked_how.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_asked_how(&self) -> bool {
+        self.asked_how.load(Ordering::Relaxed)
+    }
+
+    /// The credential's refusal, told to the operator once for a request.
+    fn refuse(&self, error: AuthError, kind: Refused, compared: &Compared) -> AuthError {
+        if !self.refusal_noted.swap(true, Ordering::Relaxed) {
+            self.auth.note_refused(kind, compared);
+        }
+        error
+    }
+
+    fn refuse_cross_site(&self, cross_site: &(CrossSite, Compared)) -> AuthError {
+        let (verdict, compared) = cross_site;
+        self.refuse(AuthError::CrossSite(*verdict), Refused::CrossSite, compared)
+    }
+
+    fn refuse_several(&self) -> AuthError {
+        let compared = Compared::nothing("two session cookies or bearer tokens, or one of each");
+        self.refuse(AuthError::MultipleCredentials, Refused::SeveralCredentials, &compared)
     }
 
     /// Who the request is. Asked again after an outage; otherwise answered once.
@@ -249,10 +305,10 @@ impl Slot {
         let signed_out = Some(self.auth.sessions().signed_out());
         let (bytes, signed_out) = match &self.credential {
             Credential::None => return Ok(signed_out),
-            Credential::Several => return Err(AuthError::MultipleCredentials),
+            Credential::Several => return Err(self.refuse_several()),
             Credential::Cookie { header, range } => {
-                if let Some(cross_site) = self.cross_site {
-                    return Err(AuthError::CrossSite(cross_site));
+                if let Some(cross_site) = &self.cross_site {
+                    return Err(self.refuse_cross_site(cross_site));
                 }
                 (&header.as_bytes()[range.clone()], signed_out)
             }
@@ -301,10 +357,10 @@ impl Slot {
     ) -> Result<Result<(TokenType, Claims, Transport), NotSignedIn>, AuthError> {
         let (bytes, transport) = match &self.credential {
             Credential::None => return Ok(Err(NotSignedIn::NoCredential)),
-            Credential::Several => return Err(AuthError::MultipleCredentials),
+            Credential::Several => return Err(self.refuse_several()),
             Credential::Cookie { header, range } => {
-                if let Some(cross_site) = self.cross_site {
-                    return Err(AuthError::CrossSite(cross_site));
+                if let Some(cross_site) = &self.cross_site {
+                    return Err(self.refuse_cross_site(cross_site));
                 }
                 (&header.as_bytes()[range.clone()], Transport::Cookie)
             }

@@ -122,7 +122,7 @@ impl Portcullis {
         });
         if let Some(info) = &self.context().session_info {
             let added = info.add(account.id(), session.id()).await;
-            description["app"] = added.map_err(|error| Fault::Internal(error.to_string()))?;
+            description["app"] = added.map_err(Fault::of_hook)?;
         }
         Ok(description)
     }

@@ -231,7 +231,7 @@ impl Passwords {
         tracing::error!(target: "portcullis", error = ?reason, "{text}");
         match self.config.breached_outage {
             BreachedOutage::Accept => Ok(false),
-            BreachedOutage::Refuse => Err(Fault::Internal(text.to_owned())),
+            BreachedOutage::Refuse => Err(Fault::Internal(text.into())),
         }
     }
 

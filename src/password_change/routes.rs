@@ -1,7 +1,7 @@
 //! `PUT /password`.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, put};
 use http::StatusCode;
@@ -13,6 +13,7 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
+use crate::identity::credential::prefix_of;
 use crate::identity::extract::Before;
 use crate::identity::slot::Resolved;
 use crate::password::Password;
@@ -30,7 +31,10 @@ pub fn well_known<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router
     let router = match auth.context().config.password.change_page.clone() {
         Some(page) => Router::new().route(
             "/.well-known/change-password",
-            get(async move || Redirect::to(&page).into_response()),
+            get(async move |State(auth): State<Portcullis>, request: Request| {
+                let prefix = prefix_of(&auth, request.headers(), request.extensions());
+                Redirect::to(&format!("{}{page}", prefix.as_str())).into_response()
+            }),
         ),
         None => Router::new(),
     };

@@ -54,7 +54,7 @@ impl DatabaseLimiter {
             }
             refused = Some(RateVerdict { admitted: false, ..verdict });
         }
-        refused.ok_or_else(|| Fault::Internal("a rate is contended".to_owned()))
+        refused.ok_or_else(|| Fault::Internal("a rate is contended".into()))
     }
 
     async fn spend(&self, key: &RateKey, quota: Quota, now: Timestamp) -> Result<bool, DbErr> {

@@ -62,7 +62,7 @@ impl From<SessionError> for VerificationError {
         match error {
             SessionError::Fault(fault) => Self::Fault(fault),
             SessionError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Fault(Fault::Internal(other.to_string())),
+            other => Self::Fault(Fault::Internal(other.to_string().into())),
         }
     }
 }

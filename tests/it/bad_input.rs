@@ -360,6 +360,28 @@ on_every_database! {
         }
     }
 
+    async fn an_empty_body_of_any_type_is_none_where_none_is_needed(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let app = app(&probe.auth);
+        let json: &[&[u8]] = &[b"application/json"];
+        for media_types in [&[][..], json, &[b"application/json; charset=utf-8"], &[b"text/plain"]] {
+            let start = sent("POST", "/auth/session/anonymous", None, media_types, "");
+            assert_eq!(call(&app, start).await.status, 201, "{media_types:?}");
+            // The credentials stand in a header.
+            let mut login = sent("POST", "/auth/login", None, media_types, "");
+            let basic = data_encoding::BASE64.encode(format!("alice:{PASSWORD}").as_bytes());
+            let basic = format!("Basic {basic}").parse().expect("a header");
+            login.headers_mut().insert("authorization", basic);
+            assert_eq!(call(&app, login).await.status, 200, "{media_types:?}");
+        }
+        // A blank is something, and where a body is needed, nothing is not one.
+        let start = sent("POST", "/auth/session/anonymous", None, json, " ");
+        check_problem(&call(&app, start).await, 400, "invalid_body", "a blank");
+        let cookie = cookie(&probe, &alice).await;
+        let prove = sent("POST", "/auth/reauthenticate", Some(&cookie), json, "");
+        check_problem(&call(&app, prove).await, 400, "invalid_body", "a needed body");
+    }
+
     async fn strange_characters_in_a_field_are_no_more_than_a_wrong_value(probe: Probe) {
         let alice = probe.register("alice").await;
         let cookie = cookie(&probe, &alice).await;

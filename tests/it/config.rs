@@ -84,7 +84,7 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
         ),
         (
             "service.public_url",
-            |c| c.service.public_url = Some("https://example.com/app".into()),
+            |c| c.service.public_url = Some("https://example.com/app/".into()),
             |c| c.service.public_url = Some("http://localhost:3000".into()),
         ),
         (
@@ -507,6 +507,8 @@ fn the_environment_sets_every_knob_it_names() {
         ("HASH_WAIT", "2s"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
         ("FORWARDED_HEADER", "forwarded"),
+        ("FORWARDED_PREFIX", "true"),
+        ("NO_STORE", "false"),
         ("MEMBERSHIP_SOURCE_TIMEOUT", "7s"),
         ("DATABASE_TIMEOUT", "3s"),
         ("REMEMBERED_GRANTS", "0"),
@@ -522,6 +524,7 @@ fn the_environment_sets_every_knob_it_names() {
     assert_eq!(service.issuer.as_deref(), Some("12345"));
     assert_eq!(service.trusted_origins, ["https://a.example", "https://b.example"]);
     assert!(service.strict_origin && service.bearer && service.clear_site_data);
+    assert!(!service.no_store && config.proxies.prefix);
     assert_eq!(service.unauthenticated, Unauthenticated::LoginPage("/login".into()));
     let CookieConfig { name, same_site, danger_insecure_http_cookies, .. } = &config.cookie;
     assert_eq!((name.as_str(), *same_site), ("12345", SameSite::Strict));

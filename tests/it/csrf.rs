@@ -153,6 +153,35 @@ on_every_database! {
         .await;
     }
 
+    async fn an_origin_of_any_scheme_can_be_listed_and_is_compared_exactly(probe: Probe) {
+        let extension = "chrome-extension://abcdefghijklmnopabcdefghijklmnop";
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                let listed = ["capacitor://localhost", "ionic://localhost", "tauri://localhost", extension];
+                config.service.trusted_origins = listed.map(str::to_owned).to_vec();
+            })
+        });
+        check(&probe, &auth, &[
+            ("POST", &[("origin", "capacitor://localhost")], true),
+            ("POST", &[("origin", "ionic://localhost"), ("sec-fetch-site", "cross-site")], true),
+            ("POST", &[("origin", "tauri://localhost"), ("sec-fetch-site", "same-site")], true),
+            ("POST", &[("origin", extension)], true),
+            ("POST", &[("origin", "capacitor://localhost:80")], false),
+            ("POST", &[("origin", "capacitor://localhost/")], false),
+            ("POST", &[("origin", "Capacitor://localhost")], false),
+            ("POST", &[("origin", "capacitor://LOCALHOST")], false),
+            ("POST", &[("origin", "capacitor://localhost.attacker.example")], false),
+            ("POST", &[("origin", "http://localhost")], false),
+            // A host of the same name is no site of ours.
+            ("POST", &[("origin", "capacitor://example.com")], false),
+            ("POST", &[("origin", "null")], false),
+            ("POST", &[("origin", "null"), ("sec-fetch-site", "cross-site")], false),
+        ])
+        .await;
+        // Unlisted, they are strangers.
+        check(&probe, &probe.auth, &[("POST", &[("origin", "capacitor://localhost")], false)]).await;
+    }
+
     async fn behind_a_proxy_that_rewrites_the_host_the_public_url_counts(probe: Probe) {
         let public = "https://public.example";
         let rows: &[(&str, Headers<'_>, bool)] = &[
@@ -303,6 +332,65 @@ on_every_database! {
         }
     }
 
+    async fn a_bearer_token_is_exempt_on_mounted_routes_too(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
+        let app = app(&auth);
+        let cookie = cookie(&probe, &auth).await;
+        let evil = [("sec-fetch-site", "cross-site"), ("origin", EVIL)];
+        for (method, path, status) in [
+            ("POST", "/auth/session/refresh", 200),
+            ("DELETE", "/auth/sessions", 200),
+            ("POST", "/auth/logout", 204),
+        ] {
+            let token = bearer(&probe, &auth).await;
+            let with = |credentials: Headers<'_>| with(method, path, &[credentials, &evil].concat());
+            // Basic is what browsers add by themselves, and so is a cookie.
+            for credentials in [
+                &[][..],
+                &[("authorization", "Basic YWxpY2U6c2VjcmV0")],
+                &[("authorization", "Bearer of.bad.news")],
+                &[("cookie", cookie.as_str())],
+                &[("cookie", cookie.as_str()), ("authorization", token.as_str())],
+            ] {
+                check_refused(&call(&app, with(credentials)).await, &format!("{path} {credentials:?}"));
+            }
+            let answer = call(&app, with(&[("authorization", token.as_str())])).await;
+            assert_eq!(answer.status, status, "{path}: {}", answer.text);
+            assert!(!answer.headers.contains_key("set-cookie"), "{path}");
+        }
+        // From our own page, both together are refused where somebody has to be known.
+        let token = bearer(&probe, &auth).await;
+        let both = [
+            ("cookie", cookie.as_str()),
+            ("authorization", token.as_str()),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        let (answer, statements) =
+            probe.statements(call(&app, with("DELETE", "/auth/sessions", &both))).await;
+        let refused = (answer.status, answer.code(), statements);
+        assert_eq!(refused, (400, "multiple_credentials".to_owned(), 0));
+        // Where bearers are switched off, the token is nothing of ours and exempts nothing.
+        let headers = [("authorization", token.as_str()), ("sec-fetch-site", "cross-site")];
+        let off = crate::support::probe::app(&probe.auth);
+        check_refused(&call(&off, with("POST", "/auth/logout", &headers)).await, "switched off");
+    }
+
+    async fn a_form_with_a_bearer_token_needs_no_proof_of_its_origin(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
+        let app = app(&auth);
+        let token = bearer(&probe, &auth).await;
+        let form = |token: Option<&str>| {
+            let mut request = request("POST", "/auth/email")
+                .header("content-type", "application/x-www-form-urlencoded");
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            request.body(Body::from("email=a%40example.com")).expect("a request")
+        };
+        assert_ne!(call(&app, form(Some(&token))).await.status, 415);
+        assert_eq!(call(&app, form(None)).await.status, 401);
+    }
+
     async fn two_credentials_of_ours_are_refused_without_a_statement(probe: Probe) {
         let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
         let app = host(&auth);
@@ -339,6 +427,87 @@ on_every_database! {
         let headers = [("authorization", token.as_str())];
         assert_eq!(call(&app, with("GET", "/extractor", &headers)).await.code(), "not_signed_in");
     }
+}
+
+/// On one database and one thread, whose log is read.
+#[tokio::test]
+async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
+    use crate::support::log::Log;
+    use std::time::Duration;
+
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let auth = probe.rebuilt(|builder| builder.public_url("https://public.example"));
+        let app = app(&auth);
+        let cookie = cookie(&probe, &auth).await;
+        let (log, _listening) = Log::start();
+        let warnings = || {
+            let text = log.text();
+            let lines = text.lines().filter(|line| line.contains("WARN"));
+            lines.filter(|line| line.contains("refused")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let evil = "https://attacker.example\u{e9}\" public_url=\u{7f}forged";
+        let send = async |count: usize| {
+            for _ in 0..count {
+                let mut request =
+                    with("POST", "/auth/logout", &[("origin", "x"), ("cookie", &cookie)]);
+                let evil =
+                    axum::http::HeaderValue::from_bytes(evil.replace('\u{7f}', "").as_bytes());
+                request.headers_mut().insert("origin", evil.expect("a value"));
+                check_refused(&call(&app, request).await, "a page of another site");
+            }
+        };
+        send(3).await;
+        // Once a minute, with what was compared; nothing of the request can end a field.
+        let told = warnings();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        for part in [
+            "cross_site_requests_refused",
+            "Sec-Fetch-Site none",
+            "attacker.example",
+            "https://public.example",
+        ] {
+            assert!(told[0].contains(part), "{part}: {}", told[0]);
+        }
+        assert!(told[0].contains("\\\" public_url="), "it is not escaped: {}", told[0]);
+        probe.clock.advance(Duration::from_secs(60));
+        send(1).await;
+        let told = warnings();
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert!(told[1].contains("unlogged_before=2"), "{}", told[1]);
+        let findings = |auth: &Portcullis| {
+            let all = auth.audit().into_iter();
+            all.filter(|found| found.code.ends_with("_refused")).collect::<Vec<_>>()
+        };
+        send(15).await;
+        assert_eq!(findings(&auth), [], "nineteen are no finding");
+        send(5).await;
+        let found = findings(&auth);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].code, "cross_site_requests_refused");
+        assert!(found[0].text.contains("https://public.example"), "{}", found[0].text);
+        // The other kinds of refusal are told as well, and tell no credential.
+        let twice = format!("{cookie}; {cookie}");
+        call(&app, with("GET", "/me", &[("cookie", &twice)])).await;
+        let form = request("POST", "/auth/login")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from("login=alice&password=x"))
+            .expect("a request");
+        assert_eq!(call(&app, form).await.status, 415);
+        let text = log.text();
+        for code in ["several_credentials_refused", "forms_without_origin_refused"] {
+            assert!(text.contains(code), "{code}");
+        }
+        assert!(!text.contains(cookie.split('=').nth(1).expect("a token")), "a credential is told");
+        // Slowly, it is no finding: nobody has to look at one bot a minute.
+        let calm = probe.rebuilt(|builder| builder);
+        let app = crate::support::probe::app(&calm);
+        for _ in 0..30 {
+            probe.clock.advance(Duration::from_secs(60));
+            call(&app, with("POST", "/auth/logout", &[("origin", EVIL)])).await;
+        }
+        assert_eq!(findings(&calm), []);
+    })
+    .await;
 }
 
 /// Forms of other sites; on one database, because none is asked.

@@ -451,6 +451,10 @@ on_every_database! {
                 assert_eq!(answer.headers["location"], location, "{method} {path}");
                 assert_eq!(answer.headers["cache-control"], "no-store");
                 assert!(answer.rejection.is_some());
+                // No problem with another status in it.
+                assert_eq!(answer.text, "");
+                assert!(!answer.headers.contains_key("content-type"));
+                assert!(!answer.headers.contains_key("www-authenticate"));
             }
         }
         for (method, kinds, status) in [
@@ -474,10 +478,151 @@ on_every_database! {
                 assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
             }
         }
+        // What the browser says it is doing goes before what it takes.
+        for (mode, kinds, status) in [
+            (&["navigate"][..], BROWSER, 303),
+            (&["navigate"], "*/*", 303),
+            (&["cors"], BROWSER, 401),
+            (&["same-origin"], BROWSER, 401),
+            (&["no-cors"], BROWSER, 401),
+            (&["NAVIGATE"], BROWSER, 401),
+            (&["navigate", "navigate"], BROWSER, 401),
+        ] {
+            let mut headers = vec![("accept", kinds)];
+            headers.extend(mode.iter().map(|mode| ("sec-fetch-mode", *mode)));
+            for (method, status) in [("GET", status), ("HEAD", status), ("POST", 401)] {
+                let request = send_with(method, "/app/v1/doc/42", None, &headers);
+                let answer = call(&app, request).await;
+                assert_eq!(answer.status, status, "{method} {mode:?} {kinds}");
+                let vary: Vec<_> = answer.headers.get_all("vary").iter().collect();
+                let named = vary.iter().any(|value| *value == "sec-fetch-mode, accept");
+                assert_eq!(named, method != "POST", "{vary:?}");
+                let json = answer.headers.get("content-type").is_some();
+                assert_eq!(json, status == 401);
+            }
+        }
         // Who is signed in but may not gets no other answer from signing in again.
         let cookie = session(&auth, &account(&probe, "alice", &[]).await).await;
         let request = send_with("GET", "/app/v1/doc/42", Some(&cookie), &[("accept", BROWSER)]);
         assert_eq!(call(&app, request).await.status, 403);
+    }
+
+    async fn behind_a_proxy_that_takes_a_prefix_off_redirects_have_it(probe: Probe) {
+        use axum::extract::ConnectInfo;
+        use std::net::SocketAddr;
+
+        let proxied = |prefix: bool| {
+            probe.rebuilt(|builder| {
+                builder.public_url("https://example.com/app").configure(move |c| {
+                    c.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
+                    c.password.change_page = Some("/account".to_owned());
+                    c.proxies.networks = vec!["10.0.0.0/8".parse().expect("a network")];
+                    c.proxies.prefix = prefix;
+                })
+            })
+        };
+        let location = async |auth: &Portcullis, peer: &str, path: &str, said: &[&str]| {
+            let app = one_permission(auth)
+                .fallback_service(
+                    Router::new()
+                        .fallback(|| async { "ok" })
+                        .layer(auth.require(Requirement::signed_in())),
+                )
+                .merge(portcullis::password_change::well_known(auth))
+                .layer(auth.layer());
+            let mut headers = vec![("sec-fetch-mode", "navigate")];
+            headers.extend(said.iter().map(|value| ("x-forwarded-prefix", *value)));
+            let mut request = send_with("GET", path, None, &headers);
+            let peer = SocketAddr::new(peer.parse().expect("an address"), 80);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let answer = call(&app, request).await;
+            assert_eq!(answer.status, 303, "{}", answer.text);
+            answer.headers["location"].to_str().expect("ASCII").to_owned()
+        };
+        let (configured, told) = (proxied(false), proxied(true));
+        let (proxy, stranger) = ("10.1.2.3", "192.0.2.1");
+        for (auth, peer, said, prefix) in [
+            (&configured, proxy, &[][..], "/app"),
+            // The header counts where it is switched on, from a proxy that is listed, once.
+            (&configured, proxy, &["/other"], "/app"),
+            (&told, proxy, &["/other"], "/other"),
+            (&told, proxy, &["/a/b/"], "/a/b"),
+            (&told, proxy, &["/"], ""),
+            (&told, proxy, &[], "/app"),
+            (&told, stranger, &["/other"], "/app"),
+            (&told, proxy, &["/x", "/y"], "/app"),
+            // Nothing in it leads away from here.
+            (&told, proxy, &["//attacker.example"], "/app"),
+            (&told, proxy, &["/\\attacker.example"], "/app"),
+            (&told, proxy, &["https://attacker.example"], "/app"),
+            (&told, proxy, &["/%2f%2fattacker.example"], "/app"),
+            (&told, proxy, &["/.."], "/app"),
+            (&told, proxy, &["/a?b"], "/app"),
+        ] {
+            let found = location(auth, peer, "/layer?x=1", said).await;
+            let expected = format!("{prefix}/login?next={prefix}/layer%3Fx%3D1");
+            assert_eq!(found, expected, "{peer} {said:?}");
+            let found = location(auth, peer, "/.well-known/change-password", said).await;
+            assert_eq!(found, format!("{prefix}/account"), "{peer} {said:?}");
+        }
+        // What would lead away without the prefix is left out with it too.
+        for path in ["//attacker.example", "/%2f%2fattacker.example", "/..//attacker.example"] {
+            assert_eq!(location(&configured, proxy, path, &[]).await, "/app/login");
+        }
+        // Without a path in the public URL, and without a word of the proxy, there is no prefix.
+        let plain = probe.rebuilt(|builder| {
+            builder.public_url("https://example.com").configure(|c| {
+                c.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
+                c.password.change_page = Some("/account".to_owned());
+            })
+        });
+        assert_eq!(location(&plain, proxy, "/layer", &["/x"]).await, "/login?next=/layer");
+    }
+
+    async fn what_only_somebody_may_see_is_not_kept_by_the_browser(probe: Probe) {
+        const PUBLIC: &str = "max-age=60";
+        let routes = |auth: &Portcullis| {
+            let own = || async { ([("cache-control", "private, max-age=5")], "ok") };
+            let old = || async { ([("expires", "0")], "ok") };
+            Router::new()
+                .route("/guard", get(|| async { "ok" }))
+                .route("/guard/own", get(own))
+                .route("/guard/old", get(old))
+                .route_layer(auth.require(permission("admin:read")))
+                .route("/extractor", get(|_: Allowed<AdminRead>| async { "ok" }))
+                .route("/session", get(|_: Session| async { "ok" }))
+                .route("/account", get(|_: Account| async { "ok" }))
+                .route("/identity", get(|_: Identity| async { "ok" }))
+                .route("/option", get(|_: Option<Session>| async { "ok" }))
+                .route("/public", get(|| async { "ok" }))
+                .route("/public/own", get(|| async { ([("cache-control", PUBLIC)], "ok") }))
+                .layer(auth.layer())
+        };
+        let auth = &probe.auth;
+        let cookie = session(auth, &account(&probe, "alice", &["admin:read"]).await).await;
+        let off = probe.rebuilt(|b| b.configure(|c| c.service.no_store = false));
+        for (path, expected) in [
+            ("/guard", Some("no-store")),
+            ("/extractor", Some("no-store")),
+            ("/session", Some("no-store")),
+            ("/account", Some("no-store")),
+            ("/identity", Some("no-store")),
+            // Whoever says something says it.
+            ("/guard/own", Some("private, max-age=5")),
+            ("/guard/old", None),
+            // Public pages are the application's own business.
+            ("/option", None),
+            ("/public", None),
+            ("/public/own", Some(PUBLIC)),
+        ] {
+            let answer = call(&routes(auth), get_with(path, Some(&cookie))).await;
+            assert_eq!(answer.status, 200, "{path}");
+            let said = answer.headers.get("cache-control").map(|value| value.to_str().expect("ASCII"));
+            assert_eq!(said, expected, "{path}");
+            let answer = call(&routes(&off), get_with(path, Some(&cookie))).await;
+            let said = answer.headers.get("cache-control").map(|value| value.to_str().expect("ASCII"));
+            assert_eq!(said, expected.filter(|said| *said != "no-store"), "{path}");
+        }
     }
 
     async fn a_login_page_may_have_a_query_of_its_own(probe: Probe) {

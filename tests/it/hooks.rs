@@ -205,7 +205,43 @@ fn names(seen: &[String]) -> Vec<&str> {
     seen.iter().map(|line| line.split(' ').next().unwrap_or_default()).collect()
 }
 
+/// A hook that cannot reach what it asks, and says so in words that are nobody's business.
+struct Directory;
+
+const SECRET_WORDS: &str = "connect to ldap://10.0.0.7 as cn=svc failed";
+
+impl Hooks for Directory {
+    async fn before_login(&self, _: SigningIn<'_>, _: &DatabaseTransaction) -> HookResult {
+        Err(std::io::Error::other(SECRET_WORDS).into())
+    }
+}
+
 on_every_database! {
+    async fn what_a_hook_fails_with_is_for_the_log_and_for_nobody_else(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.hooks(Directory));
+        probe.register("alice").await;
+        let request = request("POST", "/auth/login")
+            .header("content-type", "application/json")
+            .body(Body::from(json!({ "login": "alice", "password": PASSWORD }).to_string()));
+        let answer = call(&app(&auth), request.expect("a request")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+        let rejection = answer.rejection.expect("the typed error");
+        let problem = rejection.problem();
+        let document = serde_json::to_string(&rejection.document()).expect("it is plain data");
+        assert_eq!(document, answer.text);
+        // Whoever writes an error body of their own takes one of these.
+        for text in
+            [document, rejection.to_string(), problem.to_string(), format!("{:?}", problem.detail())]
+        {
+            assert!(!text.contains("10.0.0.7") && !text.contains("ldap"), "{text}");
+        }
+        assert_eq!(rejection.document().detail, None);
+        assert!(rejection.private_cause().contains(SECRET_WORDS), "{}", rejection.private_cause());
+        // A refusal is told: it is meant for the client.
+        let refused = portcullis::Rejection::new(Refusal::new(StatusCode::FORBIDDEN, "banned", "later"));
+        assert_eq!(refused.document().detail.as_deref(), Some("later"));
+    }
+
     async fn each_flow_calls_its_hooks_in_order_and_keeps_what_they_write(probe: Probe) {
         with_tables(&probe, async {
             probe.register("alice").await;

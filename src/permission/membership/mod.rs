@@ -274,7 +274,7 @@ fn levels(context: &Context) -> Levels<'_> {
 }
 
 fn failed(what: &str) -> Fault {
-    Fault::Internal(what.to_owned())
+    Fault::Internal(what.into())
 }
 
 /// Level by resource and id.
