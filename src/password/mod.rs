@@ -175,7 +175,7 @@ impl Passwords {
     /// What a flow is told. The operator hears of an overload once a minute.
     fn fault(&self, error: GateError) -> Fault {
         let GateError::Overloaded { retry_after_secs } = error else {
-            return Fault::Internal(error.to_string());
+            return Fault::Internal(error.to_string().into());
         };
         count("hash_queue_full");
         let minute = self.clock.now().as_millis().div_euclid(60_000);
