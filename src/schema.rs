@@ -38,6 +38,7 @@ pub fn tables() -> Vec<Table> {
     vec![
         table::<account::entity::account::Entity>(),
         table::<account::entity::login_name::Entity>(),
+        table::<account::entity::former_address::Entity>(),
         table::<account::entity::marker::Entity>(),
         table::<session::entity::Entity>(),
         table::<session_data::entity::Entity>(),

@@ -47,6 +47,8 @@ impl MigrationTrait for Migration {
             .col(required("kind").small_integer())
             .col(optional("typed").string_len(255))
             .col(optional("verified_at").big_integer())
+            .col(required("sequence").big_integer().default(0))
+            .col(required("held_ms").big_integer().default(0))
             .col(required("created_at").big_integer())
             .foreign_key(
                 ForeignKey::create()
@@ -67,6 +69,34 @@ impl MigrationTrait for Migration {
             )
             .await?;
 
+        // Addresses that accounts have left, for as long as they may be put back.
+        let former_address = table(manager, "auth_former_address")
+            .col(required("digest").binary_len(32).primary_key())
+            .col(required("account_id").uuid())
+            .col(required("kind").small_integer())
+            .col(required("sequence").big_integer())
+            .col(required("held_ms").big_integer())
+            .col(required("left_epoch").big_integer())
+            .col(required("settled").boolean())
+            .col(required("left_at").big_integer())
+            .foreign_key(
+                ForeignKey::create()
+                    .name("auth_former_address_account")
+                    .from("auth_former_address", "account_id")
+                    .to("auth_account", "id")
+                    .on_delete(ForeignKeyAction::Cascade),
+            )
+            .to_owned();
+        manager.create_table(former_address).await?;
+        for (name, column) in [
+            ("auth_former_address_account_id", "account_id"),
+            ("auth_former_address_left_at", "left_at"),
+        ] {
+            let index =
+                Index::create().name(name).table("auth_former_address").col(column).to_owned();
+            manager.create_index(index).await?;
+        }
+
         // What happens once in the life of a database, such as making the first administrator.
         let marker = table(manager, "auth_marker")
             .col(required("name").string_len(64).primary_key())
@@ -76,7 +106,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for name in ["auth_marker", "auth_login_name", "auth_account"] {
+        for name in ["auth_marker", "auth_former_address", "auth_login_name", "auth_account"] {
             manager.drop_table(Table::drop().table(name).to_owned()).await?;
         }
         Ok(())

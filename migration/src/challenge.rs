@@ -33,6 +33,7 @@ impl MigrationTrait for Migration {
             .col(required("expires_at").big_integer())
             .col(optional("answered_at").big_integer())
             .col(optional("used_at").big_integer())
+            .col(optional("used_from").binary_len(32))
             .col(optional("superseded_at").big_integer())
             .foreign_key(
                 ForeignKey::create()

@@ -69,6 +69,11 @@ pub(crate) mod login_name {
         pub typed: Option<String>,
         /// When this address was proved; a username has nothing to prove.
         pub verified_at: Option<Timestamp>,
+        /// 0 for the first address that the account ever proved; of any other name the account's
+        /// epoch after the change that brought it. See [`former`](crate::account::former).
+        pub sequence: i64,
+        /// For how long it was the account's proved address before it went and was put back.
+        pub held_ms: i64,
         pub created_at: Timestamp,
     }
 
@@ -87,6 +92,46 @@ pub(crate) mod login_name {
         fn to() -> RelationDef {
             Relation::Account.def()
         }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A proved address or number that an account has left.
+pub(crate) mod former_address {
+    use sea_orm::entity::prelude::*;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::id::AccountId;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "auth_former_address")]
+    pub struct Model {
+        /// Keyed digest of the account and the address: no two accounts share one.
+        #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
+        pub digest: Vec<u8>,
+        pub account_id: AccountId,
+        pub kind: i16,
+        /// What it was while the account had it.
+        pub sequence: i64,
+        /// For how long it was the account's.
+        pub held_ms: i64,
+        /// The account's epoch after the change by which it went.
+        pub left_epoch: i64,
+        /// Whether its owner may undo what happened since.
+        pub settled: bool,
+        pub left_at: Timestamp,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::account::Entity",
+            from = "Column::AccountId",
+            to = "super::account::Column::Id",
+            on_delete = "Cascade"
+        )]
+        Account,
     }
 
     impl ActiveModelBehavior for ActiveModel {}

@@ -19,6 +19,10 @@ pub enum AccountError {
     /// There is no such account, or it was deleted.
     #[error("there is no such account")]
     NotFound,
+    /// A mail address of the account was not proved, so it may be somebody else's: whoever proves it
+    /// would be kept out by a factor that was enrolled before.
+    #[error("prove or remove the account's unproved mail address before a factor is enrolled")]
+    AddressNotProved,
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -82,6 +86,7 @@ impl Problem for AccountError {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Taken(_) => StatusCode::CONFLICT,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::AddressNotProved => StatusCode::FORBIDDEN,
             Self::Fault(fault) => fault.status(),
         }
     }
@@ -93,6 +98,7 @@ impl Problem for AccountError {
             Self::Taken(LoginIdKind::Email) => "email_taken",
             Self::Taken(LoginIdKind::Phone) => "phone_taken",
             Self::NotFound => "account_not_found",
+            Self::AddressNotProved => "address_not_proved",
             Self::Fault(fault) => fault.code(),
         }
     }

@@ -1,6 +1,7 @@
 //! Names that the application itself gives an account.
 
 use super::entity::login_name;
+use super::former::{self, Standing};
 use super::login_id::{Email, LoginId, LoginIdKind, Username};
 use super::store::{self, Name};
 use super::{AccountError, Accounts, InvalidField};
@@ -82,6 +83,7 @@ impl Accounts<'_> {
             if !store::hold(txn, id).await? {
                 return Err(AccountError::NotFound);
             }
+            let row = store::find(txn, id).await?.ok_or(AccountError::NotFound)?;
             // Asked first so that the caller's transaction survives a name that is taken.
             if !store::taken(txn, &[parsed.normal().to_owned()]).await?.is_empty() {
                 return Err(AccountError::Taken(kind));
@@ -94,7 +96,9 @@ impl Accounts<'_> {
                 normal: parsed.normal(),
                 typed: (!own).then_some(parsed.as_str()),
                 verified_at: (kind == LoginIdKind::Email && name.verified).then_some(now),
+                standing: Standing::from_epoch(row.epoch),
             };
+            former::forget(txn, self.context, id, parsed.normal()).await?;
             store::insert_name(txn, name, now).await.map_err(|error| {
                 if is_unique_violation(&error) { AccountError::Taken(kind) } else { error.into() }
             })?;

@@ -192,7 +192,7 @@ impl Email {
     ///
     /// Display names, lists, comments, quoted local parts, address literals and single-label
     /// domains are refused: each has been used to make one parser see another recipient than the
-    /// next.
+    /// next. So is a leading `-`: a program that sends mail may read the address as an option.
     ///
     /// # Errors
     /// [`LoginIdError`] if the text, or its normal form, breaks a rule.
@@ -361,7 +361,8 @@ fn local_part_rules(local: &str) -> Result<(), LoginIdError> {
     let atom = |atom: &str| {
         !atom.is_empty() && atom.chars().all(is_atext) && !atom.starts_with(is_combining_mark)
     };
-    if !local.split('.').all(atom) {
+    // RFC 5321 allows it; a program that takes the address as an argument reads an option.
+    if local.starts_with('-') || !local.split('.').all(atom) {
         return Err(LoginIdError::Mailbox);
     }
     Ok(())

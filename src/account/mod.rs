@@ -39,6 +39,7 @@ use crate::outbox::{self, Outgoing};
 
 pub(crate) mod entity;
 mod error;
+pub(crate) mod former;
 mod further_name;
 mod login_id;
 pub(crate) mod store;
@@ -46,6 +47,9 @@ pub(crate) mod store;
 pub use error::{AccountError, InvalidField};
 pub use further_name::FurtherName;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
+
+/// How many rows a purge removes at once.
+const PURGE_BATCH: u64 = 1_000;
 
 /// An account as it was when the request was resolved: one consistent view.
 #[derive(Clone, PartialEq, Eq)]
@@ -152,7 +156,7 @@ pub struct NewAccount {
     pub email: Option<String>,
     /// A phone number.
     pub phone: Option<String>,
-    /// Whether its address counts as verified.
+    /// Whether its mail address counts as verified; its phone number, if it has no mail address.
     pub verified: bool,
     /// Whether it may do everything.
     pub superuser: bool,
@@ -199,7 +203,8 @@ impl NewAccount {
         self
     }
 
-    /// With its address verified.
+    /// With its mail address verified; with its phone number verified, if it has no mail address. One
+    /// proof is of one address.
     pub fn verified(mut self) -> Self {
         self.verified = true;
         self
@@ -276,6 +281,13 @@ impl Names {
         }
         normals
     }
+
+    /// Which of them a proof is of, if it is said of the account as a whole: the mail address, or the
+    /// phone number of an account that has none. One address does not prove another.
+    pub(crate) fn main_address(&self) -> Option<&str> {
+        let email = self.email.as_ref().map(Email::normal);
+        email.or(self.phone.as_ref().map(Phone::normal))
+    }
 }
 
 /// Makes, finds and changes accounts. See the [module page](self).
@@ -321,6 +333,7 @@ impl<'a> Accounts<'a> {
     ) -> Result<(Account, Event), AccountError> {
         let names = new.parse().map_err(AccountError::Invalid)?;
         let normals = names.normals();
+        let main_address = names.main_address().map(str::to_owned);
         if normals.is_empty() {
             let reason = "an account needs a username, an email address or a phone number";
             return Err(AccountError::Invalid(vec![InvalidField::new("username", reason)]));
@@ -341,9 +354,16 @@ impl<'a> Accounts<'a> {
             store::insert(txn, row.clone()).await?;
             // One by one, because a violated key tells which name it was only by its row.
             for (kind, normal) in &normals {
-                let verified_at = row.verified_at.filter(|_| *kind != LoginIdKind::Username);
-                let (account_id, kind) = (row.id, *kind);
-                let name = store::Name { account_id, kind, normal, typed: None, verified_at };
+                let proved = main_address.as_deref() == Some(normal.as_str());
+                let name = store::Name {
+                    account_id: row.id,
+                    kind: *kind,
+                    normal,
+                    typed: None,
+                    verified_at: row.verified_at.filter(|_| proved),
+                    standing: former::Standing::FIRST,
+                };
+                let kind = *kind;
                 store::insert_name(txn, name, now).await.map_err(|error| {
                     if is_unique_violation(&error) {
                         AccountError::Taken(kind)
@@ -414,8 +434,10 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Notes that the account and the addresses it has were verified, by other means than a
-    /// [confirmation](crate::verification). A username that waited for it is the account's now.
+    /// Notes that the account and its mail address were verified, by other means than a
+    /// [confirmation](crate::verification); its phone number, if it has no mail address. For any other
+    /// address call [`verify_name`](Self::verify_name): one does not prove another. A username that
+    /// waited for it is the account's now.
     ///
     /// # Errors
     /// No such account; the username was taken meanwhile; an outage.
@@ -423,21 +445,68 @@ impl<'a> Accounts<'a> {
         let now = self.context.now();
         let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("verified");
         transaction!(self.db, |txn| {
-            let column = entity::account::Column::VerifiedAt;
-            if !store::set(txn, id, column, now, store::Sessions::Keep).await? {
-                return Err(AccountError::NotFound);
+            let row = store::find(txn, id).await?;
+            let row = row.filter(|row| row.deleted_at.is_none()).ok_or(AccountError::NotFound)?;
+            self.verified(txn, &row, row.main_address().as_deref(), now).await?;
+            audit_log::record(txn, &event).await?;
+            Ok::<_, AccountError>(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+
+    /// Notes that one address or number of an account was verified by other means, in any spelling: its
+    /// own or a further one. The account counts as verified then if it is its mail address, or if it
+    /// has none.
+    ///
+    /// # Errors
+    /// No such account; [`AccountError::Invalid`] for a text that is no address of the account; the
+    /// username that waited for it was taken meanwhile; an outage.
+    pub async fn verify_name(&self, id: AccountId, name: &str) -> Result<(), AccountError> {
+        let invalid =
+            |reason: String| AccountError::Invalid(vec![InvalidField::new("name", reason)]);
+        let name = LoginId::parse(name).map_err(|error| invalid(error.to_string()))?;
+        let now = self.context.now();
+        let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("verified");
+        transaction!(self.db, |txn| {
+            let row = store::find(txn, id).await?;
+            let row = row.filter(|row| row.deleted_at.is_none()).ok_or(AccountError::NotFound)?;
+            let names = store::names_of(txn, id).await?;
+            let found = names.iter().find(|found| found.normal == name.normal());
+            if found.is_none_or(|found| found.kind == LoginIdKind::Username.number()) {
+                return Err(invalid("is no address of the account".to_owned()));
             }
-            store::verify_names(txn, id, None, now).await?;
-            if let Some(row) = store::find(txn, id).await?
-                && store::claim_username(txn, &row, now).await? == store::Claimed::Taken
-            {
-                return Err(AccountError::Taken(LoginIdKind::Username));
+            if row.main_address().as_deref() == Some(name.normal()) {
+                self.verified(txn, &row, Some(name.normal()), now).await?;
+            } else {
+                store::verify_name(txn, &row, name.normal(), now).await?;
             }
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
         event.trace();
         Ok(())
+    }
+
+    /// Notes that the account was verified, by this address of its own if it has any.
+    async fn verified<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        row: &entity::account::Model,
+        address: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), AccountError> {
+        if let Some(address) = address {
+            store::verify_name(txn, row, address, now).await?;
+        }
+        let column = entity::account::Column::VerifiedAt;
+        if !store::set(txn, row.id, column, now, store::Sessions::Keep).await? {
+            return Err(AccountError::NotFound);
+        }
+        match store::claim_username(txn, row, now).await? {
+            store::Claimed::Yes => Ok(()),
+            store::Claimed::Taken => Err(AccountError::Taken(LoginIdKind::Username)),
+        }
     }
 
     /// Lets the next sign-in go only as far as setting a new password, and ends the sessions
@@ -453,58 +522,41 @@ impl<'a> Accounts<'a> {
     /// Notes which second factors the account has enrolled; with any, a password alone does not
     /// sign in. Ends its sessions, and tells the owner of each factor that was added or removed.
     ///
+    /// None can be added while a mail address of the account is not proved. Whoever proves it owns the
+    /// account, and a factor that was enrolled before would be a stranger's.
+    ///
     /// # Errors
-    /// No such account; an outage.
+    /// No such account; [`AccountError::AddressNotProved`]; an outage.
     pub async fn set_enrolled_factors(
         &self,
         id: AccountId,
         factors: impl IntoIterator<Item = Factor>,
     ) -> Result<(), AccountError> {
         let enrolled: EnrolledFactors = factors.into_iter().collect();
-        let now = self.context.now();
-        let event = Event::new(EventKind::AccountUpdated, now).account(id);
-        let event = event.detail("factors enrolled");
         loop {
             let set = transaction!(self.db, |txn| {
                 let row = store::find(txn, id).await?.ok_or(AccountError::NotFound)?;
                 if row.deleted_at.is_some() {
                     return Err(AccountError::NotFound);
                 }
-                if !store::set_enrolled_factors(txn, &row, enrolled).await? {
-                    return Ok(false);
+                let before = EnrolledFactors(row.enrolled_factors);
+                let adds =
+                    Factor::ALL.iter().any(|f| enrolled.contains(*f) && !before.contains(*f));
+                if adds && store::names_of(txn, id).await?.iter().any(is_unproved_mailbox) {
+                    return Err(AccountError::AddressNotProved);
                 }
-                self.tell_of_factors(txn, &row, enrolled).await?;
-                audit_log::record(txn, &event).await?;
-                Ok(true)
+                if !store::set_enrolled_factors(txn, &row, enrolled).await? {
+                    return Ok(None);
+                }
+                Ok(Some(tell_of_factors(txn, self.context, &row, enrolled).await?))
             })?;
             // Otherwise others were changed in the same moment: the owner hears what really changed.
-            if set {
+            if let Some(events) = set {
+                events.iter().for_each(Event::trace);
                 break;
             }
         }
-        event.trace();
         outbox::deliver_soon(self.context);
-        Ok(())
-    }
-
-    async fn tell_of_factors<C: ConnectionTrait>(
-        &self,
-        txn: &C,
-        row: &entity::account::Model,
-        enrolled: EnrolledFactors,
-    ) -> Result<(), DbErr> {
-        let before = EnrolledFactors(row.enrolled_factors);
-        for factor in Factor::ALL {
-            let kind = match (before.contains(*factor), enrolled.contains(*factor)) {
-                (false, true) => MessageKind::FactorAdded,
-                (true, false) => MessageKind::FactorRemoved,
-                _ => continue,
-            };
-            let to = row.email.as_deref().and_then(Recipient::email);
-            let values = Values::new().with("factor", factor.in_words());
-            let notice = Outgoing::new(kind, to).account(row.id).values(values);
-            outbox::put(txn, self.context, &notice).await?;
-        }
         Ok(())
     }
 
@@ -562,6 +614,24 @@ impl<'a> Accounts<'a> {
         Ok(())
     }
 
+    /// Removes what is remembered of addresses that accounts left 30 days ago or earlier, a batch at a
+    /// time: they cannot be put back as an undo any more. Says how many.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn purge_former_addresses(&self) -> Result<u64, AccountError> {
+        let now = self.context.now();
+        let executor = self.db.executor();
+        let mut removed = 0;
+        loop {
+            let batch = self.db.retry(|| former::purge(&executor, now, PURGE_BATCH)).await?;
+            removed += batch;
+            if batch < PURGE_BATCH {
+                return Ok(removed);
+            }
+        }
+    }
+
     async fn set(
         &self,
         id: AccountId,
@@ -582,5 +652,72 @@ impl<'a> Accounts<'a> {
         })?;
         event.trace();
         Ok(())
+    }
+}
+
+fn is_unproved_mailbox(name: &entity::login_name::Model) -> bool {
+    name.kind == LoginIdKind::Email.number() && name.verified_at.is_none()
+}
+
+/// Writes down that the second factors of the account in `row` are these from now on, and tells its
+/// owner of each that comes or goes. The events, to be traced after the commit.
+pub(crate) async fn tell_of_factors<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    row: &entity::account::Model,
+    enrolled: EnrolledFactors,
+) -> Result<Vec<Event>, DbErr> {
+    let before = EnrolledFactors(row.enrolled_factors);
+    let (mut added, mut removed) = (false, false);
+    for factor in Factor::ALL {
+        let kind = match (before.contains(*factor), enrolled.contains(*factor)) {
+            (false, true) => MessageKind::FactorAdded,
+            (true, false) => MessageKind::FactorRemoved,
+            _ => continue,
+        };
+        added |= kind == MessageKind::FactorAdded;
+        removed |= kind == MessageKind::FactorRemoved;
+        let to = row.email.as_deref().and_then(Recipient::email);
+        let values = Values::new().with("factor", factor.in_words());
+        let notice = Outgoing::new(kind, to).account(row.id).values(values);
+        outbox::put(txn, context, &notice).await?;
+    }
+    let event = |detail| {
+        Event::new(EventKind::AccountUpdated, context.now()).account(row.id).detail(detail)
+    };
+    let mut events = Vec::new();
+    if added || !removed {
+        events.push(event("factors enrolled"));
+    }
+    if removed {
+        events.push(event("factors removed"));
+    }
+    for event in &events {
+        audit_log::record(txn, event).await?;
+    }
+    Ok(events)
+}
+
+/// The same of an account whose factors all go with its first proof, if it has any.
+pub(crate) async fn remove_factors<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    row: &entity::account::Model,
+) -> Result<Vec<Event>, DbErr> {
+    match row.enrolled_factors {
+        0 => Ok(Vec::new()),
+        _ => tell_of_factors(txn, context, row, EnrolledFactors(0)).await,
+    }
+}
+
+impl entity::account::Model {
+    /// The normal form of its own mail address, or of its phone number if it has none.
+    fn main_address(&self) -> Option<String> {
+        let email = self.email.as_deref().and_then(|email| Email::parse(email).ok());
+        let phone = self.phone.as_deref().and_then(|phone| Phone::parse(phone).ok());
+        match email {
+            Some(email) => Some(email.normal().to_owned()),
+            None => phone.map(|phone| phone.normal().to_owned()),
+        }
     }
 }

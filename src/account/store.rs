@@ -1,6 +1,6 @@
 //! Queries on accounts and their login names.
 
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Func, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
     EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, RelationTrait, UpdateMany,
@@ -8,6 +8,7 @@ use sea_orm::{
 
 use super::StoredPassword;
 use super::entity::{account, login_name, marker};
+use super::former::{self, Standing};
 use super::login_id::{Email, LoginIdKind, Username};
 use crate::base::clock::Timestamp;
 use crate::base::factor::EnrolledFactors;
@@ -87,6 +88,7 @@ pub(crate) struct Name<'a> {
     /// As its owner wrote it; none for one that the account's row has.
     pub(crate) typed: Option<&'a str>,
     pub(crate) verified_at: Option<Timestamp>,
+    pub(crate) standing: Standing,
 }
 
 impl Name<'_> {
@@ -97,6 +99,8 @@ impl Name<'_> {
             kind: Set(self.kind.number()),
             typed: Set(self.typed.map(str::to_owned)),
             verified_at: Set(self.verified_at),
+            sequence: Set(self.standing.sequence),
+            held_ms: Set(self.standing.held_ms),
             created_at: Set(now),
         }
     }
@@ -150,8 +154,9 @@ async fn insert_row_if<C: ConnectionTrait, A: ActiveModelTrait>(
     Ok(())
 }
 
-/// The same, also where it is the account's already: then it is as `name` says from now on. False
-/// when it is another account's: the key decides.
+/// The same, also where it is the account's already: then it is as `name` says from now on, but one that
+/// was proved before keeps its place among the others. False when it is another account's: the key
+/// decides.
 pub(crate) async fn claim_name<C: ConnectionTrait>(
     db: &C,
     name: Name<'_>,
@@ -164,9 +169,24 @@ pub(crate) async fn claim_name<C: ConnectionTrait>(
         .on_conflict(there_already)
         .exec_without_returning(db)
         .await?;
+    let verified_at = Expr::col(login_name::Column::VerifiedAt);
+    let unless_proved = |column: login_name::Column, new: i64| {
+        CaseStatement::new()
+            .case(verified_at.clone().is_null(), Expr::value(new))
+            .finally(Expr::col(column))
+    };
+    use login_name::Column::{HeldMs, Sequence};
+    let sequence = unless_proved(Sequence, name.standing.sequence);
+    let held_ms = unless_proved(HeldMs, name.standing.held_ms);
+    // MySQL sets columns from left to right, each seeing those before it: when it was proved comes last.
     let updated = login_name::Entity::update_many()
+        .col_expr(Sequence, sequence.into())
+        .col_expr(HeldMs, held_ms.into())
         .col_expr(login_name::Column::Typed, Expr::value(name.typed))
-        .col_expr(login_name::Column::VerifiedAt, Expr::value(name.verified_at))
+        .col_expr(
+            login_name::Column::VerifiedAt,
+            Func::coalesce([verified_at, Expr::value(name.verified_at)]).into(),
+        )
         .filter(login_name::Column::Normal.eq(name.normal))
         .filter(login_name::Column::AccountId.eq(name.account_id))
         .exec(db)
@@ -230,23 +250,29 @@ pub(crate) async fn insert_all<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Notes that addresses of an account were proved: one, or all it has. Says how many were not
-/// before.
-pub(crate) async fn verify_names<C: ConnectionTrait>(
+/// Notes that an address or number of an account was proved, one that was not before. False when it
+/// was, or is not the account's.
+pub(crate) async fn verify_name<C: ConnectionTrait>(
     db: &C,
-    account: AccountId,
-    normal: Option<&str>,
+    account: &account::Model,
+    normal: &str,
     now: Timestamp,
-) -> Result<u64, DbErr> {
-    let mut update = login_name::Entity::update_many()
+) -> Result<bool, DbErr> {
+    let standing = match account.verified_at {
+        None => Standing::FIRST,
+        Some(_) => Standing::from_epoch(account.epoch),
+    };
+    let updated = login_name::Entity::update_many()
         .col_expr(login_name::Column::VerifiedAt, Expr::value(Some(now)))
-        .filter(login_name::Column::AccountId.eq(account))
+        .col_expr(login_name::Column::Sequence, Expr::value(standing.sequence))
+        .col_expr(login_name::Column::HeldMs, Expr::value(standing.held_ms))
+        .filter(login_name::Column::Normal.eq(normal))
+        .filter(login_name::Column::AccountId.eq(account.id))
         .filter(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
-        .filter(login_name::Column::VerifiedAt.is_null());
-    if let Some(normal) = normal {
-        update = update.filter(login_name::Column::Normal.eq(normal));
-    }
-    Ok(update.exec(db).await?.rows_affected)
+        .filter(login_name::Column::VerifiedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
 }
 
 /// Notes that the account has a proved address, unless it had one.
@@ -294,6 +320,7 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
         return Ok(false);
     }
     keep_only(db, id, normal).await?;
+    former::forget_all(db, id).await?;
     Ok(true)
 }
 
@@ -320,8 +347,9 @@ pub(crate) async fn settle_names<C: ConnectionTrait>(
 ) -> Result<(), DbErr> {
     let email = row.email.as_deref().and_then(|email| Email::parse(email).ok());
     let Some(email) = email.filter(|_| row.verified_at.is_none()) else { return Ok(()) };
-    verify_names(db, row.id, Some(email.normal()), now).await?;
+    verify_name(db, row, email.normal(), now).await?;
     keep_only(db, row.id, email.normal()).await?;
+    former::forget_all(db, row.id).await?;
     account::Entity::update_many()
         .col_expr(account::Column::Phone, Expr::value(None::<String>))
         .filter(account::Column::Id.eq(row.id))
@@ -402,7 +430,9 @@ pub(crate) async fn claim_username<C: ConnectionTrait>(
         None => {}
     }
     let kind = LoginIdKind::Username;
-    let name = Name { account_id: account.id, kind, normal, typed: None, verified_at: None };
+    let standing = Standing::from_epoch(account.epoch);
+    let name =
+        Name { account_id: account.id, kind, normal, typed: None, verified_at: None, standing };
     insert_name(db, name, now).await?;
     Ok(Claimed::Yes)
 }
@@ -472,8 +502,8 @@ pub(crate) async fn set<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Sets the second factors of an account that has those which `row` says, and ends its sessions.
-/// False when they were changed meanwhile.
+/// Sets the second factors of an account that is as `row` says, and ends its sessions. False when it was
+/// changed meanwhile: it may have got an address that nobody proved.
 pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -483,6 +513,7 @@ pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
         .col_expr(account::Column::EnrolledFactors, Expr::value(enrolled.0))
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(row.id))
+        .filter(account::Column::Epoch.eq(row.epoch))
         .filter(account::Column::EnrolledFactors.eq(row.enrolled_factors))
         .filter(account::Column::DeletedAt.is_null())
         .exec(db)

@@ -51,6 +51,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::account::entity::{account, login_name};
+use crate::account::former::Standing;
 use crate::account::{InvalidField, LoginIdKind, NewAccount, StoredPassword, store};
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -78,6 +79,7 @@ pub struct ImportedAccount {
     hash: Option<String>,
     must_change_password: bool,
     verified_at: Option<Timestamp>,
+    phone_verified_at: Option<Timestamp>,
     disabled_at: Option<Timestamp>,
     created_at: Option<Timestamp>,
 }
@@ -91,6 +93,7 @@ impl ImportedAccount {
             hash: None,
             must_change_password: false,
             verified_at: None,
+            phone_verified_at: None,
             disabled_at: None,
             created_at: None,
         }
@@ -126,9 +129,16 @@ impl ImportedAccount {
         self
     }
 
-    /// Its address was verified then.
+    /// Its mail address was verified then. That says nothing of its phone number, which has a
+    /// [time of its own](Self::phone_verified_at).
     pub fn verified_at(mut self, at: Timestamp) -> Self {
         self.verified_at = Some(at);
+        self
+    }
+
+    /// Its phone number was verified then.
+    pub fn phone_verified_at(mut self, at: Timestamp) -> Self {
+        self.phone_verified_at = Some(at);
         self
     }
 
@@ -277,8 +287,7 @@ impl AccountImport<'_> {
     /// Looks at a row by itself.
     fn candidate(&self, row: u64, new: ImportedAccount) -> Result<Candidate, ImportRefusal> {
         let names = new.names.parse().map_err(ImportRefusal::Invalid)?;
-        let normals = names.normals();
-        if normals.is_empty() {
+        if names.normals().is_empty() {
             return Err(ImportRefusal::Nameless);
         }
         if let Some(hash) = &new.hash
@@ -289,14 +298,35 @@ impl AccountImport<'_> {
         let now = self.auth.context().now();
         let password = new.hash.map(|hash| StoredPassword { hash, pepper: None });
         let made = NewAccount { id: Some(new.id), password, ..new.names };
+        // Each is proved by itself: neither says anything of the other. The account is, by its mail
+        // address, or by the number of one that has none.
+        let proved_at = |kind: LoginIdKind| match kind {
+            LoginIdKind::Email => new.verified_at,
+            LoginIdKind::Phone => new.phone_verified_at,
+            LoginIdKind::Username => None,
+        };
+        let verified_at = match (&names.email, &names.phone) {
+            (None, Some(_)) => new.phone_verified_at.or(new.verified_at),
+            _ => new.verified_at,
+        };
+        let imported: Vec<_> = names
+            .normals()
+            .into_iter()
+            .map(|(kind, normal)| {
+                // Said of an account with a number alone, it is said of that.
+                let alone = kind == LoginIdKind::Phone && names.email.is_none();
+                let proved_at = if alone { verified_at } else { proved_at(kind) };
+                ImportedName { kind, normal, verified_at: proved_at }
+            })
+            .collect();
         let account = account::Model {
             must_change_password: new.must_change_password,
-            verified_at: new.verified_at,
+            verified_at,
             disabled_at: new.disabled_at,
             created_at: new.created_at.unwrap_or(now),
             ..made.into_row(names, now)
         };
-        Ok(Candidate { row, account, normals })
+        Ok(Candidate { row, account, names: imported })
     }
 
     /// Writes a batch: those that are new, in one transaction.
@@ -307,8 +337,8 @@ impl AccountImport<'_> {
     ) -> Result<(), Fault> {
         let context = self.auth.context();
         let ids: Vec<_> = candidates.iter().map(|candidate| candidate.account.id).collect();
-        let normals = candidates.iter().flat_map(|candidate| &candidate.normals);
-        let normals: Vec<_> = normals.map(|(_, normal)| normal.clone()).collect();
+        let names = candidates.iter().flat_map(|candidate| &candidate.names);
+        let normals: Vec<_> = names.map(|name| name.normal.clone()).collect();
         let mut races = 0;
         let (sorted, events) = loop {
             let written = transaction!(context.db(), |txn| {
@@ -344,21 +374,30 @@ impl AccountImport<'_> {
     }
 }
 
+/// A name on its way in.
+struct ImportedName {
+    kind: LoginIdKind,
+    normal: String,
+    verified_at: Option<Timestamp>,
+}
+
 /// A row that is fine by itself.
 struct Candidate {
     row: u64,
     account: account::Model,
-    normals: Vec<(LoginIdKind, String)>,
+    names: Vec<ImportedName>,
 }
 
 impl Candidate {
     fn names(&self) -> impl Iterator<Item = login_name::Model> + '_ {
-        self.normals.iter().map(|(kind, normal)| login_name::Model {
-            normal: normal.clone(),
+        self.names.iter().map(|name| login_name::Model {
+            normal: name.normal.clone(),
             account_id: self.account.id,
-            kind: kind.number(),
+            kind: name.kind.number(),
             typed: None,
-            verified_at: self.account.verified_at.filter(|_| *kind != LoginIdKind::Username),
+            verified_at: name.verified_at,
+            sequence: Standing::FIRST.sequence,
+            held_ms: Standing::FIRST.held_ms,
             created_at: self.account.created_at,
         })
     }
@@ -390,15 +429,13 @@ impl<'a> Sorted<'a> {
                 sorted.skipped += 1;
                 continue;
             }
-            let owner = |normal: &String| owners.get(normal.as_str()).copied();
-            let taken = candidate
-                .normals
-                .iter()
-                .find(|(_, normal)| owner(normal).is_some_and(|owner| owner != id));
+            let owner = |name: &ImportedName| owners.get(name.normal.as_str()).copied();
+            let taken =
+                candidate.names.iter().find(|name| owner(name).is_some_and(|owner| owner != id));
             let refused = match taken {
-                Some((kind, _)) => Some(ImportRefusal::Taken(*kind)),
+                Some(name) => Some(ImportRefusal::Taken(name.kind)),
                 None if !present.contains(&id) => None,
-                None if candidate.normals.iter().all(|(_, normal)| owner(normal) == Some(id)) => {
+                None if candidate.names.iter().all(|name| owner(name) == Some(id)) => {
                     sorted.skipped += 1;
                     continue;
                 }
@@ -410,7 +447,7 @@ impl<'a> Sorted<'a> {
             }
             // A later row of the same batch meets this one as if it were there.
             present.insert(id);
-            owners.extend(candidate.normals.iter().map(|(_, normal)| (normal.as_str(), id)));
+            owners.extend(candidate.names.iter().map(|name| (name.normal.as_str(), id)));
             sorted.new.push(candidate);
         }
         sorted

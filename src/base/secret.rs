@@ -201,6 +201,10 @@ pub(crate) enum Purpose {
     RateKey,
     /// Whose a known device is.
     KnownDevice,
+    /// Addresses that an account has left.
+    FormerAddress,
+    /// From where a link was used.
+    UsedFrom,
 }
 
 impl Purpose {
@@ -220,6 +224,8 @@ impl Purpose {
             Self::AttemptSubject => "attempt subject",
             Self::RateKey => "rate key",
             Self::KnownDevice => "known device",
+            Self::FormerAddress => "former address",
+            Self::UsedFrom => "used from",
         }
     }
 }
@@ -337,6 +343,11 @@ mod tests {
             Purpose::ChallengeBinding,
             Purpose::OutboxPayload,
             Purpose::OutboxRecipient,
+            Purpose::AttemptSubject,
+            Purpose::RateKey,
+            Purpose::KnownDevice,
+            Purpose::FormerAddress,
+            Purpose::UsedFrom,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

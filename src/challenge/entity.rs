@@ -37,6 +37,9 @@ pub(crate) mod challenge {
         pub expires_at: Timestamp,
         pub answered_at: Option<Timestamp>,
         pub used_at: Option<Timestamp>,
+        /// Keyed digest of where it was used from, for a flow that wants to tell that place so.
+        #[sea_orm(column_type = "Binary(32)", nullable)]
+        pub used_from: Option<Vec<u8>>,
         pub superseded_at: Option<Timestamp>,
     }
 

@@ -31,7 +31,8 @@ const PHONE_UNDO: &str = "phone_undo";
 const LOGIN_NAME_UNDO: &str = "login_name_undo";
 
 /// What outlives everything else that ends: whoever took an account over would otherwise end the
-/// owner's way back by changing something.
+/// owner's way back by changing something. Whether such a link is still good is not said by its row but
+/// by what the account remembers: see [`former`](crate::account::former).
 pub(super) const UNDO: [&str; 3] = [EMAIL_UNDO, PHONE_UNDO, LOGIN_NAME_UNDO];
 
 /// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
@@ -210,6 +211,7 @@ async fn insert<C: ConnectionTrait>(
         expires_at,
         answered_at: None,
         used_at: None,
+        used_from: None,
         superseded_at: None,
     };
     store::insert(txn, row).await?;
@@ -243,10 +245,6 @@ impl Challenge {
 
     pub(crate) fn data(&self) -> Option<&str> {
         self.row.data.as_deref()
-    }
-
-    pub(crate) fn created_at(&self) -> Timestamp {
-        self.row.created_at
     }
 
     /// Whether it could still be used at `now`. Only [`spend`] decides.
@@ -320,6 +318,51 @@ impl Challenge {
     ) -> Result<bool, DbErr> {
         store::spend(txn, self.row.id, now).await
     }
+}
+
+impl Challenge {
+    /// Uses it up as [`spend`](Self::spend) does, and remembers from where.
+    pub(crate) async fn spend_from<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        context: &Context,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<bool, DbErr> {
+        let from = used_from(context, self.row.id, client).map(|mut from| from.swap_remove(0));
+        store::spend_from(txn, self.row.id, from, now).await
+    }
+
+    /// Whether it was used within this time, and by the browser that asks as far as can be told: from
+    /// the same address and by the same program. Without an address nothing can be told.
+    pub(crate) fn was_used_by(
+        &self,
+        context: &Context,
+        client: &ClientInfo,
+        within: Duration,
+        now: Timestamp,
+    ) -> bool {
+        let (Some(used_at), Some(stored)) = (self.row.used_at, &self.row.used_from) else {
+            return false;
+        };
+        // Of two nodes the one that asks may be behind.
+        let recent = now.since(used_at) < within;
+        let from = used_from(context, self.row.id, client);
+        recent && from.is_some_and(|from| any_equal(&from, stored))
+    }
+}
+
+/// Where a challenge is used from, under each secret. With its id, so that the digests of one browser do
+/// not look equal.
+fn used_from(context: &Context, id: ChallengeId, client: &ClientInfo) -> Option<Vec<Vec<u8>>> {
+    let address = client.address()?.to_string();
+    let program = client.user_agent().unwrap_or_default();
+    // Two browsers of one household that an account is known to sign in from tell themselves apart by it.
+    let device = client.device().unwrap_or_default();
+    let id = id.as_uuid();
+    let parts: [&[u8]; 4] =
+        [id.as_bytes(), address.as_bytes(), program.as_bytes(), device.as_bytes()];
+    Some(digests(context, KeyPurpose::UsedFrom, &parts))
 }
 
 /// A try at a code.
@@ -438,17 +481,6 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
 ) -> Result<u64, DbErr> {
     let purpose = kind.map(Kind::name);
     store::end_of_account(txn, account, purpose.as_deref(), now).await
-}
-
-/// Ends the open challenges of an account and kind that were started at `since` or later.
-pub(crate) async fn end_since<C: ConnectionTrait>(
-    txn: &C,
-    account: AccountId,
-    kind: &Kind,
-    since: Timestamp,
-    now: Timestamp,
-) -> Result<(), DbErr> {
-    store::end_since(txn, account, &kind.name(), since, now).await
 }
 
 /// An answered challenge of this kind and session that was not used yet.

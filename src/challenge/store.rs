@@ -107,6 +107,21 @@ pub(crate) async fn spend<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// The same, and notes where it was used from.
+pub(crate) async fn spend_from<C: ConnectionTrait>(
+    db: &C,
+    id: ChallengeId,
+    from: Option<Vec<u8>>,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = open(id, now)
+        .col_expr(challenge::Column::UsedAt, Expr::value(Some(now)))
+        .col_expr(challenge::Column::UsedFrom, Expr::value(from))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
 fn superseding(now: Timestamp) -> UpdateMany<challenge::Entity> {
     challenge::Entity::update_many()
         .col_expr(challenge::Column::SupersededAt, Expr::value(Some(now)))
@@ -137,23 +152,6 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
         None => update.filter(challenge::Column::Purpose.is_not_in(super::mechanism::UNDO)),
     };
     Ok(update.exec(db).await?.rows_affected)
-}
-
-/// Ends the open challenges of an account and purpose that are not older than `since`.
-pub(crate) async fn end_since<C: ConnectionTrait>(
-    db: &C,
-    account: AccountId,
-    purpose: &str,
-    since: Timestamp,
-    now: Timestamp,
-) -> Result<(), DbErr> {
-    superseding(now)
-        .filter(challenge::Column::AccountId.eq(account))
-        .filter(challenge::Column::Purpose.eq(purpose))
-        .filter(challenge::Column::CreatedAt.gte(since))
-        .exec(db)
-        .await?;
-    Ok(())
 }
 
 /// Notes that a challenge of this subject is started now, unless one was within the cool-down.

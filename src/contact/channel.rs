@@ -1,6 +1,7 @@
 //! What differs between the mail address and the phone number.
 
 use crate::account::entity::account::{Column, Model};
+use crate::account::former::Standing;
 use crate::account::store::Name;
 use crate::account::{Account, Email, InvalidField, LoginIdError, LoginIdKind, Phone};
 use crate::base::clock::Timestamp;
@@ -123,8 +124,15 @@ impl Channel {
     }
 
     /// The name of an account that proved it, to be its own and no further one.
-    pub(super) fn proved(self, account_id: AccountId, normal: &str, now: Timestamp) -> Name<'_> {
-        Name { account_id, kind: self.kind(), normal, typed: None, verified_at: Some(now) }
+    pub(super) fn proved(
+        self,
+        account_id: AccountId,
+        normal: &str,
+        now: Timestamp,
+        standing: Standing,
+    ) -> Name<'_> {
+        let kind = self.kind();
+        Name { account_id, kind, normal, typed: None, verified_at: Some(now), standing }
     }
 
     /// The normal form of what a row has.

@@ -72,16 +72,18 @@
 //! ASVS 5.0 6.3.5 to 6.3.7 and 7.5, NIST SP 800-63B-4 4.6; OWASP Authentication Cheat Sheet, "Change
 //! registered email address".
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbErr};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, InvalidField, store as account_store};
+use crate::account::entity::login_name;
+use crate::account::former::{self, Standing};
+use crate::account::{Account, InvalidField, LoginIdKind, store as account_store};
 use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::id::LineageId;
+use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::{Txn, transaction};
 use crate::challenge::mechanism::{self, Answer, Challenge, Start, Try};
 use crate::context::Context;
@@ -104,9 +106,6 @@ pub use routes::routes;
 
 use channel::{Address, Channel};
 use store::Move;
-
-/// How far apart the clocks of two nodes may be.
-const CLOCKS_DIFFER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Changes one's address and number. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
@@ -139,8 +138,8 @@ impl Change {
         serde_json::to_string(self).expect("texts and an id are always JSON")
     }
 
-    /// Together with the epoch of the account, or without one for a way back.
-    fn binding(&self, epoch: Option<i64>) -> [Vec<u8>; 4] {
+    /// Together with the epoch of the account.
+    fn binding(&self, epoch: i64) -> [Vec<u8>; 4] {
         let text = |value: &Option<String>| match value {
             Some(text) => format!("={text}").into_bytes(),
             None => Vec::new(),
@@ -149,12 +148,35 @@ impl Change {
             text(&self.old),
             text(&self.new),
             self.lineage.as_uuid().as_bytes().to_vec(),
-            epoch.map(|epoch| epoch.to_be_bytes().to_vec()).unwrap_or_default(),
+            epoch.to_be_bytes().to_vec(),
         ]
     }
 
-    fn binds(&self, context: &Context, challenge: &Challenge, epoch: Option<i64>) -> bool {
+    fn binds(&self, context: &Context, challenge: &Challenge, epoch: i64) -> bool {
         challenge.is_bound_to(context, &parts(&self.binding(epoch)))
+    }
+}
+
+/// A way back as a challenge remembers it: to which address, and what that was to the account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct WayBack {
+    address: String,
+    sequence: i64,
+}
+
+impl WayBack {
+    fn of(context: &Context, challenge: &Challenge) -> Option<Self> {
+        let way: Self = serde_json::from_str(challenge.data()?).ok()?;
+        let bound = challenge.is_bound_to(context, &[way.address.as_bytes(), &way.number()]);
+        bound.then_some(way)
+    }
+
+    fn to_data(&self) -> String {
+        serde_json::to_string(self).expect("a text and a number are always JSON")
+    }
+
+    fn number(&self) -> [u8; 8] {
+        self.sequence.to_be_bytes()
     }
 }
 
@@ -256,13 +278,12 @@ impl Contact<'_> {
         };
         let now = context.now();
         let event = event_of(EventKind::PhoneRemoved, identity, client, now);
-        let (issued, started) = transaction!(context.db(), |txn| {
+        let (issued, events) = transaction!(context.db(), |txn| {
             let applying = Applying { context, identity, client, channel: Channel::Phone, now };
             let applied = applying.apply(txn, &change, &event).await?;
             applied.ok_or(ContactError::Session(SessionError::Over))
         })?;
-        event.trace();
-        started.trace();
+        events.iter().for_each(Event::trace);
         outbox::deliver_soon(context);
         Ok(Some(issued))
     }
@@ -280,7 +301,9 @@ impl Contact<'_> {
         let address = channel.parse_field(new).map_err(invalid)?;
         let account = identity.account();
         let old = channel.of(account);
-        if old == Some(address.as_str()) {
+        if old == Some(address.as_str())
+            && !self.waits_for_proof(channel, account, &address).await?
+        {
             return Err(invalid(InvalidField::new(channel.field(), "is the present one")));
         }
         let recipient = channel.recipient(address.as_str()).ok_or_else(|| {
@@ -301,6 +324,24 @@ impl Contact<'_> {
         event.trace();
         outbox::deliver_soon(context);
         Ok(())
+    }
+
+    /// Whether the account's own number was never proved: it came with a registration or an import, and
+    /// proving it is all that is asked for. A mail address is proved by
+    /// [`verification`](crate::verification).
+    async fn waits_for_proof(
+        &self,
+        channel: Channel,
+        account: &Account,
+        address: &Address,
+    ) -> Result<bool, ContactError> {
+        if channel != Channel::Phone {
+            return Ok(false);
+        }
+        let db = self.auth.context().db();
+        let names = db.read(account_store::names_of(&db.executor(), account.id())).await?;
+        let own = names.iter().find(|name| name.normal == address.normal());
+        Ok(own.is_some_and(|name| name.verified_at.is_none()))
     }
 
     /// Starts the challenge and puts the message out. The work is the same whether or not the
@@ -342,7 +383,7 @@ impl Contact<'_> {
             Channel::Email => config.contact.confirm_lifetime,
             Channel::Phone => config.challenge.code_lifetime,
         };
-        let binding = change.binding(Some(account.epoch));
+        let binding = change.binding(account.epoch);
         // No target: another change takes the place of this one, whatever it is to.
         let start = Start {
             kind: &kind,
@@ -407,7 +448,7 @@ impl Contact<'_> {
             .filter(|challenge| challenge.account_id() == Some(account.id()))
             .filter(|challenge| challenge.is_open(now))
             .and_then(|challenge| Change::of(&challenge).map(|change| (challenge, change)))
-            .filter(|(challenge, change)| change.binds(context, challenge, Some(account.epoch)))
+            .filter(|(challenge, change)| change.binds(context, challenge, account.epoch))
             .filter(|(_, change)| change.old.as_deref() == channel.of(account))
             .ok_or(ContactError::WrongCode)?;
         let event = event_of(channel.changed(), identity, client, now);
@@ -424,7 +465,7 @@ impl Contact<'_> {
                 Some(ticket)
             }
         };
-        let (issued, started) = transaction!(db, |txn| {
+        let (issued, events) = transaction!(db, |txn| {
             if !challenge.spend(txn, now).await? {
                 return Err(ContactError::WrongCode);
             }
@@ -439,8 +480,7 @@ impl Contact<'_> {
         if let Some(ticket) = ticket {
             ticket.end_succeeded();
         }
-        event.trace();
-        started.trace();
+        events.iter().for_each(Event::trace);
         outbox::deliver_soon(context);
         Ok(issued)
     }
@@ -469,11 +509,9 @@ impl Contact<'_> {
         let executor = db.executor();
         let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
         let challenge = found.filter(|found| found.is_open(now)).ok_or(ContactError::WrongCode)?;
-        let change = Change::of(&challenge)
-            .filter(|change| change.binds(context, &challenge, None))
-            .ok_or(ContactError::WrongCode)?;
+        let way = WayBack::of(context, &challenge).ok_or(ContactError::WrongCode)?;
         let id = challenge.account_id().ok_or(ContactError::WrongCode)?;
-        let old = change.old.as_deref().ok_or(ContactError::WrongCode)?;
+        let old = way.address.as_str();
         let normal = channel.normal(old).ok_or(ContactError::WrongCode)?;
         let event = Event::new(channel.undone(), now).account(id).from_client(client);
         let values = Values::new().with_some("address", client.address());
@@ -484,8 +522,14 @@ impl Contact<'_> {
             if !challenge.spend(txn, now).await? || !account_store::hold(txn, id).await? {
                 return Err(ContactError::WrongCode);
             }
+            let remembered = former::find(txn, context, id, &normal, now).await?;
+            let remembered =
+                remembered.filter(|former| former.settled && former.sequence == way.sequence);
+            let remembered = remembered.ok_or(ContactError::WrongCode)?;
             let row = account_store::find(txn, id).await?.ok_or(ContactError::WrongCode)?;
-            let name = channel.proved(id, &normal, now);
+            let names = account_store::names_of(txn, id).await?;
+            let standing = remembered.standing();
+            let name = channel.proved(id, &normal, now, standing);
             if !account_store::claim_name(txn, name, now).await? {
                 evict_holder(txn, channel, &normal).await?;
                 if !account_store::claim_name(txn, name, now).await? {
@@ -496,12 +540,10 @@ impl Contact<'_> {
             if let Some(present) = present.filter(|present| *present != normal) {
                 store::release(txn, id, &present).await?;
             }
-            // Names that were added since may be those of whoever made the change.
-            let since = challenge.created_at().minus(CLOCKS_DIFFER);
-            store::release_since(txn, id, since, &normal).await?;
             store::restore(txn, id, channel, old, now).await?;
+            let back = Returning { standing, left_epoch: Some(remembered.left_epoch) };
+            back.take_along(txn, id, channel, &normal, &names).await?;
             mechanism::end_of_account(txn, id, None, now).await?;
-            mechanism::end_since(txn, id, &kind, challenge.created_at(), now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
             Ok(())
@@ -509,6 +551,40 @@ impl Contact<'_> {
         event.trace();
         outbox::deliver_soon(context);
         Ok(())
+    }
+}
+
+/// An address that the account had before the one whose place it takes: putting it back is an undo.
+struct Returning {
+    standing: Standing,
+    /// The epoch that began when it went; none of one that never did.
+    left_epoch: Option<i64>,
+}
+
+impl Returning {
+    /// Takes away what came after it went and may be of whoever had it taken away, and forgets the
+    /// addresses that came after it, with whatever links lead to them.
+    async fn take_along<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        id: AccountId,
+        channel: Channel,
+        normal: &str,
+        names: &[login_name::Model],
+    ) -> Result<(), DbErr> {
+        if let Some(since) = self.left_epoch {
+            store::release_since(txn, id, since, normal).await?;
+            let is_number = |name: &&login_name::Model| {
+                name.kind == LoginIdKind::Phone.number() && name.typed.is_none()
+            };
+            let number = names.iter().find(is_number).filter(|name| name.sequence >= since);
+            if let Some(number) = number.filter(|_| channel == Channel::Email) {
+                store::release(txn, id, &number.normal).await?;
+                store::clear_phone(txn, id).await?;
+            }
+        }
+        let (kind, sequence) = (channel.kind(), self.standing.sequence);
+        former::forget_later(txn, id, kind, sequence, self.left_epoch).await
     }
 }
 
@@ -543,7 +619,7 @@ impl Applying<'_> {
         txn: &Txn<'_>,
         change: &Change,
         event: &Event,
-    ) -> Result<Option<(Issued, Event)>, ContactError> {
+    ) -> Result<Option<(Issued, [Event; 2])>, ContactError> {
         let Self { context, identity, channel, now, .. } = *self;
         let (account, session) = (identity.account(), identity.session());
         let id = account.id();
@@ -558,45 +634,120 @@ impl Applying<'_> {
         if !store::change(txn, &to, now).await? {
             return Ok(None);
         }
+        let epoch = account.epoch + 1;
+        let names = account_store::names_of(txn, id).await?;
         let normal = |typed: &Option<String>| typed.as_deref().and_then(|t| channel.normal(t));
         let (old, new) = (normal(&change.old), normal(&change.new));
-        if let Some(new) = &new
-            && !account_store::claim_name(txn, channel.proved(id, new, now), now).await?
-            && !(self.free(txn, new).await?
-                && account_store::claim_name(txn, channel.proved(id, new, now), now).await?)
-        {
-            return Ok(None);
+        // Nothing comes or goes where only the spelling changes.
+        let moves = old != new;
+        let leaving = old.as_ref().filter(|_| moves);
+        let leaving = leaving.and_then(|old| names.iter().find(|name| name.normal == *old));
+        let back = match new.as_ref().filter(|_| moves) {
+            Some(new) => self.returning(txn, new, &names, leaving).await?,
+            None => None,
+        };
+        // A number proves an account only where there is no mail address.
+        let proves = channel == Channel::Email || account.email().is_none();
+        let none_before = names.iter().all(|name| name.verified_at.is_none());
+        let standing = match &back {
+            Some(back) => back.standing,
+            None if proves && none_before && !account.is_verified() => Standing::FIRST,
+            None => Standing::from_epoch(epoch),
+        };
+        if let Some(new) = &new {
+            let name = channel.proved(id, new, now, standing);
+            if !account_store::claim_name(txn, name, now).await?
+                && !(self.free(txn, new).await?
+                    && account_store::claim_name(txn, name, now).await?)
+            {
+                return Ok(None);
+            }
         }
-        let mut proved = false;
-        if let Some(old) = old.as_ref().filter(|_| old != new) {
-            proved = store::release(txn, id, old).await?;
+        if let Some(leaving) = leaving {
+            store::release(txn, id, &leaving.normal).await?;
+        }
+        if let (Some(back), Some(new)) = (&back, &new) {
+            back.take_along(txn, id, channel, new, &names).await?;
         }
         mechanism::end_of_account(txn, id, None, now).await?;
-        if let Some(typed) = &change.old {
+        // There is nothing to tell where it was only proved.
+        if let Some(typed) = change.old.as_ref().filter(|_| change.old != change.new) {
             // Nor from an account that is nobody's yet: it would outlive its being handed over to
             // whoever proves its address.
-            let link = match &old {
-                Some(old) if proved && account.is_verified() => {
-                    self.way_back(txn, change, old).await?
-                }
-                _ => None,
+            let proved = leaving.filter(|name| name.verified_at.is_some() && account.is_verified());
+            let link = match proved.filter(|_| back.is_none()) {
+                Some(leaving) => self.leave(txn, leaving, typed, epoch, new.is_some()).await?,
+                None => None,
             };
             self.tell(txn, channel.undo_message(), channel.recipient(typed), link).await?;
         }
-        if channel == Channel::Phone {
+        if channel == Channel::Phone && change.old != change.new {
             let to = account.email().and_then(Recipient::email);
             self.tell(txn, MessageKind::PhoneChanged, to, None).await?;
         }
-        audit_log::record(txn, event).await?;
-        let issued = StartSession::new(context, context.db(), self.client)
+        let event = match back {
+            Some(_) => event.clone().detail("put back"),
+            None => event.clone(),
+        };
+        audit_log::record(txn, &event).await?;
+        let (issued, started) = StartSession::new(context, context.db(), self.client)
             .of(account)
-            .at_epoch(account.epoch + 1)
+            .at_epoch(epoch)
             .going_on_from(&session.state, session.transport())
             .passed(session.factors().clone())
             .inside(txn)
             .issue()
             .await?;
-        Ok(Some(issued))
+        Ok(Some((issued, [event, started])))
+    }
+
+    /// What the account knows of an address that it gets, if that is an earlier one than the one that
+    /// goes: then it is put back.
+    async fn returning<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        new: &str,
+        names: &[login_name::Model],
+        leaving: Option<&login_name::Model>,
+    ) -> Result<Option<Returning>, DbErr> {
+        let id = self.identity.account().id();
+        let further = names.iter().find(|name| name.normal == new && name.verified_at.is_some());
+        let back = match further {
+            // It signs in already and never went. With nothing that goes there is nothing to undo.
+            Some(_) if leaving.is_none() => return Ok(None),
+            Some(further) => Returning { standing: further.standing(), left_epoch: None },
+            None => match former::find(txn, self.context, id, new, self.now).await? {
+                Some(former) => {
+                    Returning { standing: former.standing(), left_epoch: Some(former.left_epoch) }
+                }
+                None => return Ok(None),
+            },
+        };
+        if leaving.is_none_or(|leaving| back.standing.sequence < leaving.sequence) {
+            return Ok(Some(back));
+        }
+        former::forget(txn, self.context, id, new).await?;
+        Ok(None)
+    }
+
+    /// Remembers a proved address that goes, and makes the link that puts it back if it may have one.
+    /// One that is taken away and had just come is not remembered: its owner would not take it away.
+    async fn leave(
+        &self,
+        txn: &Txn<'_>,
+        leaving: &login_name::Model,
+        typed: &str,
+        epoch: i64,
+        replaced: bool,
+    ) -> Result<Option<String>, ContactError> {
+        let settled = leaving.is_settled(self.context, self.now);
+        if settled || replaced {
+            former::remember(txn, self.context, leaving, epoch, self.now).await?;
+        }
+        if !settled {
+            return Ok(None);
+        }
+        self.way_back(txn, leaving, typed).await
     }
 
     /// Takes the new one from an account that never proved it and has less claim to it than whoever
@@ -615,20 +766,20 @@ impl Applying<'_> {
     async fn way_back(
         &self,
         txn: &Txn<'_>,
-        change: &Change,
-        old: &str,
+        leaving: &login_name::Model,
+        typed: &str,
     ) -> Result<Option<String>, ContactError> {
         let (context, config) = (self.context, &self.context.config);
         let Some(lifetime) = config.contact.undo_lifetime else { return Ok(None) };
-        let binding = change.binding(None);
+        let way = WayBack { address: typed.to_owned(), sequence: leaving.sequence };
         let start = Start {
             kind: &self.channel.undo(),
-            account_id: Some(self.identity.account().id()),
+            account_id: Some(leaving.account_id),
             session_id: None,
             // One for each address that the account ever had.
-            target: Some(old),
-            data: Some(&change.to_data()),
-            binding: Some(&parts(&binding)),
+            target: Some(&leaving.normal),
+            data: Some(&way.to_data()),
+            binding: Some(&[way.address.as_bytes(), &way.number()]),
             answer: Answer::TokenOnly,
             lifetime,
             cool_down: std::time::Duration::ZERO,

@@ -92,37 +92,42 @@ pub(super) async fn restore<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes a name from an account. True when it had been proved.
+/// Takes a name from an account.
 pub(super) async fn release<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
     normal: &str,
-) -> Result<bool, DbErr> {
-    let delete = || {
-        login_name::Entity::delete_many()
-            .filter(login_name::Column::Normal.eq(normal))
-            .filter(login_name::Column::AccountId.eq(id))
-    };
-    let proved = delete().filter(login_name::Column::VerifiedAt.is_not_null()).exec(db).await?;
-    if proved.rows_affected > 0 {
-        return Ok(true);
-    }
-    delete().exec(db).await?;
-    Ok(false)
+) -> Result<(), DbErr> {
+    login_name::Entity::delete_many()
+        .filter(login_name::Column::Normal.eq(normal))
+        .filter(login_name::Column::AccountId.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
-/// Takes the further names from an account that it got at `since` or later, but for `kept`.
+/// Takes the further names from an account that it got in the epoch `since` or later, but for `kept`.
 pub(super) async fn release_since<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
-    since: Timestamp,
+    since: i64,
     kept: &str,
 ) -> Result<(), DbErr> {
     login_name::Entity::delete_many()
         .filter(login_name::Column::AccountId.eq(id))
         .filter(login_name::Column::Typed.is_not_null())
-        .filter(login_name::Column::CreatedAt.gte(since))
+        .filter(login_name::Column::Sequence.gte(since))
         .filter(login_name::Column::Normal.ne(kept))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Leaves an account without a phone number.
+pub(super) async fn clear_phone<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
+    account::Entity::update_many()
+        .col_expr(account::Column::Phone, Expr::value(None::<String>))
+        .filter(account::Column::Id.eq(id))
         .exec(db)
         .await?;
     Ok(())

@@ -74,9 +74,11 @@
 //! # Standard
 //! ASVS 5.0 6.3.5 to 6.3.7, NIST SP 800-63B-4 4.1 and 4.6.
 
+use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
 
 use crate::account::entity::login_name::Model;
+use crate::account::former::{self, Standing};
 use crate::account::store::{self as account_store, Name};
 use crate::account::{Account, Email, InvalidField, LoginId, LoginIdKind, Username};
 use crate::audit_log;
@@ -167,6 +169,55 @@ fn parts(binding: &[Vec<u8>; 3]) -> [&[u8]; 3] {
     [&binding[0], &binding[1], &binding[2]]
 }
 
+/// Who was sent the link that removes a name again: the account's own address at that time, in its normal
+/// form, and what that was to the account. The link is good as long as that address may undo anything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Told {
+    address: String,
+    sequence: i64,
+}
+
+impl Told {
+    /// Of a link about the name `added`.
+    fn of(context: &Context, challenge: &Challenge, added: &str) -> Option<Self> {
+        let told: Self = serde_json::from_str(challenge.data()?).ok()?;
+        challenge.is_bound_to(context, &told.binding(added, &told.number())).then_some(told)
+    }
+
+    fn to_data(&self) -> String {
+        serde_json::to_string(self).expect("a text and a number are always JSON")
+    }
+
+    fn number(&self) -> [u8; 8] {
+        self.sequence.to_be_bytes()
+    }
+
+    fn binding<'a>(&'a self, added: &'a str, number: &'a [u8; 8]) -> [&'a [u8]; 3] {
+        [added.as_bytes(), self.address.as_bytes(), number]
+    }
+
+    /// Whether it is the account's own still, or one that may be put back.
+    async fn may_undo(
+        &self,
+        txn: &Txn<'_>,
+        context: &Context,
+        id: AccountId,
+        names: &[Model],
+    ) -> Result<bool, DbErr> {
+        let present = own_address(names).filter(|own| own.normal == self.address);
+        if let Some(own) = present {
+            return Ok(own.sequence == self.sequence);
+        }
+        let former = former::find(txn, context, id, &self.address, context.now()).await?;
+        Ok(former.is_some_and(|former| former.settled && former.sequence == self.sequence))
+    }
+}
+
+/// The account's own mail address.
+fn own_address(names: &[Model]) -> Option<&Model> {
+    names.iter().find(|name| name.kind == LoginIdKind::Email.number() && name.typed.is_none())
+}
+
 impl LoginNames<'_> {
     /// The names of an account, the oldest first.
     ///
@@ -237,6 +288,7 @@ impl LoginNames<'_> {
                 normal: username.normal(),
                 typed: (!own).then_some(typed),
                 verified_at: None,
+                standing: change.standing(),
             };
             account_store::insert_name(txn, name, now).await.map_err(|error| {
                 if is_unique_violation(&error) {
@@ -245,7 +297,7 @@ impl LoginNames<'_> {
                     error.into()
                 }
             })?;
-            change.added(txn, username.normal(), &event).await
+            change.added(txn, username.normal(), &names, &event).await
         })?;
         event.trace();
         started.trace();
@@ -397,6 +449,10 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::LastName);
             }
             take(txn, account.id(), &names, gone).await?;
+            // One that had just come may be a thief's whom its owner puts out.
+            if gone.is_settled(context, change.now) {
+                former::remember(txn, context, gone, change.epoch(), change.now).await?;
+            }
             change.tell(txn, MessageKind::LoginNameRemoved, account.email(), Values::new()).await?;
             if gone.verified_at.is_some() {
                 let to = gone.typed.as_deref();
@@ -427,9 +483,7 @@ impl LoginNames<'_> {
         let challenge = challenge.ok_or(LoginNameError::WrongCode)?;
         let id = challenge.account_id().ok_or(LoginNameError::WrongCode)?;
         let normal = challenge.target().ok_or(LoginNameError::WrongCode)?;
-        if !challenge.is_bound_to(context, &[normal.as_bytes()]) {
-            return Err(LoginNameError::WrongCode);
-        }
+        let told = Told::of(context, &challenge, normal).ok_or(LoginNameError::WrongCode)?;
         let event = Event::new(EventKind::LoginNameUndone, now).account(id).from_client(client);
         let event = transaction!(db, |txn| {
             if !challenge.spend(txn, now).await? || !account_store::hold(txn, id).await? {
@@ -437,6 +491,9 @@ impl LoginNames<'_> {
             }
             let row = account_store::find(txn, id).await?.ok_or(LoginNameError::WrongCode)?;
             let names = account_store::names_of(txn, id).await?;
+            if !told.may_undo(txn, context, id, &names).await? {
+                return Err(LoginNameError::WrongCode);
+            }
             let gone = names.iter().find(|name| name.normal == normal);
             let gone = gone.ok_or(LoginNameError::WrongCode)?;
             let username = gone.kind == LoginIdKind::Username.number();
@@ -476,6 +533,15 @@ struct Changing<'a> {
 impl Changing<'_> {
     fn id(&self) -> AccountId {
         self.identity.account().id()
+    }
+
+    /// The epoch that begins with the change.
+    fn epoch(&self) -> i64 {
+        self.identity.account().epoch + 1
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::from_epoch(self.epoch())
     }
 
     fn event(&self, kind: EventKind, name: LoginIdKind) -> Event {
@@ -597,6 +663,7 @@ impl Changing<'_> {
             normal: address.normal(),
             typed: Some(address.as_str()),
             verified_at: Some(self.now),
+            standing: self.standing(),
         };
         let claimed = account_store::claim_name(txn, name, self.now).await?;
         if !claimed {
@@ -605,7 +672,8 @@ impl Changing<'_> {
                 return Err(LoginNameError::WrongCode);
             }
         }
-        self.added(txn, address.normal(), event).await
+        former::forget(txn, self.context, self.id(), address.normal()).await?;
+        self.added(txn, address.normal(), &names, event).await
     }
 
     /// Takes the address from an account that never proved it and can no longer be used.
@@ -623,28 +691,37 @@ impl Changing<'_> {
         &self,
         txn: &Txn<'_>,
         normal: &str,
+        names: &[Model],
         event: &Event,
     ) -> Result<(Issued, Event), LoginNameError> {
         let own = self.identity.account().email();
-        let values = match own {
-            Some(_) => self.way_back(txn, normal).await?,
+        let settled = own_address(names).filter(|own| own.is_settled(self.context, self.now));
+        let values = match settled {
+            Some(own) => self.way_back(txn, normal, own).await?,
             None => Values::new(),
         };
         self.tell(txn, MessageKind::LoginNameAdded, own, values).await?;
         self.finish(txn, event).await
     }
 
-    /// The link that removes the name again.
-    async fn way_back(&self, txn: &Txn<'_>, normal: &str) -> Result<Values, LoginNameError> {
+    /// The link that removes the name again, for the account's own address.
+    async fn way_back(
+        &self,
+        txn: &Txn<'_>,
+        normal: &str,
+        own: &Model,
+    ) -> Result<Values, LoginNameError> {
         let config = &self.context.config;
         let Some(lifetime) = config.contact.undo_lifetime else { return Ok(Values::new()) };
+        let told = Told { address: own.normal.clone(), sequence: own.sequence };
+        let number = told.number();
         let start = Start {
             kind: &Kind::LoginNameUndo,
             account_id: Some(self.id()),
             session_id: None,
             target: Some(normal),
-            data: None,
-            binding: Some(&[normal.as_bytes()]),
+            data: Some(&told.to_data()),
+            binding: Some(&told.binding(normal, &number)),
             answer: Answer::TokenOnly,
             lifetime,
             cool_down: std::time::Duration::ZERO,

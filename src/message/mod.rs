@@ -74,6 +74,7 @@ impl Recipient {
         let one = address.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty() && !domain.is_empty() && !domain.contains('@')
         });
+        let one = one && !address.starts_with('-');
         (one && address.len() <= 254 && address.chars().all(plain))
             .then(|| Self::Email(address.to_owned()))
     }
@@ -167,6 +168,11 @@ impl NotifyError {
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), NotifyError>> + Send + 'a>>;
 
 /// Sends mail. It is called in a task of its own, within `mail.send_timeout`.
+///
+/// One that calls a program gives it the recipient on its standard input (`sendmail -t`), or as an
+/// argument behind `--`, and never through a shell. No address of ours begins with `-` and no number with
+/// anything but `+`, so neither is read as an option; but a mail address may have characters that mean
+/// something to a shell, such as `|`, `$` or a backtick.
 pub trait Notifier: Send + Sync + fmt::Debug + 'static {
     /// Sends one message.
     fn send<'a>(&'a self, message: &'a Message) -> Sending<'a>;
@@ -178,7 +184,8 @@ pub trait Notifier: Send + Sync + fmt::Debug + 'static {
     }
 }
 
-/// Sends text messages to phones. It is called in a task of its own, within `mail.send_timeout`.
+/// Sends text messages to phones. It is called in a task of its own, within `mail.send_timeout`. What
+/// [`Notifier`] says about programs holds here as well.
 pub trait TextMessages: Send + Sync + fmt::Debug + 'static {
     /// Sends one message; its `text` is all there is.
     fn send<'a>(&'a self, message: &'a Message) -> Sending<'a>;

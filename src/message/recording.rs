@@ -9,9 +9,13 @@ use super::{Message, MessageKind, Notifier, Sending, TextMessages};
 pub struct RecordingNotifier(Arc<Mutex<Vec<Message>>>);
 
 impl RecordingNotifier {
-    /// The messages sent so far, mail and text messages together.
+    /// The messages sent so far, mail and text messages together, in the order in which they were
+    /// written into the outbox. Several leave at once, each in a task of its own, so the order in which
+    /// they arrive is another one on a busy machine.
     pub fn sent(&self) -> Vec<Message> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sent.sort_by_key(|message| message.at);
+        sent
     }
 
     /// Those of one kind.

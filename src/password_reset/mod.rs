@@ -37,6 +37,19 @@
 //! listened to for ten minutes, except on a browser that the token's account is known to sign in from. A
 //! lock of sign-ins stops neither: the mail is the way out of it.
 //!
+//! # A form that is sent twice
+//!
+//! A second click would be told that the link is not good any more, and the person would think that no
+//! password was set. So for one minute the browser that used a link is told that it did
+//! (`reset_token_used`), and that is no failure of anybody. The row keeps a keyed digest of the address,
+//! the `User-Agent` and the device cookie that the link was used with. A cookie would say "the same browser" more exactly,
+//! but the answer to a reset sets none, and a browser may send the second request before it has the
+//! first answer.
+//!
+//! Someone else who found the spent link learns nothing from it, unless they are behind the same address
+//! with the same program and no device cookie of ours. Then they learn that it was used within the last minute, which they could see
+//! as well by waiting at that address. It opens nothing in either case.
+//!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, token: String) -> Result<(), portcullis::Rejection> {
 //! use portcullis::ClientInfo;
@@ -69,7 +82,7 @@
 //! `authn_login_lock` with the detail `forgot`. A refused try says `too_many_attempts`.
 //!
 //! # Errors
-//! `invalid_reset_token` (400), `invalid_fields` (422); `too_many_attempts` (429), only with
+//! `invalid_reset_token` (400), `reset_token_used` (409), `invalid_fields` (422); `too_many_attempts` (429), only with
 //! `attempts.reveal_lockout`.
 //!
 //! # Standard
@@ -81,7 +94,9 @@ use http::StatusCode;
 
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
-use crate::account::{Account, InvalidField, LoginId, StoredPassword, store as account_store};
+use crate::account::{
+    Account, InvalidField, LoginId, StoredPassword, remove_factors, store as account_store,
+};
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -103,6 +118,9 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
+/// How long a browser is told that it has used a link itself.
+const USED_JUST_NOW: Duration = Duration::from_secs(60);
+
 /// Why a password was not set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -111,6 +129,10 @@ pub enum PasswordResetError {
     /// said.
     #[error("the link is not good any more; ask for a new one")]
     InvalidToken,
+    /// This browser has set a password with this link within the last minute: the form was sent twice.
+    /// The second password was not set.
+    #[error("the password was set with this link a moment ago; sign in with it")]
+    UsedJustNow,
     /// The new password cannot be used. The token is still good.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
@@ -150,6 +172,7 @@ impl Problem for PasswordResetError {
     fn status(&self) -> StatusCode {
         match self {
             Self::InvalidToken => StatusCode::BAD_REQUEST,
+            Self::UsedJustNow => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(refusal) => refusal.problem().status(),
@@ -160,6 +183,7 @@ impl Problem for PasswordResetError {
     fn code(&self) -> &'static str {
         match self {
             Self::InvalidToken => "invalid_reset_token",
+            Self::UsedJustNow => "reset_token_used",
             Self::Invalid(_) => "invalid_fields",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Refused(refusal) => refusal.problem().code(),
@@ -382,7 +406,7 @@ impl PasswordReset<'_> {
                 .values(Values::new().with_some("address", client.address()));
         let change = ChangingPassword { account_id: row.id, session_id: None, client, at: now };
         let done = transaction!(context.db(), |txn| {
-            if !challenge.spend(txn, now).await? {
+            if !challenge.spend_from(txn, context, client, now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
             context.hooks.before_password_change(change, txn).await?;
@@ -390,6 +414,10 @@ impl PasswordReset<'_> {
                 return Err(PasswordResetError::InvalidToken);
             }
             account_store::settle_names(txn, &row, now).await?;
+            let removed = match row.verified_at {
+                None => remove_factors(txn, context, &row).await?,
+                Some(_) => Vec::new(),
+            };
             // Whatever else was sent before is worth nothing now: another link, a change of address.
             mechanism::end_of_account(txn, row.id, None, now).await?;
             ticket.succeeded(txn).await?;
@@ -398,18 +426,38 @@ impl PasswordReset<'_> {
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             context.hooks.after_password_change(change, txn).await?;
-            Ok(())
+            Ok(removed)
         });
         if let Err(PasswordResetError::InvalidToken) = done {
-            // Somebody else was faster with it.
+            // Somebody else was faster with it, or the same person, who pressed twice.
+            if self.was_used_by(token, client).await? {
+                attempts.withdraw(ticket).await;
+                return Err(PasswordResetError::UsedJustNow);
+            }
             let event = failed(Some(&row), client, now);
             attempts.fail(ticket, &event).await?;
             return Err(PasswordResetError::InvalidToken);
         }
-        attempts.end(ticket, done).await?;
+        let removed = attempts.end(ticket, done).await?;
         event.trace();
+        removed.iter().for_each(Event::trace);
         outbox::deliver_soon(context);
         Ok(())
+    }
+
+    /// Whether this browser has set a password with this token a moment ago.
+    async fn was_used_by(
+        &self,
+        token: &str,
+        client: &ClientInfo,
+    ) -> Result<bool, PasswordResetError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let found = mechanism::find_by_token(&executor, context, &Kind::PasswordReset, token);
+        let found = db.read(found).await?;
+        let now = context.now();
+        Ok(found.is_some_and(|found| found.was_used_by(context, client, USED_JUST_NOW, now)))
     }
 
     /// The hash of a new password, if it can be one.
@@ -477,6 +525,10 @@ impl PasswordReset<'_> {
         };
         match challenge.zip(row) {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),
+            Some((challenge, _)) if challenge.was_used_by(context, client, USED_JUST_NOW, now) => {
+                attempts.withdraw(ticket).await;
+                Err(PasswordResetError::UsedJustNow)
+            }
             other => {
                 let event = failed(other.as_ref().map(|(_, row)| row), client, now);
                 attempts.fail(ticket, &event).await?;

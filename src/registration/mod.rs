@@ -49,6 +49,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::account::entity::{account, login_name};
+use crate::account::former::Standing;
 use crate::account::{
     Account, AccountError, Email, InvalidField, LoginIdKind, NewAccount, store as account_store,
 };
@@ -448,7 +449,14 @@ impl Registration<'_> {
         // whether the address was.
         let kind = LoginIdKind::Email;
         let (normal, verified_at) = (email.as_str(), None);
-        let name = account_store::Name { account_id: id, kind, normal, typed: None, verified_at };
+        let name = account_store::Name {
+            account_id: id,
+            kind,
+            normal,
+            typed: None,
+            verified_at,
+            standing: Standing::FIRST,
+        };
         transaction!(context.db(), |txn| {
             context.hooks.before_register(registering, txn).await?;
             let taken = account_store::taken(txn, &wanted).await?;

@@ -67,7 +67,7 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
-use crate::account::{Account, Email, InvalidField};
+use crate::account::{Account, Email, InvalidField, remove_factors};
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -498,16 +498,21 @@ impl Verification<'_> {
                     if !account_store::hand_over(txn, row, normal, now).await? {
                         return Err(VerificationError::WrongCode);
                     }
+                    let removed = remove_factors(txn, context, row).await?;
                     self.prove(txn, row, proof.challenge).await?;
                     mechanism::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
-                    Ok(start.clone().inside(txn).issue().await?)
+                    Ok((start.clone().inside(txn).issue().await?, removed))
                 })
             }
         });
-        let (issued, started) = issued.await?;
+        let ((issued, started), removed) = issued.await?;
         event.trace();
         started.trace();
+        if !removed.is_empty() {
+            removed.iter().for_each(Event::trace);
+            outbox::deliver_soon(context);
+        }
         Ok(issued)
     }
 
@@ -553,7 +558,7 @@ impl Verification<'_> {
     ) -> Result<Claimed, VerificationError> {
         let now = self.auth.context().now();
         let normal = challenge.target().unwrap_or_default();
-        if account_store::verify_names(txn, row.id, Some(normal), now).await? == 0 {
+        if !account_store::verify_name(txn, row, normal, now).await? {
             return Err(VerificationError::WrongCode);
         }
         account_store::verify(txn, row.id, now).await?;

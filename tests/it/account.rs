@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::account::{AccountError, LoginIdKind, NewAccount};
+use portcullis::account::{AccountError, FurtherName, LoginIdKind, NewAccount};
 use portcullis::message::MessageKind;
 use portcullis::{Account, AccountId, Factor, Portcullis, Problem};
 use sea_orm::{ConnectionTrait, TransactionTrait};
@@ -266,6 +266,7 @@ on_every_database! {
         let alice = probe.register_with_email("alice", "alice@example.com").await;
         probe.mail().await;
         let accounts = probe.auth.accounts();
+        accounts.verify(alice.id()).await.expect("it is verified");
         type Told = &'static [(MessageKind, &'static str)];
         let steps: [(&[Factor], Told); 4] = [
             (&[Factor::Totp], &[(FactorAdded, "totp")]),
@@ -299,6 +300,7 @@ on_every_database! {
 
     async fn of_factors_changed_at_once_the_owner_hears_what_really_changed(probe: Probe) {
         let alice = probe.register_with_email("alice", "alice@example.com").await;
+        probe.auth.accounts().verify(alice.id()).await.expect("it is verified");
         let epoch = probe.number("SELECT epoch FROM auth_account").await;
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..16 {
@@ -315,6 +317,107 @@ on_every_database! {
         let left = probe.number("SELECT enrolled_factors FROM auth_account").await;
         assert_eq!(added - removed, i64::from(left != 0), "{added} added, {removed} removed");
         assert_eq!(probe.number("SELECT epoch FROM auth_account").await - epoch, 16);
+    }
+
+    async fn nobody_enrols_a_factor_while_an_address_is_not_proved(probe: Probe) {
+        let accounts = probe.auth.accounts();
+        let alice = probe.register_with_email("alice", "alice@example.com").await.id();
+        let enrolled = async |factors: &[Factor]| {
+            accounts.set_enrolled_factors(alice, factors.iter().copied()).await
+        };
+        let refused = enrolled(&[Factor::Totp]).await.expect_err("it may be somebody else's");
+        assert!(matches!(refused, AccountError::AddressNotProved), "{refused:?}");
+        assert_eq!((refused.status().as_u16(), refused.code()), (403, "address_not_proved"));
+        enrolled(&[]).await.expect("nothing is added");
+        accounts.verify(alice).await.expect("it is verified");
+        enrolled(&[Factor::Totp]).await.expect("now it is hers");
+        // One more address that nobody proved: nothing more is added, but removed.
+        let further = FurtherName::email("alice@work.example");
+        accounts.add_name(alice, further).await.expect("it is added");
+        let refused = enrolled(&[Factor::Totp, Factor::Passkey]).await;
+        assert!(matches!(refused, Err(AccountError::AddressNotProved)), "{refused:?}");
+        enrolled(&[Factor::Totp]).await.expect("nothing is added");
+        accounts.verify_name(alice, "Alice@Work.example").await.expect("it is verified");
+        enrolled(&[Factor::Totp, Factor::Passkey]).await.expect("all are hers");
+        enrolled(&[]).await.expect("they are removed");
+        let log = probe.auth.audit_log().of_account(alice, 30).await.expect("the log");
+        let removals = log.iter().filter(|e| e.detail.as_deref() == Some("factors removed"));
+        assert_eq!(removals.count(), 1);
+        // A phone number opens nothing, and an account without an address is nobody else's.
+        let mut with_phone = NewAccount::username("bob");
+        with_phone.phone = Some("+4915112345678".to_owned());
+        let bob = accounts.create(with_phone).await.expect("it is made").id();
+        accounts.set_enrolled_factors(bob, [Factor::Totp]).await.expect("set");
+    }
+
+    async fn of_an_address_and_a_factor_at_once_the_factor_never_comes_second(probe: Probe) {
+        for round in 0..8 {
+            let name = format!("alice{round}");
+            let alice = probe.register(&name).await.id();
+            let mut tasks = tokio::task::JoinSet::new();
+            for number in 0..8 {
+                let (auth, name) = (probe.auth.clone(), name.clone());
+                tasks.spawn(async move {
+                    if number == 4 {
+                        let further = FurtherName::email(format!("{name}@work.example"));
+                        auth.accounts().add_name(alice, further).await.expect("it is added");
+                        return;
+                    }
+                    let factors = (number % 2 == 0).then_some(Factor::Totp);
+                    let _ = auth.accounts().set_enrolled_factors(alice, factors).await;
+                });
+            }
+            tasks.join_all().await;
+            let after = probe.auth.accounts().set_enrolled_factors(alice, [Factor::Passkey]).await;
+            assert!(matches!(after, Err(AccountError::AddressNotProved)), "{after:?}");
+            // The order that the log tells: no factor was enrolled after the address had come.
+            let log = probe.auth.audit_log().of_account(alice, 50).await.expect("the log");
+            assert!(log.iter().any(|event| event.kind == "login_name_added"), "{log:?}");
+        }
+    }
+
+    async fn each_address_is_proved_by_itself(probe: Probe) {
+        let accounts = probe.auth.accounts();
+        let proved = async |normal: &str| {
+            let query = "SELECT COUNT(*) FROM auth_login_name WHERE verified_at IS NOT NULL";
+            probe.number(&format!("{query} AND normal = '{normal}'")).await == 1
+        };
+        let (phone, other) = ("+4915112345678", "+4915112345679");
+        let mut new = NewAccount::username("alice").with_email("alice@example.com").verified();
+        new.phone = Some(phone.to_owned());
+        let alice = accounts.create(new).await.expect("it is made").id();
+        assert!(proved("alice@example.com").await);
+        assert!(!proved(phone).await, "the address says nothing of the number");
+        accounts.verify(alice).await.expect("it is verified");
+        assert!(!proved(phone).await);
+        accounts.verify_name(alice, phone).await.expect("it is verified");
+        assert!(proved(phone).await);
+        for (name, text) in [("bob", "bob"), ("bob", "nobody@example.com"), ("bob", phone)] {
+            let id = match accounts.find_by_login(name).await.expect("it answers") {
+                Some(account) => account.id(),
+                None => {
+                    let mut new = NewAccount::username(name).with_email("bob@example.com");
+                    new.phone = Some(other.to_owned());
+                    accounts.create(new).await.expect("it is made").id()
+                }
+            };
+            let refused = accounts.verify_name(id, text).await.expect_err("it is not his address");
+            assert_eq!(refused.code(), "invalid_fields", "{text}");
+        }
+        // A number proves an account only where there is no mail address.
+        let bob = accounts.find_by_login("bob").await.expect("it answers").expect("bob");
+        accounts.verify_name(bob.id(), other).await.expect("it is verified");
+        let is_verified = async |id| {
+            let account = accounts.find(id).await.expect("it answers");
+            account.expect("an account").is_verified()
+        };
+        assert!(!is_verified(bob.id()).await);
+        accounts.verify_name(bob.id(), "BOB@example.com").await.expect("it is verified");
+        assert!(is_verified(bob.id()).await);
+        let mut new = NewAccount::username("carol").verified();
+        new.phone = Some("+4915112345670".to_owned());
+        accounts.create(new).await.expect("it is made");
+        assert!(proved("+4915112345670").await, "it is all she has");
     }
 
     async fn changing_an_account_that_is_not_there_is_an_error(probe: Probe) {

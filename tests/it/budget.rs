@@ -383,7 +383,7 @@ on_every_database! {
             ("ask, no mailbox", 422, 1),
             ("wrong code", 403, 5),
             ("wrong token", 403, 2),
-            ("confirm", 200, 17),
+            ("confirm", 200, 18),
             ("remove", 200, 11),
             ("remove, not there", 404, 3),
             ("undo, wrong token", 403, 1),
@@ -429,10 +429,10 @@ on_every_database! {
             ("wrong code", 403, 5),
             ("wrong token", 403, 2),
             ("undo, wrong token", 403, 1),
-            ("confirm", 200, 11),
+            ("confirm", 200, 13),
             ("ask", 202, 10),
-            ("confirm", 200, 17),
-            ("undo", 204, 13),
+            ("confirm", 200, 20),
+            ("undo", 204, 15),
         ];
         assert_eq!(costs, expected);
     }

@@ -54,3 +54,4 @@ mod tidy;
 mod token;
 mod told;
 mod verification;
+mod way_back;

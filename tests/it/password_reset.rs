@@ -145,6 +145,7 @@ on_every_database! {
             assert_eq!(event.address.as_deref(), Some("127.0.0.1"));
         }
 
+        probe.clock.advance(MINUTE);
         check(&reset(&mut browser, &token, PASSWORD).await, 400, "invalid_reset_token");
         let answer = browser.post("/auth/password/reset/check", json!({ "token": token })).await;
         check(&answer, 400, "invalid_reset_token");
@@ -260,7 +261,7 @@ on_every_database! {
                     accounts.disable(account.id()).await.expect("it is disabled");
                     accounts.enable(account.id()).await.expect("it is enabled");
                 }
-                "epoch" => accounts.set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("it is set"),
+                "epoch" => accounts.set_enrolled_factors(account.id(), []).await.expect("it is set"),
                 "deleted" => accounts.delete(account.id()).await.expect("it is deleted"),
                 "time" => probe.clock.advance(HOUR),
                 _ => {
@@ -297,13 +298,64 @@ on_every_database! {
         let winners: Vec<_> = results.iter().filter(|(status, _)| *status == 204).collect();
         let [(_, password)] = &winners[..] else { panic!("{} won", winners.len()) };
         for (status, _) in &results {
-            assert!([204, 400, 503].contains(status), "{status}");
+            assert!([204, 409, 503].contains(status), "{status}");
         }
         assert_eq!(browser.login("alice", password).await.status, 200);
         let done = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_password_reset'";
         assert_eq!(probe.number(done).await, 1);
         let notices = probe.mail().await;
         assert_eq!(notices.iter().filter(|mail| mail.kind == MessageKind::PasswordChanged).count(), 1);
+    }
+
+    async fn a_second_click_is_told_for_a_minute_that_the_first_one_worked(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        let from = |agent: &str| {
+            let request = browser.request(Method::POST, "/auth/password/reset");
+            request.header("user-agent", agent).json(&json!({ "token": token, "password": NEW }))
+        };
+        // However often, and at once: the second request is sent before the first is answered.
+        let mut clicks = JoinSet::new();
+        for _ in 0..16 {
+            clicks.spawn(send(from("Mozilla/5.0 Firefox/150.0")));
+        }
+        let answers = clicks.join_all().await;
+        let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+        assert_eq!((count(204), count(409)), (1, 15), "{answers:?}");
+        let told = answers.iter().find(|answer| answer.status == 409).expect("one");
+        check(told, 409, "reset_token_used");
+        assert!(told.set_cookies().is_empty());
+        // That was no failure of anybody.
+        assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 0);
+        // Somebody else who found the link is told what everybody is.
+        check(&send(from("curl/8.0")).await, 400, "invalid_reset_token");
+        let mut known = browser.stranger();
+        assert_eq!(known.login("alice", NEW).await.status, 200);
+        let request = known.request(Method::POST, "/auth/password/reset");
+        let request = request.header("user-agent", "Mozilla/5.0 Firefox/150.0");
+        let request = request.json(&json!({ "token": token, "password": NEW }));
+        check(&send(request).await, 400, "invalid_reset_token");
+        probe.clock.advance(MINUTE - Duration::from_millis(1));
+        check(&send(from("Mozilla/5.0 Firefox/150.0")).await, 409, "reset_token_used");
+        probe.clock.advance(Duration::from_millis(1));
+        check(&send(from("Mozilla/5.0 Firefox/150.0")).await, 400, "invalid_reset_token");
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
+    }
+
+    async fn a_link_that_was_never_used_tells_nothing(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let token = ask(&probe, &mut browser, "alice").await;
+        // A newer one has taken its place.
+        probe.clock.advance(MINUTE);
+        let newer = ask(&probe, &mut browser, "alice").await;
+        assert_eq!(reset(&mut browser, &newer, NEW).await.status, 204);
+        check(&reset(&mut browser, &token, NEW).await, 400, "invalid_reset_token");
+        // Where no address is known, no browser is.
+        let second = ask(&probe, &mut browser, "alice").await;
+        let (client, resets) = (ClientInfo::default(), probe.auth.password_reset());
+        resets.reset(&second, PASSWORD, &client).await.expect("it is set");
+        let again = resets.reset(&second, PASSWORD, &client).await.expect_err("it is spent");
+        assert_eq!(portcullis::Problem::code(&again), "invalid_reset_token");
     }
 
     async fn a_password_that_cannot_be_used_leaves_the_link_good(probe: Probe) {
@@ -350,9 +402,14 @@ on_every_database! {
         let (account, mut victim) = alice(&probe).await;
         let mut attacker = victim.stranger();
         assert_eq!(attacker.login("alice", PASSWORD).await.status, 200);
-        probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("it is set");
+        // Nobody can enrol one while the address is not proved; should one be there, it goes and is told.
+        probe.execute("UPDATE auth_account SET enrolled_factors = 8").await;
         let token = ask(&probe, &mut victim, "alice@example.com").await;
         assert_eq!(reset(&mut victim, &token, NEW).await.status, 204);
+        let told = probe.mail().await;
+        assert_eq!(told.iter().filter(|mail| mail.kind == MessageKind::FactorRemoved).count(), 1);
+        let log = probe.auth.audit_log().of_account(account.id(), 20).await.expect("the log");
+        assert!(log.iter().any(|event| event.detail.as_deref() == Some("factors removed")));
         check(&attacker.get("/me").await, 401, "session_ended");
         assert_eq!(attacker.login("alice", PASSWORD).await.status, 401);
         let answer = victim.login("alice@example.com", NEW).await;

@@ -28,7 +28,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 20] = [
+const LOOKUPS: [(&str, &[&str]); 22] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -39,6 +39,8 @@ const LOOKUPS: [(&str, &[&str]); 20] = [
     ("auth_challenge", &["subject"]),
     ("auth_event", &["account_id", "at"]),
     ("auth_event", &["at"]),
+    ("auth_former_address", &["account_id"]),
+    ("auth_former_address", &["left_at"]),
     ("auth_group_role", &["role_id"]),
     ("auth_login_name", &["account_id"]),
     ("auth_outbox", &["created_at"]),
@@ -375,6 +377,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_account_role.account_id -> auth_account.id",
             "auth_account_role.role_id -> auth_role.id",
             "auth_challenge.account_id -> auth_account.id",
+            "auth_former_address.account_id -> auth_account.id",
             "auth_group_role.group_id -> auth_group.id",
             "auth_group_role.role_id -> auth_role.id",
             "auth_login_name.account_id -> auth_account.id",

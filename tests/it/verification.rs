@@ -233,12 +233,20 @@ on_every_database! {
     async fn a_factor_that_was_enrolled_before_does_not_lock_the_new_owner_out(probe: Probe) {
         registered(&probe, "alice", ADDRESS).await;
         let id = account(&probe, "alice").await.id();
-        probe.auth.accounts().set_enrolled_factors(id, [Factor::Totp]).await.expect("it is set");
+        let refused = probe.auth.accounts().set_enrolled_factors(id, [Factor::Totp]).await;
+        assert!(matches!(refused, Err(portcullis::account::AccountError::AddressNotProved)));
+        // One that came there all the same.
+        probe.execute("UPDATE auth_account SET enrolled_factors = 8").await;
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
         let mut alice = probe.browser().await;
         is(&confirm(&mut alice, token).await, 200, "password_change_required");
         is(&alice.put("/auth/password", json!({ "new_password": NEW })).await, 200, "session");
         is(&probe.browser().await.login("alice", NEW).await, 200, "session");
+        // It does not go in silence.
+        let sent = probe.mail().await;
+        assert!(sent.iter().any(|m| m.kind == MessageKind::FactorRemoved && m.to.as_str() == ADDRESS));
+        let log = probe.auth.audit_log().of_account(id, 20).await.expect("the log");
+        assert!(log.iter().any(|event| event.detail.as_deref() == Some("factors removed")));
     }
 
     async fn an_account_that_is_verified_is_never_handed_over(probe: Probe) {

@@ -224,7 +224,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 22] = [
+pub const TABLES: [&str; 23] = [
     "auth_rate",
     "auth_challenge",
     "auth_challenge_start",
@@ -244,6 +244,7 @@ pub const TABLES: [&str; 22] = [
     "auth_role",
     "auth_session_data",
     "auth_session",
+    "auth_former_address",
     "auth_login_name",
     "auth_marker",
     "auth_account",

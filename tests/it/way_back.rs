@@ -1,0 +1,491 @@
+//! Who may put an address, a number or a name of an account back, and until when. A thief holds a
+//! session, the password or a mailbox of their own; the owner comes back. What must hold: after the
+//! owner has changed the password and put the address back, nothing that the thief holds works.
+
+use std::time::Duration;
+
+use portcullis::account::NewAccount;
+use portcullis::base::clock::MockClock;
+use portcullis::message::Message;
+use portcullis::{AccountId, Clock, MessageKind};
+use serde_json::json;
+
+use crate::on_every_database;
+use crate::support::browser::Answer;
+use crate::support::probe::{app, serve};
+use crate::support::{Browser, PASSWORD, Probe};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const NEW_PASSWORD: &str = "another horse battery staple";
+const OWN: &str = "alice@example.com";
+const FIRST_PHONE: &str = "+4915112345670";
+
+/// An account whose address was proved when it was made, and a browser that nobody is signed in on.
+async fn owner(probe: &Probe) -> (AccountId, Browser) {
+    let account = NewAccount::username("alice").with_email(OWN).verified();
+    let account = probe.auth.registration().create(account, PASSWORD).await;
+    (account.expect("the account is made").id(), probe.browser().await)
+}
+
+/// With phones.
+fn texting(mut probe: Probe) -> Probe {
+    let texts = probe.notifier.clone();
+    probe.auth = probe.rebuilt(|builder| builder.text_messages(texts));
+    probe
+}
+
+/// A new session in this browser: what it does next has a recent factor.
+async fn sign_in(browser: &mut Browser, password: &str) {
+    browser.cookie = None;
+    let answer = browser.login("alice", password).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+/// The messages of a kind to somebody, the oldest first.
+async fn letters(probe: &Probe, kind: MessageKind, to: &str) -> Vec<Message> {
+    let sent = probe.mail().await.into_iter();
+    sent.filter(|message| message.kind == kind && message.to.as_str() == to).collect()
+}
+
+async fn letter(probe: &Probe, kind: MessageKind, to: &str) -> Message {
+    letters(probe, kind, to).await.pop().unwrap_or_else(|| panic!("no {kind:?} to {to}"))
+}
+
+fn token_of(message: &Message) -> Option<String> {
+    let (_, rest) = message.text.split_once("#token=")?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
+/// The token in the last message of a kind to somebody: a way back, if there is one in it.
+async fn way_back(probe: &Probe, kind: MessageKind, to: &str) -> Option<String> {
+    token_of(&letter(probe, kind, to).await)
+}
+
+/// Changes the address from beginning to end, from the browser's session.
+async fn change(probe: &Probe, browser: &mut Browser, new: &str) -> Answer {
+    probe.clock.advance(MINUTE);
+    let answer = browser.post("/auth/email", json!({ "email": new })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let token = token_of(&letter(probe, MessageKind::EmailChangeConfirm, new).await);
+    browser.post("/auth/email/confirm", json!({ "token": token })).await
+}
+
+#[track_caller]
+fn worked(answer: &Answer) {
+    assert!(matches!(answer.status, 200 | 204), "{}", answer.text);
+}
+
+/// The same, and what the address that goes was sent.
+async fn moved(probe: &Probe, browser: &mut Browser, old: &str, new: &str) -> Option<String> {
+    worked(&change(probe, browser, new).await);
+    way_back(probe, MessageKind::EmailChangedUndo, old).await
+}
+
+async fn set_phone(probe: &Probe, browser: &mut Browser, new: &str) {
+    probe.clock.advance(MINUTE);
+    let answer = browser.post("/auth/phone", json!({ "phone": new })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let text = letter(probe, MessageKind::PhoneChangeConfirm, new).await;
+    let (_, rest) = text.text.split_once(" is: ").expect("a code");
+    let code: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    worked(&browser.post("/auth/phone/confirm", json!({ "code": code })).await);
+}
+
+async fn add_address(probe: &Probe, browser: &mut Browser, new: &str) {
+    probe.clock.advance(MINUTE);
+    let answer = browser.post("/auth/login-names", json!({ "email": new })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let token = token_of(&letter(probe, MessageKind::LoginNameConfirm, new).await);
+    let answer = browser.post("/auth/login-names/confirm", json!({ "token": token })).await;
+    worked(&answer);
+}
+
+async fn new_password(browser: &mut Browser, current: &str, new: &str) {
+    let body = json!({ "current_password": current, "new_password": new });
+    worked(&browser.put("/auth/password", body).await);
+}
+
+async fn undo(browser: &Browser, token: &str) -> Answer {
+    browser.stranger().post("/auth/email/undo", json!({ "token": token })).await
+}
+
+async fn email(probe: &Probe) -> Option<String> {
+    probe.text("SELECT email FROM auth_account WHERE username = 'alice'").await
+}
+
+async fn phone(probe: &Probe) -> Option<String> {
+    probe.text("SELECT phone FROM auth_account WHERE username = 'alice'").await
+}
+
+async fn names(probe: &Probe) -> Vec<String> {
+    let rows = probe.dump("auth_login_name").await;
+    let mut names: Vec<_> =
+        rows.iter().map(|row| row.split('|').next().unwrap_or_default().to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Whether whoever reads this mailbox gets a link to set a new password.
+async fn resets(probe: &Probe, browser: &Browser, login: &str) -> bool {
+    probe.clock.advance(HOUR);
+    let before = probe.mail().await.len();
+    let body = json!({ "login": login });
+    assert_eq!(browser.stranger().post("/auth/password/forgot", body).await.status, 202);
+    let sent = probe.mail().await.split_off(before);
+    sent.iter().any(|message| message.kind == MessageKind::PasswordReset)
+}
+
+#[track_caller]
+fn no_good(answer: &Answer) {
+    assert_eq!((answer.status, answer.code().as_str()), (403, "wrong_code"), "{}", answer.text);
+}
+
+on_every_database! {
+    async fn a_thief_who_was_put_out_gets_no_way_back(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        let owners = moved(&probe, &mut thief, OWN, "thief@one.example").await;
+        assert!(owners.is_some(), "the first address gets one");
+        // The owner does what the mail says, but signed in.
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        new_password(&mut owner, PASSWORD, NEW_PASSWORD).await;
+        assert_eq!(thief.get("/me").await.status, 401);
+        let thiefs = moved(&probe, &mut owner, "thief@one.example", OWN).await;
+        assert_eq!(thiefs, None, "the thief hears of it and can do nothing");
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        assert_eq!(owner.get("/me").await.status, 200, "who puts it back stays signed in");
+        assert!(!resets(&probe, &browser, "thief@one.example").await);
+        assert!(resets(&probe, &browser, OWN).await);
+    }
+
+    async fn putting_an_address_back_is_an_undo_whatever_became_of_its_link(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        for (round, what) in ["open", "spent", "expired"].into_iter().enumerate() {
+            let mut thief = browser.clone();
+            sign_in(&mut thief, PASSWORD).await;
+            let new = format!("thief@r{round}.example");
+            let link = moved(&probe, &mut thief, OWN, &new).await.expect("the first one's link");
+            let mut last = new.clone();
+            match what {
+                "spent" => {
+                    worked(&undo(&browser, &link).await);
+                    // And the thief, who knows the password, comes again.
+                    sign_in(&mut thief, PASSWORD).await;
+                    last = format!("again@r{round}.example");
+                    let again = moved(&probe, &mut thief, OWN, &last).await;
+                    assert!(again.is_some(), "the way back comes anew");
+                }
+                "expired" => {
+                    probe.clock.advance(29 * DAY);
+                    no_good(&undo(&browser, &link).await);
+                }
+                _ => {}
+            }
+            let mut owner = browser.clone();
+            sign_in(&mut owner, PASSWORD).await;
+            assert_eq!(moved(&probe, &mut owner, &last, OWN).await, None, "{what}");
+            assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        }
+    }
+
+    async fn what_was_undone_is_no_address_to_be_put_back(probe: Probe) {
+        // Or the thief would put the own address back, and the owner's would get no way back.
+        let (_, browser) = owner(&probe).await;
+        for round in 0..4 {
+            let mut thief = browser.clone();
+            sign_in(&mut thief, PASSWORD).await;
+            let link = moved(&probe, &mut thief, OWN, "thief@one.example").await;
+            let link = link.unwrap_or_else(|| panic!("round {round}: the owner can undo it"));
+            let mut owner = browser.clone();
+            if round % 2 == 0 {
+                sign_in(&mut owner, PASSWORD).await;
+                assert_eq!(moved(&probe, &mut owner, "thief@one.example", OWN).await, None);
+            } else {
+                worked(&undo(&owner, &link).await);
+            }
+            assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        }
+        // Nor after the owner has moved on to another one, which has been there for a week.
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        assert!(moved(&probe, &mut owner, OWN, "alice@new.example").await.is_some());
+        probe.clock.advance(7 * DAY);
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        let link = moved(&probe, &mut thief, "alice@new.example", "thief@one.example").await;
+        worked(&undo(&browser, &link.expect("a way back")).await);
+        assert_eq!(email(&probe).await.as_deref(), Some("alice@new.example"));
+    }
+
+    async fn an_address_gets_a_way_back_once_it_has_been_the_accounts_for_a_week(probe: Probe) {
+        let (_, mut browser) = owner(&probe).await;
+        sign_in(&mut browser, PASSWORD).await;
+        assert!(moved(&probe, &mut browser, OWN, "b@example.com").await.is_some(), "it is the first");
+        probe.clock.advance(7 * DAY - MINUTE - SECOND);
+        sign_in(&mut browser, PASSWORD).await;
+        let early = moved(&probe, &mut browser, "b@example.com", "c@example.com").await;
+        assert_eq!(early, None, "a second is missing");
+        // What matters is how long it was the account's, not how long ago it came.
+        probe.clock.advance(3 * DAY);
+        sign_in(&mut browser, PASSWORD).await;
+        let unsettled = moved(&probe, &mut browser, "c@example.com", "b@example.com").await;
+        assert_eq!(unsettled, None, "an earlier one is back");
+        probe.clock.advance(2 * SECOND);
+        sign_in(&mut browser, PASSWORD).await;
+        let link = moved(&probe, &mut browser, "b@example.com", "d@example.com").await;
+        worked(&undo(&browser, &link.expect("a week by now")).await);
+        assert_eq!(email(&probe).await.as_deref(), Some("b@example.com"));
+    }
+
+    async fn two_nodes_whose_clocks_differ_decide_alike(probe: Probe) {
+        for (round, behind) in [false, true].into_iter().enumerate() {
+            let name = format!("alice{round}");
+            let own = format!("{name}@example.com");
+            let (one, two) = (format!("one@t{round}.example"), format!("two@t{round}.example"));
+            let account = NewAccount::username(&name).with_email(&own).verified();
+            probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+            let browser = probe.browser().await;
+            let mut thief = browser.clone();
+            assert_eq!(thief.login(&name, PASSWORD).await.status, 200);
+            let owners = moved(&probe, &mut thief, &own, &one).await.expect("a way back");
+            // The next step is made at a node whose clock is 30 s behind, or ahead.
+            probe.clock.advance(2 * MINUTE);
+            let clock = MockClock::at(probe.clock.now());
+            if behind { clock.step_back(30 * SECOND) } else { clock.advance(30 * SECOND) }
+            let auth = probe.rebuilt(|builder| builder.clock(clock.clone()));
+            let other = serve(app(&auth)).await;
+            let mut there = thief.stranger().at(other);
+            assert_eq!(there.login(&name, PASSWORD).await.status, 200);
+            let answer = there.post("/auth/email", json!({ "email": two })).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+            auth.outbox().deliver_due().await.expect("the outbox is read");
+            let token = token_of(&letter(&probe, MessageKind::EmailChangeConfirm, &two).await);
+            worked(&there.post("/auth/email/confirm", json!({ "token": token })).await);
+            auth.outbox().deliver_due().await.expect("the outbox is read");
+            let thiefs = way_back(&probe, MessageKind::EmailChangedUndo, &one).await;
+            worked(&undo(&browser, &owners).await);
+            for node in [browser.address, other] {
+                if let Some(thiefs) = &thiefs {
+                    no_good(&undo(&browser.at(node), thiefs).await);
+                }
+            }
+            let query = format!("SELECT email FROM auth_account WHERE username = '{name}'");
+            assert_eq!(probe.text(&query).await, Some(own));
+        }
+    }
+
+    async fn what_came_after_a_change_goes_with_it_by_the_counter(probe: Probe) {
+        // Made where it is 30 s earlier, names look older than the change they came after.
+        let mut probe = probe;
+        let texts = probe.notifier.clone();
+        probe.auth = probe.rebuilt(|builder| {
+            builder.text_messages(texts).configure(|config| {
+                config.rate.per_source = None;
+                config.rate.per_principal = None;
+            })
+        });
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        let owners = moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        probe.clock.step_back(5 * MINUTE);
+        sign_in(&mut thief, PASSWORD).await;
+        add_address(&probe, &mut thief, "thief@two.example").await;
+        let answer = thief.post("/auth/login-names", json!({ "username": "thief" })).await;
+        worked(&answer);
+        set_phone(&probe, &mut thief, "+4915112345678").await;
+        worked(&undo(&browser, &owners).await);
+        assert_eq!(names(&probe).await, ["alice", OWN]);
+        assert_eq!(phone(&probe).await, None, "nor is a number of theirs left");
+        assert!(!resets(&probe, &browser, "thief@two.example").await);
+    }
+
+    async fn what_came_before_a_change_stays_when_it_is_undone(probe: Probe) {
+        let probe = texting(probe);
+        let (_, browser) = owner(&probe).await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        set_phone(&probe, &mut owner, FIRST_PHONE).await;
+        add_address(&probe, &mut owner, "alice@work.example").await;
+        let link = moved(&probe, &mut owner, OWN, "thief@one.example").await.expect("a way back");
+        worked(&undo(&browser, &link).await);
+        assert_eq!(names(&probe).await, [FIRST_PHONE, "alice", OWN, "alice@work.example"]);
+        assert_eq!(phone(&probe).await.as_deref(), Some(FIRST_PHONE));
+    }
+
+    async fn putting_an_address_back_takes_along_what_came_after_it_went(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        add_address(&probe, &mut thief, "thief@two.example").await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        new_password(&mut owner, PASSWORD, NEW_PASSWORD).await;
+        assert_eq!(moved(&probe, &mut owner, "thief@one.example", OWN).await, None);
+        assert_eq!(names(&probe).await, ["alice", OWN]);
+        assert!(!resets(&probe, &browser, "thief@two.example").await);
+    }
+
+    async fn a_link_to_an_earlier_address_outlives_resets_passwords_and_ends(probe: Probe) {
+        let (id, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        let owners = moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        new_password(&mut thief, PASSWORD, NEW_PASSWORD).await;
+        worked(&thief.delete("/auth/sessions?scope=all").await);
+        probe.auth.sessions().end_all(id, None).await.expect("they end");
+        let body = json!({ "login": "thief@one.example" });
+        assert_eq!(thief.stranger().post("/auth/password/forgot", body).await.status, 202);
+        let reset = letter(&probe, MessageKind::PasswordReset, "thief@one.example").await;
+        let body = json!({ "token": token_of(&reset), "password": "a third horse battery staple" });
+        worked(&thief.stranger().post("/auth/password/reset", body).await);
+        worked(&undo(&browser, &owners).await);
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+    }
+
+    async fn the_first_address_ends_what_a_settled_later_one_was_given(probe: Probe) {
+        // The thief was there for a week before the owner came.
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        probe.clock.advance(8 * DAY);
+        sign_in(&mut thief, PASSWORD).await;
+        let thiefs = moved(&probe, &mut thief, "thief@one.example", "thief@two.example").await;
+        let thiefs = thiefs.expect("it has been the account's for long enough");
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        new_password(&mut owner, PASSWORD, NEW_PASSWORD).await;
+        assert_eq!(moved(&probe, &mut owner, "thief@two.example", OWN).await, None);
+        no_good(&undo(&browser, &thiefs).await);
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+    }
+
+    async fn a_number_that_has_just_come_gets_no_way_back(probe: Probe) {
+        let probe = texting(probe);
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        set_phone(&probe, &mut thief, "+4915112345678").await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        new_password(&mut owner, PASSWORD, NEW_PASSWORD).await;
+        set_phone(&probe, &mut owner, FIRST_PHONE).await;
+        let kind = MessageKind::PhoneChangedUndo;
+        assert_eq!(way_back(&probe, kind, "+4915112345678").await, None);
+        // Nor if it is only taken away.
+        set_phone(&probe, &mut owner, "+4915112345679").await;
+        worked(&owner.delete("/auth/phone").await);
+        assert_eq!(way_back(&probe, kind, "+4915112345679").await, None);
+        // One that has been there for a week gets one, and its way back puts it back.
+        set_phone(&probe, &mut owner, FIRST_PHONE).await;
+        probe.clock.advance(7 * DAY);
+        sign_in(&mut owner, NEW_PASSWORD).await;
+        set_phone(&probe, &mut owner, "+4915112345679").await;
+        let link = way_back(&probe, kind, FIRST_PHONE).await.expect("a way back");
+        let answer = owner.stranger().post("/auth/phone/undo", json!({ "token": link })).await;
+        worked(&answer);
+        assert_eq!(phone(&probe).await.as_deref(), Some(FIRST_PHONE));
+    }
+
+    async fn a_thiefs_address_cannot_remove_what_the_owner_adds(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        add_address(&probe, &mut owner, "alice@work.example").await;
+        let told = letter(&probe, MessageKind::LoginNameAdded, "thief@one.example").await;
+        assert_eq!(token_of(&told), None, "{}", told.text);
+        // One that is settled gets a link, which an earlier address ends.
+        probe.clock.advance(8 * DAY);
+        sign_in(&mut owner, PASSWORD).await;
+        add_address(&probe, &mut owner, "alice@club.example").await;
+        let told = letter(&probe, MessageKind::LoginNameAdded, "thief@one.example").await;
+        let thiefs = token_of(&told).expect("a way back");
+        assert_eq!(moved(&probe, &mut owner, "thief@one.example", OWN).await, None);
+        sign_in(&mut owner, PASSWORD).await;
+        add_address(&probe, &mut owner, "alice@club.example").await;
+        let body = json!({ "token": thiefs });
+        no_good(&browser.stranger().post("/auth/login-names/undo", body).await);
+        assert!(names(&probe).await.contains(&"alice@club.example".to_owned()));
+    }
+
+    async fn a_further_name_of_the_owners_takes_the_place_of_a_thiefs_address(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        add_address(&probe, &mut owner, "alice@work.example").await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        probe.clock.advance(8 * DAY);
+        sign_in(&mut owner, PASSWORD).await;
+        let thiefs = moved(&probe, &mut owner, "thief@one.example", "alice@work.example").await;
+        assert_eq!(thiefs, None, "it is the earlier one of the two");
+        assert_eq!(email(&probe).await.as_deref(), Some("alice@work.example"));
+    }
+
+    async fn the_owner_changes_twice_in_a_week_and_the_first_address_still_undoes_it(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        let first = moved(&probe, &mut owner, OWN, "alice@two.example").await.expect("a way back");
+        probe.clock.advance(3 * DAY);
+        sign_in(&mut owner, PASSWORD).await;
+        assert_eq!(moved(&probe, &mut owner, "alice@two.example", "alice@three.example").await, None);
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        let gone = moved(&probe, &mut thief, "alice@three.example", "thief@one.example").await;
+        assert_eq!(gone, None);
+        worked(&undo(&browser, &first).await);
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        // What went with it may be set again, as anything may.
+        sign_in(&mut owner, PASSWORD).await;
+        assert!(moved(&probe, &mut owner, OWN, "alice@three.example").await.is_some());
+    }
+
+    async fn another_spelling_is_the_same_address_and_a_tag_makes_another(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        worked(&change(&probe, &mut owner, "ALICE@example.com").await);
+        let told = letter(&probe, MessageKind::EmailChangedUndo, OWN).await;
+        assert_eq!(token_of(&told), None, "nothing went");
+        let link = moved(&probe, &mut owner, "ALICE@example.com", "alice+tag@example.com").await;
+        let link = link.expect("it is still the first one");
+        assert_eq!(moved(&probe, &mut owner, "alice+tag@example.com", "Alice@example.com").await, None);
+        no_good(&undo(&browser, &link).await);
+        assert_eq!(email(&probe).await.as_deref(), Some("Alice@example.com"));
+    }
+
+    async fn former_addresses_are_kept_as_digests_and_only_for_their_time(probe: Probe) {
+        let (id, browser) = owner(&probe).await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        moved(&probe, &mut owner, OWN, "alice@two.example").await.expect("a way back");
+        let rows = probe.dump("auth_former_address").await;
+        assert_eq!(rows.len(), 1);
+        assert!(!rows[0].contains("alice") && !rows[0].contains("example"), "{rows:?}");
+        let accounts = probe.auth.accounts();
+        for (wait, left) in [(30 * DAY - SECOND, 1), (SECOND, 0)] {
+            probe.clock.advance(wait);
+            accounts.purge_former_addresses().await.expect("it answers");
+            let rows = probe.dump("auth_former_address").await;
+            assert_eq!(rows.len(), left);
+        }
+        // After that it is an address like any other.
+        sign_in(&mut owner, PASSWORD).await;
+        let link = moved(&probe, &mut owner, "alice@two.example", OWN).await;
+        assert!(link.is_some(), "that one has been there for a month");
+        let account = probe.auth.accounts().find(id).await.expect("it answers").expect("an account");
+        assert_eq!(account.email(), Some(OWN));
+    }
+}
