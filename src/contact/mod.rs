@@ -10,22 +10,49 @@
 //! 4. One transaction puts the new address in the place of exactly the old one; the unique key
 //!    decides whether it is still free. All sessions and all outstanding codes and links of the
 //!    account end, and whoever confirmed goes on in a new session.
-//! 5. The old address is told, with a link that undoes the change, good for seven days.
+//! 5. The old address is told, with a link that undoes the change, good for seven days, if it may have
+//!    one (below).
 //!
 //! The token is bound to the exact old and new values, which are in its own row: nothing reads a
 //! "pending address" that somebody else may have overwritten since. A change that was asked for dies
 //! with the next one, with the session that asked for it, and with whatever moves the account's
 //! epoch: a reset or changed password, a changed address, being disabled.
 //!
-//! Undoing needs no session. It brings the old address back, ends all sessions and all outstanding
-//! codes and links, and works once. Nothing else ends it, or whoever took the account over would end
-//! it first: a later change does not, nor a reset of the password. Of several, an older one outranks
-//! the newer ones and ends them. [Further names](crate::login_name) that the account got since go, for
-//! they may be those of whoever made the change. An address that was never proved gets no such link, for it may be a
-//! stranger's; nor does a number of an account that was never verified. If the old address has been given to an account that never proved it, it is taken from
-//! that account; if it has been proved there, it stays and the answer is 409.
+//! # Who may undo a change
 //!
-//! Phone numbers work alike, with a code alone, and can be removed. A number that another account has
+//! A thief with a stolen session can change the address, and so can the owner who puts it back. The one
+//! that was there first decides:
+//!
+//! - **An address gets a link** if it is the first that the account ever proved, or has been the
+//!   account's for `contact.undo_lifetime` (seven days). Any other is told of the change and gets none:
+//!   it may be the thief's. One that was never proved gets none, for it may be a stranger's; nor does a
+//!   number of an account that was never verified. The time that counts is the time that it was there.
+//! - **Putting back an earlier address is an undo**, if it was proved and went within the last 30 days.
+//!   It does not matter whether its link is open, spent or expired, or whether somebody signed in does
+//!   it without a link. The address that goes is told and gets no link. The event says `put back`.
+//! - **An undo takes along what came since.** [Further names](crate::login_name) that the account got
+//!   after the address went are removed, for they may be the thief's; with a mail address also the phone
+//!   number. The links of every later address end. Who signs in and goes back to an earlier address adds
+//!   what is theirs again.
+//! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new password, no
+//!   end of all sessions. Whoever took the account over would end it first. Links to later addresses do
+//!   not exist: an undo forgets these addresses.
+//!
+//! Earlier and later are numbers in the account's row and never times, so nodes with different clocks
+//! decide alike.
+//!
+//! Undoing by link needs no session, ends all sessions and all outstanding codes and links, and works
+//! once. If the old address has been given to an account that never proved it, it is taken from that
+//! account; if it has been proved there, it stays and the answer is 409.
+//!
+//! Whom this leaves without a link: an owner who changes the address twice within a week, and meets a
+//! thief after the first link has expired and before the newest address has been there for a week. They
+//! still have their password, and the address that was changed is told. And an account that was made
+//! without any address has nothing to be put back: whoever adds the first one is its owner, as far as
+//! anybody can tell. Ask for an address when people register.
+//!
+//! Phone numbers work alike, with a code alone, and can be removed. One that came with a registration or
+//! an import is proved by asking for it again. A number that another account has
 //! and never proved is taken from it by whoever proves it; an address only if that account can no longer
 //! be used, for otherwise a forgotten password leads to it.
 //!

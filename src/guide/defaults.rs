@@ -70,7 +70,7 @@
 //! | knob | default | why |
 //! |---|---|---|
 //! | `contact.confirm_lifetime` | 1 h | the person waits for the mail; a mailbox that is read much later is not his any more |
-//! | `contact.undo_lifetime` | 7 d | long enough for someone on holiday. Whoever reads the old mailbox can undo: switch it off (`None`) where old mailboxes are handed to others within days |
+//! | `contact.undo_lifetime` | 7 d | how long a change can be undone, and how long an address must be the account's before it may undo one (the first address may at once). Long enough for someone on holiday. Whoever reads the old mailbox can undo: switch it off (`None`) where old mailboxes are handed to others within days |
 //!
 //! # Login
 //!

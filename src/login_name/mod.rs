@@ -11,7 +11,8 @@
 //! 4. Adding and removing a name changes the ways in. So it ends all other sessions and all
 //!    outstanding codes and links of the account, and whoever did it goes on in a new session.
 //! 5. The account's own address is told each time; of an added name with a link that removes exactly
-//!    that one again, good for seven days. An address that is removed is told too.
+//!    that one again, good for seven days, if that address may undo anything. An address that is removed
+//!    is told too.
 //!
 //! An account signs in with each of its names; failed tries are counted for the account, whichever
 //! was typed. A link for a forgotten password goes to the address that was typed if it is a proved
@@ -29,8 +30,14 @@
 //! some before, they go with everything else that was there.
 //!
 //! **Undoing** needs no session. It removes the name, also if it is the account's own by now, ends all
-//! sessions and all outstanding codes and links, and works once. Nothing else ends it. A change of the
-//! address that is undone takes along the names that were added since.
+//! sessions and all outstanding codes and links, and works once. Only an address that is the first one
+//! that the account ever proved, or has been there for `contact.undo_lifetime`, gets such a link: while
+//! a thief's address is the account's own, it must not remove what the owner adds. The link is good as
+//! long as the address it went to is the account's own, or may be [put back](crate::contact). So a link
+//! of a thief's ends when the owner's address is back, and the owner's outlives whatever a thief does.
+//! A change of the address that is undone takes along the names that were added since, by the account's
+//! counter and not by time. It does not remove names that a thief added *before* they changed the
+//! address: each of those has a link of its own in the owner's mailbox, and is in the list.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, identity: portcullis::Identity)

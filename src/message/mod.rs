@@ -190,3 +190,22 @@ pub trait TextMessages: Send + Sync + fmt::Debug + 'static {
     /// Sends one message; its `text` is all there is.
     fn send<'a>(&'a self, message: &'a Message) -> Sending<'a>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_recipient_can_be_read_as_an_option() {
+        for bad in ["-a@example.com", "-@example.com", "--help@example.com", "-oQ/tmp@example.com"] {
+            assert!(Recipient::email(bad).is_none(), "{bad}");
+        }
+        for good in ["a-@example.com", "a-b@ex-ample.com", "+a@example.com"] {
+            assert!(Recipient::email(good).is_some(), "{good}");
+        }
+        for bad in ["-4915112345678", "4915112345678", "--4915112345678", "+-915112345678"] {
+            assert!(Recipient::phone(bad).is_none(), "{bad}");
+        }
+        assert!(Recipient::phone("+4915112345678").is_some());
+    }
+}

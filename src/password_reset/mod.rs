@@ -15,9 +15,11 @@
 //!    Locks of sign-ins and of asking for links are lifted.
 //!
 //! Who receives mail at an address owns it. So a reset marks it as verified; and where it was not,
-//! somebody else may have made the account in wait for its owner: enrolled factors go, other addresses
-//! and numbers, and all outstanding codes and links, together with the password and the sessions. Where it was, second
-//! factors stay: a reset proves a mailbox, not the person.
+//! somebody else may have made the account in wait for its owner: enrolled factors go (each with a message
+//! and the event `user_updated`, `factors removed`), other addresses and numbers, and all outstanding
+//! codes and links, together with the password and the sessions. Where it was, second factors stay: a
+//! reset proves a mailbox, not the person. [Nobody can enrol one](crate::account::Accounts::set_enrolled_factors)
+//! before the address is proved.
 //!
 //! # Who asks too often, and who guesses
 //!

@@ -46,7 +46,8 @@
 //! `mail.links.verify`, [`ChallengeConfig`](crate::config::ChallengeConfig) for codes.
 //!
 //! # Events
-//! `user_verified`, with the detail `handed over` when everything was wiped;
+//! `user_verified`, with the detail `handed over` when everything was wiped; `user_updated` with the
+//! detail `factors removed` (and a message for each) if a second factor was among it;
 //! `authn_challenge_fail` for a wrong code, `authn_login_fail` for a wrong password.
 //!
 //! Wrong codes are counted as those of every [`challenge`](crate::challenge), also for addresses that

@@ -257,4 +257,39 @@ async fn fifty_thousand_accounts_are_imported_batch_by_batch() {
         assert_eq!(browser.login("user49999", PASSWORD).await.status, 200);
     })
     .await;
+
+    async fn each_address_is_proved_by_itself(probe: Probe) {
+        let then = Timestamp::from_millis(1_500_000_000_000);
+        let row = |number: u128, name: &str| {
+            ImportedAccount::new(id(number)).username(name).phone(format!("+491511234567{number}"))
+        };
+        let rows = [
+            row(1, "mail").email("mail@example.com").verified_at(then),
+            row(2, "phone").email("phone@example.com").phone_verified_at(then),
+            row(3, "both").email("both@example.com").verified_at(then).phone_verified_at(then),
+            row(4, "neither").email("neither@example.com"),
+            row(5, "alone").verified_at(then),
+            row(6, "called").phone_verified_at(then),
+        ];
+        assert_eq!(counts(&import(&probe.auth, rows).await), (6, 6, 0, 0));
+        for (name, number, verified, mail, phone) in [
+            ("mail", 1, true, 1, 0),
+            ("phone", 2, false, 0, 1),
+            ("both", 3, true, 1, 1),
+            ("neither", 4, false, 0, 0),
+            // There is nothing else that it can be said of.
+            ("alone", 5, true, 0, 1),
+            ("called", 6, true, 0, 1),
+        ] {
+            let account = probe.auth.accounts().find(id(number)).await.expect("it answers");
+            assert_eq!(account.expect("an account").is_verified(), verified, "{name}");
+            for (normal, expected) in
+                [(format!("{name}@example.com"), mail), (format!("+491511234567{number}"), phone)]
+            {
+                let query = "SELECT COUNT(*) FROM auth_login_name WHERE verified_at IS NOT NULL";
+                let query = format!("{query} AND normal = '{normal}'");
+                assert_eq!(probe.number(&query).await, expected, "{normal}");
+            }
+        }
+    }
 }

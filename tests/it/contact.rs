@@ -319,7 +319,7 @@ on_every_database! {
             "a@x.example,b@y.example", "a@x.example;b@y.example", "a@x.example b@y.example",
             "a@x.example\r\nBcc: b@y.example", "a@x.example\n", "\ta@x.example",
             "\"a b\"@x.example", "\"a@y.example,\"@x.example", "Alice <a@x.example>",
-            "<a@x.example>", "a@x.example(comment)", "a@[127.0.0.1]", "a\u{0}@x.example",
+            "<a@x.example>", "-a@x.example", "--help@x.example", "a@x.example(comment)", "a@[127.0.0.1]", "a\u{0}@x.example",
             "a@x.example\u{202e}", "a%0d%0abcc:b@y.example", "alice@example.com",
             "+4915112345678", &format!("{}@x.example", "a".repeat(65)),
             &format!("a@{}.example", "x".repeat(300)),
@@ -825,6 +825,7 @@ on_every_database! {
             assert_eq!(answer.status, 200, "{}", answer.text);
             assert_eq!(phone(&probe, "alice").await.as_deref(), Some(number));
             assert_eq!(holder(&probe, number).await.as_deref(), Some("alice"));
+            probe.mail().await;
         }
         assert_eq!(holder(&probe, first).await, None);
         // Both the mail address and the old number hear of it.

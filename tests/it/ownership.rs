@@ -1,4 +1,4 @@
-//! Who owns an account, whatever is done in whatever order (PRE-01, EML, RST, A1, V4, V5, V6).
+//! Who owns an account, whatever is done in whatever order.
 //!
 //! Three persons, each with mailboxes of his own, two browsers and one password, do everything that
 //! decides about an account, at random: with any address, with any letter that one of their mailboxes
@@ -12,15 +12,21 @@
 //!    everybody else uses up everything he ever got.
 //! 5. Nothing is answered by a failure of the server.
 //!
+//! And of an account that has an owner: a thief with a live session changes addresses, numbers, names and
+//! the password, at two nodes whose clocks are 30 s apart. After the owner has changed the password and
+//! put the address back, nothing that the thief holds works.
+//!
 //! A walk that fails prints what was done. Another first seed walks elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::time::Duration;
 
+use portcullis::account::NewAccount;
+use portcullis::base::clock::MockClock;
 use portcullis::config::Registration;
 use portcullis::message::RecordingNotifier;
-use portcullis::{Account, AccountId, MessageKind, Portcullis, Problem};
+use portcullis::{Account, AccountId, MessageId, MessageKind, Portcullis, Problem};
 use serde_json::{Value, json};
 
 use crate::on_every_database;
@@ -542,6 +548,385 @@ const DISAGREEMENTS: &str = "\
     + (SELECT COUNT(*) FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
       WHERE n.kind = 2 AND (n.verified_at IS NULL) <> (a.verified_at IS NULL))";
 
+/// A thief with a live session of the victim's account, and the way in which the victim comes back. Two
+/// nodes serve it, whose clocks are 30 s apart.
+struct Siege<'a> {
+    probe: &'a Probe,
+    number: usize,
+    nodes: [Portcullis; 2],
+    clocks: [MockClock; 2],
+    notifier: RecordingNotifier,
+    /// Messages that were sorted into the mailboxes.
+    seen: HashSet<MessageId>,
+    random: Random,
+    victim: Browser,
+    thief: Browser,
+    addresses: [std::net::SocketAddr; 2],
+    /// The password that opens the account now, and who set it.
+    password: String,
+    thiefs_password: bool,
+    /// Whether the thief knows the victim's password too; then they stay, and keep it as it is.
+    knows: bool,
+    /// Every session that the thief ever had, and every letter.
+    sessions: Vec<Browser>,
+    thiefs: Vec<Letter>,
+    victims: Vec<Letter>,
+    mailboxes: Vec<String>,
+    worked: BTreeMap<String, usize>,
+    done: String,
+}
+
+impl<'a> Siege<'a> {
+    async fn begin(probe: &'a Probe, number: usize) -> Self {
+        let notifier = RecordingNotifier::default();
+        let clocks = [probe.clock.clone(), MockClock::at(probe.auth_now())];
+        if number.is_multiple_of(2) {
+            clocks[1].advance(Duration::from_secs(30));
+        } else {
+            clocks[1].step_back(Duration::from_secs(30));
+        }
+        let node = |clock: &MockClock| {
+            probe.rebuilt(|builder| {
+                let builder = builder.clock(clock.clone()).text_messages(notifier.clone());
+                builder.notifier(notifier.clone()).configure(|config| {
+                    config.attempts.limit = 100;
+                    config.attempts.delay_from = 100;
+                    config.attempts.first_delay = Duration::ZERO;
+                    config.attempts.source_limit = None;
+                    config.rate.per_source = None;
+                    config.rate.per_principal = None;
+                    config.mail.per_hour = 100;
+                })
+            })
+        };
+        let nodes = [node(&clocks[0]), node(&clocks[1])];
+        let addresses = [serve(app(&nodes[0])).await, serve(app(&nodes[1])).await];
+        let browser = Browser::new(addresses[0]);
+        let mut siege = Self {
+            probe,
+            number,
+            nodes,
+            clocks,
+            notifier,
+            seen: HashSet::new(),
+            random: Random(SEED + 1_000 + number as u64),
+            victim: browser.clone(),
+            thief: browser,
+            addresses,
+            password: format!("the long password of victim {number}"),
+            thiefs_password: false,
+            knows: number % 3 == 2,
+            sessions: Vec::new(),
+            thiefs: Vec::new(),
+            victims: Vec::new(),
+            mailboxes: Vec::new(),
+            worked: BTreeMap::new(),
+            done: String::new(),
+        };
+        let account = NewAccount::username(siege.name()).with_email(siege.own()).verified();
+        let made = siege.nodes[0].registration().create(account, &*siege.password).await;
+        made.expect("the account is made");
+        let answer = siege.victim.login(&siege.name(), &siege.password.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        siege.thief.cookie = siege.victim.cookie.clone();
+        siege
+    }
+
+    fn name(&self) -> String {
+        format!("besieged{}", self.number)
+    }
+
+    fn own(&self) -> String {
+        format!("victim@s{}.example", self.number)
+    }
+
+    fn fail(&self, reason: &str) -> ! {
+        panic!("siege {}: {reason}\nafter\n{}", self.number, self.done)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        for clock in &self.clocks {
+            clock.advance(time);
+        }
+        let _ = writeln!(self.done, "{} s pass", time.as_secs());
+    }
+
+    /// Sends a request of the thief's or the victim's to one of the nodes.
+    async fn send(&mut self, thief: bool, method: &str, path: &str, body: Value) -> Answer {
+        let node = self.random.below(2);
+        let browser = if thief { &mut self.thief } else { &mut self.victim };
+        browser.address = self.addresses[node];
+        let answer = match method {
+            "PUT" => browser.put(path, body.clone()).await,
+            "DELETE" => browser.delete(path).await,
+            _ => browser.post(path, body.clone()).await,
+        };
+        let who = if thief { "thief" } else { "victim" };
+        let text: String = answer.text.chars().take(60).collect();
+        let _ = writeln!(self.done, "{who}/{node} {path} {body}: {} {text}", answer.status);
+        if answer.status >= 500 {
+            self.fail("a failure of the server");
+        }
+        if answer.status < 300 {
+            *self.worked.entry(format!("{who} {path}")).or_default() += 1;
+        }
+        if thief && answer.cookie().is_some() {
+            self.sessions.push(self.thief.clone());
+        }
+        self.sort().await;
+        answer
+    }
+
+    async fn sort(&mut self) {
+        for node in &self.nodes {
+            node.outbox().deliver_due().await.expect("the outbox is read");
+        }
+        let sent = self.notifier.sent();
+        for message in &sent {
+            // The clocks differ, so what came last is not at the end.
+            if !self.seen.insert(message.id) {
+                continue;
+            }
+            let to = message.to.as_str().to_owned();
+            let _ = writeln!(self.done, "    mail to {to}: {:?}", message.kind);
+            let token = match (message.text.split_once("#token="), message.text.split_once(" is: ")) {
+                (Some((_, rest)), _) => rest.split_whitespace().next().unwrap_or_default().to_owned(),
+                (None, Some((_, rest))) => rest.chars().take_while(char::is_ascii_digit).collect(),
+                _ => continue,
+            };
+            let letter = Letter { kind: message.kind, to: to.clone(), token };
+            if to == self.own() { self.victims.push(letter) } else { self.thiefs.push(letter) }
+        }
+    }
+
+    fn last(letters: &[Letter], kind: MessageKind) -> Option<Letter> {
+        letters.iter().rfind(|letter| letter.kind == kind).cloned()
+    }
+
+    /// A mailbox or number that nobody had before.
+    fn fresh(&mut self, phone: bool) -> String {
+        let at = self.mailboxes.len();
+        let new = match phone {
+            true => format!("+49151{:05}{at:03}", self.number),
+            false => format!("thief{at}@s{}.example", self.number),
+        };
+        self.mailboxes.push(new.clone());
+        new
+    }
+
+    /// Something that a thief can do.
+    async fn strike(&mut self) {
+        self.pass(MINUTE);
+        // The password, if they know it, makes a factor recent again.
+        if self.thiefs_password || self.knows {
+            let (name, password) = (self.name(), self.password.clone());
+            let body = json!({ "login": name, "password": password });
+            self.send(true, "POST", "/auth/login", body).await;
+        }
+        match self.random.below(9) {
+            0..3 => {
+                // A new one, or one that was theirs before.
+                let mails: Vec<_> =
+                    self.mailboxes.iter().filter(|one| one.contains('@')).cloned().collect();
+                let new = match mails.is_empty() || self.random.one_in(2) {
+                    true => self.fresh(false),
+                    false => self.random.pick(&mails),
+                };
+                self.send(true, "POST", "/auth/email", json!({ "email": new })).await;
+                if let Some(letter) = Self::last(&self.thiefs, MessageKind::EmailChangeConfirm) {
+                    let body = json!({ "token": letter.token });
+                    self.send(true, "POST", "/auth/email/confirm", body).await;
+                }
+            }
+            3 => {
+                let new = self.fresh(false);
+                self.send(true, "POST", "/auth/login-names", json!({ "email": new })).await;
+                if let Some(letter) = Self::last(&self.thiefs, MessageKind::LoginNameConfirm) {
+                    let body = json!({ "token": letter.token });
+                    self.send(true, "POST", "/auth/login-names/confirm", body).await;
+                }
+            }
+            4 => {
+                let name = format!("thief{}x{}", self.number, self.random.below(3));
+                self.send(true, "POST", "/auth/login-names", json!({ "username": name })).await;
+            }
+            5 => {
+                let new = self.fresh(true);
+                self.send(true, "POST", "/auth/phone", json!({ "phone": new })).await;
+                if let Some(letter) = Self::last(&self.thiefs, MessageKind::PhoneChangeConfirm) {
+                    let body = json!({ "code": letter.token });
+                    self.send(true, "POST", "/auth/phone/confirm", body).await;
+                }
+            }
+            6 if !self.thiefs_password && !self.knows => {
+                let new = format!("the long password of the thief {}", self.number);
+                let body = json!({ "new_password": new });
+                if self.send(true, "PUT", "/auth/password", body).await.status == 200 {
+                    self.password = new;
+                    self.thiefs_password = true;
+                }
+            }
+            7 => {
+                self.send(true, "DELETE", "/auth/sessions", Value::Null).await;
+            }
+            _ => {
+                let letters = self.thiefs.clone();
+                if !letters.is_empty() {
+                    let letter = self.random.pick(&letters);
+                    self.spend(&letter).await;
+                }
+            }
+        }
+    }
+
+    /// Everything that a letter could be good for.
+    async fn spend(&mut self, letter: &Letter) {
+        let token = &letter.token;
+        for path in
+            ["/auth/email/undo", "/auth/phone/undo", "/auth/login-names/undo", "/auth/email/confirm",
+             "/auth/login-names/confirm"]
+        {
+            self.send(true, "POST", path, json!({ "token": token })).await;
+        }
+        let password = format!("the reset password of the thief {}", self.number);
+        let body = json!({ "token": token, "password": password });
+        if self.send(true, "POST", "/auth/password/reset", body).await.status == 204 {
+            self.password = password;
+            self.thiefs_password = true;
+        }
+    }
+
+    async fn email(&self) -> Option<String> {
+        let query = format!("SELECT email FROM auth_account WHERE username = '{}'", self.name());
+        self.probe.text(&query).await
+    }
+
+    async fn sign_in(&mut self) -> bool {
+        let body = json!({ "login": self.own(), "password": self.password });
+        let own = self.send(false, "POST", "/auth/login", body).await.status == 200;
+        let body = json!({ "login": self.name(), "password": self.password });
+        own || self.send(false, "POST", "/auth/login", body).await.status == 200
+    }
+
+    /// The victim puts the address back: by the link in the mail, or signed in.
+    async fn put_back(&mut self) {
+        if self.email().await == Some(self.own()) {
+            return;
+        }
+        let link = Self::last(&self.victims, MessageKind::EmailChangedUndo);
+        let by_link = self.thiefs_password || self.random.one_in(2);
+        if let Some(link) = link.filter(|_| by_link) {
+            let body = json!({ "token": link.token });
+            if self.send(false, "POST", "/auth/email/undo", body).await.status == 204 {
+                return;
+            }
+        }
+        if !self.sign_in().await {
+            self.fail("the victim cannot come back");
+        }
+        self.pass(2 * MINUTE);
+        let body = json!({ "email": self.own() });
+        self.send(false, "POST", "/auth/email", body).await;
+        let letter = Self::last(&self.victims, MessageKind::EmailChangeConfirm);
+        let token = letter.map(|letter| letter.token);
+        let answer = self.send(false, "POST", "/auth/email/confirm", json!({ "token": token })).await;
+        if answer.status != 200 {
+            self.fail("the address cannot be put back");
+        }
+    }
+
+    /// The victim sets a new password: knowing the old one, or by mail.
+    async fn new_password(&mut self) {
+        let new = format!("the new password of victim {}", self.number);
+        if !self.thiefs_password && self.sign_in().await {
+            let body = json!({ "current_password": self.password, "new_password": new });
+            if self.send(false, "PUT", "/auth/password", body).await.status != 200 {
+                self.fail("the password cannot be changed");
+            }
+        } else {
+            self.pass(2 * MINUTE);
+            let body = json!({ "login": self.own() });
+            self.send(false, "POST", "/auth/password/forgot", body).await;
+            let letter = Self::last(&self.victims, MessageKind::PasswordReset);
+            let Some(letter) = letter else { self.fail("no link for a forgotten password") };
+            let body = json!({ "token": letter.token, "password": new });
+            if self.send(false, "POST", "/auth/password/reset", body).await.status != 204 {
+                self.fail("the link for a forgotten password is no good");
+            }
+        }
+        self.password = new;
+        self.thiefs_password = false;
+    }
+
+    /// What the victim does when they find out, in either order, and a look at the list of names.
+    async fn come_back(&mut self) {
+        let _ = writeln!(self.done, "-- the victim comes back");
+        // A link for a forgotten password goes to the address that the account has.
+        if self.thiefs_password || self.random.one_in(2) {
+            self.put_back().await;
+            self.new_password().await;
+        } else {
+            self.new_password().await;
+            self.put_back().await;
+        }
+        if !self.sign_in().await {
+            self.fail("the victim cannot sign in");
+        }
+        let listed = self.victim.get("/auth/login-names").await.json();
+        for name in listed["names"].as_array().expect("names") {
+            let theirs = name["name"].as_str().unwrap_or_default().to_owned();
+            if name["own"] == false && theirs.contains("thief") {
+                let path = format!("/auth/login-names/{}", theirs.replace('@', "%40"));
+                self.send(false, "DELETE", &path, Value::Null).await;
+            }
+        }
+    }
+
+    /// Nothing that the thief holds works, at either node.
+    async fn hold(&mut self) {
+        let _ = writeln!(self.done, "-- the thief uses everything up");
+        let before = self.password.clone();
+        let guesses = [
+            format!("the long password of victim {}", self.number),
+            format!("the long password of the thief {}", self.number),
+            format!("the reset password of the thief {}", self.number),
+        ];
+        let names: Vec<_> =
+            self.mailboxes.iter().cloned().chain([self.own(), self.name()]).collect();
+        for session in self.sessions.clone() {
+            for address in self.addresses {
+                if session.at(address).get("/me").await.status == 200 {
+                    self.fail("a session of the thief still opens the account");
+                }
+            }
+        }
+        for letter in self.thiefs.clone() {
+            self.spend(&letter).await;
+        }
+        for name in &names {
+            for password in &guesses {
+                if self.thief.stranger().login(name, password).await.status == 200 {
+                    self.fail(&format!("{name} and {password} still open the account"));
+                }
+            }
+        }
+        self.pass(HOUR);
+        let letters = self.thiefs.len();
+        for name in self.mailboxes.clone() {
+            self.send(true, "POST", "/auth/password/forgot", json!({ "login": name })).await;
+        }
+        if self.thiefs.len() > letters {
+            self.fail("a link for a forgotten password goes to the thief");
+        }
+        if self.password != before || self.email().await != Some(self.own()) {
+            self.fail("the account is the thief's again");
+        }
+        if !self.sign_in().await {
+            self.fail("the victim has lost the account");
+        }
+    }
+}
+
 on_every_database! {
     async fn an_account_is_whose_address_it_proves_in_whatever_order_things_happen(probe: Probe) {
         let walks = if probe.database.backend == Backend::Sqlite { 40 } else { 9 };
@@ -580,5 +965,43 @@ on_every_database! {
         let all = if probe.database.backend == Backend::Sqlite { &all[..] } else { &all[..2] };
         let never: Vec<_> = all.iter().filter(|what| !worked.contains_key(**what)).collect();
         assert!(never.is_empty(), "no walk came to {never:?}: {worked:?}");
+    }
+
+    async fn nothing_that_a_thief_holds_works_once_the_owner_is_back(probe: Probe) {
+        let sieges = if probe.database.backend == Backend::Sqlite { 40 } else { 8 };
+        let mut worked = BTreeMap::<String, usize>::new();
+        for number in 0..sieges {
+            let mut siege = Siege::begin(&probe, number).await;
+            for _ in 0..8 {
+                siege.strike().await;
+                match siege.random.below(8) {
+                    // Whoever knows the password has time: up to the 30 days of the memory.
+                    0 | 1 if siege.knows => siege.pass(3 * DAY),
+                    2 if siege.knows => siege.pass(HOUR),
+                    _ => {}
+                }
+            }
+            siege.come_back().await;
+            siege.hold().await;
+            siege.pass(6 * DAY);
+            siege.hold().await;
+            for (what, times) in siege.worked {
+                *worked.entry(what).or_default() += times;
+            }
+            probe.forget_attempts().await;
+        }
+        let all = [
+            "thief /auth/email/confirm",
+            "thief /auth/login-names/confirm",
+            "thief /auth/phone/confirm",
+            "thief /auth/password",
+            "victim /auth/email/undo",
+            "victim /auth/email/confirm",
+            "victim /auth/password",
+            "victim /auth/password/reset",
+        ];
+        let all = if probe.database.backend == Backend::Sqlite { &all[..] } else { &all[..1] };
+        let never: Vec<_> = all.iter().filter(|what| !worked.contains_key(**what)).collect();
+        assert!(never.is_empty(), "no siege came to {never:?}: {worked:?}");
     }
 }

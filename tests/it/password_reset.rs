@@ -351,6 +351,7 @@ on_every_database! {
         assert_eq!(reset(&mut browser, &newer, NEW).await.status, 204);
         check(&reset(&mut browser, &token, NEW).await, 400, "invalid_reset_token");
         // Where no address is known, no browser is.
+        probe.clock.advance(MINUTE);
         let second = ask(&probe, &mut browser, "alice").await;
         let (client, resets) = (ClientInfo::default(), probe.auth.password_reset());
         resets.reset(&second, PASSWORD, &client).await.expect("it is set");
