@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn no_recipient_can_be_read_as_an_option() {
-        for bad in ["-a@example.com", "-@example.com", "--help@example.com", "-oQ/tmp@example.com"] {
+        for bad in ["-a@example.com", "-@example.com", "--help@example.com", "-oQ/tmp@example.com"]
+        {
             assert!(Recipient::email(bad).is_none(), "{bad}");
         }
         for good in ["a-@example.com", "a-b@ex-ample.com", "+a@example.com"] {

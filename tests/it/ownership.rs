@@ -689,8 +689,11 @@ impl<'a> Siege<'a> {
             }
             let to = message.to.as_str().to_owned();
             let _ = writeln!(self.done, "    mail to {to}: {:?}", message.kind);
-            let token = match (message.text.split_once("#token="), message.text.split_once(" is: ")) {
-                (Some((_, rest)), _) => rest.split_whitespace().next().unwrap_or_default().to_owned(),
+            let token = match (message.text.split_once("#token="), message.text.split_once(" is: "))
+            {
+                (Some((_, rest)), _) => {
+                    rest.split_whitespace().next().unwrap_or_default().to_owned()
+                }
                 (None, Some((_, rest))) => rest.chars().take_while(char::is_ascii_digit).collect(),
                 _ => continue,
             };
@@ -782,10 +785,13 @@ impl<'a> Siege<'a> {
     /// Everything that a letter could be good for.
     async fn spend(&mut self, letter: &Letter) {
         let token = &letter.token;
-        for path in
-            ["/auth/email/undo", "/auth/phone/undo", "/auth/login-names/undo", "/auth/email/confirm",
-             "/auth/login-names/confirm"]
-        {
+        for path in [
+            "/auth/email/undo",
+            "/auth/phone/undo",
+            "/auth/login-names/undo",
+            "/auth/email/confirm",
+            "/auth/login-names/confirm",
+        ] {
             self.send(true, "POST", path, json!({ "token": token })).await;
         }
         let password = format!("the reset password of the thief {}", self.number);
@@ -829,7 +835,8 @@ impl<'a> Siege<'a> {
         self.send(false, "POST", "/auth/email", body).await;
         let letter = Self::last(&self.victims, MessageKind::EmailChangeConfirm);
         let token = letter.map(|letter| letter.token);
-        let answer = self.send(false, "POST", "/auth/email/confirm", json!({ "token": token })).await;
+        let answer =
+            self.send(false, "POST", "/auth/email/confirm", json!({ "token": token })).await;
         if answer.status != 200 {
             self.fail("the address cannot be put back");
         }
