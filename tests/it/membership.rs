@@ -692,10 +692,7 @@ on_every_database! {
 
 #[tokio::test]
 async fn a_failing_source_is_told_to_the_operator_and_not_to_the_client() {
-    let Some(database) = crate::support::Database::new(crate::support::Backend::Sqlite).await
-    else {
-        return;
-    };
+    let database = crate::support::Database::new(crate::support::Backend::Sqlite).await;
     let db = database.connect().await;
     let tables = Tables::default();
     tables.become_(Rows::Fails);

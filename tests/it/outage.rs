@@ -10,6 +10,7 @@ use std::time::Duration;
 use portcullis::Portcullis;
 use portcullis::account::FurtherName;
 use portcullis::config::Delivery;
+use portcullis_test_needs::needs;
 use reqwest::{Method, RequestBuilder};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
 use serde_json::{Value, json};
@@ -450,21 +451,25 @@ async fn stall_at_many_messages(probe: Probe) {
 
 // SQLite is not reached over a wire; what can happen to its file is tested below.
 
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_cut_off_at_any_message_is_a_503_that_leaves_nothing_behind_on_postgres() {
     crate::support::probe::run(Backend::Postgres, cut_at_every_message).await;
 }
 
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_cut_off_at_any_message_is_a_503_that_leaves_nothing_behind_on_mysql() {
     crate::support::probe::run(Backend::MySql, cut_at_every_message).await;
 }
 
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_stalls_is_a_503_after_the_time_limit_on_postgres() {
     crate::support::probe::run(Backend::Postgres, stall_at_many_messages).await;
 }
 
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_stalls_is_a_503_after_the_time_limit_on_mysql() {
     crate::support::probe::run(Backend::MySql, stall_at_many_messages).await;

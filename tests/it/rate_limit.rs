@@ -15,6 +15,7 @@ use portcullis::config::RateStore;
 use portcullis::port::{HookFuture, RateLimiter};
 use portcullis::rate_limit::{Quota, RedisRateLimiter};
 use portcullis::{Builder, PeerAddr, Portcullis};
+use portcullis_test_needs::needs;
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::Barrier;
@@ -26,7 +27,7 @@ use crate::support::browser::{Answer, send};
 use crate::support::call::{Called, call, request};
 use crate::support::database::connect;
 use crate::support::probe::{app, serve};
-use crate::support::{Backend, Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe, needed};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -93,18 +94,6 @@ async fn a_hundred_at_once(nodes: &[Portcullis]) -> usize {
         assert!([200, 429].contains(&answer.status), "{}: {}", answer.status, answer.text);
     }
     answers.iter().filter(|answer| answer.status == 200).count()
-}
-
-/// The server of Redis, or none if it is left out.
-#[expect(clippy::disallowed_methods, reason = "the tests are told where the servers are")]
-fn redis() -> Option<String> {
-    let url = std::env::var("PORTCULLIS_TEST_REDIS_URL").ok().filter(|url| !url.is_empty());
-    if url.is_none() {
-        use std::io::Write;
-        let text = b"LEFT OUT: tests on Redis, because PORTCULLIS_TEST_REDIS_URL is not set\n";
-        let _ = std::io::stderr().write_all(text);
-    }
-    url
 }
 
 /// A limiter whose keys no other test has.
@@ -370,9 +359,13 @@ on_every_database! {
         probe.clock.advance(MINUTE);
         assert_eq!(admitted(&app, "192.0.2.1", 12).await, 10);
     }
+}
+
+on_every_database! {
+    needs("PORTCULLIS_TEST_REDIS_URL");
 
     async fn two_nodes_that_count_in_redis_count_together(probe: Probe) {
-        let Some(url) = redis() else { return };
+        let url = needed("PORTCULLIS_TEST_REDIS_URL");
         let name = format!("together-{:?}-{:?}", probe.database.backend, std::thread::current().id());
         let node = || probe.rebuilt(|builder| fast(builder, 30).rate_limiter(redis_limiter(&url, &name)));
         assert_eq!(a_hundred_at_once(&[node(), node()]).await, 30);
@@ -385,7 +378,7 @@ on_every_database! {
     }
 
     async fn redis_down_or_silent_makes_the_limit_stricter_until_it_is_back(probe: Probe) {
-        let Some(url) = redis() else { return };
+        let url = needed("PORTCULLIS_TEST_REDIS_URL");
         let host = url.trim_start_matches("redis://").split('/').next().expect("a host").to_owned();
         for mode in [Mode::Down, Mode::Stalled] {
             let wire = Wire::to(host.clone()).await;
@@ -415,7 +408,9 @@ on_every_database! {
             assert!((30..=40).contains(&back), "{mode:?}: {back}");
         }
     }
+}
 
+on_every_database! {
     async fn a_store_that_was_never_there_is_a_strict_local_limit(probe: Probe) {
         let limiter = RedisRateLimiter::new("redis://127.0.0.1:1").expect("a URL");
         let node = probe.rebuilt(|builder| fast(builder, 8).rate_limiter(limiter));
@@ -534,11 +529,13 @@ async fn a_database_that_is_cut_off(probe: Probe) {
     assert!((30..=40).contains(&back), "{back}");
 }
 
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_cut_off_makes_the_limit_stricter_on_postgres() {
     crate::support::probe::run(Backend::Postgres, a_database_that_is_cut_off).await;
 }
 
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_cut_off_makes_the_limit_stricter_on_mysql() {
     crate::support::probe::run(Backend::MySql, a_database_that_is_cut_off).await;

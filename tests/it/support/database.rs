@@ -4,7 +4,6 @@
 //! databases, each migrated once per run, emptied before it is used again.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -14,6 +13,8 @@ use portcullis::test_kit::StatementCounter;
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+use super::needed;
 
 /// The databases portcullis runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,34 +33,17 @@ impl Backend {
         }
     }
 
-    /// The server's URL without a database, or none if this one is left out.
-    #[expect(clippy::disallowed_methods, reason = "the tests are told where the databases are")]
-    pub fn server(self) -> Option<String> {
+    /// The server's URL without a database; empty for SQLite.
+    fn server(self) -> String {
         if self == Self::Sqlite {
-            return Some(String::new());
+            return String::new();
         }
-        let url = std::env::var(self.variable()).ok().filter(|url| !url.is_empty());
-        if url.is_none() {
-            self.say_left_out();
-        }
+        let url = needed(self.variable());
         // Everything after the host is ours to choose.
-        url.map(|url| {
-            let after_scheme = url.find("://").map_or(0, |at| at + 3);
-            match url[after_scheme..].find('/') {
-                Some(slash) => url[..after_scheme + slash].to_owned(),
-                None => url,
-            }
-        })
-    }
-
-    /// Once, past the capture of the test harness.
-    fn say_left_out(self) {
-        static SAID: Mutex<Option<HashSet<Backend>>> = Mutex::new(None);
-        let mut said = SAID.lock().expect("nothing panics while it is held");
-        if said.get_or_insert_default().insert(self) {
-            let text =
-                format!("LEFT OUT: tests on {self:?}, because {} is not set\n", self.variable());
-            let _ = std::io::stderr().write_all(text.as_bytes());
+        let after_scheme = url.find("://").map_or(0, |at| at + 3);
+        match url[after_scheme..].find('/') {
+            Some(slash) => url[..after_scheme + slash].to_owned(),
+            None => url,
         }
     }
 }
@@ -80,9 +64,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// None where the database is left out.
-    pub async fn new(backend: Backend) -> Option<Self> {
-        let server = backend.server()?;
+    pub async fn new(backend: Backend) -> Self {
+        let server = backend.server();
         let place = PLACES.acquire().await.expect("the places are never closed");
         let (url, pooled, directory) = match backend {
             Backend::Sqlite => {
@@ -97,7 +80,7 @@ impl Database {
             }
         };
         let statements = StatementCounter::default();
-        Some(Self { _place: place, backend, url, statements, pooled, _directory: directory })
+        Self { _place: place, backend, url, statements, pooled, _directory: directory }
     }
 
     /// A connection pool that counts its statements.
@@ -259,13 +242,13 @@ async fn empty(db: &DatabaseConnection) {
 
 /// A new database with nothing in it, for a test that does to it what no other test should meet.
 /// It is dropped by the next run.
-pub async fn fresh(backend: Backend) -> Option<(String, Option<tempfile::TempDir>)> {
+pub async fn fresh(backend: Backend) -> (String, Option<tempfile::TempDir>) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let server = backend.server()?;
+    let server = backend.server();
     if backend == Backend::Sqlite {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("fresh.sqlite");
-        return Some((format!("sqlite://{}?mode=rwc", path.display()), Some(directory)));
+        return (format!("sqlite://{}?mode=rwc", path.display()), Some(directory));
     }
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
     let name = format!("portcullis_it_{}_fresh_{number}", std::process::id());
@@ -279,7 +262,7 @@ pub async fn fresh(backend: Backend) -> Option<(String, Option<tempfile::TempDir
         .await
         .expect("a database is created");
     admin.close().await.expect("the connection closes");
-    Some((format!("{server}/{name}"), None))
+    (format!("{server}/{name}"), None)
 }
 
 /// Drops what [`fresh`] made.
