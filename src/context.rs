@@ -15,8 +15,7 @@ use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
 use crate::port::{
-    BreachedList, HookList, MembershipSource, OnSessionReplaced, OnSuspicion, RateLimiter,
-    SessionInfo,
+    BreachedList, HookList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo,
 };
 
 /// Shared by all flows of one instance; a clone is the same one, for a task of its own.
@@ -36,7 +35,6 @@ pub(crate) struct Parts {
     pub(crate) notifier: Option<Arc<dyn Notifier>>,
     pub(crate) text_messages: Option<Arc<dyn TextMessages>>,
     pub(crate) hooks: HookList,
-    pub(crate) on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     pub(crate) session_info: Option<Arc<dyn SessionInfo>>,
     pub(crate) breached_list: Option<Arc<dyn BreachedList>>,
     pub(crate) membership_source: Option<Arc<dyn MembershipSource>>,

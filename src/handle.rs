@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::{Future, pending};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sea_orm::DatabaseConnection;
+use tokio::task::JoinError;
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::jwt::Jwt;
 use crate::base::same_origin::{Origin, SameOrigin};
 use crate::base::secret::{DigestKey, Purpose, Secret};
-use crate::base::transaction::Database;
+use crate::base::transaction::{Database, Fault, Transaction};
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
 use crate::config::{Config, Registration};
 pub(crate) use crate::context::Room;
@@ -21,9 +24,6 @@ use crate::port::{
     BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, OnSuspicion, RateLimiter,
     SessionInfo,
 };
-
-/// How many writes may be under way at once.
-const WRITERS: usize = 6;
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
 ///
@@ -59,7 +59,6 @@ impl Portcullis {
             hooks: HookList::default(),
             text_messages: None,
             templates: Own::default(),
-            on_session_replaced: Vec::new(),
             session_info: None,
             breached_list: None,
             rate_limiter: None,
@@ -73,11 +72,73 @@ impl Portcullis {
         self.0.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Runs a flow of the application's to its end, even if the client hangs up meanwhile.
+    ///
+    /// The mounted routes do this by themselves. In a handler of your own, a server drops the future
+    /// when the client is gone, wherever it is: what portcullis writes is then rolled back in order,
+    /// and what you write yourself may leave a connection in the pool with an open transaction (the
+    /// drivers count one only when `BEGIN` has been answered). In here the flow runs in a task that
+    /// the handler waits for. If the client hangs up before a transaction was opened with
+    /// [`begin`](Self::begin) or by a flow of portcullis, the flow is given up; afterwards it goes to
+    /// its end.
+    ///
+    /// ```no_run
+    /// # use portcullis::{Account, Portcullis, base::transaction::Fault};
+    /// # async fn close_account(auth: Portcullis, account: Account)
+    /// # -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let flow = auth.clone();
+    /// auth.run_to_end(async move {
+    ///     let txn = flow.begin().await?;
+    ///     flow.accounts().within(&txn).disable(account.id()).await?;
+    ///     // … and tables of the application's own, on `&*txn`.
+    ///     txn.commit().await?;
+    ///     Ok(())
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    ///
+    /// Task-locals are not there in the task; the tracing span is.
+    ///
+    /// # Panics
+    /// Panics if the flow does.
+    pub async fn run_to_end<T: Send + 'static>(
+        &self,
+        flow: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        match self.context().database.run_to_end(flow).await.map_err(JoinError::try_into_panic) {
+            Ok(result) => result,
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The runtime shuts down, and drops this too.
+            Err(Err(_)) => pending().await,
+        }
+    }
+
+    /// Opens a transaction that writes, on the same pool, for the methods that work `within` one.
+    ///
+    /// It opens as one that writes (SQLite: `BEGIN IMMEDIATE`), waits its turn among the
+    /// [`writers`](crate::config::DatabaseConfig::writers), and `BEGIN`, `COMMIT` and `ROLLBACK` are
+    /// never dropped half-way: dropped before it is committed, it is rolled back. Nothing is tried
+    /// again and nothing is timed but the wait for it to open. Statements that are dropped half-way
+    /// are the caller's; see [`run_to_end`](Self::run_to_end).
+    ///
+    /// # Errors
+    /// An outage, or no turn within [`timeout`](crate::config::DatabaseConfig::timeout).
+    pub async fn begin(&self) -> Result<Transaction, Fault> {
+        let context = self.context();
+        let opening = context.database.begin();
+        match tokio::time::timeout(context.config.database.timeout, opening).await {
+            Ok(own) => Ok(Transaction::new(own?)),
+            Err(_) => Err(Fault::Timeout),
+        }
+    }
+
     /// Waits until nothing that was begun for a request is under way any more.
     ///
     /// A request whose client hangs up leaves work behind: a statement that was sent is waited for,
     /// and a transaction is ended. Call this when the server has stopped and before the process ends.
-    /// Work that begins meanwhile is waited for too, so it does not return while requests keep coming.
+    /// Work that begins meanwhile is not refused and is waited for too, so this does not return while
+    /// requests keep coming.
     pub async fn drain(&self) {
         self.context().database.drained().await;
     }
@@ -145,7 +206,6 @@ pub struct Builder {
     hooks: HookList,
     text_messages: Option<Arc<dyn TextMessages>>,
     templates: Own,
-    on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     session_info: Option<Arc<dyn SessionInfo>>,
     breached_list: Option<Arc<dyn BreachedList>>,
     rate_limiter: Option<Arc<dyn RateLimiter>>,
@@ -229,7 +289,7 @@ impl Builder {
 
     /// Runs in the transaction in which one session replaces another.
     pub fn on_session_replaced(mut self, hook: impl OnSessionReplaced) -> Self {
-        self.on_session_replaced.push(Arc::new(hook));
+        self.hooks.push_on_session_replaced(hook);
         self
     }
 
@@ -288,8 +348,7 @@ impl Builder {
             notifier,
             text_messages,
             templates,
-            hooks,
-            on_session_replaced,
+            mut hooks,
             session_info,
             breached_list,
             rate_limiter,
@@ -336,7 +395,8 @@ impl Builder {
         for finding in &findings {
             tracing::warn!(target: "portcullis", code = finding.code, "{}", finding.text);
         }
-        let database = Database::new(database, WRITERS);
+        let database = Database::new(database, config.database.writers);
+        hooks.limit = config.database.hook_timeout;
         let context = Context::new(Parts {
             database,
             config,
@@ -348,7 +408,6 @@ impl Builder {
             notifier,
             text_messages,
             hooks,
-            on_session_replaced,
             session_info,
             breached_list,
             rate_limiter,

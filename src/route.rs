@@ -52,6 +52,9 @@ pub(crate) enum RouteError {
     /// 405.
     #[error("this path does not take this method")]
     MethodNotAllowed,
+    /// 500.
+    #[error("the request ended in a fault of this program")]
+    Internal,
 }
 
 impl Problem for RouteError {
@@ -63,6 +66,7 @@ impl Problem for RouteError {
                 StatusCode::BAD_REQUEST
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -75,6 +79,7 @@ impl Problem for RouteError {
             Self::BearerOff => "bearer_not_enabled",
             Self::RefreshOff => "refresh_not_enabled",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::Internal => "internal_error",
         }
     }
 }
@@ -96,7 +101,28 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
 
 /// Refuses what another site sent, with or without a cookie: a forced login is an attack too.
 /// Whatever comes back is for this client alone.
+///
+/// All of it runs in a task of its own: a client that hangs up takes the request back only until a
+/// transaction is open, and a panic is an answer.
 async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) -> Response {
+    let flow = auth.clone();
+    let ended =
+        auth.context().database.run_to_end(async move { shielded(flow, request, next).await });
+    let mut response = match ended.await {
+        Ok(response) => response,
+        Err(died) => {
+            let code = "route_panicked";
+            tracing::error!(target: "portcullis", code, error = %died, "a mounted route panicked");
+            Rejection::new(RouteError::Internal).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(VARY, HeaderValue::from_static("cookie, authorization, origin, sec-fetch-site"));
+    response
+}
+
+async fn shielded(auth: Portcullis, request: Request, next: Next) -> Response {
     let admitted = match same_origin(&auth, &request) {
         Ok(()) => match counted(&auth, request.headers(), request.extensions()) {
             Ok(Some((address, quota))) => {
@@ -108,14 +134,10 @@ async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) ->
         },
         Err(error) => Err(error),
     };
-    let mut response = match admitted {
+    match admitted {
         Ok(()) => next.run(request).await,
         Err(error) => Rejection::new(error).into_response(),
-    };
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.append(VARY, HeaderValue::from_static("cookie, authorization, origin, sec-fetch-site"));
-    response
+    }
 }
 
 /// The same-origin rule. A request whose only credential is a token of ours in a header is exempt: no

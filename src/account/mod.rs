@@ -24,14 +24,14 @@
 //! [`password_change`](crate::password_change)), registration by strangers
 //! ([`registration`](crate::registration)).
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::{AccountId, LineageId};
-use crate::base::transaction::{Db, Txn, is_unique_violation, transaction};
+use crate::base::transaction::{Db, OpenTransaction, Txn, is_unique_violation, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
@@ -307,7 +307,7 @@ impl Portcullis {
 impl<'a> Accounts<'a> {
     /// The same inside a transaction of the caller's: nothing is kept unless he commits.
     #[must_use]
-    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 

@@ -1,18 +1,37 @@
 //! Reading and writing the database: one place for transactions, retries and time limits.
 //!
-//! A writing transaction opens as one: on SQLite `BEGIN IMMEDIATE`, because a transaction that
-//! reads first and writes later fails at once beside another writer. Busy, serialization and
-//! deadlock errors are retried up to three times with jitter. Whatever is left is a [`Fault`],
-//! and a fault is always 503: an outage never looks like a refusal.
+//! # How a write goes
 //!
-//! Inside a transaction of the caller's nothing is opened, retried or timed: errors go to them.
+//! 1. It waits for one of the permits (`database.writers`; one on SQLite), in the request, so that
+//!    clients who hang up leave no queue behind.
+//! 2. A writing transaction opens as one: on SQLite `BEGIN IMMEDIATE`, because a transaction that
+//!    reads first and writes later fails at once beside another writer.
+//! 3. Each statement runs in a task of its own, and so do `BEGIN`, `COMMIT` and `ROLLBACK`; the request
+//!    waits for it. Dropped at any point, the request leaves a statement that ends and a transaction
+//!    that is rolled back by its last owner, and the connection goes back whole.
+//! 4. Busy, serialization and deadlock errors, told by their codes, are tried again up to three times
+//!    with jitter. Whatever is left is a [`Fault`], and a fault is always 503: an outage never looks
+//!    like a refusal.
+//!
+//! The time limit ends the waiting of steps 1 to 3, all attempts together. What was not sent to be
+//! committed by then is rolled back. `COMMIT` has the limit once more to itself; only where it takes
+//! longer than that may something have been carried out that was answered 503.
+//!
+//! Hooks of the application run in such tasks too, within a limit of their own. Where one is given up
+//! on MySQL or MariaDB, it may have been in the middle of a statement, and the connection is ended.
+//!
+//! Inside a transaction of the caller's nothing is opened, retried, timed or put into a task: errors
+//! go to them.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::StatusCode;
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{DbErr, RuntimeErr, SqlxError};
+use tokio::time::Sleep;
 
 use crate::base::problem::{ErrorChain, PrivateCause, Problem};
 use crate::base::secret::random_array;
@@ -20,7 +39,8 @@ use crate::base::secret::random_array;
 mod task;
 mod txn;
 
-pub(crate) use txn::{Database, Executor, Txn};
+pub(crate) use txn::{Database, Executor, HookEnded, Txn};
+pub use txn::{OpenTransaction, Transaction};
 
 /// An infrastructure failure: not the client's fault, and no statement about his credentials.
 #[derive(Debug, thiserror::Error)]
@@ -46,33 +66,59 @@ pub enum Fault {
 
 impl Fault {
     /// What a hook of the application failed with. A database error stays one, so that a deadlock
-    /// in it is tried again like any other.
+    /// in it is tried again like any other, whether sea-orm or the driver reported it.
     pub(crate) fn of_hook(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        match error.downcast::<DbErr>() {
-            Ok(error) => Self::Database(*error),
+        let error = match error.downcast::<DbErr>() {
+            Ok(error) => return Self::Database(*error),
+            Err(error) => error,
+        };
+        match error.downcast::<SqlxError>() {
+            Ok(error) => {
+                let error = RuntimeErr::SqlxError(Arc::new(*error));
+                Self::Database(DbErr::Query(error))
+            }
             Err(error) => Self::Internal(ErrorChain(&*error).to_string().into()),
         }
     }
 
     /// Whether the same transaction may succeed if it is run again.
     fn is_transient(&self) -> bool {
-        const SIGNS: [&str; 6] = [
-            "database is locked",
-            "database table is locked",
-            "deadlock",
-            "could not serialize",
-            "lock wait timeout",
-            "try restarting transaction",
-        ];
         match self {
-            // Text, because the drivers' error types belong to features this crate leaves to the
-            // host. The messages are part of each database's documented errors.
-            Self::Database(error) => {
-                let text = error.to_string().to_lowercase();
-                SIGNS.iter().any(|sign| text.contains(sign))
-            }
+            Self::Database(
+                DbErr::Exec(RuntimeErr::SqlxError(error))
+                | DbErr::Query(RuntimeErr::SqlxError(error))
+                | DbErr::Conn(RuntimeErr::SqlxError(error)),
+            ) => match &**error {
+                SqlxError::Database(error) => {
+                    let code = error.code();
+                    is_transient(code.as_deref().unwrap_or_default(), || error.to_string())
+                }
+                _ => false,
+            },
             _ => false,
         }
+    }
+}
+
+/// Whether a database reports with this code that a transaction met another one. A code is the same
+/// in every language and release; the words beside it are not.
+fn is_transient(code: &str, text: impl FnOnce() -> String) -> bool {
+    match code {
+        // PostgreSQL, and for the first of them MySQL too: serialization failure or deadlock;
+        // deadlock; a lock that was not to be waited for any longer.
+        "40001" | "40P01" | "55P03" => true,
+        // MySQL and MariaDB give most numbers of theirs no SQLSTATE of its own. The driver writes
+        // the number first: 1020, the record has changed since the snapshot; 1205, the wait for a
+        // lock took too long; 1213, a deadlock; 3572, the lock was not to be waited for.
+        "HY000" => {
+            let text = text();
+            let number = text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            matches!(number, "1020" | "1205" | "1213" | "3572")
+        }
+        // SQLite numbers its errors, and keeps the kind in the last byte: busy, locked. A SQLSTATE
+        // always has five characters.
+        _ if code.len() < 5 => code.parse().is_ok_and(|code: u32| matches!(code & 0xff, 5 | 6)),
+        _ => false,
     }
 }
 
@@ -121,8 +167,8 @@ impl<'a> Db<'a> {
 
     /// The same inside a transaction of the caller's.
     #[must_use]
-    pub(crate) fn within(self, txn: &'a DatabaseTransaction) -> Self {
-        Self { executor: Executor::Callers(txn), ..self }
+    pub(crate) fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
+        Self { executor: txn.into().0, ..self }
     }
 
     /// The same inside the transaction of another flow of ours.
@@ -148,10 +194,7 @@ impl<'a> Db<'a> {
         if self.is_inside() {
             return Ok(query.await?);
         }
-        match tokio::time::timeout(self.timeout, query).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Fault::Timeout),
-        }
+        self.within_limit(query).await
     }
 
     /// Runs a single writing statement, again when the database was busy.
@@ -159,16 +202,13 @@ impl<'a> Db<'a> {
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        self.limit(async {
-            let mut attempts = self.attempts();
-            loop {
-                let result = statement().await.map_err(Fault::from);
-                if let Some(result) = attempts.last(result).await {
-                    break result;
-                }
+        let mut attempts = self.attempts();
+        loop {
+            let result = attempts.limit(async { statement().await.map_err(Fault::from) }).await;
+            if let Some(result) = attempts.last(result).await {
+                break result;
             }
-        })
-        .await
+        }
     }
 
     /// The transaction to write in: a new one, or the one that is open.
@@ -181,49 +221,75 @@ impl<'a> Db<'a> {
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts { made: 0, most: if self.is_inside() { 1 } else { 4 } }
+        if self.is_inside() {
+            return Attempts { made: 0, most: 1, timer: None };
+        }
+        Attempts { made: 0, most: 4, timer: Some(Box::pin(tokio::time::sleep(self.timeout))) }
     }
 
-    /// Awaits all attempts, within the time limit.
-    pub(crate) async fn limit<T, E: From<Fault>>(
+    /// Commits what was begun for this flow.
+    ///
+    /// `COMMIT` has the time limit to itself, so that hardly an answer leaves open what became of it.
+    /// Where it does not suffice, the answer is 503 and the database may still commit.
+    pub(crate) async fn commit(&self, scope: Scope<'_>) -> Result<(), Fault> {
+        let Scope::New(txn) = scope else { return Ok(()) };
+        let Some(own) = txn.into_own() else {
+            let reason = "a statement of the transaction was given up";
+            return Err(Fault::Internal(reason.into()));
+        };
+        self.within_limit(own.commit()).await
+    }
+
+    async fn within_limit<T>(
         &self,
-        attempts: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        if self.is_inside() {
-            return attempts.await;
-        }
-        match tokio::time::timeout(self.timeout, attempts).await {
-            Ok(result) => result,
-            Err(_) => Err(Fault::Timeout.into()),
+        work: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, Fault> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Fault::Timeout),
         }
     }
 }
 
 /// Runs a block in a writing transaction: committed if it is `Ok`, rolled back otherwise, tried
-/// again when the database was busy. Inside a transaction of the caller's it just runs.
+/// again when the database was busy. Inside a transaction that is open already it just runs.
+///
+/// The time limit ends the waiting: what was not sent to be committed by then is rolled back.
 ///
 /// `transaction!(db, |txn| { ... Ok(value) })` is a `Result`. A macro because an async closure
 /// that borrows from its surroundings cannot be shown to be `Send`.
 macro_rules! transaction {
     ($db:expr, |$txn:ident| $body:block) => {{
         let db: $crate::base::transaction::Db<'_> = $db;
-        db.limit(async {
-            let mut attempts = db.attempts();
-            loop {
-                let result = match db.open().await {
+        let mut attempts = db.attempts();
+        loop {
+            let ended = attempts.limit(async {
+                match db.open().await {
                     Ok(scope) => {
                         let $txn = scope.transaction();
                         let result = async $body.await;
-                        scope.close(result).await
+                        match result {
+                            Ok(value) => Ok((scope, value)),
+                            Err(error) => {
+                                scope.roll_back().await;
+                                Err(error)
+                            }
+                        }
                     }
                     Err(fault) => Err(fault.into()),
-                };
-                if let Some(result) = attempts.last(result).await {
-                    break result;
                 }
+            });
+            let result = match ended.await {
+                Ok((scope, value)) => match db.commit(scope).await {
+                    Ok(()) => Ok(value),
+                    Err(fault) => Err(fault.into()),
+                },
+                Err(error) => Err(error),
+            };
+            if let Some(result) = attempts.last(result).await {
+                break result;
             }
-        })
-        .await
+        }
     }};
 }
 pub(crate) use transaction;
@@ -242,36 +308,43 @@ impl<'a> Scope<'a> {
         txn
     }
 
-    pub(crate) async fn close<T, E: From<Fault>>(self, result: Result<T, E>) -> Result<T, E> {
-        let Self::New(Txn::Own(own)) = self else { return result };
-        // A statement that was given up still holds a share, and rolls back when it has ended.
-        let own = Arc::into_inner(own);
-        match (result, own) {
-            (Ok(value), Some(own)) => {
-                own.commit().await.map_err(Fault::from)?;
-                Ok(value)
-            }
-            (Ok(_), None) => {
-                let reason = "a statement of the transaction was given up";
-                Err(Fault::Internal(reason.into()).into())
-            }
-            (Err(error), own) => {
-                if let Some(own) = own {
-                    own.rollback().await;
-                }
-                Err(error)
-            }
+    /// Rolls back what was begun for this flow.
+    pub(crate) async fn roll_back(self) {
+        if let Self::New(txn) = self
+            && let Some(own) = txn.into_own()
+        {
+            own.rollback().await;
         }
     }
 }
 
-/// How often a transaction was tried, and how often it may be.
+/// How often a transaction was tried, how often it may be, and for how long.
 pub(crate) struct Attempts {
     made: u32,
     most: u32,
+    /// None inside a transaction that is open already.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Attempts {
+    /// Awaits one of them, within what is left of the time for all.
+    pub(crate) async fn limit<T, E: From<Fault>>(
+        &mut self,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut attempt = pin!(attempt);
+        poll_fn(|context| {
+            if let Poll::Ready(result) = attempt.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().poll(context).map(|()| Err(Fault::Timeout.into())),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// The result, unless the transaction is to be tried again; then this has waited for that.
     pub(crate) async fn last<T, E: MaybeFault>(
         &mut self,
@@ -305,4 +378,26 @@ pub(crate) fn is_unique_violation(error: &DbErr) -> bool {
 /// Whether a row refused because what it points to is not there.
 pub(crate) fn is_foreign_key_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_transient;
+
+    #[test]
+    fn what_is_tried_again_is_told_by_its_code_alone() {
+        let check = |code: &str, text: &str| is_transient(code, || text.to_owned());
+        for code in ["40001", "40P01", "55P03", "5", "6", "261", "262", "517", "518", "773"] {
+            assert!(check(code, ""), "{code}");
+        }
+        for text in ["1205 (HY000): x", "1020 (HY000): x", "1213: x", "3572 (HY000): x"] {
+            assert!(check("HY000", text), "{text}");
+        }
+        for code in ["", "19", "2067", "10", "40002", "23505", "25P02", "55000", "00005"] {
+            assert!(!check(code, "1205 (HY000): deadlock detected, database is locked"), "{code}");
+        }
+        for text in ["", "deadlock", "12050 (HY000): x", "1105 (HY000): 1205", " 1205"] {
+            assert!(!check("HY000", text), "{text}");
+        }
+    }
 }

@@ -82,15 +82,13 @@
 
 use std::time::Duration;
 
-use sea_orm::DatabaseTransaction;
-
 use crate::account::Account;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, SessionId};
-use crate::base::transaction::{Db, Fault, transaction};
+use crate::base::transaction::{Db, Fault, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
@@ -188,7 +186,7 @@ impl<'a> StartChallenge<'a> {
     }
 
     /// Inside a transaction of the caller's.
-    pub fn within(mut self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
         self
     }

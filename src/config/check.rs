@@ -126,6 +126,16 @@ impl Config {
             "database.timeout",
             "must be longer than zero",
         );
+        check.refuse_if(
+            self.database.writers == 0,
+            "database.writers",
+            "must be at least one, or nothing is ever written",
+        );
+        check.refuse_if(
+            self.database.hook_timeout.is_zero(),
+            "database.hook_timeout",
+            "must be longer than zero",
+        );
         check.0
     }
 

@@ -244,6 +244,8 @@ impl Config {
                 self.rate.store = word(value, &words)?;
             }
             "DATABASE_TIMEOUT" => self.database.timeout = duration(value)?,
+            "DATABASE_WRITERS" => self.database.writers = number(value)?,
+            "DATABASE_HOOK_TIMEOUT" => self.database.hook_timeout = duration(value)?,
             "REMEMBERED_GRANTS" => self.database.remembered_grants = number(value)?,
             "MAIL_SERVICE_NAME" => self.mail.service_name = Some(value.to_owned()),
             "MAIL_SENDER" => self.mail.sender = Some(value.to_owned()),

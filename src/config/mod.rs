@@ -718,6 +718,13 @@ pub enum RateStore {
 pub struct DatabaseConfig {
     /// How long one flow may wait for the database before it is answered 503. Default: 5 s.
     pub timeout: Duration,
+    /// How many writes may be under way at once in this process; further ones wait in order, within
+    /// `timeout`. Fewer than the pool has connections, so that requests that only read always find
+    /// one. On SQLite it is always one, because the file takes one writer at a time. Default: 6.
+    pub writers: usize,
+    /// How long all hooks of one transaction together may run before it is rolled back and answered
+    /// 503. Others may wait for its locks meanwhile; on SQLite all who write do. Default: 2 s.
+    pub hook_timeout: Duration,
     /// How many accounts' compiled grants are kept in memory. They are never stale: each request
     /// reads their version. 0 loads grants with every request. Default: 10 000.
     pub remembered_grants: usize,
@@ -725,7 +732,12 @@ pub struct DatabaseConfig {
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5), remembered_grants: 10_000 }
+        Self {
+            timeout: Duration::from_secs(5),
+            writers: 6,
+            hook_timeout: Duration::from_secs(2),
+            remembered_grants: 10_000,
+        }
     }
 }
 

@@ -144,6 +144,8 @@
 //! | knob | default | why |
 //! |---|---|---|
 //! | `database.timeout` | 5 s a flow | an answer of 503 is better than a queue |
+//! | `database.writers` | 6 at once (SQLite: 1) | fewer than the ten connections of the driver's default pool, so that a request that only reads finds one while writes wait for a lock; SQLite takes one writer at a time, and who waits here waits in order |
+//! | `database.hook_timeout` | 2 s a transaction | less than half of what others wait for the lock that it holds, so that a hook that hangs costs its own request a 503 and the others a wait |
 //! | `database.remembered_grants` | 10 000 accounts | compiled grants under their version, which each request reads: never stale, and one statement a request instead of a wide one |
 //!
 //! # Mail

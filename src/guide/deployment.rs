@@ -98,9 +98,27 @@
 //! for nothing is known. Routes that ask nothing are not touched, and a forged token is still 401,
 //! because it needs no database. A logout that could not be written is 503, not a success.
 //!
-//! A database that does not answer within `database.timeout` is an outage too. On MariaDB a
-//! connection whose query is given up in the moment of being prepared was seen not to come back to
-//! sqlx's pool; a server that stalls often under load may want a larger pool, or a restart.
+//! A database that does not answer within `database.timeout` is an outage too. The limit ends the
+//! waiting: what was not sent to be committed by then is rolled back. Only where `COMMIT` itself takes
+//! longer than the limit may a 503 have been carried out all the same. A connection whose server is
+//! gone without a word is only given up by TCP; keepalives, or a limit for statements on the server,
+//! make that sooner.
+//!
+//! # Clients that hang up
+//!
+//! A server drops the handler of a client who is gone. A driver that is dropped in the middle of a
+//! statement may put a connection back into the pool with an open transaction (sqlx counts one only
+//! when `BEGIN` has been answered) or, on MySQL and MariaDB, with an answer that the next query takes
+//! for its own. So portcullis runs each statement that is not a plain read (there: each statement) in a
+//! task of its own, and the request only waits for it. A mounted route that has opened a transaction
+//! goes to its end; before that it is given up with its client.
+//!
+//! Your own handlers have the same trouble with their own statements, on the same pool. Run what
+//! writes in [`run_to_end`](crate::Portcullis::run_to_end), and open transactions with
+//! [`begin`](crate::Portcullis::begin); on MySQL and MariaDB run what reads in there too.
+//!
+//! Before the process ends, call [`drain`](crate::Portcullis::drain): it waits for what clients left
+//! behind who hung up. How many writes are under way at once is `database.writers`.
 //!
 //! Busy and deadlocked transactions are tried again up to three times.
 //!

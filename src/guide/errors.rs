@@ -110,6 +110,7 @@
 //! |---|---|---|
 //! | `unavailable` | 503 | the database failed or did not answer in time, or a hook failed |
 //! | `overloaded` | 503 | more passwords wait to be hashed than the queue takes |
+//! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
 //! | `guard_misconfigured` | 500 | a guard can decide nothing: its type names a permission that is not one, its path has its parameter not at all or twice, or `not(..)` or `role(..)` is asked of one instance |
 //!

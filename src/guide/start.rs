@@ -38,7 +38,12 @@
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //!     // With the peer's address, so that sessions and limits know where a request comes from.
 //!     let service = app.into_make_service_with_connect_info::<SocketAddr>();
-//!     axum::serve(listener, service).await?;
+//!     let stop = async {
+//!         let _ = tokio::signal::ctrl_c().await;
+//!     };
+//!     axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+//!     // What clients left behind who hung up is still carried out.
+//!     auth.drain().await;
 //!     Ok(())
 //! }
 //! ```
@@ -90,12 +95,10 @@
 //! ```no_run
 //! # async fn example(
 //! #     auth: portcullis::Portcullis,
-//! #     db: sea_orm::DatabaseConnection,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! use portcullis::account::NewAccount;
-//! use sea_orm::TransactionTrait;
 //!
-//! let txn = db.begin().await?;
+//! let txn = auth.begin().await?;
 //! let account = auth.accounts().within(&txn).create(NewAccount::username("alice")).await?;
 //! // … and a row of your own profile table, keyed by account.id()
 //! txn.commit().await?;
@@ -103,8 +106,10 @@
 //! # }
 //! ```
 //!
-//! Inside a transaction of yours nothing is opened, retried or timed. On SQLite open it as a
-//! writing one (`SqliteTransactionMode::Immediate`) if it reads before it writes.
+//! Inside a transaction of yours nothing is opened, retried or timed. [`begin`](crate::Portcullis::begin)
+//! opens one that writes and that no hang-up leaves open; one of your own that reads before it writes
+//! opens on SQLite with `SqliteTransactionMode::Immediate`. A client who hangs up ends a handler
+//! wherever it is: [`run_to_end`](crate::Portcullis::run_to_end) carries it through.
 //!
 //! # Before it meets the internet
 //!

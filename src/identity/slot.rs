@@ -606,17 +606,22 @@ impl Slot {
         notice: Option<&Outgoing>,
         now: Timestamp,
     ) -> Result<bool, Fault> {
-        let context = self.auth.context();
-        transaction!(context.db(), |txn| {
-            let ended = session_store::end(txn, state.id, reason, now).await?;
-            if ended {
-                audit_log::record(txn, event).await?;
-                if let Some(notice) = notice {
-                    outbox::put(txn, context, notice).await?;
+        let (context, id) = (self.auth.context().clone(), state.id);
+        let (event, notice) = (event.clone(), notice.cloned());
+        // Whoever plays an old token again must not undo what that leads to by hanging up.
+        let ending = async move {
+            transaction!(context.db(), |txn| {
+                let ended = session_store::end(txn, id, reason, now).await?;
+                if ended {
+                    audit_log::record(txn, &event).await?;
+                    if let Some(notice) = &notice {
+                        outbox::put(txn, &context, notice).await?;
+                    }
                 }
-            }
-            Ok(ended)
-        })
+                Ok(ended)
+            })
+        };
+        self.auth.run_to_end(ending).await
     }
 
     /// Whether the request comes from the network and browser the session was started from, as

@@ -121,7 +121,10 @@ impl Portcullis {
             "ceiling": ceiling,
         });
         if let Some(info) = &self.context().session_info {
-            let added = info.add(account.id(), session.id()).await;
+            // Asked outside of any transaction, and still not waited for without an end.
+            let limit = self.context().config.database.hook_timeout;
+            let added = tokio::time::timeout(limit, info.add(account.id(), session.id())).await;
+            let added = added.unwrap_or_else(|_| Err("session_info took too long".into()));
             description["app"] = added.map_err(Fault::of_hook)?;
         }
         Ok(description)

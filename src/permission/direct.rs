@@ -1,7 +1,5 @@
 //! Permissions granted to an account without a role.
 
-use sea_orm::DatabaseTransaction;
-
 use super::error::GrantError;
 use super::language::Permission;
 use super::store;
@@ -9,7 +7,7 @@ use crate::account;
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::AccountId;
-use crate::base::transaction::{Db, transaction};
+use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 
@@ -32,7 +30,7 @@ impl Portcullis {
 impl<'a> DirectPermissions<'a> {
     /// The same inside a transaction of the caller's.
     #[must_use]
-    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 

@@ -1,7 +1,5 @@
 //! Groups: accounts and roles that belong together.
 
-use sea_orm::DatabaseTransaction;
-
 use super::entity::group;
 use super::error::GrantError;
 use super::language::Permission;
@@ -12,7 +10,7 @@ use crate::account;
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, GroupId};
-use crate::base::transaction::{Db, transaction};
+use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 
@@ -59,7 +57,7 @@ impl Portcullis {
 impl<'a> Groups<'a> {
     /// The same inside a transaction of the caller's.
     #[must_use]
-    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use sea_orm::DatabaseTransaction;
-
 use super::entity::role;
 use super::error::{GrantError, MAX_PERMISSIONS};
 use super::language::{Permission, parse_list, write_list};
@@ -14,7 +12,7 @@ use crate::account;
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, RoleId};
-use crate::base::transaction::{Db, transaction};
+use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 
@@ -75,7 +73,7 @@ impl Portcullis {
 impl<'a> Roles<'a> {
     /// The same inside a transaction of the caller's.
     #[must_use]
-    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::StatusCode;
 use sea_orm::DatabaseTransaction;
@@ -17,8 +19,8 @@ use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, SessionId};
 use crate::base::jwt::TokenType;
 use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, Txn};
-use crate::port::{HookError, HookFuture};
+use crate::base::transaction::{Fault, HookEnded, Txn};
+use crate::port::{HookError, HookFuture, OnSessionReplaced, SessionReplaced};
 
 /// What a hook answers: `Err` with a [`Refusal`] refuses what was asked for, with any other error
 /// it failed.
@@ -144,8 +146,12 @@ pub struct ChangingPassword<'a> {
 /// - **A [`Refusal`]**, from a `before_…` or an `after_…`, rolls everything back and is the answer,
 ///   exactly as given. A login is refused only to who knew the password, and is written to the audit
 ///   log as failed.
-/// - **Any other error** rolls everything back and is 503 without a word of it. So is a panic, and a
-///   hook that takes longer than the time limit of the database.
+/// - **Any other error** rolls everything back and is 503 without a word of it. So is a panic.
+/// - **All hooks of one transaction together have
+///   [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout).** Longer than that is an error like
+///   any other: on SQLite nobody else can write meanwhile.
+/// - **A hook runs in a task of its own**, like a statement, so that a client who hangs up does not
+///   cut its statements short. Task-locals of your middleware are not there; the tracing span is.
 /// - **A hook may be called again** for the same request: a transaction that met a deadlock or a busy
 ///   database is tried up to three times more. So send no mail from here; note it in a table, or wait
 ///   for the event.
@@ -316,8 +322,12 @@ macro_rules! hook_list {
                 call: $call<'_>,
                 txn: &Txn<'_>,
             ) -> Result<(), Hooked> {
-                for hooks in &self.0 {
-                    caught(|| hooks.$method(call, txn.inner())).await?;
+                for hooks in &self.hooks {
+                    let (hooks, call) = (Arc::clone(hooks), call.kept());
+                    self.run(txn, move |txn| {
+                        Box::pin(async move { caught(|| hooks.$method(call.call(), txn)).await })
+                    })
+                    .await?;
                 }
                 Ok(())
             } )+
@@ -338,20 +348,65 @@ hook_list! {
 
 /// The hooks of an instance, in the order in which they were added.
 #[derive(Clone, Default)]
-pub(crate) struct HookList(Vec<Arc<dyn AnyHooks>>);
+pub(crate) struct HookList {
+    hooks: Vec<Arc<dyn AnyHooks>>,
+    on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
+    /// How long those of one transaction may run.
+    pub(crate) limit: Duration,
+}
 
 impl HookList {
     pub(crate) fn push(&mut self, hooks: impl Hooks) {
-        self.0.push(Arc::new(hooks));
+        self.hooks.push(Arc::new(hooks));
+    }
+
+    pub(crate) fn push_on_session_replaced(&mut self, hook: impl OnSessionReplaced) {
+        self.on_session_replaced.push(Arc::new(hook));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.hooks.is_empty()
     }
 
     #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only a route reads bodies"))]
     pub(crate) fn read_profile(&self) -> bool {
-        self.0.iter().any(|hooks| hooks.reads_profile())
+        self.hooks.iter().any(|hooks| hooks.reads_profile())
+    }
+
+    /// Says that one session took the place of another.
+    pub(crate) async fn session_replaced(
+        &self,
+        replaced: SessionReplaced,
+        txn: &Txn<'_>,
+    ) -> Result<(), Hooked> {
+        for hook in &self.on_session_replaced {
+            let hook = Arc::clone(hook);
+            self.run(txn, move |txn| {
+                Box::pin(async move { caught(|| hook.replaced(replaced, txn)).await })
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        txn: &Txn<'_>,
+        hook: impl for<'t> FnOnce(
+            &'t DatabaseTransaction,
+        ) -> Pin<Box<dyn Future<Output = HookResult> + Send + 't>>
+        + Send
+        + 'static,
+    ) -> Result<(), Hooked> {
+        match txn.run_hook(self.limit, hook).await {
+            Ok(result) => Ok(result?),
+            Err(HookEnded::TookTooLong) => {
+                let (code, limit) = ("hook_timeout", self.limit);
+                tracing::warn!(target: "portcullis", code, ?limit, "a hook took too long");
+                Err(HookError::from("a hook took too long").into())
+            }
+            Err(HookEnded::Died) => Err(HookError::from("a hook was not run to its end").into()),
+        }
     }
 }
 
@@ -366,6 +421,52 @@ async fn caught<'a>(hook: impl FnOnce() -> HookFuture<'a, ()>) -> HookResult {
             .unwrap_or_else(|_| Poll::Ready(Err(panicked())))
     })
     .await
+}
+
+/// What a hook is told, for a task of its own: each field that is borrowed is kept.
+macro_rules! kept {
+    ($($kept:ident => $call:ident { $($copied:ident: $copied_type:ty),* ; $($field:ident: $type:ty = $keep:expr, $lend:expr);* $(;)? })+) => { $(
+        struct $kept {
+            $($copied: $copied_type,)*
+            $($field: $type,)*
+        }
+
+        impl $call<'_> {
+            fn kept(self) -> $kept {
+                $kept { $($copied: self.$copied,)* $($field: ($keep)(self.$field),)* }
+            }
+        }
+
+        impl $kept {
+            fn call(&self) -> $call<'_> {
+                $call { $($copied: self.$copied,)* $($field: ($lend)(&self.$field),)* }
+            }
+        }
+    )+ };
+}
+
+kept! {
+    KeptRegistering => Registering {
+        account_id: AccountId, at: Timestamp;
+        username: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;
+        email: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;
+        phone: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;
+        client: ClientInfo = ClientInfo::clone, std::convert::identity;
+        profile: Value = Value::clone, std::convert::identity;
+    }
+    KeptSigningIn => SigningIn {
+        account_id: AccountId, session_id: SessionId, token_type: TokenType, at: Timestamp;
+        factors: PassedFactors = PassedFactors::clone, std::convert::identity;
+        client: ClientInfo = ClientInfo::clone, std::convert::identity;
+    }
+    KeptSigningOut => SigningOut {
+        account_id: Option<AccountId>, session_id: SessionId, at: Timestamp;
+        client: Option<ClientInfo> = Option::<&ClientInfo>::cloned, Option::as_ref;
+    }
+    KeptChangingPassword => ChangingPassword {
+        account_id: AccountId, session_id: Option<SessionId>, at: Timestamp;
+        client: ClientInfo = ClientInfo::clone, std::convert::identity;
+    }
 }
 
 /// The `profile` of a registration is not what the application wants.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum_core::response::{IntoResponseParts, ResponseParts};
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
-use sea_orm::DatabaseTransaction;
 
 use super::cookie::{CookieAction, SessionCookie};
 use super::device::{Device, Devices};
@@ -26,11 +25,11 @@ use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::jwt::Claims;
 use crate::base::secret::random_array;
-use crate::base::transaction::{Db, Txn, transaction};
+use crate::base::transaction::{Db, OpenTransaction, Txn, transaction};
 use crate::config::{AtLimit, SessionConfig};
 use crate::context::Context;
 use crate::permission::{Permission, write_list};
-use crate::port::{Hooked, SessionReplaced, SigningIn};
+use crate::port::{SessionReplaced, SigningIn};
 
 /// How a token travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -170,7 +169,7 @@ impl<'a> StartSession<'a> {
     }
 
     /// Inside a transaction of the caller's: the session exists when he commits.
-    pub fn within(mut self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
         self
     }
@@ -265,8 +264,8 @@ impl<'a> StartSession<'a> {
                 }
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
                 // Of two logins over one session only the one that ended it takes what hangs on it.
-                for hook in context.on_session_replaced.iter().filter(|_| ended) {
-                    hook.replaced(replaced, txn.inner()).await.map_err(Hooked::from)?;
+                if ended {
+                    context.hooks.session_replaced(replaced, txn).await?;
                 }
             }
             let evicted = match limited {

@@ -41,8 +41,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sea_orm::DatabaseTransaction;
-
 use crate::account::Account;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -50,7 +48,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
-use crate::base::transaction::{Db, transaction};
+use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::port::SigningOut;
@@ -240,7 +238,7 @@ impl Portcullis {
 impl<'a> Sessions<'a> {
     /// The same inside a transaction of the caller's.
     #[must_use]
-    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 

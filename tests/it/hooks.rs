@@ -12,7 +12,7 @@ use portcullis::port::{ChangingPassword, HookResult, Hooks, Registering, Signing
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{ClientInfo, Factor, Portcullis, Problem, Refusal};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::on_every_database;
 use crate::support::browser::Answer;
 use crate::support::call::{call, request};
+use crate::support::fault::reported;
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
@@ -68,9 +69,7 @@ impl Journal {
             Some(Deed::Refuse) => Err(Refusal::of(Banned))?,
             Some(Deed::Fail) => Err("the ledger is at 10.0.0.7")?,
             Some(Deed::Panic) => panic!("a hook of the application's"),
-            Some(Deed::Deadlock(most)) if times <= most => {
-                Err(DbErr::Custom("deadlock detected".to_owned()))?
-            }
+            Some(Deed::Deadlock(most)) if times <= most => Err(reported("40P01", "Verklemmung"))?,
             Some(Deed::Deadlock(_)) | None => Ok(()),
         }
     }

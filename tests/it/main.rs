@@ -21,6 +21,7 @@ mod flood;
 mod fuzz;
 mod group;
 mod guard;
+mod hang_up;
 mod hooks;
 mod known_device;
 mod limited_session;

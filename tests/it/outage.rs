@@ -86,9 +86,14 @@ impl Wire {
     }
 
     /// Lets `messages` through, then fails as `fate` says.
-    fn fail_after(&self, messages: i64, fate: Mode) {
+    pub fn fail_after(&self, messages: i64, fate: Mode) {
         self.fate.send_replace(fate);
         self.left.store(messages, Ordering::SeqCst);
+    }
+
+    /// What it is in now.
+    pub fn mode(&self) -> Mode {
+        *self.mode.borrow()
     }
 
     pub fn set(&self, mode: Mode) {

@@ -53,9 +53,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("own-handlers serves http://{}; Ctrl-C stops it", listener.local_addr()?);
     let service = app(&auth).into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
-        result = axum::serve(listener, service).into_future() => Ok(result?),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        result = axum::serve(listener, service).into_future() => result?,
+        _ = tokio::signal::ctrl_c() => {}
     }
+    // What clients left behind who hung up is still carried out.
+    let _ = tokio::time::timeout(Duration::from_secs(10), auth.drain()).await;
+    Ok(())
 }
 
 async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Error>> {

@@ -78,6 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = tokio::signal::ctrl_c().await;
     };
     axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+    auth.drain().await;
     Ok(())
 }
 

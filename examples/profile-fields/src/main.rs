@@ -35,7 +35,7 @@ use portcullis::{
 };
 use sea_orm::{
     ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    DatabaseTransaction, DbErr, EntityTrait, SqlErr, TransactionTrait,
+    DatabaseTransaction, DbErr, EntityTrait, SqlErr,
 };
 use sea_orm_migration::MigratorTrait;
 use serde::Deserialize;
@@ -57,9 +57,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("profile-fields serves http://{}; Ctrl-C stops it", listener.local_addr()?);
     let service = app(db, &auth)?.into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
-        result = axum::serve(listener, service).into_future() => Ok(result?),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        result = axum::serve(listener, service).into_future() => result?,
+        _ = tokio::signal::ctrl_c() => {}
     }
+    // What clients left behind who hung up is still carried out.
+    let _ = tokio::time::timeout(Duration::from_secs(10), auth.drain()).await;
+    Ok(())
 }
 
 async fn start(
@@ -157,15 +160,11 @@ struct Invited {
 }
 
 /// The service makes an account itself; its owner sets a password of his own at the first sign-in.
-async fn invite(
-    auth: Portcullis,
-    State(db): State<DatabaseConnection>,
-    Json(body): Json<Invited>,
-) -> Result<StatusCode, Rejection> {
+async fn invite(auth: Portcullis, Json(body): Json<Invited>) -> Result<StatusCode, Rejection> {
     let new = NewAccount::username(body.username);
     // Hashed before anything is locked.
     let new = auth.registration().prepare(new, body.first_password).await?;
-    let txn = db.begin().await.map_err(Fault::from)?;
+    let txn = auth.begin().await?;
     // Whoever leaves early drops the transaction, and nothing of it remains.
     let accounts = auth.accounts().within(&txn);
     let account = accounts.create(new).await?;

@@ -76,6 +76,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         result = serving.into_future() => result?,
         () = async { stop_asked().await; tokio::time::sleep(Duration::from_secs(2)).await } => {}
     }
+    // What clients left behind who hung up is carried out first, unless the database is away.
+    let _ = tokio::time::timeout(Duration::from_secs(10), auth.drain()).await;
     db.close().await?;
     Ok(())
 }

@@ -8,20 +8,36 @@
 //! statement ends, its transaction is rolled back, and the connection is whole when it goes back.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
     QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinError;
+use tokio::time::timeout;
 
-use super::task::{Running, Tasks};
+use super::task::{Running, Tasks, opening, writing};
+use crate::base::clock::Stopwatch;
 
 /// The future of a statement.
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 'a>>;
+
+/// The future of a hook.
+type Hook<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
+
+/// Why a hook has no result.
+#[derive(Debug)]
+pub(crate) enum HookEnded {
+    TookTooLong,
+    /// The runtime shuts down.
+    Died,
+}
 
 /// How many reads may be under way at once where they need a task each: more than a pool has
 /// connections, so that it limits nothing but the tasks that clients leave behind who hang up.
@@ -32,19 +48,40 @@ const READERS: usize = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pool: DatabaseConnection,
-    writers: Arc<Semaphore>,
-    /// Only where even a read must not be dropped half-way.
-    readers: Option<Arc<Semaphore>>,
+    most_writers: usize,
+    gates: Arc<OnceLock<Gates>>,
     tasks: Tasks,
 }
 
+/// The permits.
+#[derive(Debug)]
+struct Gates {
+    writers: Arc<Semaphore>,
+    /// Only where even a read must not be dropped half-way.
+    readers: Option<Arc<Semaphore>>,
+}
+
 impl Database {
+    /// At most `writers` writes are under way at once; on SQLite one, because its file takes one.
+    /// Who waits here waits in order and without a connection.
     pub(crate) fn new(pool: DatabaseConnection, writers: usize) -> Self {
-        let readers = match pool.get_database_backend() {
-            DbBackend::MySql => Some(Arc::new(Semaphore::new(READERS))),
-            _ => None,
-        };
-        Self { pool, writers: Arc::new(Semaphore::new(writers)), readers, tasks: Tasks::default() }
+        Self { pool, most_writers: writers, gates: Arc::default(), tasks: Tasks::default() }
+    }
+
+    /// Made when they are first needed, because an instance may be built before its database is
+    /// there, and then cannot say which one it is.
+    fn gates(&self) -> &Gates {
+        self.gates.get_or_init(|| {
+            let semaphore = |permits| Arc::new(Semaphore::new(permits));
+            match self.backend() {
+                DbBackend::Sqlite => Gates { writers: semaphore(1), readers: None },
+                DbBackend::MySql => Gates {
+                    writers: semaphore(self.most_writers),
+                    readers: Some(semaphore(READERS)),
+                },
+                _ => Gates { writers: semaphore(self.most_writers), readers: None },
+            }
+        })
     }
 
     pub(crate) fn backend(&self) -> DbBackend {
@@ -52,8 +89,9 @@ impl Database {
     }
 
     /// Opens a transaction that writes: on SQLite as one.
-    pub(super) async fn begin(&self) -> Result<OwnTransaction, DbErr> {
-        let permit = permit(&self.writers).await?;
+    pub(crate) async fn begin(&self) -> Result<OwnTransaction, DbErr> {
+        let permit = permit(&self.gates().writers).await?;
+        opening();
         let (pool, running) = (self.pool.clone(), self.tasks.running());
         let tasks = self.tasks.clone();
         // Where nobody waits any more, what this returns is dropped, and dropping rolls back.
@@ -63,9 +101,21 @@ impl Database {
                 ..TransactionOptions::default()
             };
             let transaction = Some(pool.begin_with_options(options).await?);
-            Ok(OwnTransaction { transaction, holding: Some((permit, running)), tasks })
+            let (holding, hooks) = (Some((permit, running)), Mutex::default());
+            Ok(OwnTransaction { transaction, holding, hooks, tasks })
         })
         .await
+    }
+
+    /// Runs a flow to its end once it has opened a transaction, even if nobody waits for it.
+    ///
+    /// # Errors
+    /// It panicked, or the runtime shuts down.
+    pub(crate) async fn run_to_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, JoinError> {
+        self.tasks.run_to_end(work).await
     }
 
     /// Waits until no write is under way.
@@ -76,8 +126,9 @@ impl Database {
     /// Where a statement has to wait for a permit and to run in a task: everywhere but for a read
     /// that may be dropped half-way.
     fn gate(&self, statement: &Statement) -> Option<&Arc<Semaphore>> {
+        let gates = self.gates();
         let reads = statement.sql.starts_with("SELECT");
-        if reads { self.readers.as_ref() } else { Some(&self.writers) }
+        if reads { gates.readers.as_ref() } else { Some(&gates.writers) }
     }
 
     async fn run<T: Send + 'static>(
@@ -153,6 +204,7 @@ impl ConnectionTrait for Database {
         let pool = this.pool.clone();
         Box::pin(async move {
             let permit = permit(gate).await?;
+            let _writing = Arc::ptr_eq(gate, &this.gates().writers).then(writing);
             this.run(async move {
                 let result = on!(&pool).await;
                 drop(permit);
@@ -207,6 +259,59 @@ impl<'a> Txn<'a> {
         }
     }
 
+    /// A transaction of ours, if nobody else holds a share of it: a statement that was given up does
+    /// until it has ended, and rolls back then.
+    pub(super) fn into_own(self) -> Option<OwnTransaction> {
+        match self {
+            Self::Callers(_) => None,
+            Self::Own(own) => Arc::into_inner(own),
+        }
+    }
+
+    /// Runs a hook of the application in this transaction, for no longer than `limit`, which all
+    /// hooks of a transaction of ours share.
+    ///
+    /// In a transaction of ours it runs in a task, like a statement: nothing that it asks of the
+    /// database is dropped because a client hung up.
+    pub(crate) async fn run_hook<R: Send + 'static>(
+        &self,
+        limit: Duration,
+        hook: impl for<'t> FnOnce(&'t DatabaseTransaction) -> Hook<'t, R> + Send + 'static,
+    ) -> Result<R, HookEnded> {
+        let own = match self {
+            Self::Callers(txn) => {
+                let result = timeout(limit, hook(txn)).await;
+                if result.is_err() {
+                    break_off(txn).await;
+                }
+                return result.map_err(|_| HookEnded::TookTooLong);
+            }
+            Self::Own(own) => Arc::clone(own),
+        };
+        let (answer, answered) = oneshot::channel();
+        let tasks = own.tasks.clone();
+        let task = tasks.spawn(async move {
+            let limit = limit.saturating_sub(*own.hooks());
+            let started = Stopwatch::start();
+            let result = timeout(limit, hook(own.inner())).await;
+            *own.hooks() += started.elapsed();
+            match result {
+                Ok(result) => {
+                    // Before the answer, because only a sole owner can commit.
+                    drop(own);
+                    let _ = answer.send(Ok(result));
+                }
+                Err(_) => {
+                    let _ = answer.send(Err(HookEnded::TookTooLong));
+                    break_off(own.inner()).await;
+                }
+            }
+        });
+        let result = answered.await;
+        drop(task);
+        result.unwrap_or(Err(HookEnded::Died))
+    }
+
     /// The same transaction, for a flow inside of this one.
     pub(super) fn again(&'a self) -> Txn<'a> {
         match self {
@@ -243,6 +348,8 @@ pub(crate) struct OwnTransaction {
     transaction: Option<DatabaseTransaction>,
     /// Given back when it has ended.
     holding: Option<(OwnedSemaphorePermit, Running)>,
+    /// How long hooks of the application have run in it.
+    hooks: Mutex<Duration>,
     tasks: Tasks,
 }
 
@@ -251,7 +358,11 @@ impl OwnTransaction {
         self.transaction.as_ref().expect("only its last owner ends a transaction")
     }
 
-    pub(super) async fn commit(mut self) -> Result<(), DbErr> {
+    fn hooks(&self) -> MutexGuard<'_, Duration> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), DbErr> {
         let (transaction, holding) = (self.transaction.take(), self.holding.take());
         run(&self.tasks, async move {
             let result = match transaction {
@@ -265,7 +376,7 @@ impl OwnTransaction {
     }
 
     /// The same as dropping it, but known to be over.
-    pub(super) async fn rollback(mut self) {
+    pub(crate) async fn rollback(mut self) {
         if let Some(work) = self.rolling_back() {
             let _ = self.tasks.spawn(work).await;
         }
@@ -293,3 +404,88 @@ impl Drop for OwnTransaction {
         }
     }
 }
+
+/// A transaction of the application's, opened by [`begin`](crate::Portcullis::begin). Dropped, it is
+/// rolled back.
+///
+/// Its statements run in tasks, like those of portcullis: nothing is cut short when the future that
+/// asked is dropped. It derefs to sea-orm's for what else that can do, such as nested transactions;
+/// what is asked there runs as it would without portcullis.
+#[derive(Debug)]
+#[must_use = "it is rolled back when it is dropped"]
+pub struct Transaction(Txn<'static>);
+
+impl Transaction {
+    pub(crate) fn new(own: OwnTransaction) -> Self {
+        Self(Txn::Own(Arc::new(own)))
+    }
+
+    /// Commits it. Once this is polled it is carried out, whatever becomes of the future.
+    ///
+    /// # Errors
+    /// An outage. Whether the database has committed is then not known. A statement that was given up
+    /// and is still under way: then it is rolled back.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        match self.0.into_own() {
+            Some(own) => own.commit().await,
+            None => Err(DbErr::Custom("a statement of the transaction was given up".to_owned())),
+        }
+    }
+
+    /// Rolls it back, which dropping it does too, and waits for that.
+    pub async fn rollback(self) {
+        if let Some(own) = self.0.into_own() {
+            own.rollback().await;
+        }
+    }
+}
+
+impl Deref for Transaction {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        self.0.inner()
+    }
+}
+
+impl ConnectionTrait for Transaction {
+    fn get_database_backend(&self) -> DbBackend {
+        self.0.get_database_backend()
+    }
+
+    statements!(Transaction => this, statement, on, { on!(&this.0) });
+}
+
+/// A transaction that is open, for the methods that work `within` one: sea-orm's, or one that
+/// [`begin`](crate::Portcullis::begin) opened.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenTransaction<'a>(pub(super) Executor<'a>);
+
+impl<'a> From<&'a DatabaseTransaction> for OpenTransaction<'a> {
+    fn from(txn: &'a DatabaseTransaction) -> Self {
+        Self(Executor::Callers(txn))
+    }
+}
+
+impl<'a> From<&'a Transaction> for OpenTransaction<'a> {
+    fn from(txn: &'a Transaction) -> Self {
+        Self(Executor::Transaction(&txn.0))
+    }
+}
+
+/// Ends the connection of a transaction in which a statement may have been dropped half-way, where
+/// the driver could not go on with it: the pool then opens another.
+async fn break_off(txn: &DatabaseTransaction) {
+    if txn.get_database_backend() != DbBackend::MySql {
+        return;
+    }
+    // The answers that were not read come first, and may look like one to this.
+    for _ in 0..UNREAD {
+        if txn.execute_unprepared("KILL CONNECTION_ID()").await.is_err() {
+            return;
+        }
+    }
+}
+
+/// More packets than the answer to a statement that is being prepared has.
+const UNREAD: usize = 100;

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::DatabaseTransaction;
-
 use crate::account;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::AccountId;
 use crate::base::problem::ErrorChain;
-use crate::base::transaction::{Db, Fault, transaction};
+use crate::base::transaction::{Db, Fault, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::permission::entity::membership;
@@ -180,7 +178,7 @@ impl Portcullis {
 impl<'a> Memberships<'a> {
     /// The same inside a transaction of the caller's.
     #[must_use]
-    pub fn within(self, txn: &'a DatabaseTransaction) -> Self {
+    pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 

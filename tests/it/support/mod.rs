@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod call;
 pub mod database;
+pub mod fault;
 pub mod log;
 pub mod probe;
 pub mod smtp;

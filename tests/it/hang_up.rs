@@ -1,0 +1,631 @@
+//! Clients that hang up, and time limits that run out: whenever it happens, every connection goes
+//! back into the pool without a transaction, and what was begun is done or undone as a whole.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use portcullis::account::NewAccount;
+use portcullis::config::{Delivery, Registration};
+use portcullis::login::Credentials;
+use portcullis::message::MessageKind;
+use portcullis::port::{HookFuture, HookResult, Hooks, SigningIn};
+use portcullis::registration::Application;
+use portcullis::{AccountId, Builder, ClientInfo, Portcullis, SessionId};
+use portcullis_test_needs::needs;
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, sqlx};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+use crate::on_every_database;
+use crate::outage::{Mode, Wire};
+use crate::support::browser::COOKIE;
+use crate::support::call::{call, cookie_of, request};
+use crate::support::probe::{app, serve};
+use crate::support::{Backend, PASSWORD, Probe};
+
+const NEW: &str = "another horse battery staple";
+const CONNECTIONS: u32 = 5;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A pool of five, as a small service has it.
+async fn five(probe: &Probe) -> DatabaseConnection {
+    five_at(probe, &probe.database.url).await
+}
+
+async fn five_at(probe: &Probe, url: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(CONNECTIONS)
+        .min_connections(0)
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .sqlx_logging(false);
+    let mut db = sea_orm::Database::connect(options).await.expect("the database answers");
+    probe.database.statements.count_also(&mut db);
+    db
+}
+
+/// A node of its own on that pool.
+async fn node(probe: &Probe) -> (Portcullis, DatabaseConnection) {
+    let db = five(probe).await;
+    (on(probe, db.clone()), db)
+}
+
+fn on(probe: &Probe, db: DatabaseConnection) -> Portcullis {
+    with(probe, db, |builder| builder)
+}
+
+fn with(
+    probe: &Probe,
+    db: DatabaseConnection,
+    change: impl FnOnce(Builder) -> Builder,
+) -> Portcullis {
+    let builder = Portcullis::builder(db)
+        .clock(probe.clock.clone())
+        .secret(probe.secret.clone())
+        .notifier(probe.notifier.clone())
+        .configure(|config| {
+            config.mail.link_origin = Some("https://app.example.com".to_owned());
+            config.mail.delivery = Delivery::ByApplication;
+            config.login.registration = Registration::Open;
+            config.password.danger_cheap_hashing = true;
+            config.password.memory_kib = 8;
+            config.password.iterations = 1;
+            config.database.timeout = PATIENCE;
+        });
+    change(builder).build().expect("the configuration is right")
+}
+
+/// Every connection of the pool is there, none has a transaction open, and a write goes through.
+async fn check_whole(probe: &Probe, auth: &Portcullis, db: &DatabaseConnection, what: &str) {
+    let given = "no connection is lost";
+    let silent = "a connection answers what it is asked";
+    match probe.database.backend {
+        Backend::Sqlite => {
+            let mut held = Vec::new();
+            for _ in 0..CONNECTIONS {
+                let connection = db.get_sqlite_connection_pool().acquire().await;
+                let mut connection = connection.unwrap_or_else(|e| panic!("{what}: {given}: {e}"));
+                for text in ["BEGIN IMMEDIATE", "ROLLBACK"] {
+                    let done = sqlx::query(text).execute(&mut *connection).await;
+                    done.unwrap_or_else(|error| panic!("{what}: {text}: {error}"));
+                }
+                held.push(connection);
+            }
+        }
+        Backend::Postgres => {
+            let mut held = Vec::new();
+            for number in 0..CONNECTIONS as i32 {
+                let connection = db.get_postgres_connection_pool().acquire().await;
+                let mut connection = connection.unwrap_or_else(|e| panic!("{what}: {given}: {e}"));
+                let answer = sqlx::query_scalar::<_, i32>("SELECT $1::int")
+                    .bind(number)
+                    .fetch_one(&mut *connection)
+                    .await;
+                assert_eq!(answer.expect(silent), number, "{what}: {silent}");
+                held.push(connection);
+            }
+            let idle = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND state LIKE 'idle in transaction%'";
+            assert_eq!(probe.number(idle).await, 0, "{what}: transactions that nobody ends");
+        }
+        Backend::MySql => {
+            let mut held = Vec::new();
+            for number in 0..i64::from(CONNECTIONS) {
+                let connection = db.get_mysql_connection_pool().acquire().await;
+                let mut connection = connection.unwrap_or_else(|e| panic!("{what}: {given}: {e}"));
+                let answer = sqlx::query_as::<_, (i64, i64)>(
+                    "SELECT CAST(? AS SIGNED), CAST(@@in_transaction AS SIGNED)",
+                )
+                .bind(number)
+                .fetch_one(&mut *connection);
+                let answer = tokio::time::timeout(PATIENCE, answer).await.expect(silent);
+                assert_eq!(answer.expect(silent), (number, 0), "{what}: {silent}");
+                held.push(connection);
+            }
+            let open = "SELECT COUNT(*) FROM information_schema.innodb_trx t \
+                JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
+                WHERE p.db = DATABASE()";
+            assert_eq!(probe.number(open).await, 0, "{what}: transactions that nobody ends");
+        }
+    }
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("after{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    let made = auth.accounts().create(NewAccount::username(name)).await.expect("it is made");
+    let found = probe.auth.accounts().find(made.id()).await.expect("the database answers");
+    assert!(found.is_some(), "{what}: a write is seen by others");
+}
+
+/// When a request is given up.
+#[derive(Debug, Clone, Copy)]
+enum Point {
+    /// After so many polls, so while whatever it asked for last is on its way.
+    Polls(usize),
+    /// When so many statements have been answered.
+    Statements(usize),
+}
+
+/// Awaits `work` until the point is reached; none if it was given up.
+async fn until<T>(probe: &Probe, point: Point, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut polls = 0;
+    let answered = probe.database.statements.count();
+    poll_fn(|context| {
+        if let Poll::Ready(result) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(result));
+        }
+        polls += 1;
+        match point {
+            Point::Polls(most) if polls > most => Poll::Ready(None),
+            Point::Polls(_) => Poll::Pending,
+            Point::Statements(most) => {
+                if probe.database.statements.count() - answered > most {
+                    return Poll::Ready(None);
+                }
+                // Statements are answered in tasks, which do not wake this one.
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+const FLOWS: [&str; 10] = [
+    "register",
+    "login",
+    "rotation",
+    "password",
+    "logout",
+    "forgot",
+    "reset",
+    "contact",
+    "visitor",
+    "not an account",
+];
+
+/// A request that starts this flow, for an account of its own.
+async fn prepared(probe: &Probe, flow: &str, number: usize) -> Request<Body> {
+    let name = format!("{}{number}", flow.replace(' ', ""));
+    let email = format!("{name}@example.com");
+    let (method, path, body) = match flow {
+        "register" => ("POST", "/auth/register", json!({ "username": name, "password": PASSWORD })),
+        "login" => ("POST", "/auth/login", json!({ "login": name, "password": PASSWORD })),
+        "rotation" => ("GET", "/me", Value::Null),
+        "password" => {
+            ("PUT", "/auth/password", json!({ "current_password": PASSWORD, "new_password": NEW }))
+        }
+        "logout" => ("POST", "/auth/logout", Value::Null),
+        "forgot" => ("POST", "/auth/password/forgot", json!({ "login": email })),
+        "reset" => ("POST", "/auth/password/reset", Value::Null),
+        "contact" => {
+            ("POST", "/auth/email", json!({ "email": format!("new{number}@example.com") }))
+        }
+        "visitor" => ("POST", "/auth/session/anonymous", Value::Null),
+        _ => ("POST", "/auth/login", json!({ "login": "nobody", "password": PASSWORD })),
+    };
+    let mut request = request(method, path).header("sec-fetch-site", "same-origin");
+    let mut body = body;
+    if !["register", "visitor", "not an account"].contains(&flow) {
+        probe.register_with_email(&name, &email).await;
+        let credentials = Credentials::password(name.as_str(), PASSWORD);
+        let signed_in = probe.auth.login().with_password(credentials, &ClientInfo::default()).await;
+        let issued = signed_in.expect("it is right").into_issued();
+        if ["rotation", "password", "logout", "contact"].contains(&flow) {
+            request = request.header("cookie", cookie_of(&issued));
+        }
+        if flow == "rotation" {
+            probe.clock.advance(Duration::from_secs(16 * 60));
+        }
+        if flow == "reset" {
+            let (reset, client) = (probe.auth.password_reset(), ClientInfo::default());
+            reset.forgot(&email, &client).await.expect("it is accepted");
+            let sent = probe.mail().await;
+            let link = sent.iter().rfind(|message| message.kind == MessageKind::PasswordReset);
+            let text = &link.expect("a link was sent").text;
+            let (_, rest) = text.split_once("#token=").expect("a link");
+            let token = rest.split_whitespace().next().expect("a token");
+            body = json!({ "token": token, "password": NEW });
+        }
+    }
+    if body.is_null() {
+        return request.body(Body::empty()).expect("a request");
+    }
+    request
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .expect("a request")
+}
+
+async fn answered(app: &Router, request: Request<Body>) -> StatusCode {
+    match app.clone().oneshot(request).await {
+        Ok(response) => response.status(),
+        Err(never) => match never {},
+    }
+}
+
+/// Gives each flow up at every point until it ends before the point is reached.
+async fn give_up_everywhere(probe: &Probe, point: impl Fn(usize) -> Point) {
+    let (auth, db) = node(probe).await;
+    let app = app(&auth);
+    let mut number = 0;
+    for flow in FLOWS {
+        let mut given_up = 0;
+        loop {
+            let request = prepared(probe, flow, number).await;
+            number += 1;
+            let status = until(probe, point(given_up), answered(&app, request)).await;
+            if let Some(status) = status {
+                assert!(status.is_success() || flow == "not an account", "{flow}: {status}");
+                break;
+            }
+            given_up += 1;
+            assert!(given_up < 500, "{flow} never ends");
+        }
+        auth.drain().await;
+        check_whole(probe, &auth, &db, &format!("{flow}, given up {given_up} times")).await;
+    }
+}
+
+/// Stalls the database at every third message of each flow, for longer than it is waited for.
+async fn run_out_of_time_everywhere(probe: Probe) {
+    let url = &probe.database.url;
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (authority, name) = rest.split_once('/').expect("a database");
+    let (user, host) = authority.rsplit_once('@').expect("a user");
+    let port = if probe.database.backend == Backend::Postgres { 5432 } else { 3306 };
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
+    let wire = Wire::to(host).await;
+    let db = five_at(&probe, &format!("{scheme}://{user}@{}/{name}", wire.address)).await;
+    let auth = with(&probe, db.clone(), |builder| {
+        builder.configure(|config| config.database.timeout = Duration::from_millis(150))
+    });
+    let app = app(&auth);
+    let mut number = 0;
+    for flow in FLOWS {
+        let mut passed = number % 3;
+        loop {
+            let request = prepared(&probe, flow, number as usize).await;
+            number += 1;
+            wire.fail_after(passed, Mode::Stalled);
+            let status = answered(&app, request).await;
+            let met = wire.mode() == Mode::Stalled;
+            wire.set(Mode::Open);
+            auth.drain().await;
+            if !met {
+                break;
+            }
+            let fault = StatusCode::SERVICE_UNAVAILABLE;
+            assert!(status == fault || status.is_success(), "{flow} at {passed}: {status}");
+            passed += 3;
+            assert!(passed < 300, "{flow} never ends");
+        }
+        check_whole(&probe, &on(&probe, db.clone()), &db, &format!("{flow}, out of time")).await;
+    }
+}
+
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_limit_that_runs_out_anywhere_leaves_the_pool_whole_on_postgres() {
+    crate::support::probe::run(Backend::Postgres, run_out_of_time_everywhere).await;
+}
+
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_limit_that_runs_out_anywhere_leaves_the_pool_whole_on_mysql() {
+    crate::support::probe::run(Backend::MySql, run_out_of_time_everywhere).await;
+}
+
+/// Lets a login wait inside its transaction.
+#[derive(Clone, Default)]
+struct Waits {
+    inside: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+impl Hooks for Waits {
+    async fn before_login(&self, _: SigningIn<'_>, _: &DatabaseTransaction) -> HookResult {
+        self.inside.notify_one();
+        self.go_on.notified().await;
+        Ok(())
+    }
+}
+
+/// Never comes back, for the account of this name.
+#[derive(Clone)]
+struct Hangs {
+    account: AccountId,
+    statement: Option<&'static str>,
+}
+
+impl Hooks for Hangs {
+    async fn before_login(&self, login: SigningIn<'_>, txn: &DatabaseTransaction) -> HookResult {
+        if login.account_id == self.account {
+            if let Some(statement) = self.statement {
+                txn.execute_unprepared(statement).await?;
+            }
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+fn sign_in(name: &str) -> Request<Body> {
+    let body = json!({ "login": name, "password": PASSWORD });
+    request("POST", "/auth/login")
+        .header("sec-fetch-site", "same-origin")
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .expect("a request")
+}
+
+on_every_database! {
+    async fn a_request_that_is_dropped_at_any_poll_leaves_the_pool_whole(probe: Probe) {
+        give_up_everywhere(&probe, Point::Polls).await;
+    }
+
+    async fn a_request_that_is_dropped_after_any_statement_leaves_the_pool_whole(probe: Probe) {
+        give_up_everywhere(&probe, Point::Statements).await;
+    }
+
+    async fn a_flow_in_a_handler_of_the_applications_may_be_dropped_too(probe: Probe) {
+        let (auth, db) = node(&probe).await;
+        let client = ClientInfo::default();
+        for (flow, which) in [("register", 0), ("login", 1), ("forgot", 2), ("within", 3)] {
+            let mut given_up = 0;
+            loop {
+                let name = format!("{flow}{given_up}");
+                let email = format!("{name}@example.com");
+                if which == 1 || which == 2 {
+                    probe.register_with_email(&name, &email).await;
+                }
+                let work = async {
+                    match which {
+                        0 => {
+                            let account = NewAccount::username(name.as_str());
+                            let application = Application::new(account, PASSWORD);
+                            let made = auth.registration().register(application, &client).await;
+                            made.map(drop).expect("it is made");
+                        }
+                        1 => {
+                            let credentials = Credentials::password(name.as_str(), PASSWORD);
+                            let issued = auth.login().with_password(credentials, &client).await;
+                            issued.map(drop).expect("it is right");
+                        }
+                        2 => {
+                            let asked = auth.password_reset().forgot(&email, &client).await;
+                            asked.expect("it is accepted");
+                        }
+                        _ => {
+                            let txn = auth.begin().await.expect("it opens");
+                            let accounts = auth.accounts().within(&txn);
+                            accounts.create(NewAccount::username(name.as_str())).await.expect("it is made");
+                            txn.commit().await.expect("it commits");
+                        }
+                    }
+                };
+                if until(&probe, Point::Polls(given_up), work).await.is_some() {
+                    break;
+                }
+                given_up += 1;
+                assert!(given_up < 500, "{flow} never ends");
+            }
+            assert!(given_up > 3, "{flow} was given up {given_up} times");
+            auth.drain().await;
+            check_whole(&probe, &auth, &db, &format!("{flow}, given up {given_up} times")).await;
+        }
+    }
+
+    async fn clients_that_hang_up_leave_the_pool_whole(probe: Probe) {
+        let (auth, db) = node(&probe).await;
+        let address = serve(app(&auth)).await;
+        let mut requests = Vec::new();
+        for number in 0..40 {
+            let flow = FLOWS[number % FLOWS.len()];
+            let (parts, body) = prepared(&probe, flow, number).await.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
+            let mut text = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri);
+            for (name, value) in &parts.headers {
+                text.push_str(&format!("{name}: {}\r\n", value.to_str().expect("ASCII")));
+            }
+            text.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+            let mut bytes = text.into_bytes();
+            bytes.extend_from_slice(&body);
+            requests.push(bytes);
+        }
+        let mut clients = JoinSet::new();
+        for (number, bytes) in requests.into_iter().enumerate() {
+            let statements = probe.database.statements.clone();
+            clients.spawn(async move {
+                let mut stream = tokio::net::TcpStream::connect(address).await.expect("it answers");
+                stream.write_all(&bytes).await.expect("it is sent");
+                // As long as the others together get so many statements answered: any moment.
+                let from = statements.count();
+                for _ in 0..200 {
+                    if statements.count() - from > number % 23 {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        clients.join_all().await;
+        auth.drain().await;
+        check_whole(&probe, &auth, &db, "forty clients hung up").await;
+    }
+
+    async fn what_has_begun_is_done_though_the_client_is_gone(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let waits = Waits::default();
+        let auth = with(&probe, five(&probe).await, |builder| builder.hooks(waits.clone()));
+        let app = app(&auth);
+        {
+            let mut login = pin!(answered(&app, sign_in("alice")));
+            let mut inside = pin!(waits.inside.notified());
+            poll_fn(|context| {
+                assert!(login.as_mut().poll(context).is_pending(), "the hook waits");
+                inside.as_mut().poll(context)
+            })
+            .await;
+        }
+        waits.go_on.notify_one();
+        auth.drain().await;
+        let sessions = probe.auth.sessions().list(&alice).await.expect("the database answers");
+        // The one of the registration, and the one of the login.
+        assert_eq!(sessions.len(), 2);
+    }
+
+    async fn a_flow_of_the_applications_ends_once_it_has_opened_a_transaction(probe: Probe) {
+        let (auth, db) = node(&probe).await;
+        for opens in [false, true] {
+            let (started, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let name = format!("opens{opens}");
+            let flow = {
+                let (auth, started, go_on) = (auth.clone(), Arc::clone(&started), Arc::clone(&go_on));
+                let name = name.clone();
+                async move {
+                    let txn = if opens { Some(auth.begin().await.expect("it opens")) } else { None };
+                    started.notify_one();
+                    go_on.notified().await;
+                    let txn = match txn {
+                        Some(txn) => txn,
+                        None => auth.begin().await.expect("it opens"),
+                    };
+                    let accounts = auth.accounts().within(&txn);
+                    accounts.create(NewAccount::username(name)).await.expect("it is made");
+                    txn.commit().await.expect("it commits");
+                }
+            };
+            {
+                let mut work = pin!(auth.run_to_end(flow));
+                let mut started = pin!(started.notified());
+                poll_fn(|context| {
+                    assert!(work.as_mut().poll(context).is_pending(), "it waits");
+                    started.as_mut().poll(context)
+                })
+                .await;
+            }
+            go_on.notify_one();
+            auth.drain().await;
+            let found = probe.auth.accounts().find_by_login(&name).await.expect("an answer");
+            assert_eq!(found.is_some(), opens);
+        }
+        check_whole(&probe, &auth, &db, "flows of the application").await;
+    }
+
+    async fn a_transaction_that_is_not_committed_is_rolled_back(probe: Probe) {
+        let (auth, db) = node(&probe).await;
+        for (name, committed) in [("dropped", false), ("rolled", false), ("kept", true)] {
+            let txn = auth.begin().await.expect("it opens");
+            let accounts = auth.accounts().within(&txn);
+            accounts.create(NewAccount::username(name)).await.expect("it is made");
+            match name {
+                "dropped" => drop(txn),
+                "rolled" => txn.rollback().await,
+                _ => txn.commit().await.expect("it commits"),
+            }
+            auth.drain().await;
+            let found = probe.auth.accounts().find_by_login(name).await.expect("an answer");
+            assert_eq!(found.is_some(), committed, "{name}");
+        }
+        check_whole(&probe, &auth, &db, "three transactions").await;
+    }
+
+    async fn a_hook_that_hangs_costs_its_own_request_and_nobody_elses(probe: Probe) {
+        let alice = probe.register("alice").await;
+        probe.register("bob").await;
+        let sleeps = match probe.database.backend {
+            Backend::Sqlite => "SELECT 1",
+            Backend::Postgres => "SELECT pg_sleep(2)",
+            Backend::MySql => "SELECT SLEEP(2)",
+        };
+        for statement in [None, Some(sleeps)] {
+            let db = five(&probe).await;
+            let hangs = Hangs { account: alice.id(), statement };
+            let auth = with(&probe, db.clone(), |builder| {
+                builder.hooks(hangs).configure(|config| {
+                    config.database.hook_timeout = Duration::from_millis(200);
+                })
+            });
+            let app = app(&auth);
+            let both = async {
+                tokio::join!(call(&app, sign_in("alice")), call(&app, sign_in("bob")))
+            };
+            let limit = Duration::from_secs(10);
+            let (hung, other) = tokio::time::timeout(limit, both).await.expect("nobody waits long");
+            assert_eq!((hung.status, hung.code().as_str()), (503, "unavailable"), "{}", hung.text);
+            assert!(hung.headers.get("set-cookie").is_none());
+            assert_eq!(other.status, 200, "{}", other.text);
+            auth.drain().await;
+            check_whole(&probe, &auth, &db, "a hook that hung").await;
+        }
+        let sessions = probe.auth.sessions().list(&alice).await.expect("the database answers");
+        // The one of the registration.
+        assert_eq!(sessions.len(), 1);
+    }
+
+    async fn a_session_info_that_hangs_is_a_503(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let auth = with(&probe, five(&probe).await, |builder| {
+            let hangs = |_: AccountId, _: SessionId| -> HookFuture<'static, Value> {
+                Box::pin(std::future::pending())
+            };
+            builder.session_info(hangs).configure(|config| {
+                config.database.hook_timeout = Duration::from_millis(200);
+            })
+        });
+        let asked = request("GET", "/auth/session")
+            .header("cookie", format!("{COOKIE}={}", browser.cookie.expect("a session")))
+            .body(Body::empty())
+            .expect("a request");
+        let limit = Duration::from_secs(10);
+        let app = app(&auth);
+        let answer = tokio::time::timeout(limit, call(&app, asked)).await.expect("it is not waited for");
+        assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+    }
+
+    async fn a_panic_in_a_mounted_route_is_a_500_that_tells_nothing(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let auth = with(&probe, five(&probe).await, |builder| {
+            let panics = |_: AccountId, _: SessionId| -> HookFuture<'static, Value> {
+                panic!("the ledger is at 10.0.0.7")
+            };
+            builder.session_info(panics)
+        });
+        let asked = request("GET", "/auth/session")
+            .header("cookie", format!("{COOKIE}={}", browser.cookie.expect("a session")))
+            .body(Body::empty())
+            .expect("a request");
+        let answer = call(&app(&auth), asked).await;
+        assert_eq!((answer.status, answer.code().as_str()), (500, "internal_error"));
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert!(!answer.text.contains("ledger"), "{}", answer.text);
+    }
+
+    async fn more_writers_than_permits_wait_in_order_and_all_get_through(probe: Probe) {
+        let auth = with(&probe, five(&probe).await, |builder| {
+            builder.configure(|config| config.database.writers = 2)
+        });
+        let mut writers = JoinSet::new();
+        for number in 0..50 {
+            let auth = auth.clone();
+            writers.spawn(async move {
+                auth.accounts().create(NewAccount::username(format!("writer{number}"))).await
+            });
+        }
+        for made in writers.join_all().await {
+            made.expect("it is made");
+        }
+    }
+}
