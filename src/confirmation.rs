@@ -27,7 +27,7 @@ pub(crate) fn remind_soon(context: &Context, row: &account::Model, now: Timestam
     let normal = unproved(row, now).filter(|_| context.config.login.require_verified);
     let Some(normal) = normal else { return };
     let (context, row) = (context.clone(), row.clone());
-    tokio::spawn(async move {
+    context.clone().database.beside(async move {
         if let Err(fault) = remind(&context, &row, &normal).await {
             let error = ErrorChain(&fault).to_string();
             tracing::error!(target: "portcullis", ?error, "a proof was not asked for again");

@@ -83,7 +83,7 @@ impl Portcullis {
     /// its end.
     ///
     /// ```no_run
-    /// # use portcullis::{Account, Portcullis, base::transaction::Fault};
+    /// # use portcullis::{Account, Portcullis};
     /// # async fn close_account(auth: Portcullis, account: Account)
     /// # -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let flow = auth.clone();

@@ -120,7 +120,7 @@ pub use base::id::{
 pub use base::jwt::{SigningKey, TokenType};
 pub use base::problem::{Document, PrivateCause, Problem, Refusal, Rejection};
 pub use base::secret::{Secret, SecretError};
-pub use base::transaction::Fault;
+pub use base::transaction::{Fault, OpenTransaction, Transaction};
 pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 pub use handle::{Builder, Portcullis};

@@ -191,9 +191,11 @@ impl Drop for GivenUp<'_> {
 /// Says in a task of its own that a try has failed: those who wait for its end must not wait for
 /// nothing.
 fn give_up(context: &Context, rows: Vec<Taken>, place: Option<Place>) {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if tokio::runtime::Handle::try_current().is_err() {
+        return;
+    }
     let context = context.clone();
-    runtime.spawn(async move {
+    context.clone().database.beside(async move {
         let db = context.db();
         let executor = db.executor();
         let settled = db.retry(|| store::settle(&executor, &rows, Outcome::Failed)).await;

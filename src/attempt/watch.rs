@@ -217,7 +217,9 @@ fn network_of(address: IpAddr) -> Option<IpNet> {
 
 /// Tells the operator, the audit log and the application.
 fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if tokio::runtime::Handle::try_current().is_err() {
+        return;
+    }
     auth.find(
         "password_spraying",
         &format!("many sign-ins fail that no limit of one account or source stops: {suspicion}"),
@@ -226,9 +228,8 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
     if let Suspicion::NamesFromNetwork { network, .. } = &suspicion {
         event.address = Some(network.addr());
     }
-    let auth = auth.clone();
-    runtime.spawn(async move {
-        let context = auth.context();
+    let context = auth.context().clone();
+    auth.context().database.beside(async move {
         let written = transaction!(context.db(), |txn| {
             audit_log::record(txn, &event).await.map_err(Fault::from)
         });

@@ -114,7 +114,7 @@ impl Portcullis {
             return;
         }
         let auth = self.clone();
-        tokio::spawn(async move { auth.write_denials(due).await });
+        self.context().database.beside(async move { auth.write_denials(due).await });
     }
 
     async fn write_denials(&self, due: Vec<Denial>) {

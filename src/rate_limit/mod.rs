@@ -323,7 +323,7 @@ impl RateLimits<'_> {
         event.account_id = about.account;
         event.address = about.address;
         let context = self.auth.context().clone();
-        tokio::spawn(async move {
+        context.clone().database.beside(async move {
             let written = transaction!(context.db(), |txn| {
                 audit_log::record(txn, &event).await.map_err(Fault::from)
             });

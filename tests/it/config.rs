@@ -322,6 +322,12 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.keys.signing.clear(),
             |c| c.keys.signing = vec![SigningKey::derived_hs256()],
         ),
+        ("database.writers", |c| c.database.writers = 0, |c| c.database.writers = 1),
+        (
+            "database.hook_timeout",
+            |c| c.database.hook_timeout = Duration::ZERO,
+            |c| c.database.hook_timeout = Duration::from_millis(1),
+        ),
         (
             "database.timeout",
             |c| c.database.timeout = Duration::ZERO,
@@ -511,6 +517,8 @@ fn the_environment_sets_every_knob_it_names() {
         ("NO_STORE", "false"),
         ("MEMBERSHIP_SOURCE_TIMEOUT", "7s"),
         ("DATABASE_TIMEOUT", "3s"),
+        ("DATABASE_WRITERS", "3"),
+        ("DATABASE_HOOK_TIMEOUT", "7s"),
         ("REMEMBERED_GRANTS", "0"),
         ("WATCH", "true"),
         ("WATCH_FAILURES", "30"),
@@ -549,6 +557,8 @@ fn the_environment_sets_every_knob_it_names() {
         (2, ForwardedHeader::Forwarded)
     );
     assert_eq!(config.database.timeout, Duration::from_secs(3));
+    assert_eq!(config.database.writers, 3);
+    assert_eq!(config.database.hook_timeout, Duration::from_secs(7));
     assert_eq!(config.database.remembered_grants, 0);
     let watch = config.attempts.watch.as_ref().expect("it is on");
     assert_eq!((watch.least_failures, watch.names_per_network), (30, 9));

@@ -118,6 +118,11 @@ impl Database {
         self.tasks.run_to_end(work).await
     }
 
+    /// Starts work beside a request, which nobody waits for but a shutdown.
+    pub(crate) fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.tasks.spawn(work));
+    }
+
     /// Waits until no write is under way.
     pub(crate) async fn drained(&self) {
         self.tasks.ended().await;
@@ -282,7 +287,8 @@ impl<'a> Txn<'a> {
             Self::Callers(txn) => {
                 let result = timeout(limit, hook(txn)).await;
                 if result.is_err() {
-                    break_off(txn).await;
+                    // What is dropped here belongs to a connection that is to end.
+                    let _ = timeout(limit, break_off(txn)).await;
                 }
                 return result.map_err(|_| HookEnded::TookTooLong);
             }
