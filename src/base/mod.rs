@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod event;
 pub mod factor;
+pub(crate) mod guessable;
 pub mod id;
 pub mod jwt;
 pub mod problem;

@@ -16,6 +16,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::guessable::{self, Guessable};
+
 /// Fills `bytes` from the operating system.
 ///
 /// # Panics
@@ -32,6 +34,12 @@ pub(crate) fn random_array<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A version of something that is remembered elsewhere under it. Random, not counted: after a backup
+/// was restored a counter would come to the same number with something else behind it.
+pub(crate) fn random_version() -> i64 {
+    i64::from_be_bytes(random_array())
+}
+
 /// Why a secret is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -41,14 +49,19 @@ pub enum SecretError {
         "a secret needs at least 32 bytes of randomness (try `openssl rand -base64 32`), this one has {0}"
     )]
     TooShort(usize),
-    /// A placeholder or a value printed in public documentation.
-    #[error("this secret is a publicly known placeholder; make one with `openssl rand -base64 32`")]
+    /// A placeholder, or a value from public code or documentation.
+    #[error("this secret is publicly known; make one with `openssl rand -base64 32`")]
     Known,
     /// Too few different bytes to be random.
     #[error(
         "this secret repeats too few different bytes to be random; make one with `openssl rand -base64 32`"
     )]
     Repetitive,
+    /// Made of words, repetitions, sequences or runs of a keyboard.
+    #[error(
+        "this secret was thought up (words, repetitions or sequences) and can be guessed; make a random one with `openssl rand -base64 32`"
+    )]
+    Guessable,
 }
 
 /// Words that show a copied placeholder. Matched in the text without case, digits and separators.
@@ -77,7 +90,9 @@ impl Secret {
     /// Takes a secret as it is configured; the bytes are used as they stand, nothing is decoded.
     ///
     /// # Errors
-    /// When it is short, repetitive, or a publicly known placeholder.
+    /// When it is short, publicly known, or made of what can be guessed: words, repetitions,
+    /// sequences. Random ones are never refused, whether they come as bytes, hexadecimal, base32,
+    /// base64 or UUIDs. What someone has drummed on a keyboard is not told from them.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let bytes = bytes.as_ref();
         let letters: String = bytes
@@ -98,6 +113,11 @@ impl Secret {
         // 32 random hexadecimal digits show fewer than 8 different ones once in ten million.
         if seen.iter().filter(|seen| **seen).count() < 8 {
             return Err(SecretError::Repetitive);
+        }
+        match guessable::judge(bytes) {
+            Some(Guessable::Published) => return Err(SecretError::Known),
+            Some(Guessable::ThoughtUp) => return Err(SecretError::Guessable),
+            None => {}
         }
         Ok(Self(Arc::new(Zeroizing::new(bytes.to_vec()))))
     }

@@ -8,14 +8,12 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::login_name;
 use crate::account::{Account, LoginId};
+use crate::base::guessable::COMMON;
 use crate::config::{Composition, Config, PasswordConfig};
 use crate::password::Password;
 
 /// Longer ones are refused before any work.
 pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
-
-/// The header of the list, an empty line, and one password a line; its licences are beside it.
-const COMMON: &str = include_str!("common.txt");
 
 /// A word that is shorter says little about a password that is it with digits around.
 const MIN_WORD: usize = 3;
