@@ -10,7 +10,7 @@
 //! | format | example | bounds |
 //! |---|---|---|
 //! | bcrypt | `$2b$12$…` (`2a`, `2b`, `2x`, `2y`) | cost 4 to 14 |
-//! | PBKDF2, PHC | `$pbkdf2-sha256$i=600000,l=32$salt$hash`, `sha512` | 1 to 2 000 000 iterations |
+//! | PBKDF2, PHC | `$pbkdf2-sha256$i=600000,l=32$salt$hash`, `sha512` | 1 to 2 000 000 iterations, times the digests that the output needs |
 //! | PBKDF2, Django | `pbkdf2_sha256$1000000$salt$hash` | the same |
 //! | PBKDF2, werkzeug | `pbkdf2:sha256:1000000$salt$hash`, `sha512` | the same |
 //!
@@ -39,7 +39,7 @@ const BCRYPT_COST: RangeInclusive<u32> = 4..=14;
 const PBKDF2_ITERATIONS: RangeInclusive<u32> = 1..=2_000_000;
 
 /// Bytes of salt and of output that PBKDF2 strings may have. Each further digest of output costs
-/// all the iterations again.
+/// all the iterations again, so it is their product that has the bound above.
 const PBKDF2_SALT: RangeInclusive<usize> = 8..=64;
 const PBKDF2_OUTPUT: RangeInclusive<usize> = 16..=64;
 
@@ -56,8 +56,10 @@ pub(crate) enum Foreign {
     NoMatch,
     /// The string has a prefix of ours and is not well formed. Nothing was computed.
     Malformed,
-    /// Its cost or a length is outside the bounds. Nothing was computed.
+    /// A length or a number is outside the bounds. Nothing was computed.
     OutOfBounds,
+    /// It asks for too much work. Nothing was computed.
+    TooCostly,
 }
 
 /// Compares `password` with a `stored` hash of another system; `None` when the string is in no
@@ -84,6 +86,22 @@ enum Row {
 enum Digest {
     Sha256,
     Sha512,
+}
+
+impl Digest {
+    /// Refuses more work than the bound on iterations allows for one digest of output.
+    fn bound(self, iterations: u32, output: usize) -> Result<(), Foreign> {
+        let bytes = match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        };
+        let digests = u64::try_from(output.div_ceil(bytes)).unwrap_or(u64::MAX);
+        let most = u64::from(*PBKDF2_ITERATIONS.end());
+        if u64::from(iterations).saturating_mul(digests) > most {
+            return Err(Foreign::TooCostly);
+        }
+        Ok(())
+    }
 }
 
 impl Row {
@@ -193,6 +211,7 @@ fn phc_row(digest: Digest, rest: &str) -> Result<Row, Foreign> {
         decimal(iterations.strip_prefix("i=").ok_or(Foreign::Malformed)?, &PBKDF2_ITERATIONS)?;
     let salt = decode(salt, &BASE64_NOPAD, &PBKDF2_SALT)?;
     let output = decode(output, &BASE64_NOPAD, &PBKDF2_OUTPUT)?;
+    digest.bound(iterations, output.len())?;
     if let Some(length) = length {
         let length =
             decimal(length.strip_prefix("l=").ok_or(Foreign::Malformed)?, &(1..=u32::MAX))?;
@@ -212,6 +231,7 @@ fn text_row(digest: Digest, rest: &str, encoding: &Encoding) -> Result<Row, Fore
         return Err(Foreign::OutOfBounds);
     }
     let output = decode(output, encoding, &PBKDF2_OUTPUT)?;
+    digest.bound(iterations, output.len())?;
     Ok(Row::Pbkdf2 { digest, iterations, salt: salt.into(), output })
 }
 
@@ -350,6 +370,17 @@ mod tests {
             &format!("pbkdf2:sha256:1000$0123456789abcdef${}", "aa".repeat(65)),
         ] {
             check(STAPLE, stored, Some(Foreign::OutOfBounds));
+        }
+        let long = "aa".repeat(64);
+        for (stored, expected) in [
+            (
+                format!("pbkdf2:sha256:1000001$0123456789abcdef${long}"),
+                Some(Err(Foreign::TooCostly)),
+            ),
+            (format!("pbkdf2:sha256:1000000$0123456789abcdef${long}"), Some(Ok(()))),
+            (format!("pbkdf2:sha512:2000000$0123456789abcdef${long}"), Some(Ok(()))),
+        ] {
+            assert_eq!(examine(&stored), expected, "{stored}");
         }
     }
 

@@ -55,6 +55,14 @@ const STORED_OUTPUT: RangeInclusive<usize> = 16..=64;
 /// 256 MiB, what libsodium calls moderate: the most that is common in hashes from elsewhere.
 const STORED_MEMORY_KIB: u32 = 256 * 1024;
 
+/// What one stored hash may cost, in KiB of memory times passes: 1 GiB, about a second of one core.
+/// Memory and passes each within its own bound could still ask for 16 times as much. It leaves room
+/// for what others make: libsodium's moderate has 768 MiB, the second choice of RFC 9106 192 MiB.
+const STORED_COST: u64 = 1024 * 1024;
+
+/// What the configured parameters may cost at most: 4 GiB, what libsodium calls sensitive.
+pub(crate) const MAX_COST: u64 = 4 * STORED_COST;
+
 /// Makes and verifies password hashes.
 ///
 /// Clones share the count of hashes.
@@ -75,7 +83,7 @@ impl Hasher {
     pub(crate) fn new(params: HashParams, peppers: Peppers) -> Result<Self, HashError> {
         let bounded = STORED_ITERATIONS.contains(&params.iterations)
             && STORED_PARALLELISM.contains(&params.parallelism);
-        if !bounded || params.with_output(OUTPUT_BYTES).is_none() {
+        if !bounded || params.cost() > MAX_COST || params.with_output(OUTPUT_BYTES).is_none() {
             return Err(HashError::Params);
         }
         Ok(Self { params, peppers, hashes: Arc::default() })
@@ -121,7 +129,7 @@ impl Hasher {
     /// Whether a hash of another system could be verified here. Computes nothing.
     pub(crate) fn examine(&self, stored: &str) -> Result<(), Unusable> {
         if stored.starts_with("$argon2") {
-            let row = Row::parse(stored, self.memory_limit_kib())?;
+            let row = Row::parse(stored, self.limits())?;
             return row
                 .params
                 .with_output(row.output.len())
@@ -132,6 +140,7 @@ impl Hasher {
         return match foreign::examine(stored) {
             Some(Ok(())) => Ok(()),
             Some(Err(Foreign::OutOfBounds)) => Err(Unusable::OutOfBounds),
+            Some(Err(Foreign::TooCostly)) => Err(Unusable::TooCostly),
             Some(Err(_)) => Err(Unusable::Malformed),
             None => Err(Unusable::UnknownFormat),
         };
@@ -177,7 +186,7 @@ impl Hasher {
         if !stored.phc.starts_with("$argon2") {
             return self.compare_foreign(password, stored);
         }
-        let row = Row::parse(&stored.phc, self.memory_limit_kib())?;
+        let row = Row::parse(&stored.phc, self.limits())?;
         let pepper = match &stored.pepper_id {
             // Leaving the pepper out would turn a lost secret into a wrong password for all its
             // users, and hide it.
@@ -214,6 +223,7 @@ impl Hasher {
             Some(Foreign::NoMatch) => Verdict::NoMatch,
             Some(Foreign::Malformed) => return Err(Unusable::Malformed),
             Some(Foreign::OutOfBounds) => return Err(Unusable::OutOfBounds),
+            Some(Foreign::TooCostly) => return Err(Unusable::TooCostly),
             None => return Err(Unusable::UnknownFormat),
         };
         self.hashes.fetch_add(1, Ordering::Relaxed);
@@ -261,10 +271,13 @@ impl Hasher {
         Ok(())
     }
 
-    /// Four times the configured memory where that is more, so that hashes stay valid when it is
-    /// lowered in steps.
-    fn memory_limit_kib(&self) -> u32 {
-        self.params.memory_kib.saturating_mul(4).max(STORED_MEMORY_KIB)
+    /// Four times what is configured where that is more, so that hashes stay valid when it is lowered
+    /// in steps.
+    fn limits(&self) -> Limits {
+        Limits {
+            memory_kib: self.params.memory_kib.saturating_mul(4).max(STORED_MEMORY_KIB),
+            cost: (self.params.cost().saturating_mul(4)).clamp(STORED_COST, MAX_COST),
+        }
     }
 }
 
@@ -303,6 +316,11 @@ pub(crate) struct HashParams {
 }
 
 impl HashParams {
+    /// Memory times passes, which the time of a hash follows. Lanes only cut the memory into pieces.
+    pub(crate) fn cost(self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.iterations)
+    }
+
     fn with_output(self, bytes: usize) -> Option<Params> {
         Params::new(self.memory_kib, self.iterations, self.parallelism, Some(bytes)).ok()
     }
@@ -404,9 +422,12 @@ pub(crate) enum Unusable {
     /// A known format, broken.
     #[error("the stored hash is malformed")]
     Malformed,
-    /// It asks for more memory, time or length than a row may.
+    /// A parameter or a length is outside of its own bounds.
     #[error("the stored hash has parameters out of bounds")]
     OutOfBounds,
+    /// Each parameter may be, but together they ask for too much work.
+    #[error("the stored hash asks for too much work; its owner needs a new password (a reset)")]
+    TooCostly,
     /// Its pepper is not configured.
     #[error("the stored hash names a pepper that is not configured")]
     MissingPepper,
@@ -475,6 +496,14 @@ impl fmt::Debug for Memory {
     }
 }
 
+/// What a stored Argon2 string may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limits {
+    memory_kib: u32,
+    /// Memory times passes.
+    cost: u64,
+}
+
 /// A stored Argon2 string within bounds.
 struct Row {
     algorithm: Algorithm,
@@ -487,7 +516,7 @@ struct Row {
 impl Row {
     /// `$argon2id$v=19$m=19456,t=2,p=1$salt$output`, strictly in this order as every
     /// implementation writes it; only `v` may be absent and then means 16 (version 1.0).
-    fn parse(phc: &str, memory_limit_kib: u32) -> Result<Self, Unusable> {
+    fn parse(phc: &str, limits: Limits) -> Result<Self, Unusable> {
         let rest = phc.strip_prefix('$').ok_or(Unusable::Malformed)?;
         let (algorithm, rest) = rest.split_once('$').ok_or(Unusable::Malformed)?;
         let algorithm = match algorithm {
@@ -510,14 +539,14 @@ impl Row {
         Ok(Self {
             algorithm,
             version,
-            params: parse_params(params, memory_limit_kib)?,
+            params: parse_params(params, limits)?,
             salt: decode(salt, &STORED_SALT)?,
             output: decode(output, &STORED_OUTPUT)?,
         })
     }
 }
 
-fn parse_params(text: &str, memory_limit_kib: u32) -> Result<HashParams, Unusable> {
+fn parse_params(text: &str, limits: Limits) -> Result<HashParams, Unusable> {
     let mut pairs = text.split(',');
     let mut number = |key: &str, bounds: RangeInclusive<u32>| {
         let digits = pairs.next().and_then(|pair| pair.strip_prefix(key));
@@ -528,12 +557,15 @@ fn parse_params(text: &str, memory_limit_kib: u32) -> Result<HashParams, Unusabl
         digits.parse().ok().filter(|number| bounds.contains(number)).ok_or(Unusable::OutOfBounds)
     };
     let params = HashParams {
-        memory_kib: number("m=", Params::MIN_M_COST..=memory_limit_kib)?,
+        memory_kib: number("m=", Params::MIN_M_COST..=limits.memory_kib)?,
         iterations: number("t=", STORED_ITERATIONS)?,
         parallelism: number("p=", STORED_PARALLELISM)?,
     };
     if pairs.next().is_some() {
         return Err(Unusable::Malformed);
+    }
+    if params.cost() > limits.cost {
+        return Err(Unusable::TooCostly);
     }
     Ok(params)
 }
@@ -705,11 +737,34 @@ mod tests {
     #[test]
     fn the_bound_on_memory_follows_the_configuration_upwards() {
         let cheap = hasher(CHEAP, &[]);
-        assert_eq!(cheap.memory_limit_kib(), 256 * 1024);
-        let dear = hasher(HashParams { memory_kib: 128 * 1024, ..CHEAP }, &[]);
-        assert_eq!(dear.memory_limit_kib(), 512 * 1024);
-        let dearest = hasher(HashParams { memory_kib: u32::MAX, ..CHEAP }, &[]);
-        assert_eq!(dearest.memory_limit_kib(), u32::MAX);
+        assert_eq!(cheap.limits(), Limits { memory_kib: 256 * 1024, cost: STORED_COST });
+        let dear = hasher(HashParams { memory_kib: 192 * 1024, ..CHEAP }, &[]);
+        let limits = Limits { memory_kib: 768 * 1024, cost: 4 * 2 * 192 * 1024 };
+        assert_eq!(dear.limits(), limits);
+        let dearest =
+            hasher(HashParams { memory_kib: 1024 * 1024, iterations: 4, parallelism: 1 }, &[]);
+        assert_eq!(dearest.limits(), Limits { memory_kib: 4 * 1024 * 1024, cost: MAX_COST });
+        // What is made can be verified again.
+        assert!(dearest.params.cost() <= dearest.limits().cost);
+    }
+
+    #[test]
+    fn a_row_whose_memory_and_passes_together_ask_for_too_much_is_refused_before_the_work() {
+        let hasher = hasher(CHEAP, &[]);
+        let tail = "$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
+        let row = |params: &str| row(&format!("$argon2id$v=19${params}{tail}"));
+        for params in
+            ["m=262144,t=64,p=1", "m=262144,t=5,p=1", "m=65536,t=17,p=16", "m=16385,t=64,p=1"]
+        {
+            check(&hasher, STAPLE, &row(params), Verdict::Unusable(Unusable::TooCostly));
+            assert_eq!(hasher.examine(&row(params).phc), Err(Unusable::TooCostly), "{params}");
+        }
+        // The neighbours: libsodium's moderate, RFC 9106's second choice, and the bound itself.
+        for params in
+            ["m=262144,t=3,p=1", "m=65536,t=3,p=4", "m=262144,t=4,p=1", "m=16384,t=64,p=1"]
+        {
+            assert_eq!(hasher.examine(&row(params).phc), Ok(()), "{params}");
+        }
     }
 
     #[test]
@@ -790,6 +845,8 @@ mod tests {
             HashParams { memory_kib: 1024, parallelism: 17, ..CHEAP },
             HashParams { iterations: 0, ..CHEAP },
             HashParams { iterations: 65, ..CHEAP },
+            HashParams { memory_kib: 1024 * 1024, iterations: 5, parallelism: 1 },
+            HashParams { memory_kib: u32::MAX, ..CHEAP },
         ] {
             assert_eq!(Hasher::new(params, Peppers::default()).unwrap_err(), HashError::Params);
         }
