@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use minijinja::{Environment, Error, UndefinedBehavior, Value};
+use minijinja::{
+    AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value, escape_formatter,
+};
 
 use super::{MessageKind, Values};
 use crate::base::clock::Timestamp;
@@ -98,6 +100,10 @@ impl Templates {
         values.fill(kind.built_in().values);
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_formatter(write_value);
+        for filter in ["escape", "e"] {
+            environment.add_filter(filter, escape);
+        }
         for (name, source) in &self.sources {
             let of_kind =
                 name.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with('.'));
@@ -126,6 +132,43 @@ impl Templates {
             })?;
         Ok(Rendered { subject, text, html })
     }
+}
+
+/// Writes a value into a message. Five characters are escaped in HTML and no others: minijinja also
+/// writes `/` as `&#x2f;`, which is the same in a browser, but some mail programs look for `https://`
+/// in the source and leave anything else as dead text.
+fn write_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
+    if *state.auto_escape() != AutoEscape::Html || value.is_safe() || value.is_undefined() {
+        return escape_formatter(out, state, value);
+    }
+    out.write_str(&escape_html(&value.to_string())).map_err(Error::from)
+}
+
+/// The filter of that name, for templates of the application's own.
+fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    Value::from_safe_string(escape_html(&value.to_string()))
+}
+
+fn escape_html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 fn fault(reason: String) -> ConfigError {
@@ -176,6 +219,37 @@ mod tests {
                 html.starts_with("<!doctype html>") && html.contains("&lt;b&gt;Shop"),
                 "{html}"
             );
+        }
+    }
+
+    #[test]
+    fn five_characters_are_escaped_in_html_and_no_others() {
+        let link = "https://shop.example/a?b=c&d=e#/f`=";
+        let source = "{{ link }} {{ link|e }} {{ link|escape }} {{ link|safe }} {{ [link] }} \
+                      {% autoescape false %}{{ link }} {{ link|e }}{% endautoescape %} {{ 1/2 }}";
+        let templates = templates(&[("verify_address.html", source)]).expect("it is right");
+        let html = |link: &str| {
+            let values = Values::new().with("link", link);
+            let rendered =
+                templates.render(MessageKind::VerifyAddress, values, Timestamp::from_millis(0));
+            rendered.expect("it renders").html
+        };
+        let escaped = link.replace('&', "&amp;");
+        assert_eq!(
+            html(link),
+            format!(
+                "{escaped} {escaped} {escaped} {link} [&#39;{escaped}&#39;] {link} {escaped} 0.5"
+            )
+        );
+        assert!(html("<a b='c'>\"").starts_with("&lt;a b=&#39;c&#39;&gt;&quot; &lt;a"));
+        // As the built-in templates write it, so that every mail program finds the link.
+        let templates = self::templates(&[]).expect("the built-in ones are right");
+        for kind in MessageKind::ALL.iter().filter(|kind| kind.built_in().values.contains(&"link"))
+        {
+            let values = Values::new().with("link", link);
+            let rendered = templates.render(*kind, values, Timestamp::from_millis(0));
+            let html = rendered.expect("it renders").html;
+            assert!(html.contains(&format!("<a href=\"{escaped}\">{escaped}</a>")), "{html}");
         }
     }
 
