@@ -32,6 +32,7 @@ impl MigrationTrait for Migration {
             .col(required("enrolled_factors").big_integer())
             .col(optional("verified_at").big_integer())
             .col(optional("registered_lineage_id").uuid())
+            .col(optional("on_trial_since").big_integer())
             .col(optional("disabled_at").big_integer())
             .col(optional("deleted_at").big_integer())
             .col(optional("rate_limit").big_integer())
@@ -39,6 +40,15 @@ impl MigrationTrait for Migration {
             .col(required("created_at").big_integer())
             .to_owned();
         manager.create_table(account).await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("auth_account_on_trial_since")
+                    .table("auth_account")
+                    .col("on_trial_since")
+                    .to_owned(),
+            )
+            .await?;
 
         // One row per name, so an account can have several and each is unique across all kinds.
         let login_name = table(manager, "auth_login_name")

@@ -43,12 +43,13 @@ impl MigrationTrait for Migration {
         let epoch = table(manager, "auth_epoch")
             .col(required("id").small_integer().primary_key())
             .col(required("epoch").big_integer())
+            .col(required("version").big_integer())
             .to_owned();
         manager.create_table(epoch).await?;
         let first = Query::insert()
             .into_table("auth_epoch")
-            .columns(["id", "epoch"])
-            .values_panic([1.into(), 0i64.into()])
+            .columns(["id", "epoch", "version"])
+            .values_panic([1.into(), 0i64.into(), 0i64.into()])
             .to_owned();
         manager.execute(first).await?;
 

@@ -30,6 +30,9 @@ pub(crate) mod account {
         pub verified_at: Option<Timestamp>,
         /// The browser it was registered in, as long as that was a visitor's.
         pub registered_lineage_id: Option<LineageId>,
+        /// Since when an account that a stranger made waits to be proved. None for any other, and once
+        /// maintenance has found that it was proved or used.
+        pub on_trial_since: Option<Timestamp>,
         pub disabled_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
         /// How many requests a period it may make, where that differs from everybody's.

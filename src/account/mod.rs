@@ -31,6 +31,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::{AccountId, LineageId};
+use crate::base::secret::random_version;
 use crate::base::transaction::{Db, OpenTransaction, Txn, is_unique_violation, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -164,6 +165,8 @@ pub struct NewAccount {
     pub(crate) id: Option<AccountId>,
     /// The visitor who registers.
     pub(crate) lineage_id: Option<LineageId>,
+    /// Whether a stranger makes it, and it is of no use before it is proved.
+    pub(crate) on_trial: bool,
     pub(crate) password: Option<StoredPassword>,
 }
 
@@ -222,10 +225,11 @@ impl NewAccount {
             must_change_password: false,
             superuser: self.superuser,
             epoch: 0,
-            grants_version: 0,
+            grants_version: random_version(),
             enrolled_factors: 0,
             verified_at: self.verified.then_some(now),
             registered_lineage_id: self.lineage_id,
+            on_trial_since: self.on_trial.then_some(now),
             disabled_at: None,
             deleted_at: None,
             rate_limit: None,

@@ -13,6 +13,7 @@ use super::login_id::{Email, LoginIdKind, Username};
 use crate::base::clock::Timestamp;
 use crate::base::factor::EnrolledFactors;
 use crate::base::id::AccountId;
+use crate::base::secret::random_version;
 
 pub(crate) async fn find<C: ConnectionTrait>(
     db: &C,
@@ -623,7 +624,7 @@ pub(crate) async fn set_last_login<C: ConnectionTrait>(
 /// account.
 pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
     let updated = account::Entity::update_many()
-        .col_expr(account::Column::GrantsVersion, Expr::col(account::Column::GrantsVersion).add(1))
+        .col_expr(account::Column::GrantsVersion, Expr::value(random_version()))
         .filter(account::Column::Id.eq(id))
         .exec(db)
         .await?;
@@ -644,4 +645,88 @@ pub(crate) async fn mark<C: ConnectionTrait>(
 /// Whether something that happens only once has happened.
 pub(crate) async fn is_marked<C: ConnectionTrait>(db: &C, name: &str) -> Result<bool, DbErr> {
     Ok(marker::Entity::find_by_id(name.to_owned()).one(db).await?.is_some())
+}
+
+/// At most `most` ids of accounts, in their order, after one of them.
+pub(crate) async fn ids_after<C: ConnectionTrait>(
+    db: &C,
+    after: Option<AccountId>,
+    most: u64,
+) -> Result<Vec<AccountId>, DbErr> {
+    let mut query = account::Entity::find().select_only().column(account::Column::Id);
+    if let Some(after) = after {
+        query = query.filter(account::Column::Id.gt(after));
+    }
+    query.order_by_asc(account::Column::Id).limit(most).into_tuple().all(db).await
+}
+
+/// Raises the epochs of these accounts to the present time in milliseconds, or by one where that is
+/// less, and so ends their sessions. Remembered grants are kept for one account each, so one new
+/// version does for all of them.
+pub(crate) async fn raise_epochs<C: ConnectionTrait>(
+    db: &C,
+    ids: &[AccountId],
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let epoch = || Expr::col(account::Column::Epoch);
+    let least = now.as_millis();
+    let raised = CaseStatement::new().case(epoch().lt(least), least).finally(epoch().add(1));
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::Epoch, raised.into())
+        .col_expr(account::Column::GrantsVersion, Expr::value(random_version()))
+        .filter(account::Column::Id.is_in(ids.iter().copied()))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected)
+}
+
+/// At most `most` accounts that strangers made before a time and that still wait to be proved.
+pub(crate) async fn on_trial<C: ConnectionTrait>(
+    db: &C,
+    before: Timestamp,
+    most: u64,
+) -> Result<Vec<AccountId>, DbErr> {
+    account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(account::Column::OnTrialSince.lt(before))
+        .order_by_asc(account::Column::OnTrialSince)
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Removes an account on trial that was neither proved nor used since it was made. False when it was.
+pub(crate) async fn remove_unproved<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<bool, DbErr> {
+    let mut proved = Query::select();
+    proved
+        .expr(Expr::val(1))
+        .from(login_name::Entity)
+        .and_where(login_name::Column::AccountId.eq(id))
+        .and_where(login_name::Column::VerifiedAt.is_not_null());
+    let deleted = account::Entity::delete_many()
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::OnTrialSince.is_not_null())
+        .filter(account::Column::VerifiedAt.is_null())
+        .filter(account::Column::LastLoginAt.is_null())
+        .filter(account::Column::DeletedAt.is_null())
+        .filter(account::Column::Superuser.eq(false))
+        .filter(Expr::exists(proved).not())
+        .exec(db)
+        .await?;
+    Ok(deleted.rows_affected > 0)
+}
+
+/// Notes that an account stays.
+pub(crate) async fn end_trial<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
+    account::Entity::update_many()
+        .col_expr(account::Column::OnTrialSince, Expr::value(None::<i64>))
+        .filter(account::Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
 }

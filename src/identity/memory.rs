@@ -1,9 +1,13 @@
 //! Compiled grants, remembered under the versions they were read at.
 //!
-//! The statement of each request reads the account's `grants_version` and the global epoch. A set
-//! is used only under exactly those, so no node ever needs to be told of a change. A set is read
-//! after its versions, so it can only be as new as they are or newer; if it is newer, the next
-//! request brings the new version and misses it.
+//! The statement of each request reads the account's `grants_version` and the version of all
+//! authorization. A set is used only under exactly those, so no node ever needs to be told of a
+//! change.
+//!
+//! Both versions are random, and the statement that loads a set reads them again. So a version names
+//! one state of the database and no other, also after a backup was restored: counters would come to
+//! the same numbers again, and a set kept under numbers that were read before it would pass for
+//! theirs.
 
 use std::sync::Arc;
 
@@ -16,7 +20,7 @@ use crate::permission::Grants;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) account: i64,
-    pub(crate) epoch: i64,
+    pub(crate) authorization: i64,
 }
 
 pub(crate) struct GrantsMemory(Cache<AccountId, (Versions, Arc<Grants>)>);

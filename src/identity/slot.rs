@@ -417,7 +417,7 @@ impl Slot {
             let Some(found) = self.find(&claims).await? else {
                 return Ok(Resolved::Nobody(NotSignedIn::InvalidToken));
             };
-            let Found { state, account, epoch, grants } = found;
+            let Found { state, account, authorization, grants } = found;
             if state.stage.token_type() != token_type {
                 return Ok(Resolved::Nobody(NotSignedIn::InvalidToken));
             }
@@ -451,7 +451,7 @@ impl Slot {
             if state.stage != Stage::Full {
                 return Ok(stage(Arc::new(state), account, transport));
             }
-            let grants = self.grants(&account, epoch, grants).await?;
+            let grants = self.grants(&account, authorization, grants).await?;
             if grants.max_idle().is_some_and(|idle| now >= state.rotated_at.plus(idle)) {
                 return over(Ended::Expired);
             }
@@ -493,7 +493,7 @@ impl Slot {
     async fn grants(
         &self,
         account: &Account,
-        epoch: Option<i64>,
+        authorization: Option<i64>,
         rows: Vec<GrantRow>,
     ) -> Result<Arc<Grants>, AuthError> {
         let context = self.auth.context();
@@ -501,13 +501,14 @@ impl Slot {
         let Some(memory) = &self.resolver.memory else {
             return Ok(Arc::new(Grants::compile(rows, levels)));
         };
-        let versions = epoch.map(|epoch| Versions { account: account.grants_version, epoch });
+        let versions = authorization
+            .map(|authorization| Versions { account: account.grants_version, authorization });
         if let Some(grants) = versions.and_then(|versions| memory.find(account.id, versions)) {
             return Ok(grants);
         }
         let db = context.db();
         let rows = db.read(self.resolver.statements.grants(&context.database, account.id));
-        let rows = Box::pin(rows).await?;
+        let (rows, versions) = Box::pin(rows).await?;
         let grants = Arc::new(Grants::compile(rows, levels));
         if let Some(versions) = versions {
             memory.keep(account.id, versions, Arc::clone(&grants));

@@ -2,8 +2,9 @@
 //!
 //! Two forms, as fixed text per database so that the driver keeps them prepared:
 //!
-//! - **short** (the usual one): session ⋈ account ⋈ epoch. With the grants in memory under their
-//!   versions this is all a request asks. What is not in memory is loaded by a second statement.
+//! - **short** (the usual one): session ⋈ account ⋈ the version of all authorization. With the grants
+//!   in memory under their versions this is all a request asks. What is not in memory is loaded by a
+//!   second statement, which reads the versions once more: what is kept belongs to exactly them.
 //! - **full** (when nothing is remembered): the same and the grants in one `UNION ALL`. Every
 //!   branch starts at the session's digest, so rows never multiply.
 //!
@@ -17,6 +18,7 @@ use crate::account::Account;
 use crate::base::factor::{EnrolledFactors, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::Database;
+use crate::identity::memory::Versions;
 use crate::permission::{GrantRow, Levels, RoleRow};
 use crate::session::Stage;
 use crate::session::judge::{Ended, SessionState};
@@ -55,15 +57,19 @@ const COLUMNS: [(&str, &str, Option<&str>); 33] = [
     ("a.disabled_at", "bigint", None),
     ("a.deleted_at", "bigint", None),
     ("a.rate_limit", "bigint", None),
-    ("(SELECT e.epoch FROM auth_epoch e WHERE e.id = 1)", "bigint", None),
+    (AUTHORIZATION_VERSION, "bigint", None),
     ("a.id", "uuid", None),
 ];
+
+/// What every remembered set of grants is kept under, besides its account's own version.
+const AUTHORIZATION_VERSION: &str = "(SELECT e.version FROM auth_epoch e WHERE e.id = 1)";
 
 /// What a row of grants is; 0 is the session's own.
 const ROLE: i32 = 1;
 const PERMISSION: i32 = 2;
 const MEMBERSHIP: i32 = 3;
 const LEVEL_ROLE: i32 = 4;
+const VERSIONS: i32 = 5;
 
 /// The fixed texts for one database.
 #[derive(Debug)]
@@ -82,8 +88,8 @@ pub(crate) struct Statements {
 pub(crate) struct Found {
     pub(crate) state: SessionState,
     pub(crate) account: Option<Account>,
-    /// The epoch of all authorization; none if its row is missing, and then nothing is remembered.
-    pub(crate) epoch: Option<i64>,
+    /// The version of all authorization; none if its row is missing, and then nothing is remembered.
+    pub(crate) authorization: Option<i64>,
     /// The grants, when the full statement brought them.
     pub(crate) grants: Vec<GrantRow>,
 }
@@ -160,7 +166,8 @@ impl Statements {
         };
         let role =
             "r.name, r.permissions, g.resource, g.resource_id, r.requires_factor, r.max_idle_ms";
-        let no_role = format!("{}, {}", null("boolean"), null("bigint"));
+        let role = format!("{role}, {}", null("bigint"));
+        let no_role = format!("{}, {1}, {1}", null("boolean"), null("bigint"));
         let mut grants = format!(
             "SELECT {ROLE} AS kind, {role} FROM auth_account_role g \
              JOIN auth_role r ON r.id = g.role_id WHERE g.account_id = {} \
@@ -181,20 +188,29 @@ impl Statements {
                 " UNION ALL SELECT {MEMBERSHIP}, g.level, {}, g.resource, g.resource_id, {no_role} \
                  FROM auth_membership g WHERE g.account_id = {} \
                  UNION ALL SELECT {LEVEL_ROLE}, r.name, r.permissions, {}, {}, r.requires_factor, \
-                 r.max_idle_ms FROM auth_role r WHERE r.name IN ({names}) \
+                 r.max_idle_ms, {} FROM auth_role r WHERE r.name IN ({names}) \
                  AND EXISTS (SELECT 1 FROM auth_membership g WHERE g.account_id = {})",
                 null("text"),
                 account(),
                 null("text"),
                 null("text"),
+                null("bigint"),
                 account(),
             ));
         }
+        // One statement sees one state of the database, so these are the versions of those grants.
+        grants.push_str(&format!(
+            " UNION ALL SELECT {VERSIONS}, {0}, {0}, {0}, {0}, {1}, a.grants_version, \
+             {AUTHORIZATION_VERSION} FROM auth_account a WHERE a.id = {2}",
+            null("text"),
+            null("boolean"),
+            account(),
+        ));
         let branches = if names.is_empty() { 3 } else { 5 };
         Self { backend, short, full, grants, branches }
     }
 
-    /// The session with this token, its account and the epoch.
+    /// The session with this token, its account and the version of all authorization.
     pub(crate) async fn find(
         &self,
         db: &Database,
@@ -229,20 +245,30 @@ impl Statements {
         Ok(found.map(|found| Found { grants, ..found }))
     }
 
-    /// The grants of an account.
+    /// The grants of an account, and the versions they had in the very state of the database in which
+    /// they were read: a request that read versions earlier may meet newer grants here. None of an
+    /// account that is gone, or while the version of all authorization is missing.
     pub(crate) async fn grants(
         &self,
         db: &Database,
         account: AccountId,
-    ) -> Result<Vec<GrantRow>, DbErr> {
-        let times = if self.backend == DbBackend::MySql { self.branches } else { 1 };
+    ) -> Result<(Vec<GrantRow>, Option<Versions>), DbErr> {
+        let times = if self.backend == DbBackend::MySql { self.branches + 1 } else { 1 };
         let values = vec![Value::from(account.as_uuid()); times];
         let statement = Statement::from_sql_and_values(self.backend, &self.grants, values);
-        db.query_all_raw(statement)
-            .await?
-            .iter()
-            .map(|row| grant(row, row.try_get_by_index(0)?, [1, 2, 3, 4, 5, 6]))
-            .collect()
+        let (mut grants, mut versions) = (Vec::new(), None);
+        for row in db.query_all_raw(statement).await? {
+            match row.try_get_by_index(0)? {
+                VERSIONS => {
+                    let account = row.try_get_by_index(6)?;
+                    let authorization: Option<i64> = row.try_get_by_index(7)?;
+                    versions =
+                        authorization.map(|authorization| Versions { account, authorization });
+                }
+                kind => grants.push(grant(&row, kind, [1, 2, 3, 4, 5, 6])?),
+            }
+        }
+        Ok((grants, versions))
     }
 
     /// The texts, for a test that asks the database how it would run them.
@@ -384,7 +410,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
     };
     // The account's own id says whether there is an account, wherever its columns are null.
     let present: Option<AccountId> = row.try_get_by_index(at + COLUMNS.len() - 1)?;
-    let epoch = row.try_get_by_index(at + COLUMNS.len() - 2)?;
+    let authorization = row.try_get_by_index(at + COLUMNS.len() - 2)?;
     let account = match present {
         None => None,
         Some(id) => Some(Account {
@@ -402,5 +428,5 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
             rate_limit: column!(),
         }),
     };
-    Ok(Found { state, account, epoch, grants: Vec::new() })
+    Ok(Found { state, account, authorization, grants: Vec::new() })
 }

@@ -23,7 +23,9 @@ macro_rules! belongs_to {
     };
 }
 
-/// One row: moved by every change of what a role or a group means.
+/// One row: moved by every change of what a role or a group means. `version` is drawn at random each
+/// time, and remembered grants are kept under it: a counter would come to a number again after a
+/// backup was restored. `epoch` counts the changes.
 pub(crate) mod epoch {
     use sea_orm::entity::prelude::*;
 
@@ -33,6 +35,7 @@ pub(crate) mod epoch {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: i16,
         pub epoch: i64,
+        pub version: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

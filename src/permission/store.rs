@@ -14,6 +14,7 @@ use super::language::Permission;
 use super::resource::Resource;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, GroupId, RoleId};
+use crate::base::secret::random_version;
 use crate::base::transaction::is_unique_violation;
 
 /// The one row of `auth_epoch`.
@@ -23,6 +24,7 @@ const EPOCH_ROW: i16 = 1;
 pub(crate) async fn bump_epoch<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
     let updated = epoch::Entity::update_many()
         .col_expr(epoch::Column::Epoch, Expr::col(epoch::Column::Epoch).add(1))
+        .col_expr(epoch::Column::Version, Expr::value(random_version()))
         .filter(epoch::Column::Id.eq(EPOCH_ROW))
         .exec(db)
         .await?;
@@ -30,6 +32,18 @@ pub(crate) async fn bump_epoch<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> 
         // Without its row nothing could tell a stale grant from a fresh one.
         return Err(DbErr::RecordNotUpdated);
     }
+    Ok(())
+}
+
+/// The same after a backup was restored: the counter goes above every number of the time that is lost.
+pub(crate) async fn raise_epoch<C: ConnectionTrait>(db: &C, now: Timestamp) -> Result<(), DbErr> {
+    bump_epoch(db).await?;
+    epoch::Entity::update_many()
+        .col_expr(epoch::Column::Epoch, Expr::value(now.as_millis()))
+        .filter(epoch::Column::Id.eq(EPOCH_ROW))
+        .filter(epoch::Column::Epoch.lt(now.as_millis()))
+        .exec(db)
+        .await?;
     Ok(())
 }
 

@@ -169,7 +169,7 @@ on_every_database! {
             "INSERT INTO auth_account_permission (account_id, permission, granted_at) \
              SELECT id, 'admin:', 0 FROM auth_account"
         ).await;
-        probe.execute("UPDATE auth_epoch SET epoch = epoch + 1").await;
+        probe.execute("UPDATE auth_epoch SET version = version + 1").await;
         // Found without anything in the catalogue, and with it.
         for declare in [false, true] {
             let doubtful = match declare {

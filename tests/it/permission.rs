@@ -216,7 +216,7 @@ on_every_database! {
             ("", 403, 403),
         ] {
             probe.execute(&format!("UPDATE auth_role SET permissions = '{stored}'")).await;
-            probe.execute("UPDATE auth_epoch SET epoch = epoch + 1").await;
+            probe.execute("UPDATE auth_epoch SET version = version + 1").await;
             assert_eq!(browser.get("/admin").await.status, admin, "{stored:?}");
             assert_eq!(browser.get("/docs/42").await.status, document, "{stored:?}");
             // The same when nothing is remembered and the grants come with the session.
@@ -276,7 +276,7 @@ on_every_database! {
             "INSERT INTO auth_account_permission (account_id, permission, granted_at) \
              SELECT id, 'admin:read', 0 FROM ({}) a", account("bob")
         )).await;
-        probe.execute("UPDATE auth_epoch SET epoch = epoch + 1").await;
+        probe.execute("UPDATE auth_epoch SET version = version + 1").await;
         assert_eq!(doors(&mut browser).await, (200, 200));
         assert_eq!(doors(&mut other).await, (200, 403));
         assert!(roles_of(&probe, alice.id()).await.is_empty(), "only what was granted to the account");
