@@ -57,7 +57,8 @@
 //!   made before the level was configured is not seen under its name.
 //!
 //! # Routes
-//! `GET /memberships?resource=&id=` (one's own, both parameters may be left out),
+//! `GET /memberships?resource=&id=` (one's own, both parameters may be left out; at most 100 at once:
+//! where there are more, the answer has `next`, and the same request with `after=<next>` goes on),
 //! `POST /memberships/refresh`. Part of [`Portcullis::routes`](crate::Portcullis::routes) where a source
 //! is set; elsewhere [`routes`] can be mounted by hand.
 //!

@@ -7,11 +7,12 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::OwnMembership;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::identity::owner::Memberships;
 use crate::identity::{AccountOwner, Identity};
-use crate::permission::Refreshed;
+use crate::permission::{Membership, Refreshed};
 use crate::route::{self, mount};
 
 /// The routes of one's own memberships.
@@ -26,6 +27,16 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 struct Filter {
     resource: Option<String>,
     id: Option<String>,
+    after: Option<String>,
+}
+
+/// How many memberships an answer has at most.
+const A_PAGE: usize = 100;
+
+/// What tells a membership from all others of its account, for the place in a list where it goes on.
+fn place(own: &OwnMembership) -> String {
+    let Membership { resource, origin, .. } = &own.membership;
+    format!("{}:{}:{}", resource.domain(), resource.id(), origin.as_str())
 }
 
 async fn list(
@@ -36,8 +47,17 @@ async fn list(
     let filter: Filter = route::query(query.as_deref())?;
     let own =
         auth.own_memberships(&identity, filter.resource.as_deref(), filter.id.as_deref()).await?;
+    let mut own: Vec<_> = own.into_iter().map(|own| (place(&own), own)).collect();
+    own.sort_by(|(one, _), (other, _)| one.cmp(other));
+    if let Some(after) = filter.after {
+        own.retain(|(place, _)| *place > after);
+    }
+    let more = own.len() > A_PAGE;
+    own.truncate(A_PAGE);
+    let next = own.last().filter(|_| more).map(|(place, _)| place.clone());
     let own: Vec<Value> = own
         .iter()
+        .map(|(_, own)| own)
         .map(|own| {
             json!({
                 "resource": own.membership.resource.domain(),
@@ -48,7 +68,11 @@ async fn list(
             })
         })
         .collect();
-    Ok(route::json(&json!({ "memberships": own })))
+    let mut body = json!({ "memberships": own });
+    if let Some(next) = next {
+        body["next"] = next.into();
+    }
+    Ok(route::json(&body))
 }
 
 async fn refresh(

@@ -5,7 +5,8 @@
 //! sessions unless its ceiling covers `auth-account:sessions`, see [`owner`](crate::identity::owner).
 //!
 //! # Routes
-//! `GET /session`, `POST /session/refresh`, `GET /sessions`, `DELETE /sessions/{id}`,
+//! `GET /session`, `POST /session/refresh`, `GET /sessions` (the newest 100; where there may be more, the
+//! answer has `next`, and `GET /sessions?after=<next>` goes on), `DELETE /sessions/{id}`,
 //! `DELETE /sessions` (all others; with `?scope=all` this one too), `POST /sessions/{id}/report`
 //! ("this was not me": the session is marked suspicious and good for nothing but signing out; who
 //! has it is not told that it is over until it is used).
@@ -42,6 +43,14 @@ impl OwnSessions<'_> {
     /// An outage.
     pub async fn list(&self) -> Result<Vec<SessionSummary>, SessionError> {
         self.auth.sessions().list(self.owner.account()).await
+    }
+
+    /// The next page of [`list`](Self::list), after this session.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn list_after(&self, after: SessionId) -> Result<Vec<SessionSummary>, SessionError> {
+        self.auth.sessions().list_after(self.owner.account(), after).await
     }
 
     /// Ends one of them.

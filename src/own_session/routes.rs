@@ -6,6 +6,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::base::id::SessionId;
@@ -15,7 +16,7 @@ use crate::identity::extract::Handle;
 use crate::identity::owner::Sessions;
 use crate::identity::{AccountOwner, Identity};
 use crate::route::{self, RouteError, mount};
-use crate::session::{SessionError, Transport};
+use crate::session::{SESSIONS_A_PAGE, SessionError, Transport};
 
 /// The routes of one's own sessions.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
@@ -55,11 +56,30 @@ async fn refresh(
     Ok(route::json(&body))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    after: Option<String>,
+}
+
 async fn list(
     State(auth): State<Portcullis>,
     owner: AccountOwner<Sessions>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    let sessions = auth.own_sessions(&owner).list().await?;
+    let page: Page = route::query(query.as_deref())?;
+    let after: Option<SessionId> = page
+        .after
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|_| RouteError::InvalidBody("after must be the id of a session".to_owned()))?;
+    let sessions = match after {
+        None => auth.own_sessions(&owner).list().await?,
+        Some(after) => auth.own_sessions(&owner).list_after(after).await?,
+    };
+    // Whether there are more only the next page tells.
+    let full = sessions.len() == SESSIONS_A_PAGE;
+    let next = sessions.last().filter(|_| full).map(|session| session.id);
     let sessions: Vec<Value> = sessions
         .iter()
         .map(|session| {
@@ -75,7 +95,11 @@ async fn list(
             })
         })
         .collect();
-    Ok(route::json(&json!({ "sessions": sessions })))
+    let mut body = json!({ "sessions": sessions });
+    if let Some(next) = next {
+        body["next"] = next.to_string().into();
+    }
+    Ok(route::json(&body))
 }
 
 async fn end_one(

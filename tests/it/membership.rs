@@ -178,6 +178,33 @@ async fn stored(probe: &Probe, account: AccountId) -> Vec<String> {
 }
 
 on_every_database! {
+    async fn a_long_list_of_ones_own_memberships_comes_in_pages(probe: Probe) {
+        let probe = with_levels(probe);
+        let (alice, browser) = probe.signed_in("alice").await;
+        for number in 0..130 {
+            let list = Resource::new("list", &number.to_string()).expect("a resource");
+            probe.auth.memberships().grant(alice.id(), &list, "viewer").await.expect("it is given");
+        }
+        let app = axum::Router::new()
+            .nest("/auth", portcullis::membership::routes(&probe.auth))
+            .layer(probe.auth.layer());
+        let mut browser = browser.at(crate::support::probe::serve(app).await);
+        let first = browser.get("/auth/memberships?resource=list").await.json();
+        let next = first["next"].as_str().expect("there are more").to_owned();
+        let second =
+            browser.get(&format!("/auth/memberships?resource=list&after={next}")).await.json();
+        assert!(second.get("next").is_none());
+        let ids = |page: &serde_json::Value| -> Vec<String> {
+            let list = page["memberships"].as_array().expect("a list").iter();
+            list.map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
+        };
+        let mut all = [ids(&first), ids(&second)].concat();
+        assert_eq!((ids(&first).len(), all.len()), (100, 130));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 130);
+    }
+
     async fn a_level_gives_itself_and_those_below_on_its_resource_and_nowhere_else(probe: Probe) {
         let probe = with_levels(probe);
         let manage = probe.auth.roles();

@@ -52,6 +52,58 @@ async fn signed_in<const N: usize>(probe: &Probe, username: &str) -> [Browser; N
 }
 
 on_every_database! {
+    async fn a_long_list_of_sessions_comes_in_pages(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let bob = probe.register("bob").await;
+        let client = ClientInfo::default();
+        for number in 0..250 {
+            // Many in the same moment, and those of somebody else in between.
+            if number % 50 == 0 {
+                probe.clock.advance(Duration::from_millis(1));
+            }
+            let _ = probe.auth.sessions().start(&alice, &client).await.expect("it starts");
+            let _ = probe.auth.sessions().start(&bob, &client).await.expect("it starts");
+        }
+        let first = browser.get("/auth/sessions").await;
+        assert!(first.text.len() < 40_000, "{} bytes", first.text.len());
+        let ids = |page: &Value| -> Vec<String> {
+            let sessions = page["sessions"].as_array().expect("a list").iter();
+            sessions.map(|session| session["id"].as_str().expect("an id").to_owned()).collect()
+        };
+        let (mut page, mut seen, mut sizes) = (first.json(), Vec::new(), Vec::new());
+        loop {
+            sizes.push(ids(&page).len());
+            seen.extend(ids(&page));
+            let Some(next) = page["next"].as_str().map(str::to_owned) else { break };
+            page = browser.get(&format!("/auth/sessions?after={next}")).await.json();
+        }
+        // Those and the two that were there, of the registration and of the sign-in.
+        assert_eq!(sizes, [100, 100, 52]);
+        // Each once, the newest first, the one that asks among them.
+        let mut sorted = seen.clone();
+        sorted.sort();
+        sorted.dedup();
+        sorted.reverse();
+        assert_eq!(seen, sorted);
+        assert_eq!(seen.len(), 252);
+        let current = browser.get("/session-id").await.text;
+        assert!(seen.contains(&current));
+
+        // A session that has ended, or is somebody else's, is a place in the list too.
+        let gone = seen[99].clone();
+        assert_eq!(browser.delete(&format!("/auth/sessions/{gone}")).await.status, 204);
+        let page = browser.get(&format!("/auth/sessions?after={gone}")).await.json();
+        assert_eq!(ids(&page), seen[100..200]);
+        for query in ["after=", "after=7", "after=x%27", "before=1", "after=1&after=2"] {
+            let answer = browser.get(&format!("/auth/sessions?{query}")).await;
+            assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_body"), "{query}");
+        }
+        // What ends sessions sees all of them.
+        let answer = browser.delete("/auth/sessions").await;
+        assert_eq!(answer.json()["ended"], 250);
+        assert_eq!(ids(&browser.get("/auth/sessions").await.json()), [current]);
+    }
+
     async fn a_session_says_who_one_is_and_nobody_else_is_told(probe: Probe) {
         let (account, mut browser) = probe.signed_in("Alice").await;
         let answer = browser.get("/auth/session").await;
