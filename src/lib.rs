@@ -88,6 +88,7 @@ mod handle;
 pub mod identity;
 pub mod login;
 pub mod login_name;
+pub mod maintenance;
 pub mod membership;
 pub mod message;
 pub mod outbox;
@@ -107,6 +108,7 @@ pub mod session;
 pub mod session_data;
 #[cfg(feature = "test-util")]
 pub mod test_kit;
+mod upkeep;
 pub mod verification;
 
 pub use account::Account;

@@ -5,6 +5,7 @@ use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn
 
 use crate::{
     account, attempt, audit_log, challenge, outbox, permission, rate_limit, session, session_data,
+    upkeep,
 };
 
 /// A table as its entity describes it.
@@ -60,6 +61,7 @@ pub fn tables() -> Vec<Table> {
         table::<outbox::entity::limit::Entity>(),
         table::<attempt::entity::Entity>(),
         table::<rate_limit::entity::Entity>(),
+        table::<upkeep::entity::Entity>(),
     ]
 }
 

@@ -44,6 +44,12 @@ impl MigrationTrait for Migration {
             .col("at")
             .to_owned();
         manager.create_index(by_account).await?;
+        let by_minute = Index::create()
+            .name("auth_denial_minute")
+            .table("auth_denial")
+            .col("minute")
+            .to_owned();
+        manager.create_index(by_minute).await?;
         let by_time =
             Index::create().name("auth_event_at").table("auth_event").col("at").to_owned();
         manager.create_index(by_time).await

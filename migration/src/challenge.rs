@@ -66,7 +66,13 @@ impl MigrationTrait for Migration {
             .col(required("subject").binary_len(32).primary_key())
             .col(required("started_at").big_integer())
             .to_owned();
-        manager.create_table(start).await
+        manager.create_table(start).await?;
+        let by_time = Index::create()
+            .name("auth_challenge_start_started_at")
+            .table("auth_challenge_start")
+            .col("started_at")
+            .to_owned();
+        manager.create_index(by_time).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -25,6 +25,7 @@ mod attempt;
 mod audit_log;
 mod catalogue;
 mod challenge;
+mod maintenance;
 mod membership;
 mod outbox;
 mod permission;
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(attempt::Migration),
             Box::new(session_data::Migration),
             Box::new(rate_limit::Migration),
+            Box::new(maintenance::Migration),
         ]
     }
 

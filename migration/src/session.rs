@@ -57,9 +57,15 @@ impl MigrationTrait for Migration {
                 .unique()
                 .to_owned(),
             Index::create()
-                .name("auth_session_account_id")
+                .name("auth_session_account_id_expires_at")
                 .table("auth_session")
                 .col("account_id")
+                .col("expires_at")
+                .to_owned(),
+            Index::create()
+                .name("auth_session_ended_at")
+                .table("auth_session")
+                .col("ended_at")
                 .to_owned(),
             Index::create()
                 .name("auth_session_expires_at")

@@ -139,7 +139,7 @@ use crate::outbox::Outgoing;
 pub(crate) mod entity;
 mod lane;
 mod rule;
-mod store;
+pub(crate) mod store;
 mod subject;
 mod ticket;
 mod watch;

@@ -279,3 +279,14 @@ pub(crate) async fn end_of_batch<C: ConnectionTrait>(
 pub(crate) async fn remove<C: ConnectionTrait>(db: &C, which: &Which) -> Result<u64, DbErr> {
     Ok(Entity::delete_many().filter(which.condition()).exec(db).await?.rows_affected)
 }
+
+/// Removes about `most` of the oldest tries from before a time. Says how many.
+pub(crate) async fn purge<C: ConnectionTrait>(
+    db: &C,
+    before: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let old = Which { until: Some(before), ..Which::default() };
+    let until = end_of_batch(db, &old, most).await?.unwrap_or(before);
+    remove(db, &Which { until: Some(until), ..Which::default() }).await
+}

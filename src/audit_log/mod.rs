@@ -162,7 +162,8 @@ impl AuditLog<'_> {
             .collect())
     }
 
-    /// How often each rule denied this account, written so far.
+    /// How often each rule denied this account, one count a minute, as far as it is written: the newest
+    /// first, at most 1 000.
     ///
     /// # Errors
     /// An outage.
@@ -171,6 +172,9 @@ impl AuditLog<'_> {
         let executor = db.executor();
         let query = entity::denial::Entity::find()
             .filter(entity::denial::Column::AccountId.eq(account))
+            .order_by_desc(entity::denial::Column::Minute)
+            .order_by_asc(entity::denial::Column::Rule)
+            .limit(1000)
             .all(&executor);
         Ok(db.read(query).await?.into_iter().map(|row| (row.rule, row.count)).collect())
     }
@@ -180,6 +184,53 @@ impl AuditLog<'_> {
         let due = self.auth.room::<Denials>().drain();
         self.auth.write_denials(due).await;
     }
+}
+
+/// Removes at most `most` of the oldest events from before a time. Says how many.
+pub(crate) async fn purge_events<C: ConnectionTrait>(
+    db: &C,
+    before: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let ids: Vec<EventId> = entity::event::Entity::find()
+        .select_only()
+        .column(entity::event::Column::Id)
+        .filter(entity::event::Column::At.lt(before))
+        .order_by_asc(entity::event::Column::At)
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let which = entity::event::Column::Id.is_in(ids);
+    Ok(entity::event::Entity::delete_many().filter(which).exec(db).await?.rows_affected)
+}
+
+/// Removes about `most` of the oldest counts of denials from before a time: those of whole minutes.
+/// Says how many.
+pub(crate) async fn purge_denials<C: ConnectionTrait>(
+    db: &C,
+    before: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let before = before.as_millis().div_euclid(60_000);
+    let last: Option<i64> = entity::denial::Entity::find()
+        .select_only()
+        .column(entity::denial::Column::Minute)
+        .filter(entity::denial::Column::Minute.lt(before))
+        .order_by_asc(entity::denial::Column::Minute)
+        .offset(most - 1)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await?;
+    let which = match last {
+        Some(minute) => entity::denial::Column::Minute.lte(minute),
+        None => entity::denial::Column::Minute.lt(before),
+    };
+    Ok(entity::denial::Entity::delete_many().filter(which).exec(db).await?.rows_affected)
 }
 
 #[derive(Debug)]

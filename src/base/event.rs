@@ -105,6 +105,12 @@ event_kinds! {
     AddressVerified = "user_verified",
     /// An account was changed (disabled, enabled, verified, deleted, required to change its password).
     AccountUpdated = "user_updated",
+    /// An account that a stranger made was removed, because nobody ever proved it.
+    AccountRemoved = "user_removed",
+    /// Maintenance removed what was over; the detail says how much of what.
+    Maintained = "maintenance",
+    /// A backup was restored, and what it brought back to life was ended.
+    BackupRestored = "backup_restored",
     /// A message could not be delivered and was given up.
     MessageFailed = "message_failed",
     /// A role was made.

@@ -101,7 +101,7 @@ mod error;
 mod guard;
 pub(crate) mod mechanism;
 mod proof;
-mod store;
+pub(crate) mod store;
 
 pub use crate::base::id::ChallengeId;
 pub use error::ChallengeError;

@@ -183,6 +183,29 @@ pub(crate) async fn begin<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Ends at most `batch` challenges that are open, whosever they are. Says how many.
+pub(crate) async fn end_open<C: ConnectionTrait>(
+    db: &C,
+    now: Timestamp,
+    batch: u64,
+) -> Result<u64, DbErr> {
+    let rows: Vec<ChallengeId> = challenge::Entity::find()
+        .select_only()
+        .column(challenge::Column::Id)
+        .filter(challenge::Column::ExpiresAt.gt(now))
+        .filter(challenge::Column::UsedAt.is_null())
+        .filter(challenge::Column::SupersededAt.is_null())
+        .limit(batch)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let ended = superseding(now).filter(challenge::Column::Id.is_in(rows)).exec(db).await?;
+    Ok(ended.rows_affected)
+}
+
 /// Removes at most `batch` challenges that were over before `before`. Says how many.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
@@ -193,6 +216,7 @@ pub(crate) async fn purge<C: ConnectionTrait>(
         .select_only()
         .column(challenge::Column::Id)
         .filter(challenge::Column::ExpiresAt.lt(before))
+        .order_by_asc(challenge::Column::ExpiresAt)
         .limit(batch)
         .into_tuple()
         .all(db)
@@ -215,6 +239,7 @@ pub(crate) async fn purge_starts<C: ConnectionTrait>(
         .select_only()
         .column(start::Column::Subject)
         .filter(start::Column::StartedAt.lt(before))
+        .order_by_asc(start::Column::StartedAt)
         .limit(batch)
         .into_tuple()
         .all(db)

@@ -100,6 +100,7 @@ impl Config {
         self.check_mail(&mut check);
         self.check_permission(&mut check);
         self.check_attempts(&mut check);
+        self.check_retention(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",
@@ -349,6 +350,12 @@ impl Config {
             "password.memory_kib",
             "Argon2id takes 1 to 64 iterations, 1 to 16 lanes, 8 KiB a lane to 1 GiB",
         );
+        // Above, one sign-in takes a core for more than about five seconds.
+        check.refuse_if(
+            u64::from(password.memory_kib) * u64::from(password.iterations) > 4 * 1024 * 1024,
+            "password.memory_kib",
+            "times password.iterations must be at most 4 GiB, or one sign-in takes a core for seconds",
+        );
         #[cfg(feature = "test-util")]
         if password.danger_cheap_hashing {
             return;
@@ -464,6 +471,43 @@ impl Config {
             attempts.source_window < second,
             "attempts.source_window",
             "must be at least one second",
+        );
+    }
+
+    fn check_retention(&self, check: &mut Checker) {
+        let retention = &self.retention;
+        for (knob, time) in [
+            ("retention.sessions", retention.sessions),
+            ("retention.challenges", retention.challenges),
+            ("retention.attempts", retention.attempts),
+            ("retention.denials", retention.denials),
+        ] {
+            check.refuse_if(time > 10 * 366 * DAY, knob, "must be at most ten years");
+        }
+        // A lock is made by failures within a window, and lasts from the last of them.
+        let attempts = &self.attempts;
+        let read = |window: Duration, lockout: Duration| window.saturating_add(lockout);
+        let kinds = attempts.kinds.values().map(|kind| {
+            read(kind.window.unwrap_or(attempts.window), kind.lockout.unwrap_or(attempts.lockout))
+        });
+        let longest = kinds
+            .chain([read(attempts.window, attempts.lockout)])
+            .chain([attempts.source_window, self.challenge.tries_window])
+            .max();
+        check.refuse_if(
+            longest.is_some_and(|longest| retention.attempts < longest),
+            "retention.attempts",
+            "must be at least as long as a window and its lockout together, or locks would be lifted early",
+        );
+        check.refuse_if(
+            retention.events.is_some_and(|time| time < DAY),
+            "retention.events",
+            "must be at least one day; `None` keeps events for ever",
+        );
+        check.refuse_if(
+            retention.unverified_accounts.is_some_and(|time| time < self.verification.lifetime),
+            "retention.unverified_accounts",
+            "must be at least as long as verification.lifetime, or an account would go before its link",
         );
     }
 

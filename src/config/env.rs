@@ -48,7 +48,10 @@
 //! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
 //! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_PASSWORD_RESET_LIFETIME`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
 //! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_TRIES` | numbers |
+//! | `PORTCULLIS_RETENTION_SESSIONS`, `PORTCULLIS_RETENTION_CHALLENGES`, `PORTCULLIS_RETENTION_ATTEMPTS`, `PORTCULLIS_RETENTION_DENIALS` | durations |
+//! | `PORTCULLIS_RETENTION_EVENTS`, `PORTCULLIS_RETENTION_UNVERIFIED_ACCOUNTS` | durations, or `off` to keep them |
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 #[cfg(feature = "strength")]
@@ -75,11 +78,12 @@ impl Config {
     /// The configuration from `PORTCULLIS_*` variables over the defaults.
     ///
     /// # Errors
-    /// Names every variable that is not known or not understood, all at once. Values are not
-    /// repeated in the error: one may be a secret.
+    /// Names every variable of ours that is not known, not understood or not UTF-8, all at once.
+    /// Values are not repeated in the error: one may be a secret. Variables of others are not looked
+    /// at.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_env() -> Result<Self, ConfigErrors> {
-        Self::from_vars(std::env::vars())
+        Self::from_os_vars(std::env::vars_os())
     }
 
     /// The same from any source of names and values.
@@ -89,15 +93,31 @@ impl Config {
     pub fn from_vars(
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
+        Self::from_os_vars(vars.into_iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    /// A process inherits variables from everywhere, and they need not be text: only ours must.
+    fn from_os_vars(
+        vars: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigErrors> {
         let mut config = Self::default();
         let mut errors = Vec::new();
         for (name, value) in vars {
-            let Some(key) = name.strip_prefix(PREFIX) else { continue };
+            if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                continue;
+            }
+            // A name that is not UTF-8 is shown as far as it can be, and known to nobody.
+            let name = name.to_string_lossy().into_owned();
+            let key = name.strip_prefix(PREFIX).unwrap_or_default();
             if key.starts_with("TEST_") {
                 continue;
             }
-            if let Err(reason) = config.set(key, &value) {
-                errors.push(ConfigError::Variable { name: name.clone(), reason });
+            let set = match value.to_str() {
+                Some(value) => config.set(key, value),
+                None => Err("is not valid UTF-8".to_owned()),
+            };
+            if let Err(reason) = set {
+                errors.push(ConfigError::Variable { name, reason });
             }
         }
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
@@ -257,6 +277,14 @@ impl Config {
             "MAIL_SEND_TIMEOUT" => self.mail.send_timeout = duration(value)?,
             "MAIL_PER_HOUR" => self.mail.per_hour = number(value)?,
             "MAIL_TRIES" => self.mail.tries = number(value)?,
+            "RETENTION_SESSIONS" => self.retention.sessions = duration(value)?,
+            "RETENTION_CHALLENGES" => self.retention.challenges = duration(value)?,
+            "RETENTION_ATTEMPTS" => self.retention.attempts = duration(value)?,
+            "RETENTION_EVENTS" => self.retention.events = duration_or_off(value)?,
+            "RETENTION_DENIALS" => self.retention.denials = duration(value)?,
+            "RETENTION_UNVERIFIED_ACCOUNTS" => {
+                self.retention.unverified_accounts = duration_or_off(value)?;
+            }
             _ => return Err("is not a variable of portcullis".to_owned()),
         }
         Ok(())
@@ -292,6 +320,10 @@ fn per_minute(value: &str) -> Result<Option<Quota>, String> {
         0 => Err("must be at least 1, or `off`".to_owned()),
         count => Ok(Some(Quota::per_minute(count))),
     }
+}
+
+fn duration_or_off(value: &str) -> Result<Option<Duration>, String> {
+    if value == "off" { Ok(None) } else { duration(value).map(Some) }
 }
 
 fn duration(value: &str) -> Result<Duration, String> {

@@ -88,7 +88,7 @@ impl Default for MailConfig {
             send_timeout: Duration::from_secs(30),
             first_retry: Duration::from_secs(30),
             tries: 10,
-            keep: 30 * DAY,
+            keep: DAY,
             delivery: Delivery::Soon,
         }
     }

@@ -15,8 +15,10 @@ use crate::base::secret::Secret;
 pub mod check;
 pub mod env;
 pub mod mail;
+pub mod retention;
 
 pub use mail::{Delivery, LinkConfig, MailConfig};
+pub use retention::RetentionConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -56,6 +58,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Mail and text messages.
     pub mail: MailConfig,
+    /// How long rows are kept.
+    pub retention: RetentionConfig,
 }
 
 /// Secrets and signing keys.

@@ -95,6 +95,7 @@
 //! | `password.breached_outage`, `breached_timeout` | accept, 2 s | whoever runs the list does not decide whether people can register here; the failure is traced as an error |
 //! | `password.change_page` | none | only the application knows its pages |
 //! | longest | 1024 bytes | refused before hashing; nothing is ever truncated. Not configurable |
+//! | cost of a stored hash | memory × passes up to 1 GiB, or four times what is configured, at most 4 GiB; 2 000 000 iterations of PBKDF2 times the digests of its output; bcrypt up to cost 14 | about a second of one core each: an import must not make one sign-in cost twenty. Not configurable |
 //! | `password.memory_kib`, `iterations`, `parallelism` | 19 456, 2, 1 | Argon2id, the OWASP floor (password storage cheat sheet); weaker parameters are refused |
 //! | `password.peppers` | none | a pepper that is lost locks everyone out; it is worth having where secrets are kept better than the database |
 //! | `password.concurrent_hashes` | one less than there are cores, at least 1 | a storm of logins leaves a core to everybody else and costs a known amount of memory |
@@ -159,8 +160,22 @@
 //! | `mail.password_reset_lifetime` | 1 h | a mail that is read later is asked for again; NIST allows a day, OWASP asks for an hour |
 //! | `mail.send_timeout` | 30 s a try | a server that hangs holds up eight messages at most, and no request |
 //! | `mail.first_retry`, `mail.tries` | 30 s, doubling up to an hour; 10 tries | three hours: a mail server that is restarted or greylists |
-//! | `mail.keep` | 30 d | how long it can be asked whether something was sent; what it said is gone at once |
+//! | `mail.keep` | 24 h | how long it can be asked whether something was sent; what it said is gone at once. Strangers cause most of these rows, and nothing that they leave stays longer; what failed is an event |
 //! | `mail.delivery` | a task of the library's | mail leaves without anything to set up |
+//!
+//! # Rows that are over
+//!
+//! [`maintenance`](crate::maintenance) removes them, if somebody calls it.
+//!
+//! | knob | default | why |
+//! |---|---|---|
+//! | `retention.sessions` | 7 d after the end | as long as a token can be renewed: until then its owner is told why it is refused. Those of visitors go at once |
+//! | `retention.challenges` | 1 h after the end | a second click shortly after is told what happened; nobody needs the row later |
+//! | `retention.attempts` | 24 h | no rule reads further back (a window and its lockout together); `build()` refuses less |
+//! | `retention.events` | 180 d | intrusions are found after months; data protection asks for an end. Law or contract may ask for more: a year is common for card payments |
+//! | `retention.denials` | 30 d | they are for alarms and for looking why something failed, not for history |
+//! | `retention.unverified_accounts` | 7 d, only where `login.require_verified` is on | a link is good for a day, and its owner may be away over a weekend; after that the account only keeps an address from others. Where accounts are of use unproved none is removed |
+//! | session data | as long as a session can last, and `retention.sessions` | follows the lifetimes of sessions. Not configurable |
 //!
 //! # Bodies of the mounted routes
 //!

@@ -84,8 +84,7 @@
 //! (under versions that each request reads), the gate of password hashing, and the counters of
 //! [rate limits](crate::rate_limit), which therefore count per node: with four nodes a source may ask
 //! four times as often. To count together, keep rates in the database
-//! (`PORTCULLIS_RATE_STORE=database`; then call
-//! [`rate_limits().purge()`](crate::rate_limit::RateLimits::purge) now and then), or, for much
+//! (`PORTCULLIS_RATE_STORE=database`; [`maintenance`](crate::maintenance) cleans up), or, for much
 //! traffic, give the builder a `RedisRateLimiter` (feature `redis`). While that store is down each
 //! node counts by itself with a quarter of every quota.
 //!
@@ -128,21 +127,20 @@
 //! of, to `auth_event`; see [`audit_log`](crate::audit_log). Before a node stops,
 //! [`flush`](crate::audit_log::AuditLog::flush) writes the denials that are still only counted.
 //!
-//! [`Portcullis::audit`](crate::Portcullis::audit) lists what works but should be known:
-//!
-//! | finding | means |
-//! |---|---|
-//! | `no_public_url` | tokens name the issuer `portcullis` |
-//! | `insecure_cookies` | cookies are sent without `Secure` |
-//! | `same_site_none` | only the same-origin check stands between other sites and this one |
-//! | `password_alone_below_15` | shorter passwords than NIST asks for a single factor |
-//! | `proxy_trusts_everyone` | anyone can claim any source |
-//! | `binding_off` | a session that moves leaves no trace |
-//! | `no_peer_address` | the address of clients is not known |
-//! | `forwarded_without_proxy` | there seems to be a proxy that is not listed |
+//! [`Portcullis::audit`](crate::Portcullis::audit) lists what works but should be known. What each
+//! finding and each warning means, and what to do, is on the page [`operating`](super::operating).
 //!
 //! # Rows that are over
 //!
-//! Ended sessions are kept until a task of yours calls
-//! [`sessions().purge(..)`](crate::session::Sessions::purge), say once an hour; it deletes in batches
-//! what has been over for as long as you say. Events are kept; nothing here deletes them.
+//! Tables grow until somebody cleans them. Spawn one task on each node; they take turns:
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) {
+//! tokio::spawn(auth.maintenance().every(std::time::Duration::from_secs(3600)));
+//! # }
+//! ```
+//!
+//! or call [`auth.maintenance().run()`](crate::maintenance::Maintenance::run) from a scheduler. What goes
+//! when is on the page of [`maintenance`](crate::maintenance). A process that has served for three days
+//! without has the finding `maintenance_overdue`. Restoring a backup has a page of its own:
+//! [`backups`](super::backups).

@@ -8,6 +8,7 @@
 //! | [`from_axum_login`] | coming from axum-login, trait by trait |
 //! | [`guards`] | how a route says who may call it |
 //! | [`permissions`] | how people come to their permissions: roles, groups, levels |
+//! | [`backups`] | restoring a backup: what comes back to life, and how it is ended |
 //! | [`defaults`] | every default, with its reason and source |
 //! | [`errors`] | every error code, its status and when it comes |
 //! | [`deployment`] | secrets, proxies, several nodes, outages |
@@ -20,6 +21,7 @@
 //!
 //! The manual of each capability is on the page of its module.
 
+pub mod backups;
 pub mod defaults;
 pub mod deployment;
 pub mod errors;

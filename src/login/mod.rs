@@ -331,6 +331,7 @@ impl Login<'_> {
         if stage == Stage::Full {
             self.auth.memberships_at_sign_in(account.id).await;
         }
+        self.auth.watch_upkeep();
         Ok(match stage {
             Stage::PendingSecondFactor => LoginOutcome::SecondFactorRequired(issued),
             Stage::MustChangePassword => LoginOutcome::PasswordChangeRequired(issued),

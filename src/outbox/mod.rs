@@ -48,7 +48,7 @@ use crate::message::{Cause, MessageKind, Recipient, Values};
 
 mod deliver;
 pub(crate) mod entity;
-mod store;
+pub(crate) mod store;
 
 pub use deliver::Delivered;
 pub(crate) use deliver::deliver_soon;
@@ -56,7 +56,7 @@ pub(crate) use deliver::deliver_soon;
 /// A message that nobody bounds otherwise is not wanted any more after this.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The time in which messages to one recipient are counted.
-const WINDOW: Duration = Duration::from_secs(60 * 60);
+pub(crate) const WINDOW: Duration = Duration::from_secs(60 * 60);
 /// The kind of a row that is for nobody.
 const NOBODY: &str = "none";
 /// Rows removed by one statement.

@@ -156,7 +156,36 @@ pub(crate) async fn put_off<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Removes up to `most` finished messages made before a time. Says how many.
+/// Gives up to `most` messages up that wait to be sent, and wipes what they say. Says how many.
+pub(crate) async fn give_up_due<C: ConnectionTrait>(
+    db: &C,
+    now: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let due: Vec<MessageId> = message::Entity::find()
+        .select_only()
+        .column(message::Column::Id)
+        .filter(message::Column::State.eq(DUE))
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let given_up = message::Entity::update_many()
+        .col_expr(message::Column::State, Expr::value("failed"))
+        .col_expr(message::Column::Payload, Expr::value(None::<String>))
+        .col_expr(message::Column::FinishedAt, Expr::value(Some(now)))
+        .filter(message::Column::Id.is_in(due))
+        .filter(message::Column::State.eq(DUE))
+        .exec(db)
+        .await?;
+    Ok(given_up.rows_affected)
+}
+
+/// Removes up to `most` messages made before a time that are finished, or that nobody has wanted since
+/// then: where no node delivers, they would stay for ever. Says how many.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,
@@ -166,7 +195,8 @@ pub(crate) async fn purge<C: ConnectionTrait>(
         .select_only()
         .column(message::Column::Id)
         .filter(message::Column::CreatedAt.lt(before))
-        .filter(message::Column::State.ne(DUE))
+        .filter(message::Column::State.ne(DUE).or(message::Column::ExpiresAt.lt(before)))
+        .order_by_asc(message::Column::CreatedAt)
         .limit(most)
         .into_tuple()
         .all(db)
@@ -189,6 +219,7 @@ pub(crate) async fn purge_limits<C: ConnectionTrait>(
         .select_only()
         .column(limit::Column::Digest)
         .filter(limit::Column::LastAt.lt(before))
+        .order_by_asc(limit::Column::LastAt)
         .limit(most)
         .into_tuple()
         .all(db)

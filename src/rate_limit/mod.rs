@@ -82,7 +82,7 @@ pub(crate) mod entity;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
-mod store;
+pub(crate) mod store;
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisRateLimiter;
@@ -342,8 +342,17 @@ impl RateLimits<'_> {
     /// # Errors
     /// An outage.
     pub async fn purge(&self) -> Result<u64, Fault> {
+        const BATCH: u64 = 500;
         let context = self.auth.context();
-        let now = context.now();
-        context.db().retry(|| store::purge(&context.database, now)).await
+        let (db, now) = (context.db(), context.now());
+        let executor = db.executor();
+        let mut purged = 0;
+        loop {
+            let batch = db.retry(|| store::purge_batch(&executor, now, BATCH)).await?;
+            purged += batch;
+            if batch < BATCH {
+                return Ok(purged);
+            }
+        }
     }
 }

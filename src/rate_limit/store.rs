@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 
 use super::entity::{ActiveModel, Column, Entity};
 use crate::base::clock::Timestamp;
@@ -114,8 +117,27 @@ impl RateLimiter for DatabaseLimiter {
     }
 }
 
-/// Deletes the rows of subjects that have been quiet for their whole period.
-pub(crate) async fn purge(db: &Database, now: Timestamp) -> Result<u64, DbErr> {
-    let quiet = Entity::delete_many().filter(Column::SpentUs.lte(now_us(now)));
-    Ok(quiet.exec(db).await?.rows_affected)
+/// Deletes at most `most` rows of subjects that have been quiet for their whole period.
+pub(crate) async fn purge_batch<C: ConnectionTrait>(
+    db: &C,
+    now: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let quiet = Column::SpentUs.lte(now_us(now));
+    let keys: Vec<Vec<u8>> = Entity::find()
+        .select_only()
+        .column(Column::Key)
+        .filter(quiet.clone())
+        .order_by_asc(Column::SpentUs)
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    // Asked again: a request may have come meanwhile.
+    let deleted =
+        Entity::delete_many().filter(Column::Key.is_in(keys)).filter(quiet).exec(db).await?;
+    Ok(deleted.rows_affected)
 }

@@ -292,6 +292,7 @@ impl Registration<'_> {
         let id = AccountId::new(now);
         account.id = Some(id);
         account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
+        account.on_trial = context.config.login.require_verified;
         let registering = Registering {
             account_id: id,
             username: account.username.as_deref(),
@@ -398,6 +399,7 @@ impl Registration<'_> {
             self.auth.room::<Passwords>().hash(&application.password, client.address()).await?;
         account.password = Some(hashed);
         account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
+        account.on_trial = context.config.login.require_verified;
         let mut tries = 3;
         loop {
             let result = self.try_apply(&account, &application.profile, client).await;

@@ -201,6 +201,9 @@ impl AnonymousSession {
     }
 }
 
+/// How many sessions a list has at most.
+pub const SESSIONS_A_PAGE: usize = 100;
+
 /// A session as its owner sees it in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -305,15 +308,38 @@ impl<'a> Sessions<'a> {
     }
 
     /// The sessions of an account that are not over, newest first; those that were marked
-    /// suspicious too.
+    /// suspicious too. A page of at most [`SESSIONS_A_PAGE`]: if it is full, ask
+    /// [`list_after`](Self::list_after) its last one for more.
     ///
     /// # Errors
     /// An outage.
     pub async fn list(&self, account: &Account) -> Result<Vec<SessionSummary>, SessionError> {
+        self.page(account, None).await
+    }
+
+    /// The next page of [`list`](Self::list), after this session: an id of any session will do, also
+    /// of one that has ended since.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn list_after(
+        &self,
+        account: &Account,
+        after: SessionId,
+    ) -> Result<Vec<SessionSummary>, SessionError> {
+        self.page(account, Some(after)).await
+    }
+
+    async fn page(
+        &self,
+        account: &Account,
+        after: Option<SessionId>,
+    ) -> Result<Vec<SessionSummary>, SessionError> {
         let now = self.context.now();
         let require_verified = self.context.config.login.require_verified;
         let executor = self.db.executor();
-        let rows = store::of_account(&executor, account.id, now, require_verified);
+        let most = SESSIONS_A_PAGE as u64;
+        let rows = store::of_account(&executor, account.id, after, most, now, require_verified);
         let rows = self.db.read(rows).await?;
         Ok(rows
             .into_iter()
@@ -409,24 +435,25 @@ impl<'a> Sessions<'a> {
         Ok(())
     }
 
-    /// Deletes the rows of sessions that have been over for at least `kept`, in batches, each in a
-    /// transaction of its own. Says how many there were. Until then an old token is told why it is
-    /// refused (`session_ended`), afterwards only that it is not known.
+    /// Deletes the rows of sessions that were ended at least `kept` ago, or whose absolute end passed
+    /// then, in batches. Says how many there were. Until then an old token is told why it is refused
+    /// (`session_ended`), afterwards only that it is not known. A session that idled away or ended
+    /// with its account stays until its absolute end.
+    ///
+    /// [`maintenance`](crate::maintenance) does this, and the same for every other table.
     ///
     /// # Errors
     /// An outage; what was deleted until then stays deleted.
     pub async fn purge(&self, kept: std::time::Duration) -> Result<u64, SessionError> {
         const BATCH: u64 = 500;
         let then = self.context.now().minus(kept);
+        let executor = self.db.executor();
         let mut purged = 0;
         loop {
-            let (found, deleted) = transaction!(self.db, |txn| {
-                let ids = store::over_since(txn, then, BATCH).await?;
-                let deleted = if ids.is_empty() { 0 } else { store::delete(txn, &ids).await? };
-                Ok::<_, SessionError>((ids.len() as u64, deleted))
-            })?;
-            purged += deleted;
-            if found < BATCH {
+            let ended = self.db.retry(|| store::purge_ended(&executor, then, BATCH)).await?;
+            let expired = self.db.retry(|| store::purge_expired(&executor, then, BATCH)).await?;
+            purged += ended + expired;
+            if ended < BATCH && expired < BATCH {
                 return Ok(purged);
             }
         }

@@ -219,35 +219,56 @@ pub(crate) async fn evict<C: ConnectionTrait>(
     Ok(())
 }
 
-/// The ids of at most `most` sessions that were over at `then` already.
-pub(crate) async fn over_since<C: ConnectionTrait>(
+/// Deletes at most `most` sessions that were ended by `then`. Says how many.
+pub(crate) async fn purge_ended<C: ConnectionTrait>(
     db: &C,
     then: Timestamp,
     most: u64,
-) -> Result<Vec<SessionId>, DbErr> {
-    // What ended with its account does not say when; it was not used after its last rotation's
-    // token at the latest, so it is judged by that.
-    let with_account =
-        Condition::all().add(Column::RotatedAt.lte(then)).add(standing(then, false).not());
-    Entity::find()
-        .select_only()
-        .column(Column::Id)
-        .filter(
-            Condition::any()
-                .add(Column::EndedAt.lte(then))
-                .add(Column::ExpiresAt.lte(then))
-                .add(with_account),
-        )
-        .limit(most)
-        .into_tuple()
-        .all(db)
+) -> Result<u64, DbErr> {
+    delete_some(db, Condition::all().add(Column::EndedAt.lte(then)), Column::EndedAt, most).await
+}
+
+/// The same of sessions whose absolute end has passed. One that idled away, or ended with its
+/// account, goes with that end too: telling those by an index would cost each rotation a write to it.
+pub(crate) async fn purge_expired<C: ConnectionTrait>(
+    db: &C,
+    then: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    delete_some(db, Condition::all().add(Column::ExpiresAt.lte(then)), Column::ExpiresAt, most)
         .await
 }
 
-/// Deletes these sessions.
-pub(crate) async fn delete<C: ConnectionTrait>(db: &C, ids: &[SessionId]) -> Result<u64, DbErr> {
-    let which = Entity::delete_many().filter(Column::Id.is_in(ids.iter().copied()));
-    Ok(which.exec(db).await?.rows_affected)
+/// The same of visitors' sessions alone, which leave nobody to be told of their end.
+pub(crate) async fn purge_visitors<C: ConnectionTrait>(
+    db: &C,
+    then: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let over = Condition::all().add(Column::AccountId.is_null()).add(Column::ExpiresAt.lte(then));
+    delete_some(db, over, Column::ExpiresAt, most).await
+}
+
+async fn delete_some<C: ConnectionTrait>(
+    db: &C,
+    over: Condition,
+    oldest: Column,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let ids: Vec<SessionId> = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(over)
+        .order_by_asc(oldest)
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let deleted = Entity::delete_many().filter(Column::Id.is_in(ids)).exec(db).await?;
+    Ok(deleted.rows_affected)
 }
 
 /// Ends all sessions of an account, except maybe one. Says how many there were.
@@ -264,21 +285,25 @@ pub(crate) async fn end_all<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected)
 }
 
-/// The full sessions of an account that are not over, newest first; the suspicious ones too.
+/// At most `most` full sessions of an account that are not over, newest first, from the one after
+/// `after` on; the suspicious ones too.
 pub(crate) async fn of_account<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
+    after: Option<SessionId>,
+    most: u64,
     now: Timestamp,
     require_verified: bool,
 ) -> Result<Vec<Model>, DbErr> {
-    Entity::find()
+    let mut query = Entity::find()
         .filter(Column::AccountId.eq(account))
         .filter(Column::Stage.eq(Stage::Full.number()))
-        .filter(standing(now, require_verified))
-        .order_by_desc(Column::CreatedAt)
-        .order_by_desc(Column::Id)
-        .all(db)
-        .await
+        .filter(standing(now, require_verified));
+    if let Some(after) = after {
+        query = query.filter(Column::Id.lt(after));
+    }
+    // Ids begin with the time at which they were made.
+    query.order_by_desc(Column::Id).limit(most).all(db).await
 }
 
 /// Retires one generation of a session's token for the next. False when another request did it

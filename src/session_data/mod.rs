@@ -51,7 +51,7 @@ use crate::handle::Portcullis;
 use crate::session::{AnonymousSession, Session};
 
 pub(crate) mod entity;
-mod store;
+pub(crate) mod store;
 
 /// The most that a session keeps, in bytes of JSON.
 pub const MAX_SESSION_DATA: usize = 4096;
@@ -151,9 +151,17 @@ impl Portcullis {
     /// # Errors
     /// An outage.
     pub async fn purge_session_data(&self, kept: Duration) -> Result<u64, Fault> {
+        const BATCH: u64 = 500;
         let db = self.context().db();
         let (executor, then) = (db.executor(), self.context().now().minus(kept));
-        db.retry(|| store::delete_before(&executor, then)).await
+        let mut purged = 0;
+        loop {
+            let batch = db.retry(|| store::purge(&executor, then, BATCH)).await?;
+            purged += batch;
+            if batch < BATCH {
+                return Ok(purged);
+            }
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Queries on the data of sessions. Each is one statement that asks for the live session itself.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 
 use super::entity::{Column, Entity};
 use crate::base::clock::Timestamp;
-use crate::base::id::SessionId;
+use crate::base::id::{LineageId, SessionId};
 use crate::session::entity as session;
 use crate::session::store::live;
 
@@ -74,11 +76,28 @@ pub(crate) async fn remove<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Deletes what was last written before then. Says how many there were.
-pub(crate) async fn delete_before<C: ConnectionTrait>(
+/// Deletes at most `most` rows that were last written before then. Says how many.
+pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     then: Timestamp,
+    most: u64,
 ) -> Result<u64, DbErr> {
-    let deleted = Entity::delete_many().filter(Column::WrittenAt.lt(then)).exec(db).await?;
+    let old: Vec<LineageId> = Entity::find()
+        .select_only()
+        .column(Column::LineageId)
+        .filter(Column::WrittenAt.lt(then))
+        .order_by_asc(Column::WrittenAt)
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let deleted = Entity::delete_many()
+        .filter(Column::LineageId.is_in(old))
+        .filter(Column::WrittenAt.lt(then))
+        .exec(db)
+        .await?;
     Ok(deleted.rows_affected)
 }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, Statement};
 
-/// Counts the statements of a connection, and remembers their texts: how many a request costs is
+/// Counts the statements of a connection, and remembers them: how many a request costs is
 /// a property that tests can hold.
 ///
 /// ```no_run
@@ -20,7 +20,7 @@ use sea_orm::DatabaseConnection;
 ///
 /// `BEGIN`, `COMMIT` and what an application asks with the driver itself are not counted.
 #[derive(Debug, Clone, Default)]
-pub struct StatementCounter(Arc<Mutex<Vec<String>>>);
+pub struct StatementCounter(Arc<Mutex<Vec<Statement>>>);
 
 impl StatementCounter {
     /// A counter of this connection's statements, in the place of its metric callback.
@@ -34,8 +34,8 @@ impl StatementCounter {
     pub fn count_also(&self, db: &mut DatabaseConnection) {
         let counter = self.clone();
         db.set_metric_callback(move |info| {
-            let text = info.statement.sql.clone();
-            counter.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+            let statement = info.statement.clone();
+            counter.0.lock().unwrap_or_else(PoisonError::into_inner).push(statement);
         });
     }
 
@@ -53,6 +53,11 @@ impl StatementCounter {
 
     /// The texts so far; counts from zero again.
     pub fn take(&self) -> Vec<String> {
+        self.take_statements().into_iter().map(|statement| statement.sql).collect()
+    }
+
+    /// The same with their values, so that the database can be asked how it runs them.
+    pub fn take_statements(&self) -> Vec<Statement> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -523,6 +523,12 @@ fn the_environment_sets_every_knob_it_names() {
         ("WATCH", "true"),
         ("WATCH_FAILURES", "30"),
         ("WATCH_NAMES", "9"),
+        ("RETENTION_SESSIONS", "1d"),
+        ("RETENTION_CHALLENGES", "2h"),
+        ("RETENTION_ATTEMPTS", "48h"),
+        ("RETENTION_DENIALS", "3d"),
+        ("RETENTION_EVENTS", "off"),
+        ("RETENTION_UNVERIFIED_ACCOUNTS", "4d"),
     ])
     .expect("all of them are known");
     assert_eq!(config.permission.source_timeout, Duration::from_secs(7));
@@ -562,7 +568,58 @@ fn the_environment_sets_every_knob_it_names() {
     assert_eq!(config.database.remembered_grants, 0);
     let watch = config.attempts.watch.as_ref().expect("it is on");
     assert_eq!((watch.least_failures, watch.names_per_network), (30, 9));
+    let hours = |time: Duration| time.as_secs() / 3600;
+    let kept = &config.retention;
+    let times = [kept.sessions, kept.challenges, kept.attempts, kept.denials].map(hours);
+    assert_eq!(times, [24, 2, 48, 72]);
+    assert_eq!((kept.events, kept.unverified_accounts.map(hours)), (None, Some(96)));
     Portcullis::builder(nowhere()).config(config).build().expect("it can be built");
+}
+
+/// Not a test by itself: what the next one starts as a process with an environment of its own.
+#[test]
+#[ignore = "started by `variables_of_others_may_be_anything_and_ours_are_named`"]
+fn says_what_it_makes_of_its_environment() {
+    match Config::from_env() {
+        Ok(config) => println!("understood: {}", config.cookie.name),
+        Err(errors) => println!("refused: {errors}"),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn variables_of_others_may_be_anything_and_ours_are_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let said = |name: &[u8], value: &[u8]| {
+        let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "config::says_what_it_makes_of_its_environment", "--ignored"])
+            .arg("--nocapture")
+            .env("PORTCULLIS_COOKIE_NAME", "name")
+            .env(OsStr::from_bytes(name), OsStr::from_bytes(value))
+            .output()
+            .expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for (name, value) in [
+        (&b"LESS_TERMCAP_mb"[..], &b"\xffsecret"[..]),
+        (b"NOT_\xff_TEXT", b"secret"),
+        (b"XPORTCULLIS_\xff", b"\xffsecret"),
+        (b"PORTCULLIS_TEST_OTHER", b"\xffsecret"),
+    ] {
+        let text = said(name, value);
+        assert!(text.contains("understood: name"), "{name:?}: {text}");
+    }
+    for (name, value, reason) in [
+        (&b"PORTCULLIS_SECRET"[..], &b"\xffsecret"[..], "PORTCULLIS_SECRET: is not valid UTF-8"),
+        (b"PORTCULLIS_\xff", b"secret", "PORTCULLIS_\u{fffd}: is not a variable of portcullis"),
+        (b"PORTCULLIS_SECRE\xff", b"\xffsecret", "PORTCULLIS_SECRE\u{fffd}: is not valid UTF-8"),
+    ] {
+        let text = said(name, value);
+        assert!(text.contains("refused: ") && text.contains(reason), "{name:?}: {text}");
+        assert!(!text.contains("secret\n"), "{text}");
+    }
 }
 
 #[test]

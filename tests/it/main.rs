@@ -27,6 +27,7 @@ mod known_device;
 mod limited_session;
 mod login;
 mod login_name;
+mod maintenance;
 mod membership;
 mod metrics;
 mod node;

@@ -29,7 +29,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 22] = [
+const LOOKUPS: [(&str, &[&str]); 26] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -49,7 +49,11 @@ const LOOKUPS: [(&str, &[&str]); 22] = [
     ("auth_outbox_limit", &["last_at"]),
     ("auth_membership", &["resource", "resource_id"]),
     ("auth_rate", &["spent_us"]),
-    ("auth_session", &["account_id"]),
+    ("auth_account", &["on_trial_since"]),
+    ("auth_challenge_start", &["started_at"]),
+    ("auth_denial", &["minute"]),
+    ("auth_session", &["account_id", "expires_at"]),
+    ("auth_session", &["ended_at"]),
     ("auth_session", &["expires_at"]),
     ("auth_session_data", &["written_at"]),
 ];

@@ -66,6 +66,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     // Sends what an earlier run left in the outbox.
     let outbox = auth.clone();
     tokio::spawn(async move { outbox.outbox().run().await });
+    // Removes what is over, or the tables would grow for ever.
+    tokio::spawn(auth.maintenance().every(Duration::from_secs(3600)));
 
     println!("quickstart serves {url} from {}; Ctrl-C stops it", arguments.database);
     // With connect info the sessions know where they were started from.

@@ -207,7 +207,8 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 23] = [
+pub const TABLES: [&str; 24] = [
+    "auth_maintenance",
     "auth_rate",
     "auth_challenge",
     "auth_challenge_start",
@@ -237,7 +238,9 @@ async fn empty(db: &DatabaseConnection) {
     for table in TABLES {
         db.execute_unprepared(&format!("DELETE FROM {table}")).await.expect("a table is emptied");
     }
-    db.execute_unprepared("UPDATE auth_epoch SET epoch = 0").await.expect("the epoch is reset");
+    db.execute_unprepared("UPDATE auth_epoch SET epoch = 0, version = 0")
+        .await
+        .expect("the epoch is reset");
 }
 
 /// A new database with nothing in it, for a test that does to it what no other test should meet.

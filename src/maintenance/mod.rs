@@ -1,0 +1,416 @@
+//! Maintenance: what is over goes, so that no table grows for ever.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) {
+//! use std::time::Duration;
+//!
+//! // In the service: one task, on each node. They take turns.
+//! tokio::spawn(auth.maintenance().every(Duration::from_secs(3600)));
+//!
+//! // Or from a scheduler, by a program of its own.
+//! let report = auth.maintenance().run().await;
+//! # let _ = report;
+//! # }
+//! ```
+//!
+//! 1. A run takes a lease, a row in the database, and does nothing where another node has it. A node
+//!    that was killed in the middle loses the lease after five minutes; the next run goes on where it
+//!    stopped.
+//! 2. It goes through the tables below, oldest rows first, about 500 rows at a time. Each batch is
+//!    found on an index and removed by statements of its own, with a pause before the next: requests
+//!    are never kept waiting for longer than one batch.
+//! 3. It notes that it ran and says how many rows went.
+//!
+//! | table | goes | knob of [`RetentionConfig`](crate::config::RetentionConfig) |
+//! |---|---|---|
+//! | sessions | 7 days after they ended or their absolute end passed; those of visitors at their end | `sessions` |
+//! | session data | once no session can be left that it belongs to | |
+//! | challenges (codes and links), and when one was last sent | an hour after they stopped being good | `challenges` |
+//! | records of tries | after 24 hours, and not before no rule reads them | `attempts` |
+//! | rates in the database | when their period is over | |
+//! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
+//! | counts of messages for each recipient | when their hour is over | |
+//! | events | after 180 days | `events` |
+//! | counted denials | after 30 days | `denials` |
+//! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
+//!
+//! Roles, groups, grants and accounts otherwise go only when somebody removes them.
+//!
+//! # What strangers leave
+//! Asking for a link, a code or a registration leaves the same rows whether the address is an
+//! account's or nobody's, and they go at the same time: nobody who sees the database, or its size,
+//! learns who has an account. All of it is gone 24 hours after it stopped being of use, but for events,
+//! which have their own time, and for the accounts of the last row above.
+//!
+//! # Accounts that nobody proved
+//! Where [`login.require_verified`](crate::config::LoginConfig::require_verified) is on, an account is
+//! of no use before its address is proved, and whoever registered somebody else's address leaves one.
+//! Such an account is removed, with its names, so the address is free again. Never removed are accounts
+//! that an administrator, an import or the application made, accounts that were used or proved even
+//! once, and all of them where verification is not required: there an account is of use without. A
+//! table of the application's own that points to `auth_account` needs `ON DELETE CASCADE`; if its key
+//! refuses, the account stays, for good, and a warning says so.
+//!
+//! # After a backup was restored
+//! [`after_restore`](Maintenance::after_restore) ends what the backup brought back: see
+//! [`guide::backups`](crate::guide::backups).
+//!
+//! # What it does not do
+//! It does not touch tables of the application's own. It does not shrink files: freed pages are used
+//! again; `VACUUM` and the like are the database's business. The purges of single capabilities
+//! ([`sessions().purge(..)`](crate::session::Sessions::purge) and so on) stay for other times than
+//! those of the configuration.
+//!
+//! # Events
+//! `maintenance` when something was removed, with the counts as its detail; `user_removed` for each
+//! account; `backup_restored`. A process that has served for three days without a run on any node has
+//! the finding `maintenance_overdue`.
+//!
+//! # Errors
+//! An outage ends a run; what was removed until then is gone, and the next run goes on.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use sea_orm::DbErr;
+
+use crate::account::store as account_store;
+use crate::attempt::store as attempt_store;
+use crate::audit_log;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::problem::ErrorChain;
+use crate::base::transaction::{Db, Fault, is_foreign_key_violation, transaction};
+use crate::challenge::store as challenge_store;
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::outbox::store as outbox_store;
+use crate::permission::store as permission_store;
+use crate::rate_limit::store as rate_store;
+use crate::session::store as session_store;
+use crate::session_data::store as session_data_store;
+use crate::upkeep::Lease;
+
+/// Rows removed by one statement, about.
+const BATCH: u64 = 500;
+
+/// Between two batches, so that a database with a single writer serves requests in between.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How soon a run that failed is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What one run removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MaintenanceReport {
+    /// Whether another node was at it, so that this run did nothing or stopped.
+    pub left_to_another: bool,
+    /// Sessions, those of visitors too.
+    pub sessions: u64,
+    /// Data of sessions.
+    pub session_data: u64,
+    /// Challenges, and notes of when one was last sent.
+    pub challenges: u64,
+    /// Records of tries.
+    pub attempts: u64,
+    /// Rates that were kept in the database.
+    pub rates: u64,
+    /// Messages, and counts of messages.
+    pub messages: u64,
+    /// Events.
+    pub events: u64,
+    /// Counted denials.
+    pub denials: u64,
+    /// Accounts that nobody proved.
+    pub accounts: u64,
+}
+
+impl MaintenanceReport {
+    /// All rows together.
+    pub fn total(&self) -> u64 {
+        self.named().iter().map(|(_, count)| count).sum()
+    }
+
+    fn named(&self) -> [(&'static str, u64); 9] {
+        [
+            ("sessions", self.sessions),
+            ("session_data", self.session_data),
+            ("challenges", self.challenges),
+            ("attempts", self.attempts),
+            ("rates", self.rates),
+            ("messages", self.messages),
+            ("events", self.events),
+            ("denials", self.denials),
+            ("accounts", self.accounts),
+        ]
+    }
+}
+
+impl fmt::Display for MaintenanceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, count) in self.named().into_iter().filter(|(_, count)| *count > 0) {
+            write!(f, "{separator}{name}={count}")?;
+            separator = " ";
+        }
+        if separator.is_empty() { f.write_str("nothing") } else { Ok(()) }
+    }
+}
+
+/// Cleans up. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct Maintenance<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Maintenance.
+    pub fn maintenance(&self) -> Maintenance<'_> {
+        Maintenance { auth: self }
+    }
+}
+
+impl Maintenance<'_> {
+    /// Runs now, and then once every `period`, for as long as the process lives: spawn it. One that
+    /// fails is tried again after a minute and warned of. An hour is a good period.
+    pub fn every(&self, period: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let auth = self.auth.clone();
+        async move {
+            loop {
+                let wait = match auth.maintenance().run().await {
+                    Ok(_) => period,
+                    Err(fault) => {
+                        tracing::warn!(target: "portcullis", error = ?ErrorChain(&fault).to_string(), "maintenance failed and is tried again");
+                        period.min(TRY_AGAIN)
+                    }
+                };
+                tokio::time::sleep(wait.max(Duration::from_secs(1))).await;
+            }
+        }
+    }
+
+    /// Removes everything whose time is over, and says how much that was.
+    ///
+    /// # Errors
+    /// An outage. What was removed until then is gone.
+    pub async fn run(&self) -> Result<MaintenanceReport, Fault> {
+        let mut report = MaintenanceReport::default();
+        let Some(lease) = self.auth.take_upkeep().await? else {
+            report.left_to_another = true;
+            return Ok(report);
+        };
+        let result = Sweep { auth: self.auth, lease: &lease }.run(&mut report).await;
+        let done = result.is_ok();
+        let ended = self.auth.end_upkeep(&lease, done).await;
+        match result {
+            Ok(()) => ended?,
+            Err(Stopped::Overtaken) => report.left_to_another = true,
+            Err(Stopped::Fault(fault)) => return Err(fault),
+        }
+        if report.total() > 0 {
+            let now = self.auth.context().now();
+            let event = Event::new(EventKind::Maintained, now).detail(report.to_string());
+            self.record(&event).await?;
+        }
+        Ok(report)
+    }
+
+    /// When maintenance last ran to its end, on whichever node; none if it never did.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn last_run(&self) -> Result<Option<Timestamp>, Fault> {
+        self.auth.last_upkeep().await
+    }
+
+    /// Ends what a restored backup has brought back to life: every session of an account, known
+    /// devices, every code and link that is open, and messages that wait to be sent. Says how many
+    /// accounts there are. Call it once, before the first node starts on the restored database; that
+    /// it is called again does no harm.
+    ///
+    /// Every account's epoch goes up to the present time in milliseconds, so it is above every number
+    /// that the lost time has handed out. Grants stay as the backup has them.
+    ///
+    /// # Errors
+    /// An outage: call it again.
+    pub async fn after_restore(&self) -> Result<u64, Fault> {
+        let context = self.auth.context();
+        let (db, now) = (context.db(), context.now());
+        let executor = db.executor();
+        let (mut accounts, mut after) = (0, None);
+        loop {
+            let ids = db.read(account_store::ids_after(&executor, after, BATCH)).await?;
+            let Some(last) = ids.last() else { break };
+            after = Some(*last);
+            accounts += db.retry(|| account_store::raise_epochs(&executor, &ids, now)).await?;
+        }
+        while db.retry(|| challenge_store::end_open(&executor, now, BATCH)).await? > 0 {}
+        while db.retry(|| outbox_store::give_up_due(&executor, now, BATCH)).await? > 0 {}
+        let event = Event::new(EventKind::BackupRestored, now);
+        transaction!(db, |txn| {
+            permission_store::raise_epoch(txn, now).await?;
+            audit_log::record(txn, &event).await?;
+            Ok::<_, Fault>(())
+        })?;
+        event.trace();
+        Ok(accounts)
+    }
+
+    async fn record(&self, event: &Event) -> Result<(), Fault> {
+        transaction!(self.auth.context().db(), |txn| {
+            audit_log::record(txn, event).await?;
+            Ok::<_, Fault>(())
+        })?;
+        event.trace();
+        Ok(())
+    }
+}
+
+/// Why a run stopped before its end.
+enum Stopped {
+    /// Another node has the lease by now.
+    Overtaken,
+    Fault(Fault),
+}
+
+impl From<Fault> for Stopped {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// One run.
+struct Sweep<'a> {
+    auth: &'a Portcullis,
+    lease: &'a Lease,
+}
+
+impl Sweep<'_> {
+    async fn run(&self, report: &mut MaintenanceReport) -> Result<(), Stopped> {
+        let context: &Context = self.auth.context();
+        let config = &context.config;
+        let (kept, db, now) = (&config.retention, context.db(), context.now());
+        let executor = db.executor();
+
+        let over = now.minus(kept.sessions);
+        let sessions = &mut report.sessions;
+        self.batches(&db, sessions, || session_store::purge_visitors(&executor, now, BATCH))
+            .await?;
+        self.batches(&db, sessions, || session_store::purge_ended(&executor, over, BATCH)).await?;
+        self.batches(&db, sessions, || session_store::purge_expired(&executor, over, BATCH))
+            .await?;
+        // A lineage begins with a visitor's session and ends with that of an account.
+        let session = &config.session;
+        let lineage = session.anonymous_lifetime + session.absolute_lifetime + kept.sessions;
+        let before = now.minus(lineage);
+        let data = &mut report.session_data;
+        self.batches(&db, data, || session_data_store::purge(&executor, before, BATCH)).await?;
+
+        let before = now.minus(kept.challenges);
+        let challenges = &mut report.challenges;
+        self.batches(&db, challenges, || challenge_store::purge(&executor, before, BATCH)).await?;
+        // A cool-down outlives what it was of.
+        let before = now.minus(kept.challenges.max(config.challenge.cool_down));
+        self.batches(&db, challenges, || challenge_store::purge_starts(&executor, before, BATCH))
+            .await?;
+
+        let before = now.minus(kept.attempts);
+        let attempts = &mut report.attempts;
+        self.batches(&db, attempts, || attempt_store::purge(&executor, before, BATCH)).await?;
+        let rates = &mut report.rates;
+        self.batches(&db, rates, || rate_store::purge_batch(&executor, now, BATCH)).await?;
+
+        let before = now.minus(config.mail.keep);
+        let messages = &mut report.messages;
+        self.batches(&db, messages, || outbox_store::purge(&executor, before, BATCH)).await?;
+        let before = now.minus(crate::outbox::WINDOW.max(config.mail.cool_down));
+        self.batches(&db, messages, || outbox_store::purge_limits(&executor, before, BATCH))
+            .await?;
+
+        if let Some(time) = kept.events {
+            let before = now.minus(time);
+            let events = &mut report.events;
+            self.batches(&db, events, || audit_log::purge_events(&executor, before, BATCH)).await?;
+        }
+        let before = now.minus(kept.denials);
+        let denials = &mut report.denials;
+        self.batches(&db, denials, || audit_log::purge_denials(&executor, before, BATCH)).await?;
+
+        if let Some(time) = kept.unverified_accounts {
+            self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes batch after batch until one is not full.
+    async fn batches<F: Future<Output = Result<u64, DbErr>>>(
+        &self,
+        db: &Db<'_>,
+        count: &mut u64,
+        batch: impl Fn() -> F,
+    ) -> Result<(), Stopped> {
+        loop {
+            let removed = db.retry(&batch).await?;
+            *count += removed;
+            if removed < BATCH {
+                return Ok(());
+            }
+            self.pause().await?;
+        }
+    }
+
+    async fn pause(&self) -> Result<(), Stopped> {
+        if !self.auth.keep_upkeep(self.lease).await? {
+            return Err(Stopped::Overtaken);
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
+
+    /// Removes accounts that nobody proved, one by one: a table of the application's own may hold on
+    /// to one.
+    async fn accounts(
+        &self,
+        db: &Db<'_>,
+        before: Timestamp,
+        now: Timestamp,
+        count: &mut u64,
+    ) -> Result<(), Stopped> {
+        let executor = db.executor();
+        loop {
+            let ids = db.read(account_store::on_trial(&executor, before, BATCH)).await?;
+            for id in &ids {
+                let event =
+                    Event::new(EventKind::AccountRemoved, now).account(*id).detail("never proved");
+                let removed = transaction!(*db, |txn| {
+                    let removed = account_store::remove_unproved(txn, *id).await?;
+                    if removed {
+                        audit_log::record(txn, &event).await?;
+                    } else {
+                        // It was proved or used since: it stays.
+                        account_store::end_trial(txn, *id).await?;
+                    }
+                    Ok::<_, Fault>(removed)
+                });
+                match removed {
+                    Ok(true) => {
+                        event.trace();
+                        *count += 1;
+                    }
+                    Ok(false) => {}
+                    Err(Fault::Database(error)) if is_foreign_key_violation(&error) => {
+                        tracing::warn!(target: "portcullis", account = %id, "an account that was never proved stays: a table of the application points to it without ON DELETE CASCADE");
+                        db.retry(|| account_store::end_trial(&executor, *id)).await?;
+                    }
+                    Err(fault) => return Err(fault.into()),
+                }
+            }
+            if (ids.len() as u64) < BATCH {
+                return Ok(());
+            }
+            self.pause().await?;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Whose turn it is to run maintenance, when it last ran, and whether anybody runs it at all.
+//!
+//! It stands below the flows because a sign-in looks now and then whether maintenance still runs, and
+//! apart from `maintenance`, which stands above them all because it cleans up after each.
+//!
+//! - The lease is a row that a run takes for a few minutes and moves on while it works. Two nodes
+//!   that start at once do not do the work twice; after a node that was killed another goes on when
+//!   the lease is over. It only saves work: what is removed may be removed by two at once.
+//! - The time of the last run stands in the same row. A process that has served for days without one
+//!   looks there, after a sign-in and at most once an hour.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::base::secret::random_version;
+use crate::base::transaction::Fault;
+use crate::context::{Context, Room};
+use crate::handle::Portcullis;
+
+pub(crate) mod entity;
+mod store;
+
+/// How long a run may be silent before another node takes over.
+const LEASE: Duration = Duration::from_secs(5 * 60);
+
+/// So long without a run, and an operator is told.
+const OVERDUE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// How often a process looks, once it has served that long.
+const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// The code of the finding.
+const FINDING: &str = "maintenance_overdue";
+
+/// The right to do the work.
+#[derive(Debug)]
+pub(crate) struct Lease(i64);
+
+impl Portcullis {
+    /// Takes the work on; none while another node has it.
+    pub(crate) async fn take_upkeep(&self) -> Result<Option<Lease>, Fault> {
+        let context = self.context();
+        let db = context.db();
+        let (executor, now) = (db.executor(), context.now());
+        let lease = random_version();
+        let taken = db.retry(|| store::take(&executor, lease, now.plus(LEASE), now)).await?;
+        Ok(taken.then_some(Lease(lease)))
+    }
+
+    /// Says that the work goes on. False when another node has taken over.
+    pub(crate) async fn keep_upkeep(&self, lease: &Lease) -> Result<bool, Fault> {
+        let context = self.context();
+        let db = context.db();
+        let (executor, until) = (db.executor(), context.now().plus(LEASE));
+        db.retry(|| store::keep(&executor, lease.0, until)).await
+    }
+
+    /// Ends the work; `done` when all of it was done.
+    pub(crate) async fn end_upkeep(&self, lease: &Lease, done: bool) -> Result<(), Fault> {
+        let context = self.context();
+        let db = context.db();
+        let executor = db.executor();
+        let finished_at = done.then(|| context.now());
+        db.retry(|| store::give_back(&executor, lease.0, finished_at)).await?;
+        if done {
+            self.room::<Watch>().look_again(context.now().plus(OVERDUE));
+            self.settle(FINDING, None);
+        }
+        Ok(())
+    }
+
+    /// When maintenance last ran to its end, on whichever node.
+    pub(crate) async fn last_upkeep(&self) -> Result<Option<Timestamp>, Fault> {
+        let db = self.context().db();
+        let executor = db.executor();
+        db.read(store::finished_at(&executor)).await
+    }
+
+    /// Looks whether maintenance still runs, if it is time to. Nobody waits for it.
+    pub(crate) fn watch_upkeep(&self) {
+        let now = self.context().now();
+        if !self.room::<Watch>().is_due(now) {
+            return;
+        }
+        let auth = self.clone();
+        tokio::spawn(async move {
+            match auth.last_upkeep().await {
+                Ok(Some(at)) if at.plus(OVERDUE) > now => {
+                    auth.room::<Watch>().look_again(at.plus(OVERDUE));
+                    auth.settle(FINDING, None);
+                }
+                Ok(at) => {
+                    let since = at.map_or_else(|| "ever".to_owned(), |at| format!("since {at}"));
+                    let text = format!(
+                        "maintenance has not run {since}: tables grow without end. Spawn \
+                         `auth.maintenance().every(..)`, or call `auth.maintenance().run()` from a \
+                         scheduler"
+                    );
+                    auth.find(FINDING, &text);
+                }
+                Err(fault) => {
+                    tracing::debug!(target: "portcullis", %fault, "the time of the last maintenance could not be read");
+                }
+            }
+        });
+    }
+}
+
+/// When to look next.
+struct Watch(AtomicI64);
+
+impl Room for Watch {
+    fn open(context: &Context) -> Self {
+        Self(AtomicI64::new(context.now().plus(OVERDUE).as_millis()))
+    }
+}
+
+impl Watch {
+    /// True for one caller each time that it is time to look.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let due = self.0.load(Ordering::Relaxed);
+        let next = now.plus(LOOK_EVERY).as_millis();
+        now.as_millis() >= due
+            && self.0.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn look_again(&self, at: Timestamp) {
+        self.0.store(at.as_millis(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,565 @@
+//! Maintenance: everything goes when its time is over and not before, on every database, beside other
+//! nodes and live traffic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use portcullis::account::NewAccount;
+use portcullis::account_import::ImportedAccount;
+use portcullis::config::Registration;
+use portcullis::registration::Application;
+use portcullis::test_kit::StatementCounter;
+use portcullis::{ClientInfo, Portcullis, Secret};
+use portcullis_migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use serde_json::json;
+
+use crate::on_every_database;
+use crate::support::database::{TABLES, connect, drop_fresh, fresh};
+use crate::support::{Backend, PASSWORD, Probe};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many rows each table has that has any.
+async fn rows(probe: &Probe) -> BTreeMap<&'static str, i64> {
+    let mut rows = BTreeMap::new();
+    for table in TABLES {
+        let count = probe.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        if count > 0 {
+            rows.insert(table, count);
+        }
+    }
+    rows
+}
+
+fn strict(probe: Probe) -> Probe {
+    probe.configured(|config| {
+        config.login.registration = Registration::Strict;
+        config.login.require_verified = true;
+    })
+}
+
+/// What a stranger sends for an address, each kind of request once.
+async fn ask_for_everything(probe: &Probe, address: &str) {
+    let mut browser = probe.browser().await;
+    let wrong = "not the right password";
+    browser.login(address, wrong).await;
+    for (path, body) in [
+        ("/auth/verification", json!({ "email": address })),
+        ("/auth/verification/confirm", json!({ "email": address, "code": "12345678" })),
+        ("/auth/password/forgot", json!({ "login": address })),
+        ("/auth/password/reset", json!({ "token": "A".repeat(43), "password": PASSWORD })),
+        ("/auth/session/anonymous", json!({})),
+    ] {
+        let request = browser.request(Method::POST, path).json(&body);
+        let answer = browser.stranger().send(request).await;
+        assert!(answer.status < 500, "{path}: {} {}", answer.status, answer.text);
+    }
+}
+
+on_every_database! {
+    async fn what_strangers_leave_is_the_same_for_known_and_unknown_and_gone_within_a_day(probe: Probe) {
+        let probe = probe.configured(|config| config.retention.events = Some(2 * DAY));
+        let account = NewAccount::email("known@example.com").verified();
+        probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+        let account_alone = rows(&probe).await;
+        let mut left = Vec::new();
+        for address in ["known@example.com", "unknown@example.com"] {
+            let before = rows(&probe).await;
+            ask_for_everything(&probe, address).await;
+            let after = rows(&probe).await;
+            let added: Vec<_> = after
+                .into_iter()
+                .map(|(table, count)| (table, count - before.get(table).unwrap_or(&0)))
+                .filter(|(_, count)| *count > 0)
+                .collect();
+            left.push(added);
+            probe.mail().await;
+        }
+        // The first of all makes the row of its visitor's source and the like as well.
+        assert_eq!(left[0], left[1]);
+        assert!(left[0].len() >= 5, "{left:?}");
+
+        // A day after the last of it stopped being good; what is of use may stay as long as it is.
+        probe.clock.advance(DAY + DAY);
+        let report = probe.auth.maintenance().run().await.expect("it runs");
+        assert!(!report.left_to_another && report.challenges > 0 && report.messages > 0, "{report}");
+        let mut expected = account_alone.clone();
+        let left = rows(&probe).await;
+        // Events have a time of their own, and the run is one.
+        expected.insert("auth_event", left["auth_event"]);
+        expected.insert("auth_maintenance", 1);
+        assert_eq!(left, expected);
+        probe.clock.advance(2 * DAY + Duration::from_millis(1));
+        probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!(rows(&probe).await["auth_event"], 1, "what the run itself says");
+    }
+
+    async fn each_table_keeps_what_is_of_use_and_loses_what_is_over(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let mut other = browser.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        other.post_empty("/auth/logout").await;
+        assert_eq!(browser.get("/admin").await.status, 403);
+        probe.auth.audit_log().flush().await;
+        let run = async || probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!(run().await.total(), 0, "nothing is over yet");
+
+        // In use, renewed each day: only what was ended goes, after its seven days.
+        let mut removed = Vec::new();
+        for day in 1..=31 {
+            probe.clock.advance(DAY);
+            if day < 30 {
+                assert_eq!(browser.get("/me").await.status, 200, "day {day}");
+            }
+            let report = run().await;
+            for (what, count) in [
+                ("sessions", report.sessions),
+                ("attempts", report.attempts),
+                ("denials", report.denials),
+            ] {
+                if count > 0 {
+                    removed.push((day, what, count));
+                }
+            }
+        }
+        // Attempts of the first day; the denial after 30 days.
+        assert_eq!(removed, [(1, "attempts", 2), (7, "sessions", 1), (31, "denials", 1)]);
+        probe.clock.advance(7 * DAY);
+        let report = run().await;
+        assert_eq!((report.sessions, report.accounts), (2, 0), "{report}");
+        probe.clock.advance(180 * DAY);
+        assert!(run().await.events > 0);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account").await, 1);
+    }
+
+    async fn an_account_that_nobody_proved_goes_and_every_other_stays(probe: Probe) {
+        let probe = strict(probe);
+        let auth = &probe.auth;
+        let register = async |email: &str| {
+            let application = Application::new(NewAccount::email(email), PASSWORD);
+            auth.registration().apply(application, &ClientInfo::default()).await.expect("it is taken");
+        };
+        register("squatter@example.com").await;
+        register("proved@example.com").await;
+        register("by-hand@example.com").await;
+        let made = NewAccount::email("made@example.com");
+        auth.registration().create(made, PASSWORD).await.expect("an administrator makes it");
+        let id = uuid::Uuid::from_u128(7).into();
+        let imported = [ImportedAccount::new(id).email("imported@example.com")];
+        auth.account_import().run(imported, |_| {}).await.expect("it is imported");
+        let proved = auth.accounts().find_by_login("proved@example.com").await.expect("it answers");
+        auth.accounts().verify(proved.expect("an account").id()).await.expect("it is verified");
+        // Proved by what knows nothing of the trial.
+        probe.execute(
+            "UPDATE auth_login_name SET verified_at = 1 WHERE normal = 'by-hand@example.com'"
+        ).await;
+
+        let left = async || {
+            let mut left = Vec::new();
+            for name in ["squatter", "proved", "by-hand", "made", "imported"] {
+                let found = auth.accounts().find_by_login(&format!("{name}@example.com")).await;
+                if found.expect("it answers").is_some() {
+                    left.push(name);
+                }
+            }
+            left
+        };
+        probe.clock.advance(7 * DAY - Duration::from_secs(1));
+        assert_eq!(auth.maintenance().run().await.expect("it runs").accounts, 0);
+        assert_eq!(left().await.len(), 5);
+        probe.clock.advance(Duration::from_secs(2));
+        assert_eq!(auth.maintenance().run().await.expect("it runs").accounts, 1);
+        assert_eq!(left().await, ["proved", "by-hand", "made", "imported"]);
+        let trials = "SELECT COUNT(*) FROM auth_account WHERE on_trial_since IS NOT NULL";
+        assert_eq!(probe.number(trials).await, 0, "nobody is looked at twice");
+        let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_removed'";
+        assert_eq!(probe.number(events).await, 1);
+        // The address is free again, and its owner gets mail.
+        register("squatter@example.com").await;
+        assert_eq!(left().await.len(), 5);
+
+        // Where accounts are of use unproved, none is on trial.
+        let open = probe.rebuilt(|builder| builder);
+        let application = Application::new(NewAccount::email("open@example.com"), PASSWORD);
+        open.registration().register(application, &ClientInfo::default()).await.expect("it is made");
+        probe.clock.advance(400 * DAY);
+        assert_eq!(auth.maintenance().run().await.expect("it runs").accounts, 1, "the squatter's");
+        assert!(open.accounts().find_by_login("open@example.com").await.expect("it answers").is_some());
+    }
+
+    async fn an_account_that_a_table_of_the_application_holds_stays_and_stops_nobody(probe: Probe) {
+        let probe = strict(probe);
+        for name in ["held", "free"] {
+            let account = NewAccount::email(format!("{name}@example.com"));
+            let application = Application::new(account, PASSWORD);
+            probe.auth.registration().apply(application, &ClientInfo::default()).await.expect("it is taken");
+        }
+        let kind = match probe.database.backend {
+            Backend::Postgres => "uuid",
+            Backend::MySql => "binary(16)",
+            Backend::Sqlite => "blob",
+        };
+        probe.execute("DROP TABLE IF EXISTS profile").await;
+        probe.execute(&format!(
+            "CREATE TABLE profile (id {kind} NOT NULL, FOREIGN KEY (id) REFERENCES auth_account (id))"
+        )).await;
+        probe.execute(
+            "INSERT INTO profile SELECT account_id FROM auth_login_name WHERE normal = 'held@example.com'"
+        ).await;
+        probe.clock.advance(8 * DAY);
+        let report = probe.auth.maintenance().run().await;
+        let (left, report_again) = (
+            probe.text("SELECT email FROM auth_account").await,
+            probe.auth.maintenance().run().await,
+        );
+        probe.execute("DROP TABLE profile").await;
+        assert_eq!(report.expect("it runs").accounts, 1);
+        assert_eq!(left.as_deref(), Some("held@example.com"));
+        assert_eq!(report_again.expect("it runs").accounts, 0);
+    }
+
+    async fn two_nodes_at_once_remove_everything_once(probe: Probe) {
+        let client = ClientInfo::default();
+        for _ in 0..1200 {
+            let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
+        }
+        probe.clock.advance(2 * DAY);
+        let other = probe.rebuilt(|builder| builder);
+        let (one, two) = (probe.auth.maintenance(), other.maintenance());
+        let (here, there) = tokio::join!(one.run(), two.run());
+        let reports = [here.expect("it runs"), there.expect("it runs")];
+        assert_eq!(reports.iter().filter(|report| report.left_to_another).count(), 1);
+        assert_eq!(reports.iter().map(|report| report.sessions).sum::<u64>(), 1200);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, 0);
+        let ran = probe.auth.maintenance().last_run().await.expect("it answers");
+        assert_eq!(ran, Some(probe.auth_now()));
+        // Also without the lease nobody is in another's way: the work is the same twice.
+        for _ in 0..600 {
+            let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
+        }
+        probe.clock.advance(2 * DAY);
+        let (one, two) = (probe.auth.sessions(), other.sessions());
+        let (here, there) = tokio::join!(one.purge(Duration::ZERO), two.purge(Duration::ZERO));
+        assert_eq!(here.expect("it runs") + there.expect("it runs"), 600);
+    }
+
+    async fn after_a_node_was_killed_in_the_middle_another_goes_on(probe: Probe) {
+        let client = ClientInfo::default();
+        for _ in 0..1200 {
+            let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
+        }
+        probe.clock.advance(2 * DAY);
+        // Dropped after its first batch, in the pause before the second.
+        let killed = probe.rebuilt(|builder| builder);
+        let dead = killed.clone();
+        let task = tokio::spawn(async move { killed.maintenance().run().await });
+        while probe.number("SELECT COUNT(*) FROM auth_session").await == 1200 {
+            tokio::task::yield_now().await;
+        }
+        task.abort();
+        let _ = task.await;
+        // A statement that was under way still ends.
+        dead.drain().await;
+        let left = probe.number("SELECT COUNT(*) FROM auth_session").await;
+        if left > 0 {
+            let report = probe.auth.maintenance().run().await.expect("it runs");
+            assert!(report.left_to_another, "the lease of the dead is not over");
+            assert_eq!(probe.auth.maintenance().last_run().await.expect("it answers"), None);
+            probe.clock.advance(Duration::from_secs(5 * 60));
+            let report = probe.auth.maintenance().run().await.expect("it runs");
+            assert_eq!(report.sessions, u64::try_from(left).expect("a count"));
+        }
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, 0);
+    }
+
+    async fn a_lease_from_a_clock_that_was_wrong_holds_nobody_up(probe: Probe) {
+        assert!(!probe.auth.maintenance().run().await.expect("it runs").left_to_another);
+        let lease = |until: portcullis::Timestamp| {
+            format!("UPDATE auth_maintenance SET lease = 7, leased_until = {}", until.as_millis())
+        };
+        probe.execute(&lease(probe.auth_now().plus(Duration::from_secs(60)))).await;
+        assert!(probe.auth.maintenance().run().await.expect("it runs").left_to_another);
+        probe.execute(&lease(probe.auth_now().plus(365 * DAY))).await;
+        assert!(!probe.auth.maintenance().run().await.expect("it runs").left_to_another);
+    }
+
+    async fn requests_go_on_while_thousands_of_rows_are_removed(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        let client = ClientInfo::default();
+        for _ in 0..2000 {
+            let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
+        }
+        probe.clock.advance(2 * DAY);
+        let auth = probe.auth.clone();
+        let task = tokio::spawn(async move { auth.maintenance().run().await });
+        let mut served = 0;
+        while !task.is_finished() {
+            let answer = browser.stranger().login("alice", PASSWORD).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert_eq!(browser.get("/me").await.status, 200);
+            served += 1;
+        }
+        assert_eq!(task.await.expect("no panic").expect("it runs").sessions, 2000);
+        assert!(served > 0);
+    }
+
+    async fn a_service_without_maintenance_tells_its_operator(probe: Probe) {
+        probe.register("alice").await;
+        let found = || probe.auth.audit().iter().any(|finding| finding.code == "maintenance_overdue");
+        let login = async || {
+            let browser = probe.browser().await;
+            assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+        };
+        login().await;
+        probe.clock.advance(3 * DAY - HOUR);
+        login().await;
+        assert!(!found());
+        probe.clock.advance(HOUR);
+        login().await;
+        until(found).await;
+        // It goes as soon as somebody does the work, here or elsewhere.
+        probe.auth.maintenance().run().await.expect("it runs");
+        assert!(!found());
+        let other = probe.rebuilt(|builder| builder);
+        for _ in 0..5 {
+            probe.clock.advance(DAY);
+            other.maintenance().run().await.expect("it runs");
+            login().await;
+        }
+        assert!(!found());
+    }
+
+    async fn a_restored_backup_brings_no_session_link_or_message_back(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let mut visitor = probe.browser().await;
+        assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
+        let account = NewAccount::email("bob@example.com").verified();
+        probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+        let forgot = json!({ "login": "bob@example.com" });
+        assert_eq!(browser.stranger().post("/auth/password/forgot", forgot.clone()).await.status, 202);
+        let mail = probe.mail().await.pop().expect("a link").text;
+        let token = mail.split_once("#token=").expect("a token").1[..43].to_owned();
+        probe.clock.advance(Duration::from_secs(120));
+        // This one still waits to be sent.
+        let carol = NewAccount::email("carol@example.com").verified();
+        probe.auth.registration().create(carol, PASSWORD).await.expect("it is made");
+        let body = json!({ "login": "carol@example.com" });
+        assert_eq!(browser.stranger().post("/auth/password/forgot", body).await.status, 202);
+        let device = browser.device.clone();
+
+        assert_eq!(probe.auth.maintenance().after_restore().await.expect("it is done"), 3);
+        let answer = browser.get("/me").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+        let check = json!({ "token": token });
+        assert_ne!(browser.stranger().post("/auth/password/reset/check", check).await.status, 204);
+        let sent = probe.mail().await.len();
+        assert_eq!(probe.mail().await.len(), sent, "nothing is sent twice");
+        assert_eq!(sent, 1);
+        // Above everything that the lost time may have handed out, and again each time.
+        let epoch = "SELECT epoch FROM auth_account WHERE username = 'alice'";
+        let first = probe.number(epoch).await;
+        assert_eq!(first, probe.auth_now().as_millis());
+        assert_eq!(probe.auth.maintenance().after_restore().await.expect("it is done"), 3);
+        assert_eq!(probe.number(epoch).await, first + 1);
+        assert!(probe.number("SELECT epoch FROM auth_epoch").await >= first);
+        // Everybody can sign in again; the browser is a new one.
+        browser.device = device;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(browser.get("/me").await.text, alice.id().to_string());
+        assert_eq!(browser.stranger().post("/auth/password/forgot", forgot).await.status, 202);
+        assert_eq!(probe.mail().await.len(), sent + 1, "new messages leave");
+    }
+}
+
+/// Waits for what a task of its own brings about.
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..100_000 {
+        if condition() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it never happened");
+}
+
+/// Rows of each table that are not over, as many as a planner needs to prefer an index.
+const FILLED: usize = 20_000;
+
+/// The tables that maintenance cleans, with what fills them from a counter `i`; `{id}`, `{bytes}` stand
+/// for values of those types.
+const FILLING: [(&str, &str, &str); 11] = [
+    (
+        "auth_account",
+        "id, username, must_change_password, superuser, epoch, grants_version, enrolled_factors, created_at",
+        "{id}, {text}, FALSE, FALSE, 0, 0, 0, 0",
+    ),
+    (
+        "auth_session",
+        "id, token_digest, lineage_id, account_id, account_epoch, stage, generation, rotated_at, \
+         created_at, expires_at, idle_ms, persistent, factors",
+        "{id}, {bytes}, {id}, {id}, 0, 0, 0, {late}, {late}, {late}, 0, FALSE, ''",
+    ),
+    ("auth_session_data", "lineage_id, data, written_at", "{id}, '', {late}"),
+    (
+        "auth_challenge",
+        "id, purpose, subject, token_digest, created_at, expires_at",
+        "{id}, 'p', {bytes}, {bytes}, {late}, {late}",
+    ),
+    ("auth_challenge_start", "subject, started_at", "{bytes}, {late}"),
+    ("auth_attempt", "subject, kind, part, number, outcome, at", "{bytes}, 0, 0, 0, 0, {late}"),
+    ("auth_rate", "key, spent_us", "{bytes}, {late} * 1000"),
+    (
+        "auth_outbox",
+        "id, kind, recipient, key_id, state, attempts, next_try_at, expires_at, created_at",
+        "{id}, 'k', {bytes}, 'k', 'sent', 0, {late}, {late}, {late}",
+    ),
+    ("auth_outbox_limit", "digest, window_started_at, sent, last_at", "{bytes}, 0, 0, {late}"),
+    ("auth_event", "id, at, kind, succeeded", "{id}, {late}, 'k', TRUE"),
+    ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
+];
+
+async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
+    let (id, bytes, counter) = match backend {
+        Backend::Sqlite => (
+            "CAST(printf('%016d', i) AS BLOB)",
+            "CAST(printf('%032d', i) AS BLOB)",
+            format!(
+                "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {FILLED}) \
+                 SELECT i FROM n) n"
+            ),
+        ),
+        Backend::Postgres => (
+            "md5('a' || i)::uuid",
+            "decode(md5('d' || i) || md5('e' || i), 'hex')",
+            format!("generate_series(1, {FILLED}) AS n(i)"),
+        ),
+        Backend::MySql => (
+            "UNHEX(MD5(CONCAT('a', i)))",
+            "UNHEX(CONCAT(MD5(CONCAT('d', i)), MD5(CONCAT('e', i))))",
+            {
+                let digits = (0..10).map(|d| format!("SELECT {d} d")).collect::<Vec<_>>();
+                let digits = digits.join(" UNION ALL ");
+                let tables: Vec<_> = (0..4).map(|at| format!("({digits}) t{at}")).collect();
+                format!(
+                    "(SELECT 1 + t0.d + t1.d * 10 + t2.d * 100 + t3.d * 1000 + two.d * 10000 AS i \
+                     FROM {}, (SELECT 0 d UNION ALL SELECT 1) two) n",
+                    tables.join(", ")
+                )
+            },
+        ),
+    };
+    let text = if backend == Backend::MySql { "CONCAT('u', i)" } else { "'u' || i" };
+    for (table, columns, values) in FILLING {
+        let values = values
+            .replace("{id}", id)
+            .replace("{bytes}", bytes)
+            .replace("{text}", text)
+            .replace("{late}", &format!("({late} + i)"));
+        // A word of its own in MySQL and MariaDB.
+        let columns = match backend {
+            Backend::MySql => columns.replace("key,", "`key`,"),
+            _ => columns.to_owned(),
+        };
+        let insert = format!("INSERT INTO {table} ({columns}) SELECT {values} FROM {counter}");
+        db.execute_unprepared(&insert).await.unwrap_or_else(|error| panic!("{table}: {error}"));
+        let look = if backend == Backend::MySql { "ANALYZE TABLE" } else { "ANALYZE" };
+        db.execute_unprepared(&format!("{look} {table}")).await.expect("it is analysed");
+    }
+}
+
+/// The steps of a plan that read a whole table or a whole index.
+async fn scans(backend: Backend, db: &DatabaseConnection, statement: &Statement) -> Vec<String> {
+    let explain = match backend {
+        Backend::Sqlite => "EXPLAIN QUERY PLAN",
+        Backend::Postgres => "EXPLAIN (FORMAT JSON)",
+        Backend::MySql => "EXPLAIN",
+    };
+    let asked = Statement { sql: format!("{explain} {}", statement.sql), ..statement.clone() };
+    let rows = db.query_all_raw(asked).await.unwrap_or_else(|e| panic!("{}: {e}", statement.sql));
+    let mut scans = Vec::new();
+    for row in rows {
+        match backend {
+            Backend::Sqlite => {
+                let step: String = row.try_get_by_index(3).expect("a text");
+                if step.starts_with("SCAN") {
+                    scans.push(step);
+                }
+            }
+            Backend::Postgres => {
+                let json: serde_json::Value = row.try_get_by_index(0).expect("JSON");
+                let text = json.to_string();
+                if text.contains("\"Seq Scan\"") {
+                    scans.push(text);
+                }
+            }
+            Backend::MySql => {
+                let field = |name: &str| {
+                    row.try_get::<Option<String>>("", name).expect("a text").unwrap_or_default()
+                };
+                if matches!(field("type").as_str(), "ALL" | "index") {
+                    scans.push(format!("{} {}", field("table"), field("key")));
+                }
+            }
+        }
+    }
+    scans
+}
+
+/// Not one statement of a run that finds nothing reads a whole table.
+async fn no_statement_of_maintenance_reads_a_whole_table(backend: Backend) {
+    let Some((url, _directory)) = fresh(backend).await else { return };
+    let db = connect(&url).await;
+    Migrator::up(&db, None).await.expect("the migrations run");
+    let clock = portcullis::base::clock::MockClock::default();
+    let late = portcullis::Clock::now(&clock).as_millis();
+    fill(backend, &db, late).await;
+    let mut told = connect(&url).await;
+    let texts = StatementCounter::install(&mut told);
+    let auth = Portcullis::builder(told)
+        .clock(clock)
+        .secret(Secret::generate())
+        .build()
+        .expect("the configuration is right");
+    let report = auth.maintenance().run().await.expect("it runs");
+    assert_eq!(report.total(), 0, "{report}");
+    let ran: Vec<_> = texts.take_statements();
+    let touched = |table: &str| ran.iter().any(|statement| statement.sql.contains(table));
+    for (table, ..) in FILLING {
+        assert!(touched(table), "{table} is never looked at");
+    }
+    // A write is planned like the look for its rows.
+    for statement in ran.iter().filter(|statement| !statement.sql.starts_with("INSERT")) {
+        if statement.sql.contains("auth_maintenance") {
+            continue;
+        }
+        let found = scans(backend, &db, statement).await;
+        assert!(found.is_empty(), "{}\n{found:#?}", statement.sql);
+    }
+    // The test can tell.
+    let blind = Statement::from_string(
+        db.get_database_backend(),
+        "SELECT id FROM auth_session WHERE idle_ms = 7",
+    );
+    assert!(!scans(backend, &db, &blind).await.is_empty());
+    drop(auth);
+    db.close().await.expect("the connection closes");
+    drop_fresh(backend, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_maintenance_reads_a_whole_table_on_sqlite() {
+    no_statement_of_maintenance_reads_a_whole_table(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_maintenance_reads_a_whole_table_on_postgres() {
+    no_statement_of_maintenance_reads_a_whole_table(Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_maintenance_reads_a_whole_table_on_mysql() {
+    no_statement_of_maintenance_reads_a_whole_table(Backend::MySql).await;
+}
