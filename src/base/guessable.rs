@@ -1,6 +1,6 @@
 //! Whether a secret looks thought up: published, typed as text, or made of what can be guessed.
 //!
-//! A secret signs tokens, so whoever finds it is everybody. Guessing it costs nothing but computing
+//! A secret signs tokens: who finds it can sign in as anybody. Guessing it costs nothing but computing
 //! time, and guessers start with what others have published and with what people think up. A random
 //! secret has neither; what is found in one by chance is far below the limits here.
 //!

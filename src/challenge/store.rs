@@ -183,7 +183,7 @@ pub(crate) async fn begin<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Ends at most `batch` challenges that are open, whosever they are. Says how many.
+/// Ends at most `batch` challenges that are open, of all accounts. Says how many.
 pub(crate) async fn end_open<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,

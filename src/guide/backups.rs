@@ -1,6 +1,6 @@
 //! Restoring a backup: what comes back to life, and how it is ended.
 //!
-//! A backup is an old state of the database. Whoever restores one undoes everything that happened since,
+//! A backup is an old state of the database. Restoring one undoes everything that happened since,
 //! also what was done for safety: sessions that were ended, passwords that were changed, links that were
 //! used.
 //!

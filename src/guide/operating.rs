@@ -55,4 +55,6 @@
 //! | "a stored password is unusable" | An account's hash cannot be verified; `reason` says why: a pepper that is not configured, too much work, a broken text. Its owner sees a wrong password. | Configure the pepper again, or tell the owner to reset the password. |
 //! | "maintenance failed and is tried again" | A run ended with an error. | Look at the database. |
 //! | "an account that was never proved stays: a table of the application points to it without ON DELETE CASCADE" | The key of one of your tables kept maintenance from removing it. | Add `ON DELETE CASCADE`, or remove such accounts yourself. |
-//! | "passwords wait for longer than `password.hash_wait`, or more of them than a source or the queue (`password.hash_queue`) may have: such requests are answered 503" | See `hash_queue_full` above. | As there. |
+//! | "the hook of suspicions failed", "the hook of suspicions did not end in time" | The hook that is told of suspicious traffic gave an error, or ran for too long. The finding and the event are there all the same. | Look at the hook. |
+//! | "a mounted route panicked" | See `route_panicked` above. | As there. |
+//! | "a hook took too long" | See `hook_timeout` above. | As there. |

@@ -32,6 +32,7 @@
 //! | counts of messages for each recipient | when their hour is over | |
 //! | events | after 180 days | `events` |
 //! | counted denials | after 30 days | `denials` |
+//! | what is remembered of addresses that an account has left | after 30 days | |
 //! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
 //!
 //! Roles, groups, grants and accounts otherwise go only when somebody removes them.
@@ -44,12 +45,12 @@
 //!
 //! # Accounts that nobody proved
 //! Where [`login.require_verified`](crate::config::LoginConfig::require_verified) is on, an account is
-//! of no use before its address is proved, and whoever registered somebody else's address leaves one.
+//! of no use before its address is proved, and a stranger who registers somebody else's address leaves one.
 //! Such an account is removed, with its names, so the address is free again. Never removed are accounts
 //! that an administrator, an import or the application made, accounts that were used or proved even
 //! once, and all of them where verification is not required: there an account is of use without. A
 //! table of the application's own that points to `auth_account` needs `ON DELETE CASCADE`; if its key
-//! refuses, the account stays, for good, and a warning says so.
+//! refuses, the account stays and is not tried again, and a warning says so.
 //!
 //! # After a backup was restored
 //! [`after_restore`](Maintenance::after_restore) ends what the backup brought back: see
@@ -75,7 +76,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use crate::account::store as account_store;
+use crate::account::{former, store as account_store};
 use crate::attempt::store as attempt_store;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -123,6 +124,8 @@ pub struct MaintenanceReport {
     pub events: u64,
     /// Counted denials.
     pub denials: u64,
+    /// What was remembered of addresses that accounts have left.
+    pub former_addresses: u64,
     /// Accounts that nobody proved.
     pub accounts: u64,
 }
@@ -133,7 +136,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 9] {
+    fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -143,6 +146,7 @@ impl MaintenanceReport {
             ("messages", self.messages),
             ("events", self.events),
             ("denials", self.denials),
+            ("former_addresses", self.former_addresses),
             ("accounts", self.accounts),
         ]
     }
@@ -337,6 +341,9 @@ impl Sweep<'_> {
         let before = now.minus(kept.denials);
         let denials = &mut report.denials;
         self.batches(&db, denials, || audit_log::purge_denials(&executor, before, BATCH)).await?;
+
+        let former_addresses = &mut report.former_addresses;
+        self.batches(&db, former_addresses, || former::purge(&executor, now, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

@@ -84,7 +84,7 @@ impl Portcullis {
             return;
         }
         let auth = self.clone();
-        tokio::spawn(async move {
+        self.context().database.beside(async move {
             match auth.last_upkeep().await {
                 Ok(Some(at)) if at.plus(OVERDUE) > now => {
                     auth.room::<Watch>().look_again(at.plus(OVERDUE));

@@ -182,7 +182,7 @@ pub(crate) async fn forget_all<C: ConnectionTrait>(
 }
 
 /// Removes at most `batch` that are too old to be put back. Says how many.
-pub(super) async fn purge<C: ConnectionTrait>(
+pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
     batch: u64,

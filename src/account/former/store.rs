@@ -3,7 +3,7 @@
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
-    QuerySelect,
+    QueryOrder, QuerySelect,
 };
 
 use crate::account::entity::former_address::{ActiveModel, Column, Entity, Model};
@@ -79,6 +79,7 @@ pub(super) async fn purge<C: ConnectionTrait>(
         .select_only()
         .column(Column::Digest)
         .filter(Column::LeftAt.lte(left_until))
+        .order_by_asc(Column::LeftAt)
         .limit(batch)
         .into_tuple()
         .all(db)
