@@ -36,6 +36,10 @@
 //! Ids are UUIDs. For rows with numbers `Uuid::from_u128(number.into())` is as good as any other,
 //! and stays the same when the import is run again.
 //!
+//! Each address is proved by itself: `verified_at` is said of the mail address (of the phone number, where
+//! there is no mail address), and `phone_verified_at` of the phone number. A number that was not verified
+//! is proved later by its code.
+//!
 //! It does not import superusers, roles, sessions or second factors; roles are granted afterwards.
 //! It changes no account that is there: whoever has another name by now keeps it, and who was deleted
 //! since stays so.

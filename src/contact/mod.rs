@@ -73,6 +73,9 @@
 //!
 //! # What it does not do
 //! - It does not ask the old address for consent: who has lost a mailbox could never leave it.
+//! - It does not protect against somebody who reads a mailbox that was the account's within the last 30
+//!   days *and* has a session: they put it back, and the present address gets no link. Who leaves an
+//!   address because others read it ends all sessions first.
 //! - Undoing sets no new password. Lead the person to the page for a forgotten one next.
 //! - A phone number signs nobody in, and proves no mail address.
 //!

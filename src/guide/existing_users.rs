@@ -8,7 +8,7 @@
 //! | id | stays; the account takes the same id if it is a UUID, or one made of the number |
 //! | username, email, phone | the account, which decides what is unique |
 //! | password hash | the account; replaced by Argon2id at the next login |
-//! | email verified, disabled, created | the account |
+//! | email verified, disabled, created | the account; whether a phone number was verified is said apart (`phone_verified_at`) |
 //! | is admin, roles, permissions | roles and grants of portcullis |
 //! | name, avatar, birthday, plan, … | stays |
 //! | sessions, remember-me tokens | thrown away: everybody signs in once more |

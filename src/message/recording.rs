@@ -40,3 +40,34 @@ impl TextMessages for RecordingNotifier {
         self.keep(message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::base::id::MessageId;
+    use crate::message::Recipient;
+
+    #[test]
+    fn messages_come_in_the_order_they_were_written_in_however_late_each_is_sent() {
+        let notifier = RecordingNotifier::default();
+        for at in [3, 1, 2] {
+            let at = Timestamp::from_millis(at);
+            let message = Message {
+                id: MessageId::new(at),
+                kind: MessageKind::VerifyAddress,
+                to: Recipient::email("alice@example.com").expect("an address"),
+                from_name: String::new(),
+                from_address: None,
+                account_id: None,
+                at,
+                subject: String::new(),
+                text: String::new(),
+                html: None,
+            };
+            drop(notifier.keep(&message));
+        }
+        let times: Vec<_> = notifier.sent().iter().map(|message| message.at.as_millis()).collect();
+        assert_eq!(times, [1, 2, 3]);
+    }
+}

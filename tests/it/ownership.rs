@@ -629,6 +629,7 @@ impl<'a> Siege<'a> {
         let answer = siege.victim.login(&siege.name(), &siege.password.clone()).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         siege.thief.cookie = siege.victim.cookie.clone();
+        siege.sessions.push(siege.thief.clone());
         siege
     }
 
