@@ -527,7 +527,11 @@ impl PasswordReset<'_> {
         };
         match challenge.zip(row) {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),
-            Some((challenge, _)) if challenge.was_used_by(context, client, USED_JUST_NOW, now) => {
+            // It may have been used since it was read, and the account's row read after that.
+            Some((challenge, _))
+                if challenge.was_used_by(context, client, USED_JUST_NOW, now)
+                    || challenge.is_open(now) && self.was_used_by(token, client).await? =>
+            {
                 attempts.withdraw(ticket).await;
                 Err(PasswordResetError::UsedJustNow)
             }
