@@ -11,7 +11,7 @@ use crate::base::transaction::{Fault, transaction};
 use crate::challenge::mechanism::{self, Answer, Kind, Start};
 use crate::context::Context;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Admitted, Outgoing};
+use crate::outbox::{self, Admitted, Counted, Outgoing};
 
 /// The normal form of the address that an account still has to prove, if it can be used at all.
 pub(crate) fn unproved(row: &account::Model, now: Timestamp) -> Option<String> {
@@ -68,8 +68,11 @@ pub(crate) async fn send<C: ConnectionTrait>(
     if let Some((id, _)) = proof.to {
         outgoing = outgoing.account(id);
     }
-    // By its normal form: known or not, an address is counted by the same text.
-    let admitted = outbox::admit(txn, context, outgoing.kind, None, proof.normal).await?;
+    let counted = match outgoing.to {
+        Some(_) => Counted::Mailbox(proof.normal),
+        None => Counted::Nobody(proof.normal),
+    };
+    let admitted = outbox::admit(txn, context, outgoing.kind, counted).await?;
     let started = mechanism::start_if(txn, context, admitted.0, &start(context, proof)).await?;
     let admitted = Admitted(started.is_some());
     if let Some(started) = &started {
@@ -90,7 +93,11 @@ pub(crate) async fn send_instead<C: ConnectionTrait>(
     outgoing: &Outgoing,
     normal: &str,
 ) -> Result<(), DbErr> {
-    let admitted = outbox::admit(txn, context, outgoing.kind, None, normal).await?;
+    let counted = match outgoing.to {
+        Some(_) => Counted::Mailbox(normal),
+        None => Counted::Nobody(normal),
+    };
+    let admitted = outbox::admit(txn, context, outgoing.kind, counted).await?;
     let nobody = Proof { kind: &Kind::Verification, to: None, normal };
     mechanism::start_if(txn, context, false, &start(context, &nobody)).await?;
     outbox::put_admitted(txn, context, outgoing, admitted).await?;

@@ -149,17 +149,16 @@ fn same_origin(auth: &Portcullis, request: &Request) -> Result<(), AuthError> {
     auth.check_origin(request.method(), &Facts::of(request.uri(), request.headers()))
 }
 
-/// The source that a request counts for, and how many it may make. Sees to it that the request is
+/// The address that a request counts for, if it is known, and how many it may make. Sees to it that the request is
 /// counted for its account too, as soon as that is known.
 fn counted(
     auth: &Portcullis,
     headers: &HeaderMap,
     extensions: &Extensions,
-) -> Result<Option<(IpAddr, Quota)>, AuthError> {
+) -> Result<Option<(Option<IpAddr>, Quota)>, AuthError> {
     slot(extensions)?.counts_for_its_account();
     let quota = auth.context().config.rate.per_source;
-    let address = quota.and_then(|_| address_of(auth, headers, extensions));
-    Ok(address.zip(quota))
+    Ok(quota.map(|quota| (address_of(auth, headers, extensions), quota)))
 }
 
 /// A body in JSON.

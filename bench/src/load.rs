@@ -1,12 +1,12 @@
 //! The load: a plain HTTP/1.1 client that keeps its connections and does nothing else.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::Failure;
 use crate::figures::percentile;
@@ -66,7 +66,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address).await?;
+        Self::open_from(Ipv4Addr::LOCALHOST, address).await
+    }
+
+    /// From an address of its own: all of 127.0.0.0/8 is this machine.
+    pub(crate) async fn open_from(source: Ipv4Addr, address: SocketAddr) -> Result<Self, Failure> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+        let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(4096) })
     }
@@ -132,6 +139,28 @@ pub(crate) struct Pressure {
     pub(crate) pause: Option<Duration>,
     /// The status of a good answer.
     pub(crate) expect: u16,
+    pub(crate) from: Origin,
+}
+
+/// Where the connections come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin {
+    /// All from this address.
+    One(Ipv4Addr),
+    /// Each from one of its own, as people do.
+    Each,
+}
+
+impl Origin {
+    fn address(self, number: usize) -> Ipv4Addr {
+        match self {
+            Self::One(address) => address,
+            Self::Each => {
+                let [high, low] = (number as u16).to_be_bytes();
+                Ipv4Addr::new(127, 1, high, low)
+            }
+        }
+    }
 }
 
 /// Sends the requests in turn over several connections, each waiting for its answer before the
@@ -143,8 +172,8 @@ pub(crate) async fn run(
 ) -> Result<Outcome, Failure> {
     let outcome = Rc::new(RefCell::new(Outcome::default()));
     let mut connections = Vec::new();
-    for _ in 0..pressure.connections {
-        connections.push(Connection::open(address).await?);
+    for number in 0..pressure.connections {
+        connections.push(Connection::open_from(pressure.from.address(number), address).await?);
     }
     let start = Instant::now();
     let tasks: Vec<_> = connections

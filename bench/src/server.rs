@@ -169,6 +169,8 @@ pub(crate) fn instance(
             config.rate.per_principal = None;
             // All load comes from one address, and much of it fails on purpose.
             config.attempts.source_limit = None;
+            config.mail.per_source = None;
+            config.rate.taken_names = None;
         });
     Ok(change(builder).build()?)
 }

@@ -1,5 +1,6 @@
 //! Servers side by side: one core for the server, one for the load, round after round.
 
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::task::LocalSet;
 use crate::data::{Tokens, fill, forge, secret};
 use crate::database::{Backend, Database};
 use crate::figures::{Goals, Table, median, number};
-use crate::load::{Outcome, Pressure, Request, run};
+use crate::load::{Origin, Outcome, Pressure, Request, run};
 use crate::process::{Cores, Server, cpu_secs, pin, pin_self};
 use crate::server::{Kind, Setup};
 use crate::{Failure, Options};
@@ -143,6 +144,7 @@ async fn one_round(
         duration: Duration::from_secs_f64(options.seconds),
         pause: None,
         expect: contestant.expect,
+        from: Origin::One(Ipv4Addr::LOCALHOST),
     };
     let cpu = || server.cpu_secs() + helpers.iter().filter_map(|pid| cpu_secs(*pid)).sum::<f64>();
     let before = cpu();

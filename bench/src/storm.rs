@@ -1,6 +1,7 @@
 //! A storm of logins: how many a second beside hashing alone, how much memory, and what becomes of
 //! everybody else's requests.
 
+use std::net::Ipv4Addr;
 use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,12 +13,16 @@ use tokio::task::LocalSet;
 use crate::data::{ACCOUNTS, DISABLED, PASSWORD, Tokens, fill, name, secret};
 use crate::database::{Backend, Database};
 use crate::figures::{Goals, Table, median, number};
-use crate::load::{Outcome, Pressure, Request, run};
+use crate::load::{Origin, Outcome, Pressure, Request, run};
 use crate::process::{Cores, Server};
 use crate::server::{Kind, Setup};
 use crate::{Failure, Options};
 
 const CLIENTS: [usize; 2] = [16, 256];
+/// Connections of the storm that comes from one source.
+const FROM_ONE: usize = 620;
+/// Somebody else's sign-in may take so long meanwhile.
+const HONEST_MS: f64 = 2_000.0;
 /// Storms take their time, and their figures repeat well.
 const MOST_ROUNDS: usize = 3;
 
@@ -90,7 +95,51 @@ async fn measure(backend: Backend, database: &Database, options: &Options) -> Re
     );
     goals.at_least("503 with `Retry-After` beyond the queue", outcome.retry_later as f64, 1.0);
     goals.at_most("other answers beyond the queue", outcome.unexpected as f64, 0.0);
+    drop(server);
+    setup.hash_queue = None;
+    from_one_source(&setup, options, &mut goals).await?;
     goals.print();
+    Ok(())
+}
+
+/// One source signs in over as many connections as it can, and somebody else signs in meanwhile.
+async fn from_one_source(
+    setup: &Setup,
+    options: &Options,
+    goals: &mut Goals,
+) -> Result<(), Failure> {
+    let server = Server::start(Cores::All, &setup.arguments())?;
+    let seconds = options.seconds.max(5.0);
+    let storm = Pressure {
+        from: Origin::One(Ipv4Addr::new(127, 0, 0, 2)),
+        ..pressure(FROM_ONE, seconds + 1.0, None)
+    };
+    let honest = Pressure {
+        from: Origin::One(Ipv4Addr::new(127, 0, 0, 3)),
+        ..pressure(1, seconds, Some(Duration::from_millis(100)))
+    };
+    let logins = logins();
+    let (storm, honest) = tokio::join!(run(server.address, &logins, storm), async {
+        // The storm has its share first.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        run(server.address, &logins, honest).await
+    });
+    let (storm, honest) = (storm?, honest?);
+    let longest = honest.percentile(1.0);
+    println!(
+        "{FROM_ONE} connections of one source: {} logins a second and {} answers 503 with `Retry-After` \
+         for it; somebody else's {} logins took {} ms by the median and {} ms at most.",
+        number(storm.per_sec()),
+        storm.retry_later,
+        honest.latencies.len(),
+        number(honest.percentile(0.5)),
+        number(longest),
+    );
+    goals.at_most("storm from one source: somebody else's login, ms at most", longest, HONEST_MS);
+    let lost = honest.retry_later + honest.unexpected;
+    goals.at_most("storm from one source: somebody else's logins that fail", lost as f64, 0.0);
+    goals.at_least("somebody else's logins", honest.latencies.len() as f64, 1.0);
+    goals.at_most("storm from one source: strange answers", storm.unexpected as f64, 0.0);
     Ok(())
 }
 
@@ -120,7 +169,8 @@ async fn one_round(
 }
 
 fn pressure(connections: usize, seconds: f64, pause: Option<Duration>) -> Pressure {
-    Pressure { connections, duration: Duration::from_secs_f64(seconds), pause, expect: 200 }
+    let duration = Duration::from_secs_f64(seconds);
+    Pressure { connections, duration, pause, expect: 200, from: Origin::Each }
 }
 
 fn logins() -> Rc<Vec<Request>> {

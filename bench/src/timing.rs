@@ -5,8 +5,12 @@
 //! computed on all samples and on those below the 90th percentile, where the noise of the machine
 //! does not hide a small difference.
 
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
 use sea_orm::ConnectionTrait;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::data::{ACCOUNTS, PASSWORD, fill, name, secret};
 use crate::database::{Backend, Database, connect};
@@ -22,6 +26,8 @@ const THRESHOLD: f64 = 4.5;
 const MEDIANS: f64 = 1.05;
 /// Failures that lock a subject, by default.
 const LOCKS: usize = 15;
+/// Connections that keep the gate busy.
+const BUSY: usize = 4;
 /// Nobody has these numbers. Numbers keep five digits, so that nothing but the account differs.
 const UNKNOWN: usize = ACCOUNTS;
 
@@ -46,6 +52,14 @@ impl Range {
     }
 }
 
+/// Whether the gate of the hashes is busy meanwhile.
+#[derive(Clone, Copy, PartialEq)]
+enum Gate {
+    Free,
+    /// Others sign in from elsewhere as fast as they can: each answer waits for its turn.
+    Busy,
+}
+
 struct Case {
     name: &'static str,
     request: fn(usize) -> Request,
@@ -55,14 +69,16 @@ struct Case {
 struct Flow {
     title: &'static str,
     status: u16,
+    gate: Gate,
     /// Each is compared with the first.
     cases: &'static [Case],
 }
 
-const FLOWS: [Flow; 4] = [
+const FLOWS: [Flow; 7] = [
     Flow {
         title: "refused logins",
         status: 401,
+        gate: Gate::Free,
         cases: &[
             Case { name: "wrong password", request: |n| wrong(Range::new(0, 2_900).name(n)) },
             Case { name: "unknown name", request: |n| wrong(Range::new(UNKNOWN, 40_000).name(n)) },
@@ -80,8 +96,43 @@ const FLOWS: [Flow; 4] = [
         ],
     },
     Flow {
+        title: "refused logins, gate busy",
+        status: 401,
+        gate: Gate::Busy,
+        cases: &[
+            Case { name: "wrong password", request: |n| wrong(Range::new(0, 2_900).name(n)) },
+            Case { name: "unknown name", request: |n| wrong(Range::new(UNKNOWN, 40_000).name(n)) },
+            Case { name: "disabled account", request: |n| right(Range::new(9_000, 400).name(n)) },
+            Case { name: "locked account", request: |n| right(LOCKED.name(n)) },
+            Case { name: "locked unknown name", request: |n| right(LOCKED_UNKNOWN.name(n)) },
+        ],
+    },
+    Flow {
+        title: "passwords that are too long",
+        status: 401,
+        gate: Gate::Free,
+        cases: &[
+            Case { name: "account", request: |n| too_long(Range::new(0, 2_900).name(n)) },
+            Case {
+                name: "unknown name",
+                request: |n| too_long(Range::new(UNKNOWN, 40_000).name(n)),
+            },
+            Case {
+                name: "disabled account",
+                request: |n| too_long(Range::new(9_000, 400).name(n)),
+            },
+            Case {
+                name: "account without password",
+                request: |n| too_long(Range::new(8_000, 1_000).name(n)),
+            },
+            Case { name: "locked account", request: |n| too_long(LOCKED.name(n)) },
+            Case { name: "locked unknown name", request: |n| too_long(LOCKED_UNKNOWN.name(n)) },
+        ],
+    },
+    Flow {
         title: "forgotten passwords",
         status: 202,
+        gate: Gate::Free,
         cases: &[
             Case { name: "account", request: |n| forgot(Range::new(3_000, 1_000).email(n)) },
             Case {
@@ -94,6 +145,7 @@ const FLOWS: [Flow; 4] = [
     Flow {
         title: "strict registration",
         status: 202,
+        gate: Gate::Free,
         cases: &[
             Case {
                 name: "free address",
@@ -116,6 +168,7 @@ const FLOWS: [Flow; 4] = [
     Flow {
         title: "asking for a proof",
         status: 202,
+        gate: Gate::Free,
         cases: &[
             Case {
                 name: "unverified account",
@@ -126,6 +179,25 @@ const FLOWS: [Flow; 4] = [
                 request: |n| verify(Range::new(80_000, 9_000).email(n)),
             },
             Case { name: "verified account", request: |n| verify(Range::new(4_500, 500).email(n)) },
+        ],
+    },
+    // After the flow before, which sent codes to the accounts that are not verified.
+    Flow {
+        title: "wrong codes",
+        status: 403,
+        gate: Gate::Free,
+        cases: &[
+            Case {
+                name: "unverified account with a code",
+                request: |n| code(Range::new(7_000, 1_000).email(n)),
+            },
+            Case {
+                name: "unverified account without one",
+                request: |n| code(Range::new(5_000, 1_000).email(n)),
+            },
+            Case { name: "unknown address", request: |n| code(Range::new(60_000, 9_000).email(n)) },
+            Case { name: "verified account", request: |n| code(Range::new(0, 2_900).email(n)) },
+            Case { name: "disabled account", request: |n| code(Range::new(9_000, 1_000).email(n)) },
         ],
     },
 ];
@@ -140,6 +212,16 @@ fn right(name: String) -> Request {
 /// Of the same length.
 fn wrong(name: String) -> Request {
     Request::login(&name, &PASSWORD.replace("horses", "houses"))
+}
+
+/// Longer than any password may be.
+fn too_long(name: String) -> Request {
+    Request::login(&name, &PASSWORD.repeat(1_100 / PASSWORD.len() + 1))
+}
+
+fn code(email: String) -> Request {
+    let body = format!(r#"{{"email":"{email}","code":"00000000"}}"#);
+    Request::post("/auth/verification/confirm", &body)
 }
 
 fn forgot(email: String) -> Request {
@@ -198,11 +280,41 @@ async fn measure(backend: Backend, database: &Database, options: &Options) -> Re
     }
     let mut goals = Goals::new(format!("{}: timing, goals", backend.name()));
     for flow in &FLOWS {
+        let over = Rc::new(Cell::new(false));
+        let busy = match flow.gate {
+            Gate::Free => None,
+            Gate::Busy => Some(keep_busy(server.address, &over).await?),
+        };
         let samples = collect(&mut connection, flow, options.samples).await?;
+        over.set(true);
+        for task in busy.into_iter().flatten() {
+            task.await??;
+        }
         print(backend, flow, &samples, &mut goals);
     }
     goals.print();
     Ok(())
+}
+
+/// Signs in from elsewhere until it is over.
+async fn keep_busy(
+    address: SocketAddr,
+    over: &Rc<Cell<bool>>,
+) -> Result<Vec<JoinHandle<Result<(), Failure>>>, Failure> {
+    let mut tasks = Vec::new();
+    for number in 0..BUSY {
+        let source = Ipv4Addr::new(127, 0, 0, 2);
+        let mut connection = Connection::open_from(source, address).await?;
+        let over = Rc::clone(over);
+        tasks.push(tokio::task::spawn_local(async move {
+            let login = right(Range::new(100 * number, 1).name(0));
+            while !over.get() {
+                connection.send(&login).await?;
+            }
+            Ok(())
+        }));
+    }
+    Ok(tasks)
 }
 
 /// Milliseconds of each case.

@@ -43,11 +43,13 @@ mod error;
 pub(crate) mod former;
 mod further_name;
 mod login_id;
+mod name_probe;
 pub(crate) mod store;
 
 pub use error::{AccountError, InvalidField};
 pub use further_name::FurtherName;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
+pub(crate) use name_probe::NameProbe;
 
 /// How many rows a purge removes at once.
 const PURGE_BATCH: u64 = 1_000;

@@ -1,6 +1,7 @@
 //! Anonymous sessions: a visitor who is recognised again but has no account.
 //!
-//! 1. `POST /session/anonymous` starts one; each source may start ten a minute.
+//! 1. `POST /session/anonymous` starts one; each source may start ten a minute, and all clients
+//!    whose address is not known a hundred together.
 //! 2. [`AnonymousSession`](crate::AnonymousSession) extracts it; every permission check fails.
 //! 3. When the visitor registers or signs in, the account's session keeps its
 //!    [lineage](crate::AnonymousSession::lineage_id), and

@@ -61,10 +61,8 @@ async fn start(
     if !matches!(before.resolved(), None | Some(Resolved::Nobody(_))) {
         return Err(AnonymousError::AlreadySignedIn.into());
     }
-    if let Some(address) = client.address() {
-        let quota = Quota::per_minute(auth.context().config.session.anonymous_per_minute);
-        auth.rate_limits().source("anonymous", address, quota).await?;
-    }
+    let quota = Quota::per_minute(auth.context().config.session.anonymous_per_minute);
+    auth.rate_limits().source("anonymous", client.address(), quota).await?;
     let issued = auth.sessions().start_anonymous(&client).transport(transport).await?;
     Ok(signed_in(StatusCode::CREATED, issued))
 }

@@ -97,7 +97,7 @@ event_kinds! {
     RateLimitExceeded = "excess_rate_limit_exceeded",
     /// An account was made.
     AccountCreated = "user_created",
-    /// Somebody tried to register with the address of an account.
+    /// Somebody tried to register with an address, a username or a number of an account.
     RegistrationFailed = "user_create_fail",
     /// The first administrator was made.
     AdministratorBootstrapped = "administrator_bootstrapped",

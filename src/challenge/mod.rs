@@ -93,7 +93,7 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Admitted, Outgoing, Put};
+use crate::outbox::{self, Admitted, Counted, Outgoing, Put};
 use crate::session::AnonymousSession;
 
 pub(crate) mod entity;
@@ -217,7 +217,12 @@ impl<'a> StartChallenge<'a> {
         let context = self.context;
         let sent = transaction!(self.db, |txn| {
             let message = MessageKind::ChallengeCode;
-            let admitted = outbox::admit(txn, context, message, Some(&recipient), "").await?;
+            // Somebody else who has an account with a spelling of this mailbox takes nothing from it.
+            let counted = match account.is_verified() {
+                true => Counted::Proved(recipient.as_str()),
+                false => Counted::mailbox(&recipient),
+            };
+            let admitted = outbox::admit(txn, context, message, counted).await?;
             let started = match admitted {
                 Admitted(true) => mechanism::start(txn, context, &self.start(&kind)).await?,
                 Admitted(false) => None,

@@ -113,13 +113,20 @@ impl Config {
         );
         check.refuse_if(self.rate.timeout.is_zero(), "rate.timeout", "must be longer than zero");
         let longest = Duration::from_secs(24 * 60 * 60);
-        let quotas = [self.rate.per_source, self.rate.per_principal];
+        check.refuse_if(
+            !(1..=1000).contains(&self.rate.unknown_sources),
+            "rate.unknown_sources",
+            "must be at least 1 and at most 1000",
+        );
+        let taken_names = self.rate.taken_names;
+        let quotas =
+            [self.rate.per_source, self.rate.per_principal, taken_names, self.mail.per_source];
         check.refuse_if(
             quotas
                 .iter()
                 .flatten()
                 .any(|q| q.count == 0 || q.period.is_zero() || q.period > longest),
-            "rate.per_source, rate.per_principal",
+            "rate.per_source, rate.per_principal, rate.taken_names, mail.per_source",
             "need a count of at least 1 and a period of at most a day; `None` switches one off",
         );
         check.refuse_if(

@@ -40,6 +40,8 @@
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
 //! | `PORTCULLIS_RATE_PER_SOURCE`, `PORTCULLIS_RATE_PER_PRINCIPAL` | number a minute, or `off` |
+//! | `PORTCULLIS_RATE_TAKEN_NAMES`, `PORTCULLIS_MAIL_PER_SOURCE` | number an hour, or `off` |
+//! | `PORTCULLIS_RATE_UNKNOWN_SOURCES` | number |
 //! | `PORTCULLIS_RATE_STORE` | `process` or `database` |
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
 //! | `PORTCULLIS_DATABASE_WRITERS` | number |
@@ -261,6 +263,8 @@ impl Config {
             "MEMBERSHIP_SOURCE_TIMEOUT" => self.permission.source_timeout = duration(value)?,
             "RATE_PER_SOURCE" => self.rate.per_source = per_minute(value)?,
             "RATE_PER_PRINCIPAL" => self.rate.per_principal = per_minute(value)?,
+            "RATE_TAKEN_NAMES" => self.rate.taken_names = per_hour(value)?,
+            "RATE_UNKNOWN_SOURCES" => self.rate.unknown_sources = number(value)?,
             "RATE_STORE" => {
                 let words = [("process", RateStore::Process), ("database", RateStore::Database)];
                 self.rate.store = word(value, &words)?;
@@ -272,6 +276,7 @@ impl Config {
             "MAIL_SERVICE_NAME" => self.mail.service_name = Some(value.to_owned()),
             "MAIL_SENDER" => self.mail.sender = Some(value.to_owned()),
             "MAIL_LINK_ORIGIN" => self.mail.link_origin = Some(value.to_owned()),
+            "MAIL_PER_SOURCE" => self.mail.per_source = per_hour(value)?,
             "MAIL_COOL_DOWN" => self.mail.cool_down = duration(value)?,
             "PASSWORD_RESET_LIFETIME" => self.mail.password_reset_lifetime = duration(value)?,
             "MAIL_SEND_TIMEOUT" => self.mail.send_timeout = duration(value)?,
@@ -313,12 +318,20 @@ fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
 }
 
 fn per_minute(value: &str) -> Result<Option<Quota>, String> {
+    quota(value, Duration::from_secs(60))
+}
+
+fn per_hour(value: &str) -> Result<Option<Quota>, String> {
+    quota(value, Duration::from_secs(60 * 60))
+}
+
+fn quota(value: &str, period: Duration) -> Result<Option<Quota>, String> {
     if value == "off" {
         return Ok(None);
     }
     match number(value)? {
         0 => Err("must be at least 1, or `off`".to_owned()),
-        count => Ok(Some(Quota::per_minute(count))),
+        count => Ok(Some(Quota::new(count, period))),
     }
 }
 

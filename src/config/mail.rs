@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::check::Checker;
 use super::{Config, DAY, HOUR, MINUTE};
 use crate::base::public_url::PublicUrl;
+use crate::base::rate::Quota;
 use crate::base::redirect::ReturnTo;
 
 /// Where the token stands in a link.
@@ -27,6 +28,9 @@ pub struct MailConfig {
     pub cool_down: Duration,
     /// How many messages that anyone can ask for one recipient gets in an hour. Default: 5.
     pub per_hour: u32,
+    /// How many messages that anyone can ask for one source may ask for, whoever they go to. `None`
+    /// for any number. Default: 100 an hour.
+    pub per_source: Option<Quota>,
     /// How long the link to set a forgotten password anew is good. Default: 1 h.
     pub password_reset_lifetime: Duration,
     /// How long one try may take. Default: 30 s.
@@ -84,6 +88,7 @@ impl Default for MailConfig {
             links: LinkConfig::default(),
             cool_down: MINUTE,
             per_hour: 5,
+            per_source: Some(Quota::new(100, HOUR)),
             password_reset_lifetime: HOUR,
             send_timeout: Duration::from_secs(30),
             first_retry: Duration::from_secs(30),

@@ -661,6 +661,12 @@ pub struct RateConfig {
     /// Requests of one account to the mounted routes, logins from one known device, and logins under one
     /// name from elsewhere, each. `None` for any number. Default: 300 a minute.
     pub per_principal: Option<Quota>,
+    /// How often one source may find that a name is taken, when it registers or adds a username:
+    /// then it may ask for no other name until the next one is due. Sign-ins are not concerned.
+    /// `None` for any number. Default: 50 an hour.
+    pub taken_names: Option<Quota>,
+    /// Clients whose address is not known count together, as so many sources. Default: 10.
+    pub unknown_sources: u32,
     /// Where rates are kept, unless the builder has a
     /// [`rate_limiter`](crate::Builder::rate_limiter). Default: in this process.
     pub store: RateStore,
@@ -673,6 +679,8 @@ impl Default for RateConfig {
         Self {
             per_source: Some(Quota::per_minute(3_000)),
             per_principal: Some(Quota::per_minute(300)),
+            taken_names: Some(Quota::new(50, HOUR)),
+            unknown_sources: 10,
             store: RateStore::Process,
             timeout: Duration::from_millis(250),
         }

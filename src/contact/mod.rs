@@ -120,7 +120,7 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Admitted, Outgoing};
+use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::session::{Issued, SessionError, StartSession};
 
 mod channel;
@@ -344,6 +344,8 @@ impl Contact<'_> {
             new: Some(address.as_str().to_owned()),
             lineage: identity.session().lineage_id(),
         };
+        let limited = self.auth.count_message(client).await;
+        limited.map_err(|l| ContactError::TooSoon { retry_after: l.retry_after })?;
         let now = context.now();
         let event = event_of(channel.requested(), identity, client, now);
         transaction!(context.db(), |txn| {
@@ -388,7 +390,7 @@ impl Contact<'_> {
         let context = self.auth.context();
         let account = identity.account();
         let (kind, message) = (channel.change(), channel.confirm_message());
-        let admitted = outbox::admit(txn, context, message, Some(recipient), "").await?;
+        let admitted = outbox::admit(txn, context, message, Counted::mailbox(recipient)).await?;
         let holder = account_store::find_with_name(txn, address.normal()).await?;
         let holder = holder.filter(|(name, row)| {
             let yields = name.verified_at.is_none()

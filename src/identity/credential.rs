@@ -145,7 +145,7 @@ pub(crate) fn client_of(
     if peer.is_none() {
         auth.find(
             "no_peer_address",
-            "the address of clients is not known, so rules about sources are off: serve with \
+            "the address of clients is not known, so they count as a few sources together: serve with \
              `app.into_make_service_with_connect_info::<SocketAddr>()`, or insert \
              `portcullis::PeerAddr` into each request",
         );

@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::account::InvalidField;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault};
+use crate::rate_limit::RateLimited;
 use crate::session::SessionError;
 
 /// Why a name was not added or removed.
@@ -68,6 +69,10 @@ pub enum LoginNameError {
 }
 
 impl LoginNameError {
+    pub(super) fn too_soon(limited: RateLimited) -> Self {
+        Self::TooSoon { retry_after: limited.retry_after }
+    }
+
     pub(super) fn invalid(field: InvalidField) -> Self {
         Self::Invalid(vec![field])
     }

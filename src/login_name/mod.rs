@@ -87,7 +87,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::entity::login_name::Model;
 use crate::account::former::{self, Standing};
 use crate::account::store::{self as account_store, Name};
-use crate::account::{Account, Email, InvalidField, LoginId, LoginIdKind, Username};
+use crate::account::{Account, Email, InvalidField, LoginId, LoginIdKind, NameProbe, Username};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -101,7 +101,7 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Admitted, Outgoing};
+use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::session::{Issued, SessionError, StartSession};
 
 mod error;
@@ -273,11 +273,12 @@ impl LoginNames<'_> {
         }
         let invalid = |error| LoginNameError::invalid(InvalidField::login_id("username", &error));
         let username = Username::parse(username).map_err(invalid)?;
+        let probe = NameProbe::begin(self.auth, client).map_err(LoginNameError::too_soon)?;
         let now = context.now();
         let kind = LoginIdKind::Username;
         let change = Changing { context, identity, client, now };
         let event = change.event(EventKind::LoginNameAdded, kind);
-        let (issued, started) = transaction!(context.db(), |txn| {
+        let added = transaction!(context.db(), |txn| {
             change.hold(txn, identity.session().lineage_id()).await?;
             let names = account_store::names_of(txn, account.id()).await?;
             if names.iter().any(|name| name.normal == username.normal()) {
@@ -305,7 +306,12 @@ impl LoginNames<'_> {
                 }
             })?;
             change.added(txn, username.normal(), &names, &event).await
-        })?;
+        });
+        if let Err(LoginNameError::UsernameTaken) = added {
+            let event = change.event(EventKind::LoginNameAdded, kind).failed("username_taken");
+            probe.found_taken(event).await?;
+        }
+        let (issued, started) = added?;
         event.trace();
         started.trace();
         outbox::deliver_soon(context);
@@ -334,6 +340,8 @@ impl LoginNames<'_> {
         let recipient = Recipient::email(address.as_str()).ok_or_else(|| {
             LoginNameError::invalid(InvalidField::new("email", "is not a single plain address"))
         })?;
+        let limited = self.auth.count_message(client).await;
+        limited.map_err(LoginNameError::too_soon)?;
         let change = Changing { context, identity, client, now: context.now() };
         let event = change.event(EventKind::LoginNameRequested, LoginIdKind::Email);
         transaction!(context.db(), |txn| {
@@ -586,7 +594,7 @@ impl Changing<'_> {
     ) -> Result<(), LoginNameError> {
         let context = self.context;
         let (kind, message) = (Kind::LoginName, MessageKind::LoginNameConfirm);
-        let admitted = outbox::admit(txn, context, message, Some(recipient), "").await?;
+        let admitted = outbox::admit(txn, context, message, Counted::mailbox(recipient)).await?;
         let holder = account_store::find_with_name(txn, address.normal()).await?;
         let holder = holder.filter(|(name, row)| {
             let yields = name.verified_at.is_none()

@@ -102,6 +102,20 @@ message_kinds! {
 }
 
 impl MessageKind {
+    /// Whether somebody waits for it before they can go on: a link to a new password, a code for
+    /// what they are about to do. The proof of a fresh registration is none of these: anyone can ask
+    /// for hundreds of them.
+    pub(crate) const fn is_awaited(self) -> bool {
+        matches!(
+            self,
+            Self::PasswordReset
+                | Self::ChallengeCode
+                | Self::EmailChangeConfirm
+                | Self::PhoneChangeConfirm
+                | Self::LoginNameConfirm
+        )
+    }
+
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }

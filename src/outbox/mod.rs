@@ -12,9 +12,23 @@
 //!    minute, then twice as long each time up to an hour; after ten tries, or when nobody wants it
 //!    any more (a reset link is good for an hour), it is wiped and given up, and the audit log says so.
 //!
-//! Whoever can be written to by a stranger's request gets one message of a kind a minute and five an
-//! hour; the stranger is not told. Where nobody is to be written to, a row of kind `none` is written:
-//! the work is the same, so nobody can tell by it who has an account.
+//! Messages that a stranger can trigger are limited:
+//!
+//! - *Per recipient*: one of a kind a minute and five an hour; the stranger is not told. All spellings
+//!   of a mailbox count together: capitals, Unicode forms, what follows a `+`, and the dots that Gmail
+//!   ignores. That form is used for this limit and never says whose an address is. A link that was
+//!   sent before stays good, so the owner of a mailbox finds a link there even when a stranger has used
+//!   up the limit. An address that its account has proved is counted by itself, because a stranger
+//!   cannot make more of those, and so is each known device of an account: what others ask for
+//!   takes nothing from the owner there. Requests for addresses that nobody has take nothing either.
+//! - *Per source*: a hundred an hour ([`per_source`](crate::config::MailConfig::per_source)), whoever
+//!   they go to. Beyond that the answer is 429 `rate_limited`, before anything is looked up.
+//!
+//! Where nobody is to be written to, a row of kind `none` is written: the work is the same, so nobody
+//! can tell by it who has an account.
+//!
+//! What somebody waits for leaves first: links to a new password and codes for what they are about to
+//! do go before everything else of the last hour. After that hour any message is as urgent.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) {
@@ -38,6 +52,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
 
+use crate::base::client::ClientInfo;
 use crate::base::id::{AccountId, MessageId};
 use crate::base::seal::Sealer;
 use crate::base::secret::{DigestKey, Purpose};
@@ -45,9 +60,11 @@ use crate::base::transaction::Fault;
 use crate::context::{Context, Room};
 use crate::handle::Portcullis;
 use crate::message::{Cause, MessageKind, Recipient, Values};
+use crate::rate_limit::RateLimited;
 
 mod deliver;
 pub(crate) mod entity;
+mod mailbox;
 pub(crate) mod store;
 
 pub use deliver::Delivered;
@@ -57,6 +74,8 @@ pub(crate) use deliver::deliver_soon;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The time in which messages to one recipient are counted.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60 * 60);
+/// How much earlier than others a message counts as put in that somebody waits for.
+const HEAD_START: Duration = Duration::from_secs(60 * 60);
 /// The kind of a row that is for nobody.
 const NOBODY: &str = "none";
 /// Rows removed by one statement.
@@ -121,19 +140,60 @@ pub(crate) async fn put<C: ConnectionTrait>(
     context: &Context,
     outgoing: &Outgoing,
 ) -> Result<Put, DbErr> {
-    let admitted = admit(txn, context, outgoing.kind, outgoing.to.as_ref(), "").await?;
+    let counted = outgoing.to.as_ref().map_or(Counted::Nobody(""), Counted::mailbox);
+    let admitted = admit(txn, context, outgoing.kind, counted).await?;
     put_admitted(txn, context, outgoing, admitted).await
 }
 
+/// What a message is counted by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Counted<'a> {
+    /// The mailbox that it goes to, in whatever spelling.
+    Mailbox(&'a str),
+    /// This spelling alone: the account has proved it, and a stranger cannot prove another one.
+    Proved(&'a str),
+    /// The same for a known device of the account.
+    OnKnownDevice(&'a str),
+    /// What the client typed, in its normal form. Nobody is written to: it is counted so that the
+    /// work is the same, and takes nothing from a mailbox that is spelt alike.
+    Nobody(&'a str),
+}
+
+impl<'a> Counted<'a> {
+    pub(crate) fn mailbox(to: &'a Recipient) -> Self {
+        Self::Mailbox(to.as_str())
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Mailbox(text) => mailbox::one_spelling(text),
+            // No address has a NUL.
+            Self::Proved(text) => format!("proved\0{}", fold(text)),
+            Self::OnKnownDevice(text) => format!("device\0{}", fold(text)),
+            Self::Nobody(text) => format!("nobody\0{}", fold(text)),
+        }
+    }
+}
+
+impl Portcullis {
+    /// Counts a message that a client asks for. Ask before anything is looked up, so that the answer
+    /// depends on nothing but the source.
+    pub(crate) async fn count_message(&self, client: &ClientInfo) -> Result<(), RateLimited> {
+        let context = self.context();
+        match context.config.mail.per_source.filter(|_| context.can_send()) {
+            Some(quota) => self.rate_limits().source("messages", client.address(), quota).await,
+            None => Ok(()),
+        }
+    }
+}
+
 /// Whether the recipient may get one more message of this kind, and counts it. For a flow that must
-/// know before it replaces what an earlier message said. `asked` is what the client typed (in its
-/// normal form): it is counted where there is no recipient, so that both cost the same.
+/// know before it replaces what an earlier message said.
 pub(crate) async fn admit<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
     kind: MessageKind,
-    to: Option<&Recipient>,
-    asked: &str,
+    counted: Counted<'_>,
 ) -> Result<Admitted, DbErr> {
     if !context.can_send() || kind.cause() == Cause::Happened {
         return Ok(Admitted(true));
@@ -141,8 +201,8 @@ pub(crate) async fn admit<C: ConnectionTrait>(
     let mail = &context.config.mail;
     let allowed = store::Limit { cool_down: mail.cool_down, most: mail.per_hour, window: WINDOW };
     let room = context.room::<Mailroom>();
-    let to = to.map_or(asked, Recipient::as_str);
-    let digest = room.recipients.digest(format!("{}\0{}", kind.as_str(), fold(to)).as_bytes());
+    let text = format!("{}\0{}", kind.as_str(), counted.text());
+    let digest = room.recipients.digest(text.as_bytes());
     Ok(Admitted(store::admit(txn, digest, &allowed, context.now()).await?))
 }
 
@@ -188,7 +248,7 @@ pub(crate) async fn put_admitted<C: ConnectionTrait>(
         }
         .to_owned(),
         attempts: 0,
-        next_try_at: now,
+        next_try_at: if outgoing.kind.is_awaited() { now.minus(HEAD_START) } else { now },
         expires_at: now.plus(outgoing.good_for),
         created_at: now,
         finished_at: (verdict != Put::Queued).then_some(now),

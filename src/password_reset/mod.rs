@@ -92,7 +92,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
@@ -110,9 +110,10 @@ use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Outgoing};
+use crate::outbox::{self, Counted, Outgoing};
 use crate::password::{Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
+use crate::rate_limit::RateLimited;
 use crate::session::device::{DeviceId, Devices};
 
 #[cfg(feature = "routes")]
@@ -145,6 +146,9 @@ pub enum PasswordResetError {
         /// When to try again at the earliest.
         retry_after: Duration,
     },
+    /// This source asked too often. See [`rate_limit`](crate::rate_limit).
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// A hook of the application's refused. The token is still good.
     #[error("{0}")]
     Refused(#[source] Refusal),
@@ -177,6 +181,7 @@ impl Problem for PasswordResetError {
             Self::UsedJustNow => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited(limited) => limited.status(),
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
@@ -188,6 +193,7 @@ impl Problem for PasswordResetError {
             Self::UsedJustNow => "reset_token_used",
             Self::Invalid(_) => "invalid_fields",
             Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::RateLimited(limited) => limited.code(),
             Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
@@ -196,7 +202,15 @@ impl Problem for PasswordResetError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            Self::RateLimited(limited) => Problem::retry_after(limited),
             _ => self.fault().and_then(Problem::retry_after),
+        }
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        match self {
+            Self::RateLimited(limited) => limited.headers(),
+            _ => Vec::new(),
         }
     }
 
@@ -274,7 +288,8 @@ impl PasswordReset<'_> {
     /// address), if there is one. Success says nothing about that, nor that mail left.
     ///
     /// # Errors
-    /// [`PasswordResetError::TooManyAttempts`], where that is told; an outage.
+    /// [`PasswordResetError::TooManyAttempts`], where that is told; [`PasswordResetError::RateLimited`],
+    /// whatever the name; an outage.
     pub async fn forgot(&self, login: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
         let started = Stopwatch::start();
         self.ask(login, client).await?;
@@ -283,6 +298,7 @@ impl PasswordReset<'_> {
     }
 
     async fn ask(&self, login: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
+        self.auth.count_message(client).await?;
         let context = self.auth.context();
         let db = context.db();
         let id = LoginId::parse(login).ok();
@@ -322,7 +338,14 @@ impl PasswordReset<'_> {
             event = event.account(id);
         }
         let asked = transaction!(db, |txn| {
-            let admitted = outbox::admit(txn, context, kind, to, asked).await?;
+            let counted = match (to.map(Recipient::as_str), account) {
+                // Strangers take nothing from its owner's device, nor under another spelling.
+                (Some(to), _) if device.is_some() => Counted::OnKnownDevice(to),
+                (Some(to), Some(row)) if row.verified_at.is_some() => Counted::Proved(to),
+                (Some(to), _) => Counted::Mailbox(to),
+                (None, _) => Counted::Nobody(asked),
+            };
+            let admitted = outbox::admit(txn, context, kind, counted).await?;
             // Whoever got a link just before keeps that one. The row that nobody can use makes the
             // work the same.
             let account = account.filter(|_| admitted.0);

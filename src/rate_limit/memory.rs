@@ -31,6 +31,23 @@ impl Memory {
         verdict
     }
 
+    /// Gives one admission back.
+    pub(crate) fn give_back(&self, key: RateKey, quota: Quota) {
+        let shard = &self.shards[usize::from(key.as_bytes()[0]) % SHARDS];
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spent) = shard.get_mut(&key) {
+            *spent = spent.saturating_sub(quota.interval_us());
+        }
+    }
+
+    /// Takes over what another store says.
+    pub(crate) fn at_least(&self, key: RateKey, spent_us: i64) {
+        let shard = &self.shards[usize::from(key.as_bytes()[0]) % SHARDS];
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = shard.entry(key).or_insert(0);
+        *spent = spent_us.max(*spent);
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().expect("not poisoned").len()).sum()

@@ -1,11 +1,15 @@
 //! Rate limits: how often one source, one account, one name may ask.
 //!
 //! 1. Every mounted route counts the source of a request (IPv4 address, IPv6 by /64) before it reads
-//!    a body. Where the source is not known this rule is off.
+//!    a body. Where the address is not known all such clients count together, as ten sources
+//!    ([`unknown_sources`](crate::config::RateConfig::unknown_sources)). So do they under every
+//!    other limit of a source here: visitors' sessions, messages, names that are taken.
 //! 2. As soon as a mounted route knows the account that is signed in, it counts the account.
 //! 3. A login counts the device, if the account is known to sign in from it, or else the name that was
 //!    typed, in its normal form; before anything is hashed.
-//! 4. Who is above a limit is answered 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
+//! 4. A source that finds names taken, at registration or for a further username, is counted for it,
+//!    and asks for no other name when it has found too many. It may sign in as before.
+//! 5. Who is above a limit is answered 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
 //!    `RateLimit`. A refusal costs nothing of the allowance.
 //!
 //! The limits slide: after a quiet minute the whole [`Quota`] may be used at once, and from then on
@@ -105,7 +109,8 @@ const EVENTS_A_MINUTE: usize = 100;
 #[non_exhaustive]
 #[error("too many requests; try again later")]
 pub struct RateLimited {
-    /// The rule: `source`, `account`, `login`, `login_device`, or one of the application's own.
+    /// The rule: `source`, `account`, `login`, `login_device`, `anonymous`, `messages`, `taken_names`, or
+    /// one of the application's own.
     pub rule: &'static str,
     /// What it allows.
     pub quota: Quota,
@@ -220,6 +225,11 @@ impl Limits {
         self.fallback.admit(key, strict, now)
     }
 
+    fn key_of(&self, rule: &str, subject: &str) -> RateKey {
+        // No rule's name has a NUL, so no two pairs read the same.
+        RateKey::new(self.key.digest(format!("{rule}\0{subject}").as_bytes()))
+    }
+
     /// Whether this refusal is the first of its subject in this minute.
     fn is_news(&self, key: RateKey, now: Timestamp) -> bool {
         let minute = now.as_millis().div_euclid(60_000);
@@ -236,6 +246,36 @@ impl Limits {
 struct About {
     account: Option<AccountId>,
     address: Option<IpAddr>,
+}
+
+/// One of a source's allowance, set aside until it is known whether it counts.
+pub(crate) struct Reserved {
+    limits: Arc<Limits>,
+    key: RateKey,
+    quota: Quota,
+    kept: bool,
+}
+
+impl Reserved {
+    /// It counts, on every node that shares the store.
+    pub(crate) async fn keep(mut self, context: &Context) {
+        self.kept = true;
+        if self.limits.shared.is_none() {
+            return;
+        }
+        let verdict = self.limits.admit(context, self.key, self.quota, context.now()).await;
+        if !verdict.admitted {
+            self.limits.local.at_least(self.key, verdict.spent_us);
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.limits.local.give_back(self.key, self.quota);
+        }
+    }
 }
 
 /// Limits how often something happens. See the [module page](self).
@@ -265,16 +305,50 @@ impl RateLimits<'_> {
         self.decide(rule, subject, quota, About::default()).await
     }
 
-    /// Counts a request from a source.
-    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes have a source"))]
+    /// Counts something that a source does. Clients without a known address are one source, which
+    /// may do as much as several.
     pub(crate) async fn source(
         &self,
         rule: &'static str,
-        address: IpAddr,
+        address: Option<IpAddr>,
         quota: Quota,
     ) -> Result<(), RateLimited> {
-        let about = About { address: Some(address), ..About::default() };
-        self.decide(rule, &rate_key(address).to_string(), quota, about).await
+        let (subject, quota, about) = self.of_source(address, quota);
+        self.decide(rule, &subject, quota, about).await
+    }
+
+    fn of_source(&self, address: Option<IpAddr>, quota: Quota) -> (String, Quota, About) {
+        let about = About { address, ..About::default() };
+        if let Some(address) = address {
+            return (rate_key(address).to_string(), quota, about);
+        }
+        let together = quota.count.saturating_mul(self.auth.context().config.rate.unknown_sources);
+        ("unknown".to_owned(), Quota::new(together, quota.period), about)
+    }
+
+    /// Reserves one of `rule` for a source, for something that is counted only if it ends in a certain
+    /// way: [`keep`](Reserved::keep) it then. Dropped, it is given back. So many at once do not pass
+    /// the limit either. Of several nodes with a shared store, each may let one more pass than there
+    /// is left.
+    ///
+    /// # Errors
+    /// [`RateLimited`].
+    pub(crate) fn reserve(
+        &self,
+        rule: &'static str,
+        address: Option<IpAddr>,
+        quota: Quota,
+    ) -> Result<Reserved, RateLimited> {
+        let context = self.auth.context();
+        let limits = context.room::<Limits>();
+        let (subject, quota, about) = self.of_source(address, quota);
+        let now = context.now();
+        let key = limits.key_of(rule, &subject);
+        let verdict = limits.local.admit(key, quota, now);
+        if verdict.admitted {
+            return Ok(Reserved { limits, key, quota, kept: false });
+        }
+        Err(self.refuse(rule, quota, about, (key, verdict, now)))
     }
 
     /// Counts a request of an account, or a login as `name`. `own` is the account's own limit; strangers
@@ -302,19 +376,29 @@ impl RateLimits<'_> {
         let context = self.auth.context();
         let limits = context.room::<Limits>();
         let now = context.now();
-        // No rule's name has a NUL, so no two pairs read the same.
-        let key = RateKey::new(limits.key.digest(format!("{rule}\0{subject}").as_bytes()));
+        let key = limits.key_of(rule, subject);
         let verdict = limits.admit(context, key, quota, now).await;
         if verdict.admitted {
             return Ok(());
         }
+        Err(self.refuse(rule, quota, about, (key, verdict, now)))
+    }
+
+    /// Counts and tells a refusal.
+    fn refuse(
+        &self,
+        rule: &'static str,
+        quota: Quota,
+        about: About,
+        (key, verdict, now): (RateKey, RateVerdict, Timestamp),
+    ) -> RateLimited {
         count(EventKind::RateLimitExceeded.as_str());
-        if limits.is_news(key, now) {
+        if self.auth.context().room::<Limits>().is_news(key, now) {
             self.tell(rule, about, now);
         }
         // Zero would say that nothing is in the way.
         let retry_after = verdict.retry_after.max(Duration::from_millis(1));
-        Err(RateLimited { rule, quota, retry_after })
+        RateLimited { rule, quota, retry_after }
     }
 
     /// Writes the event beside the request, which does not wait for it.

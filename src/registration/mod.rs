@@ -33,11 +33,13 @@
 //!
 //! # Errors
 //! `registration_closed` (403), `invalid_fields` (422, names each field), `username_taken`,
-//! `email_taken`, `phone_taken` (409).
+//! `email_taken`, `phone_taken` (409), `rate_limited` (429): a source that found too many names taken
+//! ([`taken_names`](crate::config::RateConfig::taken_names)) or asked for too many messages
+//! ([`per_source`](crate::config::MailConfig::per_source)).
 //!
 //! # Events
-//! `user_created`; in the strict mode `user_create_fail` of the account whose address somebody tried to
-//! register with.
+//! `user_created`; `user_create_fail` of the account whose name somebody tried to register with, also
+//! where the answer says that it is taken.
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.3.8 (no enumeration of accounts).
@@ -45,13 +47,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use serde_json::Value;
 
 use crate::account::entity::{account, login_name};
 use crate::account::former::Standing;
 use crate::account::{
-    Account, AccountError, Email, InvalidField, LoginIdKind, NewAccount, store as account_store,
+    Account, AccountError, Email, InvalidField, LoginId, LoginIdKind, NameProbe, NewAccount,
+    store as account_store,
 };
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -71,6 +74,7 @@ use crate::message::{MessageKind, Recipient};
 use crate::outbox::{self, Outgoing};
 use crate::password::{Names, Password, Passwords};
 use crate::port::{Registering, from_hooked};
+use crate::rate_limit::RateLimited;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, StartSession, Transport};
 
@@ -151,6 +155,9 @@ pub enum RegistrationError {
     /// The names cannot be used, or one is taken.
     #[error(transparent)]
     Account(AccountError),
+    /// This source asked too often. See [`rate_limit`](crate::rate_limit).
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// A hook of the application's refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
@@ -201,6 +208,7 @@ impl Problem for RegistrationError {
             Self::Closed => StatusCode::FORBIDDEN,
             Self::Strict => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Account(error) => error.status(),
+            Self::RateLimited(limited) => limited.status(),
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
@@ -211,13 +219,24 @@ impl Problem for RegistrationError {
             Self::Closed => "registration_closed",
             Self::Strict => "misconfigured",
             Self::Account(error) => error.code(),
+            Self::RateLimited(limited) => limited.code(),
             Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.fault().and_then(Problem::retry_after)
+        match self {
+            Self::RateLimited(limited) => Problem::retry_after(limited),
+            _ => self.fault().and_then(Problem::retry_after),
+        }
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        match self {
+            Self::RateLimited(limited) => limited.headers(),
+            _ => Vec::new(),
+        }
     }
 
     fn members(&self) -> serde_json::Map<String, serde_json::Value> {
@@ -282,9 +301,13 @@ impl Registration<'_> {
             Policy::Strict => return Err(RegistrationError::Strict),
             Policy::Automatic | Policy::Open => {}
         }
+        let probe = NameProbe::begin(self.auth, client)?;
         // A stranger says nothing about himself but names and a password.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Open, client.address()).await?;
+        if account.email.is_some() {
+            self.auth.count_message(client).await?;
+        }
         let hashed =
             self.auth.room::<Passwords>().hash(&application.password, client.address()).await?;
         account.password = Some(hashed);
@@ -338,7 +361,12 @@ impl Registration<'_> {
                 break made;
             }
         };
-        let (account, created, session) = made?;
+        let (account, created, session) = match made {
+            Err(RegistrationError::Account(AccountError::Taken(kind))) => {
+                return Err(self.found_taken(Some(probe), kind, &account, client).await);
+            }
+            made => made?,
+        };
         created.trace();
         outbox::deliver_soon(context);
         let session = session.map(|(issued, event)| {
@@ -349,6 +377,37 @@ impl Registration<'_> {
             self.auth.memberships_at_sign_in(account.id).await;
         }
         Ok(Registered { account, session })
+    }
+
+    /// A name is taken, which the answer says. Whoever has it can see in the audit log that somebody
+    /// was told.
+    async fn found_taken(
+        &self,
+        probe: Option<NameProbe<'_>>,
+        kind: LoginIdKind,
+        account: &NewAccount,
+        client: &ClientInfo,
+    ) -> RegistrationError {
+        let told = RegistrationError::from(AccountError::Taken(kind));
+        let context = self.auth.context();
+        let event = Event::new(EventKind::RegistrationFailed, context.now()).from_client(client);
+        let mut event = event.failed(told.code());
+        let asked = match kind {
+            LoginIdKind::Username => &account.username,
+            LoginIdKind::Email => &account.email,
+            LoginIdKind::Phone => &account.phone,
+        };
+        let asked = asked.as_deref().and_then(|name| LoginId::parse(name).ok());
+        let db = context.db();
+        let normal = asked.as_ref().map_or("", LoginId::normal);
+        match db.read(account_store::find_by_name(&db.executor(), normal)).await {
+            Ok(holder) => event.account_id = holder.map(|row| row.id),
+            Err(fault) => return fault.into(),
+        }
+        match probe {
+            Some(probe) => probe.found_taken(event).await.map_or_else(Into::into, |()| told),
+            None => told,
+        }
     }
 
     /// Takes an address from an account that has no claim to it, where the new one is asked to prove it.
@@ -392,8 +451,14 @@ impl Registration<'_> {
         if context.config.login.registration == Policy::Closed {
             return Err(RegistrationError::Closed);
         }
+        // Only a username is ever said to be taken here.
+        let probe = match application.account.username {
+            Some(_) => Some(NameProbe::begin(self.auth, client)?),
+            None => None,
+        };
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Strict, client.address()).await?;
+        self.auth.count_message(client).await?;
         // Before anything is looked up: it is computed for a known address too.
         let hashed =
             self.auth.room::<Passwords>().hash(&application.password, client.address()).await?;
@@ -409,6 +474,9 @@ impl Registration<'_> {
                     if tries > 1 =>
                 {
                     tries -= 1;
+                }
+                Err(RegistrationError::Account(AccountError::Taken(kind))) if probe.is_some() => {
+                    return Err(self.found_taken(probe, kind, &account, client).await);
                 }
                 Err(error) => return Err(error),
                 Ok(event) => {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::account::InvalidField;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault};
+use crate::rate_limit::RateLimited;
 use crate::session::SessionError;
 
 /// Why an address was not proved.
@@ -43,6 +44,9 @@ pub enum VerificationError {
     /// The text is no mail address.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
+    /// This source asked too often. See [`rate_limit`](crate::rate_limit).
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// A hook of the application's refused the session.
     #[error("{0}")]
     Refused(#[source] Refusal),
@@ -86,6 +90,7 @@ impl Problem for VerificationError {
             Self::AlreadyVerified => StatusCode::CONFLICT,
             Self::SignInFirst => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RateLimited(limited) => limited.status(),
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
         }
@@ -100,6 +105,7 @@ impl Problem for VerificationError {
             Self::WrongPassword => "wrong_password",
             Self::SignInFirst => "not_signed_in",
             Self::Invalid(_) => "invalid_fields",
+            Self::RateLimited(limited) => limited.code(),
             Self::Refused(refusal) => refusal.problem().code(),
             Self::Fault(fault) => fault.code(),
         }
@@ -110,7 +116,15 @@ impl Problem for VerificationError {
             Self::TooManyTries { retry_after } | Self::TooManyAttempts { retry_after } => {
                 Some(*retry_after)
             }
+            Self::RateLimited(limited) => Problem::retry_after(limited),
             _ => self.fault().and_then(Problem::retry_after),
+        }
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        match self {
+            Self::RateLimited(limited) => limited.headers(),
+            _ => Vec::new(),
         }
     }
 

@@ -213,11 +213,12 @@ impl Verification<'_> {
     /// one is not said.
     ///
     /// # Errors
-    /// The text is no mail address; an outage.
-    pub async fn send(&self, address: &str) -> Result<(), VerificationError> {
+    /// The text is no mail address; the source asked for too many messages; an outage.
+    pub async fn send(&self, address: &str, client: &ClientInfo) -> Result<(), VerificationError> {
         let email = Email::parse(address).map_err(|error| {
             VerificationError::Invalid(vec![InvalidField::login_id("email", &error)])
         })?;
+        self.auth.count_message(client).await?;
         let started = Stopwatch::start();
         let context = self.auth.context();
         let db = context.db();

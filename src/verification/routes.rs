@@ -34,12 +34,13 @@ struct SendBody {
 
 async fn send(
     State(auth): State<Portcullis>,
+    client: ClientInfo,
     before: Before,
     OptionalBody(body): OptionalBody<SendBody>,
 ) -> Result<Response, Rejection> {
     let flow = auth.verification();
     match (body.and_then(|body| body.email), before.resolved()) {
-        (Some(email), _) => flow.send(&email).await?,
+        (Some(email), _) => flow.send(&email, &client).await?,
         (None, Some(Resolved::Full(identity))) => flow.send_own(identity).await?,
         (None, Some(other)) => return Err(AuthError::NotSignedIn(other.not_signed_in()).into()),
         (None, None) => return Err(missing("email")),

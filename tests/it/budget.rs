@@ -538,7 +538,8 @@ on_every_database! {
             ("forced change", 200, 9),
             ("anonymous", 201, 2),
             ("register over a visitor", 201, 8),
-            ("register, taken", 409, 1),
+            // Whose name it is, and the event of it.
+            ("register, taken", 409, 3),
             ("register, invalid", 422, 0),
             ("register with two names", 201, 14),
             ("ask for a proof, unknown", 202, 8),

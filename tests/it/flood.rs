@@ -8,14 +8,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::Request;
-use portcullis::{PeerAddr, Portcullis};
+use portcullis::config::Registration;
+use portcullis::rate_limit::Quota;
+use portcullis::{Message, MessageKind, PeerAddr, Portcullis};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::browser::COOKIE;
 use crate::support::call::{Called, call, request};
 use crate::support::probe::app;
 use crate::support::{PASSWORD, Probe};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A request with a body in JSON from this address, or from nowhere that is known.
 fn sent(from: Option<&str>, method: &str, path: &str, body: &Value) -> Request<Body> {
@@ -33,6 +38,47 @@ fn signed(from: &str, method: &str, path: &str, token: &str, body: &Value) -> Re
     let cookie = format!("{COOKIE}={token}").parse().expect("a header");
     request.headers_mut().insert("cookie", cookie);
     request
+}
+
+/// Every cookie that an answer sets, as a browser sends them back.
+fn cookies(answer: &Called) -> String {
+    let lines = answer.headers.get_all("set-cookie").iter();
+    let pairs = lines.filter_map(|line| line.to_str().ok()?.split(';').next());
+    pairs.collect::<Vec<_>>().join("; ")
+}
+
+async fn post(app: &Router, from: Option<&str>, path: &str, body: Value) -> Called {
+    call(app, sent(from, "POST", path, &body)).await
+}
+
+/// Registers with an address.
+async fn register(app: &Router, from: Option<&str>, email: &str) -> Called {
+    post(app, from, "/auth/register", json!({ "email": email, "password": PASSWORD })).await
+}
+
+fn strict(probe: &Probe) -> Portcullis {
+    probe.rebuilt(|builder| {
+        builder.configure(|config| {
+            config.login.registration = Registration::Strict;
+            config.login.require_verified = true;
+        })
+    })
+}
+
+fn token_of(message: &Message) -> String {
+    let (_, rest) = message.text.split_once("#token=").expect("a link");
+    rest.split_whitespace().next().expect("a token").to_owned()
+}
+
+/// Marks the address of every account as proved.
+async fn prove_all(probe: &Probe) {
+    probe.execute("UPDATE auth_account SET verified_at = 1").await;
+    probe.execute("UPDATE auth_login_name SET verified_at = 1").await;
+}
+
+/// The most failures of registrations that the audit log has.
+async fn probes_recorded(probe: &Probe) -> i64 {
+    probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'user_create_fail'").await
 }
 
 fn token(answer: &Called) -> String {
@@ -159,4 +205,301 @@ on_every_database! {
         }
         assert!(judged >= 1 && sent_away >= 1, "{judged} judged, {sent_away} sent away");
     }
+
+    async fn visitors_without_a_known_address_are_limited_together(probe: Probe) {
+        let app = app(&probe.auth);
+        let start = "/auth/session/anonymous";
+        let mut requests = JoinSet::new();
+        for _ in 0..500 {
+            let app = app.clone();
+            requests.spawn(async move { post(&app, None, start, json!({})).await.status });
+        }
+        let statuses = requests.join_all().await;
+        assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 100);
+        assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 400);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, 100);
+        // A source that is known has its own.
+        assert_eq!(post(&app, Some("192.0.2.1"), start, json!({})).await.status, 201);
+        probe.clock.advance(MINUTE);
+        assert_eq!(post(&app, None, start, json!({})).await.status, 201);
+    }
+
+    async fn requests_without_a_known_address_are_limited_together(probe: Probe) {
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.rate.per_source = Some(Quota::per_minute(2));
+                config.rate.unknown_sources = 3;
+            })
+        });
+        let app = app(&auth);
+        for (from, most) in [(None, 6), (Some("192.0.2.1"), 2)] {
+            for number in 0..most + 3 {
+                let answer = call(&app, sent(from, "GET", "/auth/methods", &json!({}))).await;
+                assert_eq!(answer.status, if number < most { 200 } else { 429 }, "{from:?} {number}");
+            }
+        }
+    }
+
+    async fn one_mailbox_gets_five_an_hour_however_it_is_spelt_and_whoever_asks(probe: Probe) {
+        let app = app(&probe.auth);
+        let spellings = |number: usize| match number % 4 {
+            0 => format!("target+{number}@example.com"),
+            1 => format!("Target+{number}@EXAMPLE.com"),
+            2 => format!("target+a+{number}@example.com"),
+            _ => format!("ｔａｒｇｅｔ+{number}@example.com"),
+        };
+        let mut accepted = 0;
+        for number in 0..120usize {
+            // From a source of its own each.
+            let from = format!("192.0.2.{}", number % 250);
+            let answer = register(&app, Some(&from), &spellings(number)).await;
+            accepted += usize::from(answer.status == 201);
+            probe.clock.advance(Duration::from_secs(29));
+        }
+        assert!(accepted > 100, "{accepted}");
+        let sent = probe.mail().await.len();
+        assert_eq!(sent, 5, "in 58 minutes");
+        // Somebody else is no spelling of it.
+        assert_eq!(register(&app, Some("192.0.2.1"), "target-2@example.com").await.status, 201);
+        assert_eq!(probe.mail().await.len(), sent + 1);
+    }
+
+    async fn one_source_asks_for_a_hundred_messages_an_hour_and_leaves_no_more_than_that(probe: Probe) {
+        probe.register_with_email("alice", "alice@example.com").await;
+        prove_all(&probe).await;
+        let app = app(&strict(&probe));
+        let source = Some("192.0.2.1");
+        for number in 0..100 {
+            let answer = match number % 3 {
+                0 => register(&app, source, &format!("u{number}@example.com")).await,
+                1 => post(&app, source, "/auth/password/forgot", json!({ "login": format!("u{number}@example.com") })).await,
+                _ => post(&app, source, "/auth/verification", json!({ "email": format!("u{number}@example.com") })).await,
+            };
+            assert_eq!(answer.status, 202, "{number}: {}", answer.text);
+        }
+        let count = async || {
+            let mut rows = 0;
+            for table in ["auth_account", "auth_outbox", "auth_challenge", "auth_event", "auth_attempt"] {
+                rows += probe.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+            }
+            rows
+        };
+        // The refusal itself is told once.
+        let refused = register(&app, source, "one@example.com").await;
+        assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"));
+        assert!(refused.headers.contains_key("retry-after"));
+        while probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'excess_rate_limit_exceeded'").await == 0 {
+            tokio::task::yield_now().await;
+        }
+        let before = count().await;
+        // Known or not: the answer is the same, and nothing is written.
+        for email in ["alice@example.com", "nobody@example.com"] {
+            let answers = [
+                register(&app, source, email).await,
+                post(&app, source, "/auth/password/forgot", json!({ "login": email })).await,
+                post(&app, source, "/auth/verification", json!({ "email": email })).await,
+            ];
+            for answer in answers {
+                assert_eq!((answer.status, &answer.text), (429, &refused.text), "{email}");
+            }
+        }
+        assert_eq!(count().await, before);
+        // Another source, and signing in from this one, go on.
+        assert_eq!(register(&app, Some("192.0.2.2"), "two@example.com").await.status, 202);
+        let body = json!({ "login": "alice", "password": PASSWORD });
+        assert_eq!(post(&app, source, "/auth/login", body).await.status, 200);
+        probe.clock.advance(Duration::from_secs(60 * 60));
+        assert_eq!(register(&app, source, "three@example.com").await.status, 202);
+    }
+
+    async fn a_reset_leaves_before_the_mails_of_a_flood_of_registrations(probe: Probe) {
+        probe.register_with_email("alice", "alice@example.com").await;
+        let app = app(&probe.auth);
+        for number in 0..60 {
+            let from = format!("192.0.2.{number}");
+            let answer = register(&app, Some(&from), &format!("u{number}@example.com")).await;
+            assert_eq!(answer.status, 201, "{}", answer.text);
+            probe.clock.advance(Duration::from_secs(1));
+        }
+        let body = json!({ "login": "alice" });
+        assert_eq!(post(&app, None, "/auth/password/forgot", body.clone()).await.status, 202);
+        let order: Vec<_> = probe.mail().await.iter().map(|message| message.kind).collect();
+        let at = order.iter().position(|kind| *kind == MessageKind::PasswordReset);
+        assert!(at.is_some_and(|at| at < 8), "{at:?} of {}", order.len());
+        assert_eq!(order.len(), 61);
+        // What has waited for an hour is not overtaken any more: nothing starves.
+        assert_eq!(register(&app, None, "last@example.com").await.status, 201);
+        probe.clock.advance(Duration::from_secs(60 * 60 + 1));
+        for number in 0..10 {
+            let name = format!("bob{number}");
+            probe.register_with_email(&name, &format!("{name}@example.com")).await;
+            assert_eq!(post(&app, None, "/auth/password/forgot", json!({ "login": name })).await.status, 202);
+        }
+        let sent = probe.mail().await;
+        let at = sent.iter().skip(61).position(|message| message.kind == MessageKind::VerifyAddress);
+        assert!(at.is_some_and(|at| at < 8), "{at:?}");
+    }
+
+    async fn a_stranger_who_uses_up_a_mailbox_keeps_its_owner_from_no_reset(probe: Probe) {
+        probe.register_with_email("alice", "target@example.com").await;
+        prove_all(&probe).await;
+        let app = app(&probe.auth);
+        let login = json!({ "login": "alice", "password": PASSWORD });
+        let device = cookies(&post(&app, Some("198.51.100.1"), "/auth/login", login).await);
+        // Accounts with other spellings that nobody proved, and names that nobody has.
+        for number in 0..10 {
+            probe.register_with_email(&format!("m{number}"), &format!("target+{number}@example.com")).await;
+            for login in [format!("m{number}"), format!("target+x{number}@example.com")] {
+                let from = format!("192.0.2.{number}");
+                let body = json!({ "login": login });
+                assert_eq!(post(&app, Some(&from), "/auth/password/forgot", body).await.status, 202);
+            }
+            probe.clock.advance(MINUTE);
+        }
+        let others = probe.mail().await.len();
+        assert!((1..=5).contains(&others), "{others}");
+        // They have taken nothing from the owner.
+        let body = json!({ "login": "target@example.com" });
+        assert_eq!(post(&app, Some("203.0.113.1"), "/auth/password/forgot", body.clone()).await.status, 202);
+        let sent = probe.mail().await;
+        assert_eq!(sent.len(), others + 1);
+        assert_eq!(sent[others].to.as_str(), "target@example.com");
+        // Somebody asks in the owner's very name until no more is sent.
+        for number in 0..8 {
+            probe.clock.advance(MINUTE);
+            let from = format!("192.0.2.{}", 100 + number);
+            assert_eq!(post(&app, Some(&from), "/auth/password/forgot", body.clone()).await.status, 202);
+        }
+        let sent = probe.mail().await;
+        assert_eq!(sent.len(), others + 5);
+        // On a device that the account knows, one more is sent at once.
+        let mut request = sent_from_device(&device, &body);
+        request.extensions_mut().insert(PeerAddr("198.51.100.1".parse().expect("an address")));
+        assert_eq!(call(&app, request).await.status, 202);
+        let sent = probe.mail().await;
+        assert_eq!(sent.len(), others + 6);
+        // And whoever reads the mailbox has a link that is good, wherever they are.
+        let newest = token_of(&sent[others + 5]);
+        let body = json!({ "token": newest, "password": "another horse battery staple" });
+        assert_eq!(post(&app, Some("203.0.113.2"), "/auth/password/reset", body).await.status, 204);
+    }
+
+    async fn a_name_that_is_found_taken_is_an_event_and_counts_for_its_source(probe: Probe) {
+        let alice = probe.register_with_email("alice", "alice@example.com").await;
+        let app = app(&probe.auth);
+        let source = Some("192.0.2.1");
+        let by_name = json!({ "username": "alice", "password": PASSWORD });
+        let mut taken = 0;
+        for number in 0..200 {
+            let answer = match number % 2 {
+                0 => register(&app, source, "alice@example.com").await,
+                _ => post(&app, source, "/auth/register", by_name.clone()).await,
+            };
+            match answer.status {
+                409 => taken += 1,
+                429 => assert_eq!(answer.code(), "rate_limited"),
+                other => panic!("{other}: {}", answer.text),
+            }
+        }
+        assert_eq!(taken, 50);
+        assert_eq!(probes_recorded(&probe).await, 50);
+        let log = probe.auth.audit_log().of_account(alice.id(), 100).await.expect("the log");
+        let told: Vec<_> = log.iter().filter(|event| event.kind == "user_create_fail").collect();
+        assert_eq!(told.len(), 50);
+        for reason in ["email_taken", "username_taken"] {
+            let one = told.iter().find(|event| event.detail.as_deref() == Some(reason));
+            let one = one.expect("each is told as what it is");
+            assert_eq!((one.address.as_deref(), one.succeeded), (source, false));
+        }
+        // A free name is refused from there as well, so the refusal tells nothing.
+        let answer = register(&app, source, "free@example.com").await;
+        assert_eq!((answer.status, answer.code().as_str()), (429, "rate_limited"));
+        // Signing in is not concerned, nor is anybody else.
+        let login = json!({ "login": "alice", "password": PASSWORD });
+        assert_eq!(post(&app, source, "/auth/login", login).await.status, 200);
+        assert_eq!(register(&app, Some("192.0.2.2"), "free@example.com").await.status, 201);
+        probe.clock.advance(Duration::from_secs(60 * 60));
+        assert_eq!(register(&app, source, "other@example.com").await.status, 201);
+    }
+
+    async fn many_at_once_find_no_more_names_taken_than_one_after_the_other(probe: Probe) {
+        probe.register("alice").await;
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| config.rate.taken_names = Some(Quota::per_minute(5)))
+        });
+        let app = app(&auth);
+        let mut requests = JoinSet::new();
+        for _ in 0..40 {
+            let app = app.clone();
+            let body = json!({ "username": "alice", "password": PASSWORD });
+            requests.spawn(async move { post(&app, Some("192.0.2.1"), "/auth/register", body).await.status });
+        }
+        let statuses = requests.join_all().await;
+        assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 5, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 35);
+        assert_eq!(probes_recorded(&probe).await, 5);
+    }
+
+    async fn names_that_are_free_count_for_nothing(probe: Probe) {
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| config.rate.taken_names = Some(Quota::per_minute(2)))
+        });
+        let app = app(&auth);
+        for number in 0..10 {
+            let body = json!({ "username": format!("user{number}"), "password": PASSWORD });
+            assert_eq!(post(&app, Some("192.0.2.1"), "/auth/register", body).await.status, 201);
+            let body = json!({ "username": "a b", "password": PASSWORD });
+            assert_eq!(post(&app, Some("192.0.2.1"), "/auth/register", body).await.status, 422);
+        }
+    }
+
+    async fn usernames_are_counted_in_the_strict_mode_and_for_further_ones(probe: Probe) {
+        probe.register("alice").await;
+        let limit = |config: &mut portcullis::Config| {
+            config.rate.taken_names = Some(Quota::per_minute(3));
+        };
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                limit(config);
+                config.login.registration = Registration::Strict;
+                config.login.require_verified = true;
+            })
+        });
+        let node = app(&auth);
+        let ask = async |from, username: &str| {
+            let body = json!({ "username": username, "email": "x@example.com", "password": PASSWORD });
+            post(&node, Some(from), "/auth/register", body).await.status
+        };
+        for number in 0..5 {
+            let expected = if number < 3 { 409 } else { 429 };
+            assert_eq!(ask("192.0.2.1", "alice").await, expected, "{number}");
+        }
+        assert_eq!(ask("192.0.2.1", "free").await, 429);
+        assert_eq!(ask("192.0.2.2", "free").await, 202);
+        assert_eq!(probes_recorded(&probe).await, 3);
+
+        probe.register("bob").await;
+        let auth = probe.rebuilt(|builder| builder.configure(limit));
+        let node = app(&auth);
+        let login = json!({ "login": "bob", "password": PASSWORD });
+        let token = token(&post(&node, Some("192.0.2.3"), "/auth/login", login).await);
+        for number in 0..5 {
+            let body = json!({ "username": "alice" });
+            let request = signed("192.0.2.3", "POST", "/auth/login-names", &token, &body);
+            let answer = call(&node, request).await;
+            assert_eq!(answer.status, if number < 3 { 409 } else { 429 }, "{number}: {}", answer.text);
+        }
+        let query = "SELECT COUNT(*) FROM auth_event WHERE kind = 'login_name_added' AND detail = 'username_taken'";
+        assert_eq!(probe.number(query).await, 3);
+    }
+}
+
+/// Asks for a link with the cookies of a browser.
+fn sent_from_device(cookies: &str, body: &Value) -> Request<Body> {
+    let mut request = sent(None, "POST", "/auth/password/forgot", body);
+    // The browser has signed out since.
+    let kept = cookies.split("; ").filter(|pair| !pair.starts_with(&format!("{COOKIE}=")));
+    let kept = kept.collect::<Vec<_>>().join("; ");
+    request.headers_mut().insert("cookie", kept.parse().expect("a header"));
+    request
 }

@@ -162,7 +162,7 @@ on_every_database! {
             auth.password_reset().forgot(name, &client).await.expect("it is accepted");
             assert!(started.elapsed() >= Duration::from_millis(25), "forgot {name}");
             let started = tokio::time::Instant::now();
-            if auth.verification().send(name).await.is_ok() {
+            if auth.verification().send(name, &ClientInfo::default()).await.is_ok() {
                 assert!(started.elapsed() >= Duration::from_millis(25), "proof {name}");
             }
         }

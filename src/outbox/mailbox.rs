@@ -1,0 +1,73 @@
+//! One spelling for each mailbox, for limits alone.
+//!
+//! What may be folded is what brings mail to the same person in practice: capitals, Unicode forms,
+//! what follows a `+`, the two names of Gmail and the dots that it ignores. Folding too much makes
+//! two people share a limit; folding too little lets a stranger write to one person under many names.
+//! So a `-` is no tag (it is part of many names), dots elsewhere are none, and subdomains are hosts of
+//! their own: what those let through, the limit of the source holds.
+//!
+//! It says nothing about identity: `a+b@example.com` may be another account than `a@example.com`.
+
+use unicode_normalization::UnicodeNormalization;
+
+/// Domains that deliver to one place whatever the dots in a name.
+const WITHOUT_DOTS: [&str; 2] = ["gmail.com", "googlemail.com"];
+
+/// A recipient as it is counted. What is no mail address is only folded.
+pub(super) fn one_spelling(recipient: &str) -> String {
+    let text: String = recipient.nfkc().flat_map(char::to_lowercase).nfkc().collect();
+    let Some((local, domain)) = text.rsplit_once('@') else { return text };
+    let domain = domain.trim_end_matches('.');
+    let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());
+    let local = match local.split_once('+') {
+        Some((name, _)) if !name.is_empty() => name,
+        _ => local,
+    };
+    if WITHOUT_DOTS.contains(&domain.as_str()) {
+        return format!("{}@{}", local.replace('.', ""), WITHOUT_DOTS[0]);
+    }
+    format!("{local}@{domain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_spelling;
+
+    #[test]
+    fn what_reaches_one_mailbox_has_one_spelling() {
+        let rows: [(&str, &[&str]); 4] = [
+            (
+                "target@example.com",
+                &[
+                    "target+1@example.com",
+                    "target+a+b@example.com",
+                    "Target@EXAMPLE.com",
+                    "target+@example.com.",
+                    "ｔａｒｇｅｔ+x@example.com",
+                ],
+            ),
+            ("a@xn--bcher-kva.example", &["a+b@bücher.example", "a@BÜCHER.example"]),
+            ("janedoe@gmail.com", &["jane.doe@gmail.com", "j.a.n.e.d.o.e+x@googlemail.com"]),
+            ("+4915112345678", &["+4915112345678"]),
+        ];
+        for (expected, spellings) in rows {
+            for spelling in spellings {
+                assert_eq!(one_spelling(spelling), expected, "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_another_person_keeps_its_own() {
+        let rows = [
+            ("jane.doe@example.com", "janedoe@example.com"),
+            ("jane-doe@example.com", "jane@example.com"),
+            ("jane@mail.example.com", "jane@example.com"),
+            ("+jane@example.com", "+john@example.com"),
+            ("jane@gmail.com.example", "ja.ne@gmail.com.example"),
+        ];
+        for (one, other) in rows {
+            assert_ne!(one_spelling(one), one_spelling(other));
+        }
+    }
+}
