@@ -136,6 +136,8 @@
 //! |---|---|---|
 //! | `rate.per_source` | 3 000 a minute | a thousand people behind one address who all sign in within a few minutes; one machine that floods is cut at 50 a second, which the gate of the hashes would feel. IPv6 counts by /64, the part one customer has |
 //! | `rate.per_principal` | 300 a minute | five a second for one account over all its sessions: more than any page asks, less than a script that reads in a loop. The same for logins under one name, a coarse bound; telling wrong passwords from right ones is another matter |
+//! | `rate.taken_names` | 50 an hour and source | open registration says that a name is taken, and so does a username in every mode. Fifty are more than a person finds; a list of addresses is not tried out that way. The source may ask for no other name then, and signs in as ever |
+//! | `rate.unknown_sources` | 10 | where the address of clients is not known they all count together, as ten sources: nothing tells them apart, and no limit at all would let anyone fill tables. Failed tries are the exception: a limit that everybody shares would let one stranger keep everybody from signing in, so there the limit for each name remains |
 //! | `rate.store` | this process | costs nothing; several nodes multiply the limits by their number, until a store is shared |
 //! | `rate.timeout` | 250 ms | a limit must not be slower than what it protects; then a quarter of the quota, counted locally |
 //! | events | the first refusal of a rule and subject in a minute, 100 subjects a minute | whoever is refused in a loop must not fill a table. Not configurable |
@@ -156,7 +158,9 @@
 //! | `mail.service_name`, `mail.sender` | the host of the public URL, `no-reply@` that host | something true to begin with |
 //! | `mail.links` | `/verify#token=…` and its like | behind a `#` a token reaches no server, log or `Referer` |
 //! | `mail.cool_down` | 60 s a recipient and kind | someone who clicks twice gets one mail |
-//! | `mail.per_hour` | 5 a recipient and kind | nobody's mailbox is filled through this service |
+//! | `mail.per_hour` | 5 a recipient and kind | nobody's mailbox is filled through this service. All spellings of a mailbox count together (`a+x@` is `a@`); see [`outbox`](crate::outbox) |
+//! | `mail.per_source` | 100 an hour and source | more than an office asks for, and far less than it takes to be a nuisance to many mailboxes; beyond it 429, for known and unknown addresses alike |
+//! | which message leaves first | what somebody waits for: resets and codes | the mails of a flood of registrations must not keep a person waiting. What has waited for an hour is as urgent. Not configurable |
 //! | `mail.password_reset_lifetime` | 1 h | a mail that is read later is asked for again; NIST allows a day, OWASP asks for an hour |
 //! | `mail.send_timeout` | 30 s a try | a server that hangs holds up eight messages at most, and no request |
 //! | `mail.first_retry`, `mail.tries` | 30 s, doubling up to an hour; 10 tries | three hours: a mail server that is restarted or greylists |

@@ -70,7 +70,7 @@
 //! | `name_not_found` | 404 | the account has no such name; another account's looks the same |
 //! | `own_address` | 409 | the account's own address or number is changed by a route of its own, not removed as a name |
 //! | `already_signed_in` | 409 | an anonymous session is asked for by a client that has one |
-//! | `rate_limited` | 429 | too many requests of this source or account, or logins under this name; `RateLimit-Policy` says which rule, `Retry-After` when to come back |
+//! | `rate_limited` | 429 | too many requests of this source or account, logins under this name, messages that this source asked for, or names that it found taken; `RateLimit-Policy` says which rule, `Retry-After` when to come back |
 //!
 //! # Accounts, sessions, roles and groups
 //!

@@ -75,6 +75,12 @@
 //!   failures of known browsers are not stopped by the source's limit. It takes a hundred failures from
 //!   strangers within ten minutes before anybody has to wait. Where an honest network has more, raise
 //!   `attempts.source_limit`, or set it to `None` and leave it to limits in front.
+//! - **Somebody in the same network tries out names at the registration.** After fifty names that were
+//!   taken nobody there can register for a minute or so at a time. Everybody there signs in as ever.
+//!   Where that hurts, raise `rate.taken_names`.
+//! - **Somebody else uses up what a mailbox may get.** A link that was sent before stays good, and it is
+//!   in that mailbox. Requests under other spellings of the address take nothing from one that is
+//!   proved. Only an address that nobody has proved yet may wait for its first mail for up to an hour.
 //! - **A script with the right password, many times at once.** It gets in, every time. Tries that are
 //!   still being judged make later ones wait for them instead of refusing them.
 //!

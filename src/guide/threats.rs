@@ -56,6 +56,7 @@
 //! | a request that was let in before the account changed hands is carried out afterwards | what it changes is bound to the account's epoch, in the statement that changes it | `tests/it/password_change.rs`, `tests/it/contact.rs` |
 //! | a new code brings new tries (keycloak #26180) | tries are counted by purpose and account, before the answer is looked at | `tests/it/challenge.rs` |
 //! | rights from a request's body (better-auth 1.6.16) | closed structs: an unknown field refuses the body; whose password it is comes from the session | `tests/it/bad_input.rs`, `tests/it/registration.rs` |
+//! | a list of addresses is tried out at an open registration | each name that is found taken is an event and counts for its source, which may ask for no other one after fifty in an hour | `tests/it/flood.rs` |
 //! | a default administrator, or one who registered the address first | made once, with a random password; nobody is ever promoted | `tests/it/bootstrap.rs` |
 //!
 //! # Mail and forgotten passwords
@@ -64,6 +65,8 @@
 //! |---|---|---|
 //! | `a@x,b@y` sends the link to somebody else too (NextAuth GHSA-xv97-c62v-4587); CR/LF in an address adds a recipient | one plain mailbox, checked when it is stored and again when mail is put into the outbox | `tests/it/outbox.rs`, `tests/it/contact.rs`, `src/account/login_id.rs` |
 //! | the form for a forgotten password tells who has an account (Devise #5790) | one answer, the same statements, and mail leaves in another task | `tests/it/password_reset.rs` |
+//! | a mailbox is flooded through many spellings of its address (`a+1@`, `a+2@`), or many mailboxes through one source | spellings of one mailbox share a limit, and a source has one of its own; what a stranger uses up takes nothing from an address that is proved, or from a known device | `tests/it/flood.rs`, `src/outbox/mailbox.rs` |
+//! | a flood of registrations delays the mail that a person waits for | resets and codes leave first | `tests/it/flood.rs` |
 //! | a link built from the request's `Host` leads to the attacker | links come from the configuration alone | `tests/it/password_reset.rs` |
 //! | a link is spent by a mail scanner, works twice, or outlives a change of password or address | opening it changes nothing; one conditional UPDATE spends it; it is bound to address, hash, last sign-in and epoch | `tests/it/password_reset.rs` |
 //! | a reset switches the second factor off, or signs in past it (Kratos GHSA-wc43-73w7-x2f5) | it signs nobody in, and factors of a verified address stay | `tests/it/password_reset.rs` |

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::Request;
-use portcullis::config::Registration;
+use portcullis::config::{RateStore, Registration};
 use portcullis::rate_limit::Quota;
 use portcullis::{Message, MessageKind, PeerAddr, Portcullis};
 use serde_json::{Value, json};
@@ -438,6 +438,29 @@ on_every_database! {
         assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 5, "{statuses:?}");
         assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 35);
         assert_eq!(probes_recorded(&probe).await, 5);
+    }
+
+    async fn nodes_that_share_a_store_count_names_that_are_taken_together(probe: Probe) {
+        probe.register("alice").await;
+        let node = || {
+            let auth = probe.rebuilt(|builder| {
+                builder.configure(|config| {
+                    config.rate.taken_names = Some(Quota::per_minute(5));
+                    config.rate.store = RateStore::Database;
+                    config.rate.timeout = Duration::from_secs(20);
+                })
+            });
+            app(&auth)
+        };
+        let nodes = [node(), node()];
+        let mut taken = 0;
+        for number in 0..40 {
+            let body = json!({ "username": "alice", "password": PASSWORD });
+            let answer = post(&nodes[number % 2], Some("192.0.2.1"), "/auth/register", body).await;
+            taken += usize::from(answer.status == 409);
+        }
+        // Each node may let one more pass before it knows.
+        assert!((5..=7).contains(&taken), "{taken}");
     }
 
     async fn names_that_are_free_count_for_nothing(probe: Probe) {
