@@ -91,6 +91,7 @@ pub mod login_name;
 pub mod maintenance;
 pub mod membership;
 pub mod message;
+pub mod new_device;
 pub mod outbox;
 pub mod own_session;
 pub mod password;
@@ -163,8 +164,8 @@ impl Portcullis {
     }
 }
 pub use session::{
-    AnonymousSession, EnrolmentSession, Issued, PasswordChangeSession, PendingSession, Session,
-    SignedOut, Stage, Transport,
+    AnonymousSession, EnrolmentSession, Issued, KnownDevice, PasswordChangeSession, PendingSession,
+    Session, SignedOut, Stage, Transport,
 };
 
 /// Keeps the README's example compiling.

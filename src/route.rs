@@ -362,6 +362,9 @@ pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
         body["token"] = token.into();
         body["token_type"] = "Bearer".into();
     }
+    if let Some(device) = issued.device_token() {
+        body["device_token"] = device.into();
+    }
     (status, issued, json(&body)).into_response()
 }
 

@@ -4,8 +4,8 @@ use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
 use crate::{
-    account, attempt, audit_log, challenge, outbox, permission, rate_limit, session, session_data,
-    upkeep,
+    account, attempt, audit_log, challenge, new_device, outbox, permission, rate_limit, session,
+    session_data, upkeep,
 };
 
 /// A table as its entity describes it.
@@ -62,6 +62,8 @@ pub fn tables() -> Vec<Table> {
         table::<attempt::entity::Entity>(),
         table::<rate_limit::entity::Entity>(),
         table::<upkeep::entity::Entity>(),
+        table::<new_device::entity::place::Entity>(),
+        table::<new_device::entity::digest::Entity>(),
     ]
 }
 

@@ -3,8 +3,10 @@
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
+use portcullis::account::NewAccount;
 use portcullis::base::clock::MockClock;
-use portcullis::{ClientInfo, Permission, PermissionSet, Portcullis, Secret, Transport};
+use portcullis::login::{Credentials, LoginOutcome};
+use portcullis::{Account, ClientInfo, Permission, PermissionSet, Portcullis, Secret, Transport};
 use portcullis_migration::{Migrator, MigratorTrait};
 
 /// What a `Cookie` pair of ours starts with.
@@ -15,6 +17,10 @@ pub struct World {
     auth: Portcullis,
     /// The good token.
     pub token: String,
+    /// Whose device is known.
+    account: Account,
+    /// The token of that device.
+    pub device: String,
 }
 
 impl World {
@@ -27,12 +33,20 @@ impl World {
         let auth = Portcullis::builder(db)
             .secret(Secret::generate())
             .clock(MockClock::default())
+            .configure(|config| config.password.danger_cheap_hashing = true)
             .build()
             .expect("the configuration is right");
         let visitor = auth.sessions().start_anonymous(&ClientInfo::default());
         let issued = visitor.transport(Transport::Bearer).await.expect("a session starts");
         let token = issued.token().expect("a bearer token is shown").to_owned();
-        Self { auth, token }
+        let password = "correct horse battery staple";
+        let account = auth.registration().create(NewAccount::username("alice"), password).await;
+        let account = account.expect("an account");
+        let credentials = Credentials::password("alice", password).transport(Transport::Bearer);
+        let outcome = auth.login().with_password(credentials, &ClientInfo::default()).await;
+        let Ok(LoginOutcome::Session(issued)) = outcome else { panic!("{outcome:?}") };
+        let device = issued.device_token().expect("a device token is shown").to_owned();
+        Self { auth, token, account, device }
     }
 
     fn reads(&self, headers: &HeaderMap) -> bool {
@@ -50,6 +64,18 @@ pub fn token(world: &World, value: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.insert(COOKIE, line);
     assert_eq!(world.reads(&headers), value == world.token.as_bytes(), "{headers:?}");
+}
+
+/// A device is known exactly if it shows the token that was signed for it, byte for byte. That token is
+/// no session, and the token of a session makes no device.
+pub fn device_token(world: &World, value: &[u8]) {
+    let Ok(text) = std::str::from_utf8(value) else { return };
+    let client = ClientInfo::default().with_device_token(text);
+    let known = world.auth.sessions().knows_device(&world.account, &client);
+    assert_eq!(known, text == world.device, "{text}");
+    if text == world.device {
+        token(world, value);
+    }
 }
 
 /// A cookie is found exactly if one pair, in all `Cookie` headers together, has our name to the

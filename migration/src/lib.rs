@@ -27,6 +27,7 @@ mod catalogue;
 mod challenge;
 mod maintenance;
 mod membership;
+mod new_device;
 mod outbox;
 mod permission;
 mod rate_limit;
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(session_data::Migration),
             Box::new(rate_limit::Migration),
             Box::new(maintenance::Migration),
+            Box::new(new_device::Migration),
         ]
     }
 

@@ -2,10 +2,13 @@
 //!
 //! 1. [`LoginId::parse`] decides by shape: an `@` makes a mail address, a leading `+` a phone
 //!    number, anything else a username.
-//! 2. Every value keeps two spellings. `as_str()` is what was typed, to show and to send mail to.
+//! 2. What cannot be seen at either end is cut off: white space, and characters of no width. Keyboards
+//!    and password managers add a blank, copying from a page or an address book adds a mark of
+//!    direction. Nobody can see it, and no login id has it, so no two people can be confused by that.
+//! 3. Every value keeps two spellings. `as_str()` is what was typed, to show and to send mail to.
 //!    `normal()` is the one form that is stored in the unique column, looked up, counted by the
 //!    throttle and written to the audit log.
-//! 3. Two spellings with one `normal()` are one person. There is no `==` on purpose: say which of
+//! 4. Two spellings with one `normal()` are one person. There is no `==` on purpose: say which of
 //!    the two you compare.
 //!
 //! The normal form is lower-case NFKC, so `Alice`, `ALICE` and `Ａｌｉｃｅ` meet, while `alicé` stays
@@ -13,8 +16,8 @@
 //! `σ` meet; `ß` and `ss` do not.
 //!
 //! # What it does not do
-//! - It does not trim or repair: a login id with outer white space is refused, so no two layers can
-//!   disagree about it.
+//! - It does not repair: white space and characters of no width within a login id are refused.
+//! - It does not touch passwords: a blank at either end of one is part of it.
 //! - It does not fold `+tag` or dots in mail addresses. What they mean is the receiving host's
 //!   business, and guessing wrong would hand one person's account to another.
 //! - It does not compare look-alikes. A Cyrillic `а` is another letter; a mail domain that has one
@@ -53,13 +56,14 @@ pub enum LoginId {
 }
 
 impl LoginId {
-    /// Reads what somebody typed.
+    /// Reads what somebody typed. What cannot be seen at either end is cut off.
     ///
     /// The shape alone decides: a malformed mail address is an error and never a username.
     ///
     /// # Errors
     /// [`LoginIdError`], which never repeats the text.
     pub fn parse(text: &str) -> Result<Self, LoginIdError> {
+        let text = trim(text);
         if text.contains('@') {
             Email::parse(text).map(Self::Email)
         } else if text.starts_with('+') {
@@ -158,7 +162,7 @@ impl Username {
     /// # Errors
     /// [`LoginIdError`] if the text, or its normal form, breaks a rule.
     pub fn parse(text: &str) -> Result<Self, LoginIdError> {
-        refuse_outer(text)?;
+        let text = trimmed(text)?;
         username_rules(text)?;
         let normal = fold(text)?;
         // NFKC can make other characters of allowed ones: `½` is a number, its normal form has a
@@ -197,7 +201,7 @@ impl Email {
     /// # Errors
     /// [`LoginIdError`] if the text, or its normal form, breaks a rule.
     pub fn parse(text: &str) -> Result<Self, LoginIdError> {
-        refuse_outer(text)?;
+        let text = trimmed(text)?;
         if text.len() > EMAIL_BYTES {
             return Err(LoginIdError::TooLong);
         }
@@ -245,7 +249,7 @@ impl Phone {
     /// # Errors
     /// [`LoginIdError`] if the text is anything else.
     pub fn parse(text: &str) -> Result<Self, LoginIdError> {
-        refuse_outer(text)?;
+        let text = trimmed(text)?;
         let digits = text.strip_prefix('+').ok_or(LoginIdError::Phone)?;
         let well_formed = (8..=15).contains(&digits.len())
             && !digits.starts_with('0')
@@ -276,9 +280,6 @@ pub enum LoginIdError {
     /// Nothing was typed.
     #[error("the login id is empty")]
     Empty,
-    /// It begins or ends with white space.
-    #[error("the login id begins or ends with white space")]
-    OuterSpace,
     /// It, or its normal form, is too long.
     #[error("the login id is too long")]
     TooLong,
@@ -328,14 +329,18 @@ impl fmt::Debug for Phone {
     }
 }
 
-fn refuse_outer(text: &str) -> Result<(), LoginIdError> {
-    if text.is_empty() {
-        return Err(LoginIdError::Empty);
+/// What was typed without what cannot be seen at either end of it. HTML's own mail field and most
+/// frameworks trim white space; what has no width is cut for the same reason, and no login id has it.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c))
+}
+
+/// The same, and something is left.
+fn trimmed(text: &str) -> Result<&str, LoginIdError> {
+    match trim(text) {
+        "" => Err(LoginIdError::Empty),
+        text => Ok(text),
     }
-    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
-        return Err(LoginIdError::OuterSpace);
-    }
-    Ok(())
 }
 
 fn username_rules(text: &str) -> Result<(), LoginIdError> {
@@ -497,9 +502,9 @@ mod tests {
         let long = |count: usize| "a".repeat(count);
         for (bad, why, good) in [
             ("", LoginIdError::Empty, "a"),
-            (" alice", LoginIdError::OuterSpace, "alice"),
-            ("alice\n", LoginIdError::OuterSpace, "alice"),
-            ("\u{3000}alice", LoginIdError::OuterSpace, "alice"),
+            (" ", LoginIdError::Empty, "a"),
+            ("\u{FEFF}\u{3000}", LoginIdError::Empty, "a"),
+            ("a \u{200B}b", LoginIdError::Character, " \u{200B}ab"),
             ("al ice", LoginIdError::Character, "al_ice"),
             ("al:ice", LoginIdError::Character, "al.ice"),
             ("al\0ice", LoginIdError::Character, "al-ice"),
@@ -512,8 +517,8 @@ mod tests {
             ("al\u{AD}ice", LoginIdError::Character, "al-ice"),
             ("al\u{FE0F}ice", LoginIdError::Character, "alice\u{301}"),
             ("al\u{34F}ice", LoginIdError::Character, "al\u{301}ice"),
-            ("\u{3164}", LoginIdError::Character, "\u{3131}"),
-            ("\u{FFA0}a", LoginIdError::Character, "\u{FFA1}a"),
+            ("\u{3164}", LoginIdError::Empty, "\u{3131}"),
+            ("a\u{FFA0}a", LoginIdError::Character, "a\u{FFA1}a"),
             ("\u{301}a", LoginIdError::Character, "a\u{301}"),
             ("\u{FF9E}a", LoginIdError::Character, "a\u{FF9E}"),
             ("a½", LoginIdError::Character, "a²"),
@@ -616,8 +621,8 @@ mod tests {
             ("a\\b@x.com", "a/b@x.com"),
             ("a[b@x.com", "a{b@x.com"),
             ("a:b@x.com", "a=b@x.com"),
-            (" a@x.com", "a@x.com"),
-            ("a@x.com ", "a@x.com"),
+            (" @x.com", " a@x.com"),
+            ("a@ ", "a@x.com "),
             ("a@ x.com", "a@x.com"),
             ("a @x.com", "a@x.com"),
             ("mailto:a@x.com", "mailto@x.com"),
@@ -649,7 +654,7 @@ mod tests {
             ("a\u{202E}b@x.com", "ab@x.com"),
             ("a\u{2028}b@x.com", "ab@x.com"),
             ("a\u{FEFF}@x.com", "a@x.com"),
-            ("\u{3164}@x.com", "ㄱ@x.com"),
+            ("\u{3164}@x.com", "ㄱ@x.com\u{3164}"),
             ("\u{301}a@x.com", "a\u{301}@x.com"),
             ("a⑴@x.com", "a①@x.com"),
             ("a⒈@x.com", "a⒈b@x.com"),
@@ -696,12 +701,12 @@ mod tests {
             ("+49 170 1234567", "+491701234567"),
             ("+49-170-1234567", "+491701234567"),
             ("++491701234567", "+491701234567"),
-            ("+491701234567 ", "+491701234567"),
+            ("+ 491701234567", " +491701234567"),
             ("+49170123456x", "+491701234560"),
             ("+４９１７０１２３４５６７", "+491701234567"),
             ("+٤٩١٧٠١٢٣", "+49170123"),
             ("＋491701234567", "+491701234567"),
-            ("+491701234567\n", "+491701234567"),
+            ("+491701234567\n8", "+491701234567\n"),
         ] {
             assert!(Phone::parse(bad).is_err(), "{bad:?}");
             assert!(Phone::parse(good).is_ok(), "{good:?}");
@@ -729,7 +734,7 @@ mod tests {
         ] {
             assert_eq!(format!("{:?}", LoginId::parse(text).unwrap()), shown);
         }
-        for bad in ["zaphod zaphod", "zaphod@zaphod", "+zaphod", " zaphod"] {
+        for bad in ["zaphod zaphod", "zaphod@zaphod", "+zaphod", " zaphod:"] {
             let error = LoginId::parse(bad).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("zaphod"));
         }

@@ -48,6 +48,7 @@ pub(crate) mod store;
 
 pub use error::{AccountError, InvalidField};
 pub use further_name::FurtherName;
+pub(crate) use login_id::trim as trim_login_id;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
 pub(crate) use name_probe::NameProbe;
 

@@ -65,11 +65,16 @@
 //!
 //! # Known devices
 //!
-//! A full sign-in that is to be remembered leaves a cookie (`__Host-session-device`) behind that says so, bound to the account
-//! and its epoch. Tries from such a browser have a counter of their own, and neither the account's
-//! nor the source's counts for them: who locks an account from elsewhere does not lock its owner out.
-//! The cookie proves nothing else; the password and every further factor are asked as ever. It goes
-//! with a changed password or an end of all sessions, except in the browser that asked for them.
+//! A full sign-in that is to be remembered leaves a signed token behind. A browser keeps it in a cookie
+//! (`__Host-session-device`). A client that keeps its tokens itself gets it as `device_token` in the
+//! answer, and shows it in the header `Portcullis-Device` of later requests. The token remembers up to
+//! five accounts, each bound to its epoch; a sixth takes the place of the one used longest ago. Tries
+//! from such a device have a counter of their own for each account, and neither the account's nor the
+//! source's counts for them: locking an account from elsewhere does not lock its owner out. The token
+//! proves nothing else; the password and every further factor are asked as ever. An account's part of
+//! it goes with a changed password or an end of all sessions, except on the device that asked for them.
+//! A completed reset of the password makes its device a known one, because the owner reads the mail.
+//! What is told of sign-ins from other devices is on the page of [`new_device`](crate::new_device).
 //!
 //! # Guessing at many accounts
 //!
@@ -123,7 +128,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
-use crate::account::{LoginId, entity::account, store as account_store};
+use crate::account::{LoginId, entity::account, store as account_store, trim_login_id};
 use crate::audit_log;
 use crate::base::client::{ClientInfo, rate_key};
 use crate::base::clock::{Stopwatch, Timestamp};
@@ -599,7 +604,7 @@ impl Attempts<'_> {
         }
         if let Some(login) = &purge.login {
             let parsed = LoginId::parse(login);
-            let normal = parsed.as_ref().map_or(login.as_str(), LoginId::normal);
+            let normal = parsed.as_ref().map_or_else(|_| trim_login_id(login), LoginId::normal);
             let row = db.read(account_store::find_by_name(&executor, normal)).await?;
             let mut named = vec![key.name(normal), key.typed(normal)];
             if let Some(row) = row {

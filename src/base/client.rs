@@ -22,7 +22,7 @@
 //! # Standard
 //! RFC 7239.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use ipnet::IpNet;
@@ -68,7 +68,14 @@ impl ClientInfo {
         }
     }
 
-    /// The same with what its cookie says of the device.
+    /// The same with what a client shows that keeps its device's token itself: for requests that do
+    /// not come by HTTP. From an HTTP request it is read already (`Portcullis-Device`, or the cookie).
+    #[must_use]
+    pub fn with_device_token(self, token: impl Into<String>) -> Self {
+        self.on_device(Some(token.into()))
+    }
+
+    /// The same with what its cookie or header says of the device.
     pub(crate) fn on_device(mut self, token: Option<String>) -> Self {
         self.device = token.map(DeviceToken);
         self
@@ -197,19 +204,33 @@ pub fn network_key(address: IpAddr) -> IpAddr {
 /// Whether two addresses are likely the same place: IPv4 in one /24, IPv6 in one /64.
 #[must_use]
 pub fn same_network(a: IpAddr, b: IpAddr) -> bool {
-    match (a.to_canonical(), b.to_canonical()) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
-        // Of two families the keys differ by themselves.
-        (a, b) => rate_key(a) == rate_key(b),
+    network(a) == network(b)
+}
+
+/// The place that an address is in: the first address of its IPv4 /24 or IPv6 /64.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match rate_key(address) {
+        IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & !0xff)),
+        v6 @ IpAddr::V6(_) => v6,
     }
+}
+
+/// What stays of a user agent from version to version. Of one that was cut at its end no more is left
+/// than what a longer version number leaves.
+pub(crate) fn browser_family(agent: &str) -> String {
+    let family = agent.chars().filter(|c| !is_version(*c));
+    if agent.len() + 16 < USER_AGENT_BYTES { family.collect() } else { family.take(128).collect() }
+}
+
+fn is_version(c: char) -> bool {
+    c.is_ascii_digit() || c == '.' || c == '_'
 }
 
 /// Whether two user agents are the same browser, perhaps of another version: equal but for digits,
 /// dots and underscores.
 #[must_use]
 pub fn same_browser_family(a: &str, b: &str) -> bool {
-    let family =
-        |agent: &str| agent.replace(|c: char| c.is_ascii_digit() || c == '.' || c == '_', "");
+    let family = |agent: &str| agent.replace(is_version, "");
     let (left, right) = (family(a), family(b));
     // A longer version number pushes the end of a cut user agent out; what is left of it still has
     // to agree.

@@ -29,7 +29,7 @@ pub enum TokenType {
     Enrolment,
     /// A visitor without an account.
     Anonymous,
-    /// A browser that an account has signed in from before. It opens nothing.
+    /// A device that accounts have signed in from before. It opens nothing.
     Device,
 }
 
@@ -72,6 +72,26 @@ pub(crate) struct Claims {
     pub(crate) issued_at: i64,
     /// Unix seconds.
     pub(crate) expires_at: i64,
+}
+
+/// What the token of a device says: which accounts have signed in there, as nobody else can read it.
+pub(crate) struct DeviceClaims {
+    pub(crate) accounts: String,
+    /// Unix seconds.
+    pub(crate) expires_at: i64,
+}
+
+/// The same as it travels.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DevicePayload<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    #[serde(borrow)]
+    acc: Cow<'a, str>,
+    exp: i64,
 }
 
 /// The claims as they travel.
@@ -203,7 +223,6 @@ impl Jwt {
 
     /// A signed token.
     pub(crate) fn sign(&self, token_type: TokenType, claims: &Claims) -> String {
-        let key = &self.keys[0];
         let payload = Payload {
             iss: Cow::Borrowed(&self.issuer),
             aud: Cow::Borrowed(&self.audience),
@@ -213,7 +232,23 @@ impl Jwt {
             exp: claims.expires_at,
             nbf: None,
         };
-        let payload = serde_json::to_vec(&payload).expect("strings and integers serialize");
+        self.seal(token_type, &payload)
+    }
+
+    /// The signed token of a device.
+    pub(crate) fn sign_device(&self, claims: &DeviceClaims) -> String {
+        let payload = DevicePayload {
+            iss: Cow::Borrowed(&self.issuer),
+            aud: Cow::Borrowed(&self.audience),
+            acc: Cow::Borrowed(&claims.accounts),
+            exp: claims.expires_at,
+        };
+        self.seal(TokenType::Device, &payload)
+    }
+
+    fn seal(&self, token_type: TokenType, payload: &impl Serialize) -> String {
+        let key = &self.keys[0];
+        let payload = serde_json::to_vec(payload).expect("strings and integers serialize");
         let mut token = key.header(token_type).to_owned();
         token.push('.');
         BASE64URL_NOPAD.encode_append(&payload, &mut token);
@@ -243,23 +278,7 @@ impl Jwt {
     /// What a token says, if one of our keys signed it for one of our purposes and it is not from
     /// the future. Whether it is still in time is for the caller to judge: windows differ.
     pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Option<(TokenType, Claims)> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return None;
-        }
-        let (message, signature) = token.rsplit_once('.')?;
-        let (header, payload) = message.split_once('.')?;
-        let (key, token_type) = self.keys.iter().find_map(|key| {
-            key.headers
-                .iter()
-                .find(|(_, written)| written == header)
-                .map(|(token_type, _)| (key, *token_type))
-        })?;
-        if !crypto::verify(signature, message.as_bytes(), &key.decoding, key.algorithm)
-            .unwrap_or(false)
-        {
-            return None;
-        }
-        let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
+        let (token_type, payload) = self.open(token)?;
         let payload: Payload<'_> = serde_json::from_slice(&payload).ok()?;
         let mut sid = [0; 16];
         let raw = BASE64URL_NOPAD.decode(payload.sid.as_bytes()).ok()?;
@@ -280,6 +299,38 @@ impl Jwt {
             expires_at: payload.exp,
         };
         Some((token_type, claims))
+    }
+
+    /// What the token of a device says, if one of our keys signed it. Whether it is still in time is
+    /// for the caller to judge.
+    pub(crate) fn verify_device(&self, token: &str) -> Option<DeviceClaims> {
+        let (token_type, payload) = self.open(token)?;
+        if token_type != TokenType::Device {
+            return None;
+        }
+        let payload: DevicePayload<'_> = serde_json::from_slice(&payload).ok()?;
+        let ours = payload.iss == self.issuer && payload.aud == self.audience;
+        ours.then(|| DeviceClaims { accounts: payload.acc.into_owned(), expires_at: payload.exp })
+    }
+
+    /// Type and payload of a token that one of our keys signed for one of our purposes.
+    fn open(&self, token: &str) -> Option<(TokenType, Vec<u8>)> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, payload) = message.split_once('.')?;
+        let (key, token_type) = self.keys.iter().find_map(|key| {
+            key.headers
+                .iter()
+                .find(|(_, written)| written == header)
+                .map(|(token_type, _)| (key, *token_type))
+        })?;
+        let is_ours = crypto::verify(signature, message.as_bytes(), &key.decoding, key.algorithm);
+        if !is_ours.unwrap_or(false) {
+            return None;
+        }
+        Some((token_type, BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?))
     }
 }
 

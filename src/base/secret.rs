@@ -225,6 +225,8 @@ pub(crate) enum Purpose {
     FormerAddress,
     /// From where a link was used.
     UsedFrom,
+    /// From where a new device signed in, as its owner was told.
+    ToldPlace,
 }
 
 impl Purpose {
@@ -246,6 +248,7 @@ impl Purpose {
             Self::KnownDevice => "known device",
             Self::FormerAddress => "former address",
             Self::UsedFrom => "used from",
+            Self::ToldPlace => "told place",
         }
     }
 }

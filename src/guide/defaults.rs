@@ -114,6 +114,8 @@
 //! | `attempts.reveal_lockout` | off | a guesser who is told to wait does something better meanwhile |
 //! | `attempts.watch.window`, `least_failures`, `names_per_network` | 10 min, 100, 50 | passwords tried at many accounts from many addresses. A hundred failures are more than a small service has by mistake; three times the share that usually fails is more than a Monday morning. An office of fifty who all mistype and mostly fail to get in is rare |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, where browsers cut a cookie's age |
+//! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, where browsers cut a cookie's age. A device remembers five accounts: a family, and small enough for a cookie |
+//! | messages of new devices | each network and kind of browser once in 30 d, ten a day, repeats in one message a day | not to be set: [`new_device`](crate::new_device) has the reasons |
 //! | `attempts.kinds` | nothing differs | failures of one kind never lock another. What a kind leaves out is as above, for codes as `challenge.tries` and `tries_window` say. For `Reset` there is nothing to set: 256 bits are not guessed, and a lock would keep the owner from his link |
 //!
 //! # Proxies

@@ -29,7 +29,7 @@
 //! | `enrolment_required` | 401 | it must enrol a second factor first |
 //! | `wrong_stage` | 401 | a session is there, but not of the kind this handler takes |
 //! | `insufficient_user_authentication` | 401 | a factor has to be shown, or shown again; `factors` and `max_age` say which and how recent (RFC 9470) |
-//! | `multiple_credentials` | 400 | two session cookies, a cookie and a bearer token, or names in both header and body |
+//! | `multiple_credentials` | 400 | two session cookies, or a cookie and a bearer token |
 //!
 //! # What may be done
 //!
@@ -99,7 +99,7 @@
 //! | `unsupported_media_type` | 415 | send JSON; a form only from a page of ours |
 //! | `body_too_large` | 413 | more than 16 KiB |
 //! | `invalid_body` | 400 | not JSON, or a field is missing, unknown or of the wrong type |
-//! | `invalid_basic_authorization` | 400 | the `Authorization: Basic` header cannot be read |
+//! | `invalid_basic_authorization` | 400 | the `Authorization: Basic` header cannot be read, and the body of the sign-in names nobody |
 //! | `bearer_not_enabled` | 400 | a bearer token was asked for where they are switched off |
 //! | `refresh_not_enabled` | 400 | tokens are not renewed here: a session ends with its token |
 //! | `method_not_allowed` | 405 | the path does not take this method |

@@ -59,7 +59,7 @@
 //!   guesser reads that too.
 //! - **Somebody else attacks the account.** Sessions go on: nobody is signed out. On a browser that
 //!   has signed in before, signing in works as ever, because it has a count of its own
-//!   (`__Host-session-device`). What is refused for the hour is signing in on a *new* browser. The
+//!   (`__Host-session-device`), for each of the last five accounts that were used there. What is refused for the hour is signing in on a *new* browser. The
 //!   owner is told by mail (`account_locked`), once per lock, and a forgotten password set anew lifts it.
 //! - **Somebody else asks for links in their name.** They get a few mails. When no more are sent for a
 //!   while, the last link is still good, and a browser that has signed in before can ask for another.
@@ -116,6 +116,8 @@
 //! - An account whose owner signs in at long intervals from ever new browsers, such as private windows,
 //!   can be kept locked by somebody who tries once an hour. Tell such people to let their browser keep
 //!   cookies.
-//! - Who has stolen a known browser's cookie has fifteen tries an hour more. Ending all sessions
-//!   takes them away.
+//! - A thief of a known browser's cookie has fifteen tries an hour more, for each of up to five accounts
+//!   that have signed in there. Ending all sessions of an account takes its part away.
+//! - Two people who sign in to two accounts in one browser in the same second: one of the two is not
+//!   remembered there until its next sign-in.
 //! - The first sign-in ever is no new device, for there is nothing it could be compared with.

@@ -98,6 +98,8 @@
 //! | the lock is asked in one path and forgotten in another (Keycloak CVE-2026-9798) | whatever compares a password or a code gets its permission from one place: a table holds each path against each lock | `tests/it/attempt_kind.rs` |
 //! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; a refused try gets the answer of a wrong password after the same work; what is told is counted by what was typed | `tests/it/attempt.rs`, `tests/it/told.rs` |
 //! | one password is tried at many accounts from many addresses | no limit of one account sees it; the share of failed sign-ins and the names that fail from one network are watched | `src/attempt/watch.rs`, `tests/it/told.rs` |
+//! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; the answer stays that of a wrong password, after as long a time | `tests/it/attempt.rs` |
+//! | the thief chooses whether the owner is told: another way to carry the token, no cookies, or so much noise that nobody reads it | a bearer has a device too; a network and kind of browser that is new is always told by itself, only repeats are summed up | `tests/it/new_device.rs` |
 //! | locking somebody out is free | a browser that has signed in before has its own count, and sessions go on | `tests/it/known_device.rs`, `tests/it/token.rs` |
 //!
 //! # Permissions

@@ -1,8 +1,8 @@
 //! Signing in and out with a password.
 //!
-//! 1. The name is brought to its normal form; the account is looked up, and whether the request comes
-//!    from a device that is known to it. How often one may ask is counted by that device, or else by
-//!    the name.
+//! 1. The name is brought to its normal form, without what cannot be seen at either end (nothing is ever
+//!    cut from a password); the account is looked up, and whether the request comes from a device that
+//!    is known to it. How often one may ask is counted by that device, or else by the name.
 //! 2. The try is counted before it is compared ([`attempt`](crate::attempt)). After too many failures
 //!    it is refused: the right password too, with the same answer and after the same work.
 //! 3. The password is compared at the cost of exactly one hash, whatever the account. One of more than
@@ -17,6 +17,14 @@
 //! `POST /login` (JSON, a form from a page of ours, or HTTP Basic), `POST /logout`,
 //! `POST /reauthenticate`, `GET /methods`.
 //!
+//! Names in the body of `POST /login` win over an `Authorization: Basic` header, which is then not even
+//! read: behind a proxy with a password prompt of its own, a browser sends that header everywhere. It is
+//! ours only where the body has neither `login` nor `password`.
+//!
+//! With `"transport": "bearer"` the answer carries `token` and `device_token`. A client that shows the
+//! latter in the header `Portcullis-Device` is a known device, as a browser is by its cookie; one that
+//! does not is a new one, and the owner is told.
+//!
 //! # Events
 //! `authn_login_success`, `authn_login_fail`, `authn_login_successafterfail`, `authn_login_lock`,
 //! `authn_new_device`,
@@ -30,9 +38,8 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderName, StatusCode};
-use sea_orm::{ConnectionTrait, DbErr};
 
-use crate::account::{Account, LoginId, entity, store as account_store};
+use crate::account::{Account, LoginId, entity, store as account_store, trim_login_id};
 use crate::attempt::{Admission, Subject, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -43,14 +50,12 @@ use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
 use crate::config::AttemptKind;
 use crate::confirmation;
-use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
 use crate::identity::admission::slot;
 use crate::identity::slot::Resolved;
-use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Outgoing};
+use crate::new_device::NewDevice;
 use crate::password::{Checked, Password, Passwords};
 use crate::rate_limit::RateLimited;
 use crate::session::device::{Device, Devices};
@@ -303,9 +308,8 @@ impl Login<'_> {
             .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
         let told = stage == Stage::Full
             && asked.device.is_new(row.verified_at)
-            && credentials.transport == Transport::Cookie
             && context.config.attempts.device_lifetime.is_some();
-        let new_device = NewDevice::of(row, client, now).filter(|_| told);
+        let new_device = NewDevice::of(context, row, client, now).filter(|_| told);
         let issued = transaction!(context.db(), |txn| {
             account_store::set_last_login(txn, account.id, now).await?;
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
@@ -313,7 +317,7 @@ impl Login<'_> {
             }
             ticket.succeeded(txn).await?;
             if let Some(device) = &new_device {
-                device.record(txn, context).await?;
+                device.record(txn).await?;
             }
             Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
         });
@@ -325,8 +329,7 @@ impl Login<'_> {
         let (issued, event) = issued?;
         event.trace();
         if let Some(device) = new_device {
-            device.event.trace();
-            outbox::deliver_soon(context);
+            device.committed();
         }
         if stage == Stage::Full {
             self.auth.memberships_at_sign_in(account.id).await;
@@ -398,7 +401,7 @@ impl Login<'_> {
         let db = context.db();
         // No account has the empty name; asking for it keeps the work the same.
         let normal = id.as_ref().map_or("", LoginId::normal);
-        let name = id.as_ref().map_or(login, LoginId::normal).to_owned();
+        let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal).to_owned();
         let row = db.read(account_store::find_by_name(&db.executor(), normal)).await?;
         let device = self.device(row.as_ref(), client);
         let limits = self.auth.rate_limits();
@@ -504,33 +507,6 @@ fn stage_of(row: &entity::account::Model) -> Stage {
         Stage::MustChangePassword
     } else {
         Stage::Full
-    }
-}
-
-/// What is told when somebody signs in from a device that the account does not know.
-struct NewDevice {
-    event: Event,
-    notice: Option<Outgoing>,
-}
-
-impl NewDevice {
-    /// None for the first sign-in ever, which is from no known device by nature.
-    fn of(row: &entity::account::Model, client: &ClientInfo, now: Timestamp) -> Option<Self> {
-        row.last_login_at?;
-        let notice = row.email.as_deref().and_then(Recipient::email).map(|to| {
-            let values = Values::new().with_some("address", client.address());
-            Outgoing::new(MessageKind::NewDevice, Some(to)).account(row.id).values(values)
-        });
-        let event = Event::new(EventKind::NewDevice, now).account(row.id).from_client(client);
-        Some(Self { event, notice })
-    }
-
-    async fn record<C: ConnectionTrait>(&self, txn: &C, context: &Context) -> Result<(), DbErr> {
-        audit_log::record(txn, &self.event).await?;
-        if let Some(notice) = &self.notice {
-            outbox::put(txn, context, notice).await?;
-        }
-        Ok(())
     }
 }
 

@@ -11,8 +11,8 @@ use super::Credentials;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
+use crate::identity::Identity;
 use crate::identity::extract::Handle;
-use crate::identity::{AuthError, Identity};
 use crate::password::Password;
 use crate::route::{self, Json, OptionalBody, RouteError, basic, mount, signed_in};
 use crate::session::Transport;
@@ -45,7 +45,7 @@ async fn methods(State(auth): State<Portcullis>) -> Response {
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LoginBody {
     login: Option<String>,
@@ -62,26 +62,21 @@ async fn login(
     headers: HeaderMap,
     OptionalBody(body): OptionalBody<LoginBody>,
 ) -> Result<Response, Rejection> {
-    let basic = basic(&headers)?;
-    let (login, password, remember, transport) = match (basic, body) {
-        (Some(_), Some(LoginBody { login, password, .. }))
-            if login.is_some() || password.is_some() =>
-        {
-            return Err(AuthError::MultipleCredentials.into());
-        }
-        (Some((login, password)), body) => {
-            let (remember, transport) =
-                body.map_or((None, Transport::Cookie), |body| (body.remember, body.transport));
-            (login, Password::from(password), remember, transport)
-        }
-        (
-            None,
-            Some(LoginBody { login: Some(login), password: Some(password), remember, transport }),
-        ) => (login, password, remember, transport),
-        (None, Some(_)) => {
-            return Err(missing("login and password"));
-        }
-        (None, None) => return Err(RouteError::UnsupportedMediaType("application/json").into()),
+    let empty = body.is_none();
+    let LoginBody { login, password, remember, transport } = body.unwrap_or_default();
+    let (login, password) = match (login, password) {
+        (Some(login), Some(password)) => (login, password),
+        // Names in the body win: a browser sends what a proxy's own prompt was told to everywhere. So
+        // a header is looked at only where the body names nobody.
+        (None, None) => match basic(&headers)? {
+            Some((login, password)) => (login, Password::from(password)),
+            None if empty => {
+                return Err(RouteError::UnsupportedMediaType("application/json").into());
+            }
+            None => return Err(missing("login and password")),
+        },
+        (Some(_), None) => return Err(missing("password")),
+        (None, Some(_)) => return Err(missing("login")),
     };
     route::check_transport(&auth, transport)?;
     let credentials = Credentials { login, password, remember: true, transport }

@@ -93,6 +93,8 @@ message_kinds! {
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
     /// Somebody signed in from a device that was not seen before.
     NewDevice = "new_device", Happened, ["address"];
+    /// Sign-ins of a day from devices that were not seen before, in places that were told before.
+    NewDeviceDigest = "new_device_digest", Happened, ["count", "first", "last", "address"];
     /// A retired session token was used again; the session was ended.
     SessionTheftSuspected = "session_theft_suspected", Happened, ["address"];
     /// The account was locked after failed sign-ins.

@@ -53,6 +53,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, MessageId};
 use crate::base::seal::Sealer;
 use crate::base::secret::{DigestKey, Purpose};
@@ -228,6 +229,47 @@ pub(crate) async fn put_admitted<C: ConnectionTrait>(
         Some(_) => Put::Queued,
     };
     let now = context.now();
+    let due = if outgoing.kind.is_awaited() { now.minus(HEAD_START) } else { now };
+    let (_, row) = row(context, outgoing, to, verdict, due);
+    store::insert(txn, row).await?;
+    Ok(verdict)
+}
+
+/// Puts a message into the outbox that leaves at `at` and may be [amended](amend) until then. Its
+/// recipient is one that can be written to, and no stranger's request brings it about.
+pub(crate) async fn put_later<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    outgoing: &Outgoing,
+    at: Timestamp,
+) -> Result<MessageId, DbErr> {
+    let (id, row) = row(context, outgoing, outgoing.to.as_ref(), Put::Queued, at);
+    store::insert(txn, row).await?;
+    Ok(id)
+}
+
+/// Changes what a waiting message says. False when a node has begun to send it, or it is gone.
+pub(crate) async fn amend<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    id: MessageId,
+    outgoing: &Outgoing,
+) -> Result<bool, DbErr> {
+    let payload = deliver::Payload::new(outgoing.to.as_ref(), &outgoing.values);
+    let sealer = &context.room::<Mailroom>().sealer;
+    let sealed = sealer.seal(&payload.to_bytes(), &row_name(id, outgoing.kind));
+    store::amend(txn, id, sealed, context.now()).await
+}
+
+/// The row of a message that is due at `due`.
+fn row(
+    context: &Context,
+    outgoing: &Outgoing,
+    to: Option<&Recipient>,
+    verdict: Put,
+    due: Timestamp,
+) -> (MessageId, entity::message::Model) {
+    let now = context.now();
     let id = MessageId::new(now);
     let room = context.room::<Mailroom>();
     // Sealed for nobody too: the work is the same.
@@ -248,13 +290,12 @@ pub(crate) async fn put_admitted<C: ConnectionTrait>(
         }
         .to_owned(),
         attempts: 0,
-        next_try_at: if outgoing.kind.is_awaited() { now.minus(HEAD_START) } else { now },
-        expires_at: now.plus(outgoing.good_for),
+        next_try_at: due,
+        expires_at: due.max(now).plus(outgoing.good_for),
         created_at: now,
         finished_at: (verdict != Put::Queued).then_some(now),
     };
-    store::insert(txn, row).await?;
-    Ok(verdict)
+    (id, row)
 }
 
 /// One recipient in one spelling.
@@ -273,7 +314,7 @@ impl Context {
         self.notifier.is_some() || self.text_messages.is_some()
     }
 
-    fn can_send_to(&self, to: &Recipient) -> bool {
+    pub(crate) fn can_send_to(&self, to: &Recipient) -> bool {
         match to {
             Recipient::Email(_) => self.notifier.is_some(),
             Recipient::Phone(_) => self.text_messages.is_some(),

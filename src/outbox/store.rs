@@ -9,6 +9,7 @@ use sea_orm::{
 use super::entity::{limit, message};
 use crate::base::clock::Timestamp;
 use crate::base::id::MessageId;
+use crate::base::seal::Sealed;
 
 /// Waits to be sent.
 pub(crate) const DUE: &str = "due";
@@ -67,6 +68,27 @@ pub(crate) async fn admit<C: ConnectionTrait>(
         .filter(limit::Column::Digest.eq(digest.to_vec()))
         .filter(limit::Column::LastAt.lte(now.minus(allowed.cool_down)))
         .filter(sent().lt(allowed.most).or(over()))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Changes what a message says that nobody has begun to send.
+pub(crate) async fn amend<C: ConnectionTrait>(
+    db: &C,
+    id: MessageId,
+    sealed: Sealed,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = message::Entity::update_many()
+        .col_expr(message::Column::Payload, Expr::value(Some(sealed.text)))
+        .col_expr(message::Column::KeyId, Expr::value(sealed.key_id))
+        // Whoever has just read the row to send it does not get it then, and reads it again.
+        .col_expr(message::Column::NextTryAt, Expr::col(message::Column::NextTryAt).add(1i64))
+        .filter(message::Column::Id.eq(id))
+        .filter(message::Column::State.eq(DUE))
+        .filter(message::Column::Attempts.eq(0))
+        .filter(message::Column::ExpiresAt.gt(now))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

@@ -12,7 +12,8 @@
 //!    [`check`](PasswordReset::check) the token, which does not spend it.
 //! 4. With the token and a new password one transaction spends the token, sets the password and ends
 //!    every session of the account. The owner is told. Whose password it is comes from the token.
-//!    Locks of sign-ins and of asking for links are lifted.
+//!    Locks of sign-ins and of asking for links are lifted. The device that did it is a
+//!    [known one](crate::attempt#known-devices) from then on, unless it asks not to be remembered.
 //!
 //! Who receives mail at an address owns it. So a reset marks it as verified; and where it was not,
 //! somebody else may have made the account in wait for its owner: enrolled factors go (each with a message
@@ -59,7 +60,9 @@
 //! let client = ClientInfo::default();
 //! auth.password_reset().forgot("alice@example.com", &client).await?;
 //! // … from the page that the link leads to:
-//! auth.password_reset().reset(&token, "correct horse battery staple", &client).await?;
+//! let known = auth.password_reset().reset(&token, "correct horse battery staple", &client).await?;
+//! // Add `known` to the answer: `(known, StatusCode::NO_CONTENT)`.
+//! # let _ = known;
 //! # Ok(())
 //! # }
 //! ```
@@ -70,7 +73,8 @@
 //!
 //! # Routes
 //! `POST /password/forgot` (`login`; always 202), `POST /password/reset/check` (`token`; 204),
-//! `POST /password/reset` (`token`, `password`; 204). They are part of
+//! `POST /password/reset` (`token`, `password`, and as at a sign-in `remember` and `transport`; 204, or
+//! for a bearer 200 with its `device_token`). They are part of
 //! [`auth.routes()`](crate::Portcullis::routes) where there is a notifier.
 //!
 //! # Configuration
@@ -98,6 +102,7 @@ use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
 use crate::account::{
     Account, InvalidField, LoginId, StoredPassword, remove_factors, store as account_store,
+    trim_login_id,
 };
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
@@ -114,6 +119,7 @@ use crate::outbox::{self, Counted, Outgoing};
 use crate::password::{Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
 use crate::rate_limit::RateLimited;
+use crate::session::KnownDevice;
 use crate::session::device::{DeviceId, Devices};
 
 #[cfg(feature = "routes")]
@@ -304,7 +310,7 @@ impl PasswordReset<'_> {
         let id = LoginId::parse(login).ok();
         // No account has the empty name; asking for it keeps the work the same.
         let asked = id.as_ref().map_or("", LoginId::normal);
-        let name = id.as_ref().map_or(login, LoginId::normal);
+        let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal);
         let found = db.read(account_store::find_with_name(&db.executor(), asked)).await?;
         let row = found.as_ref().map(|(_, row)| row);
         let attempts = self.auth.attempts();
@@ -400,7 +406,8 @@ impl PasswordReset<'_> {
     }
 
     /// Sets a new password for the account that the token belongs to, and ends its sessions. Nobody
-    /// is signed in.
+    /// is signed in, but the device that did it is a known one from then on: add what is returned to
+    /// the answer, unless the client asks not to be remembered.
     ///
     /// # Errors
     /// See [`PasswordResetError`]. Whatever fails, nothing is changed.
@@ -409,7 +416,7 @@ impl PasswordReset<'_> {
         token: &str,
         new: impl Into<String>,
         client: &ClientInfo,
-    ) -> Result<(), PasswordResetError> {
+    ) -> Result<KnownDevice, PasswordResetError> {
         let context = self.auth.context();
         let passwords = self.auth.room::<Passwords>();
         let attempts = self.auth.attempts();
@@ -467,7 +474,9 @@ impl PasswordReset<'_> {
         event.trace();
         removed.iter().for_each(Event::trace);
         outbox::deliver_soon(context);
-        Ok(())
+        // Who reads the account's mail is its owner, here and under the epoch that the reset began.
+        let devices = self.auth.room::<Devices>();
+        Ok(devices.remember(context, client, row.id, row.epoch + 1))
     }
 
     /// Whether this browser has set a password with this token a moment ago.

@@ -12,6 +12,7 @@ use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
 use crate::password::Password;
 use crate::route::{self, JsonOrForm, mount};
+use crate::session::Transport;
 
 /// The routes of forgotten passwords.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
@@ -64,13 +65,24 @@ async fn check(
 struct ResetBody {
     token: String,
     password: Password,
+    remember: Option<bool>,
+    #[serde(default)]
+    transport: Transport,
 }
 
 async fn reset(
     State(auth): State<Portcullis>,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ResetBody>,
-) -> Result<StatusCode, Rejection> {
-    auth.password_reset().reset(&body.token, body.password.as_str(), &client).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, Rejection> {
+    route::check_transport(&auth, body.transport)?;
+    let done = auth.password_reset().reset(&body.token, body.password.as_str(), &client).await?;
+    let known = done.remember(body.remember.unwrap_or(true));
+    Ok(match (body.transport, known.token()) {
+        (Transport::Bearer, Some(token)) => {
+            route::json(&serde_json::json!({ "device_token": token }))
+        }
+        (Transport::Bearer, None) => StatusCode::NO_CONTENT.into_response(),
+        _ => (known, StatusCode::NO_CONTENT).into_response(),
+    })
 }

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 
 use super::cookie::{CookieAction, SessionCookie};
-use super::device::{Device, Devices};
+use super::device::{Device, Devices, KnownDevice};
 use super::entity::Model;
 use super::error::SessionError;
 use super::judge::{Ended, SessionState};
@@ -301,16 +301,12 @@ impl<'a> StartSession<'a> {
         Ok((issued, event))
     }
 
-    /// Whoever has signed in all the way is known here from now on; whoever was known stays so, also
-    /// when the account's epoch has moved.
-    fn device(&self, signs_in: bool) -> Option<(SessionCookie, CookieAction)> {
+    /// An account that has signed in all the way is known here from now on; one that was known stays
+    /// so, also when its epoch has moved.
+    fn device(&self, signs_in: bool) -> Option<KnownDevice> {
         let (account, epoch) = self.account?;
         // Who asked not to be remembered is not.
-        if self.stage != Stage::Full
-            || !self.remember
-            || self.transport != Transport::Cookie
-            || self.ceiling.is_some()
-        {
+        if self.stage != Stage::Full || !self.remember || self.ceiling.is_some() {
             return None;
         }
         let devices = self.context.room::<Devices>();
@@ -318,7 +314,7 @@ impl<'a> StartSession<'a> {
         if device == Device::Stranger && !signs_in {
             return None;
         }
-        devices.remember(self.context, device, account, epoch)
+        Some(devices.remember(self.context, &self.client, account, epoch))
     }
 }
 
@@ -434,7 +430,7 @@ pub struct Issued {
     transport: Transport,
     cookie: SessionCookie,
     set_cookie: CookieAction,
-    device: Option<(SessionCookie, CookieAction)>,
+    device: Option<KnownDevice>,
 }
 
 impl Issued {
@@ -469,13 +465,22 @@ impl Issued {
         (self.transport == Transport::Bearer).then_some(&*self.token)
     }
 
+    /// The token of the device, for a client that keeps its tokens itself: it shows this one in the
+    /// header `Portcullis-Device` when it signs in again, and is no new device then. None when the
+    /// session travels in the cookie, for then this does too, and where the client asked not to be
+    /// remembered.
+    pub fn device_token(&self) -> Option<&str> {
+        let device = self.device.as_ref().filter(|_| self.transport == Transport::Bearer);
+        device.and_then(KnownDevice::token)
+    }
+
     /// Puts the session into the headers of an answer.
     pub fn apply(&self, headers: &mut HeaderMap) {
         match self.transport {
             Transport::Cookie => {
                 self.cookie.apply(headers, self.set_cookie.clone());
-                if let Some((cookie, set)) = &self.device {
-                    cookie.apply(headers, set.clone());
+                if let Some(device) = &self.device {
+                    device.apply(headers);
                 }
             }
             Transport::Bearer => {

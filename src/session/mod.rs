@@ -62,12 +62,14 @@ pub(crate) mod judge;
 mod stage;
 pub(crate) mod store;
 
+pub use device::KnownDevice;
 pub use error::SessionError;
 pub use issue::{Issued, SignedOut, StartSession, Transport};
 pub use judge::Ended;
 pub use stage::Stage;
 
 use cookie::SessionCookie;
+use device::Devices;
 use issue::DeviceCookie;
 use judge::SessionState;
 use store::Marked;
@@ -296,6 +298,14 @@ impl<'a> Sessions<'a> {
             event.trace();
         }
         Ok(())
+    }
+
+    /// Whether an account is known to sign in from the client's device; see
+    /// [known devices](crate::attempt#known-devices). It is no proof of who the client is. No statement.
+    pub fn knows_device(&self, account: &Account, client: &ClientInfo) -> bool {
+        let devices = self.context.room::<Devices>();
+        let device = devices.recognize(self.context, client, account.id, account.epoch);
+        device.known().is_some()
     }
 
     /// What makes a client forget its session, for an answer of your own.

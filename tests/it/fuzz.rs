@@ -47,6 +47,40 @@ async fn a_token_is_read_only_as_it_was_signed() {
 }
 
 #[tokio::test]
+async fn a_device_is_known_only_by_what_was_signed_for_it() {
+    let world = World::new().await;
+    let good = world.device.as_bytes();
+    bodies::device_token(&world, good);
+    bodies::device_token(&world, world.token.as_bytes());
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut changed = good.to_vec();
+            changed[at] ^= 1 << bit;
+            bodies::device_token(&world, &changed);
+        }
+        bodies::device_token(&world, &good[..at]);
+        bodies::device_token(&world, &good[at + 1..]);
+    }
+    // Header, payload and signature of the two tokens in every mixture.
+    let parts: Vec<Vec<&str>> =
+        [&world.device, &world.token].iter().map(|token| token.split('.').collect()).collect();
+    for mixture in 0..8 {
+        let part = |at: usize| parts[mixture >> at & 1][at];
+        let token = [part(0), part(1), part(2)].join(".");
+        bodies::device_token(&world, token.as_bytes());
+        bodies::token(&world, token.as_bytes());
+    }
+    hold(256, proptest::collection::vec(any::<u8>(), 0..600), |value| {
+        bodies::device_token(&world, &value);
+    });
+    let insertion = (0..=good.len(), "[A-Za-z0-9_.=+/-]{1,4}");
+    hold(512, insertion, |(at, text)| {
+        let (before, after) = world.device.split_at(at);
+        bodies::device_token(&world, format!("{before}{text}{after}").as_bytes());
+    });
+}
+
+#[tokio::test]
 async fn a_cookie_is_found_only_by_its_exact_name_and_only_alone() {
     let world = World::new().await;
     let piece = prop_oneof![

@@ -1,4 +1,4 @@
-//! Known devices (T8): the owner gets in where strangers keep the account locked.
+//! Known devices: the owner gets in where strangers keep the account locked.
 
 use http::HeaderMap;
 use portcullis::message::MessageKind;
@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::attempt::{HOUR, SECOND, WRONG, browser_of, fail, is_refused, login, tries};
 use crate::on_every_database;
-use crate::support::PASSWORD;
+use crate::support::browser::send;
+use crate::support::{Browser, PASSWORD};
 
 on_every_database! {
     async fn the_owner_on_a_known_device_gets_in_while_strangers_keep_the_account_locked(probe: Probe) {
@@ -22,9 +23,9 @@ on_every_database! {
             let body = json!({ "password": PASSWORD });
             assert_eq!(owner.post("/auth/reauthenticate", body).await.status, 200);
         }
-        // His successes have closed his own window only.
+        // These successes have closed the window of this device only.
         assert!(is_refused(&probe, &stranger, "alice").await);
-        // The device has a count of its own: whoever took it cannot guess without end.
+        // The device has a count of its own: a thief of the cookie cannot guess without end.
         for number in 0..10 {
             let before = tries(&probe, "1 = 1").await;
             assert_eq!(owner.login("alice", WRONG).await.status, 401);
@@ -137,7 +138,6 @@ on_every_database! {
     }
 
     async fn a_new_device_is_an_event_and_a_notice_and_a_known_one_is_not(probe: Probe) {
-        let probe = probe.configured(|config| config.service.bearer = true);
         let mut owner = probe.browser().await;
         let body = json!({ "username": "alice", "email": "a@example.com", "password": PASSWORD });
         assert_eq!(owner.post("/auth/register", body).await.status, 201);
@@ -150,11 +150,7 @@ on_every_database! {
         for _ in 0..3 {
             assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
         }
-        // A client that keeps its token itself has no device.
-        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
-        let answer = owner.stranger().post("/auth/login", body).await;
-        assert_eq!((answer.status, answer.set_cookies().len()), (200, 0));
-        // Neither has one that does not get in.
+        // Who does not get in has no device.
         assert_eq!(owner.stranger().login("alice", WRONG).await.status, 401);
         assert_eq!((probe.number(new).await, mails().await), (0, 0));
         let mut other = owner.stranger();
@@ -184,5 +180,167 @@ on_every_database! {
         }
         assert!(is_refused(&probe, &owner, "alice").await, "whoever else is behind that address");
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn one_browser_is_known_to_five_accounts_and_the_one_used_longest_ago_goes(probe: Probe) {
+        let names = ["anna", "berta", "cora", "dora", "emma", "frida"];
+        let mut browser = probe.browser().await;
+        let stranger = browser.stranger();
+        for name in names {
+            probe.register(name).await;
+            assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+            fail(&probe, &stranger, name, 15).await;
+        }
+        let knows = async |browser: &Browser, name: &str| {
+            let status = browser.clone().login(name, PASSWORD).await.status;
+            assert!(matches!(status, 200 | 401), "{status}");
+            status == 200
+        };
+        for (number, name) in names.iter().enumerate() {
+            assert_eq!(knows(&browser, name).await, number > 0, "{name}");
+        }
+        let device = browser.device.clone().expect("a device");
+        assert!(device.len() < 2000, "{}", device.len());
+        // The one that is used moves to the front; the one used longest ago goes next.
+        assert_eq!(browser.login("berta", PASSWORD).await.status, 200);
+        probe.forget_attempts().await;
+        assert_eq!(browser.login("anna", PASSWORD).await.status, 200);
+        for name in names {
+            fail(&probe, &stranger, name, 15).await;
+        }
+        for name in names {
+            assert_eq!(knows(&browser, name).await, name != "cora", "{name}");
+        }
+    }
+
+    async fn each_account_of_a_browser_has_a_count_and_an_epoch_of_its_own(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        probe.register("bob").await;
+        assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
+        let stranger = browser.stranger();
+        fail(&probe, &stranger, "alice", 15).await;
+        fail(&probe, &stranger, "bob", 15).await;
+        for _ in 0..10 {
+            assert_eq!(browser.login("alice", WRONG).await.status, 401);
+        }
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 401, "too many wrong ones");
+        assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
+        probe.clock.advance(HOUR);
+        fail(&probe, &stranger, "alice", 15).await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        probe.auth.accounts().disable(alice.id()).await.expect("disabled");
+        probe.auth.accounts().enable(alice.id()).await.expect("enabled");
+        fail(&probe, &stranger, "bob", 15).await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 401, "its epoch has moved");
+        assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
+    }
+
+    async fn who_asks_not_to_be_remembered_leaves_no_account_behind(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        probe.register("bob").await;
+        let body = json!({ "login": "bob", "password": PASSWORD, "remember": false });
+        let answer = browser.post("/auth/login", body).await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (200, 1));
+        let stranger = browser.stranger();
+        for name in ["alice", "bob"] {
+            fail(&probe, &stranger, name, 15).await;
+        }
+        assert_eq!(browser.login("bob", PASSWORD).await.status, 401);
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn a_reset_makes_its_browser_a_known_one(probe: Probe) {
+        probe.register_with_email("alice", "alice@example.com").await;
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        let stranger = browser.stranger();
+        let before = "another long password";
+        let reset = async |browser: &mut Browser, more: serde_json::Value| {
+            probe.clock.advance(2 * HOUR);
+            let asked = browser.post("/auth/password/forgot", json!({ "login": "alice" })).await;
+            assert_eq!(asked.status, 202);
+            let mails = probe.mail().await;
+            let sent = mails.iter().rfind(|mail| mail.kind == MessageKind::PasswordReset);
+            let (_, token) = sent.expect("a link").text.split_once("#token=").expect("a token");
+            let mut body = json!({ "token": &token[..43], "password": before });
+            for (name, value) in more.as_object().expect("an object") {
+                body[name] = value.clone();
+            }
+            browser.post("/auth/password/reset", body).await
+        };
+        let mut other = browser.stranger();
+        let answer = reset(&mut other, json!({})).await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (204, 1), "{answer:?}");
+        assert!(answer.set_cookies()[0].starts_with("__Host-session-device="));
+        fail(&probe, &stranger, "alice", 15).await;
+        assert_eq!(browser.login("alice", before).await.status, 401, "it was put out");
+        assert_eq!(other.login("alice", before).await.status, 200);
+        let new = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_new_device'";
+        assert_eq!(probe.number(new).await, 0, "who reads the mail of the account is no news");
+        // Not on a browser that is to forget.
+        let mut public = browser.stranger();
+        let answer = reset(&mut public, json!({ "remember": false })).await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (204, 0), "{answer:?}");
+        fail(&probe, &stranger, "alice", 15).await;
+        assert_eq!(public.login("alice", before).await.status, 401);
+    }
+
+    async fn of_two_sign_ins_at_once_the_later_answer_stays(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        for name in ["bob", "cora"] {
+            probe.register(name).await;
+        }
+        // Both carry what the browser had before, and the browser keeps the cookie of one of them.
+        let (mut left, mut right) = (browser.clone(), browser.clone());
+        let (a, b) = tokio::join!(left.login("bob", PASSWORD), right.login("cora", PASSWORD));
+        assert_eq!((a.status, b.status), (200, 200));
+        let mut browser = left.clone();
+        browser.device = right.device.clone();
+        for name in ["alice", "bob", "cora"] {
+            fail(&probe, &browser.stranger(), name, 15).await;
+        }
+        assert_eq!(browser.clone().login("alice", PASSWORD).await.status, 200);
+        assert_eq!(browser.clone().login("cora", PASSWORD).await.status, 200);
+        assert_eq!(browser.clone().login("bob", PASSWORD).await.status, 401, "as in a new browser");
+        // Its next sign-in brings it back beside the others.
+        probe.forget_attempts().await;
+        assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
+        for name in ["alice", "bob", "cora"] {
+            fail(&probe, &browser.stranger(), name, 15).await;
+            assert_eq!(browser.clone().login(name, PASSWORD).await.status, 200, "{name}");
+        }
+    }
+
+    async fn a_bearer_is_known_by_what_it_shows(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = browser.stranger().post("/auth/login", body.clone()).await.json();
+        let device = answer["device_token"].as_str().expect("a device token").to_owned();
+        let token = answer["token"].as_str().expect("a token").to_owned();
+        let shown = |path: &str, body: &serde_json::Value, device: &str| {
+            let bearer = format!("Bearer {token}");
+            let request = browser.stranger().request(reqwest::Method::POST, path).json(body);
+            let request = request.header("portcullis-device", device);
+            if path == "/auth/login" { request } else { request.header("authorization", bearer) }
+        };
+        fail(&probe, &browser, "alice", 15).await;
+        let proof = json!({ "password": PASSWORD });
+        let denied = send(shown("/auth/reauthenticate", &proof, "x")).await;
+        assert_eq!(denied.status, 403, "a bearer that does not say what it is");
+        assert_eq!(send(shown("/auth/login", &body, "x")).await.status, 401);
+        let answer = send(shown("/auth/login", &body, &device)).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.json()["device_token"].is_string(), "renewed");
+        let answer = send(shown("/auth/reauthenticate", &proof, &device)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        // Where bearer tokens are off, nobody looks at the header.
+        let off = probe.rebuilt(|builder| builder);
+        let mut plain = body.clone();
+        plain.as_object_mut().expect("an object").remove("transport");
+        let request = browser_of(&off).await.request(reqwest::Method::POST, "/auth/login");
+        let answer = send(request.header("portcullis-device", &device).json(&plain)).await;
+        assert_eq!(answer.status, 401);
     }
 }

@@ -11,6 +11,7 @@ use portcullis::{AccountId, ClientInfo, Clock, Factor, Portcullis, Secret, Sessi
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::attempt::tries;
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
@@ -230,15 +231,169 @@ on_every_database! {
             .header("authorization", &header)
             .header("authorization", &header);
         assert_eq!(send(twice).await.status, 400);
-        // Two answers to the question who this is.
-        let both = browser
-            .request(Method::POST, "/auth/login")
-            .header("authorization", &header)
-            .json(&json!({ "login": "alice", "password": PASSWORD }));
-        let answer = send(both).await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "multiple_credentials"));
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event").await, before);
         assert_eq!(basic(&browser, &header).await.status, 200);
+    }
+
+    async fn names_in_the_body_win_over_a_basic_header(probe: Probe) {
+        probe.register("alice").await;
+        probe.register("proxy").await;
+        let browser = probe.browser().await;
+        let proxy = format!("Basic {}", encoded(&format!("proxy:{PASSWORD}")));
+        let body = json!({ "login": "alice", "password": PASSWORD });
+        let post = |headers: &[&str], body: &Value| {
+            let request = browser.request(Method::POST, "/auth/login").json(body);
+            headers.iter().fold(request, |request, header| request.header("authorization", *header))
+        };
+        let alice = |answer: &Answer| {
+            let id = answer.json()["account_id"].as_str().map(str::to_owned);
+            (answer.status, id)
+        };
+        let own = alice(&send(post(&[], &body)).await);
+        for headers in [
+            &[&*proxy][..],
+            &["Basic"],
+            &["Basic !"],
+            &["Basic bm8gY29sb24="],
+            &["Negotiate abc"],
+            &["Basic \u{e4}"],
+            &[&*proxy, &*proxy],
+            &[&*proxy, "Bearer of.bad.news"],
+        ] {
+            let answer = send(post(headers, &body)).await;
+            assert_eq!(alice(&answer), own, "{headers:?}: {}", answer.text);
+        }
+        // A form is a body too.
+        let form = browser
+            .request(Method::POST, "/auth/login")
+            .header("authorization", &proxy)
+            .form(&[("login", "alice"), ("password", PASSWORD)]);
+        assert_eq!(alice(&send(form).await), own);
+        // Half of them are meant as the whole: a header does not fill in what is missing.
+        for half in [json!({ "login": "alice" }), json!({ "password": PASSWORD })] {
+            let answer = send(post(&[&proxy], &half)).await;
+            assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_body"));
+        }
+        // A wrong password in the body is not mended by a right one in the header.
+        let wrong = json!({ "login": "alice", "password": WRONG });
+        assert_eq!(send(post(&[&proxy], &wrong)).await.status, 401);
+        // Without names in the body the header is ours.
+        let answer = send(post(&[&proxy], &json!({ "remember": true }))).await;
+        assert_eq!(answer.status, 200);
+        assert_ne!(alice(&answer), own);
+        let answer = send(post(&["Basic !"], &json!({}))).await;
+        assert_eq!(answer.code(), "invalid_basic_authorization");
+    }
+
+    async fn no_other_route_of_ours_minds_a_basic_header(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let mut browser = probe.browser().await;
+        for (authorization, number) in [("Basic cHJveHk6c2VjcmV0", 1), ("Basic !", 2)] {
+            let name = format!("alice{number}");
+            let mail = format!("{name}@example.com");
+            let new = json!({ "username": &name, "email": mail, "password": PASSWORD });
+            let proof = json!({ "password": PASSWORD });
+            let login = json!({ "login": &name, "password": PASSWORD });
+            let forgot = json!({ "login": &name });
+            for (method, path, body, status) in [
+                (Method::POST, "/auth/register", Some(new), 201),
+                (Method::POST, "/auth/login", Some(login), 200),
+                (Method::GET, "/auth/session", None, 200),
+                (Method::GET, "/me", None, 200),
+                (Method::POST, "/auth/reauthenticate", Some(proof), 200),
+                (Method::POST, "/auth/password/forgot", Some(forgot), 202),
+                (Method::GET, "/auth/sessions", None, 200),
+                (Method::POST, "/auth/logout", None, 204),
+            ] {
+                let request = browser.request(method, path).header("authorization", authorization);
+                let request = match &body {
+                    Some(body) => request.json(body),
+                    None => request,
+                };
+                let answer = browser.send(request).await;
+                assert_eq!(answer.status, status, "{path}: {}", answer.text);
+            }
+        }
+    }
+
+    async fn what_cannot_be_seen_around_a_name_is_not_part_of_it(probe: Probe) {
+        probe.register_with_email("mia", "mia@example.com").await;
+        let mut browser = probe.browser().await;
+        let around = [("", " "), (" ", ""), ("\t", "\r\n"), ("\u{a0}", "\u{3000}"), ("\u{feff}", "\u{200b}"),
+            ("\u{202a}", "\u{202c}"), (" \u{200e} ", " \u{2060}")];
+        for (before, after) in around {
+            for name in ["mia", "MIA", "mia@example.com"] {
+                let typed = format!("{before}{name}{after}");
+                let answer = browser.stranger().login(&typed, PASSWORD).await;
+                assert_eq!(answer.status, 200, "{typed:?}: {}", answer.text);
+            }
+            // Of a password nothing is cut.
+            let answer = browser.stranger().login("mia", &format!("{before}{PASSWORD}{after}")).await;
+            assert_eq!(answer.status, 401, "{before:?} {after:?}");
+        }
+        let header = format!("Basic {}", encoded(&format!(" mia\u{a0}:{PASSWORD}")));
+        assert_eq!(basic(&browser, &header).await.status, 200);
+        // Within a name it is no better than before, and nothing but blanks is nobody.
+        for typed in ["m ia", "m\u{200b}ia", " ", "\u{feff}", ""] {
+            assert_eq!(browser.stranger().login(typed, PASSWORD).await.status, 401, "{typed:?}");
+        }
+        // What is kept never has it, whichever way it comes.
+        let new = json!({ "username": " zoe\u{a0}", "email": "\u{feff}zoe@example.com ", "password": PASSWORD });
+        let answer = browser.post("/auth/register", new.clone()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert_eq!(browser.stranger().post("/auth/register", new).await.status, 409);
+        assert_eq!(browser.login("zoe ", PASSWORD).await.status, 200);
+        let zoe = probe.auth.accounts().find_by_login(" zoe@example.com\n").await.expect("it answers");
+        let zoe = zoe.expect("an account");
+        assert_eq!((zoe.username(), zoe.email()), (Some("zoe"), Some("zoe@example.com")));
+        probe.auth.accounts().verify(zoe.id()).await.expect("it is verified");
+        let body = json!({ "username": " second\t" });
+        assert_eq!(browser.post("/auth/login-names", body).await.status, 200);
+        assert_eq!(browser.delete("/auth/login-names/second%20").await.status, 200);
+        let further = portcullis::account::FurtherName::email(" other@example.com ").verified();
+        probe.auth.accounts().add_name(zoe.id(), further).await.expect("it is added");
+        let import = portcullis::account_import::ImportedAccount::new(AccountId::from(uuid::Uuid::from_u128(7)))
+            .username("\u{200b}ida ").email("ida@example.com ").phone("\u{202a}+491701234567\u{202c}");
+        let report = probe.auth.account_import().run([import], |_| {}).await.expect("it runs");
+        assert_eq!((report.imported, report.refused.len()), (1, 0), "{:?}", report.refused);
+        for (table, column) in [
+            ("auth_account", "username"), ("auth_account", "email"), ("auth_account", "phone"),
+            ("auth_login_name", "normal"), ("auth_login_name", "typed"),
+        ] {
+            let query = format!("SELECT {column} FROM {table} WHERE {column} IS NOT NULL");
+            for at in 0..3 {
+                let text = probe.text(&format!("{query} ORDER BY 1 LIMIT 1 OFFSET {at}")).await;
+                let Some(text) = text else { continue };
+                assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{column}: {text:?}");
+            }
+        }
+        assert_eq!(browser.stranger().login(" other@example.com", PASSWORD).await.status, 200);
+    }
+
+    async fn blanks_around_a_name_make_no_count_of_their_own(probe: Probe) {
+        probe.register_with_email("mia", "mia@example.com").await;
+        let browser = probe.browser().await;
+        // A name that can be nobody's is one subject too, however much is typed around it.
+        for (name, spelt) in [("mia", " mia\u{200b}"), ("no:body", "no:body ")] {
+            for number in 0..8 {
+                let typed = if number % 2 == 0 { name } else { spelt };
+                assert_eq!(browser.stranger().login(typed, WRONG).await.status, 401);
+            }
+            let before = tries(&probe, "1 = 1").await;
+            for typed in [name, spelt] {
+                assert_eq!(browser.stranger().login(typed, WRONG).await.status, 401);
+            }
+            assert_eq!(tries(&probe, "1 = 1").await, before, "{name} is locked in both spellings");
+            let purge = portcullis::attempt::Purge::everything().login(spelt);
+            probe.auth.attempts().purge(purge).await.expect("they are removed");
+            assert_eq!(tries(&probe, "1 = 1").await, 0, "{name}");
+        }
+        let mut forgetful = browser.stranger();
+        let answer = forgetful.post("/auth/password/forgot", json!({ "login": " mia@example.com " })).await;
+        assert_eq!(answer.status, 202);
+        let mails = probe.mail().await;
+        let link = mails.iter().find(|mail| mail.kind == portcullis::MessageKind::PasswordReset);
+        assert_eq!(link.expect("a link").to.as_str(), "mia@example.com");
     }
 
     async fn every_failed_login_looks_and_costs_the_same(probe: Probe) {
@@ -275,7 +430,8 @@ on_every_database! {
             ("passwordless", ""),
             // Texts that cannot be a name of anyone.
             ("", PASSWORD),
-            (" wrong", PASSWORD),
+            ("wr ong", PASSWORD),
+            (" wrong ", "wrong horse battery staple"),
             ("two@at@signs", PASSWORD),
             ("nobody@example.com", PASSWORD),
             ("+4917012345678", PASSWORD),
@@ -347,7 +503,7 @@ on_every_database! {
             }
         }
         let browser = probe.browser().await;
-        for other in ["alicé", "alice ", "a1ice", "alice.b+tag@example.com", "aliceb@example.com"] {
+        for other in ["alicé", "alic e", "a1ice", "alice.b+tag@example.com", "aliceb@example.com"] {
             assert_eq!(browser.stranger().login(other, PASSWORD).await.status, 401, "{other}");
         }
     }

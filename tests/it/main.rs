@@ -30,6 +30,7 @@ mod login_name;
 mod maintenance;
 mod membership;
 mod metrics;
+mod new_device;
 mod node;
 mod outage;
 mod outbox;

@@ -129,7 +129,7 @@ on_every_database! {
         }
         let answer = reset(&mut browser, &token, NEW).await;
         assert_eq!((answer.status, answer.text.as_str()), (204, ""));
-        assert!(answer.set_cookies().is_empty(), "nobody is signed in");
+        assert!(answer.cookie().is_none(), "nobody is signed in");
         check(&signed_in.get("/me").await, 401, "session_ended");
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
@@ -695,11 +695,11 @@ on_every_database! {
         for login in ["alice", "ALICE", "Ａｌｉｃｅ", "Alice@Example.com", "alice@example.com", " alice"] {
             assert_eq!(forgot(&mut browser, login).await.status, 202);
         }
-        assert_eq!(tries(&probe, AttemptKind::Forgot, "1 = 1").await, 4 + 1, "` alice` is nobody");
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "1 = 1").await, 4, "a blank makes no other name");
         for login in ["nobody", "NOBODY", "Nobody", "ＮＯＢＯＤＹ", "nobody"] {
             assert_eq!(forgot(&mut browser, login).await.status, 202);
         }
-        assert_eq!(tries(&probe, AttemptKind::Forgot, "1 = 1").await, 5 + 4);
+        assert_eq!(tries(&probe, AttemptKind::Forgot, "1 = 1").await, 4 + 4);
     }
 
     async fn of_fifty_requests_at_once_no_more_than_the_limit_are_counted(probe: Probe) {
@@ -768,6 +768,8 @@ on_every_database! {
         let (account, mut browser) = alice(&probe).await;
         let used = ask(&probe, &mut browser, "alice").await;
         assert_eq!(reset(&mut browser, &used, NEW).await.status, 204);
+        // On a known device nothing of this would count.
+        browser.device = None;
         probe.clock.advance(HOUR);
         let good = ask(&probe, &mut browser, "alice").await;
         // A good link that is looked at is no try.
@@ -840,7 +842,8 @@ on_every_database! {
         flow.forgot("alice", &client).await.expect("it is asked for");
         let token = token(&probe.mail().await[0]);
         flow.check(&token, &client).await.expect("it is good");
-        flow.reset(&token, NEW, &client).await.expect("it is set");
+        let known = flow.reset(&token, NEW, &client).await.expect("it is set");
+        assert!(known.remember(false).token().is_none());
         assert!(flow.check(&token, &client).await.is_err());
         assert_eq!(browser.login("alice", NEW).await.status, 200);
     }

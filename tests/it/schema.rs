@@ -29,7 +29,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 26] = [
+const LOOKUPS: [(&str, &[&str]); 27] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -56,6 +56,7 @@ const LOOKUPS: [(&str, &[&str]); 26] = [
     ("auth_session", &["ended_at"]),
     ("auth_session", &["expires_at"]),
     ("auth_session_data", &["written_at"]),
+    ("auth_told_place", &["told_at"]),
 ];
 
 fn described() -> Shapes {
@@ -384,6 +385,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_account_role.account_id -> auth_account.id",
             "auth_account_role.role_id -> auth_role.id",
             "auth_challenge.account_id -> auth_account.id",
+            "auth_device_digest.account_id -> auth_account.id",
             "auth_former_address.account_id -> auth_account.id",
             "auth_group_role.group_id -> auth_group.id",
             "auth_group_role.role_id -> auth_role.id",
@@ -391,6 +393,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_membership.account_id -> auth_account.id",
             "auth_membership_turn.account_id -> auth_account.id",
             "auth_session.account_id -> auth_account.id",
+            "auth_told_place.account_id -> auth_account.id",
         ]
     );
 }
@@ -437,7 +440,11 @@ on_every_database! {
         for other in ["alicé", "alıce", "älice", "alice_", "alice-", "alice.", "а1ice"] {
             accounts.create(NewAccount::username(other)).await.expect(other);
         }
-        for spaced in ["alice ", " alice", "al ice", "alice\t", "alice\n", "alice\u{a0}", "alice\u{3000}", "alice\u{200b}"] {
+        for spaced in ["alice ", " alice", "alice\t", "alice\n", "alice\u{a0}", "alice\u{3000}", "alice\u{200b}"] {
+            let refused = accounts.create(NewAccount::username(spaced)).await;
+            assert!(matches!(refused, Err(AccountError::Taken(_))), "{spaced:?}: {refused:?}");
+        }
+        for spaced in ["al ice", "al\u{a0}ice", "al\u{200b}ice", " "] {
             let refused = accounts.create(NewAccount::username(spaced)).await;
             assert!(matches!(refused, Err(AccountError::Invalid(_))), "{spaced:?}: {refused:?}");
         }

@@ -621,3 +621,50 @@ fn rsa() -> Vec<u8> {
     key.extend(RSA.iter().flat_map(|number| integer(number)));
     pem("RSA PRIVATE KEY", &der(0x30, &key))
 }
+
+#[test]
+fn the_token_of_a_device_is_none_of_a_session_and_none_is_its_own() {
+    for signing in [SigningKey::derived_hs256(), SigningKey::rs256_pem(rsa())] {
+        let jwt = jwt(&[signing], &[Secret::generate()]);
+        let claims_of_device = || DeviceClaims { accounts: "abc".to_owned(), expires_at: NOW };
+        let device = jwt.sign_device(&claims_of_device());
+        let read = jwt.verify_device(&device).expect("its own token");
+        assert_eq!((read.accounts.as_str(), read.expires_at), ("abc", NOW));
+        assert!(jwt.verify(&device, now()).is_none());
+        assert!(jwt.verify_session(&device, now()).is_none());
+        let (_, rest) = device.split_once('.').expect("three parts");
+        for token_type in TokenType::ALL {
+            // Whatever the header says, the payload is that of one purpose only.
+            let token = jwt.sign(token_type, &claims());
+            assert!(jwt.verify_device(&token).is_none(), "{token_type:?}");
+            let sealed = jwt.seal(
+                token_type,
+                &DevicePayload {
+                    iss: Cow::Borrowed(&jwt.issuer),
+                    aud: Cow::Borrowed(&jwt.audience),
+                    acc: Cow::Borrowed("abc"),
+                    exp: NOW,
+                },
+            );
+            let is_device = token_type == TokenType::Device;
+            assert_eq!(jwt.verify_device(&sealed).is_some(), is_device, "{token_type:?}");
+            assert!(jwt.verify(&sealed, now()).is_none(), "{token_type:?}");
+            let swapped = format!("{}.{rest}", jwt.keys[0].header(token_type));
+            assert_eq!(jwt.verify_device(&swapped).is_some(), is_device, "{token_type:?}");
+        }
+        let elsewhere = Jwt { issuer: "other".to_owned(), ..jwt };
+        assert!(elsewhere.verify_device(&device).is_none(), "of another issuer");
+    }
+}
+
+#[test]
+fn the_largest_token_of_a_device_fits_into_a_cookie() {
+    let name = "x".repeat(255);
+    let jwt = Jwt::new(&[SigningKey::rs256_pem(rsa())], &[Secret::generate()], &name, &name)
+        .expect("a signer");
+    let accounts = "A".repeat(BASE64URL_NOPAD.encode_len(5 * 32));
+    let token = jwt.sign_device(&DeviceClaims { accounts, expires_at: i64::MAX });
+    // Browsers refuse a cookie whose name and value have more than 4096 bytes; attributes do not count.
+    // RSA keys may be twice as long as this one.
+    assert!(token.len() + 400 < 2500, "{}", token.len());
+}

@@ -207,8 +207,10 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table, those that point to others first.
-pub const TABLES: [&str; 24] = [
+pub const TABLES: [&str; 26] = [
     "auth_maintenance",
+    "auth_told_place",
+    "auth_device_digest",
     "auth_rate",
     "auth_challenge",
     "auth_challenge_start",

@@ -1,0 +1,25 @@
+//! Reads anything as the token of a known device.
+#![no_main]
+
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+use portcullis_fuzz::{World, device_token};
+
+fuzz_target!(|input: &[u8]| {
+    static WORLD: OnceLock<(tokio::runtime::Runtime, World)> = OnceLock::new();
+    let (_, world) = WORLD.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let world = runtime.block_on(World::new());
+        (runtime, world)
+    });
+    device_token(world, input);
+    // The same, as a change to the good token: where, and to what.
+    if let [high, low, byte, ..] = *input {
+        let mut changed = world.device.clone().into_bytes();
+        let at = usize::from(u16::from_be_bytes([high, low])) % changed.len();
+        changed[at] = byte;
+        device_token(world, &changed);
+    }
+});

@@ -1,0 +1,59 @@
+//! What owners were told of new devices.
+
+use sea_orm_migration::prelude::{
+    DbErr, ForeignKey, ForeignKeyAction, Index, MigrationName, MigrationTrait, SchemaManager,
+    Table, async_trait,
+};
+
+use crate::table::{required, table};
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m0012_new_device"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let of_account = |name: &'static str, from: &'static str| {
+            ForeignKey::create()
+                .name(name)
+                .from(from, "account_id")
+                .to("auth_account", "id")
+                .on_delete(ForeignKeyAction::Cascade)
+                .to_owned()
+        };
+        let place = table(manager, "auth_told_place")
+            .col(required("account_id").uuid())
+            .col(required("place").binary_len(32))
+            .col(required("told_at").big_integer())
+            .primary_key(Index::create().col("account_id").col("place"))
+            .foreign_key(&mut of_account("auth_told_place_account", "auth_told_place"))
+            .to_owned();
+        manager.create_table(place).await?;
+        let digest = table(manager, "auth_device_digest")
+            .col(required("account_id").uuid().primary_key())
+            .col(required("message_id").uuid())
+            .col(required("began_at").big_integer())
+            .col(required("sign_ins").big_integer())
+            .foreign_key(&mut of_account("auth_device_digest_account", "auth_device_digest"))
+            .to_owned();
+        manager.create_table(digest).await?;
+        let told_at = Index::create()
+            .name("auth_told_place_told_at")
+            .table("auth_told_place")
+            .col("told_at")
+            .to_owned();
+        manager.create_index(told_at).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for name in ["auth_device_digest", "auth_told_place"] {
+            manager.drop_table(Table::drop().table(name).to_owned()).await?;
+        }
+        Ok(())
+    }
+}

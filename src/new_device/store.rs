@@ -1,0 +1,92 @@
+//! Queries on what owners were told of new devices.
+
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+
+use super::entity::{digest, place};
+use crate::base::clock::Timestamp;
+use crate::base::id::{AccountId, MessageId};
+
+/// The places that an account was told of after `since`, and not after `until`: ten a day at most.
+pub(crate) async fn told<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<place::Model>, DbErr> {
+    place::Entity::find()
+        .filter(place::Column::AccountId.eq(account))
+        .filter(place::Column::ToldAt.gt(since))
+        .filter(place::Column::ToldAt.lte(until))
+        .all(db)
+        .await
+}
+
+/// Says that a place was told now.
+pub(crate) async fn tell<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    place: [u8; 32],
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let row = place::Model { account_id: account, place: place.to_vec(), told_at: now };
+    let again = OnConflict::columns([place::Column::AccountId, place::Column::Place])
+        .update_column(place::Column::ToldAt)
+        .to_owned();
+    place::Entity::insert(place::ActiveModel::from(row).reset_all())
+        .on_conflict(again)
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// Removes the places of an account that it was told of before then.
+pub(crate) async fn forget<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    until: Timestamp,
+) -> Result<(), DbErr> {
+    place::Entity::delete_many()
+        .filter(place::Column::AccountId.eq(account))
+        .filter(place::Column::ToldAt.lte(until))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// The latest digest of an account, whether or not it has left.
+pub(crate) async fn digest<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+) -> Result<Option<digest::Model>, DbErr> {
+    digest::Entity::find_by_id(account).one(db).await
+}
+
+/// Says that the digest tells of one more.
+pub(crate) async fn count<C: ConnectionTrait>(db: &C, account: AccountId) -> Result<(), DbErr> {
+    digest::Entity::update_many()
+        .col_expr(digest::Column::SignIns, Expr::col(digest::Column::SignIns).add(1))
+        .filter(digest::Column::AccountId.eq(account))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Says that a new digest waits, which tells of one.
+pub(crate) async fn begin<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    message: MessageId,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let row =
+        digest::Model { account_id: account, message_id: message, began_at: now, sign_ins: 1 };
+    let columns = [digest::Column::MessageId, digest::Column::BeganAt, digest::Column::SignIns];
+    digest::Entity::insert(digest::ActiveModel::from(row).reset_all())
+        .on_conflict(
+            OnConflict::column(digest::Column::AccountId).update_columns(columns).to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}

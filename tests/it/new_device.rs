@@ -1,0 +1,247 @@
+//! What the owner of an account is told of sign-ins from devices that the account does not know.
+
+use std::time::Duration;
+
+use portcullis::TrustedProxies;
+use portcullis::message::{Message, MessageKind};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::attempt::{WRONG, browser_of};
+use crate::on_every_database;
+use crate::support::browser::{Answer, send};
+use crate::support::{Browser, PASSWORD, Probe};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A digest leaves a day after the first sign-in that it tells of, to within some milliseconds.
+const A_DAY_LATER: Duration = Duration::from_secs(24 * 60 * 60 + 1);
+const EVENTS: &str = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_new_device'";
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
+
+/// An instance behind a proxy that says where requests come from, and `alice`, who has signed in once
+/// before: the first sign-in ever is told to nobody.
+async fn alice(probe: Probe) -> (Probe, Browser) {
+    let probe = probe.configured(|config| {
+        config.service.bearer = true;
+        let networks = vec!["127.0.0.0/8".parse().expect("a network")];
+        config.proxies = TrustedProxies::new(networks, Default::default());
+    });
+    probe.register_with_email("alice", "alice@example.com").await;
+    let browser = browser_of(&probe.auth).await;
+    assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
+    assert_eq!(notices(&probe).await, (0, 0));
+    (probe, browser)
+}
+
+/// Signs in as `alice` by a client without cookies at this address.
+async fn sign_in(browser: &Browser, address: &str, agent: &str) -> Answer {
+    sign_in_with(browser, address, agent, json!({ "login": "alice", "password": PASSWORD })).await
+}
+
+async fn sign_in_with(browser: &Browser, address: &str, agent: &str, body: Value) -> Answer {
+    let request = browser
+        .stranger()
+        .request(Method::POST, "/auth/login")
+        .header("x-forwarded-for", address)
+        .header("user-agent", agent)
+        .json(&body);
+    send(request).await
+}
+
+/// The messages of both kinds so far, the oldest first.
+async fn mails(probe: &Probe) -> Vec<Message> {
+    let sent = probe.mail().await;
+    let kinds = ["new_device", "new_device_digest"];
+    sent.into_iter().filter(|message| kinds.contains(&message.kind.as_str())).collect()
+}
+
+/// How many sign-ins were told by themselves, and how many messages told of several.
+async fn notices(probe: &Probe) -> (usize, usize) {
+    let mails = mails(probe).await;
+    let own = mails.iter().filter(|mail| mail.kind == MessageKind::NewDevice).count();
+    (own, mails.len() - own)
+}
+
+on_every_database! {
+    async fn twenty_sign_ins_of_a_client_without_cookies_are_one_notice_and_one_digest(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        for _ in 0..20 {
+            assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
+            probe.clock.advance(Duration::from_secs(60));
+        }
+        assert_eq!(probe.number(EVENTS).await, 20, "each is an event");
+        assert_eq!(notices(&probe).await, (1, 0));
+        probe.clock.advance(A_DAY_LATER);
+        assert_eq!(notices(&probe).await, (1, 1));
+        let digest = mails(&probe).await.pop().expect("a digest");
+        assert!(digest.text.contains("19"), "{}", digest.text);
+        assert!(digest.text.contains("192.0.2.1"), "{}", digest.text);
+        // Nothing more is sent where nothing more happens, and the next one begins a new digest.
+        probe.clock.advance(2 * DAY);
+        assert_eq!(notices(&probe).await, (1, 1));
+        assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
+        assert_eq!(notices(&probe).await, (1, 1));
+        probe.clock.advance(A_DAY_LATER);
+        assert_eq!(notices(&probe).await, (1, 2));
+        let digest = mails(&probe).await.pop().expect("a digest");
+        assert!(digest.text.contains("Sign-ins: 1\n"), "{}", digest.text);
+    }
+
+    async fn a_new_network_or_browser_is_told_by_itself_whatever_noise_came_before(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        for _ in 0..30 {
+            assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
+        }
+        assert_eq!(notices(&probe).await, (1, 0));
+        // The same network and browser: another address of the /24, another version.
+        assert_eq!(sign_in(&browser, "192.0.2.200", "curl/8.19.1").await.status, 200);
+        assert_eq!(notices(&probe).await, (1, 0));
+        for (number, (address, agent)) in [
+            ("198.51.100.1", "curl/8.5.0"),
+            ("192.0.2.1", FIREFOX),
+            ("198.51.100.1", FIREFOX),
+            ("2001:db8:0:1::1", "curl/8.5.0"),
+            ("2001:db8:0:2::1", "curl/8.5.0"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for _ in 0..2 {
+                assert_eq!(sign_in(&browser, address, agent).await.status, 200);
+            }
+            assert_eq!(notices(&probe).await, (2 + number, 0), "{address} {agent}");
+            let mail = mails(&probe).await.pop().expect("a mail");
+            assert!(mail.text.contains(address), "{}", mail.text);
+        }
+        // What one account was told says nothing to another.
+        probe.register_with_email("bob", "bob@example.com").await;
+        let bob = json!({ "login": "bob", "password": PASSWORD });
+        for _ in 0..2 {
+            let answer = sign_in_with(&browser, "192.0.2.1", "curl/8.5.0", bob.clone()).await;
+            assert_eq!(answer.status, 200);
+        }
+        assert_eq!(mails(&probe).await.pop().expect("a mail").to.as_str(), "bob@example.com");
+        probe.clock.advance(A_DAY_LATER);
+        assert_eq!(notices(&probe).await, (7, 1), "all repeats of a day are one digest");
+    }
+
+    async fn ten_are_told_a_day_and_what_is_above_is_in_the_digest(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        for number in 0..13 {
+            let address = format!("198.51.{number}.1");
+            assert_eq!(sign_in(&browser, &address, "curl/8.5.0").await.status, 200);
+        }
+        assert_eq!(notices(&probe).await, (10, 0));
+        probe.clock.advance(A_DAY_LATER);
+        assert_eq!(notices(&probe).await, (10, 1));
+        let digest = mails(&probe).await.pop().expect("a digest");
+        assert!(digest.text.contains("Sign-ins: 3\n"), "{}", digest.text);
+        // Of those above the ten the owner was not told by themselves: they are as new as before.
+        assert_eq!(sign_in(&browser, "198.51.12.1", "curl/8.5.0").await.status, 200);
+        assert_eq!(sign_in(&browser, "198.51.0.1", "curl/8.5.0").await.status, 200);
+        assert_eq!(notices(&probe).await, (11, 1));
+    }
+
+    async fn a_place_is_told_again_when_thirty_days_have_passed(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
+        assert_eq!(notices(&probe).await, (1, 0));
+        for day in 1..=30 {
+            probe.clock.advance(DAY);
+            assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
+            assert_eq!(notices(&probe).await.0, if day < 30 { 1 } else { 2 }, "{day}");
+        }
+        let rows = "SELECT COUNT(*) FROM auth_told_place";
+        assert_eq!(probe.number(rows).await, 1, "one row a place");
+        probe.clock.advance(31 * DAY);
+        assert_eq!(sign_in(&browser, "198.51.100.1", "curl/8.5.0").await.status, 200);
+        assert_eq!(probe.number(rows).await, 1, "what is older is gone");
+    }
+
+    async fn of_sixteen_sign_ins_at_once_from_one_new_place_one_is_told_by_itself(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        let mut racers = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let browser = browser.clone();
+            racers.spawn(async move { sign_in(&browser, "198.51.100.1", "curl/8.5.0").await.status });
+        }
+        let statuses = racers.join_all().await;
+        assert_eq!(statuses, [200; 16]);
+        assert_eq!(notices(&probe).await, (1, 0));
+        probe.clock.advance(A_DAY_LATER);
+        assert_eq!(notices(&probe).await, (1, 1));
+        let digest = mails(&probe).await.pop().expect("a digest");
+        assert!(digest.text.contains("Sign-ins: 15\n"), "{}", digest.text);
+    }
+
+    async fn no_way_of_carrying_the_token_keeps_the_notice_from_the_owner(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = sign_in_with(&browser, "203.0.113.9", FIREFOX, body.clone()).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.set_cookies().is_empty());
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (1, (1, 0)));
+        // Who does not want to be remembered is told of too.
+        let mut forgettable = body.clone();
+        forgettable["remember"] = json!(false);
+        let answer = sign_in_with(&browser, "203.0.113.9", "curl/8.5.0", forgettable).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json().get("device_token"), None, "and leaves nothing behind");
+        assert_eq!(notices(&probe).await, (2, 0));
+        // A client that shows its device is not new, wherever it is.
+        let answer = sign_in_with(&browser, "203.0.113.9", FIREFOX, body.clone()).await;
+        let device = answer.json()["device_token"].as_str().expect("a device token").to_owned();
+        let request = browser
+            .stranger()
+            .request(Method::POST, "/auth/login")
+            .header("x-forwarded-for", "100.64.7.7")
+            .header("portcullis-device", &device)
+            .json(&body);
+        let answer = send(request).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(notices(&probe).await, (2, 0));
+        // One that shows what it is not allowed to be is new.
+        let token = answer.json()["token"].as_str().expect("a token").to_owned();
+        for shown in [token, format!("{device}x"), "x".to_owned(), "A".repeat(5000)] {
+            let request = browser
+                .stranger()
+                .request(Method::POST, "/auth/login")
+                .header("x-forwarded-for", "100.64.7.7")
+                .header("portcullis-device", &shown)
+                .json(&body);
+            assert_eq!(send(request).await.status, 200);
+        }
+        assert_eq!(notices(&probe).await, (3, 0));
+        assert_eq!(probe.number(EVENTS).await, 3 + 4);
+    }
+
+    async fn two_accounts_by_turns_in_one_browser_are_new_to_nobody(probe: Probe) {
+        let (probe, mut browser) = alice(probe).await;
+        probe.register_with_email("bob", "bob@example.com").await;
+        for name in ["alice", "bob"] {
+            assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+        }
+        let before = probe.number(EVENTS).await;
+        for _ in 0..4 {
+            for name in ["alice", "bob"] {
+                assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+            }
+        }
+        assert_eq!(probe.number(EVENTS).await, before);
+        // Who fails is told of nothing, and is no device.
+        assert_eq!(browser.stranger().login("alice", WRONG).await.status, 401);
+        probe.clock.advance(HOUR);
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (before, (1, 0)));
+    }
+
+    async fn an_account_without_an_address_is_not_written_to_and_keeps_nothing(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        for _ in 0..2 {
+            assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+        }
+        assert_eq!(probe.number(EVENTS).await, 2);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_outbox").await, 0);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_told_place").await, 0);
+    }
+}
