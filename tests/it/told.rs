@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::attempt::{HOUR, SECOND, WRONG, browser_of, fail, login, tries};
 use crate::on_every_database;
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe};
 
 const CONFIRM: &str = "/auth/verification/confirm";
 
@@ -417,5 +417,103 @@ on_every_database! {
         // What is kept in the database is no password and no name.
         let dump = probe.dump("auth_event").await.join("\n");
         assert!(!dump.contains(WRONG) && !dump.contains("person1"));
+    }
+
+    async fn a_name_that_moves_takes_with_it_what_is_told_and_not_what_protects(probe: Probe) {
+        let alice = with_two_addresses(&probe, "alice").await;
+        let bob = with_two_addresses(&probe, "bob").await;
+        let browser = probe.browser().await;
+        let moved = "alice@two.example";
+        // Locked by this very name, which then becomes another account's.
+        fail(&probe, &browser, moved, 15).await;
+        probe.clock.advance(Duration::from_secs(70));
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
+        let id = |account: AccountId| match probe.database.backend {
+            Backend::Postgres => format!("'{account}'::uuid"),
+            _ => format!("X'{}'", account.as_uuid().simple()),
+        };
+        let set = format!("UPDATE auth_login_name SET account_id = {}", id(bob));
+        probe.execute(&format!("{set} WHERE normal = '{moved}'")).await;
+        assert_eq!(browser.stranger().login(moved, PASSWORD).await.status, 200, "it is bob's");
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401, "still locked");
+
+        let probe = probe.configured(|config| config.attempts.reveal_lockout = true);
+        let browser = probe.browser().await;
+        for _ in 0..6 {
+            assert_eq!(browser.stranger().login(moved, WRONG).await.status, 401);
+        }
+        let set = format!("UPDATE auth_login_name SET account_id = {}", id(alice));
+        probe.execute(&format!("{set} WHERE normal = '{moved}'")).await;
+        assert_eq!(browser.stranger().login(moved, WRONG).await.status, 429);
+        probe.execute(&format!("DELETE FROM auth_login_name WHERE normal = '{moved}'")).await;
+        assert_eq!(browser.stranger().login(moved, WRONG).await.status, 429);
+    }
+
+    async fn where_locks_are_told_requests_for_links_are_told_of_the_name_that_was_typed(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.attempts.reveal_lockout = true;
+            config.attempts.limit = 2;
+            config.attempts.first_delay = Duration::ZERO;
+        });
+        with_two_addresses(&probe, "alice").await;
+        let browser = probe.browser().await;
+        let mut seen = Vec::new();
+        for name in ["nobody", "alice", "alice@one.example", "alice@two.example", "nobody@one.example"] {
+            let mut answers = Vec::new();
+            for _ in 0..4 {
+                let body = json!({ "login": name });
+                let answer = browser.stranger().post("/auth/password/forgot", body).await;
+                answers.push((answer.status, answer.text));
+            }
+            assert_eq!(statuses(&answers), [202, 202, 429, 429], "{name}");
+            seen.push(answers);
+        }
+        assert!(seen.iter().all(|answers| *answers == seen[0]));
+        let sent = probe.mail().await;
+        assert!(sent.len() <= 2, "the account is locked by its first name: {}", sent.len());
+    }
+
+    async fn a_known_device_is_told_how_its_account_stands_and_no_other_is(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.reveal_lockout = true);
+        let (_, mut owner) = probe.signed_in("alice").await;
+        for _ in 0..6 {
+            assert_eq!(owner.login("alice", WRONG).await.status, 401);
+        }
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 429);
+        let stranger = owner.stranger();
+        for name in ["alice", "nobody"] {
+            assert_eq!(stranger.stranger().login(name, WRONG).await.status, 401, "{name}");
+        }
+        probe.clock.advance(SECOND);
+        assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn whoever_has_reset_the_password_is_kept_out_by_no_stranger(probe: Probe) {
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.rate.per_principal = Some(portcullis::rate_limit::Quota::per_minute(20));
+                config.attempts.source_limit = None;
+            })
+        });
+        let address = crate::support::probe::serve(crate::support::probe::app(&auth)).await;
+        with_two_addresses(&probe, "alice").await;
+        let mut owner = Browser::new(address);
+        let strangers = async || {
+            for _ in 0..25 {
+                owner.stranger().login("alice", WRONG).await;
+            }
+            owner.stranger().login("alice", WRONG).await.status
+        };
+        assert_eq!(strangers().await, 429);
+        let body = json!({ "login": "alice" });
+        assert_eq!(owner.stranger().post("/auth/password/forgot", body).await.status, 202);
+        let sent = probe.mail().await;
+        let token = crate::verification::token_of(sent.last().expect("a mail"));
+        let new = "another long password";
+        let body = json!({ "token": token, "password": new });
+        assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
+        for _ in 0..3 {
+            assert_eq!(owner.login("alice", new).await.status, 200);
+        }
     }
 }
