@@ -120,4 +120,10 @@
 //!   that have signed in there. Ending all sessions of an account takes its part away.
 //! - Two people who sign in to two accounts in one browser in the same second: one of the two is not
 //!   remembered there until its next sign-in.
+//! - Who has stolen a known browser's cookie has fifteen tries an hour more. Ending all sessions
+//!   takes them away.
+//! - Two tries at two names of one account in the same moment, when one more failure is due to delay or lock
+//!   it, are compared one after the other. Somebody who guesses that two names belong together can see
+//!   that in the time it takes.
+//! - The failure that locks writes one event and one message more than others, for every name.
 //! - The first sign-in ever is no new device, for there is nothing it could be compared with.

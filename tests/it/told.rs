@@ -428,7 +428,8 @@ on_every_database! {
         fail(&probe, &browser, moved, 15).await;
         probe.clock.advance(Duration::from_secs(70));
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
-        let id = |account: AccountId| match probe.database.backend {
+        let backend = probe.database.backend;
+        let id = |account: AccountId| match backend {
             Backend::Postgres => format!("'{account}'::uuid"),
             _ => format!("X'{}'", account.as_uuid().simple()),
         };
