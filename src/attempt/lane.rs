@@ -3,6 +3,10 @@
 //! Tries of one subject are admitted one after the other, so that they do not race each other for
 //! the same row; how many are then compared at once, the rule says. Between processes the key of the
 //! row decides.
+//!
+//! Tries at different names never wait for each other, also if the names are of one account: how long
+//! one waits would tell that they belong together. So strangers stand in line by what they typed, and a
+//! try at another name that is still under way counts as failed.
 
 use std::collections::HashMap;
 #[cfg(feature = "test-util")]
@@ -11,13 +15,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as Turn, Notify};
 
-use super::Key;
+use super::{Key, Taken};
 use crate::context::{Context, Room};
 
 /// The lanes of one instance.
 #[derive(Default)]
 pub(crate) struct Lanes {
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
+    /// What is compared at this moment: each row of a subject, and the lane it came from.
+    underway: Mutex<HashMap<Taken, Key>>,
     #[cfg(feature = "test-util")]
     refused: AtomicU64,
 }
@@ -59,6 +65,34 @@ impl Drop for Place {
         if Arc::strong_count(&self.lane) <= 2 {
             known.remove(&self.key);
         }
+    }
+}
+
+/// A try that is compared at this moment.
+pub(crate) struct Underway {
+    lanes: Arc<Lanes>,
+    row: Taken,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let mut underway = self.lanes.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.remove(&self.row);
+    }
+}
+
+impl Place {
+    /// Notes that this row is compared from now on.
+    pub(crate) fn begin(&self, row: &Taken) -> Underway {
+        let mut underway = self.lanes.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.insert(row.clone(), self.key.clone());
+        Underway { lanes: Arc::clone(&self.lanes), row: row.clone() }
+    }
+
+    /// Whether this row is compared for somebody who stands in another lane of this process.
+    pub(crate) fn is_elsewhere(&self, row: &Taken) -> bool {
+        let underway = self.lanes.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.get(row).is_some_and(|lane| *lane != self.key)
     }
 }
 

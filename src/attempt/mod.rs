@@ -152,7 +152,7 @@ mod watch;
 pub(crate) use subject::Subject;
 pub(crate) use ticket::Ticket;
 
-use lane::{Lanes, Place};
+use lane::{Lanes, Place, Underway};
 use rule::{Outcome, Rule, Verdict};
 use subject::{Origin, SubjectKey};
 use ticket::{GivenUp, Standing, Telling, meanwhile};
@@ -189,7 +189,7 @@ pub(crate) struct Key {
 }
 
 /// One row: a try in a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Taken {
     pub(crate) key: Key,
     pub(crate) number: i64,
@@ -226,7 +226,14 @@ struct Line<'a> {
 /// What was decided about one more try.
 enum Decision {
     /// It is counted.
-    Free { own: Taken, told: Option<Taken>, failures: usize, locks: bool, now: Timestamp },
+    Free {
+        own: Taken,
+        told: Option<Taken>,
+        underway: Underway,
+        failures: usize,
+        locks: bool,
+        now: Timestamp,
+    },
     /// It is done in vain.
     Refused { own: Taken, told: Option<Taken>, standing: Standing },
     /// Not before this moment, and that is told.
@@ -341,7 +348,10 @@ impl Attempts<'_> {
         let told = subject.typed.filter(|_| tells && subject.origin == Origin::Anywhere);
         let told = told.map(|digest| Key { subject: digest, kind, part: subject.part });
         let lanes = self.auth.room::<Lanes>();
-        let place = Place::take(&lanes, &own);
+        // By what was typed: tries at two names of one account must not be seen to meet.
+        let lane = subject.typed.filter(|_| subject.origin == Origin::Anywhere);
+        let lane = Key { subject: lane.unwrap_or(own.subject), ..own.clone() };
+        let place = Place::take(&lanes, &lane);
         let origin = subject.origin;
         let told = told.as_ref();
         let line = Line { rule: &rule, own: &own, told, tells, origin, place: &place };
@@ -349,7 +359,7 @@ impl Attempts<'_> {
         let seen = subject.typed.filter(|_| signs_in);
         let seen = seen.map(|name| Seen::new(&name, client.address()));
         let ticket = match self.decide(&line, client).await? {
-            Decision::Free { own, told, failures, locks, now } => {
+            Decision::Free { own, told, underway, failures, locks, now } => {
                 let event = |kind| {
                     let event = Event::new(kind, now).from_client(client);
                     match subject.account {
@@ -367,6 +377,7 @@ impl Attempts<'_> {
                 Ticket {
                     auth: self.auth.clone(),
                     place: Some(place),
+                    underway: Some(underway),
                     own,
                     told,
                     standing: Standing::Counted,
@@ -382,6 +393,7 @@ impl Attempts<'_> {
                 Ticket {
                     auth: self.auth.clone(),
                     place: None,
+                    underway: None,
                     own,
                     told,
                     standing,
@@ -440,7 +452,15 @@ impl Attempts<'_> {
                 }
             };
             // What was typed first: a try that is told of leaves no trace.
-            let (of_told, of_own) = (told.map(|_| judge(&records.told)), judge(&records.own));
+            let of_told = told.map(|_| judge(&records.told));
+            let elsewhere = records.own.iter().any(|one| {
+                let row = Taken { key: own.clone(), number: one.number };
+                one.outcome == Outcome::Pending && place.is_elsewhere(&row)
+            });
+            let of_own = match judge(&records.own) {
+                Verdict::Wait if elsewhere => rule.judge_strictly(&records.own, now),
+                verdict => verdict,
+            };
             let speaks = of_told.unwrap_or(of_own);
             if tells && let Some(until) = free_at(speaks) {
                 return Ok(Decision::FreeAt(until));
@@ -476,7 +496,8 @@ impl Attempts<'_> {
                 let (own, told) = (of_subject, of_typed);
                 return Ok(match of_own {
                     Verdict::Free { failures, locks } if standing == Standing::Counted => {
-                        Decision::Free { own, told, failures, locks, now }
+                        let underway = place.begin(&own);
+                        Decision::Free { own, told, underway, failures, locks, now }
                     }
                     _ => Decision::Refused { own, told, standing },
                 });

@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DbErr};
 
-use super::lane::Place;
+use super::lane::{Place, Underway};
 use super::rule::Outcome;
 use super::watch::{self, Seen};
 use super::{TOO_MANY_ATTEMPTS, Taken, store};
@@ -18,6 +18,8 @@ pub(crate) struct Ticket {
     pub(super) auth: Portcullis,
     /// Given up when the try is over.
     pub(super) place: Option<Place>,
+    /// Given up with it.
+    pub(super) underway: Option<Underway>,
     /// Its row in the line that protects, and its row in the line that is told, if there is one.
     pub(super) own: Taken,
     pub(super) told: Option<Taken>,
@@ -165,6 +167,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        drop(self.underway.take());
         if self.over || self.meanwhile == Outcome::Failed {
             return;
         }

@@ -122,8 +122,8 @@
 //!   remembered there until its next sign-in.
 //! - Who has stolen a known browser's cookie has fifteen tries an hour more. Ending all sessions
 //!   takes them away.
-//! - Two tries at two names of one account in the same moment, when one more failure is due to delay or lock
-//!   it, are compared one after the other. Somebody who guesses that two names belong together can see
-//!   that in the time it takes.
+//! - Tries at two names of one account in the same moment do not wait for each other, or the time would
+//!   tell that they belong together. When one more failure is due to delay or lock the account, the later
+//!   one is refused, even if both passwords are right.
 //! - The failure that locks writes one event and one message more than others, for every name.
 //! - The first sign-in ever is no new device, for there is nothing it could be compared with.

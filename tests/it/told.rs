@@ -337,6 +337,39 @@ on_every_database! {
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
     }
 
+    async fn a_try_does_not_wait_for_one_at_another_name_of_its_account(probe: Probe) {
+        let slow = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.password.memory_kib = 128 * 1024;
+                config.password.iterations = 20;
+                config.password.concurrent_hashes = Some(2);
+                config.attempts.limit = 1;
+            })
+        });
+        // Its own hash takes long, so that one try is under way while the next one comes.
+        let probe = Probe { auth: slow.clone(), ..probe };
+        with_two_addresses(&probe, "alice").await;
+        let first = tokio::spawn(async move {
+            let credentials = Credentials::password("alice@one.example", WRONG);
+            slow.login().with_password(credentials, &from("192.0.2.1")).await.is_ok()
+        });
+        while tries(&probe, "outcome = 0").await == 0 {
+            tokio::task::yield_now().await;
+        }
+        let auth = probe.auth.clone();
+        let second = tokio::spawn(async move {
+            let credentials = Credentials::password("alice@two.example", PASSWORD);
+            auth.login().with_password(credentials, &from("192.0.2.2")).await.is_ok()
+        });
+        while probe.auth.attempts().refused() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!first.is_finished(), "it waited for the one before");
+        assert!(!first.await.expect("no panic") && !second.await.expect("no panic"));
+        assert_eq!(tries(&probe, "outcome = 1").await, 1);
+        assert_eq!(probe.auth.attempts().busy(), 0);
+    }
+
     async fn many_at_once_where_locks_are_told_are_told_of_each_name(probe: Probe) {
         let probe = probe.configured(|config| config.attempts.reveal_lockout = true);
         with_two_addresses(&probe, "alice").await;
@@ -487,34 +520,5 @@ on_every_database! {
         }
         probe.clock.advance(SECOND);
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
-    }
-
-    async fn whoever_has_reset_the_password_is_kept_out_by_no_stranger(probe: Probe) {
-        let auth = probe.rebuilt(|builder| {
-            builder.configure(|config| {
-                config.rate.per_principal = Some(portcullis::rate_limit::Quota::per_minute(20));
-                config.attempts.source_limit = None;
-            })
-        });
-        let address = crate::support::probe::serve(crate::support::probe::app(&auth)).await;
-        with_two_addresses(&probe, "alice").await;
-        let mut owner = Browser::new(address);
-        let strangers = async || {
-            for _ in 0..25 {
-                owner.stranger().login("alice", WRONG).await;
-            }
-            owner.stranger().login("alice", WRONG).await.status
-        };
-        assert_eq!(strangers().await, 429);
-        let body = json!({ "login": "alice" });
-        assert_eq!(owner.stranger().post("/auth/password/forgot", body).await.status, 202);
-        let sent = probe.mail().await;
-        let token = crate::verification::token_of(sent.last().expect("a mail"));
-        let new = "another long password";
-        let body = json!({ "token": token, "password": new });
-        assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
-        for _ in 0..3 {
-            assert_eq!(owner.login("alice", new).await.status, 200);
-        }
     }
 }
