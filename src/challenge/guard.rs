@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum_core::extract::FromRequestParts;
-use http::Method;
 use http::request::Parts;
 use tower_layer::Layer;
 
@@ -119,7 +118,8 @@ impl<S: Send + Sync, P: ChallengePurpose> FromRequestParts<S> for Answered<P> {
 impl Portcullis {
     /// A layer that lets a request through only if its session answered a challenge of this
     /// purpose, which it spends. Put it on routes with `route_layer`, inside the guards that say
-    /// who may call them: a request that those refuse spends nothing.
+    /// who may call them: a request that those refuse spends nothing. Every method is judged, `OPTIONS`
+    /// too: it may reach a handler like any other.
     pub fn require_challenge(&self, purpose: impl AsRef<str>) -> RequireChallenge {
         RequireChallenge { purpose: purpose.as_ref().into() }
     }
@@ -146,10 +146,8 @@ pub type RequireChallengeService<S> = Guarded<S>;
 impl Admit for RequireChallenge {
     fn admit<'a>(&'a self, parts: &'a mut Parts) -> Admitting<'a> {
         Box::pin(async move {
-            if parts.method != Method::OPTIONS {
-                let challenge = spend(parts, &self.purpose).await?;
-                parts.extensions.insert(Spent { purpose: Arc::clone(&self.purpose), challenge });
-            }
+            let challenge = spend(parts, &self.purpose).await?;
+            parts.extensions.insert(Spent { purpose: Arc::clone(&self.purpose), challenge });
             Ok(())
         })
     }

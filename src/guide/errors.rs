@@ -112,6 +112,7 @@
 //! | `overloaded` | 503 | more passwords wait to be hashed than the queue takes |
 //! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
+//! | `misconfigured` | 500 | the purpose of a challenge cannot be one |
 //! | `guard_misconfigured` | 500 | a guard can decide nothing: its type names a permission that is not one, its path has its parameter not at all or twice, or `not(..)` or `role(..)` is asked of one instance |
 //!
 //! An outage is never 401 or 403: a client must not throw its session away because a database was
