@@ -63,7 +63,7 @@ use http::request::Parts;
 use crate::base::problem::Rejection;
 use crate::identity::Identity;
 use crate::identity::admission;
-use crate::identity::error::AuthError;
+use crate::identity::error::{AuthError, NotSignedIn};
 use crate::permission::Permission;
 
 /// What covers every permission of this page.
@@ -123,8 +123,14 @@ impl Identity {
     /// permission is meant usually follows from the flow.
     ///
     /// # Errors
-    /// [`AuthError::LimitedSession`] when the session has a ceiling that does not cover it.
+    /// [`AuthError::LimitedSession`] when the session has a ceiling that does not cover it;
+    /// [`AuthError::NotSignedIn`] when another session has taken its place, even if it keeps its
+    /// rights for a moment, for the requests that other tabs have under way.
     pub fn owner<P: AccountPermission>(&self) -> Result<AccountOwner<P>, AuthError> {
+        // The one place where a kind of credential is kept from account flows.
+        if let Some(ended) = self.0.session.state.ended {
+            return Err(AuthError::NotSignedIn(NotSignedIn::Ended(ended)));
+        }
         let covered = |text: &str| match &self.0.ceiling {
             None => true,
             Some(ceiling) => Permission::parse(text)
