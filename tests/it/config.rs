@@ -744,3 +744,24 @@ fn registration_is_strict_where_that_works_and_refused_where_it_does_not() {
         assert!(error.contains("login.registration"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn links_in_messages_have_the_prefix_that_a_proxy_takes_off() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let alice = probe.register_with_email("alice", "alice@example.com").await;
+        probe.auth.accounts().verify(alice.id()).await.expect("it is verified");
+        let auth = probe.rebuilt(|builder| {
+            builder
+                .public_url("https://example.com/app")
+                .configure(|config| config.mail.link_origin = None)
+        });
+        let client = portcullis::ClientInfo::default();
+        auth.password_reset().forgot("alice@example.com", &client).await.expect("it is asked for");
+        auth.outbox().deliver_due().await.expect("the outbox is read");
+        let sent = probe.notifier.sent();
+        let message = sent.last().expect("a message");
+        let link = "https://example.com/app/password/reset#token=";
+        assert!(message.text.contains(link), "{}", message.text);
+    })
+    .await;
+}
