@@ -132,7 +132,7 @@
 //! | a request of another site | 403 `cross_site_request` |
 //! | anyone while the database is away | 503 `unavailable` |
 //!
-//! Every method is judged, `OPTIONS` too. Only axum's own 405 passes: it runs nothing. A browser's CORS
+//! Every method is judged, `OPTIONS` too. Only axum's own 405 may pass: it runs nothing. A browser's CORS
 //! preflight carries no credential, so put a `CorsLayer` outside of the guards, best outside of
 //! [`auth.layer()`](crate::Portcullis::layer): it answers preflights before a guard is asked.
 //!

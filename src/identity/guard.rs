@@ -24,7 +24,8 @@ impl Portcullis {
     /// fallback of the route's own it reaches a handler like any other. A browser's CORS preflight
     /// carries no credential, so a `CorsLayer` belongs outside of the guards, where it answers
     /// before they are asked. axum's own 405, for a method that a route does not take, runs
-    /// nothing and stays outside of a `route_layer`.
+    /// nothing: it stays outside of the `route_layer` of a method router (`get(..).route_layer(..)`) and
+    /// of [`auth.router()`](Self::router), and inside of a whole router's.
     ///
     /// A permission declared with [`permissions!`](crate::permissions) can be given as it is:
     ///

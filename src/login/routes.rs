@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
@@ -70,7 +71,7 @@ async fn login(
         // a header is looked at only where the body names nobody.
         (None, None) => match basic(&headers)? {
             Some((login, password)) => (login, Password::from(password)),
-            None if empty => {
+            None if empty && !headers.contains_key(CONTENT_TYPE) => {
                 return Err(RouteError::UnsupportedMediaType("application/json").into());
             }
             None => return Err(missing("login and password")),
