@@ -144,8 +144,3 @@
 //! when is on the page of [`maintenance`](crate::maintenance). A process that has served for three days
 //! without has the finding `maintenance_overdue`. Restoring a backup has a page of its own:
 //! [`backups`](super::backups).
-//! Ended sessions are kept until a task of yours calls
-//! [`sessions().purge(..)`](crate::session::Sessions::purge), say once an hour; it deletes in batches
-//! what has been over for as long as you say. What is remembered of addresses that accounts left goes with
-//! [`accounts().purge_former_addresses()`](crate::account::Accounts::purge_former_addresses); after 30 days
-//! it counts for nothing, purged or not. Events are kept; nothing here deletes them.
