@@ -89,8 +89,8 @@ struct Walk<'a> {
     probe: &'a Probe,
     auth: Portcullis,
     notifier: RecordingNotifier,
-    /// Letters that were sorted into the mailboxes.
-    sorted: usize,
+    /// Messages that were sorted into the mailboxes.
+    seen: HashSet<MessageId>,
     number: usize,
     open: bool,
     random: Random,
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
             probe,
             auth,
             notifier,
-            sorted: 0,
+            seen: HashSet::new(),
             number,
             open,
             random,
@@ -215,8 +215,9 @@ impl<'a> Walk<'a> {
     /// Delivers what was sent, each to the one whose mailbox it is.
     async fn sort(&mut self) {
         self.auth.outbox().deliver_due().await.expect("the outbox is read");
-        let mut sent = self.notifier.sent();
-        let new = &mut sent[self.sorted..];
+        // One that was written beside an answer may be older than what was sorted before it.
+        let mut new = self.notifier.sent();
+        new.retain(|message| self.seen.insert(message.id));
         // Several may leave at once; a walk is the same each time.
         new.sort_by_key(|message| (message.to.as_str().to_owned(), message.kind));
         for message in new.iter() {
@@ -233,7 +234,6 @@ impl<'a> Walk<'a> {
                 self.people[*owner].letters.push(Letter { kind: message.kind, to, token });
             }
         }
-        self.sorted = sent.len();
     }
 
     /// Notes that a letter proved the address it went to.
@@ -455,6 +455,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The newest letter of a kind that came after so many others.
+    fn came(&self, who: usize, before: usize, kind: MessageKind) -> Option<Letter> {
+        self.people[who].letters[before..].iter().rfind(|letter| letter.kind == kind).cloned()
+    }
+
     /// How somebody gets an account with the address of his mailbox, wherever the walk has led.
     async fn recover(&mut self, mailbox: usize) -> AccountId {
         let (address, who) = (self.address(mailbox), MAILBOXES[mailbox].1);
@@ -464,7 +469,8 @@ impl<'a> Walk<'a> {
         let before = self.people[who].letters.len();
         let body = json!({ "login": address });
         self.send(who, 1, "POST", "/auth/password/forgot", body).await;
-        match self.people[who].letters.get(before).cloned() {
+        // A proof that a sign-in asked for beside its answer may come in between.
+        match self.came(who, before, MessageKind::PasswordReset) {
             Some(letter) => {
                 if !self.reset(who, 1, &letter).await {
                     self.fail("a link that was sent just now sets no password");
@@ -474,7 +480,7 @@ impl<'a> Walk<'a> {
                 let password = self.people[who].password.clone();
                 let body = json!({ "email": address, "password": password });
                 self.send(who, 1, "POST", "/auth/register", body).await;
-                let letter = self.people[who].letters.get(before).cloned();
+                let letter = self.came(who, before, MessageKind::VerifyAddress);
                 let Some(letter) = letter else { self.fail("nothing was sent") };
                 let body = json!({ "token": letter.token });
                 let answer = self.send(who, 1, "POST", "/auth/verification/confirm", body).await;
