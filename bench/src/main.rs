@@ -32,6 +32,7 @@ bench all | servers | inprocess | grants | hs256 | storm | timing [--option valu
   --rounds N         how often everything is measured in turn (5)
   --connections N    of the load (64)
   --samples N        of each case in `timing` (1000)
+  --flow TEXTS       only flows of `timing` whose title has one of these, with commas between
   --database NAME    sqlite, postgres or both (both)";
 
 /// What can be chosen on the command line.
@@ -41,6 +42,8 @@ struct Options {
     rounds: usize,
     connections: usize,
     samples: usize,
+    /// Empty for all.
+    flow: &'static str,
     backends: &'static [Backend],
 }
 
@@ -51,6 +54,7 @@ impl Options {
             rounds: 5,
             connections: 64,
             samples: 1_000,
+            flow: "",
             backends: &[Backend::Sqlite, Backend::Postgres],
         };
         for pair in arguments.chunks(2) {
@@ -60,6 +64,7 @@ impl Options {
                 "--rounds" => options.rounds = value.parse()?,
                 "--connections" => options.connections = value.parse()?,
                 "--samples" => options.samples = value.parse()?,
+                "--flow" => options.flow = value.clone().leak(),
                 "--database" => {
                     options.backends = match value.as_str() {
                         "sqlite" => &[Backend::Sqlite],

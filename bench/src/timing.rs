@@ -279,13 +279,15 @@ async fn measure(backend: Backend, database: &Database, options: &Options) -> Re
         }
     }
     let mut goals = Goals::new(format!("{}: timing, goals", backend.name()));
-    for flow in &FLOWS {
+    let wanted = |flow: &&Flow| options.flow.split(',').any(|text| flow.title.contains(text));
+    for flow in FLOWS.iter().filter(wanted) {
         let over = Rc::new(Cell::new(false));
-        let busy = match flow.gate {
-            Gate::Free => None,
-            Gate::Busy => Some(keep_busy(server.address, &over).await?),
+        let (busy, count) = match flow.gate {
+            Gate::Free => (None, options.samples),
+            // Each takes several times as long.
+            Gate::Busy => (Some(keep_busy(server.address, &over).await?), options.samples / 4),
         };
-        let samples = collect(&mut connection, flow, options.samples).await?;
+        let samples = collect(&mut connection, flow, count).await?;
         over.set(true);
         for task in busy.into_iter().flatten() {
             task.await??;

@@ -285,9 +285,14 @@ impl Verification<'_> {
                 (db.read(found).await?.ok_or(VerificationError::WrongCode)?, None)
             }
             By::Code { address, code } => {
+                let started = Stopwatch::start();
                 let address = address.as_deref().or_else(|| self.own_address());
                 let found = self.find_by_code(address.unwrap_or_default(), code, client).await?;
-                let (challenge, ticket) = found.ok_or(VerificationError::WrongCode)?;
+                let Some((challenge, ticket)) = found else {
+                    // Whether the address is somebody's must not show in the time.
+                    started.alike().await;
+                    return Err(VerificationError::WrongCode);
+                };
                 (challenge, Some(ticket))
             }
         };
