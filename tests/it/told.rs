@@ -521,4 +521,33 @@ on_every_database! {
         probe.clock.advance(SECOND);
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
     }
+
+    async fn whoever_has_reset_the_password_is_kept_out_by_no_stranger(probe: Probe) {
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.rate.per_principal = Some(portcullis::rate_limit::Quota::per_minute(20));
+                config.attempts.source_limit = None;
+            })
+        });
+        let address = crate::support::probe::serve(crate::support::probe::app(&auth)).await;
+        with_two_addresses(&probe, "alice").await;
+        let mut owner = Browser::new(address);
+        let strangers = async || {
+            for _ in 0..25 {
+                owner.stranger().login("alice", WRONG).await;
+            }
+            owner.stranger().login("alice", WRONG).await.status
+        };
+        assert_eq!(strangers().await, 429);
+        let body = json!({ "login": "alice" });
+        assert_eq!(owner.stranger().post("/auth/password/forgot", body).await.status, 202);
+        let sent = probe.mail().await;
+        let token = crate::verification::token_of(sent.last().expect("a mail"));
+        let new = "another long password";
+        let body = json!({ "token": token, "password": new });
+        assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
+        for _ in 0..3 {
+            assert_eq!(owner.login("alice", new).await.status, 200);
+        }
+    }
 }
