@@ -317,10 +317,10 @@ on_every_database! {
         for bad in [
             "", " ", "alice", "@", "a@", "@example.com", "a@b@example.com", "a@example",
             "a@x.example,b@y.example", "a@x.example;b@y.example", "a@x.example b@y.example",
-            "a@x.example\r\nBcc: b@y.example", "a@x.example\n", "\ta@x.example",
+            "a@x.example\r\nBcc: b@y.example", "a\n@x.example", "a@\tx.example",
             "\"a b\"@x.example", "\"a@y.example,\"@x.example", "Alice <a@x.example>",
             "<a@x.example>", "-a@x.example", "--help@x.example", "a@x.example(comment)", "a@[127.0.0.1]", "a\u{0}@x.example",
-            "a@x.example\u{202e}", "a%0d%0abcc:b@y.example", "alice@example.com",
+            "a@x.\u{202e}example", "a%0d%0abcc:b@y.example", "alice@example.com",
             "+4915112345678", &format!("{}@x.example", "a".repeat(65)),
             &format!("a@{}.example", "x".repeat(300)),
         ] {

@@ -322,7 +322,7 @@ on_every_database! {
         let before = (names(&probe).await, probe.rows().await);
         for name in [
             "robert", "bob", "bob%40example.com", "nobody", "nobody%40example.com", "%40", "%20", "%00", "%ff",
-            "a%0d%0ab", "+4915112345678", "..%2falice", "%E2%80%AEalice", &"a".repeat(5_000),
+            "a%0d%0ab", "+4915112345678", "..%2falice", "al%E2%80%AEice", &"a".repeat(5_000),
         ] {
             check(&remove(&mut alice, name).await, 404, "name_not_found");
         }
@@ -414,9 +414,9 @@ on_every_database! {
         let sent = mail(&probe).await.len();
         for bad in [
             "", " ", "alice", "@", "a@", "@example.com", "a@b@example.com", "a@example", "a@x.example,b@y.example",
-            "a@x.example;b@y.example", "a@x.example b@y.example", "a@x.example\r\nBcc: b@y.example", "a@x.example\n",
-            "\ta@x.example", "\"a b\"@x.example", "Alice <a@x.example>", "<a@x.example>", "a@x.example(comment)",
-            "a@[127.0.0.1]", "a\u{0}@x.example", "a@x.example\u{202e}", "+4915112345678",
+            "a@x.example;b@y.example", "a@x.example b@y.example", "a@x.example\r\nBcc: b@y.example", "a\n@x.example",
+            "a@\tx.example", "\"a b\"@x.example", "Alice <a@x.example>", "<a@x.example>", "a@x.example(comment)",
+            "a@[127.0.0.1]", "a\u{0}@x.example", "a@x.\u{202e}example", "+4915112345678",
             &format!("{}@x.example", "a".repeat(65)), &format!("a@{}.example", "x".repeat(300)),
             "alice@example.com", "ALICE@Example.com", "alice@WORK.example", "Ａlice@work.example",
         ] {
