@@ -203,6 +203,7 @@ pub(crate) struct SourceRule<'a> {
 }
 
 /// What becomes of a try.
+#[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub(crate) enum Admission {
     /// Do all of it, and say through the ticket how it ended. Of a refused try the verdict is thrown
     /// away: see [`Ticket::is_judged`].

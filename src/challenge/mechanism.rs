@@ -366,6 +366,7 @@ fn used_from(context: &Context, id: ChallengeId, client: &ClientInfo) -> Option<
 }
 
 /// A try at a code.
+#[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub(crate) enum Try {
     /// It counts as wrong until its ticket says otherwise.
     Taken(Ticket),

@@ -688,10 +688,10 @@ impl Applying<'_> {
         };
         if let Some(new) = &new {
             let name = channel.proved(id, new, now, standing);
-            if !account_store::claim_name(txn, name, now).await?
-                && !(self.free(txn, new).await?
-                    && account_store::claim_name(txn, name, now).await?)
-            {
+            let claimed = account_store::claim_name(txn, name, now).await?
+                || (self.free(txn, new).await?
+                    && account_store::claim_name(txn, name, now).await?);
+            if !claimed {
                 return Ok(None);
             }
         }

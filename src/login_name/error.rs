@@ -69,7 +69,7 @@ pub enum LoginNameError {
 }
 
 impl LoginNameError {
-    pub(super) fn too_soon(limited: RateLimited) -> Self {
+    pub(super) fn too_soon(limited: &RateLimited) -> Self {
         Self::TooSoon { retry_after: limited.retry_after }
     }
 

@@ -273,7 +273,8 @@ impl LoginNames<'_> {
         }
         let invalid = |error| LoginNameError::invalid(InvalidField::login_id("username", &error));
         let username = Username::parse(username).map_err(invalid)?;
-        let probe = NameProbe::begin(self.auth, client).map_err(LoginNameError::too_soon)?;
+        let probe = NameProbe::begin(self.auth, client)
+            .map_err(|limited| LoginNameError::too_soon(&limited))?;
         let now = context.now();
         let kind = LoginIdKind::Username;
         let change = Changing { context, identity, client, now };
@@ -341,7 +342,7 @@ impl LoginNames<'_> {
             LoginNameError::invalid(InvalidField::new("email", "is not a single plain address"))
         })?;
         let limited = self.auth.count_message(client).await;
-        limited.map_err(LoginNameError::too_soon)?;
+        limited.map_err(|limited| LoginNameError::too_soon(&limited))?;
         let change = Changing { context, identity, client, now: context.now() };
         let event = change.event(EventKind::LoginNameRequested, LoginIdKind::Email);
         transaction!(context.db(), |txn| {

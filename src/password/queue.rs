@@ -231,7 +231,7 @@ impl<T> Lines<T> {
         }
         let sources = &network.sources;
         let source = (0..sources.len()).max_by_key(|at| sources[*at].callers.len())?;
-        self.take(longest, source, |callers| callers.pop_back())
+        self.take(longest, source, VecDeque::pop_back)
     }
 
     /// Takes the caller that is served next. Its network goes behind the others, and so does its
@@ -401,7 +401,11 @@ mod tests {
             self.0.retain(|key, _| waiting.contains(key));
             self.0.remove(&served);
             let others = waiting.iter().filter(|key| **key != served);
-            others.fold(true, |fair, key| self.0.entry(*key).or_default().insert(served) && fair)
+            let mut fair = true;
+            for key in others {
+                fair &= self.0.entry(*key).or_default().insert(served);
+            }
+            fair
         }
     }
 

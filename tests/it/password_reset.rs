@@ -354,7 +354,7 @@ on_every_database! {
         probe.clock.advance(MINUTE);
         let second = ask(&probe, &mut browser, "alice").await;
         let (client, resets) = (ClientInfo::default(), probe.auth.password_reset());
-        resets.reset(&second, PASSWORD, &client).await.expect("it is set");
+        let _ = resets.reset(&second, PASSWORD, &client).await.expect("it is set");
         let again = resets.reset(&second, PASSWORD, &client).await.expect_err("it is spent");
         assert_eq!(portcullis::Problem::code(&again), "invalid_reset_token");
     }
