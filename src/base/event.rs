@@ -89,6 +89,8 @@ event_kinds! {
     SessionTheftSuspected = "session_theft_suspected",
     /// A session came from elsewhere and the binding policy ended it.
     SessionSourceChanged = "session_source_changed",
+    /// What one client rotated was handed to another network and another browser: two share a session.
+    SessionShared = "session_shared",
     /// A session was marked suspicious.
     SessionSuspected = "session_suspicious",
     /// A session is not suspicious any more.

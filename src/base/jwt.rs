@@ -59,7 +59,7 @@ impl TokenType {
 /// Larger tokens are refused before any cryptography; ours have some 300 bytes.
 pub(crate) const MAX_TOKEN_BYTES: usize = 4096;
 
-/// How far a token's `iat` and `nbf` may lie in the future: clocks of two nodes differ.
+/// How far a token's `nbf` may lie in the future: clocks of two nodes differ.
 const FUTURE_LEEWAY_SECS: i64 = 30;
 
 /// What a token says: nothing about the person, nothing about rights.
@@ -72,6 +72,13 @@ pub(crate) struct Claims {
     pub(crate) issued_at: i64,
     /// Unix seconds.
     pub(crate) expires_at: i64,
+}
+
+impl Claims {
+    /// Whether it was issued so far in the future that a clock must be wrong.
+    pub(crate) fn is_from_the_future(&self, now: Timestamp) -> bool {
+        self.issued_at > now.as_secs().saturating_add(FUTURE_LEEWAY_SECS)
+    }
 }
 
 /// What the token of a device says: which accounts have signed in there, as nobody else can read it.
@@ -266,6 +273,22 @@ impl Jwt {
         })
     }
 
+    /// Whether this is written like a signed token, and not by us: its header is JSON and none that
+    /// we write.
+    pub(crate) fn is_of_somebody_else(&self, token: &[u8]) -> bool {
+        let mut parts = token.split(|byte| *byte == b'.');
+        let (Some(header), Some(_), Some(_)) = (parts.next(), parts.next(), parts.next()) else {
+            return false;
+        };
+        if token.len() > MAX_TOKEN_BYTES || self.is_ours(token) {
+            // With a header of ours it is a forgery, or damaged.
+            return false;
+        }
+        BASE64URL_NOPAD
+            .decode(header)
+            .is_ok_and(|header| serde_json::from_slice::<serde_json::Map<_, _>>(&header).is_ok())
+    }
+
     /// What a token says that points to a session, of whichever stage. See [`verify`](Self::verify).
     pub(crate) fn verify_session(
         &self,
@@ -275,8 +298,10 @@ impl Jwt {
         self.verify(token, now).filter(|(token_type, _)| *token_type != TokenType::Device)
     }
 
-    /// What a token says, if one of our keys signed it for one of our purposes and it is not from
-    /// the future. Whether it is still in time is for the caller to judge: windows differ.
+    /// What a token says, if one of our keys signed it for one of our purposes. Whether it is still in
+    /// time is for the caller to judge: windows differ. An `iat` in the future is no reason to refuse:
+    /// a clock was fast when it was signed and was corrected since. Only we sign, and the row says
+    /// whether the session lives.
     pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Option<(TokenType, Claims)> {
         let (token_type, payload) = self.open(token)?;
         let payload: Payload<'_> = serde_json::from_slice(&payload).ok()?;
@@ -287,7 +312,7 @@ impl Jwt {
         }
         sid.copy_from_slice(&raw);
         let future = now.as_secs().saturating_add(FUTURE_LEEWAY_SECS);
-        let in_order = 0 <= payload.iat && payload.iat <= future && payload.iat <= payload.exp;
+        let in_order = 0 <= payload.iat && payload.iat <= payload.exp;
         let early = payload.nbf.is_some_and(|nbf| !(0..=future).contains(&nbf));
         if !in_order || early || payload.r#gen < 0 {
             return None;

@@ -195,6 +195,11 @@ impl Config {
             "cookie.same_site",
             "SameSite=None needs Secure, and danger_insecure_http_cookies leaves it out",
         );
+        check.refuse_if(
+            cookie.partitioned && cookie.same_site != SameSite::None,
+            "cookie.partitioned",
+            "needs cookie.same_site = none: any other cookie is not sent in an iframe of another site",
+        );
         let https = self.service.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
         check.refuse_if(
             insecure && https,
@@ -231,9 +236,15 @@ impl Config {
             );
         }
         check.refuse_if(
-            session.rotation_grace >= session.token_lifetime,
-            "session.rotation_grace",
-            "must be shorter than session.token_lifetime",
+            session.replay_after < MINUTE,
+            "session.replay_after",
+            "must be at least 60 seconds: a browser writes its cookies to disk up to 30 seconds late, and \
+             clocks differ by up to 30 seconds",
+        );
+        check.refuse_if(
+            session.token_lifetime <= session.replay_after,
+            "session.token_lifetime",
+            "must be longer than session.replay_after: a younger generation is handed out again",
         );
         check.refuse_if(
             session.max_per_account == Some(0),

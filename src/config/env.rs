@@ -13,6 +13,8 @@
 //! | `PORTCULLIS_LOGIN_PAGE` | path of the page a guard sends browsers to |
 //! | `PORTCULLIS_COOKIE_NAME`, `PORTCULLIS_COOKIE_SAME_SITE` | `strict`, `lax` or `none` |
 //! | `PORTCULLIS_DANGER_INSECURE_HTTP_COOKIES` | `true` or `false` |
+//! | `PORTCULLIS_COOKIE_PARTITIONED` | `true` or `false` |
+//! | `PORTCULLIS_REPLAY_AFTER` | duration |
 //! | `PORTCULLIS_TOKEN_LIFETIME`, `PORTCULLIS_REFRESH_WINDOW` (or `off`), `PORTCULLIS_ABSOLUTE_LIFETIME`, `PORTCULLIS_UNREMEMBERED_LIFETIME` | durations |
 //! | `PORTCULLIS_BINDING` | `off`, `log`, `suspect` or `end` |
 //! | `PORTCULLIS_SESSIONS_PER_ACCOUNT` | number |
@@ -158,6 +160,8 @@ impl Config {
             "DANGER_INSECURE_HTTP_COOKIES" => {
                 self.cookie.danger_insecure_http_cookies = boolean(value)?;
             }
+            "COOKIE_PARTITIONED" => self.cookie.partitioned = boolean(value)?,
+            "REPLAY_AFTER" => self.session.replay_after = duration(value)?,
             "TOKEN_LIFETIME" => self.session.token_lifetime = duration(value)?,
             "REFRESH_WINDOW" if value == "off" => self.session.refresh_window = None,
             "REFRESH_WINDOW" => self.session.refresh_window = Some(duration(value)?),

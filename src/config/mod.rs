@@ -151,6 +151,10 @@ pub struct CookieConfig {
     /// loopback (on loopback Chromium and curl take secure cookies as they are). Refused when the
     /// public URL is https. Default: false.
     pub danger_insecure_http_cookies: bool,
+    /// Sends the cookie as `Partitioned`, so that it works in an iframe of another site, with a jar of
+    /// its own for each such site. Needs `SameSite=None`, and its name ends in `-partitioned`, for a
+    /// browser sends one that is not partitioned beside it. Default: false.
+    pub partitioned: bool,
 }
 
 impl Default for CookieConfig {
@@ -159,6 +163,7 @@ impl Default for CookieConfig {
             name: "session".to_owned(),
             same_site: SameSite::Lax,
             danger_insecure_http_cookies: false,
+            partitioned: false,
         }
     }
 }
@@ -198,9 +203,10 @@ pub struct SessionConfig {
     pub anonymous_lifetime: Duration,
     /// Anonymous sessions one source may start per minute. Default: 10.
     pub anonymous_per_minute: u32,
-    /// How long a retired token is still good after its successor was first used: requests that
-    /// were under way at the same time. Default: 10 s.
-    pub rotation_grace: Duration,
+    /// How old a generation of a token must be when it is used, so that its use makes the one before a
+    /// replay. Until then the older one is good, for a browser that was killed before it wrote its
+    /// cookies to disk. At least 60 s. Default: 90 s.
+    pub replay_after: Duration,
     /// How recent a factor must be for changes to the account itself. Default: 5 min.
     pub recent_factor: Duration,
     /// What happens when a session's requests come from another network or browser.
@@ -222,7 +228,7 @@ impl Default for SessionConfig {
             password_change_lifetime: 5 * MINUTE,
             anonymous_lifetime: 24 * HOUR,
             anonymous_per_minute: 10,
-            rotation_grace: Duration::from_secs(10),
+            replay_after: Duration::from_secs(90),
             recent_factor: 5 * MINUTE,
             binding: Binding::Log,
             max_per_account: None,
@@ -770,11 +776,9 @@ impl Config {
 
     /// The cookie's name as it is sent.
     pub(crate) fn cookie_name(&self) -> String {
-        if self.cookie.danger_insecure_http_cookies {
-            self.cookie.name.clone()
-        } else {
-            format!("__Host-{}", self.cookie.name)
-        }
+        let prefix = if self.cookie.danger_insecure_http_cookies { "" } else { "__Host-" };
+        let suffix = if self.cookie.partitioned { "-partitioned" } else { "" };
+        format!("{prefix}{}{suffix}", self.cookie.name)
     }
 
     /// The name of the cookie that tells known devices.

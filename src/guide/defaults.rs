@@ -33,6 +33,7 @@
 //! | `cookie.name` | `session`, sent as `__Host-session` | the prefix makes the browser refuse one set by a subdomain or over http (RFC 6265bis) |
 //! | attributes | `Secure; HttpOnly; Path=/; SameSite`, no `Domain` | ASVS 5.0 V3.3; not configurable but for the next two |
 //! | `cookie.same_site` | `Lax` | `Strict` signs people out when they follow a link; the same-origin rule covers what `Lax` lets through |
+//! | `cookie.partitioned` | off | only a service inside pages of other sites needs it; with it people sign in once for each such site |
 //! | `cookie.danger_insecure_http_cookies` | off | Chromium and curl take secure cookies on loopback, so development needs no weakening |
 //! | `Max-Age` | the refresh window, at most what the session has left | an older cookie could not be renewed anyway |
 //!
@@ -48,7 +49,7 @@
 //! | `session.password_change_lifetime` | 5 min | the new password is typed at once |
 //! | `session.anonymous_lifetime` | 24 h | a cart may be forgotten |
 //! | `session.anonymous_per_minute` | 10 a source | each is a row that a stranger makes; IPv6 counts by /64 |
-//! | `session.rotation_grace` | 10 s | requests that were under way together, and a lost answer |
+//! | `session.replay_after` | 90 s | a browser writes its cookies to disk up to 30 s late, clocks of nodes differ by up to 30 s, and 30 s to spare. Below 60 s `build()` refuses: a killed browser would be taken for a thief. `token_lifetime` must be longer |
 //! | `session.recent_factor` | 5 min | for changes to the account itself |
 //! | `session.binding` | `Log` | networks and browsers change for honest reasons: a trace, no sign-out; `Suspect` and `End` are stricter |
 //! | `session.max_per_account`, `at_limit` | any number; above a limit the oldest ends | ASVS 5.0 7.1.2 asks for a decision: people have many devices, and each session is theirs to end. Refusing instead locks out who lost a device. A limit costs a login two statements and a lock on the account's row |

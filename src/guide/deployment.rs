@@ -88,7 +88,23 @@
 //! traffic, give the builder a `RedisRateLimiter` (feature `redis`). While that store is down each
 //! node counts by itself with a quarter of every quota.
 //!
-//! Clocks of nodes may differ by up to 30 seconds: a token from further in the future is refused.
+//! Clocks of nodes may differ by up to 30 seconds. A token from further in the future still counts, for the
+//! row says whether its session lives, and it is the finding `clock_skew`.
+//!
+//! # Several services on one host
+//!
+//! Browsers keep cookies by host name, not by port: two services on `example.com:8443` and `example.com:9443`,
+//! or two that you develop on `localhost`, share one jar. With the same `cookie.name` each sign-in at one of
+//! them replaces the cookie of the other, which signs people out there. Give each its own name
+//! (`cookie.name`, `PORTCULLIS_COOKIE_NAME`), or its own host name. The finding `foreign_cookie` says that it
+//! happens.
+//!
+//! # Inside a page of another site
+//!
+//! In an iframe of another site browsers send no ordinary cookie of yours. Set `cookie.same_site` to `none`
+//! and `cookie.partitioned` to `true`: the browser then keeps one jar for each site that embeds you, so
+//! people sign in once for each. The cookie has a name of its own (`__Host-session-partitioned`), because a
+//! browser sends an older one that is not partitioned beside it; switching over signs everybody out once.
 //!
 //! # Outages
 //!
@@ -129,6 +145,20 @@
 //!
 //! [`Portcullis::audit`](crate::Portcullis::audit) lists what works but should be known. What each
 //! finding and each warning means, and what to do, is on the page [`operating`](super::operating).
+//! [`Portcullis::audit`](crate::Portcullis::audit) lists what works but should be known:
+//!
+//! | finding | means |
+//! |---|---|
+//! | `no_public_url` | tokens name the issuer `portcullis` |
+//! | `insecure_cookies` | cookies are sent without `Secure` |
+//! | `same_site_none` | only the same-origin check stands between other sites and this one |
+//! | `password_alone_below_15` | shorter passwords than NIST asks for a single factor |
+//! | `proxy_trusts_everyone` | anyone can claim any source |
+//! | `binding_off` | a session that moves leaves no trace |
+//! | `clock_skew` | a token was issued in the future: a clock is, or was, wrong |
+//! | `foreign_cookie` | something else signs cookies of this name on this host |
+//! | `no_peer_address` | the address of clients is not known |
+//! | `forwarded_without_proxy` | there seems to be a proxy that is not listed |
 //!
 //! # Rows that are over
 //!

@@ -30,6 +30,7 @@
 //! | `wrong_stage` | 401 | a session is there, but not of the kind this handler takes |
 //! | `insufficient_user_authentication` | 401 | a factor has to be shown, or shown again; `factors` and `max_age` say which and how recent (RFC 9470) |
 //! | `multiple_credentials` | 400 | two session cookies, or a cookie and a bearer token |
+//! | `multiple_credentials` | 400 | two session cookies that both count, a cookie and a bearer token, or names in both header and body. Only where somebody must be known |
 //!
 //! # What may be done
 //!
@@ -86,6 +87,7 @@
 //! | `invalid_name` | 422 | the name of a role or group: 1 to 64 bytes without white space, `:`, `,` or `*` |
 //! | `invalid_resource` | 422 | a resource's domain or id is empty, too long, or has permission syntax in it |
 //! | `invalid_permission` | 422 | a role's permission is not one, or there are too many |
+//! | `idle_too_short` | 422 | a role's idle time is below three times `session.replay_after` |
 //! | `unknown_level` | 422 | the level is not configured for this kind of resource |
 //! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-`, which belongs to portcullis, is to be declared or granted |
 //! | `reserved_name` | 422 | a role of this name would look like a level on a resource |

@@ -15,15 +15,26 @@
 //!
 //! 1. A token lasts 15 minutes. The first request after that is answered as usual, and with a
 //!    `Set-Cookie` that holds the next generation of the token. [`Session::just_rotated`] says so.
-//! 2. The old generation stays good until the new one has been *used* and 10 more seconds have
-//!    passed. Requests that were under way together all succeed and all get the same new
-//!    generation; a lost answer does no harm.
+//! 2. The old generation stays good until the new one has been used *late*: by a request that arrived at
+//!    least 90 seconds ([`replay_after`](crate::config::SessionConfig::replay_after)) after the token it
+//!    shows was made. Until then every request with the old one succeeds and is handed the new one. So
+//!    parallel requests, a lost answer, a browser that was killed before it wrote its cookies to disk and
+//!    clocks that are 30 seconds apart sign nobody out.
 //! 3. After that, the old generation can only come from a copy. The session ends, an event and a
-//!    notice are written, and both holders have to sign in.
-//! 4. A token that was not used for 7 days is not renewed; 30 days after the login the session ends
+//!    notice are written, and both holders have to sign in. No cookie is cleared.
+//! 4. Whether a token is a replay is judged by the moment at which its request *arrived*, however late a
+//!    handler asks. Everything else is judged when it is asked.
+//! 5. A new token goes on an answer only if that leaves within 60 seconds of the arrival. Otherwise the
+//!    next request gets it.
+//! 6. A token that was not used for 7 days is not renewed; 30 days after the login the session ends
 //!    however busy it was.
 //!
-//! Rotation is the only write that plain requests cause.
+//! A rotation and the first late use are the only writes that plain requests cause.
+//!
+//! A thief who asks more often than every 90 seconds is not found by rotation: each generation is handed to
+//! them in time, as to another tab. If they come from another network *and* another browser family than the
+//! client that made the generation, that is the event `session_shared`, and
+//! [`binding`](crate::config::SessionConfig::binding) says what follows.
 //!
 //! # Stages
 //!
@@ -40,7 +51,13 @@
 //! # New rows
 //!
 //! Login, reauthentication and a changed password start a new session and end the old one in the
-//! same transaction: a token planted before a login is worth nothing after it. What stays the same
+//! same transaction: a token planted before a login is worth nothing after it.
+//!
+//! There is one exception. A session that was replaced because its owner showed a factor again
+//! (`POST /reauthenticate`) keeps its old rights for ten seconds, so that requests which other tabs had under
+//! way end as they began. In that time it is not renewed, nothing takes its place, no account flow takes it
+//! and no cookie is set for it; it ends at once with the session that took its place.
+//! [`Session::is_superseded`](crate::Session::is_superseded) tells a handler. What stays the same
 //! is the [`lineage_id`](crate::Session::lineage_id). A service that hangs data on a session moves it with
 //! a hook, in the same transaction:
 //!
@@ -77,8 +94,16 @@
 //!
 //! `POST /logout`; its owner, from the list of sessions; a replay; its times; a changed password, a
 //! disabled, deleted or re-enabled account, which move the account's epoch. All of it counts on the
-//! next request of every node, because that request reads the row. Only logout (and signing out
-//! everywhere) and a proven replay clear the cookie: a 401 never does, and an outage is 503.
+//! next request of every node, because that request reads the row. Only signing out, here or everywhere,
+//! clears the cookie: a 401 never does, and an outage is 503. Ending all sessions of an account also ends a
+//! sign-in that is under way and commits later.
+//!
+//! # Two cookies of one name
+//!
+//! Another program on the same host, or one that the browser kept from an earlier set-up, may have a cookie of
+//! our name. The one that counts is the one that we signed and that can still be renewed; the others do no
+//! harm. If two count, nobody can tell which one is meant: 400 `multiple_credentials`, but only where
+//! somebody must be known. A public route, a sign-in and signing out work.
 //!
 //! # From a handler of your own
 //!
@@ -116,8 +141,9 @@
 //!
 //! # Streams
 //!
-//! A WebSocket handshake is judged by the same-origin rule although it is a `GET`, and never
-//! rotates. An open stream is not closed when its session ends: a service that keeps streams open
+//! A WebSocket handshake is judged by the same-origin rule although it is a `GET`. Its token is replaced like
+//! any other, and the new one comes with the answer that accepts it (101, or 200 to an extended `CONNECT` of
+//! HTTP/2). Other requests with an `Upgrade` header are ordinary ones. An open stream is not closed when its session ends: a service that keeps streams open
 //! asks again from time to time.
 //!
 //! [`Session`]: crate::Session

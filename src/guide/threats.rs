@@ -18,7 +18,7 @@
 //!
 //! | published | here | tests |
 //! |---|---|---|
-//! | an insecure twin shadows the prefixed cookie (better-auth #9806) | only the exact `__Host-` name is read; two of them are 400 | `src/session/cookie.rs`, `tests/it/cookie.rs`, `tests/it/fuzz.rs` |
+//! | an insecure twin shadows the prefixed cookie (better-auth #9806) | only the exact `__Host-` name is read; of two the one that we signed and can renew counts, and if two do nobody is signed in | `src/session/cookie.rs`, `tests/it/cookie.rs`, `tests/it/fuzz.rs` |
 //! | cross-site requests, and forced logins without any cookie | `Sec-Fetch-Site` and `Origin`, the rule of Go 1.25; mounted routes check it with and without a cookie; a form needs present proof | `src/base/same_origin.rs`, `tests/it/csrf.rs` |
 //! | open redirects through a return address (better-auth CVE-2024-56734, Authelia GHSA-36f2-fcrx-fp4j) | a path of this site, judged in every decoded form, and by the WHATWG parser in a test; no list of hosts to get wrong | `src/base/redirect.rs`, `tests/it/guard.rs` |
 //!
@@ -28,7 +28,12 @@
 //! |---|---|---|
 //! | a session exists before the second factor (better-auth GHSA-xg6x-h9c9-2m83) | a sign-in that waits is another type in the program, in the token and in the row; promotion makes a new row | `tests/it/session.rs`, `tests/it/login.rs`, `tests/ui/pending_is_no_session.rs` |
 //! | the id does not change at login (tower-sessions before 0.12.1) | a login always makes a new row and ends the old one in its transaction | `tests/it/session.rs` |
-//! | parallel renewals sign people out, or a replay goes unseen | generations: the old one is good until the new one was used, afterwards its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
+//! | parallel renewals sign people out, or a replay goes unseen | generations: the old one is good until the new one was used late, afterwards its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
+//! | a killed browser, a lost answer, clocks apart or a slow handler look like a theft | a use counts as late after 90 s; a replay is judged by when its request arrived | `tests/it/replay.rs`, `tests/it/chromium.rs` |
+//! | a thief asks so often that rotation hands them each token in time | not found by rotation. A client of another network and browser family that is handed what one client made is the event `session_shared`; `session.binding` may end the session | `tests/it/replay.rs` |
+//! | a refusal clears the cookie that another tab has just got (NextAuth and others) | only signing out clears a cookie | `tests/it/replay.rs`, `tests/it/cookie.rs` |
+//! | "sign out everywhere" misses a sign-in that is under way | it moves the account's epoch, which that sign-in has read before | `tests/it/race.rs` |
+//! | an `Upgrade` header keeps an expired token good | only the handshake of a WebSocket counts, and it rotates on its 101 | `tests/it/rotation.rs`, `tests/it/chromium.rs` |
 //! | a demoted or banned account passes through a cached session (better-auth #10187, allauth 65.13.0) | no session is cached; each request reads row, account and versions | `tests/it/node.rs`, `tests/it/account.rs`, `tests/it/permission.rs` |
 //! | other sessions survive a changed password (Rodauth 2.41) | the account's epoch moves in the same transaction and every request compares it | `tests/it/password_change.rs` |
 //! | a delegated session becomes the owner: it changes the password and signs in without its limit | account flows take an `AccountOwner`, which a session with a ceiling gives only where the ceiling says so | `src/identity/owner.rs`, `tests/it/limited_session.rs`, `tests/ui/limited_identity_is_no_owner.rs` |

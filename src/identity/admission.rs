@@ -10,7 +10,7 @@ use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
 use crate::identity::Identity;
 use crate::identity::credential::prefix_of;
-use crate::identity::error::AuthError;
+use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::owner::{AccountOwner, AccountPermission};
 use crate::identity::requirement::{Outcome, Requirement};
 use crate::identity::slot::{Resolved, Slot};
@@ -57,6 +57,10 @@ pub(crate) async fn signed_in(slot: &Slot, parts: &Parts) -> Result<Identity, Re
         Resolved::Full(identity) => {
             slot.answers_somebody();
             Ok(identity.clone())
+        }
+        // The login page does not help who has one cookie too many.
+        Resolved::Nobody(reason @ NotSignedIn::MultipleCredentials) => {
+            Err(AuthError::NotSignedIn(*reason).into())
         }
         other => {
             let error = AuthError::NotSignedIn(other.not_signed_in());
@@ -134,7 +138,7 @@ pub(crate) fn owner<P: AccountPermission>(
     identity: &Identity,
 ) -> Result<AccountOwner<P>, AuthError> {
     let owner = identity.owner();
-    if owner.is_err() {
+    if matches!(owner, Err(AuthError::LimitedSession(_))) {
         slot.auth().note_denial(identity.account().id(), &format!("ceiling({})", P::TEXT));
     }
     owner

@@ -2,29 +2,70 @@
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::base::client::{ClientInfo, PeerAddr, TrustedProxies};
+use crate::base::clock::Timestamp;
+use crate::base::jwt::{Claims, MAX_TOKEN_BYTES, TokenType};
 use crate::base::public_url::PathPrefix;
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::session::cookie::{Found as FoundCookie, SessionCookie};
+use crate::session::cookie::{Found as FoundCookie, Pair, SessionCookie};
 use crate::session::device::Devices;
 
 /// The credential of a request.
 #[derive(Debug)]
 pub(crate) enum Credential {
     None,
-    Cookie {
-        header: HeaderValue,
-        range: std::ops::Range<usize>,
-    },
+    Cookie(Pair),
     Bearer {
         header: HeaderValue,
     },
-    /// Two cookies of our name, or a cookie and a bearer token of ours.
+    /// Cookies of our name, and maybe a bearer token of ours: which of them counts is found out when
+    /// somebody asks, for that needs signatures.
+    Many {
+        cookies: Vec<Pair>,
+        bearer: Option<HeaderValue>,
+    },
+    /// Two bearer tokens of ours.
     Several,
+}
+
+/// How many signatures are verified to find the one cookie that counts. Without a limit a request
+/// could bring as many as fit into its headers.
+const MOST_SIGNATURES: usize = 8;
+
+/// What was found among cookies of our name.
+pub(crate) struct VerifiedCookies<'a> {
+    /// What those say that we signed, of whatever age.
+    pub(crate) found: Vec<(TokenType, Claims)>,
+    /// One that we did not sign.
+    pub(crate) foreign: Option<&'a Pair>,
+    /// There were more that look like ours than are verified.
+    pub(crate) too_many: bool,
+}
+
+/// Verifies cookies of our name. One that is not even written like a token of ours costs nothing.
+pub(crate) fn verified_cookies<'a>(
+    context: &Context,
+    cookies: &'a [Pair],
+    now: Timestamp,
+) -> VerifiedCookies<'a> {
+    let ours =
+        |pair: &&Pair| pair.value().len() <= MAX_TOKEN_BYTES && context.jwt.is_ours(pair.value());
+    let foreign = cookies.iter().find(|pair| !ours(pair));
+    let mut candidates = cookies.iter().filter(ours);
+    let found = candidates
+        .by_ref()
+        .take(MOST_SIGNATURES)
+        .filter_map(|pair| std::str::from_utf8(pair.value()).ok())
+        .filter_map(|token| context.jwt.verify_session(token, now))
+        .collect();
+    VerifiedCookies { found, foreign, too_many: candidates.next().is_some() }
 }
 
 /// The credential of ours that a request carries. An `Authorization` header that is not a bearer
@@ -51,9 +92,41 @@ pub(crate) fn credential(
     match (cookie, bearer) {
         (FoundCookie::Nothing, None) => Credential::None,
         (FoundCookie::Nothing, Some(header)) => Credential::Bearer { header },
-        (FoundCookie::One { header, range }, None) => Credential::Cookie { header, range },
-        (FoundCookie::Several, _) | (FoundCookie::One { .. }, Some(_)) => Credential::Several,
+        (FoundCookie::One(pair), None) => Credential::Cookie(pair),
+        (FoundCookie::One(pair), bearer) => Credential::Many { cookies: vec![pair], bearer },
+        (FoundCookie::Several(cookies), bearer) => Credential::Many { cookies, bearer },
     }
+}
+
+/// The status that accepts a request, if it is the handshake of a WebSocket: RFC 6455 section 4.1
+/// over HTTP/1.1, RFC 8441 over HTTP/2. What only says `Upgrade: websocket` is none.
+pub(crate) fn handshake(
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    headers: &HeaderMap,
+) -> Option<StatusCode> {
+    let lists = |name: HeaderName, word: &str| {
+        let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
+    };
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return None;
+    }
+    if *method == Method::GET && version <= Version::HTTP_11 {
+        let asks = lists(CONNECTION, "upgrade")
+            && lists(UPGRADE, "websocket")
+            && headers.contains_key(SEC_WEBSOCKET_KEY);
+        let accepts = StatusCode::SWITCHING_PROTOCOLS;
+        return asks.then_some(accepts);
+    }
+    // A plain CONNECT has neither scheme nor path; one with `:protocol` must have both.
+    let extended = *method == Method::CONNECT
+        && version >= Version::HTTP_2
+        && uri.scheme().is_some()
+        && !uri.path().is_empty();
+    let accepts = StatusCode::OK;
+    extended.then_some(accepts)
 }
 
 /// The token of a `Bearer` header; the scheme's case does not matter (RFC 9110).

@@ -32,6 +32,8 @@ pub enum NotSignedIn {
     EnrolmentRequired,
     /// It belongs to a visitor without an account.
     Anonymous,
+    /// The request carries more than one session cookie that counts: 400.
+    MultipleCredentials,
 }
 
 /// Why a request is not let through.
@@ -127,12 +129,16 @@ fn detail(reason: NotSignedIn) -> &'static str {
         NotSignedIn::SecondFactorRequired => "the second factor is still missing",
         NotSignedIn::PasswordChangeRequired => "set a new password first",
         NotSignedIn::EnrolmentRequired => "enrol a second factor first",
+        NotSignedIn::MultipleCredentials => {
+            "the request carries more than one credential; send one"
+        }
     }
 }
 
 impl Problem for AuthError {
     fn status(&self) -> StatusCode {
         match self {
+            Self::NotSignedIn(NotSignedIn::MultipleCredentials) => StatusCode::BAD_REQUEST,
             Self::NotSignedIn(_) | Self::WrongStage(_) | Self::StepUp(_) => {
                 StatusCode::UNAUTHORIZED
             }
@@ -158,6 +164,7 @@ impl Problem for AuthError {
                 NotSignedIn::SecondFactorRequired => "second_factor_required",
                 NotSignedIn::PasswordChangeRequired => "password_change_required",
                 NotSignedIn::EnrolmentRequired => "enrolment_required",
+                NotSignedIn::MultipleCredentials => "multiple_credentials",
             },
             Self::WrongStage(_) => "wrong_stage",
             Self::StepUp(_) => "insufficient_user_authentication",
@@ -205,6 +212,7 @@ impl Problem for AuthError {
     /// RFC 6750: an error is named only when a token was presented.
     fn challenge(&self) -> Option<String> {
         match self {
+            Self::NotSignedIn(NotSignedIn::MultipleCredentials) => None,
             Self::NotSignedIn(NotSignedIn::NoCredential | NotSignedIn::Anonymous)
             | Self::WrongStage(_) => Some("Bearer".to_owned()),
             Self::NotSignedIn(_) => Some("Bearer error=\"invalid_token\"".to_owned()),

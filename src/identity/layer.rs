@@ -74,6 +74,7 @@ where
             &self.layer.resolver,
             request.method(),
             request.uri(),
+            request.version(),
             request.headers(),
             request.extensions(),
         ));
@@ -107,7 +108,7 @@ where
         let this = self.project();
         let result = std::task::ready!(this.inner.poll(cx));
         let Some(slot) = this.slot.take() else { return Poll::Ready(result) };
-        let action = slot.seal();
+        let action = slot.seal(result.as_ref().ok().map(Response::status));
         let mut response = result?;
         if let Some(action) = action {
             slot.cookie().apply(response.headers_mut(), action);

@@ -125,8 +125,17 @@ impl Identity {
         requirement.explain(self)
     }
 
+    /// Whether another session has taken the place of this one by a step-up, and what is left of it is
+    /// to let requests end that other tabs had under way. Account flows refuse it.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.session().is_superseded()
+    }
+
     /// Whether a factor was shown recently enough for a change of the account itself.
     pub(crate) fn has_recent_factor(&self, context: &Context) -> bool {
+        if self.is_superseded() {
+            return false;
+        }
         let max_age = context.config.session.recent_factor;
         let latest = self.session().factors().latest();
         latest.is_some_and(|at| context.now().since(at) < max_age)
@@ -267,17 +276,27 @@ impl Portcullis {
         use crate::session::cookie::Found;
 
         let resolver = self.room::<slot::Resolver>();
-        let Found::One { header, range } = resolver.cookie.find(headers) else { return None };
-        let token = std::str::from_utf8(&header.as_bytes()[range]).ok()?;
-        let now = self.context().now();
-        let (token_type, claims) = self.context().jwt.verify_session(token, now)?;
-        let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
-        let peeked = Peeked {
-            token_type,
-            issued_at: seconds(claims.issued_at),
-            expires_at: seconds(claims.expires_at),
+        let pairs = match resolver.cookie.find(headers) {
+            Found::Nothing => return None,
+            Found::One(pair) => vec![pair],
+            Found::Several(pairs) => pairs,
         };
-        (peeked.expires_at > now).then_some(peeked)
+        let now = self.context().now();
+        let verified = credential::verified_cookies(self.context(), &pairs, now);
+        let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
+        let mut good = verified.found.into_iter().filter_map(|(token_type, claims)| {
+            let peeked = Peeked {
+                token_type,
+                issued_at: seconds(claims.issued_at),
+                expires_at: seconds(claims.expires_at),
+            };
+            (peeked.expires_at > now).then_some(peeked)
+        });
+        // Of two that are good nobody can tell which one counts.
+        match (good.next(), good.next(), verified.too_many) {
+            (Some(peeked), None, false) => Some(peeked),
+            _ => None,
+        }
     }
 
     /// The texts of the request's statements: short, full, grants.

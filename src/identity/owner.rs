@@ -51,7 +51,7 @@
 //! [session data](crate::session_data): all of that belongs to the session and not to the account.
 //!
 //! # Errors
-//! `limited_session` (403).
+//! `limited_session` (403); `session_ended` (401) for one that a step-up has replaced.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -65,6 +65,7 @@ use crate::identity::Identity;
 use crate::identity::admission;
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::permission::Permission;
+use crate::session::Ended;
 
 /// What covers every permission of this page.
 const MANAGE: &str = "auth-account:manage";
@@ -124,12 +125,11 @@ impl Identity {
     ///
     /// # Errors
     /// [`AuthError::LimitedSession`] when the session has a ceiling that does not cover it;
-    /// [`AuthError::NotSignedIn`] when another session has taken its place, even if it keeps its
-    /// rights for a moment, for the requests that other tabs have under way.
+    /// [`AuthError::NotSignedIn`] when a step-up has put another session in its place, which is the
+    /// one to change the account with.
     pub fn owner<P: AccountPermission>(&self) -> Result<AccountOwner<P>, AuthError> {
-        // The one place where a kind of credential is kept from account flows.
-        if let Some(ended) = self.0.session.state.ended {
-            return Err(AuthError::NotSignedIn(NotSignedIn::Ended(ended)));
+        if self.is_superseded() {
+            return Err(AuthError::NotSignedIn(NotSignedIn::Ended(Ended::Superseded)));
         }
         let covered = |text: &str| match &self.0.ceiling {
             None => true,

@@ -2,43 +2,47 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use quick_cache::sync::Cache;
 use tokio::sync::OnceCell;
 
 use crate::account::Account;
-use crate::audit_log;
-use crate::base::client::{ClientInfo, same_browser_family, same_network};
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
-use crate::base::event::{Event, EventKind, ROTATED, count};
+use crate::base::event::EventKind;
 use crate::base::id::SessionId;
-use crate::base::jwt::{Claims, TokenType};
+use crate::base::jwt::Claims;
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
-use crate::base::transaction::{Fault, transaction};
-use crate::config::Binding;
+use crate::base::transaction::Fault;
 use crate::context::Context;
 use crate::handle::{Portcullis, Room};
-use crate::identity::credential::{Credential, Source, bearer_token, credential};
+#[cfg(feature = "routes")]
+use crate::identity::credential::verified_cookies;
+use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::memory::{GrantsMemory, Versions};
 use crate::identity::refused::{Compared, Refused};
 use crate::identity::store::{Found, Statements};
 use crate::identity::{Identity, IdentityData};
-use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Outgoing};
 use crate::permission::{GrantRow, Grants, Levels, parse_list};
-use crate::port::SigningOut;
 #[cfg(feature = "routes")]
 use crate::rate_limit::RateLimited;
 use crate::session::cookie::{CookieAction, SessionCookie};
-use crate::session::issue::{cookie_age, mint, token_lifetime};
+use crate::session::issue::{cookie_age, mint};
 use crate::session::judge::{Ended, Generation, SessionState};
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session, Stage,
     Transport, store as session_store,
 };
+
+mod token;
+mod turn;
+
+use token::Token;
+use turn::{Turn, Turned};
 
 /// What resolving needs that is made once per instance.
 pub(crate) struct Resolver {
@@ -48,10 +52,20 @@ pub(crate) struct Resolver {
     /// Sessions whose changed source was traced, so that one that stays there does not fill the
     /// log with every request.
     moved: Cache<SessionId, ClientInfo>,
+    /// The generations that were handed to somebody else than made them, so that each is written
+    /// down once.
+    shared: Cache<(SessionId, i64), ()>,
+    /// What was found already: a finding is reported once, and asking costs a lock.
+    found_foreign_cookie: AtomicBool,
+    found_clock_skew: AtomicBool,
 }
 
-/// How many moved sessions are remembered.
+/// How many moved and shared sessions are remembered.
 const MOVED_SESSIONS: usize = 10_000;
+
+/// A new generation goes on an answer only if that leaves so soon after the request arrived. The
+/// answer to a slow handler could otherwise put an old cookie in the place of a newer one.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(60);
 
 impl Room for Resolver {
     fn open(context: &Context) -> Self {
@@ -64,6 +78,9 @@ impl Room for Resolver {
             ),
             memory: GrantsMemory::new(context.config.database.remembered_grants),
             moved: Cache::new(MOVED_SESSIONS),
+            shared: Cache::new(MOVED_SESSIONS),
+            found_foreign_cookie: AtomicBool::new(false),
+            found_clock_skew: AtomicBool::new(false),
         }
     }
 }
@@ -100,11 +117,14 @@ pub(crate) struct Slot {
     private: AtomicBool,
     /// Whether the answer depends on how the browser asked: for a page, or for data.
     asked_how: AtomicBool,
-    upgrade: bool,
+    /// The status that accepts it, if this is the handshake of a WebSocket.
+    handshake: Option<StatusCode>,
+    /// When the layer saw it. Whether a token is a replay is judged by this moment, and nothing else.
+    arrived_at: Timestamp,
     source: Source,
     client: OnceLock<ClientInfo>,
     resolved: OnceCell<Resolved>,
-    outgoing: Mutex<Option<CookieAction>>,
+    outgoing: Mutex<Option<NextToken>>,
     #[cfg(feature = "routes")]
     counts: AtomicBool,
     /// That its account asks too often, once that was asked.
@@ -112,6 +132,18 @@ pub(crate) struct Slot {
     limited: OnceCell<Option<RateLimited>>,
     /// The response is on its way: nothing that must reach the client may be done any more.
     sealed: AtomicBool,
+}
+
+/// A generation that the client is to get with the answer.
+#[derive(Debug, Clone, Copy)]
+struct NextToken {
+    sid: [u8; 16],
+    generation: i64,
+    /// The session's end.
+    end: Timestamp,
+    persistent: bool,
+    /// How long a role lets it be idle.
+    idle: Option<Duration>,
 }
 
 /// What a flow of ours may ask of a token besides what every request may.
@@ -130,6 +162,7 @@ impl Slot {
         resolver: &Arc<Resolver>,
         method: &Method,
         uri: &http::Uri,
+        version: http::Version,
         headers: &HeaderMap,
         extensions: &http::Extensions,
     ) -> Self {
@@ -143,7 +176,8 @@ impl Slot {
             refusal_noted: AtomicBool::new(false),
             private: AtomicBool::new(false),
             asked_how: AtomicBool::new(false),
-            upgrade: headers.contains_key(UPGRADE) || *method == Method::CONNECT,
+            handshake: None,
+            arrived_at: context.now(),
             source: Source::Direct { peer: None, user_agent: None },
             client: OnceLock::new(),
             resolved: OnceCell::new(),
@@ -155,9 +189,14 @@ impl Slot {
             sealed: AtomicBool::new(false),
         };
         if !matches!(slot.credential, Credential::None) {
-            // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes.
-            if SameOrigin::concerns(method, slot.upgrade) {
-                let facts = Facts { upgrade: slot.upgrade, ..Facts::of(uri, headers) };
+            // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes. This
+            // rule is asked of whatever may be an upgrade, rotation of real handshakes alone.
+            let upgrade = headers.contains_key(UPGRADE) || *method == Method::CONNECT;
+            if upgrade {
+                slot.handshake = handshake(method, uri, version, headers);
+            }
+            if SameOrigin::concerns(method, upgrade) {
+                let facts = Facts { upgrade, ..Facts::of(uri, headers) };
                 let verdict = context.same_origin.check(method, &facts);
                 slot.cross_site =
                     verdict.err().map(|cross_site| Box::new((cross_site, Compared::of(&facts))));
@@ -180,7 +219,16 @@ impl Slot {
     /// no other site can have made it do so.
     #[cfg(feature = "routes")]
     pub(crate) fn has_only_a_token(&self) -> bool {
-        matches!(self.credential, Credential::Bearer { .. })
+        match &self.credential {
+            Credential::Bearer { .. } => true,
+            // A cookie of our name that means nothing is no credential.
+            Credential::Many { cookies, bearer: Some(_) } => {
+                let context = self.auth.context();
+                let verified = verified_cookies(context, cookies, context.now());
+                verified.found.is_empty() && !verified.too_many
+            }
+            _ => false,
+        }
     }
 
     /// From here on the answer is for somebody who had to be signed in.
@@ -264,215 +312,149 @@ impl Slot {
     ) -> Result<(Session, crate::session::issue::Minted), AuthError> {
         let context = self.auth.context();
         let now = context.now();
-        let (token_type, claims, transport) = match self.token(Use::Refresh, now)? {
-            Ok(token) => token,
-            Err(reason) => return Err(AuthError::NotSignedIn(reason)),
-        };
-        let resolved = self.judge(token_type, claims, transport, Use::Refresh, now).await?;
+        let token = self.token(Use::Refresh, now)?.map_err(AuthError::NotSignedIn)?;
+        let Judged { resolved, generation } = self.judge(token, Use::Refresh, now).await?;
         let Resolved::Full(identity) = resolved else {
             return Err(AuthError::NotSignedIn(resolved.not_signed_in()));
         };
         let session = identity.session();
-        let state = &session.state;
-        let mut generation = state.generation;
-        let grace = context.config.session.rotation_grace;
-        if generation == claims.generation && now >= state.rotated_at.plus(grace) {
-            // Asked twice within the grace, the same generation is handed out twice: a client
-            // that retries does not race itself.
-            let digest = context.session_digests[0].digest(&claims.sid);
-            let db = context.db();
-            let executor = db.executor();
-            db.retry(|| session_store::rotate(&executor, state.id, generation, &digest, now))
-                .await?;
-            generation += 1;
+        let next = NextToken {
+            sid: token.claims.sid,
+            generation,
+            end: session.state.expires_at,
+            persistent: session.state.persistent,
+            idle: identity.grants().max_idle(),
+        };
+        if token.transport == Transport::Cookie {
+            self.put(next);
         }
-        let idle = identity.grants().max_idle();
-        let end = state.expires_at;
-        let minted = mint(context, Stage::Full, claims.sid, generation, now, end, idle);
-        if transport == Transport::Cookie {
-            let age = state.persistent.then(|| cookie_age(context, Stage::Full, now, end));
-            self.put(self.resolver.cookie.rotate(&minted.token, age));
-        }
+        let minted = mint(context, Stage::Full, next.sid, generation, now, next.end, next.idle);
         Ok((session.clone(), minted))
     }
 
-    /// Ends the session of the request's token, whatever stage or state it is in; any token that
-    /// we signed will do, also an expired one. Nothing to end is no error. What makes the client
-    /// forget it, unless it keeps the token by itself.
-    pub(crate) async fn log_out(&self) -> Result<Option<crate::session::SignedOut>, AuthError> {
+    /// Lets the answer carry a new generation, unless it is on its way already.
+    fn put(&self, next: NextToken) {
+        if !self.sealed.load(Ordering::Acquire) {
+            *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        }
+    }
+
+    /// Ends the time in which anything can be sent along, and says what is to be sent with an answer
+    /// of this status. The token is signed now, so that its `iat` says when it left.
+    pub(crate) fn seal(&self, status: Option<StatusCode>) -> Option<CookieAction> {
+        self.sealed.store(true, Ordering::Release);
+        let next = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        if status.is_none() || self.handshake.is_some_and(|accepts| status != Some(accepts)) {
+            return None;
+        }
         let context = self.auth.context();
         let now = context.now();
-        let signed_out = Some(self.auth.sessions().signed_out());
-        let (bytes, signed_out) = match &self.credential {
-            Credential::None => return Ok(signed_out),
-            Credential::Several => return Err(self.refuse_several()),
-            Credential::Cookie { header, range } => {
-                if let Some(cross_site) = &self.cross_site {
-                    return Err(self.refuse_cross_site(cross_site));
-                }
-                (&header.as_bytes()[range.clone()], signed_out)
-            }
-            Credential::Bearer { header } => (bearer_token(header).unwrap_or_default(), None),
-        };
-        let token = std::str::from_utf8(bytes).ok();
-        let Some((_, claims)) = token.and_then(|token| context.jwt.verify_session(token, now))
-        else {
-            return Ok(signed_out);
-        };
-        let Some(Found { state, .. }) = self.find(&claims).await? else { return Ok(signed_out) };
-        if state.ended.is_none() {
-            let logout = SigningOut {
-                account_id: state.account_id,
-                session_id: state.id,
-                client: Some(self.client()),
-                at: now,
-            };
-            self.auth.sessions().sign_out(logout).await?;
+        if now.since(self.arrived_at) > HAND_OVER_WITHIN {
+            return None;
         }
-        Ok(signed_out)
-    }
-
-    /// Lets the answer do something to the cookie, unless it is on its way already.
-    fn put(&self, action: CookieAction) {
-        if !self.sealed.load(Ordering::Acquire) {
-            *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(action);
-        }
-    }
-
-    /// Ends the time in which anything can be sent along, and says what is to be sent.
-    pub(crate) fn seal(&self) -> Option<CookieAction> {
-        self.sealed.store(true, Ordering::Release);
-        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let NextToken { sid, generation, end, persistent, idle } = next;
+        let minted = mint(context, Stage::Full, sid, generation, now, end, idle);
+        let age = persistent.then(|| cookie_age(context, Stage::Full, now, end));
+        Some(self.resolver.cookie.rotate(&minted.token, age))
     }
 
     pub(crate) fn cookie(&self) -> &SessionCookie {
         &self.resolver.cookie
     }
 
-    /// The token of the request, verified. Asks no statement.
-    fn token(
-        &self,
-        purpose: Use,
-        now: Timestamp,
-    ) -> Result<Result<(TokenType, Claims, Transport), NotSignedIn>, AuthError> {
-        let (bytes, transport) = match &self.credential {
-            Credential::None => return Ok(Err(NotSignedIn::NoCredential)),
-            Credential::Several => return Err(self.refuse_several()),
-            Credential::Cookie { header, range } => {
-                if let Some(cross_site) = &self.cross_site {
-                    return Err(self.refuse_cross_site(cross_site));
-                }
-                (&header.as_bytes()[range.clone()], Transport::Cookie)
-            }
-            Credential::Bearer { header } => {
-                (bearer_token(header).unwrap_or_default(), Transport::Bearer)
-            }
-        };
-        let context = self.auth.context();
-        let Some((token_type, claims)) = std::str::from_utf8(bytes)
-            .ok()
-            .and_then(|token| context.jwt.verify_session(token, now))
-        else {
-            return Ok(Err(NotSignedIn::InvalidToken));
-        };
-        let expired = now.as_secs() >= claims.expires_at;
-        let renewable = match (token_type, context.config.session.refresh_window) {
-            (TokenType::Session, Some(window)) => {
-                let window = i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
-                now.as_secs() < claims.issued_at.saturating_add(window)
-                    && (transport == Transport::Cookie || purpose != Use::Request)
-            }
-            _ => false,
-        };
-        if expired && !renewable {
-            return Ok(Err(NotSignedIn::TokenExpired));
-        }
-        Ok(Ok((token_type, claims, transport)))
-    }
-
     async fn find_out(&self, purpose: Use) -> Result<Resolved, AuthError> {
         let now = self.auth.context().now();
         match self.token(purpose, now)? {
             // Boxed, so that a request with nothing to judge does not carry the room for it.
-            Ok((token_type, claims, transport)) => {
-                Box::pin(self.judge(token_type, claims, transport, purpose, now)).await
-            }
+            Ok(token) => Ok(Box::pin(self.judge(token, purpose, now)).await?.resolved),
             Err(reason) => Ok(Resolved::Nobody(reason)),
         }
     }
 
     /// Asks the statement and judges what it says. What seldom happens is boxed: a future is as
     /// large as the largest thing it may ever wait for, and this one is made for every request.
-    async fn judge(
-        &self,
-        token_type: TokenType,
-        claims: Claims,
-        transport: Transport,
-        purpose: Use,
-        now: Timestamp,
-    ) -> Result<Resolved, AuthError> {
+    async fn judge(&self, token: Token, purpose: Use, now: Timestamp) -> Result<Judged, AuthError> {
         let context = self.auth.context();
+        let Token { token_type, claims, transport } = token;
         let mut lost_a_race = false;
         loop {
             let Some(found) = self.find(&claims).await? else {
-                return Ok(Resolved::Nobody(NotSignedIn::InvalidToken));
+                return Ok(Judged::nobody(NotSignedIn::InvalidToken));
             };
             let Found { state, account, authorization, grants } = found;
             if state.stage.token_type() != token_type {
-                return Ok(Resolved::Nobody(NotSignedIn::InvalidToken));
+                return Ok(Judged::nobody(NotSignedIn::InvalidToken));
             }
-            let over = |reason| Ok(Resolved::Nobody(NotSignedIn::Ended(reason)));
+            let over = |reason| Ok(Judged::nobody(NotSignedIn::Ended(reason)));
             let require_verified = context.config.login.require_verified;
             if let Some(reason) = state.ended(now, account.as_ref(), require_verified) {
                 return over(reason);
             }
-            let grace = context.config.session.rotation_grace;
-            let generation = state.generation(claims.generation, now, grace);
+            if state.lingers(now)
+                && (purpose != Use::Request || !Box::pin(self.goes_on(&state, now)).await?)
+            {
+                return over(Ended::Superseded);
+            }
+            let generation = state.generation(claims.generation, self.arrived_at);
             match generation {
                 Generation::Current | Generation::Retired => {}
                 Generation::Replayed => {
                     Box::pin(self.end_for_theft(&state, account.as_ref(), now)).await?;
-                    if transport == Transport::Cookie {
-                        self.put(CookieAction::Clear);
-                    }
                     return over(Ended::TheftSuspected);
                 }
-                Generation::Unknown => return Ok(Resolved::Nobody(NotSignedIn::InvalidToken)),
+                Generation::Forgotten => return Ok(Judged::nobody(NotSignedIn::TokenExpired)),
+                Generation::Unknown => return Ok(Judged::nobody(NotSignedIn::InvalidToken)),
             }
             if !self.same_source(&state)
-                && let Some(reason) = Box::pin(self.source_changed(&state, now)).await?
+                && let Some(reason) =
+                    Box::pin(self.source_changed(&state, EventKind::SessionSourceChanged, now))
+                        .await?
             {
                 return over(reason);
             }
             let Some(account) = account.map(Arc::new) else {
                 let state = Arc::new(state);
-                return Ok(Resolved::Anonymous(AnonymousSession { state, transport }));
+                let visitor = AnonymousSession { state, transport };
+                return Ok(Judged { resolved: Resolved::Anonymous(visitor), generation: 0 });
             };
             if state.stage != Stage::Full {
-                return Ok(stage(Arc::new(state), account, transport));
+                let resolved = stage(Arc::new(state), account, transport);
+                return Ok(Judged { resolved, generation: 0 });
             }
             let grants = self.grants(&account, authorization, grants).await?;
             if grants.max_idle().is_some_and(|idle| now >= state.rotated_at.plus(idle)) {
                 return over(Ended::Expired);
             }
             let turn = Turn { state: &state, claims: &claims, generation, transport, purpose, now };
-            let just_rotated = match self.turn(&turn, grants.max_idle()).await? {
-                Turned::Kept => false,
-                Turned::HandedOver => true,
+            let (just_rotated, generation) = match self.turn(&turn, grants.max_idle()).await? {
+                Turned::Kept => (false, state.generation),
+                Turned::HandedOver(generation) => (true, generation),
+                Turned::Shared(reason) => return over(reason),
                 // Another request rotated first, or the session ended: look again, once. Its row
                 // now says which, and the winner's generation is handed out.
                 Turned::Lost if !lost_a_race => {
                     lost_a_race = true;
                     continue;
                 }
-                Turned::Lost => false,
+                // What the row says is good, whoever made it.
+                Turned::Lost => (false, state.generation),
             };
             let ceiling =
                 state.ceiling.as_deref().map(|text| parse_list(text).0.into_iter().collect());
             let session = Session { state: Arc::new(state), transport, just_rotated };
             let data = IdentityData { session, account, grants, ceiling, resolved_at: now };
-            return Ok(Resolved::Full(Identity(Arc::new(data))));
+            let resolved = Resolved::Full(Identity(Arc::new(data)));
+            return Ok(Judged { resolved, generation });
         }
+    }
+
+    /// Whether the session that took the place of this one still counts: with it goes what is left
+    /// of this one.
+    async fn goes_on(&self, state: &SessionState, now: Timestamp) -> Result<bool, Fault> {
+        let Some(account) = state.account_id else { return Ok(false) };
+        let db = self.auth.context().db();
+        let executor = db.executor();
+        db.read(session_store::goes_on(&executor, account, state.lineage_id, now)).await
     }
 
     async fn find(&self, claims: &Claims) -> Result<Option<Found>, AuthError> {
@@ -515,190 +497,19 @@ impl Slot {
         }
         Ok(grants)
     }
-
-    /// Rotates the token, hands over a generation that is there already, or notes the first use.
-    async fn turn(
-        &self,
-        turn: &Turn<'_>,
-        idle: Option<std::time::Duration>,
-    ) -> Result<Turned, AuthError> {
-        let Turn { state, claims, now, .. } = *turn;
-        let context = self.auth.context();
-        let db = context.db();
-        let may_rotate = turn.transport == Transport::Cookie
-            && turn.purpose == Use::Request
-            && !self.upgrade
-            && !self.sealed.load(Ordering::Acquire);
-        if turn.generation == Generation::Retired {
-            if may_rotate {
-                self.hand_over(turn, state.generation, idle);
-                return Ok(Turned::HandedOver);
-            }
-            return Ok(Turned::Kept);
-        }
-        let lifetime = i64::try_from(token_lifetime(context, idle).as_secs()).unwrap_or(i64::MAX);
-        let due = now.as_secs() >= claims.expires_at
-            || now.as_secs() >= claims.issued_at.saturating_add(lifetime);
-        if due && may_rotate && context.config.session.refresh_window.is_some() {
-            let digest = context.session_digests[0].digest(&claims.sid);
-            let executor = db.executor();
-            let rotate =
-                || session_store::rotate(&executor, state.id, state.generation, &digest, now);
-            if !Box::pin(db.retry(rotate)).await? {
-                return Ok(Turned::Lost);
-            }
-            tracing::debug!(
-                target: "portcullis::event",
-                event = ROTATED,
-                session = %state.id,
-                generation = state.generation + 1,
-            );
-            count(ROTATED);
-            self.hand_over(turn, state.generation + 1, idle);
-            return Ok(Turned::HandedOver);
-        }
-        if state.generation > 0 && state.used_at.is_none() {
-            let executor = db.executor();
-            let mark_used = || session_store::mark_used(&executor, state.id, state.generation, now);
-            Box::pin(db.retry(mark_used)).await?;
-        }
-        Ok(Turned::Kept)
-    }
-
-    fn hand_over(&self, turn: &Turn<'_>, generation: i64, idle: Option<std::time::Duration>) {
-        let context = self.auth.context();
-        let end = turn.state.expires_at;
-        let minted = mint(context, Stage::Full, turn.claims.sid, generation, turn.now, end, idle);
-        let age = turn.state.persistent.then(|| cookie_age(context, Stage::Full, turn.now, end));
-        self.put(self.resolver.cookie.rotate(&minted.token, age));
-    }
-
-    async fn end_for_theft(
-        &self,
-        state: &SessionState,
-        account: Option<&Account>,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let context = self.auth.context();
-        let mut event = Event::new(EventKind::SessionTheftSuspected, now)
-            .session(state.id)
-            .from_client(self.client());
-        if let Some(account) = account {
-            event = event.account(account.id);
-        }
-        let notice = account.map(|account| {
-            let to = account.email.as_deref().and_then(Recipient::email);
-            Outgoing::new(MessageKind::SessionTheftSuspected, to)
-                .account(account.id)
-                .values(Values::new().with_some("address", self.client().address()))
-        });
-        if self.end(state, Ended::TheftSuspected, &event, notice.as_ref(), now).await? {
-            event.trace();
-            outbox::deliver_soon(context);
-        }
-        Ok(())
-    }
-
-    async fn end(
-        &self,
-        state: &SessionState,
-        reason: Ended,
-        event: &Event,
-        notice: Option<&Outgoing>,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
-        let (context, id) = (self.auth.context().clone(), state.id);
-        let (event, notice) = (event.clone(), notice.cloned());
-        // Whoever plays an old token again must not undo what that leads to by hanging up.
-        let ending = async move {
-            transaction!(context.db(), |txn| {
-                let ended = session_store::end(txn, id, reason, now).await?;
-                if ended {
-                    audit_log::record(txn, &event).await?;
-                    if let Some(notice) = &notice {
-                        outbox::put(txn, &context, notice).await?;
-                    }
-                }
-                Ok(ended)
-            })
-        };
-        self.auth.run_to_end(ending).await
-    }
-
-    /// Whether the request comes from the network and browser the session was started from, as
-    /// far as both are known.
-    fn same_source(&self, state: &SessionState) -> bool {
-        if self.auth.context().config.session.binding == Binding::Off {
-            return true;
-        }
-        let from = state.address.as_deref().and_then(|text| text.parse().ok());
-        let network = match (from, self.client().address()) {
-            (Some(from), Some(now)) => same_network(from, now),
-            _ => true,
-        };
-        let browser = match (state.user_agent.as_deref(), self.client().user_agent()) {
-            (Some(from), Some(now)) => from == now || same_browser_family(from, now),
-            _ => true,
-        };
-        network && browser
-    }
-
-    /// Why the session may not go on after its source changed, if so.
-    async fn source_changed(
-        &self,
-        state: &SessionState,
-        now: Timestamp,
-    ) -> Result<Option<Ended>, Fault> {
-        let mut event = Event::new(EventKind::SessionSourceChanged, now)
-            .session(state.id)
-            .from_client(self.client());
-        if let Some(account) = state.account_id {
-            event = event.account(account);
-        }
-        if self.auth.context().config.session.binding == Binding::End {
-            if self.end(state, Ended::SourceChanged, &event, None, now).await? {
-                event.trace();
-            }
-            return Ok(Some(Ended::SourceChanged));
-        }
-        if self.auth.context().config.session.binding == Binding::Suspect {
-            event.kind = EventKind::SessionSuspected;
-            let event = event.detail("source_changed");
-            let marked = transaction!(self.auth.context().db(), |txn| {
-                let marked = session_store::mark_suspicious(txn, None, state.id, now).await?;
-                if marked == session_store::Marked::Now {
-                    audit_log::record(txn, &event).await?;
-                }
-                Ok::<_, Fault>(marked)
-            })?;
-            if marked == session_store::Marked::Now {
-                event.trace();
-            }
-            return Ok(Some(Ended::Suspicious));
-        }
-        let moved = &self.resolver.moved;
-        if moved.get(&state.id).is_none_or(|known| known != *self.client()) {
-            moved.insert(state.id, self.client().clone());
-            event.trace();
-        }
-        Ok(None)
-    }
 }
 
-/// A good token and its session, at the moment when it may be exchanged for its next generation.
-struct Turn<'a> {
-    state: &'a SessionState,
-    claims: &'a Claims,
-    generation: Generation,
-    transport: Transport,
-    purpose: Use,
-    now: Timestamp,
+/// Who a token is of, and the generation that its client has from now on.
+struct Judged {
+    resolved: Resolved,
+    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only a route refreshes"))]
+    generation: i64,
 }
 
-enum Turned {
-    Kept,
-    HandedOver,
-    Lost,
+impl Judged {
+    fn nobody(reason: NotSignedIn) -> Self {
+        Self { resolved: Resolved::Nobody(reason), generation: 0 }
+    }
 }
 
 impl Resolved {

@@ -15,17 +15,18 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
 use crate::account::Account;
+use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::Database;
 use crate::identity::memory::Versions;
 use crate::permission::{GrantRow, Levels, RoleRow};
 use crate::session::Stage;
-use crate::session::judge::{Ended, SessionState};
+use crate::session::judge::{ClientMark, Ended, SessionState, lingers_until};
 
 /// The columns of the short statement: expression, its type on PostgreSQL (for typed NULLs in the
 /// other branches), and what a grant's row puts there.
-const COLUMNS: [(&str, &str, Option<&str>); 33] = [
+const COLUMNS: [(&str, &str, Option<&str>); 35] = [
     ("s.id", "uuid", None),
     ("s.lineage_id", "uuid", None),
     ("s.account_id", "uuid", None),
@@ -33,8 +34,10 @@ const COLUMNS: [(&str, &str, Option<&str>); 33] = [
     ("s.stage", "smallint", None),
     ("s.generation", "bigint", None),
     ("s.rotated_at", "bigint", None),
-    ("s.used_at", "bigint", None),
-    ("s.previous_used_at", "bigint", None),
+    ("s.late_use_at", "bigint", None),
+    ("s.previous_late_use_at", "bigint", None),
+    ("s.rotated_network", "bigint", None),
+    ("s.rotated_browser", "bigint", None),
     ("s.created_at", "bigint", None),
     ("s.expires_at", "bigint", None),
     ("s.idle_ms", "bigint", Some("r.max_idle_ms")),
@@ -239,7 +242,7 @@ impl Statements {
         for row in db.query_all_raw(statement).await? {
             match row.try_get_by_index::<i32>(0)? {
                 0 => found = Some(session(&row, 1)?),
-                kind => grants.push(grant(&row, kind, [21, 15, 16, 17, 13, 12])?),
+                kind => grants.push(grant(&row, kind, [23, 17, 18, 19, 15, 14])?),
             }
         }
         Ok(found.map(|found| Found { grants, ..found }))
@@ -373,8 +376,9 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
     let stage: i16 = column!();
     let generation = column!();
     let rotated_at = column!();
-    let used_at = column!();
-    let previous_used_at = column!();
+    let late_use_at = column!();
+    let previous_late_use_at = column!();
+    let rotated_by = ClientMark { network: column!(), browser: column!() };
     let created_at = column!();
     let expires_at = column!();
     let idle: i64 = column!();
@@ -383,7 +387,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
     let ceiling = column!();
     let address = column!();
     let user_agent = column!();
-    let ended_at: Option<i64> = column!();
+    let ended_at: Option<Timestamp> = column!();
     let end_reason: Option<String> = column!();
     let suspicious_at: Option<i64> = column!();
     let state = SessionState {
@@ -395,8 +399,9 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
             .ok_or_else(|| DbErr::Type(format!("a session has the unknown stage {stage}")))?,
         generation,
         rotated_at,
-        used_at,
-        previous_used_at,
+        late_use_at,
+        previous_late_use_at,
+        rotated_by,
         created_at,
         expires_at,
         idle: duration(Some(idle)).unwrap_or_default(),
@@ -406,6 +411,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         address,
         user_agent,
         ended: ended_at.map(|_| Ended::from_column(end_reason.as_deref())),
+        lingers_until: lingers_until(ended_at, end_reason.as_deref()),
         suspicious: suspicious_at.is_some(),
     };
     // The account's own id says whether there is an account, wherever its columns are null.

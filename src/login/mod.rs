@@ -381,7 +381,7 @@ impl Login<'_> {
         let factors = session.factors().clone().with(Factor::Password, now);
         let start = StartSession::new(context, db, client)
             .of(account)
-            .going_on_from(&session.state, session.transport())
+            .stepping_up(&session.state, session.transport())
             .passed(factors)
             .event(EventKind::Reauthenticated);
         let issued = transaction!(db, |txn| {

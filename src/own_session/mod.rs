@@ -64,7 +64,8 @@ impl OwnSessions<'_> {
     /// Ends all but the one that asks; how many there were.
     ///
     /// # Errors
-    /// An outage.
+    /// [`SessionError::Over`] when the one that asks was ended or replaced meanwhile: nothing is
+    /// ended then. An outage.
     pub async fn end_others(&self) -> Result<u64, SessionError> {
         let current = self.owner.session().id();
         self.auth.sessions().end_all(self.owner.account().id(), Some(current)).await

@@ -49,6 +49,12 @@ pub enum GrantError {
         /// The text, shortened.
         permission: String,
     },
+    /// Sessions could not be renewed often enough to last.
+    #[error("an idle time must be at least {} seconds", .least.as_secs())]
+    IdleTooShort {
+        /// The shortest: three times `session.replay_after`.
+        least: Duration,
+    },
     /// There is no role of this name.
     #[error("there is no such role")]
     RoleNotFound,
@@ -103,6 +109,7 @@ impl Problem for GrantError {
             | Self::ReservedName
             | Self::ReservedDomain { .. }
             | Self::InvalidPermission { .. }
+            | Self::IdleTooShort { .. }
             | Self::TooManyPermissions => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Exists => StatusCode::CONFLICT,
             Self::RoleNotFound | Self::GroupNotFound | Self::AccountNotFound => {
@@ -121,6 +128,7 @@ impl Problem for GrantError {
             Self::UnknownLevel => "unknown_level",
             Self::ReservedName => "reserved_name",
             Self::ReservedDomain { .. } => "reserved_domain",
+            Self::IdleTooShort { .. } => "idle_too_short",
             Self::RoleNotFound => "role_not_found",
             Self::GroupNotFound => "group_not_found",
             Self::AccountNotFound => "account_not_found",

@@ -188,8 +188,14 @@ impl<'a> Roles<'a> {
     /// Limits how long a session of the role's holders may be idle. Counts on the next request.
     ///
     /// # Errors
-    /// No such role; an outage.
+    /// [`GrantError::IdleTooShort`] below three times
+    /// [`replay_after`](crate::config::SessionConfig::replay_after) (4.5 minutes): a token is replaced
+    /// after a third of it, and never sooner than that. No such role; an outage.
     pub async fn limit_idle(&self, name: &str, idle: Option<Duration>) -> Result<(), GrantError> {
+        let least = self.context.config.session.replay_after.saturating_mul(3);
+        if idle.is_some_and(|idle| idle < least) {
+            return Err(GrantError::IdleTooShort { least });
+        }
         let millis = idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
         self.change(name, role::Column::MaxIdleMs, millis.into()).await
     }

@@ -22,13 +22,22 @@ pub(crate) struct SessionCookie {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
-    /// One value, as a slice of one header: no copy is made.
-    One {
-        header: HeaderValue,
-        range: std::ops::Range<usize>,
-    },
-    /// Two cookies of the same name: someone else's may be among them, and nobody can tell which.
-    Several,
+    One(Pair),
+    /// Two or more cookies of the same name: someone else's may be among them.
+    Several(Vec<Pair>),
+}
+
+/// The value of one cookie, as a slice of one header: no copy is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pair {
+    header: HeaderValue,
+    range: std::ops::Range<usize>,
+}
+
+impl Pair {
+    pub(crate) fn value(&self) -> &[u8] {
+        &self.header.as_bytes()[self.range.clone()]
+    }
 }
 
 /// What an answer does to the cookie. The stronger one wins: login over logout over rotation.
@@ -62,12 +71,13 @@ impl SessionCookie {
                 .secure(!config.cookie.danger_insecure_http_cookies)
                 .http_only(true)
                 .same_site(same_site)
+                .partitioned(config.cookie.partitioned)
                 .build(),
             clear_site_data: config.service.clear_site_data,
         }
     }
 
-    /// Cuts the one cookie of exactly this name from the headers.
+    /// Cuts the cookies of exactly this name from the headers.
     pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
         let mut found = Found::Nothing;
         for header in headers.get_all(COOKIE) {
@@ -77,15 +87,20 @@ impl SessionCookie {
                 let blanks = pair.iter().take_while(|byte| matches!(**byte, b' ' | b'\t')).count();
                 let trimmed = &pair[blanks..];
                 if trimmed.starts_with(self.start.as_bytes()) {
-                    if found != Found::Nothing {
-                        return Found::Several;
-                    }
                     let from = at + blanks + self.start.len();
                     let value = &bytes[from..at + pair.len()];
                     let tail =
                         value.iter().rev().take_while(|b| matches!(**b, b' ' | b'\t')).count();
                     let range = from..from + value.len() - tail;
-                    found = Found::One { header: header.clone(), range };
+                    let pair = Pair { header: header.clone(), range };
+                    found = match found {
+                        Found::Nothing => Found::One(pair),
+                        Found::One(first) => Found::Several(vec![first, pair]),
+                        Found::Several(mut pairs) => {
+                            pairs.push(pair);
+                            Found::Several(pairs)
+                        }
+                    };
                 }
                 at += pair.len() + 1;
             }
@@ -185,23 +200,21 @@ mod tests {
         }
         match cookie().find(&headers) {
             Found::Nothing => None,
-            Found::Several => Some("several".to_owned()),
-            Found::One { header, range } => {
-                Some(String::from_utf8(header.as_bytes()[range].to_vec()).expect("ASCII"))
-            }
+            Found::Several(pairs) => Some(format!("{} of them", pairs.len())),
+            Found::One(pair) => Some(String::from_utf8(pair.value().to_vec()).expect("ASCII")),
         }
     }
 
     #[test]
-    fn only_the_exact_name_is_honoured_and_twins_are_refused() {
+    fn only_the_exact_name_is_honoured_and_twins_are_all_found() {
         for (lines, expected) in [
             (&["__Host-session=abc"][..], Some("abc")),
             (&["a=b; __Host-session=abc ; c=d"], Some("abc")),
             (&["a=b", "__Host-session=abc"], Some("abc")),
             (&["session=evil; __Host-session=good"], Some("good")),
             (&["__Host-session=good; session=evil"], Some("good")),
-            (&["__Host-session=a; __Host-session=b"], Some("several")),
-            (&["__Host-session=a", "__Host-session=a"], Some("several")),
+            (&["__Host-session=a; __Host-session=b"], Some("2 of them")),
+            (&["__Host-session=a; x=y;__Host-session=b", "__Host-session=a"], Some("3 of them")),
             (&["__host-session=abc"], None),
             (&["__HOST-SESSION=abc"], None),
             (&["=__Host-session=abc"], None),

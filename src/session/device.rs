@@ -150,8 +150,8 @@ impl Devices {
             let (Some(value), None) = (values.next(), values.next()) else { return None };
             return text(value.as_bytes());
         }
-        let Found::One { header, range } = self.cookie.find(headers) else { return None };
-        text(&header.as_bytes()[range])
+        let Found::One(pair) = self.cookie.find(headers) else { return None };
+        text(pair.value())
     }
 
     /// What the client's device is to this account. Asks no database.

@@ -21,10 +21,13 @@ pub struct Model {
     pub stage: i16,
     pub generation: i64,
     pub rotated_at: Timestamp,
-    /// When the present generation was first used.
-    pub used_at: Option<Timestamp>,
+    /// When the present generation was first used late: from then on the one before is a replay.
+    pub late_use_at: Option<Timestamp>,
     /// The same for the generation before.
-    pub previous_used_at: Option<Timestamp>,
+    pub previous_late_use_at: Option<Timestamp>,
+    /// The network and the browser family that made the present generation, as numbers to compare.
+    pub rotated_network: Option<i64>,
+    pub rotated_browser: Option<i64>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub idle_ms: i64,

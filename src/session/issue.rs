@@ -73,6 +73,10 @@ pub struct StartSession<'a> {
     event: EventKind,
     /// Whether this goes on from a sign-in that was not finished.
     finishes: bool,
+    /// Whether the full session that this takes the place of keeps its old rights for a moment.
+    old_lingers: bool,
+    /// The epoch of the account under which the session that this goes on from counts.
+    old_epoch: i64,
 }
 
 impl<'a> StartSession<'a> {
@@ -91,6 +95,8 @@ impl<'a> StartSession<'a> {
             until: None,
             event: EventKind::SessionStarted,
             finishes: false,
+            old_lingers: false,
+            old_epoch: 0,
         }
     }
 
@@ -121,6 +127,7 @@ impl<'a> StartSession<'a> {
     pub(crate) fn going_on_from(mut self, old: &SessionState, transport: Transport) -> Self {
         self.replaces =
             Some(Replaces { id: old.id, lineage_id: Some(old.lineage_id), promotes: true });
+        self.old_epoch = old.account_epoch;
         self.remember = old.persistent;
         self.transport = transport;
         self.ceiling.clone_from(&old.ceiling);
@@ -129,6 +136,15 @@ impl<'a> StartSession<'a> {
             self.until = Some(old.expires_at);
         }
         self
+    }
+
+    /// Takes the place of a full session of the same account by showing a factor again. The old one
+    /// keeps its old rights for a moment, for the requests that other tabs have under way. Nobody
+    /// rises by that: those are rights that the same account had a moment ago. Everything else that
+    /// replaces a session ends it at once.
+    pub(crate) fn stepping_up(mut self, old: &SessionState, transport: Transport) -> Self {
+        self.old_lingers = old.stage == Stage::Full;
+        self.going_on_from(old, transport)
     }
 
     pub(crate) fn passed(mut self, factors: PassedFactors) -> Self {
@@ -211,8 +227,10 @@ impl<'a> StartSession<'a> {
             stage: self.stage.number(),
             generation: 0,
             rotated_at: now,
-            used_at: None,
-            previous_used_at: None,
+            late_use_at: None,
+            previous_late_use_at: None,
+            rotated_network: None,
+            rotated_browser: None,
             created_at: now,
             expires_at: end,
             idle_ms: i64::try_from(idle.as_millis()).unwrap_or(i64::MAX),
@@ -255,7 +273,7 @@ impl<'a> StartSession<'a> {
             store::insert(txn, row.clone()).await?;
             if let Some(old) = self.replaces {
                 let ended = if old.promotes {
-                    store::promote(txn, old.id, now).await?
+                    store::promote(txn, old.id, self.old_epoch, self.old_lingers, now).await?
                 } else {
                     store::end(txn, old.id, Ended::Superseded, now).await?
                 };
@@ -370,7 +388,9 @@ pub(crate) struct Minted {
 /// no more than a third of an idle time that a role shortens, or the session could never rotate.
 pub(crate) fn token_lifetime(context: &Context, idle: Option<Duration>) -> Duration {
     let configured = context.config.session.token_lifetime;
-    idle.map_or(configured, |idle| configured.min(idle / 3).max(Duration::from_secs(1)))
+    // No shorter than `replay_after`: until then the same generation is handed out again.
+    let shortest = context.config.session.replay_after;
+    idle.map_or(configured, |idle| configured.min(idle / 3).max(shortest))
 }
 
 /// Signs a token for a generation. Stages other than a full session last as long as their row.

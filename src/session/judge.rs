@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::account::Account;
+use crate::base::client::{ClientInfo, browser_family, network_of};
 use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
@@ -18,8 +21,12 @@ pub(crate) struct SessionState {
     pub(crate) stage: Stage,
     pub(crate) generation: i64,
     pub(crate) rotated_at: Timestamp,
-    pub(crate) used_at: Option<Timestamp>,
-    pub(crate) previous_used_at: Option<Timestamp>,
+    /// When the present generation was first used late. From then on the one before is a replay.
+    pub(crate) late_use_at: Option<Timestamp>,
+    /// The same of the generation before.
+    pub(crate) previous_late_use_at: Option<Timestamp>,
+    /// Who made the present generation.
+    pub(crate) rotated_by: ClientMark,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) idle: Duration,
@@ -29,8 +36,17 @@ pub(crate) struct SessionState {
     pub(crate) address: Option<String>,
     pub(crate) user_agent: Option<String>,
     pub(crate) ended: Option<Ended>,
+    /// Until when it keeps its old rights, though another session has taken its place.
+    pub(crate) lingers_until: Option<Timestamp>,
     pub(crate) suspicious: bool,
 }
+
+/// For how long a session keeps its old rights after a step-up took its place: long enough for the
+/// requests that other tabs had under way.
+pub(crate) const LINGERS: Duration = Duration::from_secs(10);
+
+/// The word in the row of a session that a step-up took the place of.
+pub(crate) const STEPPED_UP: &str = "stepped_up";
 
 /// Why a session does not count any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +89,9 @@ impl Ended {
     }
 
     pub(crate) fn from_column(text: Option<&str>) -> Self {
+        if text == Some(STEPPED_UP) {
+            return Self::Superseded;
+        }
         [
             Self::LoggedOut,
             Self::Superseded,
@@ -86,6 +105,14 @@ impl Ended {
     }
 }
 
+/// Until when a session lingers that ended at this moment for this reason.
+pub(crate) fn lingers_until(
+    ended_at: Option<Timestamp>,
+    reason: Option<&str>,
+) -> Option<Timestamp> {
+    ended_at.filter(|_| reason == Some(STEPPED_UP)).map(|at| at.plus(LINGERS))
+}
+
 /// How a token's generation stands to the row's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generation {
@@ -95,6 +122,9 @@ pub(crate) enum Generation {
     Retired,
     /// A retired one whose successor was in use long enough: someone kept a copy.
     Replayed,
+    /// A retired one of a request that arrived so long ago that nobody can say whether it was good
+    /// then. It is refused, and nobody is accused.
+    Forgotten,
     /// One that was never issued.
     Unknown,
 }
@@ -109,7 +139,9 @@ impl SessionState {
         account: Option<&Account>,
         require_verified: bool,
     ) -> Option<Ended> {
-        if let Some(reason) = self.ended {
+        if let Some(reason) = self.ended
+            && !self.lingers(now)
+        {
             return Some(reason);
         }
         if self.suspicious {
@@ -129,22 +161,70 @@ impl SessionState {
         }
     }
 
-    /// Whether `generation` of a token is good at `now`. A generation stays good until its
-    /// successor has been *used* and the grace is over: a lost answer is no theft.
-    pub(crate) fn generation(
-        &self,
-        generation: i64,
-        now: Timestamp,
-        grace: Duration,
-    ) -> Generation {
-        let within = |used_at: Timestamp| now < used_at.plus(grace);
+    /// Whether a step-up took its place so recently that requests of other tabs may still be under
+    /// way with it.
+    pub(crate) fn lingers(&self, now: Timestamp) -> bool {
+        self.ended == Some(Ended::Superseded) && self.lingers_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether `generation` of a token was good when the request *arrived*. A generation stays good
+    /// until its successor was used late: see [`is_settled`](Self::is_settled). The moment of
+    /// arrival counts, not the moment of asking: a handler that reads a long body first asks about
+    /// a token that the browser has replaced since.
+    pub(crate) fn generation(&self, generation: i64, arrived_at: Timestamp) -> Generation {
+        let before = |late_use_at: Timestamp| arrived_at < late_use_at;
+        let before_the_last = self.previous_late_use_at.is_some_and(before);
         match self.generation - generation {
             0 => Generation::Current,
-            1 if self.used_at.is_none_or(within) => Generation::Retired,
-            2 if self.previous_used_at.is_some_and(within) => Generation::Retired,
+            1 if self.late_use_at.is_none_or(before) => Generation::Retired,
+            2 if before_the_last => Generation::Retired,
+            behind if behind > 2 && before_the_last => Generation::Forgotten,
             behind if behind > 0 => Generation::Replayed,
             _ => Generation::Unknown,
         }
+    }
+
+    /// Whether a request that shows the present generation proves that its browser keeps it: it
+    /// arrived at least `replay_after` after that generation was made, and after the copy it shows
+    /// was handed out (`issued_at`, in seconds). A browser writes its cookies to disk up to 30 s
+    /// after it got them, and clocks of nodes differ by up to 30 s. Only then is the generation
+    /// before a replay, and only then is the present one replaced: until then it is handed out
+    /// again, so that no more than two are good at once.
+    pub(crate) fn is_settled(
+        &self,
+        issued_at: i64,
+        arrived_at: Timestamp,
+        replay_after: Duration,
+    ) -> bool {
+        let issued_at = Timestamp::from_millis(issued_at.saturating_mul(1000));
+        arrived_at >= self.rotated_at.max(issued_at).plus(replay_after)
+    }
+}
+
+/// Where a request came from, as numbers to compare with: nothing can be read from them. A part is
+/// none if it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ClientMark {
+    pub(crate) network: Option<i64>,
+    pub(crate) browser: Option<i64>,
+}
+
+impl ClientMark {
+    pub(crate) fn of(client: &ClientInfo) -> Self {
+        let number = |text: &str| {
+            let digest = Sha256::digest(text.as_bytes());
+            i64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two bytes"))
+        };
+        Self {
+            network: client.address().map(|address| number(&network_of(address).to_string())),
+            browser: Some(number(&browser_family(client.user_agent().unwrap_or_default()))),
+        }
+    }
+
+    /// Whether both the network and the browser family are known and others.
+    pub(crate) fn is_elsewhere(self, other: Self) -> bool {
+        let differ = |a: Option<i64>, b: Option<i64>| a.zip(b).is_some_and(|(a, b)| a != b);
+        differ(self.network, other.network) && differ(self.browser, other.browser)
     }
 }
 
@@ -167,8 +247,9 @@ mod tests {
             stage: Stage::Full,
             generation: 5,
             rotated_at: at(0),
-            used_at: None,
-            previous_used_at: None,
+            late_use_at: None,
+            previous_late_use_at: None,
+            rotated_by: ClientMark::default(),
             created_at: at(0),
             expires_at: at(1000),
             idle: Duration::from_secs(100),
@@ -178,33 +259,90 @@ mod tests {
             address: None,
             user_agent: None,
             ended: None,
+            lingers_until: None,
             suspicious: false,
         }
     }
 
     #[test]
-    fn a_generation_is_good_until_its_successor_was_used_and_the_grace_is_over() {
-        use Generation::{Current, Replayed, Retired, Unknown};
-        for (generation, used_at, previous_used_at, now, expected) in [
+    fn a_generation_is_good_for_what_arrived_before_its_successor_was_used_late() {
+        use Generation::{Current, Forgotten, Replayed, Retired, Unknown};
+        for (generation, late, previous, arrived, expected) in [
             (5, None, None, 1, Current),
+            (5, Some(0), Some(0), 1, Current),
             (4, None, None, 90_000, Retired),
-            (4, Some(0), None, 9, Retired),
-            (4, Some(0), None, 10, Replayed),
-            (3, None, Some(0), 9, Retired),
-            (3, None, Some(0), 10, Replayed),
+            (4, Some(100), None, 99, Retired),
+            (4, Some(100), None, 100, Replayed),
+            (4, None, Some(0), 90_000, Retired),
+            (3, None, Some(100), 99, Retired),
+            (3, None, Some(100), 100, Replayed),
+            (3, Some(500), Some(100), 99, Retired),
+            (3, Some(500), Some(100), 100, Replayed),
             (3, None, None, 0, Replayed),
-            (2, None, Some(0), 0, Replayed),
+            (2, None, Some(100), 99, Forgotten),
+            (2, None, Some(100), 100, Replayed),
+            (0, None, Some(100), 99, Forgotten),
+            (0, None, None, 0, Replayed),
             (6, None, None, 0, Unknown),
             (i64::MAX, None, None, 0, Unknown),
-            (0, None, None, 0, Replayed),
         ] {
             let state = SessionState {
-                used_at: used_at.map(at),
-                previous_used_at: previous_used_at.map(at),
+                late_use_at: late.map(at),
+                previous_late_use_at: previous.map(at),
                 ..session()
             };
-            let verdict = state.generation(generation, at(now), Duration::from_secs(10));
-            assert_eq!(verdict, expected, "{generation} {used_at:?} {previous_used_at:?} {now}");
+            let verdict = state.generation(generation, at(arrived));
+            assert_eq!(verdict, expected, "{generation} {late:?} {previous:?} {arrived}");
+        }
+    }
+
+    #[test]
+    fn a_generation_is_settled_a_while_after_it_was_made_and_after_its_copy_was_handed_out() {
+        let made = SessionState { rotated_at: at(100), ..session() };
+        for (issued, arrived, expected) in [
+            (100, 189, false),
+            (100, 190, true),
+            // Handed out again, because the first answer was lost.
+            (150, 190, false),
+            (150, 240, true),
+            // A clock that is slow handed it out.
+            (70, 189, false),
+            (70, 190, true),
+        ] {
+            let issued_at = at(issued).as_secs();
+            let settled = made.is_settled(issued_at, at(arrived), Duration::from_secs(90));
+            assert_eq!(settled, expected, "{issued} {arrived}");
+        }
+        assert!(!made.is_settled(i64::MAX, at(190), Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn a_session_that_a_step_up_replaced_lingers_and_no_other_does() {
+        let lingering = |ended, until: i64| SessionState {
+            ended: Some(ended),
+            lingers_until: Some(at(until)),
+            ..session()
+        };
+        assert!(lingering(Ended::Superseded, 10).lingers(at(9)));
+        assert!(!lingering(Ended::Superseded, 10).lingers(at(10)));
+        assert!(!lingering(Ended::Revoked, 10).lingers(at(9)));
+        assert!(!SessionState { ended: Some(Ended::Superseded), ..session() }.lingers(at(0)));
+        assert!(!session().lingers(at(0)));
+    }
+
+    #[test]
+    fn a_source_is_elsewhere_only_if_network_and_browser_are_known_and_others() {
+        let source = |network: Option<i64>, browser: Option<i64>| ClientMark { network, browser };
+        let here = source(Some(1), Some(1));
+        for (there, expected) in [
+            (source(Some(2), Some(2)), true),
+            (source(Some(1), Some(2)), false),
+            (source(Some(2), Some(1)), false),
+            (source(None, Some(2)), false),
+            (source(Some(2), None), false),
+        ] {
+            assert_eq!(here.is_elsewhere(there), expected, "{there:?}");
+            assert_eq!(there.is_elsewhere(here), expected, "{there:?}");
         }
     }
 

@@ -4,11 +4,12 @@
 //!    and times; nothing about the person, nothing about rights. The row keeps a keyed digest.
 //! 2. Each request finds the row by that digest, together with its account, in one statement.
 //! 3. After 15 minutes the next request gets the next generation of the token. The old one stays
-//!    good until the new one was *used* and 10 more seconds have passed, so parallel requests and
-//!    lost answers are harmless. After that its use means that someone kept a copy: the session
-//!    ends and its owner is told.
+//!    good until the new one was used *late*, 90 seconds after it was made, so parallel requests, lost
+//!    answers and killed browsers are harmless. After that its use means that someone kept a copy: the
+//!    session ends and its owner is told.
 //! 4. A login, a new factor, a changed password make a new row and end the old one in the same
-//!    transaction. Only `POST /logout` and a proven theft clear a cookie; a 401 never does.
+//!    transaction. One that a step-up replaced keeps its old rights for ten seconds, for what other tabs
+//!    have under way. Only signing out clears a cookie; a 401 never does.
 //!
 //! Sign someone in from a handler of your own:
 //!
@@ -71,7 +72,7 @@ pub use stage::Stage;
 use cookie::SessionCookie;
 use device::Devices;
 use issue::DeviceCookie;
-use judge::SessionState;
+use judge::{ClientMark, SessionState, lingers_until};
 use store::Marked;
 
 /// A full session: someone is signed in. As an extractor it refuses every other stage.
@@ -118,7 +119,15 @@ impl Session {
         self.transport
     }
 
-    /// Whether this request is answered with the next generation of the token.
+    /// Whether a step-up has put another session in the place of this one: it keeps its old rights for
+    /// ten seconds, so that requests of other tabs end as they began. Do not start with it what
+    /// outlives it.
+    pub fn is_superseded(&self) -> bool {
+        self.state.ended.is_some()
+    }
+
+    /// Whether this request is answered with the next generation of the token, if the answer leaves
+    /// within a minute.
     pub fn just_rotated(&self) -> bool {
         self.just_rotated
     }
@@ -287,6 +296,8 @@ impl<'a> Sessions<'a> {
         let ended = transaction!(self.db, |txn| {
             // First, so that of two at once only one runs the hooks.
             if !store::end(txn, session_id, Ended::LoggedOut, at).await? {
+                // If a step-up was faster, what is left of it is over too.
+                store::stop_lingering(txn, session_id).await?;
                 return Ok(false);
             }
             hooks.before_logout(logout, txn).await?;
@@ -469,10 +480,13 @@ impl<'a> Sessions<'a> {
         }
     }
 
-    /// Ends the sessions of an account, except maybe the one that asks. Says how many there were.
+    /// Ends the sessions of an account, except maybe the one that asks. Says how many there were. A
+    /// sign-in that is under way and commits later is over too: the account's epoch moves, so read
+    /// the [`Account`] again before you [`start`](Self::start) a session for it.
     ///
     /// # Errors
-    /// An outage.
+    /// [`SessionError::Over`] when the one that is to go on does not count any more: nothing is
+    /// ended then, for it may have been replaced by one that should go on. An outage.
     pub async fn end_all(
         &self,
         account: AccountId,
@@ -481,7 +495,8 @@ impl<'a> Sessions<'a> {
         let now = self.context.now();
         let event = Event::new(EventKind::SessionsEnded, now).account(account);
         let count = transaction!(self.db, |txn| {
-            let count = store::end_all(txn, account, except, now).await?;
+            let ended = store::end_all(txn, account, except, now).await?;
+            let count = ended.ok_or(SessionError::Over)?;
             audit_log::record(txn, &event).await?;
             Ok::<_, SessionError>(count)
         })?;
@@ -506,8 +521,9 @@ impl TryFrom<entity::Model> for SessionState {
             stage: Stage::from_number(row.stage).ok_or(UnknownStage)?,
             generation: row.generation,
             rotated_at: row.rotated_at,
-            used_at: row.used_at,
-            previous_used_at: row.previous_used_at,
+            late_use_at: row.late_use_at,
+            previous_late_use_at: row.previous_late_use_at,
+            rotated_by: ClientMark { network: row.rotated_network, browser: row.rotated_browser },
             created_at: row.created_at,
             expires_at: row.expires_at,
             idle: std::time::Duration::from_millis(u64::try_from(row.idle_ms).unwrap_or(0)),
@@ -517,6 +533,7 @@ impl TryFrom<entity::Model> for SessionState {
             address: row.address,
             user_agent: row.user_agent,
             ended: row.ended_at.map(|_| Ended::from_column(row.end_reason.as_deref())),
+            lingers_until: lingers_until(row.ended_at, row.end_reason.as_deref()),
             suspicious: row.suspicious_at.is_some(),
         })
     }

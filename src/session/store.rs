@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use super::entity::{Column, Entity, Model};
-use super::judge::Ended;
+use super::judge::{ClientMark, Ended, LINGERS, STEPPED_UP};
 use super::stage::Stage;
 use crate::account::entity::account;
 use crate::base::clock::Timestamp;
@@ -20,9 +20,13 @@ pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(),
 }
 
 fn ending(reason: Ended, now: Timestamp) -> UpdateMany<Entity> {
+    ending_as(reason.as_str(), now)
+}
+
+fn ending_as(reason: &'static str, now: Timestamp) -> UpdateMany<Entity> {
     Entity::update_many()
         .col_expr(Column::EndedAt, Expr::value(Some(now)))
-        .col_expr(Column::EndReason, Expr::value(Some(reason.as_str())))
+        .col_expr(Column::EndReason, Expr::value(Some(reason)))
         .filter(Column::EndedAt.is_null())
 }
 
@@ -62,6 +66,20 @@ pub(crate) fn sign_in(account: AccountId, lineage: LineageId, now: Timestamp) ->
 /// That a session is not over at `now`: what [`SessionState::ended`](super::judge) says of one row,
 /// but for suspicion, said of all. Lists, the cap, ends, rotation and purge ask this.
 fn standing(now: Timestamp, require_verified: bool) -> Condition {
+    in_time(now, require_verified).add(Column::EndedAt.is_null())
+}
+
+/// That a session counts at `now`, or keeps its old rights for a moment after a step-up.
+pub(crate) fn live_or_lingering(now: Timestamp, require_verified: bool) -> Condition {
+    let lingering = Condition::all()
+        .add(Column::EndReason.eq(STEPPED_UP))
+        .add(Column::EndedAt.gt(now.minus(LINGERS)));
+    let ended = Condition::any().add(Column::EndedAt.is_null()).add(lingering);
+    in_time(now, require_verified).add(ended).add(Column::SuspiciousAt.is_null())
+}
+
+/// That the times of a session and its account let it go on.
+fn in_time(now: Timestamp, require_verified: bool) -> Condition {
     let of_account = |column| Expr::col((account::Entity, column));
     let mut account = Query::select();
     account
@@ -82,7 +100,6 @@ fn standing(now: Timestamp, require_verified: bool) -> Condition {
         .add(Column::AccountId.is_null())
         .add(Column::Stage.eq(Stage::Anonymous.number()));
     Condition::all()
-        .add(Column::EndedAt.is_null())
         .add(Column::ExpiresAt.gt(now))
         .add(
             Expr::col((Entity, Column::RotatedAt)).add(Expr::col((Entity, Column::IdleMs))).gt(now),
@@ -96,13 +113,19 @@ pub(crate) fn live(now: Timestamp, require_verified: bool) -> Condition {
 }
 
 /// Ends the session that another one goes on from. False when it does not count any more.
+/// With `lingers` it keeps its old rights for a moment.
 pub(crate) async fn promote<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
+    epoch: i64,
+    lingers: bool,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let ended = ending(Ended::Superseded, now)
+    let reason = if lingers { STEPPED_UP } else { Ended::Superseded.as_str() };
+    let ended = ending_as(reason, now)
         .filter(Column::Id.eq(id))
+        // If its owner ended all other sessions meanwhile, the new one would be over too.
+        .filter(Column::AccountEpoch.eq(epoch))
         .filter(Column::SuspiciousAt.is_null())
         .exec(db)
         .await?;
@@ -271,18 +294,48 @@ async fn delete_some<C: ConnectionTrait>(
     Ok(deleted.rows_affected)
 }
 
-/// Ends all sessions of an account, except maybe one. Says how many there were.
+/// Ends all sessions of an account, except maybe one. Says how many there were; none if the one that is
+/// to go on does not any more, and then the caller undoes this.
+///
+/// The account's epoch moves, so that a sign-in which is under way and commits later is over as well:
+/// its row is not there yet, and nothing else would end it. Its row is the first to be locked, as in
+/// every sign-in. The session that goes on keeps up with the epoch.
 pub(crate) async fn end_all<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
     except: Option<SessionId>,
     now: Timestamp,
-) -> Result<u64, DbErr> {
+) -> Result<Option<u64>, DbErr> {
+    let epoch = account::Column::Epoch;
+    account::Entity::update_many()
+        .col_expr(epoch, Expr::col(epoch).add(1))
+        .filter(account::Column::Id.eq(account))
+        .exec(db)
+        .await?;
+    if let Some(id) = except {
+        let moved = Query::select()
+            .column(epoch)
+            .from(account::Entity)
+            .and_where(account::Column::Id.eq(account))
+            .to_owned();
+        let kept = Entity::update_many()
+            .col_expr(Column::AccountEpoch, Expr::col(Column::AccountEpoch).add(1))
+            .filter(Column::Id.eq(id))
+            .filter(Column::AccountId.eq(account))
+            .filter(Column::EndedAt.is_null())
+            // One that was over by an earlier epoch stays so.
+            .filter(Expr::col(Column::AccountEpoch).add(1).in_subquery(moved))
+            .exec(db)
+            .await?;
+        if kept.rows_affected == 0 {
+            return Ok(None);
+        }
+    }
     let mut update = ending(Ended::Revoked, now).filter(Column::AccountId.eq(account));
     if let Some(id) = except {
         update = update.filter(Column::Id.ne(id));
     }
-    Ok(update.exec(db).await?.rows_affected)
+    Ok(Some(update.exec(db).await?.rows_affected))
 }
 
 /// At most `most` full sessions of an account that are not over, newest first, from the one after
@@ -306,20 +359,34 @@ pub(crate) async fn of_account<C: ConnectionTrait>(
     query.order_by_desc(Column::Id).limit(most).all(db).await
 }
 
+/// The next generation of a session's token.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rotation<'a> {
+    pub(crate) id: SessionId,
+    /// The generation that is retired.
+    pub(crate) generation: i64,
+    pub(crate) digest: &'a [u8; 32],
+    pub(crate) by: ClientMark,
+    /// When the request arrived that asks for it. It is a late use of the generation that it shows.
+    pub(crate) arrived_at: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
 /// Retires one generation of a session's token for the next. False when another request did it
 /// first, or when the session or its account is over: only what still lives comes out.
 pub(crate) async fn rotate<C: ConnectionTrait>(
     db: &C,
-    id: SessionId,
-    generation: i64,
-    digest: &[u8; 32],
-    now: Timestamp,
+    rotation: &Rotation<'_>,
 ) -> Result<bool, DbErr> {
+    let Rotation { id, generation, digest, by, arrived_at, now } = *rotation;
+    // MySQL sets columns from left to right, each seeing those before it.
     let updated = Entity::update_many()
-        .col_expr(Column::PreviousUsedAt, Expr::col(Column::UsedAt).if_null(now))
-        .col_expr(Column::UsedAt, Expr::value(None::<i64>))
+        .col_expr(Column::PreviousLateUseAt, Expr::col(Column::LateUseAt).if_null(arrived_at))
+        .col_expr(Column::LateUseAt, Expr::value(None::<i64>))
         .col_expr(Column::Generation, Expr::col(Column::Generation).add(1))
         .col_expr(Column::RotatedAt, Expr::value(now))
+        .col_expr(Column::RotatedNetwork, Expr::value(by.network))
+        .col_expr(Column::RotatedBrowser, Expr::value(by.browser))
         .col_expr(Column::TokenDigest, Expr::value(digest.to_vec()))
         .filter(Column::Id.eq(id))
         .filter(Column::Generation.eq(generation))
@@ -329,19 +396,40 @@ pub(crate) async fn rotate<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Notes the first use of the present generation.
-pub(crate) async fn mark_used<C: ConnectionTrait>(
+/// Notes the first late use of the present generation: from then on the one before is a replay.
+pub(crate) async fn mark_late_use<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
     generation: i64,
-    now: Timestamp,
+    arrived_at: Timestamp,
 ) -> Result<(), DbErr> {
     Entity::update_many()
-        .col_expr(Column::UsedAt, Expr::value(Some(now)))
+        .col_expr(Column::LateUseAt, Expr::value(Some(arrived_at)))
         .filter(Column::Id.eq(id))
         .filter(Column::Generation.eq(generation))
-        .filter(Column::UsedAt.is_null())
+        .filter(Column::LateUseAt.is_null())
         .exec(db)
         .await?;
     Ok(())
+}
+
+/// Takes what is left of its old rights from a session that a step-up has replaced.
+pub(crate) async fn stop_lingering<C: ConnectionTrait>(db: &C, id: SessionId) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::EndReason, Expr::value(Some(Ended::Superseded.as_str())))
+        .filter(Column::Id.eq(id))
+        .filter(Column::EndReason.eq(STEPPED_UP))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Whether a sign-in of an account goes on: one of its sessions counts.
+pub(crate) async fn goes_on<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    lineage: LineageId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    Ok(db.query_one(&sign_in(account, lineage, now)).await?.is_some())
 }

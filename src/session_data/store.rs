@@ -9,14 +9,14 @@ use super::entity::{Column, Entity};
 use crate::base::clock::Timestamp;
 use crate::base::id::{LineageId, SessionId};
 use crate::session::entity as session;
-use crate::session::store::live;
+use crate::session::store::live_or_lingering;
 
 /// The session, if it still counts.
 fn session(id: SessionId, now: Timestamp, require_verified: bool) -> SelectStatement {
     Query::select()
         .from(session::Entity)
         .and_where(session::Column::Id.eq(id))
-        .cond_where(live(now, require_verified))
+        .cond_where(live_or_lingering(now, require_verified))
         .to_owned()
 }
 

@@ -161,14 +161,8 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
         ),
         (
             "session.token_lifetime",
-            |c| {
-                c.session.token_lifetime = Duration::from_millis(999);
-                c.session.rotation_grace = Duration::ZERO;
-            },
-            |c| {
-                c.session.token_lifetime = Duration::from_secs(1);
-                c.session.rotation_grace = Duration::ZERO;
-            },
+            |c| c.session.token_lifetime = c.session.replay_after,
+            |c| c.session.token_lifetime = Duration::from_secs(91),
         ),
         (
             "session.absolute_lifetime",
@@ -191,9 +185,20 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.session.refresh_window = None,
         ),
         (
-            "session.rotation_grace",
-            |c| c.session.rotation_grace = c.session.token_lifetime,
-            |c| c.session.rotation_grace = Duration::ZERO,
+            "session.replay_after",
+            |c| c.session.replay_after = Duration::from_millis(59_999),
+            |c| {
+                c.session.replay_after = Duration::from_secs(60);
+                c.session.token_lifetime = Duration::from_secs(61);
+            },
+        ),
+        (
+            "cookie.partitioned",
+            |c| c.cookie.partitioned = true,
+            |c| {
+                c.cookie.partitioned = true;
+                c.cookie.same_site = SameSite::None;
+            },
         ),
         (
             "session.anonymous_per_minute",
@@ -354,6 +359,7 @@ fn every_fault_is_named_at_once() {
         config.cookie.same_site = SameSite::None;
         config.cookie.danger_insecure_http_cookies = true;
         config.session.token_lifetime = Duration::ZERO;
+        config.session.replay_after = Duration::ZERO;
         config.session.anonymous_per_minute = 0;
         config.password.min_length = 1;
         config.password.memory_kib = 8;
@@ -366,7 +372,7 @@ fn every_fault_is_named_at_once() {
         "cookie.name",
         "cookie.same_site",
         "session.token_lifetime",
-        "session.rotation_grace",
+        "session.replay_after",
         "session.anonymous_per_minute",
         "password.min_length",
         "password.memory_kib",
@@ -427,7 +433,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.session.password_change_lifetime, minutes(5));
     assert_eq!(config.session.anonymous_lifetime, minutes(24 * 60));
     assert_eq!(config.session.recent_factor, minutes(5));
-    assert_eq!(config.session.rotation_grace, Duration::from_secs(10));
+    assert_eq!(config.session.replay_after, Duration::from_secs(90));
     assert_eq!(config.session.binding, Binding::Log);
     assert_eq!(config.password.min_length, 15);
     assert_eq!((config.password.memory_kib, config.password.iterations), (19_456, 2));
@@ -494,7 +500,7 @@ fn the_environment_sets_every_knob_it_names() {
         ("CLEAR_SITE_DATA", "true"),
         ("LOGIN_PAGE", "/login"),
         ("COOKIE_NAME", "12345"),
-        ("COOKIE_SAME_SITE", "strict"),
+        ("COOKIE_SAME_SITE", "none"),
         ("DANGER_INSECURE_HTTP_COOKIES", "false"),
         ("TOKEN_LIFETIME", "90s"),
         ("REFRESH_WINDOW", "12h"),
@@ -519,6 +525,8 @@ fn the_environment_sets_every_knob_it_names() {
         ("DATABASE_TIMEOUT", "3s"),
         ("DATABASE_WRITERS", "3"),
         ("DATABASE_HOOK_TIMEOUT", "7s"),
+        ("REPLAY_AFTER", "61s"),
+        ("COOKIE_PARTITIONED", "true"),
         ("REMEMBERED_GRANTS", "0"),
         ("WATCH", "true"),
         ("WATCH_FAILURES", "30"),
@@ -540,8 +548,10 @@ fn the_environment_sets_every_knob_it_names() {
     assert!(service.strict_origin && service.bearer && service.clear_site_data);
     assert!(!service.no_store && config.proxies.prefix);
     assert_eq!(service.unauthenticated, Unauthenticated::LoginPage("/login".into()));
+    assert_eq!(config.session.replay_after, Duration::from_secs(61));
+    assert!(config.cookie.partitioned);
     let CookieConfig { name, same_site, danger_insecure_http_cookies, .. } = &config.cookie;
-    assert_eq!((name.as_str(), *same_site), ("12345", SameSite::Strict));
+    assert_eq!((name.as_str(), *same_site), ("12345", SameSite::None));
     assert!(!danger_insecure_http_cookies);
     assert_eq!(config.session.token_lifetime, Duration::from_secs(90));
     assert_eq!(config.session.refresh_window, Some(Duration::from_secs(12 * 3600)));

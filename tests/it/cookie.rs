@@ -82,10 +82,12 @@ async fn every_answer_with_a_cookie(
     probe.clock.advance(15 * MINUTE);
     let mut copy = browser.clone();
     answers.push(("rotation", browser.get("/me").await));
-    assert_eq!(browser.get("/me").await.status, 200);
-    probe.clock.advance(MINUTE);
+    probe.clock.advance(2 * MINUTE);
     answers.push(("refresh", browser.post_empty("/auth/session/refresh").await));
-    answers.push(("theft", copy.get("/me").await));
+    probe.clock.advance(2 * MINUTE);
+    assert_eq!(browser.get("/me").await.status, 200);
+    let theft = copy.get("/me").await;
+    assert_eq!((theft.status, theft.set_cookies().len()), (401, 0), "{theft:?}");
     assert_eq!(browser.login("alice", NEW_PASSWORD).await.status, 200);
     answers.push(("logout", browser.post_empty("/auth/logout").await));
     assert_eq!(browser.login("alice", NEW_PASSWORD).await.status, 200);
@@ -99,7 +101,7 @@ on_every_database! {
         for (what, answer) in every_answer_with_a_cookie(&probe, &browser).await {
             let (value, age) = check_cookie(&answer, COOKIE, &ATTRIBUTES);
             match what {
-                "theft" | "logout" | "end all" => assert_eq!((value.as_str(), age), ("", Some(0)), "{what}"),
+                "logout" | "end all" => assert_eq!((value.as_str(), age), ("", Some(0)), "{what}"),
                 "anonymous" => assert_eq!(age, Some(DAY.as_secs()), "{what}"),
                 _ => assert_eq!(age, Some(7 * DAY.as_secs()), "{what}"),
             }
@@ -113,7 +115,7 @@ on_every_database! {
         let mut answers = every_answer_with_a_cookie(&probe, &browser.stranger())
             .await
             .into_iter()
-            .filter(|(what, _)| !matches!(*what, "rotation" | "theft" | "register"))
+            .filter(|(what, _)| !matches!(*what, "rotation" | "register"))
             .map(|(_, answer)| answer)
             .collect::<Vec<_>>();
         let mut browser = browser;
@@ -185,16 +187,52 @@ on_every_database! {
             vec![format!("{COOKIE}={good}; {COOKIE}={good}")],
             vec![format!("{COOKIE}={evil}; {COOKIE}={good}")],
             vec![format!("{COOKIE}={good}; {COOKIE}={evil}")],
-            vec![format!("{COOKIE}={good}; a=b; {COOKIE}=")],
+            vec![format!("{COOKIE}={good}; a=b; {COOKIE}={evil}; {COOKIE}=")],
             vec![format!("{COOKIE}={good}"), format!("{COOKIE}={evil}")],
         ] {
-            for path in ["/me", "/maybe", "/signed-in", "/auth/session"] {
+            // Where somebody must be known, two that count are one too many.
+            for path in ["/me", "/signed-in", "/auth/session"] {
                 let (answer, statements) = ask(&lines, path).await;
                 assert_eq!((answer.status, answer.code().as_str()), (400, "multiple_credentials"), "{lines:?}");
                 assert!(answer.set_cookies().is_empty());
                 assert_eq!(statements, 0);
             }
+            for (path, text) in [("/public", "public"), ("/maybe", "nobody")] {
+                let (answer, statements) = ask(&lines, path).await;
+                assert_eq!((answer.status, answer.text.as_str(), statements), (200, text, 0), "{lines:?}");
+            }
         }
+        // One of another program, forged, damaged or dead does no harm beside the one that is good.
+        let foreign = probe.rebuilt(|builder| {
+            builder.configure(|config| config.keys.secrets = vec![portcullis::Secret::generate()])
+        });
+        let mut neighbour = Browser::new(serve(app(&foreign)).await);
+        assert_eq!(neighbour.login("alice", PASSWORD).await.status, 200);
+        let long = "A".repeat(6000);
+        for bad in ["", "x", "a.b.c", &cookie(&neighbour), &good[1..], &format!("{good}A"), &long] {
+            for lines in [
+                vec![format!("{COOKIE}={good}; {COOKIE}={bad}")],
+                vec![format!("{COOKIE}={bad}; {COOKIE}={good}")],
+                vec![format!("{COOKIE}={bad}"), format!("{COOKIE}={good}")],
+                vec![format!("{COOKIE}={bad}; {COOKIE}={bad}; {COOKIE}={good}; {COOKIE}={bad}")],
+            ] {
+                let (answer, _) = ask(&lines, "/me").await;
+                assert_eq!((answer.status, &answer.text), (200, &alice), "{lines:?}");
+            }
+            // Alone they are nobody, and block nothing.
+            let lines = [format!("{COOKIE}={bad}; {COOKIE}={bad}")];
+            let (answer, statements) = ask(&lines, "/me").await;
+            assert_eq!((answer.code().as_str(), statements), ("invalid_token", 0), "{lines:?}");
+            let (answer, _) = ask(&lines, "/maybe").await;
+            assert_eq!((answer.status, answer.text.as_str()), (200, "nobody"));
+        }
+        assert!(probe.auth.audit().iter().any(|finding| finding.code == "foreign_cookie"));
+        // However many are planted, only so many signatures are looked at.
+        let forged = (0..50).map(|number| format!("{COOKIE}={}.{number}; ", good.rsplit_once('.').expect("parts").0));
+        let lines = [format!("{}{COOKIE}={good}", forged.collect::<String>())];
+        let (answer, statements) = ask(&lines, "/me").await;
+        assert_eq!((answer.status, answer.code().as_str(), statements), (400, "multiple_credentials", 0));
+        assert_eq!(ask(&lines, "/public").await.0.status, 200);
         for lines in [
             vec![format!("__host-session={good}")],
             vec![format!("__HOST-session={good}")],
@@ -213,6 +251,76 @@ on_every_database! {
             assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in"), "{lines:?}");
             assert_eq!(statements, 0);
         }
+    }
+
+    async fn two_cookies_keep_nobody_from_signing_in_or_out(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        let (_, other) = probe.signed_in("bob").await;
+        let (mut ended, mut over) = (browser.stranger(), browser.stranger());
+        assert_eq!(ended.login("alice", PASSWORD).await.status, 200);
+        let gone = cookie(&ended);
+        assert_eq!(ended.post_empty("/auth/logout").await.status, 204);
+        let both = |a: &str, b: &str| format!("{COOKIE}={a}; {COOKIE}={b}");
+        let ask = async |cookies: &str, path: &str, body: Value| {
+            let request = browser.raw(Method::POST, path)
+                .header("cookie", cookies)
+                .header("sec-fetch-site", "same-origin");
+            let request = if body.is_null() { request } else { request.json(&body) };
+            browser.stranger().send(request).await
+        };
+        let (one, two) = (cookie(&browser), cookie(&other));
+        let credentials = json!({ "login": "alice", "password": PASSWORD });
+        for cookies in [both(&one, &two), both(&two, &gone), both("x", "y"), both(&gone, &gone)] {
+            let answer = ask(&cookies, "/auth/login", credentials.clone()).await;
+            assert_eq!((answer.status, answer.cookie().is_some()), (200, true), "{}", answer.text);
+            let answer = ask(&cookies, "/auth/session/anonymous", Value::Null).await;
+            assert_eq!(answer.status, 201, "{}", answer.text);
+            let body = json!({ "username": format!("new-{}", cookies.len()), "password": PASSWORD });
+            let answer = ask(&cookies, "/auth/register", body).await;
+            assert!(matches!(answer.status, 201 | 409), "{}", answer.text);
+        }
+        // The first sign-in above took the place of neither.
+        assert_eq!(browser.with_cookie(&one).get("/me").await.status, 200);
+        assert_eq!(browser.with_cookie(&two).get("/me").await.status, 200);
+        // Signing out ends what we signed, and clears the cookie as we set it.
+        let answer = ask(&both(&one, &two), "/auth/logout", Value::Null).await;
+        let cleared = [format!("{COOKIE}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")];
+        assert_eq!((answer.status, answer.set_cookies()), (204, cleared.to_vec()));
+        for token in [&one, &two] {
+            assert_eq!(browser.with_cookie(token).get("/me").await.code(), "session_ended");
+        }
+        assert_eq!(ask(&both("x", "y"), "/auth/logout", Value::Null).await.status, 204);
+        assert_eq!(over.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn a_partitioned_cookie_has_a_name_of_its_own(probe: Probe) {
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.cookie.same_site = SameSite::None;
+                config.cookie.partitioned = true;
+            })
+        });
+        probe.register("alice").await;
+        let browser = Browser::new(serve(app(&auth)).await);
+        let attributes = ["Path=/", "Secure", "HttpOnly", "SameSite=None", "Partitioned"];
+        let name = "__Host-session-partitioned";
+        let body = json!({ "login": "alice", "password": PASSWORD });
+        let answer = browser.stranger().post("/auth/login", body).await;
+        let (token, _) = check_cookie(&answer, name, &attributes);
+        let ask = async |name: &str| {
+            let request = browser.raw(Method::GET, "/me").header("cookie", format!("{name}={token}"));
+            browser.stranger().send(request).await
+        };
+        assert_eq!(ask(COOKIE).await.status, 401);
+        assert_eq!(ask(name).await.status, 200);
+        probe.clock.advance(15 * MINUTE);
+        check_cookie(&ask(name).await, name, &attributes);
+        // Deletion repeats all of it, or the browser keeps the one in the partition.
+        let answer = browser.stranger().post_empty("/auth/logout").await;
+        assert_eq!(check_cookie(&answer, name, &attributes), (String::new(), Some(0)));
+        // Without the switch nothing is partitioned.
+        let answer = probe.browser().await.login("alice", PASSWORD).await;
+        assert!(answer.set_cookies().iter().all(|line| !line.contains("Partitioned")));
     }
 
     async fn cookies_of_plain_http_have_neither_prefix_nor_secure(probe: Probe) {
@@ -271,7 +379,7 @@ on_every_database! {
         let probe = probe.configured(|config| config.service.clear_site_data = true);
         let browser = probe.browser().await;
         for (what, answer) in every_answer_with_a_cookie(&probe, &browser).await {
-            let clears = matches!(what, "theft" | "logout" | "end all");
+            let clears = matches!(what, "logout" | "end all");
             let header = answer.headers.get("clear-site-data").map(|value| value.to_str().expect("ASCII"));
             assert_eq!(header, clears.then_some("\"cookies\", \"storage\""), "{what}");
         }
@@ -432,14 +540,14 @@ async fn no_token_and_no_password_is_ever_in_a_body_or_a_trace() {
         let login = json!({ "login": "alice", "password": NEW_PASSWORD });
         let (_, _, copy) = call(&app, Method::POST, "/auth/login", &login, None).await;
         let mut jar = copy.clone();
-        for wait in [15, 0, 1] {
+        for wait in [15, 2, 0] {
             probe.clock.advance(wait * MINUTE);
             let (_, _, next) = call(&app, Method::GET, "/me", &Value::Null, jar.as_deref()).await;
             jar = next.or(jar);
         }
-        let (status, _, cleared) =
+        let (status, _, touched) =
             call(&app, Method::GET, "/me", &Value::Null, copy.as_deref()).await;
-        assert_eq!((status, cleared.as_deref()), (401, Some("")));
+        assert_eq!((status, touched.as_deref()), (401, None));
         tokens.extend(copy.into_iter().chain(jar));
         assert!(tokens.iter().filter(|token| !token.is_empty()).count() >= 7);
         let log = log.0.lock().expect("nothing panics while it is held").clone();

@@ -406,9 +406,15 @@ on_every_database! {
                 ] {
                     let request = with(method, path, headers);
                     let (answer, statements) = probe.statements(call(&app, request)).await;
+                    assert_eq!(statements, 0);
+                    // Two cookies keep nobody from a route where nobody must be known.
+                    if path == "/option" && headers.iter().all(|(name, _)| *name == "cookie") {
+                        assert_eq!(answer.status, 200, "{method} {path} {headers:?}");
+                        continue;
+                    }
                     assert_eq!(
-                        (answer.status, answer.code().as_str(), statements),
-                        (400, "multiple_credentials", 0),
+                        (answer.status, answer.code().as_str()),
+                        (400, "multiple_credentials"),
                         "{method} {path} {headers:?}"
                     );
                 }

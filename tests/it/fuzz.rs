@@ -81,7 +81,7 @@ async fn a_device_is_known_only_by_what_was_signed_for_it() {
 }
 
 #[tokio::test]
-async fn a_cookie_is_found_only_by_its_exact_name_and_only_alone() {
+async fn a_cookie_is_found_only_by_its_exact_name_and_only_if_one_is_good() {
     let world = World::new().await;
     let piece = prop_oneof![
         4 => Just(vec![2, 1]),

@@ -386,8 +386,9 @@ on_every_database! {
             let answer = call(&app, send_with("POST", path, Some(&good), &headers)).await;
             assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
             let twice = format!("{good}; {good}");
+            // Two that count are nobody here: another program's cookie must not keep people out.
             let answer = call(&app, get_with(path, Some(&twice))).await;
-            assert_eq!((answer.status, answer.code().as_str()), (400, "multiple_credentials"));
+            assert_eq!((answer.status, answer.text.as_str()), (200, "false"));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::fault::{real_conflicts, reported};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe};
 
 /// Runs `count` tasks that start at the same moment; their results in the order of their numbers.
 async fn parallel<T, F>(count: usize, task: impl Fn(usize) -> F) -> Vec<T>
@@ -122,6 +122,122 @@ fn winners(answers: &[Answer]) -> Vec<usize> {
 }
 
 on_every_database! {
+    async fn a_sign_in_that_commits_after_all_sessions_were_ended_is_over(probe: Probe) {
+        use sea_orm::TransactionTrait;
+        let account = probe.register("alice").await;
+        let browser = probe.browser().await;
+        let txn = probe.db.begin().await.expect("a transaction");
+        let start = probe.auth.sessions().within(&txn).start(&account, &ClientInfo::default());
+        let issued = start.await.expect("a session");
+        let (auth, id) = (probe.auth.clone(), account.id());
+        let ending = tokio::spawn(async move { auth.sessions().end_all(id, None).await });
+        let ended = if probe.database.backend == Backend::Postgres {
+            // It ends what it sees, and the new row is not one of them.
+            let ended = ending.await.expect("no panic");
+            txn.commit().await.expect("it commits");
+            ended
+        } else {
+            // The other two wait for each other.
+            txn.commit().await.expect("it commits");
+            ending.await.expect("no panic")
+        };
+        ended.expect("they end");
+        let pair = crate::support::call::cookie_of(&issued);
+        let request = browser.raw(Method::GET, "/me").header("cookie", pair);
+        assert_eq!(send(request).await.code(), "session_ended");
+        // Whoever signs in now is signed in.
+        let mut browser = browser;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn sign_ins_and_ends_of_all_sessions_at_once_wait_for_each_other(probe: Probe) {
+        let (account, mut mine) = probe.signed_in("alice").await;
+        let current = mine.get("/session-id").await.text.parse().expect("an id");
+        let (account, browser) = (account.id(), probe.browser().await);
+        let statuses = parallel(64, |number| {
+            let (mut twin, auth) = (browser.clone(), probe.auth.clone());
+            async move {
+                if number % 4 == 0 {
+                    let ended = auth.sessions().end_all(account, Some(current)).await;
+                    return ended.map(|_| Vec::new()).map_err(|error| error.to_string());
+                }
+                let answer = twin.login("alice", PASSWORD).await;
+                match answer.status {
+                    200 => Ok(answer.cookie().into_iter().collect()),
+                    status => Err(format!("{status}: {}", answer.text)),
+                }
+            }
+        })
+        .await;
+        let tokens: Vec<String> = statuses.into_iter().flat_map(|made| made.expect("it works")).collect();
+        assert_eq!(tokens.len(), 48);
+        // The one that asked goes on, through all of them.
+        assert_eq!(mine.get("/me").await.status, 200);
+        probe.auth.sessions().end_all(account, Some(current)).await.expect("they end");
+        for token in tokens {
+            assert_eq!(browser.with_cookie(&token).get("/me").await.code(), "session_ended");
+        }
+        assert_eq!(mine.get("/me").await.status, 200);
+        let listed = mine.get("/auth/sessions").await.json()["sessions"].clone();
+        assert_eq!(listed.as_array().map(Vec::len), Some(1));
+    }
+
+    async fn no_end_of_an_account_is_outlived_by_a_sign_in_that_commits_later(probe: Probe) {
+        use sea_orm::TransactionTrait;
+        let browser = probe.browser().await;
+        for end in ["all", "disable", "delete", "factors", "password", "must change"] {
+            let account = probe.register(&format!("user-{}", end.replace(' ', "-"))).await;
+            let fresh = probe.auth.accounts().find(account.id()).await.expect("it is read");
+            let fresh = fresh.expect("an account");
+            // The row of the session is made from what was read before the end, and commits after it.
+            let stale = fresh.clone();
+            let accounts = probe.auth.accounts();
+            match end {
+                "all" => drop(probe.auth.sessions().end_all(account.id(), None).await.expect("ended")),
+                "disable" => {
+                    accounts.disable(account.id()).await.expect("it is disabled");
+                    accounts.enable(account.id()).await.expect("it is enabled");
+                }
+                "delete" => accounts.delete(account.id()).await.expect("it is deleted"),
+                "factors" => {
+                    let factors = [portcullis::Factor::Totp];
+                    accounts.set_enrolled_factors(account.id(), factors).await.expect("enrolled");
+                }
+                "password" => {
+                    let mut other = browser.stranger();
+                    assert_eq!(other.login(account.username().expect("a name"), PASSWORD).await.status, 200);
+                    let body = json!({ "new_password": new_password(1) });
+                    assert_eq!(other.put("/auth/password", body).await.status, 200);
+                }
+                _ => accounts.require_password_change(account.id()).await.expect("it is required"),
+            }
+            let txn = probe.db.begin().await.expect("a transaction");
+            let start = probe.auth.sessions().within(&txn).start(&stale, &ClientInfo::default());
+            let issued = start.await.expect("a session");
+            txn.commit().await.expect("it commits");
+            let request = browser.raw(Method::GET, "/me");
+            let request = request.header("cookie", crate::support::call::cookie_of(&issued));
+            assert_eq!(send(request).await.code(), "session_ended", "{end}");
+        }
+    }
+
+    async fn a_step_up_that_meets_an_end_of_the_other_sessions_leaves_its_owner_signed_in(probe: Probe) {
+        for round in 0..8 {
+            let (_, mut mine) = probe.signed_in(&format!("user{round}")).await;
+            let step_up = mine.request(Method::POST, "/auth/reauthenticate");
+            let step_up = send(step_up.json(&json!({ "password": PASSWORD })));
+            let end_others = send(mine.request(Method::DELETE, "/auth/sessions"));
+            let (stepped_up, ended) = tokio::join!(step_up, end_others);
+            assert!(matches!(ended.status, 200 | 401), "{}", ended.text);
+            match stepped_up.status {
+                200 => mine.cookie = stepped_up.cookie(),
+                status => assert_eq!(status, 401, "{}", stepped_up.text),
+            }
+            assert_eq!(mine.get("/me").await.status, 200, "{} {}", stepped_up.text, ended.text);
+        }
+    }
+
     async fn eight_nodes_that_start_at_once_make_one_administrator(probe: Probe) {
         let nodes: Vec<Portcullis> = (0..8).map(|_| probe.rebuilt(|builder| builder)).collect();
         let made = parallel(8, |number| {

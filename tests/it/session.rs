@@ -144,13 +144,16 @@ on_every_database! {
             // Only a login puts the end off.
             assert_eq!(*new_end == end, step != Step::Login, "{step:?}");
             assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, rows + 1);
+            let reason = if step == Step::Reauthenticate { "stepped_up" } else { "superseded" };
             let superseded = format!(
-                "SELECT COUNT(*) FROM auth_session WHERE end_reason = 'superseded' AND {}",
+                "SELECT COUNT(*) FROM auth_session WHERE end_reason = '{reason}' AND {}",
                 is(&probe, id)
             );
             assert_eq!(probe.number(&superseded).await, 1, "{step:?}");
-            // The old cookie is over, at once and when it would have rotated, and nobody is alarmed.
-            for wait in [Duration::ZERO, HOUR] {
+            // The old cookie is over and nobody is alarmed, also when it would have rotated. Only after
+            // a step-up it lets other tabs end what they began.
+            let over = if step == Step::Reauthenticate { 10 * SECOND } else { Duration::ZERO };
+            for wait in [over, HOUR] {
                 probe.clock.advance(wait);
                 check_refused(&browser.with_cookie(&old).get("/me").await, "session_ended");
                 let refresh = browser.with_cookie(&old).post_empty("/auth/session/refresh").await;

@@ -150,6 +150,9 @@ on_every_database! {
         let probe = limited(probe, 5, AtLimit::Refuse);
         let alice = probe.register("alice").await;
         probe.auth.sessions().end_all(alice.id(), None).await.expect("they end");
+        // Read again: what was read before signs nobody in any more.
+        let alice = probe.auth.accounts().find(alice.id()).await.expect("it answers");
+        let alice = alice.expect("an account");
         let mut started = 0;
         for issued in start_a_hundred(&probe, &alice).await {
             match issued {

@@ -142,18 +142,37 @@ fn times_are_whole_numbers_and_neither_missing_nor_doubled() {
 }
 
 #[test]
-fn a_token_from_more_than_thirty_seconds_ahead_is_refused() {
+fn a_token_is_not_before_its_time_but_may_be_issued_by_a_clock_that_was_fast() {
     let jwt = derived();
     for (ahead, expected) in [(-1, true), (0, true), (29, true), (30, true), (31, false)] {
         let at = (NOW + ahead).to_string();
-        for claim in ["iat", "nbf"] {
-            assert_eq!(accepts(&jwt, &payload(&[(claim, &at)])), expected, "{claim} {ahead}");
-        }
+        assert_eq!(accepts(&jwt, &payload(&[("nbf", &at)])), expected, "nbf {ahead}");
+        assert!(accepts(&jwt, &payload(&[("iat", &at)])), "iat {ahead}");
+        let claims = Claims { sid: [7; 16], generation: 0, issued_at: NOW + ahead, expires_at: 0 };
+        assert_eq!(claims.is_from_the_future(now()), !expected, "iat {ahead}");
     }
-    assert!(!accepts(
-        &jwt,
-        &payload(&[("iat", &i64::MAX.to_string()), ("exp", &i64::MAX.to_string())])
-    ));
+    let end_of_time = i64::MAX.to_string();
+    assert!(accepts(&jwt, &payload(&[("iat", &end_of_time), ("exp", &end_of_time)])));
+    assert!(!accepts(&jwt, &payload(&[("iat", &end_of_time)])), "it ends before it was issued");
+}
+
+#[test]
+fn a_token_of_somebody_else_is_told_from_nonsense_and_from_a_forgery() {
+    let jwt = derived();
+    let foreign = base64(r#"{"alg":"HS256","kid":"theirs","typ":"sess+jwt"}"#);
+    assert!(jwt.is_of_somebody_else(format!("{foreign}.e30.AAAA").as_bytes()));
+    let ours = jwt.keys[0].header(TokenType::Session);
+    for other in [
+        String::new(),
+        "x".to_owned(),
+        "a.b.c".to_owned(),
+        foreign.clone(),
+        format!("{ours}.e30.AAAA"),
+        format!("{}.e30.AAAA", base64("[]")),
+        format!("{foreign}.{}.AAAA", "A".repeat(MAX_TOKEN_BYTES)),
+    ] {
+        assert!(!jwt.is_of_somebody_else(other.as_bytes()), "{other}");
+    }
 }
 
 #[test]

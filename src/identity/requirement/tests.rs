@@ -30,8 +30,9 @@ fn editor() -> Identity {
         stage: Stage::Full,
         generation: 0,
         rotated_at: NOW,
-        used_at: None,
-        previous_used_at: None,
+        late_use_at: None,
+        previous_late_use_at: None,
+        rotated_by: Default::default(),
         created_at: NOW,
         expires_at: NOW.plus(minutes(60)),
         idle: minutes(60),
@@ -41,6 +42,7 @@ fn editor() -> Identity {
         address: None,
         user_agent: None,
         ended: None,
+        lingers_until: None,
         suspicious: false,
     };
     let account = Account {

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod call;
+pub mod chromium;
 pub mod database;
 pub mod fault;
 pub mod log;

@@ -1,0 +1,200 @@
+//! The token of a request: which of several cookies counts, and whether it is in time. Asks no statement.
+
+use std::sync::atomic::Ordering;
+
+use super::{Slot, Use};
+use crate::base::clock::Timestamp;
+use crate::base::jwt::{Claims, TokenType};
+use crate::identity::credential::{Credential, bearer_token, verified_cookies};
+use crate::identity::error::{AuthError, NotSignedIn};
+use crate::identity::store::Found;
+use crate::port::SigningOut;
+use crate::session::Transport;
+use crate::session::cookie::Pair;
+
+/// A token that we signed and that is in time.
+#[derive(Clone, Copy)]
+pub(super) struct Token {
+    pub(super) token_type: TokenType,
+    pub(super) claims: Claims,
+    pub(super) transport: Transport,
+}
+
+impl Slot {
+    /// Ends the session of the request's token, whatever stage or state it is in; any token that
+    /// we signed will do, also an expired one. Of several cookies each session ends. Nothing to end
+    /// is no error. What makes the client forget it, unless it keeps the token by itself.
+    pub(crate) async fn log_out(&self) -> Result<Option<crate::session::SignedOut>, AuthError> {
+        let context = self.auth.context();
+        let now = context.now();
+        let (shown, transport) = match &self.credential {
+            Credential::None => (Vec::new(), Transport::Cookie),
+            Credential::Several => return Err(self.refuse_several()),
+            Credential::Cookie(pair) => (
+                verified_cookies(context, std::slice::from_ref(pair), now).found,
+                Transport::Cookie,
+            ),
+            Credential::Bearer { header } => (self.verified_bearer(header, now), Transport::Bearer),
+            Credential::Many { cookies, bearer } => {
+                let found = verified_cookies(context, cookies, now).found;
+                match bearer {
+                    Some(_) if !found.is_empty() => return Err(self.refuse_several()),
+                    Some(header) => (self.verified_bearer(header, now), Transport::Bearer),
+                    None => (found, Transport::Cookie),
+                }
+            }
+        };
+        if transport == Transport::Cookie
+            && let Some(cross_site) = &self.cross_site
+        {
+            return Err(self.refuse_cross_site(cross_site));
+        }
+        for (_, claims) in shown {
+            let Some(Found { state, .. }) = self.find(&claims).await? else { continue };
+            if state.ended.is_none() || state.lingers(now) {
+                let logout = SigningOut {
+                    account_id: state.account_id,
+                    session_id: state.id,
+                    client: Some(self.client()),
+                    at: now,
+                };
+                self.auth.sessions().sign_out(logout).await?;
+            }
+        }
+        let by_cookie = transport == Transport::Cookie;
+        Ok(by_cookie.then(|| self.auth.sessions().signed_out()))
+    }
+
+    fn verified_bearer(
+        &self,
+        header: &http::HeaderValue,
+        now: Timestamp,
+    ) -> Vec<(TokenType, Claims)> {
+        let token = std::str::from_utf8(bearer_token(header).unwrap_or_default()).ok();
+        let verified = token.and_then(|token| self.auth.context().jwt.verify_session(token, now));
+        verified.into_iter().collect()
+    }
+
+    /// The token of the request, verified. Asks no statement.
+    pub(super) fn token(
+        &self,
+        purpose: Use,
+        now: Timestamp,
+    ) -> Result<Result<Token, NotSignedIn>, AuthError> {
+        match &self.credential {
+            Credential::None => Ok(Err(NotSignedIn::NoCredential)),
+            Credential::Several => Err(self.refuse_several()),
+            Credential::Cookie(pair) => {
+                if let Some(cross_site) = &self.cross_site {
+                    return Err(self.refuse_cross_site(cross_site));
+                }
+                let verified = std::str::from_utf8(pair.value())
+                    .ok()
+                    .and_then(|token| self.auth.context().jwt.verify_session(token, now));
+                if verified.is_none() {
+                    self.note_foreign(pair);
+                }
+                Ok(self.in_time(verified, Transport::Cookie, purpose, now))
+            }
+            Credential::Bearer { header } => {
+                let verified = self.verified_bearer(header, now).pop();
+                Ok(self.in_time(verified, Transport::Bearer, purpose, now))
+            }
+            Credential::Many { cookies, bearer } => {
+                self.token_of_many(cookies, bearer.as_ref(), purpose, now)
+            }
+        }
+    }
+
+    /// The one token that counts among several: another program on the host may have set a cookie of
+    /// our name, and nothing that it does may keep people out. Two that count are refused, but only
+    /// where somebody must be known.
+    fn token_of_many(
+        &self,
+        cookies: &[Pair],
+        bearer: Option<&http::HeaderValue>,
+        purpose: Use,
+        now: Timestamp,
+    ) -> Result<Result<Token, NotSignedIn>, AuthError> {
+        let verified = verified_cookies(self.auth.context(), cookies, now);
+        if let Some(pair) = verified.foreign {
+            self.note_foreign(pair);
+        }
+        let expired = !verified.found.is_empty();
+        let mut good: Vec<Token> = verified
+            .found
+            .into_iter()
+            .filter_map(|found| self.in_time(Some(found), Transport::Cookie, purpose, now).ok())
+            .collect();
+        if let Some(header) = bearer {
+            // A bearer token beside a cookie that means nothing is the only credential.
+            if expired || verified.too_many {
+                return Err(self.refuse_several());
+            }
+            let verified = self.verified_bearer(header, now).pop();
+            return Ok(self.in_time(verified, Transport::Bearer, purpose, now));
+        }
+        if let Some(cross_site) = &self.cross_site {
+            return Err(self.refuse_cross_site(cross_site));
+        }
+        if verified.too_many || good.len() > 1 {
+            // Told to the operator here, for whoever needs nobody to be known goes on.
+            drop(self.refuse_several());
+            return Ok(Err(NotSignedIn::MultipleCredentials));
+        }
+        let reason = if expired { NotSignedIn::TokenExpired } else { NotSignedIn::InvalidToken };
+        Ok(good.pop().ok_or(reason))
+    }
+
+    /// A verified token that is in time, or why it is no good.
+    fn in_time(
+        &self,
+        verified: Option<(TokenType, Claims)>,
+        transport: Transport,
+        purpose: Use,
+        now: Timestamp,
+    ) -> Result<Token, NotSignedIn> {
+        let Some((token_type, claims)) = verified else { return Err(NotSignedIn::InvalidToken) };
+        if claims.is_from_the_future(now) {
+            self.note_clock_skew();
+        }
+        let expired = now.as_secs() >= claims.expires_at;
+        let renewable = match (token_type, self.auth.context().config.session.refresh_window) {
+            (TokenType::Session, Some(window)) => {
+                let window = i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
+                now.as_secs() < claims.issued_at.saturating_add(window)
+                    && (transport == Transport::Cookie || purpose != Use::Request)
+            }
+            _ => false,
+        };
+        if expired && !renewable {
+            return Err(NotSignedIn::TokenExpired);
+        }
+        Ok(Token { token_type, claims, transport })
+    }
+
+    fn note_foreign(&self, pair: &Pair) {
+        let found = &self.resolver.found_foreign_cookie;
+        if !found.load(Ordering::Relaxed)
+            && self.auth.context().jwt.is_of_somebody_else(pair.value())
+        {
+            found.store(true, Ordering::Relaxed);
+            self.auth.find(
+                "foreign_cookie",
+                "a request carried a session cookie of this service's name that this service did not \
+                 sign: another service on the same host uses the name too (set `cookie.name`), or a \
+                 secret was removed while tokens of it were in use",
+            );
+        }
+    }
+
+    fn note_clock_skew(&self) {
+        if !self.resolver.found_clock_skew.swap(true, Ordering::Relaxed) {
+            self.auth.find(
+                "clock_skew",
+                "a token was issued more than 30 seconds in the future: the clock of a node is, or \
+                 was, wrong; synchronize the clocks of all nodes",
+            );
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A real Chromium, driven through chromedriver's HTTP interface (W3C WebDriver).
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// One browser with a profile on disk.
+pub struct Chromium {
+    driver: Child,
+    session: String,
+    http: reqwest::Client,
+    process: u32,
+}
+
+impl Chromium {
+    /// Starts a browser with this profile.
+    pub async fn start(chromedriver: &str, profile: &Path) -> Self {
+        let mut driver = Command::new(chromedriver)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts");
+        let port = port_of(&mut driver);
+        let http = reqwest::Client::new();
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--no-first-run",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--password-store=basic",
+            &format!("--user-data-dir={}", profile.display()),
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": { "args": arguments },
+        } } });
+        let base = format!("http://127.0.0.1:{port}/session");
+        let made = http.post(&base).json(&wanted).send().await.expect("chromedriver answers");
+        let made: Value = made.json().await.expect("JSON");
+        let id = made["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{made}"));
+        let process = made["value"]["capabilities"]["goog:processID"].as_u64();
+        let process = process.and_then(|id| u32::try_from(id).ok()).expect("the browser's process");
+        Self { driver, session: format!("{base}/{id}"), http, process }
+    }
+
+    async fn ask(&self, command: &str, body: Value) -> Value {
+        let url = format!("{}/{command}", self.session);
+        let answer = self.http.post(url).json(&body).send().await.expect("chromedriver answers");
+        let answer: Value = answer.json().await.expect("JSON");
+        assert!(answer["value"].get("error").is_none(), "{command}: {answer}");
+        answer["value"].clone()
+    }
+
+    pub async fn open(&self, url: &str) {
+        self.ask("url", json!({ "url": url })).await;
+    }
+
+    /// Runs a script in the page; what its promise gives.
+    pub async fn run(&self, script: &str) -> Value {
+        let script = format!(
+            "const done = arguments[0]; \
+             (async () => {{ {script} }})().then(done, error => done('failed: ' + error));"
+        );
+        self.ask("execute/async", json!({ "script": script, "args": [] })).await
+    }
+
+    /// What a page of the site gets when it asks for a path: status and text.
+    pub async fn fetch(&self, path: &str) -> (u64, String) {
+        let script = format!(
+            "const answer = await fetch('{path}', {{ cache: 'no-store' }}); \
+             return [answer.status, await answer.text()];"
+        );
+        let answer = self.run(&script).await;
+        let status = answer[0].as_u64().unwrap_or_else(|| panic!("{path}: {answer}"));
+        (status, answer[1].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Closes the browser as its user does: what it has is written to disk.
+    pub async fn quit(mut self) {
+        let answer = self.http.delete(&self.session).send().await;
+        answer.expect("chromedriver answers");
+        self.stop();
+    }
+
+    /// Kills the browser and all its processes at once: what it has not written is lost.
+    pub fn kill(mut self) {
+        let mut doomed = vec![self.process];
+        let mut at = 0;
+        while at < doomed.len() {
+            doomed.extend(children_of(doomed[at]));
+            at += 1;
+        }
+        let ids: Vec<_> = doomed.iter().map(ToString::to_string).collect();
+        let killed = Command::new("kill").arg("-9").args(&ids).stderr(Stdio::null()).status();
+        killed.expect("kill runs");
+        while alive(self.process) {
+            std::thread::yield_now();
+        }
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        let process = self.process.to_string();
+        if alive(self.process) {
+            let _ = Command::new("kill").args(["-9", &process]).stderr(Stdio::null()).status();
+        }
+        self.stop();
+    }
+}
+
+/// The port that chromedriver says it listens on.
+fn port_of(driver: &mut Child) -> u16 {
+    let output = driver.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(output).lines();
+    let port = lines.find_map(|line| {
+        let line = line.expect("a line");
+        let (_, port) = line.rsplit_once("successfully on port ")?;
+        port.trim_end_matches('.').parse().ok()
+    });
+    // What it says later is read and dropped, or it would wait for a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    port.expect("chromedriver says its port")
+}
+
+fn children_of(process: u32) -> Vec<u32> {
+    let list = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    list.unwrap_or_default().split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
+/// Whether a process runs; one that is dead and waits for its parent does not.
+fn alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
