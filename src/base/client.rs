@@ -201,23 +201,6 @@ pub fn network_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The network of an address: its /24 of IPv4, its /64 of IPv6.
-pub(crate) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            IpAddr::from([a, b, c, 0])
-        }
-        v6 => rate_key(v6),
-    }
-}
-
-/// What stays the same of a user agent when the browser is updated, as far as a long one is not cut.
-pub(crate) fn browser_family(agent: &str) -> String {
-    let lasting = |c: &char| !(c.is_ascii_digit() || *c == '.' || *c == '_');
-    agent.chars().filter(lasting).take(128).collect()
-}
-
 /// Whether two addresses are likely the same place: IPv4 in one /24, IPv6 in one /64.
 #[must_use]
 pub fn same_network(a: IpAddr, b: IpAddr) -> bool {

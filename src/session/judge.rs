@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::account::Account;
-use crate::base::client::{ClientInfo, browser_family, network_of};
+use crate::base::client::{ClientInfo, browser_family, network};
 use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
@@ -216,7 +216,7 @@ impl ClientMark {
             i64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two bytes"))
         };
         Self {
-            network: client.address().map(|address| number(&network_of(address).to_string())),
+            network: client.address().map(|address| number(&network(address).to_string())),
             browser: Some(number(&browser_family(client.user_agent().unwrap_or_default()))),
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// One browser with a profile on disk.
 pub struct Chromium {
-    driver: Child,
+    driver: Driver,
     session: String,
     http: reqwest::Client,
     process: u32,
@@ -17,13 +17,14 @@ pub struct Chromium {
 impl Chromium {
     /// Starts a browser with this profile.
     pub async fn start(chromedriver: &str, profile: &Path) -> Self {
-        let mut driver = Command::new(chromedriver)
+        let driver = Command::new(chromedriver)
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver starts");
-        let port = port_of(&mut driver);
+        let mut driver = Driver(driver);
+        let port = port_of(&mut driver.0);
         let http = reqwest::Client::new();
         let arguments = [
             "--headless=new",
@@ -104,8 +105,7 @@ impl Chromium {
     }
 
     fn stop(&mut self) {
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        self.driver.stop();
     }
 }
 
@@ -115,6 +115,22 @@ impl Drop for Chromium {
         if alive(self.process) {
             let _ = Command::new("kill").args(["-9", &process]).stderr(Stdio::null()).status();
         }
+        self.stop();
+    }
+}
+
+/// chromedriver, which ends with the test however that ends.
+struct Driver(Child);
+
+impl Driver {
+    fn stop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
         self.stop();
     }
 }
