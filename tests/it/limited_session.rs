@@ -147,6 +147,8 @@ on_every_database! {
                 assert!(answer.status < 500, "{path}: {}", answer.text);
             }
         }
+        let alice = probe.auth.accounts().find(alice.id()).await.expect("it answers");
+        let alice = alice.expect("an account");
         let cookie = limited(&probe, &alice, &[PasswordPermission::TEXT]).await;
         let body = json!({ "current_password": PASSWORD, "new_password": NEW });
         let answer = send(&app, &cookie, "PUT", "/auth/password", Some(body)).await;
