@@ -692,6 +692,9 @@ on_every_database! {
         assert_eq!(after["session"]["expires_at"], before["session"]["expires_at"]);
         assert_ne!(after["session"]["id"], before["session"]["id"]);
         assert_eq!(browser.get("/lineage").await.text, lineage);
+        // What another tab has under way ends as it began; afterwards the old session is over.
+        assert_eq!(old.clone().get("/me").await.status, 200);
+        probe.clock.advance(std::time::Duration::from_secs(10));
         let answer = old.clone().get("/me").await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
         assert_eq!(probe.mail().await.len(), 0, "a replaced session is no theft");
