@@ -59,8 +59,9 @@
 //!   guesser reads that too.
 //! - **Somebody else attacks the account.** Sessions go on: nobody is signed out. On a browser that
 //!   has signed in before, signing in works as ever, because it has a count of its own
-//!   (`__Host-session-device`), for each of the last five accounts that were used there. What is refused for the hour is signing in on a *new* browser. The
-//!   owner is told by mail (`account_locked`), once per lock, and a forgotten password set anew lifts it.
+//!   (`__Host-session-device`), for each of the last five accounts that were used there. What is
+//!   refused for the hour is signing in on a *new* browser. The owner is told by mail
+//!   (`account_locked`), once per lock, and a forgotten password set anew lifts it.
 //! - **Somebody else asks for links in their name.** They get a few mails. When no more are sent for a
 //!   while, the last link is still good, and a browser that has signed in before can ask for another.
 //! - **Somebody else uses up the rate of sign-ins under their name.** A browser that has signed in before
@@ -89,18 +90,8 @@
 //! [`auth.attempts().purge(..)`](crate::attempt::Attempts::purge) lifts a lock by forgetting the
 //! failures: of one account, of one name, of one kind, older than some age, or everything.
 //! [`refused_until`](crate::attempt::Attempts::refused_until) says until when strangers are refused.
-//! Old records have to be removed by a task of the application's own; keep those of a day:
-//!
-//! ```no_run
-//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::Fault> {
-//! use std::time::Duration;
-//!
-//! use portcullis::attempt::Purge;
-//!
-//! auth.attempts().purge(Purge::everything().older_than(Duration::from_secs(86_400))).await?;
-//! # Ok(())
-//! # }
-//! ```
+//! [`auth.maintenance()`](crate::maintenance) removes records that count no more, as
+//! [`guide::operating`](crate::guide::operating) shows.
 //!
 //! # Why not
 //!

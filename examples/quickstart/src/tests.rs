@@ -111,7 +111,7 @@ async fn an_address_is_proved_and_a_forgotten_password_set_anew() {
     deliver().await;
     let reset = json!({ "token": token(&mail), "password": new });
     assert_eq!(post(&elsewhere, &service, "/auth/password/reset", reset.clone()).await, 204);
-    assert_eq!(post(&elsewhere, &service, "/auth/password/reset", reset).await, 400);
+    assert_eq!(post(&elsewhere, &service, "/auth/password/reset", reset).await, 409);
     assert_eq!(alice.get("/me").send(&service).await.status(), 401);
     for (password, status) in [(old, 401), (new, 200)] {
         let login = json!({ "login": "alice", "password": password });
