@@ -90,15 +90,15 @@ impl Accounts<'_> {
             }
             let own = kind == LoginIdKind::Username
                 && store::set_first_username(txn, id, parsed.as_str()).await?;
+            let former = former::find(txn, self.context, id, parsed.normal(), now).await?;
             let name = Name {
                 account_id: id,
                 kind,
                 normal: parsed.normal(),
                 typed: (!own).then_some(parsed.as_str()),
                 verified_at: (kind == LoginIdKind::Email && name.verified).then_some(now),
-                standing: Standing::from_epoch(row.epoch),
+                standing: Standing::from_epoch(row.epoch).added_again(former.as_ref()),
             };
-            former::forget(txn, self.context, id, parsed.normal()).await?;
             store::insert_name(txn, name, now).await.map_err(|error| {
                 if is_unique_violation(&error) { AccountError::Taken(kind) } else { error.into() }
             })?;

@@ -155,9 +155,9 @@ async fn insert_row_if<C: ConnectionTrait, A: ActiveModelTrait>(
     Ok(())
 }
 
-/// The same, also where it is the account's already: then it is as `name` says from now on, but one that
-/// was proved before keeps its place among the others. False when it is another account's: the key
-/// decides.
+/// The same, also where it is the account's already: then it is as `name` says from now on. What was proved
+/// before keeps the time that it was held, and as a further name its place among the others too. False
+/// when it is another account's: the key decides.
 pub(crate) async fn claim_name<C: ConnectionTrait>(
     db: &C,
     name: Name<'_>,
@@ -177,11 +177,14 @@ pub(crate) async fn claim_name<C: ConnectionTrait>(
             .finally(Expr::col(column))
     };
     use login_name::Column::{HeldMs, Sequence};
-    let sequence = unless_proved(Sequence, name.standing.sequence);
+    let sequence = match name.typed {
+        Some(_) => unless_proved(Sequence, name.standing.sequence).into(),
+        None => Expr::value(name.standing.sequence),
+    };
     let held_ms = unless_proved(HeldMs, name.standing.held_ms);
     // MySQL sets columns from left to right, each seeing those before it: when it was proved comes last.
     let updated = login_name::Entity::update_many()
-        .col_expr(Sequence, sequence.into())
+        .col_expr(Sequence, sequence)
         .col_expr(HeldMs, held_ms.into())
         .col_expr(login_name::Column::Typed, Expr::value(name.typed))
         .col_expr(

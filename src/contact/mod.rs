@@ -27,13 +27,16 @@
 //!   account's for `contact.undo_lifetime` (seven days). Any other is told of the change and gets none:
 //!   it may be the thief's. One that was never proved gets none, for it may be a stranger's; nor does a
 //!   number of an account that was never verified. The time that counts is the time that it was there.
-//! - **Putting back an earlier address is an undo**, if it was proved and went within the last 30 days.
-//!   It does not matter whether its link is open, spent or expired, or whether somebody signed in does
-//!   it without a link. The address that goes is told and gets no link. The event says `put back`.
-//! - **An undo takes along what came since.** [Further names](crate::login_name) that the account got
-//!   after the address went are removed, for they may be the thief's; with a mail address also the phone
-//!   number. The links of every later address end. Who signs in and goes back to an earlier address adds
-//!   what is theirs again.
+//! - **Putting back an earlier address is an undo**, if it was the account's own, proved, and went within
+//!   the last 30 days. It does not matter whether its link is open, spent or expired, whether somebody
+//!   signed in does it without a link, or whether it was added as a further name in between. The address
+//!   that goes is told and gets no link. The event says `put back`.
+//! - **A further name is put back only if it was the account's own.** Any other becomes the own address
+//!   by an ordinary change, and the address that goes gets a link if it may have one.
+//! - **An undo of the mail address takes along what came since.** [Further names](crate::login_name) and a
+//!   phone number that the account got after
+//!   the address went are removed, for they may be the thief's. The links of every later address end.
+//!   Who signs in and goes back to an earlier address adds what is theirs again.
 //! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new password, no
 //!   end of all sessions. Whoever took the account over would end it first. Links to later addresses do
 //!   not exist: an undo forgets these addresses.
@@ -73,6 +76,11 @@
 //!
 //! # What it does not do
 //! - It does not ask the old address for consent: who has lost a mailbox could never leave it.
+//! - It does not recognise a thief's further name. Before you move to another address, remove the names
+//!   that you do not know: each of them opens the account by a forgotten password.
+//! - It does not tell an owner who makes a further name the own address from a thief who does. After a
+//!   theft put back the address that was changed. Making another one the own address leaves the thief's
+//!   with a link, if that was there for a week; putting the changed one back ends that link.
 //! - It does not protect against somebody who reads a mailbox that was the account's within the last 30
 //!   days *and* has a session: they put it back, and the present address gets no link. Who leaves an
 //!   address because others read it ends all sessions first.
@@ -573,7 +581,7 @@ impl Contact<'_> {
                 store::release(txn, id, &present).await?;
             }
             store::restore(txn, id, channel, old, now).await?;
-            let back = Returning { standing, left_epoch: Some(remembered.left_epoch) };
+            let back = Returning { standing, left_epoch: remembered.left_epoch };
             back.take_along(txn, id, channel, &normal, &names).await?;
             mechanism::end_of_account(txn, id, None, now).await?;
             outbox::put(txn, context, &notice).await?;
@@ -586,11 +594,11 @@ impl Contact<'_> {
     }
 }
 
-/// An address that the account had before the one whose place it takes: putting it back is an undo.
+/// An address that was the account's own before the one whose place it takes: putting it back is an undo.
 struct Returning {
     standing: Standing,
-    /// The epoch that began when it went; none of one that never did.
-    left_epoch: Option<i64>,
+    /// The epoch that began when it went.
+    left_epoch: i64,
 }
 
 impl Returning {
@@ -604,19 +612,18 @@ impl Returning {
         normal: &str,
         names: &[login_name::Model],
     ) -> Result<(), DbErr> {
-        if let Some(since) = self.left_epoch {
-            store::release_since(txn, id, since, normal).await?;
-            let is_number = |name: &&login_name::Model| {
-                name.kind == LoginIdKind::Phone.number() && name.typed.is_none()
-            };
-            let number = names.iter().find(is_number).filter(|name| name.sequence >= since);
-            if let Some(number) = number.filter(|_| channel == Channel::Email) {
-                store::release(txn, id, &number.normal).await?;
-                store::clear_phone(txn, id).await?;
-            }
+        let since = self.left_epoch;
+        store::release_since(txn, id, since, normal).await?;
+        let is_number = |name: &&login_name::Model| {
+            name.kind == LoginIdKind::Phone.number() && name.typed.is_none()
+        };
+        let number = names.iter().find(is_number).filter(|name| name.sequence >= since);
+        if let Some(number) = number.filter(|_| channel == Channel::Email) {
+            store::release(txn, id, &number.normal).await?;
+            store::clear_phone(txn, id).await?;
         }
         let (kind, sequence) = (channel.kind(), self.standing.sequence);
-        former::forget_later(txn, id, kind, sequence, self.left_epoch).await
+        former::forget_later(txn, id, kind, sequence, since).await
     }
 }
 
@@ -675,16 +682,20 @@ impl Applying<'_> {
         let leaving = old.as_ref().filter(|_| moves);
         let leaving = leaving.and_then(|old| names.iter().find(|name| name.normal == *old));
         let back = match new.as_ref().filter(|_| moves) {
-            Some(new) => self.returning(txn, new, &names, leaving).await?,
+            Some(new) => self.returning(txn, new, leaving).await?,
             None => None,
         };
+        let same = new.as_ref().filter(|_| !moves);
+        let same = same.and_then(|new| names.iter().find(|name| name.normal == *new));
         // A number proves an account only where there is no mail address.
         let proves = channel == Channel::Email || account.email().is_none();
         let none_before = names.iter().all(|name| name.verified_at.is_none());
-        let standing = match &back {
-            Some(back) => back.standing,
-            None if proves && none_before && !account.is_verified() => Standing::FIRST,
-            None => Standing::from_epoch(epoch),
+        let standing = match (&back, same) {
+            (Some(back), _) => back.standing,
+            (None, Some(same)) if same.verified_at.is_some() => same.standing(),
+            (None, _) if proves && none_before && !account.is_verified() => Standing::FIRST,
+            // Also of a further name: what counts is since when it is the account's own.
+            (None, _) => Standing::from_epoch(epoch),
         };
         if let Some(new) = &new {
             let name = channel.proved(id, new, now, standing);
@@ -733,30 +744,22 @@ impl Applying<'_> {
         Ok(Some((issued, [event, started])))
     }
 
-    /// What the account knows of an address that it gets, if that is an earlier one than the one that
-    /// goes: then it is put back.
+    /// What the account remembers of an address that it gets, if that was its own before the one that goes:
+    /// then it is put back. A further name that never was its own is not: who was there first is not
+    /// whoever added it, or a thief's that the owner overlooked would take the place of a later address of
+    /// the owner's, which would get no link.
     async fn returning<C: ConnectionTrait>(
         &self,
         txn: &C,
         new: &str,
-        names: &[login_name::Model],
         leaving: Option<&login_name::Model>,
     ) -> Result<Option<Returning>, DbErr> {
         let id = self.identity.account().id();
-        let further = names.iter().find(|name| name.normal == new && name.verified_at.is_some());
-        let back = match further {
-            // It signs in already and never went. With nothing that goes there is nothing to undo.
-            Some(_) if leaving.is_none() => return Ok(None),
-            Some(further) => Returning { standing: further.standing(), left_epoch: None },
-            None => match former::find(txn, self.context, id, new, self.now).await? {
-                Some(former) => {
-                    Returning { standing: former.standing(), left_epoch: Some(former.left_epoch) }
-                }
-                None => return Ok(None),
-            },
-        };
-        if leaving.is_none_or(|leaving| back.standing.sequence < leaving.sequence) {
-            return Ok(Some(back));
+        let former = former::find(txn, self.context, id, new, self.now).await?;
+        let Some(former) = former else { return Ok(None) };
+        if leaving.is_none_or(|leaving| former.sequence < leaving.sequence) {
+            let (standing, left_epoch) = (former.standing(), former.left_epoch);
+            return Ok(Some(Returning { standing, left_epoch }));
         }
         former::forget(txn, self.context, id, new).await?;
         Ok(None)

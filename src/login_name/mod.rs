@@ -29,6 +29,9 @@
 //! owner proves it. And if the application itself has [added](crate::account::Accounts::add_name)
 //! some before, they go with everything else that was there.
 //!
+//! An address that was the account's own and went within the last 30 days can be added too. It keeps its
+//! link and may be [put back](crate::contact) as before, and no later address gets a link to remove it.
+//!
 //! **Undoing** needs no session. It removes the name, also if it is the account's own by now, ends all
 //! sessions and all outstanding codes and links, and works once. Only an address that is the first one
 //! that the account ever proved, or has been there for `contact.undo_lifetime`, gets such a link: while
@@ -84,6 +87,7 @@
 use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
 
+use crate::account::entity::former_address::Model as Former;
 use crate::account::entity::login_name::Model;
 use crate::account::former::{self, Standing};
 use crate::account::store::{self as account_store, Name};
@@ -306,7 +310,7 @@ impl LoginNames<'_> {
                     error.into()
                 }
             })?;
-            change.added(txn, username.normal(), &names, &event).await
+            change.added(txn, username.normal(), &names, None, &event).await
         });
         if let Err(LoginNameError::UsernameTaken) = added {
             let event = change.event(EventKind::LoginNameAdded, kind).failed("username_taken");
@@ -465,10 +469,6 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::LastName);
             }
             take(txn, account.id(), &names, gone).await?;
-            // One that had just come may be a thief's whom its owner puts out.
-            if gone.is_settled(context, change.now) {
-                former::remember(txn, context, gone, change.epoch(), change.now).await?;
-            }
             change.tell(txn, MessageKind::LoginNameRemoved, account.email(), Values::new()).await?;
             if gone.verified_at.is_some() {
                 let to = gone.typed.as_deref();
@@ -673,13 +673,14 @@ impl Changing<'_> {
             Some(own) if own.typed.is_some() => {}
             Some(_) => return Err(LoginNameError::WrongCode),
         }
+        let former = former::find(txn, self.context, self.id(), address.normal(), self.now).await?;
         let name = Name {
             account_id: self.id(),
             kind: LoginIdKind::Email,
             normal: address.normal(),
             typed: Some(address.as_str()),
             verified_at: Some(self.now),
-            standing: self.standing(),
+            standing: self.standing().added_again(former.as_ref()),
         };
         let claimed = account_store::claim_name(txn, name, self.now).await?;
         if !claimed {
@@ -688,8 +689,7 @@ impl Changing<'_> {
                 return Err(LoginNameError::WrongCode);
             }
         }
-        former::forget(txn, self.context, self.id(), address.normal()).await?;
-        self.added(txn, address.normal(), &names, event).await
+        self.added(txn, address.normal(), &names, former.as_ref(), event).await
     }
 
     /// Takes the address from an account that never proved it and can no longer be used.
@@ -702,17 +702,22 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// What goes with every name that was added.
+    /// What goes with every name that was added. `former` is what is remembered of it, if it was the
+    /// account's own once.
     async fn added(
         &self,
         txn: &Txn<'_>,
         normal: &str,
         names: &[Model],
+        former: Option<&Former>,
         event: &Event,
     ) -> Result<(Issued, Event), LoginNameError> {
         let own = self.identity.account().email();
         let settled = own_address(names).filter(|own| own.is_settled(self.context, self.now));
-        let values = match settled {
+        // One that came later may be of whoever took the place of the one that is added.
+        let may_undo =
+            settled.filter(|own| former.is_none_or(|former| own.sequence < former.sequence));
+        let values = match may_undo {
             Some(own) => self.way_back(txn, normal, own).await?,
             None => Values::new(),
         };

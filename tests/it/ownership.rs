@@ -825,7 +825,8 @@ impl<'a> Siege<'a> {
         own || self.send(false, "POST", "/auth/login", body).await.status == 200
     }
 
-    /// The victim puts the address back: by the link in the mail, or signed in.
+    /// The victim puts the address back: by the link in the mail, or signed in, at once or as a further
+    /// name first.
     async fn put_back(&mut self) {
         if self.email().await == Some(self.own()) {
             return;
@@ -843,6 +844,16 @@ impl<'a> Siege<'a> {
         }
         self.pass(2 * MINUTE);
         let body = json!({ "email": self.own() });
+        if self.random.one_in(2) {
+            let before = self.victims.len();
+            self.send(false, "POST", "/auth/login-names", body.clone()).await;
+            let letter = Self::last(&self.victims[before..], MessageKind::LoginNameConfirm);
+            if let Some(letter) = letter {
+                let body = json!({ "token": letter.token });
+                self.send(false, "POST", "/auth/login-names/confirm", body).await;
+                self.pass(2 * MINUTE);
+            }
+        }
         self.send(false, "POST", "/auth/email", body).await;
         let letter = Self::last(&self.victims, MessageKind::EmailChangeConfirm);
         let token = letter.map(|letter| letter.token);
@@ -1015,6 +1026,7 @@ on_every_database! {
             "thief /auth/password",
             "victim /auth/email/undo",
             "victim /auth/email/confirm",
+            "victim /auth/login-names/confirm",
             "victim /auth/password",
             "victim /auth/password/reset",
         ];

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use portcullis::account::NewAccount;
+use portcullis::account::{FurtherName, NewAccount};
 use portcullis::base::clock::MockClock;
 use portcullis::message::Message;
 use portcullis::{AccountId, Clock, MessageKind};
@@ -421,7 +421,58 @@ on_every_database! {
         assert!(names(&probe).await.contains(&"alice@club.example".to_owned()));
     }
 
-    async fn a_further_name_of_the_owners_takes_the_place_of_a_thiefs_address(probe: Probe) {
+    async fn a_further_name_that_never_went_is_not_put_back(probe: Probe) {
+        // A thief's, which the owner overlooked before they moved on.
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        add_address(&probe, &mut thief, "thief@one.example").await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        moved(&probe, &mut owner, OWN, "alice@new.example").await.expect("a way back");
+        probe.clock.advance(8 * DAY);
+        sign_in(&mut thief, PASSWORD).await;
+        let link = moved(&probe, &mut thief, "alice@new.example", "thief@one.example").await;
+        // Whatever the thief does then, in whichever order: the owner's address was there before theirs
+        // took its place.
+        new_password(&mut thief, PASSWORD, NEW_PASSWORD).await;
+        worked(&thief.delete("/auth/sessions").await);
+        let link = link.expect("it has been the account's for a week");
+        worked(&undo(&browser, &link).await);
+        assert_eq!(email(&probe).await.as_deref(), Some("alice@new.example"));
+        assert_eq!(names(&probe).await, ["alice", "alice@new.example"]);
+        assert!(!resets(&probe, &browser, "thief@one.example").await);
+        assert!(resets(&probe, &browser, "alice@new.example").await);
+    }
+
+    async fn nor_is_one_that_was_removed_and_added_again(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        add_address(&probe, &mut thief, "thief@one.example").await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        moved(&probe, &mut owner, OWN, "alice@new.example").await.expect("a way back");
+        probe.clock.advance(8 * DAY);
+        for again in [false, true] {
+            sign_in(&mut thief, PASSWORD).await;
+            worked(&thief.delete("/auth/login-names/thief%40one.example").await);
+            if again {
+                add_address(&probe, &mut thief, "thief@one.example").await;
+                let told = letter(&probe, MessageKind::LoginNameAdded, "alice@new.example").await;
+                assert!(token_of(&told).is_some(), "{}", told.text);
+            }
+            let link = moved(&probe, &mut thief, "alice@new.example", "thief@one.example").await;
+            worked(&undo(&browser, &link.expect("a way back")).await);
+            assert_eq!(email(&probe).await.as_deref(), Some("alice@new.example"));
+            sign_in(&mut thief, PASSWORD).await;
+            add_address(&probe, &mut thief, "thief@one.example").await;
+        }
+    }
+
+    async fn the_first_address_ends_a_thiefs_link_whichever_other_one_took_its_place(probe: Probe) {
+        // The same order of addresses with the parts exchanged: nobody can tell them apart, so the
+        // thief's gets a link as well. The address that went ends it.
         let (_, browser) = owner(&probe).await;
         let mut owner = browser.clone();
         sign_in(&mut owner, PASSWORD).await;
@@ -431,9 +482,82 @@ on_every_database! {
         moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
         probe.clock.advance(8 * DAY);
         sign_in(&mut owner, PASSWORD).await;
+        new_password(&mut owner, PASSWORD, NEW_PASSWORD).await;
         let thiefs = moved(&probe, &mut owner, "thief@one.example", "alice@work.example").await;
-        assert_eq!(thiefs, None, "it is the earlier one of the two");
-        assert_eq!(email(&probe).await.as_deref(), Some("alice@work.example"));
+        let thiefs = thiefs.expect("it has been the account's for a week");
+        assert_eq!(moved(&probe, &mut owner, "alice@work.example", OWN).await, None);
+        no_good(&undo(&browser, &thiefs).await);
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        assert!(!resets(&probe, &browser, "thief@one.example").await);
+    }
+
+    async fn an_earlier_address_keeps_its_place_while_it_is_a_further_name(probe: Probe) {
+        let (id, browser) = owner(&probe).await;
+        for by_operator in [false, true] {
+            let mut thief = browser.clone();
+            sign_in(&mut thief, PASSWORD).await;
+            moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+            add_address(&probe, &mut thief, "thief@two.example").await;
+            probe.clock.advance(8 * DAY);
+            let mut owner = browser.clone();
+            sign_in(&mut owner, PASSWORD).await;
+            if by_operator {
+                let name = FurtherName::email(OWN).verified();
+                probe.auth.accounts().add_name(id, name).await.expect("it is added");
+                sign_in(&mut owner, PASSWORD).await;
+            } else {
+                add_address(&probe, &mut owner, OWN).await;
+                let told = letter(&probe, MessageKind::LoginNameAdded, "thief@one.example").await;
+                assert_eq!(token_of(&told), None, "an earlier one is no addition: {}", told.text);
+            }
+            let thiefs = moved(&probe, &mut owner, "thief@one.example", OWN).await;
+            assert_eq!(thiefs, None, "it is put back");
+            assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+            assert_eq!(names(&probe).await, ["alice", OWN], "what came since goes with it");
+            assert!(!resets(&probe, &browser, "thief@one.example").await);
+        }
+        // And it is the first address as it was before, whatever comes.
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        let link = moved(&probe, &mut thief, OWN, "thief@one.example").await;
+        worked(&undo(&browser, &link.expect("a way back")).await);
+        let remembered = "SELECT COUNT(*) FROM auth_former_address";
+        assert_eq!(probe.number(remembered).await, 0);
+    }
+
+    async fn an_earlier_address_keeps_its_link_while_it_is_a_further_name(probe: Probe) {
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        let link = moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        add_address(&probe, &mut owner, OWN).await;
+        // Nor does it end when somebody removes that name.
+        sign_in(&mut thief, PASSWORD).await;
+        worked(&thief.delete("/auth/login-names/alice%40example.com").await);
+        add_address(&probe, &mut thief, OWN).await;
+        worked(&undo(&browser, &link).await);
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        assert_eq!(names(&probe).await, ["alice", OWN]);
+    }
+
+    async fn an_earlier_address_that_is_added_again_came_when_it_was_added(probe: Probe) {
+        // Otherwise it would stay when an address is put back that went before.
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        moved(&probe, &mut owner, "thief@one.example", "alice@new.example").await;
+        probe.clock.advance(8 * DAY);
+        sign_in(&mut thief, PASSWORD).await;
+        let link = moved(&probe, &mut thief, "alice@new.example", "thief@two.example").await;
+        add_address(&probe, &mut thief, "thief@one.example").await;
+        worked(&undo(&browser, &link.expect("a way back")).await);
+        assert_eq!(names(&probe).await, ["alice", "alice@new.example"]);
+        assert!(!resets(&probe, &browser, "thief@one.example").await);
     }
 
     async fn the_owner_changes_twice_in_a_week_and_the_first_address_still_undoes_it(probe: Probe) {

@@ -11,9 +11,11 @@
 //! change of contact moves the epoch by a conditional UPDATE of the account's row, so no two changes
 //! share one, and two nodes agree about the order whatever their clocks say.
 //!
-//! An address that goes is remembered for 30 days: its digest, its sequence, how long it was the
+//! An own address that goes is remembered for 30 days: its digest, its sequence, how long it was the
 //! account's, the epoch that began when it went, and whether it was *settled*: the first of all, or the
-//! account's for as long as a change can be undone.
+//! account's for as long as a change can be undone. It stays remembered, and its link stays good, while
+//! it is a further name. As that it counts as added when it was added again, so that it goes like any
+//! other name when an address is put back that went before.
 //!
 //! ```text
 //!             another one takes its place                    30 days
@@ -33,13 +35,45 @@
 //!   names. What is forgotten has no link, whatever row of a link is still there.
 //! - Putting back an earlier address is an undo, whether a link does it or a session, and whatever
 //!   became of the link. The address that goes is forgotten, and so is each that came after the one
-//!   that is back. Names, and of a mail address the number, that came after it went go with it.
+//!   that is back. With a mail address go the further names and the number that came after it
+//!   went.
 //! - Putting back a *later* address is no undo but a change like any other. Otherwise a thief who was
 //!   put out could come back with the address that was taken away, and the owner's address would get
 //!   no link.
+//! - A further name that never was the account's own is not put back when it takes the own place: it is
+//!   a new own address, and its sequence is that of this change. See below.
 //! - So whatever is remembered came before the present address of its kind. That is why a reset, a
 //!   changed password and an end of all sessions have nothing to end here: a link to a later address
 //!   does not exist, and a link to an earlier one outlives them.
+//!
+//! # A further name takes the own place
+//!
+//! Say that `O` is the first address, and somebody makes a further name `F` the own address in the place
+//! of `L`. Who adds and who changes may be the owner or a thief in each case, so the rule can only look
+//! at the order:
+//!
+//! | `F` was the own address | order | `L` is settled | what happens |
+//! |---|---|---|---|
+//! | yes, and went within 30 days | `F` before `L` | either | `F` is put back: `L` gets a notice, no link, and is forgotten |
+//! | yes, and went within 30 days | `F` after `L` | yes | an ordinary change: `L` gets a link |
+//! | never, or longer ago | `F` before `L` | yes | an ordinary change: `L` gets a link |
+//! | never, or longer ago | `F` before `L` | no | an ordinary change: `L` gets a notice; settled ones before it keep their links |
+//! | never, or longer ago | `F` after `L` | yes | an ordinary change: `L` gets a link |
+//! | never, or longer ago | `F` after `L` | no | an ordinary change: `L` gets a notice |
+//!
+//! The third and fourth row are the hard ones. Either a thief added `F`, the owner overlooked it and moved
+//! from `O` to `L`; or the owner added `F`, and a thief moved the account from `O` to `L`. The orders are
+//! the same, so one rule serves both, and it helps the wrong person in one of them:
+//!
+//! - With a link for `L`, the thief of the second story can undo what the owner did with `F`. The owner
+//!   has a remedy as long as `O` is remembered: put `O` back, before or after. That ends the thief's link.
+//!   And who has had the account for a week does not need this link: they could have removed `F`.
+//! - Without a link for `L`, the owner of the first story loses an account that was in their hands all
+//!   the time, in one moment and without a remedy. The thief need not have been there for more than a
+//!   minute, long ago.
+//!
+//! So `L` gets its link. A name that was removed and is added again is no exception, or a thief would do
+//! that first.
 //!
 //! # Not by time
 //!
@@ -87,6 +121,13 @@ impl Standing {
     /// never moved may get an address all the same, from an operator; it is not the first one.
     pub(crate) fn from_epoch(epoch: i64) -> Self {
         Self { sequence: epoch.max(1), held_ms: 0 }
+    }
+
+    /// The same with the time that it was the account's before it went, for a further name. Its place
+    /// among the own ones waits in what is remembered of it until it is the own one again: a name that is
+    /// added counts as new, or it would stay when what came since is taken along.
+    pub(crate) fn added_again(self, former: Option<&Model>) -> Self {
+        Self { held_ms: former.map_or(self.held_ms, |former| former.held_ms), ..self }
     }
 }
 
@@ -168,9 +209,9 @@ pub(crate) async fn forget_later<C: ConnectionTrait>(
     account: AccountId,
     kind: LoginIdKind,
     sequence: i64,
-    since: Option<i64>,
+    since: i64,
 ) -> Result<(), DbErr> {
-    store::delete_later(txn, account, kind.number(), sequence, since).await
+    store::delete_later(txn, account, kind.number(), sequence, Some(since)).await
 }
 
 /// Forgets all that an account ever had: it is somebody else's now.
