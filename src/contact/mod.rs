@@ -36,7 +36,7 @@
 //! - **An undo of the mail address takes along what came since.** [Further names](crate::login_name) and a
 //!   phone number that the account got after
 //!   the address went are removed, for they may be the thief's. The links of every later address end.
-//!   Who signs in and goes back to an earlier address adds what is theirs again.
+//!   Who signs in and goes back to an earlier address adds what is theirs again. An undo of the phone number changes nothing but numbers.
 //! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new password, no
 //!   end of all sessions. Whoever took the account over would end it first. Links to later addresses do
 //!   not exist: an undo forgets these addresses.
@@ -582,7 +582,7 @@ impl Contact<'_> {
             }
             store::restore(txn, id, channel, old, now).await?;
             let back = Returning { standing, left_epoch: remembered.left_epoch };
-            back.take_along(txn, id, channel, &normal, &names).await?;
+            back.take_along(txn, context, id, channel, &normal, &names).await?;
             mechanism::end_of_account(txn, id, None, now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
@@ -603,24 +603,29 @@ struct Returning {
 
 impl Returning {
     /// Takes away what came after it went and may be of whoever had it taken away, and forgets the
-    /// addresses that came after it, with whatever links lead to them.
+    /// addresses that came after it, with whatever links lead to them. A number takes along numbers only:
+    /// who has it may be a thief who takes the owner's addresses away with it.
     async fn take_along<C: ConnectionTrait>(
         &self,
         txn: &C,
+        context: &Context,
         id: AccountId,
         channel: Channel,
         normal: &str,
         names: &[login_name::Model],
     ) -> Result<(), DbErr> {
         let since = self.left_epoch;
-        store::release_since(txn, id, since, normal).await?;
-        let is_number = |name: &&login_name::Model| {
-            name.kind == LoginIdKind::Phone.number() && name.typed.is_none()
-        };
-        let number = names.iter().find(is_number).filter(|name| name.sequence >= since);
-        if let Some(number) = number.filter(|_| channel == Channel::Email) {
-            store::release(txn, id, &number.normal).await?;
-            store::clear_phone(txn, id).await?;
+        if channel == Channel::Email {
+            store::release_since(txn, id, since, normal).await?;
+            let own_since = |kind: LoginIdKind| {
+                let own =
+                    |name: &&login_name::Model| name.kind == kind.number() && name.typed.is_none();
+                names.iter().find(own).filter(|name| name.sequence >= since)
+            };
+            if let Some(number) = own_since(LoginIdKind::Phone) {
+                store::release(txn, id, &number.normal).await?;
+                store::clear_phone(txn, id).await?;
+            }
         }
         let (kind, sequence) = (channel.kind(), self.standing.sequence);
         former::forget_later(txn, id, kind, sequence, since).await
@@ -710,7 +715,7 @@ impl Applying<'_> {
             store::release(txn, id, &leaving.normal).await?;
         }
         if let (Some(back), Some(new)) = (&back, &new) {
-            back.take_along(txn, id, channel, new, &names).await?;
+            back.take_along(txn, context, id, channel, new, &names).await?;
         }
         mechanism::end_of_account(txn, id, None, now).await?;
         // There is nothing to tell where it was only proved.

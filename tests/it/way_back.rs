@@ -560,6 +560,36 @@ on_every_database! {
         assert!(!resets(&probe, &browser, "thief@one.example").await);
     }
 
+    async fn putting_a_number_back_leaves_addresses_alone(probe: Probe) {
+        let probe = texting(probe);
+        let (_, browser) = owner(&probe).await;
+        let mut owner = browser.clone();
+        sign_in(&mut owner, PASSWORD).await;
+        set_phone(&probe, &mut owner, FIRST_PHONE).await;
+        probe.clock.advance(8 * DAY);
+        for by_link in [false, true] {
+            let mut thief = browser.clone();
+            sign_in(&mut thief, PASSWORD).await;
+            set_phone(&probe, &mut thief, "+4915112345678").await;
+            let number = way_back(&probe, MessageKind::PhoneChangedUndo, FIRST_PHONE).await;
+            add_address(&probe, &mut thief, "alice@work.example").await;
+            let link = moved(&probe, &mut thief, OWN, "thief@one.example").await;
+            if by_link {
+                let body = json!({ "token": number.expect("it was there for a week") });
+                worked(&thief.stranger().post("/auth/phone/undo", body).await);
+            } else {
+                set_phone(&probe, &mut thief, FIRST_PHONE).await;
+            }
+            assert_eq!(phone(&probe).await.as_deref(), Some(FIRST_PHONE));
+            assert!(names(&probe).await.contains(&"alice@work.example".to_owned()));
+            worked(&undo(&browser, &link.expect("a way back")).await);
+            assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+            let mut owner = browser.clone();
+            sign_in(&mut owner, PASSWORD).await;
+            worked(&owner.delete("/auth/login-names/alice%40work.example").await);
+        }
+    }
+
     async fn the_owner_changes_twice_in_a_week_and_the_first_address_still_undoes_it(probe: Probe) {
         let (_, browser) = owner(&probe).await;
         let mut owner = browser.clone();

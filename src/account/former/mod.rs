@@ -36,7 +36,7 @@
 //! - Putting back an earlier address is an undo, whether a link does it or a session, and whatever
 //!   became of the link. The address that goes is forgotten, and so is each that came after the one
 //!   that is back. With a mail address go the further names and the number that came after it
-//!   went.
+//!   went. With a number go numbers only.
 //! - Putting back a *later* address is no undo but a change like any other. Otherwise a thief who was
 //!   put out could come back with the address that was taken away, and the owner's address would get
 //!   no link.
@@ -202,8 +202,8 @@ pub(crate) async fn forget<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Forgets all of a kind that came with `sequence` or later, and whatever came in `since` or later: an
-/// earlier one is back.
+/// Forgets all of a kind that came with `sequence` or later: an earlier one is back. If that is a mail
+/// address, numbers that came in the epoch `since` or later are forgotten too.
 pub(crate) async fn forget_later<C: ConnectionTrait>(
     txn: &C,
     account: AccountId,
@@ -211,7 +211,8 @@ pub(crate) async fn forget_later<C: ConnectionTrait>(
     sequence: i64,
     since: i64,
 ) -> Result<(), DbErr> {
-    store::delete_later(txn, account, kind.number(), sequence, Some(since)).await
+    let numbers_since = (kind == LoginIdKind::Email).then_some(since);
+    store::delete_later(txn, account, kind, sequence, numbers_since).await
 }
 
 /// Forgets all that an account ever had: it is somebody else's now.

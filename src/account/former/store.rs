@@ -6,6 +6,7 @@ use sea_orm::{
     QueryOrder, QuerySelect,
 };
 
+use crate::account::LoginIdKind;
 use crate::account::entity::former_address::{ActiveModel, Column, Entity, Model};
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
@@ -49,14 +50,16 @@ pub(super) async fn delete<C: ConnectionTrait>(
 pub(super) async fn delete_later<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
-    kind: i16,
+    kind: LoginIdKind,
     sequence: i64,
-    since: Option<i64>,
+    numbers_since: Option<i64>,
 ) -> Result<(), DbErr> {
-    let later = Condition::all().add(Column::Kind.eq(kind)).add(Column::Sequence.gte(sequence));
-    let mut which = Condition::any().add(later);
-    if let Some(since) = since {
-        which = which.add(Column::Sequence.gte(since));
+    let from = |kind: LoginIdKind, sequence: i64| {
+        Condition::all().add(Column::Kind.eq(kind.number())).add(Column::Sequence.gte(sequence))
+    };
+    let mut which = Condition::any().add(from(kind, sequence));
+    if let Some(since) = numbers_since {
+        which = which.add(from(LoginIdKind::Phone, since));
     }
     Entity::delete_many().filter(Column::AccountId.eq(account)).filter(which).exec(db).await?;
     Ok(())
