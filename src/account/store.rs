@@ -198,6 +198,28 @@ pub(crate) async fn claim_name<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Makes a further username the account's own, or leaves it none.
+pub(crate) async fn set_username<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    next: Option<&login_name::Model>,
+) -> Result<(), DbErr> {
+    let typed = next.and_then(|name| name.typed.as_deref());
+    account::Entity::update_many()
+        .col_expr(account::Column::Username, Expr::value(typed))
+        .filter(account::Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    let Some(next) = next else { return Ok(()) };
+    login_name::Entity::update_many()
+        .col_expr(login_name::Column::Typed, Expr::value(None::<String>))
+        .filter(login_name::Column::Normal.eq(next.normal.as_str()))
+        .filter(login_name::Column::AccountId.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// An update of an account that is not deleted, which ends its sessions.
 pub(crate) fn ending_sessions(id: AccountId) -> UpdateMany<account::Entity> {
     account::Entity::update_many()

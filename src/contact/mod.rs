@@ -33,10 +33,11 @@
 //!   that goes is told and gets no link. The event says `put back`.
 //! - **A further name is put back only if it was the account's own.** Any other becomes the own address
 //!   by an ordinary change, and the address that goes gets a link if it may have one.
-//! - **An undo of the mail address takes along what came since.** [Further names](crate::login_name) and a
-//!   phone number that the account got after
+//! - **An undo of the mail address takes along what came since.** [Further names](crate::login_name), a
+//!   username that took the place of the account's own, and a phone number that the account got after
 //!   the address went are removed, for they may be the thief's. The links of every later address end.
-//!   Who signs in and goes back to an earlier address adds what is theirs again. An undo of the phone number changes nothing but numbers.
+//!   Who signs in and goes back to an earlier address adds what is theirs again. A username stays if
+//!   nothing else would be left to sign in with. An undo of the phone number changes nothing but numbers.
 //! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new password, no
 //!   end of all sessions. Whoever took the account over would end it first. Links to later addresses do
 //!   not exist: an undo forgets these addresses.
@@ -625,6 +626,17 @@ impl Returning {
             if let Some(number) = own_since(LoginIdKind::Phone) {
                 store::release(txn, id, &number.normal).await?;
                 store::clear_phone(txn, id).await?;
+            }
+            if let Some(username) = own_since(LoginIdKind::Username) {
+                let is_further = |name: &&login_name::Model| {
+                    name.kind == LoginIdKind::Username.number() && name.typed.is_some()
+                };
+                let next = names.iter().filter(is_further).find(|name| name.sequence < since);
+                // What is left must be something to sign in with.
+                if next.is_some() || LoginIdKind::Email.signs_in(context.config.login.id) {
+                    store::release(txn, id, &username.normal).await?;
+                    account_store::set_username(txn, id, next).await?;
+                }
             }
         }
         let (kind, sequence) = (channel.kind(), self.standing.sequence);

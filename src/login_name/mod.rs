@@ -806,7 +806,7 @@ async fn take(
     }
     if gone.kind == LoginIdKind::Username.number() {
         let next = names.iter().find(|name| name.kind == gone.kind && name.typed.is_some());
-        store::set_username(txn, id, next).await?;
+        account_store::set_username(txn, id, next).await?;
     } else {
         store::clear_email(txn, id).await?;
     }

@@ -41,36 +41,10 @@ pub(super) async fn remove<C: ConnectionTrait>(
     Ok(deleted.rows_affected > 0)
 }
 
-/// Makes a further username the account's own, or leaves it none.
-pub(super) async fn set_username<C: ConnectionTrait>(
-    db: &C,
-    id: AccountId,
-    next: Option<&login_name::Model>,
-) -> Result<(), DbErr> {
-    set(db, id, account::Column::Username, next.and_then(|name| name.typed.as_deref())).await?;
-    let Some(next) = next else { return Ok(()) };
-    login_name::Entity::update_many()
-        .col_expr(login_name::Column::Typed, Expr::value(None::<String>))
-        .filter(login_name::Column::Normal.eq(next.normal.as_str()))
-        .filter(login_name::Column::AccountId.eq(id))
-        .exec(db)
-        .await?;
-    Ok(())
-}
-
 /// Leaves an account without a mail address of its own.
 pub(super) async fn clear_email<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
-    set(db, id, account::Column::Email, None).await
-}
-
-async fn set<C: ConnectionTrait>(
-    db: &C,
-    id: AccountId,
-    column: account::Column,
-    value: Option<&str>,
-) -> Result<(), DbErr> {
     account::Entity::update_many()
-        .col_expr(column, Expr::value(value))
+        .col_expr(account::Column::Email, Expr::value(None::<String>))
         .filter(account::Column::Id.eq(id))
         .exec(db)
         .await?;

@@ -590,6 +590,28 @@ on_every_database! {
         }
     }
 
+    async fn a_username_that_took_the_place_of_the_own_one_goes_with_a_change(probe: Probe) {
+        let (id, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        sign_in(&mut thief, PASSWORD).await;
+        worked(&thief.post("/auth/login-names", json!({ "username": "second" })).await);
+        let link = moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        for name in ["thief1", "thief2"] {
+            worked(&thief.post("/auth/login-names", json!({ "username": name })).await);
+        }
+        // The oldest of the others takes the place of the account's own.
+        worked(&thief.delete("/auth/login-names/alice").await);
+        worked(&thief.delete("/auth/login-names/second").await);
+        let username = || async {
+            let account = probe.auth.accounts().find(id).await.expect("it answers");
+            account.expect("an account").username().map(str::to_owned)
+        };
+        assert_eq!(username().await.as_deref(), Some("thief1"));
+        worked(&undo(&browser, &link).await);
+        assert_eq!(username().await, None);
+        assert_eq!(names(&probe).await, [OWN]);
+    }
+
     async fn the_owner_changes_twice_in_a_week_and_the_first_address_still_undoes_it(probe: Probe) {
         let (_, browser) = owner(&probe).await;
         let mut owner = browser.clone();

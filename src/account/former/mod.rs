@@ -35,8 +35,8 @@
 //!   names. What is forgotten has no link, whatever row of a link is still there.
 //! - Putting back an earlier address is an undo, whether a link does it or a session, and whatever
 //!   became of the link. The address that goes is forgotten, and so is each that came after the one
-//!   that is back. With a mail address go the further names and the number that came after it
-//!   went. With a number go numbers only.
+//!   that is back. With a mail address go the further names, the own username and the number that came
+//!   after it went. With a number go numbers only.
 //! - Putting back a *later* address is no undo but a change like any other. Otherwise a thief who was
 //!   put out could come back with the address that was taken away, and the owner's address would get
 //!   no link.
