@@ -19,7 +19,7 @@
 //! # -> Result<(), portcullis::verification::VerificationError> {
 //! use portcullis::verification::{Confirmation, Confirmed};
 //!
-//! auth.verification().send("alice@example.com").await?;
+//! auth.verification().send("alice@example.com", &client).await?;
 //! // … and with the token from the link:
 //! let confirmation = Confirmation::token("…").password("her password");
 //! match auth.verification().confirm(confirmation, &client).await? {
