@@ -186,7 +186,7 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for JsonOrForm<T> {
     type Rejection = Rejection;
 
     async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
-        let kind = json_or_form(&request, auth)?;
+        let kind = json_or_form(&request)?.map_err(|unproved| unproved.refuse(auth))?;
         Ok(Self(kind.read(&read(request).await?)?))
     }
 }
@@ -196,33 +196,45 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for OptionalBody<T> {
 
     async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
         // Judged after the body: nothing is of no type, and many clients name one for it anyway.
-        let kind = if request.headers().contains_key(CONTENT_TYPE) {
-            json_or_form(&request, auth)
-        } else {
-            Err(RouteError::UnsupportedMediaType("application/json").into())
+        let kind = match request.headers().contains_key(CONTENT_TYPE) {
+            true => json_or_form(&request),
+            false => Err(RouteError::UnsupportedMediaType("application/json").into()),
         };
         let body = read(request).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
-        Ok(Self(Some(kind?.read(&body)?)))
+        let kind = kind?.map_err(|unproved| unproved.refuse(auth))?;
+        Ok(Self(Some(kind.read(&body)?)))
     }
 }
 
-/// What the body is: JSON, or a form that shows it was sent from a page of ours.
-fn json_or_form(request: &Request, auth: &Portcullis) -> Result<MediaType, Rejection> {
-    const TYPES: &str = "application/json, or a form from a page of this origin";
-    let kind = media_type(request.headers()).ok_or(RouteError::UnsupportedMediaType(TYPES))?;
-    if matches!(kind, MediaType::Form) && !slot(request.extensions())?.has_only_a_token() {
-        // A form can be sent from anywhere without asking, so absence of a contradiction is not
-        // enough.
+const JSON_OR_FORM: &str = "application/json, or a form from a page of this origin";
+
+/// A form of which nothing shows that a page of ours sent it. A form can be sent from anywhere without
+/// asking, so absence of a contradiction is not enough.
+struct UnprovedForm(Compared);
+
+impl UnprovedForm {
+    /// The refusal, told to the operator.
+    fn refuse(self, auth: &Portcullis) -> Rejection {
+        auth.note_refused(Refused::FormWithoutProof, &self.0);
+        RouteError::UnsupportedMediaType(JSON_OR_FORM).into()
+    }
+}
+
+/// What the body is: JSON, or a form.
+fn json_or_form(request: &Request) -> Result<Result<MediaType, UnprovedForm>, Rejection> {
+    let kind =
+        media_type(request.headers()).ok_or(RouteError::UnsupportedMediaType(JSON_OR_FORM))?;
+    let slot = slot(request.extensions())?;
+    if matches!(kind, MediaType::Form) && !slot.has_only_a_token() {
         let facts = Facts::of(request.uri(), request.headers());
-        if !auth.context().same_origin.present_same_origin(&facts) {
-            auth.note_refused(Refused::FormWithoutProof, &Compared::of(&facts));
-            return Err(RouteError::UnsupportedMediaType(TYPES).into());
+        if !slot.auth().context().same_origin.present_same_origin(&facts) {
+            return Ok(Err(UnprovedForm(Compared::of(&facts))));
         }
     }
-    Ok(kind)
+    Ok(Ok(kind))
 }
 
 enum MediaType {

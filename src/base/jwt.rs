@@ -273,20 +273,32 @@ impl Jwt {
         })
     }
 
-    /// Whether this is written like a signed token, and not by us: its header is JSON and none that
-    /// we write.
+    /// Whether this is a signed token of another service: its header is JSON and none that we write, or
+    /// we would have signed it ourselves if we were of another issuer or audience.
     pub(crate) fn is_of_somebody_else(&self, token: &[u8]) -> bool {
         let mut parts = token.split(|byte| *byte == b'.');
-        let (Some(header), Some(_), Some(_)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(header), Some(payload), Some(_)) = (parts.next(), parts.next(), parts.next())
+        else {
             return false;
         };
-        if token.len() > MAX_TOKEN_BYTES || self.is_ours(token) {
-            // With a header of ours it is a forgery, or damaged.
+        if token.len() > MAX_TOKEN_BYTES {
             return false;
+        }
+        if self.is_ours(token) {
+            // With a header and names of ours it is a forgery, or damaged.
+            let payload = BASE64URL_NOPAD.decode(payload).unwrap_or_default();
+            let is_theirs = serde_json::from_slice(&payload)
+                .is_ok_and(|said: Payload<'_>| !self.is_named_in(&said));
+            let token = std::str::from_utf8(token).ok().filter(|_| is_theirs);
+            return token.is_some_and(|token| self.open(token).is_some());
         }
         BASE64URL_NOPAD
             .decode(header)
             .is_ok_and(|header| serde_json::from_slice::<serde_json::Map<_, _>>(&header).is_ok())
+    }
+
+    fn is_named_in(&self, payload: &Payload<'_>) -> bool {
+        payload.iss == self.issuer && payload.aud == self.audience
     }
 
     /// What a token says that points to a session, of whichever stage. See [`verify`](Self::verify).
@@ -307,7 +319,7 @@ impl Jwt {
         let payload: Payload<'_> = serde_json::from_slice(&payload).ok()?;
         let mut sid = [0; 16];
         let raw = BASE64URL_NOPAD.decode(payload.sid.as_bytes()).ok()?;
-        if raw.len() != sid.len() || payload.iss != self.issuer || payload.aud != self.audience {
+        if raw.len() != sid.len() || !self.is_named_in(&payload) {
             return None;
         }
         sid.copy_from_slice(&raw);

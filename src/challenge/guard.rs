@@ -73,6 +73,7 @@ async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError>
         Resolved::Anonymous(session) => session.id(),
         other => return Err(AuthError::NotSignedIn(other.not_signed_in())),
     };
+    slot.answers_somebody();
     Ok((slot.auth().clone(), session))
 }
 

@@ -356,12 +356,10 @@ impl Challenge {
 /// not look equal.
 fn used_from(context: &Context, id: ChallengeId, client: &ClientInfo) -> Option<Vec<Vec<u8>>> {
     let address = client.address()?.to_string();
+    // No cookie: the answer to the first use may set one, and a second click may come before it.
     let program = client.user_agent().unwrap_or_default();
-    // Two browsers of one household that an account is known to sign in from tell themselves apart by it.
-    let device = client.device().unwrap_or_default();
     let id = id.as_uuid();
-    let parts: [&[u8]; 4] =
-        [id.as_bytes(), address.as_bytes(), program.as_bytes(), device.as_bytes()];
+    let parts: [&[u8]; 3] = [id.as_bytes(), address.as_bytes(), program.as_bytes()];
     Some(digests(context, KeyPurpose::UsedFrom, &parts))
 }
 

@@ -29,8 +29,7 @@
 //! | `enrolment_required` | 401 | it must enrol a second factor first |
 //! | `wrong_stage` | 401 | a session is there, but not of the kind this handler takes |
 //! | `insufficient_user_authentication` | 401 | a factor has to be shown, or shown again; `factors` and `max_age` say which and how recent (RFC 9470) |
-//! | `multiple_credentials` | 400 | two session cookies, or a cookie and a bearer token |
-//! | `multiple_credentials` | 400 | two session cookies that both count, a cookie and a bearer token, or names in both header and body. Only where somebody must be known |
+//! | `multiple_credentials` | 400 | two session cookies that both count (only where somebody must be known), a cookie that counts and a bearer token, or two bearer tokens |
 //!
 //! # What may be done
 //!

@@ -128,7 +128,7 @@
 //! | nobody, or a sign-in that is not finished | 401 with a code, see [`errors`](super::errors) |
 //! | the same, a browser that navigates, with a login page configured | 303 to it, with `?next=` |
 //! | somebody who may not | 403 `denied`; which rule it was stays in the log |
-//! | somebody who may after proving a factor | 401 `insufficient_user_authentication`, with the factors and the age that are asked |
+//! | somebody who may after proving a factor | 401 `insufficient_user_authentication`: `factors` has those of the account that would do (proving one is the next step), `enrol` those to set up where it has none of them, `max_age` how recent it must be |
 //! | a request of another site | 403 `cross_site_request` |
 //! | anyone while the database is away | 503 `unavailable` |
 //!

@@ -35,6 +35,20 @@ pub(crate) enum Credential {
     Several,
 }
 
+impl Credential {
+    /// Whether it is nothing but a token of ours in a header. No browser adds one by itself, so no other
+    /// site can have made it do so. A cookie of our name that does not count is no credential.
+    pub(crate) fn is_only_a_token(&self, context: &Context) -> bool {
+        match self {
+            Self::Bearer { .. } => true,
+            Self::Many { cookies, bearer: Some(_) } => {
+                !verified_cookies(context, cookies, context.now()).may_count(context)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// How many signatures are verified to find the one cookie that counts. Without a limit a request
 /// could bring as many as fit into its headers.
 const MOST_SIGNATURES: usize = 8;
@@ -47,6 +61,33 @@ pub(crate) struct VerifiedCookies<'a> {
     pub(crate) foreign: Option<&'a Pair>,
     /// There were more that look like ours than are verified.
     pub(crate) too_many: bool,
+}
+
+impl VerifiedCookies<'_> {
+    /// Whether one of them could stand for somebody: it is in time, or there were too many to tell.
+    pub(crate) fn may_count(&self, context: &Context) -> bool {
+        let now = context.now();
+        let counts = |(token_type, claims): &(TokenType, Claims)| {
+            is_in_time(context, *token_type, claims, now)
+        };
+        self.too_many || self.found.iter().any(counts)
+    }
+}
+
+/// Whether a token has not expired, or can be renewed still where expired ones are.
+pub(crate) fn is_in_time(
+    context: &Context,
+    token_type: TokenType,
+    claims: &Claims,
+    now: Timestamp,
+) -> bool {
+    let window = context.config.session.refresh_window;
+    let renewable = |window: std::time::Duration| {
+        let window = i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
+        now.as_secs() < claims.issued_at.saturating_add(window)
+    };
+    let expired = now.as_secs() >= claims.expires_at;
+    !expired || token_type == TokenType::Session && window.is_some_and(renewable)
 }
 
 /// Verifies cookies of our name. One that is not even written like a token of ours costs nothing.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
+use crate::base::factor::Factor;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
@@ -111,11 +112,14 @@ impl From<SessionError> for AuthError {
 }
 
 fn step_up_detail(needed: &StepUp) -> String {
-    let factors: Vec<_> = needed.factors.iter().map(|factor| factor.as_str()).collect();
-    match (factors.is_empty(), needed.max_age) {
-        (true, _) => "prove again who you are".to_owned(),
-        (false, None) => format!("this needs: {}", factors.join(", ")),
-        (false, Some(_)) => format!("this needs, just proved: {}", factors.join(", ")),
+    let names = |factors: &[Factor]| {
+        factors.iter().map(|factor| factor.in_words()).collect::<Vec<_>>().join(" or ")
+    };
+    match (needed.factors.is_empty(), needed.enrol.is_empty(), needed.max_age) {
+        (false, _, None) => format!("prove first: {}", names(&needed.factors)),
+        (false, _, Some(_)) => format!("prove again: {}", names(&needed.factors)),
+        (true, false, _) => format!("set up first: {}", names(&needed.enrol)),
+        (true, true, _) => "sign in again".to_owned(),
     }
 }
 
@@ -200,8 +204,13 @@ impl Problem for AuthError {
     fn members(&self) -> serde_json::Map<String, serde_json::Value> {
         let mut members = serde_json::Map::new();
         if let Self::StepUp(needed) = self {
-            let factors: Vec<_> = needed.factors.iter().map(|factor| factor.as_str()).collect();
-            members.insert("factors".to_owned(), factors.into());
+            let names = |factors: &[Factor]| -> serde_json::Value {
+                factors.iter().map(|factor| factor.as_str()).collect()
+            };
+            members.insert("factors".to_owned(), names(&needed.factors));
+            if !needed.enrol.is_empty() {
+                members.insert("enrol".to_owned(), names(&needed.enrol));
+            }
             if let Some(age) = needed.max_age {
                 members.insert("max_age".to_owned(), age.as_secs().into());
             }

@@ -32,7 +32,6 @@ use crate::base::problem::Rejection;
 use crate::base::same_origin::Facts;
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::identity::credential::Credential;
 use crate::identity::refused::{Compared, Refused};
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
@@ -234,7 +233,7 @@ impl Portcullis {
     pub fn check_same_origin(&self, parts: &http::request::Parts) -> Result<(), Rejection> {
         let resolver = self.room::<slot::Resolver>();
         let credential = credential::credential(self.context(), &resolver.cookie, &parts.headers);
-        if matches!(credential, Credential::Bearer { .. }) {
+        if credential.is_only_a_token(self.context()) {
             return Ok(());
         }
         Ok(self.check_origin(&parts.method, &Facts::of(&parts.uri, &parts.headers))?)

@@ -20,7 +20,6 @@ use crate::base::transaction::Fault;
 use crate::context::Context;
 use crate::handle::{Portcullis, Room};
 #[cfg(feature = "routes")]
-use crate::identity::credential::verified_cookies;
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::memory::{GrantsMemory, Versions};
@@ -215,20 +214,10 @@ impl Slot {
         &self.auth
     }
 
-    /// Whether its only credential is a token of ours in a header. No browser adds one by itself, so
-    /// no other site can have made it do so.
+    /// See [`Credential::is_only_a_token`].
     #[cfg(feature = "routes")]
     pub(crate) fn has_only_a_token(&self) -> bool {
-        match &self.credential {
-            Credential::Bearer { .. } => true,
-            // A cookie of our name that means nothing is no credential.
-            Credential::Many { cookies, bearer: Some(_) } => {
-                let context = self.auth.context();
-                let verified = verified_cookies(context, cookies, context.now());
-                verified.found.is_empty() && !verified.too_many
-            }
-            _ => false,
-        }
+        self.credential.is_only_a_token(self.auth.context())
     }
 
     /// From here on the answer is for somebody who had to be signed in.

@@ -44,13 +44,12 @@
 //!
 //! A second click would be told that the link is not good any more, and the person would think that no
 //! password was set. So for one minute the browser that used a link is told that it did
-//! (`reset_token_used`), and that is no failure of anybody. The row keeps a keyed digest of the address,
-//! the `User-Agent` and the device cookie that the link was used with. A cookie would say "the same browser" more exactly,
-//! but the answer to a reset sets none, and a browser may send the second request before it has the
-//! first answer.
+//! (`reset_token_used`), and that is no failure of anybody. The row keeps a keyed digest of the address
+//! and the `User-Agent` that the link was used from. A cookie would say "the same browser" more exactly,
+//! but the first answer sets one that the second request, sent before it came, does not carry yet.
 //!
 //! Someone else who found the spent link learns nothing from it, unless they are behind the same address
-//! with the same program and no device cookie of ours. Then they learn that it was used within the last minute, which they could see
+//! with the same program. Then they learn that it was used within the last minute, which they could see
 //! as well by waiting at that address. It opens nothing in either case.
 //!
 //! ```no_run

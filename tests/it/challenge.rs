@@ -484,7 +484,9 @@ on_every_database! {
             check(&browser.send(options).await, 403, "challenge_required");
             let (id, code) = started(&mut browser, json!({ "target": target.to_string() })).await;
             assert_eq!(browser.post("/answer", json!({ "id": id, "code": code })).await.status, 200);
-            assert_eq!(browser.post_empty(path).await.status, 200);
+            let answer = browser.post_empty(path).await;
+            assert_eq!(answer.status, 200);
+            assert_eq!(answer.headers["cache-control"], "no-store");
             check(&browser.post_empty(path).await, 403, "challenge_required");
         }
         // What was spent for one purpose is nothing for another type.

@@ -9,13 +9,14 @@ use axum::body::Body;
 use axum::extract::Request;
 use http_body_util::BodyExt;
 use portcullis::config::SameSite;
-use portcullis::{Config, ConfigError, Portcullis};
+use portcullis::{Config, ConfigError, Portcullis, Secret};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::on_every_database;
 use crate::support::browser::{Answer, COOKIE};
+use crate::support::call::{call as call_app, request};
 use crate::support::probe::{app, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe};
 
@@ -155,6 +156,38 @@ on_every_database! {
         assert_eq!(browser.get("/me").await.headers["vary"], "cookie, authorization");
         assert!(!browser.get("/public").await.headers.contains_key("vary"));
         assert!(!browser.get("/public").await.headers.contains_key("cache-control"));
+    }
+
+    async fn one_cookie_of_another_service_on_the_host_is_told_to_the_operator(probe: Probe) {
+        let account = probe.register("alice").await;
+        let found = |auth: &Portcullis| auth.audit().iter().any(|found| found.code == "foreign_cookie");
+        let me = async |app: &Router, cookie: &str| {
+            let request = request("GET", "/me").header("cookie", cookie);
+            call_app(app, request.body(Body::empty()).expect("a request")).await
+        };
+        let secret = Secret::generate();
+        let service = |issuer: &str, secret: &Secret| {
+            let (issuer, secret) = (issuer.to_owned(), secret.clone());
+            probe.rebuilt(|builder| {
+                builder.secret(secret).configure(|config| config.service.issuer = Some(issuer))
+            })
+        };
+        for (what, other) in [
+            ("with a secret of its own", service("theirs", &Secret::generate())),
+            ("with our secret", service("theirs", &secret)),
+        ] {
+            let auth = service("ours", &secret);
+            let app = app(&auth);
+            let ours = auth.test().login_as(&account).cookie().await.expect("a session");
+            let forged = format!("{}{}", &ours[..ours.len() - 3], "AAA");
+            for (cookie, status) in [(&ours, 200), (&forged, 401), (&format!("{COOKIE}=x"), 401)] {
+                assert_eq!(me(&app, cookie).await.status, status, "{what}");
+                assert!(!found(&auth), "{what}");
+            }
+            let theirs = other.test().login_as(&account).cookie().await.expect("a session");
+            assert_eq!(me(&app, &theirs).await.code(), "invalid_token", "{what}");
+            assert!(found(&auth), "{what}");
+        }
     }
 
     async fn twins_and_look_alikes_of_the_cookie_are_never_honoured(probe: Probe) {

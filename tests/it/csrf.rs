@@ -9,7 +9,7 @@ use portcullis::{Account, ClientInfo, Portcullis, Requirement, Session, Transpor
 use crate::on_every_database;
 use crate::support::call::{Called, call, request};
 use crate::support::probe::app;
-use crate::support::{Backend, Probe};
+use crate::support::{Backend, PASSWORD, Probe};
 
 const OURS: &str = "https://example.com";
 const EVIL: &str = "https://attacker.example";
@@ -375,6 +375,54 @@ on_every_database! {
         check_refused(&call(&off, with("POST", "/auth/logout", &headers)).await, "switched off");
     }
 
+    async fn a_cookie_that_counts_no_more_is_no_second_credential(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
+        let asked = async |parts: axum::http::request::Parts| -> String {
+            let auth = parts.extensions.get::<Portcullis>().expect("it").clone();
+            match auth.check_same_origin(&parts) {
+                Ok(()) => "passes".to_owned(),
+                Err(rejection) => rejection.problem().code().to_owned(),
+            }
+        };
+        let host = host(&auth).merge(
+            Router::new().route("/asked", post(asked)).layer(axum::Extension(auth.clone())),
+        );
+        let (fresh, app) = (cookie(&probe, &auth).await, app(&auth));
+        let stale = cookie(&probe, &auth).await;
+        let evil = [("sec-fetch-site", "cross-site"), ("origin", EVIL)];
+        let of = |cookie: &str, token: &str| {
+            [("cookie", cookie.to_owned()), ("authorization", token.to_owned())]
+        };
+        let token = bearer(&probe, &auth).await;
+        let both = of(&fresh, &token);
+        let both: Vec<_> = both.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        for path in ["/extractor", "/option", "/guard"] {
+            assert_eq!(call(&host, with("GET", path, &both)).await.status, 400, "{path}");
+        }
+        let answer = call(&host, with("POST", "/asked", &[&both[..], &evil].concat())).await;
+        assert_eq!(answer.text, "cross_site_request");
+        // Long past its renewal, in the jar of an application that uses tokens now.
+        probe.clock.advance(std::time::Duration::from_secs(40 * 24 * 60 * 60));
+        let token = bearer(&probe, &auth).await;
+        for cookie in [&stale, "__Host-session=nonsense"] {
+            let both = of(cookie, &token);
+            let both: Vec<_> = both.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let all = [&both[..], &evil].concat();
+            for path in ["/extractor", "/option", "/guard"] {
+                let answer = call(&host, with("POST", path, &all)).await;
+                assert_eq!((answer.status, answer.text.as_str()), (200, "done"), "{path} {cookie}");
+            }
+            assert_eq!(call(&host, with("POST", "/asked", &all)).await.text, "passes", "{cookie}");
+            let answer = call(&app, with("POST", "/auth/session/refresh", &all)).await;
+            assert_eq!(answer.status, 200, "{cookie} {}", answer.text);
+        }
+        let both = of(&stale, &token);
+        let both: Vec<_> = both.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(call(&app, with("POST", "/auth/logout", &both)).await.status, 204);
+        let alone = [("authorization", token.as_str())];
+        assert_eq!(call(&host, with("GET", "/guard", &alone)).await.code(), "session_ended");
+    }
+
     async fn a_form_with_a_bearer_token_needs_no_proof_of_its_origin(probe: Probe) {
         let auth = probe.rebuilt(|builder| builder.configure(|c| c.service.bearer = true));
         let app = app(&auth);
@@ -504,6 +552,20 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
             assert!(text.contains(code), "{code}");
         }
         assert!(!text.contains(cookie.split('=').nth(1).expect("a token")), "a credential is told");
+        // An empty body is of no type, whatever a client calls it: nothing is refused.
+        let forms = || log.text().matches("forms_without_origin_refused").count();
+        let before = forms();
+        probe.clock.advance(Duration::from_secs(60));
+        let basic = data_encoding::BASE64.encode(format!("alice:{PASSWORD}").as_bytes());
+        for _ in 0..25 {
+            let login = request("POST", "/auth/login")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("authorization", format!("Basic {basic}"))
+                .body(Body::empty())
+                .expect("a request");
+            assert_eq!(call(&app, login).await.status, 200);
+        }
+        assert_eq!(forms(), before);
         // Slowly, it is no finding: nobody has to look at one bot a minute.
         let calm = probe.rebuilt(|builder| builder);
         let app = crate::support::probe::app(&calm);

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::{any, get};
+use portcullis::account::NewAccount;
 use portcullis::config::Unauthenticated;
 use portcullis::{
     Account, Allowed, AnonymousSession, ClientInfo, EnrolmentSession, Identity,
@@ -247,6 +248,8 @@ on_every_database! {
             assert!(challenge.contains(&format!("error=\"{code}\"")), "{challenge}");
             assert!(challenge.contains("max_age=\"300\""), "{challenge}");
             assert!(!answer.headers().contains_key("set-cookie"), "the session is fine");
+            assert_eq!(answer.json()["factors"], serde_json::json!(["password"]));
+            assert_eq!(answer.json()["detail"], "prove again: password");
         }
         // No factor helps who may not anyway.
         let answer = denied.get("/both").send(&app).await;
@@ -261,6 +264,33 @@ on_every_database! {
         auth.audit_log().flush().await;
         let denials = auth.audit_log().denials_of(alice.id()).await.expect("the log");
         assert_eq!(denials, []);
+    }
+
+    async fn a_missing_factor_is_named_if_the_account_has_it_and_else_is_to_be_set_up(probe: Probe) {
+        use portcullis::Factor::{Passkey, Totp};
+        let auth = &probe.auth;
+        let either = Requirement::any([Totp, Passkey].map(Requirement::factor)).expect("a list");
+        let app = Router::new()
+            .route("/second", get(|| async { "ok" }))
+            .route_layer(auth.require(either))
+            .layer(auth.layer());
+        let new = NewAccount::email("new@example.com").verified();
+        let alice = auth.registration().create(new, crate::support::PASSWORD).await.expect("it is made");
+        for (enrolled, factors, enrol) in [
+            (&[][..], serde_json::json!([]), serde_json::json!(["totp", "passkey"])),
+            (&[Passkey], serde_json::json!(["passkey"]), serde_json::Value::Null),
+        ] {
+            let enrolled = enrolled.iter().copied();
+            auth.accounts().set_enrolled_factors(alice.id(), enrolled).await.expect("they are set");
+            let alice = auth.accounts().find(alice.id()).await.expect("the database answers").expect("it");
+            let client = auth.test().login_as(&alice);
+            let answer = client.get("/second").send(&app).await;
+            assert_eq!(answer.status(), 401);
+            assert_eq!((&answer.json()["factors"], &answer.json()["enrol"]), (&factors, &enrol));
+        }
+        let alice = auth.accounts().find(alice.id()).await.expect("the database answers").expect("it");
+        let client = auth.test().login_as(&alice).with_factors([(Passkey, Duration::ZERO)]);
+        assert_eq!(client.get("/second").send(&app).await.status(), 200);
     }
 
     async fn an_id_in_the_path_narrows_what_is_asked(probe: Probe) {

@@ -329,17 +329,29 @@ on_every_database! {
         assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 0);
         // Somebody else who found the link is told what everybody is.
         check(&send(from("curl/8.0")).await, 400, "invalid_reset_token");
-        let mut known = browser.stranger();
-        assert_eq!(known.login("alice", NEW).await.status, 200);
-        let request = known.request(Method::POST, "/auth/password/reset");
-        let request = request.header("user-agent", "Mozilla/5.0 Firefox/150.0");
-        let request = request.json(&json!({ "token": token, "password": NEW }));
-        check(&send(request).await, 400, "invalid_reset_token");
         probe.clock.advance(MINUTE - Duration::from_millis(1));
         check(&send(from("Mozilla/5.0 Firefox/150.0")).await, 409, "reset_token_used");
         probe.clock.advance(Duration::from_millis(1));
         check(&send(from("Mozilla/5.0 Firefox/150.0")).await, 400, "invalid_reset_token");
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
+    }
+
+    async fn a_second_click_that_carries_the_cookies_of_the_first_answer_is_told_too(probe: Probe) {
+        let (_, browser) = alice(&probe).await;
+        let mut known = browser.stranger();
+        assert_eq!(known.login("alice", PASSWORD).await.status, 200);
+        // With the cookie of its device from before, and with none.
+        for mut browser in [known, browser.stranger()] {
+            let token = ask(&probe, &mut browser, "alice").await;
+            let first = reset(&mut browser, &token, NEW).await;
+            assert_eq!(first.status, 204, "{}", first.text);
+            assert!(!first.set_cookies().is_empty(), "its device is known from now on");
+            check(&reset(&mut browser, &token, NEW).await, 409, "reset_token_used");
+            let body = json!({ "token": token });
+            let answer = browser.post("/auth/password/reset/check", body).await;
+            check(&answer, 409, "reset_token_used");
+        }
+        assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 0);
     }
 
     async fn a_link_that_was_never_used_tells_nothing(probe: Probe) {

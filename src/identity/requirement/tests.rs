@@ -22,6 +22,11 @@ fn minutes(count: u64) -> Duration {
 
 /// Someone with the role `editor` (`doc:read`), who showed a password ten minutes ago.
 fn editor() -> Identity {
+    with_factors(&[])
+}
+
+/// The same with these second factors enrolled.
+fn with_factors(enrolled: &[Factor]) -> Identity {
     let state = SessionState {
         id: SessionId::new(NOW),
         lineage_id: LineageId::new(NOW),
@@ -53,7 +58,7 @@ fn editor() -> Identity {
         superuser: false,
         epoch: 0,
         grants_version: 0,
-        enrolled: [].into_iter().collect(),
+        enrolled: enrolled.iter().copied().collect(),
         verified_at: None,
         disabled_at: None,
         deleted_at: None,
@@ -324,8 +329,42 @@ fn a_step_up_names_what_is_missing_and_nothing_else() {
     ])
     .expect("a list");
     let needed = requirement.step_up(&identity);
-    assert_eq!(needed.factors, [Factor::Totp]);
+    assert_eq!((needed.factors, needed.enrol), (vec![], vec![Factor::Totp]));
     assert_eq!(needed.max_age, Some(minutes(5)));
+}
+
+#[test]
+fn a_step_up_names_the_factors_of_this_account_that_would_do() {
+    use Factor::{Passkey, Password, Totp};
+    let step = |requirement: &Requirement, enrolled: &[Factor]| {
+        let needed = requirement.step_up(&with_factors(enrolled));
+        (needed.factors, needed.enrol)
+    };
+    let any = Requirement::any(
+        [Totp, Passkey].map(Requirement::factor).into_iter().chain([permission("doc:write")]),
+    );
+    let all = Requirement::all([
+        Requirement::within(minutes(5)),
+        Requirement::any([Totp, Passkey].map(Requirement::factor)).expect("a list"),
+    ]);
+    let one = Requirement::factor(Totp);
+    let recent = Requirement::within(minutes(5));
+    for (requirement, enrolled, factors, enrol) in [
+        (&one, &[Totp, Passkey][..], &[Totp][..], &[][..]),
+        (&one, &[Passkey], &[], &[Totp]),
+        (&recent, &[], &[Password], &[]),
+        (&recent, &[Totp, Passkey], &[Password, Totp, Passkey], &[]),
+        (any.as_ref().expect("a list"), &[Passkey], &[Passkey], &[]),
+        (any.as_ref().expect("a list"), &[Totp, Passkey], &[Totp, Passkey], &[]),
+        (any.as_ref().expect("a list"), &[], &[], &[Totp, Passkey]),
+        // The second factor serves both parts.
+        (all.as_ref().expect("a list"), &[Passkey], &[Passkey], &[]),
+        (all.as_ref().expect("a list"), &[], &[], &[Totp, Passkey]),
+    ] {
+        let expected = (factors.to_vec(), enrol.to_vec());
+        assert_eq!(step(requirement, enrolled), expected, "{requirement} {enrolled:?}");
+    }
+    assert_eq!(step(&permission("doc:write"), &[Totp]), (vec![], vec![]), "no factor helps");
 }
 
 #[test]

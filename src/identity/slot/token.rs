@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Slot, Use};
 use crate::base::clock::Timestamp;
 use crate::base::jwt::{Claims, TokenType};
-use crate::identity::credential::{Credential, bearer_token, verified_cookies};
+use crate::identity::credential::{Credential, bearer_token, is_in_time, verified_cookies};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::store::Found;
 use crate::port::SigningOut;
@@ -36,11 +36,11 @@ impl Slot {
             ),
             Credential::Bearer { header } => (self.verified_bearer(header, now), Transport::Bearer),
             Credential::Many { cookies, bearer } => {
-                let found = verified_cookies(context, cookies, now).found;
+                let verified = verified_cookies(context, cookies, now);
                 match bearer {
-                    Some(_) if !found.is_empty() => return Err(self.refuse_several()),
+                    Some(_) if verified.may_count(context) => return Err(self.refuse_several()),
                     Some(header) => (self.verified_bearer(header, now), Transport::Bearer),
-                    None => (found, Transport::Cookie),
+                    None => (verified.found, Transport::Cookie),
                 }
             }
         };
@@ -120,20 +120,20 @@ impl Slot {
         if let Some(pair) = verified.foreign {
             self.note_foreign(pair);
         }
+        if let Some(header) = bearer {
+            // A bearer token beside a cookie that does not count is the only credential.
+            if verified.may_count(self.auth.context()) {
+                return Err(self.refuse_several());
+            }
+            let verified = self.verified_bearer(header, now).pop();
+            return Ok(self.in_time(verified, Transport::Bearer, purpose, now));
+        }
         let expired = !verified.found.is_empty();
         let mut good: Vec<Token> = verified
             .found
             .into_iter()
             .filter_map(|found| self.in_time(Some(found), Transport::Cookie, purpose, now).ok())
             .collect();
-        if let Some(header) = bearer {
-            // A bearer token beside a cookie that means nothing is the only credential.
-            if expired || verified.too_many {
-                return Err(self.refuse_several());
-            }
-            let verified = self.verified_bearer(header, now).pop();
-            return Ok(self.in_time(verified, Transport::Bearer, purpose, now));
-        }
         if let Some(cross_site) = &self.cross_site {
             return Err(self.refuse_cross_site(cross_site));
         }
@@ -159,15 +159,13 @@ impl Slot {
             self.note_clock_skew();
         }
         let expired = now.as_secs() >= claims.expires_at;
-        let renewable = match (token_type, self.auth.context().config.session.refresh_window) {
-            (TokenType::Session, Some(window)) => {
-                let window = i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
-                now.as_secs() < claims.issued_at.saturating_add(window)
-                    && (transport == Transport::Cookie || purpose != Use::Request)
-            }
-            _ => false,
+        // A script renews its token by itself; a browser cannot.
+        let as_it_is = transport == Transport::Bearer && purpose == Use::Request;
+        let good = match as_it_is {
+            true => !expired,
+            false => is_in_time(self.auth.context(), token_type, &claims, now),
         };
-        if expired && !renewable {
+        if !good {
             return Err(NotSignedIn::TokenExpired);
         }
         Ok(Token { token_type, claims, transport })
@@ -182,8 +180,8 @@ impl Slot {
             self.auth.find(
                 "foreign_cookie",
                 "a request carried a session cookie of this service's name that this service did not \
-                 sign: another service on the same host uses the name too (set `cookie.name`), or a \
-                 secret was removed while tokens of it were in use",
+                 make: another service on the same host uses the name too (set `cookie.name`), a secret \
+                 was removed, or the issuer or the public URL changed, while tokens were in use",
             );
         }
     }
