@@ -9,7 +9,7 @@
 //! | what | why | ended by `after_restore` |
 //! |---|---|---|
 //! | sessions that had ended | their rows say that they go on, and somebody may still have the cookie | yes |
-//! | known devices of before a password change | they are bound to the account's epoch, which is lower again | yes |
+//! | known devices of before a password change | they are bound to the account's epoch, which is lower again | yes: every device is a new one, and the owner is told of its next sign-in |
 //! | links and codes that were used or replaced | their rows are open again | yes, all: people ask for new ones |
 //! | messages that were sent | their rows wait again and would be sent twice | yes, they are given up |
 //! | passwords from before a change | the old hash is back | no: see below |
@@ -48,7 +48,8 @@
 //! Each account has a counter, its epoch, which everything that ends with its sessions is bound to. It
 //! only grows. A restored one is lower, and would come to numbers again that the lost time has used: a
 //! device that became known then would be known once more. So `after_restore` sets it to the present
-//! time in milliseconds, which is above every number so far, or adds one where it is higher already.
+//! time in milliseconds, which is above every number so far, or adds one where it is higher already. An
+//! epoch later than a device's last sign-in tells that a backup was restored since.
 //!
 //! # Copies for tests
 //! A copy of the real database in a test system is a restored backup too. Give it another secret: then

@@ -9,7 +9,9 @@
 //! longest ago. Each account is named by a keyed digest, so the token does not tell who they are. Each is
 //! bound to the account's epoch: a changed password, a disabling, an end of all sessions make it
 //! worthless. What is left of it then is that its device is no new one. It loses even that if the
-//! account's address was proved since: it may be the browser of an attacker who prepared the account.
+//! account's address was proved since: it may be the browser of an attacker who prepared the account. And
+//! it loses that where a backup was restored since: a password that was changed in the lost time is good
+//! again.
 //!
 //! # Two tabs at once
 //! The token lives in the client alone, so a sign-in can only add to what its own request carried. Of
@@ -165,6 +167,9 @@ impl Devices {
         match self.find(&self.entries(context, client), account) {
             None => Device::Stranger,
             Some((_, entry)) if entry.epoch == epoch => Device::Known(entry.id),
+            // Epochs count from zero, but after a backup was restored from the time of that in
+            // milliseconds. The password of before is back, so its owner is told of this device too.
+            Some((_, entry)) if epoch >= entry.at.saturating_mul(1000) => Device::Stranger,
             Some((_, entry)) => Device::Former(entry.at),
         }
     }
