@@ -171,6 +171,7 @@ pub(crate) fn instance(
             config.attempts.source_limit = None;
             config.mail.per_source = None;
             config.rate.taken_names = None;
+            config.rate.registrations = None;
         });
     Ok(change(builder).build()?)
 }

@@ -118,15 +118,20 @@ impl Config {
             "rate.unknown_sources",
             "must be at least 1 and at most 1000",
         );
-        let taken_names = self.rate.taken_names;
-        let quotas =
-            [self.rate.per_source, self.rate.per_principal, taken_names, self.mail.per_source];
+        let rate = &self.rate;
+        let quotas = [
+            rate.per_source,
+            rate.per_principal,
+            rate.taken_names,
+            rate.registrations,
+            self.mail.per_source,
+        ];
         check.refuse_if(
             quotas
                 .iter()
                 .flatten()
                 .any(|q| q.count == 0 || q.period.is_zero() || q.period > longest),
-            "rate.per_source, rate.per_principal, rate.taken_names, mail.per_source",
+            "rate.per_source, rate.per_principal, rate.taken_names, rate.registrations, mail.per_source",
             "need a count of at least 1 and a period of at most a day; `None` switches one off",
         );
         check.refuse_if(
@@ -502,20 +507,29 @@ impl Config {
         ] {
             check.refuse_if(time > 10 * 366 * DAY, knob, "must be at most ten years");
         }
-        // A lock is made by failures within a window, and lasts from the last of them.
+        // A lock or a wait is made by failures within a window, and lasts from the last of them. Of
+        // codes the window is their own, and there is neither unless it is set.
         let attempts = &self.attempts;
-        let read = |window: Duration, lockout: Duration| window.saturating_add(lockout);
-        let kinds = attempts.kinds.values().map(|kind| {
-            read(kind.window.unwrap_or(attempts.window), kind.lockout.unwrap_or(attempts.lockout))
+        let kinds = [None].into_iter().chain(attempts.kinds.iter().map(Some)).map(|kind| {
+            let own = kind.map(|(_, own)| own.clone()).unwrap_or_default();
+            let (window, lockout, first_delay) = match kind {
+                Some((AttemptKind::Challenge, _)) => {
+                    (self.challenge.tries_window, Duration::ZERO, Duration::ZERO)
+                }
+                _ => (attempts.window, attempts.lockout, attempts.first_delay),
+            };
+            let delays = !own.first_delay.unwrap_or(first_delay).is_zero();
+            let delay = own.longest_delay.unwrap_or(attempts.longest_delay);
+            let delay = if delays { delay } else { Duration::ZERO };
+            let lasts = own.lockout.unwrap_or(lockout).max(delay);
+            own.window.unwrap_or(window).saturating_add(lasts)
         });
-        let longest = kinds
-            .chain([read(attempts.window, attempts.lockout)])
-            .chain([attempts.source_window, self.challenge.tries_window])
-            .max();
+        let longest = kinds.chain([attempts.source_window, self.challenge.tries_window]).max();
         check.refuse_if(
             longest.is_some_and(|longest| retention.attempts < longest),
             "retention.attempts",
-            "must be at least as long as a window and its lockout together, or locks would be lifted early",
+            "must be at least as long as a window and its lockout, and its longest_delay, together, or locks \
+             and waits would end early",
         );
         check.refuse_if(
             retention.events.is_some_and(|time| time < DAY),

@@ -42,7 +42,7 @@
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
 //! | `PORTCULLIS_RATE_PER_SOURCE`, `PORTCULLIS_RATE_PER_PRINCIPAL` | number a minute, or `off` |
-//! | `PORTCULLIS_RATE_TAKEN_NAMES`, `PORTCULLIS_MAIL_PER_SOURCE` | number an hour, or `off` |
+//! | `PORTCULLIS_RATE_TAKEN_NAMES`, `PORTCULLIS_RATE_REGISTRATIONS`, `PORTCULLIS_MAIL_PER_SOURCE` | number an hour, or `off` |
 //! | `PORTCULLIS_RATE_UNKNOWN_SOURCES` | number |
 //! | `PORTCULLIS_RATE_STORE` | `process` or `database` |
 //! | `PORTCULLIS_DATABASE_TIMEOUT` | duration |
@@ -268,6 +268,7 @@ impl Config {
             "RATE_PER_SOURCE" => self.rate.per_source = per_minute(value)?,
             "RATE_PER_PRINCIPAL" => self.rate.per_principal = per_minute(value)?,
             "RATE_TAKEN_NAMES" => self.rate.taken_names = per_hour(value)?,
+            "RATE_REGISTRATIONS" => self.rate.registrations = per_hour(value)?,
             "RATE_UNKNOWN_SOURCES" => self.rate.unknown_sources = number(value)?,
             "RATE_STORE" => {
                 let words = [("process", RateStore::Process), ("database", RateStore::Database)];

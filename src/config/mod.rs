@@ -671,6 +671,9 @@ pub struct RateConfig {
     /// then it may ask for no other name until the next one is due. Sign-ins are not concerned.
     /// `None` for any number. Default: 50 an hour.
     pub taken_names: Option<Quota>,
+    /// How often one source may register, whatever the names and however it ends. `None` for any
+    /// number. Default: 100 an hour.
+    pub registrations: Option<Quota>,
     /// Clients whose address is not known count together, as so many sources. Default: 10.
     pub unknown_sources: u32,
     /// Where rates are kept, unless the builder has a
@@ -686,6 +689,7 @@ impl Default for RateConfig {
             per_source: Some(Quota::per_minute(3_000)),
             per_principal: Some(Quota::per_minute(300)),
             taken_names: Some(Quota::new(50, HOUR)),
+            registrations: Some(Quota::new(100, HOUR)),
             unknown_sources: 10,
             store: RateStore::Process,
             timeout: Duration::from_millis(250),

@@ -140,6 +140,7 @@
 //! | `rate.per_source` | 3 000 a minute | a thousand people behind one address who all sign in within a few minutes; one machine that floods is cut at 50 a second, which the gate of the hashes would feel. IPv6 counts by /64, the part one customer has |
 //! | `rate.per_principal` | 300 a minute | five a second for one account over all its sessions: more than any page asks, less than a script that reads in a loop. The same for logins under one name, a coarse bound; telling wrong passwords from right ones is another matter |
 //! | `rate.taken_names` | 50 an hour and source | open registration says that a name is taken, and so does a username in every mode. Fifty are more than a person finds; a list of addresses is not tried out that way. The source may ask for no other name then, and signs in as ever |
+//! | `rate.registrations` | 100 an hour and source | each leaves an account and costs a hash, and a name is the only thing it needs. An office or a class behind one address stays below; without it one source makes 180 000 an hour. Counted whatever the names and however it ends, but for fields that are refused. Where many people register behind one address at once, raise it or set it to `None` for that time |
 //! | `rate.unknown_sources` | 10 | where the address of clients is not known they all count together, as ten sources: nothing tells them apart, and no limit at all would let anyone fill tables. Failed tries are the exception: a limit that everybody shares would let one stranger keep everybody from signing in, so there the limit for each name remains |
 //! | `rate.store` | this process | costs nothing; several nodes multiply the limits by their number, until a store is shared |
 //! | `rate.timeout` | 250 ms | a limit must not be slower than what it protects; then a quarter of the quota, counted locally |
@@ -176,13 +177,14 @@
 //!
 //! | knob | default | why |
 //! |---|---|---|
-//! | `retention.sessions` | 7 d after the end | as long as a token can be renewed: until then its owner is told why it is refused. Those of visitors go at once |
+//! | `retention.sessions` | 7 d after the end | as long as a token can be renewed: until then its owner is told why it is refused. Those of visitors go after an hour: nobody has to be told, but a sign-in over one may be under way |
 //! | `retention.challenges` | 1 h after the end | a second click shortly after is told what happened; nobody needs the row later |
-//! | `retention.attempts` | 24 h | no rule reads further back (a window and its lockout together); `build()` refuses less |
+//! | `retention.attempts` | 24 h | no rule reads further back (a window and its lockout, or its longest delay, together); `build()` refuses less |
 //! | `retention.events` | 180 d | intrusions are found after months; data protection asks for an end. Law or contract may ask for more: a year is common for card payments |
 //! | `retention.denials` | 30 d | they are for alarms and for looking why something failed, not for history |
 //! | `retention.unverified_accounts` | 7 d, only where `login.require_verified` is on | a link is good for a day, and its owner may be away over a weekend; after that the account only keeps an address from others. Where accounts are of use unproved none is removed |
-//! | session data | as long as a session can last, and `retention.sessions` | follows the lifetimes of sessions. Not configurable |
+//! | session data | as long as there is a row of its session | it goes with the last session of its lineage, and never while one is there. Not configurable |
+//! | what owners were told of new devices | 30 d | as long as a place counts as told. Not configurable |
 //!
 //! # Bodies of the mounted routes
 //!

@@ -79,6 +79,9 @@
 //! - **Somebody in the same network tries out names at the registration.** After fifty names that were
 //!   taken nobody there can register for a minute or so at a time. Everybody there signs in as ever.
 //!   Where that hurts, raise `rate.taken_names`.
+//! - **A class registers behind one address.** A hundred registrations an hour pass, whatever their
+//!   names. The next ones are told when to come back. Where an honest network has more, raise
+//!   `rate.registrations`, or set it to `None` while the course is on.
 //! - **Somebody else uses up what a mailbox may get.** A link that was sent before stays good, and it is
 //!   in that mailbox. Requests under other spellings of the address take nothing from one that is
 //!   proved. Only an address that nobody has proved yet may wait for its first mail for up to an hour.
@@ -90,8 +93,7 @@
 //! [`auth.attempts().purge(..)`](crate::attempt::Attempts::purge) lifts a lock by forgetting the
 //! failures: of one account, of one name, of one kind, older than some age, or everything.
 //! [`refused_until`](crate::attempt::Attempts::refused_until) says until when strangers are refused.
-//! [`auth.maintenance()`](crate::maintenance) removes records that count no more, as
-//! [`guide::operating`](crate::guide::operating) shows.
+//! [`auth.maintenance()`](crate::maintenance) removes records that count no more.
 //!
 //! # Why not
 //!

@@ -3,13 +3,14 @@
 //! 1. Every mounted route counts the source of a request (IPv4 address, IPv6 by /64) before it reads
 //!    a body. Where the address is not known all such clients count together, as ten sources
 //!    ([`unknown_sources`](crate::config::RateConfig::unknown_sources)). So do they under every
-//!    other limit of a source here: visitors' sessions, messages, names that are taken.
+//!    other limit of a source here: visitors' sessions, registrations, messages, names that are taken.
 //! 2. As soon as a mounted route knows the account that is signed in, it counts the account.
 //! 3. A login counts the device, if the account is known to sign in from it, or else the name that was
 //!    typed, in its normal form; before anything is hashed.
 //! 4. A source that finds names taken, at registration or for a further username, is counted for it,
 //!    and asks for no other name when it has found too many. It may sign in as before.
-//! 5. Who is above a limit is answered 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
+//! 5. Registrations count for their source, whatever the names and however they end.
+//! 6. Who is above a limit is answered 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
 //!    `RateLimit`. A refusal costs nothing of the allowance.
 //!
 //! The limits slide: after a quiet minute the whole [`Quota`] may be used at once, and from then on
@@ -109,8 +110,8 @@ const EVENTS_A_MINUTE: usize = 100;
 #[non_exhaustive]
 #[error("too many requests; try again later")]
 pub struct RateLimited {
-    /// The rule: `source`, `account`, `login`, `login_device`, `anonymous`, `messages`, `taken_names`, or
-    /// one of the application's own.
+    /// The rule: `source`, `account`, `login`, `login_device`, `anonymous`, `registrations`, `messages`,
+    /// `taken_names`, or one of the application's own.
     pub rule: &'static str,
     /// What it allows.
     pub quota: Quota,
@@ -421,7 +422,8 @@ impl RateLimits<'_> {
     }
 
     /// Deletes the rows of subjects that have been quiet for their whole period, where rates are
-    /// kept in the database. Says how many there were. Call it now and then.
+    /// kept in the database. Says how many there were. [`auth.maintenance()`](crate::maintenance) does
+    /// this too.
     ///
     /// # Errors
     /// An outage.

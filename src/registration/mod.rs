@@ -33,7 +33,8 @@
 //!
 //! # Errors
 //! `registration_closed` (403), `invalid_fields` (422, names each field), `username_taken`,
-//! `email_taken`, `phone_taken` (409), `rate_limited` (429): a source that found too many names taken
+//! `email_taken`, `phone_taken` (409), `rate_limited` (429): a source that registered too often, whatever the
+//! names ([`registrations`](crate::config::RateConfig::registrations)), found too many names taken
 //! ([`taken_names`](crate::config::RateConfig::taken_names)) or asked for too many messages
 //! ([`per_source`](crate::config::MailConfig::per_source)).
 //!
@@ -305,6 +306,7 @@ impl Registration<'_> {
         // A stranger says nothing about himself but names and a password.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Open, client.address()).await?;
+        self.count(client).await?;
         if account.email.is_some() {
             self.auth.count_message(client).await?;
         }
@@ -377,6 +379,17 @@ impl Registration<'_> {
             self.auth.memberships_at_sign_in(account.id).await;
         }
         Ok(Registered { account, session })
+    }
+
+    /// Counts a registration for its source, before anything is hashed or looked up: the answer depends
+    /// on nothing but the source. What has been refused for its fields made no work.
+    async fn count(&self, client: &ClientInfo) -> Result<(), RateLimited> {
+        match self.auth.context().config.rate.registrations {
+            Some(quota) => {
+                self.auth.rate_limits().source("registrations", client.address(), quota).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// A name is taken, which the answer says. Whoever has it can see in the audit log that somebody
@@ -458,6 +471,7 @@ impl Registration<'_> {
         };
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Strict, client.address()).await?;
+        self.count(client).await?;
         self.auth.count_message(client).await?;
         // Before anything is looked up: it is computed for a known address too.
         let hashed =

@@ -484,6 +484,62 @@ on_every_database! {
         assert!((5..=7).contains(&taken), "{taken}");
     }
 
+    async fn one_source_registers_a_hundred_times_an_hour_whatever_the_name(probe: Probe) {
+        probe.register_with_email("alice", "alice@example.com").await;
+        // In the open mode by username and by address, with mail and without, and in the strict mode.
+        let silent = Portcullis::builder(probe.db.clone()).clock(probe.clock.clone()).configure(|config| {
+            config.password.danger_cheap_hashing = true;
+            (config.password.memory_kib, config.password.iterations) = (8, 1);
+            config.database.timeout = Duration::from_secs(20);
+        });
+        let silent = silent.secret(probe.secret.clone()).build().expect("the configuration is right");
+        let silent = (&silent, false, 201);
+        let nodes = [(&probe.auth, false, 201), (&probe.auth, true, 201), silent, (&strict(&probe), true, 202)];
+        for (node, (auth, by_address, made)) in nodes.into_iter().enumerate() {
+            let app = app(auth);
+            let source = format!("192.0.2.{node}");
+            let body = |name: &str| {
+                let name = if by_address { format!("{name}@example.com") } else { name.to_owned() };
+                json!({ if by_address { "email" } else { "username" }: name, "password": PASSWORD })
+            };
+            // What is refused for its fields is none.
+            for _ in 0..5 {
+                let wrong = json!({ "username": "a b", "password": PASSWORD });
+                assert_eq!(post(&app, Some(&source), "/auth/register", wrong).await.status, 422);
+            }
+            let ask = async |name: &str| post(&app, Some(&source), "/auth/register", body(name)).await;
+            for number in 0..100 {
+                // A name that is taken counts like a free one.
+                let (name, expected) = match number % 10 {
+                    0 if made == 202 => ("alice".to_owned(), 202),
+                    0 => ("alice".to_owned(), 409),
+                    _ => (format!("user{node}x{number}"), made),
+                };
+                let answer = ask(&name).await;
+                assert_eq!(answer.status, expected, "{node} {number}: {}", answer.text);
+            }
+            let rows = probe.rows().await;
+            let [free, taken] = [ask("another").await, ask("alice").await];
+            assert_eq!((free.status, free.code().as_str()), (429, "rate_limited"));
+            assert_eq!((taken.status, &taken.text), (429, &free.text), "it tells nothing of the name");
+            let told = |answer: &Called, name: &str| answer.headers.get(name).cloned();
+            assert!(told(&free, "retry-after").is_some());
+            for name in ["retry-after", "ratelimit-policy"] {
+                assert_eq!(told(&free, name), told(&taken, name));
+            }
+            // But for the event that says so.
+            assert_eq!(probe.rows().await[..3], rows[..3]);
+            // Nobody else is concerned, nor are sign-ins from there.
+            let other = format!("198.51.100.{node}");
+            let body = body(&format!("other{node}"));
+            assert_eq!(post(&app, Some(&other), "/auth/register", body).await.status, made);
+            if made == 201 {
+                let login = json!({ "login": "alice", "password": PASSWORD });
+                assert_eq!(post(&app, Some(&source), "/auth/login", login).await.status, 200);
+            }
+        }
+    }
+
     async fn names_that_are_free_count_for_nothing(probe: Probe) {
         let auth = probe.rebuilt(|builder| {
             builder.configure(|config| config.rate.taken_names = Some(Quota::per_minute(2)))

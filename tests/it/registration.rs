@@ -663,6 +663,7 @@ on_every_database! {
             config.database.timeout = Duration::from_secs(60);
             // All of them come from one address.
             config.rate.taken_names = None;
+            config.rate.registrations = None;
             config.mail.per_source = None;
         });
         let browser = probe.browser().await;
