@@ -177,11 +177,12 @@ impl<'a> Counted<'a> {
 }
 
 impl Portcullis {
-    /// Counts a message that a client asks for. Ask before anything is looked up, so that the answer
-    /// depends on nothing but the source.
+    /// Counts a message that a client asks for, also where nothing can be sent: the request leaves
+    /// the other rows all the same. Ask before anything is looked up, so that the answer depends on
+    /// nothing but the source.
     pub(crate) async fn count_message(&self, client: &ClientInfo) -> Result<(), RateLimited> {
         let context = self.context();
-        match context.config.mail.per_source.filter(|_| context.can_send()) {
+        match context.config.mail.per_source {
             Some(quota) => self.rate_limits().source("messages", client.address(), quota).await,
             None => Ok(()),
         }
