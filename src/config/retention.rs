@@ -8,11 +8,13 @@ use super::{DAY, HOUR};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RetentionConfig {
-    /// Sessions after their end. Until then an old token is told why it is refused. Default: 7 d.
+    /// Sessions after their end, and the data kept with them; an hour at least. Until then an old token
+    /// is told why it is refused. Default: 7 d.
     pub sessions: Duration,
     /// Codes and links after they stopped being good. Default: 1 h.
     pub challenges: Duration,
-    /// Records of tries, at least as long as any rule reads them. Default: 24 h.
+    /// Records of tries, at least as long as any rule reads them: a window, and its lockout or its
+    /// longest delay. Default: 24 h.
     pub attempts: Duration,
     /// Events. `None` keeps them for ever. Default: 180 d.
     pub events: Option<Duration>,

@@ -8,6 +8,7 @@ use portcullis::config::{
     AttemptKind, AttemptOverrides, Binding, CookieConfig, LoginIds, Registration, SameSite,
     SessionConfig, Unauthenticated,
 };
+use portcullis::rate_limit::Quota;
 use portcullis::{
     Config, ConfigError, ConfigErrors, ForwardedHeader, PeerAddr, Portcullis, Secret, SecretError,
     SigningKey, TrustedProxies,
@@ -18,6 +19,8 @@ use crate::support::call::{call, request};
 use crate::support::log::Log;
 use crate::support::probe::app;
 use crate::support::{Backend, Probe};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// A connection to nothing: `build()` asks no database.
 fn nowhere() -> DatabaseConnection {
@@ -289,6 +292,45 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             },
         ),
         (
+            "rate.per_source, rate.per_principal, rate.taken_names, rate.registrations, mail.per_source",
+            |c| c.rate.registrations = Some(Quota::new(100, 25 * HOUR)),
+            |c| c.rate.registrations = None,
+        ),
+        // Nobody waits for less than the settings say because the records of it went.
+        (
+            "retention.attempts",
+            |c| c.attempts.longest_delay = 24 * HOUR,
+            |c| c.attempts.longest_delay = 24 * HOUR - c.attempts.window,
+        ),
+        (
+            "retention.attempts",
+            |c| {
+                let mut own = AttemptOverrides::default();
+                own.longest_delay = Some(48 * HOUR);
+                c.attempts.kinds.insert(AttemptKind::Forgot, own);
+            },
+            |c| {
+                let mut own = AttemptOverrides::default();
+                own.longest_delay = Some(48 * HOUR);
+                own.first_delay = Some(Duration::ZERO);
+                c.attempts.kinds.insert(AttemptKind::Forgot, own);
+            },
+        ),
+        // Of codes the window is that of codes.
+        (
+            "retention.attempts",
+            |c| {
+                let mut own = AttemptOverrides::default();
+                own.lockout = Some(23 * HOUR + Duration::from_secs(1));
+                c.attempts.kinds.insert(AttemptKind::Challenge, own);
+            },
+            |c| {
+                let mut own = AttemptOverrides::default();
+                own.lockout = Some(23 * HOUR);
+                c.attempts.kinds.insert(AttemptKind::Challenge, own);
+            },
+        ),
+        (
             "attempts.watch.window",
             |c| c.attempts.watch.get_or_insert_default().window = Duration::ZERO,
             |c| c.attempts.watch.get_or_insert_default().window = Duration::from_secs(1),
@@ -438,6 +480,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.password.min_length, 15);
     assert_eq!((config.password.memory_kib, config.password.iterations), (19_456, 2));
     assert_eq!(config.cookie.same_site, SameSite::Lax);
+    assert_eq!(config.rate.registrations, Some(Quota::new(100, HOUR)));
     assert!(!config.service.bearer && !config.service.strict_origin);
     assert!(!config.login.require_verified && !config.password.danger_cheap_hashing);
     assert!(config.proxies.networks.is_empty());
@@ -517,6 +560,9 @@ fn the_environment_sets_every_knob_it_names() {
         ("CONCURRENT_HASHES", "2"),
         ("HASH_QUEUE", "7"),
         ("HASH_WAIT", "2s"),
+        ("RATE_TAKEN_NAMES", "7"),
+        ("RATE_REGISTRATIONS", "8"),
+        ("MAIL_PER_SOURCE", "off"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
         ("FORWARDED_HEADER", "forwarded"),
         ("FORWARDED_PREFIX", "true"),
@@ -576,6 +622,11 @@ fn the_environment_sets_every_knob_it_names() {
     assert_eq!(config.database.writers, 3);
     assert_eq!(config.database.hook_timeout, Duration::from_secs(7));
     assert_eq!(config.database.remembered_grants, 0);
+    assert_eq!(config.rate.taken_names, Some(Quota::new(7, HOUR)));
+    assert_eq!(
+        (config.rate.registrations, config.mail.per_source),
+        (Some(Quota::new(8, HOUR)), None)
+    );
     let watch = config.attempts.watch.as_ref().expect("it is on");
     assert_eq!((watch.least_failures, watch.names_per_network), (30, 9));
     let hours = |time: Duration| time.as_secs() / 3600;
