@@ -42,12 +42,14 @@ impl MigrationTrait for Migration {
             .foreign_key(&mut of_account("auth_device_digest_account", "auth_device_digest"))
             .to_owned();
         manager.create_table(digest).await?;
-        let told_at = Index::create()
-            .name("auth_told_place_told_at")
-            .table("auth_told_place")
-            .col("told_at")
-            .to_owned();
-        manager.create_index(told_at).await
+        for (name, table, column) in [
+            ("auth_told_place_told_at", "auth_told_place", "told_at"),
+            ("auth_device_digest_began_at", "auth_device_digest", "began_at"),
+        ] {
+            let index = Index::create().name(name).table(table).col(column).to_owned();
+            manager.create_index(index).await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -65,6 +65,11 @@ impl MigrationTrait for Migration {
                 .col("expires_at")
                 .to_owned(),
             Index::create()
+                .name("auth_session_lineage_id")
+                .table("auth_session")
+                .col("lineage_id")
+                .to_owned(),
+            Index::create()
                 .name("auth_session_ended_at")
                 .table("auth_session")
                 .col("ended_at")

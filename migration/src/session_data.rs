@@ -1,7 +1,7 @@
 //! What the application keeps with a session.
 
 use sea_orm_migration::prelude::{
-    DbErr, Index, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,
+    DbErr, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,
 };
 
 use crate::table::{required, table};
@@ -22,13 +22,7 @@ impl MigrationTrait for Migration {
             .col(required("data").text())
             .col(required("written_at").big_integer())
             .to_owned();
-        manager.create_table(data).await?;
-        let written_at = Index::create()
-            .name("auth_session_data_written_at")
-            .table("auth_session_data")
-            .col("written_at")
-            .to_owned();
-        manager.create_index(written_at).await
+        manager.create_table(data).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -81,3 +81,8 @@ ids! {
     /// One message on its way out.
     MessageId,
 }
+
+impl LineageId {
+    /// Before every other one.
+    pub(crate) const FIRST: Self = Self(Uuid::nil());
+}

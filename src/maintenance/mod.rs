@@ -23,8 +23,8 @@
 //!
 //! | table | goes | knob of [`RetentionConfig`](crate::config::RetentionConfig) |
 //! |---|---|---|
-//! | sessions | 7 days after they ended or their absolute end passed; those of visitors at their end | `sessions` |
-//! | session data | once no session can be left that it belongs to | |
+//! | sessions | 7 days after they ended or their absolute end passed; those of visitors after an hour | `sessions` |
+//! | session data | when no session of its lineage is left | |
 //! | challenges (codes and links), and when one was last sent | an hour after they stopped being good | `challenges` |
 //! | records of tries | after 24 hours, and not before no rule reads them | `attempts` |
 //! | rates in the database | when their period is over | |
@@ -33,24 +33,38 @@
 //! | events | after 180 days | `events` |
 //! | counted denials | after 30 days | `denials` |
 //! | what is remembered of addresses that an account has left | after 30 days | |
+//! | what owners were told of new devices | after 30 days | |
 //! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
 //!
 //! Roles, groups, grants and accounts otherwise go only when somebody removes them.
 //!
 //! # What strangers leave
-//! Asking for a link, a code or a registration leaves the same rows whether the address is an
-//! account's or nobody's, and they go at the same time: nobody who sees the database, or its size,
-//! learns who has an account. All of it is gone 24 hours after it stopped being of use, but for events,
-//! which have their own time, and for the accounts of the last row above.
+//! Asking for a link or a code leaves the same rows whether the address is an account's or nobody's. So
+//! does a strict registration, but for the account itself and its name, which only a free address gets.
+//! All of it is gone 24 hours after it stopped being of use, but for events, which have their own time,
+//! and for the accounts of the last row above.
+//!
+//! One source can leave only so much in a minute: failed tries, messages, registrations and visitors'
+//! sessions each have a limit of their own, however many requests
+//! [`rate.per_source`](crate::config::RateConfig::per_source) lets through. What is above a limit leaves
+//! nothing but one event, which says so once a minute.
 //!
 //! # Accounts that nobody proved
 //! Where [`login.require_verified`](crate::config::LoginConfig::require_verified) is on, an account is
 //! of no use before its address is proved, and a stranger who registers somebody else's address leaves one.
-//! Such an account is removed, with its names, so the address is free again. Never removed are accounts
+//! Such an account is removed, with its names, so the address is free again. It stays for longer than the
+//! 24 hours of its link: an owner who was away over a weekend asks for another link, and still has the
+//! password and what the application keeps for the account. One source makes no more of them than
+//! [`rate.registrations`](crate::config::RateConfig::registrations) allows. Never removed are accounts
 //! that an administrator, an import or the application made, accounts that were used or proved even
 //! once, and all of them where verification is not required: there an account is of use without. A
 //! table of the application's own that points to `auth_account` needs `ON DELETE CASCADE`; if its key
 //! refuses, the account stays and is not tried again, and a warning says so.
+//!
+//! # Session data
+//! It goes with the last session of its lineage, and never while there is one. Whether there is one tells
+//! no index, so a run looks through all of it, a page of the primary key at a time. Sessions and their data
+//! are kept for at least an hour after they are over: a sign-in that goes on from one may be under way.
 //!
 //! # After a backup was restored
 //! [`after_restore`](Maintenance::after_restore) ends what the backup brought back: see
@@ -81,11 +95,13 @@ use crate::attempt::store as attempt_store;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
+use crate::base::id::LineageId;
 use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Db, Fault, is_foreign_key_violation, transaction};
 use crate::challenge::store as challenge_store;
 use crate::context::Context;
 use crate::handle::Portcullis;
+use crate::new_device::{self, store as new_device_store};
 use crate::outbox::store as outbox_store;
 use crate::permission::store as permission_store;
 use crate::rate_limit::store as rate_store;
@@ -98,6 +114,10 @@ const BATCH: u64 = 500;
 
 /// Between two batches, so that a database with a single writer serves requests in between.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// No request is under way for longer: what one has found alive stays for this time after its end, and so
+/// does what it has just written.
+const UNDER_WAY: Duration = Duration::from_secs(60 * 60);
 
 /// How soon a run that failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -126,6 +146,8 @@ pub struct MaintenanceReport {
     pub denials: u64,
     /// What was remembered of addresses that accounts have left.
     pub former_addresses: u64,
+    /// What was kept of the new devices that owners were told of.
+    pub new_devices: u64,
     /// Accounts that nobody proved.
     pub accounts: u64,
 }
@@ -136,7 +158,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 10] {
+    fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -147,6 +169,7 @@ impl MaintenanceReport {
             ("events", self.events),
             ("denials", self.denials),
             ("former_addresses", self.former_addresses),
+            ("new_devices", self.new_devices),
             ("accounts", self.accounts),
         ]
     }
@@ -181,18 +204,10 @@ impl Maintenance<'_> {
     /// fails is tried again after a minute and warned of. An hour is a good period.
     pub fn every(&self, period: Duration) -> impl Future<Output = ()> + Send + 'static {
         let auth = self.auth.clone();
-        async move {
-            loop {
-                let wait = match auth.maintenance().run().await {
-                    Ok(_) => period,
-                    Err(fault) => {
-                        tracing::warn!(target: "portcullis", error = ?ErrorChain(&fault).to_string(), "maintenance failed and is tried again");
-                        period.min(TRY_AGAIN)
-                    }
-                };
-                tokio::time::sleep(wait.max(Duration::from_secs(1))).await;
-            }
-        }
+        repeat(period, move || {
+            let auth = auth.clone();
+            async move { auth.maintenance().run().await.map(drop) }
+        })
     }
 
     /// Removes everything whose time is over, and says how much that was.
@@ -230,7 +245,7 @@ impl Maintenance<'_> {
     }
 
     /// Ends what a restored backup has brought back to life: every session of an account, known
-    /// devices, every code and link that is open, and messages that wait to be sent. Says how many
+    /// devices (each is a new one afterwards, which its owner is told of), every code and link that is open, and messages that wait to be sent. Says how many
     /// accounts there are. Call it once, before the first node starts on the restored database; that
     /// it is called again does no harm.
     ///
@@ -272,6 +287,19 @@ impl Maintenance<'_> {
     }
 }
 
+async fn repeat<F: Future<Output = Result<(), Fault>>>(period: Duration, run: impl Fn() -> F) {
+    loop {
+        let wait = match run().await {
+            Ok(()) => period,
+            Err(fault) => {
+                tracing::warn!(target: "portcullis", error = ?ErrorChain(&fault).to_string(), "maintenance failed and is tried again");
+                period.min(TRY_AGAIN)
+            }
+        };
+        tokio::time::sleep(wait.max(Duration::from_secs(1))).await;
+    }
+}
+
 /// Why a run stopped before its end.
 enum Stopped {
     /// Another node has the lease by now.
@@ -298,19 +326,15 @@ impl Sweep<'_> {
         let (kept, db, now) = (&config.retention, context.db(), context.now());
         let executor = db.executor();
 
-        let over = now.minus(kept.sessions);
         let sessions = &mut report.sessions;
-        self.batches(&db, sessions, || session_store::purge_visitors(&executor, now, BATCH))
+        let over = now.minus(UNDER_WAY);
+        self.batches(&db, sessions, || session_store::purge_visitors(&executor, over, BATCH))
             .await?;
+        let over = now.minus(kept.sessions.max(UNDER_WAY));
         self.batches(&db, sessions, || session_store::purge_ended(&executor, over, BATCH)).await?;
         self.batches(&db, sessions, || session_store::purge_expired(&executor, over, BATCH))
             .await?;
-        // A lineage begins with a visitor's session and ends with that of an account.
-        let session = &config.session;
-        let lineage = session.anonymous_lifetime + session.absolute_lifetime + kept.sessions;
-        let before = now.minus(lineage);
-        let data = &mut report.session_data;
-        self.batches(&db, data, || session_data_store::purge(&executor, before, BATCH)).await?;
+        self.session_data(&db, now.minus(UNDER_WAY), &mut report.session_data).await?;
 
         let before = now.minus(kept.challenges);
         let challenges = &mut report.challenges;
@@ -345,6 +369,13 @@ impl Sweep<'_> {
         let former_addresses = &mut report.former_addresses;
         self.batches(&db, former_addresses, || former::purge(&executor, now, BATCH)).await?;
 
+        let before = now.minus(new_device::TOLD_FOR);
+        let told = &mut report.new_devices;
+        self.batches(&db, told, || new_device_store::purge_places(&executor, before, BATCH))
+            .await?;
+        self.batches(&db, told, || new_device_store::purge_digests(&executor, before, BATCH))
+            .await?;
+
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;
         }
@@ -364,6 +395,25 @@ impl Sweep<'_> {
             if removed < BATCH {
                 return Ok(());
             }
+            self.pause().await?;
+        }
+    }
+
+    /// Looks through the data of sessions for what has none any more.
+    async fn session_data(
+        &self,
+        db: &Db<'_>,
+        before: Timestamp,
+        count: &mut u64,
+    ) -> Result<(), Stopped> {
+        let executor = db.executor();
+        let mut after = LineageId::FIRST;
+        loop {
+            let look = || session_data_store::purge(&executor, before, after, BATCH);
+            let looked = db.retry(look).await?;
+            *count += looked.removed;
+            let Some(next) = looked.next else { return Ok(()) };
+            after = next;
             self.pause().await?;
         }
     }
@@ -419,5 +469,43 @@ impl Sweep<'_> {
             }
             self.pause().await?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Fault, repeat};
+
+    /// When the runs of the first hours began, in seconds: a `true` is one that failed.
+    async fn began(period: Duration, failed: &[bool]) -> Vec<u64> {
+        let (start, times) = (Instant::now(), Mutex::new(Vec::new()));
+        let run = || {
+            let mut times = times.lock().expect("nothing panics");
+            let fails = failed.get(times.len()).copied().unwrap_or_default();
+            times.push(start.elapsed().as_secs());
+            async move {
+                if fails { Err(Fault::Internal("the database is away".into())) } else { Ok(()) }
+            }
+        };
+        let hours = Duration::from_secs(2 * 60 * 60 + 30 * 60);
+        tokio::time::timeout(hours, repeat(period, run)).await.expect_err("it never ends");
+        times.into_inner().expect("nothing panics")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_runs_at_once_and_each_period_and_a_minute_after_a_failure() {
+        let hour = Duration::from_secs(60 * 60);
+        assert_eq!(began(hour, &[]).await, [0, 3600, 7200]);
+        let failed = [true, true, false, true];
+        assert_eq!(began(hour, &failed).await, [0, 60, 120, 3720, 3780, 7380]);
+        // Never later than a period, and never without a pause.
+        let half = Duration::from_secs(30);
+        assert_eq!(began(half, &failed).await[..6], [0, 30, 60, 90, 120, 150]);
+        assert_eq!(began(Duration::ZERO, &failed).await[..6], [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -23,7 +23,8 @@
 //! - It does not find an attacker in the same network with the same kind of browser at once: that
 //!   sign-in is in the digest, up to a day later.
 //! - It keeps neither addresses nor names of browsers: the table holds a keyed digest per account and
-//!   place, for 30 days. With a new secret each place is told once more.
+//!   place, for 30 days; then [`maintenance`](crate::maintenance) removes it. With a new secret each place
+//!   is told once more.
 //! - Where the address of clients is not known, the kind of browser alone makes the place.
 //!
 //! # Messages
@@ -54,11 +55,11 @@ use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 
 pub(crate) mod entity;
-mod store;
+pub(crate) mod store;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a place counts as told.
-const TOLD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const TOLD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many messages of their own leave in a day.
 const MOST_A_DAY: usize = 10;
 /// A row from further ahead was written by a clock that was wrong, and does not count.

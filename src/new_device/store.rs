@@ -1,7 +1,10 @@
 //! Queries on what owners were told of new devices.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 
 use super::entity::{digest, place};
 use crate::base::clock::Timestamp;
@@ -89,4 +92,42 @@ pub(crate) async fn begin<C: ConnectionTrait>(
         .exec_without_returning(db)
         .await?;
     Ok(())
+}
+
+/// Removes about `most` of the places that were told before then, the oldest first. Says how many.
+pub(crate) async fn purge_places<C: ConnectionTrait>(
+    db: &C,
+    until: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    purge::<place::Entity, C>(db, place::Column::ToldAt, until, most).await
+}
+
+/// The same of digests that began before then: they have long left.
+pub(crate) async fn purge_digests<C: ConnectionTrait>(
+    db: &C,
+    until: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    purge::<digest::Entity, C>(db, digest::Column::BeganAt, until, most).await
+}
+
+async fn purge<E: EntityTrait, C: ConnectionTrait>(
+    db: &C,
+    at: E::Column,
+    until: Timestamp,
+    most: u64,
+) -> Result<u64, DbErr> {
+    let end_of_batch: Option<Timestamp> = E::find()
+        .select_only()
+        .column(at)
+        .filter(at.lte(until))
+        .order_by_asc(at)
+        .offset(most - 1)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await?;
+    let batch = E::delete_many().filter(at.lte(end_of_batch.unwrap_or(until)));
+    Ok(batch.exec(db).await?.rows_affected)
 }

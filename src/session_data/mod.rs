@@ -29,8 +29,8 @@
 //! }
 //! ```
 //!
-//! The data of sessions that are over stays in its table until
-//! [`purge_session_data`](crate::Portcullis::purge_session_data) deletes it; call that now and then.
+//! [`auth.maintenance()`](crate::maintenance) deletes the data when the last session of its lineage is
+//! deleted, and never while there is one.
 //!
 //! It is no place for secrets (it stands in the table as it is), for large values, or for what
 //! outlives the session: that belongs to the account.
@@ -44,7 +44,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::base::id::SessionId;
+use crate::base::id::{LineageId, SessionId};
 use crate::base::problem::Problem;
 use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
@@ -144,9 +144,9 @@ impl Portcullis {
         SessionData { auth: self, session: session.session_id() }
     }
 
-    /// Deletes the data that was last written at least so long ago. Say how long a session can last
-    /// ([`absolute_lifetime`](crate::config::SessionConfig::absolute_lifetime)) or longer: what is
-    /// still in use and was not written since is deleted too.
+    /// Deletes the data whose session is in the table no more, if it was last written longer ago than
+    /// this, and says how many there were. [`maintenance`](crate::maintenance) does the same with an
+    /// hour; this is for other times.
     ///
     /// # Errors
     /// An outage.
@@ -154,14 +154,13 @@ impl Portcullis {
         const BATCH: u64 = 500;
         let db = self.context().db();
         let (executor, then) = (db.executor(), self.context().now().minus(kept));
-        let mut purged = 0;
-        loop {
-            let batch = db.retry(|| store::purge(&executor, then, BATCH)).await?;
-            purged += batch;
-            if batch < BATCH {
-                return Ok(purged);
-            }
+        let (mut purged, mut next) = (0, Some(LineageId::FIRST));
+        while let Some(after) = next {
+            let looked = db.retry(|| store::purge(&executor, then, after, BATCH)).await?;
+            purged += looked.removed;
+            next = looked.next;
         }
+        Ok(purged)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Queries on the data of sessions. Each is one statement that asks for the live session itself.
 
+use std::collections::HashSet;
+
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -76,28 +78,62 @@ pub(crate) async fn remove<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Deletes at most `most` rows that were last written before then. Says how many.
+/// What one look at the table found.
+pub(crate) struct Looked {
+    pub(crate) removed: u64,
+    /// Where the next one goes on; none at the end of the table.
+    pub(crate) next: Option<LineageId>,
+}
+
+/// Looks at the next `most` rows after a lineage, in their order, and deletes those that were last
+/// written before then and whose lineage has no session any more, whatever became of it.
+///
+/// Nothing tells those rows but the sessions that are missing, so every row is looked at: a page of the
+/// primary key, and its lineages in the index of sessions. It writes only where there is one.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     then: Timestamp,
+    after: LineageId,
     most: u64,
-) -> Result<u64, DbErr> {
-    let old: Vec<LineageId> = Entity::find()
+) -> Result<Looked, DbErr> {
+    let page: Vec<(LineageId, Timestamp)> = Entity::find()
         .select_only()
-        .column(Column::LineageId)
-        .filter(Column::WrittenAt.lt(then))
-        .order_by_asc(Column::WrittenAt)
+        .columns([Column::LineageId, Column::WrittenAt])
+        .filter(Column::LineageId.gt(after))
+        .order_by_asc(Column::LineageId)
         .limit(most)
         .into_tuple()
         .all(db)
         .await?;
-    if old.is_empty() {
-        return Ok(0);
+    let next = page.last().filter(|_| page.len() as u64 == most).map(|(lineage, _)| *lineage);
+    let old = page.into_iter().filter(|(_, written_at)| *written_at < then);
+    let mut left: HashSet<LineageId> = old.map(|(lineage, _)| lineage).collect();
+    if !left.is_empty() {
+        let with_session: Vec<LineageId> = session::Entity::find()
+            .select_only()
+            .column(session::Column::LineageId)
+            .filter(session::Column::LineageId.is_in(left.iter().copied()))
+            .into_tuple()
+            .all(db)
+            .await?;
+        for lineage in with_session {
+            left.remove(&lineage);
+        }
     }
+    if left.is_empty() {
+        return Ok(Looked { removed: 0, next });
+    }
+    let its_session = Query::select()
+        .expr(Expr::val(1))
+        .from(session::Entity)
+        .and_where(lineage().equals((Entity, Column::LineageId)))
+        .to_owned();
     let deleted = Entity::delete_many()
-        .filter(Column::LineageId.is_in(old))
+        .filter(Column::LineageId.is_in(left))
         .filter(Column::WrittenAt.lt(then))
+        // Asked again: it may have been written since.
+        .filter(Expr::exists(its_session).not())
         .exec(db)
         .await?;
-    Ok(deleted.rows_affected)
+    Ok(Looked { removed: deleted.rows_affected, next })
 }

@@ -4,20 +4,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use data_encoding::BASE64URL_NOPAD;
 use http::Method;
 use portcullis::account::NewAccount;
 use portcullis::account_import::ImportedAccount;
 use portcullis::config::Registration;
+use portcullis::rate_limit::Quota;
 use portcullis::registration::Application;
 use portcullis::test_kit::StatementCounter;
-use portcullis::{ClientInfo, Portcullis, Secret};
+use portcullis::{ClientInfo, PeerAddr, Portcullis, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::on_every_database;
+use crate::support::call::{call, request};
 use crate::support::database::{TABLES, connect, drop_fresh, fresh};
+use crate::support::probe::app;
 use crate::support::{Backend, PASSWORD, Probe};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -60,7 +67,165 @@ async fn ask_for_everything(probe: &Probe, address: &str) {
     }
 }
 
+/// The quotas of one source, as in the defaults but smaller.
+const REGISTRATIONS: i64 = 6;
+const MESSAGES: i64 = 8;
+const TRIES: i64 = 10;
+const VISITORS: i64 = 5;
+const REQUESTS: i64 = 600;
+
+/// How many rows one source leaves at most with [`ask_from`] in one minute.
+fn bound(table: &str) -> i64 {
+    match table {
+        "auth_account" | "auth_login_name" => REGISTRATIONS,
+        // In the open mode a registration is a sign-in.
+        "auth_session" => VISITORS + REGISTRATIONS,
+        "auth_challenge" | "auth_challenge_start" | "auth_outbox" | "auth_outbox_limit" => MESSAGES,
+        // A try at a code has two; and of each kind there is one row that a full source touches.
+        "auth_attempt" => 2 * TRIES + 4,
+        // Each registration has two, and one says of each limit that it is met: of registrations,
+        // messages and visitors, and of guesses at many names.
+        "auth_event" => TRIES + 2 * REGISTRATIONS + VISITORS + MESSAGES + 4,
+        _ => 0,
+    }
+}
+
+/// Every kind of request that a stranger can send, once, from one source.
+async fn ask_from(app: &Router, source: &str, address: &str) -> Vec<u16> {
+    let wrong = "not the right password";
+    let token = BASE64URL_NOPAD.encode(&Sha256::digest(address));
+    let mut statuses = Vec::new();
+    for (path, body) in [
+        ("/auth/register", json!({ "email": address, "password": PASSWORD })),
+        ("/auth/login", json!({ "login": address, "password": wrong })),
+        ("/auth/verification", json!({ "email": address })),
+        ("/auth/verification/confirm", json!({ "email": address, "code": "12345678" })),
+        ("/auth/verification/confirm", json!({ "token": token, "password": wrong })),
+        ("/auth/password/forgot", json!({ "login": address })),
+        ("/auth/password/reset/check", json!({ "token": token })),
+        ("/auth/password/reset", json!({ "token": token, "password": PASSWORD })),
+        ("/auth/session/anonymous", json!({})),
+        ("/auth/session/refresh", json!({})),
+    ] {
+        let request = request("POST", path)
+            .header("content-type", "application/json")
+            .extension(PeerAddr(source.parse().expect("an address")));
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        let answer = call(app, request).await;
+        assert!(answer.status < 500, "{path}: {} {}", answer.status, answer.text);
+        statuses.push(answer.status);
+    }
+    statuses
+}
+
 on_every_database! {
+    async fn what_one_source_leaves_has_a_bound_for_each_minute(probe: Probe) {
+        let smaller = |config: &mut portcullis::Config| {
+            let many = |count: i64| u32::try_from(count).expect("a count");
+            config.rate.per_source = Some(Quota::per_minute(many(REQUESTS)));
+            config.rate.registrations = Some(Quota::new(many(REGISTRATIONS), HOUR));
+            config.mail.per_source = Some(Quota::new(many(MESSAGES), HOUR));
+            config.attempts.source_limit = Some(many(TRIES));
+            config.session.anonymous_per_minute = many(VISITORS);
+            let watch = config.attempts.watch.get_or_insert_default();
+            (watch.names_per_network, watch.least_failures) = (10, 10);
+        };
+        for number in 0..90 {
+            let account = NewAccount::email(format!("known{number}@example.com")).verified();
+            probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+        }
+        let open = || probe.rebuilt(|builder| builder.configure(smaller));
+        let strict = || probe.rebuilt(|builder| builder.configure(|config| {
+            smaller(config);
+            config.login.registration = Registration::Strict;
+            config.login.require_verified = true;
+        }));
+        let silent = || {
+            let builder = Portcullis::builder(probe.db.clone()).secret(probe.secret.clone());
+            let builder = builder.clock(probe.clock.clone()).configure(|config| {
+                smaller(config);
+                config.password.danger_cheap_hashing = true;
+                (config.password.memory_kib, config.password.iterations) = (8, 1);
+                config.database.timeout = Duration::from_secs(20);
+            });
+            builder.build().expect("the configuration is right")
+        };
+        let nodes: [(&str, &dyn Fn() -> Portcullis); 3] = [("open", &open), ("strict", &strict), ("silent", &silent)];
+        for (at, (mode, node)) in nodes.into_iter().enumerate() {
+            for (of, name) in ["known", "unknown"].into_iter().enumerate() {
+                // Rates are kept in an instance: this one has served nobody.
+                let auth = node();
+                let app = app(&auth);
+                let source = format!("192.0.2.{}", at * 2 + of);
+                let ask = async |numbers: std::ops::Range<usize>| {
+                    let mut statuses = Vec::new();
+                    for number in numbers {
+                        let name = if of == 0 { format!("known{number}") } else { format!("{name}{mode}{number}") };
+                        statuses.extend(ask_from(&app, &source, &format!("{name}@example.com")).await);
+                    }
+                    auth.drain().await;
+                    statuses
+                };
+                let before = rows(&probe).await;
+                ask(0..30).await;
+                let full = rows(&probe).await;
+                for (table, count) in &full {
+                    let added = count - before.get(table).unwrap_or(&0);
+                    assert!(added <= bound(table), "{mode} {name}: {table} has {added} more");
+                }
+                // Every one of these is refused for a limit of its own, and leaves nothing.
+                ask(30..50).await;
+                assert_eq!(rows(&probe).await, full, "{mode} {name}");
+                // The last ones are refused for their rate: one event says so.
+                let mut statuses = ask(50..90).await;
+                // Without mail there are no routes of a lost password.
+                statuses.retain(|status| *status != 404);
+                assert!(statuses.ends_with(&[429; 20]), "{mode} {name}: {statuses:?}");
+                let mut expected = full.clone();
+                *expected.get_mut("auth_event").expect("events") += 1;
+                assert_eq!(rows(&probe).await, expected, "{mode} {name}");
+            }
+        }
+    }
+
+    async fn a_strict_registration_leaves_the_same_for_any_address_but_the_account_of_a_free_one(probe: Probe) {
+        let probe = strict(probe);
+        for (name, proved) in [("proved", true), ("waiting", false)] {
+            let account = NewAccount::email(format!("{name}@example.com"));
+            let account = if proved { account.verified() } else { account };
+            probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+        }
+        let mut left = BTreeMap::new();
+        for name in ["free", "waiting", "proved"] {
+            let before = rows(&probe).await;
+            let account = NewAccount::email(format!("{name}@example.com"));
+            let application = Application::new(account, PASSWORD);
+            probe.auth.registration().apply(application, &ClientInfo::default()).await.expect("it is taken");
+            let mut more = rows(&probe).await;
+            more.retain(|table, count| before.get(table) != Some(&*count));
+            assert_eq!(more.contains_key("auth_account"), name == "free");
+            left.insert(name, more.into_keys().collect::<Vec<_>>());
+        }
+        let taken =
+            ["auth_challenge", "auth_challenge_start", "auth_event", "auth_outbox", "auth_outbox_limit"];
+        assert_eq!((&*left["waiting"], &*left["proved"]), (&taken[..], &taken[..]));
+        let account = ["auth_account", "auth_login_name"];
+        left.get_mut("free").expect("its rows").retain(|table| !account.contains(table));
+        assert_eq!(left["free"], taken);
+    }
+
+    async fn it_is_run_again_and_again(probe: Probe) {
+        let task = tokio::spawn(probe.auth.maintenance().every(Duration::ZERO));
+        for _ in 0..2 {
+            probe.clock.advance(HOUR);
+            let now = Some(probe.auth_now());
+            while probe.auth.maintenance().last_run().await.expect("it answers") != now {
+                tokio::task::yield_now().await;
+            }
+        }
+        task.abort();
+    }
+
     async fn what_strangers_leave_is_the_same_for_known_and_unknown_and_gone_within_a_day(probe: Probe) {
         let probe = probe.configured(|config| config.retention.events = Some(2 * DAY));
         let account = NewAccount::email("known@example.com").verified();
@@ -134,6 +299,26 @@ on_every_database! {
         probe.clock.advance(180 * DAY);
         assert!(run().await.events > 0);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account").await, 1);
+    }
+
+    async fn what_owners_were_told_of_new_devices_goes_after_thirty_days(probe: Probe) {
+        probe.register_with_email("alice", "alice@example.com").await;
+        let browser = probe.browser().await;
+        for _ in 0..3 {
+            assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+        }
+        let told = async || {
+            let rows = rows(&probe).await;
+            ["auth_told_place", "auth_device_digest"].map(|table| rows.get(table).copied())
+        };
+        let run = async || probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!(told().await, [Some(1), Some(1)]);
+        probe.clock.advance(30 * DAY - Duration::from_millis(1));
+        run().await;
+        assert_eq!(told().await, [Some(1), Some(1)]);
+        probe.clock.advance(Duration::from_millis(1));
+        run().await;
+        assert_eq!(told().await, [None, None]);
     }
 
     async fn an_account_that_nobody_proved_goes_and_every_other_stays(probe: Probe) {
@@ -334,7 +519,15 @@ on_every_database! {
     }
 
     async fn a_restored_backup_brings_no_session_link_or_message_back(probe: Probe) {
-        let (alice, mut browser) = probe.signed_in("alice").await;
+        let alice = probe.register_with_email("alice", "alice@example.com").await;
+        let mut browser = probe.browser().await;
+        // Twice: the first sign-in ever is compared with nothing.
+        for _ in 0..2 {
+            browser.cookie = None;
+            assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        }
+        let new_devices = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_new_device'";
+        assert_eq!(probe.number(new_devices).await, 0, "it is known");
         let mut visitor = probe.browser().await;
         assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
         let account = NewAccount::email("bob@example.com").verified();
@@ -366,9 +559,13 @@ on_every_database! {
         assert_eq!(probe.auth.maintenance().after_restore().await.expect("it is done"), 3);
         assert_eq!(probe.number(epoch).await, first + 1);
         assert!(probe.number("SELECT epoch FROM auth_epoch").await >= first);
-        // Everybody can sign in again; the browser is a new one.
+        // Everybody can sign in again; the browser that was known is a new device, and its owner is told.
         browser.device = device;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(probe.number(new_devices).await, 1);
+        let notice = probe.mail().await.pop().expect("a notice");
+        assert_eq!((notice.kind.as_str(), notice.to.as_str()), ("new_device", "alice@example.com"));
+        let sent = sent + 1;
         assert_eq!(browser.get("/me").await.text, alice.id().to_string());
         assert_eq!(browser.stranger().post("/auth/password/forgot", forgot).await.status, 202);
         assert_eq!(probe.mail().await.len(), sent + 1, "new messages leave");
@@ -389,9 +586,47 @@ async fn until(condition: impl Fn() -> bool) {
 /// Rows of each table that are not over, as many as a planner needs to prefer an index.
 const FILLED: usize = 20_000;
 
+/// The tables that no run cleans, and why they do not grow for ever all the same.
+const STAY: [(&str, &str); 12] = [
+    ("auth_maintenance", "one row"),
+    (
+        "auth_marker",
+        "one row for each thing that happens once, such as making the first administrator",
+    ),
+    ("auth_login_name", "names go with their account, or when somebody removes them"),
+    ("auth_permission", "what the code asks for: as many as are written in it"),
+    ("auth_role", "what administrators make"),
+    ("auth_group", "what administrators make"),
+    ("auth_group_role", "what administrators give, and it goes with the group or the role"),
+    ("auth_account_role", "what administrators give, and it goes with the account or the role"),
+    ("auth_account_group", "what administrators give, and it goes with the account or the group"),
+    ("auth_account_permission", "what administrators give, and it goes with the account"),
+    (
+        "auth_membership",
+        "what the source says and the application gives, and it goes with the account",
+    ),
+    ("auth_membership_turn", "one row for an account, and it goes with the account"),
+];
+
+#[test]
+fn every_table_is_cleaned_or_stays_for_a_reason() {
+    let cleaned = FILLING.iter().map(|(table, ..)| *table);
+    let mut told: Vec<_> = cleaned.chain(STAY.iter().map(|(table, _)| *table)).collect();
+    told.sort_unstable();
+    let mut tables = TABLES.to_vec();
+    tables.sort_unstable();
+    assert_eq!(told, tables, "each table stands in exactly one of the two lists");
+    // The counter of all grants is one row that is never removed.
+    let mut known: Vec<_> =
+        portcullis::schema::tables().into_iter().map(|table| table.name).collect();
+    known.retain(|table| table != "auth_epoch");
+    known.sort_unstable();
+    assert_eq!(known, tables);
+}
+
 /// The tables that maintenance cleans, with what fills them from a counter `i`; `{id}`, `{bytes}` stand
 /// for values of those types.
-const FILLING: [(&str, &str, &str); 12] = [
+const FILLING: [(&str, &str, &str); 14] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, grants_version, enrolled_factors, created_at",
@@ -424,6 +659,8 @@ const FILLING: [(&str, &str, &str); 12] = [
         "digest, account_id, kind, sequence, held_ms, left_epoch, settled, left_at",
         "{bytes}, {id}, 0, 0, 0, 0, FALSE, {late}",
     ),
+    ("auth_told_place", "account_id, place, told_at", "{id}, {bytes}, {late}"),
+    ("auth_device_digest", "account_id, message_id, began_at, sign_ins", "{id}, {id}, {late}, 1"),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
 ];
 

@@ -29,7 +29,7 @@ struct Shape {
 type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are no keys: the entities do not know of them.
-const LOOKUPS: [(&str, &[&str]); 27] = [
+const LOOKUPS: [(&str, &[&str]); 28] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -55,7 +55,8 @@ const LOOKUPS: [(&str, &[&str]); 27] = [
     ("auth_session", &["account_id", "expires_at"]),
     ("auth_session", &["ended_at"]),
     ("auth_session", &["expires_at"]),
-    ("auth_session_data", &["written_at"]),
+    ("auth_session", &["lineage_id"]),
+    ("auth_device_digest", &["began_at"]),
     ("auth_told_place", &["told_at"]),
 ];
 

@@ -14,9 +14,13 @@ use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::probe::serve;
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe};
 
 const NEW: &str = "another horse battery staple";
+const ROWS: &str = "SELECT COUNT(*) FROM auth_session_data";
+const MOMENT: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 async fn read(auth: Portcullis, session: Session) -> Result<String, Rejection> {
     let value = auth.session_data(&session).read::<Value>().await?;
@@ -193,18 +197,100 @@ on_every_database! {
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session_data").await, 1);
     }
 
-    async fn what_was_not_written_for_long_is_purged(probe: Probe) {
-        let day = Duration::from_secs(24 * 60 * 60);
+    async fn data_stays_as_long_as_its_session_lives_and_goes_with_it(probe: Probe) {
+        let run = async || probe.auth.maintenance().run().await.expect("it runs").session_data;
+        let mut alice = signed_in(&probe, "alice").await;
+        assert_eq!(put(&mut alice, "/data", "a cart").await, 200);
+        // A sign-in over a session that lives gives the lineage another thirty days.
+        for day in 1..=50 {
+            probe.clock.advance(DAY);
+            if day % 25 == 0 {
+                assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
+            }
+            assert_eq!(alice.get("/data").await.text, "\"a cart\"", "day {day}");
+            assert_eq!(run().await, 0, "day {day}");
+        }
+        alice.post_empty("/auth/logout").await;
+        probe.clock.advance(6 * DAY);
+        assert_eq!((run().await, probe.number(ROWS).await), (0, 1), "the session's row is there");
+        probe.clock.advance(DAY);
+        assert_eq!((run().await, probe.number(ROWS).await), (1, 0));
+    }
+
+    async fn data_of_a_visitor_goes_with_the_visitor(probe: Probe) {
+        let run = async || probe.auth.maintenance().run().await.expect("it runs").session_data;
+        let mut visitor = browser(&probe).await;
+        assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
+        assert_eq!(put(&mut visitor, "/visitor", "a cart").await, 200);
+        let mut alice = visitor.stranger();
+        assert_eq!(alice.post_empty("/auth/session/anonymous").await.status, 201);
+        assert_eq!(put(&mut alice, "/visitor", "hers").await, 200);
+        probe.register("alice").await;
+        probe.clock.advance(DAY - MOMENT);
+        // She signs in at the last moment: her lineage goes on.
+        assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
+        probe.clock.advance(MOMENT);
+        // A sign-in of the other one may be under way.
+        assert_eq!((run().await, probe.number(ROWS).await), (0, 2));
+        probe.clock.advance(HOUR + MOMENT);
+        assert_eq!((run().await, probe.number(ROWS).await), (1, 1));
+        assert_eq!(alice.get("/data").await.text, "\"hers\"");
+    }
+
+    async fn data_without_a_session_goes_an_hour_after_it_was_written(probe: Probe) {
+        let run = async || probe.auth.maintenance().run().await.expect("it runs").session_data;
+        let (mut alice, mut bob) = (signed_in(&probe, "alice").await, signed_in(&probe, "bob").await);
+        for browser in [&mut alice, &mut bob] {
+            assert_eq!(put(browser, "/data", "a cart").await, 200);
+        }
+        // As where the account was removed.
+        probe.execute(
+            "DELETE FROM auth_session WHERE account_id IN \
+             (SELECT id FROM auth_account WHERE username = 'bob')"
+        ).await;
+        probe.clock.advance(HOUR);
+        assert_eq!(run().await, 0);
+        probe.clock.advance(MOMENT);
+        assert_eq!(run().await, 1);
+        assert_eq!(alice.get("/data").await.text, "\"a cart\"");
+    }
+
+    async fn more_of_it_than_a_batch_goes_and_what_lies_between_stays(probe: Probe) {
+        let client = portcullis::ClientInfo::default();
+        for _ in 0..1300 {
+            let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
+        }
+        probe.execute(
+            "INSERT INTO auth_session_data (lineage_id, data, written_at) \
+             SELECT lineage_id, '1', created_at FROM auth_session"
+        ).await;
+        // Lineages begin with the time and end at random: about one in sixteen stays.
+        let last = match probe.database.backend {
+            Backend::Postgres => "RIGHT(lineage_id::text, 1) <> '7'",
+            Backend::MySql => "RIGHT(HEX(lineage_id), 1) <> '7'",
+            Backend::Sqlite => "SUBSTR(HEX(lineage_id), -1) <> '7'",
+        };
+        probe.execute(&format!("DELETE FROM auth_session WHERE {last}")).await;
+        let left = probe.number("SELECT COUNT(*) FROM auth_session").await;
+        assert!((1..500).contains(&left), "{left}");
+        probe.clock.advance(2 * HOUR);
+        let report = probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!((report.session_data as i64, probe.number(ROWS).await), (1300 - left, left));
+    }
+
+    async fn what_was_not_written_for_long_and_has_no_session_is_purged_by_hand(probe: Probe) {
         let mut alice = signed_in(&probe, "alice").await;
         let mut bob = signed_in(&probe, "bob").await;
-        assert_eq!(put(&mut alice, "/data", "old").await, 200);
-        probe.clock.advance(day);
-        assert_eq!(put(&mut bob, "/data", "new").await, 200);
-        assert_eq!(probe.auth.purge_session_data(day * 2).await.expect("it answers"), 0);
-        assert_eq!(probe.auth.purge_session_data(day).await.expect("it answers"), 0);
-        probe.clock.advance(Duration::from_millis(1));
-        assert_eq!(probe.auth.purge_session_data(day).await.expect("it answers"), 1);
-        assert_eq!(bob.get("/data").await.text, "\"new\"");
-        assert_eq!(alice.get("/data").await.text, "nothing");
+        for browser in [&mut alice, &mut bob] {
+            assert_eq!(put(browser, "/data", "old").await, 200);
+        }
+        bob.post_empty("/auth/logout").await;
+        probe.clock.advance(2 * DAY);
+        let purge = async |kept| probe.auth.purge_session_data(kept).await.expect("it answers");
+        assert_eq!(purge(DAY).await, 0, "the sessions are there, one of them over");
+        assert_eq!(probe.auth.sessions().purge(DAY).await.expect("it answers"), 1);
+        assert_eq!(purge(2 * DAY).await, 0);
+        assert_eq!(purge(2 * DAY - MOMENT).await, 1);
+        assert_eq!(alice.get("/data").await.text, "\"old\"");
     }
 }
