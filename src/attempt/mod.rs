@@ -94,11 +94,13 @@
 //!
 //! // Whatever this account's names failed at is forgotten, and it can sign in again.
 //! auth.attempts().purge(Purge::everything().account(id)).await?;
-//! // Once a day: what is too old to matter.
-//! auth.attempts().purge(Purge::everything().older_than(Duration::from_secs(86_400))).await?;
+//! // Everybody's: what failed more than an hour ago, as after an attack that is over.
+//! auth.attempts().purge(Purge::everything().older_than(Duration::from_secs(3_600))).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Records that are too old to matter are removed by [`auth.maintenance()`](crate::maintenance).
 //!
 //! # What it does not do
 //! - End sessions: only proving the password again is refused while an account is locked.
@@ -106,7 +108,8 @@
 //!   account, or hands over no more than the address.
 //! - Slow down what is no guess, such as registering: that is for rate limits.
 //! - Outlast its own records: removing them lifts the locks they made. Keep them for longer than
-//!   `window` and `lockout` together. They are found by a digest under the newest secret, so a new
+//!   `window` and `lockout`, and `window` and `longest_delay`, together
+//!   ([`retention.attempts`](crate::config::RetentionConfig::attempts)). They are found by a digest under the newest secret, so a new
 //!   secret starts them anew.
 //!
 //! # Configuration
