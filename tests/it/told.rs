@@ -551,3 +551,24 @@ on_every_database! {
         }
     }
 }
+
+/// A refused try runs the check with what the account has stored, and not with something made up. On one
+/// database and one thread, whose log is read.
+#[tokio::test]
+async fn a_refused_try_looks_at_the_stored_hash() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        probe.register("alice").await;
+        let browser = browser_of(&probe.auth).await;
+        fail(&probe, &browser, "alice", 15).await;
+        probe.clock.advance(SECOND);
+        probe.execute("UPDATE auth_account SET password_hash = 'no hash at all'").await;
+        let (log, _listening) = crate::support::log::Log::start();
+        for _ in 0..2 {
+            let credentials = Credentials::password("alice", PASSWORD);
+            let refused = probe.auth.login().with_password(credentials, &from("192.0.2.7")).await;
+            assert!(refused.is_err());
+        }
+        assert_eq!(log.text().matches("a stored password is unusable").count(), 2);
+    })
+    .await;
+}
