@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Browser, PASSWORD, Probe, until};
 
 pub(crate) const WRONG: &str = "wrong horse battery staple";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -722,13 +722,7 @@ on_every_database! {
             })
             .collect();
         let reach = async |condition: &str| {
-            for _ in 0..100_000 {
-                if tries(&probe, condition).await == 6 {
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
-            panic!("never six tries: {condition}");
+            until("six tries are there", async || tries(&probe, condition).await == 6).await;
         };
         reach("1 = 1").await;
         for task in &tasks {

@@ -17,7 +17,7 @@ use crate::on_every_database;
 use crate::support::call::{Called, call, request};
 use crate::support::log::Log;
 use crate::support::probe::app;
-use crate::support::{Backend, Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 const NEW: &str = "another horse battery staple";
 const WRONG: &str = "wrong horse battery staple";
@@ -60,14 +60,10 @@ async fn staged_login(probe: &Probe, browser: &Browser, name: &str, result: &str
 
 /// Waits for denials that are written in a task of their own.
 async fn denials(probe: &Probe, account: AccountId, total: i64) -> Vec<(String, i64)> {
-    let mut denials = Vec::new();
-    for _ in 0..2000 {
-        denials = probe.auth.audit_log().denials_of(account).await.expect("the log");
-        if denials.iter().map(|(_, count)| count).sum::<i64>() >= total {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    let found = async || probe.auth.audit_log().denials_of(account).await.expect("the log");
+    let written = async || found().await.iter().map(|(_, count)| count).sum::<i64>() >= total;
+    until("the denials are written", written).await;
+    let mut denials = found().await;
     denials.sort();
     denials
 }

@@ -19,7 +19,7 @@ use crate::on_every_database;
 use crate::support::browser::COOKIE;
 use crate::support::database::{connect, drop_fresh, fresh};
 use crate::support::probe::{app, serve};
-use crate::support::{Backend, Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -40,14 +40,11 @@ async fn cost(probe: &Probe, browser: &mut Browser, path: &str) -> (u16, usize) 
 
 /// Waits until the first denial of the minute is in its table: it is written beside the request.
 async fn denial_is_written(probe: &Probe, account: &Account) {
-    for _ in 0..10_000 {
-        let written = probe.auth.audit_log().denials_of(account.id()).await;
-        if !written.expect("the database answers").is_empty() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("the denial was never written");
+    let written = async || {
+        let denials = probe.auth.audit_log().denials_of(account.id()).await;
+        !denials.expect("the database answers").is_empty()
+    };
+    until("the denial is written", written).await;
 }
 
 /// An id as this database writes it.

@@ -19,7 +19,7 @@ use crate::on_every_database;
 use crate::support::browser::COOKIE;
 use crate::support::call::{Called, call, request};
 use crate::support::probe::app;
-use crate::support::{PASSWORD, Probe};
+use crate::support::{PASSWORD, Probe, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -145,9 +145,7 @@ impl Storm {
 
     /// Until the source has had its share for the first time.
     async fn is_full(&self) {
-        while self.sent_away.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
+        until("one is sent away", async || self.sent_away.load(Ordering::SeqCst) > 0).await;
     }
 
     async fn stop(self) {
@@ -306,9 +304,8 @@ on_every_database! {
         let refused = register(&app, source, "one@example.com").await;
         assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"));
         assert!(refused.headers.contains_key("retry-after"));
-        while probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'excess_rate_limit_exceeded'").await == 0 {
-            tokio::task::yield_now().await;
-        }
+        let told = "SELECT COUNT(*) FROM auth_event WHERE kind = 'excess_rate_limit_exceeded'";
+        until("it is told", async || probe.number(told).await > 0).await;
         let before = count().await;
         // Known or not: the answer is the same, and nothing is written.
         for email in ["alice@example.com", "nobody@example.com"] {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::on_every_database;
 use crate::support::call::{Called, call, cookie_of, request};
-use crate::support::{PASSWORD, Probe};
+use crate::support::{PASSWORD, Probe, until};
 
 const NEW: &str = "another long password";
 
@@ -179,13 +179,12 @@ on_every_database! {
         let cookie = limited(&probe, &alice, &["doc:read"]).await;
         send(&app, &cookie, "GET", "/auth/sessions", None).await;
         probe.auth.audit_log().flush().await;
-        let mut denials = Vec::new();
-        while denials.is_empty() {
-            // The first of a minute is written by a task of its own.
-            tokio::task::yield_now().await;
-            denials = probe.auth.audit_log().denials_of(alice.id()).await.expect("the log");
-        }
-        assert_eq!(denials, [("ceiling(auth-account:sessions)".to_owned(), 1)]);
+        let denials = async || {
+            probe.auth.audit_log().denials_of(alice.id()).await.expect("the log")
+        };
+        // The first of a minute is written by a task of its own.
+        until("it is counted", async || !denials().await.is_empty()).await;
+        assert_eq!(denials().await, [("ceiling(auth-account:sessions)".to_owned(), 1)]);
     }
 
     async fn the_methods_refuse_a_limited_identity_as_the_routes_do(probe: Probe) {

@@ -25,7 +25,7 @@ use crate::on_every_database;
 use crate::support::call::{call, request};
 use crate::support::database::{TABLES, connect, drop_fresh, fresh};
 use crate::support::probe::app;
-use crate::support::{Backend, PASSWORD, Probe};
+use crate::support::{Backend, PASSWORD, Probe, until};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -442,9 +442,8 @@ on_every_database! {
         let killed = probe.rebuilt(|builder| builder);
         let dead = killed.clone();
         let task = tokio::spawn(async move { killed.maintenance().run().await });
-        while probe.number("SELECT COUNT(*) FROM auth_session").await == 1200 {
-            tokio::task::yield_now().await;
-        }
+        let sessions = "SELECT COUNT(*) FROM auth_session";
+        until("a batch is gone", async || probe.number(sessions).await < 1200).await;
         task.abort();
         let _ = task.await;
         // A statement that was under way still ends.
@@ -505,7 +504,7 @@ on_every_database! {
         assert!(!found());
         probe.clock.advance(HOUR);
         login().await;
-        until(found).await;
+        until("it is found", async || found()).await;
         // It goes as soon as somebody does the work, here or elsewhere.
         probe.auth.maintenance().run().await.expect("it runs");
         assert!(!found());
@@ -570,17 +569,6 @@ on_every_database! {
         assert_eq!(browser.stranger().post("/auth/password/forgot", forgot).await.status, 202);
         assert_eq!(probe.mail().await.len(), sent + 1, "new messages leave");
     }
-}
-
-/// Waits for what a task of its own brings about.
-async fn until(condition: impl Fn() -> bool) {
-    for _ in 0..100_000 {
-        if condition() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("it never happened");
 }
 
 /// Rows of each table that are not over, as many as a planner needs to prefer an index.

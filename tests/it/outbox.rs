@@ -16,7 +16,7 @@ use crate::on_every_database;
 use crate::support::log::Log;
 use crate::support::probe::{app, serve};
 use crate::support::smtp::{Manners, Smtp};
-use crate::support::{Backend, PASSWORD, Probe};
+use crate::support::{Backend, PASSWORD, Probe, until};
 
 const NEW: &str = "another horse battery staple";
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -336,9 +336,7 @@ on_every_database! {
         let dying = probe.rebuilt(|builder| builder.notifier(hanging.clone()));
         forgot(&dying).await;
         let task = tokio::spawn(async move { dying.outbox().deliver_due().await });
-        while hanging.seen().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until("it is being sent", async || !hanging.seen().is_empty()).await;
         task.abort();
         assert!(task.await.is_err());
         assert_eq!(probe.mail().await.len(), 0, "it is still the other's");
@@ -356,7 +354,7 @@ on_every_database! {
         });
         for round in 1..=5 {
             forgot(&auth).await;
-            until(|| probe.notifier.sent().len() == round).await;
+            until("it is sent", async || probe.notifier.sent().len() == round).await;
             probe.clock.advance(Duration::from_secs(60));
         }
     }
@@ -366,11 +364,11 @@ on_every_database! {
         forgot(&probe.auth).await;
         let worker = probe.auth.clone();
         let task = tokio::spawn(async move { worker.outbox().run().await });
-        until(|| probe.notifier.sent().len() == 1).await;
+        until("it is sent", async || probe.notifier.sent().len() == 1).await;
         // And is woken by what comes.
         probe.clock.advance(Duration::from_secs(60));
         forgot(&probe.auth).await;
-        until(|| probe.notifier.sent().len() == 2).await;
+        until("it is sent", async || probe.notifier.sent().len() == 2).await;
         task.abort();
     }
 
@@ -441,17 +439,6 @@ async fn set_email(probe: &Probe, address: &str) {
     };
     let statement = Statement::from_sql_and_values(backend, text, [address.into()]);
     probe.db.execute_raw(statement).await.expect("it is written");
-}
-
-/// Waits for another task, without a clock.
-async fn until(there: impl Fn() -> bool) {
-    for _ in 0..1_000_000 {
-        if there() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("it did not happen");
 }
 
 /// On one database: what follows is about mail.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Browser, PASSWORD, Probe, until};
 use crate::verification::{asked, token_of};
 
 async fn register(browser: &Browser, body: Value) -> Answer {
@@ -71,13 +71,8 @@ async fn addresses_in_every_state(probe: &Probe) {
 /// Waits until there are so many messages, sent or held back: a login asks for a proof beside its
 /// answer.
 pub(crate) async fn messages_are_written(probe: &Probe, count: i64) {
-    for _ in 0..10_000 {
-        if probe.number("SELECT COUNT(*) FROM auth_outbox").await == count {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("the message was never written");
+    let written = async || probe.number("SELECT COUNT(*) FROM auth_outbox").await == count;
+    until("the message is written", written).await;
 }
 
 on_every_database! {

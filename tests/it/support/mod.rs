@@ -1,5 +1,7 @@
 //! What the tests stand on: real databases, a real HTTP server and client, a clock that is moved.
 
+use std::time::Duration;
+
 pub mod browser;
 pub mod call;
 pub mod chromium;
@@ -62,6 +64,21 @@ macro_rules! on_every_database {
             }
         }
     };
+}
+
+/// Waits for what another task brings about, for no longer than a minute: on a busy machine that task
+/// may not have had a turn for a while, so what counts is time and not how often it was looked at.
+///
+/// # Panics
+/// Panics after that minute, with what was waited for.
+pub async fn until(what: &str, there: impl AsyncFn() -> bool) {
+    let looking = async {
+        while !there().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// A variable that says where something is which a test says it needs.
