@@ -10,7 +10,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::jwt::Jwt;
 use crate::base::same_origin::SameOrigin;
 use crate::base::secret::DigestKey;
-use crate::base::transaction::{Database, Db};
+use crate::base::transaction::{Database, Db, TimedPort};
 use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
@@ -35,11 +35,11 @@ pub(crate) struct Parts {
     pub(crate) notifier: Option<Arc<dyn Notifier>>,
     pub(crate) text_messages: Option<Arc<dyn TextMessages>>,
     pub(crate) hooks: HookList,
-    pub(crate) session_info: Option<Arc<dyn SessionInfo>>,
-    pub(crate) breached_list: Option<Arc<dyn BreachedList>>,
-    pub(crate) membership_source: Option<Arc<dyn MembershipSource>>,
-    pub(crate) rate_limiter: Option<Arc<dyn RateLimiter>>,
-    pub(crate) on_suspicion: Option<Arc<dyn OnSuspicion>>,
+    pub(crate) session_info: Option<TimedPort<dyn SessionInfo>>,
+    pub(crate) breached_list: Option<Arc<TimedPort<dyn BreachedList>>>,
+    pub(crate) membership_source: Option<TimedPort<dyn MembershipSource>>,
+    pub(crate) rate_limiter: Option<Arc<TimedPort<dyn RateLimiter>>>,
+    pub(crate) on_suspicion: Option<TimedPort<dyn OnSuspicion>>,
     /// State that a floor above keeps per instance, made when it is first asked for.
     pub(crate) rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }

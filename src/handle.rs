@@ -13,7 +13,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::jwt::Jwt;
 use crate::base::same_origin::{Origin, SameOrigin};
 use crate::base::secret::{DigestKey, Purpose, Secret};
-use crate::base::transaction::{Database, Fault, Transaction};
+use crate::base::transaction::{Database, Fault, TimedPort, Transaction};
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
 use crate::config::{Config, Registration};
 pub(crate) use crate::context::Room;
@@ -397,6 +397,12 @@ impl Builder {
         }
         let database = Database::new(database, config.database.writers);
         hooks.limit = config.database.hook_timeout;
+        hooks.database = Some(database.clone());
+        let session_info = session_info.map(|port| TimedPort::new(port, &database));
+        let breached_list = breached_list.map(|port| Arc::new(TimedPort::new(port, &database)));
+        let rate_limiter = rate_limiter.map(|port| Arc::new(TimedPort::new(port, &database)));
+        let on_suspicion = on_suspicion.map(|port| TimedPort::new(port, &database));
+        let membership_source = membership_source.map(|port| TimedPort::new(port, &database));
         let context = Context::new(Parts {
             database,
             config,

@@ -233,20 +233,22 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
         let written = transaction!(context.db(), |txn| {
             audit_log::record(txn, &event).await.map_err(Fault::from)
         });
-        match written {
-            Ok(()) => event.trace(),
-            Err(error) => {
-                tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
-            }
+        if let Err(error) = written {
+            tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
         }
+        // It happened, whether or not it was written.
+        event.trace();
         let Some(hook) = &context.on_suspicion else { return };
-        match tokio::time::timeout(HOOK_TIMEOUT, hook.suspected(&suspicion)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+        let told = hook.ask(HOOK_TIMEOUT, move |hook| {
+            Box::pin(async move { hook.suspected(&suspicion).await })
+        });
+        match told.await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
                 let error = ErrorChain(&*error).to_string();
                 tracing::warn!(target: "portcullis", ?error, "the hook of suspicions failed");
             }
-            Err(_) => {
+            None => {
                 tracing::warn!(target: "portcullis", "the hook of suspicions did not end in time");
             }
         }

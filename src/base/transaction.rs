@@ -17,8 +17,29 @@
 //! committed by then is rolled back. `COMMIT` has the limit once more to itself; only where it takes
 //! longer than that may something have been carried out that was answered 503.
 //!
-//! Hooks of the application run in such tasks too, within a limit of their own. Where one is given up
-//! on MySQL or MariaDB, it may have been in the middle of a statement, and the connection is ended.
+//! # Hooks and other code of the application
+//!
+//! Hooks run in such tasks too, within a limit of their own (`database.hook_timeout`). When it strikes,
+//! the hook may be in the middle of a statement that waits for a lock, and `ROLLBACK` would queue behind
+//! that statement. So:
+//!
+//! 1. Before the first hook of a transaction its connection is asked for its number at the server: one
+//!    statement more, on PostgreSQL, MySQL and MariaDB, only where there are hooks.
+//! 2. When the limit strikes, the request is answered, and another connection of the pool ends the one
+//!    of the hook by that number. The server lets go of all its locks, the hook sees an error, and the
+//!    pool opens another connection.
+//! 3. If it cannot be ended (the pool has no connection left, the number belongs to another server
+//!    behind the same address), the permit is given back all the same. The transaction ends, and the
+//!    connection with it, when the statement of the hook does.
+//!
+//! SQLite has no server to ask, and nothing to wait for: a transaction that writes is alone there. A
+//! statement of a hook that computes for long is waited for.
+//!
+//! What else of the application is waited for within a limit (the source of memberships, `session_info`,
+//! the list of breached passwords and others) usually asks the same pool. It runs in a task and is not
+//! dropped at its limit, only not waited for any more: see [`TimedPort`].
+//!
+//! # Transactions of the caller
 //!
 //! Inside a transaction of the caller's nothing is opened, retried, timed or put into a task: errors
 //! go to them.
@@ -36,9 +57,12 @@ use tokio::time::Sleep;
 use crate::base::problem::{ErrorChain, PrivateCause, Problem};
 use crate::base::secret::random_array;
 
+mod server;
 mod task;
+mod timed_port;
 mod txn;
 
+pub(crate) use timed_port::TimedPort;
 pub(crate) use txn::{Database, Executor, HookEnded, Txn};
 pub use txn::{OpenTransaction, Transaction};
 

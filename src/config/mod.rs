@@ -742,10 +742,11 @@ pub struct DatabaseConfig {
     pub timeout: Duration,
     /// How many writes may be under way at once in this process; further ones wait in order, within
     /// `timeout`. Fewer than the pool has connections, so that requests that only read always find
-    /// one. On SQLite it is always one, because the file takes one writer at a time. Default: 6.
+    /// one, and a hook that hangs can be ended. On SQLite it is always one, because the file takes one writer at a time. Default: 6.
     pub writers: usize,
-    /// How long all hooks of one transaction together may run before it is rolled back and answered
-    /// 503. Others may wait for its locks meanwhile; on SQLite all who write do. Default: 2 s.
+    /// How long all hooks of one transaction together may run before the request is answered 503 and
+    /// its connection is ended, from another connection of the pool. Others may wait for its locks
+    /// meanwhile; on SQLite all who write do. Default: 2 s.
     pub hook_timeout: Duration,
     /// How many accounts' compiled grants are kept in memory. They are never stale: each request
     /// reads their version. 0 loads grants with every request. Default: 10 000.

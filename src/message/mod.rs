@@ -167,7 +167,9 @@ impl NotifyError {
 /// What sending comes to.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), NotifyError>> + Send + 'a>>;
 
-/// Sends mail. It is called in a task of its own, within `mail.send_timeout`.
+/// Sends mail. It is called in a task of its own, within `mail.send_timeout`. Then it is dropped, so that
+/// it sends nothing that is tried again. On MySQL and MariaDB do not ask the pool of the database in it:
+/// a statement that is dropped half-way spoils its connection.
 ///
 /// One that calls a program gives it the recipient on its standard input (`sendmail -t`), or as an
 /// argument behind `--`, and never through a shell. No address of ours begins with `-` and no number with

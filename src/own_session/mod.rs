@@ -133,8 +133,9 @@ impl Portcullis {
         if let Some(info) = &self.context().session_info {
             // Asked outside of any transaction, and still not waited for without an end.
             let limit = self.context().config.database.hook_timeout;
-            let added = tokio::time::timeout(limit, info.add(account.id(), session.id())).await;
-            let added = added.unwrap_or_else(|_| Err("session_info took too long".into()));
+            let (account, session) = (account.id(), session.id());
+            let added = info.ask(limit, move |info| info.add(account, session)).await;
+            let added = added.unwrap_or_else(|| Err("session_info took too long".into()));
             description["app"] = added.map_err(Fault::of_hook)?;
         }
         Ok(description)

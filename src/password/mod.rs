@@ -61,7 +61,7 @@ use crate::base::clock::Clock;
 use crate::base::event::count;
 use crate::base::problem::ErrorChain;
 use crate::base::secret::{DigestKey, Purpose, random_bytes};
-use crate::base::transaction::Fault;
+use crate::base::transaction::{Fault, TimedPort};
 use crate::config::{BreachedOutage, PasswordConfig};
 use crate::context::Context;
 use crate::handle::Room;
@@ -134,7 +134,7 @@ pub(crate) struct Passwords {
     dummy_salts: DigestKey,
     policy: Policy,
     config: PasswordConfig,
-    breached: Option<Arc<dyn BreachedList>>,
+    breached: Option<Arc<TimedPort<dyn BreachedList>>>,
     clock: Arc<dyn Clock>,
     /// The minute in which the operator was last told of an overload.
     warned_in: AtomicI64,
@@ -221,11 +221,13 @@ impl Passwords {
     async fn is_breached(&self, password: &Password) -> Result<bool, Fault> {
         let Some(list) = &self.breached else { return Ok(false) };
         let digest = PasswordSha1::of(password.as_str());
-        let answer = tokio::time::timeout(self.config.breached_timeout, list.contains(&digest));
+        let answer = list.ask(self.config.breached_timeout, move |list| {
+            Box::pin(async move { list.contains(&digest).await })
+        });
         let reason = match answer.await {
-            Ok(Ok(breached)) => return Ok(breached),
-            Ok(Err(error)) => ErrorChain(&*error).to_string(),
-            Err(_) => "it did not answer in time".to_owned(),
+            Some(Ok(breached)) => return Ok(breached),
+            Some(Err(error)) => ErrorChain(&*error).to_string(),
+            None => "it did not answer in time".to_owned(),
         };
         let text = "the list of breached passwords could not be asked";
         tracing::error!(target: "portcullis", error = ?reason, "{text}");

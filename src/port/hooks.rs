@@ -19,7 +19,7 @@ use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, SessionId};
 use crate::base::jwt::TokenType;
 use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, HookEnded, Txn};
+use crate::base::transaction::{Database, Fault, HookEnded, Txn};
 use crate::port::{HookError, HookFuture, OnSessionReplaced, SessionReplaced};
 
 /// What a hook answers: `Err` with a [`Refusal`] refuses what was asked for, with any other error
@@ -149,7 +149,11 @@ pub struct ChangingPassword<'a> {
 /// - **Any other error** rolls everything back and is 503 without a word of it. So is a panic.
 /// - **All hooks of one transaction together have
 ///   [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout).** Longer than that is an error like
-///   any other: on SQLite nobody else can write meanwhile.
+///   any other, and the connection of the transaction is ended at the server, with all locks that it
+///   has; a statement that waits for a lock is no exception. In a transaction of your own (`within(&txn)`)
+///   nothing can be done any more after that. Knowing which connection to end costs one small
+///   statement before the first hook of a transaction. On SQLite nobody else can write while a hook
+///   runs, and a statement that computes for long is waited for.
 /// - **A hook runs in a task of its own**, like a statement, so that a client who hangs up does not
 ///   cut its statements short. Task-locals of your middleware are not there; the tracing span is.
 /// - **A hook may be called again** for the same request: a transaction that met a deadlock or a busy
@@ -353,6 +357,8 @@ pub(crate) struct HookList {
     on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
     /// How long those of one transaction may run.
     pub(crate) limit: Duration,
+    /// What ends those that run longer; there once the instance is built.
+    pub(crate) database: Option<Database>,
 }
 
 impl HookList {
@@ -398,8 +404,10 @@ impl HookList {
         + Send
         + 'static,
     ) -> Result<(), Hooked> {
-        match txn.run_hook(self.limit, hook).await {
+        let database = self.database.as_ref().expect("flows run on an instance that is built");
+        match txn.run_hook(database, self.limit, hook).await {
             Ok(result) => Ok(result?),
+            Err(HookEnded::Failed(error)) => Err(Hooked::Failed(error.into())),
             Err(HookEnded::TookTooLong) => {
                 let (code, limit) = ("hook_timeout", self.limit);
                 tracing::warn!(target: "portcullis", code, ?limit, "a hook took too long");

@@ -77,7 +77,7 @@ use crate::base::id::AccountId;
 use crate::base::problem::{ErrorChain, Problem};
 use crate::base::rate::{RateKey, RateVerdict};
 use crate::base::secret::{DigestKey, Purpose};
-use crate::base::transaction::{Fault, transaction};
+use crate::base::transaction::{Fault, TimedPort, transaction};
 use crate::config::RateStore;
 use crate::context::{Context, Room};
 use crate::handle::Portcullis;
@@ -150,7 +150,7 @@ struct Limits {
     local: Memory,
     /// What counts while the other store cannot be asked.
     fallback: Memory,
-    shared: Option<Arc<dyn RateLimiter>>,
+    shared: Option<Arc<TimedPort<dyn RateLimiter>>>,
     /// Until when the shared store is left alone, in milliseconds; 0 while it answers.
     paused_until: AtomicI64,
     key: DigestKey,
@@ -171,7 +171,8 @@ impl Room for Limits {
             (None, RateStore::Database) => {
                 let database = context.database.clone();
                 let timeout = context.config.database.timeout;
-                Some(Arc::new(DatabaseLimiter { database, timeout }) as Arc<dyn RateLimiter>)
+                let limiter = DatabaseLimiter { database: database.clone(), timeout };
+                Some(Arc::new(TimedPort::new(Arc::new(limiter) as Arc<dyn RateLimiter>, &database)))
             }
             (None, RateStore::Process) => None,
         };
@@ -200,18 +201,19 @@ impl Limits {
             // A clock that was set back does not keep the store away for longer.
             || paused_until - now.as_millis() > PAUSE.as_millis() as i64
         {
-            let asked =
-                tokio::time::timeout(context.config.rate.timeout, shared.admit(&key, quota, now));
+            let asked = shared.ask(context.config.rate.timeout, move |shared| {
+                Box::pin(async move { shared.admit(&key, quota, now).await })
+            });
             let failed = match asked.await {
-                Ok(Ok(verdict)) => {
+                Some(Ok(verdict)) => {
                     if paused_until != 0 {
                         self.paused_until.store(0, Ordering::Release);
                         tracing::info!(target: "portcullis", "the store of rates answers again");
                     }
                     return verdict;
                 }
-                Ok(Err(error)) => ErrorChain(&*error).to_string(),
-                Err(_) => "it did not answer in time".to_owned(),
+                Some(Err(error)) => ErrorChain(&*error).to_string(),
+                None => "it did not answer in time".to_owned(),
             };
             self.paused_until.store(now.plus(PAUSE).as_millis(), Ordering::Release);
             if paused_until == 0 {
@@ -412,12 +414,11 @@ impl RateLimits<'_> {
             let written = transaction!(context.db(), |txn| {
                 audit_log::record(txn, &event).await.map_err(Fault::from)
             });
-            match written {
-                Ok(()) => event.trace(),
-                Err(error) => {
-                    tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
-                }
+            if let Err(error) = written {
+                tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
             }
+            // It happened, whether or not it was written.
+            event.trace();
         });
     }
 

@@ -12,26 +12,37 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use portcullis::account::NewAccount;
+use portcullis::base::clock::Timestamp;
+use portcullis::base::rate::{RateKey, RateVerdict};
 use portcullis::config::{Delivery, Registration};
 use portcullis::login::Credentials;
 use portcullis::message::MessageKind;
-use portcullis::port::{HookFuture, HookResult, Hooks, SigningIn};
+use portcullis::port::{
+    BreachedList, HookFuture, HookResult, Hooks, MembershipSource, OnSessionReplaced, PasswordSha1,
+    RateLimiter, SessionInfo, SessionReplaced, SigningIn, SigningOut, SourceMembership,
+};
+use portcullis::rate_limit::Quota;
 use portcullis::registration::Application;
 use portcullis::{AccountId, Builder, ClientInfo, Portcullis, SessionId};
 use portcullis_test_needs::needs;
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, sqlx};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
+    TransactionTrait, sqlx,
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use crate::on_every_database;
 use crate::outage::{Mode, Wire};
 use crate::support::browser::COOKIE;
 use crate::support::call::{call, cookie_of, request};
+use crate::support::log::Log;
 use crate::support::probe::{app, serve};
-use crate::support::{Backend, PASSWORD, Probe};
+use crate::support::{Backend, PASSWORD, Probe, until};
 
 const NEW: &str = "another horse battery staple";
 const CONNECTIONS: u32 = 5;
@@ -88,6 +99,17 @@ fn with(
 
 /// Every connection of the pool is there, none has a transaction open, and a write goes through.
 async fn check_whole(probe: &Probe, auth: &Portcullis, db: &DatabaseConnection, what: &str) {
+    check_whole_beside(probe, auth, db, what, 0).await;
+}
+
+/// The same beside so many transactions that the test itself has open.
+async fn check_whole_beside(
+    probe: &Probe,
+    auth: &Portcullis,
+    db: &DatabaseConnection,
+    what: &str,
+    open_ones: i64,
+) {
     let given = "no connection is lost";
     let silent = "a connection answers what it is asked";
     match probe.database.backend {
@@ -117,7 +139,11 @@ async fn check_whole(probe: &Probe, auth: &Portcullis, db: &DatabaseConnection, 
             }
             let idle = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
                 AND state LIKE 'idle in transaction%'";
-            assert_eq!(probe.number(idle).await, 0, "{what}: transactions that nobody ends");
+            assert_eq!(
+                probe.number(idle).await,
+                open_ones,
+                "{what}: transactions that nobody ends"
+            );
         }
         Backend::MySql => {
             let mut held = Vec::new();
@@ -136,7 +162,11 @@ async fn check_whole(probe: &Probe, auth: &Portcullis, db: &DatabaseConnection, 
             let open = "SELECT COUNT(*) FROM information_schema.innodb_trx t \
                 JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
                 WHERE p.db = DATABASE()";
-            assert_eq!(probe.number(open).await, 0, "{what}: transactions that nobody ends");
+            assert_eq!(
+                probe.number(open).await,
+                open_ones,
+                "{what}: transactions that nobody ends"
+            );
         }
     }
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -156,7 +186,7 @@ enum Point {
 }
 
 /// Awaits `work` until the point is reached; none if it was given up.
-async fn until<T>(probe: &Probe, point: Point, work: impl Future<Output = T>) -> Option<T> {
+async fn up_to<T>(probe: &Probe, point: Point, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut polls = 0;
     let answered = probe.database.statements.count();
@@ -264,7 +294,7 @@ async fn give_up_everywhere(probe: &Probe, point: impl Fn(usize) -> Point) {
         loop {
             let request = prepared(probe, flow, number).await;
             number += 1;
-            let status = until(probe, point(given_up), answered(&app, request)).await;
+            let status = up_to(probe, point(given_up), answered(&app, request)).await;
             if let Some(status) = status {
                 assert!(status.is_success() || flow == "not an account", "{flow}: {status}");
                 break;
@@ -361,6 +391,155 @@ impl Hooks for Hangs {
     }
 }
 
+/// Locks the row of the account, and then waits for a row of the application's.
+#[derive(Clone)]
+struct WaitsForRow;
+
+/// Computed where no row can be waited for: nobody else writes beside a writer of SQLite.
+const SLOW: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) \
+    SELECT COUNT(*) FROM n";
+
+impl WaitsForRow {
+    async fn wait(account: AccountId, txn: &DatabaseTransaction) -> HookResult {
+        let (backend, id) = (txn.get_database_backend(), account.as_uuid());
+        let text = match backend {
+            DbBackend::Sqlite => {
+                txn.execute_unprepared(SLOW).await?;
+                return Ok(());
+            }
+            DbBackend::Postgres => "SELECT id FROM auth_account WHERE id = $1 FOR UPDATE",
+            _ => "SELECT id FROM auth_account WHERE id = ? FOR UPDATE",
+        };
+        let own = Statement::from_sql_and_values(backend, text, [id.into()]);
+        txn.query_one_raw(own).await?;
+        let others = "SELECT id FROM app_row WHERE id = 1 FOR UPDATE";
+        txn.query_one_raw(Statement::from_string(backend, others)).await?;
+        Ok(())
+    }
+}
+
+impl Hooks for WaitsForRow {
+    async fn before_login(&self, login: SigningIn<'_>, txn: &DatabaseTransaction) -> HookResult {
+        Self::wait(login.account_id, txn).await
+    }
+
+    async fn before_logout(&self, logout: SigningOut<'_>, txn: &DatabaseTransaction) -> HookResult {
+        Self::wait(logout.account_id.expect("somebody is signed in"), txn).await
+    }
+}
+
+impl OnSessionReplaced for WaitsForRow {
+    fn replaced<'a>(
+        &'a self,
+        replaced: SessionReplaced,
+        txn: &'a DatabaseTransaction,
+    ) -> HookFuture<'a, ()> {
+        Box::pin(Self::wait(replaced.account_id.expect("somebody signs in"), txn))
+    }
+}
+
+/// A row of the application's that somebody holds until the transaction ends.
+async fn held_row(probe: &Probe) -> DatabaseTransaction {
+    probe.execute("DROP TABLE IF EXISTS app_row").await;
+    probe.execute("CREATE TABLE app_row (id INTEGER PRIMARY KEY)").await;
+    probe.execute("INSERT INTO app_row VALUES (1)").await;
+    let holder = probe.db.begin().await.expect("it opens");
+    if probe.database.backend != Backend::Sqlite {
+        let row = "SELECT id FROM app_row WHERE id = 1 FOR UPDATE";
+        holder.execute_unprepared(row).await.expect("nobody else has it");
+    }
+    holder
+}
+
+/// Asks the application's own pool for a row of a table that somebody has locked, whatever it is asked:
+/// the database does not even prepare that statement.
+#[derive(Clone)]
+struct AsksThePool {
+    db: DatabaseConnection,
+    begun: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
+}
+
+impl AsksThePool {
+    fn answer<T: Send + 'static>(&self, answer: T) -> HookFuture<'static, T> {
+        let this = self.clone();
+        Box::pin(async move {
+            this.begun.fetch_add(1, Ordering::SeqCst);
+            let backend = this.db.get_database_backend();
+            let text = match backend {
+                DbBackend::Sqlite => format!("{SLOW} WHERE i <> ?"),
+                DbBackend::Postgres => "SELECT id FROM app_row WHERE id = $1".to_owned(),
+                _ => "SELECT id FROM app_row WHERE id = ?".to_owned(),
+            };
+            let asked = Statement::from_sql_and_values(backend, text, [1.into()]);
+            this.db.query_one_raw(asked).await?.ok_or("a row is there")?;
+            this.ended.fetch_add(1, Ordering::SeqCst);
+            Ok(answer)
+        })
+    }
+}
+
+impl MembershipSource for AsksThePool {
+    fn memberships(&self, _: AccountId) -> HookFuture<'_, Vec<SourceMembership>> {
+        self.answer(Vec::new())
+    }
+}
+
+impl SessionInfo for AsksThePool {
+    fn add(&self, _: AccountId, _: SessionId) -> HookFuture<'_, Value> {
+        self.answer(Value::Null)
+    }
+}
+
+impl BreachedList for AsksThePool {
+    fn contains<'a>(&'a self, _: &'a PasswordSha1) -> HookFuture<'a, bool> {
+        self.answer(false)
+    }
+}
+
+impl RateLimiter for AsksThePool {
+    fn admit<'a>(
+        &'a self,
+        _: &'a RateKey,
+        quota: Quota,
+        at: Timestamp,
+    ) -> HookFuture<'a, RateVerdict> {
+        self.answer(quota.judge(0, at))
+    }
+}
+
+/// A table of the application's that nobody else can read until the lock is let go.
+async fn locked_table(probe: &Probe) -> DatabaseTransaction {
+    probe.execute("DROP TABLE IF EXISTS app_row").await;
+    probe.execute("CREATE TABLE app_row (id INTEGER PRIMARY KEY)").await;
+    probe.execute("INSERT INTO app_row VALUES (1)").await;
+    let holder = probe.db.begin().await.expect("it opens");
+    let lock = match probe.database.backend {
+        Backend::Sqlite => "SELECT 1",
+        Backend::Postgres => "LOCK TABLE app_row IN ACCESS EXCLUSIVE MODE",
+        Backend::MySql => "LOCK TABLES app_row WRITE",
+    };
+    holder.execute_unprepared(lock).await.expect("nobody else has it");
+    holder
+}
+
+async fn unlock(probe: &Probe, holder: DatabaseTransaction) {
+    if probe.database.backend == Backend::MySql {
+        holder.execute_unprepared("UNLOCK TABLES").await.expect("it is let go");
+    }
+    holder.rollback().await.expect("it ends");
+}
+
+/// Says in a hook that it was there, so that its line of the log shows the span it belongs to.
+struct Tells;
+
+impl Hooks for Tells {
+    async fn before_login(&self, _: SigningIn<'_>, _: &DatabaseTransaction) -> HookResult {
+        tracing::info!(target: "app", "in the hook");
+        Ok(())
+    }
+}
+
 fn sign_in(name: &str) -> Request<Body> {
     let body = json!({ "login": name, "password": PASSWORD });
     request("POST", "/auth/login")
@@ -415,7 +594,7 @@ on_every_database! {
                         }
                     }
                 };
-                if until(&probe, Point::Polls(given_up), work).await.is_some() {
+                if up_to(&probe, Point::Polls(given_up), work).await.is_some() {
                     break;
                 }
                 given_up += 1;
@@ -573,6 +752,195 @@ on_every_database! {
         let sessions = probe.auth.sessions().list(&alice).await.expect("the database answers");
         // The one of the registration.
         assert_eq!(sessions.len(), 1);
+    }
+
+    async fn a_hook_that_waits_for_a_row_gives_back_its_locks_at_its_limit(probe: Probe) {
+        let mut accounts = Vec::new();
+        for number in 0..6 {
+            accounts.push(probe.register(&format!("alice{number}")).await);
+        }
+        let holder = held_row(&probe).await;
+        let db = five(&probe).await;
+        let auth = with(&probe, db.clone(), |builder| {
+            builder.hooks(WaitsForRow).configure(|config| {
+                config.database.writers = 3;
+                config.database.hook_timeout = Duration::from_millis(100);
+            })
+        });
+        let app = app(&auth);
+        let mut requests = JoinSet::new();
+        for number in 0..accounts.len() {
+            let app = app.clone();
+            requests.spawn(async move { call(&app, sign_in(&format!("alice{number}"))).await });
+        }
+        // Twice as many as have a permit: the others get theirs when the first are through.
+        let ended = tokio::time::timeout(PATIENCE, requests.join_all());
+        for answer in ended.await.expect("nobody waits for the row") {
+            assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"), "{}", answer.text);
+        }
+        for account in &accounts {
+            let accounts = auth.accounts();
+            let other = accounts.disable(account.id());
+            let other = tokio::time::timeout(PATIENCE, other).await;
+            other.expect("its row is free").expect("it is written");
+        }
+        tokio::time::timeout(PATIENCE, auth.drain()).await.expect("nothing is left behind");
+        check_whole_beside(&probe, &auth, &db, "a hook waited for a row", 1).await;
+        holder.rollback().await.expect("it ends");
+        probe.execute("DROP TABLE app_row").await;
+    }
+
+    async fn a_hook_inside_a_transaction_of_the_applications_waits_no_longer(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let holder = held_row(&probe).await;
+        let db = five(&probe).await;
+        let auth = with(&probe, db.clone(), |builder| {
+            builder.hooks(WaitsForRow).configure(|config| {
+                config.database.hook_timeout = Duration::from_millis(100);
+            })
+        });
+        let started = probe.auth.sessions().start(&alice, &ClientInfo::default()).await;
+        let session = started.expect("it starts").session_id();
+        for own in [true, false] {
+            let ended = async {
+                if own {
+                    let txn = auth.begin().await.expect("it opens");
+                    let ended = auth.sessions().within(&txn).end(session).await;
+                    txn.rollback().await;
+                    ended
+                } else {
+                    let txn = db.begin().await.expect("it opens");
+                    let ended = auth.sessions().within(&txn).end(session).await;
+                    let _ = txn.rollback().await;
+                    ended
+                }
+            };
+            let ended = tokio::time::timeout(PATIENCE, ended).await;
+            ended.expect("it does not wait for the row").expect_err("the hook took too long");
+            tokio::time::timeout(PATIENCE, auth.drain()).await.expect("nothing is left behind");
+            check_whole_beside(&probe, &auth, &db, "a hook inside a transaction", 1).await;
+        }
+        holder.rollback().await.expect("it ends");
+        probe.execute("DROP TABLE app_row").await;
+    }
+
+    async fn a_hook_whose_connection_cannot_be_ended_gives_back_its_permit(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let holder = held_row(&probe).await;
+        let mut options = ConnectOptions::new(&probe.database.url);
+        // Nothing is left that could end another one.
+        options.max_connections(1).acquire_timeout(PATIENCE).sqlx_logging(false);
+        let db = sea_orm::Database::connect(options).await.expect("the database answers");
+        let auth = with(&probe, db.clone(), |builder| {
+            builder.hooks(WaitsForRow).configure(|config| {
+                config.database.writers = 1;
+                config.database.hook_timeout = Duration::from_millis(100);
+            })
+        });
+        let started = probe.auth.sessions().start(&alice, &ClientInfo::default()).await;
+        let session = started.expect("it starts").session_id();
+        let sessions = auth.sessions();
+        let ended = tokio::time::timeout(PATIENCE, sessions.end(session)).await;
+        ended.expect("it does not wait for the row").expect_err("the hook took too long");
+        // A write gets the permit, and then waits for the connection.
+        let accounts = auth.accounts();
+        let mut writes = pin!(accounts.disable(alice.id()));
+        let waited = tokio::time::timeout(Duration::from_secs(4), writes.as_mut()).await;
+        assert!(waited.is_err() || probe.database.backend == Backend::Sqlite, "it has one");
+        holder.rollback().await.expect("it ends");
+        if waited.is_err() {
+            let written = tokio::time::timeout(PATIENCE, writes).await;
+            written.expect("the connection is back").expect("it is whole");
+        }
+        tokio::time::timeout(PATIENCE, auth.drain()).await.expect("nothing is left behind");
+        probe.execute("DROP TABLE app_row").await;
+    }
+
+    async fn a_hook_of_replaced_sessions_that_hangs_is_given_up_like_the_others(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let (db, holder) = (five(&probe).await, held_row(&probe).await);
+        let auth = with(&probe, db.clone(), |builder| {
+            builder.on_session_replaced(WaitsForRow).configure(|config| {
+                config.database.hook_timeout = Duration::from_millis(100);
+            })
+        });
+        let started = probe.auth.sessions().start(&alice, &ClientInfo::default()).await;
+        let mut request = sign_in("alice");
+        let cookie = cookie_of(&started.expect("it starts")).parse().expect("a header");
+        request.headers_mut().insert("cookie", cookie);
+        let app = app(&auth);
+        let answer = tokio::time::timeout(PATIENCE, call(&app, request)).await;
+        let answer = answer.expect("it does not wait for the row");
+        assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"), "{}", answer.text);
+        tokio::time::timeout(PATIENCE, auth.drain()).await.expect("nothing is left behind");
+        check_whole_beside(&probe, &auth, &db, "a replaced session", 1).await;
+        holder.rollback().await.expect("it ends");
+        probe.execute("DROP TABLE app_row").await;
+    }
+
+    async fn what_the_application_is_asked_may_ask_its_pool_for_longer_than_it_is_waited_for(probe: Probe) {
+        let (alice, browser) = probe.signed_in("alice").await;
+        let db = five(&probe).await;
+        let slow = AsksThePool { db: db.clone(), begun: Arc::default(), ended: Arc::default() };
+        let limit = Duration::from_millis(100);
+        let auth = with(&probe, db.clone(), |builder| {
+            let builder = builder.membership_source(slow.clone()).session_info(slow.clone());
+            builder.breached_list(slow.clone()).rate_limiter(slow.clone()).configure(|config| {
+                config.permission.source_timeout = limit;
+                config.database.hook_timeout = limit;
+                config.password.breached_timeout = limit;
+                config.rate.timeout = limit;
+                config.rate.per_source = None;
+                config.rate.per_principal = None;
+            })
+        });
+        let holder = locked_table(&probe).await;
+        let all = async {
+            auth.refresh_memberships(alice.id()).await.expect_err("its source takes too long");
+            let asked = request("GET", "/auth/session")
+                .header("cookie", format!("{COOKIE}={}", browser.cookie.expect("a session")))
+                .body(Body::empty())
+                .expect("a request");
+            assert_eq!(call(&app(&auth), asked).await.status, 503);
+            let made = auth.registration().create(NewAccount::username("bob"), PASSWORD).await;
+            made.expect("the list is not waited for");
+            let limits = auth.rate_limits();
+            limits.admit("reports", "alice", Quota::per_minute(5)).await.expect("it is let through");
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("nothing waits for the table");
+        tokio::time::timeout(PATIENCE, auth.drain()).await.expect("a shutdown does not either");
+        unlock(&probe, holder).await;
+        let begun = slow.begun.load(Ordering::SeqCst);
+        assert!(begun >= 4, "{begun} were asked");
+        let ended = async || slow.ended.load(Ordering::SeqCst) == begun;
+        until("what was asked is answered, and not cut short", ended).await;
+        check_whole(&probe, &auth, &db, "four that took too long").await;
+        probe.execute("DROP TABLE app_row").await;
+    }
+
+    async fn what_a_task_of_a_write_traces_belongs_to_the_span_of_the_request(probe: Probe) {
+        probe.register("alice").await;
+        let mut options = ConnectOptions::new(&probe.database.url);
+        // Each statement is a line of the log.
+        options.max_connections(1).sqlx_logging(true);
+        let db = sea_orm::Database::connect(options).await.expect("the database answers");
+        let auth = with(&probe, db, |builder| builder.hooks(Tells));
+        let app = app(&auth);
+        let (log, _listening) = Log::start();
+        let request = tracing::info_span!("of_a_request", number = 7);
+        let answer = call(&app, sign_in("alice")).instrument(request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let text = log.text();
+        let of_request = |line: &&str| line.contains("of_a_request{number=7}");
+        let told = text.lines().find(|line| line.ends_with("in the hook"));
+        assert!(of_request(&told.expect("the hook was there")), "{told:?}");
+        let writes = ["INSERT INTO", "UPDATE "];
+        let statements = text.lines().filter(|line| line.contains(" sqlx::query: "));
+        let written: Vec<_> =
+            statements.filter(|line| writes.iter().any(|write| line.contains(write))).collect();
+        // SQLite runs them in a thread of the driver's, which nobody listens to.
+        assert!(!written.is_empty() || probe.database.backend == Backend::Sqlite, "{text}");
+        assert!(written.iter().all(of_request), "{written:?}");
     }
 
     async fn a_session_info_that_hangs_is_a_503(probe: Probe) {

@@ -26,6 +26,8 @@ use crate::outage::{Mode, Wire};
 use crate::support::browser::{Answer, send};
 use crate::support::call::{Called, call, request};
 use crate::support::database::connect;
+use crate::support::fault::without_events;
+use crate::support::log::Log;
 use crate::support::probe::{app, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe, needed};
 
@@ -444,12 +446,7 @@ on_every_database! {
         let app = app(&node);
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'excess_rate_limit_exceeded'";
         let written = async |expected: i64| {
-            for _ in 0..10_000 {
-                if probe.number(events).await >= expected {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+            node.drain().await;
             assert_eq!(probe.number(events).await, expected);
         };
         assert_eq!(admitted(&app, "192.0.2.1", 30).await, 3);
@@ -475,10 +472,27 @@ on_every_database! {
             let address = format!("198.51.{}.{}", number / 250, number % 250 + 1);
             assert_eq!(admitted(&app, &address, 4).await, 3);
         }
-        for _ in 0..1000 {
-            tokio::task::yield_now().await;
-        }
+        node.drain().await;
         assert!(probe.number(events).await <= 4 + 100);
+    }
+
+    async fn a_refusal_that_cannot_be_written_is_traced_all_the_same(probe: Probe) {
+        let node = limited(&probe, Some(1), None);
+        let app = app(&node);
+        let (log, _listening) = Log::start();
+        without_events(&probe, "excess_rate_limit_exceeded", async {
+            assert_eq!(admitted(&app, "192.0.2.1", 5).await, 1);
+            node.drain().await;
+        })
+        .await;
+        let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'excess_rate_limit_exceeded'";
+        assert_eq!(probe.number(events).await, 0);
+        assert!(log.text().contains("an event could not be written"), "{}", log.text());
+        let traced = log.events();
+        let traced: Vec<_> =
+            traced.iter().filter(|line| line.contains("excess_rate_limit_exceeded")).collect();
+        assert_eq!(traced.len(), 1, "{}", log.text());
+        assert!(traced[0].contains("192.0.2.1"), "{traced:?}");
     }
 
     async fn an_application_limits_what_it_likes(probe: Probe) {

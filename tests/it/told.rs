@@ -16,7 +16,9 @@ use serde_json::json;
 
 use crate::attempt::{HOUR, SECOND, WRONG, browser_of, fail, login, tries};
 use crate::on_every_database;
-use crate::support::{Backend, Browser, PASSWORD, Probe};
+use crate::support::fault::without_events;
+use crate::support::log::Log;
+use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 const CONFIRM: &str = "/auth/verification/confirm";
 
@@ -353,17 +355,13 @@ on_every_database! {
             let credentials = Credentials::password("alice@one.example", WRONG);
             slow.login().with_password(credentials, &from("192.0.2.1")).await.is_ok()
         });
-        while tries(&probe, "outcome = 0").await == 0 {
-            tokio::task::yield_now().await;
-        }
+        until("the try is there", async || tries(&probe, "outcome = 0").await > 0).await;
         let auth = probe.auth.clone();
         let second = tokio::spawn(async move {
             let credentials = Credentials::password("alice@two.example", PASSWORD);
             auth.login().with_password(credentials, &from("192.0.2.2")).await.is_ok()
         });
-        while probe.auth.attempts().refused() == 0 {
-            tokio::task::yield_now().await;
-        }
+        until("it is refused", async || probe.auth.attempts().refused() > 0).await;
         assert!(!first.is_finished(), "it waited for the one before");
         assert!(!first.await.expect("no panic") && !second.await.expect("no panic"));
         assert_eq!(tries(&probe, "outcome = 1").await, 1);
@@ -436,13 +434,8 @@ on_every_database! {
         spray(0..150, 2).await;
         assert!(found());
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_spraying_suspected'";
-        for _ in 0..100_000 {
-            let paged = pager.0.lock().expect("no test panics there").len();
-            if probe.number(events).await == 1 && paged == 1 {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+        // The event first, and then the hook, in a task of their own.
+        auth.drain().await;
         assert_eq!(probe.number(events).await, 1, "once a window");
         let paged = pager.0.lock().expect("no test panics there").clone();
         assert_eq!(paged.len(), 1, "{paged:?}");
@@ -450,6 +443,26 @@ on_every_database! {
         // What is kept in the database is no password and no name.
         let dump = probe.dump("auth_event").await.join("\n");
         assert!(!dump.contains(WRONG) && !dump.contains("person1"));
+    }
+
+    async fn sprayed_passwords_are_traced_though_the_event_cannot_be_written(probe: Probe) {
+        let (log, _listening) = Log::start();
+        without_events(&probe, "authn_spraying_suspected", async {
+            for number in 0..50 {
+                let name = format!("person{number}@example.com");
+                let credentials = Credentials::password(name, WRONG);
+                let from = from(&format!("192.0.2.{number}"));
+                assert!(probe.auth.login().with_password(credentials, &from).await.is_err());
+            }
+            probe.auth.drain().await;
+        })
+        .await;
+        let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_spraying_suspected'";
+        assert_eq!(probe.number(events).await, 0);
+        assert!(log.text().contains("an event could not be written"));
+        let traced = log.events();
+        let traced = traced.iter().filter(|line| line.contains("authn_spraying_suspected"));
+        assert_eq!(traced.count(), 1);
     }
 
     async fn a_name_that_moves_takes_with_it_what_is_told_and_not_what_protects(probe: Probe) {

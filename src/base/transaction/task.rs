@@ -51,7 +51,7 @@ impl Tasks {
             drop(running);
             result
         };
-        tokio::spawn(work.in_current_span().with_current_subscriber())
+        detached(work)
     }
 
     /// Runs a flow in a task of its own and waits for it.
@@ -110,6 +110,14 @@ impl Tasks {
             none_left.await;
         }
     }
+}
+
+/// Starts a task that nobody waits for, not even a shutdown. What it traces belongs to the span in
+/// which it was started.
+pub(super) fn detached<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    tokio::spawn(work.in_current_span().with_current_subscriber())
 }
 
 impl Drop for Running {

@@ -18,11 +18,12 @@ use sea_orm::{
     QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinError;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
-use super::task::{Running, Tasks, opening, writing};
+use super::server::ServerConnection;
+use super::task::{Running, Tasks, detached, opening, writing};
 use crate::base::clock::Stopwatch;
 
 /// The future of a statement.
@@ -35,6 +36,8 @@ type Hook<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 #[derive(Debug)]
 pub(crate) enum HookEnded {
     TookTooLong,
+    /// It was not begun: the database failed.
+    Failed(DbErr),
     /// The runtime shuts down.
     Died,
 }
@@ -42,6 +45,14 @@ pub(crate) enum HookEnded {
 /// How many reads may be under way at once where they need a task each: more than a pool has
 /// connections, so that it limits nothing but the tasks that clients leave behind who hang up.
 const READERS: usize = 256;
+
+/// How long ending the connection of a hook may take, from another one.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// How long a hook goes on that is not waited for any more, where the driver minds if it is dropped in
+/// the middle of a statement: long enough to see that its connection is gone, or to be answered by
+/// another one of the pool.
+const LINGERS: Duration = Duration::from_secs(1);
 
 /// The application's pool. A plain read runs on it directly where the driver can be interrupted
 /// while it reads; anything else is a task that holds one of the permits.
@@ -101,8 +112,9 @@ impl Database {
                 ..TransactionOptions::default()
             };
             let transaction = Some(pool.begin_with_options(options).await?);
-            let (holding, hooks) = (Some((permit, running)), Mutex::default());
-            Ok(OwnTransaction { transaction, holding, hooks, tasks })
+            let holding = Mutex::new(Some((permit, running)));
+            let (hooks, connection) = (Mutex::default(), OnceCell::new());
+            Ok(OwnTransaction { transaction, holding, hooks, connection, tasks })
         })
         .await
     }
@@ -126,6 +138,29 @@ impl Database {
     /// Waits until no write is under way.
     pub(crate) async fn drained(&self) {
         self.tasks.ended().await;
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Ends the connection of a hook that took too long, from another connection of the pool. Whether
+    /// that is done.
+    async fn end(&self, connection: Option<&ServerConnection>) -> bool {
+        let Some(connection) = connection else { return true };
+        // Given up while it waits for a connection, it ends nobody's later. What it sends may be
+        // dropped half-way with either driver: nothing is prepared for it on MySQL.
+        let reason = match timeout(ENDING, connection.end(&self.pool)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no connection of the pool was free in time".to_owned(),
+        };
+        tracing::error!(
+            target: "portcullis",
+            error = ?reason,
+            "the connection of a hook that took too long could not be ended",
+        );
+        false
     }
 
     /// Where a statement has to wait for a permit and to run in a task: everywhere but for a read
@@ -277,39 +312,61 @@ impl<'a> Txn<'a> {
     /// hooks of a transaction of ours share.
     ///
     /// In a transaction of ours it runs in a task, like a statement: nothing that it asks of the
-    /// database is dropped because a client hung up.
+    /// database is dropped because a client hung up. At the limit its connection is ended, from
+    /// another one of `database`, and the permit of the transaction comes back.
     pub(crate) async fn run_hook<R: Send + 'static>(
         &self,
+        database: &Database,
         limit: Duration,
         hook: impl for<'t> FnOnce(&'t DatabaseTransaction) -> Hook<'t, R> + Send + 'static,
     ) -> Result<R, HookEnded> {
         let own = match self {
             Self::Callers(txn) => {
-                let result = timeout(limit, hook(txn)).await;
-                if result.is_err() {
-                    // What is dropped here belongs to a connection that is to end.
+                let connection = ServerConnection::of(txn).await.map_err(HookEnded::Failed)?;
+                let mut hook = hook(txn);
+                if let Ok(result) = timeout(limit, &mut hook).await {
+                    return Ok(result);
+                }
+                let ended = database.end(connection.as_ref()).await;
+                linger(database, hook).await;
+                if !ended {
                     let _ = timeout(limit, break_off(txn)).await;
                 }
-                return result.map_err(|_| HookEnded::TookTooLong);
+                return Err(HookEnded::TookTooLong);
             }
             Self::Own(own) => Arc::clone(own),
         };
         let (answer, answered) = oneshot::channel();
-        let tasks = own.tasks.clone();
+        let (database, tasks) = (database.clone(), own.tasks.clone());
         let task = tasks.spawn(async move {
+            let connection = match own.connection().await {
+                Ok(connection) => connection.cloned(),
+                Err(error) => {
+                    drop(own);
+                    let _ = answer.send(Err(HookEnded::Failed(error)));
+                    return;
+                }
+            };
             let limit = limit.saturating_sub(*own.hooks());
             let started = Stopwatch::start();
-            let result = timeout(limit, hook(own.inner())).await;
+            let mut hook = hook(own.inner());
+            let result = timeout(limit, &mut hook).await;
             *own.hooks() += started.elapsed();
             match result {
                 Ok(result) => {
                     // Before the answer, because only a sole owner can commit.
+                    drop(hook);
                     drop(own);
                     let _ = answer.send(Ok(result));
                 }
                 Err(_) => {
                     let _ = answer.send(Err(HookEnded::TookTooLong));
-                    break_off(own.inner()).await;
+                    let ended = database.end(connection.as_ref()).await;
+                    linger(&database, hook).await;
+                    if !ended {
+                        own.give_back();
+                        drop(detached(async move { break_off(own.inner()).await }));
+                    }
                 }
             }
         });
@@ -352,10 +409,12 @@ impl ConnectionTrait for Txn<'_> {
 pub(crate) struct OwnTransaction {
     /// None once it is being ended.
     transaction: Option<DatabaseTransaction>,
-    /// Given back when it has ended.
-    holding: Option<(OwnedSemaphorePermit, Running)>,
+    /// Given back when it has ended, or when it cannot be ended within a limit.
+    holding: Mutex<Option<(OwnedSemaphorePermit, Running)>>,
     /// How long hooks of the application have run in it.
     hooks: Mutex<Duration>,
+    /// What it runs on, asked for before the first hook.
+    connection: OnceCell<Option<ServerConnection>>,
     tasks: Tasks,
 }
 
@@ -368,8 +427,22 @@ impl OwnTransaction {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn connection(&self) -> Result<Option<&ServerConnection>, DbErr> {
+        let asked = self.connection.get_or_try_init(|| ServerConnection::of(self.inner())).await;
+        asked.map(Option::as_ref)
+    }
+
+    /// Gives the permit back before the transaction has ended. Nobody waits for its end any more.
+    fn give_back(&self) {
+        drop(self.held());
+    }
+
+    fn held(&self) -> Option<(OwnedSemaphorePermit, Running)> {
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     pub(crate) async fn commit(mut self) -> Result<(), DbErr> {
-        let (transaction, holding) = (self.transaction.take(), self.holding.take());
+        let (transaction, holding) = (self.transaction.take(), self.held());
         run(&self.tasks, async move {
             let result = match transaction {
                 Some(transaction) => transaction.commit().await,
@@ -384,29 +457,28 @@ impl OwnTransaction {
     /// The same as dropping it, but known to be over.
     pub(crate) async fn rollback(mut self) {
         if let Some(work) = self.rolling_back() {
-            let _ = self.tasks.spawn(work).await;
+            let _ = work.await;
         }
     }
 
-    fn rolling_back(&mut self) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let (transaction, holding) = (self.transaction.take()?, self.holding.take());
-        Some(async move {
+    fn rolling_back(&mut self) -> Option<JoinHandle<()>> {
+        let (transaction, holding) = (self.transaction.take()?, self.held());
+        // In the task's keeping, so that a shutdown waits for it unless that was given back before.
+        Some(detached(async move {
             // A failed rollback ends the connection and with it the transaction.
             if let Err(error) = transaction.rollback().await {
                 tracing::debug!(target: "portcullis", %error, "rollback failed");
             }
             drop(holding);
-        })
+        }))
     }
 }
 
 impl Drop for OwnTransaction {
     fn drop(&mut self) {
         // Without a runtime the driver rolls back before it uses the connection again.
-        if Handle::try_current().is_ok()
-            && let Some(work) = self.rolling_back()
-        {
-            drop(self.tasks.spawn(work));
+        if Handle::try_current().is_ok() {
+            drop(self.rolling_back());
         }
     }
 }
@@ -479,8 +551,16 @@ impl<'a> From<&'a Transaction> for OpenTransaction<'a> {
     }
 }
 
+/// Lets a hook see that its connection is gone, where the driver minds if it is dropped.
+async fn linger<R>(database: &Database, hook: Hook<'_, R>) {
+    if database.backend() == DbBackend::MySql {
+        let _ = timeout(LINGERS, hook).await;
+    }
+}
+
 /// Ends the connection of a transaction in which a statement may have been dropped half-way, where
-/// the driver could not go on with it: the pool then opens another.
+/// the driver could not go on with it: the pool then opens another. For one that could not be ended
+/// from outside.
 async fn break_off(txn: &DatabaseTransaction) {
     if txn.get_database_backend() != DbBackend::MySql {
         return;

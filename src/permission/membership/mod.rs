@@ -144,14 +144,12 @@ impl Portcullis {
     /// No such account; the source failed or took too long, and then nothing is changed; an outage.
     pub async fn refresh_memberships(&self, account: AccountId) -> Result<Refreshed, GrantError> {
         let context = self.context();
-        let Some(source) = context.membership_source.clone() else {
-            return Ok(Refreshed::Unchanged);
-        };
+        let Some(source) = &context.membership_source else { return Ok(Refreshed::Unchanged) };
         let turn = take_turn(context, account).await?;
         let limit = context.config.permission.source_timeout;
-        let answer = match tokio::time::timeout(limit, source.memberships(account)).await {
-            Ok(answer) => answer.map_err(Fault::of_hook)?,
-            Err(_) => return Err(failed("the source of memberships did not answer in time").into()),
+        let answer = match source.ask(limit, move |source| source.memberships(account)).await {
+            Some(answer) => answer.map_err(Fault::of_hook)?,
+            None => return Err(failed("the source of memberships did not answer in time").into()),
         };
         if answer.len() > MAX_SOURCED {
             return Err(

@@ -161,3 +161,23 @@ async fn crossing(txn: DatabaseTransaction, text: &str) -> Option<DbErr> {
     txn.rollback().await.expect("it ends");
     error
 }
+
+/// Runs a test while the database refuses every event of this kind.
+pub async fn without_events(probe: &Probe, kind: &str, test: impl Future<Output = ()>) {
+    let (refuse, allow) = match probe.database.backend {
+        Backend::Sqlite => (
+            format!(
+                "CREATE TRIGGER no_event BEFORE INSERT ON auth_event WHEN NEW.kind = '{kind}' \
+                 BEGIN SELECT RAISE(ABORT, 'there is no room'); END"
+            ),
+            "DROP TRIGGER no_event",
+        ),
+        _ => (
+            format!("ALTER TABLE auth_event ADD CONSTRAINT no_event CHECK (kind <> '{kind}')"),
+            "ALTER TABLE auth_event DROP CONSTRAINT no_event",
+        ),
+    };
+    probe.execute(&refuse).await;
+    test.await;
+    probe.execute(allow).await;
+}
