@@ -165,7 +165,7 @@ impl Portcullis {
     }
 
     /// Notes something an operator should know, once, and warns of it.
-    pub(crate) fn find(&self, code: &'static str, text: &str) {
+    pub(crate) fn note_finding(&self, code: &'static str, text: &str) {
         let mut findings = self.0.findings.lock().unwrap_or_else(PoisonError::into_inner);
         if findings.iter().all(|finding| finding.code != code) {
             tracing::warn!(target: "portcullis", code, "{text}");

@@ -220,7 +220,7 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;
     }
-    auth.find(
+    auth.note_finding(
         "password_spraying",
         &format!("many sign-ins fail that no limit of one account or source stops: {suspicion}"),
     );

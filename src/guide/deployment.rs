@@ -58,8 +58,9 @@
 //! as it was written by a listed proxy.
 //!
 //! Serve with `into_make_service_with_connect_info::<SocketAddr>()`, or insert
-//! [`PeerAddr`](crate::PeerAddr) into each request; without either the address is unknown and rules
-//! about sources are off.
+//! [`PeerAddr`](crate::PeerAddr) into each request. Without either the address is unknown: all clients count
+//! together as [`rate.unknown_sources`](crate::config::RateConfig::unknown_sources) sources, and failed tries
+//! are not counted by source at all.
 //!
 //! A proxy that rewrites `Host` needs `service.public_url`, or requests without `Sec-Fetch-Site` are
 //! taken for another site's. Those are not only requests of old browsers: Chromium 156 sends no
@@ -144,8 +145,8 @@
 //! [`flush`](crate::audit_log::AuditLog::flush) writes the denials that are still only counted.
 //!
 //! [`Portcullis::audit`](crate::Portcullis::audit) lists what works but should be known. What each
-//! finding and each warning means, and what to do, is on the page [`operating`](super::operating).
-//! [`Portcullis::audit`](crate::Portcullis::audit) lists what works but should be known:
+//! finding and each warning means, which events to watch, and what to do, is on the page
+//! [`operating`](super::operating). Some of the findings:
 //!
 //! | finding | means |
 //! |---|---|

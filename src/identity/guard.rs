@@ -164,7 +164,7 @@ impl Admit for Require {
 
 /// A guard that can decide nothing decides nothing, and an operator learns of it.
 fn misconfigured(slot: &Slot, fault: String) -> Rejection {
-    slot.auth().find("guard_misconfigured", &fault);
+    slot.auth().note_finding("guard_misconfigured", &fault);
     AuthError::Misconfigured(fault).into()
 }
 

@@ -28,6 +28,10 @@ const WINDOW: Duration = Duration::from_secs(600);
 /// So much of a header is shown.
 const SHOWN: usize = 100;
 
+/// The codes of the findings, in the order of their places.
+const FINDINGS: [&str; Refused::COUNT] =
+    ["cross_site_requests_refused", "several_credentials_refused", "forms_without_origin_refused"];
+
 /// What a request is refused for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -49,28 +53,25 @@ impl Refused {
         }
     }
 
-    /// What happened, and the code of the finding.
-    fn told(self) -> (&'static str, &'static str) {
+    /// What happened.
+    fn told(self) -> &'static str {
         match self {
-            Self::CrossSite => (
-                "cross_site_requests_refused",
+            Self::CrossSite => {
                 "requests are refused as sent by a page of another site. If they are your own pages, \
                  `service.public_url` is not the address that people see, a proxy changes `Host`, or \
-                 the page's origin is missing in `service.trusted_origins`",
-            ),
-            Self::SeveralCredentials => (
-                "several_credentials_refused",
+                 the page's origin is missing in `service.trusted_origins`"
+            }
+            Self::SeveralCredentials => {
                 "requests are refused because they carry more than one credential. A client should \
                  send the cookie or the bearer token; two cookies of one name are set by two services \
-                 on one host, see `cookie.name`",
-            ),
+                 on one host, see `cookie.name`"
+            }
             #[cfg(feature = "routes")]
-            Self::FormWithoutProof => (
-                "forms_without_origin_refused",
+            Self::FormWithoutProof => {
                 "forms are refused because nothing shows that a page of this site sent them. If they \
                  are your own, `service.public_url` is not the address that people see, a proxy \
-                 removes `Origin`, or the page's origin is missing in `service.trusted_origins`",
-            ),
+                 removes `Origin`, or the page's origin is missing in `service.trusted_origins`"
+            }
         }
     }
 }
@@ -143,7 +144,7 @@ impl Portcullis {
             kept.silent = 0;
         }
         drop(all);
-        let (code, text) = kind.told();
+        let (code, text) = (FINDINGS[kind.place()], kind.told());
         let public_url = self.context().config.service.public_url.as_deref().unwrap_or("not set");
         let Compared(compared) = compared;
         if !warned {
@@ -157,8 +158,8 @@ impl Portcullis {
             );
         }
         if often {
-            self.find(
-                code,
+            self.note_finding(
+                FINDINGS[kind.place()],
                 &format!(
                     "{OFTEN} {text}. The last one: {compared}; `service.public_url` is {public_url:?}"
                 ),

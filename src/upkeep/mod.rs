@@ -97,7 +97,7 @@ impl Portcullis {
                          `auth.maintenance().every(..)`, or call `auth.maintenance().run()` from a \
                          scheduler"
                     );
-                    auth.find(FINDING, &text);
+                    auth.note_finding(FINDING, &text);
                 }
                 Err(fault) => {
                     tracing::debug!(target: "portcullis", %fault, "the time of the last maintenance could not be read");

@@ -376,8 +376,9 @@ fn only_stores_build_queries() {
         "query_one_raw",
         "query_all_raw",
     ];
-    // The last one passes statements on, and writes none.
-    let stores = ["/store.rs", "audit_log/mod.rs", "base/transaction/txn.rs"];
+    // The last two pass statements on, and ask for the connection that they run on.
+    let stores =
+        ["/store.rs", "audit_log/mod.rs", "base/transaction/txn.rs", "base/transaction/server.rs"];
     let broken = "account::Entity::find().one(db)";
     check(only_in(&stores, &words), "login/mod.rs", broken);
 }
@@ -505,8 +506,11 @@ fn the_guide_knows_every_error_code_and_no_other() {
     }
 }
 
-/// The codes of findings that a file makes: the first argument of `find` and `settle`, and constants
-/// named for it.
+/// What notes a finding. The first argument is its code.
+const NOTES_FINDING: [&str; 2] = ["note_finding(", ".settle("];
+
+/// The codes of findings that a file makes: the first argument of what notes one, and constants named
+/// for it.
 fn finding_codes(file: &File) -> Vec<String> {
     let word = |text: &str| {
         let literal = text.trim_start().strip_prefix('"')?;
@@ -516,9 +520,28 @@ fn finding_codes(file: &File) -> Vec<String> {
         let ends = rest.trim_start().starts_with([',', ';']);
         (plain && ends && code.contains('_')).then(|| code.to_owned())
     };
-    let starts = ["find(", ".settle(", "const FINDING: &str ="];
-    let found = starts.iter().flat_map(|start| file.text.split(start).skip(1));
-    found.filter_map(word).collect()
+    let starts = NOTES_FINDING.iter().chain(&["find(", "const FINDING: &str ="]);
+    let found = starts.flat_map(|start| file.text.split(start).skip(1));
+    let lists = file.text.split("const FINDINGS: ").skip(1);
+    let listed = lists.flat_map(|list| quoted(list.split(';').nth(1).unwrap_or_default()));
+    found.filter_map(word).chain(listed.map(str::to_owned)).collect()
+}
+
+/// Codes of findings that are not written out where they are noted, and would be seen by nobody here.
+fn hidden_finding_codes(file: &File) -> Vec<String> {
+    let noted = NOTES_FINDING.iter().flat_map(|start| file.text.split(start).skip(1));
+    let first = noted.map(|rest| rest.split([',', ')']).next().unwrap_or_default().trim());
+    let seen = |code: &str| code.starts_with('"') || code.starts_with("FINDING") || code == "&self";
+    let hidden = first.filter(|code| !seen(code));
+    hidden.map(|code| format!("{}: the code of a finding is behind `{code}`", file.path)).collect()
+}
+
+/// The names of events, as the table and the log have them.
+fn event_names() -> Vec<String> {
+    let file = sources().iter().find(|file| file.path == "base/event.rs").expect("it is there");
+    let kinds = file.text.split("\nevent_kinds! {").nth(1).expect("the list of kinds");
+    let kinds = kinds.split("\n}").next().unwrap_or_default();
+    quoted(kinds).map(str::to_owned).collect()
 }
 
 /// What a file warns of: the texts of its warnings and errors, where they are written out.
@@ -555,6 +578,13 @@ fn an_operator_can_look_up_every_finding_and_every_warning() {
     };
     check(missing_finding, "login/mod.rs", r#"auth.find("moon_is_full", "beware")"#);
     check(missing_finding, "upkeep/mod.rs", r#"const FINDING: &str = "moon_is_full";"#);
+    let listed = r#"const FINDINGS: [&str; 2] = ["clock_skew", "moon_is_full"];"#;
+    check(missing_finding, "identity/refused.rs", listed);
+    check(
+        hidden_finding_codes,
+        "login/mod.rs",
+        "let code = moon(); auth.note_finding(code, text);",
+    );
     let missing_warning = |file: &File| {
         let missing = warnings(file).into_iter().filter(|text| {
             !page.contains(&format!("\"{text}\"")) && !page.contains(&format!("//! | `{text}`"))
@@ -576,12 +606,32 @@ fn an_operator_can_look_up_every_finding_and_every_warning() {
         let quoted = cell.split('`').nth(1).map(|code| format!("\"{code}\""));
         let quoted = quoted.unwrap_or_else(|| cell.to_owned());
         let written = || sources().iter().any(|file| file.text.contains(&quoted));
-        let heading = ["code", "text"].contains(&cell) || cell.starts_with("---");
+        let heading = ["code", "event", "text"].contains(&cell) || cell.starts_with("---");
         assert!(
             heading || codes.iter().any(known) || texts.iter().any(known) || written(),
             "the page makes up {cell}"
         );
     }
+    // What stands under a heading is what the heading says.
+    let section = |heading: &str| {
+        let section = page.split(&format!("//! # {heading}\n")).nth(1).expect("a section");
+        let section = section.split("//! # ").next().unwrap_or_default();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("//! | "));
+        rows.skip(1).map(|row| row.split(" | ").next().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let texts = section("Warnings and errors in the log");
+    assert!(texts.iter().all(|cell| cell.starts_with('"')), "{texts:?}");
+    let known = event_names();
+    let named = section("Events to watch");
+    let named: Vec<_> = named.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(known.len() > 50 && named.len() > 10, "{known:?} {named:?}");
+    for name in named {
+        assert!(known.iter().any(|known| known == name), "there is no event `{name}`");
+    }
+    let findings = section("Findings");
+    let is_event = |cell: &str| known.iter().any(|name| cell.starts_with(&format!("`{name}`")));
+    let no_finding = findings.iter().find(|cell| is_event(cell));
+    assert!(no_finding.is_none(), "{no_finding:?} is an event");
 }
 
 #[test]
