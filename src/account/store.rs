@@ -22,6 +22,15 @@ pub(crate) async fn find<C: ConnectionTrait>(
     account::Entity::find_by_id(id).one(db).await
 }
 
+/// The epoch of an account, for a transaction that has moved it.
+pub(crate) async fn epoch_of<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<Option<i64>, DbErr> {
+    let epoch = account::Entity::find_by_id(id).select_only().column(account::Column::Epoch);
+    epoch.into_tuple().one(db).await
+}
+
 /// The account that signs in with this name, in its normal form.
 pub(crate) async fn find_by_name<C: ConnectionTrait>(
     db: &C,
@@ -318,8 +327,11 @@ pub(crate) async fn verify<C: ConnectionTrait>(
 }
 
 /// Hands an account that was never verified to whoever proved its address: no password, no factor,
-/// no session and no other address that was there before is left. False when it was verified
-/// meanwhile, its sessions were ended, or it is deleted.
+/// no session and no other address that was there before is left, and nobody has ever signed in. False
+/// when it was verified meanwhile, is disabled or deleted.
+///
+/// An end of its sessions meanwhile does not matter: whoever prepared the account could keep it from its
+/// owner by ending them all the time.
 pub(crate) async fn hand_over<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -335,11 +347,12 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
         .col_expr(account::Column::Phone, Expr::value(None::<String>))
         .col_expr(account::Column::RegisteredLineageId, Expr::value(None::<uuid::Uuid>))
         .col_expr(account::Column::VerifiedAt, Expr::value(Some(now)))
+        .col_expr(account::Column::LastLoginAt, Expr::value(None::<i64>))
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(id))
-        .filter(account::Column::Epoch.eq(row.epoch))
         .filter(account::Column::VerifiedAt.is_null())
         .filter(account::Column::DeletedAt.is_null())
+        .filter(account::Column::DisabledAt.is_null().or(account::Column::DisabledAt.gt(now)))
         .exec(db)
         .await?;
     if updated.rows_affected == 0 {
@@ -573,10 +586,16 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Sets the password of an account whose owner has shown that mail reaches him, if it is still as
-/// `row` says; ends all sessions. His address counts as verified from then on. Where it did not
-/// before, whoever made the account was not him: enrolled factors go with the password, and the
-/// browser that registered is forgotten.
+/// Sets the password of an account whose owner has shown that mail reaches them, if its address, its
+/// password and its last sign-in are still as `row` says and it can be used; ends all sessions. The
+/// address counts as verified from then on. Where it did not before, whoever made the account was
+/// somebody else: enrolled factors go with the password, and the browser that registered is forgotten.
+///
+/// It counts as a sign-in: the device that does it is known, and one that is not known afterwards is
+/// told of.
+///
+/// The epoch may have moved meanwhile. A thief with one session can move it all the time, by ending the
+/// account's other sessions.
 pub(crate) async fn reset_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -597,11 +616,11 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
         .col_expr(Column::PasswordHash, Expr::value(new.hash))
         .col_expr(Column::PasswordPepper, Expr::value(new.pepper))
         .col_expr(Column::MustChangePassword, Expr::value(false))
+        .col_expr(Column::LastLoginAt, Expr::value(Some(now)))
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(row.id))
         .filter(Column::DeletedAt.is_null())
         .filter(Column::DisabledAt.is_null().or(Column::DisabledAt.gt(now)))
-        .filter(Column::Epoch.eq(row.epoch))
         .filter(Column::Email.eq(row.email.as_deref()))
         .filter(hash)
         .filter(last_login);

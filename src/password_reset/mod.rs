@@ -6,8 +6,10 @@
 //!    with a database nearby, the last microseconds by which it differs do not show.
 //! 2. The account's address gets a link with a token of 256 random bits, of which the database keeps
 //!    a keyed digest; or a [further](crate::login_name) address does, if that was typed and is proved. It
-//!    is good for an hour and once. A newer one takes its place, and so it dies when the address, the
-//!    password, the last sign-in or the account's epoch changes, or the further address is removed.
+//!    is good for an hour and once. A newer one takes its place. It dies when the address, the password
+//!    or the last sign-in changes, when the account's factors change, when the account is disabled, and
+//!    when the further address is removed. An end of sessions leaves it good: a thief with one session
+//!    could otherwise keep the owner from every reset, by ending the others all the time.
 //! 3. The link leads to a page of the application's. Opening it changes nothing; the page may
 //!    [`check`](PasswordReset::check) the token, which does not spend it.
 //! 4. With the token and a new password one transaction spends the token, sets the password and ends
@@ -240,8 +242,9 @@ impl Portcullis {
     }
 }
 
-/// What a token is bound to: a change of any of it kills the token.
-struct Binding([Vec<u8>; 5]);
+/// What a token is bound to: a change of any of it kills the token. Not to the account's epoch, which any
+/// session can move; what else ends a link ends its row, see [`mechanism::end_of_account`].
+struct Binding([Vec<u8>; 4]);
 
 impl Binding {
     /// With the further address that the link went to, if it was one.
@@ -251,7 +254,6 @@ impl Binding {
             row.email.clone().unwrap_or_default().into_bytes(),
             row.password_hash.clone().unwrap_or_default().into_bytes(),
             last_login.unwrap_or_default(),
-            row.epoch.to_be_bytes().to_vec(),
             further.unwrap_or_default().as_bytes().to_vec(),
         ])
     }
@@ -261,8 +263,8 @@ impl Binding {
         Self(Default::default())
     }
 
-    fn parts(&self) -> [&[u8]; 5] {
-        [&self.0[0], &self.0[1], &self.0[2], &self.0[3], &self.0[4]]
+    fn parts(&self) -> [&[u8]; 4] {
+        [&self.0[0], &self.0[1], &self.0[2], &self.0[3]]
     }
 }
 
@@ -444,6 +446,8 @@ impl PasswordReset<'_> {
             if !account_store::reset_password(txn, &row, hashed.clone(), now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
+            let epoch = account_store::epoch_of(txn, row.id).await?;
+            let epoch = epoch.ok_or(PasswordResetError::InvalidToken)?;
             account_store::settle_names(txn, &row, now).await?;
             let removed = match row.verified_at {
                 None => remove_factors(txn, context, &row).await?,
@@ -457,7 +461,7 @@ impl PasswordReset<'_> {
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             context.hooks.after_password_change(change, txn).await?;
-            Ok(removed)
+            Ok((epoch, removed))
         });
         if let Err(PasswordResetError::InvalidToken) = done {
             // Somebody else was faster with it, or the same person, who pressed twice.
@@ -469,13 +473,13 @@ impl PasswordReset<'_> {
             attempts.fail(ticket, &event).await?;
             return Err(PasswordResetError::InvalidToken);
         }
-        let removed = attempts.end(ticket, done).await?;
+        let (epoch, removed) = attempts.end(ticket, done).await?;
         event.trace();
         removed.iter().for_each(Event::trace);
         outbox::deliver_soon(context);
         // Who reads the account's mail is its owner, here and under the epoch that the reset began.
         let devices = self.auth.room::<Devices>();
-        Ok(devices.remember(context, client, row.id, row.epoch + 1))
+        Ok(devices.remember(context, client, row.id, epoch))
     }
 
     /// Whether this browser has set a password with this token a moment ago.

@@ -492,7 +492,6 @@ impl Verification<'_> {
             .detail("handed over");
         let start = StartSession::new(context, context.db(), client)
             .of(&Account::from(row.clone()))
-            .at_epoch(row.epoch + 1)
             .stage(Stage::MustChangePassword)
             .passed(PassedFactors::one(Factor::MailedCode, now))
             .transport(confirmation.transport)
@@ -509,7 +508,10 @@ impl Verification<'_> {
                     self.prove(txn, row, proof.challenge).await?;
                     mechanism::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
-                    Ok((start.clone().inside(txn).issue().await?, removed))
+                    let epoch = account_store::epoch_of(txn, row.id).await?;
+                    let epoch = epoch.ok_or(VerificationError::WrongCode)?;
+                    let started = start.clone().at_epoch(epoch).inside(txn).issue().await?;
+                    Ok((started, removed))
                 })
             }
         });
