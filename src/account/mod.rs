@@ -33,6 +33,7 @@ use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::{AccountId, LineageId};
 use crate::base::secret::random_version;
 use crate::base::transaction::{Db, OpenTransaction, Txn, is_unique_violation, transaction};
+use crate::challenge::mechanism;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
@@ -406,7 +407,8 @@ impl<'a> Accounts<'a> {
     }
 
     /// Disables an account at once. Its sessions are over with their next request and stay so
-    /// when it is enabled again.
+    /// when it is enabled again. So are the codes and links that were sent to it, but for those that
+    /// undo a change of its address.
     ///
     /// # Errors
     /// No such account; an outage.
@@ -416,8 +418,8 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Disables an account from a date on. Until then everything works; but what an earlier date has
-    /// ended stays so.
+    /// Disables an account from a date on. Until then everything works, but for the codes and links
+    /// that were sent to it before; and what an earlier date has ended stays so.
     ///
     /// # Errors
     /// No such account; an outage.
@@ -527,7 +529,8 @@ impl<'a> Accounts<'a> {
     }
 
     /// Notes which second factors the account has enrolled; with any, a password alone does not
-    /// sign in. Ends its sessions, and tells the owner of each factor that was added or removed.
+    /// sign in. Ends its sessions and its outstanding codes and links, and tells the owner of each factor
+    /// that was added or removed.
     ///
     /// None can be added while a mail address of the account is not proved. Whoever proves it owns the
     /// account, and a factor that was enrolled before would be a stranger's.
@@ -555,6 +558,7 @@ impl<'a> Accounts<'a> {
                 if !store::set_enrolled_factors(txn, &row, enrolled).await? {
                     return Ok(None);
                 }
+                mechanism::end_of_account(txn, id, None, self.context.now()).await?;
                 Ok(Some(tell_of_factors(txn, self.context, &row, enrolled).await?))
             })?;
             // Otherwise others were changed in the same moment: the owner hears what really changed.
@@ -611,6 +615,7 @@ impl<'a> Accounts<'a> {
             if !store::set(txn, id, column, now, store::Sessions::End).await? {
                 return Err(AccountError::NotFound);
             }
+            mechanism::end_of_account(txn, id, None, now).await?;
             if self.context.notifier.is_some() {
                 store::release_unproved(txn, id).await?;
             }
@@ -648,11 +653,15 @@ impl<'a> Accounts<'a> {
         sessions: store::Sessions,
     ) -> Result<(), AccountError> {
         let value = value.into();
-        let event =
-            Event::new(EventKind::AccountUpdated, self.context.now()).account(id).detail(what);
+        let now = self.context.now();
+        let event = Event::new(EventKind::AccountUpdated, now).account(id).detail(what);
         transaction!(self.db, |txn| {
             if !store::set(txn, id, column, value.clone(), sessions).await? {
                 return Err(AccountError::NotFound);
+            }
+            // What ends its sessions ends what was sent to it: neither comes back with the account.
+            if sessions.end() {
+                mechanism::end_of_account(txn, id, None, now).await?;
             }
             audit_log::record(txn, &event).await?;
             Ok(())

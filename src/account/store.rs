@@ -497,6 +497,13 @@ pub(crate) enum Sessions {
     EndIfDisabled(Timestamp),
 }
 
+impl Sessions {
+    /// Whether the change may end them.
+    pub(crate) fn end(self) -> bool {
+        !matches!(self, Self::Keep)
+    }
+}
+
 /// Gives an account its own username, if it has none.
 pub(crate) async fn set_first_username<C: ConnectionTrait>(
     db: &C,

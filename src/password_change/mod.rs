@@ -4,8 +4,9 @@
 //!    minutes. A sign-in that must change its password has just shown it.
 //! 2. The new one is checked and hashed before anything is locked.
 //! 3. One transaction puts it in the place of exactly the hash that was checked, moves the
-//!    account's epoch (which ends all its sessions everywhere), and starts a new session for the
-//!    one who asked.
+//!    account's epoch (which ends all its sessions everywhere), ends the codes and links that were sent
+//!    to the account (but for those that undo a change of its address), and starts a new session for
+//!    the one who asked.
 //! 4. The owner is told.
 //!
 //! Whose password is changed comes from the session, never from the body.
@@ -37,6 +38,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::challenge::mechanism;
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
@@ -355,6 +357,7 @@ impl PasswordChange<'_> {
             if !account_store::change_password(txn, &row, hashed.clone()).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
+            mechanism::end_of_account(txn, account.id(), None, now).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             if let Some(ticket) = &ticket {
