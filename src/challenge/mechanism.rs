@@ -108,6 +108,11 @@ pub(crate) struct Start<'a> {
 }
 
 impl Start<'_> {
+    /// When the last one of its subject must have been started at the latest, if that matters.
+    fn not_since(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.cool_down.is_zero()).then(|| now.minus(self.cool_down))
+    }
+
     /// What it is about, under each secret.
     fn subjects(&self, context: &Context, id: ChallengeId) -> Vec<Vec<u8>> {
         let purpose = self.kind.name();
@@ -147,7 +152,7 @@ pub(crate) async fn start<C: ConnectionTrait>(
     let now = context.now();
     let id = ChallengeId::new(now);
     let subjects = start.subjects(context, id);
-    if !store::begin(txn, &subjects[0], now.minus(start.cool_down), now).await? {
+    if !store::begin(txn, &subjects[0], start.not_since(now), now).await? {
         return Ok(None);
     }
     insert(txn, context, start, id, subjects).await.map(Some)
@@ -166,7 +171,7 @@ pub(crate) async fn start_if<C: ConnectionTrait>(
     let subjects = start.subjects(context, id);
     // Nothing was started before there was time.
     let never = Timestamp::from_millis(-1);
-    let not_since = if wanted { now.minus(start.cool_down) } else { never };
+    let not_since = if wanted { start.not_since(now) } else { Some(never) };
     if store::begin(txn, &subjects[0], not_since, now).await? {
         return insert(txn, context, start, id, subjects).await.map(Some);
     }

@@ -154,12 +154,14 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected)
 }
 
-/// Notes that a challenge of this subject is started now, unless one was within the cool-down.
-/// Whoever else starts one meanwhile waits here until this transaction is over.
+/// Notes that a challenge of this subject is started now, unless one was after `not_since`. Without a
+/// cool-down there is no such time, and none is compared: a start at a node whose clock is fast would
+/// be after the present of any other node. Whoever else starts one meanwhile waits here until this
+/// transaction is over.
 pub(crate) async fn begin<C: ConnectionTrait>(
     db: &C,
     subject: &[u8],
-    not_since: Timestamp,
+    not_since: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     let row = start::ActiveModel {
@@ -174,12 +176,13 @@ pub(crate) async fn begin<C: ConnectionTrait>(
         )
         .exec_without_returning(db)
         .await?;
-    let updated = start::Entity::update_many()
+    let mut update = start::Entity::update_many()
         .col_expr(start::Column::StartedAt, Expr::value(now))
-        .filter(start::Column::Subject.eq(subject.to_vec()))
-        .filter(start::Column::StartedAt.lte(not_since))
-        .exec(db)
-        .await?;
+        .filter(start::Column::Subject.eq(subject.to_vec()));
+    if let Some(not_since) = not_since {
+        update = update.filter(start::Column::StartedAt.lte(not_since));
+    }
+    let updated = update.exec(db).await?;
     Ok(updated.rows_affected > 0)
 }
 
