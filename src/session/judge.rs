@@ -131,8 +131,8 @@ pub(crate) enum Generation {
 
 impl SessionState {
     /// Why the session does not count at `now`, if so. The predicate of requests, which tells the
-    /// reason too; `store::live` is the same for lists, the cap, rotation and purge, and a test
-    /// holds both against the same rows.
+    /// reason too; `store::live` is the same for lists, the cap and rotation, and a test holds both
+    /// against the same rows. Purge asks neither: it goes by two times in the row alone.
     pub(crate) fn ended(
         &self,
         now: Timestamp,

@@ -64,7 +64,8 @@ pub(crate) fn sign_in(account: AccountId, lineage: LineageId, now: Timestamp) ->
 }
 
 /// That a session is not over at `now`: what [`SessionState::ended`](super::judge) says of one row,
-/// but for suspicion, said of all. Lists, the cap, ends, rotation and purge ask this.
+/// but for suspicion, said of all. Lists, the cap, ends and rotation ask this. Purge does not: it removes
+/// what ended, or reached its absolute end, long enough ago, which an index tells.
 fn standing(now: Timestamp, require_verified: bool) -> Condition {
     in_time(now, require_verified).add(Column::EndedAt.is_null())
 }
