@@ -263,7 +263,9 @@ impl Slot {
         #[cfg(feature = "routes")]
         if self.counts.load(Ordering::Relaxed) {
             // Boxed: seldom, and large.
-            Box::pin(self.count(resolved)).await?;
+            if let Some(account) = resolved.account() {
+                Box::pin(self.count(account)).await?;
+            }
         }
         Ok(resolved)
     }
@@ -276,8 +278,7 @@ impl Slot {
 
     /// Counts the request for its account, once, before anything is done for it.
     #[cfg(feature = "routes")]
-    async fn count(&self, resolved: &Resolved) -> Result<(), AuthError> {
-        let Some(account) = resolved.account() else { return Ok(()) };
+    async fn count(&self, account: &Account) -> Result<(), AuthError> {
         let limited = self
             .limited
             .get_or_init(|| async {
@@ -406,6 +407,11 @@ impl Slot {
                 let visitor = AnonymousSession { state, transport };
                 return Ok(Judged { resolved: Resolved::Anonymous(visitor), generation: 0 });
             };
+            // Resolving counts afterwards, once; this is asked for a new token each time.
+            #[cfg(feature = "routes")]
+            if purpose == Use::Refresh {
+                Box::pin(self.count(&account)).await?;
+            }
             if state.stage != Stage::Full {
                 let resolved = stage(Arc::new(state), account, transport);
                 return Ok(Judged { resolved, generation: 0 });
