@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::base::problem::Problem;
 use crate::base::transaction::{Fault, MaybeFault};
+use crate::session::SessionError;
 
 /// Why a challenge was not started, not answered, or does not open a route.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum ChallengeError {
     /// There is no address to send a code to, or nothing to send it with.
     #[error("there is no address that a code could be sent to")]
     NoAddress,
+    /// The session is over: a step-up has put another one in its place, which is the one to ask with.
+    #[error(transparent)]
+    Session(SessionError),
     /// A route asks for an answered challenge, and this session has none of its purpose.
     #[error("this needs an answered challenge: {0}")]
     Required(String),
@@ -62,6 +66,7 @@ impl Problem for ChallengeError {
             Self::WrongCode | Self::Required(_) => StatusCode::FORBIDDEN,
             Self::TooManyTries { .. } | Self::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoAddress => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Session(error) => error.status(),
             Self::InvalidPurpose(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Fault(fault) => fault.status(),
         }
@@ -73,6 +78,7 @@ impl Problem for ChallengeError {
             Self::TooManyTries { .. } => "too_many_tries",
             Self::TooSoon { .. } => "too_soon",
             Self::NoAddress => "no_address",
+            Self::Session(error) => error.code(),
             Self::Required(_) => "challenge_required",
             Self::InvalidPurpose(_) => "misconfigured",
             Self::Fault(fault) => fault.code(),

@@ -65,10 +65,12 @@ struct Spent {
     challenge: Challenge,
 }
 
-/// The session that may hold a challenge: of whoever is signed in, or a visitor's.
+/// The session that may hold a challenge: of whoever is signed in, or a visitor's. Not one that a step-up
+/// has replaced.
 async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
     let slot = slot(&parts.extensions)?;
     let session = match slot.resolve().await? {
+        Resolved::Full(identity) if identity.is_superseded() => return Err(AuthError::superseded()),
         Resolved::Full(identity) => identity.session().id(),
         Resolved::Anonymous(session) => session.id(),
         other => return Err(AuthError::NotSignedIn(other.not_signed_in())),

@@ -10,7 +10,8 @@
 //!    its use spends it.
 //!
 //! A challenge is bound to its purpose, account, session and target. An answer from another
-//! session is refused and costs the owner no try. Tries are counted per purpose and account: a new
+//! session is refused and costs the owner no try. A session that a step-up has replaced, and that only
+//! lingers, starts, answers and spends none. Tries are counted per purpose and account: a new
 //! code does not bring new tries, and once they are used up the right code is refused too, until the
 //! first of the wrong ones is an hour old. A right answer uses up none and brings back none.
 //!
@@ -75,7 +76,7 @@
 //!
 //! # Errors
 //! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403),
-//! `no_address` (422).
+//! `no_address` (422), `session_ended` (401).
 //!
 //! # Standard
 //! NIST SP 800-63B-4 3.1.3 and 3.2.2, ASVS 5.0 6.5 and 6.6.
@@ -94,7 +95,7 @@ use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Admitted, Counted, Outgoing, Put};
-use crate::session::AnonymousSession;
+use crate::session::{AnonymousSession, SessionError};
 
 pub(crate) mod entity;
 mod error;
@@ -118,23 +119,38 @@ const BATCH: u64 = 1_000;
 pub struct Holder {
     session_id: SessionId,
     account: Option<Account>,
+    /// Whether another session has taken the place of its own.
+    superseded: bool,
 }
 
 impl Holder {
     fn account_id(&self) -> Option<AccountId> {
         self.account.as_ref().map(Account::id)
     }
+
+    /// What is left of a session that was replaced ends what it began. An answered challenge would
+    /// outlast that.
+    fn check(&self) -> Result<(), ChallengeError> {
+        if self.superseded {
+            return Err(ChallengeError::Session(SessionError::Over));
+        }
+        Ok(())
+    }
 }
 
 impl From<&Identity> for Holder {
     fn from(identity: &Identity) -> Self {
-        Self { session_id: identity.session().id(), account: Some(identity.account().clone()) }
+        Self {
+            session_id: identity.session().id(),
+            account: Some(identity.account().clone()),
+            superseded: identity.is_superseded(),
+        }
     }
 }
 
 impl From<&AnonymousSession> for Holder {
     fn from(session: &AnonymousSession) -> Self {
-        Self { session_id: session.id(), account: None }
+        Self { session_id: session.id(), account: None, superseded: false }
     }
 }
 
@@ -194,9 +210,11 @@ impl<'a> StartChallenge<'a> {
     /// Starts it and hands the code to the application, which shows or sends it.
     ///
     /// # Errors
-    /// The last one is younger than the cool-down; the purpose cannot be one; an outage.
+    /// The last one is younger than the cool-down; the purpose cannot be one; the session was replaced;
+    /// an outage.
     pub async fn prepare(self) -> Result<PreparedChallenge, ChallengeError> {
         let kind = application(&self.purpose)?;
+        self.holder.as_ref().map_or(Ok(()), Holder::check)?;
         let started = transaction!(self.db, |txn| {
             let started = mechanism::start(txn, self.context, &self.start(&kind)).await?;
             started.ok_or_else(|| self.too_soon())
@@ -208,9 +226,11 @@ impl<'a> StartChallenge<'a> {
     ///
     /// # Errors
     /// The account has no address, or there is no notifier; the address got a code within the
-    /// cool-down, or enough of them this hour; the purpose cannot be one; an outage.
+    /// cool-down, or enough of them this hour; the purpose cannot be one; the session was replaced; an
+    /// outage.
     pub async fn send(self) -> Result<SentChallenge, ChallengeError> {
         let kind = application(&self.purpose)?;
+        self.holder.as_ref().map_or(Ok(()), Holder::check)?;
         let account = self.holder.as_ref().and_then(|holder| holder.account.as_ref());
         let recipient = account.and_then(Account::email).and_then(Recipient::email);
         let (account, recipient) = account.zip(recipient).ok_or(ChallengeError::NoAddress)?;
@@ -330,7 +350,7 @@ impl<'a> Challenges<'a> {
     ///
     /// # Errors
     /// [`ChallengeError::WrongCode`] for whatever is wrong with the answer or the challenge;
-    /// [`ChallengeError::TooManyTries`]; an outage.
+    /// [`ChallengeError::TooManyTries`]; [`ChallengeError::Session`]; an outage.
     pub async fn answer(
         &self,
         purpose: &str,
@@ -340,6 +360,7 @@ impl<'a> Challenges<'a> {
         client: &ClientInfo,
     ) -> Result<(), ChallengeError> {
         let holder = holder.into();
+        holder.check()?;
         let context = self.auth.context();
         let kind = application(purpose)?;
         let now = context.now();

@@ -90,6 +90,13 @@ pub enum AuthError {
     Fault(#[from] std::sync::Arc<Fault>),
 }
 
+impl AuthError {
+    /// A step-up has put another session in the place of this one, which is the one to ask with.
+    pub(crate) fn superseded() -> Self {
+        Self::NotSignedIn(NotSignedIn::Ended(Ended::Superseded))
+    }
+}
+
 impl From<Fault> for AuthError {
     fn from(fault: Fault) -> Self {
         Self::Fault(std::sync::Arc::new(fault))

@@ -63,9 +63,8 @@ use http::request::Parts;
 use crate::base::problem::Rejection;
 use crate::identity::Identity;
 use crate::identity::admission;
-use crate::identity::error::{AuthError, NotSignedIn};
+use crate::identity::error::AuthError;
 use crate::permission::Permission;
-use crate::session::Ended;
 
 /// What covers every permission of this page.
 const MANAGE: &str = "auth-account:manage";
@@ -129,7 +128,7 @@ impl Identity {
     /// one to change the account with.
     pub fn owner<P: AccountPermission>(&self) -> Result<AccountOwner<P>, AuthError> {
         if self.is_superseded() {
-            return Err(AuthError::NotSignedIn(NotSignedIn::Ended(Ended::Superseded)));
+            return Err(AuthError::superseded());
         }
         let covered = |text: &str| match &self.0.ceiling {
             None => true,

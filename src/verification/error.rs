@@ -47,6 +47,9 @@ pub enum VerificationError {
     /// This source asked too often. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
+    /// The session is over: a step-up has put another one in its place, which is the one to ask with.
+    #[error(transparent)]
+    Session(SessionError),
     /// A hook of the application's refused the session.
     #[error("{0}")]
     Refused(#[source] Refusal),
@@ -66,7 +69,7 @@ impl From<SessionError> for VerificationError {
         match error {
             SessionError::Fault(fault) => Self::Fault(fault),
             SessionError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Fault(Fault::Internal(other.to_string().into())),
+            other => Self::Session(other),
         }
     }
 }
@@ -89,6 +92,7 @@ impl Problem for VerificationError {
             }
             Self::AlreadyVerified => StatusCode::CONFLICT,
             Self::SignInFirst => StatusCode::UNAUTHORIZED,
+            Self::Session(error) => error.status(),
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited(limited) => limited.status(),
             Self::Refused(refusal) => refusal.problem().status(),
@@ -104,6 +108,7 @@ impl Problem for VerificationError {
             Self::AlreadyVerified => "already_verified",
             Self::WrongPassword => "wrong_password",
             Self::SignInFirst => "not_signed_in",
+            Self::Session(error) => error.code(),
             Self::Invalid(_) => "invalid_fields",
             Self::RateLimited(limited) => limited.code(),
             Self::Refused(refusal) => refusal.problem().code(),

@@ -57,7 +57,7 @@
 //!
 //! # Errors
 //! `wrong_code` (403), `too_many_tries` (429), `already_verified` (409), `wrong_password` (403),
-//! `not_signed_in` (401), `invalid_fields` (422); `too_many_attempts` (429), only with
+//! `not_signed_in` and `session_ended` (401), `invalid_fields` (422); `too_many_attempts` (429), only with
 //! `attempts.reveal_lockout`.
 //!
 //! # Standard
@@ -88,7 +88,7 @@ use crate::outbox;
 use crate::password::{Checked, Password, Passwords};
 use crate::session::device::Devices;
 use crate::session::issue::Replaces;
-use crate::session::{Issued, Stage, StartSession, Transport};
+use crate::session::{Issued, SessionError, Stage, StartSession, Transport};
 
 mod error;
 #[cfg(feature = "routes")]
@@ -203,9 +203,17 @@ impl Verification<'_> {
     /// extensions.
     ///
     /// # Errors
-    /// The layer is missing, another site sent the request, or an outage.
+    /// The layer is missing, another site sent the request, a step-up has put another session in the
+    /// place of this one, or an outage.
     pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
-        self.before = Some(slot(extensions)?.resolve().await?.clone());
+        let before = slot(extensions)?.resolve().await?;
+        // Not taken for nobody: the account would be handed over, and what its owner set would be gone.
+        if let Resolved::Full(identity) = before
+            && identity.is_superseded()
+        {
+            return Err(AuthError::superseded());
+        }
+        self.before = Some(before.clone());
         Ok(self)
     }
 
@@ -236,9 +244,12 @@ impl Verification<'_> {
     /// The same for whoever is signed in.
     ///
     /// # Errors
-    /// The account is verified; it has no address; an outage.
+    /// The account is verified; it has no address; the session was replaced; an outage.
     pub async fn send_own(&self, identity: &Identity) -> Result<(), VerificationError> {
         let account = identity.account();
+        if identity.is_superseded() {
+            return Err(SessionError::Over.into());
+        }
         if account.is_verified() {
             return Err(VerificationError::AlreadyVerified);
         }
