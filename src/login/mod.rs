@@ -511,7 +511,9 @@ fn stage_of(row: &entity::account::Model) -> Stage {
 }
 
 /// What a login takes the place of. A visitor who signs in stays the same visitor, and so does an
-/// account that signs in again; for another account nothing of the old session goes on.
+/// account that signs in again; for another account nothing of the old session goes on. Nor does anything
+/// go on from a session that was replaced and only lingers: what hung on it went to its successor, which
+/// may live on in another tab, and no two sign-ins are one lineage.
 fn replaces(before: &Resolved, account: &Account) -> Option<Replaces> {
     let (state, same) = match before {
         Resolved::Nobody(_) => return None,
@@ -522,7 +524,8 @@ fn replaces(before: &Resolved, account: &Account) -> Option<Replaces> {
         }
         Resolved::Enrolment(session) => (&session.state, session.account().id() == account.id()),
         Resolved::Full(identity) => {
-            (&identity.session().state, identity.account().id() == account.id())
+            let same = identity.account().id() == account.id() && !identity.is_superseded();
+            (&identity.session().state, same)
         }
     };
     Some(Replaces { id: state.id, lineage_id: same.then_some(state.lineage_id), promotes: false })

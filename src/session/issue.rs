@@ -280,6 +280,10 @@ impl<'a> StartSession<'a> {
                 if old.promotes && !ended {
                     return Err(SessionError::Over);
                 }
+                if !ended {
+                    // If a step-up was faster, what is left of it is over too.
+                    store::stop_lingering(txn, old.id).await?;
+                }
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
                 // Of two logins over one session only the one that ended it takes what hangs on it.
                 if ended {
