@@ -387,11 +387,13 @@ pub(crate) async fn take_try_at(
     address: &str,
     client: &ClientInfo,
 ) -> Result<Try, Fault> {
+    let devices = auth.room::<Devices>();
+    let device = devices.look_up(&devices.read(auth.context(), client), account).known();
     let subject = match account {
-        Some((id, epoch)) => subject_of(auth, id, Some(epoch), client).typed(auth, address),
+        Some((id, _)) => auth.attempts().subject_of(id).typed(auth, address),
         None => auth.attempts().subject(None, address),
     };
-    take_try(auth, subject, &kind.name(), client).await
+    take_try(auth, subject.on_device(auth, device), &kind.name(), client).await
 }
 
 /// Tries of an account, from a device that it may be known to sign in from.

@@ -402,8 +402,11 @@ impl Login<'_> {
         // No account has the empty name; asking for it keeps the work the same.
         let normal = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal).to_owned();
+        // Before it is known whether the name is anybody's.
+        let devices = self.auth.room::<Devices>();
+        let shown = devices.read(context, client);
         let row = db.read(account_store::find_by_name(&db.executor(), normal)).await?;
-        let device = self.device(row.as_ref(), client);
+        let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch)));
         let limits = self.auth.rate_limits();
         match device.known() {
             // Its own budget, which strangers do not spend.

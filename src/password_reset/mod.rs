@@ -121,7 +121,7 @@ use crate::password::{Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
 use crate::rate_limit::RateLimited;
 use crate::session::KnownDevice;
-use crate::session::device::{DeviceId, Devices};
+use crate::session::device::Devices;
 
 #[cfg(feature = "routes")]
 mod routes;
@@ -312,10 +312,13 @@ impl PasswordReset<'_> {
         // No account has the empty name; asking for it keeps the work the same.
         let asked = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal);
+        // Before it is known whether the name is anybody's.
+        let devices = self.auth.room::<Devices>();
+        let shown = devices.read(context, client);
         let found = db.read(account_store::find_with_name(&db.executor(), asked)).await?;
         let row = found.as_ref().map(|(_, row)| row);
         let attempts = self.auth.attempts();
-        let device = self.device(row, client);
+        let device = devices.look_up(&shown, row.map(|row| (row.id, row.epoch))).known();
         let subject = attempts.subject(row, name).on_device(self.auth, device);
         let ticket = match attempts.begin(AttemptKind::Forgot, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
@@ -525,6 +528,8 @@ impl PasswordReset<'_> {
         let db = context.db();
         let executor = db.executor();
         let now = context.now();
+        let devices = self.auth.room::<Devices>();
+        let shown = devices.read(context, client);
         let found = mechanism::find_by_token(&executor, context, &Kind::PasswordReset, token);
         let challenge = db.read(found).await?;
         let row = match challenge.as_ref().and_then(Challenge::account_id) {
@@ -545,7 +550,8 @@ impl PasswordReset<'_> {
             Some(row) => attempts.subject_of(row.id),
             None => attempts.subject_of_token(token),
         };
-        let subject = subject.on_device(self.auth, self.device(row.as_ref(), client));
+        let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch))).known();
+        let subject = subject.on_device(self.auth, device);
         let ticket = match attempts.begin(AttemptKind::Reset, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
             Admission::TooMany { retry_after } => {
@@ -576,13 +582,6 @@ impl PasswordReset<'_> {
                 Err(PasswordResetError::InvalidToken)
             }
         }
-    }
-
-    /// The client's device, if this account is known to sign in from it.
-    fn device(&self, row: Option<&Model>, client: &ClientInfo) -> Option<DeviceId> {
-        let row = row?;
-        let devices = self.auth.room::<Devices>();
-        devices.recognize(self.auth.context(), client, row.id, row.epoch).known()
     }
 }
 

@@ -119,6 +119,11 @@ fn write(entries: &[Entry]) -> String {
     BASE64URL_NOPAD.encode(&bytes)
 }
 
+/// What a client shows of its device, verified, before it is known whom the request is about. So an
+/// unknown name costs what a known one costs.
+#[derive(Debug)]
+pub(crate) struct Shown(Vec<Entry>);
+
 /// The token of known devices, and the keys of its digests.
 pub(crate) struct Devices {
     cookie: SessionCookie,
@@ -156,6 +161,11 @@ impl Devices {
         text(pair.value())
     }
 
+    /// What the client shows, verified. Asks no database.
+    pub(crate) fn read(&self, context: &Context, client: &ClientInfo) -> Shown {
+        Shown(self.entries(context, client))
+    }
+
     /// What the client's device is to this account. Asks no database.
     pub(crate) fn recognize(
         &self,
@@ -164,7 +174,17 @@ impl Devices {
         account: AccountId,
         epoch: i64,
     ) -> Device {
-        match self.find(&self.entries(context, client), account) {
+        self.look_up(&self.read(context, client), Some((account, epoch)))
+    }
+
+    /// The same of the account, with its epoch, that a typed name turned out to belong to. For a name that
+    /// is nobody's the search is the same, for an account that there is not.
+    pub(crate) fn look_up(&self, shown: &Shown, of: Option<(AccountId, i64)>) -> Device {
+        let Some((account, epoch)) = of else {
+            std::hint::black_box(self.find(&shown.0, AccountId::from(uuid::Uuid::nil())));
+            return Device::Stranger;
+        };
+        match self.find(&shown.0, account) {
             None => Device::Stranger,
             Some((_, entry)) if entry.epoch == epoch => Device::Known(entry.id),
             // Epochs count from zero, but after a backup was restored from the time of that in
