@@ -171,6 +171,8 @@ pub struct NewAccount {
     pub(crate) lineage_id: Option<LineageId>,
     /// Whether a stranger makes it, and it is of no use before it is proved.
     pub(crate) on_trial: bool,
+    /// Whether making it signs somebody in.
+    pub(crate) signs_in: bool,
     pub(crate) password: Option<StoredPassword>,
 }
 
@@ -237,7 +239,7 @@ impl NewAccount {
             disabled_at: None,
             deleted_at: None,
             rate_limit: None,
-            last_login_at: None,
+            last_login_at: self.signs_in.then_some(now),
             created_at: now,
         }
     }

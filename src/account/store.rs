@@ -569,17 +569,22 @@ pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
 
 /// Puts a new password in the place of the one in `row` (the exact text that was checked), and ends
 /// all sessions through the epoch. False when someone else was faster, with a password or with
-/// anything else that ends the session which asks.
+/// anything else that ends the session which asks. With `signs_in_at` a sign-in is finished by it.
 pub(crate) async fn change_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
     new: StoredPassword,
+    signs_in_at: Option<Timestamp>,
 ) -> Result<bool, DbErr> {
     let unchanged = match &row.password_hash {
         Some(hash) => account::Column::PasswordHash.eq(hash),
         None => account::Column::PasswordHash.is_null(),
     };
-    let updated = account::Entity::update_many()
+    let mut update = account::Entity::update_many();
+    if let Some(at) = signs_in_at {
+        update = update.col_expr(account::Column::LastLoginAt, Expr::value(Some(at)));
+    }
+    let updated = update
         .col_expr(account::Column::PasswordHash, Expr::value(new.hash))
         .col_expr(account::Column::PasswordPepper, Expr::value(new.pepper))
         .col_expr(account::Column::MustChangePassword, Expr::value(false))

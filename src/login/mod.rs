@@ -60,7 +60,9 @@ use crate::password::{Checked, Password, Passwords};
 use crate::rate_limit::RateLimited;
 use crate::session::device::{Device, Devices};
 use crate::session::issue::Replaces;
-use crate::session::{Issued, SessionError, Stage, StartSession, Transport};
+use crate::session::{
+    Issued, SessionError, Stage, StartSession, Transport, store as session_store,
+};
 
 #[cfg(feature = "routes")]
 mod routes;
@@ -306,12 +308,16 @@ impl Login<'_> {
             .transport(credentials.transport)
             .event(EventKind::LoginSucceeded)
             .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
-        let told = stage == Stage::Full
-            && asked.device.is_new(row.verified_at)
-            && context.config.attempts.device_lifetime.is_some();
-        let new_device = NewDevice::of(context, row, client, now).filter(|_| told);
+        let full = stage == Stage::Full;
+        let new_device =
+            NewDevice::of(context, row, client, asked.device, now).filter(|_| full);
         let issued = transaction!(context.db(), |txn| {
-            account_store::set_last_login(txn, account.id, now).await?;
+            // Either locks the account's row first. A sign-in that is not finished is none yet.
+            if full {
+                account_store::set_last_login(txn, account.id, now).await?;
+            } else {
+                session_store::lock_account(txn, account.id).await?;
+            }
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
                 account_store::rehash(txn, account.id, old, new.clone()).await?;
             }
@@ -331,7 +337,7 @@ impl Login<'_> {
         if let Some(device) = new_device {
             device.committed();
         }
-        if stage == Stage::Full {
+        if full {
             self.auth.memberships_at_sign_in(account.id).await;
         }
         self.auth.watch_upkeep();

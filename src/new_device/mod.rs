@@ -1,7 +1,12 @@
 //! Telling the owner of an account that somebody signed in from a device that the account does not know.
 //!
 //! 1. A full sign-in without the token of a [known device](crate::attempt#known-devices) is an event,
-//!    each time. Only the first sign-in ever is not: there is nothing to compare it with.
+//!    each time; one that sets a new password first is full when it has. Only the first sign-in ever is
+//!    not: there is nothing to compare it with. A registration that signs in, a session that the
+//!    application [started](crate::session::Sessions::start) and a reset of the password count as that
+//!    first one.
+//!    A device whose token was made worthless, by a new password or an end of all sessions, is a new one:
+//!    it may be the device of whoever was put out.
 //! 2. The first one from a network and a kind of browser is told by a message of its own, at once. The
 //!    network is the IPv4 /24 or IPv6 /64; the kind of browser is its name without version numbers.
 //! 3. Another one from the same place within 30 days is counted. A day after the first of them one
@@ -12,6 +17,10 @@
 //! So a script that keeps no cookies is told once, and then at most once a day. An attacker who has the
 //! password cannot hide the first sign-in from a new place behind such noise: the noise that would
 //! use up the ten messages is itself told to the owner, ten times at once and then in the digest.
+//!
+//! Someone who sets a new password hears nothing of the device that did it, and at most one message of
+//! each other place that they sign in from afterwards: none of those that they were told of within the
+//! last 30 days.
 //!
 //! # Why these numbers
 //! A network and a browser together are what people recognise ("that is my office"). Thirty days is how
@@ -53,6 +62,7 @@ use crate::base::secret::{DigestKey, Purpose};
 use crate::context::{Context, Room};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
+use crate::session::device::Device;
 
 pub(crate) mod entity;
 pub(crate) mod store;
@@ -83,14 +93,19 @@ impl Room for PlaceKey {
 }
 
 impl<'a> NewDevice<'a> {
-    /// None for the first sign-in ever, which is from no known device by nature.
+    /// None for a known device, and for the first sign-in ever, which is from none by nature.
     pub(crate) fn of(
         context: &'a Context,
         row: &'a account::Model,
         client: &'a ClientInfo,
+        device: Device,
         now: Timestamp,
     ) -> Option<Self> {
         row.last_login_at?;
+        context.config.attempts.device_lifetime?;
+        if device.known().is_some() {
+            return None;
+        }
         let event = Event::new(EventKind::NewDevice, now).account(row.id).from_client(client);
         Some(Self { context, row, client, event })
     }

@@ -18,7 +18,8 @@
 //! the application, not nested.
 //!
 //! # Events
-//! `authn_password_change`, `authn_password_change_fail`.
+//! `authn_password_change`, `authn_password_change_fail`; `authn_new_device` where it finishes a sign-in
+//! from a [new device](crate::new_device).
 //!
 //! # Errors
 //! `wrong_password` (403; also for the right one while too many have failed, see
@@ -43,12 +44,15 @@ use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
+use crate::new_device::NewDevice;
 use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
 use crate::session::device::Devices;
 use crate::session::judge::SessionState;
-use crate::session::{Issued, PasswordChangeSession, SessionError, StartSession, Transport};
+use crate::session::{
+    Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport,
+};
 
 #[cfg(feature = "routes")]
 mod routes;
@@ -336,6 +340,13 @@ impl PasswordChange<'_> {
             .account(account.id())
             .session(asking.state.id)
             .from_client(client);
+        // The end of a sign-in like any other: whoever is signed in all the way was judged before.
+        let signs_in_at = (asking.state.stage != Stage::Full).then_some(now);
+        let new_device = signs_in_at.and_then(|now| {
+            let devices = self.auth.room::<Devices>();
+            let device = devices.recognize(context, client, row.id, row.epoch);
+            NewDevice::of(context, &row, client, device, now)
+        });
         let factors = asking.state.factors.clone().with(Factor::Password, now);
         let start = StartSession::new(context, db, client)
             .of(account)
@@ -354,8 +365,11 @@ impl PasswordChange<'_> {
         };
         let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
             context.hooks.before_password_change(change, txn).await?;
-            if !account_store::change_password(txn, &row, hashed.clone()).await? {
+            if !account_store::change_password(txn, &row, hashed.clone(), signs_in_at).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
+            }
+            if let Some(device) = &new_device {
+                device.record(txn).await?;
             }
             mechanism::end_of_account(txn, account.id(), None, now).await?;
             audit_log::record(txn, &event).await?;
@@ -373,6 +387,9 @@ impl PasswordChange<'_> {
         };
         event.trace();
         started.trace();
+        if let Some(device) = new_device {
+            device.committed();
+        }
         outbox::deliver_soon(context);
         Ok(issued)
     }

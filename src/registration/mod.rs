@@ -318,6 +318,7 @@ impl Registration<'_> {
         account.id = Some(id);
         account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
         account.on_trial = context.config.login.require_verified;
+        account.signs_in = !context.config.login.require_verified;
         let registering = Registering {
             account_id: id,
             username: account.username.as_deref(),

@@ -8,10 +8,8 @@
 //! The token holds up to five accounts, the one used last first; a sixth takes the place of the one used
 //! longest ago. Each account is named by a keyed digest, so the token does not tell who they are. Each is
 //! bound to the account's epoch: a changed password, a disabling, an end of all sessions make it
-//! worthless. What is left of it then is that its device is no new one. It loses even that if the
-//! account's address was proved since: it may be the browser of an attacker who prepared the account. And
-//! it loses that where a backup was restored since: a password that was changed in the lost time is good
-//! again.
+//! worthless, and so does a restored backup. The account's next sign-in from there is one from a new
+//! device then: it may be the device of whoever was put out. What did the change is known under the new epoch at once.
 //!
 //! # Two tabs at once
 //! The token lives in the client alone, so a sign-in can only add to what its own request carried. Of
@@ -25,7 +23,6 @@ use http::{HeaderMap, HeaderName};
 
 use super::cookie::{CookieAction, Found, SessionCookie};
 use crate::base::client::ClientInfo;
-use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 use crate::base::jwt::{DeviceClaims, MAX_TOKEN_BYTES};
 use crate::base::secret::{DigestKey, Purpose, random_array};
@@ -47,8 +44,8 @@ pub(crate) type DeviceId = [u8; 16];
 pub(crate) enum Device {
     /// It has signed in from there, and nothing has ended that since.
     Known(DeviceId),
-    /// It has signed in from there, last at this second, before its sessions were ended all together.
-    Former(i64),
+    /// It has signed in from there, before its sessions were ended all together.
+    Former,
     Stranger,
 }
 
@@ -57,17 +54,7 @@ impl Device {
     pub(crate) fn known(self) -> Option<DeviceId> {
         match self {
             Self::Known(id) => Some(id),
-            Self::Former(_) | Self::Stranger => None,
-        }
-    }
-
-    /// Whether its owner is to be told of a sign-in from there. `proved_at` is when the account's first
-    /// address was proved: a device that was put out before may have been anybody's.
-    pub(crate) fn is_new(self, proved_at: Option<Timestamp>) -> bool {
-        match self {
-            Self::Known(_) => false,
-            Self::Former(at) => proved_at.is_some_and(|proved_at| at <= proved_at.as_secs()),
-            Self::Stranger => true,
+            Self::Former | Self::Stranger => None,
         }
     }
 }
@@ -187,10 +174,7 @@ impl Devices {
         match self.find(&shown.0, account) {
             None => Device::Stranger,
             Some((_, entry)) if entry.epoch == epoch => Device::Known(entry.id),
-            // Epochs count from zero, but after a backup was restored from the time of that in
-            // milliseconds. The password of before is back, so its owner is told of this device too.
-            Some((_, entry)) if epoch >= entry.at.saturating_mul(1000) => Device::Stranger,
-            Some((_, entry)) => Device::Former(entry.at),
+            Some(_) => Device::Former,
         }
     }
 

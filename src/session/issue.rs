@@ -16,7 +16,7 @@ use super::error::SessionError;
 use super::judge::{Ended, SessionState};
 use super::stage::Stage;
 use super::store;
-use crate::account::Account;
+use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -261,7 +261,16 @@ impl<'a> StartSession<'a> {
             at: now,
         });
         let require_verified = context.config.login.require_verified;
+        // The application has proved by its own means who it is. A limited session is no sign-in.
+        let begins = self.event == EventKind::SessionStarted
+            && self.stage == Stage::Full
+            && self.replaces.is_none()
+            && self.ceiling.is_none();
         let evicted = transaction!(self.db, |txn| {
+            if let Some((account, _)) = self.account.filter(|_| begins) {
+                // The account's row is the first to be locked, as in every sign-in.
+                account_store::set_last_login(txn, account, now).await?;
+            }
             if let Some(login) = login {
                 context.hooks.before_login(login, txn).await?;
             }
