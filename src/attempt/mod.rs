@@ -72,7 +72,8 @@
 //! from such a device have a counter of their own for each account, and neither the account's nor the
 //! source's counts for them: locking an account from elsewhere does not lock its owner out. The token
 //! proves nothing else; the password and every further factor are asked as ever. An account's part of
-//! it goes with a changed password or an end of all sessions, except on the device that asked for them.
+//! it goes with a changed password or an end of all sessions, except on the device that asked for them:
+//! that one gets a new token with the answer, if it was known. The others are new devices afterwards.
 //! A completed reset of the password makes its device a known one, because the owner reads the mail.
 //! What is told of sign-ins from other devices is on the page of [`new_device`](crate::new_device).
 //!

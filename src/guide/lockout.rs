@@ -119,4 +119,5 @@
 //!   tell that they belong together. When one more failure is due to delay or lock the account, the later
 //!   one is refused, even if both passwords are right.
 //! - The failure that locks writes one event and one message more than others, for every name.
-//! - The first sign-in ever is no new device, for there is nothing it could be compared with.
+//! - The first sign-in ever is no new device, for there is nothing it could be compared with. A
+//!   registration that signs in, a session that the application starts and a reset count as that first one.

@@ -55,8 +55,8 @@
 //!
 //! There is one exception. A session that was replaced because its owner showed a factor again
 //! (`POST /reauthenticate`) keeps its old rights for ten seconds, so that requests which other tabs had under
-//! way end as they began. In that time it is not renewed, nothing takes its place, no account flow takes it
-//! and no cookie is set for it; it ends at once with the session that took its place.
+//! way end as they began. In that time it is not renewed, nothing takes its place, no account flow takes it,
+//! it holds no challenge and no cookie is set for it; it ends at once with the session that took its place.
 //! [`Session::is_superseded`](crate::Session::is_superseded) tells a handler. What stays the same
 //! is the [`lineage_id`](crate::Session::lineage_id). A service that hangs data on a session moves it with
 //! a hook, in the same transaction:

@@ -73,7 +73,8 @@
 //! | a mailbox is flooded through many spellings of its address (`a+1@`, `a+2@`), or many mailboxes through one source | spellings of one mailbox share a limit, and a source has one of its own; what a stranger uses up takes nothing from an address that is proved, or from a known device | `tests/it/flood.rs`, `src/outbox/mailbox.rs` |
 //! | a flood of registrations delays the mail that a person waits for | resets and codes leave first | `tests/it/flood.rs` |
 //! | a link built from the request's `Host` leads to the attacker | links come from the configuration alone | `tests/it/password_reset.rs` |
-//! | a link is spent by a mail scanner, works twice, or outlives a change of password or address | opening it changes nothing; one conditional UPDATE spends it; it is bound to address, hash, last sign-in and epoch | `tests/it/password_reset.rs` |
+//! | a link is spent by a mail scanner, works twice, or outlives a change of password or address | opening it changes nothing; one conditional UPDATE spends it; it is bound to address, hash and last sign-in, and ends with a change of factors or a disabling | `tests/it/password_reset.rs` |
+//! | a thief with one session makes the owner's links worthless, by ending "the others" all the time | no mailed link that needs no session is bound to what an end of sessions moves: resets, undo links, proofs of an address | `tests/it/password_reset.rs`, `tests/it/way_back.rs`, `tests/it/verification.rs` |
 //! | a reset switches the second factor off, or signs in past it (Kratos GHSA-wc43-73w7-x2f5) | it signs nobody in, and factors of a verified address stay | `tests/it/password_reset.rs` |
 //! | whoever registered the victim's address first stays in after the victim's reset (pre-hijacking, Sudhodanan and Paverd 2022) | where the address was not verified, a reset ends the sessions and removes password, factors, codes and links set before | `tests/it/password_reset.rs` |
 //! | of two changes at once, the token of one confirms the address of the other (Devise #1948, #5783, CVE-2026-32700) | the old and the new address are in the token's own row and bound to it; nothing reads a "pending address" of the account | `tests/it/contact.rs` |
@@ -106,6 +107,7 @@
 //! | one password is tried at many accounts from many addresses | no limit of one account sees it; the share of failed sign-ins and the names that fail from one network are watched | `src/attempt/watch.rs`, `tests/it/told.rs` |
 //! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; the answer stays that of a wrong password, after as long a time | `tests/it/attempt.rs` |
 //! | the thief chooses whether the owner is told: another way to carry the token, no cookies, or so much noise that nobody reads it | a bearer has a device too; a network and kind of browser that is new is always told by itself, only repeats are summed up | `tests/it/new_device.rs` |
+//! | a thief who was put out comes back with the device that the account once knew, and nobody is told | a device of before a new password or an end of all sessions is a new one | `tests/it/new_device.rs` |
 //! | locking somebody out is free | a browser that has signed in before has its own count, and sessions go on | `tests/it/known_device.rs`, `tests/it/token.rs` |
 //!
 //! # Permissions

@@ -27,14 +27,16 @@
 //!
 //! ```
 //! use portcullis::identity::owner::{AccountOwner, Sessions};
+//! use portcullis::session::KnownDevice;
 //! use portcullis::{ClientInfo, Identity, Portcullis, Rejection};
 //!
 //! async fn sign_out_elsewhere(
 //!     auth: Portcullis,
 //!     owner: AccountOwner<Sessions>,
-//! ) -> Result<(), Rejection> {
-//!     auth.own_sessions(&owner).end_others().await?;
-//!     Ok(())
+//!     client: ClientInfo,
+//! ) -> Result<KnownDevice, Rejection> {
+//!     // The device that asks stays a known one: the answer says so.
+//!     Ok(auth.own_sessions(&owner).end_others(&client).await?.device)
 //! }
 //!
 //! // From an identity that is there already. The flow says which permission it needs.

@@ -7,7 +7,8 @@
 //! # Routes
 //! `GET /session`, `POST /session/refresh`, `GET /sessions` (the newest 100; where there may be more, the
 //! answer has `next`, and `GET /sessions?after=<next>` goes on), `DELETE /sessions/{id}`,
-//! `DELETE /sessions` (all others; with `?scope=all` this one too), `POST /sessions/{id}/report`
+//! `DELETE /sessions` (all others; with `?scope=all` this one too; the device that asks stays a
+//! [known one](crate::attempt#known-devices), by a cookie or for a bearer by `device_token`), `POST /sessions/{id}/report`
 //! ("this was not me": the session is marked suspicious and good for nothing but signing out; who
 //! has it is not told that it is over until it is used).
 //!
@@ -17,12 +18,13 @@
 
 use serde_json::{Value, json};
 
+use crate::base::client::ClientInfo;
 use crate::base::id::SessionId;
 use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
 use crate::identity::owner::Sessions;
 use crate::identity::{AccountOwner, Identity};
-use crate::session::{SessionError, SessionSummary};
+use crate::session::{SessionError, SessionSummary, SessionsEnded};
 
 #[cfg(feature = "routes")]
 mod routes;
@@ -61,22 +63,24 @@ impl OwnSessions<'_> {
         self.auth.sessions().end_one(self.owner.account().id(), id).await
     }
 
-    /// Ends all but the one that asks; how many there were.
+    /// Ends all but the one that asks. The device that asks stays a
+    /// [known one](crate::attempt#known-devices), if it was: add what is returned to the answer. No other
+    /// device does.
     ///
     /// # Errors
     /// [`SessionError::Over`] when the one that asks was ended or replaced meanwhile: nothing is
     /// ended then. An outage.
-    pub async fn end_others(&self) -> Result<u64, SessionError> {
+    pub async fn end_others(&self, client: &ClientInfo) -> Result<SessionsEnded, SessionError> {
         let current = self.owner.session().id();
-        self.auth.sessions().end_all(self.owner.account().id(), Some(current)).await
+        self.auth.sessions().end_all_from(self.owner.account(), Some(current), client).await
     }
 
-    /// Ends all, the one that asks too; how many there were.
+    /// Ends all, the one that asks too. For devices see [`end_others`](Self::end_others).
     ///
     /// # Errors
     /// An outage.
-    pub async fn end_all(&self) -> Result<u64, SessionError> {
-        self.auth.sessions().end_all(self.owner.account().id(), None).await
+    pub async fn end_all(&self, client: &ClientInfo) -> Result<SessionsEnded, SessionError> {
+        self.auth.sessions().end_all_from(self.owner.account(), None, client).await
     }
 
     /// "This was not me": marks one of them suspicious.

@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::base::client::ClientInfo;
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::handle::Portcullis;
@@ -16,7 +17,7 @@ use crate::identity::extract::Handle;
 use crate::identity::owner::Sessions;
 use crate::identity::{AccountOwner, Identity};
 use crate::route::{self, RouteError, mount};
-use crate::session::{SESSIONS_A_PAGE, SessionError, Transport};
+use crate::session::{SESSIONS_A_PAGE, SessionError, SessionsEnded, Transport};
 
 /// The routes of one's own sessions.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
@@ -128,23 +129,35 @@ fn session_id(id: Result<Path<String>, PathRejection>) -> Result<SessionId, Sess
 async fn end_all(
     State(auth): State<Portcullis>,
     owner: AccountOwner<Sessions>,
+    client: ClientInfo,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
     let sessions = auth.own_sessions(&owner);
     match query.as_deref() {
         None | Some("" | "scope=others") => {
-            let ended = sessions.end_others().await?;
-            Ok(route::json(&json!({ "ended": ended })))
+            Ok(ended(&owner, sessions.end_others(&client).await?))
         }
         // Signing out everywhere is also signing out here.
         Some("scope=all") => {
-            let ended = sessions.end_all().await?;
+            let ended = ended(&owner, sessions.end_all(&client).await?);
             let by_cookie = owner.session().transport() == Transport::Cookie;
             let signed_out = by_cookie.then(|| auth.sessions().signed_out());
-            Ok((signed_out, route::json(&json!({ "ended": ended }))).into_response())
+            Ok((signed_out, ended).into_response())
         }
         Some(_) => {
             Err(RouteError::InvalidBody("scope must be `others` or `all`".to_owned()).into())
         }
     }
+}
+
+/// The answer, with the device that stays known.
+fn ended(owner: &AccountOwner<Sessions>, ended: SessionsEnded) -> Response {
+    let mut body = json!({ "ended": ended.count });
+    if owner.session().transport() == Transport::Bearer {
+        if let Some(token) = ended.device.token() {
+            body["device_token"] = token.into();
+        }
+        return route::json(&body);
+    }
+    (ended.device, route::json(&body)).into_response()
 }

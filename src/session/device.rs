@@ -187,8 +187,9 @@ impl Devices {
         account: AccountId,
         epoch: i64,
     ) -> KnownDevice {
-        let nothing = KnownDevice { cookie: self.cookie.clone(), set: None };
-        let Some(lifetime) = context.config.attempts.device_lifetime else { return nothing };
+        let Some(lifetime) = context.config.attempts.device_lifetime else {
+            return self.unchanged();
+        };
         let now = context.now();
         let mut entries = self.entries(context, client);
         let seed = match self.find(&entries, account) {
@@ -207,6 +208,11 @@ impl Devices {
         let token = context.jwt.sign_device(&claims);
         let action = self.cookie.set(&token, Some(lifetime));
         KnownDevice { cookie: self.cookie.clone(), set: Some((token, action)) }
+    }
+
+    /// What a client gets whose device stays what it is.
+    pub(crate) fn unchanged(&self) -> KnownDevice {
+        KnownDevice { cookie: self.cookie.clone(), set: None }
     }
 
     /// The accounts that the client's token names and that still count.
@@ -247,7 +253,7 @@ fn device_id(key: &DigestKey, seed: [u8; 8], account: AccountId) -> DeviceId {
 ///
 /// It is [`IntoResponseParts`], so a handler returns `(known, StatusCode::NO_CONTENT)`; elsewhere
 /// [`apply`](Self::apply) puts it into the headers. It changes nothing where the client asked not to be
-/// remembered, or known devices are off.
+/// remembered, known devices are off, or the device was none that had to be told anew.
 #[must_use = "the device is known when it gets this"]
 pub struct KnownDevice {
     cookie: SessionCookie,

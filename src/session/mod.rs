@@ -42,7 +42,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::account::Account;
+use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -484,6 +484,9 @@ impl<'a> Sessions<'a> {
     /// sign-in that is under way and commits later is over too: the account's epoch moves, so read
     /// the [`Account`] again before you [`start`](Self::start) a session for it.
     ///
+    /// Every device of the account is a new one from then on, also that of the session that goes on.
+    /// [`own_sessions`](crate::own_session) keeps the device of the one who asks a known one.
+    ///
     /// # Errors
     /// [`SessionError::Over`] when the one that is to go on does not count any more: nothing is
     /// ended then, for it may have been replaced by one that should go on. An outage.
@@ -492,17 +495,71 @@ impl<'a> Sessions<'a> {
         account: AccountId,
         except: Option<SessionId>,
     ) -> Result<u64, SessionError> {
-        let now = self.context.now();
-        let event = Event::new(EventKind::SessionsEnded, now).account(account);
-        let count = transaction!(self.db, |txn| {
-            let ended = store::end_all(txn, account, except, now).await?;
-            let count = ended.ok_or(SessionError::Over)?;
-            audit_log::record(txn, &event).await?;
-            Ok::<_, SessionError>(count)
-        })?;
-        event.trace();
+        let (count, _) = self.end_all_of(account, except, Epoch::NotAsked).await?;
         Ok(count)
     }
+
+    /// The same for the one who asks. The device is known as it was, under the epoch that begins.
+    pub(crate) async fn end_all_from(
+        &self,
+        account: &Account,
+        except: Option<SessionId>,
+        client: &ClientInfo,
+    ) -> Result<SessionsEnded, SessionError> {
+        let devices = self.context.room::<Devices>();
+        let device = devices.recognize(self.context, client, account.id, account.epoch);
+        let asked = match device.known() {
+            Some(_) => Epoch::Asked,
+            None => Epoch::NotAsked,
+        };
+        let (count, epoch) = self.end_all_of(account.id, except, asked).await?;
+        let device = match epoch {
+            Some(epoch) => devices.remember(self.context, client, account.id, epoch),
+            None => devices.unchanged(),
+        };
+        Ok(SessionsEnded { count, device })
+    }
+
+    /// How many there were, and the epoch that began, if asked.
+    async fn end_all_of(
+        &self,
+        account: AccountId,
+        except: Option<SessionId>,
+        epoch: Epoch,
+    ) -> Result<(u64, Option<i64>), SessionError> {
+        let now = self.context.now();
+        let event = Event::new(EventKind::SessionsEnded, now).account(account);
+        let ended = transaction!(self.db, |txn| {
+            let ended = store::end_all(txn, account, except, now).await?;
+            let count = ended.ok_or(SessionError::Over)?;
+            let epoch = match epoch {
+                Epoch::Asked => account_store::epoch_of(txn, account).await?,
+                Epoch::NotAsked => None,
+            };
+            audit_log::record(txn, &event).await?;
+            Ok::<_, SessionError>((count, epoch))
+        })?;
+        event.trace();
+        Ok(ended)
+    }
+}
+
+/// Whether the epoch that began is asked for, which is one more statement.
+#[derive(Debug, Clone, Copy)]
+enum Epoch {
+    Asked,
+    NotAsked,
+}
+
+/// Sessions of one account that were ended together, by its owner.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "the device that asked stays known when it gets what is in here"]
+pub struct SessionsEnded {
+    /// How many there were.
+    pub count: u64,
+    /// The device of the one who asked, which stays known: add it to the answer.
+    pub device: KnownDevice,
 }
 
 /// A row whose stage this version does not know.

@@ -206,7 +206,8 @@ impl Verification<'_> {
     /// The layer is missing, another site sent the request, a step-up has put another session in the
     /// place of this one, or an outage.
     pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
-        let before = slot(extensions)?.resolve().await?;
+        let slot = slot(extensions)?;
+        let before = slot.resolve().await?;
         // Not taken for nobody: the account would be handed over, and what its owner set would be gone.
         if let Resolved::Full(identity) = before
             && identity.is_superseded()

@@ -157,11 +157,13 @@ on_every_database! {
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
         assert_eq!((probe.number(new).await, mails().await), (1, 1));
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
-        // A device stays one when the account's sessions were ended.
+        // One that was put out is a new one; of its place the owner was told before.
         let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
         assert_eq!(owner.put("/auth/password", change).await.status, 200);
-        assert_eq!(other.login("alice", "another long password").await.status, 200);
+        assert_eq!(owner.login("alice", "another long password").await.status, 200);
         assert_eq!((probe.number(new).await, mails().await), (1, 1));
+        assert_eq!(other.login("alice", "another long password").await.status, 200);
+        assert_eq!((probe.number(new).await, mails().await), (2, 1));
 
         let off = probe.rebuilt(|builder| {
             builder.configure(|config| config.attempts.device_lifetime = None)
@@ -169,7 +171,7 @@ on_every_database! {
         let mut stranger = browser_of(&off).await;
         let answer = stranger.login("alice", "another long password").await;
         assert_eq!((answer.status, answer.set_cookies().len()), (200, 1));
-        assert_eq!((probe.number(new).await, mails().await), (1, 1));
+        assert_eq!((probe.number(new).await, mails().await), (2, 1));
     }
 
     async fn a_known_device_is_not_held_up_by_its_source(probe: Probe) {
@@ -342,5 +344,57 @@ on_every_database! {
         let request = browser_of(&off).await.request(reqwest::Method::POST, "/auth/login");
         let answer = send(request.header("portcullis-device", &device).json(&plain)).await;
         assert_eq!(answer.status, 401);
+    }
+
+    async fn ending_other_sessions_leaves_the_browser_that_asks_a_known_one(probe: Probe) {
+        for scope in ["", "?scope=others", "?scope=all"] {
+            let name = format!("user{}", scope.len());
+            let (_, mut owner) = probe.signed_in(&name).await;
+            let mut other = owner.stranger();
+            assert_eq!(other.login(&name, PASSWORD).await.status, 200);
+            let stranger = owner.stranger();
+            fail(&probe, &stranger, &name, 15).await;
+            let answer = owner.delete(&format!("/auth/sessions{scope}")).await;
+            assert_eq!(answer.status, 200, "{scope}: {}", answer.text);
+            assert_eq!(answer.headers["cache-control"], "no-store");
+            owner.post_empty("/auth/logout").await;
+            assert_eq!(owner.login(&name, PASSWORD).await.status, 200, "{scope}");
+            assert_eq!(other.login(&name, PASSWORD).await.status, 401, "{scope}: it was put out");
+            // Twice in a row, and from where nothing is known.
+            assert_eq!(owner.delete(&format!("/auth/sessions{scope}")).await.status, 200);
+            assert_eq!(owner.login(&name, PASSWORD).await.status, 200, "{scope}");
+            owner.device = None;
+            let answer = owner.delete(&format!("/auth/sessions{scope}")).await;
+            assert_eq!((answer.status, answer.cookie_of(crate::support::browser::DEVICE)), (200, None));
+        }
+    }
+
+    async fn a_bearer_that_ends_the_other_sessions_stays_a_known_device(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        probe.register("alice").await;
+        let browser = probe.browser().await;
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = browser.stranger().post("/auth/login", body.clone()).await.json();
+        let device = answer["device_token"].as_str().expect("a device token").to_owned();
+        let token = answer["token"].as_str().expect("a token").to_owned();
+        let ask = |device: &str| {
+            let request = browser.raw(reqwest::Method::DELETE, "/auth/sessions");
+            request.header("authorization", format!("Bearer {token}")).header("portcullis-device", device)
+        };
+        let answer = send(ask("x")).await;
+        assert_eq!((answer.status, answer.json().get("device_token").cloned()), (200, None));
+        // The epoch has moved without it.
+        let answer = send(ask(&device)).await;
+        assert_eq!(answer.json().get("device_token"), None, "{}", answer.text);
+        let again = browser.raw(reqwest::Method::POST, "/auth/login").json(&body);
+        let answer = send(again.header("portcullis-device", &device)).await.json();
+        let device = answer["device_token"].as_str().expect("a device token").to_owned();
+        let answer = send(ask(&device)).await;
+        assert!(answer.set_cookies().is_empty());
+        let answer = answer.json();
+        let device = answer["device_token"].as_str().expect("a device token").to_owned();
+        fail(&probe, &browser, "alice", 15).await;
+        let again = browser.raw(reqwest::Method::POST, "/auth/login").json(&body);
+        assert_eq!(send(again.header("portcullis-device", &device)).await.status, 200);
     }
 }

@@ -17,6 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A digest leaves a day after the first sign-in that it tells of, to within some milliseconds.
 const A_DAY_LATER: Duration = Duration::from_secs(24 * 60 * 60 + 1);
 const EVENTS: &str = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_new_device'";
+const NEW: &str = "another horse battery staple";
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 
 /// An instance behind a proxy that says where requests come from, and `alice`, who has signed in once
@@ -47,6 +48,21 @@ async fn sign_in_with(browser: &Browser, address: &str, agent: &str, body: Value
         .header("user-agent", agent)
         .json(&body);
     send(request).await
+}
+
+async fn verify(probe: &Probe) {
+    let account = probe.auth.accounts().find_by_login("alice").await.expect("it answers");
+    let id = account.expect("an account").id();
+    probe.auth.accounts().verify(id).await.expect("it is verified");
+}
+
+/// The message with a link that sets a new password, asked for by `alice`.
+async fn link(probe: &Probe, browser: &Browser) -> Message {
+    let body = json!({ "login": "alice" });
+    assert_eq!(browser.stranger().post("/auth/password/forgot", body).await.status, 202);
+    let sent = probe.mail().await;
+    let link = sent.into_iter().rfind(|mail| mail.kind == MessageKind::PasswordReset);
+    link.expect("a link")
 }
 
 /// The messages of both kinds so far, the oldest first.
@@ -243,5 +259,144 @@ on_every_database! {
         assert_eq!(probe.number(EVENTS).await, 2);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_outbox").await, 0);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_told_place").await, 0);
+    }
+
+    async fn a_device_that_was_put_out_is_told_of_when_it_comes_back(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        verify(&probe).await;
+        // Somebody with a phished password signs in once; the owner hears of it and sets a new one.
+        let thief = sign_in(&browser, "203.0.113.9", FIREFOX).await;
+        let device = thief.cookie_of(crate::support::browser::DEVICE).expect("a device");
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (1, (1, 0)));
+        let token = crate::verification::token_of(&link(&probe, &browser).await);
+        let body = json!({ "token": token, "password": NEW });
+        let mut owner = browser.stranger();
+        assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
+        // They get the new one too, and show their old device in another network.
+        let again = |address: &str, device: &str| {
+            let cookie = format!("{}={device}", crate::support::browser::DEVICE);
+            browser
+                .stranger()
+                .request(Method::POST, "/auth/login")
+                .header("x-forwarded-for", address.to_owned())
+                .header("user-agent", FIREFOX)
+                .header("cookie", cookie)
+                .json(&json!({ "login": "alice", "password": NEW }))
+        };
+        assert_eq!(send(again("198.51.100.7", &device)).await.status, 200);
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (2, (2, 0)));
+        let mail = mails(&probe).await.pop().expect("a mail");
+        assert!(mail.text.contains("198.51.100.7"), "{}", mail.text);
+        // What did the reset is known, wherever it is.
+        let device = owner.device.clone().expect("a device");
+        assert_eq!(send(again("192.0.2.77", &device)).await.status, 200);
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (2, (2, 0)));
+    }
+
+    async fn an_honest_person_hears_once_of_each_other_place_after_a_reset(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        verify(&probe).await;
+        // A browser at home, told of before, and one at work whose only sign-in was long ago.
+        let home = sign_in(&browser, "192.0.2.1", FIREFOX).await;
+        let home = home.cookie_of(crate::support::browser::DEVICE).expect("a device");
+        let work = sign_in(&browser, "198.51.100.1", FIREFOX).await;
+        let work = work.cookie_of(crate::support::browser::DEVICE).expect("a device");
+        let before = notices(&probe).await;
+        assert_eq!(before, (2, 0));
+        probe.clock.advance(31 * DAY);
+        let token = crate::verification::token_of(&link(&probe, &browser).await);
+        let mut owner = browser.stranger();
+        owner.device = Some(home);
+        let body = json!({ "token": token, "password": NEW });
+        assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
+        for _ in 0..3 {
+            assert_eq!(owner.login("alice", NEW).await.status, 200);
+        }
+        assert_eq!(notices(&probe).await, before, "the device that did it");
+        let mut other = browser.stranger();
+        other.device = Some(work);
+        for _ in 0..3 {
+            assert_eq!(other.login("alice", NEW).await.status, 200);
+        }
+        assert_eq!(notices(&probe).await, (3, 0), "one elsewhere");
+        probe.clock.advance(2 * DAY);
+        assert_eq!(notices(&probe).await, (3, 0), "and no digest");
+    }
+
+    async fn the_first_password_sign_in_after_another_way_in_is_told(probe: Probe) {
+        let address = crate::support::probe::serve(crate::support::probe::app(&probe.auth)).await;
+        let browser = Browser::new(address);
+        for way in ["registered", "reset", "forced", "started"] {
+            let email = format!("{way}@example.com");
+            let mut owner = browser.stranger();
+            let mut password = PASSWORD;
+            let told = async || {
+                let sent = probe.mail().await;
+                let ours = sent.iter().filter(|mail| mail.to.as_str() == email);
+                ours.filter(|mail| mail.kind == MessageKind::NewDevice).count()
+            };
+            let events = probe.number(EVENTS).await;
+            if way == "registered" {
+                let body = json!({ "username": way, "email": email, "password": PASSWORD });
+                assert_eq!(owner.post("/auth/register", body).await.status, 201);
+            } else {
+                let account = probe.register_with_email(way, &email).await;
+                match way {
+                    "reset" => {
+                        let body = json!({ "login": way });
+                        let answer = owner.post("/auth/password/forgot", body).await;
+                        assert_eq!(answer.status, 202);
+                        let sent = probe.mail().await;
+                        let link = sent.iter().rfind(|mail| mail.kind == MessageKind::PasswordReset);
+                        let token = crate::verification::token_of(link.expect("a link"));
+                        let body = json!({ "token": token, "password": NEW });
+                        assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
+                        password = NEW;
+                    }
+                    "forced" => {
+                        let accounts = probe.auth.accounts();
+                        accounts.require_password_change(account.id()).await.expect("it is set");
+                        assert_eq!(owner.login(way, PASSWORD).await.status, 200);
+                        let body = json!({ "new_password": NEW });
+                        assert_eq!(owner.put("/auth/password", body).await.status, 200);
+                        password = NEW;
+                    }
+                    _ => drop(probe.signed_in_as(&account).await),
+                }
+            }
+            assert_eq!((probe.number(EVENTS).await - events, told().await), (0, 0), "{way}");
+            if way != "started" {
+                assert_eq!(owner.login(way, password).await.status, 200);
+                assert_eq!((probe.number(EVENTS).await - events, told().await), (0, 0), "{way}");
+            }
+            let mut thief = browser.stranger();
+            assert_eq!(thief.login(way, password).await.status, 200);
+            assert_eq!((probe.number(EVENTS).await - events, told().await), (1, 1), "{way}");
+        }
+    }
+
+    async fn who_finishes_a_sign_in_by_a_new_password_is_told_of_like_any_other(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        let account = probe.auth.accounts().find_by_login("alice").await.expect("it answers");
+        let id = account.expect("an account").id();
+        probe.auth.accounts().require_password_change(id).await.expect("it is set");
+        let thief = sign_in(&browser, "203.0.113.9", FIREFOX).await;
+        assert_eq!(thief.json()["result"], "password_change_required");
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (0, (0, 0)), "not yet in");
+        let cookie = thief.cookie().expect("a cookie");
+        let request = browser
+            .with_cookie(&cookie)
+            .request(Method::PUT, "/auth/password")
+            .header("x-forwarded-for", "203.0.113.9")
+            .header("user-agent", FIREFOX)
+            .json(&json!({ "new_password": NEW }));
+        let answer = send(request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (1, (1, 0)));
+        // Whoever is signed in all the way has been judged before.
+        let mut thief = browser.with_cookie(&answer.cookie().expect("a cookie"));
+        let body = json!({ "new_password": "a third horse battery staple" });
+        assert_eq!(thief.put("/auth/password", body).await.status, 200);
+        assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (1, (1, 0)));
     }
 }

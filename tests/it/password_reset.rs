@@ -859,6 +859,120 @@ on_every_database! {
         assert!(flow.check(&token, &client).await.is_err());
         assert_eq!(browser.login("alice", NEW).await.status, 200);
     }
+
+    async fn ending_other_sessions_leaves_the_owner_s_link_good(probe: Probe) {
+        let (_, mut browser) = alice(&probe).await;
+        let mut thief = browser.stranger();
+        assert_eq!(thief.login("alice", PASSWORD).await.status, 200);
+        let token = ask(&probe, &mut browser, "alice").await;
+        assert_eq!(thief.delete("/auth/sessions").await.status, 200);
+        assert_eq!(look(&mut browser, &token).await.status, 204);
+        assert_eq!(thief.delete("/auth/sessions?scope=others").await.status, 200);
+        let answer = reset(&mut browser, &token, NEW).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+        check(&thief.get("/me").await, 401, "session_ended");
+        // The device that did it is known under the epoch that the reset began.
+        crate::attempt::fail(&probe, &browser.stranger(), "alice", 15).await;
+        assert_eq!(browser.stranger().login("alice", NEW).await.status, 401);
+        assert_eq!(browser.login("alice", NEW).await.status, 200);
+    }
+
+    async fn a_reset_gets_through_while_a_thief_ends_all_other_sessions_all_the_time(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.rate.per_source = None;
+            config.rate.per_principal = None;
+        });
+        let (account, mut browser) = alice(&probe).await;
+        probe.auth.accounts().verify(account.id()).await.expect("it is verified");
+        for round in 0..3 {
+            probe.clock.advance(2 * HOUR);
+            let password = if round == 0 { PASSWORD.to_owned() } else { format!("{NEW} {round}") };
+            let mut thief = browser.stranger();
+            assert_eq!(thief.login("alice", &password).await.status, 200);
+            let token = ask(&probe, &mut browser, "alice").await;
+            let over = Arc::new(AtomicBool::new(false));
+            let mut thieves = JoinSet::new();
+            for _ in 0..16 {
+                let (mut thief, over) = (thief.clone(), Arc::clone(&over));
+                thieves.spawn(async move {
+                    let mut ended = 0;
+                    while !over.load(Ordering::SeqCst) {
+                        match thief.delete("/auth/sessions").await.status {
+                            200 => ended += 1,
+                            401 => break,
+                            _ => {}
+                        }
+                    }
+                    ended
+                });
+            }
+            let mut owner = browser.stranger();
+            let answer = reset(&mut owner, &token, &format!("{NEW} {}", round + 1)).await;
+            over.store(true, Ordering::SeqCst);
+            thieves.join_all().await;
+            assert_eq!(answer.status, 204, "round {round}: {}", answer.text);
+            check(&thief.get("/me").await, 401, "session_ended");
+            // It is known under the epoch that came of it, whatever else moved that meanwhile.
+            crate::attempt::fail(&probe, &browser.stranger(), "alice", 15).await;
+            assert_eq!(owner.login("alice", &format!("{NEW} {}", round + 1)).await.status, 200);
+            probe.forget_attempts().await;
+        }
+    }
+
+    async fn what_changes_who_owns_an_account_ends_its_links_while_they_are_read(probe: Probe) {
+        // Each between the look at a link and its use.
+        let (account, mut browser) = alice(&probe).await;
+        let accounts = probe.auth.accounts();
+        accounts.verify(account.id()).await.expect("it is verified");
+        for change in ["disabled", "disabled and back", "factors", "must change"] {
+            probe.clock.advance(2 * HOUR);
+            let token = ask(&probe, &mut browser, "alice").await;
+            let open = "SELECT COUNT(*) FROM auth_challenge \
+                 WHERE purpose = 'password_reset' AND superseded_at IS NULL AND used_at IS NULL";
+            assert_eq!(probe.number(open).await, 1, "{change}");
+            match change {
+                "disabled" => accounts.disable(account.id()).await.expect("it is disabled"),
+                "disabled and back" => {
+                    accounts.enable(account.id()).await.expect("it is enabled");
+                    probe.clock.advance(HOUR);
+                    let token = ask(&probe, &mut browser, "alice").await;
+                    accounts.disable(account.id()).await.expect("it is disabled");
+                    accounts.enable(account.id()).await.expect("it is enabled");
+                    check(&reset(&mut browser, &token, NEW).await, 400, "invalid_reset_token");
+                }
+                "factors" => {
+                    let factors = [Factor::Totp];
+                    accounts.set_enrolled_factors(account.id(), factors).await.expect("enrolled");
+                }
+                _ => accounts.require_password_change(account.id()).await.expect("it is set"),
+            }
+            assert_eq!(probe.number(open).await, 0, "{change}");
+            check(&reset(&mut browser, &token, NEW).await, 400, "invalid_reset_token");
+            accounts.enable(account.id()).await.expect("it is enabled");
+        }
+    }
+
+    async fn a_node_whose_clock_is_fast_keeps_no_link_out_of_the_owner_s_mail(probe: Probe) {
+        use portcullis::Clock;
+        use portcullis::base::clock::MockClock;
+
+        // On a known device, whose requests strangers do not hold back.
+        let (_, mut browser) = alice(&probe).await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        let fast = MockClock::at(probe.clock.now());
+        fast.advance(30 * SECOND);
+        let node = probe.rebuilt(|builder| builder.clock(fast.clone()));
+        let mut stranger = browser.stranger().at(serve(app(&node)).await);
+        assert_eq!(forgot(&mut stranger, "alice").await.status, 202);
+        node.outbox().deliver_due().await.expect("the outbox is read");
+        let before = probe.mail().await.len();
+        assert_eq!(forgot(&mut browser, "alice").await.status, 202);
+        let sent = probe.mail().await;
+        assert_eq!(sent.len(), before + 1, "one mail");
+        assert!(sent[before].text.contains("#token="), "{}", sent[before].text);
+        let token = token(&sent[before]);
+        assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
+    }
 }
 
 fn data_hex(bytes: &[u8]) -> String {

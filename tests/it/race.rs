@@ -20,7 +20,7 @@ use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::fault::{real_conflicts, reported};
 use crate::support::probe::{app, serve};
-use crate::support::{Backend, Browser, PASSWORD, Probe};
+use crate::support::{Browser, PASSWORD, Probe};
 
 /// Runs `count` tasks that start at the same moment; their results in the order of their numbers.
 async fn parallel<T, F>(count: usize, task: impl Fn(usize) -> F) -> Vec<T>
@@ -131,17 +131,9 @@ on_every_database! {
         let issued = start.await.expect("a session");
         let (auth, id) = (probe.auth.clone(), account.id());
         let ending = tokio::spawn(async move { auth.sessions().end_all(id, None).await });
-        let ended = if probe.database.backend == Backend::Postgres {
-            // It ends what it sees, and the new row is not one of them.
-            let ended = ending.await.expect("no panic");
-            txn.commit().await.expect("it commits");
-            ended
-        } else {
-            // The other two wait for each other.
-            txn.commit().await.expect("it commits");
-            ending.await.expect("no panic")
-        };
-        ended.expect("they end");
+        // Whichever is first, the other one waits: both lock the account's row before anything else.
+        txn.commit().await.expect("it commits");
+        ending.await.expect("no panic").expect("they end");
         let pair = crate::support::call::cookie_of(&issued);
         let request = browser.raw(Method::GET, "/me").header("cookie", pair);
         assert_eq!(send(request).await.code(), "session_ended");

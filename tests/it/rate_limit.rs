@@ -237,6 +237,32 @@ on_every_database! {
         assert_eq!(second.get("/auth/session").await.status, 429);
     }
 
+    async fn refreshing_a_session_counts_for_its_account(probe: Probe) {
+        let auth = limited(&probe, None, Some(3));
+        let (_, browser) = probe.signed_in("alice").await;
+        let (_, other) = probe.signed_in("bob").await;
+        let address = serve(app(&auth)).await;
+        let (mut browser, mut other) = (browser.at(address), other.at(address));
+        let refresh = "/auth/session/refresh";
+        for number in 0..3 {
+            assert_eq!(browser.post_empty(refresh).await.status, 200, "{number}");
+        }
+        let rotations = "SELECT COUNT(*) FROM auth_session WHERE generation > 0";
+        let before = probe.number(rotations).await;
+        probe.clock.advance(Duration::from_secs(19));
+        for _ in 0..2 {
+            let answer = browser.post_empty(refresh).await;
+            assert_eq!((answer.status, answer.code().as_str()), (429, "rate_limited"));
+            assert!(answer.set_cookies().is_empty());
+        }
+        assert_eq!(browser.get("/auth/session").await.status, 429, "one count for all");
+        assert_eq!(probe.number(rotations).await, before, "nothing was done for it");
+        assert_eq!(other.post_empty(refresh).await.status, 200);
+        probe.clock.advance(Duration::from_secs(100));
+        assert_eq!(browser.post_empty(refresh).await.status, 200);
+        assert_eq!(probe.number(rotations).await, before + 1);
+    }
+
     async fn logins_are_limited_per_name_and_nothing_is_hashed_above_it(probe: Probe) {
         let auth = limited(&probe, None, Some(3));
         let browser = Browser::new(serve(app(&auth)).await);

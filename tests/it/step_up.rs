@@ -8,8 +8,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::challenge::bank;
 use crate::on_every_database;
 use crate::support::browser::{Answer, send};
+use crate::support::probe::serve;
 use crate::support::{Browser, PASSWORD, Probe};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -157,5 +159,107 @@ on_every_database! {
         probe.clock.advance(5 * SECOND);
         check_refused(&second.get("/me").await, "session_ended", "the second");
         assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn what_lingers_changes_neither_number_nor_names_nor_memberships(probe: Probe) {
+        use portcullis::port::{HookFuture, SourceMembership};
+        let mut probe = probe;
+        let texts = probe.notifier.clone();
+        probe.auth = probe.rebuilt(|builder| {
+            builder.text_messages(texts).levels("list", ["viewer"]).membership_source(
+                |_| -> HookFuture<'static, Vec<SourceMembership>> {
+                    Box::pin(async { Ok(vec![SourceMembership::new("list", "1", "viewer")]) })
+                },
+            )
+        });
+        let (mut browser, old) = stepped_up(&probe, "alice").await;
+        let events = probe.number("SELECT COUNT(*) FROM auth_event").await;
+        for (method, path, body) in [
+            (Method::POST, "/auth/phone", Some(json!({ "phone": "+4915112345678" }))),
+            (Method::POST, "/auth/phone/confirm", Some(json!({ "code": "12345678" }))),
+            (Method::DELETE, "/auth/phone", None),
+            (Method::POST, "/auth/email/confirm", Some(json!({ "code": "12345678" }))),
+            (Method::GET, "/auth/login-names", None),
+            (Method::POST, "/auth/login-names", Some(json!({ "username": "second" }))),
+            (Method::POST, "/auth/login-names", Some(json!({ "email": "a@example.com" }))),
+            (Method::POST, "/auth/login-names/confirm", Some(json!({ "code": "12345678" }))),
+            (Method::DELETE, "/auth/login-names/alice", None),
+            (Method::POST, "/auth/memberships/refresh", None),
+            (Method::POST, "/auth/verification", None),
+        ] {
+            let mut request = old.request(method.clone(), path);
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            check_refused(&send(request).await, "session_ended", &format!("{method} {path}"));
+        }
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event").await, events);
+        assert!(probe.mail().await.is_empty());
+        assert_eq!(browser.post_empty("/auth/memberships/refresh").await.status, 200);
+    }
+
+    async fn what_lingers_starts_answers_and_spends_no_challenge(probe: Probe) {
+        let (_, mut browser) = probe.signed_in("alice").await;
+        browser.address = serve(bank(&probe.auth)).await;
+        let challenge = async |browser: &mut Browser| {
+            let answer = browser.post("/start", json!({ "target": "7" })).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            answer.json()
+        };
+        let (answered, open) = (challenge(&mut browser).await, {
+            probe.clock.advance(MINUTE);
+            let purpose = json!({ "purpose": "closing" });
+            browser.post("/start", purpose).await.json()
+        });
+        assert_eq!(browser.post("/answer", answered).await.status, 200);
+        let mut old = browser.clone();
+        let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(old.get("/me").await.status, 200, "it lingers");
+        probe.clock.advance(SECOND);
+        let tries = probe.number("SELECT COUNT(*) FROM auth_attempt").await;
+        let mut right = open.clone();
+        right["purpose"] = json!("closing");
+        for (path, body) in [
+            ("/start", json!({ "target": "9" })),
+            ("/start", json!({ "expecting": "a cat" })),
+            ("/mailed", json!({ "target": "9" })),
+            ("/answer", right),
+            ("/transfer", json!({})),
+        ] {
+            check_refused(&old.post(path, body.clone()).await, "session_ended", &format!("{path} {body}"));
+        }
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_attempt").await, tries, "no try was taken");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge").await, 2);
+        // The session that took its place may.
+        probe.clock.advance(MINUTE);
+        let own = challenge(&mut browser).await;
+        assert_eq!(browser.post("/answer", own).await.status, 200);
+        assert_eq!(browser.post("/transfer", json!({})).await.text, "7");
+    }
+
+    async fn a_sign_in_over_what_lingers_continues_nothing_and_ends_it(probe: Probe) {
+        for way in ["the same", "another", "registration"] {
+            let name = format!("alice-{}", way.replace(' ', "-"));
+            let (mut browser, old) = stepped_up(&probe, &name).await;
+            let lineage = browser.get("/lineage").await.text;
+            let mut tab = old.clone();
+            assert_eq!(tab.get("/lineage").await.text, lineage, "{way}: it lingers");
+            let answer = match way {
+                "the same" => tab.login(&name, PASSWORD).await,
+                "another" => {
+                    probe.register("bob").await;
+                    tab.login("bob", PASSWORD).await
+                }
+                _ => {
+                    let body = json!({ "username": "carol", "password": PASSWORD });
+                    tab.post("/auth/register", body).await
+                }
+            };
+            assert!(matches!(answer.status, 200 | 201), "{way}: {}", answer.text);
+            assert_ne!(tab.get("/lineage").await.text, lineage, "{way}: the other one lives");
+            assert_eq!(browser.get("/lineage").await.text, lineage, "{way}");
+            check_refused(&old.clone().get("/me").await, "session_ended", way);
+        }
     }
 }

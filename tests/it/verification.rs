@@ -1,6 +1,7 @@
 //! Proving addresses (V4), and accounts that somebody else prepared (PRE-01).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::account::NewAccount;
@@ -672,5 +673,82 @@ on_every_database! {
         let again = flow.confirm(Confirmation::token(&token), &client).await;
         assert!(matches!(again, Err(VerificationError::AlreadyVerified)), "{again:?}");
         assert_eq!(format!("{:?}", Confirmation::token(token)), "Confirmation(..)");
+    }
+
+    async fn whoever_prepared_an_account_keeps_it_from_nobody_by_ending_its_sessions(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.rate.per_source = None;
+            config.rate.per_principal = None;
+        });
+        for round in 0..3 {
+            let address = format!("alice{round}@example.com");
+            let attacker = registered(&probe, &format!("mallory{round}"), &address).await;
+            let token = token_of(&asked(&probe, &address).await);
+            let over = Arc::new(AtomicBool::new(false));
+            let mut attackers = JoinSet::new();
+            for _ in 0..16 {
+                let (mut attacker, over) = (attacker.clone(), Arc::clone(&over));
+                attackers.spawn(async move {
+                    while !over.load(Ordering::SeqCst) {
+                        if attacker.delete("/auth/sessions").await.status == 401 {
+                            break;
+                        }
+                    }
+                });
+            }
+            let mut owner = attacker.stranger();
+            let answer = confirm(&mut owner, json!({ "token": token })).await;
+            over.store(true, Ordering::SeqCst);
+            attackers.join_all().await;
+            is(&answer, 200, "password_change_required");
+            let answer = owner.put("/auth/password", json!({ "new_password": NEW })).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert_eq!(owner.get("/me").await.status, 200);
+            assert_eq!(attacker.clone().get("/me").await.code(), "session_ended");
+        }
+    }
+
+    async fn a_session_that_lingers_is_not_the_browser_that_registered(probe: Probe) {
+        let mut browser = registered(&probe, "alice", ADDRESS).await;
+        let mut old = browser.clone();
+        let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
+        let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(old.get("/me").await.status, 200, "it lingers");
+        // It can neither have its own code taken nor ask for another.
+        let code = json!({ "code": code_of(&asked(&probe, ADDRESS).await) });
+        check(&confirm(&mut old, code).await, 401, "session_ended");
+        check(&confirm(&mut old, token.clone()).await, 401, "session_ended");
+        check(&old.post_empty("/auth/verification").await, 401, "session_ended");
+        assert!(!account(&probe, "alice").await.is_verified());
+        is(&confirm(&mut browser, token).await, 200, "verified");
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn a_change_of_password_factors_or_state_ends_a_link_and_an_end_of_sessions_does_not(probe: Probe) {
+        for change in ["sessions", "password", "disabled", "factors"] {
+            let address = format!("{change}@example.com");
+            let mut browser = registered(&probe, change, &address).await;
+            let token = token_of(&asked(&probe, &address).await);
+            let id = account(&probe, change).await.id();
+            let accounts = probe.auth.accounts();
+            match change {
+                "sessions" => drop(browser.delete("/auth/sessions?scope=all").await),
+                "password" => {
+                    let body = json!({ "new_password": NEW });
+                    assert_eq!(browser.put("/auth/password", body).await.status, 200);
+                }
+                "disabled" => {
+                    accounts.disable(id).await.expect("it is disabled");
+                    accounts.enable(id).await.expect("it is enabled");
+                }
+                _ => accounts.set_enrolled_factors(id, []).await.expect("they are set"),
+            }
+            let answer = confirm(&mut browser.stranger(), json!({ "token": token })).await;
+            match change {
+                "sessions" => is(&answer, 200, "password_change_required"),
+                _ => check(&answer, 403, "wrong_code"),
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 //! session, the password or a mailbox of their own; the owner comes back. What must hold: after the
 //! owner has changed the password and put the address back, nothing that the thief holds works.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::account::{FurtherName, NewAccount};
@@ -9,6 +11,7 @@ use portcullis::base::clock::MockClock;
 use portcullis::message::Message;
 use portcullis::{AccountId, Clock, MessageKind};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::browser::Answer;
@@ -666,5 +669,44 @@ on_every_database! {
         assert!(link.is_some(), "that one has been there for a month");
         let account = probe.auth.accounts().find(id).await.expect("it answers").expect("an account");
         assert_eq!(account.email(), Some(OWN));
+    }
+
+    async fn a_thief_who_ends_the_other_sessions_all_the_time_ends_no_way_back(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.rate.per_source = None;
+            config.rate.per_principal = None;
+        });
+        let (_, browser) = owner(&probe).await;
+        let mut thief = browser.clone();
+        thief.address = serve(app(&probe.auth)).await;
+        let browser = thief.stranger();
+        sign_in(&mut thief, PASSWORD).await;
+        add_address(&probe, &mut thief, "thief@two.example").await;
+        let added = letter(&probe, MessageKind::LoginNameAdded, OWN).await;
+        let added = token_of(&added).expect("a link");
+        let link = moved(&probe, &mut thief, OWN, "thief@one.example").await.expect("a way back");
+        let over = Arc::new(AtomicBool::new(false));
+        let mut thieves = JoinSet::new();
+        for _ in 0..16 {
+            let (mut thief, over) = (thief.clone(), Arc::clone(&over));
+            thieves.spawn(async move {
+                while !over.load(Ordering::SeqCst) {
+                    if thief.delete("/auth/sessions").await.status == 401 {
+                        break;
+                    }
+                }
+            });
+        }
+        let mut owner = browser.clone();
+        let body = json!({ "token": added });
+        let removed = owner.post("/auth/login-names/undo", body).await;
+        let undone = undo(&browser, &link).await;
+        over.store(true, Ordering::SeqCst);
+        thieves.join_all().await;
+        worked(&removed);
+        worked(&undone);
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        assert_eq!(names(&probe).await, ["alice", OWN]);
+        assert_eq!(thief.get("/me").await.code(), "session_ended");
     }
 }

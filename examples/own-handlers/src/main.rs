@@ -205,7 +205,9 @@ async fn end_place(
 async fn end_other_places(
     auth: Portcullis,
     owner: AccountOwner<owner::Sessions>,
-) -> Result<StatusCode, Rejection> {
-    auth.own_sessions(&owner).end_others().await?;
-    Ok(StatusCode::NO_CONTENT)
+    client: ClientInfo,
+) -> Result<impl IntoResponse, Rejection> {
+    let ended = auth.own_sessions(&owner).end_others(&client).await?;
+    // This browser stays one that the account is known to sign in from.
+    Ok((ended.device, StatusCode::NO_CONTENT))
 }
