@@ -530,15 +530,18 @@ on_every_database! {
             // A password is none of the account's names, of which there may be several.
             ("password, weak", 422, 2),
             ("password, wrong", 403, 7),
-            ("password", 200, 9),
+            // What was sent to the account before ends with it.
+            ("password", 200, 10),
             ("end a foreign session", 404, 2),
-            // The epochs of the account and of the session that goes on, the others, the event.
-            ("end the others", 200, 5),
+            // The epochs of the account and of the session that goes on, the others, the event; and which
+            // epoch it is by now, for the device that stays known.
+            ("end the others", 200, 6),
             ("logout", 204, 3),
             ("logout again", 204, 1),
             ("logout of nobody", 204, 0),
             ("login to a forced change", 200, 7),
-            ("forced change", 200, 9),
+            // With an event of the new device.
+            ("forced change", 200, 11),
             ("anonymous", 201, 2),
             ("register over a visitor", 201, 8),
             // Whose name it is, and the event of it.
@@ -560,7 +563,8 @@ on_every_database! {
             ("check a link", 204, 5),
             ("reset, wrong token", 400, 3),
             ("reset, unknown token", 400, 4),
-            ("reset", 204, 12),
+            // One reads which epoch the device is known under.
+            ("reset", 204, 13),
         ];
         assert_eq!(costs, expected);
     }

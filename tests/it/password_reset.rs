@@ -969,8 +969,9 @@ on_every_database! {
         assert_eq!(forgot(&mut browser, "alice").await.status, 202);
         let sent = probe.mail().await;
         assert_eq!(sent.len(), before + 1, "one mail");
-        assert!(sent[before].text.contains("#token="), "{}", sent[before].text);
-        let token = token(&sent[before]);
+        // They are in the order of their times, and the stranger's is from a fast clock.
+        assert!(sent[0].text.contains("#token="), "{}", sent[0].text);
+        let token = token(&sent[0]);
         assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
     }
 }
