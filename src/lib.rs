@@ -93,6 +93,7 @@ pub mod membership;
 pub mod message;
 pub mod new_device;
 pub mod outbox;
+mod outstanding;
 pub mod own_session;
 pub mod password;
 pub mod password_change;

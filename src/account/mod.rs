@@ -33,11 +33,11 @@ use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::{AccountId, LineageId};
 use crate::base::secret::random_version;
 use crate::base::transaction::{Db, OpenTransaction, Txn, is_unique_violation, transaction};
-use crate::challenge::mechanism;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
+use crate::outstanding;
 
 pub(crate) mod entity;
 mod error;
@@ -560,7 +560,7 @@ impl<'a> Accounts<'a> {
                 if !store::set_enrolled_factors(txn, &row, enrolled).await? {
                     return Ok(None);
                 }
-                mechanism::end_of_account(txn, id, None, self.context.now()).await?;
+                outstanding::end(txn, id, None, self.context.now()).await?;
                 Ok(Some(tell_of_factors(txn, self.context, &row, enrolled).await?))
             })?;
             // Otherwise others were changed in the same moment: the owner hears what really changed.
@@ -617,7 +617,7 @@ impl<'a> Accounts<'a> {
             if !store::set(txn, id, column, now, store::Sessions::End).await? {
                 return Err(AccountError::NotFound);
             }
-            mechanism::end_of_account(txn, id, None, now).await?;
+            outstanding::end(txn, id, None, now).await?;
             if self.context.notifier.is_some() {
                 store::release_unproved(txn, id).await?;
             }
@@ -663,7 +663,7 @@ impl<'a> Accounts<'a> {
             }
             // What ends its sessions ends what was sent to it: neither comes back with the account.
             if sessions.end() {
-                mechanism::end_of_account(txn, id, None, now).await?;
+                outstanding::end(txn, id, None, now).await?;
             }
             audit_log::record(txn, &event).await?;
             Ok(())

@@ -24,16 +24,8 @@ use crate::base::transaction::Fault;
 use crate::config::{AttemptKind, ChallengeConfig};
 use crate::context::Context;
 use crate::handle::Portcullis;
+use crate::outstanding::{self, EMAIL_UNDO, LOGIN_NAME_UNDO, PHONE_UNDO};
 use crate::session::device::Devices;
-
-const EMAIL_UNDO: &str = "email_undo";
-const PHONE_UNDO: &str = "phone_undo";
-const LOGIN_NAME_UNDO: &str = "login_name_undo";
-
-/// What outlives everything else that ends: whoever took an account over would otherwise end the
-/// owner's way back by changing something. Whether such a link is still good is not said by its row but
-/// by what the account remembers: see [`former`](crate::account::former).
-pub(super) const UNDO: [&str; 3] = [EMAIL_UNDO, PHONE_UNDO, LOGIN_NAME_UNDO];
 
 /// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
 /// for another.
@@ -486,7 +478,7 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     let purpose = kind.map(Kind::name);
-    store::end_of_account(txn, account, purpose.as_deref(), now).await
+    outstanding::end(txn, account, purpose.as_deref(), now).await
 }
 
 /// An answered challenge of this kind and session that was not used yet.

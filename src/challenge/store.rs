@@ -8,7 +8,7 @@ use sea_orm::{
 
 use super::entity::{challenge, start};
 use crate::base::clock::Timestamp;
-use crate::base::id::{AccountId, ChallengeId, SessionId};
+use crate::base::id::{ChallengeId, SessionId};
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: challenge::Model) -> Result<(), DbErr> {
     let row = challenge::ActiveModel::from(row).reset_all();
@@ -137,21 +137,6 @@ pub(crate) async fn supersede<C: ConnectionTrait>(
 ) -> Result<(), DbErr> {
     superseding(now).filter(challenge::Column::Subject.is_in(subjects)).exec(db).await?;
     Ok(())
-}
-
-/// Ends the open challenges of an account of one purpose, or all but what undoes a change.
-pub(crate) async fn end_of_account<C: ConnectionTrait>(
-    db: &C,
-    account: AccountId,
-    purpose: Option<&str>,
-    now: Timestamp,
-) -> Result<u64, DbErr> {
-    let mut update = superseding(now).filter(challenge::Column::AccountId.eq(account));
-    update = match purpose {
-        Some(purpose) => update.filter(challenge::Column::Purpose.eq(purpose)),
-        None => update.filter(challenge::Column::Purpose.is_not_in(super::mechanism::UNDO)),
-    };
-    Ok(update.exec(db).await?.rows_affected)
 }
 
 /// Notes that a challenge of this subject is started now, unless one was after `not_since`. Without a
