@@ -309,8 +309,7 @@ impl Login<'_> {
             .event(EventKind::LoginSucceeded)
             .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
         let full = stage == Stage::Full;
-        let new_device =
-            NewDevice::of(context, row, client, asked.device, now).filter(|_| full);
+        let new_device = NewDevice::of(context, row, client, asked.device, now).filter(|_| full);
         let issued = transaction!(context.db(), |txn| {
             // Either locks the account's row first. A sign-in that is not finished is none yet.
             if full {

@@ -134,9 +134,7 @@ async fn end_all(
 ) -> Result<Response, Rejection> {
     let sessions = auth.own_sessions(&owner);
     match query.as_deref() {
-        None | Some("" | "scope=others") => {
-            Ok(ended(&owner, sessions.end_others(&client).await?))
-        }
+        None | Some("" | "scope=others") => Ok(ended(&owner, sessions.end_others(&client).await?)),
         // Signing out everywhere is also signing out here.
         Some("scope=all") => {
             let ended = ended(&owner, sessions.end_all(&client).await?);

@@ -50,9 +50,7 @@ use crate::password::{Checked, Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
 use crate::session::device::Devices;
 use crate::session::judge::SessionState;
-use crate::session::{
-    Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport,
-};
+use crate::session::{Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport};
 
 #[cfg(feature = "routes")]
 mod routes;

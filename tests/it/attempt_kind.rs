@@ -255,6 +255,7 @@ on_every_database! {
         let mut person = Person::prepare(&probe, "alice").await;
         let stranger = person.browser.stranger();
         assert_eq!(login(&probe, &stranger, "alice", WRONG).await.0.status, 401);
+        probe.clock.advance(Duration::from_secs(1));
         assert_eq!(login(&probe, &stranger, "ALICE@example.com", PASSWORD).await.0.status, 200);
         // Signing in has made the first link worthless: it still names its account.
         assert_eq!(person.walk(&probe, Path::Reset).await, "400 invalid_reset_token");

@@ -69,10 +69,11 @@ async fn ask(browser: &mut Browser, email: &str) {
     assert_eq!((answer.status, answer.text.as_str()), (202, "{\"result\":\"accepted\"}"));
 }
 
-/// What was sent, but for what registrations ask to prove.
+/// What was sent, but for what registrations ask to prove, and what tells of sign-ins elsewhere.
 async fn mail(probe: &Probe) -> Vec<Message> {
     let sent = probe.mail().await.into_iter();
-    sent.filter(|message| message.kind != MessageKind::VerifyAddress).collect()
+    let others = [MessageKind::VerifyAddress, MessageKind::NewDevice];
+    sent.filter(|message| !others.contains(&message.kind)).collect()
 }
 
 /// The last message of a kind to somebody.
