@@ -48,8 +48,7 @@
 //! Each account has a counter, its epoch, which everything that ends with its sessions is bound to. It
 //! only grows. A restored one is lower, and would come to numbers again that the lost time has used: a
 //! device that became known then would be known once more. So `after_restore` sets it to the present
-//! time in milliseconds, which is above every number so far, or adds one where it is higher already. An
-//! epoch later than a device's last sign-in tells that a backup was restored since.
+//! time in milliseconds, which is above every number so far, or adds one where it is higher already.
 //!
 //! # Copies for tests
 //! A copy of the real database in a test system is a restored backup too. Give it another secret: then

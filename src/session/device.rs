@@ -9,7 +9,8 @@
 //! longest ago. Each account is named by a keyed digest, so the token does not tell who they are. Each is
 //! bound to the account's epoch: a changed password, a disabling, an end of all sessions make it
 //! worthless, and so does a restored backup. The account's next sign-in from there is one from a new
-//! device then: it may be the device of whoever was put out. What did the change is known under the new epoch at once.
+//! device then: it may be the device of whoever was put out. What did the change is known under the new
+//! epoch at once.
 //!
 //! # Two tabs at once
 //! The token lives in the client alone, so a sign-in can only add to what its own request carried. Of
