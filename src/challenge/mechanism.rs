@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::entity::challenge::Model;
-use super::store;
+use super::{Proof, store};
 use crate::attempt::{Admission, Subject as TrySubject, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -26,6 +26,10 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::outstanding::{self, EMAIL_UNDO, LOGIN_NAME_UNDO, PHONE_UNDO};
 use crate::session::device::Devices;
+
+/// How long a browser is told that it has used a link or code itself: a second click would be told that
+/// the link is bad, and the person would think that nothing came of it.
+pub(crate) const USED_JUST_NOW: Duration = Duration::from_secs(60);
 
 /// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
 /// for another.
@@ -330,20 +334,19 @@ impl Challenge {
         store::spend_from(txn, self.row.id, from, now).await
     }
 
-    /// Whether it was used within this time, and by the browser that asks as far as can be told: from
-    /// the same address and by the same program. Without an address nothing can be told.
+    /// Whether it was used [just now](USED_JUST_NOW), and by the browser that asks as far as can be told:
+    /// from the same address and by the same program. Without an address nothing can be told.
     pub(crate) fn was_used_by(
         &self,
         context: &Context,
         client: &ClientInfo,
-        within: Duration,
         now: Timestamp,
     ) -> bool {
         let (Some(used_at), Some(stored)) = (self.row.used_at, &self.row.used_from) else {
             return false;
         };
         // Of two nodes the one that asks may be behind.
-        let recent = now.since(used_at) < within;
+        let recent = now.since(used_at) < USED_JUST_NOW;
         let from = used_from(context, self.row.id, client);
         recent && from.is_some_and(|from| any_equal(&from, stored))
     }
@@ -429,6 +432,39 @@ pub(crate) async fn find_by_token<C: ConnectionTrait>(
     let digests = token_digests(context, &purpose, token);
     let row = store::find_by_token(db, &purpose, digests).await?;
     Ok(row.map(|row| Challenge { row }))
+}
+
+/// The challenge that a token or code is about, in whatever state it is. A code is that of the newest one.
+pub(crate) async fn find_by_proof<C: ConnectionTrait>(
+    db: &C,
+    context: &Context,
+    kind: &Kind,
+    account: AccountId,
+    proof: Proof<'_>,
+) -> Result<Option<Challenge>, DbErr> {
+    match proof {
+        Proof::Token(token) => find_by_token(db, context, kind, token).await,
+        Proof::Code(_) => newest(db, context, kind, Some(account), "").await,
+    }
+}
+
+/// Whether this browser has used this proof of this account just now. Nobody learns anything by guessing
+/// a code that was used, so no try is taken.
+pub(crate) fn was_used_by(
+    context: &Context,
+    challenge: Option<&Challenge>,
+    account: AccountId,
+    proof: Proof<'_>,
+    client: &ClientInfo,
+) -> bool {
+    let own = challenge.filter(|challenge| challenge.account_id() == Some(account));
+    own.is_some_and(|challenge| {
+        challenge.was_used_by(context, client, context.now())
+            && match proof {
+                Proof::Token(_) => true,
+                Proof::Code(code) => challenge.is_code(context, code),
+            }
+    })
 }
 
 /// Uses up the challenge of this token. None when there is none that is open: unknown, expired,

@@ -26,6 +26,9 @@ pub enum ContactError {
     /// meanwhile: which, is not said.
     #[error("the code or link is wrong, or not good any more")]
     WrongCode,
+    /// This browser used the code or link less than a minute ago, and it worked.
+    #[error("this code or link has worked already; there is nothing left to do")]
+    UsedJustNow,
     /// The tries are used up. The right code is refused too, and so is a new one.
     #[error("there were too many wrong codes; wait")]
     TooManyTries {
@@ -87,7 +90,7 @@ impl Problem for ContactError {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::WrongCode => StatusCode::FORBIDDEN,
             Self::TooManyTries { .. } | Self::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Taken(_) | Self::LastName => StatusCode::CONFLICT,
+            Self::UsedJustNow | Self::Taken(_) | Self::LastName => StatusCode::CONFLICT,
             Self::Session(error) => error.status(),
             Self::Refused(refusal) => refusal.problem().status(),
             Self::Fault(fault) => fault.status(),
@@ -99,6 +102,7 @@ impl Problem for ContactError {
             Self::FactorTooOld { .. } => "insufficient_user_authentication",
             Self::Invalid(_) => "invalid_fields",
             Self::WrongCode => "wrong_code",
+            Self::UsedJustNow => "link_used",
             Self::TooManyTries { .. } => "too_many_tries",
             Self::TooSoon { .. } => "too_soon",
             Self::Taken(LoginIdKind::Phone) => "phone_taken",

@@ -103,8 +103,9 @@
 //! [`challenge`](crate::challenge) are; links are not, for nobody guesses 256 bits in somebody's session.
 //!
 //! # Errors
-//! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403),
-//! `too_many_tries` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, when undoing),
+//! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403), `link_used`
+//! (409: a second click on what has just worked, [told for a minute](crate::password_reset) to the same
+//! browser), `too_many_tries` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, when undoing),
 //! `last_name` (409).
 //!
 //! # Standard
@@ -116,13 +117,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::entity::login_name;
 use crate::account::former::{self, Standing};
-use crate::account::{Account, InvalidField, LoginIdKind, store as account_store};
+use crate::account::{Account, InvalidField, store as account_store};
 use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::id::{AccountId, LineageId};
+use crate::base::id::LineageId;
 use crate::base::transaction::{Txn, transaction};
 use crate::challenge::mechanism::{self, Answer, Challenge, Start, Try};
 use crate::context::Context;
@@ -134,6 +135,7 @@ use crate::session::{Issued, SessionError, StartSession};
 
 mod channel;
 mod error;
+mod returning;
 #[cfg(feature = "routes")]
 mod routes;
 mod store;
@@ -144,6 +146,7 @@ pub use error::ContactError;
 pub use routes::routes;
 
 use channel::{Address, Channel};
+use returning::Returning;
 use store::Move;
 
 /// Changes one's address and number. See the [module page](self).
@@ -255,7 +258,7 @@ impl Contact<'_> {
     ///
     /// # Errors
     /// [`ContactError::WrongCode`] for whatever is wrong with the token;
-    /// [`ContactError::Taken`]; an outage. Whatever fails, nothing is changed.
+    /// [`ContactError::UsedJustNow`]; [`ContactError::Taken`]; an outage. Whatever fails, nothing is changed.
     pub async fn undo_email(&self, token: &str, client: &ClientInfo) -> Result<(), ContactError> {
         self.undo(Channel::Email, token, client).await
     }
@@ -472,18 +475,14 @@ impl Contact<'_> {
     ) -> Result<Issued, ContactError> {
         let context = self.auth.context();
         let db = context.db();
-        let executor = db.executor();
         let account = identity.account();
         let kind = channel.change();
-        let found = match proof {
-            Proof::Token(token) => {
-                db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?
-            }
-            Proof::Code(_) => {
-                let newest = mechanism::newest(&executor, context, &kind, Some(account.id()), "");
-                db.read(newest).await?
-            }
-        };
+        let found = db
+            .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+            .await?;
+        if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+            return Err(ContactError::UsedJustNow);
+        }
         let now = context.now();
         let (challenge, change) = found
             .filter(|challenge| challenge.account_id() == Some(account.id()))
@@ -506,8 +505,8 @@ impl Contact<'_> {
                 Some(ticket)
             }
         };
-        let (issued, events) = transaction!(db, |txn| {
-            if !challenge.spend(txn, now).await? {
+        let done = transaction!(db, |txn| {
+            if !challenge.spend_from(txn, context, client, now).await? {
                 return Err(ContactError::WrongCode);
             }
             if let Some(ticket) = &ticket {
@@ -517,7 +516,20 @@ impl Contact<'_> {
             let applied = applying.apply(txn, &change, &event).await?;
             // Somebody else has the address, or the change is over: which, is not said.
             applied.ok_or(ContactError::WrongCode)
-        })?;
+        });
+        if let Err(ContactError::WrongCode) = done {
+            // Or the same person pressed twice.
+            let found = db
+                .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+                .await?;
+            if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+                if let Some(ticket) = ticket {
+                    self.auth.attempts().withdraw(ticket).await;
+                }
+                return Err(ContactError::UsedJustNow);
+            }
+        }
+        let (issued, events) = done?;
         if let Some(ticket) = ticket {
             ticket.end_succeeded();
         }
@@ -549,6 +561,10 @@ impl Contact<'_> {
         let (kind, now) = (channel.undo(), context.now());
         let executor = db.executor();
         let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+        let used = |challenge: &Challenge| challenge.was_used_by(context, client, now);
+        if found.as_ref().is_some_and(used) {
+            return Err(ContactError::UsedJustNow);
+        }
         let challenge = found.filter(|found| found.is_open(now)).ok_or(ContactError::WrongCode)?;
         let way = WayBack::of(context, &challenge).ok_or(ContactError::WrongCode)?;
         let id = challenge.account_id().ok_or(ContactError::WrongCode)?;
@@ -559,8 +575,9 @@ impl Contact<'_> {
         let notice = Outgoing::new(channel.undone_message(), channel.recipient(old))
             .account(id)
             .values(values);
-        transaction!(db, |txn| {
-            if !challenge.spend(txn, now).await? || !account_store::hold(txn, id).await? {
+        let done = transaction!(db, |txn| {
+            let spent = challenge.spend_from(txn, context, client, now).await?;
+            if !spent || !account_store::hold(txn, id).await? {
                 return Err(ContactError::WrongCode);
             }
             let remembered = former::find(txn, context, id, &normal, now).await?;
@@ -588,59 +605,18 @@ impl Contact<'_> {
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
             Ok(())
-        })?;
+        });
+        if let Err(ContactError::WrongCode) = done {
+            // The same person pressed twice, perhaps.
+            let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+            if found.as_ref().is_some_and(used) {
+                return Err(ContactError::UsedJustNow);
+            }
+        }
+        done?;
         event.trace();
         outbox::deliver_soon(context);
         Ok(())
-    }
-}
-
-/// An address that was the account's own before the one whose place it takes: putting it back is an undo.
-struct Returning {
-    standing: Standing,
-    /// The epoch that began when it went.
-    left_epoch: i64,
-}
-
-impl Returning {
-    /// Takes away what came after it went and may be of whoever had it taken away, and forgets the
-    /// addresses that came after it, with whatever links lead to them. A number takes along numbers only:
-    /// who has it may be a thief who takes the owner's addresses away with it.
-    async fn take_along<C: ConnectionTrait>(
-        &self,
-        txn: &C,
-        context: &Context,
-        id: AccountId,
-        channel: Channel,
-        normal: &str,
-        names: &[login_name::Model],
-    ) -> Result<(), DbErr> {
-        let since = self.left_epoch;
-        if channel == Channel::Email {
-            store::release_since(txn, id, since, normal).await?;
-            let own_since = |kind: LoginIdKind| {
-                let own =
-                    |name: &&login_name::Model| name.kind == kind.number() && name.typed.is_none();
-                names.iter().find(own).filter(|name| name.sequence >= since)
-            };
-            if let Some(number) = own_since(LoginIdKind::Phone) {
-                store::release(txn, id, &number.normal).await?;
-                store::clear_phone(txn, id).await?;
-            }
-            if let Some(username) = own_since(LoginIdKind::Username) {
-                let is_further = |name: &&login_name::Model| {
-                    name.kind == LoginIdKind::Username.number() && name.typed.is_some()
-                };
-                let next = names.iter().filter(is_further).find(|name| name.sequence < since);
-                // What is left must be something to sign in with.
-                if next.is_some() || LoginIdKind::Email.signs_in(context.config.login.id) {
-                    store::release(txn, id, &username.normal).await?;
-                    account_store::set_username(txn, id, next).await?;
-                }
-            }
-        }
-        let (kind, sequence) = (channel.kind(), self.standing.sequence);
-        former::forget_later(txn, id, kind, sequence, since).await
     }
 }
 

@@ -45,6 +45,7 @@
 //! | code | status | when |
 //! |---|---|---|
 //! | `wrong_code` | 403 | the code or link is wrong, or not good any more: expired, used, superseded, made for something else |
+//! | `link_used` | 409 | this browser used this link or code less than a minute ago, and it worked: a change of address or number, a further name, or undoing one. Say so, and do not ask for another |
 //! | `too_many_tries` | 429 | too many wrong codes, or failures of this source; the right one is refused too until then |
 //! | `too_soon` | 429 | a code was sent a moment ago |
 //! | `no_address` | 422 | the account has no address that a code could be sent to |

@@ -45,6 +45,9 @@ pub enum LoginNameError {
     /// meanwhile: which, is not said.
     #[error("the code or link is wrong, or not good any more")]
     WrongCode,
+    /// This browser used the code or link less than a minute ago, and it worked.
+    #[error("this code or link has worked already; there is nothing left to do")]
+    UsedJustNow,
     /// The tries are used up. The right code is refused too, and so is a new one.
     #[error("there were too many wrong codes; wait")]
     TooManyTries {
@@ -110,9 +113,11 @@ impl Problem for LoginNameError {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::AddressNotProved | Self::WrongCode => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::UsernameTaken | Self::TooManyNames | Self::OwnAddress | Self::LastName => {
-                StatusCode::CONFLICT
-            }
+            Self::UsedJustNow
+            | Self::UsernameTaken
+            | Self::TooManyNames
+            | Self::OwnAddress
+            | Self::LastName => StatusCode::CONFLICT,
             Self::TooManyTries { .. } | Self::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Session(error) => error.status(),
             Self::Refused(refusal) => refusal.problem().status(),
@@ -131,6 +136,7 @@ impl Problem for LoginNameError {
             Self::OwnAddress => "own_address",
             Self::LastName => "last_name",
             Self::WrongCode => "wrong_code",
+            Self::UsedJustNow => "link_used",
             Self::TooManyTries { .. } => "too_many_tries",
             Self::TooSoon { .. } => "too_soon",
             Self::Session(error) => error.code(),

@@ -79,7 +79,8 @@
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved` (403), `invalid_fields` (422),
 //! `username_taken` (409), `too_many_names` (409), `name_not_found` (404), `own_address` (409),
-//! `last_name` (409), `wrong_code` (403), `too_many_tries` (429), `too_soon` (429).
+//! `last_name` (409), `wrong_code` (403), `link_used` (409: a second click on what has just worked, [told
+//! for a minute](crate::password_reset) to the same browser), `too_many_tries` (429), `too_soon` (429).
 //!
 //! # Standard
 //! ASVS 5.0 6.3.5 to 6.3.7, NIST SP 800-63B-4 4.1 and 4.6.
@@ -378,18 +379,14 @@ impl LoginNames<'_> {
     ) -> Result<Issued, LoginNameError> {
         let context = self.auth.context();
         let db = context.db();
-        let executor = db.executor();
         let account = identity.account();
         let kind = Kind::LoginName;
-        let found = match proof {
-            Proof::Token(token) => {
-                db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?
-            }
-            Proof::Code(_) => {
-                let newest = mechanism::newest(&executor, context, &kind, Some(account.id()), "");
-                db.read(newest).await?
-            }
-        };
+        let found = db
+            .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+            .await?;
+        if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+            return Err(LoginNameError::UsedJustNow);
+        }
         let now = context.now();
         let (challenge, addition) = found
             .filter(|challenge| challenge.account_id() == Some(account.id()))
@@ -421,15 +418,28 @@ impl LoginNames<'_> {
                 Some(ticket)
             }
         };
-        let (issued, started) = transaction!(db, |txn| {
-            if !challenge.spend(txn, now).await? {
+        let done = transaction!(db, |txn| {
+            if !challenge.spend_from(txn, context, client, now).await? {
                 return Err(LoginNameError::WrongCode);
             }
             if let Some(ticket) = &ticket {
                 ticket.succeeded(txn).await?;
             }
             change.add_proved(txn, &address, addition.lineage, &event).await
-        })?;
+        });
+        if let Err(LoginNameError::WrongCode) = done {
+            // The same person pressed twice, perhaps.
+            let found = db
+                .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+                .await?;
+            if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+                if let Some(ticket) = ticket {
+                    self.auth.attempts().withdraw(ticket).await;
+                }
+                return Err(LoginNameError::UsedJustNow);
+            }
+        }
+        let (issued, started) = done?;
         if let Some(ticket) = ticket {
             ticket.end_succeeded();
         }
@@ -487,7 +497,7 @@ impl LoginNames<'_> {
     ///
     /// # Errors
     /// [`LoginNameError::WrongCode`] for whatever is wrong with the token, or if the account has the
-    /// name no more; [`LoginNameError::LastName`] for a username that no other name is left beside;
+    /// name no more; [`LoginNameError::UsedJustNow`]; [`LoginNameError::LastName`] for a username that no other name is left beside;
     /// an outage. Whatever fails, nothing is changed.
     pub async fn undo(&self, token: &str, client: &ClientInfo) -> Result<(), LoginNameError> {
         let context = self.auth.context();
@@ -495,14 +505,19 @@ impl LoginNames<'_> {
         let (kind, now) = (Kind::LoginNameUndo, context.now());
         let executor = db.executor();
         let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+        let used = |challenge: &Challenge| challenge.was_used_by(context, client, now);
+        if found.as_ref().is_some_and(used) {
+            return Err(LoginNameError::UsedJustNow);
+        }
         let challenge = found.filter(|found| found.is_open(now));
         let challenge = challenge.ok_or(LoginNameError::WrongCode)?;
         let id = challenge.account_id().ok_or(LoginNameError::WrongCode)?;
         let normal = challenge.target().ok_or(LoginNameError::WrongCode)?;
         let told = Told::of(context, &challenge, normal).ok_or(LoginNameError::WrongCode)?;
         let event = Event::new(EventKind::LoginNameUndone, now).account(id).from_client(client);
-        let event = transaction!(db, |txn| {
-            if !challenge.spend(txn, now).await? || !account_store::hold(txn, id).await? {
+        let done = transaction!(db, |txn| {
+            let spent = challenge.spend_from(txn, context, client, now).await?;
+            if !spent || !account_store::hold(txn, id).await? {
                 return Err(LoginNameError::WrongCode);
             }
             let row = account_store::find(txn, id).await?.ok_or(LoginNameError::WrongCode)?;
@@ -531,7 +546,15 @@ impl LoginNames<'_> {
             let event = event.clone().detail(kind);
             audit_log::record(txn, &event).await?;
             Ok(event)
-        })?;
+        });
+        if let Err(LoginNameError::WrongCode) = done {
+            // The same person pressed twice, perhaps.
+            let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+            if found.as_ref().is_some_and(used) {
+                return Err(LoginNameError::UsedJustNow);
+            }
+        }
+        let event = done?;
         event.trace();
         outbox::deliver_soon(context);
         Ok(())

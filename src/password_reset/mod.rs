@@ -128,9 +128,6 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
-/// How long a browser is told that it has used a link itself.
-const USED_JUST_NOW: Duration = Duration::from_secs(60);
-
 /// Why a password was not set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -497,7 +494,7 @@ impl PasswordReset<'_> {
         let found = mechanism::find_by_token(&executor, context, &Kind::PasswordReset, token);
         let found = db.read(found).await?;
         let now = context.now();
-        Ok(found.is_some_and(|found| found.was_used_by(context, client, USED_JUST_NOW, now)))
+        Ok(found.is_some_and(|found| found.was_used_by(context, client, now)))
     }
 
     /// The hash of a new password, if it can be one.
@@ -570,7 +567,7 @@ impl PasswordReset<'_> {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),
             // It may have been used since it was read, and the account's row read after that.
             Some((challenge, _))
-                if challenge.was_used_by(context, client, USED_JUST_NOW, now)
+                if challenge.was_used_by(context, client, now)
                     || challenge.is_open(now) && self.was_used_by(token, client).await? =>
             {
                 attempts.withdraw(ticket).await;

@@ -206,7 +206,7 @@ on_every_database! {
             assert_eq!(events(&probe, kind).await, 1, "{kind}");
         }
         let again = browser.post("/auth/email/confirm", json!({ "token": token })).await;
-        check(&again, 403, "wrong_code");
+        check(&again, 409, "link_used");
     }
 
     async fn the_code_does_the_same_as_the_link(probe: Probe) {
@@ -220,7 +220,7 @@ on_every_database! {
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(email(&probe, "alice").await.as_deref(), Some("alice@new.example"));
         for body in [json!({ "code": code }), json!({ "token": token })] {
-            check(&browser.post("/auth/email/confirm", body).await, 403, "wrong_code");
+            check(&browser.post("/auth/email/confirm", body).await, 409, "link_used");
         }
     }
 
@@ -511,7 +511,7 @@ on_every_database! {
         let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
         assert_eq!(won.len(), 1);
         for answer in answers.iter().filter(|answer| answer.status != 200) {
-            assert!(matches!(answer.status, 401 | 403 | 429), "{}", answer.text);
+            assert!(matches!(answer.status, 401 | 403 | 409 | 429), "{}", answer.text);
         }
         assert_eq!(events(&probe, "email_changed").await, 1);
         let live = "SELECT COUNT(*) FROM auth_session s JOIN auth_account a ON a.id = s.account_id \
@@ -528,7 +528,7 @@ on_every_database! {
         let answers = at_once(requests.collect()).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 204).count(), 1);
         for answer in answers.iter().filter(|answer| answer.status != 204) {
-            check(answer, 403, "wrong_code");
+            check(answer, 409, "link_used");
         }
         assert_eq!(events(&probe, "email_change_undone").await, 1);
         assert_eq!(email(&probe, "alice").await.as_deref(), Some("alice@example.com"));
@@ -651,6 +651,7 @@ on_every_database! {
         assert_eq!(owner.login("alice@example.com", PASSWORD).await.status, 200);
         let answer = owner.post("/auth/email/confirm", json!({ "token": pending })).await;
         check(&answer, 403, "wrong_code");
+        probe.clock.advance(MINUTE);
         let again = owner.post("/auth/email/undo", json!({ "token": undo })).await;
         check(&again, 403, "wrong_code");
         let told = message(&probe, MessageKind::EmailChangeUndone, "alice@example.com").await;
@@ -660,6 +661,51 @@ on_every_database! {
         // The address that was taken away is told nothing and gets no way back.
         let to_other = mail(&probe).await;
         assert!(to_other.iter().all(|m| m.to.as_str() != "mallory@new.example" || m.kind == MessageKind::EmailChangeConfirm));
+    }
+
+    async fn a_second_click_is_told_for_a_minute_that_the_first_one_worked(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        probe.clock.advance(MINUTE);
+        ask(&mut browser, "alice@new.example").await;
+        let sent = message(&probe, MessageKind::EmailChangeConfirm, "alice@new.example").await;
+        let (link, code) = (token(&sent, "/email/confirm"), code(&sent));
+        let link = json!({ "token": link });
+        assert_eq!(browser.post("/auth/email/confirm", link.clone()).await.status, 200);
+        for body in [link.clone(), json!({ "code": code })] {
+            check(&browser.post("/auth/email/confirm", body).await, 409, "link_used");
+        }
+        let with = |browser: &Browser, agent: &str, path: &str, body: &Value| {
+            let request = browser.request(Method::POST, path);
+            send(request.header("user-agent", agent.to_owned()).json(body))
+        };
+        // Another browser is told what everybody is, and so is who types another code.
+        check(&with(&browser, "curl/8.0", "/auth/email/confirm", &link).await, 403, "wrong_code");
+        let body = json!({ "code": wrong(&code) });
+        check(&browser.post("/auth/email/confirm", body).await, 403, "wrong_code");
+        let undo = undo_token(&probe, "alice@example.com").await;
+        let undo = json!({ "token": undo });
+        // At once, too: the second request is sent before the first is answered.
+        let mut clicks = JoinSet::new();
+        for _ in 0..8 {
+            let (browser, undo) = (browser.stranger(), undo.clone());
+            let request = browser.request(Method::POST, "/auth/email/undo").json(&undo);
+            clicks.spawn(send(request));
+        }
+        let answers = clicks.join_all().await;
+        let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+        assert_eq!((count(204), count(409)), (1, 7), "{answers:?}");
+        let other = browser.stranger();
+        check(&with(&other, "curl/8.0", "/auth/email/undo", &undo).await, 403, "wrong_code");
+        for (wait, status, code) in [
+            (MINUTE - Duration::from_millis(1), 409, "link_used"),
+            (Duration::from_millis(1), 403, "wrong_code"),
+        ] {
+            probe.clock.advance(wait);
+            let answer = browser.stranger().post("/auth/email/undo", undo.clone()).await;
+            check(&answer, status, code);
+        }
+        assert_eq!(events(&probe, "authn_challenge_fail").await, 0);
+        assert_eq!(events(&probe, "email_change_undone").await, 1);
     }
 
     async fn a_change_can_be_undone_for_seven_days(probe: Probe) {

@@ -210,7 +210,7 @@ on_every_database! {
         for kind in ["login_name_requested", "login_name_added"] {
             assert_eq!(events(&probe, kind).await, 1, "{kind}");
         }
-        check(&browser.post(CONFIRM, json!({ "token": token })).await, 403, "wrong_code");
+        check(&browser.post(CONFIRM, json!({ "token": token })).await, 409, "link_used");
     }
 
     async fn the_code_does_the_same_as_the_link(probe: Probe) {
@@ -224,7 +224,7 @@ on_every_database! {
         check_session(&browser.post(CONFIRM, json!({ "code": typed })).await);
         assert_eq!(holder(&probe, "alice@work.example").await.as_deref(), Some("alice"));
         for body in [json!({ "code": code }), json!({ "token": token })] {
-            check(&browser.post(CONFIRM, body).await, 403, "wrong_code");
+            check(&browser.post(CONFIRM, body).await, 409, "link_used");
         }
     }
 
@@ -524,6 +524,7 @@ on_every_database! {
             for (number, answer) in answers.iter().enumerate().filter(|(number, _)| *number != won) {
                 match (answer.status, answer.code().as_str()) {
                     (403, "wrong_code") => {}
+                    (409, "link_used") if number % 2 == won % 2 => {}
                     // The winner's own sessions but one are over.
                     (401, "session_ended") if number % 2 == won % 2 => {}
                     other => panic!("{other:?}"),
@@ -549,7 +550,7 @@ on_every_database! {
         let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
         assert_eq!(won.len(), 1);
         for answer in answers.iter().filter(|answer| answer.status != 200) {
-            assert!(matches!(answer.status, 401 | 403 | 429), "{}", answer.text);
+            assert!(matches!(answer.status, 401 | 403 | 409 | 429), "{}", answer.text);
         }
         assert_eq!(events(&probe, "login_name_added").await, 1);
         assert_eq!(probe.number("SELECT epoch FROM auth_account").await, 1);
@@ -561,7 +562,7 @@ on_every_database! {
         let answers = at_once((0..100).map(|_| post(&stranger, UNDO, &body)).collect()).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 204).count(), 1);
         for answer in answers.iter().filter(|answer| answer.status != 204) {
-            check(answer, 403, "wrong_code");
+            check(answer, 409, "link_used");
         }
         assert_eq!(events(&probe, "login_name_undone").await, 1);
         assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
@@ -760,7 +761,7 @@ on_every_database! {
         assert_eq!((answer.status, answer.text.as_str(), answer.set_cookies().len()), (204, "", 0));
         check(&browser.get("/me").await, 401, "session_ended");
         assert_eq!(names(&probe).await, ["alice", "alice@example.com", "kept"]);
-        check(&owner.post(UNDO, json!({ "token": undo })).await, 403, "wrong_code");
+        check(&owner.post(UNDO, json!({ "token": undo })).await, 409, "link_used");
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
         check(&owner.post(CONFIRM, json!({ "token": pending })).await, 403, "wrong_code");
         message(&probe, MessageKind::LoginNameRemoved, "alice@example.com").await;
@@ -769,6 +770,40 @@ on_every_database! {
         // The one that was taken away is told nothing.
         let told = mail(&probe).await.into_iter().filter(|m| m.to.as_str() == "thief@work.example");
         assert!(told.map(|m| m.kind).eq([MessageKind::LoginNameConfirm]));
+    }
+
+    async fn a_second_click_is_told_for_a_minute_that_the_first_one_worked(probe: Probe) {
+        let (_, mut browser) = person(&probe, "alice").await;
+        probe.clock.advance(MINUTE);
+        ask(&mut browser, "alice@work.example").await;
+        let sent = message(&probe, MessageKind::LoginNameConfirm, "alice@work.example").await;
+        let link = json!({ "token": token(&sent, "/login-names/confirm") });
+        let typed = json!({ "code": code(&sent) });
+        let other = |browser: &Browser, path: &str, body: &Value| {
+            let request = browser.request(Method::POST, path);
+            send(request.header("user-agent", "curl/8.0").json(body))
+        };
+        check_session(&browser.post(CONFIRM, typed.clone()).await);
+        for body in [&link, &typed] {
+            check(&browser.post(CONFIRM, body.clone()).await, 409, "link_used");
+            check(&other(&browser, CONFIRM, body).await, 403, "wrong_code");
+        }
+        let body = json!({ "code": wrong(&code(&sent)) });
+        check(&browser.post(CONFIRM, body).await, 403, "wrong_code");
+        let undo = json!({ "token": undo_token(&probe, "alice@example.com").await });
+        let answers = at_once((0..8).map(|_| post(&browser.stranger(), UNDO, &undo)).collect()).await;
+        let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+        assert_eq!((count(204), count(409)), (1, 7), "{answers:?}");
+        check(&other(&browser.stranger(), UNDO, &undo).await, 403, "wrong_code");
+        for (wait, status, code) in [
+            (MINUTE - Duration::from_millis(1), 409, "link_used"),
+            (Duration::from_millis(1), 403, "wrong_code"),
+        ] {
+            probe.clock.advance(wait);
+            check(&browser.stranger().post(UNDO, undo.clone()).await, status, code);
+        }
+        assert_eq!(events(&probe, "authn_challenge_fail").await, 0);
+        assert_eq!(events(&probe, "login_name_undone").await, 1);
     }
 
     async fn an_addition_can_be_undone_for_seven_days(probe: Probe) {
