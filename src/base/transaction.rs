@@ -107,6 +107,16 @@ impl Fault {
 
     /// Whether the same transaction may succeed if it is run again.
     fn is_transient(&self) -> bool {
+        self.told_by_code(|code, text| is_transient(code, text))
+    }
+
+    /// Whether the database answered that it does not do this, for a key, a check or a trigger: it
+    /// works, and will say the same of this row next time, whatever it says of others.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.told_by_code(|code, text| !is_transient(code, text) && !is_outage(code, text))
+    }
+
+    fn told_by_code(&self, judge: impl FnOnce(&str, &dyn Fn() -> String) -> bool) -> bool {
         match self {
             Self::Database(
                 DbErr::Exec(RuntimeErr::SqlxError(error))
@@ -115,7 +125,7 @@ impl Fault {
             ) => match &**error {
                 SqlxError::Database(error) => {
                     let code = error.code();
-                    is_transient(code.as_deref().unwrap_or_default(), || error.to_string())
+                    judge(code.as_deref().unwrap_or_default(), &|| error.to_string())
                 }
                 _ => false,
             },
@@ -134,16 +144,42 @@ fn is_transient(code: &str, text: impl FnOnce() -> String) -> bool {
         // MySQL and MariaDB give most numbers of theirs no SQLSTATE of its own. The driver writes
         // the number first: 1020, the record has changed since the snapshot; 1205, the wait for a
         // lock took too long; 1213, a deadlock; 3572, the lock was not to be waited for.
-        "HY000" => {
-            let text = text();
-            let number = text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-            matches!(number, "1020" | "1205" | "1213" | "3572")
-        }
+        "HY000" => matches!(number(&text()), "1020" | "1205" | "1213" | "3572"),
         // SQLite numbers its errors, and keeps the kind in the last byte: busy, locked. A SQLSTATE
         // always has five characters.
         _ if code.len() < 5 => code.parse().is_ok_and(|code: u32| matches!(code & 0xff, 5 | 6)),
         _ => false,
     }
+}
+
+/// Whether a database reports with this code that it cannot serve at present, whatever was asked.
+fn is_outage(code: &str, text: impl FnOnce() -> String) -> bool {
+    match code {
+        // MySQL and MariaDB: 1021 and 1114, the disk or a table is full; 1036 and 1290 and 1792 and
+        // 1836, nothing may be written; 1041 and 1037 and 1038, out of memory.
+        "HY000" | "HY001" => {
+            let text = text();
+            let full = ["1021", "1037", "1038", "1041", "1114"];
+            let read_only = ["1036", "1290", "1792", "1836"];
+            full.iter().chain(&read_only).any(|known| number(&text) == *known)
+        }
+        // SQLite: out of memory, read-only, interrupted, input or output, corrupt, full, not to be
+        // opened, no database.
+        _ if code.len() < 5 => code.parse().map_or(true, |code: u32| {
+            matches!(code & 0xff, 7 | 8 | 9 | 10 | 11 | 13 | 14 | 26)
+        }),
+        // A lost connection, a read-only transaction, too few resources, an operator, the system, a
+        // fault of the server. MySQL and MariaDB: a query was interrupted.
+        _ => {
+            let class = code.get(..2).unwrap_or_default();
+            ["08", "25", "53", "57", "58", "70", "F0", "XX"].contains(&class)
+        }
+    }
+}
+
+/// The number that the driver of MySQL and MariaDB writes before an error's text.
+fn number(text: &str) -> &str {
+    text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default()
 }
 
 impl Problem for Fault {
@@ -406,7 +442,7 @@ pub(crate) fn is_foreign_key_violation(error: &DbErr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_transient;
+    use super::{is_outage, is_transient};
 
     #[test]
     fn what_is_tried_again_is_told_by_its_code_alone() {
@@ -422,6 +458,22 @@ mod tests {
         }
         for text in ["", "deadlock", "12050 (HY000): x", "1105 (HY000): 1205", " 1205"] {
             assert!(!check("HY000", text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_no_outage() {
+        let check = |code: &str, text: &str| is_outage(code, || text.to_owned());
+        // Keys, checks and triggers: of SQLite, of PostgreSQL (RESTRICT since 18 too), of MySQL.
+        for code in ["19", "275", "787", "1811", "2067", "23503", "23001", "P0001", "45000"] {
+            assert!(!check(code, ""), "{code}");
+        }
+        assert!(!check("23000", "1451 (23000): x") && !check("HY000", "1105 (HY000): x"));
+        for code in ["", "10", "13", "8", "1032", "08006", "25006", "53100", "57P01", "XX000"] {
+            assert!(check(code, ""), "{code}");
+        }
+        for text in ["1021 (HY000): x", "1290 (HY000): x"] {
+            assert!(check("HY000", text), "{text}");
         }
     }
 }

@@ -58,8 +58,9 @@
 //! [`rate.registrations`](crate::config::RateConfig::registrations) allows. Never removed are accounts
 //! that an administrator, an import or the application made, accounts that were used or proved even
 //! once, and all of them where verification is not required: there an account is of use without. A
-//! table of the application's own that points to `auth_account` needs `ON DELETE CASCADE`; if its key
-//! refuses, the account stays and is not tried again, and a warning says so.
+//! table of the application's own that points to `auth_account` needs `ON DELETE CASCADE`. If the
+//! database refuses to remove an account, because of such a key or a trigger, the account stays, a
+//! warning says so, and no later run tries it again.
 //!
 //! # Session data
 //! It goes with the last session of its lineage, and never while there is one. Whether there is one tells
@@ -97,7 +98,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
 use crate::base::problem::ErrorChain;
-use crate::base::transaction::{Db, Fault, is_foreign_key_violation, transaction};
+use crate::base::transaction::{Db, Fault, transaction};
 use crate::challenge::store as challenge_store;
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -457,8 +458,9 @@ impl Sweep<'_> {
                         *count += 1;
                     }
                     Ok(false) => {}
-                    Err(Fault::Database(error)) if is_foreign_key_violation(&error) => {
-                        tracing::warn!(target: "portcullis", account = %id, "an account that was never proved stays: a table of the application points to it without ON DELETE CASCADE");
+                    // It would be the first of the next run again, and nothing after it would go.
+                    Err(fault) if fault.is_refusal() => {
+                        tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&fault).to_string(), "an account that was never proved stays: the database refuses to remove it; a table of the application that points to it needs ON DELETE CASCADE");
                         db.retry(|| account_store::end_trial(&executor, *id)).await?;
                     }
                     Err(fault) => return Err(fault.into()),

@@ -11,10 +11,11 @@ use http::Method;
 use portcullis::account::NewAccount;
 use portcullis::account_import::ImportedAccount;
 use portcullis::config::Registration;
+use portcullis::maintenance::MaintenanceReport;
 use portcullis::rate_limit::Quota;
 use portcullis::registration::Application;
 use portcullis::test_kit::StatementCounter;
-use portcullis::{ClientInfo, PeerAddr, Portcullis, Secret};
+use portcullis::{ClientInfo, Fault, PeerAddr, Portcullis, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
@@ -376,35 +377,64 @@ on_every_database! {
         assert!(open.accounts().find_by_login("open@example.com").await.expect("it answers").is_some());
     }
 
-    async fn an_account_that_a_table_of_the_application_holds_stays_and_stops_nobody(probe: Probe) {
+    async fn an_account_that_the_database_keeps_stays_and_stops_nobody(probe: Probe) {
         let probe = strict(probe);
-        for name in ["held", "free"] {
+        for name in ["key", "restrict", "trigger", "free"] {
             let account = NewAccount::email(format!("{name}@example.com"));
             let application = Application::new(account, PASSWORD);
             probe.auth.registration().apply(application, &ClientInfo::default()).await.expect("it is taken");
+            // Each is older than the next.
+            probe.clock.advance(Duration::from_secs(1));
         }
-        let kind = match probe.database.backend {
-            Backend::Postgres => "uuid",
-            Backend::MySql => "binary(16)",
-            Backend::Sqlite => "blob",
+        let (kind, trigger, untrigger) = match probe.database.backend {
+            Backend::Postgres => (
+                "uuid",
+                "CREATE FUNCTION keep() RETURNS trigger AS $$ BEGIN RAISE 'kept'; END $$ LANGUAGE plpgsql; \
+                 CREATE TRIGGER kept BEFORE DELETE ON auth_account FOR EACH ROW \
+                 WHEN (OLD.email = 'trigger@example.com') EXECUTE FUNCTION keep()",
+                "DROP TRIGGER kept ON auth_account; DROP FUNCTION keep",
+            ),
+            Backend::MySql => (
+                "binary(16)",
+                "CREATE TRIGGER kept BEFORE DELETE ON auth_account FOR EACH ROW \
+                 IF OLD.email = 'trigger@example.com' THEN \
+                 SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'kept'; END IF",
+                "DROP TRIGGER kept",
+            ),
+            Backend::Sqlite => (
+                "blob",
+                "CREATE TRIGGER kept BEFORE DELETE ON auth_account \
+                 WHEN OLD.email = 'trigger@example.com' BEGIN SELECT RAISE(ABORT, 'kept'); END",
+                "DROP TRIGGER kept",
+            ),
         };
-        probe.execute("DROP TABLE IF EXISTS profile").await;
-        probe.execute(&format!(
-            "CREATE TABLE profile (id {kind} NOT NULL, FOREIGN KEY (id) REFERENCES auth_account (id))"
-        )).await;
-        probe.execute(
-            "INSERT INTO profile SELECT account_id FROM auth_login_name WHERE normal = 'held@example.com'"
-        ).await;
+        for (name, action) in [("key", ""), ("restrict", "ON DELETE RESTRICT")] {
+            probe.execute(&format!("DROP TABLE IF EXISTS held_by_{name}")).await;
+            probe.execute(&format!(
+                "CREATE TABLE held_by_{name} (id {kind} NOT NULL, \
+                 FOREIGN KEY (id) REFERENCES auth_account (id) {action})"
+            )).await;
+            probe.execute(&format!(
+                "INSERT INTO held_by_{name} SELECT id FROM auth_account WHERE email = '{name}@example.com'"
+            )).await;
+        }
+        probe.execute(trigger).await;
         probe.clock.advance(8 * DAY);
-        let report = probe.auth.maintenance().run().await;
-        let (left, report_again) = (
-            probe.text("SELECT email FROM auth_account").await,
-            probe.auth.maintenance().run().await,
-        );
-        probe.execute("DROP TABLE profile").await;
-        assert_eq!(report.expect("it runs").accounts, 1);
-        assert_eq!(left.as_deref(), Some("held@example.com"));
-        assert_eq!(report_again.expect("it runs").accounts, 0);
+        let run = async || {
+            let report = probe.auth.maintenance().run().await;
+            let left = "SELECT COUNT(*) FROM auth_account";
+            let on_trial = format!("{left} WHERE on_trial_since IS NOT NULL");
+            (report, probe.number(left).await, probe.number(&on_trial).await)
+        };
+        let (first, second) = (run().await, run().await);
+        for end in [untrigger, "DROP TABLE held_by_key", "DROP TABLE held_by_restrict"] {
+            probe.execute(end).await;
+        }
+        let removed = |report: Result<MaintenanceReport, _>| {
+            report.map(|report| report.accounts).map_err(|fault: Fault| format!("{fault:?}"))
+        };
+        assert_eq!((removed(first.0), first.1, first.2), (Ok(1), 3, 0));
+        assert_eq!((removed(second.0), second.1, second.2), (Ok(0), 3, 0));
     }
 
     async fn two_nodes_at_once_remove_everything_once(probe: Probe) {
