@@ -71,27 +71,50 @@ impl Payload {
     }
 }
 
-/// Who delivers for one instance: one task at a time.
+/// Who delivers for one instance.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
-    busy: AtomicBool,
-    /// Something came while it was busy.
-    again: AtomicBool,
+    /// Sends what is due. Nobody sleeps meanwhile, so whoever is woken can send.
+    sending: Duty,
+    /// Sleeps until something is to be tried again.
+    waiting: Duty,
+    /// Wakes [`run`].
     wake: Notify,
 }
 
-/// Lets go of the worker's place, also when a task dies.
-struct Place<'a>(&'a Worker);
+/// What one task at a time does, and does once more if it was asked for meanwhile.
+#[derive(Debug, Default)]
+struct Duty {
+    asked: AtomicBool,
+    busy: AtomicBool,
+}
 
-impl Worker {
-    fn take(&self) -> Option<Place<'_>> {
-        (!self.busy.swap(true, Ordering::SeqCst)).then_some(Place(self))
+/// Lets go of a duty, also when a task dies.
+struct OnDuty<'a>(&'a Duty);
+
+impl Drop for OnDuty<'_> {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::SeqCst);
     }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::SeqCst);
+impl Duty {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+    }
+
+    /// Does what was asked for, unless another task is at it: that one looks again when it is done.
+    async fn answer<F: Future<Output = ()>>(&self, work: impl Fn() -> F) {
+        while self.asked.load(Ordering::SeqCst) {
+            if self.busy.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            let on_duty = OnDuty(self);
+            self.asked.store(false, Ordering::SeqCst);
+            work().await;
+            // Before the next look at `asked`: whoever was turned away until now asked before that.
+            drop(on_duty);
+        }
     }
 }
 
@@ -101,41 +124,38 @@ pub(crate) fn deliver_soon(context: &Context) {
         return;
     }
     let room = context.room::<Mailroom>();
-    room.worker.again.store(true, Ordering::SeqCst);
+    room.worker.sending.ask();
     room.worker.wake.notify_one();
-    let by_us = context.config.mail.delivery == Delivery::Soon;
-    if !by_us || room.worker.busy.load(Ordering::SeqCst) {
+    if context.config.mail.delivery != Delivery::Soon {
         return;
     }
     let context = context.clone();
     tokio::spawn(async move {
         let room = context.room::<Mailroom>();
-        while room.worker.again.swap(false, Ordering::SeqCst) {
-            // Whoever has the place looks at `again` after leaving it, so nothing is left behind.
-            let Some(place) = room.worker.take() else {
-                room.worker.again.store(true, Ordering::SeqCst);
-                return;
-            };
-            until_nothing_waits(&context, &room.worker).await;
-            drop(place);
-        }
+        room.worker.sending.answer(|| send(&context)).await;
+        room.worker.waiting.ask();
+        room.worker.waiting.answer(|| until_nothing_waits(&context, &room.worker)).await;
     });
 }
 
-/// Delivers until nothing is left to be tried again, or the database fails: then the rows wait for
-/// the next one who delivers.
+async fn send(context: &Context) {
+    if let Err(fault) = deliver_due(context).await {
+        complain(&fault);
+    }
+}
+
+/// Delivers what waits until nothing is left to be tried again, or the database fails: then the rows
+/// wait for the next one who delivers.
 async fn until_nothing_waits(context: &Context, worker: &Worker) {
     loop {
-        let waits = async {
-            deliver_due(context).await?;
-            let db = context.db();
-            db.read(store::next_try_at(&db.executor())).await
-        };
-        match waits.await {
+        let db = context.db();
+        match db.read(store::next_try_at(&db.executor())).await {
             Ok(Some(at)) => {
-                let wait = at.since(context.now()).max(Duration::from_secs(1));
-                // Woken or not, the next round finds out.
-                let _ = tokio::time::timeout(wait, worker.wake.notified()).await;
+                // Not for longer than a round: what another node adds may be due before.
+                let wait = at.since(context.now()).clamp(Duration::from_secs(1), ROUND);
+                tokio::time::sleep(wait).await;
+                worker.sending.ask();
+                worker.sending.answer(|| send(context)).await;
             }
             Ok(None) => return,
             Err(fault) => return complain(&fault),
@@ -150,11 +170,9 @@ fn complain(fault: &Fault) {
 pub(super) async fn run(context: &Context) {
     let room = context.room::<Mailroom>();
     loop {
-        if let Some(_place) = room.worker.take()
-            && let Err(fault) = deliver_due(context).await
-        {
-            complain(&fault);
-        }
+        // At each round and not only when asked: of what other nodes have left nobody says anything.
+        room.worker.sending.ask();
+        room.worker.sending.answer(|| send(context)).await;
         if let Err(fault) = (super::Outbox { context }).purge().await {
             complain(&fault);
         }

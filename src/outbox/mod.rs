@@ -24,6 +24,10 @@
 //! - *Per source*: a hundred an hour ([`per_source`](crate::config::MailConfig::per_source)), whoever
 //!   they go to. Beyond that the answer is 429 `rate_limited`, before anything is looked up.
 //!
+//! With [`Delivery::Soon`](crate::config::Delivery::Soon) a message leaves right after its commit, from
+//! the node that wrote it, and what failed is tried again when its time comes. [`run`](Outbox::run) finds
+//! what another node has left, within half a minute. A message that is for later holds up no other.
+//!
 //! Where nobody is to be written to, a row of kind `none` is written: the work is the same, so nobody
 //! can tell by it who has an account.
 //!

@@ -372,6 +372,39 @@ on_every_database! {
         task.abort();
     }
 
+    async fn what_is_for_tomorrow_holds_up_nothing_of_today(probe: Probe) {
+        probe.register_with_email("alice", "alice@example.com").await;
+        put_off_till_tomorrow(&probe).await;
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| config.mail.delivery = Delivery::Soon)
+        });
+        // Not more than there may be in an hour. The first one leaves somebody asleep until tomorrow.
+        let mut task = None;
+        for round in 1..=4 {
+            probe.clock.advance(Duration::from_secs(60));
+            forgot(&auth).await;
+            until("it is sent", async || probe.notifier.sent().len() == round).await;
+            time_to_note_it(&probe).await;
+            if task.is_none() {
+                let worker = auth.clone();
+                task = Some(tokio::spawn(async move { worker.outbox().run().await }));
+                time_to_note_it(&probe).await;
+            }
+        }
+        let task = task.expect("it was started");
+        // Nor does it where the application runs nothing.
+        task.abort();
+        let _ = task.await;
+        for round in 5..=7 {
+            probe.clock.advance(Duration::from_secs(60 * 60));
+            forgot(&auth).await;
+            until("it is sent", async || probe.notifier.sent().len() == round).await;
+        }
+        probe.clock.advance(Duration::from_secs(24 * 60 * 60));
+        forgot(&auth).await;
+        until("it is sent", async || probe.notifier.sent().len() == 9).await; // with what was put off
+    }
+
     async fn old_rows_go_and_those_that_wait_stay(probe: Probe) {
         probe.register_with_email("alice", "alice@example.com").await;
         forgot(&probe.auth).await;
@@ -439,6 +472,97 @@ async fn set_email(probe: &Probe, address: &str) {
     };
     let statement = Statement::from_sql_and_values(backend, text, [address.into()]);
     probe.db.execute_raw(statement).await.expect("it is written");
+}
+
+/// A message that waits for tomorrow, as the digest of new devices does.
+async fn put_off_till_tomorrow(probe: &Probe) {
+    probe.clock.advance(Duration::from_secs(60));
+    forgot(&probe.auth).await;
+    let day = 24 * 60 * 60 * 1000;
+    probe
+        .execute(&format!(
+            "UPDATE auth_outbox SET next_try_at = next_try_at + {day}, expires_at = expires_at + 2 * {day}"
+        ))
+        .await;
+}
+
+/// Time for whoever has sent to note it and to go to sleep. Too little of it fails no test.
+async fn time_to_note_it(probe: &Probe) {
+    for _ in 0..100 {
+        probe.number("SELECT COUNT(*) FROM auth_outbox").await;
+    }
+}
+
+/// Lets time pass until something is there: five rounds at most, because whoever is to find it may only
+/// now go to sleep. What is always busy never waits, so paused time stands still but for this.
+async fn pass_until(there: impl Fn() -> bool) {
+    tokio::time::pause();
+    for _ in 0..150 {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        if there() {
+            break;
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+    until("it is there", async || there()).await;
+}
+
+// One thread: only there can time be paused.
+#[tokio::test]
+async fn what_another_node_left_is_found_by_a_later_round() {
+    for delivery in [Delivery::Soon, Delivery::ByApplication] {
+        on_sqlite(|probe| async move {
+            probe.register_with_email("alice", "alice@example.com").await;
+            put_off_till_tomorrow(&probe).await;
+            let auth = probe.rebuilt(|builder| {
+                builder.configure(|config| {
+                    config.mail.delivery = delivery;
+                    // What is asked while time jumps is still answered in time.
+                    config.database.timeout = Duration::from_secs(60 * 60);
+                })
+            });
+            probe.clock.advance(Duration::from_secs(60));
+            forgot(&auth).await;
+            if delivery == Delivery::Soon {
+                until("it is sent", async || probe.notifier.sent().len() == 1).await;
+                time_to_note_it(&probe).await;
+            }
+            let worker = auth.clone();
+            let task = tokio::spawn(async move { worker.outbox().run().await });
+            until("it is sent", async || probe.notifier.sent().len() == 1).await;
+            // The other one says nothing to this one, and dies.
+            probe.clock.advance(Duration::from_secs(60));
+            forgot(&probe.auth).await;
+            pass_until(|| probe.notifier.sent().len() == 2).await;
+            task.abort();
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_without_a_worker_of_the_applications() {
+    on_sqlite(|probe| async move {
+        probe.register_with_email("alice", "alice@example.com").await;
+        let notifier = Difficult::new(How::Fails);
+        let auth = probe.rebuilt(|builder| {
+            builder.notifier(notifier.clone()).configure(|config| {
+                config.mail.delivery = Delivery::Soon;
+                config.database.timeout = Duration::from_secs(60 * 60);
+            })
+        });
+        forgot(&auth).await;
+        until("it is sent", async || notifier.seen().len() == 1).await;
+        for round in 2..=3 {
+            time_to_note_it(&probe).await;
+            probe.clock.advance(2 * HALF_A_MINUTE);
+            pass_until(|| notifier.seen().len() == round).await;
+        }
+    })
+    .await;
 }
 
 /// On one database: what follows is about mail.
