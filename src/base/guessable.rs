@@ -10,6 +10,11 @@
 //!    sequences of letters or digits, and runs of a keyboard; and whether their letters follow each
 //!    other as those of words do.
 //! 3. A text that is only wrapped in base64 or hexadecimal is judged unwrapped.
+//! 4. A label before or after a random secret makes it no worse: a part of 128 bits in hexadecimal,
+//!    base32 or base64 that passes by itself is enough, whatever stands beside it.
+//!
+//! Many words are refused even if dice chose them: a passphrase of twelve words is not told from a
+//! sentence out of a book.
 //!
 //! What someone has drummed on a keyboard passes, unless it was published: no measure tells it from
 //! what is random.
@@ -99,14 +104,69 @@ pub(super) fn judge(secret: &[u8]) -> Option<Guessable> {
     if is_published(secret) {
         return Some(Guessable::Published);
     }
-    let wrapped = || unwrapped(secret).into_iter().find_map(|inner| is_text(&inner).then_some(()));
+    let parts = || std::str::from_utf8(secret).into_iter().flat_map(parts);
+    if parts().any(|part| part.len() >= SHORTEST_PART && is_published(part.as_bytes())) {
+        return Some(Guessable::Published);
+    }
+    let is_wrapped = |inner: &[u8]| unwrapped(inner).iter().any(|inner| is_text(inner));
     let thought_up = match std::str::from_utf8(secret) {
         // No generator makes letters beyond ASCII; random bytes are no text.
         Ok(text) if !text.is_ascii() => true,
-        Ok(text) => is_thought_up(text) || wrapped().is_some(),
+        Ok(text) => {
+            is_wrapped(secret)
+                || parts().any(|part| is_wrapped(part.as_bytes()))
+                || is_thought_up(text) && !parts().any(is_random)
+        }
         Err(_) => covered(secret) > MOST_COVERED,
     };
     thought_up.then_some(Guessable::ThoughtUp)
+}
+
+/// Whether a part of this is random by itself, whatever label it has.
+pub(super) fn has_random_part(secret: &[u8]) -> bool {
+    std::str::from_utf8(secret.trim_ascii()).is_ok_and(|text| parts(text).any(is_random))
+}
+
+/// So many characters of base64 have 128 bits.
+const SHORTEST_PART: usize = 22;
+
+/// So many beginnings and ends of a run are looked at.
+const MOST_PARTS: usize = 16;
+
+/// The runs of what encodings are made of, and what is left of each without a label: `-` and `_` belong
+/// to base64url, and stand between the words of a name.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let runs = text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/-_".contains(c)));
+    runs.filter(|run| run.len() >= SHORTEST_PART).flat_map(|run| {
+        let separators = || run.match_indices(['-', '_']).map(|(at, _)| at);
+        let ends = separators().rev().take(MOST_PARTS).map(|at| &run[..at]);
+        let starts = separators().take(MOST_PARTS).map(|at| &run[at + 1..]);
+        [run].into_iter().chain(starts).chain(ends)
+    })
+}
+
+/// Whether this is 128 random bits or more in hexadecimal, base32 or base64, by the same measures as a
+/// whole secret.
+fn is_random(part: &str) -> bool {
+    let count = |what: fn(&u8) -> bool| part.bytes().filter(what).count();
+    let digits = count(u8::is_ascii_digit);
+    let (lower, upper) = (count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
+    let letters = lower + upper;
+    let separators = count(|byte| matches!(byte, b'-' | b'_'));
+    let hexadecimal = part.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let base32 = part.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'2'..=b'7'));
+    let one_case = lower == 0 || upper == 0;
+    let long_enough = if hexadecimal {
+        letters + digits >= 32 && letters > 0 && digits > 0
+    } else if one_case {
+        base32 && digits >= 2 && letters + digits >= 26
+    } else {
+        // More of these part words.
+        part.len() >= SHORTEST_PART && separators * 8 <= part.len()
+    };
+    long_enough
+        && (hexadecimal || letters >= 8 && bits_of_letters(part) >= LEAST_BITS)
+        && covered(part.as_bytes()) <= MOST_COVERED
 }
 
 fn is_published(secret: &[u8]) -> bool {
@@ -149,12 +209,14 @@ fn is_thought_up(text: &str) -> bool {
     }
     // Six letters only: they follow each other as they like.
     let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit() || b"-:{}".contains(&byte));
-    let letters: Vec<u8> = text
-        .bytes()
-        .filter(u8::is_ascii_alphabetic)
-        .map(|byte| byte.to_ascii_lowercase() - b'a')
-        .collect();
-    !hexadecimal && letters.len() >= LEAST_LETTERS && bits_per_letter(&letters) < LEAST_BITS
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    !hexadecimal && letters >= LEAST_LETTERS && bits_of_letters(text) < LEAST_BITS
+}
+
+fn bits_of_letters(text: &str) -> f64 {
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic);
+    let letters: Vec<u8> = letters.map(|byte| byte.to_ascii_lowercase() - b'a').collect();
+    bits_per_letter(&letters)
 }
 
 /// The share of the letters and digits (of all bytes, if there are none) that something covers.
@@ -321,15 +383,63 @@ mod tests {
         }
     }
 
+    /// Bytes that look random and are the same in every run.
+    fn bytes(number: u32, length: usize) -> Vec<u8> {
+        let blocks = (0..2u8).flat_map(|block| {
+            Sha256::new().chain_update(number.to_be_bytes()).chain_update([block]).finalize()
+        });
+        blocks.take(length).collect()
+    }
+
+    #[test]
+    fn a_label_makes_no_random_secret_worse() {
+        let mut refused = Vec::new();
+        for number in 0..300 {
+            let (short, long) = (bytes(number, 16), bytes(number, 32));
+            for random in [
+                HEXLOWER.encode(&short),
+                HEXLOWER.encode(&long),
+                HEXUPPER.encode(&short),
+                BASE64.encode(&short),
+                BASE64.encode(&long),
+                BASE64URL_NOPAD.encode(&long),
+            ] {
+                for text in [
+                    format!("portcullis_session_secret_{random}"),
+                    format!("SECRET_KEY_FOR_SESSIONS={random}"),
+                    format!("{random}-production-session-secret"),
+                    format!("the secret of our service: {random}"),
+                ] {
+                    if judge(text.as_bytes()).is_some() {
+                        refused.push(text);
+                    }
+                }
+            }
+        }
+        assert_eq!(refused, [""; 0]);
+    }
+
+    #[test]
+    fn a_label_makes_no_guessable_secret_better() {
+        let published = "0747b49b0815279145cfafddb5cba1b9ec31e6b33972174c16e3b739c6051660";
+        for label in ["portcullis_session_secret_", "SECRET_KEY=", "our key: "] {
+            let judged = |text: &str| judge(format!("{label}{text}").as_bytes());
+            assert_eq!(judged(published), Some(Guessable::Published));
+            for text in [
+                "0123456789abcdef0123456789abcdef",
+                "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef",
+                "746869732069732074686520736563726574206f66206f75722073657276696365",
+                "dGhpcyBpcyB0aGUgc2VjcmV0IG9mIG91ciBzZXJ2aWNl",
+                "MyVeryLongSecretForSigningTokensInProduction2024",
+                "correct-horse-battery-staple-river-Garden-window-Mountain",
+            ] {
+                assert_eq!(judged(text), Some(Guessable::ThoughtUp), "{label}{text}");
+            }
+        }
+    }
+
     #[test]
     fn no_random_secret_is_refused_in_any_encoding() {
-        // Bytes that look random and are the same in every run.
-        let bytes = |number: u32, length: usize| {
-            let blocks = (0..2u8).flat_map(|block| {
-                Sha256::new().chain_update(number.to_be_bytes()).chain_update([block]).finalize()
-            });
-            blocks.take(length).collect::<Vec<u8>>()
-        };
         let uuid = |bytes: &[u8]| {
             let hex = HEXLOWER.encode(bytes);
             format!(

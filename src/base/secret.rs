@@ -59,7 +59,7 @@ pub enum SecretError {
     Repetitive,
     /// Made of words, repetitions, sequences or runs of a keyboard.
     #[error(
-        "this secret was thought up (words, repetitions or sequences) and can be guessed; make a random one with `openssl rand -base64 32`"
+        "this secret was thought up (words, repetitions or sequences) and can be guessed; even many words are not told from a sentence that is known. Make a random one with `openssl rand -base64 32`"
     )]
     Guessable,
 }
@@ -84,23 +84,39 @@ const PLACEHOLDERS: [&str; 14] = [
 
 /// A master secret of at least 32 bytes. Never printed.
 #[derive(Clone)]
-pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+pub struct Secret {
+    bytes: Arc<Zeroizing<Vec<u8>>>,
+    guessable: bool,
+}
 
 impl Secret {
     /// Takes a secret as it is configured; the bytes are used as they stand, nothing is decoded.
     ///
     /// # Errors
     /// When it is short, publicly known, or made of what can be guessed: words, repetitions,
-    /// sequences. Random ones are never refused, whether they come as bytes, hexadecimal, base32,
-    /// base64 or UUIDs. What someone has drummed on a keyboard is not told from them.
+    /// sequences. Random ones are not refused, whether they come as bytes, hexadecimal, base32,
+    /// base64 or UUIDs, with or without a label. What someone has drummed on a keyboard is not told from
+    /// them; many words are refused even if dice chose them.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
+        let secret = Self::in_use(bytes)?;
+        if secret.guessable { Err(SecretError::Guessable) } else { Ok(secret) }
+    }
+
+    /// Takes an older secret, or a pepper, that something was made under already: without it accounts
+    /// could not be verified any more. One that can be guessed is not refused but a finding
+    /// (`guessable_secret`), and never the newest secret.
+    ///
+    /// # Errors
+    /// When it is short, publicly known, or repeats too few different bytes.
+    pub fn in_use(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let bytes = bytes.as_ref();
         let letters: String = bytes
             .iter()
             .filter(|byte| byte.is_ascii_alphabetic())
             .map(|byte| char::from(byte.to_ascii_lowercase()))
             .collect();
-        if PLACEHOLDERS.iter().any(|word| letters.contains(word)) {
+        let placeholder = || PLACEHOLDERS.iter().any(|word| letters.contains(word));
+        if placeholder() && !guessable::has_random_part(bytes) {
             return Err(SecretError::Known);
         }
         if bytes.len() < 32 {
@@ -114,17 +130,23 @@ impl Secret {
         if seen.iter().filter(|seen| **seen).count() < 8 {
             return Err(SecretError::Repetitive);
         }
-        match guessable::judge(bytes) {
+        let guessable = match guessable::judge(bytes) {
             Some(Guessable::Published) => return Err(SecretError::Known),
-            Some(Guessable::ThoughtUp) => return Err(SecretError::Guessable),
-            None => {}
-        }
-        Ok(Self(Arc::new(Zeroizing::new(bytes.to_vec()))))
+            Some(Guessable::ThoughtUp) => true,
+            None => false,
+        };
+        Ok(Self { bytes: Arc::new(Zeroizing::new(bytes.to_vec())), guessable })
     }
 
     /// A fresh secret. Sessions made under it end with the process: for examples and tests.
     pub fn generate() -> Self {
-        Self(Arc::new(Zeroizing::new(random_array::<32>().to_vec())))
+        let bytes = Arc::new(Zeroizing::new(random_array::<32>().to_vec()));
+        Self { bytes, guessable: false }
+    }
+
+    /// Whether it was taken though it can be guessed.
+    pub(crate) fn is_guessable(&self) -> bool {
+        self.guessable
     }
 
     /// The secret in a file, which is made with a fresh one if it is not there, readable by its owner
@@ -150,7 +172,7 @@ impl Secret {
     /// A 32-byte key for one purpose.
     pub(crate) fn derive(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(b"portcullis v1"), &self.0)
+        Hkdf::<Sha256>::new(Some(b"portcullis v1"), &self.bytes)
             .expand(purpose.label().as_bytes(), key.as_mut())
             .expect("32 bytes is a valid HKDF-SHA-256 length");
         key

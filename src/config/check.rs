@@ -7,6 +7,7 @@ use super::{AttemptKind, Binding, Config, DAY, MINUTE, Registration, SameSite, U
 use crate::base::public_url::PublicUrl;
 use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::Origin;
+use crate::base::secret::Secret;
 
 /// One fault of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +106,11 @@ impl Config {
             self.keys.secrets.is_empty(),
             "keys.secrets",
             "no secret is configured; make one with `openssl rand -base64 32` and keep it out of the repository",
+        );
+        check.refuse_if(
+            self.keys.secrets.first().is_some_and(Secret::is_guessable),
+            "keys.secrets",
+            "the newest secret can be guessed: put a random one before it",
         );
         check.refuse_if(
             self.keys.signing.is_empty(),
@@ -507,6 +513,12 @@ impl Config {
         ] {
             check.refuse_if(time > 10 * 366 * DAY, knob, "must be at most ten years");
         }
+        // A session that was replaced lingers for seconds, and a replay is recognised by its row.
+        check.refuse_if(
+            retention.sessions < 60 * MINUTE,
+            "retention.sessions",
+            "must be at least one hour, or a replay of a session that ended would not be recognised",
+        );
         // A lock or a wait is made by failures within a window, and lasts from the last of them. Of
         // codes the window is their own, and there is neither unless it is set.
         let attempts = &self.attempts;
@@ -555,6 +567,13 @@ impl Config {
             "no_public_url",
             self.service.public_url.is_none(),
             "service.public_url is not set: tokens name the issuer `portcullis`, and links cannot be built",
+        );
+        let peppers = self.password.peppers.iter().map(|(_, pepper)| pepper);
+        find(
+            "guessable_secret",
+            self.keys.secrets.iter().skip(1).chain(peppers).any(Secret::is_guessable),
+            "an older secret or a pepper was thought up and can be guessed: put a random one before it, and \
+             remove it when nothing is left that was made under it",
         );
         find(
             "insecure_cookies",

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `PORTCULLIS_SECRET` | the secret; several, newest first, separated by commas |
 //! | `PORTCULLIS_PUBLIC_URL`, `PORTCULLIS_ISSUER`, `PORTCULLIS_TRUSTED_ORIGINS` | [`ServiceConfig`](super::ServiceConfig) |
-//! | `PORTCULLIS_STRICT_ORIGIN`, `PORTCULLIS_BEARER`, `PORTCULLIS_CLEAR_SITE_DATA` | `true` or `false` |
+//! | `PORTCULLIS_STRICT_ORIGIN`, `PORTCULLIS_BEARER`, `PORTCULLIS_CLEAR_SITE_DATA`, `PORTCULLIS_NO_STORE` | `true` or `false` |
 //! | `PORTCULLIS_LOGIN_PAGE` | path of the page a guard sends browsers to |
 //! | `PORTCULLIS_COOKIE_NAME`, `PORTCULLIS_COOKIE_SAME_SITE` | `strict`, `lax` or `none` |
 //! | `PORTCULLIS_DANGER_INSECURE_HTTP_COOKIES` | `true` or `false` |
@@ -40,6 +40,7 @@
 //! | `PORTCULLIS_CONTACT_CONFIRM_LIFETIME`, `PORTCULLIS_CONTACT_UNDO_LIFETIME` (or `off`) | durations |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
+//! | `PORTCULLIS_FORWARDED_PREFIX` | `true` or `false` |
 //! | `PORTCULLIS_MEMBERSHIP_SOURCE_TIMEOUT` | duration |
 //! | `PORTCULLIS_RATE_PER_SOURCE`, `PORTCULLIS_RATE_PER_PRINCIPAL` | number a minute, or `off` |
 //! | `PORTCULLIS_RATE_TAKEN_NAMES`, `PORTCULLIS_RATE_REGISTRATIONS`, `PORTCULLIS_MAIL_PER_SOURCE` | number an hour, or `off` |
@@ -63,7 +64,7 @@ use super::Strength;
 use super::check::{ConfigError, ConfigErrors};
 use super::{
     AtLimit, Binding, Composition, Config, LoginIds, RateStore, Registration, SameSite,
-    Unauthenticated,
+    Unauthenticated, WatchConfig,
 };
 use crate::base::client::ForwardedHeader;
 use crate::base::rate::Quota;
@@ -106,6 +107,10 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let mut config = Self::default();
         let mut errors = Vec::new();
+        let mut vars: Vec<_> = vars.into_iter().collect();
+        // What is found must not depend on the order of the environment: `WATCH` comes before
+        // `WATCH_NAMES`.
+        vars.sort_by(|one, other| one.0.cmp(&other.0));
         for (name, value) in vars {
             if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
                 continue;
@@ -130,8 +135,14 @@ impl Config {
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "SECRET" => {
+                // The first one makes. The others only verify: what was made under them must not be lost.
+                let take = |(number, text): (usize, &str)| match number {
+                    0 => Secret::new(text),
+                    _ => Secret::in_use(text),
+                };
                 self.keys.secrets = list(value)
-                    .map(|text| Secret::new(text).map_err(|error| error.to_string()))
+                    .enumerate()
+                    .map(|numbered| take(numbered).map_err(|error| error.to_string()))
                     .collect::<Result<_, _>>()?;
             }
             "PUBLIC_URL" => self.service.public_url = Some(value.to_owned()),
@@ -236,14 +247,8 @@ impl Config {
             "ATTEMPT_SOURCE_LIMIT" if value == "off" => self.attempts.source_limit = None,
             "ATTEMPT_SOURCE_LIMIT" => self.attempts.source_limit = Some(number(value)?),
             "WATCH" => self.attempts.watch = boolean(value)?.then(Default::default),
-            "WATCH_FAILURES" => {
-                let watch = self.attempts.watch.get_or_insert_default();
-                watch.least_failures = number(value)?;
-            }
-            "WATCH_NAMES" => {
-                let watch = self.attempts.watch.get_or_insert_default();
-                watch.names_per_network = number(value)?;
-            }
+            "WATCH_FAILURES" => self.watch()?.least_failures = number(value)?,
+            "WATCH_NAMES" => self.watch()?.names_per_network = number(value)?,
             "REVEAL_LOCKOUT" => self.attempts.reveal_lockout = boolean(value)?,
             "VERIFICATION_LIFETIME" => self.verification.lifetime = duration(value)?,
             "CONTACT_CONFIRM_LIFETIME" => self.contact.confirm_lifetime = duration(value)?,
@@ -298,6 +303,12 @@ impl Config {
             _ => return Err("is not a variable of portcullis".to_owned()),
         }
         Ok(())
+    }
+
+    /// The watch, unless it was switched off.
+    fn watch(&mut self) -> Result<&mut WatchConfig, String> {
+        let off = "sets up a watch that PORTCULLIS_WATCH switches off: leave one of them out";
+        self.attempts.watch.as_mut().ok_or_else(|| off.to_owned())
     }
 }
 
@@ -361,6 +372,8 @@ fn duration(value: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn from(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
@@ -386,6 +399,46 @@ mod tests {
         assert_eq!(config.proxies.networks.len(), 2);
         assert_eq!(config.password.composition, Composition::ThreeOfFour);
         assert_eq!(config.password.context_words, ["acme", "12345"]);
+    }
+
+    #[test]
+    fn the_table_has_every_variable_and_no_other() {
+        let source = include_str!("env.rs");
+        let (_, rest) = source.split_once("match key {").expect("the variables");
+        let (arms, _) = rest.split_once("_ => return Err(").expect("the last arm");
+        let read: BTreeSet<&str> = arms
+            .lines()
+            .filter_map(|line| line.strip_prefix("            \""))
+            .filter_map(|line| line.split_once('"'))
+            .map(|(name, _)| name)
+            .collect();
+        assert!(read.len() > 70 && read.contains("SECRET"), "{read:?}");
+        let told: BTreeSet<&str> = source
+            .lines()
+            .filter(|line| line.starts_with("//! | `PORTCULLIS_"))
+            .flat_map(|line| line.split("`PORTCULLIS_").skip(1))
+            .filter_map(|rest| rest.split_once('`'))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(told, read);
+    }
+
+    #[test]
+    fn a_watch_that_is_off_stays_off_in_any_order() {
+        let off = ("PORTCULLIS_WATCH", "false");
+        for other in [("PORTCULLIS_WATCH_NAMES", "9"), ("PORTCULLIS_WATCH_FAILURES", "9")] {
+            for pairs in [[off, other], [other, off]] {
+                let errors = from(&pairs).expect_err("one says off, the other how").to_string();
+                assert!(errors.contains(other.0), "{errors}");
+            }
+            let on = ("PORTCULLIS_WATCH", "true");
+            for pairs in [[on, other], [other, on]] {
+                let watch = from(&pairs).expect("it is right").attempts.watch.expect("it is on");
+                assert!([watch.names_per_network, watch.least_failures].contains(&9));
+            }
+            assert!(from(&[other]).is_ok());
+        }
+        assert_eq!(from(&[off]).expect("it is right").attempts.watch.map(|_| ()), None);
     }
 
     #[test]

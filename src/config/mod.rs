@@ -66,7 +66,8 @@ pub struct Config {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KeyConfig {
-    /// Newest first. The newest makes, the older ones are still accepted until they are removed.
+    /// Newest first. The newest makes, the older ones are still accepted until they are removed; they may
+    /// be [`Secret::in_use`].
     pub secrets: Vec<Secret>,
     /// Newest first. Default: HS256 with keys derived from the secrets.
     pub signing: Vec<SigningKey>,
@@ -383,7 +384,8 @@ pub struct PasswordConfig {
     pub iterations: u32,
     /// Argon2id lanes. Default: 1.
     pub parallelism: u32,
-    /// Keys mixed into every hash, newest first, each with a name that is kept beside the hash.
+    /// Keys mixed into every hash, newest first, each with a name that is kept beside the hash. One that
+    /// hashes were made under already may be [`Secret::in_use`].
     pub peppers: Vec<(String, Secret)>,
     /// How many passwords are hashed at once. Default: one less than there are cores, at least 1.
     pub concurrent_hashes: Option<usize>,

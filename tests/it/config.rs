@@ -376,6 +376,11 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.database.hook_timeout = Duration::from_millis(1),
         ),
         (
+            "retention.sessions",
+            |c| c.retention.sessions = Duration::from_secs(60 * 60 - 1),
+            |c| c.retention.sessions = Duration::from_secs(60 * 60),
+        ),
+        (
             "database.timeout",
             |c| c.database.timeout = Duration::ZERO,
             |c| c.database.timeout = Duration::from_millis(1),
@@ -447,6 +452,31 @@ fn a_secret_is_random_or_refused() {
         assert!(!errors.to_string().contains(text), "a secret is never repeated: {errors}");
     }
     assert!(Secret::new("Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f").is_ok());
+    assert!(
+        Secret::new("SECRET_KEY=Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f").is_ok(),
+        "a label is no fault"
+    );
+}
+
+#[test]
+fn an_older_secret_or_a_pepper_that_can_be_guessed_is_a_finding() {
+    let text = "einsehrlangesgeheimnisfuerdenserver";
+    assert_eq!(Secret::new(text).expect_err(text), SecretError::Guessable);
+    let weak = Secret::in_use(text).expect("something was made under it");
+    let older = |config: &mut Config| config.keys.secrets = vec![Secret::generate(), weak.clone()];
+    assert!(findings(older).contains(&"guessable_secret"));
+    let pepper = |config: &mut Config| {
+        config.password.peppers = vec![("2020".to_owned(), weak.clone())];
+    };
+    assert!(findings(pepper).contains(&"guessable_secret"));
+    assert_eq!(refused(|config| config.keys.secrets = vec![weak.clone()]), ["keys.secrets"]);
+    // The same from the environment.
+    let random = "Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f";
+    assert!(from(&[("SECRET", &format!("{random},{text}"))]).is_ok());
+    assert!(from(&[("SECRET", &format!("{text},{random}"))]).is_err());
+    // Short or published ones are refused whatever they are for.
+    assert!(Secret::in_use("short").is_err());
+    assert!(Secret::in_use("your-256-bit-secret").is_err());
 }
 
 #[test]
