@@ -46,23 +46,30 @@ impl Room for Lanes {
 pub(crate) struct Place {
     lanes: Arc<Lanes>,
     key: Key,
-    pub(crate) lane: Arc<Lane>,
+    /// Taken away when the place is given up, and not before.
+    lane: Option<Arc<Lane>>,
 }
 
 impl Place {
     pub(crate) fn take(lanes: &Arc<Lanes>, key: &Key) -> Self {
         let mut known = lanes.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = Arc::clone(known.entry(key.clone()).or_default());
-        Self { lanes: Arc::clone(lanes), key: key.clone(), lane }
+        Self { lanes: Arc::clone(lanes), key: key.clone(), lane: Some(lane) }
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        self.lane.as_ref().expect("a place has a lane until it is dropped")
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lane.settled.notify_one();
+        let Some(lane) = self.lane.take() else { return };
+        lane.settled.notify_one();
         let mut known = self.lanes.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Ours and the one in the map.
-        if Arc::strong_count(&self.lane) <= 2 {
+        // Ours goes under the lock: of two that end together the second sees that the first is gone.
+        drop(lane);
+        if known.get(&self.key).is_some_and(|lane| Arc::strong_count(lane) == 1) {
             known.remove(&self.key);
         }
     }
@@ -127,10 +134,29 @@ mod tests {
         let key = Key { subject: [1; 32], kind: AttemptKind::Login, part: 0 };
         let first = Place::take(&lanes, &key);
         let second = Place::take(&lanes, &key);
-        assert!(Arc::ptr_eq(&first.lane, &second.lane));
+        assert!(Arc::ptr_eq(first.lane(), second.lane()));
         drop(first);
         assert_eq!(lanes.lanes.lock().unwrap().len(), 1);
         drop(second);
+        assert_eq!(lanes.lanes.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn places_that_end_together_leave_no_lane_behind() {
+        let lanes = Arc::new(Lanes::default());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for number in 0..20_000_u32 {
+                        let mut subject = [0; 32];
+                        // The same few for all of them at about the same time.
+                        subject[..4].copy_from_slice(&(number / 10).to_be_bytes());
+                        let key = Key { subject, kind: AttemptKind::Login, part: 0 };
+                        drop(Place::take(&lanes, &key));
+                    }
+                });
+            }
+        });
         assert_eq!(lanes.lanes.lock().unwrap().len(), 0);
     }
 }

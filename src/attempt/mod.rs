@@ -433,7 +433,7 @@ impl Attempts<'_> {
         let db = context.db();
         let executor = db.executor();
         let patience = context.config.database.timeout;
-        let Ok(_turn) = tokio::time::timeout(patience, place.lane.turn.lock()).await else {
+        let Ok(_turn) = tokio::time::timeout(patience, place.lane().turn.lock()).await else {
             return Err(Fault::Overloaded { retry_after: Duration::from_secs(1) });
         };
         let meanwhile = meanwhile(own.kind);
@@ -471,7 +471,7 @@ impl Attempts<'_> {
                 return Ok(Decision::FreeAt(until));
             }
             if matches!(of_own, Verdict::Wait) || matches!(of_told, Some(Verdict::Wait)) {
-                let settled = place.lane.settled.notified();
+                let settled = place.lane().settled.notified();
                 let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
                 continue;
             }
