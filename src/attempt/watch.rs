@@ -167,11 +167,11 @@ impl State {
             return None;
         }
         if !self.networks.contains_key(&network) && self.networks.len() >= NETWORKS {
-            // Those with one name are what an honest mistake looks like.
-            self.networks.retain(|_, known| known.names.len() > 1);
-            if self.networks.len() >= NETWORKS {
-                return None;
-            }
+            // The one with the fewest names: one is what an honest mistake looks like, and those that
+            // somebody keeps at two to fill the table make room for who tries many.
+            let fewest = self.networks.iter().min_by_key(|(_, known)| known.names.len());
+            let fewest = fewest.map(|(network, _)| *network);
+            fewest.and_then(|network| self.networks.remove(&network));
         }
         let known = self.networks.entry(network).or_default();
         let most = config.names_per_network as usize;
@@ -340,6 +340,24 @@ mod tests {
             }
             assert_eq!(try_from("2001:db8:7:9::2", name, true), []);
         }
+    }
+
+    #[test]
+    fn who_fills_the_table_blinds_the_watch_to_nobody() {
+        let config = WatchConfig { least_failures: u32::MAX, ..WatchConfig::default() };
+        let mut state = State::default();
+        let mut fail = |address: [u8; 4], name: u64| {
+            let seen = Seen { name, address: Some(IpAddr::from(address)) };
+            state.note(&config, seen, false, at(0))
+        };
+        for network in 0..u16::try_from(NETWORKS).expect("few") {
+            let [high, low] = network.to_be_bytes();
+            for name in 0..2 {
+                assert_eq!(fail([10, high, low, 1], name), []);
+            }
+        }
+        let told = (0..50).flat_map(|name| fail([192, 0, 2, 1], name)).count();
+        assert_eq!(told, 1);
     }
 
     #[test]
