@@ -19,6 +19,10 @@ use axum_core::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+/// The code of what is refused because too much is under way. Who refuses it tells the operator once a
+/// minute; each answer is no line in the log.
+const OVERLOADED: &str = "overloaded";
+
 /// How an error looks to the client.
 pub trait Problem: Error + Send + Sync + 'static {
     /// The HTTP status.
@@ -124,7 +128,8 @@ impl Rejection {
             return self.redirect(location);
         }
         let status = problem.status();
-        if status.is_server_error() {
+        // What anybody can bring about as often as they like is told by who refuses it, seldom.
+        if status.is_server_error() && problem.code() != OVERLOADED {
             tracing::error!(target: "portcullis", code = problem.code(), error = ?self.private_cause(), "request failed");
         }
         let body = self.document();

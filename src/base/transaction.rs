@@ -165,9 +165,9 @@ fn is_outage(code: &str, text: impl FnOnce() -> String) -> bool {
         }
         // SQLite: out of memory, read-only, interrupted, input or output, corrupt, full, not to be
         // opened, no database.
-        _ if code.len() < 5 => code.parse().map_or(true, |code: u32| {
-            matches!(code & 0xff, 7 | 8 | 9 | 10 | 11 | 13 | 14 | 26)
-        }),
+        _ if code.len() < 5 => code
+            .parse()
+            .map_or(true, |code: u32| matches!(code & 0xff, 7 | 8 | 9 | 10 | 11 | 13 | 14 | 26)),
         // A lost connection, a read-only transaction, too few resources, an operator, the system, a
         // fault of the server. MySQL and MariaDB: a query was interrupted.
         _ => {

@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 use crate::on_every_database;
 use crate::support::browser::COOKIE;
 use crate::support::call::{Called, call, request};
+use crate::support::log::Log;
 use crate::support::probe::app;
-use crate::support::{PASSWORD, Probe, until};
+use crate::support::{Backend, PASSWORD, Probe, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -599,4 +600,31 @@ fn sent_from_device(cookies: &str, body: &Value) -> Request<Body> {
     let kept = kept.collect::<Vec<_>>().join("; ");
     request.headers_mut().insert("cookie", kept.parse().expect("a header"));
     request
+}
+
+/// One thread, which can be listened to.
+#[tokio::test]
+async fn a_full_queue_fills_no_log() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let app = app(&slow(&probe, 512, Duration::from_millis(1)));
+        let (log, _listening) = Log::start();
+        let mut logins = JoinSet::new();
+        for at in 0..12 {
+            let app = app.clone();
+            let body = json!({ "login": format!("nobody{at}"), "password": "wrong" });
+            logins.spawn(async move { call(&app, sent(None, "POST", "/auth/login", &body)).await });
+        }
+        let answers = logins.join_all().await;
+        let sent_away = answers.iter().filter(|answer| answer.status == 503).count();
+        assert!(sent_away >= 2, "{sent_away}");
+        let text = log.text();
+        let of = |level: &str| {
+            let lines = text.lines().filter(|line| line.contains(level));
+            lines.filter(|line| line.contains(" portcullis: ")).collect::<Vec<_>>()
+        };
+        assert_eq!(of("ERROR"), [""; 0]);
+        let full = of("WARN").iter().filter(|line| line.contains("hash_queue_full")).count();
+        assert_eq!(full, 1, "{text}");
+    })
+    .await;
 }
