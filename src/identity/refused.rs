@@ -7,7 +7,8 @@
 //!
 //! 1. The first refusal of a kind in a minute is a warning in the log. It names what was compared.
 //!    Those that follow in that minute are counted, and the next warning says how many there were.
-//! 2. At the twentieth of a kind within ten minutes there is a finding.
+//! 2. At the twentieth of a kind within ten minutes there is a finding. It shows the last request of
+//!    them; the twentieth of later ten minutes takes its place.
 //!
 //! What the request says is shortened and written in its escaped form, so that it cannot forge a line.
 
@@ -125,7 +126,10 @@ impl Portcullis {
     /// Notes a request that is refused.
     pub(crate) fn note_refused(&self, kind: Refused, compared: &Compared) {
         let now = self.context().now();
-        let within = |since: Option<Timestamp>, span| since.is_some_and(|at| now.since(at) < span);
+        // A clock that was set back begins anew, or a window would last as long as the step.
+        let within = |since: Option<Timestamp>, span| {
+            since.is_some_and(|at| at <= now && now.since(at) < span)
+        };
         let refusals = self.room::<Refusals>();
         let mut all = refusals.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = &mut all[kind.place()];
@@ -158,11 +162,13 @@ impl Portcullis {
             );
         }
         if often {
-            self.note_finding(
+            // In the place of an earlier one: that may have been what a stranger made up, and this is
+            // what a proxy does now.
+            self.settle(
                 FINDINGS[kind.place()],
-                &format!(
+                Some(format!(
                     "{OFTEN} {text}. The last one: {compared}; `service.public_url` is {public_url:?}"
-                ),
+                )),
             );
         }
     }

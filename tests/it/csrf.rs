@@ -566,6 +566,23 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
             assert_eq!(call(&app, login).await.status, 200);
         }
         assert_eq!(forms(), before);
+        // What a stranger made up does not stand in the way of what a proxy does later.
+        probe.clock.advance(Duration::from_secs(600));
+        let own = [("origin", "https://www.public.example"), ("cookie", &*cookie)];
+        for _ in 0..20 {
+            call(&app, with("POST", "/auth/logout", &own)).await;
+        }
+        let found = findings(&auth);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].text.contains("https://www.public.example"), "{}", found[0].text);
+        // A clock that is set back silences nothing for as long as it was wrong.
+        let told = warnings().len();
+        probe.clock.step_back(Duration::from_secs(60 * 60));
+        send(1).await;
+        assert_eq!(warnings().len(), told + 1);
+        probe.clock.advance(Duration::from_secs(60));
+        send(1).await;
+        assert_eq!(warnings().len(), told + 2);
         // Slowly, it is no finding: nobody has to look at one bot a minute.
         let calm = probe.rebuilt(|builder| builder);
         let app = crate::support::probe::app(&calm);
