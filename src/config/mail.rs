@@ -40,7 +40,7 @@ pub struct MailConfig {
     pub first_retry: Duration,
     /// How often it is tried before it is given up. Default: 10, which is a bit over three hours.
     pub tries: u32,
-    /// How long the outbox remembers that something was sent. Default: 30 d.
+    /// How long the outbox remembers that something was sent. Default: 24 h.
     pub keep: Duration,
     /// Who delivers. Default: a task of the library's, as soon as something is there.
     pub delivery: Delivery,
