@@ -177,7 +177,7 @@
 //!
 //! | knob | default | why |
 //! |---|---|---|
-//! | `retention.sessions` | 7 d after the end | as long as a token can be renewed: until then its owner is told why it is refused. Those of visitors go after an hour: nobody has to be told, but a sign-in over one may be under way |
+//! | `retention.sessions` | 7 d after the end | as long as a token can be renewed: until then its owner is told why it is refused. Those of visitors go after an hour: nobody has to be told, but a sign-in over one may be under way. `build()` refuses less than an hour |
 //! | `retention.challenges` | 1 h after the end | a second click shortly after is told what happened; nobody needs the row later |
 //! | `retention.attempts` | 24 h | no rule reads further back (a window and its lockout, or its longest delay, together); `build()` refuses less |
 //! | `retention.events` | 180 d | intrusions are found after months; data protection asks for an end. Law or contract may ask for more: a year is common for card payments |
