@@ -19,7 +19,6 @@ use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
 use crate::base::transaction::Fault;
 use crate::context::Context;
 use crate::handle::{Portcullis, Room};
-#[cfg(feature = "routes")]
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::memory::{GrantsMemory, Versions};
