@@ -12,18 +12,33 @@ use crate::base::id::AccountId;
 pub(crate) const EMAIL_UNDO: &str = "email_undo";
 pub(crate) const PHONE_UNDO: &str = "phone_undo";
 pub(crate) const LOGIN_NAME_UNDO: &str = "login_name_undo";
+pub(crate) const VERIFICATION: &str = "verification";
 
 /// What outlives everything else that ends: whoever took an account over would otherwise end the
 /// owner's way back by changing something. Whether such a link is still good is not said by its row but
 /// by what the account remembers: see [`former`](crate::account::former).
 const UNDO: [&str; 3] = [EMAIL_UNDO, PHONE_UNDO, LOGIN_NAME_UNDO];
 
-/// Ends what is outstanding of an account: of one purpose, or all but what undoes a change. Says how
-/// many there were.
+/// What is to end.
+#[derive(Clone, Copy)]
+pub(crate) enum Ending<'a> {
+    /// All but what undoes a change.
+    All,
+    /// The same for what a session of the account can bring about. Where nobody has proved the account's
+    /// address yet, the proof of it goes on: the session may be of somebody who registered with another
+    /// person's address, and would keep that person from it by changing the password again and again.
+    BySession {
+        /// Whether its address was ever proved.
+        verified: bool,
+    },
+    Purpose(&'a str),
+}
+
+/// Ends what is outstanding of an account. Says how many there were.
 pub(crate) async fn end<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
-    purpose: Option<&str>,
+    ending: Ending<'_>,
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     let mut update = Query::update();
@@ -33,9 +48,15 @@ pub(crate) async fn end<C: ConnectionTrait>(
         .and_where(Expr::col("account_id").eq(account))
         .and_where(Expr::col("used_at").is_null())
         .and_where(Expr::col("superseded_at").is_null());
-    match purpose {
-        Some(purpose) => update.and_where(Expr::col("purpose").eq(purpose)),
-        None => update.and_where(Expr::col("purpose").is_not_in(UNDO)),
+    let spared = match ending {
+        Ending::BySession { verified: false } => Some(VERIFICATION),
+        _ => None,
+    };
+    match ending {
+        Ending::Purpose(purpose) => update.and_where(Expr::col("purpose").eq(purpose)),
+        Ending::All | Ending::BySession { .. } => {
+            update.and_where(Expr::col("purpose").is_not_in(UNDO.into_iter().chain(spared)))
+        }
     };
     Ok(db.execute(&update).await?.rows_affected())
 }

@@ -37,7 +37,7 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
-use crate::outstanding;
+use crate::outstanding::{self, Ending};
 
 pub(crate) mod entity;
 mod error;
@@ -560,7 +560,9 @@ impl<'a> Accounts<'a> {
                 if !store::set_enrolled_factors(txn, &row, enrolled).await? {
                     return Ok(None);
                 }
-                outstanding::end(txn, id, None, self.context.now()).await?;
+                let verified = row.verified_at.is_some();
+                let ending = Ending::BySession { verified };
+                outstanding::end(txn, id, ending, self.context.now()).await?;
                 Ok(Some(tell_of_factors(txn, self.context, &row, enrolled).await?))
             })?;
             // Otherwise others were changed in the same moment: the owner hears what really changed.
@@ -617,7 +619,7 @@ impl<'a> Accounts<'a> {
             if !store::set(txn, id, column, now, store::Sessions::End).await? {
                 return Err(AccountError::NotFound);
             }
-            outstanding::end(txn, id, None, now).await?;
+            outstanding::end(txn, id, Ending::All, now).await?;
             if self.context.notifier.is_some() {
                 store::release_unproved(txn, id).await?;
             }
@@ -663,7 +665,7 @@ impl<'a> Accounts<'a> {
             }
             // What ends its sessions ends what was sent to it: neither comes back with the account.
             if sessions.end() {
-                outstanding::end(txn, id, None, now).await?;
+                outstanding::end(txn, id, Ending::All, now).await?;
             }
             audit_log::record(txn, &event).await?;
             Ok(())

@@ -469,7 +469,8 @@ pub(crate) async fn claim_username<C: ConnectionTrait>(
         None => {}
     }
     let kind = LoginIdKind::Username;
-    let standing = Standing::from_epoch(account.epoch);
+    // It has been in the row since the account was made, so it came before every change.
+    let standing = Standing::FIRST;
     let name =
         Name { account_id: account.id, kind, normal, typed: None, verified_at: None, standing };
     insert_name(db, name, now).await?;

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::entity::challenge::Model;
 use super::{Proof, store};
+use crate::account::Account;
 use crate::attempt::{Admission, Subject as TrySubject, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -24,7 +25,7 @@ use crate::base::transaction::Fault;
 use crate::config::{AttemptKind, ChallengeConfig};
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::outstanding::{self, EMAIL_UNDO, LOGIN_NAME_UNDO, PHONE_UNDO};
+use crate::outstanding::{self, EMAIL_UNDO, Ending, LOGIN_NAME_UNDO, PHONE_UNDO, VERIFICATION};
 use crate::session::device::Devices;
 
 /// How long a browser is told that it has used a link or code itself: a second click would be told that
@@ -59,7 +60,7 @@ impl Kind {
     /// The name in the row. The application's names have a prefix, so they never meet ours.
     pub(crate) fn name(&self) -> Cow<'static, str> {
         match self {
-            Self::Verification => "verification".into(),
+            Self::Verification => VERIFICATION.into(),
             Self::PasswordReset => "password_reset".into(),
             Self::EmailChange => "email_change".into(),
             Self::EmailUndo => EMAIL_UNDO.into(),
@@ -514,7 +515,18 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     let purpose = kind.map(Kind::name);
-    outstanding::end(txn, account, purpose.as_deref(), now).await
+    let ending = purpose.as_deref().map_or(Ending::All, Ending::Purpose);
+    outstanding::end(txn, account, ending, now).await
+}
+
+/// Ends them for something that a session of the account did: see [`Ending::BySession`].
+pub(crate) async fn end_by_session<C: ConnectionTrait>(
+    txn: &C,
+    account: &Account,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let ending = Ending::BySession { verified: account.is_verified() };
+    outstanding::end(txn, account.id(), ending, now).await
 }
 
 /// An answered challenge of this kind and session that was not used yet.

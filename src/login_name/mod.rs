@@ -799,7 +799,7 @@ impl Changing<'_> {
     ) -> Result<(Issued, Event), LoginNameError> {
         let (context, session) = (self.context, self.identity.session());
         let account = self.identity.account();
-        mechanism::end_of_account(txn, account.id(), None, self.now).await?;
+        mechanism::end_by_session(txn, account, self.now).await?;
         audit_log::record(txn, event).await?;
         let issued = StartSession::new(context, context.db(), self.client)
             .of(account)

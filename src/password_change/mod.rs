@@ -369,7 +369,7 @@ impl PasswordChange<'_> {
             if let Some(device) = &new_device {
                 device.record(txn).await?;
             }
-            mechanism::end_of_account(txn, account.id(), None, now).await?;
+            mechanism::end_by_session(txn, account, now).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             if let Some(ticket) = &ticket {

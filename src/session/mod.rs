@@ -495,7 +495,7 @@ impl<'a> Sessions<'a> {
         account: AccountId,
         except: Option<SessionId>,
     ) -> Result<u64, SessionError> {
-        let (count, _) = self.end_all_of(account, except, Epoch::NotAsked).await?;
+        let (count, _) = self.end_all_of(account, except, None, Epoch::NotAsked).await?;
         Ok(count)
     }
 
@@ -512,7 +512,9 @@ impl<'a> Sessions<'a> {
             Some(_) => Epoch::Asked,
             None => Epoch::NotAsked,
         };
-        let (count, epoch) = self.end_all_of(account.id, except, asked).await?;
+        // With one that goes on it is the session's own epoch that is compared.
+        let seen = except.is_none().then_some(account.epoch);
+        let (count, epoch) = self.end_all_of(account.id, except, seen, asked).await?;
         let device = match epoch {
             Some(epoch) => devices.remember(self.context, client, account.id, epoch),
             None => devices.unchanged(),
@@ -525,12 +527,13 @@ impl<'a> Sessions<'a> {
         &self,
         account: AccountId,
         except: Option<SessionId>,
+        seen: Option<i64>,
         epoch: Epoch,
     ) -> Result<(u64, Option<i64>), SessionError> {
         let now = self.context.now();
         let event = Event::new(EventKind::SessionsEnded, now).account(account);
         let ended = transaction!(self.db, |txn| {
-            let ended = store::end_all(txn, account, except, now).await?;
+            let ended = store::end_all(txn, account, except, seen, now).await?;
             let count = ended.ok_or(SessionError::Over)?;
             let epoch = match epoch {
                 Epoch::Asked => account_store::epoch_of(txn, account).await?,

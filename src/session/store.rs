@@ -301,18 +301,26 @@ async fn delete_some<C: ConnectionTrait>(
 /// The account's epoch moves, so that a sign-in which is under way and commits later is over as well:
 /// its row is not there yet, and nothing else would end it. Its row is the first to be locked, as in
 /// every sign-in. The session that goes on keeps up with the epoch.
+///
+/// `seen` is the epoch under which somebody asks for it: where it moved since, they were put out
+/// themselves, and it is none too.
 pub(crate) async fn end_all<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
     except: Option<SessionId>,
+    seen: Option<i64>,
     now: Timestamp,
 ) -> Result<Option<u64>, DbErr> {
     let epoch = account::Column::Epoch;
-    account::Entity::update_many()
+    let mut moved = account::Entity::update_many()
         .col_expr(epoch, Expr::col(epoch).add(1))
-        .filter(account::Column::Id.eq(account))
-        .exec(db)
-        .await?;
+        .filter(account::Column::Id.eq(account));
+    if let Some(seen) = seen {
+        moved = moved.filter(epoch.eq(seen));
+    }
+    if moved.exec(db).await?.rows_affected == 0 && seen.is_some() {
+        return Ok(None);
+    }
     if let Some(id) = except {
         let moved = Query::select()
             .column(epoch)

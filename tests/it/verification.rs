@@ -725,8 +725,8 @@ on_every_database! {
         assert_eq!(browser.get("/me").await.status, 200);
     }
 
-    async fn a_change_of_password_factors_or_state_ends_a_link_and_an_end_of_sessions_does_not(probe: Probe) {
-        for change in ["sessions", "password", "disabled", "factors"] {
+    async fn what_a_session_can_do_leaves_the_proof_of_an_address_good_and_a_disabling_ends_it(probe: Probe) {
+        for change in ["sessions", "password", "name", "factors", "disabled"] {
             let address = format!("{change}@example.com");
             let mut browser = registered(&probe, change, &address).await;
             let token = token_of(&asked(&probe, &address).await);
@@ -738,6 +738,10 @@ on_every_database! {
                     let body = json!({ "new_password": NEW });
                     assert_eq!(browser.put("/auth/password", body).await.status, 200);
                 }
+                "name" => {
+                    let answer = browser.delete(&format!("/auth/login-names/{change}")).await;
+                    assert_eq!(answer.status, 200, "{}", answer.text);
+                }
                 "disabled" => {
                     accounts.disable(id).await.expect("it is disabled");
                     accounts.enable(id).await.expect("it is enabled");
@@ -746,8 +750,8 @@ on_every_database! {
             }
             let answer = confirm(&mut browser.stranger(), json!({ "token": token })).await;
             match change {
-                "sessions" => is(&answer, 200, "password_change_required"),
-                _ => check(&answer, 403, "wrong_code"),
+                "disabled" => check(&answer, 403, "wrong_code"),
+                _ => is(&answer, 200, "password_change_required"),
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use portcullis::account::{FurtherName, NewAccount};
 use portcullis::base::clock::MockClock;
+use portcullis::config::Registration;
 use portcullis::message::Message;
 use portcullis::{AccountId, Clock, MessageKind};
 use serde_json::json;
@@ -422,6 +423,25 @@ on_every_database! {
         let body = json!({ "token": thiefs });
         no_good(&browser.stranger().post("/auth/login-names/undo", body).await);
         assert!(names(&probe).await.contains(&"alice@club.example".to_owned()));
+    }
+
+    async fn a_username_that_waited_for_the_proof_came_before_every_change(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.login.require_verified = true;
+            config.login.registration = Registration::Strict;
+        });
+        let mut browser = probe.browser().await;
+        let body = json!({ "username": "alice", "email": OWN, "password": PASSWORD });
+        assert_eq!(browser.post("/auth/register", body).await.status, 202);
+        let link = token_of(&letter(&probe, MessageKind::VerifyAddress, OWN).await).expect("a link");
+        let proof = json!({ "token": link, "password": PASSWORD });
+        worked(&browser.post("/auth/verification/confirm", proof).await);
+        sign_in(&mut browser, PASSWORD).await;
+        let link = moved(&probe, &mut browser, OWN, "alice@new.example").await.expect("a way back");
+        worked(&undo(&browser, &link).await);
+        assert_eq!(email(&probe).await.as_deref(), Some(OWN));
+        assert_eq!(names(&probe).await, ["alice", OWN]);
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
     }
 
     async fn a_further_name_that_never_went_is_not_put_back(probe: Probe) {
