@@ -5,7 +5,8 @@
 //! secret has neither; what is found in one by chance is far below the limits here.
 //!
 //! 1. Secrets that stand in public code and documentation are known by their digests
-//!    (`published_secrets.bin`; where they are from is said in `published_secrets.LICENSE.txt`).
+//!    (`published_secrets.bin`; where they are from is said in `published_secrets.LICENSE.txt`). They are
+//!    looked up with and without what may be a label or quotes, as they stand and decoded.
 //! 2. Of the others it is measured how much of them is covered by common words, repetitions,
 //!    sequences of letters or digits, and runs of a keyboard; and whether their letters follow each
 //!    other as those of words do.
@@ -101,11 +102,10 @@ pub(super) enum Guessable {
 /// Why this secret can be guessed, if so.
 pub(super) fn judge(secret: &[u8]) -> Option<Guessable> {
     let secret = secret.trim_ascii();
-    if is_published(secret) {
-        return Some(Guessable::Published);
-    }
     let parts = || std::str::from_utf8(secret).into_iter().flat_map(parts);
-    if parts().any(|part| part.len() >= SHORTEST_PART && is_published(part.as_bytes())) {
+    let values = || std::str::from_utf8(secret).into_iter().flat_map(values);
+    let mut all = [secret].into_iter().chain(parts().chain(values()).map(str::as_bytes));
+    if all.any(is_published_in_any_form) {
         return Some(Guessable::Published);
     }
     let is_wrapped = |inner: &[u8]| unwrapped(inner).iter().any(|inner| is_text(inner));
@@ -136,13 +136,31 @@ const MOST_PARTS: usize = 16;
 /// The runs of what encodings are made of, and what is left of each without a label: `-` and `_` belong
 /// to base64url, and stand between the words of a name.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
-    let runs = text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/-_".contains(c)));
-    runs.filter(|run| run.len() >= SHORTEST_PART).flat_map(|run| {
+    let runs = text.split(|c| !is_of_encoding(c));
+    let parts = runs.filter(|run| run.len() >= SHORTEST_PART).flat_map(|run| {
         let separators = || run.match_indices(['-', '_']).map(|(at, _)| at);
         let ends = separators().rev().take(MOST_PARTS).map(|at| &run[..at]);
         let starts = separators().take(MOST_PARTS).map(|at| &run[at + 1..]);
         [run].into_iter().chain(starts).chain(ends)
-    })
+    });
+    parts.filter(|part| part.len() >= SHORTEST_PART)
+}
+
+fn is_of_encoding(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "+/-_".contains(c)
+}
+
+/// What stands after a label or before one, whatever signs are in it, without quotes around it.
+fn values(text: &str) -> impl Iterator<Item = &str> {
+    let separator = |c: char| c.is_whitespace() || "=:\"'`-_".contains(c);
+    let separators = move || text.char_indices().filter(move |(_, c)| separator(*c));
+    let ends = separators().rev().take(MOST_PARTS).map(|(at, _)| &text[..at]);
+    let starts = separators().take(MOST_PARTS).map(|(at, c)| &text[at + c.len_utf8()..]);
+    let values = [text].into_iter().chain(starts).chain(ends).flat_map(|value| {
+        let (value, statement) = (value.trim(), value.trim().trim_end_matches([';', ',']));
+        [value, statement, statement.trim_matches(['"', '\'', '`'])]
+    });
+    values.filter(|value| value.len() >= SHORTEST_PART)
 }
 
 /// Whether this is 128 random bits or more in hexadecimal, base32 or base64, by the same measures as a
@@ -167,6 +185,15 @@ fn is_random(part: &str) -> bool {
     long_enough
         && (hexadecimal || letters >= 8 && bits_of_letters(part) >= LEAST_BITS)
         && covered(part.as_bytes()) <= MOST_COVERED
+}
+
+/// Whether this is published as it stands, with the padding that base64 may have, or decoded.
+fn is_published_in_any_form(secret: &[u8]) -> bool {
+    let with = |padding: &[u8]| is_published(&[secret, padding].concat());
+    is_published(secret)
+        || with(b"=")
+        || with(b"==")
+        || unwrapped(secret).iter().any(|decoded| is_published(decoded))
 }
 
 fn is_published(secret: &[u8]) -> bool {
@@ -422,9 +449,25 @@ mod tests {
     #[test]
     fn a_label_makes_no_guessable_secret_better() {
         let published = "0747b49b0815279145cfafddb5cba1b9ec31e6b33972174c16e3b739c6051660";
-        for label in ["portcullis_session_secret_", "SECRET_KEY=", "our key: "] {
+        let decoded = HEXLOWER.decode(published.as_bytes()).expect("digits");
+        let encoded = BASE64.encode(&decoded);
+        for label in ["portcullis_session_secret_", "SECRET_KEY=", "our key: ", "SECRET_KEY = ", ""]
+        {
             let judged = |text: &str| judge(format!("{label}{text}").as_bytes());
-            assert_eq!(judged(published), Some(Guessable::Published));
+            for published in [
+                published,
+                // Padded.
+                "68V0zWFrS72GbpPreidkQFLfj4v9m3Ti+DXc8OB0gcM=",
+                // The same bytes as the first one, in another encoding.
+                &encoded,
+                // With signs in it.
+                "!ChangeThisMercureHubJWTSecretKey!",
+            ] {
+                for quote in ["", "\"", "'"] {
+                    let quoted = format!("{quote}{published}{quote}");
+                    assert_eq!(judged(&quoted), Some(Guessable::Published), "{label}{quoted}");
+                }
+            }
             for text in [
                 "0123456789abcdef0123456789abcdef",
                 "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef",
