@@ -122,9 +122,13 @@ pub(super) fn judge(secret: &[u8]) -> Option<Guessable> {
     thought_up.then_some(Guessable::ThoughtUp)
 }
 
-/// Whether a part of this is random by itself, whatever label it has.
-pub(super) fn has_random_part(secret: &[u8]) -> bool {
-    std::str::from_utf8(secret.trim_ascii()).is_ok_and(|text| parts(text).any(is_random))
+/// Whether a part at the beginning or the end of this is random by itself, and is one that `counts`:
+/// random secrets have their labels on one side.
+pub(super) fn has_random_end(secret: &[u8], counts: impl Fn(&[u8]) -> bool) -> bool {
+    let Ok(text) = std::str::from_utf8(secret) else { return false };
+    let text = text.trim_matches(|c| !is_of_encoding(c));
+    let is_end = |part: &str| text.starts_with(part) || text.ends_with(part);
+    parts(text).any(|part| is_end(part) && counts(part.as_bytes()) && is_random(part))
 }
 
 /// So many characters of base64 have 128 bits.

@@ -64,23 +64,33 @@ pub enum SecretError {
     Guessable,
 }
 
-/// Words that show a copied placeholder. Matched in the text without case, digits and separators.
-const PLACEHOLDERS: [&str; 14] = [
+/// Words that say "put your own here", whatever stands beside them. Matched in the text without case,
+/// digits and separators, as those of [`NAMES`] are.
+const REPLACE: [&str; 11] = [
     "changeme",
     "changethis",
-    "secretkey",
-    "supersecret",
-    "mysecret",
-    "yoursecret",
-    "bitsecret",
-    "topsecret",
-    "placeholder",
-    "insecure",
-    "password",
-    "keyboardcat",
     "replacewith",
+    "replaceme",
+    "replacethis",
+    "placeholder",
     "example",
+    "insecure",
+    "keyboardcat",
+    "yoursecret",
+    "yourbit",
 ];
+
+/// Words of placeholders that are also names of random secrets.
+const NAMES: [&str; 6] =
+    ["secretkey", "supersecret", "mysecret", "bitsecret", "topsecret", "password"];
+
+/// Whether one of these words is in the text, without case, digits and separators.
+fn has_word(text: &[u8], words: &[&str]) -> bool {
+    let letters = text.iter().filter(|byte| byte.is_ascii_alphabetic());
+    let letters: Zeroizing<String> =
+        Zeroizing::new(letters.map(|byte| char::from(byte.to_ascii_lowercase())).collect());
+    words.iter().any(|word| letters.contains(word))
+}
 
 /// A master secret of at least 32 bytes. Never printed.
 #[derive(Clone)]
@@ -95,8 +105,9 @@ impl Secret {
     /// # Errors
     /// When it is short, publicly known, or made of what can be guessed: words, repetitions,
     /// sequences. Random ones are not refused, whether they come as bytes, hexadecimal, base32,
-    /// base64 or UUIDs, with or without a label. What someone has drummed on a keyboard is not told from
-    /// them; many words are refused even if dice chose them.
+    /// base64 or UUIDs, with or without a label, unless the label says that they are to be replaced
+    /// (`changeme`, `example`). What someone has drummed on a keyboard is not told from random ones; many
+    /// words are refused even if dice chose them.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = Self::in_use(bytes)?;
         if secret.guessable { Err(SecretError::Guessable) } else { Ok(secret) }
@@ -110,13 +121,10 @@ impl Secret {
     /// When it is short, publicly known, or repeats too few different bytes.
     pub fn in_use(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let bytes = bytes.as_ref();
-        let letters: String = bytes
-            .iter()
-            .filter(|byte| byte.is_ascii_alphabetic())
-            .map(|byte| char::from(byte.to_ascii_lowercase()))
-            .collect();
-        let placeholder = || PLACEHOLDERS.iter().any(|word| letters.contains(word));
-        if placeholder() && !guessable::has_random_part(bytes) {
+        let names_it = |text: &[u8]| has_word(text, &NAMES);
+        if has_word(bytes, &REPLACE)
+            || names_it(bytes) && !guessable::has_random_end(bytes, |part| !names_it(part))
+        {
             return Err(SecretError::Known);
         }
         if bytes.len() < 32 {
@@ -311,6 +319,9 @@ impl fmt::Debug for DigestKey {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::{BASE64, HEXLOWER};
+    use sha2::Digest;
+
     use super::*;
 
     #[test]
@@ -330,6 +341,46 @@ mod tests {
         assert!(Secret::new("Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f").is_ok());
         assert!(Secret::new([7u8; 32].map(|b| b)).is_err());
         assert!(Secret::new(random_array::<32>()).is_ok());
+    }
+
+    #[test]
+    fn no_part_of_a_placeholder_is_taken_for_a_random_secret() {
+        for text in [
+            "ChangeThisMercureHubJWTSecretKey2",
+            "our key: !ChangeThisMercureHubJWTSecretKey!",
+            "LongDefaultSecretKeyForEncryption7",
+            "LongDefault-Secret-Key-ForEncryption7",
+            "MySecret MercureHubJWTKeyForProd7 of us",
+            "ReplaceWithYourHS512JWKorGUIDv4Key!",
+            "ChangeMeBeforeGoLive-XyzCorp-JWTKey",
+            "changeme-please-a1b2c3d4e5f60718293a4b5c6d7e8f90",
+            "replace_me_a1b2c3d4e5f60718293a4b5c6d7e8f90",
+            "example: 123e4567-e89b-12d3-a456-426614174000",
+            "your-256-bit-secret-550e8400-e29b-41d4-a716-446655440000",
+        ] {
+            assert_eq!(Secret::new(text).unwrap_err(), SecretError::Known, "{text}");
+        }
+        // What only names it says nothing of a random one.
+        for number in 0..300_u32 {
+            let random = Sha256::digest(number.to_be_bytes());
+            for random in [
+                HEXLOWER.encode(&random),
+                HEXLOWER.encode(&random[..16]),
+                BASE64.encode(&random),
+                BASE64.encode(&random[..16]),
+                BASE64URL_NOPAD.encode(&random),
+            ] {
+                for text in [
+                    format!("SECRET_KEY={random}"),
+                    format!("SECRET_KEY = \"{random}\";"),
+                    format!("top-secret-{random}"),
+                    format!("my_secret_password_{random}"),
+                    format!("{random}-super-secret"),
+                ] {
+                    assert!(Secret::new(&text).is_ok(), "{number}: {text}");
+                }
+            }
+        }
     }
 
     #[test]
