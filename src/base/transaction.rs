@@ -110,10 +110,11 @@ impl Fault {
         self.told_by_code(|code, text| is_transient(code, text))
     }
 
-    /// Whether the database answered that it does not do this, for a key, a check or a trigger: it
-    /// works, and will say the same of this row next time, whatever it says of others.
+    /// Whether a key, a check or a trigger refused this: the database works, and will say the same
+    /// next time. A missing privilege or table is none: it says nothing of a row, and somebody mends
+    /// it.
     pub(crate) fn is_refusal(&self) -> bool {
-        self.told_by_code(|code, text| !is_transient(code, text) && !is_outage(code, text))
+        self.told_by_code(|code, text| is_refusal(code, text))
     }
 
     fn told_by_code(&self, judge: impl FnOnce(&str, &dyn Fn() -> String) -> bool) -> bool {
@@ -152,28 +153,16 @@ fn is_transient(code: &str, text: impl FnOnce() -> String) -> bool {
     }
 }
 
-/// Whether a database reports with this code that it cannot serve at present, whatever was asked.
-fn is_outage(code: &str, text: impl FnOnce() -> String) -> bool {
+/// Whether a database reports with this code that a key, a check or a trigger forbids it.
+fn is_refusal(code: &str, text: impl FnOnce() -> String) -> bool {
     match code {
-        // MySQL and MariaDB: 1021 and 1114, the disk or a table is full; 1036 and 1290 and 1792 and
-        // 1836, nothing may be written; 1041 and 1037 and 1038, out of memory.
-        "HY000" | "HY001" => {
-            let text = text();
-            let full = ["1021", "1037", "1038", "1041", "1114"];
-            let read_only = ["1036", "1290", "1792", "1836"];
-            full.iter().chain(&read_only).any(|known| number(&text) == *known)
-        }
-        // SQLite: out of memory, read-only, interrupted, input or output, corrupt, full, not to be
-        // opened, no database.
-        _ if code.len() < 5 => code
-            .parse()
-            .map_or(true, |code: u32| matches!(code & 0xff, 7 | 8 | 9 | 10 | 11 | 13 | 14 | 26)),
-        // A lost connection, a read-only transaction, too few resources, an operator, the system, a
-        // fault of the server. MySQL and MariaDB: a query was interrupted.
-        _ => {
-            let class = code.get(..2).unwrap_or_default();
-            ["08", "25", "53", "57", "58", "70", "F0", "XX"].contains(&class)
-        }
+        // What a trigger of PostgreSQL raises, and what one of MySQL and MariaDB usually signals.
+        "P0001" | "45000" => true,
+        // SQLite: a constraint, of whichever kind.
+        _ if code.len() < 5 => code.parse().is_ok_and(|code: u32| code & 0xff == 19),
+        // The class of constraints. MySQL and MariaDB: 1217 and 1451, a row points to it; 1644, a
+        // trigger signals, with whatever SQLSTATE it likes.
+        _ => code.starts_with("23") || matches!(number(&text()), "1217" | "1451" | "1644"),
     }
 }
 
@@ -442,7 +431,7 @@ pub(crate) fn is_foreign_key_violation(error: &DbErr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_outage, is_transient};
+    use super::{is_refusal, is_transient};
 
     #[test]
     fn what_is_tried_again_is_told_by_its_code_alone() {
@@ -463,17 +452,33 @@ mod tests {
 
     #[test]
     fn a_refusal_is_no_outage() {
-        let check = |code: &str, text: &str| is_outage(code, || text.to_owned());
+        let check = |code: &str, text: &str| is_refusal(code, || text.to_owned());
         // Keys, checks and triggers: of SQLite, of PostgreSQL (RESTRICT since 18 too), of MySQL.
         for code in ["19", "275", "787", "1811", "2067", "23503", "23001", "P0001", "45000"] {
-            assert!(!check(code, ""), "{code}");
-        }
-        assert!(!check("23000", "1451 (23000): x") && !check("HY000", "1105 (HY000): x"));
-        for code in ["", "10", "13", "8", "1032", "08006", "25006", "53100", "57P01", "XX000"] {
             assert!(check(code, ""), "{code}");
         }
-        for text in ["1021 (HY000): x", "1290 (HY000): x"] {
+        for text in ["1217 (HY000): x", "1451 (HY000): x", "1644 (HY000): x"] {
             assert!(check("HY000", text), "{text}");
+        }
+        assert!(check("23000", "1451 (23000): x") && check("99001", "1644 (99001): x"));
+        for code in ["", "1", "10", "13", "8", "1032", "08006", "25006", "53100", "57P01", "XX000"]
+        {
+            assert!(!check(code, "kept, 1451"), "{code}");
+        }
+        // A privilege, a table or a column that is missing, a limit that struck.
+        for code in ["42501", "42P01", "42703", "57014", "25P02", "40001", "P0002"] {
+            assert!(!check(code, ""), "{code}");
+        }
+        for (code, number) in [
+            ("42000", "1142"),
+            ("42S02", "1146"),
+            ("HY000", "1021"),
+            ("HY000", "1290"),
+            ("HY000", "1105"),
+            ("HY000", "16440"),
+            ("70100", "1317"),
+        ] {
+            assert!(!check(code, &format!("{number} ({code}): 1644")), "{number}");
         }
     }
 }

@@ -442,10 +442,15 @@ impl Sweep<'_> {
             for id in &ids {
                 let event =
                     Event::new(EventKind::AccountRemoved, now).account(*id).detail("never proved");
+                // An event that cannot be written says nothing of the account.
+                let mut noting = false;
                 let removed = transaction!(*db, |txn| {
+                    noting = false;
                     let removed = account_store::remove_unproved(txn, *id).await?;
                     if removed {
+                        noting = true;
                         audit_log::record(txn, &event).await?;
+                        noting = false;
                     } else {
                         // It was proved or used since: it stays.
                         account_store::end_trial(txn, *id).await?;
@@ -459,7 +464,7 @@ impl Sweep<'_> {
                     }
                     Ok(false) => {}
                     // It would be the first of the next run again, and nothing after it would go.
-                    Err(fault) if fault.is_refusal() => {
+                    Err(fault) if !noting && fault.is_refusal() => {
                         tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&fault).to_string(), "an account that was never proved stays: the database refuses to remove it; a table of the application that points to it needs ON DELETE CASCADE");
                         db.retry(|| account_store::end_trial(&executor, *id)).await?;
                     }

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::on_every_database;
 use crate::support::call::{call, request};
 use crate::support::database::{TABLES, connect, drop_fresh, fresh};
+use crate::support::fault::without_events;
 use crate::support::probe::app;
 use crate::support::{Backend, PASSWORD, Probe, until};
 
@@ -435,6 +436,21 @@ on_every_database! {
         };
         assert_eq!((removed(first.0), first.1, first.2), (Ok(1), 3, 0));
         assert_eq!((removed(second.0), second.1, second.2), (Ok(0), 3, 0));
+    }
+
+    async fn an_account_whose_removal_cannot_be_noted_is_tried_again(probe: Probe) {
+        let probe = strict(probe);
+        let application = Application::new(NewAccount::email("squatter@example.com"), PASSWORD);
+        probe.auth.registration().apply(application, &ClientInfo::default()).await.expect("it is taken");
+        probe.clock.advance(8 * DAY);
+        without_events(&probe, "user_removed", async {
+            let run = probe.auth.maintenance().run().await;
+            run.expect_err("the event is refused, and not the removal");
+        }).await;
+        let trials = "SELECT COUNT(*) FROM auth_account WHERE on_trial_since IS NOT NULL";
+        assert_eq!(probe.number(trials).await, 1);
+        probe.clock.advance(DAY);
+        assert_eq!(probe.auth.maintenance().run().await.expect("it runs").accounts, 1);
     }
 
     async fn two_nodes_at_once_remove_everything_once(probe: Probe) {
