@@ -29,8 +29,9 @@
 //!    of the hook by that number. The server lets go of all its locks, the hook sees an error, and the
 //!    pool opens another connection.
 //! 3. If it cannot be ended (the pool has no connection left, the number belongs to another server
-//!    behind the same address), the permit is given back all the same. The transaction ends, and the
-//!    connection with it, when the statement of the hook does.
+//!    behind the same address, no answer in time), the permit is given back all the same. The transaction
+//!    ends when the statement of the hook does, and its connection is closed: what was sent to end it may
+//!    arrive late, and would meet its next user.
 //!
 //! SQLite has no server to ask, and nothing to wait for: a transaction that writes is alone there. A
 //! statement of a hook that computes for long is waited for.

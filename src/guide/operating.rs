@@ -62,7 +62,7 @@
 //! | "the hook of suspicions failed", "the hook of suspicions did not end in time" | The hook that is told of suspicious traffic gave an error, or ran for too long. The finding and the event are there all the same. | Look at the hook. |
 //! | "a mounted route panicked" | See `route_panicked` above. | As there. |
 //! | "a hook took too long" | See `hook_timeout` above. | As there. |
-//! | "the connection of a hook that took too long could not be ended" | A hook ran for longer than `database.hook_timeout`, and no other connection could end its statement; `error` says why. Its locks and its connection stay until that statement ends by itself. Others can write meanwhile. | Give the pool more connections than `database.writers`. Where one address stands for several servers, this happens now and then. Mend the hook. |
+//! | "the connection of a hook that took too long could not be ended" | A hook ran for longer than `database.hook_timeout`, and no other connection could end its statement; `error` says why. Its locks and its connection stay until that statement ends by itself; then the connection is closed. Others can write meanwhile. | Give the pool more connections than `database.writers`. Where one address stands for several servers, this happens now and then. Mend the hook. |
 //!
 //! # Events to watch
 //!

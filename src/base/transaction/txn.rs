@@ -153,7 +153,7 @@ impl Database {
         let reason = match timeout(ENDING, connection.end(&self.pool)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no connection of the pool was free in time".to_owned(),
+            Err(_) => "no connection of the pool was free, or none answered in time".to_owned(),
         };
         tracing::error!(
             target: "portcullis",
@@ -558,18 +558,26 @@ async fn linger<R>(database: &Database, hook: Hook<'_, R>) {
     }
 }
 
-/// Ends the connection of a transaction in which a statement may have been dropped half-way, where
-/// the driver could not go on with it: the pool then opens another. For one that could not be ended
-/// from outside.
+/// Ends the connection of a transaction, on itself and after what it is busy with, so that the pool
+/// opens another. For one that could not be ended from outside: a statement may have been dropped
+/// half-way there, which not every driver can go on after, and what was sent to end it may still arrive
+/// and would meet its next user.
 async fn break_off(txn: &DatabaseTransaction) {
-    if txn.get_database_backend() != DbBackend::MySql {
-        return;
-    }
-    // The answers that were not read come first, and may look like one to this.
-    for _ in 0..UNREAD {
-        if txn.execute_unprepared("KILL CONNECTION_ID()").await.is_err() {
-            return;
+    match txn.get_database_backend() {
+        DbBackend::MySql => {
+            // The answers that were not read come first, and may look like one to this.
+            for _ in 0..UNREAD {
+                if txn.execute_unprepared("KILL CONNECTION_ID()").await.is_err() {
+                    return;
+                }
+            }
         }
+        DbBackend::Postgres => {
+            // A transaction in which a statement failed takes nothing else before its end.
+            let text = "ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())";
+            let _ = txn.execute_unprepared(text).await;
+        }
+        _ => {}
     }
 }
 
