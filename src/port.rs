@@ -64,9 +64,9 @@ where
 /// Adds members of the application's own to `GET /session`. It runs in a task of its own and is waited for
 /// as long as [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout) says.
 ///
-/// Neither this limit nor a client who hangs up drops it, because a statement that is dropped half-way
-/// spoils its connection on MySQL and MariaDB. It may go on for five minutes. Task-locals of your
-/// middleware are not there; the tracing span is. The same holds for [`MembershipSource`],
+/// A client who hangs up does not end it. At the limit it is dropped. On MySQL and MariaDB, where a
+/// statement that is dropped half-way spoils its connection, it may go on for five minutes instead, as long
+/// as no more than 256 others of its kind do. Task-locals of your middleware are not there; the tracing span is. The same holds for [`MembershipSource`],
 /// [`BreachedList`], [`RateLimiter`] and [`OnSuspicion`].
 pub trait SessionInfo: Send + Sync + 'static {
     /// The members to add, under `"app"`.

@@ -24,7 +24,8 @@
 //! that statement. So:
 //!
 //! 1. Before the first hook of a transaction its connection is asked for its number at the server: one
-//!    statement more, on PostgreSQL, MySQL and MariaDB, only where there are hooks.
+//!    statement more, on PostgreSQL, MySQL and MariaDB, only where there are hooks. In a
+//!    `DatabaseTransaction` of the caller's it is asked before each hook.
 //! 2. When the limit strikes, the request is answered, and another connection of the pool ends the one
 //!    of the hook by that number. The server lets go of all its locks, the hook sees an error, and the
 //!    pool opens another connection.
@@ -37,8 +38,9 @@
 //! statement of a hook that computes for long is waited for.
 //!
 //! What else of the application is waited for within a limit (the source of memberships, `session_info`,
-//! the list of breached passwords and others) usually asks the same pool. It runs in a task and is not
-//! dropped at its limit, only not waited for any more: see [`TimedPort`].
+//! the list of breached passwords and others) usually asks the same pool. It runs in a task, which a client
+//! who hangs up does not end. At its limit it is dropped; on MySQL and MariaDB, whose driver minds that in
+//! the middle of a statement, it goes on for a while: see [`TimedPort`].
 //!
 //! # Transactions of the caller
 //!

@@ -152,7 +152,8 @@ pub struct ChangingPassword<'a> {
 ///   any other, and the connection of the transaction is ended at the server, with all locks that it
 ///   has; a statement that waits for a lock is no exception. In a transaction of your own (`within(&txn)`)
 ///   nothing can be done any more after that. Knowing which connection to end costs one small
-///   statement before the first hook of a transaction. On SQLite nobody else can write while a hook
+///   statement before the first hook of a transaction, and before each hook in a `DatabaseTransaction` of
+///   your own. On SQLite nobody else can write while a hook
 ///   runs, and a statement that computes for long is waited for.
 /// - **A hook runs in a task of its own**, like a statement, so that a client who hangs up does not
 ///   cut its statements short. Task-locals of your middleware are not there; the tracing span is.

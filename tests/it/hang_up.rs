@@ -943,9 +943,15 @@ on_every_database! {
         unlock(&probe, holder).await;
         let begun = slow.begun.load(Ordering::SeqCst);
         assert!(begun >= 4, "{begun} were asked");
-        let ended = async || slow.ended.load(Ordering::SeqCst) == begun;
-        until("what was asked is answered, and not cut short", ended).await;
+        if probe.database.backend == Backend::MySql {
+            let ended = async || slow.ended.load(Ordering::SeqCst) == begun;
+            until("what was asked is answered, and not cut short", ended).await;
+        }
         check_whole(&probe, &auth, &db, "four that took too long").await;
+        if probe.database.backend != Backend::MySql {
+            // The driver takes no harm, so nothing is kept waiting.
+            assert_eq!(slow.ended.load(Ordering::SeqCst), 0);
+        }
         probe.execute("DROP TABLE app_row").await;
     }
 

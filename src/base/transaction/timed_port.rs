@@ -2,22 +2,22 @@
 //!
 //! It usually asks the application's pool. Dropped in the middle of a statement, the MySQL driver
 //! leaves a connection with an answer that the next query takes for its own. So it runs in a task that
-//! goes on when the limit strikes or the client hangs up.
+//! goes on when the client hangs up, and on MySQL and MariaDB when the limit strikes.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::DbBackend;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::task::{Tasks, detached};
+use super::task::detached;
 use super::txn::Database;
-use crate::base::clock::Stopwatch;
 
-/// How many may be under way at once, of each kind, with those that are not waited for any more. More
-/// than a pool has connections, so that it limits nothing but what is left behind.
+/// How many of each kind may go on at once that are not waited for any more. More than a pool has
+/// connections, so one above that hardly holds one: it is dropped, and no new question is refused.
 const MOST: usize = 256;
 
 /// How long one goes on that is not waited for any more. What hangs for ever, such as a connection to
@@ -27,13 +27,13 @@ const LINGERS: Duration = Duration::from_secs(300);
 /// Something of the application's that is asked within a limit.
 pub(crate) struct TimedPort<P: ?Sized> {
     port: Arc<P>,
-    permits: Arc<Semaphore>,
-    tasks: Tasks,
+    lingering: Arc<Semaphore>,
+    database: Database,
 }
 
 impl<P: ?Sized + Send + Sync + 'static> TimedPort<P> {
     pub(crate) fn new(port: Arc<P>, database: &Database) -> Self {
-        Self { port, permits: Arc::new(Semaphore::new(MOST)), tasks: database.tasks().clone() }
+        Self { port, lingering: Arc::new(Semaphore::new(MOST)), database: database.clone() }
     }
 
     /// The answer; none if there is none within `limit`.
@@ -47,10 +47,8 @@ impl<P: ?Sized + Send + Sync + 'static> TimedPort<P> {
         + Send
         + 'static,
     ) -> Option<T> {
-        let started = Stopwatch::start();
-        let permit = timeout(limit, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?;
-        let limit = limit.saturating_sub(started.elapsed());
-        let (port, running) = (Arc::clone(&self.port), self.tasks.running());
+        let (port, running) = (Arc::clone(&self.port), self.database.tasks().running());
+        let (database, lingering) = (self.database.clone(), Arc::clone(&self.lingering));
         let (answer, answered) = oneshot::channel();
         let task = detached(async move {
             let mut asking = question(&port);
@@ -62,10 +60,13 @@ impl<P: ?Sized + Send + Sync + 'static> TimedPort<P> {
                     let _ = answer.send(None);
                     // A shutdown does not wait for it either.
                     drop(running);
-                    let _ = timeout(LINGERS, asking).await;
+                    if database.backend() == DbBackend::MySql
+                        && let Ok(_permit) = lingering.try_acquire()
+                    {
+                        let _ = timeout(LINGERS, asking).await;
+                    }
                 }
             }
-            drop(permit);
         });
         if let Ok(answer) = answered.await {
             return answer;
