@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as Turn, Notify};
 
 use super::{Key, Taken};
+use crate::base::clock::{OncePerMinute, Timestamp};
+use crate::base::event::count;
 use crate::context::{Context, Room};
 
 /// The lanes of one instance.
@@ -24,6 +26,8 @@ pub(crate) struct Lanes {
     lanes: Mutex<HashMap<Key, Arc<Lane>>>,
     /// What is compared at this moment: each row of a subject, and the lane it came from.
     underway: Mutex<HashMap<Taken, Key>>,
+    /// The operator hears of tries that waited for too long.
+    warning: OncePerMinute,
     #[cfg(feature = "test-util")]
     refused: AtomicU64,
 }
@@ -104,6 +108,19 @@ impl Place {
 }
 
 impl Lanes {
+    /// Tells the operator, once a minute, that a try was answered 503 because it waited for too long.
+    pub(crate) fn tell_overload(&self, now: Timestamp) {
+        count("tries_overloaded");
+        if self.warning.is_first(now) {
+            tracing::warn!(
+                target: "portcullis",
+                code = "tries_overloaded",
+                "tries of one subject wait for each other for longer than `database.timeout`: such requests \
+                 are answered 503",
+            );
+        }
+    }
+
     /// Notes that a try was refused, for tests to look at.
     #[cfg_attr(not(feature = "test-util"), expect(clippy::unused_self, reason = "for tests"))]
     pub(crate) fn note_refused(&self) {

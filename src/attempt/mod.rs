@@ -434,6 +434,7 @@ impl Attempts<'_> {
         let executor = db.executor();
         let patience = context.config.database.timeout;
         let Ok(_turn) = tokio::time::timeout(patience, place.lane().turn.lock()).await else {
+            self.auth.room::<Lanes>().tell_overload(context.now());
             return Err(Fault::Overloaded { retry_after: Duration::from_secs(1) });
         };
         let meanwhile = meanwhile(own.kind);

@@ -4,6 +4,7 @@
 //! native timestamps; everything that decides takes the moment as a parameter.
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sea_orm::DeriveValueType;
@@ -111,6 +112,24 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
+    }
+}
+
+/// Lets something through once a minute, such as a warning.
+#[derive(Debug)]
+pub(crate) struct OncePerMinute(AtomicI64);
+
+impl OncePerMinute {
+    /// Whether nothing was let through in the minute of this moment before.
+    pub(crate) fn is_first(&self, now: Timestamp) -> bool {
+        let minute = now.as_millis().div_euclid(60_000);
+        self.0.swap(minute, Ordering::Relaxed) != minute
+    }
+}
+
+impl Default for OncePerMinute {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
     }
 }
 

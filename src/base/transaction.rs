@@ -79,8 +79,9 @@ pub enum Fault {
     /// The database did not answer in time.
     #[error("the database did not answer in time")]
     Timeout,
-    /// More passwords wait to be hashed than the queue takes.
-    #[error("too many passwords are being checked at once")]
+    /// More passwords wait to be hashed than the queue takes, or tries of one name wait for each other
+    /// for too long.
+    #[error("too much is under way at once")]
     Overloaded {
         /// When to come back.
         retry_after: Duration,

@@ -111,7 +111,7 @@
 //! | code | status | when |
 //! |---|---|---|
 //! | `unavailable` | 503 | the database failed or did not answer in time, or a hook failed |
-//! | `overloaded` | 503 | more passwords wait to be hashed than the queue takes |
+//! | `overloaded` | 503 | too much is under way at once: more passwords wait to be hashed than the queue takes, or tries of one name wait for each other for too long |
 //! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
 //! | `misconfigured` | 500 | the purpose of a challenge cannot be one |

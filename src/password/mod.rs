@@ -50,14 +50,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::account::entity::account;
 use crate::account::{InvalidField, StoredPassword};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, OncePerMinute};
 use crate::base::event::count;
 use crate::base::problem::ErrorChain;
 use crate::base::secret::{DigestKey, Purpose, random_bytes};
@@ -136,8 +135,8 @@ pub(crate) struct Passwords {
     config: PasswordConfig,
     breached: Option<Arc<TimedPort<dyn BreachedList>>>,
     clock: Arc<dyn Clock>,
-    /// The minute in which the operator was last told of an overload.
-    warned_in: AtomicI64,
+    /// The operator hears of an overload.
+    warning: OncePerMinute,
 }
 
 impl Room for Passwords {
@@ -166,7 +165,7 @@ impl Room for Passwords {
             config: config.clone(),
             breached: context.breached_list.clone(),
             clock: Arc::clone(&context.clock),
-            warned_in: AtomicI64::new(i64::MIN),
+            warning: OncePerMinute::default(),
         }
     }
 }
@@ -178,8 +177,7 @@ impl Passwords {
             return Fault::Internal(error.to_string().into());
         };
         count("hash_queue_full");
-        let minute = self.clock.now().as_millis().div_euclid(60_000);
-        if self.warned_in.swap(minute, Ordering::Relaxed) != minute {
+        if self.warning.is_first(self.clock.now()) {
             tracing::warn!(
                 target: "portcullis",
                 code = "hash_queue_full",

@@ -12,6 +12,7 @@ use portcullis::config::{RateStore, Registration};
 use portcullis::message::Sending;
 use portcullis::rate_limit::Quota;
 use portcullis::{Message, MessageKind, Notifier, PeerAddr, Portcullis};
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -625,6 +626,36 @@ async fn a_full_queue_fills_no_log() {
         assert_eq!(of("ERROR"), [""; 0]);
         let full = of("WARN").iter().filter(|line| line.contains("hash_queue_full")).count();
         assert_eq!(full, 1, "{text}");
+    })
+    .await;
+}
+
+/// One thread, which can be listened to.
+#[tokio::test]
+async fn tries_that_wait_too_long_for_others_are_told_once() {
+    crate::support::probe::run(Backend::Postgres, async |probe: Probe| {
+        probe.register("alice").await;
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| config.database.timeout = Duration::from_millis(300))
+        });
+        let app = app(&auth);
+        let holder = probe.db.begin().await.expect("it opens");
+        let lock = "LOCK TABLE auth_attempt IN ACCESS EXCLUSIVE MODE";
+        holder.execute_unprepared(lock).await.expect("nobody else has it");
+        let (log, _listening) = Log::start();
+        let mut logins = JoinSet::new();
+        for _ in 0..8 {
+            let app = app.clone();
+            let body = json!({ "login": "alice", "password": PASSWORD });
+            logins.spawn(async move { call(&app, sent(None, "POST", "/auth/login", &body)).await });
+        }
+        let answers = logins.join_all().await;
+        holder.rollback().await.expect("it ends");
+        let sent_away = answers.iter().filter(|answer| answer.code() == "overloaded").count();
+        assert!(sent_away >= 2, "{sent_away}");
+        let text = log.text();
+        let told = text.lines().filter(|line| line.contains("tries_overloaded")).count();
+        assert_eq!(told, 1, "{text}");
     })
     .await;
 }
