@@ -28,7 +28,7 @@
 //! | `password_change_required` | 401 | it must set a new password first |
 //! | `enrolment_required` | 401 | it must enrol a second factor first |
 //! | `wrong_stage` | 401 | a session is there, but not of the kind this handler takes |
-//! | `insufficient_user_authentication` | 401 | a factor has to be shown, or shown again; `factors` and `max_age` say which and how recent (RFC 9470) |
+//! | `insufficient_user_authentication` | 401 | a factor has to be shown, or shown again; `factors` names those of the account that would do, `enrol` those to set up first where it has none of them, `max_age` says how recent (RFC 9470) |
 //! | `multiple_credentials` | 400 | two session cookies that both count (only where somebody must be known), a cookie that counts and a bearer token, or two bearer tokens |
 //!
 //! # What may be done

@@ -113,8 +113,6 @@
 //!   that have signed in there. Ending all sessions of an account takes its part away.
 //! - Two people who sign in to two accounts in one browser in the same second: one of the two is not
 //!   remembered there until its next sign-in.
-//! - Who has stolen a known browser's cookie has fifteen tries an hour more. Ending all sessions
-//!   takes them away.
 //! - Tries at two names of one account in the same moment do not wait for each other, or the time would
 //!   tell that they belong together. When one more failure is due to delay or lock the account, the later
 //!   one is refused, even if both passwords are right.

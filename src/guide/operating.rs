@@ -69,7 +69,7 @@
 //!
 //! Events are traced with the target `portcullis::event` and stand in the table `auth_event`, next to the
 //! change that they tell of; see [`audit_log`](crate::audit_log). All of them are described at
-//! [`EventKind`](crate::EventKind). Most need nobody. Send these to somebody:
+//! [`EventKind`](crate::EventKind). Most need no action. Alert on these:
 //!
 //! | event | what it means | what to do |
 //! |---|---|---|

@@ -63,9 +63,9 @@
 //! warning says so, and no later run tries it again.
 //!
 //! # Session data
-//! It goes with the last session of its lineage, and never while there is one. Whether there is one tells
-//! no index, so a run looks through all of it, a page of the primary key at a time. Sessions and their data
-//! are kept for at least an hour after they are over: a sign-in that goes on from one may be under way.
+//! It goes with the last session of its lineage, and never while there is one. No index says
+//! whether there is one, so a run reads the whole table, a page of the primary key at a time. Sessions and
+//! their data are kept for at least an hour after they are over: a sign-in that goes on from one may be under way.
 //!
 //! # After a backup was restored
 //! [`after_restore`](Maintenance::after_restore) ends what the backup brought back: see

@@ -10,7 +10,7 @@
 //! 4. A source that finds names taken, at registration or for a further username, is counted for it,
 //!    and asks for no other name when it has found too many. It may sign in as before.
 //! 5. Registrations count for their source, whatever the names and however they end.
-//! 6. Who is above a limit is answered 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
+//! 6. Above a limit the answer is 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
 //!    `RateLimit`. A refusal costs nothing of the allowance.
 //!
 //! The limits slide: after a quiet minute the whole [`Quota`] may be used at once, and from then on

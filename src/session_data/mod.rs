@@ -144,8 +144,8 @@ impl Portcullis {
         SessionData { auth: self, session: session.session_id() }
     }
 
-    /// Deletes the data whose session is in the table no more, if it was last written longer ago than
-    /// this, and says how many there were. [`maintenance`](crate::maintenance) does the same with an
+    /// Deletes data that has no session of its lineage left and was last written more than `kept` ago.
+    /// Returns how many rows there were. [`maintenance`](crate::maintenance) does the same with an
     /// hour; this is for other times.
     ///
     /// # Errors
