@@ -315,7 +315,7 @@ impl Portcullis {
 }
 
 impl<'a> Accounts<'a> {
-    /// The same inside a transaction of the caller's: nothing is kept unless he commits.
+    /// The same inside a transaction of the caller's: nothing is kept unless they commit.
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }

@@ -307,7 +307,7 @@ mod tests {
                             let is_locked = matches!(verdict, Verdict::Locked { .. });
                             assert_eq!(is_locked, expected, "{limit} {window} {lockout} {now}");
                             locked += u32::from(is_locked);
-                            // One who tries whenever he may, as often as `gap` lets him.
+                            // One who tries whenever they may, as often as `gap` lets them.
                             if !is_locked && (gap == 0 || now % gap == 0) {
                                 failures.push(now);
                             }

@@ -69,7 +69,7 @@ pub(crate) use timed_port::TimedPort;
 pub(crate) use txn::{Database, Executor, HookEnded, Txn};
 pub use txn::{OpenTransaction, Transaction};
 
-/// An infrastructure failure: not the client's fault, and no statement about his credentials.
+/// An infrastructure failure: not the client's fault, and no statement about their credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {

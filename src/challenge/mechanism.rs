@@ -127,7 +127,7 @@ pub(crate) enum Answer<'a> {
     TokenOnly,
     /// A code as configured.
     Code,
-    /// What the caller says, for a picture that he draws.
+    /// What the caller says, for a picture that they draw.
     Given(&'a str),
 }
 

@@ -365,7 +365,7 @@ impl<'a> Challenges<'a> {
         let kind = application(purpose)?;
         let now = context.now();
         let found = self.db.read(mechanism::find(&self.db.executor(), &kind, id)).await?;
-        // What belongs to somebody else is not there, and costs him nothing.
+        // What belongs to somebody else is not there, and costs them nothing.
         let challenge = found
             .filter(|found| found.session_id() == Some(holder.session_id))
             .filter(|found| found.account_id() == holder.account_id())

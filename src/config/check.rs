@@ -598,7 +598,7 @@ impl Config {
         find(
             "lockout_revealed",
             self.attempts.reveal_lockout,
-            "attempts.reveal_lockout is on: a guesser learns when he is locked out and when to come back",
+            "attempts.reveal_lockout is on: a guesser learns when they are locked out and when to come back",
         );
         find(
             "binding_off",

@@ -6,7 +6,7 @@
 //! 2. Until the new address has proved itself, the old one stays what it is.
 //! 3. The link leads to a page of the application's. Opening it changes nothing. The page posts the
 //!    token, in a session of the same account: a link that was sent to a stranger does nothing in
-//!    his hands. (So does whoever types the code.)
+//!    their hands. (So does whoever types the code.)
 //! 4. One transaction puts the new address in the place of exactly the old one; the unique key
 //!    decides whether it is still free. All sessions and all outstanding codes and links of the
 //!    account end, and whoever confirmed goes on in a new session.
@@ -455,7 +455,7 @@ impl Contact<'_> {
                     .values(Values::new().with_some("link", link).with_some("code", code))
                     .good_for(lifetime)
             }
-            // To the owner as he wrote it himself, never as a stranger did.
+            // To the owner as they wrote it themselves, never as a stranger did.
             Some((name, holder)) => {
                 let to = channel.recipient(name.as_written(&holder));
                 let to = to.filter(|_| holder.deleted_at.is_none());

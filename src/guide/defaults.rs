@@ -70,7 +70,7 @@
 //!
 //! | knob | default | why |
 //! |---|---|---|
-//! | `contact.confirm_lifetime` | 1 h | the person waits for the mail; a mailbox that is read much later is not his any more |
+//! | `contact.confirm_lifetime` | 1 h | the person waits for the mail; a mailbox that is read much later is not theirs any more |
 //! | `contact.undo_lifetime` | 7 d | how long a change can be undone, and how long an address must be the account's before it may undo one (the first address may at once). Long enough for someone on holiday. Whoever reads the old mailbox can undo: switch it off (`None`) where old mailboxes are handed to others within days |
 //!
 //! # Login
@@ -117,7 +117,7 @@
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, where browsers cut a cookie's age |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, where browsers cut a cookie's age. A device remembers five accounts: a family, and small enough for a cookie |
 //! | messages of new devices | each network and kind of browser once in 30 d, ten a day, repeats in one message a day | not to be set: [`new_device`](crate::new_device) has the reasons |
-//! | `attempts.kinds` | nothing differs | failures of one kind never lock another. What a kind leaves out is as above, for codes as `challenge.tries` and `tries_window` say. For `Reset` there is nothing to set: 256 bits are not guessed, and a lock would keep the owner from his link |
+//! | `attempts.kinds` | nothing differs | failures of one kind never lock another. What a kind leaves out is as above, for codes as `challenge.tries` and `tries_window` say. For `Reset` there is nothing to set: 256 bits are not guessed, and a lock would keep the owner from their link |
 //!
 //! # Proxies
 //!

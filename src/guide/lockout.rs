@@ -102,7 +102,7 @@
 //! - **locked until an operator unlocks?** Then locking everybody out is a script of ten lines. NIST SP
 //!   800-63B-4 (3.2.2) allows a hundred failures in a row at most, and asks for delays before that.
 //! - **a captcha instead?** It slows programs less than people. It can be added in front.
-//! - **telling the owner of every failure?** He would stop reading.
+//! - **telling the owner of every failure?** They would stop reading.
 //!
 //! # What is left
 //!

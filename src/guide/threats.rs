@@ -2,7 +2,7 @@
 //! answer. Tests are named by file: those below `tests/it` run on SQLite, PostgreSQL and MariaDB,
 //! and `tests/it/tidy.rs` makes sure that every file named here exists.
 //!
-//! What is not built yet is at the end. Who builds on this version has to answer that himself.
+//! What is not built yet is at the end. If you build on this version, you have to answer that yourself.
 //!
 //! # Tokens
 //!
@@ -84,9 +84,9 @@
 //! | the owner puts the address back, and the thief's address gets a link that undoes *that* | only the first address, or one that was there for a week, gets a link; putting an earlier one back is an undo, and what came later ends with it | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
 //! | two nodes order ways back by their clocks, and the thief's is the earlier one | a counter in the account's row orders them | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
 //! | a mail address is read as an option by a program that sends mail (`-oQ/tmp@example.com`) | a local part that begins with `-` is refused, and so is such a recipient | `tests/it/registration.rs`, `src/account/login_id.rs` |
-//! | whoever registered the victim's address first leaves an identifier of his own in the account (the trojan identifier of Sudhodanan and Paverd) | an account whose own address was never proved gets no further names; those that the application gave it go with its first proof from elsewhere | `tests/it/login_name.rs` |
+//! | whoever registered the victim's address first leaves an identifier of their own in the account (the trojan identifier of Sudhodanan and Paverd) | an account whose own address was never proved gets no further names; those that the application gave it go with its first proof from elsewhere | `tests/it/login_name.rs` |
 //! | the owner overlooks a thief's further name and moves to a new address; later the thief makes that name the own address | only an address that was the own one is put back, so the new address gets a link; but until then that name opens the account by a forgotten password: remove names that you do not know | `tests/it/way_back.rs` |
-//! | a thief adds an address of his own and has passwords sent there | the account's own address is told, and its link removes exactly that name for seven days, whatever was changed since; undoing a change of address takes along what was added after it | `tests/it/login_name.rs` |
+//! | a thief adds an address of their own and has passwords sent there | the account's own address is told, and its link removes exactly that name for seven days, whatever was changed since; undoing a change of address takes along what was added after it | `tests/it/login_name.rs` |
 //! | the last way in is removed, or two at once each leave the other | names change while the account's row is held; the last one stays | `tests/it/login_name.rs` |
 //! | a lock is a way to keep the owner out (Keycloak GHSA-cq42-vhv7-xr7p) | a reset by mail lifts it; no lock, of sign-ins or of requests, stops a good link | `tests/it/password_reset.rs` |
 //! | links are asked for without end, or tokens guessed without being counted | both are tries: requests are delayed and locked alike for every name, and tokens, looked at or used, count for their source | `tests/it/password_reset.rs` |

@@ -39,8 +39,8 @@
 //! |---|---|
 //! | classic and federated merge: the victim comes by a provider and is merged into the attacker's account | there is no sign-in by a provider yet, so there is nothing that merges; whoever proves the address takes the account over |
 //! | unexpired session: the attacker stays signed in while the victim takes the account | handing over moves the account's epoch: every session there is ends with its next request, on every node |
-//! | trojan identifier: the attacker adds an address or number of his own to come back by | handing over removes every name but the username and the proved address; an account whose own address was never proved gets no [further names](crate::login_name) |
-//! | unexpired change of address: the attacker leaves a change to his own address open, to finish it later | handing over ends every open code and link of the account, and they are bound to its epoch |
+//! | trojan identifier: the attacker adds an address or number of their own to come back by | handing over removes every name but the username and the proved address; an account whose own address was never proved gets no [further names](crate::login_name) |
+//! | unexpired change of address: the attacker leaves a change to their own address open, to finish it later | handing over ends every open code and link of the account, and they are bound to its epoch |
 //! | provider that verifies nothing: the attacker claims the victim's address at a careless provider | there is no sign-in by a provider yet |
 //!
 //! What an application hangs on the account's id is its own: look for `user_verified` with the detail

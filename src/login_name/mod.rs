@@ -1,8 +1,8 @@
 //! Further names of an account: usernames and mail addresses that it signs in with besides its own.
 //!
 //! 1. Someone signed in, who has proved a factor within the last five minutes, adds a username. It is
-//!    his at once, or 409 if it is taken: usernames are public, as they are at registration.
-//! 2. Or he names a mail address. The answer is 202 whether or not it is free. A free one gets a link
+//!    theirs at once, or 409 if it is taken: usernames are public, as they are at registration.
+//! 2. Or they name a mail address. The answer is 202 whether or not it is free. A free one gets a link
 //!    and a code; the owner of a taken one is told so by mail. Nothing is kept for anybody before the
 //!    address has proved itself, and the unique key decides then whether it is still free. An account
 //!    that cannot be used and never proved it keeps it from nobody.
@@ -561,7 +561,7 @@ impl LoginNames<'_> {
     }
 }
 
-/// Someone who changes the names of his account.
+/// Someone who changes the names of their account.
 struct Changing<'a> {
     context: &'a Context,
     identity: &'a AccountOwner<owner::LoginNames>,

@@ -61,7 +61,7 @@ message_kinds! {
     PasswordChanged = "password_changed", Happened, ["address"];
     /// A new address of an account is to be proved.
     EmailChangeConfirm = "email_change_confirm", Asked, ["link", "code", "minutes"];
-    /// Somebody wants to use the address of another account for his own: told to its owner.
+    /// Somebody wants to use the address of another account for their own: told to its owner.
     EmailChangeTaken = "email_change_taken", Asked, [];
     /// The address was changed: told to the old one, with a way back.
     EmailChangedUndo = "email_changed_undo", Happened, ["address", "link", "days"];
@@ -69,7 +69,7 @@ message_kinds! {
     EmailChangeUndone = "email_change_undone", Happened, ["address"];
     /// A new phone number of an account is to be proved.
     PhoneChangeConfirm = "phone_change_confirm", Asked, ["code", "minutes"];
-    /// Somebody wants to use the number of another account for his own: told to its owner.
+    /// Somebody wants to use the number of another account for their own: told to its owner.
     PhoneChangeTaken = "phone_change_taken", Asked, [];
     /// The phone number was changed or removed: told to the old one, with a way back.
     PhoneChangedUndo = "phone_changed_undo", Happened, ["address", "link", "days"];

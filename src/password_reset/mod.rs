@@ -1,6 +1,6 @@
 //! Forgotten passwords: a link by mail sets a new one.
 //!
-//! 1. Someone types the name he signs in with. The answer is always the same, and so is the work:
+//! 1. Someone types the name they sign in with. The answer is always the same, and so is the work:
 //!    whether there is such an account, whether it can be used, and whether mail was sent just before
 //!    cannot be told from outside. It comes after 25 ms at the soonest: where the work takes less, as
 //!    with a database nearby, the last microseconds by which it differs do not show.
@@ -31,11 +31,11 @@
 //! answer is the same, after as long a time, and nothing is sent; also for names that are nobody's. Two
 //! counts bound what a mailbox gets, and the narrower one decides: tries of everybody but known devices
 //! (15 in ten minutes, then none for an hour), and mails (`mail.per_hour`). Strangers who use up either
-//! do not keep the owner out: they made links leave for his mailbox, and the last of these stays good for
-//! an hour, while a request that is held back or refused takes no link's place. A browser that he has
+//! do not keep the owner out: they made links leave for their mailbox, and the last of these stays good for
+//! an hour, while a request that is held back or refused takes no link's place. A browser that they have
 //! signed in from has its own count of tries.
 //!
-//! Whoever sends a token tries it, whether he looks or resets. A wrong, used or dead one is a failure of
+//! Whoever sends a token tries it, whether they look or reset. A wrong, used or dead one is a failure of
 //! the account that it names, or else of itself. No lock of an account follows from that: 256 random bits
 //! are not guessed, and whoever found an old link in a log could otherwise keep the owner from using a
 //! fresh one. What bounds guessing is the limit per source: a source with too many failures is not

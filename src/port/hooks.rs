@@ -224,7 +224,7 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Before a session is ended by its owner. Refusing leaves him signed in: have a good reason.
+    /// Before a session is ended by its owner. Refusing leaves them signed in: have a good reason.
     fn before_logout(
         &self,
         logout: SigningOut<'_>,

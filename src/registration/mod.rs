@@ -303,7 +303,7 @@ impl Registration<'_> {
             Policy::Automatic | Policy::Open => {}
         }
         let probe = NameProbe::begin(self.auth, client)?;
-        // A stranger says nothing about himself but names and a password.
+        // A stranger says nothing about themselves but names and a password.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Open, client.address()).await?;
         self.count(client).await?;
@@ -594,7 +594,7 @@ impl Registration<'_> {
             return confirmation::send(txn, context, &proof).await;
         }
         let owner = owner.filter(|(row, _)| Account::from((*row).clone()).is_usable(now, false));
-        // As he wrote it himself.
+        // As they wrote it themselves.
         let recipient = owner.and_then(|(row, name)| Recipient::email(name.as_written(row)));
         let mut outgoing = Outgoing::new(MessageKind::AlreadyRegistered, recipient);
         if let Some((row, _)) = owner {

@@ -184,7 +184,7 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// Inside a transaction of the caller's: the session exists when he commits.
+    /// Inside a transaction of the caller's: the session exists when they commit.
     pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
         self

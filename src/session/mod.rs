@@ -438,7 +438,7 @@ impl<'a> Sessions<'a> {
         Ok(())
     }
 
-    /// Takes the mark away again, after its owner said that it was him.
+    /// Takes the mark away again, after its owner said that it was them.
     ///
     /// # Errors
     /// [`SessionError::NotFound`] when there is no such session that has the mark and still stands.

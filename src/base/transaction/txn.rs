@@ -284,7 +284,7 @@ impl ConnectionTrait for Executor<'_> {
 /// An open transaction: the caller's, or one of ours. What a flow does in it, it does alike.
 #[derive(Debug)]
 pub(crate) enum Txn<'a> {
-    /// The caller looks after it: statements run as he would run them.
+    /// The caller looks after it: statements run as they would run them.
     Callers(&'a DatabaseTransaction),
     /// Shared with the statement that is under way.
     Own(Arc<OwnTransaction>),
