@@ -40,7 +40,7 @@
 //! What else of the application is waited for within a limit (the source of memberships, `session_info`,
 //! the list of breached passwords and others) usually asks the same pool. It runs in a task, which a client
 //! who hangs up does not end. At its limit it is dropped; on MySQL and MariaDB, whose driver minds that in
-//! the middle of a statement, it goes on for a while: see [`TimedPort`].
+//! the middle of a statement, it goes on for a while: see `TimedPort`.
 //!
 //! # Transactions of the caller
 //!
