@@ -120,6 +120,13 @@
 //! gone without a word is only given up by TCP; keepalives, or a limit for statements on the server,
 //! make that sooner.
 //!
+//! The limit ends the waiting of the request, but not that of the server. A statement that waits for a row
+//! which another transaction holds keeps its connection, and one of `database.writers`, until the server
+//! answers. So let the server give up before `database.timeout` (5 s) does: on PostgreSQL
+//! `ALTER ROLE app SET lock_timeout = '4s'`, on MySQL and MariaDB
+//! `SET GLOBAL innodb_lock_wait_timeout = 4` (the default there is 50 s), or the same in their
+//! configuration. Do not hold locks on rows of `auth_` tables for longer than you must.
+//!
 //! # Clients that hang up
 //!
 //! A server drops the handler of a client who is gone. A driver that is dropped in the middle of a
