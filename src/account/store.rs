@@ -330,7 +330,7 @@ pub(crate) async fn verify<C: ConnectionTrait>(
 /// no session and no other address that was there before is left, and nobody has ever signed in. False
 /// when it was verified meanwhile, is disabled or deleted.
 ///
-/// An end of its sessions meanwhile does not matter: whoever prepared the account could keep it from its
+/// An end of its sessions meanwhile does not matter: the person who prepared the account could keep it from its
 /// owner by ending them all the time.
 pub(crate) async fn hand_over<C: ConnectionTrait>(
     db: &C,
@@ -601,7 +601,7 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
 
 /// Sets the password of an account whose owner has shown that mail reaches them, if its address, its
 /// password and its last sign-in are still as `row` says and it can be used; ends all sessions. The
-/// address counts as verified from then on. Where it did not before, whoever made the account was
+/// address counts as verified from then on. Where it did not before, the person who made the account was
 /// somebody else: enrolled factors go with the password, and the browser that registered is forgotten.
 ///
 /// It counts as a sign-in: the device that does it is known, and one that is not known afterwards is

@@ -65,7 +65,7 @@ struct Spent {
     challenge: Challenge,
 }
 
-/// The session that may hold a challenge: of whoever is signed in, or a visitor's. Not one that a step-up
+/// The session that may hold a challenge: that of a full sign-in, or a visitor's. Not one that a step-up
 /// has replaced.
 async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
     let slot = slot(&parts.extensions)?;

@@ -141,7 +141,7 @@ pub(crate) async fn supersede<C: ConnectionTrait>(
 
 /// Notes that a challenge of this subject is started now, unless one was after `not_since`. Without a
 /// cool-down there is no such time, and none is compared: a start at a node whose clock is fast would
-/// be after the present of any other node. Whoever else starts one meanwhile waits here until this
+/// be after the present of any other node. Another request that starts one meanwhile waits here until this
 /// transaction is over.
 pub(crate) async fn begin<C: ConnectionTrait>(
     db: &C,

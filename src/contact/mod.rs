@@ -6,7 +6,7 @@
 //! 2. Until the new address has proved itself, the old one stays what it is.
 //! 3. The link leads to a page of the application's. Opening it changes nothing. The page posts the
 //!    token, in a session of the same account: a link that was sent to a stranger does nothing in
-//!    their hands. (So does whoever types the code.)
+//!    their hands. (So does the person who types the code.)
 //! 4. One transaction puts the new address in the place of exactly the old one; the unique key
 //!    decides whether it is still free. All sessions and all outstanding codes and links of the
 //!    account end, and whoever confirmed goes on in a new session.
