@@ -83,6 +83,7 @@ pub mod config;
 mod confirmation;
 pub mod contact;
 mod context;
+pub mod guard;
 pub mod guide;
 mod handle;
 pub mod identity;
@@ -127,13 +128,11 @@ pub use base::secret::{Secret, SecretError};
 pub use base::transaction::{Fault, OpenTransaction, Transaction};
 pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
-pub use handle::{Builder, Portcullis};
 #[cfg(feature = "routes")]
-pub use identity::{Access, GuardedRoute, GuardedRouter, GuardedRoutes, public};
-pub use identity::{
-    AccountOwner, Allowed, AuthError, Explanation, Identity, NotSignedIn, Outcome, Requirement,
-    RequirementError, StepUp,
-};
+pub use guard::{Access, GuardedRoute, GuardedRouter, GuardedRoutes, public};
+pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError};
+pub use handle::{Builder, Portcullis};
+pub use identity::{AccountOwner, AuthError, Identity, NotSignedIn, StepUp};
 pub use message::{Message, MessageKind, Notifier, Recipient};
 pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};

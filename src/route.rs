@@ -19,9 +19,9 @@ use crate::base::problem::{Problem, Rejection};
 use crate::base::same_origin::Facts;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
-use crate::identity::admission::slot;
 use crate::identity::credential::address_of;
 use crate::identity::refused::{Compared, Refused};
+use crate::identity::request_identity::RequestIdentity;
 use crate::rate_limit::Quota;
 use crate::session::{Issued, Stage, Transport};
 
@@ -143,7 +143,7 @@ async fn shielded(auth: Portcullis, request: Request, next: Next) -> Response {
 /// The same-origin rule. A request whose only credential is a token of ours in a header is exempt: no
 /// browser adds one by itself. `Basic` is no such thing, browsers do add that.
 fn same_origin(auth: &Portcullis, request: &Request) -> Result<(), AuthError> {
-    if slot(request.extensions())?.has_only_a_token() {
+    if RequestIdentity::of(request.extensions())?.has_only_a_token() {
         return Ok(());
     }
     auth.check_origin(request.method(), &Facts::of(request.uri(), request.headers()))
@@ -156,7 +156,7 @@ fn counted(
     headers: &HeaderMap,
     extensions: &Extensions,
 ) -> Result<Option<(Option<IpAddr>, Quota)>, AuthError> {
-    slot(extensions)?.counts_for_its_account();
+    RequestIdentity::of(extensions)?.counts_for_its_account();
     let quota = auth.context().config.rate.per_source;
     Ok(quota.map(|quota| (address_of(auth, headers, extensions), quota)))
 }
@@ -227,10 +227,10 @@ impl UnprovedForm {
 fn json_or_form(request: &Request) -> Result<Result<MediaType, UnprovedForm>, Rejection> {
     let kind =
         media_type(request.headers()).ok_or(RouteError::UnsupportedMediaType(JSON_OR_FORM))?;
-    let slot = slot(request.extensions())?;
-    if matches!(kind, MediaType::Form) && !slot.has_only_a_token() {
+    let request_identity = RequestIdentity::of(request.extensions())?;
+    if matches!(kind, MediaType::Form) && !request_identity.has_only_a_token() {
         let facts = Facts::of(request.uri(), request.headers());
-        if !slot.auth().context().same_origin.present_same_origin(&facts) {
+        if !request_identity.auth().context().same_origin.present_same_origin(&facts) {
             return Ok(Err(UnprovedForm(Compared::of(&facts))));
         }
     }

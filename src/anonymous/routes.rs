@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use crate::base::client::ClientInfo;
 use crate::base::problem::{Problem, Rejection};
+use crate::guard::extract::Before;
 use crate::handle::Portcullis;
-use crate::identity::extract::Before;
-use crate::identity::slot::Resolved;
+use crate::identity::request_identity::Resolved;
 use crate::rate_limit::Quota;
 use crate::route::{self, OptionalBody, mount, signed_in};
 use crate::session::Transport;

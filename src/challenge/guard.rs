@@ -12,11 +12,11 @@ use super::{ChallengeError, Challenges, application};
 use crate::base::id::{ChallengeId, SessionId};
 use crate::base::problem::Rejection;
 use crate::base::transaction::transaction;
+use crate::guard::service::{Admit, Admitting, Guarded};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
-use crate::identity::admission::slot;
-use crate::identity::guarded::{Admit, Admitting, Guarded};
-use crate::identity::slot::Resolved;
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::request_identity::Resolved;
 
 /// A purpose of the application's own, as a type.
 pub trait ChallengePurpose: Send + Sync + 'static {
@@ -68,15 +68,15 @@ struct Spent {
 /// The session that may hold a challenge: that of a full sign-in, or a visitor's. Not one that a step-up
 /// has replaced.
 async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
-    let slot = slot(&parts.extensions)?;
-    let session = match slot.resolve().await? {
+    let request_identity = RequestIdentity::of(&parts.extensions)?;
+    let session = match request_identity.resolve().await? {
         Resolved::Full(identity) if identity.is_superseded() => return Err(AuthError::superseded()),
         Resolved::Full(identity) => identity.session().id(),
         Resolved::Anonymous(session) => session.id(),
         other => return Err(AuthError::NotSignedIn(other.not_signed_in())),
     };
-    slot.answers_somebody();
-    Ok((slot.auth().clone(), session))
+    request_identity.answers_somebody();
+    Ok((request_identity.auth().clone(), session))
 }
 
 /// Spends an answered challenge of this purpose and of the request's session.

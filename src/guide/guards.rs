@@ -200,5 +200,5 @@
 //! [`Requirement`]: crate::Requirement
 //! [`Permission`]: crate::Permission
 //! [`Allowed`]: crate::Allowed
-//! [`on_path`]: crate::identity::Require::on_path
-//! [`on`]: crate::identity::Require::on
+//! [`on_path`]: crate::guard::Require::on_path
+//! [`on`]: crate::guard::Require::on

@@ -8,7 +8,7 @@ use crate::base::factor::Factor;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
-use crate::identity::requirement::StepUp;
+use crate::identity::step_up::StepUp;
 use crate::port::from_hooked;
 use crate::rate_limit::RateLimited;
 use crate::session::{Ended, SessionError};

@@ -13,7 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::handle::Portcullis;
-use crate::identity::slot::{Resolver, Slot};
+use crate::identity::request_identity::{RequestIdentity, Resolver};
 
 impl Portcullis {
     /// The layer to put around the application, once, outermost among what needs to know who
@@ -64,12 +64,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let known = request.extensions().get::<Arc<Slot>>();
-        if known.is_some_and(|slot| slot.auth().is_same(&self.layer.auth)) {
+        let known = request.extensions().get::<Arc<RequestIdentity>>();
+        if known.is_some_and(|request_identity| request_identity.auth().is_same(&self.layer.auth)) {
             // A layer of the same instance is further out; it does the work.
-            return ResponseFuture { inner: self.inner.call(request), slot: None };
+            return ResponseFuture { inner: self.inner.call(request), request_identity: None };
         }
-        let slot = Arc::new(Slot::new(
+        let request_identity = Arc::new(RequestIdentity::new(
             &self.layer.auth,
             &self.layer.resolver,
             request.method(),
@@ -78,8 +78,8 @@ where
             request.headers(),
             request.extensions(),
         ));
-        request.extensions_mut().insert(Arc::clone(&slot));
-        ResponseFuture { inner: self.inner.call(request), slot: Some(slot) }
+        request.extensions_mut().insert(Arc::clone(&request_identity));
+        ResponseFuture { inner: self.inner.call(request), request_identity: Some(request_identity) }
     }
 }
 
@@ -88,7 +88,7 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        slot: Option<Arc<Slot>>,
+        request_identity: Option<Arc<RequestIdentity>>,
     }
 }
 
@@ -107,23 +107,25 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = std::task::ready!(this.inner.poll(cx));
-        let Some(slot) = this.slot.take() else { return Poll::Ready(result) };
-        let action = slot.seal(result.as_ref().ok().map(Response::status));
+        let Some(request_identity) = this.request_identity.take() else {
+            return Poll::Ready(result);
+        };
+        let action = request_identity.seal(result.as_ref().ok().map(Response::status));
         let mut response = result?;
         if let Some(action) = action {
-            slot.cookie().apply(response.headers_mut(), action);
+            request_identity.cookie().apply(response.headers_mut(), action);
         }
         let headers = response.headers_mut();
-        if slot.resolved().is_some() {
+        if request_identity.resolved().is_some() {
             // The answer depends on who asked: a cache must not give it to somebody else.
             vary(headers, "cookie, authorization");
         }
-        if slot.was_asked_how() {
+        if request_identity.was_asked_how() {
             vary(headers, "sec-fetch-mode, accept");
         }
         // Said here and not by the guard, because an extractor that asks for somebody guards too.
         let said = headers.contains_key(CACHE_CONTROL) || headers.contains_key(EXPIRES);
-        if slot.keeps_the_answer_private() && !said {
+        if request_identity.keeps_the_answer_private() && !said {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         Poll::Ready(Ok(response))

@@ -33,38 +33,25 @@ use crate::base::same_origin::Facts;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::refused::{Compared, Refused};
+use crate::identity::request_identity::{RequestIdentity, Resolver};
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
 use crate::session::{Session, SignedOut};
 
-pub(crate) mod admission;
 pub(crate) mod credential;
 mod error;
-pub(crate) mod extract;
-mod guard;
-pub(crate) mod guarded;
+mod grant_cache;
 mod layer;
-mod memory;
 pub mod owner;
-#[cfg(feature = "routes")]
-pub(crate) mod record;
 pub(crate) mod refused;
-mod requirement;
-#[cfg(feature = "routes")]
-pub(crate) mod router;
-pub(crate) mod slot;
+pub(crate) mod request_identity;
+pub(crate) mod step_up;
 mod store;
 
 pub use error::{AuthError, NotSignedIn};
-pub use extract::Allowed;
-pub use guard::{Require, RequireService};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
 pub use owner::AccountOwner;
-#[cfg(feature = "routes")]
-pub use record::{Access, GuardedRoute, GuardedRoutes, Methods, public};
-pub use requirement::{Explanation, Outcome, Requirement, RequirementError, StepUp};
-#[cfg(feature = "routes")]
-pub use router::GuardedRouter;
+pub use step_up::StepUp;
 
 /// Who a request is: session, account and what it may do, as one statement saw them.
 #[derive(Debug, Clone)]
@@ -89,7 +76,7 @@ impl Identity {
     /// Nobody is signed in, or not fully; the layer is missing; another site sent the request; an
     /// outage.
     pub async fn of(extensions: &http::Extensions) -> Result<Self, AuthError> {
-        admission::identity(extensions).await
+        RequestIdentity::of(extensions)?.full().await
     }
 
     /// The session.
@@ -118,12 +105,6 @@ impl Identity {
         self.0.resolved_at
     }
 
-    /// How it stands to a requirement and why: which grant, factor or age decided. For an operator
-    /// or a log; a client that is told learns how to get around it.
-    pub fn explain(&self, requirement: &Requirement) -> Explanation {
-        requirement.explain(self)
-    }
-
     /// Whether another session has taken the place of this one by a step-up, and what is left of it is
     /// to let requests end that other tabs had under way. Account flows refuse it.
     pub(crate) fn is_superseded(&self) -> bool {
@@ -138,16 +119,6 @@ impl Identity {
         let max_age = context.config.session.recent_factor;
         let latest = self.session().factors().latest();
         latest.is_some_and(|at| context.now().since(at) < max_age)
-    }
-
-    /// Whether it meets a requirement: the same decision a guard makes.
-    pub fn meets(&self, requirement: &Requirement) -> bool {
-        requirement.check(self) == Outcome::Met
-    }
-
-    /// How it stands to a requirement.
-    pub fn check(&self, requirement: &Requirement) -> Outcome {
-        requirement.check(self)
     }
 
     /// The ids on which a permission is given, to filter a list in SQL: `doc:edit` may be given on
@@ -231,7 +202,7 @@ impl Portcullis {
     /// # Errors
     /// 403 `cross_site_request` when another site sent the request.
     pub fn check_same_origin(&self, parts: &http::request::Parts) -> Result<(), Rejection> {
-        let resolver = self.room::<slot::Resolver>();
+        let resolver = self.room::<Resolver>();
         let credential = credential::credential(self.context(), &resolver.cookie, &parts.headers);
         if credential.is_only_a_token(self.context()) {
             return Ok(());
@@ -266,7 +237,7 @@ impl Portcullis {
         &self,
         extensions: &http::Extensions,
     ) -> Result<Option<SignedOut>, AuthError> {
-        admission::slot(extensions)?.log_out().await
+        RequestIdentity::of(extensions)?.log_out().await
     }
 
     /// Reads the session cookie of a request without a statement: good for deciding whether a page
@@ -274,7 +245,7 @@ impl Portcullis {
     pub fn peek(&self, headers: &http::HeaderMap) -> Option<Peeked> {
         use crate::session::cookie::Found;
 
-        let resolver = self.room::<slot::Resolver>();
+        let resolver = self.room::<Resolver>();
         let pairs = match resolver.cookie.find(headers) {
             Found::Nothing => return None,
             Found::One(pair) => vec![pair],
@@ -301,6 +272,6 @@ impl Portcullis {
     /// The texts of the request's statements: short, full, grants.
     #[cfg(feature = "test-util")]
     pub fn statements(&self) -> [String; 3] {
-        self.room::<slot::Resolver>().texts().map(str::to_owned)
+        self.room::<Resolver>().texts().map(str::to_owned)
     }
 }

@@ -64,8 +64,8 @@ use http::request::Parts;
 
 use crate::base::problem::Rejection;
 use crate::identity::Identity;
-use crate::identity::admission;
 use crate::identity::error::AuthError;
+use crate::identity::request_identity::RequestIdentity;
 use crate::permission::Permission;
 
 /// What covers every permission of this page.
@@ -146,6 +146,20 @@ impl Identity {
     }
 }
 
+impl RequestIdentity {
+    /// See [`Identity::owner`]. A refusal is noted as a denial.
+    pub(crate) fn owner<P: AccountPermission>(
+        &self,
+        identity: &Identity,
+    ) -> Result<AccountOwner<P>, AuthError> {
+        let owner = identity.owner();
+        if matches!(owner, Err(AuthError::LimitedSession(_))) {
+            self.auth().note_denial(identity.account().id(), &format!("ceiling({})", P::TEXT));
+        }
+        owner
+    }
+}
+
 impl<P> AccountOwner<P> {
     /// Who it is.
     pub fn identity(&self) -> &Identity {
@@ -177,8 +191,8 @@ impl<S: Send + Sync, P: AccountPermission> FromRequestParts<S> for AccountOwner<
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let slot = admission::slot(&parts.extensions)?;
-        let identity = admission::identity(&parts.extensions).await?;
-        Ok(admission::owner(&slot, &identity)?)
+        let request_identity = RequestIdentity::of(&parts.extensions)?;
+        let identity = request_identity.full().await?;
+        Ok(request_identity.owner(&identity)?)
     }
 }

@@ -19,7 +19,7 @@ use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::Database;
-use crate::identity::memory::Versions;
+use crate::identity::grant_cache::Versions;
 use crate::permission::{GrantRow, Levels, RoleRow};
 use crate::session::Stage;
 use crate::session::judge::{ClientMark, Ended, SessionState, lingers_until};

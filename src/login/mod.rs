@@ -53,8 +53,7 @@ use crate::confirmation;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
-use crate::identity::admission::slot;
-use crate::identity::slot::Resolved;
+use crate::identity::request_identity::{RequestIdentity, Resolved};
 use crate::new_device::NewDevice;
 use crate::password::{Checked, Password, Passwords};
 use crate::rate_limit::RateLimited;
@@ -256,7 +255,7 @@ impl Login<'_> {
     /// # Errors
     /// The layer is missing, another site sent the request, or an outage.
     pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
-        self.before = Some(slot(extensions)?.resolve().await?.clone());
+        self.before = Some(RequestIdentity::of(extensions)?.resolve().await?.clone());
         Ok(self)
     }
 

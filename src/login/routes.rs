@@ -11,9 +11,9 @@ use serde::Deserialize;
 use super::Credentials;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
-use crate::identity::extract::Handle;
 use crate::password::Password;
 use crate::route::{self, Json, OptionalBody, RouteError, basic, mount, signed_in};
 use crate::session::Transport;
@@ -90,8 +90,8 @@ fn missing(fields: &str) -> Rejection {
     RouteError::InvalidBody(format!("missing field: {fields}")).into()
 }
 
-async fn logout(Handle(slot): Handle) -> Result<Response, Rejection> {
-    let signed_out = slot.log_out().await?;
+async fn logout(Handle(request_identity): Handle) -> Result<Response, Rejection> {
+    let signed_out = request_identity.log_out().await?;
     Ok((signed_out, StatusCode::NO_CONTENT).into_response())
 }
 

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::base::client::ClientInfo;
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
+use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
-use crate::identity::extract::Handle;
 use crate::identity::owner::Sessions;
 use crate::identity::{AccountOwner, Identity};
 use crate::route::{self, RouteError, mount};
@@ -39,13 +39,13 @@ async fn who_am_i(
 
 async fn refresh(
     State(auth): State<Portcullis>,
-    Handle(slot): Handle,
+    Handle(request_identity): Handle,
 ) -> Result<Response, Rejection> {
     // Then a session ends with its token, and no route may put that off.
     if auth.context().config.session.refresh_window.is_none() {
         return Err(RouteError::RefreshOff.into());
     }
-    let (session, minted) = slot.refresh().await?;
+    let (session, minted) = request_identity.refresh().await?;
     let mut body = json!({
         "session_id": session.id(),
         "expires_in": minted.expires_in.as_secs(),

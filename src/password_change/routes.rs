@@ -11,11 +11,11 @@ use super::PasswordChangeError;
 use crate::account::InvalidField;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::extract::Before;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::credential::prefix_of;
-use crate::identity::extract::Before;
-use crate::identity::slot::Resolved;
+use crate::identity::request_identity::Resolved;
 use crate::password::Password;
 use crate::route::{Json, mount, signed_in};
 

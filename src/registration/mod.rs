@@ -69,8 +69,7 @@ use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
-use crate::identity::admission::slot;
-use crate::identity::slot::Resolved;
+use crate::identity::request_identity::{RequestIdentity, Resolved};
 use crate::message::{MessageKind, Recipient};
 use crate::outbox::{self, Outgoing};
 use crate::password::{Names, Password, Passwords};
@@ -271,7 +270,7 @@ impl Registration<'_> {
     /// # Errors
     /// The layer is missing, another site sent the request, or an outage.
     pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
-        self.replaces = match slot(extensions)?.resolve().await? {
+        self.replaces = match RequestIdentity::of(extensions)?.resolve().await? {
             Resolved::Anonymous(session) => Some(Replaces {
                 id: session.id(),
                 lineage_id: Some(session.lineage_id()),

@@ -15,8 +15,8 @@ use crate::base::clock::Timestamp;
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::problem::Rejection;
 use crate::base::secret::random_array;
-use crate::identity::record::{GuardedRoute, Methods, Piece, parameters, pieces};
-use crate::identity::router::stop::{Ask, Reached};
+use crate::guard::route_table::{GuardedRoute, Methods, Piece, parameters, pieces};
+use crate::guard::router::stop::{Ask, Reached};
 use crate::session::Stage;
 
 /// Which account may call which route, with which factors: a table, as text.

@@ -81,8 +81,7 @@ use crate::challenge::mechanism::{self, Challenge, Kind, Try};
 use crate::config::AttemptKind;
 use crate::confirmation::{self, Proof};
 use crate::handle::Portcullis;
-use crate::identity::admission::slot;
-use crate::identity::slot::Resolved;
+use crate::identity::request_identity::{RequestIdentity, Resolved};
 use crate::identity::{AuthError, Identity};
 use crate::outbox;
 use crate::password::{Checked, Password, Passwords};
@@ -206,8 +205,8 @@ impl Verification<'_> {
     /// The layer is missing, another site sent the request, a step-up has put another session in the
     /// place of this one, or an outage.
     pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
-        let slot = slot(extensions)?;
-        let before = slot.resolve().await?;
+        let request_identity = RequestIdentity::of(extensions)?;
+        let before = request_identity.resolve().await?;
         // Not taken for nobody: the account would be handed over, and what its owner set would be gone.
         if let Resolved::Full(identity) = before
             && identity.is_superseded()

@@ -1,61 +1,34 @@
 //! Who is let in: what guards and extractors share.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::base::problem::{Problem, Rejection};
 use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
-use crate::identity::Identity;
+use crate::guard::requirement::{Outcome, Requirement};
 use crate::identity::credential::prefix_of;
-use crate::identity::error::{AuthError, NotSignedIn};
-use crate::identity::owner::{AccountOwner, AccountPermission};
-use crate::identity::requirement::{Outcome, Requirement};
-use crate::identity::slot::{Resolved, Slot};
-
-/// The handle that the layer put into the request.
-pub(crate) fn slot(extensions: &http::Extensions) -> Result<Arc<Slot>, AuthError> {
-    extensions.get::<Arc<Slot>>().cloned().ok_or(AuthError::MissingLayer)
-}
-
-/// The full identity of a request, or why there is none.
-pub(crate) async fn identity(extensions: &http::Extensions) -> Result<Identity, AuthError> {
-    let slot = slot(extensions)?;
-    match slot.resolve().await? {
-        Resolved::Full(identity) => {
-            slot.answers_somebody();
-            Ok(identity.clone())
-        }
-        other => Err(AuthError::NotSignedIn(other.not_signed_in())),
-    }
-}
-
-/// The full identity of a request, if there is one. An outage and a request from another site stay
-/// errors: neither says that nobody is signed in.
-pub(crate) async fn optional(extensions: &http::Extensions) -> Result<Option<Identity>, AuthError> {
-    match slot(extensions)?.resolve().await? {
-        Resolved::Full(identity) => Ok(Some(identity.clone())),
-        _ => Ok(None),
-    }
-}
+use crate::identity::request_identity::{RequestIdentity, Resolved};
+use crate::identity::{AuthError, Identity, NotSignedIn};
 
 /// The identity of a request that meets a requirement.
 pub(crate) async fn admit(
-    slot: &Slot,
+    request_identity: &RequestIdentity,
     requirement: &Requirement,
     parts: &Parts,
 ) -> Result<Identity, Rejection> {
-    let identity = signed_in(slot, parts).await?;
-    decide(slot, &identity, requirement, requirement)?;
+    let identity = signed_in(request_identity, parts).await?;
+    decide(request_identity, &identity, requirement, requirement)?;
     Ok(identity)
 }
 
-pub(crate) async fn signed_in(slot: &Slot, parts: &Parts) -> Result<Identity, Rejection> {
-    match slot.resolve().await? {
+pub(crate) async fn signed_in(
+    request_identity: &RequestIdentity,
+    parts: &Parts,
+) -> Result<Identity, Rejection> {
+    match request_identity.resolve().await? {
         Resolved::Full(identity) => {
-            slot.answers_somebody();
+            request_identity.answers_somebody();
             Ok(identity.clone())
         }
         // The login page does not help who has one cookie too many.
@@ -64,7 +37,7 @@ pub(crate) async fn signed_in(slot: &Slot, parts: &Parts) -> Result<Identity, Re
         }
         other => {
             let error = AuthError::NotSignedIn(other.not_signed_in());
-            Err(match login_page(slot, parts) {
+            Err(match login_page(request_identity, parts) {
                 Some(location) => Rejection::new(ToLogin { error, location }),
                 None => error.into(),
             })
@@ -73,19 +46,20 @@ pub(crate) async fn signed_in(slot: &Slot, parts: &Parts) -> Result<Identity, Re
 }
 
 /// Where to send a browser that wants a page and is not signed in, if that is configured.
-fn login_page(slot: &Slot, parts: &Parts) -> Option<String> {
-    let Unauthenticated::LoginPage(page) = &slot.auth().context().config.service.unauthenticated
+fn login_page(request_identity: &RequestIdentity, parts: &Parts) -> Option<String> {
+    let Unauthenticated::LoginPage(page) =
+        &request_identity.auth().context().config.service.unauthenticated
     else {
         return None;
     };
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
-    slot.asked_how();
+    request_identity.asked_how();
     if !navigates(&parts.headers) {
         return None;
     }
-    let prefix = prefix_of(slot.auth(), &parts.headers, &parts.extensions);
+    let prefix = prefix_of(request_identity.auth(), &parts.headers, &parts.extensions);
     let prefix = prefix.as_str();
     let uri = original_uri(parts);
     let here = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -132,18 +106,6 @@ fn original_uri(parts: &Parts) -> &http::Uri {
     &parts.uri
 }
 
-/// The owner of the account, see [`owner`](crate::identity::owner). A refusal is noted as a denial.
-pub(crate) fn owner<P: AccountPermission>(
-    slot: &Slot,
-    identity: &Identity,
-) -> Result<AccountOwner<P>, AuthError> {
-    let owner = identity.owner();
-    if matches!(owner, Err(AuthError::LimitedSession(_))) {
-        slot.auth().note_denial(identity.account().id(), &format!("ceiling({})", P::TEXT));
-    }
-    owner
-}
-
 /// 401 for an API, the login page for a browser.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
@@ -172,7 +134,7 @@ impl Problem for ToLogin {
 
 /// Checks what is asked, and notes a denial under the name of its rule.
 pub(crate) fn decide(
-    slot: &Slot,
+    request_identity: &RequestIdentity,
     identity: &Identity,
     asked: &Requirement,
     rule: &Requirement,
@@ -187,7 +149,7 @@ pub(crate) fn decide(
                 explanation = ?identity.explain(asked).to_string(),
                 "denied",
             );
-            slot.auth().note_denial(identity.account().id(), &rule.to_string());
+            request_identity.auth().note_denial(identity.account().id(), &rule.to_string());
             Err(AuthError::Denied)
         }
     }

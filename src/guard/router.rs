@@ -10,11 +10,11 @@ use axum::routing::{MethodRouter, Route, any_service};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::handle::Portcullis;
-use crate::identity::record::{
+use crate::guard::route_table::{
     Access, FALLBACK, GuardedRoute, GuardedRoutes, Kind, Methods, Routes, Shape, nested,
     parameters, routes_of, shape,
 };
+use crate::handle::Portcullis;
 
 impl Portcullis {
     /// A router that takes no route without saying who may call it. See [`GuardedRouter`].

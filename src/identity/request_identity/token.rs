@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Slot, Use};
+use super::{RequestIdentity, Use};
 use crate::base::clock::Timestamp;
 use crate::base::jwt::{Claims, TokenType};
 use crate::identity::credential::{Credential, bearer_token, is_in_time, verified_cookies};
@@ -20,7 +20,7 @@ pub(super) struct Token {
     pub(super) transport: Transport,
 }
 
-impl Slot {
+impl RequestIdentity {
     /// Ends the session of the request's token, whatever stage or state it is in; any token that
     /// we signed will do, also an expired one. Of several cookies each session ends. Nothing to end
     /// is no error. What makes the client forget it, unless it keeps the token by itself.

@@ -14,19 +14,14 @@ use http::request::Parts;
 use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::decision::admit;
+use crate::guard::requirement::Requirement;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
-#[cfg(feature = "routes")]
-use crate::identity::admission::owner;
-use crate::identity::admission::{admit, identity, optional, slot};
 use crate::identity::credential::client_of;
-use crate::identity::error::AuthError;
 #[cfg(feature = "routes")]
 use crate::identity::owner::{AccountOwner, AccountPermission};
-use crate::identity::requirement::Requirement;
-use crate::identity::slot::Resolved;
-#[cfg(feature = "routes")]
-use crate::identity::slot::Slot;
+use crate::identity::request_identity::{RequestIdentity, Resolved};
+use crate::identity::{AuthError, Identity};
 use crate::permission::typed::TypedPermission;
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
@@ -36,7 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Ok(identity(&parts.extensions).await?)
+        Ok(RequestIdentity::of(&parts.extensions)?.full().await?)
     }
 }
 
@@ -44,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Ok(identity(&parts.extensions).await?.session().clone())
+        Ok(RequestIdentity::of(&parts.extensions)?.full().await?.session().clone())
     }
 }
 
@@ -52,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Account {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Ok(identity(&parts.extensions).await?.account().clone())
+        Ok(RequestIdentity::of(&parts.extensions)?.full().await?.account().clone())
     }
 }
 
@@ -60,7 +55,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Identity {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        Ok(optional(&parts.extensions).await?)
+        Ok(RequestIdentity::of(&parts.extensions)?.optional().await?)
     }
 }
 
@@ -68,7 +63,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        let identity = optional(&parts.extensions).await?;
+        let identity = RequestIdentity::of(&parts.extensions)?.optional().await?;
         Ok(identity.map(|identity| identity.session().clone()))
     }
 }
@@ -77,7 +72,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Account {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
-        let identity = optional(&parts.extensions).await?;
+        let identity = RequestIdentity::of(&parts.extensions)?.optional().await?;
         Ok(identity.map(|identity| identity.account().clone()))
     }
 }
@@ -88,10 +83,10 @@ macro_rules! stage_extractors {
             type Rejection = Rejection;
 
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-                let slot = slot(&parts.extensions)?;
-                match slot.resolve().await? {
+                let request_identity = RequestIdentity::of(&parts.extensions)?;
+                match request_identity.resolve().await? {
                     Resolved::$variant(session) => {
-                        slot.answers_somebody();
+                        request_identity.answers_somebody();
                         Ok(session.clone())
                     }
                     Resolved::Nobody(reason) => Err(AuthError::NotSignedIn(*reason).into()),
@@ -107,8 +102,8 @@ macro_rules! stage_extractors {
                 parts: &mut Parts,
                 _: &S,
             ) -> Result<Option<Self>, Rejection> {
-                let slot = slot(&parts.extensions)?;
-                Ok(match slot.resolve().await? {
+                let request_identity = RequestIdentity::of(&parts.extensions)?;
+                Ok(match request_identity.resolve().await? {
                     Resolved::$variant(session) => Some(session.clone()),
                     _ => None,
                 })
@@ -128,8 +123,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientInfo {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let slot = slot(&parts.extensions)?;
-        Ok(client_of(slot.auth(), &parts.headers, &parts.extensions))
+        let request_identity = RequestIdentity::of(&parts.extensions)?;
+        Ok(client_of(request_identity.auth(), &parts.headers, &parts.extensions))
     }
 }
 
@@ -138,7 +133,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Portcullis {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Ok(slot(&parts.extensions)?.auth().clone())
+        Ok(RequestIdentity::of(&parts.extensions)?.auth().clone())
     }
 }
 
@@ -170,17 +165,17 @@ impl<S: Send + Sync, P: TypedPermission> FromRequestParts<S> for Allowed<P> {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let slot = slot(&parts.extensions)?;
+        let request_identity = RequestIdentity::of(&parts.extensions)?;
         let requirement = Requirement::permission(P::TEXT)
             .map_err(|error| AuthError::Misconfigured(format!("`{}`: {error}", P::TEXT)))?;
-        let identity = admit(&slot, &requirement, parts).await?;
+        let identity = admit(&request_identity, &requirement, parts).await?;
         Ok(Self { identity, permission: PhantomData })
     }
 }
 
 /// What a request to one of our routes was before the route does something about it.
 #[cfg(feature = "routes")]
-pub(crate) struct Before(Arc<Slot>);
+pub(crate) struct Before(Arc<RequestIdentity>);
 
 #[cfg(feature = "routes")]
 impl Before {
@@ -193,7 +188,7 @@ impl Before {
         &self,
         identity: &Identity,
     ) -> Result<AccountOwner<P>, AuthError> {
-        owner(&self.0, identity)
+        self.0.owner(identity)
     }
 }
 
@@ -202,21 +197,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Before {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let slot = slot(&parts.extensions)?;
-        slot.resolve().await?;
-        Ok(Self(slot))
+        let request_identity = RequestIdentity::of(&parts.extensions)?;
+        request_identity.resolve().await?;
+        Ok(Self(request_identity))
     }
 }
 
 /// The handle itself, for the routes that do something with a token but look at it.
 #[cfg(feature = "routes")]
-pub(crate) struct Handle(pub(crate) Arc<Slot>);
+pub(crate) struct Handle(pub(crate) Arc<RequestIdentity>);
 
 #[cfg(feature = "routes")]
 impl<S: Send + Sync> FromRequestParts<S> for Handle {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(slot(&parts.extensions)?))
+        Ok(Self(RequestIdentity::of(&parts.extensions)?))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{HAND_OVER_WITHIN, NextToken, Slot, Use};
+use super::{HAND_OVER_WITHIN, NextToken, RequestIdentity, Use};
 use crate::account::Account;
 use crate::audit_log;
 use crate::base::client::{same_browser_family, same_network};
@@ -39,7 +39,7 @@ pub(super) enum Turned {
     Lost,
 }
 
-impl Slot {
+impl RequestIdentity {
     /// Rotates the token, hands over a generation that is there already, or notes the first late use.
     pub(super) async fn turn(
         &self,

@@ -14,10 +14,10 @@ use http::Method;
 
 use crate::base::secret::random_array;
 use crate::context::Context;
+use crate::guard::require::Require;
+use crate::guard::requirement::{Outcome, Requirement};
 use crate::handle::{Portcullis, Room};
 use crate::identity::Identity;
-use crate::identity::guard::Require;
-use crate::identity::requirement::{Outcome, Requirement};
 use crate::permission::typed::TypedPermission;
 
 /// Who may call a route: [`public()`], a [`Requirement`], a permission declared with

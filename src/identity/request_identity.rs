@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::handle::{Portcullis, Room};
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::error::{AuthError, NotSignedIn};
-use crate::identity::memory::{GrantsMemory, Versions};
+use crate::identity::grant_cache::{GrantCache, Versions};
 use crate::identity::refused::{Compared, Refused};
 use crate::identity::store::{Found, Statements};
 use crate::identity::{Identity, IdentityData};
@@ -46,7 +46,7 @@ use turn::{Turn, Turned};
 pub(crate) struct Resolver {
     pub(crate) cookie: SessionCookie,
     statements: Statements,
-    memory: Option<GrantsMemory>,
+    memory: Option<GrantCache>,
     /// Sessions whose changed source was traced, so that one that stays there does not fill the
     /// log with every request.
     moved: Cache<SessionId, ClientInfo>,
@@ -74,7 +74,7 @@ impl Room for Resolver {
                 context.session_digests.len(),
                 Levels::new(&context.config.permission.levels),
             ),
-            memory: GrantsMemory::new(context.config.database.remembered_grants),
+            memory: GrantCache::new(context.config.database.remembered_grants),
             moved: Cache::new(MOVED_SESSIONS),
             shared: Cache::new(MOVED_SESSIONS),
             found_foreign_cookie: AtomicBool::new(false),
@@ -103,7 +103,7 @@ pub(crate) enum Resolved {
 }
 
 /// The handle in the request's extensions.
-pub(crate) struct Slot {
+pub(crate) struct RequestIdentity {
     auth: Portcullis,
     resolver: Arc<Resolver>,
     credential: Credential,
@@ -153,7 +153,7 @@ enum Use {
     Refresh,
 }
 
-impl Slot {
+impl RequestIdentity {
     /// Notes what the request carries; asks nothing.
     pub(crate) fn new(
         auth: &Portcullis,
@@ -166,7 +166,7 @@ impl Slot {
     ) -> Self {
         let context = auth.context();
         let credential = credential(context, &resolver.cookie, headers);
-        let mut slot = Self {
+        let mut request_identity = Self {
             auth: auth.clone(),
             resolver: Arc::clone(resolver),
             credential,
@@ -186,22 +186,47 @@ impl Slot {
             limited: OnceCell::new(),
             sealed: AtomicBool::new(false),
         };
-        if !matches!(slot.credential, Credential::None) {
+        if !matches!(request_identity.credential, Credential::None) {
             // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes. This
             // rule is asked of whatever may be an upgrade, rotation of real handshakes alone.
             let upgrade = headers.contains_key(UPGRADE) || *method == Method::CONNECT;
             if upgrade {
-                slot.handshake = handshake(method, uri, version, headers);
+                request_identity.handshake = handshake(method, uri, version, headers);
             }
             if SameOrigin::concerns(method, upgrade) {
                 let facts = Facts { upgrade, ..Facts::of(uri, headers) };
                 let verdict = context.same_origin.check(method, &facts);
-                slot.cross_site =
+                request_identity.cross_site =
                     verdict.err().map(|cross_site| Box::new((cross_site, Compared::of(&facts))));
             }
-            slot.source = Source::of(&context.config.proxies, headers, extensions);
+            request_identity.source = Source::of(&context.config.proxies, headers, extensions);
         }
-        slot
+        request_identity
+    }
+
+    /// What the layer put into the request.
+    pub(crate) fn of(extensions: &http::Extensions) -> Result<Arc<Self>, AuthError> {
+        extensions.get::<Arc<Self>>().cloned().ok_or(AuthError::MissingLayer)
+    }
+
+    /// The full identity of the request, or why there is none.
+    pub(crate) async fn full(&self) -> Result<Identity, AuthError> {
+        match self.resolve().await? {
+            Resolved::Full(identity) => {
+                self.answers_somebody();
+                Ok(identity.clone())
+            }
+            other => Err(AuthError::NotSignedIn(other.not_signed_in())),
+        }
+    }
+
+    /// The full identity of the request, if there is one. An outage and a request from another site
+    /// stay errors: neither says that nobody is signed in.
+    pub(crate) async fn optional(&self) -> Result<Option<Identity>, AuthError> {
+        match self.resolve().await? {
+            Resolved::Full(identity) => Ok(Some(identity.clone())),
+            _ => Ok(None),
+        }
     }
 
     /// Where the request comes from.

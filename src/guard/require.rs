@@ -7,12 +7,12 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
+use crate::guard::decision::{decide, signed_in};
+use crate::guard::requirement::Requirement;
+use crate::guard::service::{Admit, Admitting, Guarded};
 use crate::handle::Portcullis;
-use crate::identity::admission::{decide, signed_in, slot};
-use crate::identity::error::AuthError;
-use crate::identity::guarded::{Admit, Admitting, Guarded};
-use crate::identity::requirement::Requirement;
-use crate::identity::slot::Slot;
+use crate::identity::AuthError;
+use crate::identity::request_identity::RequestIdentity;
 use crate::permission::PermissionError;
 
 impl Portcullis {
@@ -127,17 +127,22 @@ impl Require {
     }
 
     async fn judge(&self, parts: &mut Parts) -> Result<(), Rejection> {
-        let slot = slot(&parts.extensions)?;
+        let request_identity = RequestIdentity::of(&parts.extensions)?;
         // First this: who is not signed in learns nothing about which ids can exist.
-        let identity = signed_in(&slot, parts).await?;
+        let identity = signed_in(&request_identity, parts).await?;
         let id = match &self.instance {
             Instance::Whole => {
-                return Ok(decide(&slot, &identity, &self.requirement, &self.requirement)?);
+                return Ok(decide(
+                    &request_identity,
+                    &identity,
+                    &self.requirement,
+                    &self.requirement,
+                )?);
             }
             #[cfg(feature = "routes")]
             Instance::Path(name) => match path_parameter(parts, name).await {
                 Ok(id) => id,
-                Err(fault) => return Err(misconfigured(&slot, fault)),
+                Err(fault) => return Err(misconfigured(&request_identity, fault)),
             },
             Instance::Custom(find) => find(parts),
         };
@@ -146,13 +151,13 @@ impl Require {
             Ok(asked) => asked,
             Err(PermissionError::NotOnInstance { .. }) => {
                 let fault = self.fault().unwrap_or_default();
-                return Err(misconfigured(&slot, fault));
+                return Err(misconfigured(&request_identity, fault));
             }
             Err(_) => return Err(AuthError::NoSuchInstance.into()),
         };
         // The rule that is noted is the route's: with the id in it, whoever tries many ids would
         // fill the audit log.
-        Ok(decide(&slot, &identity, &asked, &self.requirement)?)
+        Ok(decide(&request_identity, &identity, &asked, &self.requirement)?)
     }
 }
 
@@ -163,8 +168,8 @@ impl Admit for Require {
 }
 
 /// A guard that can decide nothing decides nothing, and an operator learns of it.
-fn misconfigured(slot: &Slot, fault: String) -> Rejection {
-    slot.auth().note_finding("guard_misconfigured", &fault);
+fn misconfigured(request_identity: &RequestIdentity, fault: String) -> Rejection {
+    request_identity.auth().note_finding("guard_misconfigured", &fault);
     AuthError::Misconfigured(fault).into()
 }
 

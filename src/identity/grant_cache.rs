@@ -23,9 +23,9 @@ pub(crate) struct Versions {
     pub(crate) authorization: i64,
 }
 
-pub(crate) struct GrantsMemory(Cache<AccountId, (Versions, Arc<Grants>)>);
+pub(crate) struct GrantCache(Cache<AccountId, (Versions, Arc<Grants>)>);
 
-impl GrantsMemory {
+impl GrantCache {
     /// Room for so many accounts; `None` when nothing is to be remembered.
     pub(crate) fn new(accounts: usize) -> Option<Self> {
         (accounts > 0).then(|| Self(Cache::new(accounts)))

@@ -1,0 +1,29 @@
+//! Guards: what a request needs so that a route answers it.
+//!
+//! 1. A [`Requirement`] says what is needed: a permission, a role, a factor, the age of a factor.
+//! 2. [`auth.require(..)`](crate::Portcullis::require) makes a layer of it for one route or for several.
+//! 3. [`auth.router()`](crate::Portcullis::router) makes a router in which no route is without a guard.
+//! 4. Extractors give a handler what a guard has found out: [`Identity`](crate::Identity),
+//!    [`Account`](crate::Account), [`Session`](crate::Session), [`Allowed`].
+//!
+//! The same requirement is asked in a handler by [`Identity::meets`](crate::Identity::meets), and
+//! explained by [`Identity::explain`](crate::Identity::explain). The guide has a
+//! [page with examples](crate::guide::guards).
+
+pub(crate) mod decision;
+pub(crate) mod extract;
+mod require;
+mod requirement;
+#[cfg(feature = "routes")]
+pub(crate) mod route_table;
+#[cfg(feature = "routes")]
+pub(crate) mod router;
+pub(crate) mod service;
+
+pub use extract::Allowed;
+pub use require::{Require, RequireService};
+pub use requirement::{Explanation, Outcome, Requirement, RequirementError};
+#[cfg(feature = "routes")]
+pub use route_table::{Access, GuardedRoute, GuardedRoutes, Methods, public};
+#[cfg(feature = "routes")]
+pub use router::GuardedRouter;

@@ -1,0 +1,85 @@
+//! What a step-up has to prove.
+
+use std::time::Duration;
+
+use crate::base::factor::Factor;
+use crate::identity::Identity;
+
+/// The next step towards a requirement that asks for a step-up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StepUp {
+    /// The factors of this account that would do; proving one of them is the next step. Afterwards the
+    /// same question may name another.
+    pub factors: Vec<Factor>,
+    /// Where none of the account's factors would do: those that would, if it enrolled one.
+    pub enrol: Vec<Factor>,
+    /// How recent it must be, if that is asked.
+    pub max_age: Option<Duration>,
+}
+
+impl StepUp {
+    /// One factor, or any factor of the account's.
+    pub(crate) fn of(
+        identity: &Identity,
+        factor: Option<Factor>,
+        max_age: Option<Duration>,
+    ) -> Self {
+        let enrolled = identity.account().enrolled_factors();
+        // A password is no second factor, so the row does not list it. Whoever is asked for it by name
+        // may try; otherwise it is offered to a session that it was used in.
+        let has = |candidate: Factor| {
+            let by_password = identity.session().factors().passed_at(Factor::Password).is_some();
+            match candidate {
+                Factor::Password => factor.is_some() || by_password,
+                _ => enrolled.contains(candidate),
+            }
+        };
+        let wanted = Factor::ALL.iter().copied().filter(|one| factor.is_none_or(|it| it == *one));
+        let factors: Vec<_> = wanted.filter(|one| has(*one)).collect();
+        let enrol = factor.filter(|_| factors.is_empty()).into_iter().collect();
+        Self { factors, enrol, max_age }
+    }
+
+    /// Either of two ways is enough. One that the account can go comes before one that it cannot.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self.factors.is_empty(), other.factors.is_empty()) {
+            (false, true) => self,
+            (true, false) => other,
+            _ => Self {
+                factors: union(self.factors, other.factors),
+                enrol: union(self.enrol, other.enrol),
+                max_age: youngest(self.max_age, other.max_age),
+            },
+        }
+    }
+
+    /// Both are needed: one factor that serves both, or that of the first. What the account has to
+    /// enrol comes first, because nothing else helps it.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let max_age = youngest(self.max_age, other.max_age);
+        if !self.enrol.is_empty() || !other.enrol.is_empty() {
+            let enrol = union(self.enrol, other.enrol);
+            return Self { factors: Vec::new(), enrol, max_age };
+        }
+        let both: Vec<_> =
+            self.factors.iter().copied().filter(|one| other.factors.contains(one)).collect();
+        let alone = if self.factors.is_empty() { other.factors } else { self.factors };
+        let factors = if both.is_empty() { alone } else { both };
+        Self { factors, enrol: Vec::new(), max_age }
+    }
+}
+
+fn union(mut all: Vec<Factor>, more: Vec<Factor>) -> Vec<Factor> {
+    all.extend(more);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn youngest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
