@@ -45,7 +45,9 @@
 //! # Transactions of the caller
 //!
 //! Inside a transaction of the caller's nothing is opened, retried, timed or put into a task: errors
-//! go to them.
+//! go to them, also a deadlock. Flows lock an account's row and the rows of its codes in different
+//! orders (a reset finds the code first, a disabling the account), so PostgreSQL, MySQL and MariaDB may
+//! choose the caller's transaction as the one that loses. Then the caller repeats all of it.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 
 use super::cookie::{CookieAction, SessionCookie};
-use super::device::{Device, Devices, KnownDevice};
+use super::device::{Devices, KnownDevice};
 use super::entity::Model;
 use super::error::SessionError;
 use super::judge::{Ended, SessionState};
@@ -333,7 +333,8 @@ impl<'a> StartSession<'a> {
     }
 
     /// An account that has signed in all the way is known here from now on; one that was known stays
-    /// so, also when its epoch has moved.
+    /// so, also when this very change moves its epoch. A device that was put out before stays a stranger
+    /// until a sign-in: nobody would be told that it is back.
     fn device(&self, signs_in: bool) -> Option<KnownDevice> {
         let (account, epoch) = self.account?;
         // Who asked not to be remembered is not.
@@ -341,9 +342,12 @@ impl<'a> StartSession<'a> {
             return None;
         }
         let devices = self.context.room::<Devices>();
-        let device = devices.recognize(self.context, &self.client, account, epoch);
-        if device == Device::Stranger && !signs_in {
-            return None;
+        if !signs_in {
+            let before = match self.replaces {
+                Some(old) if old.promotes => self.old_epoch,
+                _ => epoch,
+            };
+            devices.recognize(self.context, &self.client, account, before).known()?;
         }
         Some(devices.remember(self.context, &self.client, account, epoch))
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis::TrustedProxies;
 use portcullis::message::{Message, MessageKind};
+use portcullis::{ClientInfo, Transport, TrustedProxies};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -292,6 +292,40 @@ on_every_database! {
         let device = owner.device.clone().expect("a device");
         assert_eq!(send(again("192.0.2.77", &device)).await.status, 200);
         assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (2, (2, 0)));
+    }
+
+    async fn only_a_sign_in_brings_a_device_back_that_was_put_out(probe: Probe) {
+        let (probe, browser) = alice(probe).await;
+        let thief = sign_in(&browser, "203.0.113.9", FIREFOX).await;
+        let device = thief.cookie_of(crate::support::browser::DEVICE).expect("a device");
+        let find = async || {
+            let found = probe.auth.accounts().find_by_login("alice").await.expect("it answers");
+            found.expect("an account")
+        };
+        for put_out in [false, true] {
+            if put_out {
+                let mut owner = browser.stranger();
+                assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
+                assert_eq!(owner.delete("/auth/sessions").await.status, 200);
+            }
+            // The application starts a session there, and a factor is shown again in it.
+            let client = ClientInfo::default().with_device_token(&device);
+            let account = find().await;
+            let start = probe.auth.sessions().start(&account, &client);
+            let issued = start.transport(Transport::Bearer).await.expect("it starts");
+            assert_eq!(issued.device_token().is_none(), put_out);
+            let token = issued.token().expect("a token");
+            let request = browser
+                .stranger()
+                .request(Method::POST, "/auth/reauthenticate")
+                .header("authorization", format!("Bearer {token}"))
+                .header("portcullis-device", &device)
+                .json(&json!({ "password": PASSWORD }));
+            let answer = send(request).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let shown = &answer.json()["device_token"];
+            assert_eq!(shown.is_null(), put_out, "{shown}");
+        }
     }
 
     async fn an_honest_person_hears_once_of_each_other_place_after_a_reset(probe: Probe) {
