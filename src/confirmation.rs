@@ -8,10 +8,11 @@ use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Fault, transaction};
-use crate::challenge::mechanism::{self, Answer, Kind, Start};
 use crate::context::Context;
 use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::{self, Answer, Start};
 use crate::outbox::{self, Admitted, Counted, Outgoing};
+use crate::outstanding::Kind;
 
 /// The normal form of the address that an account still has to prove, if it can be used at all.
 pub(crate) fn unproved(row: &account::Model, now: Timestamp) -> Option<String> {
@@ -73,7 +74,7 @@ pub(crate) async fn send<C: ConnectionTrait>(
         None => Counted::Nobody(proof.normal),
     };
     let admitted = outbox::admit(txn, context, outgoing.kind, counted).await?;
-    let started = mechanism::start_if(txn, context, admitted.0, &start(context, proof)).await?;
+    let started = one_time::start_if(txn, context, admitted.0, &start(context, proof)).await?;
     let admitted = Admitted(started.is_some());
     if let Some(started) = &started {
         let link = context.config.link(&context.config.mail.links.verify, &started.token);
@@ -99,7 +100,7 @@ pub(crate) async fn send_instead<C: ConnectionTrait>(
     };
     let admitted = outbox::admit(txn, context, outgoing.kind, counted).await?;
     let nobody = Proof { kind: &Kind::Verification, to: None, normal };
-    mechanism::start_if(txn, context, false, &start(context, &nobody)).await?;
+    one_time::start_if(txn, context, false, &start(context, &nobody)).await?;
     outbox::put_admitted(txn, context, outgoing, admitted).await?;
     Ok(())
 }

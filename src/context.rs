@@ -1,4 +1,4 @@
-//! What every flow needs: database, configuration, keys, clock, messages, hooks, rooms.
+//! What every flow needs: database, configuration, keys, clock, messages, hooks, per_instance.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -41,12 +41,12 @@ pub(crate) struct Parts {
     pub(crate) rate_limiter: Option<Arc<TimedPort<dyn RateLimiter>>>,
     pub(crate) on_suspicion: Option<TimedPort<dyn OnSuspicion>>,
     /// State that a floor above keeps per instance, made when it is first asked for.
-    pub(crate) rooms: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    pub(crate) per_instance: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// State that a capability keeps per instance, such as the gate of the password hashes. It is
 /// declared where it is used, so the context knows no capability.
-pub(crate) trait Room: Any + Send + Sync {
+pub(crate) trait PerInstance: Any + Send + Sync {
     fn open(context: &Context) -> Self;
 }
 
@@ -64,10 +64,11 @@ impl Context {
     }
 
     /// The state of one capability, made when it is first asked for.
-    pub(crate) fn room<R: Room>(&self) -> Arc<R> {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = rooms.entry(TypeId::of::<R>()).or_insert_with(|| Arc::new(R::open(self)));
-        Arc::clone(room).downcast().expect("a room is kept under its own type")
+    pub(crate) fn per_instance<S: PerInstance>(&self) -> Arc<S> {
+        let mut per_instance = self.per_instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let state =
+            per_instance.entry(TypeId::of::<S>()).or_insert_with(|| Arc::new(S::open(self)));
+        Arc::clone(state).downcast().expect("state is kept under its own type")
     }
 }
 

@@ -16,7 +16,7 @@ use crate::base::secret::{DigestKey, Purpose, Secret};
 use crate::base::transaction::{Database, Fault, TimedPort, Transaction};
 use crate::config::check::{ConfigError, ConfigErrors, Finding};
 use crate::config::{Config, Registration};
-pub(crate) use crate::context::Room;
+pub(crate) use crate::context::PerInstance;
 use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
@@ -148,8 +148,8 @@ impl Portcullis {
     }
 
     /// The state of one capability, made when it is first asked for.
-    pub(crate) fn room<R: Room>(&self) -> Arc<R> {
-        self.0.context.room()
+    pub(crate) fn per_instance<S: PerInstance>(&self) -> Arc<S> {
+        self.0.context.per_instance()
     }
 
     /// Notes that the routes of a capability are mounted.
@@ -165,7 +165,7 @@ impl Portcullis {
     }
 
     /// Notes something an operator should know, once, and warns of it.
-    pub(crate) fn note_finding(&self, code: &'static str, text: &str) {
+    pub(crate) fn report_finding(&self, code: &'static str, text: &str) {
         let mut findings = self.0.findings.lock().unwrap_or_else(PoisonError::into_inner);
         if findings.iter().all(|finding| finding.code != code) {
             tracing::warn!(target: "portcullis", code, "{text}");
@@ -175,7 +175,7 @@ impl Portcullis {
 
     /// Notes what an operator should know as it is now, in the place of what was found before; `None`
     /// when there is nothing any more.
-    pub(crate) fn settle(&self, code: &'static str, text: Option<String>) {
+    pub(crate) fn update_finding(&self, code: &'static str, text: Option<String>) {
         let mut findings = self.0.findings.lock().unwrap_or_else(PoisonError::into_inner);
         findings.retain(|finding| finding.code != code);
         if let Some(text) = text {
@@ -419,7 +419,7 @@ impl Builder {
             rate_limiter,
             on_suspicion,
             membership_source,
-            rooms: Mutex::default(),
+            per_instance: Mutex::default(),
         });
         Ok(Portcullis(Arc::new(Inner {
             context,

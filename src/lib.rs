@@ -93,6 +93,7 @@ pub mod maintenance;
 pub mod membership;
 pub mod message;
 pub mod new_device;
+mod one_time;
 pub mod outbox;
 mod outstanding;
 pub mod own_session;

@@ -1,7 +1,10 @@
-//! What was sent to an account and waits for its answer, codes and links: how all of it ends at once.
+//! What was sent to an account and waits for its answer: the kinds of codes and links, and how all of
+//! them end at once.
 //!
-//! It stands below [`account`](crate::account), which ends it in the transaction of a change, while
-//! [`challenge`](crate::challenge), which has the rows, stands on accounts and sessions.
+//! It stands below [`account`](crate::account), which ends them in the transaction of a change, while
+//! [`one_time`](crate::one_time), which has the rows, stands on accounts and sessions.
+
+use std::borrow::Cow;
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, DbErr};
@@ -9,29 +12,102 @@ use sea_orm::{ConnectionTrait, DbErr};
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 
-pub(crate) const EMAIL_UNDO: &str = "email_undo";
-pub(crate) const PHONE_UNDO: &str = "phone_undo";
-pub(crate) const LOGIN_NAME_UNDO: &str = "login_name_undo";
-pub(crate) const VERIFICATION: &str = "verification";
+/// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
+/// for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Proving the address of an account.
+    Verification,
+    /// Setting a forgotten password anew.
+    PasswordReset,
+    /// Proving a new mail address.
+    EmailChange,
+    /// Undoing a change of the mail address, from the old one.
+    EmailUndo,
+    /// Proving a new phone number.
+    PhoneChange,
+    /// Undoing a change of the phone number, from the old one.
+    PhoneUndo,
+    /// Proving a further address.
+    LoginName,
+    /// Undoing the addition of a further name.
+    LoginNameUndo,
+    /// A purpose of the application's own.
+    Application(ApplicationPurpose),
+}
 
-/// What outlives everything else that ends: whoever took an account over would otherwise end the
-/// owner's way back by changing something. Whether such a link is still good is not said by its row but
-/// by what the account remembers: see [`former`](crate::account::former).
-const UNDO: [&str; 3] = [EMAIL_UNDO, PHONE_UNDO, LOGIN_NAME_UNDO];
+impl Kind {
+    /// All but those of the application's own.
+    const OURS: [Self; 8] = [
+        Self::Verification,
+        Self::PasswordReset,
+        Self::EmailChange,
+        Self::EmailUndo,
+        Self::PhoneChange,
+        Self::PhoneUndo,
+        Self::LoginName,
+        Self::LoginNameUndo,
+    ];
+
+    /// The name in the row. The application's names have a prefix, so they never meet ours.
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Verification => "verification".into(),
+            Self::PasswordReset => "password_reset".into(),
+            Self::EmailChange => "email_change".into(),
+            Self::EmailUndo => "email_undo".into(),
+            Self::PhoneChange => "phone_change".into(),
+            Self::PhoneUndo => "phone_undo".into(),
+            Self::LoginName => "login_name".into(),
+            Self::LoginNameUndo => "login_name_undo".into(),
+            Self::Application(purpose) => format!("app:{}", purpose.0).into(),
+        }
+    }
+    /// Whether it stays good when what is outstanding of its account ends.
+    ///
+    /// What undoes a change outlives every ending: a thief who took the account over would otherwise end
+    /// the owner's way back by changing something. Whether such a link still works is decided by what the
+    /// account remembers, not by its row: see [`former`](crate::account::former).
+    fn outlives(&self, ending: Ending<'_>) -> bool {
+        match (self, ending) {
+            (_, Ending::Kind(_)) => false,
+            (Self::EmailUndo | Self::PhoneUndo | Self::LoginNameUndo, _) => true,
+            (Self::Verification, Ending::BySession { verified }) => !verified,
+            _ => false,
+        }
+    }
+}
+
+/// The name of a purpose of the application's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApplicationPurpose(String);
+
+impl ApplicationPurpose {
+    /// 1 to 48 lower-case ASCII letters, digits, dashes or underscores.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        };
+        let good = (1..=48).contains(&text.len()) && text.bytes().all(allowed);
+        good.then(|| Self(text.to_owned()))
+    }
+}
 
 /// What is to end.
 #[derive(Clone, Copy)]
 pub(crate) enum Ending<'a> {
-    /// All but what undoes a change.
+    /// Everything that does not outlive it.
     All,
-    /// The same for what a session of the account can bring about. Where nobody has proved the account's
-    /// address yet, the proof of it goes on: the session may be of somebody who registered with another
-    /// person's address, and would keep that person from it by changing the password again and again.
+    /// The same for what a session of the account can bring about. Until somebody has proved the account's
+    /// address, the proof of it stays good. The session may belong to somebody who registered with another
+    /// person's address, and who could otherwise keep that person out by changing the password again and
+    /// again.
     BySession {
         /// Whether its address was ever proved.
         verified: bool,
     },
-    Purpose(&'a str),
+    /// Those of one kind.
+    Kind(&'a Kind),
 }
 
 /// Ends what is outstanding of an account. Says how many there were.
@@ -48,15 +124,49 @@ pub(crate) async fn end<C: ConnectionTrait>(
         .and_where(Expr::col("account_id").eq(account))
         .and_where(Expr::col("used_at").is_null())
         .and_where(Expr::col("superseded_at").is_null());
-    let spared = match ending {
-        Ending::BySession { verified: false } => Some(VERIFICATION),
-        _ => None,
-    };
     match ending {
-        Ending::Purpose(purpose) => update.and_where(Expr::col("purpose").eq(purpose)),
+        Ending::Kind(kind) => update.and_where(Expr::col("purpose").eq(&*kind.name())),
         Ending::All | Ending::BySession { .. } => {
-            update.and_where(Expr::col("purpose").is_not_in(UNDO.into_iter().chain(spared)))
+            let outlive = Kind::OURS.iter().filter(|kind| kind.outlives(ending));
+            update.and_where(Expr::col("purpose").is_not_in(outlive.map(|kind| kind.name())))
         }
     };
     Ok(db.execute(&update).await?.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purpose_of_the_applications_is_a_plain_word() {
+        for good in ["transfer", "a", "delete-account", "step_2", &"x".repeat(48)] {
+            assert!(ApplicationPurpose::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "Transfer", "app:transfer", "a b", "é", "a.b", &"x".repeat(49)] {
+            assert!(ApplicationPurpose::parse(bad).is_none(), "{bad}");
+        }
+        let ours = Kind::Application(ApplicationPurpose::parse("verification").expect("a word"));
+        assert_ne!(ours.name(), Kind::Verification.name());
+    }
+
+    #[test]
+    fn what_undoes_a_change_outlives_every_ending_and_a_proof_some() {
+        let table = [
+            (Ending::All, vec!["email_undo", "phone_undo", "login_name_undo"]),
+            (
+                Ending::BySession { verified: true },
+                vec!["email_undo", "phone_undo", "login_name_undo"],
+            ),
+            (
+                Ending::BySession { verified: false },
+                vec!["verification", "email_undo", "phone_undo", "login_name_undo"],
+            ),
+            (Ending::Kind(&Kind::EmailUndo), vec![]),
+        ];
+        for (ending, names) in table {
+            let outlive = Kind::OURS.iter().filter(|kind| kind.outlives(ending));
+            assert_eq!(outlive.map(Kind::name).collect::<Vec<_>>(), names);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
 use crate::{
-    account, attempt, audit_log, challenge, new_device, outbox, permission, rate_limit, session,
+    account, attempt, audit_log, new_device, one_time, outbox, permission, rate_limit, session,
     session_data, upkeep,
 };
 
@@ -55,8 +55,8 @@ pub fn tables() -> Vec<Table> {
         table::<permission::entity::known::Entity>(),
         table::<audit_log::entity::event::Entity>(),
         table::<audit_log::entity::denial::Entity>(),
-        table::<challenge::entity::challenge::Entity>(),
-        table::<challenge::entity::start::Entity>(),
+        table::<one_time::entity::challenge::Entity>(),
+        table::<one_time::entity::start::Entity>(),
         table::<outbox::entity::message::Entity>(),
         table::<outbox::entity::limit::Entity>(),
         table::<attempt::entity::Entity>(),

@@ -80,7 +80,7 @@ impl Accounts<'_> {
         let event = Event::new(EventKind::LoginNameAdded, now).account(id);
         let event = event.detail(if kind == LoginIdKind::Email { "email" } else { "username" });
         transaction!(self.db, |txn| {
-            if !store::hold(txn, id).await? {
+            if !store::lock_and_end_sessions(txn, id).await? {
                 return Err(AccountError::NotFound);
             }
             let row = store::find(txn, id).await?.ok_or(AccountError::NotFound)?;

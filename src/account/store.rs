@@ -239,7 +239,10 @@ pub(crate) fn ending_sessions(id: AccountId) -> UpdateMany<account::Entity> {
 
 /// Ends the sessions of an account, and with that keeps everybody else from changing it until this
 /// transaction is over. False when there is none.
-pub(crate) async fn hold<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
+pub(crate) async fn lock_and_end_sessions<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<bool, DbErr> {
     Ok(ending_sessions(id).exec(db).await?.rows_affected > 0)
 }
 

@@ -295,7 +295,7 @@ impl AccountImport<'_> {
             return Err(ImportRefusal::Nameless);
         }
         if let Some(hash) = &new.hash
-            && let Some(reason) = self.auth.room::<Passwords>().examine(hash)
+            && let Some(reason) = self.auth.per_instance::<Passwords>().examine(hash)
         {
             return Err(ImportRefusal::Hash(reason));
         }

@@ -11,7 +11,7 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::{Problem, Rejection};
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
-use crate::identity::request_identity::Resolved;
+use crate::identity::resolved::Resolved;
 use crate::rate_limit::Quota;
 use crate::route::{self, OptionalBody, mount, signed_in};
 use crate::session::Transport;

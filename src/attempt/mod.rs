@@ -132,8 +132,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
-use crate::account::{LoginId, entity::account, store as account_store, trim_login_id};
-use crate::audit_log;
+use crate::account::{entity::account, store as account_store};
 use crate::base::client::{ClientInfo, rate_key};
 use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{DENIED, Event, EventKind, count};
@@ -146,17 +145,21 @@ use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::Outgoing;
 
 pub(crate) mod entity;
-mod lane;
+mod key;
+mod purge;
+mod queue;
 mod rule;
 pub(crate) mod store;
 mod subject;
 mod ticket;
 mod watch;
 
+pub use purge::Purge;
 pub(crate) use subject::Subject;
 pub(crate) use ticket::Ticket;
 
-use lane::{Lanes, Place, Underway};
+use key::{Key, REFUSED, SourceRule, TOUCHED, Taken, WHOLE};
+use queue::{Place, Queues, Underway};
 use rule::{Outcome, Rule, Verdict};
 use subject::{Origin, SubjectKey};
 use ticket::{GivenUp, Standing, Telling, meanwhile};
@@ -168,43 +171,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The least time there is here: the end of a lock still belongs to it.
 const MOMENT: Duration = Duration::from_millis(1);
-
-/// The part of what is counted with the rest of its subject and kind.
-const WHOLE: i64 = 0;
-
-/// The part of refused tries: on record, and in no count of a subject.
-const REFUSED: i64 = -1;
-
-/// The number of the one row that a try touches which leaves no record. Others count from 1.
-const TOUCHED: i64 = 0;
-
-/// How many rows one statement of a purge removes, about.
-const PURGE_BATCH: u64 = 1000;
-
-/// The reason in the event of a refused try.
-const TOO_MANY_ATTEMPTS: &str = "too_many_attempts";
-
-/// One line of tries: what is counted together.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) subject: [u8; 32],
-    pub(crate) kind: AttemptKind,
-    pub(crate) part: i64,
-}
-
-/// One row: a try in a line.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Taken {
-    pub(crate) key: Key,
-    pub(crate) number: i64,
-}
-
-/// The rule for one source.
-pub(crate) struct SourceRule<'a> {
-    pub(crate) source: &'a str,
-    pub(crate) limit: u32,
-    pub(crate) window: Duration,
-}
 
 /// What becomes of a try.
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
@@ -245,48 +211,6 @@ enum Decision {
     FreeAt(Timestamp),
 }
 
-/// Which records of tries to remove: conditions that all have to hold.
-#[derive(Debug, Clone, Default)]
-#[must_use]
-pub struct Purge {
-    kind: Option<AttemptKind>,
-    account: Option<AccountId>,
-    login: Option<String>,
-    older_than: Option<Duration>,
-}
-
-impl Purge {
-    /// All of them.
-    pub fn everything() -> Self {
-        Self::default()
-    }
-
-    /// Only of this kind.
-    pub fn kind(mut self, kind: AttemptKind) -> Self {
-        self.kind = Some(kind);
-        self
-    }
-
-    /// Only about this account, by any of its names.
-    pub fn account(mut self, id: AccountId) -> Self {
-        self.account = Some(id);
-        self
-    }
-
-    /// Only about this name: the account that has it, by any of its names, and what was counted under
-    /// the name while it was nobody's.
-    pub fn login(mut self, login: impl Into<String>) -> Self {
-        self.login = Some(login.into());
-        self
-    }
-
-    /// Only older ones.
-    pub fn older_than(mut self, age: Duration) -> Self {
-        self.older_than = Some(age);
-        self
-    }
-}
-
 /// Counts tries. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Attempts<'a> {
@@ -304,7 +228,7 @@ impl Attempts<'_> {
     /// Tries of somebody who typed a name, in its normal form as far as it has one. `row` is the account
     /// that has it, if one has.
     pub(crate) fn subject(&self, row: Option<&account::Model>, name: &str) -> Subject {
-        let key = self.auth.room::<SubjectKey>();
+        let key = self.auth.per_instance::<SubjectKey>();
         let subject = match row {
             Some(row) => Subject {
                 account: Some(row.id),
@@ -318,23 +242,23 @@ impl Attempts<'_> {
 
     /// Tries about an account of which only the id is at hand; its owner is not written to.
     pub(crate) fn subject_of(&self, account: AccountId) -> Subject {
-        let digest = self.auth.room::<SubjectKey>().account(account);
+        let digest = self.auth.per_instance::<SubjectKey>().account(account);
         Subject { account: Some(account), ..Subject::of(digest) }
     }
 
     /// Tries at a token that names no account.
     pub(crate) fn subject_of_token(&self, typed: &str) -> Subject {
-        Subject::of(self.auth.room::<SubjectKey>().token(typed))
+        Subject::of(self.auth.per_instance::<SubjectKey>().token(typed))
     }
 
     /// Tries at what is about a target and no account, whoever makes them.
     pub(crate) fn subject_of_target(&self, target: &str) -> Subject {
-        Subject::of(self.auth.room::<SubjectKey>().name(target))
+        Subject::of(self.auth.per_instance::<SubjectKey>().name(target))
     }
 
     /// Tries about what has nothing but an id: a visitor's session.
     pub(crate) fn subject_of_unnamed(&self, id: Uuid) -> Subject {
-        Subject::of(self.auth.room::<SubjectKey>().unnamed(id))
+        Subject::of(self.auth.per_instance::<SubjectKey>().unnamed(id))
     }
 
     /// Asks for one more try. Never inside a transaction: the try has to count whatever comes of
@@ -352,11 +276,11 @@ impl Attempts<'_> {
         let own = Key { subject: subject.digest, kind, part: subject.part };
         let told = subject.typed.filter(|_| tells && subject.origin == Origin::Anywhere);
         let told = told.map(|digest| Key { subject: digest, kind, part: subject.part });
-        let lanes = self.auth.room::<Lanes>();
+        let queues = self.auth.per_instance::<Queues>();
         // By what was typed: tries at two names of one account must not be seen to meet.
-        let lane = subject.typed.filter(|_| subject.origin == Origin::Anywhere);
-        let lane = Key { subject: lane.unwrap_or(own.subject), ..own.clone() };
-        let place = Place::take(&lanes, &lane);
+        let queue = subject.typed.filter(|_| subject.origin == Origin::Anywhere);
+        let queue = Key { subject: queue.unwrap_or(own.subject), ..own.clone() };
+        let place = Place::take(&queues, &queue);
         let origin = subject.origin;
         let told = told.as_ref();
         let line = Line { rule: &rule, own: &own, told, tells, origin, place: &place };
@@ -392,7 +316,7 @@ impl Attempts<'_> {
                 }
             }
             Decision::Refused { own, told, standing } => {
-                lanes.note_refused();
+                queues.note_refused();
                 // Nobody waits for its end.
                 drop(place);
                 Ticket {
@@ -408,7 +332,7 @@ impl Attempts<'_> {
                 }
             }
             Decision::FreeAt(free_at) => {
-                lanes.note_refused();
+                queues.note_refused();
                 count(DENIED);
                 let seconds = free_at.since(context.now()).as_millis().div_ceil(1000);
                 let retry_after = Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX));
@@ -433,8 +357,8 @@ impl Attempts<'_> {
         let db = context.db();
         let executor = db.executor();
         let patience = context.config.database.timeout;
-        let Ok(_turn) = tokio::time::timeout(patience, place.lane().turn.lock()).await else {
-            self.auth.room::<Lanes>().tell_overload(context.now());
+        let Ok(_turn) = tokio::time::timeout(patience, place.queue().turn.lock()).await else {
+            self.auth.per_instance::<Queues>().tell_overload(context.now());
             return Err(Fault::Overloaded { retry_after: Duration::from_secs(1) });
         };
         let meanwhile = meanwhile(own.kind);
@@ -446,7 +370,8 @@ impl Attempts<'_> {
                 if tells {
                     return Ok(Decision::FreeAt(first.plus(config.source_window).plus(MOMENT)));
                 }
-                let source = self.auth.room::<SubjectKey>().source(source.unwrap_or_default());
+                let source =
+                    self.auth.per_instance::<SubjectKey>().source(source.unwrap_or_default());
                 let key = Key { subject: source, ..own.clone() };
                 return self.touch(&key, Standing::SourceFull, now).await;
             }
@@ -472,7 +397,7 @@ impl Attempts<'_> {
                 return Ok(Decision::FreeAt(until));
             }
             if matches!(of_own, Verdict::Wait) || matches!(of_told, Some(Verdict::Wait)) {
-                let settled = place.lane().settled.notified();
+                let settled = place.queue().settled.notified();
                 let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
                 continue;
             }
@@ -579,7 +504,7 @@ impl Attempts<'_> {
         account: AccountId,
         kinds: &[AttemptKind],
     ) -> Result<(), DbErr> {
-        let subject = self.auth.room::<SubjectKey>().account(account);
+        let subject = self.auth.per_instance::<SubjectKey>().account(account);
         store::close(txn, subject, kinds, self.auth.context().now()).await
     }
 
@@ -612,72 +537,11 @@ impl Attempts<'_> {
         }
         ticket.over = true;
     }
-
-    /// Removes records of tries, and with them the locks that they made. Says how many there were.
-    /// Rows are removed some thousand at a time.
-    ///
-    /// # Errors
-    /// An outage. What was removed until then is gone.
-    pub async fn purge(&self, purge: Purge) -> Result<u64, Fault> {
-        let context = self.auth.context();
-        let db = context.db();
-        let executor = db.executor();
-        let now = context.now();
-        let mut account = purge.account;
-        let mut subjects: Option<Vec<[u8; 32]>> = None;
-        let key = self.auth.room::<SubjectKey>();
-        if let Some(id) = purge.account {
-            subjects = Some(self.subjects_of(id).await?);
-        }
-        if let Some(login) = &purge.login {
-            let parsed = LoginId::parse(login);
-            let normal = parsed.as_ref().map_or_else(|_| trim_login_id(login), LoginId::normal);
-            let row = db.read(account_store::find_by_name(&executor, normal)).await?;
-            let mut named = vec![key.name(normal), key.typed(normal)];
-            if let Some(row) = row {
-                account = account.or(Some(row.id));
-                named.extend(self.subjects_of(row.id).await?);
-            }
-            subjects = Some(match subjects {
-                // Both have to hold.
-                Some(given) => given.into_iter().filter(|one| named.contains(one)).collect(),
-                None => named,
-            });
-        }
-        let which = store::Which {
-            subjects,
-            kind: purge.kind.map(AttemptKind::number),
-            until: purge.older_than.map(|age| now.minus(age)),
-        };
-        let mut removed = 0;
-        loop {
-            let end = db.read(store::end_of_batch(&executor, &which, PURGE_BATCH)).await?;
-            let batch = match end {
-                Some(until) => store::Which { until: Some(until), ..which.clone() },
-                None => which.clone(),
-            };
-            removed += db.retry(|| store::remove(&executor, &batch)).await?;
-            if end.is_none() {
-                break;
-            }
-        }
-        if removed > 0 {
-            let mut event = Event::new(EventKind::AttemptsPurged, now).detail(removed.to_string());
-            event.account_id = account;
-            transaction!(db, |txn| {
-                audit_log::record(txn, &event).await?;
-                Ok::<_, Fault>(())
-            })?;
-            event.trace();
-        }
-        Ok(removed)
-    }
-
     /// What is counted about an account: itself, and what was typed to name it.
     async fn subjects_of(&self, account: AccountId) -> Result<Vec<[u8; 32]>, Fault> {
         let db = self.auth.context().db();
         let names = db.read(account_store::names_of(&db.executor(), account)).await?;
-        let key = self.auth.room::<SubjectKey>();
+        let key = self.auth.per_instance::<SubjectKey>();
         let typed = names.iter().map(|name| key.typed(&name.normal));
         Ok(std::iter::once(key.account(account)).chain(typed).collect())
     }
@@ -694,7 +558,7 @@ impl Attempts<'_> {
     ) -> Result<Option<Timestamp>, Fault> {
         let context = self.auth.context();
         let rule = Rule::of(&context.config, kind);
-        let subject = self.auth.room::<SubjectKey>().account(account);
+        let subject = self.auth.per_instance::<SubjectKey>().account(account);
         let key = Key { subject, kind, part: WHOLE };
         let db = context.db();
         let executor = db.executor();
@@ -731,11 +595,11 @@ fn free_at(verdict: Verdict) -> Option<Timestamp> {
 impl Attempts<'_> {
     /// How many tries were refused: answered at once, or done in vain.
     pub fn refused(&self) -> u64 {
-        self.auth.room::<Lanes>().refused()
+        self.auth.per_instance::<Queues>().refused()
     }
 
     /// How many subjects have a try under way.
     pub fn busy(&self) -> usize {
-        self.auth.room::<Lanes>().busy()
+        self.auth.per_instance::<Queues>().busy()
     }
 }

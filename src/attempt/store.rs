@@ -9,8 +9,8 @@ use sea_orm::{
 };
 
 use super::entity::{Column, Entity, Model};
+use super::key::{Key, REFUSED, SourceRule, Taken};
 use super::rule::{Outcome, Rule, Try};
-use super::{Key, REFUSED, SourceRule, Taken};
 use crate::base::clock::Timestamp;
 use crate::base::transaction::is_unique_violation;
 use crate::config::AttemptKind;

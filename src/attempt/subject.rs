@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{REFUSED, WHOLE};
+use super::key::{REFUSED, WHOLE};
 use crate::base::id::AccountId;
 use crate::base::secret::{DigestKey, Purpose};
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 
 /// Whom a try is about.
@@ -46,7 +46,7 @@ impl Subject {
     /// what strangers fail at does not touch it.
     pub(crate) fn on_device(mut self, auth: &Portcullis, device: Option<[u8; 16]>) -> Self {
         if let Some(id) = device {
-            self.part = auth.room::<SubjectKey>().part(b"device ", &id);
+            self.part = auth.per_instance::<SubjectKey>().part(b"device ", &id);
             self.origin = Origin::KnownDevice;
         }
         self
@@ -63,14 +63,14 @@ impl Subject {
 
     /// The same for a caller who typed this name, in its normal form.
     pub(crate) fn typed(mut self, auth: &Portcullis, normal: &str) -> Self {
-        self.typed = Some(auth.room::<SubjectKey>().typed(normal));
+        self.typed = Some(auth.per_instance::<SubjectKey>().typed(normal));
         self
     }
 
     /// The same with a count for each purpose: wrong codes for one thing use up no tries at another.
     /// A known device has no count of its own here, or a thief of one had twice as many.
     pub(crate) fn for_purpose(mut self, auth: &Portcullis, purpose: &str) -> Self {
-        self.part = auth.room::<SubjectKey>().part(b"purpose ", purpose.as_bytes());
+        self.part = auth.per_instance::<SubjectKey>().part(b"purpose ", purpose.as_bytes());
         self
     }
 }
@@ -78,7 +78,7 @@ impl Subject {
 /// The key of subjects' digests.
 pub(super) struct SubjectKey(DigestKey);
 
-impl Room for SubjectKey {
+impl PerInstance for SubjectKey {
     fn open(context: &Context) -> Self {
         Self(DigestKey::new(&context.config.keys.secrets[0], Purpose::AttemptSubject))
     }

@@ -2,10 +2,11 @@
 
 use sea_orm::{ConnectionTrait, DbErr};
 
-use super::lane::{Place, Underway};
+use super::key::{TOO_MANY_ATTEMPTS, Taken};
+use super::queue::{Place, Underway};
 use super::rule::Outcome;
+use super::store;
 use super::watch::{self, Seen};
-use super::{TOO_MANY_ATTEMPTS, Taken, store};
 use crate::audit_log;
 use crate::base::event::{DENIED, Event, count};
 use crate::config::AttemptKind;

@@ -22,7 +22,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Fault, transaction};
 use crate::config::WatchConfig;
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 use crate::port::Suspicion;
 
@@ -102,7 +102,7 @@ pub(crate) struct Watch {
     state: Mutex<State>,
 }
 
-impl Room for Watch {
+impl PerInstance for Watch {
     fn open(context: &Context) -> Self {
         Self { config: context.config.attempts.watch.clone(), state: Mutex::default() }
     }
@@ -110,7 +110,7 @@ impl Room for Watch {
 
 /// Notes how a sign-in ended, and tells of what it makes suspicious beside the request.
 pub(crate) fn note(auth: &Portcullis, seen: Seen, succeeded: bool) {
-    let watch = auth.room::<Watch>();
+    let watch = auth.per_instance::<Watch>();
     let Some(config) = &watch.config else { return };
     let now = auth.context().now();
     let found = {
@@ -220,7 +220,7 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;
     }
-    auth.note_finding(
+    auth.report_finding(
         "password_spraying",
         &format!("many sign-ins fail that no limit of one account or source stops: {suspicion}"),
     );

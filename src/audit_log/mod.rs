@@ -32,7 +32,7 @@ use crate::base::event::{DENIED, Event, count};
 use crate::base::id::{AccountId, EventId, SessionId};
 use crate::base::transaction::{Fault, transaction};
 use crate::context::Context;
-use crate::handle::{Portcullis, Room};
+use crate::handle::{PerInstance, Portcullis};
 
 pub(crate) mod entity;
 
@@ -109,7 +109,7 @@ impl Portcullis {
         );
         count(DENIED);
         let minute = now.as_millis().div_euclid(60_000);
-        let due = self.room::<Denials>().count(account, rule, minute);
+        let due = self.per_instance::<Denials>().count(account, rule, minute);
         if due.is_empty() {
             return;
         }
@@ -181,7 +181,7 @@ impl AuditLog<'_> {
 
     /// Writes the denials that are still only counted in memory; call it before stopping.
     pub async fn flush(&self) {
-        let due = self.auth.room::<Denials>().drain();
+        let due = self.auth.per_instance::<Denials>().drain();
         self.auth.write_denials(due).await;
     }
 }
@@ -271,7 +271,7 @@ const MAX_COUNTED: usize = 10_000;
 /// sees it; its repetitions are added when the minute is over.
 struct Denials(Mutex<HashMap<(AccountId, String), (i64, i64)>>);
 
-impl Room for Denials {
+impl PerInstance for Denials {
     fn open(_: &Context) -> Self {
         Self(Mutex::default())
     }

@@ -64,7 +64,7 @@ impl Portcullis {
             return Ok(None);
         }
         let password = random_password();
-        let hashed = self.room::<Passwords>().hash(&password, None).await?;
+        let hashed = self.per_instance::<Passwords>().hash(&password, None).await?;
         let new = NewAccount { password: Some(hashed), ..account.superuser().verified() };
         let accounts = self.accounts();
         let now = context.now();

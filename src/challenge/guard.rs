@@ -7,7 +7,6 @@ use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::mechanism::{self, Challenge};
 use super::{ChallengeError, Challenges, application};
 use crate::base::id::{ChallengeId, SessionId};
 use crate::base::problem::Rejection;
@@ -16,7 +15,8 @@ use crate::guard::service::{Admit, Admitting, Guarded};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::request_identity::Resolved;
+use crate::identity::resolved::Resolved;
+use crate::one_time::{self, Challenge};
 
 /// A purpose of the application's own, as a type.
 pub trait ChallengePurpose: Send + Sync + 'static {
@@ -92,7 +92,7 @@ impl Challenges<'_> {
         let required = || ChallengeError::Required(purpose.to_owned());
         loop {
             let executor = self.db.executor();
-            let found = mechanism::answered(&executor, &kind, session, now);
+            let found = one_time::answered(&executor, &kind, session, now);
             let challenge = self.db.read(found).await?.ok_or_else(required)?;
             let spent = transaction!(self.db, |txn| {
                 Ok::<_, ChallengeError>(challenge.spend(txn, now).await?)

@@ -94,22 +94,18 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::{self, Answer, Start, Started, Try, store};
 use crate::outbox::{self, Admitted, Counted, Outgoing, Put};
+use crate::outstanding::{ApplicationPurpose, Kind};
 use crate::session::{AnonymousSession, SessionError};
 
-pub(crate) mod entity;
 mod error;
 mod guard;
-pub(crate) mod mechanism;
-mod proof;
-pub(crate) mod store;
 
 pub use crate::base::id::ChallengeId;
+pub use crate::one_time::Proof;
 pub use error::ChallengeError;
 pub use guard::{Answered, ChallengePurpose, RequireChallenge, RequireChallengeService};
-pub use proof::Proof;
-
-use mechanism::{Answer, ApplicationPurpose, Kind, Start, Started, Try};
 
 /// How many rows a purge removes at once.
 const BATCH: u64 = 1_000;
@@ -216,7 +212,7 @@ impl<'a> StartChallenge<'a> {
         let kind = application(&self.purpose)?;
         self.holder.as_ref().map_or(Ok(()), Holder::check)?;
         let started = transaction!(self.db, |txn| {
-            let started = mechanism::start(txn, self.context, &self.start(&kind)).await?;
+            let started = one_time::start(txn, self.context, &self.start(&kind)).await?;
             started.ok_or_else(|| self.too_soon())
         })?;
         Ok(PreparedChallenge { started })
@@ -244,7 +240,7 @@ impl<'a> StartChallenge<'a> {
             };
             let admitted = outbox::admit(txn, context, message, counted).await?;
             let started = match admitted {
-                Admitted(true) => mechanism::start(txn, context, &self.start(&kind)).await?,
+                Admitted(true) => one_time::start(txn, context, &self.start(&kind)).await?,
                 Admitted(false) => None,
             };
             let started = started.ok_or_else(|| self.too_soon())?;
@@ -364,7 +360,7 @@ impl<'a> Challenges<'a> {
         let context = self.auth.context();
         let kind = application(purpose)?;
         let now = context.now();
-        let found = self.db.read(mechanism::find(&self.db.executor(), &kind, id)).await?;
+        let found = self.db.read(one_time::find(&self.db.executor(), &kind, id)).await?;
         // What belongs to somebody else is not there, and costs them nothing.
         let challenge = found
             .filter(|found| found.session_id() == Some(holder.session_id))

@@ -7,8 +7,8 @@ use crate::account::{Account, Email, InvalidField, LoginIdError, LoginIdKind, Ph
 use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
 use crate::base::id::AccountId;
-use crate::challenge::mechanism::Kind;
 use crate::message::{MessageKind, Recipient};
+use crate::outstanding::Kind;
 
 /// A way to reach the owner of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -125,11 +125,11 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
 use crate::base::transaction::{Txn, transaction};
-use crate::challenge::mechanism::{self, Answer, Challenge, Start, Try};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::{self, Answer, Challenge, Start, Try};
 use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::session::{Issued, SessionError, StartSession};
 
@@ -140,7 +140,7 @@ mod returning;
 mod routes;
 mod store;
 
-pub use crate::challenge::Proof;
+pub use crate::one_time::Proof;
 pub use error::ContactError;
 #[cfg(feature = "routes")]
 pub use routes::routes;
@@ -413,10 +413,10 @@ impl Contact<'_> {
         if admitted == Admitted(false) {
             // It got a link just before: if it was for this account, that one stays good. A change to
             // anything else is over.
-            let open = mechanism::newest(txn, context, &kind, Some(account.id()), "").await?;
+            let open = one_time::newest(txn, context, &kind, Some(account.id()), "").await?;
             let other = open.and_then(|open| Change::of(&open)).filter(|o| o.new != change.new);
             if other.is_some() {
-                mechanism::end_of_account(txn, account.id(), Some(&kind), context.now()).await?;
+                one_time::end_of_account(txn, account.id(), Some(&kind), context.now()).await?;
             }
             let held_back = Outgoing::new(message, Some(recipient.clone()));
             outbox::put_admitted(txn, context, &held_back, admitted).await?;
@@ -440,7 +440,7 @@ impl Contact<'_> {
             lifetime,
             cool_down: config.challenge.cool_down,
         };
-        let started = mechanism::start(txn, context, &start).await?;
+        let started = one_time::start(txn, context, &start).await?;
         let started =
             started.ok_or(ContactError::TooSoon { retry_after: config.challenge.cool_down })?;
         let outgoing = match holder {
@@ -478,9 +478,9 @@ impl Contact<'_> {
         let account = identity.account();
         let kind = channel.change();
         let found = db
-            .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+            .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
             .await?;
-        if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+        if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
             return Err(ContactError::UsedJustNow);
         }
         let now = context.now();
@@ -520,9 +520,9 @@ impl Contact<'_> {
         if let Err(ContactError::WrongCode) = done {
             // Or the same person pressed twice.
             let found = db
-                .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+                .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
                 .await?;
-            if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+            if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
                 if let Some(ticket) = ticket {
                     self.auth.attempts().withdraw(ticket).await;
                 }
@@ -560,7 +560,7 @@ impl Contact<'_> {
         let db = context.db();
         let (kind, now) = (channel.undo(), context.now());
         let executor = db.executor();
-        let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+        let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
         let used = |challenge: &Challenge| challenge.was_used_by(context, client, now);
         if found.as_ref().is_some_and(used) {
             return Err(ContactError::UsedJustNow);
@@ -577,7 +577,7 @@ impl Contact<'_> {
             .values(values);
         let done = transaction!(db, |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
-            if !spent || !account_store::hold(txn, id).await? {
+            if !spent || !account_store::lock_and_end_sessions(txn, id).await? {
                 return Err(ContactError::WrongCode);
             }
             let remembered = former::find(txn, context, id, &normal, now).await?;
@@ -601,14 +601,14 @@ impl Contact<'_> {
             store::restore(txn, id, channel, old, now).await?;
             let back = Returning { standing, left_epoch: remembered.left_epoch };
             back.take_along(txn, context, id, channel, &normal, &names).await?;
-            mechanism::end_of_account(txn, id, None, now).await?;
+            one_time::end_of_account(txn, id, None, now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
             Ok(())
         });
         if let Err(ContactError::WrongCode) = done {
             // The same person pressed twice, perhaps.
-            let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+            let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
             if found.as_ref().is_some_and(used) {
                 return Err(ContactError::UsedJustNow);
             }
@@ -705,7 +705,7 @@ impl Applying<'_> {
         if let (Some(back), Some(new)) = (&back, &new) {
             back.take_along(txn, context, id, channel, new, &names).await?;
         }
-        mechanism::end_of_account(txn, id, None, now).await?;
+        one_time::end_of_account(txn, id, None, now).await?;
         // There is nothing to tell where it was only proved.
         if let Some(typed) = change.old.as_ref().filter(|_| change.old != change.new) {
             // Nor from an account that is nobody's yet: it would outlive its being handed over to
@@ -812,7 +812,7 @@ impl Applying<'_> {
             lifetime,
             cool_down: std::time::Duration::ZERO,
         };
-        let started = mechanism::start(txn, context, &start).await?;
+        let started = one_time::start(txn, context, &start).await?;
         let page = match self.channel {
             Channel::Email => &config.mail.links.email_undo,
             Channel::Phone => &config.mail.links.phone_undo,

@@ -8,7 +8,8 @@ use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
 use crate::guard::requirement::{Outcome, Requirement};
 use crate::identity::credential::prefix_of;
-use crate::identity::request_identity::{RequestIdentity, Resolved};
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity, NotSignedIn};
 
 /// The identity of a request that meets a requirement.

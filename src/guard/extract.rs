@@ -20,7 +20,8 @@ use crate::handle::Portcullis;
 use crate::identity::credential::client_of;
 #[cfg(feature = "routes")]
 use crate::identity::owner::{AccountOwner, AccountPermission};
-use crate::identity::request_identity::{RequestIdentity, Resolved};
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
 use crate::permission::typed::TypedPermission;
 use crate::session::{

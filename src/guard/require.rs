@@ -169,7 +169,7 @@ impl Admit for Require {
 
 /// A guard that can decide nothing decides nothing, and an operator learns of it.
 fn misconfigured(request_identity: &RequestIdentity, fault: String) -> Rejection {
-    request_identity.auth().note_finding("guard_misconfigured", &fault);
+    request_identity.auth().report_finding("guard_misconfigured", &fault);
     AuthError::Misconfigured(fault).into()
 }
 

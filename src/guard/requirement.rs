@@ -369,7 +369,7 @@ impl Requirement {
             parts.iter().filter_map(|part| part.next_step(identity)).collect()
         };
         match &*self.0 {
-            Node::Factor { factor, within } => Some(StepUp::of(identity, *factor, *within)),
+            Node::Factor { factor, within } => Some(step_up_by(identity, *factor, *within)),
             Node::All(parts) => steps(parts).into_iter().reduce(StepUp::and),
             Node::Any(parts) => steps(parts).into_iter().reduce(StepUp::or),
             _ => None,
@@ -543,6 +543,24 @@ impl fmt::Debug for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Requirement({self})")
     }
+}
+
+/// The step-up by one factor, or by any factor of the account's.
+fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Duration>) -> StepUp {
+    let enrolled = identity.account().enrolled_factors();
+    // A password is no second factor, so the row does not list it. Whoever is asked for it by name
+    // may try; otherwise it is offered to a session that it was used in.
+    let has = |candidate: Factor| {
+        let by_password = identity.session().factors().passed_at(Factor::Password).is_some();
+        match candidate {
+            Factor::Password => factor.is_some() || by_password,
+            _ => enrolled.contains(candidate),
+        }
+    };
+    let wanted = Factor::ALL.iter().copied().filter(|one| factor.is_none_or(|it| it == *one));
+    let factors: Vec<_> = wanted.filter(|one| has(*one)).collect();
+    let enrol = factor.filter(|_| factors.is_empty()).into_iter().collect();
+    StepUp { factors, enrol, max_age }
 }
 
 #[cfg(test)]

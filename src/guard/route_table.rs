@@ -16,7 +16,7 @@ use crate::base::secret::random_array;
 use crate::context::Context;
 use crate::guard::require::Require;
 use crate::guard::requirement::{Outcome, Requirement};
-use crate::handle::{Portcullis, Room};
+use crate::handle::{PerInstance, Portcullis};
 use crate::identity::Identity;
 use crate::permission::typed::TypedPermission;
 
@@ -261,7 +261,7 @@ struct Recorded {
     list: GuardedRoutes,
 }
 
-impl Room for Routes {
+impl PerInstance for Routes {
     fn open(_: &Context) -> Self {
         let none = Recorded { by_path: BTreeMap::new(), list: GuardedRoutes(Arc::new([])) };
         let random = data_encoding::HEXLOWER.encode(&random_array::<8>());
@@ -320,7 +320,7 @@ impl Portcullis {
     /// The routes of the guarded routers that were finished with this instance, by path. Routes
     /// that were added to a plain axum router are not among them.
     pub fn guarded_routes(&self) -> GuardedRoutes {
-        let routes = self.room::<Routes>();
+        let routes = self.per_instance::<Routes>();
         let recorded = routes.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         recorded.list.clone()
     }
@@ -332,7 +332,7 @@ impl Portcullis {
         capability: &str,
         router: Router<S>,
     ) -> Router<S> {
-        let routes = self.room::<Routes>();
+        let routes = self.per_instance::<Routes>();
         let mark = format!("{}{capability}", routes.mark);
         let mut own = routes.own.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = own.entry(mark.clone()).or_default();

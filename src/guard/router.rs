@@ -176,7 +176,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     /// [`route`](Self::route).
     #[track_caller]
     pub fn auth_routes(mut self, prefix: &str, routes: Router<S>) -> Self {
-        let known = self.auth.room::<Routes>();
+        let known = self.auth.per_instance::<Routes>();
         // What cannot be read may hide anything.
         let Some(listed) = routes_of(&routes) else {
             panic!(
@@ -264,7 +264,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
                 );
             }
         }
-        self.auth.room::<Routes>().record(&self.routes);
+        self.auth.per_instance::<Routes>().record(&self.routes);
         self.router.layer(self.auth.layer())
     }
 
@@ -275,7 +275,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     /// Notes the routes of a plain router, or at least that something is there.
     fn note_all(&mut self, prefix: &str, listed: Option<Vec<(Methods, String)>>, access: &Access) {
         let unknown = || vec![(Methods::Any, "/{*path}".to_owned())];
-        let known = self.auth.room::<Routes>();
+        let known = self.auth.per_instance::<Routes>();
         let listed = listed.unwrap_or_else(unknown).into_iter();
         for (methods, path) in listed.filter(|(_, path)| !known.is_mark(path)) {
             self.note(methods, &nested(prefix, &path), access.clone());

@@ -86,7 +86,7 @@
 //!     Form(form): Form<LoginForm>,
 //! ) -> Result<impl IntoResponse, Rejection> {
 //!     auth.check_same_origin(&parts)?;
-//!     let login = auth.login().over(&parts.extensions).await?;
+//!     let login = auth.login().replacing(&parts.extensions).await?;
 //!     let credentials = Credentials::password(form.username, form.password);
 //!     let outcome = login.with_password(credentials, &client).await?;
 //!     Ok((outcome.into_issued(), Redirect::to("/")))

@@ -257,17 +257,17 @@ pub(crate) fn client_of(
 ) -> ClientInfo {
     let peer = peer_of(extensions);
     if peer.is_none() {
-        auth.note_finding(
+        auth.report_finding(
             "no_peer_address",
             "the address of clients is not known, so they count as a few sources together: serve with \
              `app.into_make_service_with_connect_info::<SocketAddr>()`, or insert \
              `portcullis::PeerAddr` into each request",
         );
     }
-    let device = auth.room::<Devices>().shown(headers);
+    let device = auth.per_instance::<Devices>().shown(headers);
     let proxies = &auth.context().config.proxies;
     if proxies.networks.is_empty() && crate::base::client::forwarded_headers_present(headers) {
-        auth.note_finding(
+        auth.report_finding(
             "forwarded_without_proxy",
             "requests carry forwarding headers but no proxy is trusted: if there is one, list its \
              network in `proxies.networks`, or every client seems to come from it",

@@ -26,7 +26,7 @@ pub(crate) struct Versions {
 pub(crate) struct GrantCache(Cache<AccountId, (Versions, Arc<Grants>)>);
 
 impl GrantCache {
-    /// Room for so many accounts; `None` when nothing is to be remembered.
+    /// PerInstance for so many accounts; `None` when nothing is to be remembered.
     pub(crate) fn new(accounts: usize) -> Option<Self> {
         (accounts > 0).then(|| Self(Cache::new(accounts)))
     }

@@ -19,7 +19,7 @@ impl Portcullis {
     /// The layer to put around the application, once, outermost among what needs to know who
     /// someone is. It never rejects and asks nothing by itself.
     pub fn layer(&self) -> AuthLayer {
-        AuthLayer { auth: self.clone(), resolver: self.room() }
+        AuthLayer { auth: self.clone(), resolver: self.per_instance() }
     }
 }
 

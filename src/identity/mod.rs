@@ -23,20 +23,14 @@
 //! An outage is 503, never 401: a client must not throw its session away because a database was
 //! down.
 
-use std::sync::Arc;
-
-use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::problem::Rejection;
 use crate::base::same_origin::Facts;
-use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::refused::{Compared, Refused};
 use crate::identity::request_identity::{RequestIdentity, Resolver};
-use crate::permission::typed::IntoPermission;
-use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
-use crate::session::{Session, SignedOut};
+use crate::session::SignedOut;
 
 pub(crate) mod credential;
 mod error;
@@ -45,28 +39,15 @@ mod layer;
 pub mod owner;
 pub(crate) mod refused;
 pub(crate) mod request_identity;
+pub(crate) mod resolved;
 pub(crate) mod step_up;
 mod store;
 
 pub use error::{AuthError, NotSignedIn};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
 pub use owner::AccountOwner;
+pub use resolved::Identity;
 pub use step_up::StepUp;
-
-/// Who a request is: session, account and what it may do, as one statement saw them.
-#[derive(Debug, Clone)]
-pub struct Identity(pub(crate) Arc<IdentityData>);
-
-#[derive(Debug)]
-pub(crate) struct IdentityData {
-    pub(crate) session: Session,
-    pub(crate) account: Arc<Account>,
-    pub(crate) grants: Arc<Grants>,
-    /// What the session is limited to, if it is.
-    pub(crate) ceiling: Option<PermissionSet>,
-    /// When the statement was asked: ages of factors are counted to this moment.
-    pub(crate) resolved_at: Timestamp,
-}
 
 impl Identity {
     /// Whoever is signed in with a request, from its extensions: what the extractor does, for a
@@ -77,107 +58,6 @@ impl Identity {
     /// outage.
     pub async fn of(extensions: &http::Extensions) -> Result<Self, AuthError> {
         RequestIdentity::of(extensions)?.full().await
-    }
-
-    /// The session.
-    pub fn session(&self) -> &Session {
-        &self.0.session
-    }
-
-    /// The account.
-    pub fn account(&self) -> &Account {
-        &self.0.account
-    }
-
-    /// What the account was granted. A superuser may do everything besides, and a session with a
-    /// ceiling may do less: to decide, ask [`meets`](Self::meets).
-    pub fn grants(&self) -> &Grants {
-        &self.0.grants
-    }
-
-    /// The permissions the session is limited to, if it is.
-    pub fn ceiling(&self) -> Option<&PermissionSet> {
-        self.0.ceiling.as_ref()
-    }
-
-    /// When this was found out; ages of factors are counted to this moment.
-    pub fn resolved_at(&self) -> Timestamp {
-        self.0.resolved_at
-    }
-
-    /// Whether another session has taken the place of this one by a step-up, and what is left of it is
-    /// to let requests end that other tabs had under way. Account flows refuse it.
-    pub(crate) fn is_superseded(&self) -> bool {
-        self.session().is_superseded()
-    }
-
-    /// Whether a factor was shown recently enough for a change of the account itself.
-    pub(crate) fn has_recent_factor(&self, context: &Context) -> bool {
-        if self.is_superseded() {
-            return false;
-        }
-        let max_age = context.config.session.recent_factor;
-        let latest = self.session().factors().latest();
-        latest.is_some_and(|at| context.now().since(at) < max_age)
-    }
-
-    /// The ids on which a permission is given, to filter a list in SQL: `doc:edit` may be given on
-    /// all documents or on some. Limited by the session's ceiling, like every other answer.
-    ///
-    /// ```
-    /// # use portcullis::{Identity, Instances};
-    /// portcullis::permissions! { doc: Read, Edit; }
-    ///
-    /// fn filter(identity: &Identity) -> Option<Vec<String>> {
-    ///     match identity.instances(doc::Edit) {
-    ///         Instances::All => None,                                 // no condition
-    ///         Instances::Only(ids) => Some(ids.into_iter().collect()), // `id IN (..)`
-    ///     }
-    /// }
-    /// ```
-    ///
-    /// A text that is not a permission, or asks for more than 64 at once, is given on no id; the
-    /// first is traced as an error.
-    pub fn instances(&self, permission: impl IntoPermission) -> Instances {
-        let permission = match permission.into_permission() {
-            Ok(permission) => permission,
-            Err(error) => {
-                tracing::error!(target: "portcullis", %error, "asked for instances of no permission");
-                return Instances::Only(std::collections::BTreeSet::new());
-            }
-        };
-        let permission = &permission;
-        let granted = if self.0.account.is_superuser() {
-            Instances::All
-        } else {
-            self.0.grants.permissions().instances(permission)
-        };
-        match &self.0.ceiling {
-            Some(ceiling) => granted.intersection(ceiling.instances(permission)),
-            None => granted,
-        }
-    }
-
-    /// What is asked must be implied by the account and, if the session has one, by its ceiling.
-    pub(crate) fn allows(&self, atoms: &Atoms) -> bool {
-        self.granted(atoms) && self.0.ceiling.as_ref().is_none_or(|ceiling| ceiling.allows(atoms))
-    }
-
-    /// What the account may do, whatever its session is limited to.
-    pub(crate) fn granted(&self, atoms: &Atoms) -> bool {
-        self.0.account.is_superuser() || self.0.grants.permissions().allows(atoms)
-    }
-
-    /// Whether the account has the role of this name, or the [level](crate::permission::Roles) that is
-    /// named so. A ceiling hides a role unless it covers `role:<name>`.
-    pub fn has_role(&self, name: &str) -> bool {
-        self.0.grants.has_role(name)
-            && self.0.ceiling.as_ref().is_none_or(|ceiling| {
-                Permission::parse("role")
-                    .and_then(|role| role.on(name))
-                    .and_then(|role| ceiling.allows_permission(&role))
-                    .unwrap_or(false)
-            })
     }
 }
 
@@ -202,7 +82,7 @@ impl Portcullis {
     /// # Errors
     /// 403 `cross_site_request` when another site sent the request.
     pub fn check_same_origin(&self, parts: &http::request::Parts) -> Result<(), Rejection> {
-        let resolver = self.room::<Resolver>();
+        let resolver = self.per_instance::<Resolver>();
         let credential = credential::credential(self.context(), &resolver.cookie, &parts.headers);
         if credential.is_only_a_token(self.context()) {
             return Ok(());
@@ -245,7 +125,7 @@ impl Portcullis {
     pub fn peek(&self, headers: &http::HeaderMap) -> Option<Peeked> {
         use crate::session::cookie::Found;
 
-        let resolver = self.room::<Resolver>();
+        let resolver = self.per_instance::<Resolver>();
         let pairs = match resolver.cookie.find(headers) {
             Found::Nothing => return None,
             Found::One(pair) => vec![pair],
@@ -272,6 +152,6 @@ impl Portcullis {
     /// The texts of the request's statements: short, full, grants.
     #[cfg(feature = "test-util")]
     pub fn statements(&self) -> [String; 3] {
-        self.room::<Resolver>().texts().map(str::to_owned)
+        self.per_instance::<Resolver>().texts().map(str::to_owned)
     }
 }

@@ -63,9 +63,9 @@ use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 
 use crate::base::problem::Rejection;
-use crate::identity::Identity;
 use crate::identity::error::AuthError;
 use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Identity;
 use crate::permission::Permission;
 
 /// What covers every permission of this page.

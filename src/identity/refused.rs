@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::same_origin::Facts;
 use crate::context::Context;
-use crate::handle::{Portcullis, Room};
+use crate::handle::{PerInstance, Portcullis};
 
 /// How long a warning of one kind is enough.
 const QUIET: Duration = Duration::from_secs(60);
@@ -89,7 +89,7 @@ struct Kept {
 /// What an instance remembers of refusals.
 pub(crate) struct Refusals(Mutex<[Kept; Refused::COUNT]>);
 
-impl Room for Refusals {
+impl PerInstance for Refusals {
     fn open(_: &Context) -> Self {
         Self(Mutex::default())
     }
@@ -130,7 +130,7 @@ impl Portcullis {
         let within = |since: Option<Timestamp>, span| {
             since.is_some_and(|at| at <= now && now.since(at) < span)
         };
-        let refusals = self.room::<Refusals>();
+        let refusals = self.per_instance::<Refusals>();
         let mut all = refusals.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = &mut all[kind.place()];
         if !within(kept.window_began_at, WINDOW) {
@@ -164,7 +164,7 @@ impl Portcullis {
         if often {
             // In the place of an earlier one: that may have been what a stranger made up, and this is
             // what a proxy does now.
-            self.settle(
+            self.update_finding(
                 FINDINGS[kind.place()],
                 Some(format!(
                     "{OFTEN} {text}. The last one: {compared}; `service.public_url` is {public_url:?}"

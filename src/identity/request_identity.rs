@@ -18,13 +18,13 @@ use crate::base::jwt::Claims;
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
 use crate::base::transaction::Fault;
 use crate::context::Context;
-use crate::handle::{Portcullis, Room};
+use crate::handle::{PerInstance, Portcullis};
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::grant_cache::{GrantCache, Versions};
 use crate::identity::refused::{Compared, Refused};
+use crate::identity::resolved::{Identity, IdentityData, Resolved};
 use crate::identity::store::{Found, Statements};
-use crate::identity::{Identity, IdentityData};
 use crate::permission::{GrantRow, Grants, Levels, parse_list};
 #[cfg(feature = "routes")]
 use crate::rate_limit::RateLimited;
@@ -65,7 +65,7 @@ const MOVED_SESSIONS: usize = 10_000;
 /// answer to a slow handler could otherwise put an old cookie in the place of a newer one.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(60);
 
-impl Room for Resolver {
+impl PerInstance for Resolver {
     fn open(context: &Context) -> Self {
         Self {
             cookie: SessionCookie::new(&context.config),
@@ -89,17 +89,6 @@ impl Resolver {
     pub(crate) fn texts(&self) -> [&str; 3] {
         self.statements.texts()
     }
-}
-
-/// Who a request is.
-#[derive(Debug, Clone)]
-pub(crate) enum Resolved {
-    Nobody(NotSignedIn),
-    Anonymous(AnonymousSession),
-    Pending(PendingSession),
-    PasswordChange(PasswordChangeSession),
-    Enrolment(EnrolmentSession),
-    Full(Identity),
 }
 
 /// The handle in the request's extensions.
@@ -528,32 +517,6 @@ struct Judged {
 impl Judged {
     fn nobody(reason: NotSignedIn) -> Self {
         Self { resolved: Resolved::Nobody(reason), generation: 0 }
-    }
-}
-
-impl Resolved {
-    /// Whose session it is, of whatever stage.
-    #[cfg(feature = "routes")]
-    fn account(&self) -> Option<&Account> {
-        match self {
-            Self::Nobody(_) | Self::Anonymous(_) => None,
-            Self::Pending(session) => Some(session.account()),
-            Self::PasswordChange(session) => Some(session.account()),
-            Self::Enrolment(session) => Some(session.account()),
-            Self::Full(identity) => Some(identity.account()),
-        }
-    }
-
-    /// Why this is not a full session.
-    pub(crate) fn not_signed_in(&self) -> NotSignedIn {
-        match self {
-            Self::Nobody(reason) => *reason,
-            Self::Anonymous(_) => NotSignedIn::Anonymous,
-            Self::Pending(_) => NotSignedIn::SecondFactorRequired,
-            Self::PasswordChange(_) => NotSignedIn::PasswordChangeRequired,
-            Self::Enrolment(_) => NotSignedIn::EnrolmentRequired,
-            Self::Full(_) => NotSignedIn::NoCredential,
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::base::factor::Factor;
-use crate::identity::Identity;
 
 /// The next step towards a requirement that asks for a step-up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,28 +18,6 @@ pub struct StepUp {
 }
 
 impl StepUp {
-    /// One factor, or any factor of the account's.
-    pub(crate) fn of(
-        identity: &Identity,
-        factor: Option<Factor>,
-        max_age: Option<Duration>,
-    ) -> Self {
-        let enrolled = identity.account().enrolled_factors();
-        // A password is no second factor, so the row does not list it. Whoever is asked for it by name
-        // may try; otherwise it is offered to a session that it was used in.
-        let has = |candidate: Factor| {
-            let by_password = identity.session().factors().passed_at(Factor::Password).is_some();
-            match candidate {
-                Factor::Password => factor.is_some() || by_password,
-                _ => enrolled.contains(candidate),
-            }
-        };
-        let wanted = Factor::ALL.iter().copied().filter(|one| factor.is_none_or(|it| it == *one));
-        let factors: Vec<_> = wanted.filter(|one| has(*one)).collect();
-        let enrol = factor.filter(|_| factors.is_empty()).into_iter().collect();
-        Self { factors, enrol, max_age }
-    }
-
     /// Either of two ways is enough. One that the account can go comes before one that it cannot.
     pub(crate) fn or(self, other: Self) -> Self {
         match (self.factors.is_empty(), other.factors.is_empty()) {

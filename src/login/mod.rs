@@ -53,7 +53,8 @@ use crate::confirmation;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
-use crate::identity::request_identity::{RequestIdentity, Resolved};
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Resolved;
 use crate::new_device::NewDevice;
 use crate::password::{Checked, Password, Passwords};
 use crate::rate_limit::RateLimited;
@@ -254,7 +255,7 @@ impl Login<'_> {
     ///
     /// # Errors
     /// The layer is missing, another site sent the request, or an outage.
-    pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+    pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         self.before = Some(RequestIdentity::of(extensions)?.resolve().await?.clone());
         Ok(self)
     }
@@ -291,7 +292,7 @@ impl Login<'_> {
             return Err(LoginError::InvalidCredentials);
         };
         // Replacing an old hash is a courtesy; the login stands without it.
-        let passwords = self.auth.room::<Passwords>();
+        let passwords = self.auth.per_instance::<Passwords>();
         let rehashed = if outdated {
             passwords.hash(&credentials.password, client.address()).await.ok()
         } else {
@@ -407,7 +408,7 @@ impl Login<'_> {
         let normal = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal).to_owned();
         // Before it is known whether the name is anybody's.
-        let devices = self.auth.room::<Devices>();
+        let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);
         let row = db.read(account_store::find_by_name(&db.executor(), normal)).await?;
         let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch)));
@@ -436,7 +437,12 @@ impl Login<'_> {
         name: &str,
         client: &ClientInfo,
     ) -> Result<(Ticket, Checked), LoginError> {
-        match self.auth.room::<Passwords>().check(password, row, name, client.address()).await {
+        match self
+            .auth
+            .per_instance::<Passwords>()
+            .check(password, row, name, client.address())
+            .await
+        {
             Ok(checked) => {
                 let checked = if ticket.is_judged() { checked } else { Checked::Wrong };
                 Ok((ticket, checked))
@@ -483,7 +489,7 @@ impl Login<'_> {
     /// What the client's device is to this account.
     fn device(&self, row: Option<&entity::account::Model>, client: &ClientInfo) -> Device {
         row.map_or(Device::Stranger, |row| {
-            let devices = self.auth.room::<Devices>();
+            let devices = self.auth.per_instance::<Devices>();
             devices.recognize(self.auth.context(), client, row.id, row.epoch)
         })
     }

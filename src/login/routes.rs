@@ -82,7 +82,8 @@ async fn login(
     route::check_transport(&auth, transport)?;
     let credentials = Credentials { login, password, remember: true, transport }
         .remember(remember.unwrap_or(true));
-    let outcome = auth.login().over(&extensions).await?.with_password(credentials, &client).await?;
+    let outcome =
+        auth.login().replacing(&extensions).await?.with_password(credentials, &client).await?;
     Ok(signed_in(StatusCode::OK, outcome.into_issued()))
 }
 

@@ -99,14 +99,15 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
-use crate::challenge::Proof;
-use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start, Try};
 use crate::config::LoginIds;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::Proof;
+use crate::one_time::{self, Answer, Challenge, Start, Try};
 use crate::outbox::{self, Admitted, Counted, Outgoing};
+use crate::outstanding::Kind;
 use crate::session::{Issued, SessionError, StartSession};
 
 mod error;
@@ -382,9 +383,9 @@ impl LoginNames<'_> {
         let account = identity.account();
         let kind = Kind::LoginName;
         let found = db
-            .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+            .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
             .await?;
-        if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+        if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
             return Err(LoginNameError::UsedJustNow);
         }
         let now = context.now();
@@ -430,9 +431,9 @@ impl LoginNames<'_> {
         if let Err(LoginNameError::WrongCode) = done {
             // The same person pressed twice, perhaps.
             let found = db
-                .read(mechanism::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
+                .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
                 .await?;
-            if mechanism::was_used_by(context, found.as_ref(), account.id(), proof, client) {
+            if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
                 if let Some(ticket) = ticket {
                     self.auth.attempts().withdraw(ticket).await;
                 }
@@ -504,7 +505,7 @@ impl LoginNames<'_> {
         let db = context.db();
         let (kind, now) = (Kind::LoginNameUndo, context.now());
         let executor = db.executor();
-        let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+        let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
         let used = |challenge: &Challenge| challenge.was_used_by(context, client, now);
         if found.as_ref().is_some_and(used) {
             return Err(LoginNameError::UsedJustNow);
@@ -517,7 +518,7 @@ impl LoginNames<'_> {
         let event = Event::new(EventKind::LoginNameUndone, now).account(id).from_client(client);
         let done = transaction!(db, |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
-            if !spent || !account_store::hold(txn, id).await? {
+            if !spent || !account_store::lock_and_end_sessions(txn, id).await? {
                 return Err(LoginNameError::WrongCode);
             }
             let row = account_store::find(txn, id).await?.ok_or(LoginNameError::WrongCode)?;
@@ -534,7 +535,7 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::LastName);
             }
             take(txn, id, &names, gone).await?;
-            mechanism::end_of_account(txn, id, None, now).await?;
+            one_time::end_of_account(txn, id, None, now).await?;
             let own = row.email.as_deref().filter(|_| username || gone.typed.is_some());
             let values = Values::new().with_some("address", client.address());
             let notice =
@@ -549,7 +550,7 @@ impl LoginNames<'_> {
         });
         if let Err(LoginNameError::WrongCode) = done {
             // The same person pressed twice, perhaps.
-            let found = db.read(mechanism::find_by_token(&executor, context, &kind, token)).await?;
+            let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
             if found.as_ref().is_some_and(used) {
                 return Err(LoginNameError::UsedJustNow);
             }
@@ -594,7 +595,7 @@ impl Changing<'_> {
     /// Ends the sessions of the account, and keeps everybody else from changing it.
     async fn hold(&self, txn: &Txn<'_>, lineage: LineageId) -> Result<(), LoginNameError> {
         let epoch = self.identity.account().epoch;
-        if store::hold(txn, self.id(), epoch, lineage, self.now).await? {
+        if store::lock_and_end_sessions(txn, self.id(), epoch, lineage, self.now).await? {
             return Ok(());
         }
         Err(LoginNameError::Session(SessionError::Over))
@@ -631,10 +632,10 @@ impl Changing<'_> {
         if admitted == Admitted(false) {
             // It got a link just before: if it was for this account, that one stays good. What was
             // asked for any other address is over.
-            let open = mechanism::newest(txn, context, &kind, Some(self.id()), "").await?;
+            let open = one_time::newest(txn, context, &kind, Some(self.id()), "").await?;
             let open = open.and_then(|open| Addition::of(&open));
             if open.is_some_and(|open| open.address != addition.address) {
-                mechanism::end_of_account(txn, self.id(), Some(&kind), context.now()).await?;
+                one_time::end_of_account(txn, self.id(), Some(&kind), context.now()).await?;
             }
             let held_back = Outgoing::new(message, Some(recipient.clone()));
             outbox::put_admitted(txn, context, &held_back, admitted).await?;
@@ -655,7 +656,7 @@ impl Changing<'_> {
             lifetime,
             cool_down: config.challenge.cool_down,
         };
-        let started = mechanism::start(txn, context, &start).await?;
+        let started = one_time::start(txn, context, &start).await?;
         let started =
             started.ok_or(LoginNameError::TooSoon { retry_after: config.challenge.cool_down })?;
         let outgoing = match holder {
@@ -770,7 +771,7 @@ impl Changing<'_> {
             lifetime,
             cool_down: std::time::Duration::ZERO,
         };
-        let started = mechanism::start(txn, self.context, &start).await?;
+        let started = one_time::start(txn, self.context, &start).await?;
         let page = &config.mail.links.login_name_undo;
         let link = started.and_then(|started| config.link(page, &started.token));
         let days = lifetime.as_secs() / (24 * 60 * 60);
@@ -799,7 +800,7 @@ impl Changing<'_> {
     ) -> Result<(Issued, Event), LoginNameError> {
         let (context, session) = (self.context, self.identity.session());
         let account = self.identity.account();
-        mechanism::end_by_session(txn, account, self.now).await?;
+        one_time::end_by_session(txn, account, self.now).await?;
         audit_log::record(txn, event).await?;
         let issued = StartSession::new(context, context.db(), self.client)
             .of(account)

@@ -14,9 +14,9 @@ use super::LoginNameError;
 use crate::account::LoginIdKind;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
-use crate::challenge::Proof;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
+use crate::one_time::Proof;
 use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
 
 /// The routes of an account's names, where there is a notifier.

@@ -12,7 +12,7 @@ use crate::session::store as session_store;
 /// Ends the sessions of an account, and with that keeps everybody else from changing it until this
 /// transaction is over. False when its epoch is another one by now, or the sign-in that asks for it
 /// was ended.
-pub(super) async fn hold<C: ConnectionTrait>(
+pub(super) async fn lock_and_end_sessions<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
     epoch: i64,

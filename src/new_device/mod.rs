@@ -59,7 +59,7 @@ use crate::base::client::{ClientInfo, browser_family, network};
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::secret::{DigestKey, Purpose};
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 use crate::session::device::Device;
@@ -86,7 +86,7 @@ pub(crate) struct NewDevice<'a> {
 /// The key of places' digests.
 struct PlaceKey(DigestKey);
 
-impl Room for PlaceKey {
+impl PerInstance for PlaceKey {
     fn open(context: &Context) -> Self {
         Self(DigestKey::new(&context.config.keys.secrets[0], Purpose::ToldPlace))
     }
@@ -167,7 +167,7 @@ impl<'a> NewDevice<'a> {
         let network = self.client.address().map(network);
         let network = network.map_or_else(String::new, |network| network.to_string());
         let family = browser_family(self.client.user_agent().unwrap_or_default());
-        let key = self.context.room::<PlaceKey>();
+        let key = self.context.per_instance::<PlaceKey>();
         let account = self.row.id.as_uuid();
         key.0.digest_parts(&[account.as_bytes(), network.as_bytes(), family.as_bytes()])
     }

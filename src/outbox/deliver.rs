@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::entity::message::Model;
-use super::{Mailroom, row_name, store};
+use super::{OutboxKeys, row_name, store};
 use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
@@ -62,7 +62,7 @@ impl Payload {
     }
 
     fn open(context: &Context, row: &Model, kind: MessageKind) -> Option<(Recipient, Values)> {
-        let sealer = &context.room::<Mailroom>().sealer;
+        let sealer = &context.per_instance::<OutboxKeys>().sealer;
         let plain = sealer.open(&row.key_id, row.payload.as_deref()?, &row_name(row.id, kind))?;
         let payload: Self = serde_json::from_slice(&plain).ok()?;
         let email = payload.email.map(Recipient::Email);
@@ -123,18 +123,18 @@ pub(crate) fn deliver_soon(context: &Context) {
     if context.notifier.is_none() && context.text_messages.is_none() {
         return;
     }
-    let room = context.room::<Mailroom>();
-    room.worker.sending.ask();
-    room.worker.wake.notify_one();
+    let keys = context.per_instance::<OutboxKeys>();
+    keys.worker.sending.ask();
+    keys.worker.wake.notify_one();
     if context.config.mail.delivery != Delivery::Soon {
         return;
     }
     let context = context.clone();
     tokio::spawn(async move {
-        let room = context.room::<Mailroom>();
-        room.worker.sending.answer(|| send(&context)).await;
-        room.worker.waiting.ask();
-        room.worker.waiting.answer(|| until_nothing_waits(&context, &room.worker)).await;
+        let keys = context.per_instance::<OutboxKeys>();
+        keys.worker.sending.answer(|| send(&context)).await;
+        keys.worker.waiting.ask();
+        keys.worker.waiting.answer(|| until_nothing_waits(&context, &keys.worker)).await;
     });
 }
 
@@ -168,15 +168,15 @@ fn complain(fault: &Fault) {
 }
 
 pub(super) async fn run(context: &Context) {
-    let room = context.room::<Mailroom>();
+    let keys = context.per_instance::<OutboxKeys>();
     loop {
         // At each round and not only when asked: of what other nodes have left nobody says anything.
-        room.worker.sending.ask();
-        room.worker.sending.answer(|| send(context)).await;
+        keys.worker.sending.ask();
+        keys.worker.sending.answer(|| send(context)).await;
         if let Err(fault) = (super::Outbox { context }).purge().await {
             complain(&fault);
         }
-        let _ = tokio::time::timeout(ROUND, room.worker.wake.notified()).await;
+        let _ = tokio::time::timeout(ROUND, keys.worker.wake.notified()).await;
     }
 }
 

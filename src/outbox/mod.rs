@@ -62,7 +62,7 @@ use crate::base::id::{AccountId, MessageId};
 use crate::base::seal::Sealer;
 use crate::base::secret::{DigestKey, Purpose};
 use crate::base::transaction::Fault;
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 use crate::message::{Cause, MessageKind, Recipient, Values};
 use crate::rate_limit::RateLimited;
@@ -206,9 +206,9 @@ pub(crate) async fn admit<C: ConnectionTrait>(
     }
     let mail = &context.config.mail;
     let allowed = store::Limit { cool_down: mail.cool_down, most: mail.per_hour, window: WINDOW };
-    let room = context.room::<Mailroom>();
+    let keys = context.per_instance::<OutboxKeys>();
     let text = format!("{}\0{}", kind.as_str(), counted.text());
-    let digest = room.recipients.digest(text.as_bytes());
+    let digest = keys.recipients.digest(text.as_bytes());
     Ok(Admitted(store::admit(txn, digest, &allowed, context.now()).await?))
 }
 
@@ -261,7 +261,7 @@ pub(crate) async fn amend<C: ConnectionTrait>(
     outgoing: &Outgoing,
 ) -> Result<bool, DbErr> {
     let payload = deliver::Payload::new(outgoing.to.as_ref(), &outgoing.values);
-    let sealer = &context.room::<Mailroom>().sealer;
+    let sealer = &context.per_instance::<OutboxKeys>().sealer;
     let sealed = sealer.seal(&payload.to_bytes(), &row_name(id, outgoing.kind));
     store::amend(txn, id, sealed, context.now()).await
 }
@@ -276,15 +276,15 @@ fn row(
 ) -> (MessageId, entity::message::Model) {
     let now = context.now();
     let id = MessageId::new(now);
-    let room = context.room::<Mailroom>();
+    let keys = context.per_instance::<OutboxKeys>();
     // Sealed for nobody too: the work is the same.
     let payload = deliver::Payload::new(to, &outgoing.values);
-    let sealed = room.sealer.seal(&payload.to_bytes(), &row_name(id, outgoing.kind));
+    let sealed = keys.sealer.seal(&payload.to_bytes(), &row_name(id, outgoing.kind));
     let recipient = to.map_or("", Recipient::as_str);
     let row = entity::message::Model {
         id,
         kind: if to.is_some() { outgoing.kind.as_str() } else { NOBODY }.to_owned(),
-        recipient: room.recipients.digest(fold(recipient).as_bytes()).to_vec(),
+        recipient: keys.recipients.digest(fold(recipient).as_bytes()).to_vec(),
         account_id: outgoing.account_id,
         key_id: sealed.key_id,
         payload: (verdict == Put::Queued).then_some(sealed.text),
@@ -328,13 +328,13 @@ impl Context {
 }
 
 /// The keys of the outbox, and who works at it.
-struct Mailroom {
+struct OutboxKeys {
     sealer: Sealer,
     recipients: DigestKey,
     worker: deliver::Worker,
 }
 
-impl Room for Mailroom {
+impl PerInstance for OutboxKeys {
     fn open(context: &Context) -> Self {
         let secrets = &context.config.keys.secrets;
         Self {

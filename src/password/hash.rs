@@ -17,7 +17,7 @@
 //! hash: testing a guess against it takes half of the work. A row with other parameters than the
 //! current ones takes its own time until it is rehashed.
 //!
-//! Configuration: [`HashParams`] (19 MiB, two passes, one lane) and [`Peppers`] (none). To rotate,
+//! Configuration: [`HashParams`] (19 MiB, two passes, one queue) and [`Peppers`] (none). To rotate,
 //! put a new pepper first and keep the old ones until no row names them; rows whose pepper is gone
 //! can only be reset.
 //!
@@ -311,12 +311,12 @@ pub(crate) struct HashParams {
     pub(crate) memory_kib: u32,
     /// Passes over the memory.
     pub(crate) iterations: u32,
-    /// Lanes. They are computed one after the other: one hash never takes more than one core.
+    /// Queues. They are computed one after the other: one hash never takes more than one core.
     pub(crate) parallelism: u32,
 }
 
 impl HashParams {
-    /// Memory times passes, which the time of a hash follows. Lanes only cut the memory into pieces.
+    /// Memory times passes, which the time of a hash follows. Queues only cut the memory into pieces.
     pub(crate) fn cost(self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.iterations)
     }
@@ -327,7 +327,7 @@ impl HashParams {
 }
 
 impl Default for HashParams {
-    /// 19 MiB, two passes, one lane. Of OWASP's equal choices the one with more memory per hash
+    /// 19 MiB, two passes, one queue. Of OWASP's equal choices the one with more memory per hash
     /// would halve the logins that fit in a given memory.
     fn default() -> Self {
         Self { memory_kib: 19_456, iterations: 2, parallelism: 1 }
@@ -441,7 +441,7 @@ pub(crate) enum Unusable {
 pub(crate) enum HashError {
     /// Parameters outside of what can be computed and verified again.
     #[error(
-        "argon2 parameters out of range: 1 to 64 iterations, 1 to 16 lanes, 8 KiB or more a lane"
+        "argon2 parameters out of range: 1 to 64 iterations, 1 to 16 queues, 8 KiB or more a queue"
     )]
     Params,
     /// A pepper's id is empty or taken.

@@ -52,8 +52,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use crate::account::entity::account;
 use crate::account::{InvalidField, StoredPassword};
 use crate::base::clock::{Clock, OncePerMinute};
@@ -63,7 +61,7 @@ use crate::base::secret::{DigestKey, Purpose, random_bytes};
 use crate::base::transaction::{Fault, TimedPort};
 use crate::config::{BreachedOutage, PasswordConfig};
 use crate::context::Context;
-use crate::handle::Room;
+use crate::handle::PerInstance;
 use crate::port::{BreachedList, PasswordSha1};
 
 mod breached;
@@ -75,46 +73,15 @@ mod policy;
 mod queue;
 #[cfg(feature = "strength")]
 mod strength;
+mod typed;
 
 pub use breached::BreachedFile;
 pub(crate) use policy::Names;
+pub(crate) use typed::Password;
 
 use gate::{Gate, GateError};
 use hash::{HashParams, Hasher, Peppers, SALT_BYTES, StoredHash, Verdict};
-use policy::{MAX_PASSWORD_BYTES, Policy};
-
-/// A password on its way through, wiped when it is dropped and never printed.
-#[derive(Clone, serde::Deserialize)]
-#[serde(from = "String")]
-pub(crate) struct Password(Zeroizing<String>);
-
-impl From<String> for Password {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl Password {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether no account can have it. Such a one is wrong at once, whatever the name: nothing is read,
-    /// hashed or counted for it.
-    pub(crate) fn is_too_long(&self) -> bool {
-        self.0.len() > MAX_PASSWORD_BYTES
-    }
-
-    fn bytes(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(self.0.as_bytes().to_vec())
-    }
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password(..)")
-    }
-}
+use policy::Policy;
 
 /// What came of a password check.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +106,7 @@ pub(crate) struct Passwords {
     warning: OncePerMinute,
 }
 
-impl Room for Passwords {
+impl PerInstance for Passwords {
     fn open(context: &Context) -> Self {
         let config = &context.config.password;
         let params = HashParams {
@@ -294,7 +261,7 @@ fn dummy_salt(key: &DigestKey, name: &str) -> [u8; SALT_BYTES] {
 impl crate::handle::Portcullis {
     /// How many password hashes this instance has computed.
     pub fn password_hashes(&self) -> u64 {
-        self.room::<Passwords>().gate.hashes()
+        self.per_instance::<Passwords>().gate.hashes()
     }
 }
 

@@ -6,14 +6,11 @@
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
+use super::typed::{MAX_PASSWORD_BYTES, Password};
 use crate::account::entity::login_name;
 use crate::account::{Account, LoginId};
 use crate::base::guessable::COMMON;
 use crate::config::{Composition, Config, PasswordConfig};
-use crate::password::Password;
-
-/// Longer ones are refused before any work.
-pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
 
 /// A word that is shorter says little about a password that is it with digits around.
 const MIN_WORD: usize = 3;

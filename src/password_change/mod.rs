@@ -39,12 +39,12 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
-use crate::challenge::mechanism;
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::new_device::NewDevice;
+use crate::one_time;
 use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
@@ -259,7 +259,7 @@ impl PasswordChange<'_> {
         client: &ClientInfo,
     ) -> Result<Issued, PasswordChangeError> {
         let context = self.auth.context();
-        let passwords = self.auth.room::<Passwords>();
+        let passwords = self.auth.per_instance::<Passwords>();
         let source = client.address();
         let account = asking.account;
         let db = context.db();
@@ -282,8 +282,11 @@ impl PasswordChange<'_> {
             if current.is_too_long() {
                 return Err(PasswordChangeError::WrongPassword);
             }
-            let device =
-                self.auth.room::<Devices>().recognize(context, client, row.id, row.epoch).known();
+            let device = self
+                .auth
+                .per_instance::<Devices>()
+                .recognize(context, client, row.id, row.epoch)
+                .known();
             let subject = attempts.subject(Some(&row), &name).on_device(self.auth, device).inside();
             let admitted = match attempts.begin(AttemptKind::Login, &subject, client).await? {
                 Admission::Admitted(ticket) => ticket,
@@ -341,7 +344,7 @@ impl PasswordChange<'_> {
         // The end of a sign-in like any other: whoever is signed in all the way was judged before.
         let signs_in_at = (asking.state.stage != Stage::Full).then_some(now);
         let new_device = signs_in_at.and_then(|now| {
-            let devices = self.auth.room::<Devices>();
+            let devices = self.auth.per_instance::<Devices>();
             let device = devices.recognize(context, client, row.id, row.epoch);
             NewDevice::of(context, &row, client, device, now)
         });
@@ -369,7 +372,7 @@ impl PasswordChange<'_> {
             if let Some(device) = &new_device {
                 device.record(txn).await?;
             }
-            mechanism::end_by_session(txn, account, now).await?;
+            one_time::end_by_session(txn, account, now).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             if let Some(ticket) = &ticket {

@@ -15,7 +15,7 @@ use crate::guard::extract::Before;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::credential::prefix_of;
-use crate::identity::request_identity::Resolved;
+use crate::identity::resolved::Resolved;
 use crate::password::Password;
 use crate::route::{Json, mount, signed_in};
 

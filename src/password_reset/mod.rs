@@ -112,11 +112,12 @@ use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{Event, EventKind};
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, transaction};
-use crate::challenge::mechanism::{self, Answer, Challenge, Kind, Start};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::{self, Answer, Challenge, Start};
 use crate::outbox::{self, Counted, Outgoing};
+use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
 use crate::rate_limit::RateLimited;
@@ -240,7 +241,7 @@ impl Portcullis {
 }
 
 /// What a token is bound to: a change of any of it kills the token. Not to the account's epoch, which any
-/// session can move; what else ends a link ends its row, see [`mechanism::end_of_account`].
+/// session can move; what else ends a link ends its row, see [`one_time::end_of_account`].
 struct Binding([Vec<u8>; 4]);
 
 impl Binding {
@@ -310,7 +311,7 @@ impl PasswordReset<'_> {
         let asked = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal);
         // Before it is known whether the name is anybody's.
-        let devices = self.auth.room::<Devices>();
+        let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);
         let found = db.read(account_store::find_with_name(&db.executor(), asked)).await?;
         let row = found.as_ref().map(|(_, row)| row);
@@ -368,7 +369,7 @@ impl PasswordReset<'_> {
                 lifetime,
                 cool_down: Duration::ZERO,
             };
-            let started = mechanism::start(txn, context, &start).await?;
+            let started = one_time::start(txn, context, &start).await?;
             let link = started.as_ref().and_then(|started| {
                 let page = &context.config.mail.links.password_reset;
                 context.config.link(page, &started.token)
@@ -419,7 +420,7 @@ impl PasswordReset<'_> {
         client: &ClientInfo,
     ) -> Result<KnownDevice, PasswordResetError> {
         let context = self.auth.context();
-        let passwords = self.auth.room::<Passwords>();
+        let passwords = self.auth.per_instance::<Passwords>();
         let attempts = self.auth.attempts();
         let new = Password::from(new.into());
         let (ticket, challenge, row) = self.look(token, client).await?;
@@ -454,7 +455,7 @@ impl PasswordReset<'_> {
                 Some(_) => Vec::new(),
             };
             // Whatever else was sent before is worth nothing now: another link, a change of address.
-            mechanism::end_of_account(txn, row.id, None, now).await?;
+            one_time::end_of_account(txn, row.id, None, now).await?;
             ticket.succeeded(txn).await?;
             // Locks that strangers brought about do not keep out who reads the account's mail.
             attempts.close(txn, row.id, &[AttemptKind::Login, AttemptKind::Forgot]).await?;
@@ -478,7 +479,7 @@ impl PasswordReset<'_> {
         removed.iter().for_each(Event::trace);
         outbox::deliver_soon(context);
         // Who reads the account's mail is its owner, here and under the epoch that the reset began.
-        let devices = self.auth.room::<Devices>();
+        let devices = self.auth.per_instance::<Devices>();
         Ok(devices.remember(context, client, row.id, epoch))
     }
 
@@ -491,7 +492,7 @@ impl PasswordReset<'_> {
         let context = self.auth.context();
         let db = context.db();
         let executor = db.executor();
-        let found = mechanism::find_by_token(&executor, context, &Kind::PasswordReset, token);
+        let found = one_time::find_by_token(&executor, context, &Kind::PasswordReset, token);
         let found = db.read(found).await?;
         let now = context.now();
         Ok(found.is_some_and(|found| found.was_used_by(context, client, now)))
@@ -525,9 +526,9 @@ impl PasswordReset<'_> {
         let db = context.db();
         let executor = db.executor();
         let now = context.now();
-        let devices = self.auth.room::<Devices>();
+        let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);
-        let found = mechanism::find_by_token(&executor, context, &Kind::PasswordReset, token);
+        let found = one_time::find_by_token(&executor, context, &Kind::PasswordReset, token);
         let challenge = db.read(found).await?;
         let row = match challenge.as_ref().and_then(Challenge::account_id) {
             Some(id) => db.read(account_store::find(&executor, id)).await?,

@@ -17,7 +17,7 @@ use crate::session::Transport;
 /// The routes of forgotten passwords.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     if auth.context().notifier.is_none() {
-        auth.note_finding(
+        auth.report_finding(
             "password_reset_without_notifier",
             "the routes of forgotten passwords are mounted and there is no notifier to send a link with",
         );

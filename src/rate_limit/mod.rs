@@ -79,7 +79,7 @@ use crate::base::rate::{RateKey, RateVerdict};
 use crate::base::secret::{DigestKey, Purpose};
 use crate::base::transaction::{Fault, TimedPort, transaction};
 use crate::config::RateStore;
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 use crate::port::RateLimiter;
 
@@ -164,7 +164,7 @@ struct Noted {
     subjects: HashMap<RateKey, ()>,
 }
 
-impl Room for Limits {
+impl PerInstance for Limits {
     fn open(context: &Context) -> Self {
         let shared = match (&context.rate_limiter, context.config.rate.store) {
             (Some(limiter), _) => Some(Arc::clone(limiter)),
@@ -343,7 +343,7 @@ impl RateLimits<'_> {
         quota: Quota,
     ) -> Result<Reserved, RateLimited> {
         let context = self.auth.context();
-        let limits = context.room::<Limits>();
+        let limits = context.per_instance::<Limits>();
         let (subject, quota, about) = self.of_source(address, quota);
         let now = context.now();
         let key = limits.key_of(rule, &subject);
@@ -377,7 +377,7 @@ impl RateLimits<'_> {
         about: About,
     ) -> Result<(), RateLimited> {
         let context = self.auth.context();
-        let limits = context.room::<Limits>();
+        let limits = context.per_instance::<Limits>();
         let now = context.now();
         let key = limits.key_of(rule, subject);
         let verdict = limits.admit(context, key, quota, now).await;
@@ -396,7 +396,7 @@ impl RateLimits<'_> {
         (key, verdict, now): (RateKey, RateVerdict, Timestamp),
     ) -> RateLimited {
         count(EventKind::RateLimitExceeded.as_str());
-        if self.auth.context().room::<Limits>().is_news(key, now) {
+        if self.auth.context().per_instance::<Limits>().is_news(key, now) {
             self.tell(rule, about, now);
         }
         // Zero would say that nothing is in the way.

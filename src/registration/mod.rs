@@ -64,14 +64,15 @@ use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::transaction::{Fault, MaybeFault, Txn, is_unique_violation, transaction};
-use crate::challenge::mechanism::Kind;
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
-use crate::identity::request_identity::{RequestIdentity, Resolved};
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Resolved;
 use crate::message::{MessageKind, Recipient};
 use crate::outbox::{self, Outgoing};
+use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
 use crate::port::{Registering, from_hooked};
 use crate::rate_limit::RateLimited;
@@ -269,7 +270,7 @@ impl Registration<'_> {
     ///
     /// # Errors
     /// The layer is missing, another site sent the request, or an outage.
-    pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+    pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         self.replaces = match RequestIdentity::of(extensions)?.resolve().await? {
             Resolved::Anonymous(session) => Some(Replaces {
                 id: session.id(),
@@ -309,8 +310,11 @@ impl Registration<'_> {
         if account.email.is_some() {
             self.auth.count_message(client).await?;
         }
-        let hashed =
-            self.auth.room::<Passwords>().hash(&application.password, client.address()).await?;
+        let hashed = self
+            .auth
+            .per_instance::<Passwords>()
+            .hash(&application.password, client.address())
+            .await?;
         account.password = Some(hashed);
         let now = context.now();
         let id = AccountId::new(now);
@@ -474,8 +478,11 @@ impl Registration<'_> {
         self.count(client).await?;
         self.auth.count_message(client).await?;
         // Before anything is looked up: it is computed for a known address too.
-        let hashed =
-            self.auth.room::<Passwords>().hash(&application.password, client.address()).await?;
+        let hashed = self
+            .auth
+            .per_instance::<Passwords>()
+            .hash(&application.password, client.address())
+            .await?;
         account.password = Some(hashed);
         account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
         account.on_trial = context.config.login.require_verified;
@@ -644,7 +651,7 @@ impl Registration<'_> {
     ) -> Result<NewAccount, RegistrationError> {
         let password = Password::from(password.into());
         self.check(&account, &password, Policy::Open, None).await?;
-        let hashed = self.auth.room::<Passwords>().hash(&password, None).await?;
+        let hashed = self.auth.per_instance::<Passwords>().hash(&password, None).await?;
         Ok(NewAccount { password: Some(hashed), ..account })
     }
 
@@ -675,7 +682,7 @@ impl Registration<'_> {
         }
         let names = [&account.username, &account.email, &account.phone];
         let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
-        let passwords = self.auth.room::<Passwords>();
+        let passwords = self.auth.per_instance::<Passwords>();
         invalid.extend(passwords.refused("password", password, &names, source).await?);
         if invalid.is_empty() { Ok(()) } else { Err(AccountError::Invalid(invalid).into()) }
     }

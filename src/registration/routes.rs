@@ -62,7 +62,7 @@ async fn register(
         transport: body.transport,
         profile: body.profile.unwrap_or_default(),
     };
-    let registration = auth.registration().over(&extensions).await?;
+    let registration = auth.registration().replacing(&extensions).await?;
     if auth.context().config.login.registration == Policy::Strict {
         registration.apply(application, &client).await?;
         let body = serde_json::json!({ "result": "verification_required" });

@@ -27,7 +27,7 @@ use crate::base::client::ClientInfo;
 use crate::base::id::AccountId;
 use crate::base::jwt::{DeviceClaims, MAX_TOKEN_BYTES};
 use crate::base::secret::{DigestKey, Purpose, random_array};
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 
 /// Where a client that keeps its tokens itself shows what it got as `device_token`. A browser's page
 /// cannot be made to send it by another site, and no other part of a request is named like this.
@@ -121,7 +121,7 @@ pub(crate) struct Devices {
     bearer: bool,
 }
 
-impl Room for Devices {
+impl PerInstance for Devices {
     fn open(context: &Context) -> Self {
         let secrets = context.config.keys.secrets.iter();
         Self {

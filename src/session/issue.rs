@@ -341,7 +341,7 @@ impl<'a> StartSession<'a> {
         if self.stage != Stage::Full || !self.remember || self.ceiling.is_some() {
             return None;
         }
-        let devices = self.context.room::<Devices>();
+        let devices = self.context.per_instance::<Devices>();
         if !signs_in {
             let before = match self.replaces {
                 Some(old) if old.promotes => self.old_epoch,

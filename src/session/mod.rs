@@ -314,7 +314,7 @@ impl<'a> Sessions<'a> {
     /// Whether an account is known to sign in from the client's device; see
     /// [known devices](crate::attempt#known-devices). It is no proof of who the client is. No statement.
     pub fn knows_device(&self, account: &Account, client: &ClientInfo) -> bool {
-        let devices = self.context.room::<Devices>();
+        let devices = self.context.per_instance::<Devices>();
         let device = devices.recognize(self.context, client, account.id, account.epoch);
         device.known().is_some()
     }
@@ -506,7 +506,7 @@ impl<'a> Sessions<'a> {
         except: Option<SessionId>,
         client: &ClientInfo,
     ) -> Result<SessionsEnded, SessionError> {
-        let devices = self.context.room::<Devices>();
+        let devices = self.context.per_instance::<Devices>();
         let device = devices.recognize(self.context, client, account.id, account.epoch);
         let asked = match device.known() {
             Some(_) => Epoch::Asked,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::secret::random_version;
 use crate::base::transaction::Fault;
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 
 pub(crate) mod entity;
@@ -64,8 +64,8 @@ impl Portcullis {
         let finished_at = done.then(|| context.now());
         db.retry(|| store::give_back(&executor, lease.0, finished_at)).await?;
         if done {
-            self.room::<Watch>().look_again(context.now().plus(OVERDUE));
-            self.settle(FINDING, None);
+            self.per_instance::<Watch>().look_again(context.now().plus(OVERDUE));
+            self.update_finding(FINDING, None);
         }
         Ok(())
     }
@@ -80,15 +80,15 @@ impl Portcullis {
     /// Looks whether maintenance still runs, if it is time to. Nobody waits for it.
     pub(crate) fn watch_upkeep(&self) {
         let now = self.context().now();
-        if !self.room::<Watch>().is_due(now) {
+        if !self.per_instance::<Watch>().is_due(now) {
             return;
         }
         let auth = self.clone();
         self.context().database.beside(async move {
             match auth.last_upkeep().await {
                 Ok(Some(at)) if at.plus(OVERDUE) > now => {
-                    auth.room::<Watch>().look_again(at.plus(OVERDUE));
-                    auth.settle(FINDING, None);
+                    auth.per_instance::<Watch>().look_again(at.plus(OVERDUE));
+                    auth.update_finding(FINDING, None);
                 }
                 Ok(at) => {
                     let since = at.map_or_else(|| "ever".to_owned(), |at| format!("since {at}"));
@@ -97,7 +97,7 @@ impl Portcullis {
                          `auth.maintenance().every(..)`, or call `auth.maintenance().run()` from a \
                          scheduler"
                     );
-                    auth.note_finding(FINDING, &text);
+                    auth.report_finding(FINDING, &text);
                 }
                 Err(fault) => {
                     tracing::debug!(target: "portcullis", %fault, "the time of the last maintenance could not be read");
@@ -110,7 +110,7 @@ impl Portcullis {
 /// When to look next.
 struct Watch(AtomicI64);
 
-impl Room for Watch {
+impl PerInstance for Watch {
     fn open(context: &Context) -> Self {
         Self(AtomicI64::new(context.now().plus(OVERDUE).as_millis()))
     }

@@ -77,13 +77,15 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
-use crate::challenge::mechanism::{self, Challenge, Kind, Try};
 use crate::config::AttemptKind;
 use crate::confirmation::{self, Proof};
 use crate::handle::Portcullis;
-use crate::identity::request_identity::{RequestIdentity, Resolved};
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
+use crate::one_time::{self, Challenge, Try};
 use crate::outbox;
+use crate::outstanding::Kind;
 use crate::password::{Checked, Password, Passwords};
 use crate::session::device::Devices;
 use crate::session::issue::Replaces;
@@ -204,7 +206,7 @@ impl Verification<'_> {
     /// # Errors
     /// The layer is missing, another site sent the request, a step-up has put another session in the
     /// place of this one, or an outage.
-    pub async fn over(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+    pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         let request_identity = RequestIdentity::of(extensions)?;
         let before = request_identity.resolve().await?;
         // Not taken for nobody: the account would be handed over, and what its owner set would be gone.
@@ -292,7 +294,7 @@ impl Verification<'_> {
             By::Token(token) => {
                 let executor = db.executor();
                 let kind = &Kind::Verification;
-                let found = mechanism::find_by_token(&executor, context, kind, token);
+                let found = one_time::find_by_token(&executor, context, kind, token);
                 (db.read(found).await?.ok_or(VerificationError::WrongCode)?, None)
             }
             By::Code { address, code } => {
@@ -367,10 +369,10 @@ impl Verification<'_> {
         let executor = db.executor();
         let row = db.read(account_store::find_by_name(&executor, normal)).await?;
         let account = row.as_ref().map(|row| row.id);
-        let newest = mechanism::newest(&executor, context, &kind, account, normal);
+        let newest = one_time::newest(&executor, context, &kind, account, normal);
         let found = db.read(newest).await?;
         let known = row.map(|row| (row.id, row.epoch));
-        let taken = mechanism::take_try_at(self.auth, &kind, known, normal, client).await?;
+        let taken = one_time::take_try_at(self.auth, &kind, known, normal, client).await?;
         let ticket = match taken {
             Try::Taken(ticket) => ticket,
             Try::TooMany(retry_after) => {
@@ -422,7 +424,7 @@ impl Verification<'_> {
         let context = self.auth.context();
         let attempts = self.auth.attempts();
         let name = row.id.to_string();
-        let devices = self.auth.room::<Devices>();
+        let devices = self.auth.per_instance::<Devices>();
         let device = devices.recognize(context, client, row.id, row.epoch).known();
         let subject = attempts.subject(Some(row), &name).on_device(self.auth, device).inside();
         let ticket = match attempts.begin(AttemptKind::Login, &subject, client).await? {
@@ -431,7 +433,7 @@ impl Verification<'_> {
                 return Err(VerificationError::TooManyAttempts { retry_after });
             }
         };
-        let passwords = self.auth.room::<Passwords>();
+        let passwords = self.auth.per_instance::<Passwords>();
         let checked = passwords.check(password, Some(row), &name, client.address()).await;
         // Of a refused try the verdict is thrown away.
         let judged = ticket.is_judged();
@@ -475,7 +477,7 @@ impl Verification<'_> {
                 transaction!(context.db(), |txn| {
                     self.spend(txn, proof).await?;
                     let username = self.prove(txn, row, proof.challenge).await?;
-                    mechanism::end_of_account(txn, row.id, Some(&Kind::Verification), event.at)
+                    one_time::end_of_account(txn, row.id, Some(&Kind::Verification), event.at)
                         .await?;
                     audit_log::record(txn, event).await?;
                     Ok::<_, VerificationError>(username)
@@ -517,7 +519,7 @@ impl Verification<'_> {
                     }
                     let removed = remove_factors(txn, context, row).await?;
                     self.prove(txn, row, proof.challenge).await?;
-                    mechanism::end_of_account(txn, row.id, None, now).await?;
+                    one_time::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
                     let epoch = account_store::epoch_of(txn, row.id).await?;
                     let epoch = epoch.ok_or(VerificationError::WrongCode)?;

@@ -13,7 +13,7 @@ use crate::base::problem::Rejection;
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
-use crate::identity::request_identity::Resolved;
+use crate::identity::resolved::Resolved;
 use crate::password::Password;
 use crate::route::{self, Json, OptionalBody, RouteError, mount, signed_in};
 use crate::session::Transport;
@@ -75,7 +75,7 @@ async fn confirm(
     };
     let confirmation = Confirmation { password: body.password, ..confirmation };
     let confirmation = confirmation.transport(body.transport);
-    let flow = auth.verification().over(&extensions).await?;
+    let flow = auth.verification().replacing(&extensions).await?;
     Ok(match flow.confirm(confirmation, &client).await? {
         Confirmed::Verified(verified) => {
             let mut body = serde_json::json!({ "result": "verified" });

@@ -78,7 +78,7 @@ async fn own_login(
 ) -> Result<Response, portcullis::Rejection> {
     auth.check_same_origin(&parts)?;
     let credentials = Credentials::password("alice", PASSWORD);
-    let login = auth.login().over(&parts.extensions).await?;
+    let login = auth.login().replacing(&parts.extensions).await?;
     let outcome = login.with_password(credentials, &client).await?;
     Ok((outcome.into_issued(), "signed in").into_response())
 }

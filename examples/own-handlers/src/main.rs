@@ -100,7 +100,7 @@ async fn register(
     // Another site must not sign its visitors up here, nor in under an account of its own.
     auth.check_same_origin(&parts)?;
     let application = Application::new(NewAccount::username(body.name), body.password);
-    let registration = auth.registration().over(&parts.extensions).await?;
+    let registration = auth.registration().replacing(&parts.extensions).await?;
     let registered = registration.register(application, &client).await?;
     // None where an account has to be verified before it can be used.
     let welcome = Json(json!({ "welcome": registered.account.username() }));
@@ -114,7 +114,7 @@ async fn enter(
     Json(body): Json<NameAndPassword>,
 ) -> Result<Response, Rejection> {
     auth.check_same_origin(&parts)?;
-    let login = auth.login().over(&parts.extensions).await?;
+    let login = auth.login().replacing(&parts.extensions).await?;
     let outcome =
         login.with_password(Credentials::password(body.name, body.password), &client).await?;
     let next = match &outcome {

@@ -120,8 +120,8 @@ async fn login(auth: &Portcullis, request: Request<Body>) -> Answer {
         return Ok(text(StatusCode::BAD_REQUEST, expected));
     };
     // Over what the request was before, so that an old session does not stay behind.
-    let login_over = auth.login().over(&parts.extensions).await?;
-    let outcome = login_over.with_password(Credentials::password(login, password), &client).await?;
+    let flow = auth.login().replacing(&parts.extensions).await?;
+    let outcome = flow.with_password(Credentials::password(login, password), &client).await?;
     let mut response = text(StatusCode::OK, "signed in\n");
     outcome.into_issued().apply(response.headers_mut());
     Ok(response)

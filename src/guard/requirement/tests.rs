@@ -9,7 +9,7 @@ use crate::account::Account;
 use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
-use crate::identity::IdentityData;
+use crate::identity::resolved::IdentityData;
 use crate::permission::{GrantRow, Grants, Levels, RoleRow};
 use crate::session::judge::SessionState;
 use crate::session::{Session, Stage, Transport};

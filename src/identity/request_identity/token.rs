@@ -177,7 +177,7 @@ impl RequestIdentity {
             && self.auth.context().jwt.is_of_somebody_else(pair.value())
         {
             found.store(true, Ordering::Relaxed);
-            self.auth.note_finding(
+            self.auth.report_finding(
                 "foreign_cookie",
                 "a request carried a session cookie of this service's name that this service did not \
                  make: another service on the same host uses the name too (set `cookie.name`), a secret \
@@ -188,7 +188,7 @@ impl RequestIdentity {
 
     fn note_clock_skew(&self) {
         if !self.resolver.found_clock_skew.swap(true, Ordering::Relaxed) {
-            self.auth.note_finding(
+            self.auth.report_finding(
                 "clock_skew",
                 "a token was issued more than 30 seconds in the future: the clock of a node is, or \
                  was, wrong; synchronize the clocks of all nodes",

@@ -255,9 +255,12 @@ impl Catalogue<'_> {
         }
         let (malformed, unknown): (Vec<_>, Vec<_>) =
             doubtful.iter().partition(|grant| grant.malformed.is_some());
+        self.auth.update_finding(
+            "malformed_permissions",
+            told("cannot be read and grant nothing", &malformed),
+        );
         self.auth
-            .settle("malformed_permissions", told("cannot be read and grant nothing", &malformed));
-        self.auth.settle("unknown_permissions", told("mention what no code asks for", &unknown));
+            .update_finding("unknown_permissions", told("mention what no code asks for", &unknown));
         Ok(doubtful)
     }
 }

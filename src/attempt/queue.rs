@@ -15,16 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as Turn, Notify};
 
-use super::{Key, Taken};
+use super::key::{Key, Taken};
 use crate::base::clock::{OncePerMinute, Timestamp};
 use crate::base::event::count;
-use crate::context::{Context, Room};
+use crate::context::{Context, PerInstance};
 
-/// The lanes of one instance.
+/// The queues of one instance.
 #[derive(Default)]
-pub(crate) struct Lanes {
-    lanes: Mutex<HashMap<Key, Arc<Lane>>>,
-    /// What is compared at this moment: each row of a subject, and the lane it came from.
+pub(crate) struct Queues {
+    queues: Mutex<HashMap<Key, Arc<Queue>>>,
+    /// What is compared at this moment: each row of a subject, and the queue it came from.
     underway: Mutex<HashMap<Taken, Key>>,
     /// The operator hears of tries that waited for too long.
     warning: OncePerMinute,
@@ -33,47 +33,47 @@ pub(crate) struct Lanes {
 }
 
 #[derive(Default)]
-pub(crate) struct Lane {
+pub(crate) struct Queue {
     /// Held while the rule is asked for one try.
     pub(crate) turn: Turn<()>,
     /// A try of this subject has ended.
     pub(crate) settled: Notify,
 }
 
-impl Room for Lanes {
+impl PerInstance for Queues {
     fn open(_: &Context) -> Self {
         Self::default()
     }
 }
 
-/// A place in a lane. The lane goes when nobody is in it any more.
+/// A place in a queue. The queue goes when nobody is in it any more.
 pub(crate) struct Place {
-    lanes: Arc<Lanes>,
+    queues: Arc<Queues>,
     key: Key,
     /// Taken away when the place is given up, and not before.
-    lane: Option<Arc<Lane>>,
+    queue: Option<Arc<Queue>>,
 }
 
 impl Place {
-    pub(crate) fn take(lanes: &Arc<Lanes>, key: &Key) -> Self {
-        let mut known = lanes.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = Arc::clone(known.entry(key.clone()).or_default());
-        Self { lanes: Arc::clone(lanes), key: key.clone(), lane: Some(lane) }
+    pub(crate) fn take(queues: &Arc<Queues>, key: &Key) -> Self {
+        let mut known = queues.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = Arc::clone(known.entry(key.clone()).or_default());
+        Self { queues: Arc::clone(queues), key: key.clone(), queue: Some(queue) }
     }
 
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
-        self.lane.as_ref().expect("a place has a lane until it is dropped")
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        self.queue.as_ref().expect("a place has a queue until it is dropped")
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(lane) = self.lane.take() else { return };
-        lane.settled.notify_one();
-        let mut known = self.lanes.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = self.queue.take() else { return };
+        queue.settled.notify_one();
+        let mut known = self.queues.queues.lock().unwrap_or_else(PoisonError::into_inner);
         // Ours goes under the lock: of two that end together the second sees that the first is gone.
-        drop(lane);
-        if known.get(&self.key).is_some_and(|lane| Arc::strong_count(lane) == 1) {
+        drop(queue);
+        if known.get(&self.key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
             known.remove(&self.key);
         }
     }
@@ -81,13 +81,13 @@ impl Drop for Place {
 
 /// A try that is compared at this moment.
 pub(crate) struct Underway {
-    lanes: Arc<Lanes>,
+    queues: Arc<Queues>,
     row: Taken,
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        let mut underway = self.lanes.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut underway = self.queues.underway.lock().unwrap_or_else(PoisonError::into_inner);
         underway.remove(&self.row);
     }
 }
@@ -95,19 +95,19 @@ impl Drop for Underway {
 impl Place {
     /// Notes that this row is compared from now on.
     pub(crate) fn begin(&self, row: &Taken) -> Underway {
-        let mut underway = self.lanes.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut underway = self.queues.underway.lock().unwrap_or_else(PoisonError::into_inner);
         underway.insert(row.clone(), self.key.clone());
-        Underway { lanes: Arc::clone(&self.lanes), row: row.clone() }
+        Underway { queues: Arc::clone(&self.queues), row: row.clone() }
     }
 
-    /// Whether this row is compared for somebody who stands in another lane of this process.
+    /// Whether this row is compared for somebody who stands in another queue of this process.
     pub(crate) fn is_elsewhere(&self, row: &Taken) -> bool {
-        let underway = self.lanes.underway.lock().unwrap_or_else(PoisonError::into_inner);
-        underway.get(row).is_some_and(|lane| *lane != self.key)
+        let underway = self.queues.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.get(row).is_some_and(|queue| *queue != self.key)
     }
 }
 
-impl Lanes {
+impl Queues {
     /// Tells the operator, once a minute, that a try was answered 503 because it waited for too long.
     pub(crate) fn tell_overload(&self, now: Timestamp) {
         count("tries_overloaded");
@@ -136,7 +136,7 @@ impl Lanes {
     /// How many subjects have somebody in line.
     #[cfg(feature = "test-util")]
     pub(crate) fn busy(&self) -> usize {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -147,20 +147,20 @@ mod tests {
 
     #[test]
     fn a_lane_is_kept_only_while_somebody_is_in_it() {
-        let lanes = Arc::new(Lanes::default());
+        let queues = Arc::new(Queues::default());
         let key = Key { subject: [1; 32], kind: AttemptKind::Login, part: 0 };
-        let first = Place::take(&lanes, &key);
-        let second = Place::take(&lanes, &key);
-        assert!(Arc::ptr_eq(first.lane(), second.lane()));
+        let first = Place::take(&queues, &key);
+        let second = Place::take(&queues, &key);
+        assert!(Arc::ptr_eq(first.queue(), second.queue()));
         drop(first);
-        assert_eq!(lanes.lanes.lock().unwrap().len(), 1);
+        assert_eq!(queues.queues.lock().unwrap().len(), 1);
         drop(second);
-        assert_eq!(lanes.lanes.lock().unwrap().len(), 0);
+        assert_eq!(queues.queues.lock().unwrap().len(), 0);
     }
 
     #[test]
     fn places_that_end_together_leave_no_lane_behind() {
-        let lanes = Arc::new(Lanes::default());
+        let queues = Arc::new(Queues::default());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -169,11 +169,11 @@ mod tests {
                         // The same few for all of them at about the same time.
                         subject[..4].copy_from_slice(&(number / 10).to_be_bytes());
                         let key = Key { subject, kind: AttemptKind::Login, part: 0 };
-                        drop(Place::take(&lanes, &key));
+                        drop(Place::take(&queues, &key));
                     }
                 });
             }
         });
-        assert_eq!(lanes.lanes.lock().unwrap().len(), 0);
+        assert_eq!(queues.queues.lock().unwrap().len(), 0);
     }
 }

@@ -1,0 +1,92 @@
+//! Attempts at codes: counted where all attempts are, see [`attempt`](crate::attempt).
+
+use std::time::Duration;
+
+use super::row::Challenge;
+use crate::attempt::{Admission, Subject, Ticket};
+use crate::base::client::ClientInfo;
+use crate::base::id::{AccountId, SessionId};
+use crate::base::transaction::Fault;
+use crate::config::AttemptKind;
+use crate::handle::Portcullis;
+use crate::outstanding::Kind;
+use crate::session::device::Devices;
+
+/// A try at a code.
+#[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
+pub(crate) enum Try {
+    /// It counts as wrong until its ticket says otherwise.
+    Taken(Ticket),
+    /// There is none for so long.
+    TooMany(Duration),
+}
+
+/// Takes a try at the code that an address was sent, whether or not there is one: that must not show.
+/// So what is told is counted by the address, and the account is protected silently: its try may be one
+/// whose verdict [does not count](Ticket::is_judged).
+pub(crate) async fn take_try_at(
+    auth: &Portcullis,
+    kind: &Kind,
+    account: Option<(AccountId, i64)>,
+    address: &str,
+    client: &ClientInfo,
+) -> Result<Try, Fault> {
+    let devices = auth.per_instance::<Devices>();
+    let device = devices.look_up(&devices.read(auth.context(), client), account).known();
+    let subject = match account {
+        Some((id, _)) => auth.attempts().subject_of(id).typed(auth, address),
+        None => auth.attempts().subject(None, address),
+    };
+    take_try(auth, subject.on_device(auth, device), &kind.name(), client).await
+}
+
+/// Tries of an account, from a device that it may be known to sign in from.
+fn subject_of(
+    auth: &Portcullis,
+    id: AccountId,
+    epoch: Option<i64>,
+    client: &ClientInfo,
+) -> Subject {
+    let device = epoch.and_then(|epoch| {
+        auth.per_instance::<Devices>().recognize(auth.context(), client, id, epoch).known()
+    });
+    auth.attempts().subject_of(id).on_device(auth, device)
+}
+
+async fn take_try(
+    auth: &Portcullis,
+    subject: Subject,
+    purpose: &str,
+    client: &ClientInfo,
+) -> Result<Try, Fault> {
+    let subject = subject.for_purpose(auth, purpose);
+    Ok(match auth.attempts().begin(AttemptKind::Challenge, &subject, client).await? {
+        Admission::Admitted(ticket) => Try::Taken(ticket),
+        Admission::TooMany { retry_after } => Try::TooMany(retry_after),
+    })
+}
+
+impl Challenge {
+    /// Takes one of the tries there are, before its answer is looked at. They are counted by the
+    /// purpose and the account (`epoch` is its), whichever code or address it is about; where there is
+    /// no account by what it is about instead. The caller has a session that the challenge belongs to,
+    /// and is told how that account stands.
+    pub(crate) async fn take_try(
+        &self,
+        auth: &Portcullis,
+        epoch: Option<i64>,
+        client: &ClientInfo,
+    ) -> Result<Try, Fault> {
+        let row = self.row();
+        let attempts = auth.attempts();
+        let subject = match (row.account_id, &row.target) {
+            (Some(id), _) => subject_of(auth, id, epoch, client).inside(),
+            (None, Some(target)) => attempts.subject_of_target(target),
+            (None, None) => {
+                let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
+                attempts.subject_of_unnamed(alone)
+            }
+        };
+        take_try(auth, subject, &row.purpose, client).await
+    }
+}

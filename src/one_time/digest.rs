@@ -1,0 +1,80 @@
+//! Keyed digests: what the rows keep in the place of tokens, codes, subjects and bindings.
+
+use subtle::ConstantTimeEq;
+
+use crate::base::client::ClientInfo;
+use crate::base::id::{AccountId, ChallengeId};
+use crate::base::secret::{DigestKey, Purpose as KeyPurpose};
+use crate::context::Context;
+
+/// What a challenge is about.
+pub(super) struct Subject<'a> {
+    pub(super) purpose: &'a str,
+    pub(super) account: Option<AccountId>,
+    pub(super) target: Option<&'a str>,
+}
+
+impl Subject<'_> {
+    /// The digest under each secret, newest first. `alone` stands for a subject that has neither
+    /// account nor target.
+    pub(super) fn digests(&self, context: &Context, alone: &[u8]) -> Vec<Vec<u8>> {
+        let account = self.account.map(AccountId::as_uuid);
+        let account = account.as_ref().map_or(&[][..], |id| id.as_bytes());
+        let target = self.target.unwrap_or_default().as_bytes();
+        let alone = if account.is_empty() && target.is_empty() { alone } else { &[] };
+        digests(
+            context,
+            KeyPurpose::ChallengeSubject,
+            &[self.purpose.as_bytes(), account, target, alone],
+        )
+    }
+}
+
+fn digests(context: &Context, purpose: KeyPurpose, parts: &[&[u8]]) -> Vec<Vec<u8>> {
+    let secrets = context.config.keys.secrets.iter();
+    secrets.map(|secret| DigestKey::new(secret, purpose).digest_parts(parts).to_vec()).collect()
+}
+
+pub(super) fn token_digests(context: &Context, purpose: &str, token: &str) -> Vec<Vec<u8>> {
+    digests(context, KeyPurpose::ChallengeToken, &[purpose.as_bytes(), token.as_bytes()])
+}
+
+/// With the challenge's id, so that a code is good for one challenge and equal codes do not look
+/// equal.
+pub(super) fn code_digests(
+    context: &Context,
+    purpose: &str,
+    id: ChallengeId,
+    code: &str,
+) -> Vec<Vec<u8>> {
+    let id = id.as_uuid();
+    digests(
+        context,
+        KeyPurpose::ChallengeCode,
+        &[purpose.as_bytes(), id.as_bytes(), code.as_bytes()],
+    )
+}
+
+pub(super) fn bindings(context: &Context, parts: &[&[u8]]) -> Vec<Vec<u8>> {
+    digests(context, KeyPurpose::ChallengeBinding, parts)
+}
+
+/// Whether one of them is the stored one; the time it takes does not tell which, or how nearly.
+pub(super) fn any_equal(computed: &[Vec<u8>], stored: &[u8]) -> bool {
+    computed.iter().fold(false, |equal, digest| equal | bool::from(digest.ct_eq(stored)))
+}
+
+/// Where a challenge is used from, under each secret. With its id, so that the digests of one browser do
+/// not look equal.
+pub(super) fn used_from(
+    context: &Context,
+    id: ChallengeId,
+    client: &ClientInfo,
+) -> Option<Vec<Vec<u8>>> {
+    let address = client.address()?.to_string();
+    // No cookie: the answer to the first use may set one, and a second click may come before it.
+    let program = client.user_agent().unwrap_or_default();
+    let id = id.as_uuid();
+    let parts: [&[u8]; 3] = [id.as_bytes(), address.as_bytes(), program.as_bytes()];
+    Some(digests(context, KeyPurpose::UsedFrom, &parts))
+}

@@ -1,0 +1,22 @@
+//! Codes and links that work once: what every flow that sends one shares.
+//!
+//! A challenge has a token of 256 random bits, for a link, and maybe a short code, for a person who
+//! types. The row keeps keyed digests of both, never the values. A token is found by its digest. A code is
+//! compared in constant time with the one challenge it can belong to, after an attempt was counted for it.
+
+mod attempt;
+mod code;
+mod digest;
+pub(crate) mod entity;
+mod proof;
+mod row;
+mod start;
+pub(crate) mod store;
+
+pub(crate) use attempt::{Try, take_try_at};
+pub use proof::Proof;
+pub(crate) use row::{
+    Challenge, answered, end_by_session, end_of_account, find, find_by_proof, find_by_token,
+    newest, was_used_by,
+};
+pub(crate) use start::{Answer, Start, Started, start, start_if};

@@ -1,0 +1,252 @@
+//! A challenge that was started, and how it is found again, answered, used and ended.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbErr};
+
+use super::code::tidy_code;
+use super::digest::{Subject, any_equal, bindings, code_digests, token_digests, used_from};
+use super::entity::challenge::Model;
+use super::proof::Proof;
+use super::store;
+use crate::account::Account;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::id::{AccountId, ChallengeId, SessionId};
+use crate::context::Context;
+use crate::outstanding::{self, Ending, Kind};
+
+/// How long a browser is told that it has used a link or code itself: a second click would be told that
+/// the link is bad, and the person would think that nothing came of it.
+pub(crate) const USED_JUST_NOW: Duration = Duration::from_secs(60);
+
+/// A challenge as its row tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Challenge {
+    row: Model,
+}
+
+impl Challenge {
+    pub(super) fn row(&self) -> &Model {
+        &self.row
+    }
+
+    pub(crate) fn id(&self) -> ChallengeId {
+        self.row.id
+    }
+
+    pub(crate) fn account_id(&self) -> Option<AccountId> {
+        self.row.account_id
+    }
+
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        self.row.session_id
+    }
+
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.row.target.as_deref()
+    }
+
+    pub(crate) fn data(&self) -> Option<&str> {
+        self.row.data.as_deref()
+    }
+
+    /// Whether it could still be used at `now`. Only [`spend`] decides.
+    pub(crate) fn is_open(&self, now: Timestamp) -> bool {
+        self.row.used_at.is_none() && self.row.superseded_at.is_none() && self.row.expires_at > now
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.row.answered_at.is_some()
+    }
+
+    /// Whether what it was bound to is still the same.
+    pub(crate) fn is_bound_to(&self, context: &Context, parts: &[&[u8]]) -> bool {
+        self.row
+            .binding
+            .as_ref()
+            .is_some_and(|binding| any_equal(&bindings(context, parts), binding))
+    }
+
+    /// Whether this is its code. A try must have been taken before.
+    pub(crate) fn is_code(&self, context: &Context, code: &str) -> bool {
+        let Some(digest) = &self.row.code_digest else { return false };
+        let typed = tidy_code(&context.config.challenge, code);
+        let same = |code: &str| {
+            any_equal(&code_digests(context, &self.row.purpose, self.row.id, code), digest)
+        };
+        // Both are computed, so that what is typed does not show in the time it takes.
+        same(&typed) | same(code)
+    }
+
+    /// Notes that the code was right, and for how long that is good. False when somebody else was
+    /// faster, or it is too late.
+    pub(crate) async fn answer<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        context: &Context,
+    ) -> Result<bool, DbErr> {
+        let now = context.now();
+        let until = now.plus(context.config.challenge.answered_lifetime);
+        store::answer(txn, self.row.id, until, now).await
+    }
+
+    /// Uses it up. Of any number of callers at once one gets true.
+    pub(crate) async fn spend<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        now: Timestamp,
+    ) -> Result<bool, DbErr> {
+        store::spend(txn, self.row.id, now).await
+    }
+
+    /// Uses it up as [`spend`](Self::spend) does, and remembers from where.
+    pub(crate) async fn spend_from<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        context: &Context,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<bool, DbErr> {
+        let from = used_from(context, self.row.id, client).map(|mut from| from.swap_remove(0));
+        store::spend_from(txn, self.row.id, from, now).await
+    }
+
+    /// Whether it was used [just now](USED_JUST_NOW), and by the browser that asks as far as can be told:
+    /// from the same address and by the same program. Without an address nothing can be told.
+    pub(crate) fn was_used_by(
+        &self,
+        context: &Context,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> bool {
+        let (Some(used_at), Some(stored)) = (self.row.used_at, &self.row.used_from) else {
+            return false;
+        };
+        // Of two nodes the one that asks may be behind.
+        let recent = now.since(used_at) < USED_JUST_NOW;
+        let from = used_from(context, self.row.id, client);
+        recent && from.is_some_and(|from| any_equal(&from, stored))
+    }
+}
+
+/// The challenge of this token, in whatever state it is: looking does not spend it.
+pub(crate) async fn find_by_token<C: ConnectionTrait>(
+    db: &C,
+    context: &Context,
+    kind: &Kind,
+    token: &str,
+) -> Result<Option<Challenge>, DbErr> {
+    // Nothing else can be one; what is huge is not digested.
+    if token.len() != 43 {
+        return Ok(None);
+    }
+    let purpose = kind.name();
+    let digests = token_digests(context, &purpose, token);
+    let row = store::find_by_token(db, &purpose, digests).await?;
+    Ok(row.map(|row| Challenge { row }))
+}
+
+/// The challenge that a token or code is about, in whatever state it is. A code is that of the newest one.
+pub(crate) async fn find_by_proof<C: ConnectionTrait>(
+    db: &C,
+    context: &Context,
+    kind: &Kind,
+    account: AccountId,
+    proof: Proof<'_>,
+) -> Result<Option<Challenge>, DbErr> {
+    match proof {
+        Proof::Token(token) => find_by_token(db, context, kind, token).await,
+        Proof::Code(_) => newest(db, context, kind, Some(account), "").await,
+    }
+}
+
+/// Whether this browser has used this proof of this account just now. Nobody learns anything by guessing
+/// a code that was used, so no try is taken.
+pub(crate) fn was_used_by(
+    context: &Context,
+    challenge: Option<&Challenge>,
+    account: AccountId,
+    proof: Proof<'_>,
+    client: &ClientInfo,
+) -> bool {
+    let own = challenge.filter(|challenge| challenge.account_id() == Some(account));
+    own.is_some_and(|challenge| {
+        challenge.was_used_by(context, client, context.now())
+            && match proof {
+                Proof::Token(_) => true,
+                Proof::Code(code) => challenge.is_code(context, code),
+            }
+    })
+}
+
+/// Uses up the challenge of this token. None when there is none that is open: unknown, expired,
+/// superseded, used before, or made for another purpose.
+#[expect(dead_code, reason = "the flows that send links alone stand on it")]
+pub(crate) async fn spend_token<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    kind: &Kind,
+    token: &str,
+) -> Result<Option<Challenge>, DbErr> {
+    let Some(challenge) = find_by_token(txn, context, kind, token).await? else { return Ok(None) };
+    let spent = challenge.spend(txn, context.now()).await?;
+    Ok(spent.then_some(challenge))
+}
+
+/// The challenge of this id, if it is of this kind.
+pub(crate) async fn find<C: ConnectionTrait>(
+    db: &C,
+    kind: &Kind,
+    id: ChallengeId,
+) -> Result<Option<Challenge>, DbErr> {
+    let row = store::find(db, id).await?.filter(|row| row.purpose == kind.name());
+    Ok(row.map(|row| Challenge { row }))
+}
+
+/// The newest challenge of this kind about this account and target, in whatever state it is.
+pub(crate) async fn newest<C: ConnectionTrait>(
+    db: &C,
+    context: &Context,
+    kind: &Kind,
+    account: Option<AccountId>,
+    target: &str,
+) -> Result<Option<Challenge>, DbErr> {
+    let purpose = kind.name();
+    let subject = Subject { purpose: &purpose, account, target: Some(target) };
+    let row = store::newest(db, subject.digests(context, &[])).await?;
+    Ok(row.map(|row| Challenge { row }))
+}
+
+/// Ends the open challenges of an account: those of one kind, or all but what undoes a change of
+/// its address.
+pub(crate) async fn end_of_account<C: ConnectionTrait>(
+    txn: &C,
+    account: AccountId,
+    kind: Option<&Kind>,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let ending = kind.map_or(Ending::All, Ending::Kind);
+    outstanding::end(txn, account, ending, now).await
+}
+
+/// Ends them for something that a session of the account did: see [`Ending::BySession`].
+pub(crate) async fn end_by_session<C: ConnectionTrait>(
+    txn: &C,
+    account: &Account,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let ending = Ending::BySession { verified: account.is_verified() };
+    outstanding::end(txn, account.id(), ending, now).await
+}
+
+/// An answered challenge of this kind and session that was not used yet.
+pub(crate) async fn answered<C: ConnectionTrait>(
+    db: &C,
+    kind: &Kind,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<Option<Challenge>, DbErr> {
+    let row = store::answered(db, &kind.name(), session, now).await?;
+    Ok(row.map(|row| Challenge { row }))
+}

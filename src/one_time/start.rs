@@ -1,0 +1,151 @@
+//! Starting a challenge: a new token, maybe a new code, in the place of what was open.
+
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use sea_orm::{ConnectionTrait, DbErr};
+use zeroize::Zeroizing;
+
+use super::code::new_code;
+use super::digest::{Subject, bindings, code_digests, token_digests};
+use super::entity::challenge::Model;
+use super::store;
+use crate::base::clock::Timestamp;
+use crate::base::id::{AccountId, ChallengeId, SessionId};
+use crate::base::secret::random_array;
+use crate::context::Context;
+use crate::outstanding::Kind;
+
+/// A new challenge. `target` is the normal form of the address it proves.
+#[derive(Clone)]
+pub(crate) struct Start<'a> {
+    pub(crate) kind: &'a Kind,
+    pub(crate) account_id: Option<AccountId>,
+    pub(crate) session_id: Option<SessionId>,
+    pub(crate) target: Option<&'a str>,
+    pub(crate) data: Option<&'a str>,
+    /// What must be the same when it is used, such as the hash of the password.
+    pub(crate) binding: Option<&'a [&'a [u8]]>,
+    pub(crate) answer: Answer<'a>,
+    pub(crate) lifetime: Duration,
+    /// How soon after the last one of its subject there may be a new one.
+    pub(crate) cool_down: Duration,
+}
+
+impl Start<'_> {
+    /// When the last one of its subject must have been started at the latest, if that matters.
+    fn not_since(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.cool_down.is_zero()).then(|| now.minus(self.cool_down))
+    }
+
+    /// What it is about, under each secret.
+    fn subjects(&self, context: &Context, id: ChallengeId) -> Vec<Vec<u8>> {
+        let purpose = self.kind.name();
+        let parts = Subject { purpose: &purpose, account: self.account_id, target: self.target };
+        // A challenge about nobody and nothing is about the session, or only about itself.
+        let alone = self.session_id.map_or(id.as_uuid(), SessionId::as_uuid);
+        parts.digests(context, alone.as_bytes())
+    }
+}
+
+/// What answers a challenge besides its token.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer<'a> {
+    /// Nothing: it is a link.
+    TokenOnly,
+    /// A code as configured.
+    Code,
+    /// What the caller says, for a picture that they draw.
+    Given(&'a str),
+}
+
+/// A challenge that was started, with what is to be sent.
+pub(crate) struct Started {
+    pub(crate) id: ChallengeId,
+    pub(crate) token: Zeroizing<String>,
+    pub(crate) code: Option<Zeroizing<String>>,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Starts a challenge in the place of those of the same purpose, account and target that are
+/// open. None while the last one is younger than the cool-down: that one stays good then.
+pub(crate) async fn start<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    start: &Start<'_>,
+) -> Result<Option<Started>, DbErr> {
+    let now = context.now();
+    let id = ChallengeId::new(now);
+    let subjects = start.subjects(context, id);
+    if !store::begin(txn, &subjects[0], start.not_since(now), now).await? {
+        return Ok(None);
+    }
+    insert(txn, context, start, id, subjects).await.map(Some)
+}
+
+/// The same at the same cost whether or not it is wanted and not too soon: otherwise a row that
+/// nobody can use is all that comes of it, and what is open stays good.
+pub(crate) async fn start_if<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    wanted: bool,
+    start: &Start<'_>,
+) -> Result<Option<Started>, DbErr> {
+    let now = context.now();
+    let id = ChallengeId::new(now);
+    let subjects = start.subjects(context, id);
+    // Nothing was started before there was time.
+    let never = Timestamp::from_millis(-1);
+    let not_since = if wanted { start.not_since(now) } else { Some(never) };
+    if store::begin(txn, &subjects[0], not_since, now).await? {
+        return insert(txn, context, start, id, subjects).await.map(Some);
+    }
+    let nobody = Start { account_id: None, session_id: None, target: None, ..start.clone() };
+    let subjects = nobody.subjects(context, id);
+    insert(txn, context, &nobody, id, subjects).await?;
+    Ok(None)
+}
+
+/// Puts a challenge in the place of those of these subjects that are open.
+async fn insert<C: ConnectionTrait>(
+    txn: &C,
+    context: &Context,
+    start: &Start<'_>,
+    id: ChallengeId,
+    subjects: Vec<Vec<u8>>,
+) -> Result<Started, DbErr> {
+    let now = context.now();
+    let purpose = start.kind.name();
+    store::supersede(txn, subjects.clone(), now).await?;
+    let token = Zeroizing::new(BASE64URL_NOPAD.encode(&*Zeroizing::new(random_array::<32>())));
+    let code = match start.answer {
+        Answer::TokenOnly => None,
+        Answer::Code => Some(new_code(&context.config.challenge)),
+        Answer::Given(answer) => Some(Zeroizing::new(answer.to_owned())),
+    };
+    let expires_at = now.plus(start.lifetime);
+    let row = Model {
+        id,
+        subject: subjects.into_iter().next().expect("there is a secret"),
+        account_id: start.account_id,
+        session_id: start.session_id,
+        target: start.target.map(str::to_owned),
+        data: start.data.map(str::to_owned),
+        token_digest: token_digests(context, &purpose, &token).swap_remove(0),
+        code_digest: code
+            .as_ref()
+            .map(|code| code_digests(context, &purpose, id, code).swap_remove(0)),
+        binding: start.binding.map(|parts| bindings(context, parts).swap_remove(0)),
+        purpose: purpose.into_owned(),
+        created_at: now,
+        expires_at,
+        answered_at: None,
+        used_at: None,
+        used_from: None,
+        superseded_at: None,
+    };
+    store::insert(txn, row).await?;
+    // Whoever gave the answer knows it; it is not handed on.
+    let code = code.filter(|_| matches!(start.answer, Answer::Code));
+    Ok(Started { id, token, code, expires_at })
+}
