@@ -180,20 +180,6 @@ pub(crate) fn was_used_by(
     })
 }
 
-/// Uses up the challenge of this token. None when there is none that is open: unknown, expired,
-/// superseded, used before, or made for another purpose.
-#[expect(dead_code, reason = "the flows that send links alone stand on it")]
-pub(crate) async fn spend_token<C: ConnectionTrait>(
-    txn: &C,
-    context: &Context,
-    kind: &Kind,
-    token: &str,
-) -> Result<Option<Challenge>, DbErr> {
-    let Some(challenge) = find_by_token(txn, context, kind, token).await? else { return Ok(None) };
-    let spent = challenge.spend(txn, context.now()).await?;
-    Ok(spent.then_some(challenge))
-}
-
 /// The challenge of this id, if it is of this kind.
 pub(crate) async fn find<C: ConnectionTrait>(
     db: &C,

@@ -2,6 +2,7 @@
 //! text: comments are left out, the contents of string literals too unless a rule says so, and so
 //! are the test modules at the end of a file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -242,9 +243,15 @@ fn only_in<'a>(allowed: &'a [&'a str], words: &'a [&'a str]) -> impl Fn(&File) -
 /// The first names of all `crate::…` paths, but for `$crate::` in a macro: that one is the public
 /// face, as its user sees it.
 fn imports(code: &str) -> Vec<String> {
+    names_after(code, "crate::")
+}
+
+/// The names that follow this start of a path, each of a group.
+fn names_after(code: &str, root: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for (at, root) in code.match_indices("crate::") {
-        if code[..at].ends_with('$') {
+    for (at, root) in code.match_indices(root) {
+        let before = code[..at].chars().next_back();
+        if before.is_some_and(|c| c == '$' || c == ':' || c == '_' || c.is_alphanumeric()) {
             continue;
         }
         let rest = &code[at + root.len()..];
@@ -276,6 +283,83 @@ fn imports(code: &str) -> Vec<String> {
     names
 }
 
+/// What has a place in the order of its folder: a file, or a folder in it. A file and the folder of
+/// its name are one.
+fn part(file: &File) -> (&str, &str) {
+    let (folder, rest) = file.path.split_once('/').unwrap_or(("", &file.path));
+    let part = rest.split('/').next().unwrap_or_default();
+    (folder, part.trim_end_matches(".rs"))
+}
+
+/// The parts of a folder that each of its parts imports. What a folder's page only publishes
+/// (`pub use`) is no import.
+fn imports_inside(files: &[File], folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let files: Vec<_> = files.iter().filter(|file| part(file).0 == folder).collect();
+    let parts: BTreeSet<_> = files.iter().map(|file| part(file).1).collect();
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let own = part(file).1;
+        let lines = file.code.split_inclusive(';');
+        let code: String = lines
+            .filter(|line| {
+                let line = line.trim_start();
+                !(line.starts_with("pub use ") || line.starts_with("pub(crate) use "))
+            })
+            .collect();
+        let mut names = names_after(&code, &format!("crate::{folder}::"));
+        let deep = file.path.matches('/').count() > 1;
+        if own == "mod" {
+            let below = parts.iter().filter(|part| has(&code, &format!("{part}::")));
+            names.extend(below.map(|part| (*part).to_owned()));
+        } else if !deep {
+            names.extend(names_after(&code, "super::"));
+        }
+        for name in names {
+            // A module in the file itself, such as one of several tables.
+            if has(&code, &format!("mod {name}")) && own != "mod" {
+                continue;
+            }
+            let target = if parts.contains(&*name) { name } else { "mod".to_owned() };
+            if target != own {
+                found.entry(own.to_owned()).or_default().insert(target);
+            }
+        }
+    }
+    found
+}
+
+/// A way from a part back to itself, if there is one.
+fn circle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn visit(
+        at: &str,
+        imports: &BTreeMap<String, BTreeSet<String>>,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> bool {
+        if way.iter().any(|part| part == at) {
+            way.push(at.to_owned());
+            return true;
+        }
+        if done.contains(at) {
+            return false;
+        }
+        way.push(at.to_owned());
+        for next in imports.get(at).into_iter().flatten() {
+            if visit(next, imports, way, done) {
+                return true;
+            }
+        }
+        way.pop();
+        done.insert(at.to_owned());
+        false
+    }
+    let mut done = BTreeSet::new();
+    imports.keys().find_map(|start| {
+        let mut way = Vec::new();
+        visit(start, imports, &mut way, &mut done).then_some(way)
+    })
+}
+
 fn floor(module: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&module))
 }
@@ -295,6 +379,30 @@ fn imports_run_down_only_and_never_across_a_floor() {
     check(climbs, "session/store.rs", "use crate::login::Login;");
     check(climbs, "login/mod.rs", "use crate::{account::Account, registration::{Application}};");
     check(climbs, "base/clock.rs", "fn now() -> crate::config::Config {}");
+}
+
+#[test]
+fn imports_inside_a_folder_have_an_order() {
+    let example = |path: &str, source: &str| File::new(path, source);
+    let page = example("lift/mod.rs", "mod cabin; mod rope; pub use cabin::Cabin; use rope::Rope;");
+    let rope = example("lift/rope.rs", "pub struct Rope;");
+    let cabin = example("lift/cabin.rs", "use super::rope::Rope; pub struct Cabin(Rope);");
+    let files = [page, rope, cabin];
+    assert_eq!(circle(&imports_inside(&files, "lift")), None);
+    for back in ["use super::cabin::Cabin;", "use crate::lift::{cabin::Cabin};", "use super::Lift;"]
+    {
+        let rope = example("lift/rope.rs", back);
+        let files = [example("lift/mod.rs", "use rope::Rope;"), rope];
+        let cabin = example("lift/cabin.rs", "use super::rope::Rope;");
+        let files: Vec<_> = files.into_iter().chain([cabin]).collect();
+        assert!(circle(&imports_inside(&files, "lift")).is_some(), "{back}");
+    }
+    let folders: BTreeSet<_> = sources().iter().map(|file| part(file).0).collect();
+    assert!(folders.len() > 20, "{folders:?}");
+    for folder in folders.into_iter().filter(|folder| !folder.is_empty()) {
+        let imports = imports_inside(sources(), folder);
+        assert_eq!(circle(&imports), None, "{folder}");
+    }
 }
 
 #[test]
