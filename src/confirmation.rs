@@ -1,13 +1,13 @@
 //! Asking for an address to be proved: what registration, login and verification share.
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 
 use crate::account::Email;
 use crate::account::entity::account;
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 use crate::base::problem::ErrorChain;
-use crate::base::transaction::{Fault, transaction};
+use crate::base::transaction::{Fault, Txn, transaction};
 use crate::context::Context;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Start};
@@ -40,7 +40,6 @@ async fn remind(context: &Context, row: &account::Model, normal: &str) -> Result
     let Some(mailbox) = row.email.as_deref() else { return Ok(()) };
     let proof = Proof { kind: &Kind::Verification, to: Some((row.id, mailbox)), normal };
     transaction!(context.db(), |txn| { Ok::<_, Fault>(send(txn, context, &proof).await?) })?;
-    outbox::deliver_soon(context);
     Ok(())
 }
 
@@ -58,11 +57,7 @@ pub(crate) struct Proof<'a> {
 /// Sends a link and a code, unless the recipient got enough of them: then what was sent before
 /// stays good. The work is the same whether or not there is somebody to write to, and whether or
 /// not it is sent. Call [`outbox::deliver_soon`] after the commit.
-pub(crate) async fn send<C: ConnectionTrait>(
-    txn: &C,
-    context: &Context,
-    proof: &Proof<'_>,
-) -> Result<(), DbErr> {
+pub(crate) async fn send(txn: &Txn<'_>, context: &Context, proof: &Proof<'_>) -> Result<(), DbErr> {
     let lifetime = context.config.verification.lifetime;
     let recipient = proof.to.and_then(|(_, mailbox)| Recipient::email(mailbox));
     let mut outgoing = Outgoing::new(MessageKind::VerifyAddress, recipient).good_for(lifetime);
@@ -88,8 +83,8 @@ pub(crate) async fn send<C: ConnectionTrait>(
 }
 
 /// Sends another message to the address instead, or none, with the work of [`send`].
-pub(crate) async fn send_instead<C: ConnectionTrait>(
-    txn: &C,
+pub(crate) async fn send_instead(
+    txn: &Txn<'_>,
     context: &Context,
     outgoing: &Outgoing,
     normal: &str,

@@ -83,6 +83,7 @@ pub mod config;
 mod confirmation;
 pub mod contact;
 mod context;
+mod flow;
 pub mod guard;
 pub mod guide;
 mod handle;

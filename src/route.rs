@@ -15,7 +15,7 @@ use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use crate::base::problem::{Problem, Rejection};
+use crate::base::problem::{Rejection, problem};
 use crate::base::same_origin::Facts;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
@@ -57,31 +57,18 @@ pub(crate) enum RouteError {
     Internal,
 }
 
-impl Problem for RouteError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::InvalidBody(_) | Self::InvalidBasic(_) | Self::BearerOff | Self::RefreshOff => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+problem! {
+    RouteError {
+        Self::UnsupportedMediaType(_) => UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
+        Self::TooLarge => PAYLOAD_TOO_LARGE, "body_too_large";
+        Self::InvalidBody(_) => BAD_REQUEST, "invalid_body";
+        Self::InvalidBasic(_) => BAD_REQUEST, "invalid_basic_authorization";
+        Self::BearerOff => BAD_REQUEST, "bearer_not_enabled";
+        Self::RefreshOff => BAD_REQUEST, "refresh_not_enabled";
+        Self::MethodNotAllowed => METHOD_NOT_ALLOWED, "method_not_allowed";
+        Self::Internal => INTERNAL_SERVER_ERROR, "internal_error";
     }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::UnsupportedMediaType(_) => "unsupported_media_type",
-            Self::TooLarge => "body_too_large",
-            Self::InvalidBody(_) => "invalid_body",
-            Self::InvalidBasic(_) => "invalid_basic_authorization",
-            Self::BearerOff => "bearer_not_enabled",
-            Self::RefreshOff => "refresh_not_enabled",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::Internal => "internal_error",
-        }
-    }
+    passes on {  }
 }
 
 /// Finishes the routes of a capability: they carry their own layer and state, so that a user only

@@ -47,8 +47,8 @@ impl Signer {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
         Self {
-            encoding: EncodingKey::from_secret(secret.as_bytes()),
-            decoding: DecodingKey::from_secret(secret.as_bytes()),
+            encoding: EncodingKey::from_secret(secret.as_bytes()).expect("the secret is not empty"),
+            decoding: DecodingKey::from_secret(secret.as_bytes()).expect("the secret is not empty"),
             validation,
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn measure(arguments: &[String]) -> Result<(), Failure> {
     if signer.verify(&good).is_none() || signer.verify(&forged).is_some() {
         return Err("the backend does not tell good from forged".into());
     }
-    let key = jsonwebtoken::DecodingKey::from_secret(secret.as_bytes());
+    let key = jsonwebtoken::DecodingKey::from_secret(secret.as_bytes())?;
     let (message, signature) = good.rsplit_once('.').ok_or("a token has a signature")?;
     let (message, algorithm) = (message.as_bytes(), jsonwebtoken::Algorithm::HS256);
     let decode = nanos(|| signer.verify(black_box(&good)).is_some());

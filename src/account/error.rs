@@ -1,10 +1,8 @@
 //! What can be wrong with an account.
 
-use http::StatusCode;
-
 use super::login_id::{LoginIdError, LoginIdKind};
-use crate::base::problem::Problem;
-use crate::base::transaction::{Fault, MaybeFault};
+use crate::base::problem::problem;
+use crate::base::transaction::{Fault, may_fault};
 
 /// Why an account could not be made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -65,52 +63,19 @@ impl InvalidField {
     }
 }
 
-impl From<sea_orm::DbErr> for AccountError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
+may_fault!(AccountError);
 
-impl MaybeFault for AccountError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+problem! {
+    AccountError {
+        Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
+        Self::Taken(LoginIdKind::Username) => CONFLICT, "username_taken";
+        Self::Taken(LoginIdKind::Email) => CONFLICT, "email_taken";
+        Self::Taken(LoginIdKind::Phone) => CONFLICT, "phone_taken";
+        Self::NotFound => NOT_FOUND, "account_not_found";
+        Self::AddressNotProved => FORBIDDEN, "address_not_proved";
     }
-}
-
-impl Problem for AccountError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Taken(_) => StatusCode::CONFLICT,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::AddressNotProved => StatusCode::FORBIDDEN,
-            Self::Fault(fault) => fault.status(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Invalid(_) => "invalid_fields",
-            Self::Taken(LoginIdKind::Username) => "username_taken",
-            Self::Taken(LoginIdKind::Email) => "email_taken",
-            Self::Taken(LoginIdKind::Phone) => "phone_taken",
-            Self::NotFound => "account_not_found",
-            Self::AddressNotProved => "address_not_proved",
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<std::time::Duration> {
-        self.fault().and_then(Problem::retry_after)
-    }
-
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        match self {
-            Self::Invalid(fields) => InvalidField::members(fields),
-            _ => serde_json::Map::new(),
-        }
+    passes on { Fault }
+    members {
+        Self::Invalid(fields) => InvalidField::members(fields),
     }
 }

@@ -105,7 +105,6 @@ impl Accounts<'_> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 }

@@ -206,6 +206,12 @@ impl NewAccount {
         self
     }
 
+    /// Also with this phone number.
+    pub fn with_phone(mut self, phone: impl Into<String>) -> Self {
+        self.phone = Some(phone.into());
+        self
+    }
+
     /// With everything allowed.
     pub fn superuser(mut self) -> Self {
         self.superuser = true;
@@ -331,16 +337,14 @@ impl<'a> Accounts<'a> {
     /// # Errors
     /// Invalid fields, each with its reason; a name that is taken; an outage.
     pub async fn create(&self, new: NewAccount) -> Result<Account, AccountError> {
-        let (account, event) = self.create_quietly(new).await?;
-        event.trace();
-        Ok(account)
+        self.create_row(new).await.map(Account::from)
     }
 
-    /// The same for a flow that may still be undone: it traces the event when it has committed.
-    pub(crate) async fn create_quietly(
+    /// The same for a flow that needs the whole row.
+    pub(crate) async fn create_row(
         &self,
         new: NewAccount,
-    ) -> Result<(Account, Event), AccountError> {
+    ) -> Result<entity::account::Model, AccountError> {
         let names = new.parse().map_err(AccountError::Invalid)?;
         let normals = names.normals();
         let main_address = names.main_address().map(str::to_owned);
@@ -386,7 +390,7 @@ impl<'a> Accounts<'a> {
             Ok(())
         });
         created?;
-        Ok((row.into(), event))
+        Ok(row)
     }
 
     /// The account with this id; a deleted one too.
@@ -462,7 +466,6 @@ impl<'a> Accounts<'a> {
             audit_log::record(txn, &event).await?;
             Ok::<_, AccountError>(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -495,7 +498,6 @@ impl<'a> Accounts<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -558,21 +560,19 @@ impl<'a> Accounts<'a> {
                     return Err(AccountError::AddressNotProved);
                 }
                 if !store::set_enrolled_factors(txn, &row, enrolled).await? {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 let verified = row.verified_at.is_some();
                 let ending = Ending::BySession { verified };
                 outstanding::end(txn, id, ending, self.context.now()).await?;
-                Ok(Some(tell_of_factors(txn, self.context, &row, enrolled).await?))
+                tell_of_factors(txn, self.context, &row, enrolled).await?;
+                Ok(true)
             })?;
             // Otherwise others were changed in the same moment: the owner hears what really changed.
-            if let Some(events) = set {
-                events.iter().for_each(Event::trace);
-                break;
+            if set {
+                return Ok(());
             }
         }
-        outbox::deliver_soon(self.context);
-        Ok(())
     }
 
     /// Gives it a rate of its own: so many requests a period of
@@ -626,7 +626,6 @@ impl<'a> Accounts<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -670,7 +669,6 @@ impl<'a> Accounts<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 }
@@ -680,13 +678,13 @@ fn is_unproved_mailbox(name: &entity::login_name::Model) -> bool {
 }
 
 /// Writes down that the second factors of the account in `row` are these from now on, and tells its
-/// owner of each that comes or goes. The events, to be traced after the commit.
-pub(crate) async fn tell_of_factors<C: ConnectionTrait>(
-    txn: &C,
+/// owner of each that comes or goes.
+async fn tell_of_factors(
+    txn: &Txn<'_>,
     context: &Context,
     row: &entity::account::Model,
     enrolled: EnrolledFactors,
-) -> Result<Vec<Event>, DbErr> {
+) -> Result<(), DbErr> {
     let before = EnrolledFactors(row.enrolled_factors);
     let (mut added, mut removed) = (false, false);
     for factor in Factor::ALL {
@@ -705,27 +703,23 @@ pub(crate) async fn tell_of_factors<C: ConnectionTrait>(
     let event = |detail| {
         Event::new(EventKind::AccountUpdated, context.now()).account(row.id).detail(detail)
     };
-    let mut events = Vec::new();
     if added || !removed {
-        events.push(event("factors enrolled"));
+        audit_log::record(txn, &event("factors enrolled")).await?;
     }
     if removed {
-        events.push(event("factors removed"));
+        audit_log::record(txn, &event("factors removed")).await?;
     }
-    for event in &events {
-        audit_log::record(txn, event).await?;
-    }
-    Ok(events)
+    Ok(())
 }
 
 /// The same of an account whose factors all go with its first proof, if it has any.
-pub(crate) async fn remove_factors<C: ConnectionTrait>(
-    txn: &C,
+pub(crate) async fn remove_factors(
+    txn: &Txn<'_>,
     context: &Context,
     row: &entity::account::Model,
-) -> Result<Vec<Event>, DbErr> {
+) -> Result<(), DbErr> {
     match row.enrolled_factors {
-        0 => Ok(Vec::new()),
+        0 => Ok(()),
         _ => tell_of_factors(txn, context, row, EnrolledFactors(0)).await,
     }
 }

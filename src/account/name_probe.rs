@@ -42,7 +42,6 @@ impl<'a> NameProbe<'a> {
             audit_log::record(txn, &event).await?;
             Ok::<_, Fault>(())
         })?;
-        event.trace();
         Ok(())
     }
 }

@@ -344,7 +344,7 @@ impl AccountImport<'_> {
         let names = candidates.iter().flat_map(|candidate| &candidate.names);
         let normals: Vec<_> = names.map(|name| name.normal.clone()).collect();
         let mut races = 0;
-        let (sorted, events) = loop {
+        let sorted = loop {
             let written = transaction!(context.db(), |txn| {
                 let present = store::present(txn, &ids).await?;
                 let names = store::names_of_or_like(txn, &ids, &normals).await?;
@@ -362,7 +362,7 @@ impl AccountImport<'_> {
                     store::insert_all(txn, accounts, names).await?;
                     audit_log::record_all(txn, &events).await?;
                 }
-                Ok::<_, BatchError>((sorted, events))
+                Ok::<_, BatchError>(sorted)
             });
             match written {
                 Ok(written) => break written,
@@ -373,7 +373,6 @@ impl AccountImport<'_> {
         report.imported += sorted.new.len() as u64;
         report.skipped += sorted.skipped;
         report.refused.extend(sorted.refused);
-        events.iter().for_each(Event::trace);
         Ok(())
     }
 }

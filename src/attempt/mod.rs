@@ -476,7 +476,6 @@ impl Attempts<'_> {
             ticket.over = true;
             return Err(fault);
         }
-        ticket.trace(event);
         ticket.end_failed();
         Ok(())
     }

@@ -112,7 +112,6 @@ impl Attempts<'_> {
                 audit_log::record(txn, &event).await?;
                 Ok::<_, Fault>(())
             })?;
-            event.trace();
         }
         Ok(removed)
     }

@@ -1,6 +1,6 @@
 //! A try on its way: what its flow has to say of it, and what happens if it says nothing.
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 
 use super::key::{TOO_MANY_ATTEMPTS, Taken};
 use super::queue::{Place, Underway};
@@ -9,6 +9,7 @@ use super::store;
 use super::watch::{self, Seen};
 use crate::audit_log;
 use crate::base::event::{DENIED, Event, count};
+use crate::base::transaction::Txn;
 use crate::config::AttemptKind;
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -82,33 +83,22 @@ impl Ticket {
 
     /// Writes down the event of it. What a full source tries fills no table: the same work is done on
     /// a row that is there.
-    pub(crate) async fn record<C: ConnectionTrait>(
-        &self,
-        txn: &C,
-        event: &Event,
-    ) -> Result<(), DbErr> {
+    pub(crate) async fn record(&self, txn: &Txn<'_>, event: &Event) -> Result<(), DbErr> {
         match self.standing {
             Standing::Counted => audit_log::record(txn, event).await,
             Standing::Refused => {
                 audit_log::record(txn, &event.clone().failed(TOO_MANY_ATTEMPTS)).await
             }
             Standing::Unrecorded | Standing::SourceFull => {
-                store::touch(txn, &self.own, event.at).await
+                store::touch(txn, &self.own, event.at).await?;
+                txn.after_commit(|_| count(DENIED));
+                Ok(())
             }
         }
     }
 
-    /// The transaction of [`record`](Self::record) is committed.
-    pub(crate) fn trace(&self, event: &Event) {
-        match self.standing {
-            Standing::Counted => event.trace(),
-            Standing::Refused => event.clone().failed(TOO_MANY_ATTEMPTS).trace(),
-            Standing::Unrecorded | Standing::SourceFull => count(DENIED),
-        }
-    }
-
     /// Says that it failed, in the transaction of the event that tells of it.
-    pub(crate) async fn failed<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+    pub(crate) async fn failed(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         if let Some((event, notice)) = &self.telling.locks {
             audit_log::record(txn, event).await?;
             if let Some(notice) = notice {
@@ -127,7 +117,7 @@ impl Ticket {
     /// # Errors
     /// The database; and always for a refused try, so that a flow which forgets to ask
     /// [`is_judged`](Self::is_judged) lets nobody in.
-    pub(crate) async fn succeeded<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+    pub(crate) async fn succeeded(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         if !self.is_judged() {
             return Err(DbErr::Custom("a refused try cannot succeed".to_owned()));
         }
@@ -143,19 +133,12 @@ impl Ticket {
     /// The transaction of [`failed`](Self::failed) is committed.
     pub(crate) fn end_failed(mut self) {
         self.over = true;
-        if let Some((event, _)) = &self.telling.locks {
-            event.trace();
-            outbox::deliver_soon(self.auth.context());
-        }
         self.tell_watch(false);
     }
 
     /// The transaction of [`succeeded`](Self::succeeded) is committed.
     pub(crate) fn end_succeeded(mut self) {
         self.over = true;
-        if let Some(event) = &self.telling.after_failures {
-            event.trace();
-        }
         self.tell_watch(true);
     }
 

@@ -235,9 +235,9 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
         });
         if let Err(error) = written {
             tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
+            // It happened all the same.
+            event.trace();
         }
-        // It happened, whether or not it was written.
-        event.trace();
         let Some(hook) = &context.on_suspicion else { return };
         let told = hook.ask(HOOK_TIMEOUT, move |hook| {
             Box::pin(async move { hook.suspected(&suspicion).await })

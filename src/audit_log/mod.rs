@@ -30,22 +30,34 @@ use sea_orm::{
 use crate::base::clock::Timestamp;
 use crate::base::event::{DENIED, Event, count};
 use crate::base::id::{AccountId, EventId, SessionId};
-use crate::base::transaction::{Fault, transaction};
+use crate::base::transaction::{Commit, Fault, Txn, transaction};
 use crate::context::Context;
 use crate::handle::{PerInstance, Portcullis};
 
 pub(crate) mod entity;
 
-/// Writes an event, in the transaction of the change it tells of.
-pub(crate) async fn record<C: ConnectionTrait>(db: &C, event: &Event) -> Result<(), DbErr> {
-    entity::event::Entity::insert(row(event)).exec_without_returning(db).await?;
+/// Writes an event, in the transaction of the change it tells of. It is traced and counted when that has
+/// committed.
+pub(crate) async fn record(txn: &Txn<'_>, event: &Event) -> Result<(), DbErr> {
+    entity::event::Entity::insert(row(event)).exec_without_returning(txn).await?;
+    tell(txn, event);
     Ok(())
 }
 
 /// The same for events that belong together. At least one.
-pub(crate) async fn record_all<C: ConnectionTrait>(db: &C, events: &[Event]) -> Result<(), DbErr> {
-    entity::event::Entity::insert_many(events.iter().map(row)).exec_without_returning(db).await?;
+pub(crate) async fn record_all(txn: &Txn<'_>, events: &[Event]) -> Result<(), DbErr> {
+    let rows = events.iter().map(row);
+    entity::event::Entity::insert_many(rows).exec_without_returning(txn).await?;
+    events.iter().for_each(|event| tell(txn, event));
     Ok(())
+}
+
+fn tell(txn: &Txn<'_>, event: &Event) {
+    let event = event.clone();
+    txn.after_commit(move |commit| match commit {
+        Commit::Done => event.trace(),
+        Commit::Unknown => event.trace_uncommitted(),
+    });
 }
 
 fn row(event: &Event) -> entity::event::ActiveModel {

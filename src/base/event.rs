@@ -181,6 +181,20 @@ pub struct Event {
     pub detail: Option<String>,
 }
 
+macro_rules! event_line {
+    ($event:expr, $target:literal) => {
+        tracing::info!(
+            target: $target,
+            event = $event.kind.as_str(),
+            account = $event.account_id.map(tracing::field::display),
+            session = $event.session_id.map(tracing::field::display),
+            address = $event.address.map(tracing::field::display),
+            succeeded = $event.succeeded,
+            detail = $event.detail.as_deref().map(tracing::field::debug),
+        )
+    };
+}
+
 impl Event {
     pub(crate) fn new(kind: EventKind, at: Timestamp) -> Self {
         Self {
@@ -221,18 +235,17 @@ impl Event {
         self
     }
 
-    /// Tells `tracing` and counts. Every text goes through `Debug`, which escapes line breaks, control
-    /// characters and invisible formatting, so a value cannot forge a line or a field.
+    /// Tells `tracing` and counts. For what was recorded this is done by the transaction, after its
+    /// commit. Every text goes through `Debug`, which escapes line breaks, control characters and
+    /// invisible formatting, so a value cannot forge a line or a field.
     pub(crate) fn trace(&self) {
-        tracing::info!(
-            target: "portcullis::event",
-            event = self.kind.as_str(),
-            account = self.account_id.map(tracing::field::display),
-            session = self.session_id.map(tracing::field::display),
-            address = self.address.map(tracing::field::display),
-            succeeded = self.succeeded,
-            detail = self.detail.as_deref().map(tracing::field::debug),
-        );
+        event_line!(self, "portcullis::event");
         count(self.kind.as_str());
+    }
+
+    /// Tells `tracing` that this was written down in a transaction whose end is not known, and counts
+    /// nothing.
+    pub(crate) fn trace_uncommitted(&self) {
+        event_line!(self, "portcullis::event::uncommitted");
     }
 }

@@ -53,6 +53,8 @@ factors! {
     RecoveryCode = 4, "recovery_code", 'r';
     /// A passkey (WebAuthn).
     Passkey = 5, "passkey", 'k';
+    /// A means of the application's own, such as another service that signed the person in.
+    External = 6, "external", 'x';
 }
 
 /// The second factors an account has enrolled.

@@ -207,15 +207,21 @@ impl Jwt {
         for (index, key) in signing.iter().enumerate() {
             match &key.0 {
                 SigningKeyKind::Derived => {
-                    keys.extend(secrets.iter().map(|secret| {
+                    for secret in secrets {
                         let bytes = secret.derive(Purpose::Signature);
-                        Key::new(
-                            Algorithm::HS256,
-                            &secret.kid(),
-                            EncodingKey::from_secret(bytes.as_ref()),
-                            DecodingKey::from_secret(bytes.as_ref()),
-                        )
-                    }));
+                        let algorithm = Algorithm::HS256;
+                        // Only an empty secret is refused, and none of ours is.
+                        let refused = |error: jsonwebtoken::errors::Error| SignerError::Key {
+                            index,
+                            algorithm: format!("{algorithm:?}"),
+                            reason: error.to_string(),
+                        };
+                        let encoding = EncodingKey::from_secret(bytes.as_ref());
+                        let decoding = DecodingKey::from_secret(bytes.as_ref());
+                        let (encoding, decoding) =
+                            (encoding.map_err(refused)?, decoding.map_err(refused)?);
+                        keys.push(Key::new(algorithm, &secret.kid(), encoding, decoding));
+                    }
                 }
                 SigningKeyKind::Pem { algorithm, pem } => {
                     let key = Key::from_pem(*algorithm, pem).map_err(|reason| {

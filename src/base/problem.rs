@@ -23,6 +23,81 @@ use http::{HeaderName, HeaderValue, StatusCode};
 /// minute; each answer is no line in the log.
 const OVERLOADED: &str = "overloaded";
 
+/// The challenge that goes with a status: every 401 has one.
+pub(crate) fn challenge_of(status: StatusCode) -> Option<String> {
+    (status == StatusCode::UNAUTHORIZED).then(|| "Bearer".to_owned())
+}
+
+/// The challenge of an answer that asks for a factor not older than this (RFC 9470).
+pub(crate) fn step_up_challenge(max_age: Duration) -> String {
+    format!("Bearer error=\"insufficient_user_authentication\", max_age=\"{}\"", max_age.as_secs())
+}
+
+/// Writes [`Problem`] for an error: a row for each variant of its own, the variants that pass on what is
+/// inside of them, and what else an own variant says. So no error forgets a part of what it passes on.
+macro_rules! problem {
+    (
+        $error:ident { $($own:pat => $status:ident, $code:literal;)* }
+        passes on { $($inner:ident),* $(,)? }
+        $(retry_after { $($waits:pat => $wait:expr),* $(,)? })?
+        $(challenge { $($asks:pat => $challenge:expr),* $(,)? })?
+        $(members { $($has:pat => $members:expr),* $(,)? })?
+    ) => {
+        #[allow(unreachable_patterns, reason = "an error may have no variant without a row")]
+        impl $crate::base::problem::Problem for $error {
+            fn status(&self) -> http::StatusCode {
+                match self {
+                    $($own => http::StatusCode::$status,)*
+                    $(Self::$inner(inner) => $crate::base::problem::Problem::status(inner),)*
+                }
+            }
+
+            fn code(&self) -> &'static str {
+                match self {
+                    $($own => $code,)*
+                    $(Self::$inner(inner) => $crate::base::problem::Problem::code(inner),)*
+                }
+            }
+
+            fn retry_after(&self) -> Option<std::time::Duration> {
+                match self {
+                    $($($waits => Some($wait),)*)?
+                    $(Self::$inner(inner) => $crate::base::problem::Problem::retry_after(inner),)*
+                    _ => None,
+                }
+            }
+
+            fn challenge(&self) -> Option<String> {
+                match self {
+                    $($($asks => Some($challenge),)*)?
+                    $(Self::$inner(inner) => $crate::base::problem::Problem::challenge(inner),)*
+                    other => {
+                        $crate::base::problem::challenge_of(
+                            $crate::base::problem::Problem::status(other),
+                        )
+                    }
+                }
+            }
+
+            fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+                match self {
+                    $($($has => $members,)*)?
+                    $(Self::$inner(inner) => $crate::base::problem::Problem::members(inner),)*
+                    _ => serde_json::Map::new(),
+                }
+            }
+
+            fn headers(&self) -> Vec<(http::HeaderName, String)> {
+                match self {
+                    $(Self::$inner(inner) => $crate::base::problem::Problem::headers(inner),)*
+                    _ => Vec::new(),
+                }
+            }
+        }
+    };
+}
+pub(crate) use problem;
+
 /// How an error looks to the client.
 pub trait Problem: Error + Send + Sync + 'static {
     /// The HTTP status.
@@ -44,7 +119,7 @@ pub trait Problem: Error + Send + Sync + 'static {
 
     /// The `WWW-Authenticate` challenge; every 401 has one.
     fn challenge(&self) -> Option<String> {
-        (self.status() == StatusCode::UNAUTHORIZED).then(|| "Bearer".to_owned())
+        challenge_of(self.status())
     }
 
     /// Members besides the standard ones, such as the fields of a form that are wrong.
@@ -66,6 +141,12 @@ pub trait Problem: Error + Send + Sync + 'static {
 /// A failed request: any [`Problem`], ready to be an answer. Cheap to clone.
 #[derive(Clone)]
 pub struct Rejection(Arc<dyn Problem>);
+
+impl Error for Rejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.problem().source()
+    }
+}
 
 impl Rejection {
     /// Wraps a problem. Where a hook of the application's refused, whatever flow that ended, it is
@@ -204,6 +285,22 @@ impl Problem for Refusal {
 
     fn code(&self) -> &'static str {
         self.problem().code()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.problem().retry_after()
+    }
+
+    fn challenge(&self) -> Option<String> {
+        self.problem().challenge()
+    }
+
+    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.problem().members()
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, String)> {
+        self.problem().headers()
     }
 }
 

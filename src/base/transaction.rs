@@ -17,6 +17,15 @@
 //! committed by then is rolled back. `COMMIT` has the limit once more to itself; only where it takes
 //! longer than that may something have been carried out that was answered 503.
 //!
+//! # What is told of a write
+//!
+//! Nothing is traced, counted or mailed before its transaction is committed. The transaction keeps what
+//! is to be told ([`Txn::after_commit`]): events are given to it where they are recorded, and mail where
+//! it is put into the outbox. `COMMIT` and the telling are one task, so a client who hangs up loses
+//! neither. A transaction that [`begin`](crate::Portcullis::begin) opened tells at its commit. Of a plain
+//! `DatabaseTransaction` of the caller's the end is not known: its events are traced at once, under a target
+//! of their own that says so, and are not counted.
+//!
 //! # Hooks and other code of the application
 //!
 //! Hooks run in such tasks too, within a limit of their own (`database.hook_timeout`). When it strikes,
@@ -62,11 +71,13 @@ use tokio::time::Sleep;
 use crate::base::problem::{ErrorChain, PrivateCause, Problem};
 use crate::base::secret::random_array;
 
+mod after_commit;
 mod server;
 mod task;
 mod timed_port;
 mod txn;
 
+pub(crate) use after_commit::Commit;
 pub(crate) use timed_port::TimedPort;
 pub(crate) use txn::{Database, Executor, HookEnded, Txn};
 pub use txn::{OpenTransaction, Transaction};
@@ -201,6 +212,27 @@ impl Problem for Fault {
 pub(crate) trait MaybeFault: From<Fault> {
     fn fault(&self) -> Option<&Fault>;
 }
+
+/// Lets an error be a [`Fault`] underneath, in its variant of that name.
+macro_rules! may_fault {
+    ($error:ident) => {
+        impl From<sea_orm::DbErr> for $error {
+            fn from(error: sea_orm::DbErr) -> Self {
+                Self::Fault(error.into())
+            }
+        }
+
+        impl $crate::base::transaction::MaybeFault for $error {
+            fn fault(&self) -> Option<&$crate::base::transaction::Fault> {
+                match self {
+                    Self::Fault(fault) => Some(fault),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(crate) use may_fault;
 
 impl MaybeFault for Fault {
     fn fault(&self) -> Option<&Fault> {

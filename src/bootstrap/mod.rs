@@ -78,13 +78,10 @@ impl Portcullis {
             let account = accounts.inside(txn).create(new.clone()).await?;
             let event = Event::new(EventKind::AdministratorBootstrapped, now).account(account.id());
             audit_log::record(txn, &event).await.map_err(AccountError::from)?;
-            Ok((account, event))
+            Ok(account)
         });
         match made {
-            Ok((account, event)) => {
-                event.trace();
-                Ok(Some(FirstAdministrator { account, password }))
-            }
+            Ok(account) => Ok(Some(FirstAdministrator { account, password })),
             Err(Bootstrap::Done) => Ok(None),
             Err(Bootstrap::Account(error)) => Err(error),
         }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
-use crate::base::problem::Problem;
-use crate::base::transaction::{Fault, MaybeFault};
+use crate::base::problem::problem;
+use crate::base::transaction::{Fault, may_fault};
 use crate::session::SessionError;
 
 /// Why a challenge was not started, not answered, or does not open a route.
@@ -45,62 +43,22 @@ pub enum ChallengeError {
     Fault(#[from] Fault),
 }
 
-impl From<sea_orm::DbErr> for ChallengeError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
+may_fault!(ChallengeError);
 
-impl MaybeFault for ChallengeError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+problem! {
+    ChallengeError {
+        Self::WrongCode => FORBIDDEN, "wrong_code";
+        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
+        Self::NoAddress => UNPROCESSABLE_ENTITY, "no_address";
+        Self::Required(_) => FORBIDDEN, "challenge_required";
+        Self::InvalidPurpose(_) => INTERNAL_SERVER_ERROR, "misconfigured";
     }
-}
-
-impl Problem for ChallengeError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::WrongCode | Self::Required(_) => StatusCode::FORBIDDEN,
-            Self::TooManyTries { .. } | Self::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoAddress => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Session(error) => error.status(),
-            Self::InvalidPurpose(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Fault(fault) => fault.status(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::WrongCode => "wrong_code",
-            Self::TooManyTries { .. } => "too_many_tries",
-            Self::TooSoon { .. } => "too_soon",
-            Self::NoAddress => "no_address",
-            Self::Session(error) => error.code(),
-            Self::Required(_) => "challenge_required",
-            Self::InvalidPurpose(_) => "misconfigured",
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => {
-                Some(*retry_after)
-            }
-            Self::Fault(fault) => fault.retry_after(),
-            _ => None,
-        }
-    }
-
-    /// Which challenge to start, for a client that wants to.
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        let mut members = serde_json::Map::new();
-        if let Self::Required(purpose) = self {
-            members.insert("purpose".to_owned(), purpose.as_str().into());
-        }
-        members
+    passes on { Session, Fault }
+    retry_after {
+        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
+    }    members {
+        // Which challenge to start, for a client that wants to.
+        Self::Required(purpose) => [("purpose".to_owned(), purpose.as_str().into())].into_iter().collect(),
     }
 }

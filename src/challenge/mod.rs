@@ -257,7 +257,6 @@ impl<'a> StartChallenge<'a> {
                 Put::Nobody => Err(ChallengeError::NoAddress),
             }
         })?;
-        outbox::deliver_soon(context);
         Ok(sent)
     }
 
@@ -392,11 +391,9 @@ impl<'a> Challenges<'a> {
         })?;
         if right {
             ticket.end_succeeded();
-            answered.trace();
             Ok(())
         } else {
             ticket.end_failed();
-            failed.trace();
             Err(ChallengeError::WrongCode)
         }
     }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
 use crate::account::{InvalidField, LoginIdKind};
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault};
-use crate::session::SessionError;
+use crate::base::problem::{Refusal, problem, step_up_challenge};
+use crate::base::transaction::{Fault, may_fault};
+use crate::session::{SessionError, from_session};
 
 /// Why an address or a number was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +43,8 @@ pub enum ContactError {
     #[error("the old one belongs to another account now")]
     Taken(LoginIdKind),
     /// The account would have no name left to sign in with.
-    #[error("it is the account's last name")]
-    LastName,
+    #[error("this is the only sign-in name left")]
+    OnlyLoginName,
     /// The session is over.
     #[error(transparent)]
     Session(SessionError),
@@ -58,88 +56,29 @@ pub enum ContactError {
     Fault(#[from] Fault),
 }
 
-impl From<SessionError> for ContactError {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Fault(fault) => Self::Fault(fault),
-            SessionError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Session(other),
-        }
-    }
-}
+may_fault!(ContactError);
+from_session!(ContactError);
 
-impl From<sea_orm::DbErr> for ContactError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
+problem! {
+    ContactError {
+        Self::FactorTooOld { .. } => UNAUTHORIZED, "insufficient_user_authentication";
+        Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
+        Self::WrongCode => FORBIDDEN, "wrong_code";
+        Self::UsedJustNow => CONFLICT, "link_used";
+        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
+        Self::Taken(LoginIdKind::Phone) => CONFLICT, "phone_taken";
+        Self::Taken(_) => CONFLICT, "email_taken";
+        Self::OnlyLoginName => CONFLICT, "only_login_name";
     }
-}
-
-impl MaybeFault for ContactError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+    passes on { Session, Refused, Fault }
+    retry_after {
+        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
-}
-
-impl Problem for ContactError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::FactorTooOld { .. } => StatusCode::UNAUTHORIZED,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::WrongCode => StatusCode::FORBIDDEN,
-            Self::TooManyTries { .. } | Self::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::UsedJustNow | Self::Taken(_) | Self::LastName => StatusCode::CONFLICT,
-            Self::Session(error) => error.status(),
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::Fault(fault) => fault.status(),
-        }
+    challenge {
+        Self::FactorTooOld { max_age } => step_up_challenge(*max_age),
     }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::FactorTooOld { .. } => "insufficient_user_authentication",
-            Self::Invalid(_) => "invalid_fields",
-            Self::WrongCode => "wrong_code",
-            Self::UsedJustNow => "link_used",
-            Self::TooManyTries { .. } => "too_many_tries",
-            Self::TooSoon { .. } => "too_soon",
-            Self::Taken(LoginIdKind::Phone) => "phone_taken",
-            Self::Taken(_) => "email_taken",
-            Self::LastName => "last_name",
-            Self::Session(error) => error.code(),
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => {
-                Some(*retry_after)
-            }
-            Self::Fault(fault) => fault.retry_after(),
-            _ => None,
-        }
-    }
-
-    fn challenge(&self) -> Option<String> {
-        match self {
-            // RFC 9470
-            Self::FactorTooOld { max_age } => Some(format!(
-                "Bearer error=\"insufficient_user_authentication\", max_age=\"{}\"",
-                max_age.as_secs()
-            )),
-            Self::Session(error) => error.challenge(),
-            _ => None,
-        }
-    }
-
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        match self {
-            Self::Invalid(fields) => InvalidField::members(fields),
-            _ => serde_json::Map::new(),
-        }
+    members {
+        Self::Invalid(fields) => InvalidField::members(fields),
     }
 }

@@ -106,7 +106,7 @@
 //! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403), `link_used`
 //! (409: a second click on what has just worked, [told for a minute](crate::password_reset) to the same
 //! browser), `too_many_tries` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, when undoing),
-//! `last_name` (409).
+//! `only_login_name` (409).
 //!
 //! # Standard
 //! ASVS 5.0 6.3.5 to 6.3.7 and 7.5, NIST SP 800-63B-4 4.6; OWASP Authentication Cheat Sheet, "Change
@@ -300,7 +300,7 @@ impl Contact<'_> {
     /// Removes the phone number; none if there was none. The other sessions end.
     ///
     /// # Errors
-    /// No recent factor; [`ContactError::LastName`]; an outage. Whatever fails, nothing is changed.
+    /// No recent factor; [`ContactError::OnlyLoginName`]; an outage. Whatever fails, nothing is changed.
     pub async fn remove_phone(
         &self,
         identity: &AccountOwner<owner::Contact>,
@@ -311,7 +311,7 @@ impl Contact<'_> {
         let account = identity.account();
         let Some(old) = account.phone() else { return Ok(None) };
         if account.email().is_none() && account.username().is_none() {
-            return Err(ContactError::LastName);
+            return Err(ContactError::OnlyLoginName);
         }
         let change = Change {
             old: Some(old.to_owned()),
@@ -320,13 +320,11 @@ impl Contact<'_> {
         };
         let now = context.now();
         let event = event_of(EventKind::PhoneRemoved, identity, client, now);
-        let (issued, events) = transaction!(context.db(), |txn| {
+        let issued = transaction!(context.db(), |txn| {
             let applying = Applying { context, identity, client, channel: Channel::Phone, now };
             let applied = applying.apply(txn, &change, &event).await?;
             applied.ok_or(ContactError::Session(SessionError::Over))
         })?;
-        events.iter().for_each(Event::trace);
-        outbox::deliver_soon(context);
         Ok(Some(issued))
     }
 
@@ -365,8 +363,6 @@ impl Contact<'_> {
             audit_log::record(txn, &event).await?;
             Ok::<_, ContactError>(())
         })?;
-        event.trace();
-        outbox::deliver_soon(context);
         Ok(())
     }
 
@@ -529,12 +525,10 @@ impl Contact<'_> {
                 return Err(ContactError::UsedJustNow);
             }
         }
-        let (issued, events) = done?;
+        let issued = done?;
         if let Some(ticket) = ticket {
             ticket.end_succeeded();
         }
-        events.iter().for_each(Event::trace);
-        outbox::deliver_soon(context);
         Ok(issued)
     }
 
@@ -613,10 +607,7 @@ impl Contact<'_> {
                 return Err(ContactError::UsedJustNow);
             }
         }
-        done?;
-        event.trace();
-        outbox::deliver_soon(context);
-        Ok(())
+        done
     }
 }
 
@@ -651,7 +642,7 @@ impl Applying<'_> {
         txn: &Txn<'_>,
         change: &Change,
         event: &Event,
-    ) -> Result<Option<(Issued, [Event; 2])>, ContactError> {
+    ) -> Result<Option<Issued>, ContactError> {
         let Self { context, identity, channel, now, .. } = *self;
         let (account, session) = (identity.account(), identity.session());
         let id = account.id();
@@ -726,7 +717,7 @@ impl Applying<'_> {
             None => event.clone(),
         };
         audit_log::record(txn, &event).await?;
-        let (issued, started) = StartSession::new(context, context.db(), self.client)
+        let issued = StartSession::new(context, context.db(), self.client)
             .of(account)
             .at_epoch(epoch)
             .going_on_from(&session.state, session.transport())
@@ -734,7 +725,7 @@ impl Applying<'_> {
             .inside(txn)
             .issue()
             .await?;
-        Ok(Some((issued, [event, started])))
+        Ok(Some(issued))
     }
 
     /// What the account remembers of an address that it gets, if that was its own before the one that goes:

@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
-use crate::identity::Identity;
+use crate::base::problem::Rejection;
 use crate::identity::step_up::StepUp;
+use crate::identity::{AuthError, Identity};
 use crate::permission::typed::TypedPermission;
 use crate::permission::{Atoms, Permission, PermissionError};
 
@@ -117,6 +118,20 @@ impl Identity {
     /// How it stands to a requirement.
     pub fn check(&self, requirement: &Requirement) -> Outcome {
         requirement.check(self)
+    }
+
+    /// The answer to give if it does not meet a requirement, for a check inside a handler:
+    /// `identity.require(&rule)?`. A step-up is asked for as a guard asks for it. Unlike a guard it notes
+    /// no denial in the audit log.
+    ///
+    /// # Errors
+    /// 403 `denied`, or 401 `insufficient_user_authentication` with what would do.
+    pub fn require(&self, requirement: &Requirement) -> Result<(), Rejection> {
+        match requirement.check(self) {
+            Outcome::Met => Ok(()),
+            Outcome::StepUp => Err(AuthError::StepUp(requirement.step_up(self)).into()),
+            Outcome::Denied => Err(AuthError::Denied.into()),
+        }
     }
 
     /// How it stands to a requirement and why: which grant, factor or age decided. For an operator

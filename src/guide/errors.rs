@@ -65,7 +65,7 @@
 //! | `password_changed_meanwhile` | 409 | somebody else changed it in the same moment |
 //! | `invalid_reset_token` | 400 | the link is unknown, used or too old, or its account has changed: which, is not said |
 //! | `reset_token_used` | 409 | this browser set a password with this link less than a minute ago; the second one was not set |
-//! | `last_name` | 409 | the account would have no name left to sign in with |
+//! | `only_login_name` | 409 | the account would have no name left to sign in with |
 //! | `address_not_proved` | 403 | the account's own address has to be proved before it gets further names, and every mail address of it before a second factor is enrolled |
 //! | `too_many_names` | 409 | the account has as many names as it may have |
 //! | `name_not_found` | 404 | the account has no such name; another account's looks the same |

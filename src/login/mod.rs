@@ -13,6 +13,11 @@
 //! 5. A success makes a session, or a sign-in that still waits for a second factor or a new
 //!    password: another type, another token.
 //!
+//! # Means of your own
+//! To sign somebody in by LDAP, another service or a hardware key, use
+//! [`auth.sign_in(..)`](crate::Portcullis::sign_in). To finish a sign-in with a second factor of your own,
+//! use [`auth.login().finish(..)`](Login::finish). Both do everything that a sign-in with a password does.
+//!
 //! # Routes
 //! `POST /login` (JSON, a form from a page of ours, or HTTP Basic), `POST /logout`,
 //! `POST /reauthenticate`, `GET /methods`.
@@ -31,43 +36,50 @@
 //! `authn_reauthenticated`, `session_ended`.
 //!
 //! # Errors
-//! `invalid_credentials` (401), `wrong_password` (403), `overloaded` and `unavailable` (503);
+//! `invalid_credentials` (401), `wrong_password` (403), `factor_not_enrolled` (409), `overloaded` and `unavailable` (503);
 //! `too_many_attempts` (429) where the configuration says that locks are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use http::{HeaderName, StatusCode};
 
 use crate::account::{Account, LoginId, entity, store as account_store, trim_login_id};
-use crate::attempt::{Admission, Subject, Ticket};
+use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{Factor, PassedFactors};
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault, transaction};
-use crate::config::AttemptKind;
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::id::AccountId;
+use crate::base::problem::{Refusal, problem};
+use crate::base::transaction::{Fault, may_fault, transaction};
 use crate::confirmation;
+use crate::flow::password_attempt::{self, Attempted, Whose};
+use crate::flow::sign_in::{self, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
-use crate::new_device::NewDevice;
 use crate::password::{Checked, Password, Passwords};
 use crate::rate_limit::RateLimited;
 use crate::session::device::{Device, Devices};
+use crate::session::from_session;
 use crate::session::issue::Replaces;
+use crate::session::judge::SessionState;
 use crate::session::{
-    Issued, SessionError, Stage, StartSession, Transport, store as session_store,
+    EnrolmentSession, Issued, PendingSession, SessionError, StartSession, Transport,
 };
 
+mod own_means;
 #[cfg(feature = "routes")]
 mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
+
+pub use crate::flow::sign_in::LoginOutcome;
+pub use own_means::SignIn;
 
 /// What someone signs in with.
 #[derive(Clone)]
@@ -109,33 +121,6 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// What a right password leads to.
-#[derive(Debug)]
-#[non_exhaustive]
-#[must_use = "the client is signed in when it gets this"]
-pub enum LoginOutcome {
-    /// Signed in.
-    Session(Issued),
-    /// A second factor is still needed.
-    SecondFactorRequired(Issued),
-    /// A new password has to be set first.
-    PasswordChangeRequired(Issued),
-    /// A second factor has to be enrolled first.
-    EnrolmentRequired(Issued),
-}
-
-impl LoginOutcome {
-    /// What to add to the answer, whichever it is.
-    pub fn into_issued(self) -> Issued {
-        match self {
-            Self::Session(issued)
-            | Self::SecondFactorRequired(issued)
-            | Self::PasswordChangeRequired(issued)
-            | Self::EnrolmentRequired(issued) => issued,
-        }
-    }
-}
-
 /// Why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -146,9 +131,12 @@ pub enum LoginError {
     /// The password of the one who is signed in is wrong.
     #[error("the password is wrong")]
     WrongPassword,
-    /// Too many tries failed. Told only with `attempts.reveal_lockout`; otherwise it looks like a
+    /// The account has not enrolled the factor that a sign-in was to be finished with.
+    #[error("this factor is not set up for this account")]
+    FactorNotEnrolled,
+    /// Too many attempts failed. Told only with `attempts.reveal_lockout`; otherwise it looks like a
     /// wrong password.
-    #[error("too many tries failed")]
+    #[error("too many attempts failed")]
     TooManyAttempts {
         /// When to come back.
         retry_after: Duration,
@@ -167,69 +155,19 @@ pub enum LoginError {
     Fault(#[from] Fault),
 }
 
-impl From<SessionError> for LoginError {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Fault(fault) => Self::Fault(fault),
-            SessionError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Session(other),
-        }
-    }
-}
+may_fault!(LoginError);
+from_session!(LoginError);
 
-impl From<sea_orm::DbErr> for LoginError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
+problem! {
+    LoginError {
+        Self::InvalidCredentials => UNAUTHORIZED, "invalid_credentials";
+        Self::WrongPassword => FORBIDDEN, "wrong_password";
+        Self::FactorNotEnrolled => CONFLICT, "factor_not_enrolled";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
     }
-}
-
-impl MaybeFault for LoginError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}
-
-impl Problem for LoginError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
-            Self::WrongPassword => StatusCode::FORBIDDEN,
-            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::RateLimited(limited) => limited.status(),
-            Self::Session(error) => error.status(),
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::Fault(fault) => fault.status(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidCredentials => "invalid_credentials",
-            Self::WrongPassword => "wrong_password",
-            Self::TooManyAttempts { .. } => "too_many_attempts",
-            Self::RateLimited(limited) => limited.code(),
-            Self::Session(error) => error.code(),
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyAttempts { retry_after } => Some(*retry_after),
-            Self::RateLimited(limited) => Problem::retry_after(limited),
-            _ => self.fault().and_then(Problem::retry_after),
-        }
-    }
-
-    fn headers(&self) -> Vec<(HeaderName, String)> {
-        match self {
-            Self::RateLimited(limited) => limited.headers(),
-            _ => Vec::new(),
-        }
+    passes on { RateLimited, Session, Refused, Fault }
+    retry_after {
+        Self::TooManyAttempts { retry_after } => *retry_after,
     }
 }
 
@@ -278,10 +216,10 @@ impl Login<'_> {
         let attempts = self.auth.attempts();
         let subject = attempts.subject(asked.row.as_ref(), &asked.name);
         let subject = subject.on_device(self.auth, asked.device.known());
-        let ticket = self.admit(&subject, client).await?;
-        let (ticket, checked) = self
-            .check(ticket, &credentials.password, asked.row.as_ref(), &asked.name, client)
-            .await?;
+        let whose = Whose { row: asked.row.as_ref(), name: &asked.name };
+        let attempted =
+            password_attempt::attempt(self.auth, &subject, whose, &credentials.password, client);
+        let (ticket, checked) = judged(attempted.await?)?;
         let now = context.now();
         let row = asked.row.as_ref().filter(|row| {
             let account = Account::from((*row).clone());
@@ -298,53 +236,93 @@ impl Login<'_> {
         } else {
             None
         };
-        let stage = stage_of(row);
-        let account = Account::from(row.clone());
-        let start = StartSession::new(context, context.db(), client)
-            .of(&account)
-            .stage(stage)
-            .passed(PassedFactors::one(Factor::Password, now))
+        let proved = PassedFactors::one(Factor::Password, now);
+        let session = NewSession::new(self.auth, row, proved, client, now)
             .remember(credentials.remember)
             .transport(credentials.transport)
-            .event(EventKind::LoginSucceeded)
-            .replaces(self.before.as_ref().and_then(|before| replaces(before, &account)));
-        let full = stage == Stage::Full;
-        let new_device = NewDevice::of(context, row, client, asked.device, now).filter(|_| full);
-        let issued = transaction!(context.db(), |txn| {
-            // Either locks the account's row first. A sign-in that is not finished is none yet.
-            if full {
-                account_store::set_last_login(txn, account.id, now).await?;
-            } else {
-                session_store::lock_account(txn, account.id).await?;
-            }
+            .replacing(self.replaces(row.id));
+        let made = transaction!(context.db(), |txn| {
+            let locked = session.lock(txn).await?;
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
-                account_store::rehash(txn, account.id, old, new.clone()).await?;
+                account_store::rehash(txn, row.id, old, new.clone()).await?;
             }
             ticket.succeeded(txn).await?;
-            if let Some(device) = &new_device {
-                device.record(txn).await?;
-            }
-            Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
+            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
         });
-        let issued = attempts.end(ticket, issued).await;
-        if let Err(LoginError::Refused(_)) = &issued {
-            let event = Event::new(EventKind::LoginFailed, now).account(account.id);
+        let made = attempts.end(ticket, made).await;
+        self.signed_in(made, row.id, client, now).await
+    }
+
+    /// Ends a sign-in whose transaction is over.
+    async fn signed_in(
+        &self,
+        made: Result<Made, LoginError>,
+        account: AccountId,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<LoginOutcome, LoginError> {
+        if let Err(LoginError::Refused(_)) = &made {
+            let event = Event::new(EventKind::LoginFailed, now).account(account);
             self.record(event.from_client(client).failed("refused")).await?;
         }
-        let (issued, event) = issued?;
-        event.trace();
-        if let Some(device) = new_device {
-            device.committed();
+        Ok(made?.committed(self.auth).await)
+    }
+
+    /// What the sign-in of this account takes the place of.
+    fn replaces(&self, account: AccountId) -> Option<Replaces> {
+        self.before.as_ref().and_then(|before| sign_in::replaces(before, Some(account)))
+    }
+
+    /// Finishes a sign-in with a second factor that the application has checked by its own means. It does
+    /// everything that a sign-in with a password does: hooks, the event, memberships, the known device and
+    /// the notice of a new one. A sign-in is finished once: of two at the same time one is refused.
+    ///
+    /// The factor is one of those that the account has [enrolled](crate::account::Accounts). If the account
+    /// must set a new password, that comes next.
+    ///
+    /// # Errors
+    /// [`LoginError::FactorNotEnrolled`]; [`LoginError::Session`] when the sign-in is over, or was finished
+    /// before, or the account cannot be used any more; a hook's refusal; an outage.
+    pub async fn finish(
+        &self,
+        unfinished: impl Into<Unfinished>,
+        factor: Factor,
+        client: &ClientInfo,
+    ) -> Result<LoginOutcome, LoginError> {
+        let Unfinished { state, account, transport } = unfinished.into();
+        let context = self.auth.context();
+        let now = context.now();
+        let row = self.usable(account.id(), account.epoch, now).await?;
+        let row = row.ok_or(LoginError::Session(SessionError::Over))?;
+        let enrolled = EnrolledFactors(row.enrolled_factors);
+        if !enrolled.is_empty() && !enrolled.contains(factor) {
+            return Err(LoginError::FactorNotEnrolled);
         }
-        if full {
-            self.auth.memberships_at_sign_in(account.id).await;
-        }
-        self.auth.watch_upkeep();
-        Ok(match stage {
-            Stage::PendingSecondFactor => LoginOutcome::SecondFactorRequired(issued),
-            Stage::MustChangePassword => LoginOutcome::PasswordChangeRequired(issued),
-            _ => LoginOutcome::Session(issued),
-        })
+        let proved = state.factors.clone().with(factor, now);
+        let session =
+            NewSession::new(self.auth, &row, proved, client, now).finishing(&state, transport);
+        let made = transaction!(context.db(), |txn| {
+            let locked = session.lock(txn).await?;
+            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
+        });
+        self.signed_in(made, row.id, client, now).await
+    }
+
+    /// The row of an account that may be used, if its epoch is still this one.
+    async fn usable(
+        &self,
+        account: AccountId,
+        epoch: i64,
+        now: Timestamp,
+    ) -> Result<Option<entity::account::Model>, LoginError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let row = db.read(account_store::find(&db.executor(), account)).await?;
+        let require_verified = context.config.login.require_verified;
+        let usable = |row: &entity::account::Model| {
+            row.epoch == epoch && Account::from(row.clone()).is_usable(now, require_verified)
+        };
+        Ok(row.filter(usable))
     }
 
     /// Proves the password again: the session is replaced by one whose password factor is fresh.
@@ -366,12 +344,15 @@ impl Login<'_> {
         }
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
-        let name = account.id().to_string();
         let attempts = self.auth.attempts();
-        let device = self.device(row.as_ref(), client).known();
-        let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device).inside();
-        let ticket = self.admit(&subject, client).await?;
-        let (ticket, checked) = self.check(ticket, &password, row.as_ref(), &name, client).await?;
+        let attempted = password_attempt::attempt_inside(
+            self.auth,
+            account.id(),
+            row.as_ref(),
+            &password,
+            client,
+        );
+        let (ticket, checked) = judged(attempted.await?)?;
         let now = context.now();
         if matches!(checked, Checked::Wrong) {
             let event = Event::new(EventKind::LoginFailed, now)
@@ -393,9 +374,7 @@ impl Login<'_> {
             ticket.succeeded(txn).await?;
             Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
         });
-        let (issued, event) = attempts.end(ticket, issued).await?;
-        event.trace();
-        Ok(issued)
+        attempts.end(ticket, issued).await
     }
 
     /// The account of a name, and what is counted before anything is judged.
@@ -428,32 +407,6 @@ impl Login<'_> {
         Ok(Asked { row, name, device })
     }
 
-    /// Compares the password; a refused try does so in vain. A try that could not be judged is none.
-    async fn check(
-        &self,
-        ticket: Ticket,
-        password: &Password,
-        row: Option<&entity::account::Model>,
-        name: &str,
-        client: &ClientInfo,
-    ) -> Result<(Ticket, Checked), LoginError> {
-        match self
-            .auth
-            .per_instance::<Passwords>()
-            .check(password, row, name, client.address())
-            .await
-        {
-            Ok(checked) => {
-                let checked = if ticket.is_judged() { checked } else { Checked::Wrong };
-                Ok((ticket, checked))
-            }
-            Err(fault) => {
-                self.auth.attempts().withdraw(ticket).await;
-                Err(fault.into())
-            }
-        }
-    }
-
     /// A try failed. Where only the proof of the address is missing, it is asked for again.
     async fn fail(
         &self,
@@ -482,24 +435,38 @@ impl Login<'_> {
             audit_log::record(txn, &event).await?;
             Ok::<_, LoginError>(())
         })?;
-        event.trace();
         Ok(())
     }
+}
 
-    /// What the client's device is to this account.
-    fn device(&self, row: Option<&entity::account::Model>, client: &ClientInfo) -> Device {
-        row.map_or(Device::Stranger, |row| {
-            let devices = self.auth.per_instance::<Devices>();
-            devices.recognize(self.auth.context(), client, row.id, row.epoch)
-        })
+/// The attempt and its verdict, if there is one.
+fn judged(attempted: Attempted) -> Result<(Ticket, Checked), LoginError> {
+    match attempted {
+        Attempted::Judged(ticket, checked) => Ok((ticket, checked)),
+        Attempted::TooMany(retry_after) => Err(LoginError::TooManyAttempts { retry_after }),
     }
+}
 
-    /// Counts a try.
-    async fn admit(&self, subject: &Subject, client: &ClientInfo) -> Result<Ticket, LoginError> {
-        match self.auth.attempts().begin(AttemptKind::Login, subject, client).await? {
-            Admission::Admitted(ticket) => Ok(ticket),
-            Admission::TooMany { retry_after } => Err(LoginError::TooManyAttempts { retry_after }),
-        }
+/// A sign-in that is not finished, for [`Login::finish`]: a [`PendingSession`], or an [`EnrolmentSession`]
+/// once the factor is enrolled.
+#[derive(Debug, Clone)]
+pub struct Unfinished {
+    state: Arc<SessionState>,
+    account: Arc<Account>,
+    transport: Transport,
+}
+
+impl From<&PendingSession> for Unfinished {
+    fn from(session: &PendingSession) -> Self {
+        let PendingSession { state, account, transport } = session.clone();
+        Self { state, account, transport }
+    }
+}
+
+impl From<&EnrolmentSession> for Unfinished {
+    fn from(session: &EnrolmentSession) -> Self {
+        let EnrolmentSession { state, account, transport } = session.clone();
+        Self { state, account, transport }
     }
 }
 
@@ -509,37 +476,4 @@ struct Asked {
     /// The normal form of the name; as it was typed if it has none.
     name: String,
     device: Device,
-}
-
-/// What a right password leads to.
-fn stage_of(row: &entity::account::Model) -> Stage {
-    if row.enrolled_factors != 0 {
-        // First the second factor: who only knows the password must not set a new one.
-        Stage::PendingSecondFactor
-    } else if row.must_change_password {
-        Stage::MustChangePassword
-    } else {
-        Stage::Full
-    }
-}
-
-/// What a login takes the place of. A visitor who signs in stays the same visitor, and so does an
-/// account that signs in again; for another account nothing of the old session goes on. Nor does anything
-/// go on from a session that was replaced and only lingers: what hung on it went to its successor, which
-/// may live on in another tab, and no two sign-ins are one lineage.
-fn replaces(before: &Resolved, account: &Account) -> Option<Replaces> {
-    let (state, same) = match before {
-        Resolved::Nobody(_) => return None,
-        Resolved::Anonymous(session) => (&session.state, true),
-        Resolved::Pending(session) => (&session.state, session.account().id() == account.id()),
-        Resolved::PasswordChange(session) => {
-            (&session.state, session.account().id() == account.id())
-        }
-        Resolved::Enrolment(session) => (&session.state, session.account().id() == account.id()),
-        Resolved::Full(identity) => {
-            let same = identity.account().id() == account.id() && !identity.is_superseded();
-            (&identity.session().state, same)
-        }
-    };
-    Some(Replaces { id: state.id, lineage_id: same.then_some(state.lineage_id), promotes: false })
 }

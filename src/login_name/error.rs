@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
 use crate::account::InvalidField;
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault};
+use crate::base::problem::{Refusal, problem, step_up_challenge};
+use crate::base::transaction::{Fault, may_fault};
 use crate::rate_limit::RateLimited;
-use crate::session::SessionError;
+use crate::session::{SessionError, from_session};
 
 /// Why a name was not added or removed.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +37,8 @@ pub enum LoginNameError {
     #[error("it is the account's own address or number; change that one instead")]
     OwnAddress,
     /// The account would have no name left to sign in with.
-    #[error("it is the account's last name")]
-    LastName,
+    #[error("this is the only sign-in name left")]
+    OnlyLoginName,
     /// The code or link is wrong or not good any more, or somebody else has got the address
     /// meanwhile: which, is not said.
     #[error("the code or link is wrong, or not good any more")]
@@ -81,96 +79,32 @@ impl LoginNameError {
     }
 }
 
-impl From<SessionError> for LoginNameError {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Fault(fault) => Self::Fault(fault),
-            SessionError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Session(other),
-        }
-    }
-}
+may_fault!(LoginNameError);
+from_session!(LoginNameError);
 
-impl From<sea_orm::DbErr> for LoginNameError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
+problem! {
+    LoginNameError {
+        Self::FactorTooOld { .. } => UNAUTHORIZED, "insufficient_user_authentication";
+        Self::AddressNotProved => FORBIDDEN, "address_not_proved";
+        Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
+        Self::UsernameTaken => CONFLICT, "username_taken";
+        Self::TooManyNames => CONFLICT, "too_many_names";
+        Self::NotFound => NOT_FOUND, "name_not_found";
+        Self::OwnAddress => CONFLICT, "own_address";
+        Self::OnlyLoginName => CONFLICT, "only_login_name";
+        Self::WrongCode => FORBIDDEN, "wrong_code";
+        Self::UsedJustNow => CONFLICT, "link_used";
+        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
     }
-}
-
-impl MaybeFault for LoginNameError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+    passes on { Session, Refused, Fault }
+    retry_after {
+        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
-}
-
-impl Problem for LoginNameError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::FactorTooOld { .. } => StatusCode::UNAUTHORIZED,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::AddressNotProved | Self::WrongCode => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::UsedJustNow
-            | Self::UsernameTaken
-            | Self::TooManyNames
-            | Self::OwnAddress
-            | Self::LastName => StatusCode::CONFLICT,
-            Self::TooManyTries { .. } | Self::TooSoon { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Session(error) => error.status(),
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::Fault(fault) => fault.status(),
-        }
+    challenge {
+        Self::FactorTooOld { max_age } => step_up_challenge(*max_age),
     }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::FactorTooOld { .. } => "insufficient_user_authentication",
-            Self::AddressNotProved => "address_not_proved",
-            Self::Invalid(_) => "invalid_fields",
-            Self::UsernameTaken => "username_taken",
-            Self::TooManyNames => "too_many_names",
-            Self::NotFound => "name_not_found",
-            Self::OwnAddress => "own_address",
-            Self::LastName => "last_name",
-            Self::WrongCode => "wrong_code",
-            Self::UsedJustNow => "link_used",
-            Self::TooManyTries { .. } => "too_many_tries",
-            Self::TooSoon { .. } => "too_soon",
-            Self::Session(error) => error.code(),
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => {
-                Some(*retry_after)
-            }
-            Self::Fault(fault) => fault.retry_after(),
-            _ => None,
-        }
-    }
-
-    fn challenge(&self) -> Option<String> {
-        match self {
-            // RFC 9470
-            Self::FactorTooOld { max_age } => Some(format!(
-                "Bearer error=\"insufficient_user_authentication\", max_age=\"{}\"",
-                max_age.as_secs()
-            )),
-            Self::Session(error) => error.challenge(),
-            _ => None,
-        }
-    }
-
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        match self {
-            Self::Invalid(fields) => InvalidField::members(fields),
-            _ => serde_json::Map::new(),
-        }
+    members {
+        Self::Invalid(fields) => InvalidField::members(fields),
     }
 }

@@ -79,7 +79,7 @@
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved` (403), `invalid_fields` (422),
 //! `username_taken` (409), `too_many_names` (409), `name_not_found` (404), `own_address` (409),
-//! `last_name` (409), `wrong_code` (403), `link_used` (409: a second click on what has just worked, [told
+//! `only_login_name` (409), `wrong_code` (403), `link_used` (409: a second click on what has just worked, [told
 //! for a minute](crate::password_reset) to the same browser), `too_many_tries` (429), `too_soon` (429).
 //!
 //! # Standard
@@ -318,11 +318,7 @@ impl LoginNames<'_> {
             let event = change.event(EventKind::LoginNameAdded, kind).failed("username_taken");
             probe.found_taken(event).await?;
         }
-        let (issued, started) = added?;
-        event.trace();
-        started.trace();
-        outbox::deliver_soon(context);
-        Ok(issued)
+        added
     }
 
     /// Asks for a further mail address. Success says nothing about whether it is free.
@@ -363,8 +359,6 @@ impl LoginNames<'_> {
             audit_log::record(txn, &event).await?;
             Ok::<_, LoginNameError>(())
         })?;
-        event.trace();
-        outbox::deliver_soon(context);
         Ok(())
     }
 
@@ -440,13 +434,10 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::UsedJustNow);
             }
         }
-        let (issued, started) = done?;
+        let issued = done?;
         if let Some(ticket) = ticket {
             ticket.end_succeeded();
         }
-        event.trace();
-        started.trace();
-        outbox::deliver_soon(context);
         Ok(issued)
     }
 
@@ -454,7 +445,7 @@ impl LoginNames<'_> {
     ///
     /// # Errors
     /// No recent factor; [`LoginNameError::NotFound`] also for a name of another account;
-    /// [`LoginNameError::OwnAddress`]; [`LoginNameError::LastName`]; an outage. Whatever fails,
+    /// [`LoginNameError::OwnAddress`]; [`LoginNameError::OnlyLoginName`]; an outage. Whatever fails,
     /// nothing is changed.
     pub async fn remove(
         &self,
@@ -468,7 +459,7 @@ impl LoginNames<'_> {
         let account = identity.account();
         let change = Changing { context, identity, client, now: context.now() };
         let event = change.event(EventKind::LoginNameRemoved, name.kind());
-        let (issued, started) = transaction!(context.db(), |txn| {
+        transaction!(context.db(), |txn| {
             change.hold(txn, identity.session().lineage_id()).await?;
             let names = account_store::names_of(txn, account.id()).await?;
             let gone = names.iter().find(|row| row.normal == name.normal());
@@ -477,7 +468,7 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::OwnAddress);
             }
             if is_last(&names, gone, context.config.login.id) {
-                return Err(LoginNameError::LastName);
+                return Err(LoginNameError::OnlyLoginName);
             }
             take(txn, account.id(), &names, gone).await?;
             change.tell(txn, MessageKind::LoginNameRemoved, account.email(), Values::new()).await?;
@@ -486,11 +477,7 @@ impl LoginNames<'_> {
                 change.tell(txn, MessageKind::AddressRemoved, to, Values::new()).await?;
             }
             change.finish(txn, &event).await
-        })?;
-        event.trace();
-        started.trace();
-        outbox::deliver_soon(context);
-        Ok(issued)
+        })
     }
 
     /// Removes the name that was added, with the token that the account's own address was sent. All
@@ -498,7 +485,7 @@ impl LoginNames<'_> {
     ///
     /// # Errors
     /// [`LoginNameError::WrongCode`] for whatever is wrong with the token, or if the account has the
-    /// name no more; [`LoginNameError::UsedJustNow`]; [`LoginNameError::LastName`] for a username that no other name is left beside;
+    /// name no more; [`LoginNameError::UsedJustNow`]; [`LoginNameError::OnlyLoginName`] for a username that no other name is left beside;
     /// an outage. Whatever fails, nothing is changed.
     pub async fn undo(&self, token: &str, client: &ClientInfo) -> Result<(), LoginNameError> {
         let context = self.auth.context();
@@ -532,7 +519,7 @@ impl LoginNames<'_> {
             // A username opens nothing by itself, and its account could not be signed in to at all
             // without one. An address does; the way back to the one before is in another mail.
             if username && is_last(&names, gone, context.config.login.id) {
-                return Err(LoginNameError::LastName);
+                return Err(LoginNameError::OnlyLoginName);
             }
             take(txn, id, &names, gone).await?;
             one_time::end_of_account(txn, id, None, now).await?;
@@ -544,9 +531,8 @@ impl LoginNames<'_> {
                     .values(values);
             outbox::put(txn, context, &notice).await?;
             let kind = LoginIdKind::from_number(gone.kind).map_or("", word);
-            let event = event.clone().detail(kind);
-            audit_log::record(txn, &event).await?;
-            Ok(event)
+            audit_log::record(txn, &event.clone().detail(kind)).await?;
+            Ok(())
         });
         if let Err(LoginNameError::WrongCode) = done {
             // The same person pressed twice, perhaps.
@@ -555,10 +541,7 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::UsedJustNow);
             }
         }
-        let event = done?;
-        event.trace();
-        outbox::deliver_soon(context);
-        Ok(())
+        done
     }
 }
 
@@ -685,7 +668,7 @@ impl Changing<'_> {
         address: &Email,
         lineage: LineageId,
         event: &Event,
-    ) -> Result<(Issued, Event), LoginNameError> {
+    ) -> Result<Issued, LoginNameError> {
         match self.hold(txn, lineage).await {
             // Somebody else has the address, or the addition is over: which, is not said.
             Err(LoginNameError::Session(_)) => return Err(LoginNameError::WrongCode),
@@ -735,7 +718,7 @@ impl Changing<'_> {
         names: &[Model],
         former: Option<&Former>,
         event: &Event,
-    ) -> Result<(Issued, Event), LoginNameError> {
+    ) -> Result<Issued, LoginNameError> {
         let own = self.identity.account().email();
         let settled = own_address(names).filter(|own| own.is_settled(self.context, self.now));
         // One that came later may be of whoever took the place of the one that is added.
@@ -793,24 +776,19 @@ impl Changing<'_> {
     }
 
     /// Ends what was outstanding, writes the event down and goes on in a new session.
-    async fn finish(
-        &self,
-        txn: &Txn<'_>,
-        event: &Event,
-    ) -> Result<(Issued, Event), LoginNameError> {
+    async fn finish(&self, txn: &Txn<'_>, event: &Event) -> Result<Issued, LoginNameError> {
         let (context, session) = (self.context, self.identity.session());
         let account = self.identity.account();
         one_time::end_by_session(txn, account, self.now).await?;
         audit_log::record(txn, event).await?;
-        let issued = StartSession::new(context, context.db(), self.client)
+        Ok(StartSession::new(context, context.db(), self.client)
             .of(account)
             .at_epoch(account.epoch + 1)
             .going_on_from(&session.state, session.transport())
             .passed(session.factors().clone())
             .inside(txn)
             .issue()
-            .await?;
-        Ok(issued)
+            .await?)
     }
 }
 

@@ -274,7 +274,6 @@ impl Maintenance<'_> {
             audit_log::record(txn, &event).await?;
             Ok::<_, Fault>(())
         })?;
-        event.trace();
         Ok(accounts)
     }
 
@@ -283,7 +282,6 @@ impl Maintenance<'_> {
             audit_log::record(txn, event).await?;
             Ok::<_, Fault>(())
         })?;
-        event.trace();
         Ok(())
     }
 }
@@ -459,7 +457,6 @@ impl Sweep<'_> {
                 });
                 match removed {
                     Ok(true) => {
-                        event.trace();
                         *count += 1;
                     }
                     Ok(false) => {}

@@ -51,7 +51,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 
 use crate::account::entity::account;
 use crate::audit_log;
@@ -59,6 +59,7 @@ use crate::base::client::{ClientInfo, browser_family, network};
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::secret::{DigestKey, Purpose};
+use crate::base::transaction::Txn;
 use crate::context::{Context, PerInstance};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
@@ -112,7 +113,7 @@ impl<'a> NewDevice<'a> {
 
     /// Writes the event, and what tells the owner. The transaction must have changed the account's row
     /// before: of many sign-ins at once each then sees what the others have written.
-    pub(crate) async fn record<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+    pub(crate) async fn record(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         audit_log::record(txn, &self.event).await?;
         let to = self.row.email.as_deref().and_then(Recipient::email);
         let Some(to) = to.filter(|to| self.context.can_send_to(to)) else { return Ok(()) };
@@ -132,14 +133,8 @@ impl<'a> NewDevice<'a> {
         Ok(())
     }
 
-    /// The transaction is committed.
-    pub(crate) fn committed(&self) {
-        self.event.trace();
-        outbox::deliver_soon(self.context);
-    }
-
     /// Counts it in the digest that waits, or begins one.
-    async fn count<C: ConnectionTrait>(&self, txn: &C, to: Recipient) -> Result<(), DbErr> {
+    async fn count(&self, txn: &Txn<'_>, to: Recipient) -> Result<(), DbErr> {
         let now = self.event.at;
         let message = |count: i64, first: Timestamp| {
             let values = Values::new()

@@ -324,7 +324,6 @@ async fn settle(
         Ok::<_, Fault>(ours)
     })?;
     if ours {
-        event.trace();
         delivered.given_up += 1;
     }
     Ok(())

@@ -61,7 +61,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, MessageId};
 use crate::base::seal::Sealer;
 use crate::base::secret::{DigestKey, Purpose};
-use crate::base::transaction::Fault;
+use crate::base::transaction::{Fault, Txn};
 use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 use crate::message::{Cause, MessageKind, Recipient, Values};
@@ -73,7 +73,6 @@ mod mailbox;
 pub(crate) mod store;
 
 pub use deliver::Delivered;
-pub(crate) use deliver::deliver_soon;
 
 /// A message that nobody bounds otherwise is not wanted any more after this.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -140,8 +139,8 @@ pub(crate) enum Put {
 /// Puts a message into the outbox, in the transaction of the change it tells of. Call
 /// [`deliver_soon`] after the commit. Costs one statement, and two more for a kind that strangers can
 /// bring about; the same whether or not there is somebody to write to.
-pub(crate) async fn put<C: ConnectionTrait>(
-    txn: &C,
+pub(crate) async fn put(
+    txn: &Txn<'_>,
     context: &Context,
     outgoing: &Outgoing,
 ) -> Result<Put, DbErr> {
@@ -218,8 +217,8 @@ pub(crate) async fn admit<C: ConnectionTrait>(
 pub(crate) struct Admitted(pub(crate) bool);
 
 /// Puts a message into the outbox that [`admit`] has judged.
-pub(crate) async fn put_admitted<C: ConnectionTrait>(
-    txn: &C,
+pub(crate) async fn put_admitted(
+    txn: &Txn<'_>,
     context: &Context,
     outgoing: &Outgoing,
     Admitted(admitted): Admitted,
@@ -237,6 +236,9 @@ pub(crate) async fn put_admitted<C: ConnectionTrait>(
     let due = if outgoing.kind.is_awaited() { now.minus(HEAD_START) } else { now };
     let (_, row) = row(context, outgoing, to, verdict, due);
     store::insert(txn, row).await?;
+    let context = context.clone();
+    // Whatever the verdict: who it is for must not show in the work.
+    txn.after_commit(move |_| deliver::deliver_soon(&context));
     Ok(verdict)
 }
 

@@ -29,26 +29,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-
 use crate::account::{Account, InvalidField, store as account_store};
-use crate::attempt::Admission;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault, transaction};
-use crate::config::AttemptKind;
+use crate::base::problem::{Refusal, problem, step_up_challenge};
+use crate::base::transaction::{Fault, Txn, may_fault, transaction};
+use crate::flow::password_attempt::{Attempted, attempt_inside};
+use crate::flow::sign_in::{Demands, Locked, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
-use crate::new_device::NewDevice;
 use crate::one_time;
 use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
 use crate::port::{ChangingPassword, from_hooked};
-use crate::session::device::Devices;
+use crate::session::from_session;
 use crate::session::judge::SessionState;
 use crate::session::{Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport};
 
@@ -103,84 +100,27 @@ impl PasswordChangeError {
     }
 }
 
-impl From<SessionError> for PasswordChangeError {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Fault(fault) => Self::Fault(fault),
-            SessionError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Session(other),
-        }
-    }
-}
-
-impl From<sea_orm::DbErr> for PasswordChangeError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
+may_fault!(PasswordChangeError);
+from_session!(PasswordChangeError);
 from_hooked!(PasswordChangeError);
 
-impl MaybeFault for PasswordChangeError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+problem! {
+    PasswordChangeError {
+        Self::WrongPassword => FORBIDDEN, "wrong_password";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
+        Self::FactorTooOld { .. } => UNAUTHORIZED, "insufficient_user_authentication";
+        Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
+        Self::ChangedMeanwhile => CONFLICT, "password_changed_meanwhile";
     }
-}
-
-impl Problem for PasswordChangeError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::WrongPassword => StatusCode::FORBIDDEN,
-            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::FactorTooOld { .. } => StatusCode::UNAUTHORIZED,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::ChangedMeanwhile => StatusCode::CONFLICT,
-            Self::Session(error) => error.status(),
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::Fault(fault) => fault.status(),
-        }
+    passes on { Session, Refused, Fault }
+    retry_after {
+        Self::TooManyAttempts { retry_after } => *retry_after,
     }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::WrongPassword => "wrong_password",
-            Self::TooManyAttempts { .. } => "too_many_attempts",
-            Self::FactorTooOld { .. } => "insufficient_user_authentication",
-            Self::Invalid(_) => "invalid_fields",
-            Self::ChangedMeanwhile => "password_changed_meanwhile",
-            Self::Session(error) => error.code(),
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::Fault(fault) => fault.code(),
-        }
+    challenge {
+        Self::FactorTooOld { max_age } => step_up_challenge(*max_age),
     }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyAttempts { retry_after } => Some(*retry_after),
-            _ => self.fault().and_then(Problem::retry_after),
-        }
-    }
-
-    fn challenge(&self) -> Option<String> {
-        match self {
-            // RFC 9470
-            Self::FactorTooOld { max_age } => Some(format!(
-                "Bearer error=\"insufficient_user_authentication\", max_age=\"{}\"",
-                max_age.as_secs()
-            )),
-            Self::Session(error) => error.challenge(),
-            _ => None,
-        }
-    }
-
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        match self {
-            Self::Invalid(fields) => InvalidField::members(fields),
-            _ => serde_json::Map::new(),
-        }
+    members {
+        Self::Invalid(fields) => InvalidField::members(fields),
     }
 }
 
@@ -245,10 +185,7 @@ impl PasswordChange<'_> {
             state: &session.state,
             transport: session.transport(),
         };
-        let issued = self.set(&asking, None, &Password::from(new.into()), client).await?;
-        // The end of a sign-in like any other.
-        self.auth.memberships_at_sign_in(session.account().id()).await;
-        Ok(issued)
+        self.set(&asking, None, &Password::from(new.into()), client).await
     }
 
     async fn set(
@@ -274,7 +211,6 @@ impl PasswordChange<'_> {
         // but the epoch says that it is not the session's to change.
         let row = row.filter(|row| row.epoch == account.epoch);
         let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
-        let name = account.id().to_string();
         let attempts = self.auth.attempts();
         let mut ticket = None;
         if let Some(current) = current {
@@ -282,28 +218,19 @@ impl PasswordChange<'_> {
             if current.is_too_long() {
                 return Err(PasswordChangeError::WrongPassword);
             }
-            let device = self
-                .auth
-                .per_instance::<Devices>()
-                .recognize(context, client, row.id, row.epoch)
-                .known();
-            let subject = attempts.subject(Some(&row), &name).on_device(self.auth, device).inside();
-            let admitted = match attempts.begin(AttemptKind::Login, &subject, client).await? {
-                Admission::Admitted(ticket) => ticket,
-                Admission::TooMany { retry_after } => {
+            let attempted = attempt_inside(self.auth, row.id, Some(&row), &current, client).await?;
+            match attempted {
+                Attempted::TooMany(retry_after) => {
                     return Err(PasswordChangeError::TooManyAttempts { retry_after });
                 }
-            };
-            let checked = passwords.check(&current, Some(&row), &name, source).await;
-            // Of a refused try the verdict is thrown away.
-            let judged = admitted.is_judged();
-            match checked.map(|checked| if judged { checked } else { Checked::Wrong }) {
-                Ok(Checked::Right { .. }) if current.as_str() == new.as_str() => {
+                Attempted::Judged(admitted, Checked::Right { .. })
+                    if current.as_str() == new.as_str() =>
+                {
                     attempts.withdraw(admitted).await;
                     return Err(PasswordChangeError::same());
                 }
-                Ok(Checked::Right { .. }) => ticket = Some(admitted),
-                Ok(Checked::Wrong) => {
+                Attempted::Judged(admitted, Checked::Right { .. }) => ticket = Some(admitted),
+                Attempted::Judged(admitted, Checked::Wrong) => {
                     let event = Event::new(EventKind::PasswordChangeFailed, now)
                         .account(account.id())
                         .session(asking.state.id)
@@ -312,17 +239,13 @@ impl PasswordChange<'_> {
                     attempts.fail(admitted, &event).await?;
                     return Err(PasswordChangeError::WrongPassword);
                 }
-                Err(fault) => {
-                    attempts.withdraw(admitted).await;
-                    return Err(fault.into());
-                }
             }
         }
         // A password that has to be changed is not changed by setting the same one.
         if current.is_none()
             && row.must_change_password
             && matches!(
-                passwords.check(new, Some(&row), &name, source).await?,
+                passwords.check(new, Some(&row), &row.id.to_string(), source).await?,
                 Checked::Right { .. }
             )
         {
@@ -341,19 +264,27 @@ impl PasswordChange<'_> {
             .account(account.id())
             .session(asking.state.id)
             .from_client(client);
-        // The end of a sign-in like any other: whoever is signed in all the way was judged before.
-        let signs_in_at = (asking.state.stage != Stage::Full).then_some(now);
-        let new_device = signs_in_at.and_then(|now| {
-            let devices = self.auth.per_instance::<Devices>();
-            let device = devices.recognize(context, client, row.id, row.epoch);
-            NewDevice::of(context, &row, client, device, now)
-        });
         let factors = asking.state.factors.clone().with(Factor::Password, now);
-        let start = StartSession::new(context, db, client)
-            .of(account)
-            .at_epoch(row.epoch + 1)
-            .going_on_from(asking.state, asking.transport)
-            .passed(factors);
+        let epoch = row.epoch + 1;
+        let next = match asking.state.stage {
+            Stage::Full => Next::GoesOn(Box::new(
+                StartSession::new(context, db, client)
+                    .of(account)
+                    .at_epoch(epoch)
+                    .going_on_from(asking.state, asking.transport)
+                    .passed(factors),
+            )),
+            Stage::PendingSecondFactor
+            | Stage::MustChangePassword
+            | Stage::MustEnrol
+            | Stage::Anonymous => Next::SignsIn(Box::new(
+                NewSession::new(self.auth, &row, factors, client, now)
+                    .demands(Demands { new_password: false, ..Demands::of(&row) })
+                    .finishing(asking.state, asking.transport)
+                    .at_epoch(epoch),
+            )),
+        };
+        let signs_in_at = next.signs_in().then_some(now);
         let notice =
             Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
                 .account(account.id())
@@ -369,29 +300,57 @@ impl PasswordChange<'_> {
             if !account_store::change_password(txn, &row, hashed.clone(), signs_in_at).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
-            if let Some(device) = &new_device {
-                device.record(txn).await?;
-            }
             one_time::end_by_session(txn, account, now).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             if let Some(ticket) = &ticket {
                 ticket.succeeded(txn).await?;
             }
-            let issued = start.clone().inside(txn).issue().await?;
+            let started = next.clone().start(txn).await?;
             context.hooks.after_password_change(change, txn).await?;
-            Ok(issued)
+            Ok(started)
         });
-        let (issued, started) = match ticket {
+        let started = match ticket {
             Some(ticket) => attempts.end(ticket, changed).await?,
             None => changed?,
         };
-        event.trace();
-        started.trace();
-        if let Some(device) = new_device {
-            device.committed();
+        Ok(match started {
+            Started::GoesOn(issued) => *issued,
+            Started::SignedIn(made) => made.committed(self.auth).await.into_issued(),
+        })
+    }
+}
+
+/// The session that a change of the password leads to.
+#[derive(Clone)]
+enum Next<'a> {
+    /// Of somebody who was signed in before.
+    GoesOn(Box<StartSession<'a>>),
+    /// Of a sign-in that had to set a new password: its end.
+    SignsIn(Box<NewSession<'a>>),
+}
+
+/// A session that was started in a transaction.
+enum Started {
+    GoesOn(Box<Issued>),
+    SignedIn(Box<Made>),
+}
+
+impl Next<'_> {
+    /// Whether the account has signed in by this.
+    fn signs_in(&self) -> bool {
+        match self {
+            Self::GoesOn(_) => false,
+            Self::SignsIn(session) => session.stage() == Stage::Full,
         }
-        outbox::deliver_soon(context);
-        Ok(issued)
+    }
+
+    async fn start(self, txn: &Txn<'_>) -> Result<Started, SessionError> {
+        Ok(match self {
+            Self::GoesOn(start) => Started::GoesOn(Box::new(start.inside(txn).issue().await?)),
+            Self::SignsIn(session) => {
+                Started::SignedIn(Box::new(session.make(txn, Locked::by_the_flow()).await?))
+            }
+        })
     }
 }

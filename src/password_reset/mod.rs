@@ -97,8 +97,6 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
-
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
 use crate::account::{
@@ -110,8 +108,8 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{Event, EventKind};
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault, transaction};
+use crate::base::problem::{Refusal, problem};
+use crate::base::transaction::{Fault, may_fault, transaction};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
@@ -162,68 +160,22 @@ pub enum PasswordResetError {
     Fault(#[from] Fault),
 }
 
-impl From<sea_orm::DbErr> for PasswordResetError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
+may_fault!(PasswordResetError);
 from_hooked!(PasswordResetError);
 
-impl MaybeFault for PasswordResetError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+problem! {
+    PasswordResetError {
+        Self::InvalidToken => BAD_REQUEST, "invalid_reset_token";
+        Self::UsedJustNow => CONFLICT, "reset_token_used";
+        Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
     }
-}
-
-impl Problem for PasswordResetError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::InvalidToken => StatusCode::BAD_REQUEST,
-            Self::UsedJustNow => StatusCode::CONFLICT,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::RateLimited(limited) => limited.status(),
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::Fault(fault) => fault.status(),
-        }
+    passes on { RateLimited, Refused, Fault }
+    retry_after {
+        Self::TooManyAttempts { retry_after } => *retry_after,
     }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidToken => "invalid_reset_token",
-            Self::UsedJustNow => "reset_token_used",
-            Self::Invalid(_) => "invalid_fields",
-            Self::TooManyAttempts { .. } => "too_many_attempts",
-            Self::RateLimited(limited) => limited.code(),
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyAttempts { retry_after } => Some(*retry_after),
-            Self::RateLimited(limited) => Problem::retry_after(limited),
-            _ => self.fault().and_then(Problem::retry_after),
-        }
-    }
-
-    fn headers(&self) -> Vec<(HeaderName, String)> {
-        match self {
-            Self::RateLimited(limited) => limited.headers(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        match self {
-            Self::Invalid(fields) => InvalidField::members(fields),
-            _ => serde_json::Map::new(),
-        }
+    members {
+        Self::Invalid(fields) => InvalidField::members(fields),
     }
 }
 
@@ -386,12 +338,7 @@ impl PasswordReset<'_> {
             ticket.failed(txn).await?;
             Ok::<_, PasswordResetError>(())
         });
-        if asked.is_ok() {
-            ticket.trace(&event);
-        }
-        attempts.end_failed(ticket, asked)?;
-        outbox::deliver_soon(context);
-        Ok(())
+        attempts.end_failed(ticket, asked)
     }
 
     /// Whether a token is good, without spending it: for the page that asks for the new password. A
@@ -450,10 +397,9 @@ impl PasswordReset<'_> {
             let epoch = account_store::epoch_of(txn, row.id).await?;
             let epoch = epoch.ok_or(PasswordResetError::InvalidToken)?;
             account_store::settle_names(txn, &row, now).await?;
-            let removed = match row.verified_at {
-                None => remove_factors(txn, context, &row).await?,
-                Some(_) => Vec::new(),
-            };
+            if row.verified_at.is_none() {
+                remove_factors(txn, context, &row).await?;
+            }
             // Whatever else was sent before is worth nothing now: another link, a change of address.
             one_time::end_of_account(txn, row.id, None, now).await?;
             ticket.succeeded(txn).await?;
@@ -462,7 +408,7 @@ impl PasswordReset<'_> {
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             context.hooks.after_password_change(change, txn).await?;
-            Ok((epoch, removed))
+            Ok(epoch)
         });
         if let Err(PasswordResetError::InvalidToken) = done {
             // Somebody else was faster with it, or the same person, who pressed twice.
@@ -474,10 +420,7 @@ impl PasswordReset<'_> {
             attempts.fail(ticket, &event).await?;
             return Err(PasswordResetError::InvalidToken);
         }
-        let (epoch, removed) = attempts.end(ticket, done).await?;
-        event.trace();
-        removed.iter().for_each(Event::trace);
-        outbox::deliver_soon(context);
+        let epoch = attempts.end(ticket, done).await?;
         // Who reads the account's mail is its owner, here and under the epoch that the reset began.
         let devices = self.auth.per_instance::<Devices>();
         Ok(devices.remember(context, client, row.id, epoch))

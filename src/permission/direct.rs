@@ -78,7 +78,7 @@ impl<'a> DirectPermissions<'a> {
     ) -> Result<(), GrantError> {
         let now = self.context.now();
         let event = Event::new(kind, now).account(account).detail(permission.as_str());
-        let changed = transaction!(self.db, |txn| {
+        transaction!(self.db, |txn| {
             if !account::store::bump_grants(txn, account).await? {
                 return Err(GrantError::AccountNotFound);
             }
@@ -90,11 +90,7 @@ impl<'a> DirectPermissions<'a> {
             if changed {
                 audit_log::record(txn, &event).await?;
             }
-            Ok::<_, GrantError>(changed)
-        })?;
-        if changed {
-            event.trace();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
 use super::language::{Permission, PermissionError};
 use super::reserved::is_reserved;
-use crate::base::problem::Problem;
-use crate::base::transaction::{Fault, MaybeFault, is_foreign_key_violation};
+use crate::base::problem::problem;
+use crate::base::transaction::{Fault, is_foreign_key_violation, may_fault};
 
 /// How many permissions one role holds: more would not fit the column of the smallest database
 /// (64 KiB of text).
@@ -85,58 +83,21 @@ impl GrantError {
     }
 }
 
-impl From<sea_orm::DbErr> for GrantError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
+may_fault!(GrantError);
 
-impl MaybeFault for GrantError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+problem! {
+    GrantError {
+        Self::InvalidName => UNPROCESSABLE_ENTITY, "invalid_name";
+        Self::InvalidPermission { .. } | Self::TooManyPermissions => UNPROCESSABLE_ENTITY, "invalid_permission";
+        Self::Exists => CONFLICT, "role_exists";
+        Self::InvalidResource => UNPROCESSABLE_ENTITY, "invalid_resource";
+        Self::UnknownLevel => UNPROCESSABLE_ENTITY, "unknown_level";
+        Self::ReservedName => UNPROCESSABLE_ENTITY, "reserved_name";
+        Self::ReservedDomain { .. } => UNPROCESSABLE_ENTITY, "reserved_domain";
+        Self::IdleTooShort { .. } => UNPROCESSABLE_ENTITY, "idle_too_short";
+        Self::RoleNotFound => NOT_FOUND, "role_not_found";
+        Self::GroupNotFound => NOT_FOUND, "group_not_found";
+        Self::AccountNotFound => NOT_FOUND, "account_not_found";
     }
-}
-
-impl Problem for GrantError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::InvalidName
-            | Self::InvalidResource
-            | Self::UnknownLevel
-            | Self::ReservedName
-            | Self::ReservedDomain { .. }
-            | Self::InvalidPermission { .. }
-            | Self::IdleTooShort { .. }
-            | Self::TooManyPermissions => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Exists => StatusCode::CONFLICT,
-            Self::RoleNotFound | Self::GroupNotFound | Self::AccountNotFound => {
-                StatusCode::NOT_FOUND
-            }
-            Self::Fault(fault) => fault.status(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidName => "invalid_name",
-            Self::InvalidPermission { .. } | Self::TooManyPermissions => "invalid_permission",
-            Self::Exists => "role_exists",
-            Self::InvalidResource => "invalid_resource",
-            Self::UnknownLevel => "unknown_level",
-            Self::ReservedName => "reserved_name",
-            Self::ReservedDomain { .. } => "reserved_domain",
-            Self::IdleTooShort { .. } => "idle_too_short",
-            Self::RoleNotFound => "role_not_found",
-            Self::GroupNotFound => "group_not_found",
-            Self::AccountNotFound => "account_not_found",
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        self.fault().and_then(Problem::retry_after)
-    }
+    passes on { Fault }
 }

@@ -87,10 +87,7 @@ impl<'a> Groups<'a> {
             Ok(None)
         });
         match made {
-            Ok(None) => {
-                event.trace();
-                Ok(row.into())
-            }
+            Ok(None) => Ok(row.into()),
             Ok(Some(existing)) => Ok(existing.into()),
             Err(GrantError::Exists) => self.find(name).await?.ok_or(GrantError::Exists),
             Err(error) => Err(error),
@@ -138,7 +135,6 @@ impl<'a> Groups<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -170,7 +166,7 @@ impl<'a> Groups<'a> {
             Member::Leaves => EventKind::GroupLeft,
         };
         let event = Event::new(kind, now).account(account).detail(name);
-        let changed = transaction!(self.db, |txn| {
+        transaction!(self.db, |txn| {
             if !account::store::bump_grants(txn, account).await? {
                 return Err(GrantError::AccountNotFound);
             }
@@ -185,12 +181,8 @@ impl<'a> Groups<'a> {
             if changed {
                 audit_log::record(txn, &event).await?;
             }
-            Ok(changed)
-        })?;
-        if changed {
-            event.trace();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Gives all members a role.
@@ -246,7 +238,7 @@ impl<'a> Groups<'a> {
     ) -> Result<Role, GrantError> {
         let now = self.context.now();
         let event = Event::new(kind, now).detail(format!("{role} to group {name}{resource}"));
-        let (role, changed) = transaction!(self.db, |txn| {
+        let role = transaction!(self.db, |txn| {
             // First the lock: two changes of one group come one after the other, and the second
             // sees what the first did.
             if !store::lock_group(txn, name).await? {
@@ -264,11 +256,8 @@ impl<'a> Groups<'a> {
                 store::bump_epoch(txn).await?;
                 audit_log::record(txn, &event).await?;
             }
-            Ok((role, changed))
+            Ok(role)
         })?;
-        if changed {
-            event.trace();
-        }
         Ok(role.into())
     }
 }

@@ -82,6 +82,8 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::base::problem::problem;
+
 const ANY: &str = "*";
 
 /// One parsed permission: a grant, a request or a ceiling.
@@ -731,6 +733,13 @@ pub enum PermissionError {
         /// At which byte of the id.
         at: usize,
     },
+}
+
+problem! {
+    PermissionError {
+        _ => UNPROCESSABLE_ENTITY, "invalid_permission";
+    }
+    passes on {}
 }
 
 #[cfg(test)]

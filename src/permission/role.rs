@@ -118,7 +118,6 @@ impl<'a> Roles<'a> {
         });
         let existing = match made {
             Ok(Ok(())) => {
-                event.trace();
                 return Ok(row.into());
             }
             Ok(Err(existing)) => existing,
@@ -215,7 +214,6 @@ impl<'a> Roles<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -234,7 +232,6 @@ impl<'a> Roles<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -297,7 +294,7 @@ impl<'a> Roles<'a> {
             Hand::Revoke => EventKind::RoleRevoked,
         };
         let event = Event::new(kind, now).account(account).detail(format!("{name}{resource}"));
-        let (role, changed) = transaction!(self.db, |txn| {
+        let role = transaction!(self.db, |txn| {
             // First the version: it locks the account's row, so two changes of one account
             // come one after the other and the second sees what the first did.
             if !account::store::bump_grants(txn, account).await? {
@@ -315,11 +312,8 @@ impl<'a> Roles<'a> {
             if changed {
                 audit_log::record(txn, &event).await?;
             }
-            Ok((role, changed))
+            Ok(role)
         })?;
-        if changed {
-            event.trace();
-        }
         Ok(role.into())
     }
 }

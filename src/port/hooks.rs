@@ -169,7 +169,7 @@ pub struct ChangingPassword<'a> {
 /// | flow | hooks |
 /// |---|---|
 /// | registration by a stranger | `before_register`, the account, `after_register`, then what a login calls |
-/// | login, by whatever means | `before_login` at each step; `after_login` once there is a session |
+/// | login, by whatever means, also [`sign_in`](crate::Portcullis::sign_in) and [`finish`](crate::login::Login::finish) | `before_login` at each step; `after_login` once there is a session |
 /// | `POST /logout`, [`Sessions::end`](crate::session::Sessions::end) of a session that lives | `before_logout`, `after_logout` |
 /// | a changed password, also one that had to be changed | `before_password_change`, `after_password_change` |
 ///

@@ -416,9 +416,9 @@ impl RateLimits<'_> {
             });
             if let Err(error) = written {
                 tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
+                // It happened all the same.
+                event.trace();
             }
-            // It happened, whether or not it was written.
-            event.trace();
         });
     }
 

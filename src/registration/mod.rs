@@ -46,9 +46,7 @@
 //! OWASP ASVS 5.0 6.3.8 (no enumeration of accounts).
 
 use std::net::IpAddr;
-use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
 use serde_json::Value;
 
 use crate::account::entity::{account, login_name};
@@ -62,22 +60,22 @@ use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault, Txn, is_unique_violation, transaction};
+use crate::base::problem::{Problem, Refusal, problem};
+use crate::base::transaction::{Fault, Txn, is_unique_violation, may_fault, transaction};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
+use crate::flow::sign_in::{self, Locked, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
 use crate::message::{MessageKind, Recipient};
-use crate::outbox::{self, Outgoing};
+use crate::outbox::Outgoing;
 use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
 use crate::port::{Registering, from_hooked};
 use crate::rate_limit::RateLimited;
 use crate::session::issue::Replaces;
-use crate::session::{Issued, SessionError, StartSession, Transport};
+use crate::session::{Issued, SessionError, Transport};
 
 #[cfg(feature = "routes")]
 mod routes;
@@ -176,12 +174,6 @@ impl From<AccountError> for RegistrationError {
     }
 }
 
-impl From<sea_orm::DbErr> for RegistrationError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
 impl From<SessionError> for RegistrationError {
     fn from(error: SessionError) -> Self {
         match error {
@@ -192,67 +184,22 @@ impl From<SessionError> for RegistrationError {
     }
 }
 
+may_fault!(RegistrationError);
 from_hooked!(RegistrationError);
 
-impl MaybeFault for RegistrationError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+problem! {
+    RegistrationError {
+        Self::Closed => FORBIDDEN, "registration_closed";
+        Self::Strict => INTERNAL_SERVER_ERROR, "misconfigured";
     }
-}
-
-impl Problem for RegistrationError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Closed => StatusCode::FORBIDDEN,
-            Self::Strict => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Account(error) => error.status(),
-            Self::RateLimited(limited) => limited.status(),
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::Fault(fault) => fault.status(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Closed => "registration_closed",
-            Self::Strict => "misconfigured",
-            Self::Account(error) => error.code(),
-            Self::RateLimited(limited) => limited.code(),
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::RateLimited(limited) => Problem::retry_after(limited),
-            _ => self.fault().and_then(Problem::retry_after),
-        }
-    }
-
-    fn headers(&self) -> Vec<(HeaderName, String)> {
-        match self {
-            Self::RateLimited(limited) => limited.headers(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        match self {
-            Self::Account(error) => error.members(),
-            _ => serde_json::Map::new(),
-        }
-    }
+    passes on { Account, RateLimited, Refused, Fault }
 }
 
 /// Registers strangers. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Registration<'a> {
     auth: &'a Portcullis,
-    /// What the request was before.
+    /// What the new account's session takes the place of.
     replaces: Option<Replaces>,
 }
 
@@ -271,17 +218,8 @@ impl Registration<'_> {
     /// # Errors
     /// The layer is missing, another site sent the request, or an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
-        self.replaces = match RequestIdentity::of(extensions)?.resolve().await? {
-            Resolved::Anonymous(session) => Some(Replaces {
-                id: session.id(),
-                lineage_id: Some(session.lineage_id()),
-                promotes: false,
-            }),
-            Resolved::Full(identity) => {
-                Some(Replaces { id: identity.session().id(), lineage_id: None, promotes: false })
-            }
-            _ => None,
-        };
+        let request_identity = RequestIdentity::of(extensions)?;
+        self.replaces = sign_in::replaces(request_identity.resolve().await?, None);
         Ok(self)
     }
 
@@ -337,23 +275,23 @@ impl Registration<'_> {
         let made = loop {
             let made = transaction!(db, |txn| {
                 context.hooks.before_register(registering, txn).await?;
-                let (account, event) = accounts.inside(txn).create_quietly(account.clone()).await?;
+                let row = accounts.inside(txn).create_row(account.clone()).await?;
+                let account = Account::from(row.clone());
                 context.hooks.after_register(registering, txn).await?;
                 self.ask_for_proof(txn, &account).await?;
                 if config.login.require_verified {
-                    return Ok((account, event, None));
+                    return Ok((account, None));
                 }
-                let issued = StartSession::new(context, db, client)
-                    .of(&account)
-                    .passed(PassedFactors::one(Factor::Password, now))
+                // The first sign-in ever, which is from a new device by nature.
+                let row = account::Model { last_login_at: None, ..row };
+                let proved = PassedFactors::one(Factor::Password, now);
+                let made = NewSession::new(self.auth, &row, proved, client, now)
                     .remember(application.remember)
                     .transport(application.transport)
-                    .event(EventKind::LoginSucceeded)
-                    .replaces(self.replaces)
-                    .inside(txn)
-                    .issue()
+                    .replacing(self.replaces)
+                    .make(txn, Locked::by_the_flow())
                     .await?;
-                Ok::<_, RegistrationError>((account, event, Some(issued)))
+                Ok::<_, RegistrationError>((account, Some(made)))
             });
             freed = match &made {
                 Err(RegistrationError::Account(AccountError::Taken(LoginIdKind::Email)))
@@ -367,21 +305,16 @@ impl Registration<'_> {
                 break made;
             }
         };
-        let (account, created, session) = match made {
+        let (account, session) = match made {
             Err(RegistrationError::Account(AccountError::Taken(kind))) => {
                 return Err(self.found_taken(Some(probe), kind, &account, client).await);
             }
             made => made?,
         };
-        created.trace();
-        outbox::deliver_soon(context);
-        let session = session.map(|(issued, event)| {
-            event.trace();
-            issued
-        });
-        if session.is_some() {
-            self.auth.memberships_at_sign_in(account.id).await;
-        }
+        let session = match session {
+            Some(made) => Some(made.committed(self.auth).await.into_issued()),
+            None => None,
+        };
         Ok(Registered { account, session })
     }
 
@@ -499,24 +432,19 @@ impl Registration<'_> {
                 Err(RegistrationError::Account(AccountError::Taken(kind))) if probe.is_some() => {
                     return Err(self.found_taken(probe, kind, &account, client).await);
                 }
-                Err(error) => return Err(error),
-                Ok(event) => {
-                    event.trace();
-                    outbox::deliver_soon(context);
-                    return Ok(());
-                }
+                other => return other,
             }
         }
     }
 
-    /// The event of it. A free address and one that is taken cost the same statements: what only one
+    /// A free address and one that is taken cost the same statements: what only one
     /// of them needs, the other does to no row.
     async fn try_apply(
         &self,
         account: &NewAccount,
         profile: &Value,
         client: &ClientInfo,
-    ) -> Result<Event, RegistrationError> {
+    ) -> Result<(), RegistrationError> {
         let context = self.auth.context();
         let now = context.now();
         let id = AccountId::new(now);
@@ -579,7 +507,7 @@ impl Registration<'_> {
             } else {
                 self.tell_owner(txn, owner.as_ref().zip(holding), &email).await?;
             }
-            Ok::<_, RegistrationError>(event)
+            Ok::<_, RegistrationError>(())
         })
     }
 

@@ -1,11 +1,7 @@
 //! What can go wrong with a session.
 
-use std::time::Duration;
-
-use http::StatusCode;
-
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault};
+use crate::base::problem::{Refusal, problem};
+use crate::base::transaction::{Fault, may_fault};
 use crate::port::from_hooked;
 
 /// Why a session could not be started, replaced or ended.
@@ -22,52 +18,38 @@ pub enum SessionError {
     #[error("{0}")]
     Refused(#[source] Refusal),
     /// The account has as many sessions as it may have.
-    #[error("you are signed in in too many places; sign out somewhere first")]
+    #[error("too many active sessions; sign out on another device first")]
     LimitReached,
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-impl From<sea_orm::DbErr> for SessionError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
+may_fault!(SessionError);
 from_hooked!(SessionError);
 
-impl MaybeFault for SessionError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+problem! {
+    SessionError {
+        Self::Over => UNAUTHORIZED, "session_ended";
+        Self::NotFound => NOT_FOUND, "session_not_found";
+        Self::LimitReached => CONFLICT, "session_limit";
     }
+    passes on { Refused, Fault }
 }
 
-impl Problem for SessionError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Over => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::LimitReached => StatusCode::CONFLICT,
-            Self::Fault(fault) => fault.status(),
+/// Lets an error of a flow be one of the session that it makes: its variants `Session`, `Refused` and
+/// `Fault`.
+macro_rules! from_session {
+    ($error:ident) => {
+        impl From<$crate::session::SessionError> for $error {
+            fn from(error: $crate::session::SessionError) -> Self {
+                match error {
+                    $crate::session::SessionError::Fault(fault) => Self::Fault(fault),
+                    $crate::session::SessionError::Refused(refusal) => Self::Refused(refusal),
+                    other => Self::Session(other),
+                }
+            }
         }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Over => "session_ended",
-            Self::NotFound => "session_not_found",
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::LimitReached => "session_limit",
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        self.fault().and_then(Problem::retry_after)
-    }
+    };
 }
+pub(crate) use from_session;

@@ -71,8 +71,6 @@ pub struct StartSession<'a> {
     /// An end that the session does not outlive, whatever its lifetime.
     until: Option<Timestamp>,
     event: EventKind,
-    /// Whether this goes on from a sign-in that was not finished.
-    finishes: bool,
     /// Whether the full session that this takes the place of keeps its old rights for a moment.
     old_lingers: bool,
     /// The epoch of the account under which the session that this goes on from counts.
@@ -94,7 +92,6 @@ impl<'a> StartSession<'a> {
             ceiling: None,
             until: None,
             event: EventKind::SessionStarted,
-            finishes: false,
             old_lingers: false,
             old_epoch: 0,
         }
@@ -131,7 +128,6 @@ impl<'a> StartSession<'a> {
         self.remember = old.persistent;
         self.transport = transport;
         self.ceiling.clone_from(&old.ceiling);
-        self.finishes = old.stage != Stage::Full;
         if old.stage == Stage::Full {
             self.until = Some(old.expires_at);
         }
@@ -152,8 +148,13 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// Only as far as this stage.
-    pub fn stage(mut self, stage: Stage) -> Self {
+    /// Only as far as this stage, for a test that needs a session of it.
+    #[cfg(feature = "test-util")]
+    pub fn stage(self, stage: Stage) -> Self {
+        self.at_stage(stage)
+    }
+
+    pub(crate) fn at_stage(mut self, stage: Stage) -> Self {
         self.stage = stage;
         self
     }
@@ -196,8 +197,8 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// Starts it for a flow that may still be undone: it traces the event when it has committed.
-    pub(crate) async fn issue(self) -> Result<(Issued, Event), SessionError> {
+    /// Starts it.
+    pub(crate) async fn issue(self) -> Result<Issued, SessionError> {
         let context = self.context;
         let now = context.now();
         let config = &context.config.session;
@@ -251,7 +252,7 @@ impl<'a> StartSession<'a> {
         if self.stage != Stage::Full {
             event = event.detail(self.stage.as_str());
         }
-        let signs_in = self.event == EventKind::LoginSucceeded || self.finishes;
+        let signs_in = self.event == EventKind::LoginSucceeded;
         let login = self.account.filter(|_| signs_in).map(|(account_id, _)| SigningIn {
             account_id,
             session_id: id,
@@ -266,7 +267,7 @@ impl<'a> StartSession<'a> {
             && self.stage == Stage::Full
             && self.replaces.is_none()
             && self.ceiling.is_none();
-        let evicted = transaction!(self.db, |txn| {
+        transaction!(self.db, |txn| {
             if let Some((account, _)) = self.account.filter(|_| begins) {
                 // The account's row is the first to be locked, as in every sign-in.
                 account_store::set_last_login(txn, account, now).await?;
@@ -299,21 +300,15 @@ impl<'a> StartSession<'a> {
                     context.hooks.session_replaced(replaced, txn).await?;
                 }
             }
-            let evicted = match limited {
-                Some((account, most)) => {
-                    keep_to_limit(txn, config, account, most, &event, require_verified).await?
-                }
-                None => None,
-            };
+            if let Some((account, most)) = limited {
+                keep_to_limit(txn, config, account, most, &event, require_verified).await?;
+            }
             audit_log::record(txn, &event).await?;
             if let Some(login) = login.filter(|_| self.stage == Stage::Full) {
                 context.hooks.after_login(login, txn).await?;
             }
-            Ok(evicted)
+            Ok(())
         })?;
-        if let Some(evicted) = evicted {
-            evicted.trace();
-        }
         let minted = mint(context, self.stage, sid, 0, now, row.expires_at, None);
         let cookie = SessionCookie::new(&context.config);
         let device = self.device(signs_in);
@@ -329,7 +324,7 @@ impl<'a> StartSession<'a> {
             cookie,
             device,
         };
-        Ok((issued, event))
+        Ok(issued)
     }
 
     /// An account that has signed in all the way is known here from now on; one that was known stays
@@ -358,11 +353,7 @@ impl<'a> IntoFuture for StartSession<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let (issued, event) = self.issue().await?;
-            event.trace();
-            Ok(issued)
-        })
+        Box::pin(self.issue())
     }
 }
 
@@ -376,12 +367,12 @@ async fn keep_to_limit(
     most: u32,
     started: &Event,
     require_verified: bool,
-) -> Result<Option<Event>, SessionError> {
+) -> Result<(), SessionError> {
     let now = started.at;
     let mut live = store::live_of(txn, account, now, require_verified).await?;
     let above = live.len().saturating_sub(usize::try_from(most).unwrap_or(usize::MAX));
     if above == 0 {
-        return Ok(None);
+        return Ok(());
     }
     if config.at_limit == AtLimit::Refuse {
         return Err(SessionError::LimitReached);
@@ -392,7 +383,7 @@ async fn keep_to_limit(
     let mut event = Event::new(EventKind::SessionsEnded, now).account(account).detail("evicted");
     event.address = started.address;
     audit_log::record(txn, &event).await?;
-    Ok(Some(event))
+    Ok(())
 }
 
 /// A token and how long it lasts.

@@ -14,16 +14,19 @@
 //! Sign someone in from a handler of your own:
 //!
 //! ```no_run
+//! use axum::http::request::Parts;
 //! use axum::response::{IntoResponse, Redirect};
-//! use portcullis::{Account, ClientInfo, Portcullis};
+//! use portcullis::{Account, ClientInfo, Factor, Portcullis};
 //!
 //! async fn signed_in_by_other_means(
-//!     auth: Portcullis,
-//!     account: Account,
-//!     client: ClientInfo,
+//!     auth: &Portcullis,
+//!     account: &Account,
+//!     client: &ClientInfo,
+//!     request: &Parts,
 //! ) -> Result<impl IntoResponse, portcullis::Rejection> {
-//!     let issued = auth.sessions().start(&account, &client).await?;
-//!     Ok((issued, Redirect::to("/")))
+//!     let sign_in = auth.sign_in(account, client).proved(Factor::External);
+//!     let outcome = sign_in.replacing(&request.extensions).await?.await?;
+//!     Ok((outcome.into_issued(), Redirect::to("/")))
 //! }
 //! ```
 //!
@@ -65,6 +68,7 @@ pub(crate) mod store;
 
 pub use device::KnownDevice;
 pub use error::SessionError;
+pub(crate) use error::from_session;
 pub use issue::{Issued, SignedOut, StartSession, Transport};
 pub use judge::Ended;
 pub use stage::Stage;
@@ -256,8 +260,12 @@ impl<'a> Sessions<'a> {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Signs an account in. Nothing is checked here but that the account is still what it was when
-    /// it was read: a session of one disabled meanwhile never counts.
+    /// Makes a session that no sign-in precedes: for a test, for a program that acts as an account, for a
+    /// session with a [ceiling](StartSession::ceiling). It runs no login hooks, knows no device and leaves
+    /// every other session as it is. To sign somebody in, use [`Portcullis::sign_in`].
+    ///
+    /// Nothing is checked here but that the account is still what it was when it was read: a session of
+    /// one disabled meanwhile never counts.
     pub fn start(&self, account: &Account, client: &ClientInfo) -> StartSession<'a> {
         StartSession::new(self.context, self.db, client).of(account)
     }
@@ -293,22 +301,18 @@ impl<'a> Sessions<'a> {
             event = event.from_client(client);
         }
         let hooks = &self.context.hooks;
-        let ended = transaction!(self.db, |txn| {
+        transaction!(self.db, |txn| {
             // First, so that of two at once only one runs the hooks.
             if !store::end(txn, session_id, Ended::LoggedOut, at).await? {
                 // If a step-up was faster, what is left of it is over too.
                 store::stop_lingering(txn, session_id).await?;
-                return Ok(false);
+                return Ok(());
             }
             hooks.before_logout(logout, txn).await?;
             audit_log::record(txn, &event).await?;
             hooks.after_logout(logout, txn).await?;
-            Ok::<_, SessionError>(true)
-        })?;
-        if ended {
-            event.trace();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Whether an account is known to sign in from the client's device; see
@@ -392,7 +396,6 @@ impl<'a> Sessions<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -423,19 +426,15 @@ impl<'a> Sessions<'a> {
         let now = self.context.now();
         let mut event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
         event.account_id = account;
-        let marked = transaction!(self.db, |txn| {
+        transaction!(self.db, |txn| {
             let marked = store::mark_suspicious(txn, account, id, now).await?;
             match marked {
                 Marked::Now => audit_log::record(txn, &event).await?,
                 Marked::Before => {}
                 Marked::Nothing => return Err(SessionError::NotFound),
             }
-            Ok(marked)
-        })?;
-        if marked == Marked::Now {
-            event.trace();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Takes the mark away again, after its owner said that it was them.
@@ -452,7 +451,6 @@ impl<'a> Sessions<'a> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
-        event.trace();
         Ok(())
     }
 
@@ -542,7 +540,6 @@ impl<'a> Sessions<'a> {
             audit_log::record(txn, &event).await?;
             Ok::<_, SessionError>((count, epoch))
         })?;
-        event.trace();
         Ok(ended)
     }
 }

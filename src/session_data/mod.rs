@@ -40,12 +40,11 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::id::{LineageId, SessionId};
-use crate::base::problem::Problem;
+use crate::base::problem::problem;
 use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
 use crate::session::{AnonymousSession, Session};
@@ -104,31 +103,13 @@ pub enum SessionDataError {
     Fault(#[from] Fault),
 }
 
-impl Problem for SessionDataError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Over => StatusCode::UNAUTHORIZED,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Fault(fault) => fault.status(),
-        }
+problem! {
+    SessionDataError {
+        Self::Over => UNAUTHORIZED, "session_ended";
+        Self::TooLarge { .. } => PAYLOAD_TOO_LARGE, "session_data_too_large";
+        Self::Unreadable(_) => INTERNAL_SERVER_ERROR, "session_data_unreadable";
     }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Over => "session_ended",
-            Self::TooLarge { .. } => "session_data_too_large",
-            Self::Unreadable(_) => "session_data_unreadable",
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Fault(fault) => fault.retry_after(),
-            _ => None,
-        }
-    }
+    passes on { Fault }
 }
 
 /// The data of one session. See the [module page](self).

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
-
 use crate::account::InvalidField;
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Fault, MaybeFault};
+use crate::base::problem::{Refusal, problem};
+use crate::base::transaction::{Fault, may_fault};
 use crate::rate_limit::RateLimited;
-use crate::session::SessionError;
+use crate::session::{SessionError, from_session};
 
 /// Why an address was not proved.
 #[derive(Debug, thiserror::Error)]
@@ -58,85 +56,24 @@ pub enum VerificationError {
     Fault(#[from] Fault),
 }
 
-impl From<sea_orm::DbErr> for VerificationError {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Fault(error.into())
-    }
-}
+may_fault!(VerificationError);
+from_session!(VerificationError);
 
-impl From<SessionError> for VerificationError {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Fault(fault) => Self::Fault(fault),
-            SessionError::Refused(refusal) => Self::Refused(refusal),
-            other => Self::Session(other),
-        }
+problem! {
+    VerificationError {
+        Self::WrongCode => FORBIDDEN, "wrong_code";
+        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
+        Self::AlreadyVerified => CONFLICT, "already_verified";
+        Self::WrongPassword => FORBIDDEN, "wrong_password";
+        Self::SignInFirst => UNAUTHORIZED, "not_signed_in";
+        Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
     }
-}
-
-impl MaybeFault for VerificationError {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Fault(fault) => Some(fault),
-            _ => None,
-        }
+    passes on { Session, RateLimited, Refused, Fault }
+    retry_after {
+        Self::TooManyTries { retry_after } | Self::TooManyAttempts { retry_after } => *retry_after,
     }
-}
-
-impl Problem for VerificationError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::WrongCode | Self::WrongPassword => StatusCode::FORBIDDEN,
-            Self::TooManyTries { .. } | Self::TooManyAttempts { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
-            Self::AlreadyVerified => StatusCode::CONFLICT,
-            Self::SignInFirst => StatusCode::UNAUTHORIZED,
-            Self::Session(error) => error.status(),
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited(limited) => limited.status(),
-            Self::Refused(refusal) => refusal.problem().status(),
-            Self::Fault(fault) => fault.status(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::WrongCode => "wrong_code",
-            Self::TooManyTries { .. } => "too_many_tries",
-            Self::TooManyAttempts { .. } => "too_many_attempts",
-            Self::AlreadyVerified => "already_verified",
-            Self::WrongPassword => "wrong_password",
-            Self::SignInFirst => "not_signed_in",
-            Self::Session(error) => error.code(),
-            Self::Invalid(_) => "invalid_fields",
-            Self::RateLimited(limited) => limited.code(),
-            Self::Refused(refusal) => refusal.problem().code(),
-            Self::Fault(fault) => fault.code(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyTries { retry_after } | Self::TooManyAttempts { retry_after } => {
-                Some(*retry_after)
-            }
-            Self::RateLimited(limited) => Problem::retry_after(limited),
-            _ => self.fault().and_then(Problem::retry_after),
-        }
-    }
-
-    fn headers(&self) -> Vec<(HeaderName, String)> {
-        match self {
-            Self::RateLimited(limited) => limited.headers(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        match self {
-            Self::Invalid(fields) => InvalidField::members(fields),
-            _ => serde_json::Map::new(),
-        }
+    members {
+        Self::Invalid(fields) => InvalidField::members(fields),
     }
 }

@@ -69,27 +69,25 @@ use zeroize::Zeroizing;
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
 use crate::account::{Account, Email, InvalidField, remove_factors};
-use crate::attempt::{Admission, Ticket};
+use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Stopwatch;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{Factor, PassedFactors};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
-use crate::config::AttemptKind;
 use crate::confirmation::{self, Proof};
+use crate::flow::password_attempt::{Attempted, attempt_inside};
+use crate::flow::sign_in::{self, Demands, Locked, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
 use crate::one_time::{self, Challenge, Try};
-use crate::outbox;
 use crate::outstanding::Kind;
-use crate::password::{Checked, Password, Passwords};
-use crate::session::device::Devices;
-use crate::session::issue::Replaces;
-use crate::session::{Issued, SessionError, Stage, StartSession, Transport};
+use crate::password::{Checked, Password};
+use crate::session::{Issued, SessionError, Transport};
 
 mod error;
 #[cfg(feature = "routes")]
@@ -274,7 +272,6 @@ impl Verification<'_> {
             let proof = Proof { kind: &Kind::Verification, to, normal };
             Ok::<_, VerificationError>(confirmation::send(txn, context, &proof).await?)
         })?;
-        outbox::deliver_soon(context);
         Ok(())
     }
 
@@ -423,22 +420,11 @@ impl Verification<'_> {
         }
         let context = self.auth.context();
         let attempts = self.auth.attempts();
-        let name = row.id.to_string();
-        let devices = self.auth.per_instance::<Devices>();
-        let device = devices.recognize(context, client, row.id, row.epoch).known();
-        let subject = attempts.subject(Some(row), &name).on_device(self.auth, device).inside();
-        let ticket = match attempts.begin(AttemptKind::Login, &subject, client).await? {
-            Admission::Admitted(ticket) => ticket,
-            Admission::TooMany { retry_after } => {
-                return Err(VerificationError::TooManyAttempts { retry_after });
+        match attempt_inside(self.auth, row.id, Some(row), password, client).await? {
+            Attempted::TooMany(retry_after) => {
+                Err(VerificationError::TooManyAttempts { retry_after })
             }
-        };
-        let passwords = self.auth.per_instance::<Passwords>();
-        let checked = passwords.check(password, Some(row), &name, client.address()).await;
-        // Of a refused try the verdict is thrown away.
-        let judged = ticket.is_judged();
-        match checked.map(|checked| if judged { checked } else { Checked::Wrong }) {
-            Ok(Checked::Right { .. }) => {
+            Attempted::Judged(ticket, Checked::Right { .. }) => {
                 let noted = transaction!(context.db(), |txn| {
                     ticket.succeeded(txn).await?;
                     Ok::<_, VerificationError>(())
@@ -446,17 +432,13 @@ impl Verification<'_> {
                 attempts.end(ticket, noted).await?;
                 Ok(true)
             }
-            Ok(Checked::Wrong) => {
+            Attempted::Judged(ticket, Checked::Wrong) => {
                 let event = Event::new(EventKind::LoginFailed, context.now())
                     .account(row.id)
                     .from_client(client)
                     .failed("wrong_password");
                 attempts.fail(ticket, &event).await?;
                 Err(VerificationError::WrongPassword)
-            }
-            Err(fault) => {
-                attempts.withdraw(ticket).await;
-                Err(fault.into())
             }
         }
     }
@@ -485,7 +467,6 @@ impl Verification<'_> {
             }
         });
         let username = username.await?;
-        event.trace();
         Ok(Verified { account_id: row.id, username_taken: username == Claimed::Taken })
     }
 
@@ -503,39 +484,39 @@ impl Verification<'_> {
             .account(row.id)
             .from_client(client)
             .detail("handed over");
-        let start = StartSession::new(context, context.db(), client)
-            .of(&Account::from(row.clone()))
-            .stage(Stage::MustChangePassword)
-            .passed(PassedFactors::one(Factor::MailedCode, now))
-            .transport(confirmation.transport)
-            .replaces(self.replaces());
-        let issued = self.claiming(row, || {
-            let (event, start) = (&event, &start);
+        // What the person who prepared the account has set is gone by then.
+        let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
+        let before = self.before.as_ref();
+        let session = NewSession::new(
+            self.auth,
+            row,
+            PassedFactors::one(Factor::MailedCode, now),
+            client,
+            now,
+        )
+        .demands(demands)
+        .transport(confirmation.transport)
+        .replacing(before.and_then(|before| sign_in::replaces(before, None)));
+        let made = self.claiming(row, || {
+            let (event, session) = (&event, &session);
             async move {
                 transaction!(context.db(), |txn| {
                     self.spend(txn, proof).await?;
                     if !account_store::hand_over(txn, row, normal, now).await? {
                         return Err(VerificationError::WrongCode);
                     }
-                    let removed = remove_factors(txn, context, row).await?;
+                    remove_factors(txn, context, row).await?;
                     self.prove(txn, row, proof.challenge).await?;
                     one_time::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
                     let epoch = account_store::epoch_of(txn, row.id).await?;
                     let epoch = epoch.ok_or(VerificationError::WrongCode)?;
-                    let started = start.clone().at_epoch(epoch).inside(txn).issue().await?;
-                    Ok((started, removed))
+                    let session = session.clone().at_epoch(epoch);
+                    Ok(session.make(txn, Locked::by_the_flow()).await?)
                 })
             }
         });
-        let ((issued, started), removed) = issued.await?;
-        event.trace();
-        started.trace();
-        if !removed.is_empty() {
-            removed.iter().for_each(Event::trace);
-            outbox::deliver_soon(context);
-        }
-        Ok(issued)
+        Ok(made.await?.committed(self.auth).await.into_issued())
     }
 
     /// Runs a confirmation again if the username that comes with it was taken in the same moment:
@@ -589,20 +570,6 @@ impl Verification<'_> {
             account_store::drop_username(txn, row.id).await?;
         }
         Ok(claimed)
-    }
-
-    /// The session that a handed-over account's sign-in takes the place of. A visitor stays the
-    /// same visitor; nothing else goes on.
-    fn replaces(&self) -> Option<Replaces> {
-        let (id, lineage_id) = match self.before.as_ref()? {
-            Resolved::Nobody(_) => return None,
-            Resolved::Anonymous(session) => (session.id(), Some(session.lineage_id())),
-            Resolved::Pending(session) => (session.id(), None),
-            Resolved::PasswordChange(session) => (session.id(), None),
-            Resolved::Enrolment(session) => (session.id(), None),
-            Resolved::Full(identity) => (identity.session().id(), None),
-        };
-        Some(Replaces { id, lineage_id, promotes: false })
     }
 }
 

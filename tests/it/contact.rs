@@ -974,7 +974,7 @@ on_every_database! {
         let over = browser.delete("/auth/phone").await;
         assert_eq!((over.status, over.code().as_str()), (401, "session_ended"), "{}", over.text);
         probe.execute("UPDATE auth_account SET username = NULL").await;
-        check(&browser.delete("/auth/phone").await, 409, "last_name");
+        check(&browser.delete("/auth/phone").await, 409, "only_login_name");
         let account = probe.auth.accounts().find(id).await.expect("it answers").expect("an account");
         assert_eq!(account.phone(), Some(number));
     }

@@ -907,14 +907,14 @@ on_every_database! {
             assert_eq!(browser.login(&login, PASSWORD).await.status, 200, "{ids:?}");
             let answer = remove(&mut browser, name).await;
             if last {
-                check(&answer, 409, "last_name");
+                check(&answer, 409, "only_login_name");
                 assert_eq!(browser.get("/me").await.status, 200, "and nothing was ended");
                 check_session(&add_username(&mut browser, "anna2").await);
                 check_session(&remove(&mut browser, name).await);
-                check(&remove(&mut browser, "anna2").await, 409, "last_name");
+                check(&remove(&mut browser, "anna2").await, 409, "only_login_name");
                 // Nor does undoing leave it without one.
                 let undo = undo_token(&probe, "anna@example.com").await;
-                check(&browser.stranger().post(UNDO, json!({ "token": undo })).await, 409, "last_name");
+                check(&browser.stranger().post(UNDO, json!({ "token": undo })).await, 409, "only_login_name");
                 assert_eq!(browser.get("/me").await.status, 200);
                 check_session(&add_username(&mut browser, "anna3").await);
                 let answer = browser.stranger().post(UNDO, json!({ "token": undo })).await;
@@ -925,7 +925,7 @@ on_every_database! {
             }
         }
         let (_, mut alone) = probe.signed_in("alone").await;
-        check(&remove(&mut alone, "alone").await, 409, "last_name");
+        check(&remove(&mut alone, "alone").await, 409, "only_login_name");
     }
 
     async fn of_two_names_that_are_removed_at_once_one_stays(probe: Probe) {

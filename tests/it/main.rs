@@ -52,6 +52,7 @@ mod schema;
 mod session;
 mod session_data;
 mod session_limit;
+mod sign_in;
 mod step_up;
 mod support;
 mod suspicious;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// Bottom up. Imports run down only; what stands on one floor never imports each other.
-const FLOORS: [&[&str]; 22] = [
+const FLOORS: [&[&str]; 23] = [
     &["base"],
     &["config"],
     &["message"],
@@ -26,6 +26,7 @@ const FLOORS: [&[&str]; 22] = [
     &["new_device", "one_time"],
     &["identity"],
     &["guard"],
+    &["flow"],
     &["confirmation"],
     &["route"],
     LEAVES,

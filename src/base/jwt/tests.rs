@@ -460,7 +460,12 @@ fn a_public_key_is_no_secret_to_sign_with() {
         let algorithm = format!("{:?}", key.algorithm);
         let body = base64(payload(&[]));
         for form in &forms {
-            let secret = EncodingKey::from_secret(form);
+            let secret = match EncodingKey::from_secret(form) {
+                Ok(secret) => secret,
+                // The library makes no key of nothing.
+                Err(_) if form.is_empty() => continue,
+                Err(error) => panic!("{error}"),
+            };
             for header in [
                 key.header(TYPE).to_owned(),
                 base64(header.replace(&algorithm, "HS256")),

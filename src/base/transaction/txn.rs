@@ -22,6 +22,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
+use super::after_commit::{AfterCommit, Commit};
 use super::server::ServerConnection;
 use super::task::{Running, Tasks, detached, opening, writing};
 use crate::base::clock::Stopwatch;
@@ -114,7 +115,8 @@ impl Database {
             let transaction = Some(pool.begin_with_options(options).await?);
             let holding = Mutex::new(Some((permit, running)));
             let (hooks, connection) = (Mutex::default(), OnceCell::new());
-            Ok(OwnTransaction { transaction, holding, hooks, connection, tasks })
+            let after_commit = AfterCommit::default();
+            Ok(OwnTransaction { transaction, holding, hooks, connection, tasks, after_commit })
         })
         .await
     }
@@ -299,6 +301,15 @@ impl<'a> Txn<'a> {
         }
     }
 
+    /// Does this once the transaction has committed, and not at all if it is rolled back. Of one that
+    /// the caller opened without [`begin`](crate::Portcullis::begin) the end is not known: then at once.
+    pub(crate) fn after_commit(&self, telling: impl FnOnce(Commit) + Send + 'static) {
+        match self {
+            Self::Callers(_) => telling(Commit::Unknown),
+            Self::Own(own) => own.after_commit.add(telling),
+        }
+    }
+
     /// A transaction of ours, if nobody else holds a share of it: a statement that was given up does
     /// until it has ended, and rolls back then.
     pub(super) fn into_own(self) -> Option<OwnTransaction> {
@@ -416,6 +427,7 @@ pub(crate) struct OwnTransaction {
     /// What it runs on, asked for before the first hook.
     connection: OnceCell<Option<ServerConnection>>,
     tasks: Tasks,
+    after_commit: AfterCommit,
 }
 
 impl OwnTransaction {
@@ -443,11 +455,15 @@ impl OwnTransaction {
 
     pub(crate) async fn commit(mut self) -> Result<(), DbErr> {
         let (transaction, holding) = (self.transaction.take(), self.held());
+        let after_commit = std::mem::take(&mut self.after_commit);
         run(&self.tasks, async move {
             let result = match transaction {
                 Some(transaction) => transaction.commit().await,
                 None => Ok(()),
             };
+            if result.is_ok() {
+                after_commit.run();
+            }
             drop(holding);
             result
         })

@@ -137,7 +137,6 @@ impl RequestIdentity {
         account: Option<&Account>,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let context = self.auth.context();
         let mut event = Event::new(EventKind::SessionTheftSuspected, now)
             .session(state.id)
             .from_client(self.client());
@@ -150,11 +149,7 @@ impl RequestIdentity {
                 .account(account.id)
                 .values(Values::new().with_some("address", self.client().address()))
         });
-        if self.end(state, Ended::TheftSuspected, &event, notice.as_ref(), now).await? {
-            event.trace();
-            outbox::deliver_soon(context);
-        }
-        Ok(())
+        self.end(state, Ended::TheftSuspected, &event, notice.as_ref(), now).await
     }
 
     async fn end(
@@ -164,7 +159,7 @@ impl RequestIdentity {
         event: &Event,
         notice: Option<&Outgoing>,
         now: Timestamp,
-    ) -> Result<bool, Fault> {
+    ) -> Result<(), Fault> {
         let (context, id) = (self.auth.context().clone(), state.id);
         let (event, notice) = (event.clone(), notice.cloned());
         // Whoever plays an old token again must not undo what that leads to by hanging up.
@@ -177,7 +172,7 @@ impl RequestIdentity {
                         outbox::put(txn, &context, notice).await?;
                     }
                 }
-                Ok(ended)
+                Ok(())
             })
         };
         self.auth.run_to_end(ending).await
@@ -217,25 +212,20 @@ impl RequestIdentity {
         match context.config.session.binding {
             Binding::Off => Ok(None),
             Binding::End => {
-                if self.end(state, Ended::SourceChanged, &event, None, now).await? {
-                    event.trace();
-                }
+                self.end(state, Ended::SourceChanged, &event, None, now).await?;
                 Ok(Some(Ended::SourceChanged))
             }
             Binding::Suspect => {
                 event.kind = EventKind::SessionSuspected;
                 let shared = kind == EventKind::SessionShared;
                 let event = event.detail(if shared { "shared" } else { "source_changed" });
-                let marked = transaction!(context.db(), |txn| {
+                transaction!(context.db(), |txn| {
                     let marked = session_store::mark_suspicious(txn, None, state.id, now).await?;
                     if marked == session_store::Marked::Now {
                         audit_log::record(txn, &event).await?;
                     }
-                    Ok::<_, Fault>(marked)
+                    Ok::<_, Fault>(())
                 })?;
-                if marked == session_store::Marked::Now {
-                    event.trace();
-                }
                 Ok(Some(Ended::Suspicious))
             }
             Binding::Log if kind == EventKind::SessionShared => {
@@ -247,7 +237,6 @@ impl RequestIdentity {
                     transaction!(context.db(), |txn| {
                         Ok::<_, Fault>(audit_log::record(txn, &event).await?)
                     })?;
-                    event.trace();
                 }
                 Ok(None)
             }
@@ -255,6 +244,7 @@ impl RequestIdentity {
                 let moved = &self.resolver.moved;
                 if moved.get(&state.id).is_none_or(|known| known != *self.client()) {
                     moved.insert(state.id, self.client().clone());
+                    // It is not recorded: every request of somebody on a train would be a row.
                     event.trace();
                 }
                 Ok(None)

@@ -160,12 +160,12 @@ impl Catalogue<'_> {
         let mut added = Vec::new();
         if !Changes::between(&stored, &declared).is_empty() {
             let now = context.now();
-            let (changes, event) = transaction!(db, |txn| {
+            let changes = transaction!(db, |txn| {
                 // Of several nodes that start at once each sees what the one before it wrote.
                 store::lock(txn).await?;
                 let changes = Changes::between(&store::all(txn).await?, &declared);
                 if changes.is_empty() {
-                    return Ok((changes, None));
+                    return Ok(changes);
                 }
                 store::add(txn, &changes.added, now).await?;
                 for (permission, description) in &changes.described {
@@ -177,11 +177,8 @@ impl Catalogue<'_> {
                     changes.described.len()
                 ));
                 audit_log::record(txn, &event).await?;
-                Ok::<_, GrantError>((changes, Some(event)))
+                Ok::<_, GrantError>(changes)
             })?;
-            if let Some(event) = event {
-                event.trace();
-            }
             added = changes.added.into_iter().map(|(permission, _)| permission).collect();
         }
         let undeclared = stored.into_iter().map(|row| row.permission);
@@ -201,22 +198,19 @@ impl Catalogue<'_> {
         let declared = parse(declared)?;
         let context = self.auth.context();
         let now = context.now();
-        let (gone, event) = transaction!(context.db(), |txn| {
+        let gone = transaction!(context.db(), |txn| {
             store::lock(txn).await?;
             let gone = store::all(txn).await?.into_iter().map(|row| row.permission);
             let gone: Vec<_> = gone.filter(|text| !declared.contains_key(text)).collect();
             if gone.is_empty() {
-                return Ok((gone, None));
+                return Ok(gone);
             }
             store::remove(txn, &gone).await?;
             let detail = format!("{} pruned", gone.len());
             let event = Event::new(EventKind::CatalogueChanged, now).detail(detail);
             audit_log::record(txn, &event).await?;
-            Ok::<_, GrantError>((gone, Some(event)))
+            Ok::<_, GrantError>(gone)
         })?;
-        if let Some(event) = event {
-            event.trace();
-        }
         Ok(gone)
     }
 

@@ -197,7 +197,7 @@ impl<'a> Memberships<'a> {
         let event = Event::new(EventKind::MembershipGranted, now)
             .account(account)
             .detail(format!("{level}{resource}"));
-        let changed = transaction!(self.db, |txn| {
+        transaction!(self.db, |txn| {
             // First the version: it locks the account's row.
             if !account::store::bump_grants(txn, account).await? {
                 return Err(GrantError::AccountNotFound);
@@ -206,12 +206,8 @@ impl<'a> Memberships<'a> {
             if changed {
                 audit_log::record(txn, &event).await?;
             }
-            Ok(changed)
-        })?;
-        if changed {
-            event.trace();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Takes the level that was given by hand on one resource. What the source says of it stays.
@@ -222,7 +218,7 @@ impl<'a> Memberships<'a> {
         let event = Event::new(EventKind::MembershipRevoked, self.context.now())
             .account(account)
             .detail(resource.to_string().trim_start());
-        let changed = transaction!(self.db, |txn| {
+        transaction!(self.db, |txn| {
             if !account::store::bump_grants(txn, account).await? {
                 return Err(GrantError::AccountNotFound);
             }
@@ -230,12 +226,8 @@ impl<'a> Memberships<'a> {
             if changed {
                 audit_log::record(txn, &event).await?;
             }
-            Ok(changed)
-        })?;
-        if changed {
-            event.trace();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The memberships of an account, by resource and id.
@@ -329,10 +321,10 @@ async fn store_answer(
     answer: &Answer,
 ) -> Result<Refreshed, GrantError> {
     let now = context.now();
-    let (refreshed, event) = transaction!(context.db(), |txn| {
+    transaction!(context.db(), |txn| {
         // Locks the turn's row: answers of one account are written one after the other.
         if !store::keep_turn(txn, account, turn).await? {
-            return Ok((Refreshed::Superseded, None));
+            return Ok(Refreshed::Superseded);
         }
         let stored: Answer = store::from_source(txn, account)
             .await?
@@ -345,7 +337,7 @@ async fn store_answer(
         };
         let (removed, added) = (differs(&stored, answer), differs(answer, &stored));
         if removed.is_empty() && added.is_empty() {
-            return Ok((Refreshed::Unchanged, None));
+            return Ok(Refreshed::Unchanged);
         }
         if !account::store::bump_grants(txn, account).await? {
             return Err(GrantError::AccountNotFound);
@@ -357,10 +349,6 @@ async fn store_answer(
             .detail(format!("{} added, {} removed", added.len(), removed.len()));
         audit_log::record(txn, &event).await?;
         let changed = Refreshed::Changed { added: added.len(), removed: removed.len() };
-        Ok((changed, Some(event)))
-    })?;
-    if let Some(event) = event {
-        event.trace();
-    }
-    Ok(refreshed)
+        Ok(changed)
+    })
 }

@@ -1,0 +1,7 @@
+//! What every flow repeats, once: an attempt at a password, and how a way to sign in ends.
+//!
+//! It is private. A capability that signs people in finds out who somebody is and hands the rest to
+//! [`sign_in`].
+
+pub(crate) mod password_attempt;
+pub(crate) mod sign_in;

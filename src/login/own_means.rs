@@ -1,0 +1,127 @@
+//! Signing in by means of the application's own: LDAP, another service, a hardware key.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use super::{Login, LoginError};
+use crate::account::Account;
+use crate::base::client::ClientInfo;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{Factor, PassedFactors};
+use crate::base::transaction::transaction;
+use crate::flow::sign_in::{LoginOutcome, NewSession};
+use crate::handle::Portcullis;
+use crate::identity::AuthError;
+use crate::session::Transport;
+
+/// A sign-in of somebody whom the application knows by means of its own. See
+/// [`Portcullis::sign_in`].
+#[derive(Debug, Clone)]
+#[must_use = "a sign-in happens when it is awaited"]
+pub struct SignIn<'a> {
+    login: Login<'a>,
+    account: &'a Account,
+    client: &'a ClientInfo,
+    proved: PassedFactors,
+    remember: bool,
+    transport: Transport,
+}
+
+impl Portcullis {
+    /// Signs in the owner of an account, whom the application has recognised by means of its own. It does
+    /// everything that a sign-in with a password does, in one transaction: hooks, the event, the known
+    /// device and the notice of a new one, memberships, and the end of the session that the client had.
+    ///
+    /// ```no_run
+    /// use portcullis::{Account, ClientInfo, Factor, Issued, Portcullis, Rejection};
+    ///
+    /// async fn signed_in_by_ldap(
+    ///     auth: &Portcullis,
+    ///     account: &Account,
+    ///     client: &ClientInfo,
+    ///     request: &http::request::Parts,
+    /// ) -> Result<Issued, Rejection> {
+    ///     let sign_in = auth.sign_in(account, client).proved(Factor::Password);
+    ///     Ok(sign_in.replacing(&request.extensions).await?.await?.into_issued())
+    /// }
+    /// ```
+    ///
+    /// What it leads to depends on the account: if it has enrolled second factors and none of them was
+    /// [proved](SignIn::proved), the sign-in is not finished yet. [`Login::finish`] takes the next step.
+    ///
+    /// Guesses are not counted here: count them with [`attempts`](crate::attempt) before you compare
+    /// anything.
+    pub fn sign_in<'a>(&'a self, account: &'a Account, client: &'a ClientInfo) -> SignIn<'a> {
+        SignIn {
+            login: self.login(),
+            account,
+            client,
+            proved: PassedFactors::default(),
+            remember: true,
+            transport: Transport::Cookie,
+        }
+    }
+}
+
+impl SignIn<'_> {
+    /// This factor was proved just now. [`Factor::External`] stands for anything that has no name here.
+    pub fn proved(mut self, factor: Factor) -> Self {
+        let now = self.login.auth.context().now();
+        self.proved = self.proved.with(factor, now);
+        self
+    }
+
+    /// Signs in over the session that the request has. A visitor's goes on as the account's; any other
+    /// ends.
+    ///
+    /// # Errors
+    /// The layer is missing, another site sent the request, or an outage.
+    pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+        self.login = self.login.replacing(extensions).await?;
+        Ok(self)
+    }
+
+    /// Whether the session outlives the browser. Default: yes.
+    pub fn remember(mut self, remember: bool) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// How the token travels. Default: in the cookie.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    async fn run(self) -> Result<LoginOutcome, LoginError> {
+        let Self { login, account, client, proved, remember, transport } = self;
+        let context = login.auth.context();
+        let now = context.now();
+        let Some(row) = login.usable(account.id(), account.epoch, now).await? else {
+            let event = Event::new(EventKind::LoginFailed, now).account(account.id());
+            login.record(event.from_client(client).failed("invalid_credentials")).await?;
+            return Err(LoginError::InvalidCredentials);
+        };
+        let session = NewSession::new(login.auth, &row, proved, client, now)
+            .remember(remember)
+            .transport(transport)
+            .replacing(login.replaces(row.id));
+        let made = transaction!(context.db(), |txn| {
+            let locked = session.lock(txn).await?;
+            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
+        });
+        login.signed_in(made, row.id, client, now).await
+    }
+}
+
+impl<'a> IntoFuture for SignIn<'a> {
+    type Output = Result<LoginOutcome, LoginError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    /// # Errors
+    /// [`LoginError::InvalidCredentials`] when the account cannot be used, or was changed since it was
+    /// read; a hook's refusal; the limit of sessions; an outage.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
