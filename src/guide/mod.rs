@@ -1,25 +1,25 @@
-//! The guide: how to do things, and why they are as they are. Pages without code.
+//! The guide: how to do things, and the reasons behind them. These pages contain no code items.
 //!
-//! | page | answers |
+//! | page | what it explains |
 //! |---|---|
-//! | [`start`] | what to add to an axum service, and what it can do then |
-//! | [`sessions`] | how sessions and tokens work, and how to make one in a handler of your own |
-//! | [`existing_users`] | you already have a users table |
-//! | [`from_axum_login`] | coming from axum-login, trait by trait |
-//! | [`guards`] | how a route says who may call it |
-//! | [`permissions`] | how people come to their permissions: roles, groups, levels |
-//! | [`backups`] | restoring a backup: what comes back to life, and how it is ended |
-//! | [`defaults`] | every default, with its reason and source |
-//! | [`errors`] | every error code, its status and when it comes |
+//! | [`start`] | what to add to an axum service, and which routes you get |
+//! | [`sessions`] | how sessions and tokens work, and how to start one in your own handler |
+//! | [`existing_users`] | how to move from a users table that you already have |
+//! | [`from_axum_login`] | how to move from axum-login, trait by trait |
+//! | [`guards`] | how a route states who may call it |
+//! | [`permissions`] | how accounts get their permissions: roles, groups, levels |
+//! | [`backups`] | what a restored backup brings back, and how to end it |
+//! | [`defaults`] | every default value, with its reason and source |
+//! | [`errors`] | every error code, its status and its cause |
 //! | [`deployment`] | secrets, proxies, several nodes, outages |
-//! | [`lockout`] | failed sign-ins: what a guesser meets, and what an honest user under attack |
-//! | [`mail`] | mail and text messages: setting them up, in your own words |
+//! | [`lockout`] | failed sign-ins: the effect on attackers and on legitimate users |
+//! | [`mail`] | mail and text messages: the set-up and your own templates |
 //! | [`operating`] | every finding and warning: what it means, and what to do |
-//! | [`testing`] | tests of your own service |
-//! | [`threats`] | published holes of systems of this kind, and what they would need here |
-//! | [`verification`] | how addresses are proved, and how accounts that somebody else prepared come to nothing |
+//! | [`testing`] | how to test your own service |
+//! | [`threats`] | published vulnerabilities of similar systems, and how portcullis prevents them |
+//! | [`verification`] | how addresses are verified, and how this stops accounts that an attacker prepared |
 //!
-//! The manual of each capability is on the page of its module.
+//! The manual of each capability is the page of its module.
 
 pub mod backups;
 pub mod defaults;
