@@ -66,7 +66,7 @@
 //!
 //! # Who may call what
 //!
-//! For an application whose routes are in a [guarded router](super::guards#a-router-that-cannot-forget)
+//! For an application whose routes are in a [guarded router](super::guards#the-guarded-router)
 //! one test asks all of them about everybody: each role, nobody, a superuser, with every state of
 //! factors. The table is kept in a file, so that a review sees when a change of a route or a role opens
 //! something:
