@@ -18,7 +18,7 @@
 //! | `service.public_url` | none, with a finding | links and the issuer must never depend on the `Host` of a request |
 //! | `service.issuer` | the public URL, else `portcullis` | `iss` and `aud` are checked (RFC 8725 3.8, 3.9); two services with the same secret need different issuers |
 //! | `service.trusted_origins` | none | a listed origin may do everything that a signed-in user may; a subdomain is not trusted automatically. Any scheme, compared exactly; never `null` or `file` |
-//! | `service.strict_origin` | off | browsers send `Origin` with unsafe requests. Scripts do not, but they have no cookie that another site could misuse |
+//! | `service.strict_origin` | off | browsers send `Origin` with unsafe requests. Other programs do not, but they hold no cookie that another site could misuse |
 //! | `service.unauthenticated` | 401 problem+json | most services are APIs; a redirect is for services with pages |
 //! | `service.bearer` | off | in a browser, a cookie that no script can read is safer |
 //! | `service.clear_site_data` | off | it also deletes data that the application stored |
@@ -61,7 +61,7 @@
 //! |---|---|---|
 //! | `challenge.code_length`, `code_alphabet` | 8 digits | 26 bits, and every keyboard has digits. Below 20 bits `build()` fails (NIST SP 800-63B-4) |
 //! | `challenge.code_lifetime` | 10 min | ASVS 5.0 6.5.5 for codes sent out of band |
-//! | `challenge.tries`, `tries_window` | 5 in any hour | for one purpose of one account, with any number of codes: a year of guessing finds one code in two thousand accounts. Counted as [attempts](crate::attempt) of the kind `Challenge` |
+//! | `challenge.tries`, `tries_window` | 5 in any hour | for one purpose of one account, with any number of codes: the chance to guess a code within a year is one in two thousand. Counted as [attempts](crate::attempt) of the kind `Challenge` |
 //! | `challenge.answered_lifetime` | 5 min | the action usually follows immediately |
 //! | `challenge.cool_down` | 1 min | other people must not be able to flood a mailbox |
 //! | random bits of a link's token | 256 | it is looked up, so nobody can guess it; not configurable |
@@ -136,7 +136,7 @@
 //!
 //! | setting | default | reason |
 //! |---|---|---|
-//! | `rate.per_source` | 3 000 a minute | enough for a thousand people behind one address who all sign in within a few minutes. A machine that floods the service is limited to 50 a second, which the hash queue would notice. IPv6 counts by /64, the part that one customer has |
+//! | `rate.per_source` | 3 000 a minute | enough for a thousand people behind one address who all sign in within a few minutes. A machine that floods the service is limited to 50 requests a second; more would overload password hashing. IPv6 counts by /64, the part that one customer has |
 //! | `rate.per_principal` | 300 a minute | five a second for one account over all its sessions: more than any page needs, less than a script that reads in a loop. Logins with one name have the same limit. This is only a coarse limit; [failed attempts](crate::attempt) have their own |
 //! | `rate.taken_names` | 50 an hour and source | open registration reveals that a name is taken, and every mode reveals it for usernames. No person finds fifty taken names, and nobody can test a list of addresses with fifty. Above the limit the source may not test other names, but it can still sign in |
 //! | `rate.registrations` | 100 an hour and source | each registration creates an account and costs a hash, and needs nothing but a name. An office or a class behind one address stays below it. Without the limit, one source could create 180 000 accounts an hour. It counts all names and all results, except refused fields. If many people register from one address at once, raise it, or set it to `None` for that time |
@@ -178,7 +178,7 @@
 //! |---|---|---|
 //! | `retention.sessions` | 7 d after the end | as long as a token can be renewed: until then its owner is told why it is refused. Sessions of visitors are kept for one hour: nobody needs the reason, but a sign-in that replaces one may be in progress. With less than an hour `build()` fails |
 //! | `retention.challenges` | 1 h after the end | a second click soon afterwards gets the right answer; nobody needs the row later |
-//! | `retention.attempts` | 24 h | no rule looks further back (a window plus its lockout, or plus its longest delay); with less `build()` fails |
+//! | `retention.attempts` | 24 h | no rule looks further back than a window plus its lockout, or plus its longest delay; with less than that `build()` fails |
 //! | `retention.events` | 180 d | intrusions are often found after months, but data protection requires a limit. Laws or contracts may require more: a year is common for card payments |
 //! | `retention.denials` | 30 d | they are for alerts and for finding the cause of a failure, not for history |
 //! | `retention.unverified_accounts` | 7 d, only if `login.require_verified` is on | a link is valid for a day, and its owner may be away for a weekend; after that the account only blocks an address for others. If accounts can be used without verification, none is deleted |
