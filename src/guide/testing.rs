@@ -98,8 +98,8 @@
 //! GET     /export       all(permission(doc:read), within(10s))  sign in  no   step up  yes  no
 //! ```
 //!
-//! `PORTCULLIS_TEST_UPDATE=1 cargo test` updates the file. The test runs the real guards, with real sessions, but not the
-//! handlers. So the table does not include extractors in the arguments of a handler.
+//! `PORTCULLIS_TEST_UPDATE=1 cargo test` updates the file. The test runs the real guards, with real sessions, but
+//! not the handlers. So the table does not include extractors in the arguments of a handler.
 //!
 //! # Number of statements and hashes
 //!
