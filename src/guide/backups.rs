@@ -36,7 +36,7 @@
 //!
 //! 4. Use your own records to repeat the security changes since the backup, such as disabled accounts and
 //!    revoked roles. The restored database does not contain the events of that time, so keep a copy of events
-//!    elsewhere: `tracing` reports each one with the target `portcullis::event`.
+//!    elsewhere. `tracing` reports each one with the target `portcullis::event`.
 //! 5. If someone may have read the backup, change the secret too. The secret signs tokens. A thief who has the
 //!    secret and the database needs nothing else.
 //! 6. Tell people who changed their password after the backup that their old password is valid again. If you know

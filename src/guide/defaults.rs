@@ -71,7 +71,7 @@
 //! | setting | default | reason |
 //! |---|---|---|
 //! | `contact.confirm_lifetime` | 1 h | the person waits for the mail; much later, someone else may read the mailbox |
-//! | `contact.undo_lifetime` | 7 d | how long a change can be undone. It is also how long an address must belong to the account before it may undo a change (the first address may do so at once). Long enough for a holiday. Anyone who reads the old mailbox can undo the change: turn it off (`None`) if old mailboxes are given to other people within days |
+//! | `contact.undo_lifetime` | 7 d | how long a change can be undone. It is also how long an address must belong to the account before it may undo a change. The first address may do so at once. Long enough for a holiday. Anyone who reads the old mailbox can undo the change: turn it off (`None`) if old mailboxes are given to other people within days |
 //!
 //! # Login
 //!
@@ -96,7 +96,7 @@
 //! | `password.breached_outage`, `breached_timeout` | accept, 2 s | an outage of the list must not stop registrations; the failure is traced as an error |
 //! | `password.change_page` | none | only the application knows its pages |
 //! | maximum length | 1024 bytes | longer passwords are refused before hashing, and nothing is truncated. Not configurable |
-//! | cost of a stored hash | memory × passes up to 1 GiB, or four times what is configured, at most 4 GiB; 2 000 000 iterations of PBKDF2 times the digests of its output; bcrypt up to cost 14 | each is about one second of one core: an imported hash must not make a sign-in cost twenty seconds. Not configurable |
+//! | cost of a stored hash | Argon2: memory × passes up to 1 GiB, or four times what is configured, at most 4 GiB. PBKDF2: 2 000 000 iterations times the digests of its output. bcrypt: up to cost 14 | each is about one second of one core: an imported hash must not make a sign-in cost twenty seconds. Not configurable |
 //! | `password.memory_kib`, `iterations`, `parallelism` | 19 456, 2, 1 | Argon2id, the OWASP minimum (password storage cheat sheet); weaker parameters are refused |
 //! | `password.peppers` | none | a lost pepper locks everyone out; use one if your secrets are protected better than the database |
 //! | `password.concurrent_hashes` | one less than the number of cores, at least 1 | many simultaneous logins leave one core for other requests and use a known amount of memory |
@@ -140,7 +140,7 @@
 //! | `rate.per_principal` | 300 a minute | five a second for one account over all its sessions: more than any page needs, less than a script that reads in a loop. Logins with one name have the same limit. This is only a coarse limit; [failed attempts](crate::attempt) have their own |
 //! | `rate.taken_names` | 50 an hour and source | open registration reveals that a name is taken, and every mode reveals it for usernames. No person finds fifty taken names, and nobody can test a list of addresses with fifty. Above the limit the source may not test other names, but it can still sign in |
 //! | `rate.registrations` | 100 an hour and source | each registration creates an account and costs a hash, and needs nothing but a name. An office or a class behind one address stays below it. Without the limit, one source could create 180 000 accounts an hour. It counts all names and all results, except refused fields. If many people register from one address at once, raise it, or set it to `None` for that time |
-//! | `rate.unknown_sources` | 10 | if client addresses are unknown, all clients share the limits of ten sources: nothing tells them apart, and without a limit anyone could fill the tables. Failed attempts are the exception: with a shared limit, one attacker could stop everyone from signing in, so only the limit per name applies |
+//! | `rate.unknown_sources` | 10 | if client addresses are unknown, all clients share the limits of ten sources. They cannot be told apart, and without a limit anyone could fill the tables. Failed attempts are the exception: with a shared limit, one attacker could stop everyone from signing in, so only the limit per name applies |
 //! | `rate.store` | this process | costs nothing; with several nodes each limit applies per node, until they share a store |
 //! | `rate.timeout` | 250 ms | a limit must not be slower than what it protects; after that, a quarter of the limit applies, counted locally |
 //! | events | the first refusal of a rule and subject in a minute, 100 subjects a minute | a client that is refused in a loop must not fill a table. Not configurable |
@@ -152,7 +152,7 @@
 //! | `database.timeout` | 5 s per flow | an answer of 503 is better than a queue |
 //! | `database.writers` | 6 at once (SQLite: 1) | fewer than the ten connections of the driver's default pool, so that reads get a connection while writes wait for a lock. SQLite allows only one writer at a time; here writers wait in order |
 //! | `database.hook_timeout` | 2 s per transaction | less than half of the time that others wait for the lock of the transaction. A hook that hangs then costs its own request a 503, and the others only a wait |
-//! | `database.remembered_grants` | 10 000 accounts | compiled grants are cached by version, and each request reads the version: the cache is never outdated, and a request needs a short statement instead of a large one |
+//! | `database.remembered_grants` | 10 000 accounts | compiled grants are cached by version, and each request reads the version. So the cache is never outdated, and a request needs a short statement instead of a large one |
 //!
 //! # Mail
 //!
@@ -167,7 +167,7 @@
 //! | `mail.password_reset_lifetime` | 1 h | people who read the mail later request a new one; NIST allows a day, OWASP recommends an hour |
 //! | `mail.send_timeout` | 30 s per attempt | a mail server that hangs delays at most eight messages, and no request |
 //! | `mail.first_retry`, `mail.tries` | 30 s, doubled up to an hour; 10 attempts | three hours: enough for a mail server that restarts or uses greylisting |
-//! | `mail.keep` | 24 h | how long you can look up whether a message was sent; its text is deleted at once. Most of these rows are caused by people who are not signed in, and no data that they leave is kept longer; a failed message is an event |
+//! | `mail.keep` | 24 h | How long you can look up whether a message was sent. Its text is deleted at once. Most of these rows are caused by people who are not signed in, and no data that they leave is kept longer. A failed message is an event |
 //! | `mail.delivery` | a task of the library | mail is sent without any set-up |
 //!
 //! # Retention
@@ -181,7 +181,7 @@
 //! | `retention.attempts` | 24 h | no rule looks further back than a window plus its lockout, or plus its longest delay; with less than that `build()` fails |
 //! | `retention.events` | 180 d | intrusions are often found after months, but data protection requires a limit. Laws or contracts may require more: a year is common for card payments |
 //! | `retention.denials` | 30 d | they are for alerts and for finding the cause of a failure, not for history |
-//! | `retention.unverified_accounts` | 7 d, only if `login.require_verified` is on | a link is valid for a day, and its owner may be away for a weekend; after that the account only blocks an address for others. If accounts can be used without verification, none is deleted |
+//! | `retention.unverified_accounts` | 7 d, only if `login.require_verified` is on | A link is valid for a day, and its owner may be away for a weekend. After that the account only blocks an address for others. If accounts can be used without verification, none is deleted |
 //! | session data | as long as its session has a row | it is deleted with the last session of its lineage, never earlier. Not configurable |
 //! | record of messages about new devices | 30 d | as long as a place counts as reported. Not configurable |
 //!

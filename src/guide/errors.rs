@@ -49,7 +49,7 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else |
-//! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago, to change an address or number, to add a name, or to undo one of these. Tell the user that it worked, and do not request another link |
+//! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, or undid one of these. Tell the user that it worked, and do not request another link |
 //! | `too_many_tries` | 429 | too many wrong codes, or too many failures from this source. Until the time in `Retry-After` the correct code is refused too |
 //! | `too_soon` | 429 | a code was sent less than a minute ago |
 //! | `no_address` | 422 | the account has no address for the code |
@@ -75,7 +75,7 @@
 //! | `name_not_found` | 404 | the account has no such name; the answer is the same for a name of another account |
 //! | `own_address` | 409 | this is the account's own address or number: change it with its own route, it cannot be removed as a name |
 //! | `already_signed_in` | 409 | the client asked for an anonymous session, but it already has a session |
-//! | `rate_limited` | 429 | a rate limit was exceeded: requests of this source or account, logins with this name, messages that this source requested, or taken names that it found. `RateLimit-Policy` names the rule, and `Retry-After` says when to try again |
+//! | `rate_limited` | 429 | this source or account sent too many requests, or there were too many logins with this name. Or this source requested too many messages, or found too many taken names. `RateLimit-Policy` names the rule, and `Retry-After` says when to try again |
 //!
 //! # Accounts, sessions, roles and groups
 //!
@@ -119,7 +119,7 @@
 //! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
 //! | `misconfigured` | 500 | the purpose of a challenge is invalid, or the code calls `register` in strict mode; use `apply` there |
-//! | `guard_misconfigured` | 500 | a guard cannot decide: its type names an invalid permission, its path has the parameter zero or two times, or `not(..)` or `role(..)` is used on one instance |
+//! | `guard_misconfigured` | 500 | a guard cannot decide. Its type names an invalid permission, or its path has the parameter zero or two times. Or `not(..)` or `role(..)` is used on one instance |
 //!
 //! An outage is never answered with 401 or 403. Otherwise clients would discard their sessions when the
 //! database is down.

@@ -1,7 +1,7 @@
 //! Failed sign-ins: how they slow down an attacker, and what they mean for legitimate users.
 //!
 //! Attackers who guess passwords have much time. Without a limit they could make about fifty attempts a
-//! second, as fast as the server computes hashes, and would find a common password within a day. So
+//! second, as fast as the server computes hashes. They would find a common password within a day. So
 //! portcullis counts the attempts per account, and refuses attempts for a while when there are too many.
 //!
 //! This has a cost: an attacker can fail on purpose, to annoy the owner of an account. This page explains what
@@ -75,7 +75,7 @@
 //!   correct code for another address of the account is refused like a wrong one. Another answer would reveal
 //!   which addresses belong together. The link in the same mail still works.
 //! - **Lockouts are revealed, and a user mistypes again after a success.** The revealed limit counts all failures
-//!   of the last ten minutes, even if a sign-in succeeded between them, because the answer must not show a
+//!   of the last ten minutes, even if a sign-in succeeded between them. Otherwise the answer would show a
 //!   success. A known browser has its own counter.
 //! - **A whole office shares one address.** Successes never count. The limit of the source does not stop known
 //!   browsers. Other people must wait only after a hundred failures from unknown browsers within ten minutes. If

@@ -76,7 +76,8 @@
 //! # Who may call what
 //!
 //! If your routes are in a [guarded router](super::guards#the-guarded-router), one test can call all of them as
-//! every kind of user: each role, nobody and a superuser, with every state of factors. The table is kept in a file.
+//! every kind of user. These are each role, nobody and a superuser, with every state of factors. The table is kept
+//! in a file.
 //! So a reviewer notices when a change of a route or a role gives someone access:
 //!
 //! ```no_run
