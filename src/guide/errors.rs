@@ -51,7 +51,7 @@
 //! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else |
 //! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, or undid one of these. Tell the user that it worked, and do not request another link |
 //! | `too_many_tries` | 429 | too many wrong codes, or too many failures from this source. Until the time in `Retry-After` the correct code is refused too |
-//! | `too_soon` | 429 | a code was sent less than a minute ago |
+//! | `too_soon` | 429 | a code was sent a short time ago; wait as long as `Retry-After` says |
 //! | `no_address` | 422 | the account has no address for the code |
 //! | `already_verified` | 409 | the address is already verified |
 //! | `challenge_required` | 403 | the route requires an answered challenge; `purpose` says which one |

@@ -67,8 +67,8 @@
 //! ```
 //!
 //! The import accepts Argon2 hashes in PHC form. With the feature `foreign-hashes`, it also accepts PBKDF2 in PHC
-//! form, and the forms of bcrypt, Django and werkzeug. Accounts with another kind of hash are imported without a
-//! hash, and their owners need a new password.
+//! form, and the forms of bcrypt, Django and werkzeug. A row with another kind of
+//! hash is refused. Import such an account without a hash. Its owner then needs a new password.
 //!
 //! # New people: create both rows or none
 //!
