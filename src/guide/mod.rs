@@ -1,4 +1,4 @@
-//! The guide: how to do things, and the reasons behind them. These pages contain no code items.
+//! The guide: how to do things, and the reasons behind them.
 //!
 //! | page | what it explains |
 //! |---|---|
@@ -20,6 +20,30 @@
 //! | [`verification`] | how addresses are verified, and how this stops accounts that an attacker prepared |
 //!
 //! The manual of each capability is the page of its module.
+//!
+//! # Terms
+//!
+//! | term | meaning |
+//! |---|---|
+//! | account | what a person signs in to; it has sign-in names, usually a password, and permissions |
+//! | login name | a username, mail address or phone number that identifies an account at sign-in |
+//! | main address | the mail address in the account itself, not one that was added as a further login name |
+//! | visitor | a client with an anonymous session, which has no account |
+//! | source | the network address of a client; IPv6 addresses count by their /64 network |
+//! | known device | a browser or program that has signed in to the account before |
+//! | flow | what one route does, for example a login; you can also call it as a method |
+//! | factor | a way to show who you are, such as a password or a code from an authenticator app |
+//! | step-up | passing a factor again, or another factor, before a sensitive action |
+//! | stage | how far a sign-in is: full, or still waiting for a factor or a new password |
+//! | ceiling | the permissions that a limited session may use at most |
+//! | lineage | the sessions that replaced one another; they share a `lineage_id` |
+//! | generation | the number of a token within its session; it increases when the token is replaced |
+//! | epoch | a counter of the account; when it increases, all earlier sessions are invalid |
+//! | grant | a role, permission, group or level that was given to an account |
+//! | level | a role on one resource, in an order, such as viewer, editor, owner |
+//! | challenge | a code or link that must be answered before an action |
+//! | finding | a problem in the set-up or the traffic that the service reports to its operator |
+//! | node | one process of your service |
 
 pub mod backups;
 pub mod defaults;

@@ -42,7 +42,7 @@
 //! |---|---|
 //! | classic and federated merge: the victim signs in through a provider and is merged into the attacker's account | there is no sign-in through a provider yet, so no accounts are merged; the person who verifies the address takes the account over |
 //! | unexpired session: the attacker stays signed in while the victim takes over the account | the hand-over increases the account's epoch: every existing session ends with its next request, on every node |
-//! | trojan identifier: the attacker adds their own address or number, to get access later | the hand-over removes every name except the username and the verified address; an account cannot get [more names](crate::login_name) before its own address is verified |
+//! | trojan identifier: the attacker adds their own address or number, to get access later | the hand-over removes every name except the username and the verified address; an account cannot get [more names](crate::login_name) before its main address is verified |
 //! | unexpired change of address: the attacker starts a change to their own address, to finish it later | the hand-over ends all open codes and links of the account; they are also bound to its epoch |
 //! | provider that verifies nothing: the attacker claims the victim's address at such a provider | there is no sign-in through a provider yet |
 //!
