@@ -44,7 +44,7 @@ pub(crate) fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
 pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            println!("another program uses port {port}, so the quickstart uses a free port instead");
+            println!("port {port} is in use, so the quickstart uses a free port instead");
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
         }
         result => result,
