@@ -1,32 +1,34 @@
-//! You already have a users table.
+//! How to use portcullis with a users table that you already have.
 //!
-//! Keep it. portcullis brings its own tables beside it (all named `auth_*`) and takes over who may
-//! sign in; what you know about people stays where it is. Between them stands one column.
+//! Keep your table. portcullis adds its own tables next to it (all named `auth_*`) and becomes responsible for
+//! sign-in. Your other data about people stays where it is. One column connects the two.
 //!
-//! | your `users` has | where it goes |
+//! | column of your `users` table | where it goes |
 //! |---|---|
-//! | id | stays; the account takes the same id if it is a UUID, or one made of the number |
-//! | username, email, phone | the account, which decides what is unique |
-//! | password hash | the account; replaced by Argon2id at the next login |
-//! | email verified, disabled, created | the account; whether a phone number was verified is said apart (`phone_verified_at`) |
+//! | id | stays; the account gets the same id if it is a UUID, or a UUID made from the number |
+//! | username, email, phone | the account, which makes sure that they are unique |
+//! | password hash | the account; it is replaced with Argon2id at the next login |
+//! | email verified, disabled, created | the account; a verified phone number has its own field (`phone_verified_at`) |
 //! | is admin, roles, permissions | roles and grants of portcullis |
 //! | name, avatar, birthday, plan, … | stays |
-//! | sessions, remember-me tokens | thrown away: everybody signs in once more |
+//! | sessions, remember-me tokens | deleted: everyone must sign in again |
 //!
-//! # The steps
+//! # Steps
 //!
-//! 1. Run the migrations. They touch no table of yours, and keep their own record, so they may run
-//!    before or after your own.
-//! 2. Import ([`account_import`](crate::account_import)): in batches, again if it was cut off, with
-//!    a report of every row that could not be taken. Who has more than one username or address gets the
-//!    others by [`add_name`](crate::account::Accounts::add_name). Two people whose names differ only in case, or
-//!    an address with a display name around it, are found here; decide about them before you go on.
-//! 3. Point your tables at the account: a foreign key from `users.id` to `auth_account.id`, or a
-//!    column `account_id` if your ids are numbers.
-//! 4. Let new people have both rows: a hook for the mounted registration, or one transaction in a
-//!    handler of your own. Both below.
-//! 5. When nobody signs in the old way any more, drop the columns that moved. Until then do not
-//!    write to both: a password changed there is not changed here.
+//! 1. Run the migrations. They do not change your tables, and they have their own record. So you can run them
+//!    before or after your own migrations.
+//! 2. Import the accounts with [`account_import`](crate::account_import). It works in batches, you can repeat it
+//!    after an interruption, and it reports every row that it could not import.
+//!    - Add further usernames and addresses of a person with
+//!      [`add_name`](crate::account::Accounts::add_name).
+//!    - The report shows problems in your data, such as two names that differ only in case, or an address with a
+//!      display name around it. Decide what to do with them before you continue.
+//! 3. Connect your tables to the account: add a foreign key from `users.id` to `auth_account.id`. If your ids
+//!    are numbers, add a column `account_id`.
+//! 4. Create both rows for new people: with a hook for the mounted registration, or in one transaction in your
+//!    own handler. The section about new people shows both.
+//! 5. When nobody uses the old sign-in any more, drop the columns that moved. Until then do not write to
+//!    both: a password change in the old table does not change the new one.
 //!
 //! ```no_run
 //! use portcullis::account_import::ImportedAccount;
@@ -42,7 +44,7 @@
 //!     created_at_millis: i64,
 //! }
 //!
-//! /// The same number is always the same account, so the import can be run again.
+//! /// The same number always gives the same account, so you can repeat the import.
 //! fn account_id(user: i64) -> AccountId {
 //!     Uuid::from_u128(user.unsigned_abs().into()).into()
 //! }
@@ -64,13 +66,13 @@
 //! }
 //! ```
 //!
-//! Hashes are taken in the forms of PHC (Argon2; PBKDF2), bcrypt, Django and werkzeug; the last
-//! four need the feature `foreign-hashes`. Whoever has another kind is imported without one and
-//! needs a new password.
+//! The import accepts Argon2 hashes in PHC form. With the feature `foreign-hashes`, it also accepts PBKDF2 in PHC
+//! form, and the forms of bcrypt, Django and werkzeug. A row with another kind of
+//! hash is refused. Import such an account without a hash. Its owner then needs a new password.
 //!
-//! # New people: both rows or none
+//! # New people: create both rows or none
 //!
-//! Through the mounted `POST /register`, with the fields of yours in the member `profile`:
+//! With the mounted `POST /register`, clients send your own fields in the member `profile`:
 //!
 //! ```no_run
 //! use portcullis::port::{HookResult, Hooks, Registering};
@@ -95,29 +97,29 @@
 //!         registering: Registering<'_>,
 //!         txn: &DatabaseTransaction,
 //!     ) -> HookResult {
-//!         let new: NewUser = registering.profile()?; // else 422, and nothing was made
+//!         let new: NewUser = registering.profile()?; // on error 422, and nothing is created
 //!         txn.execute_raw(Statement::from_sql_and_values(
 //!             txn.get_database_backend(),
 //!             "INSERT INTO users (account_id, full_name) VALUES ($1, $2)",
 //!             [registering.account_id.as_uuid().into(), new.full_name.into()],
 //!         ))
-//!         .await?; // else 503, and nothing was made
+//!         .await?; // on error 503, and nothing is created
 //!         Ok(())
 //!     }
 //! }
 //! ```
 //!
-//! In a handler of your own, [`prepare`](crate::registration::Registration::prepare) checks and
-//! hashes the password before the transaction, and
-//! [`within`](crate::account::Accounts::within) makes the account in it. `examples/profile-fields`
-//! does both, with a table, an entity and a migration of its own.
+//! In your own handler, first call [`prepare`](crate::registration::Registration::prepare). It checks and hashes
+//! the password before the transaction. Then [`within`](crate::account::Accounts::within) creates the account in
+//! the transaction. `examples/profile-fields` shows both ways, with its own table, entity and migration.
 //!
 //! # Reading both
 //!
-//! A handler takes an [`Account`](crate::Account) and asks your table by its id; that is one
-//! statement of yours. What a page needs of it at every request can come with `GET /session` through
+//! Take an [`Account`](crate::Account) in your handler, and read your table by its id, with one statement. If your
+//! pages need some of this data all the time, add it to the answer of `GET /session` with
 //! [`session_info`](crate::Builder::session_info).
 //!
 //! # Deleting
 //!
-//! [`delete`](crate::account::Accounts::delete) is soft, so a foreign key of yours keeps its target.
+//! [`delete`](crate::account::Accounts::delete) only marks the account as deleted. The row stays, so your foreign
+//! keys remain valid.

@@ -1,33 +1,33 @@
-//! Coming from axum-login.
+//! How to move from axum-login to portcullis.
 //!
-//! axum-login (0.18) brings the shape of a login, and leaves what fills it to the application: the
-//! user type, the look-up, the comparison of passwords, the permissions. portcullis brings all of
-//! that, with its tables; so most of this page is code that goes away.
+//! axum-login (0.18) provides the structure of a login. The application writes the rest: the user type, the
+//! look-up, the comparison of passwords, and the permissions. portcullis contains all of this, with its
+//! tables. So you can delete most of that code.
 //!
-//! | axum-login | here |
+//! | axum-login | portcullis |
 //! |---|---|
-//! | `trait AuthUser`, your `User` | [`Account`](crate::Account), from the table `auth_account`; your own fields in a table of your own |
+//! | `trait AuthUser`, your `User` | [`Account`](crate::Account), from the table `auth_account`; keep your own fields in your own table |
 //! | `AuthUser::id` | [`Account::id`](crate::Account::id), a UUID |
-//! | `AuthUser::session_auth_hash` | the account's epoch, which moves in the transaction that changes a password and ends all sessions but the one that asked |
-//! | `trait AuthnBackend`, `authenticate` | [`login().with_password(..)`](crate::login::Login::with_password): one answer and one hash's work, whatever is wrong |
-//! | `AuthnBackend::get_user` | the one statement of a request, for session, account and rights together |
-//! | `trait AuthzBackend`, `get_user_permissions`, `get_group_permissions` | [permissions](crate::permission), roles, groups; compiled once, remembered under their version |
+//! | `AuthUser::session_auth_hash` | the account's epoch; it increases in the transaction that changes a password, and this ends all sessions except the current one |
+//! | `trait AuthnBackend`, `authenticate` | [`login().with_password(..)`](crate::login::Login::with_password): the same answer and the work of one hash for every kind of error |
+//! | `AuthnBackend::get_user` | one statement per request reads session, account and permissions together |
+//! | `trait AuthzBackend`, `get_user_permissions`, `get_group_permissions` | [permissions](crate::permission), roles, groups; compiled once and cached by version |
 //! | `AuthzBackend::has_perm` | [`Identity::meets`](crate::Identity::meets), [`Requirement`](crate::Requirement) |
-//! | the extractor `AuthSession<Backend>`, with `user: Option<User>` | [`Account`](crate::Account), [`Identity`](crate::Identity), or `Option` of them; no type parameter |
-//! | `AuthSession::login` | [`Issued`](crate::Issued) in the answer, from [`login`](crate::login) or [`sessions().start(..)`](crate::session::Sessions::start) |
+//! | the extractor `AuthSession<Backend>`, with `user: Option<User>` | [`Account`](crate::Account), [`Identity`](crate::Identity), or `Option` of one of them; no type parameter |
+//! | `AuthSession::login` | [`Issued`](crate::Issued) in the answer, from [`login`](crate::login) or [`auth.sign_in(..)`](crate::Portcullis::sign_in) |
 //! | `AuthSession::logout` | [`auth.log_out(..)`](crate::Portcullis::log_out), or `POST /auth/logout` |
 //! | `login_required!(Backend, login_url = "/login")` | [`Requirement::signed_in()`](crate::Requirement::signed_in) in [`auth.require(..)`](crate::Portcullis::require); [`Unauthenticated::LoginPage`](crate::config::Unauthenticated) sends browsers to a page |
 //! | `permission_required!(Backend, "a.b")` | [`Requirement::permission("a:b")`](crate::Requirement::permission), or `Allowed<a::B>` in the handler's arguments |
-//! | `predicate_required!` | all, any and not over [`Requirement`](crate::Requirement)s, or [`Identity`](crate::Identity) in the handler |
+//! | `predicate_required!` | [`Requirement`](crate::Requirement)s combined with all, any and not, or [`Identity`](crate::Identity) in the handler |
 //! | `AuthManagerLayerBuilder`, `AuthManagerLayer` | [`auth.layer()`](crate::Portcullis::layer) |
-//! | `SessionManagerLayer` and a store of tower-sessions | nothing: sessions are rows of `auth_session` |
-//! | `Expiry`, `with_secure`, `with_same_site`, … | [`SessionConfig`](crate::config::SessionConfig); the cookie is `__Host-` unless told otherwise |
-//! | `cycle_id` at login | each login makes a new row and ends the old one |
-//! | data in `tower_sessions::Session` | [`session_data`](crate::session_data), up to 4 KiB; or a table of yours, keyed by the session's [`lineage_id`](crate::Session::lineage_id) |
+//! | `SessionManagerLayer` and a store of tower-sessions | not needed: sessions are rows of `auth_session` |
+//! | `Expiry`, `with_secure`, `with_same_site`, … | [`SessionConfig`](crate::config::SessionConfig); by default the cookie has the prefix `__Host-` |
+//! | `cycle_id` at login | each login creates a new row and ends the old one |
+//! | data in `tower_sessions::Session` | [`session_data`](crate::session_data), up to 4 KiB; or your own table, with the session's [`lineage_id`](crate::Session::lineage_id) as key |
 //!
 //! # Before and after
 //!
-//! The service that axum-login's macros guard:
+//! A service with the macros of axum-login:
 //!
 //! ```text
 //! let app = Router::new()
@@ -39,7 +39,7 @@
 //!     .layer(AuthManagerLayerBuilder::new(backend, SessionManagerLayer::new(store)).build());
 //! ```
 //!
-//! and the same here:
+//! The same service with portcullis:
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -64,7 +64,7 @@
 //! # }
 //! ```
 //!
-//! A login handler of your own stays, if you want it; it calls the flow instead of the backend:
+//! You can keep your own login handler. It calls the flow instead of the backend:
 //!
 //! ```no_run
 //! use axum::Form;
@@ -93,27 +93,28 @@
 //! }
 //! ```
 //!
-//! `examples/own-handlers` has every flow that way.
+//! `examples/own-handlers` shows sign-in, registration, passwords and sessions in the application's own handlers.
 //!
-//! # What to do, in order
+//! # Steps
 //!
-//! 1. Run the migrations of portcullis beside your own.
-//! 2. [Import](crate::account_import) your users: [`existing_users`](crate::guide::existing_users)
-//!    says how. The crate password-auth, which axum-login's examples use, writes Argon2 in PHC
-//!    form unless told otherwise, and that is taken as it is.
-//! 3. Turn permissions into roles: a string of yours such as `reports.read` becomes `reports:read`.
-//!    In this language `:` separates parts, and what is granted may have `*`.
-//! 4. Replace layers, macros and extractors by the table above.
-//! 5. Take the session store out. Everybody signs in once more.
+//! 1. Run the migrations of portcullis in addition to your own.
+//! 2. [Import](crate::account_import) your users, as [`existing_users`](crate::guide::existing_users) describes. The
+//!    examples of axum-login use the crate password-auth. By default it writes Argon2 in PHC form, which the
+//!    import accepts without changes.
+//! 3. Turn your permissions into roles. Your permission `reports.read` becomes `reports:read`. In the permission
+//!    language of portcullis, `:` separates parts, and a grant may contain `*`.
+//! 4. Replace layers, macros and extractors as the table above shows.
+//! 5. Remove the session store. Everyone must sign in again.
 //!
-//! # What is different
+//! # Differences
 //!
-//! - A refusal is problem details in JSON with a stable code, unless a login page is configured, and
-//!   then only for browsers that ask for a page.
-//! - An outage is 503 and not "nobody is signed in".
-//! - Requests of other sites that carry the cookie are refused for unsafe methods. A form on another
-//!   origin of yours needs that origin in `service.trusted_origins`.
-//! - There is one kind of account and no trait to put LDAP or a provider behind. What proves somebody
-//!   by other means ends in [`sessions().start(..)`](crate::session::Sessions::start).
-//! - tower-sessions may stay for other things (a cart, flash messages): its cookie and ours do not
-//!   know of each other. Move or clear what hangs on it at login, as it goes on beside.
+//! - A refusal is answered with problem details in JSON, with a stable code. If you configure a login page,
+//!   browsers that request a page are redirected to it.
+//! - An outage is answered with 503, and not treated as "not signed in".
+//! - Portcullis refuses requests with an unsafe method that another site sends with the cookie. If you have a form
+//!   on another origin, list that origin in `service.trusted_origins`.
+//! - There is one kind of account, and there is no trait for LDAP or another provider. If you identify people in
+//!   another way, call [`auth.sign_in(..)`](crate::Portcullis::sign_in) afterwards.
+//! - You can keep tower-sessions for other data, such as a cart or flash messages. Its cookie and the cookie of
+//!   portcullis are independent. A login does not change the session of tower-sessions, so move or clear its data
+//!   yourself.

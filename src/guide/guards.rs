@@ -1,10 +1,10 @@
-//! How a route says who may call it.
+//! How a route states who may call it.
 //!
-//! # A router that cannot forget
+//! # The guarded router
 //!
-//! [`auth.router()`](crate::Portcullis::router) is axum's router with one argument more: who may call
-//! the route. Leaving it out does not compile, and neither does nesting a plain router by its usual
-//! name. The layer is put around it all at the end.
+//! [`auth.router()`](crate::Portcullis::router) is axum's router with one more argument for each route: who
+//! may call it. Code without this argument does not compile, so you cannot forget it. `.nest()` does not
+//! accept a plain axum router either. `.into_router()` adds the layer around all routes.
 //!
 //! ```no_run
 //! use axum::Router;
@@ -27,22 +27,24 @@
 //! | to add | call |
 //! |---|---|
 //! | a route | `.route(path, get(handler), access)`; the access is `public()`, a requirement, a permission made by [`permissions!`](crate::permissions), or `auth.require(..).on_path("id")` |
-//! | what answers every other path | `.fallback(any(handler), access)` |
+//! | a handler for all other paths | `.fallback(any(handler), access)` |
 //! | a service, such as one of static files | `.nest_service(prefix, service, access)` |
 //! | another guarded router | `.nest(prefix, router)`, `.merge(router)` |
-//! | portcullis' own routes | `.auth_routes("/auth", auth.routes())`; a route of anybody else's among them is refused at the start |
-//! | a plain axum router | `.danger_unguarded(prefix, router)` |
+//! | the routes of portcullis | `.auth_routes("/auth", auth.routes())`; it panics at the start if the router contains any other route |
+//! | a plain axum router, without guards | `.danger_unguarded(prefix, router)` |
 //!
-//! What was said is known: [`auth.guarded_routes()`](crate::Portcullis::guarded_routes) lists methods,
-//! paths and who may call them, `.allowed(&identity)` makes a menu of it, and a test can keep the table
-//! of [who may call what](super::testing#who-may-call-what) in a file.
+//! The router keeps this information for you:
 //!
-//! In a plain axum router the guards are layers, as below. Everything else is the same.
+//! - [`auth.guarded_routes()`](crate::Portcullis::guarded_routes) lists the methods, the paths and who may
+//!   call them. Its `.allowed(&identity)` gives the routes for a menu.
+//! - A test can write the table of [who may call what](super::testing#who-may-call-what) into a file.
+//!
+//! In a plain axum router the guards are layers, as in the next example. Everything else is the same.
 //!
 //! # Requirements
 //!
-//! A [`Requirement`] is a value. It is made once, where the routes are built, and serves a guard, a
-//! check inside a handler, a menu, and an explanation.
+//! A [`Requirement`] is a value. Create it once, where you build the routes. You can use the same value in a
+//! guard, in a check inside a handler, for a menu, and for an explanation.
 //!
 //! ```no_run
 //! use axum::{Router, routing::{get, post}};
@@ -53,7 +55,7 @@
 //! let app: Router = Router::new()
 //!     .route("/print", post(|| async { "printing" }))
 //!     .route_layer(auth.require(print.clone()))
-//!     // `route_layer` guards the routes above it; those below are open.
+//!     // `route_layer` guards the routes above it. The routes below it are not guarded.
 //!     .route("/menu", get(move |who: Option<Identity>| async move {
 //!         if who.is_some_and(|who| who.meets(&print)) { "print" } else { "" }
 //!     }))
@@ -62,38 +64,47 @@
 //! # }
 //! ```
 //!
-//! | requirement | asks for |
+//! | requirement | met by |
 //! |---|---|
-//! | `signed_in()` | anyone |
-//! | `permission("doc:read")?` | a permission; `doc:read,write` asks for both, from whichever grants. The language is on the page of [`Permission`] |
-//! | `typed(printer::Print)` | one declared with [`permissions!`](crate::permissions) |
-//! | `role("editor")` | a role; permissions age better |
-//! | `factor(..)`, `factor_within(..)`, `within(..)` | a factor that this session passed, how recently |
-//! | `all([..])?`, `any([..])?`, `not(..)?` | each, at least one, whoever does not |
-//! | `custom(name, rule)` | a rule of the application's own, without I/O |
+//! | `signed_in()` | every account that is signed in |
+//! | `permission("doc:read")?` | accounts with this permission; `doc:read,write` requires both, and they may come from different grants. The language is on the page of [`Permission`] |
+//! | `typed(printer::Print)` | accounts with a permission that you declared with [`permissions!`](crate::permissions) |
+//! | `role("editor")` | accounts with this role; prefer permissions, because roles change more often |
+//! | `factor(..)`, `factor_within(..)`, `within(..)` | sessions that passed a factor, optionally within a given time |
+//! | `all([..])?`, `any([..])?`, `not(..)?` | all of the parts, at least one part, everyone who does not meet the part |
+//! | `custom(name, rule)` | your own rule, without I/O |
 //!
-//! There are three answers: denied, step up (a factor is missing or too old), met. `all` takes the
-//! worst and `any` the best, so order never matters. An empty list is refused, and so is `not` over a
-//! factor: it could be met by waiting.
+//! A requirement has one of three outcomes:
 //!
-//! The part of a `not` is judged without the ceiling of a limited session, so that a limit never makes
-//! `not(role("suspended"))` true. With a `custom` rule inside a `not`, a limited session is denied.
+//! - *met*;
+//! - *step up*: a factor is missing or too old;
+//! - *denied*.
 //!
-//! [`Identity::explain`](crate::Identity::explain) says which grant, factor or age decided. It is for
-//! the log and for administrators; the client is never told.
+//! `all` takes the worst outcome of its parts and `any` the best, so the order of the parts does not matter. An
+//! empty list is an error. `not` with a factor inside is an error too, because anyone could meet it by waiting.
 //!
-//! # One instance
+//! The part inside `not` ignores the ceiling of a limited session. Otherwise a ceiling that hides a role would
+//! make `not(role("suspended"))` true. If there is a `custom` rule inside `not`, a limited session is denied.
 //!
-//! [`on_path`] takes the instance from the route: a guard for `doc:read` on `/docs/{id}` asks for
-//! `doc:read:42` when `/docs/42` is called. Who holds `doc:read` may read every document, who holds
-//! `doc:read:42` only that one. An id that has permission syntax in it (`*`, `,`, `:`) is 404: no
-//! such thing can exist. [`on`] does the same with an id from anywhere in the request.
+//! [`Identity::explain`](crate::Identity::explain) returns which grant, factor or age decided. Use it in the log
+//! and for administrators. Portcullis never sends it to the client.
 //!
-//! The id is the text in the path, percent-decoded once: `/docs/07` asks about another instance than
-//! `/docs/7`. If your handler reads both as the number 7, refuse the spelling that you would not write
-//! yourself. A path with two parameters of one name (nested routers can do that), and `not(..)` or
-//! `role(..)` on an instance, are refused: `auth.router()` panics when it is built, a plain router
-//! answers 500 `guard_misconfigured`. Put a role into a guard of its own, around the other.
+//! # Permissions on one instance
+//!
+//! [`on_path`] reads the instance from the path. A guard for `doc:read` on `/docs/{id}` requires
+//! `doc:read:42` for a request to `/docs/42`. An account with `doc:read` may read every document. An account
+//! with `doc:read:42` may read only that one. [`on`] does the same with an id from anywhere in the request.
+//!
+//! The id is the text in the path, percent-decoded once:
+//!
+//! - An id with permission syntax in it (`*`, `,`, `:`) is answered with 404, because no such instance can
+//!   exist.
+//! - `/docs/07` and `/docs/7` are two different instances. If your handler parses both as the number 7, reject
+//!   every spelling except the one that you write yourself.
+//!
+//! Two set-ups are errors: a path that has two parameters with the same name (possible with nested routers),
+//! and `not(..)` or `role(..)` on an instance. `auth.router()` then panics while it is built. A plain router
+//! answers 500 `guard_misconfigured`. If you need a role as well, add a second guard around the first.
 //!
 //! ```no_run
 //! # use axum::{Router, routing::get};
@@ -109,7 +120,7 @@
 //!
 //! # As an extractor
 //!
-//! [`Allowed`] is the same guard in a handler's signature, with a permission that is a type:
+//! [`Allowed`] is the same guard as an argument of a handler. Its permission is a type:
 //!
 //! ```
 //! use portcullis::Allowed;
@@ -121,27 +132,31 @@
 //! }
 //! ```
 //!
-//! # What is answered
+//! # Answers of a guard
 //!
-//! | who asks | answer |
+//! | request | answer |
 //! |---|---|
-//! | nobody, or a sign-in that is not finished | 401 with a code, see [`errors`](super::errors) |
-//! | the same, a browser that navigates, with a login page configured | 303 to it, with `?next=` |
-//! | somebody who may not | 403 `denied`; which rule it was stays in the log |
-//! | somebody who may after proving a factor | 401 `insufficient_user_authentication`: `factors` has those of the account that would do (proving one is the next step), `enrol` those to set up where it has none of them, `max_age` how recent it must be |
-//! | a request of another site | 403 `cross_site_request` |
-//! | anyone while the database is away | 503 `unavailable` |
+//! | not signed in, or an unfinished sign-in | 401 with a code, see [`errors`](super::errors) |
+//! | the same, from a browser that navigates, with a login page configured | 303 to the login page, with `?next=` |
+//! | without the permission | 403 `denied`; only the log says which rule denied it |
+//! | allowed after one more factor | 401 `insufficient_user_authentication`. `factors` lists the account's factors that are accepted; the user must pass one of them next. `enrol` lists factors to set up, if the account has none of them. `max_age` is the maximum age of the factor |
+//! | sent by a page of another site | 403 `cross_site_request` |
+//! | any, while the database is unavailable | 503 `unavailable` |
 //!
-//! Every method is judged, `OPTIONS` too. Only axum's own 405 may pass: it runs nothing. A browser's CORS
-//! preflight carries no credential, so put a `CorsLayer` outside of the guards, best outside of
-//! [`auth.layer()`](crate::Portcullis::layer): it answers preflights before a guard is asked.
+//! A guard checks every method, also `OPTIONS`. The only exception is axum's own 405, which runs no handler.
+//!
+//! The CORS preflight of a browser carries no credentials. So put a `CorsLayer` outside of the guards, and
+//! preferably outside of [`auth.layer()`](crate::Portcullis::layer). It then answers preflights before the
+//! guards.
 //!
 //! # Caching
 //!
-//! An answer that somebody had to be signed in for (a guard, or an extractor such as `Session`) gets
-//! `Cache-Control: no-store` unless it sets `Cache-Control` or `Expires` itself: without it, Back shows
-//! the page after signing out. `Option<Session>` and public routes are left alone. For guarded files
-//! that may be kept, set `private, max-age=…` yourself, or switch `service.no_store` off.
+//! Some answers require a signed-in user, through a guard or an extractor such as `Session`. Portcullis adds
+//! `Cache-Control: no-store` to them, unless they set `Cache-Control` or `Expires` themselves. Without
+//! it, the Back button would show the page after signing out.
+//!
+//! Answers of public routes and of handlers with `Option<Session>` are not changed. If browsers may cache
+//! guarded files, set `private, max-age=…` yourself, or turn `service.no_store` off.
 //!
 //! # A login page
 //!
@@ -160,11 +175,12 @@
 //! # }
 //! ```
 //!
-//! Only `GET` and `HEAD` requests that navigate are sent there: those with `Sec-Fetch-Mode: navigate`,
-//! or without that header and with HTML preferred in `Accept`. `fetch` and htmx get the 401, or the
-//! login page would land in the middle of another. What comes back in `next` is
-//! anybody's text: read it with [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which
-//! takes a path of this site and nothing else.
+//! Only `GET` and `HEAD` requests that navigate are redirected to the login page. A request navigates if it has
+//! `Sec-Fetch-Mode: navigate`. Without that header, it navigates if `Accept` prefers HTML. `fetch` and htmx get
+//! the 401. Otherwise the login page would appear inside another page.
+//!
+//! Anyone can choose the value of `next`. Read it with
+//! [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which accepts only a path of this site.
 //!
 //! # Grants
 //!
@@ -181,20 +197,20 @@
 //! # }
 //! ```
 //!
-//! What an account may do is what it was granted directly, by its roles and by its groups' roles; a
-//! superuser may do everything. A role can be granted on one resource (`grant_on`): then it gives only
-//! what it says about that resource's domain, on that id.
+//! An account has the permissions that it was granted directly, the permissions of its roles, and those of its
+//! groups' roles. A superuser may do everything. You can grant a role on one resource with `grant_on`. It then
+//! gives only its permissions in the domain of that resource, for that id.
 //!
-//! It counts on the account's next request, on every node and without a new login: each request
-//! reads the version of its account's grants, and only a new version loads them again.
+//! A change takes effect on the account's next request, on every node and without a new login. Each request
+//! reads the version of its account's grants. The grants are loaded again only if the version has changed.
 //!
-//! # Limits of a session
+//! # Limited sessions
 //!
-//! A session started with a [`ceiling`](crate::session::StartSession::ceiling) may do only what its
-//! account *and* the ceiling imply; a role counts only where the ceiling covers `role:<name>`.
+//! You can start a session with a [`ceiling`](crate::session::StartSession::ceiling). It may do only what both
+//! its account *and* the ceiling allow. A role counts only if the ceiling covers `role:<name>`.
 //!
-//! A limited session is not the owner of its account: it changes no password, no address and no login
-//! name, and it neither sees nor ends other sessions, unless its ceiling says so. See
+//! A limited session does not act as the owner of its account. Unless its ceiling allows it, the session cannot
+//! change the password, the address or the login names, and it cannot list or end other sessions. See
 //! [`owner`](crate::identity::owner).
 //!
 //! [`Requirement`]: crate::Requirement

@@ -1,121 +1,128 @@
-//! Failed sign-ins: what slows a guesser down, and what that does to everybody else.
+//! Failed sign-ins: how they slow down an attacker, and what they mean for legitimate users.
 //!
-//! People who guess passwords have time. Without a limit they have some fifty tries a second, as fast as
-//! hashes are computed; a common password is found in a day. So tries are counted per account, and
-//! refused for a while when there are too many. That has a price: somebody who wants to annoy an account's
-//! owner can fail on purpose. This page says what they can reach, and why that is bearable. How the
-//! counting works is on the page of [`attempt`](crate::attempt).
+//! Attackers who guess passwords have much time. Without a limit they could make about fifty attempts a
+//! second, as fast as the server computes hashes. They would find a common password within a day. So
+//! portcullis counts the attempts per account, and refuses attempts for a while when there are too many.
 //!
-//! # What a guesser meets
+//! This has a cost: an attacker can fail on purpose, to annoy the owner of an account. This page explains what
+//! such an attacker can achieve, and why this is acceptable. The page [`attempt`](crate::attempt) explains how
+//! attempts are counted.
 //!
-//! | failures in ten minutes | then |
+//! # What an attacker experiences
+//!
+//! | failures in ten minutes | consequence |
 //! |---|---|
-//! | 1 to 5 | nothing: that is a forgotten password |
-//! | 6 to 14 | a wait of 1, 2, 4, 8, 16, 32, 60, 60, 60 seconds before the next try counts |
-//! | 15 | an hour in which nothing is tried at all |
-//! | 100 from one source, whomever they were about | that source waits until the first of them is ten minutes old |
+//! | 1 to 5 | none: the user may have forgotten the password |
+//! | 6 to 14 | a delay of 1, 2, 4, 8, 16, 32, 60, 60, 60 seconds before the next attempt counts |
+//! | 15 | for one hour every attempt is refused |
+//! | 100 from one source, for any accounts | the source must wait until the first of these failures is ten minutes old |
 //!
-//! Fifteen tries every hour and four minutes are 123 000 a year. A password that is not among the
-//! 27 579 refused ones and has fifteen characters is not found with that many; trying all that eight
-//! digits can be takes eight hundred years.
+//! Fifteen attempts every hour and four minutes are 123 000 a year. That is not enough to guess a password
+//! that has fifteen characters and is not among the 27 579 refused ones. To try all numbers with eight digits
+//! would take eight hundred years.
 //!
-//! Guessers learn nothing meanwhile. A refused try gets the answer of a wrong password, byte for byte,
-//! after the same work: the password is hashed and the verdict thrown away. The right password gets it too.
-//! Names that are nobody's are counted, delayed and locked in the same way.
+//! The attacker learns nothing from the answers:
 //!
-//! What is told at all (that the tries at a code are used up; everything with `reveal_lockout`) depends
-//! only on what was typed. It stays the same when a name gets an owner, and it does not show at the other
-//! names of that owner: there a try is refused silently.
+//! - A refused attempt gets the same bytes as a wrong password, after the same work. The password is hashed,
+//!   and the result is discarded. The correct password gets this answer too.
+//! - Names without an account are counted, delayed and locked in the same way.
+//!
+//! Two kinds of limits are visible to the client: the limit on attempts at a code, and, with `reveal_lockout`,
+//! all limits. Such an answer depends only on the name that was typed. It does not change when an account gets
+//! this name. It does not appear at the other names of that account either: there, an attempt is refused
+//! without saying so.
 //!
 //! # What each lock stops
 //!
-//! Passwords, requests for links, tokens and codes are counted apart, by one
-//! [mechanism](crate::attempt). What somebody has used up the tries at stops this and nothing else; a
-//! dash is "works as ever".
+//! Passwords, requests for links, tokens and codes are counted separately, by the same
+//! [mechanism](crate::attempt). If the attempts of one kind are used up, only this kind is locked. In the table,
+//! a dash means "works as usual".
 //!
-//! Codes that prove an address without a session are told by the address that was typed; a second
-//! address of the same account gets 403 as for a wrong code.
+//! A code that verifies an address without a session is limited by the address that was typed. At a second
+//! address of the same account, the answer is then 403, as for a wrong code.
 //!
-//! | | sign-ins locked | requests for links locked | codes of one purpose used up |
+//! | | sign-ins locked | requests for links locked | codes for one purpose used up |
 //! |---|---|---|---|
-//! | `POST /login`, `POST /reauthenticate`, `PUT /password` | looks like a wrong password | - | - |
-//! | `POST /verification/confirm` with the password | looks like a wrong password | - | - |
-//! | `POST /password/forgot` | - | looks accepted, nothing is sent | - |
+//! | `POST /login`, `POST /reauthenticate`, `PUT /password` | same answer as for a wrong password | - | - |
+//! | `POST /verification/confirm` with the password | same answer as for a wrong password | - | - |
+//! | `POST /password/forgot` | same answer as for an accepted request, but nothing is sent | - | - |
 //! | `POST /password/reset`, `/password/reset/check` | - | - | - |
 //! | `POST /verification/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
 //! | `POST /email/confirm`, `/phone/confirm`, `/login-names/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
-//! | a code of the application's own | - | - | 429 `too_many_tries`, for this purpose |
+//! | a code of your application | - | - | 429 `too_many_tries`, for this purpose |
 //! | a link instead of a code | - | - | - |
 //!
-//! Tokens of a reset have no lock of an account: they are not guessed, and a lock would stop their
-//! owner. Guesses at them count for their source, and a source with too many failures is refused in
-//! every row above, except on a browser that the account is known to sign in from.
+//! Reset tokens have no lock per account. Nobody can guess them, and a lock would stop the owner. Wrong tokens
+//! count for their source. A source with too many failures is refused in every row of the table, except on a
+//! browser that is known to the account.
 //!
-//! # What an honest user meets
+//! # What a legitimate user experiences
 //!
-//! - **Forgot the password, tries a few.** Five wrong ones cost nothing. From the sixth on there is a
-//!   wait, of which the page says nothing: a right password within that second fails. If that confuses
-//!   more people than it should, `attempts.reveal_lockout` says 429 and when to come back instead. A
-//!   guesser reads that too.
-//! - **Somebody else attacks the account.** Sessions go on: nobody is signed out. On a browser that
-//!   has signed in before, signing in works as ever, because it has a count of its own
-//!   (`__Host-session-device`), for each of the last five accounts that were used there. What is
-//!   refused for the hour is signing in on a *new* browser. The owner is told by mail
-//!   (`account_locked`), once per lock, and a forgotten password set anew lifts it.
-//! - **Somebody else asks for links in their name.** They get a few mails. When no more are sent for a
-//!   while, the last link is still good, and a browser that has signed in before can ask for another.
-//! - **Somebody else uses up the rate of sign-ins under their name.** A browser that has signed in before
-//!   has a rate of its own.
-//! - **Somebody else uses up the codes at one of their addresses.** A right code for another address is
-//!   then refused like a wrong one for up to an hour, because saying more would tell which addresses
-//!   belong together. The link in the same mail works.
-//! - **Locks are told, and they mistype again after a success.** What is told counts failures of the last
-//!   ten minutes whatever succeeded in between, for a success must not show. A browser that is known is
-//!   judged by its own count.
-//! - **Everybody in the office behind one address.** Successes are never counted, whoever's they are, and
-//!   failures of known browsers are not stopped by the source's limit. It takes a hundred failures from
-//!   strangers within ten minutes before anybody has to wait. Where an honest network has more, raise
-//!   `attempts.source_limit`, or set it to `None` and leave it to limits in front.
-//! - **Somebody in the same network tries out names at the registration.** After fifty names that were
-//!   taken nobody there can register for a minute or so at a time. Everybody there signs in as ever.
-//!   Where that hurts, raise `rate.taken_names`.
-//! - **A class registers behind one address.** A hundred registrations an hour pass, whatever their
-//!   names. The next ones are told when to come back. Where an honest network has more, raise
-//!   `rate.registrations`, or set it to `None` while the course is on.
-//! - **Somebody else uses up what a mailbox may get.** A link that was sent before stays good, and it is
-//!   in that mailbox. Requests under other spellings of the address take nothing from one that is
-//!   proved. Only an address that nobody has proved yet may wait for its first mail for up to an hour.
-//! - **A script with the right password, many times at once.** It gets in, every time. Tries that are
-//!   still being judged make later ones wait for them instead of refusing them.
+//! - **A user forgot the password and tries a few.** Five wrong passwords have no consequence. From the sixth
+//!   failure on there is a delay, which the answer does not mention: a correct password within the delay fails
+//!   too. If this confuses too many people, turn on `attempts.reveal_lockout`. The answer is then 429 and says
+//!   when to try again. An attacker can read that too.
+//! - **An attacker guesses passwords of the account.** Existing sessions continue. A browser that has signed in
+//!   before can still sign in, because it has its own counter (cookie `__Host-session-device`). It has one for
+//!   each of the last five accounts that used it. For one hour, only sign-ins from *new* browsers are refused.
+//!   The owner gets one mail per lock (`account_locked`). Resetting a forgotten password removes the lock.
+//! - **An attacker requests links for another person's account.** The owner gets a few mails. While requests are
+//!   locked, no more mails are sent, but the last link stays valid. A browser that has signed in before can
+//!   request another link.
+//! - **An attacker uses up the rate limit for sign-ins with one name.** A browser that has signed in before has
+//!   its own rate limit.
+//! - **An attacker uses up the attempts at codes for one address of the account.** For up to one hour, a
+//!   correct code for another address of the account is refused like a wrong one. Another answer would reveal
+//!   which addresses belong together. The link in the same mail still works.
+//! - **Lockouts are revealed, and a user mistypes again after a success.** The revealed limit counts all failures
+//!   of the last ten minutes, even if a sign-in succeeded between them. Otherwise the answer would show a
+//!   success. A known browser has its own counter.
+//! - **A whole office shares one address.** Successes never count. The limit of the source does not stop known
+//!   browsers. Other people must wait only after a hundred failures from unknown browsers within ten minutes. If
+//!   a legitimate network has more failures, raise `attempts.source_limit`. You can also set it to `None` and
+//!   rely on limits at the proxy.
+//! - **Someone in the same network probes names at registration.** After fifty names that were taken, nobody in
+//!   that network can register for about a minute at a time. Signing in works as usual. If this is a problem,
+//!   raise `rate.taken_names`.
+//! - **A class registers from one address.** A hundred registrations an hour are allowed, with any names. Later
+//!   ones get the time when to try again. If a legitimate network needs more, raise `rate.registrations`, or set
+//!   it to `None` during the course.
+//! - **An attacker uses up the message limit of a mailbox.** A link that was sent before stays valid, and it is
+//!   in that mailbox. Requests for other spellings of the address do not count for a verified address. Only an
+//!   address that nobody has verified may wait up to one hour for its first mail.
+//! - **A script sends the correct password many times at once.** Every sign-in succeeds. While attempts are still
+//!   being checked, later attempts wait for them and are not refused.
 //!
 //! # What an operator can do
 //!
-//! [`auth.attempts().purge(..)`](crate::attempt::Attempts::purge) lifts a lock by forgetting the
-//! failures: of one account, of one name, of one kind, older than some age, or everything.
-//! [`refused_until`](crate::attempt::Attempts::refused_until) says until when strangers are refused.
-//! [`auth.maintenance()`](crate::maintenance) removes records that count no more.
+//! - [`auth.attempts().purge(..)`](crate::attempt::Attempts::purge) removes a lock by deleting the recorded
+//!   failures. You can select one account, one name, one kind, a minimum age, or everything.
+//! - [`refused_until`](crate::attempt::Attempts::refused_until) returns the time until which attempts from
+//!   unknown devices are refused.
+//! - [`auth.maintenance()`](crate::maintenance) deletes records that no longer count.
 //!
-//! # Why not
+//! # Alternatives that were not chosen
 //!
-//! - **only per source?** A guesser has thousands of addresses; an account has one.
-//! - **only per account?** One password against a million accounts never meets a limit per account.
-//! - **locked until an operator unlocks?** Then locking everybody out is a script of ten lines. NIST SP
-//!   800-63B-4 (3.2.2) allows a hundred failures in a row at most, and asks for delays before that.
-//! - **a captcha instead?** It slows programs less than people. It can be added in front.
-//! - **telling the owner of every failure?** They would stop reading.
+//! - **Limits only per source.** An attacker has thousands of addresses, but an account is only one.
+//! - **Limits only per account.** An attacker who tries one password at a million accounts never reaches a limit
+//!   per account.
+//! - **A lock until an operator removes it.** Then a script of ten lines could lock everyone out. NIST SP
+//!   800-63B-4 (3.2.2) allows at most a hundred consecutive failures, and recommends delays before that.
+//! - **A captcha.** It slows down people more than programs. You can add one in front.
+//! - **A mail to the owner for every failure.** The owner would stop reading them.
 //!
-//! # What is left
+//! # Remaining limitations
 //!
-//! - An account whose owner signs in at long intervals from ever new browsers, such as private windows,
-//!   can be kept locked by somebody who tries once an hour. Tell such people to let their browser keep
-//!   cookies.
-//! - A thief of a known browser's cookie has fifteen tries an hour more, for each of up to five accounts
-//!   that have signed in there. Ending all sessions of an account takes its part away.
-//! - Two people who sign in to two accounts in one browser in the same second: one of the two is not
-//!   remembered there until its next sign-in.
-//! - Tries at two names of one account in the same moment do not wait for each other, or the time would
-//!   tell that they belong together. When one more failure is due to delay or lock the account, the later
-//!   one is refused, even if both passwords are right.
-//! - The failure that locks writes one event and one message more than others, for every name.
-//! - The first sign-in ever is no new device, for there is nothing it could be compared with. A
-//!   registration that signs in, a session that the application starts and a reset count as that first one.
+//! - Some people sign in rarely and always from new browsers, such as private windows. An attacker can keep their
+//!   account locked with attempts every hour. Ask these users to let their browser keep cookies.
+//! - A thief with the cookie of a known browser has fifteen additional attempts an hour, for each of up to five
+//!   accounts that have signed in there. Ending all sessions of an account makes its part of the cookie invalid.
+//! - If two people sign in to two accounts in one browser in the same second, the browser remembers only one of
+//!   them. The other is remembered at the next sign-in.
+//! - Simultaneous attempts at two names of one account do not wait for each other. The waiting time would reveal
+//!   that the names belong together. If one more failure would delay or lock the account, the later attempt is
+//!   refused, even if both passwords are correct.
+//! - The failure that causes the lock writes one event and one message more than other failures. This is the same
+//!   for every name.
+//! - The first sign-in of an account never counts as a new device, because there is nothing to compare it with.
+//!   A registration that signs in, a session that the application starts, and a reset count as this first one.

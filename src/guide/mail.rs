@@ -1,12 +1,16 @@
-//! Mail and text messages: setting them up, saying them in your own words.
+//! Mail and text messages: the set-up, and your own templates.
 //!
 //! # Setting it up
 //!
-//! Until there is a notifier nothing is sent and nothing is kept to be sent. While you develop, a
-//! [`ConsoleNotifier`](crate::message::ConsoleNotifier) prints and a
-//! [`FileNotifier`](crate::message::FileNotifier) writes files. With the feature `smtp` an
-//! `SmtpNotifier` sends mail. For anything else (an HTTP service, a queue) implement
-//! [`Notifier`](crate::message::Notifier); for phones, [`TextMessages`](crate::message::TextMessages).
+//! Without a notifier, portcullis sends no messages and stores none. Choose one of these:
+//!
+//! | notifier | what it does |
+//! |---|---|
+//! | [`ConsoleNotifier`](crate::message::ConsoleNotifier) | prints messages, for development |
+//! | [`FileNotifier`](crate::message::FileNotifier) | writes messages to files, for development |
+//! | `SmtpNotifier` (feature `smtp`) | sends mail |
+//! | your own [`Notifier`](crate::message::Notifier) | sends in another way, such as an HTTP service or a queue |
+//! | your own [`TextMessages`](crate::message::TextMessages) | sends text messages to phones |
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -30,24 +34,28 @@
 //! # }
 //! ```
 //!
-//! The last two lines deliver what a node that crashed has left behind. Without them messages leave
-//! all the same, but such a row waits until the next one is put in.
+//! The last two lines deliver messages that a crashed node has left behind. Portcullis also sends messages without
+//! them. But such a message then waits until the next one is put into the outbox.
 //!
 //! # Links
 //!
-//! They are built from the configured public URL, never from a request's `Host`, so `build()` refuses
-//! a notifier without one. They lead to pages of yours (`config.mail.links`). Opening such a page must
-//! change nothing, because mail scanners open links too: the page takes the token from behind the `#`,
-//! where it is sent to no server, and posts it to the route when the person confirms. Send
-//! `Referrer-Policy: no-referrer` with it.
+//! Links are built from the configured public URL, never from the `Host` of a request. So `build()` fails if there
+//! is a notifier but no public URL. The links lead to pages of your application (`config.mail.links`).
 //!
-//! # In your own words
+//! - Opening such a page must change nothing, because mail scanners open links too.
+//! - The page takes the token after the `#`, which the browser sends to no server. It posts the token to the route
+//!   when the user confirms.
+//! - Send `Referrer-Policy: no-referrer` with the page.
 //!
-//! Each [kind](crate::MessageKind) has a text, whose first line is `Subject: …`, and HTML around which
-//! `layout.html` is put. Both are [Jinja](https://docs.rs/minijinja) templates. Replace one by
-//! [`template`](crate::Builder::template), or several by a
-//! [`template_folder`](crate::Builder::template_folder) with files such as `password_reset.txt`.
-//! `build()` renders every template with made-up values, so a misspelt name is found at start.
+//! # Your own templates
+//!
+//! Each [kind](crate::MessageKind) of message has a text template and an HTML template. The first line of the
+//! text is `Subject: …`. The HTML is put into `layout.html`. All of them are
+//! [Jinja](https://docs.rs/minijinja) templates.
+//!
+//! Replace one with [`template`](crate::Builder::template), or several with a
+//! [`template_folder`](crate::Builder::template_folder) that has files such as `password_reset.txt`. `build()`
+//! renders every template with sample values, so it finds a misspelt name at the start.
 //!
 //! ```text
 //! Subject: A new password for {{ service }}
@@ -55,39 +63,40 @@
 //! Open {{ link }} within {{ minutes }} minutes.
 //! ```
 //!
-//! | value | in | is |
+//! | value | messages | content |
 //! |---|---|---|
 //! | `service`, `service_url` | all | the name and the origin of the service |
 //! | `at` | all | when it happened |
-//! | `address` | what happened to an account | where it came from, if known |
-//! | `link`, `minutes` | what asks for a confirmation | the link, and how long it is good |
-//! | `code`, `minutes` | what asks for a code | the code, and how long it is good |
-//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added` | the way back, and how long it is good |
-//! | `factor` | `factor_added`, `factor_removed` | which one |
-//! | `left` | `recovery_code_used` | how many are left |
+//! | `address` | notifications about an account | the client address, if known |
+//! | `link`, `minutes` | requests for a confirmation | the link, and how long it is valid |
+//! | `code`, `minutes` | messages with a code | the code, and how long it is valid |
+//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added` | the link that undoes the change, and how long it is valid |
+//! | `factor` | `factor_added`, `factor_removed` | which factor |
+//! | `left` | `recovery_code_used` | how many codes are left |
 //! | `purpose` | `challenge_code` | what the code is for |
 //!
-//! In HTML every value is escaped. The built-in templates show nothing that a stranger has chosen:
-//! a username such as `evil.example` would become a link in many mail programs.
+//! HTML templates escape every value. The built-in templates contain no text that a stranger chose. A username such
+//! as `evil.example` would become a link in many mail programs.
 //!
-//! # A new address
+//! # Pages for changes of addresses and names
 //!
-//! Someone signed in asks for one by `POST /auth/email`. Two pages of yours go with it:
+//! A signed-in user requests a new address with `POST /auth/email`, and a further name with
+//! `POST /auth/login-names`. Your application needs these pages:
 //!
-//! | page | is reached from | posts the token to |
+//! | page | opened from | posts the token to |
 //! |---|---|---|
-//! | `mail.links.email_confirm` | the mail to the new address | `/auth/email/confirm`, signed in as the one who asked; after a 401 let the person sign in there |
-//! | `mail.links.email_undo` | the mail to the old address | `/auth/email/undo`, without a session; after a 204 show the form for a forgotten password, for whoever has changed the address may know it |
+//! | `mail.links.email_confirm` | the mail to the new address | `/auth/email/confirm`, signed in as the user who requested it; after a 401 let the user sign in on this page |
+//! | `mail.links.email_undo` | the mail to the old address | `/auth/email/undo`, without a session; after a 204 show the form for a forgotten password, because the person who changed the address may know the password |
 //! | `mail.links.phone_undo` | the text message to the old number | `/auth/phone/undo` |
-//! | `mail.links.login_name_confirm` | the mail to a further address (`POST /auth/login-names`) | `/auth/login-names/confirm`, signed in as the one who asked |
-//! | `mail.links.login_name_undo` | the mail about a name that was added | `/auth/login-names/undo`, without a session; after a 204 show the form for a forgotten password |
+//! | `mail.links.login_name_confirm` | the mail to a further address (`POST /auth/login-names`) | `/auth/login-names/confirm`, signed in as the user who requested it |
+//! | `mail.links.login_name_undo` | the mail about an added name | `/auth/login-names/undo`, without a session; after a 204 show the form for a forgotten password |
 //!
-//! Why a change cannot be turned to another address, and what ends it, is on the page of
-//! [`contact`](crate::contact); what an account may do with several names, on that of
-//! [`login_name`](crate::login_name).
+//! The page [`contact`](crate::contact) explains what ends a change, and why nobody can redirect it to another
+//! address. The page [`login_name`](crate::login_name) explains what an account can do with several names.
 //!
-//! # How many
+//! # Limits
 //!
-//! What strangers can ask for (verification, a forgotten password, a code) reaches one recipient at
-//! most once a minute and five times an hour for each kind. The answer to the request is the same.
-//! What happened to an account is always told; otherwise a flood of the first sort could hide it.
+//! Some messages can be requested by anyone: verification, a forgotten password, a code. Each recipient gets at most
+//! one a minute and five an hour of each kind. Above the limit the answer to the request stays the same.
+//!
+//! Notifications about an account are always sent. Otherwise an attacker could hide them with many requests.

@@ -1,25 +1,49 @@
-//! The guide: how to do things, and why they are as they are. Pages without code.
+//! The guide: how to do things, and the reasons behind them.
 //!
-//! | page | answers |
+//! | page | what it explains |
 //! |---|---|
-//! | [`start`] | what to add to an axum service, and what it can do then |
-//! | [`sessions`] | how sessions and tokens work, and how to make one in a handler of your own |
-//! | [`existing_users`] | you already have a users table |
-//! | [`from_axum_login`] | coming from axum-login, trait by trait |
-//! | [`guards`] | how a route says who may call it |
-//! | [`permissions`] | how people come to their permissions: roles, groups, levels |
-//! | [`backups`] | restoring a backup: what comes back to life, and how it is ended |
-//! | [`defaults`] | every default, with its reason and source |
-//! | [`errors`] | every error code, its status and when it comes |
+//! | [`start`] | what to add to an axum service, and which routes you get |
+//! | [`sessions`] | how sessions and tokens work, and how to start one in your own handler |
+//! | [`existing_users`] | how to move from a users table that you already have |
+//! | [`from_axum_login`] | how to move from axum-login, trait by trait |
+//! | [`guards`] | how a route states who may call it |
+//! | [`permissions`] | how accounts get their permissions: roles, groups, levels |
+//! | [`backups`] | what a restored backup brings back, and how to end it |
+//! | [`defaults`] | every default value, with its reason and source |
+//! | [`errors`] | every error code, its status and its cause |
 //! | [`deployment`] | secrets, proxies, several nodes, outages |
-//! | [`lockout`] | failed sign-ins: what a guesser meets, and what an honest user under attack |
-//! | [`mail`] | mail and text messages: setting them up, in your own words |
+//! | [`lockout`] | failed sign-ins: the effect on attackers and on legitimate users |
+//! | [`mail`] | mail and text messages: the set-up and your own templates |
 //! | [`operating`] | every finding and warning: what it means, and what to do |
-//! | [`testing`] | tests of your own service |
-//! | [`threats`] | published holes of systems of this kind, and what they would need here |
-//! | [`verification`] | how addresses are proved, and how accounts that somebody else prepared come to nothing |
+//! | [`testing`] | how to test your own service |
+//! | [`threats`] | published vulnerabilities of similar systems, and how portcullis prevents them |
+//! | [`verification`] | how addresses are verified, and how this stops accounts that an attacker prepared |
 //!
-//! The manual of each capability is on the page of its module.
+//! The manual of each capability is the page of its module.
+//!
+//! # Terms
+//!
+//! | term | meaning |
+//! |---|---|
+//! | account | what a person signs in to; it has sign-in names, usually a password, and permissions |
+//! | login name | a username, mail address or phone number that identifies an account at sign-in |
+//! | main address | the mail address in the account itself, not one that was added as a further login name |
+//! | visitor | a client with an anonymous session, which has no account |
+//! | source | the network address of a client; IPv6 addresses count by their /64 network |
+//! | known device | a browser or program that has signed in to the account before |
+//! | flow | what one route does, for example a login; you can also call it as a method |
+//! | factor | a way to show who you are, such as a password or a code from an authenticator app |
+//! | step-up | passing a factor again, or another factor, before a sensitive action |
+//! | stage | how far a sign-in is: full, or still waiting for a factor or a new password |
+//! | ceiling | the permissions that a limited session may use at most |
+//! | lineage | the sessions that replaced one another; they share a `lineage_id` |
+//! | generation | the number of a token within its session; it increases when the token is replaced |
+//! | epoch | a counter of the account; when it increases, all earlier sessions are invalid |
+//! | grant | a role, permission, group or level that was given to an account |
+//! | level | a role on one resource, in an order, such as viewer, editor, owner |
+//! | challenge | a code or link that must be answered before an action |
+//! | finding | a problem in the set-up or the traffic that the service reports to its operator |
+//! | node | one process of your service |
 
 pub mod backups;
 pub mod defaults;

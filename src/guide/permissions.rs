@@ -1,15 +1,16 @@
-//! Roles, groups, levels: how people come to their permissions.
+//! How accounts get their permissions: roles, groups, levels.
 //!
-//! | what | for | how |
+//! | what | use | how |
 //! |---|---|---|
-//! | a role | what people of one kind may do | [`auth.roles()`](crate::Portcullis::roles) |
-//! | a role on one resource | the same, on list 7 only | [`grant_on`](crate::permission::Roles::grant_on) |
+//! | a role | the permissions of a kind of user | [`auth.roles()`](crate::Portcullis::roles) |
+//! | a role on one resource | the same, for example only on list 7 | [`grant_on`](crate::permission::Roles::grant_on) |
 //! | a group | people who share roles | [`auth.groups()`](crate::Portcullis::groups) |
-//! | a permission granted directly | the exception | [`auth.permissions()`](crate::Portcullis::permissions) |
+//! | a direct permission | exceptions | [`auth.permissions()`](crate::Portcullis::permissions) |
 //! | a level on one resource | viewer, editor, owner of a list | [`auth.memberships()`](crate::Portcullis::memberships) |
-//! | a superuser | who may do everything | [`set_superuser`](crate::account::Accounts::set_superuser) |
+//! | a superuser | an account that may do everything | [`set_superuser`](crate::account::Accounts::set_superuser) |
 //!
-//! What someone may do is all of it together. Nothing takes away; to take away is to revoke.
+//! An account has the permissions of all its grants together. No grant removes a permission. To remove one, revoke
+//! the grant.
 //!
 //! ```no_run
 //! use portcullis::permission::Resource;
@@ -29,13 +30,13 @@
 //! # }
 //! ```
 //!
-//! Every one of these counts on the next request, on every node, without a new sign-in. A request
-//! costs one short statement however many grants there are: it reads two versions, and what was
-//! compiled under them is in memory. Each change moves one of them in its transaction.
+//! Each change takes effect on the next request, on every node, without a new sign-in. A request needs one short
+//! statement, independent of the number of grants. It reads two versions, and the compiled grants for these versions
+//! are in memory. Each change of a grant increases one of the versions, in the same transaction.
 //!
 //! # Levels
 //!
-//! Where people share single things, their roles are levels of those things, in an order:
+//! Use levels if people share single resources, such as lists. Levels have an order, from the lowest to the highest:
 //!
 //! ```no_run
 //! use portcullis::permission::Resource;
@@ -46,7 +47,7 @@
 //!     .secret(secret)
 //!     .levels("list", ["viewer", "editor", "owner"])
 //!     .build()?;
-//! // What a level may do: a role of its name. On a list only what it says about lists counts.
+//! // The role with the name of a level has its permissions. On a list, only those about lists count.
 //! auth.roles().create("viewer", ["list:read", "doc:read"]).await?;
 //! auth.roles().create("editor", ["list:edit", "doc:edit"]).await?;
 //! auth.memberships().grant(alice, &Resource::new("list", "7")?, "editor").await?;
@@ -56,15 +57,15 @@
 //!
 //! Alice now has the roles `list-7-viewer` and `list-7-editor` (for
 //! [`Requirement::role`](crate::Requirement::role) and [`has_role`](crate::Identity::has_role)) and the
-//! permissions `list:read:7` and `list:edit:7`. Better ask for the permission, as everywhere.
+//! permissions `list:read:7` and `list:edit:7`. As everywhere, prefer to require the permission.
 //!
-//! If the application knows already who is on which list, a
-//! [`MembershipSource`](crate::port::MembershipSource) tells it: see [`membership`](crate::membership).
+//! Your application may already store who has access to which list. Then implement a
+//! [`MembershipSource`](crate::port::MembershipSource): see [`membership`](crate::membership).
 //!
 //! # The catalogue
 //!
-//! What the code asks for can be written into a table, for the people who make roles, and to find
-//! roles with a misspelt permission in them:
+//! The catalogue is a table of the permissions that your code requires. It helps the people who create roles. It also
+//! finds roles with a misspelt permission:
 //!
 //! ```no_run
 //! mod may {
@@ -83,14 +84,15 @@
 //! # }
 //! ```
 //!
-//! It adds and describes and never deletes: an older node may still run. What grants mention and no
-//! code knows (`list:raed`), and what cannot be read at all, is in the log and in
-//! [`auth.audit()`](crate::Portcullis::audit), as `unknown_permissions` and `malformed_permissions`.
-//! Such a grant gives what it says, which is nothing that anybody asks for.
-//! [`prune`](crate::permission::Catalogue::prune) deletes from the table when an operator says so.
+//! `sync` adds permissions and updates descriptions. It never deletes, because an older node may still be running.
+//! [`prune`](crate::permission::Catalogue::prune) deletes from the table, when an operator calls it.
+//!
+//! Some grants contain a permission that is not in the catalogue (`list:raed`), or that cannot be parsed. They appear
+//! in the log and in [`auth.audit()`](crate::Portcullis::audit), as `unknown_permissions` and
+//! `malformed_permissions`. Such a grant has no effect, because no code requires its permission.
 //!
 //! # Lists
 //!
-//! [`identity.instances(list::Read)`](crate::Identity::instances) answers all, or the ids on which
-//! something is given, so that a list is filtered in SQL and not afterwards. The example `permissions`
-//! shows it on a table of its own.
+//! [`identity.instances(list::Read)`](crate::Identity::instances) returns "all", or the ids for which the account has
+//! the permission. With these ids you can filter a list in SQL. The example `permissions` shows this with its own
+//! table.

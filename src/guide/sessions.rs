@@ -1,65 +1,81 @@
 //! How sessions work.
 //!
-//! # A row and a pointer
+//! # One row per session, and a token that points to it
 //!
-//! A session is one row. The client holds a signed token (a JWT) that points to it: 128 random bits,
-//! a generation, times, issuer and audience. It says nothing about the person and nothing about
-//! rights, so nothing in it can go stale. The row keeps a keyed digest of the random bits: what is
-//! in a dump of the database is no token. The row's `id`, shown in lists, is no token either.
+//! A session is one row in the database. The client holds a signed token (a JWT) that points to this row.
 //!
-//! The signature is checked first. A forged, foreign or oversized token is refused without a
-//! statement; a good one costs one, which reads session, account and the versions of its grants
-//! together.
+//! - The token contains 128 random bits, a generation number, times, the issuer and the audience.
+//! - It contains nothing about the person or their permissions, so its content cannot become outdated.
+//! - The row stores a keyed digest of the random bits. A dump of the database therefore contains no usable
+//!   token.
+//! - The `id` of the row, which lists show, is not a token either.
+//!
+//! The signature is checked first. A forged, foreign or oversized token is refused without a database
+//! statement. A valid token costs one statement, which reads the session, the account and the versions of
+//! its grants together.
 //!
 //! # Rotation
 //!
-//! 1. A token lasts 15 minutes. The first request after that is answered as usual, and with a
-//!    `Set-Cookie` that holds the next generation of the token. [`Session::just_rotated`] says so.
-//! 2. The old generation stays good until the new one has been used *late*: by a request that arrived at
-//!    least 90 seconds ([`replay_after`](crate::config::SessionConfig::replay_after)) after the token it
-//!    shows was made. Until then every request with the old one succeeds and is handed the new one. So
-//!    parallel requests, a lost answer, a browser that was killed before it wrote its cookies to disk and
-//!    clocks that are 30 seconds apart sign nobody out.
-//! 3. After that, the old generation can only come from a copy. The session ends, an event and a
-//!    notice are written, and both holders have to sign in. No cookie is cleared.
-//! 4. Whether a token is a replay is judged by the moment at which its request *arrived*, however late a
-//!    handler asks. Everything else is judged when it is asked.
-//! 5. A new token goes on an answer only if that leaves within 60 seconds of the arrival. Otherwise the
-//!    next request gets it.
-//! 6. A token that was not used for 7 days is not renewed; 30 days after the login the session ends
-//!    however busy it was.
+//! Portcullis replaces tokens regularly, so that it can detect a stolen copy.
 //!
-//! A rotation and the first late use are the only writes that plain requests cause.
+//! 1. A token is valid for 15 minutes. The first request after that succeeds as usual. Its answer has a
+//!    `Set-Cookie` header with the next generation of the token. [`Session::just_rotated`] is then true.
+//! 2. The old generation stays valid until the new one has been used *late*. A use is late if its request
+//!    arrived at least 90 seconds ([`replay_after`](crate::config::SessionConfig::replay_after)) after the
+//!    token was made. Until then every request with the old generation succeeds, and its answer has the new
+//!    one.
+//! 3. After a late use of the new generation, a request with the old one must come from a copy. The session
+//!    ends, portcullis writes an event and notifies the owner, and both holders must sign in again. No
+//!    cookie is cleared.
+//! 4. A replay is detected by the time at which the request *arrived*, even if the handler asks later. All
+//!    other checks use the time at which the handler asks.
+//! 5. An answer carries a new token only if it is sent within 60 seconds after the request arrived. Otherwise
+//!    the next request gets the new token.
+//! 6. A token that was not used for 7 days is not renewed. A session always ends 30 days after the login.
 //!
-//! A thief who asks more often than every 90 seconds is not found by rotation: each generation is handed to
-//! them in time, as to another tab. If they come from another network *and* another browser family than the
-//! client that made the generation, that is the event `session_shared`, and
-//! [`binding`](crate::config::SessionConfig::binding) says what follows.
+//! The 90 seconds protect legitimate users. None of these cases signs anyone out: parallel requests, a lost
+//! answer, a browser that was killed before it saved its cookies, and clocks that differ by 30 seconds.
+//!
+//! Ordinary requests cause only two kinds of writes: a rotation, and the first late use of a new token.
+//!
+//! Rotation does not detect a thief who sends requests more often than every 90 seconds. The thief receives
+//! each new generation in time, like another browser tab. But the thief may use another network *and* another
+//! browser family than the client that caused the rotation. This is the event `session_shared`, and
+//! [`binding`](crate::config::SessionConfig::binding) sets what happens then.
 //!
 //! # Stages
 //!
-//! A sign-in that has not come all the way is not a session. It has another token type and another
-//! extractor: [`PendingSession`] waits for a second factor, [`PasswordChangeSession`] for a new
-//! password, [`EnrolmentSession`] for the first second factor. A handler that takes a [`Session`]
-//! cannot be reached with any of them; it answers 401 with a code that tells the client what is
-//! missing. [`AnonymousSession`] is a visitor without an account.
+//! An unfinished sign-in is not a session. It has a different token type and a different extractor:
 //!
-//! In this version the factors themselves are not built: an account that has one enrolled
-//! ([`Accounts::set_enrolled_factors`]) gets a pending session at login, and the application has to
-//! check the factor and finish with [`Sessions::start`].
+//! | extractor | the sign-in still needs |
+//! |---|---|
+//! | [`PendingSession`] | the second factor |
+//! | [`PasswordChangeSession`] | a new password |
+//! | [`EnrolmentSession`] | the enrolment of a first second factor |
 //!
-//! # New rows
+//! A handler that takes a [`Session`] does not run for any of them. The answer is 401, with a code that tells
+//! the client what is missing. [`AnonymousSession`] is the session of a visitor without an account.
 //!
-//! Login, reauthentication and a changed password start a new session and end the old one in the
-//! same transaction: a token planted before a login is worth nothing after it.
+//! This version does not implement second factors. An account with an enrolled factor
+//! ([`Accounts::set_enrolled_factors`]) gets a pending session at login. Your application must check the
+//! factor and finish the sign-in with [`Sessions::start`].
 //!
-//! There is one exception. A session that was replaced because its owner showed a factor again
-//! (`POST /reauthenticate`) keeps its old rights for ten seconds, so that requests which other tabs had under
-//! way end as they began. In that time it is not renewed, nothing takes its place, no account flow takes it,
-//! it holds no challenge and no cookie is set for it; it ends at once with the session that took its place.
-//! [`Session::is_superseded`](crate::Session::is_superseded) tells a handler. What stays the same
-//! is the [`lineage_id`](crate::Session::lineage_id). A service that hangs data on a session moves it with
-//! a hook, in the same transaction:
+//! # When a session is replaced
+//!
+//! A login, a reauthentication and a change of the password start a new session. They end the old one in the
+//! same transaction. So a token that an attacker planted before the login is useless after it.
+//!
+//! There is one exception. After `POST /reauthenticate`, the replaced session keeps its old rights for ten
+//! seconds. This lets other tabs finish the requests that they have already sent. During this time:
+//!
+//! - the old session is not renewed or replaced, and no cookie is set for it;
+//! - the flows that change the account refuse it, and it holds no challenge;
+//! - it ends immediately if the new session ends.
+//!
+//! A handler can check [`Session::is_superseded`](crate::Session::is_superseded).
+//!
+//! The [`lineage_id`](crate::Session::lineage_id) stays the same when a session is replaced. If you store data
+//! by session id, move the data with a hook, in the same transaction:
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -92,59 +108,82 @@
 //!
 //! # What ends a session
 //!
-//! `POST /logout`; its owner, from the list of sessions; a replay; its times; a changed password, a
-//! disabled, deleted or re-enabled account, which move the account's epoch. All of it counts on the
-//! next request of every node, because that request reads the row. Only signing out, here or everywhere,
-//! clears the cookie: a 401 never does, and an outage is 503. Ending all sessions of an account also ends a
-//! sign-in that is under way and commits later.
+//! - `POST /logout`;
+//! - the owner of the account, in the list of sessions;
+//! - a replay of an old token;
+//! - the idle limit or the absolute limit;
+//! - a change of the password, or disabling, deleting or enabling the account: these increase the account's
+//!   epoch, and sessions with an older epoch are invalid.
 //!
-//! # Two cookies of one name
+//! All of this takes effect on the next request to every node, because that request reads the row. If all
+//! sessions of an account are ended, a sign-in that is still in progress ends too, even if it commits later.
 //!
-//! Another program on the same host, or one that the browser kept from an earlier set-up, may have a cookie of
-//! our name. The one that counts is the one that we signed and that can still be renewed; the others do no
-//! harm. If two count, nobody can tell which one is meant: 400 `multiple_credentials`, but only where
-//! somebody must be known. A public route, a sign-in and signing out work.
+//! Only signing out, on one device or on all, clears the cookie. A 401 never clears it, and an outage is
+//! answered with 503.
 //!
-//! # From a handler of your own
+//! # Two cookies with the same name
 //!
-//! Whoever was recognised by other means can be signed in:
+//! A request can carry another cookie with the name of the session cookie. It can come from another program on
+//! the same host, or from an earlier set-up. Portcullis uses the cookie that it signed and can still renew, and
+//! ignores the others.
+//!
+//! If two cookies meet this condition, portcullis cannot know which one is meant. A route that needs to know
+//! the user then answers 400 `multiple_credentials`. Public routes, signing in and signing out still work.
+//!
+//! # Sign-in from your own handler
+//!
+//! If you identified a person in another way, you can sign them in:
 //!
 //! ```no_run
+//! use axum::http::request::Parts;
 //! use axum::response::{IntoResponse, Redirect};
-//! use portcullis::{ClientInfo, Portcullis, Rejection};
+//! use portcullis::{ClientInfo, Factor, Portcullis, Rejection};
 //!
 //! async fn by_our_means(
 //!     auth: Portcullis,
 //!     client: ClientInfo,
+//!     request: Parts,
 //! ) -> Result<impl IntoResponse, Rejection> {
+//!     auth.check_same_origin(&request)?;
 //!     # let name = "alice";
 //!     let Some(account) = auth.accounts().find_by_login(name).await? else {
 //!         return Err(portcullis::login::LoginError::InvalidCredentials.into());
 //!     };
-//!     let issued = auth.sessions().start(&account, &client).remember(false).await?;
-//!     Ok((issued, Redirect::to("/")))
+//!     let sign_in = auth.sign_in(&account, &client).proved(Factor::External).remember(false);
+//!     let outcome = sign_in.replacing(&request.extensions).await?.await?;
+//!     Ok((outcome.into_issued(), Redirect::to("/")))
 //! }
 //! ```
 //!
-//! [`Issued`](crate::Issued) must become part of the answer, or the client never hears of its
-//! session; [`Issued::apply`](crate::Issued::apply) does that on a plain `HeaderMap`.
-//! [`Portcullis::peek`](crate::Portcullis::peek) reads a token without a statement: enough to
-//! decide whether a page shows "sign in", never to let someone in.
+//! This does everything that a sign-in with a password does: hooks, events, the known device, the notice of a
+//! new device, memberships, and the end of the session that the client had. If the account has second
+//! factors, the outcome is a sign-in that still needs one. After your own check of that factor, call
+//! [`auth.login().finish(..)`](crate::login::Login::finish).
+//!
+//! Return [`Issued`](crate::Issued) as part of the answer. Otherwise the client does not receive its session.
+//! [`Issued::apply`](crate::Issued::apply) adds it to a plain `HeaderMap`.
+//!
+//! [`Portcullis::peek`](crate::Portcullis::peek) reads a token without a statement. Use it to decide whether a
+//! page shows "sign in". Never use it to grant access.
 //!
 //! # Bearer tokens
 //!
-//! Off by default. With `service.bearer` a client may ask for `"transport": "bearer"` at login and
-//! gets `{"token": …, "token_type": "Bearer", "expires_in": …}` instead of a cookie. It sends the
-//! token in the `Authorization` header and renews it with `POST /session/refresh`; a request with a
-//! bearer token never rotates and never gets a cookie. A header that is not a token of ours is left
-//! to the application. A cookie and a bearer token together are 400 `multiple_credentials`.
+//! Bearer tokens are off by default. If `service.bearer` is on, a client can send `"transport": "bearer"` at
+//! login. It then gets `{"token": …, "token_type": "Bearer", "expires_in": …}` instead of a cookie.
 //!
-//! # Streams
+//! - The client sends the token in the `Authorization` header, and renews it with `POST /session/refresh`.
+//! - A request with a bearer token never rotates the token and never gets a cookie.
+//! - Portcullis ignores an `Authorization` header that is not one of its tokens, so your application can use it.
+//! - A cookie and a bearer token in one request are answered with 400 `multiple_credentials`.
 //!
-//! A WebSocket handshake is judged by the same-origin rule although it is a `GET`. Its token is replaced like
-//! any other, and the new one comes with the answer that accepts it (101, or 200 to an extended `CONNECT` of
-//! HTTP/2). Other requests with an `Upgrade` header are ordinary ones. An open stream is not closed when its session ends: a service that keeps streams open
-//! asks again from time to time.
+//! # WebSockets and open streams
+//!
+//! The same-origin rule applies to a WebSocket handshake, although it is a `GET`. Its token is replaced like
+//! any other. The new token comes with the answer that accepts the handshake: 101, or 200 to an extended
+//! `CONNECT` of HTTP/2. Other requests with an `Upgrade` header are ordinary requests.
+//!
+//! An open stream is not closed when its session ends. If you keep streams open, check the session again from
+//! time to time.
 //!
 //! [`Session`]: crate::Session
 //! [`Session::just_rotated`]: crate::Session::just_rotated

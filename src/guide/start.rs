@@ -1,4 +1,4 @@
-//! Three lines, one migration.
+//! Getting started: three lines and one migration.
 //!
 //! # What to add
 //!
@@ -11,10 +11,10 @@
 //! tokio = { version = "1", features = ["full"] }
 //! ```
 //!
-//! The database driver is yours to choose: `sqlx-sqlite`, `sqlx-postgres` or `sqlx-mysql`
-//! (MySQL and MariaDB). Portcullis uses the connection your service has already.
+//! You choose the database driver: `sqlx-sqlite`, `sqlx-postgres` or `sqlx-mysql` (MySQL and MariaDB).
+//! Portcullis uses the connection that your service already has.
 //!
-//! # A whole service
+//! # A complete service
 //!
 //! ```no_run
 //! use std::net::SocketAddr;
@@ -36,43 +36,43 @@
 //!         .layer(auth.layer());
 //!
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     // With the peer's address, so that sessions and limits know where a request comes from.
+//!     // Passes the client address on, which sessions and limits need.
 //!     let service = app.into_make_service_with_connect_info::<SocketAddr>();
 //!     let stop = async {
 //!         let _ = tokio::signal::ctrl_c().await;
 //!     };
 //!     axum::serve(listener, service).with_graceful_shutdown(stop).await?;
-//!     // What clients left behind who hung up is still carried out.
+//!     // Finishes the work of requests whose clients disconnected.
 //!     auth.drain().await;
 //!     Ok(())
 //! }
 //! ```
 //!
 //! The three lines are `builder(..)…build()?`, `.nest("/auth", auth.routes())` and
-//! `.layer(auth.layer())`. The layer comes last, so that it is around every route; a guard or an
-//! extractor without it answers 500 `missing_layer` and says what to add.
+//! `.layer(auth.layer())`. Add the layer last, so that it covers every route. Without the layer, a guard
+//! or an extractor answers 500 `missing_layer`, and the log says what to add.
 //!
-//! A [`GuardedRouter`](crate::GuardedRouter) in the place of axum's takes no route without saying who
-//! may call it, and puts the layer around by itself: see [`guards`](super::guards).
+//! You can use a [`GuardedRouter`](crate::GuardedRouter) instead of axum's router. It requires each route to
+//! state who may call it, and it adds the layer itself. See [`guards`](super::guards).
 //!
-//! # What it can do now
+//! # The routes that you have now
 //!
-//! | request | does | page |
+//! | request | what it does | page |
 //! |---|---|---|
-//! | `GET /auth/methods` | which ways to sign in there are | [`login`](crate::login) |
-//! | `POST /auth/register` | makes an account and signs it in | [`registration`](crate::registration) |
+//! | `GET /auth/methods` | lists the ways to sign in | [`login`](crate::login) |
+//! | `POST /auth/register` | creates an account and signs it in | [`registration`](crate::registration) |
 //! | `POST /auth/login` | signs in | [`login`](crate::login) |
 //! | `POST /auth/logout` | signs out | [`login`](crate::login) |
-//! | `POST /auth/reauthenticate` | proves the password again | [`login`](crate::login) |
+//! | `POST /auth/reauthenticate` | checks the password again | [`login`](crate::login) |
 //! | `PUT /auth/password` | changes the password | [`password_change`](crate::password_change) |
-//! | `GET /auth/session` | who am I | [`own_session`](crate::own_session) |
-//! | `POST /auth/session/refresh` | the next token | [`own_session`](crate::own_session) |
-//! | `GET /auth/sessions` | where am I signed in | [`own_session`](crate::own_session) |
-//! | `DELETE /auth/sessions/{id}`, `DELETE /auth/sessions` | sign out elsewhere | [`own_session`](crate::own_session) |
+//! | `GET /auth/session` | shows the current session and account | [`own_session`](crate::own_session) |
+//! | `POST /auth/session/refresh` | renews the token | [`own_session`](crate::own_session) |
+//! | `GET /auth/sessions` | lists the sessions of the account | [`own_session`](crate::own_session) |
+//! | `DELETE /auth/sessions/{id}`, `DELETE /auth/sessions` | ends other sessions | [`own_session`](crate::own_session) |
 //!
-//! `POST /session/anonymous` is not part of the usual set: merge
-//! [`anonymous::routes`](crate::anonymous::routes) where visitors need a session. Each capability
-//! has its `routes` function, so a service can mount only those it wants.
+//! `auth.routes()` does not include `POST /session/anonymous`. If visitors need a session, merge
+//! [`anonymous::routes`](crate::anonymous::routes). Each capability has its own `routes` function, so you
+//! can mount only the routes that you want:
 //!
 //! ```no_run
 //! # fn example(auth: portcullis::Portcullis) -> axum::Router {
@@ -84,13 +84,13 @@
 //!
 //! # The first administrator
 //!
-//! There is no default account. [`bootstrap_admin`](crate::Portcullis::bootstrap_admin), called at
-//! every start, makes one once, with a random password that it gives back for the operator.
+//! There is no default account. Call [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) at every start.
+//! It creates the first administrator once, and returns a random password for the operator.
 //!
 //! # Every flow is also a method
 //!
-//! A mounted route holds no rule: it reads the request, calls the flow, and answers. The same flows
-//! are methods, and those that change something can run in a transaction of yours:
+//! A mounted route contains no rules: it reads the request, calls the flow, and answers. You can call the
+//! same flows as methods. Flows that change something can run in your own transaction:
 //!
 //! ```no_run
 //! # async fn example(
@@ -106,12 +106,16 @@
 //! # }
 //! ```
 //!
-//! Inside a transaction of yours nothing is opened, retried or timed. [`begin`](crate::Portcullis::begin)
-//! opens one that writes and that no hang-up leaves open; one of your own that reads before it writes
-//! opens on SQLite with `SqliteTransactionMode::Immediate`. A client who hangs up ends a handler
-//! wherever it is: [`run_to_end`](crate::Portcullis::run_to_end) carries it through.
+//! Inside your own transaction, portcullis opens no transaction, retries nothing and sets no time limit.
 //!
-//! # Before it meets the internet
+//! - Open the transaction with [`begin`](crate::Portcullis::begin). It is ready to write, and a client that
+//!   disconnects cannot leave it open.
+//! - If you open one yourself on SQLite and read before you write, use
+//!   `SqliteTransactionMode::Immediate`.
+//! - A client that disconnects stops your handler at any point. Use
+//!   [`run_to_end`](crate::Portcullis::run_to_end) for code that must finish.
 //!
-//! Read what is not there yet in `SECURITY.md`. What failed sign-ins do, to a guesser and to honest
-//! people, is on the page [`lockout`](super::lockout).
+//! # Before you go to production
+//!
+//! Read in `SECURITY.md` what is still missing. The page [`lockout`](super::lockout) describes what failed
+//! sign-ins mean for attackers and for legitimate users.

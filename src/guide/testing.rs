@@ -1,15 +1,19 @@
-//! Tests of your own service.
+//! How to test your own service.
 //!
-//! The feature `test-util`, for tests only, adds a clock that is moved, a notifier that remembers,
-//! cheap password hashing, and the [`test_kit`](crate::test_kit): clients that are signed in, a
-//! counter of statements, and the table of who may call what.
+//! Use the feature `test-util` only in tests. It adds:
+//!
+//! - a clock that you can advance;
+//! - a notifier that records messages;
+//! - cheap password hashing;
+//! - the [`test_kit`](crate::test_kit): signed-in clients, a counter of statements, and the table of who may
+//!   call what.
 //!
 //! ```toml
 //! [dev-dependencies]
 //! portcullis = { version = "0.1", features = ["test-util"] }
 //! ```
 //!
-//! # An instance
+//! # A test instance
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,21 +23,21 @@
 //! use portcullis_migration::{Migrator, MigratorTrait};
 //!
 //! let mut options = sea_orm::ConnectOptions::new("sqlite::memory:");
-//! options.max_connections(1); // each connection would have a memory of its own
+//! options.max_connections(1); // each connection would have its own in-memory database
 //! let db = sea_orm::Database::connect(options).await?;
 //! Migrator::up(&db, None).await?;
 //!
 //! let TestInstance { auth, clock, notifier, .. } = TestInstance::new(db);
-//! // No sleeping: a session is idle for a week.
+//! // Makes a session idle for a week, without waiting.
 //! clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
-//! auth.outbox().deliver_due().await?; // what the flows have put into the outbox
+//! auth.outbox().deliver_due().await?; // delivers the messages in the outbox
 //! assert!(notifier.sent().is_empty());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`TestInstance::with`] takes a closure that configures it as the service is. An instance of the
-//! service's own can be tested as well; what follows works with any.
+//! [`TestInstance::with`] takes a closure for the configuration, so that it can match your service. You can also test
+//! the instance of your service itself. The rest of this page works with every instance.
 //!
 //! # A protected route
 //!
@@ -58,18 +62,23 @@
 //! # }
 //! ```
 //!
-//! The session is a real one in the database, and the request goes through all layers and guards of
-//! the application, which may be any tower service. The client sends what a browser on a page of the
-//! same origin would, and keeps its cookie as answers change it. [`nobody`] is not signed in until it
-//! posts to a login route; [`visitor`] has an anonymous session; [`at_stage`] is a sign-in that still
-//! lacks its second factor or a new password; [`limited_to`] sets a ceiling.
+//! The client uses a real session in the database. Its requests pass through all layers and guards of the application,
+//! which can be any tower service. The client sends the same headers as a browser on a page of the same origin, and
+//! updates its cookie from the answers. There are more kinds of clients:
+//!
+//! | method | client |
+//! |---|---|
+//! | [`nobody`] | not signed in, until it posts to a login route |
+//! | [`visitor`] | has an anonymous session |
+//! | [`at_stage`] | an unfinished sign-in, which still needs its second factor or a new password |
+//! | [`limited_to`] | has a session with a ceiling |
 //!
 //! # Who may call what
 //!
-//! For an application whose routes are in a [guarded router](super::guards#a-router-that-cannot-forget)
-//! one test asks all of them about everybody: each role, nobody, a superuser, with every state of
-//! factors. The table is kept in a file, so that a review sees when a change of a route or a role opens
-//! something:
+//! If your routes are in a [guarded router](super::guards#the-guarded-router), one test can call all of them as
+//! every kind of user. These are each role, nobody and a superuser, with every state of factors. The table is kept
+//! in a file.
+//! So a reviewer notices when a change of a route or a role gives someone access:
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, app: axum::Router) {
@@ -90,13 +99,13 @@
 //! GET     /export       all(permission(doc:read), within(10s))  sign in  no   step up  yes  no
 //! ```
 //!
-//! `PORTCULLIS_TEST_UPDATE=1 cargo test` writes the file anew. The guards are really asked, with real
-//! sessions; only the handlers do not run. So an extractor in a handler's signature does not show.
+//! `PORTCULLIS_TEST_UPDATE=1 cargo test` updates the file. The test runs the real guards, with real sessions, but
+//! not the handlers. So the table does not include extractors in the arguments of a handler.
 //!
-//! # What it costs
+//! # Number of statements and hashes
 //!
-//! [`StatementCounter`] counts the statements of a connection, so that a test can hold that a request
-//! costs one. [`Portcullis::password_hashes`](crate::Portcullis::password_hashes) counts hashes.
+//! [`StatementCounter`] counts the statements of a connection. So a test can check that a request needs only one.
+//! [`Portcullis::password_hashes`](crate::Portcullis::password_hashes) counts hashes.
 //!
 //! [`TestInstance::with`]: crate::test_kit::TestInstance::with
 //! [`StatementCounter`]: crate::test_kit::StatementCounter

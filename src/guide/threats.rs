@@ -1,140 +1,141 @@
-//! Published holes of systems of this kind, what each would need here, and which tests hold the
-//! answer. Tests are named by file: those below `tests/it` run on SQLite, PostgreSQL and MariaDB,
-//! and `tests/it/tidy.rs` makes sure that every file named here exists.
+//! Published vulnerabilities of similar systems, how portcullis prevents each, and the tests that check it.
 //!
-//! What is not built yet is at the end. If you build on this version, you have to answer that yourself.
+//! The tables name tests by file. Tests below `tests/it` run on SQLite, PostgreSQL and MariaDB. The test
+//! `tests/it/tidy.rs` makes sure that every file named here exists.
+//!
+//! The end of this page lists what is not solved yet. If you use this version, you must handle those points
+//! yourself.
 //!
 //! # Tokens
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | `alg: none`, algorithm confusion, a key in the header (RFC 8725 2.1, 3.1, 3.10) | a token's header must be byte for byte one that a configured key writes; nothing else of it reaches a parser | `tests/it/token.rs`, `tests/it/fuzz.rs` |
-//! | claims of the wrong type count as absent (jsonwebtoken CVE-2026-25537) | claims are read into a closed struct; a missing, repeated, unknown or mistyped member refuses the token | `tests/it/token.rs` |
-//! | a token of one purpose works for another (RFC 8725 3.11) | the purpose is in the signed header and in the row, and both must agree | `tests/it/token.rs`, `tests/it/session.rs` |
+//! | `alg: none`, algorithm confusion, a key in the header (RFC 8725 2.1, 3.1, 3.10) | the header of a token must be identical, byte for byte, to one that a configured key writes; no parser reads anything else in it | `tests/it/token.rs`, `tests/it/fuzz.rs` |
+//! | claims of the wrong type count as absent (jsonwebtoken CVE-2026-25537) | claims are read into a closed struct; a missing, repeated, unknown or mistyped member makes the token invalid | `tests/it/token.rs` |
+//! | a token made for one purpose is accepted for another (RFC 8725 3.11) | the purpose is in the signed header and in the row, and both must agree | `tests/it/token.rs`, `tests/it/session.rs` |
 //! | a publicly known default secret (Kratos GHSA-hgx2-28f8-6g2r) | there is no default; short, repetitive and placeholder secrets are refused | `src/base/secret.rs`, `tests/it/config.rs` |
-//! | garbage tokens as load | signature before statement; larger than 4 KiB before signature | `tests/it/budget.rs`, `tests/it/token.rs` |
+//! | an attacker sends invalid tokens to cause load | the signature is checked before any statement; tokens larger than 4 KiB are refused before the signature is checked | `tests/it/budget.rs`, `tests/it/token.rs` |
 //!
 //! # Cookies and other sites
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | an insecure twin shadows the prefixed cookie (better-auth #9806) | only the exact `__Host-` name is read; of two the one that we signed and can renew counts, and if two do nobody is signed in | `src/session/cookie.rs`, `tests/it/cookie.rs`, `tests/it/fuzz.rs` |
-//! | cross-site requests, and forced logins without any cookie | `Sec-Fetch-Site` and `Origin`, the rule of Go 1.25; mounted routes check it with and without a cookie; a form needs present proof | `src/base/same_origin.rs`, `tests/it/csrf.rs` |
-//! | open redirects through a return address (better-auth CVE-2024-56734, Authelia GHSA-36f2-fcrx-fp4j) | a path of this site, judged in every decoded form, and by the WHATWG parser in a test; no list of hosts to get wrong | `src/base/redirect.rs`, `tests/it/guard.rs` |
+//! | an insecure cookie hides the prefixed cookie (better-auth #9806) | Only the exact `__Host-` name is read. Of two cookies, the one that portcullis signed and can renew is used. If both meet this condition, nobody is signed in | `src/session/cookie.rs`, `tests/it/cookie.rs`, `tests/it/fuzz.rs` |
+//! | cross-site requests, and forced logins without a cookie | `Sec-Fetch-Site` and `Origin` are checked, with the rule of Go 1.25. Mounted routes check them with and without a cookie. A form needs proof of its origin | `src/base/same_origin.rs`, `tests/it/csrf.rs` |
+//! | open redirects through a return address (better-auth CVE-2024-56734, Authelia GHSA-36f2-fcrx-fp4j) | Only a path of this site is accepted. Every decoded form is checked, and a test also checks it with the WHATWG parser. There is no list of hosts that could be wrong | `src/base/redirect.rs`, `tests/it/guard.rs` |
 //!
 //! # Sessions
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | a session exists before the second factor (better-auth GHSA-xg6x-h9c9-2m83) | a sign-in that waits is another type in the program, in the token and in the row; promotion makes a new row | `tests/it/session.rs`, `tests/it/login.rs`, `tests/ui/pending_is_no_session.rs` |
-//! | the id does not change at login (tower-sessions before 0.12.1) | a login always makes a new row and ends the old one in its transaction | `tests/it/session.rs` |
-//! | parallel renewals sign people out, or a replay goes unseen | generations: the old one is good until the new one was used late, afterwards its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
-//! | a killed browser, a lost answer, clocks apart or a slow handler look like a theft | a use counts as late after 90 s; a replay is judged by when its request arrived | `tests/it/replay.rs`, `tests/it/chromium.rs` |
-//! | a thief asks so often that rotation hands them each token in time | not found by rotation. A client of another network and browser family that is handed what one client made is the event `session_shared`; `session.binding` may end the session | `tests/it/replay.rs` |
-//! | a refusal clears the cookie that another tab has just got (NextAuth and others) | only signing out clears a cookie | `tests/it/replay.rs`, `tests/it/cookie.rs` |
-//! | "sign out everywhere" misses a sign-in that is under way | it moves the account's epoch, which that sign-in has read before | `tests/it/race.rs` |
-//! | an `Upgrade` header keeps an expired token good | only the handshake of a WebSocket counts, and it rotates on its 101 | `tests/it/rotation.rs`, `tests/it/chromium.rs` |
-//! | a demoted or banned account passes through a cached session (better-auth #10187, allauth 65.13.0) | no session is cached; each request reads row, account and versions | `tests/it/node.rs`, `tests/it/account.rs`, `tests/it/permission.rs` |
-//! | other sessions survive a changed password (Rodauth 2.41) | the account's epoch moves in the same transaction and every request compares it | `tests/it/password_change.rs` |
-//! | a delegated session becomes the owner: it changes the password and signs in without its limit | account flows take an `AccountOwner`, which a session with a ceiling gives only where the ceiling says so | `src/identity/owner.rs`, `tests/it/limited_session.rs`, `tests/ui/limited_identity_is_no_owner.rs` |
-//! | `OPTIONS`, a repeated path parameter or a negated rule goes around a guard | every method is judged; a guard that cannot decide answers 500 and lets nobody through; a narrower ceiling never meets more | `src/identity/guard.rs`, `src/identity/requirement.rs`, `tests/it/guard.rs`, `tests/it/router.rs` |
-//! | an outage reads as "signed out" or, worse, as "let in" | 503, and no cookie is touched | `tests/it/outage.rs` |
-//! | a leaked table of sessions is a table of tokens | the row keeps a keyed digest; its public id is no credential | `tests/it/session.rs` |
+//! | a session exists before the second factor (better-auth GHSA-xg6x-h9c9-2m83) | an unfinished sign-in has another type in the program, in the token and in the row; finishing it creates a new row | `tests/it/session.rs`, `tests/it/login.rs`, `tests/ui/pending_is_no_session.rs` |
+//! | the session id does not change at login (tower-sessions before 0.12.1) | a login always creates a new row and ends the old one in the same transaction | `tests/it/session.rs` |
+//! | parallel renewals sign people out, or a replay is not detected | token generations: the old one stays valid until the new one was used late; after that, its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
+//! | a killed browser, a lost answer, clock differences or a slow handler look like a theft | a use counts as late after 90 s; a replay is detected by the time at which its request arrived | `tests/it/replay.rs`, `tests/it/chromium.rs` |
+//! | a thief sends requests so often that rotation gives them each new token | Rotation does not detect this. The event `session_shared` reports it if the thief uses another network and another browser family. `session.binding` may end the session | `tests/it/replay.rs` |
+//! | a refusal clears the cookie that another tab has just received (NextAuth and others) | only signing out clears a cookie | `tests/it/replay.rs`, `tests/it/cookie.rs` |
+//! | "sign out everywhere" misses a sign-in in progress | it increases the account's epoch, which that sign-in has read before | `tests/it/race.rs` |
+//! | an `Upgrade` header keeps an expired token valid | only a WebSocket handshake counts as an upgrade, and its 101 answer carries the new token | `tests/it/rotation.rs`, `tests/it/chromium.rs` |
+//! | a demoted or banned account keeps access through a cached session (better-auth #10187, allauth 65.13.0) | no session is cached; each request reads the row, the account and the versions | `tests/it/node.rs`, `tests/it/account.rs`, `tests/it/permission.rs` |
+//! | other sessions survive a change of the password (Rodauth 2.41) | the account's epoch increases in the same transaction, and every request compares it | `tests/it/password_change.rs` |
+//! | a delegated session acts as the owner: it changes the password and then signs in without its limit | the flows that change the account need an `AccountOwner`; a session with a ceiling gets one only if the ceiling allows it | `src/identity/owner.rs`, `tests/it/limited_session.rs`, `tests/ui/limited_identity_is_no_owner.rs` |
+//! | `OPTIONS`, a repeated path parameter or a negated rule bypasses a guard | every method is checked; a guard that cannot decide answers 500 and allows nobody; a narrower ceiling never allows more | `src/guard/require.rs`, `src/guard/requirement.rs`, `tests/it/guard.rs`, `tests/it/router.rs` |
+//! | an outage is treated as "signed out" or, worse, as "allowed" | the answer is 503, and no cookie is changed | `tests/it/outage.rs` |
+//! | a leaked table of sessions contains usable tokens | the row stores a keyed digest; its public id is not a credential | `tests/it/session.rs` |
 //!
 //! # Passwords and accounts
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | answers or their timing tell who has an account (Authelia #949, Vendure GHSA-6f65-4fv2-wwch) | one answer for unknown, wrong, disabled, unverified, deleted and passwordless, at the cost of one hash each, with a salt of its own for every name. Registration does tell that a name is taken | `tests/it/login.rs` |
-//! | an account without a password has the hash of an empty one (allauth 65.11.1) | it has none | `tests/it/login.rs` |
-//! | the commonest passwords, or the name with a year behind it, are accepted | a list of 27 579, the names of account and service, and a list of breached ones where given | `src/password/policy.rs`, `tests/it/password.rs` |
-//! | truncation at 72 bytes, or at NUL | passwords are used exactly as sent; imported bcrypt hashes take only what bcrypt read | `src/password/foreign.rs`, `tests/it/registration.rs` |
-//! | a stored hash asks for gigabytes (Kratos) | parameters of stored hashes are bounded before anything is allocated | `src/password/hash.rs`, `tests/it/login.rs` |
-//! | a storm of logins takes all memory | a gate; its permit goes with the work, so hanging up frees nothing early | `src/password/gate.rs`, `tests/it/login.rs` |
-//! | a storm of logins from one source keeps everybody else out | sources take turns at the gate, one has at most a quarter of the places (an IPv6 /48 half), and nobody waits for longer than 10 s | `src/password/queue.rs`, `tests/it/flood.rs` |
-//! | names that look alike, or differ only in case, are two accounts | one normal form for login, uniqueness and records | `src/account/login_id.rs`, `tests/it/account.rs` |
+//! | answers or their timing reveal who has an account (Authelia #949, Vendure GHSA-6f65-4fv2-wwch) | The answer is the same for an unknown name, a wrong password, and a disabled, unverified, deleted or passwordless account. Each costs one hash. Every name has its own salt. Registration does reveal that a name is taken | `tests/it/login.rs` |
+//! | an account without a password has the hash of an empty one (allauth 65.11.1) | it has no hash | `tests/it/login.rs` |
+//! | very common passwords, or the name plus a year, are accepted | a list of 27 579 common passwords, the names of the account and the service, and an optional list of breached passwords are refused | `src/password/policy.rs`, `tests/it/password.rs` |
+//! | passwords are cut off at 72 bytes, or at NUL | passwords are used exactly as sent; an imported bcrypt hash accepts only passwords that bcrypt reads completely | `src/password/foreign.rs`, `tests/it/registration.rs` |
+//! | a stored hash needs gigabytes of memory (Kratos) | the parameters of stored hashes are limited before memory is allocated | `src/password/hash.rs`, `tests/it/login.rs` |
+//! | many simultaneous logins use all memory | the number of simultaneous hashes is limited; a permit is held until its hash is finished, so disconnecting does not free it early | `src/password/gate.rs`, `tests/it/login.rs` |
+//! | many logins from one source block everyone else | Sources take turns in the hash queue. One has at most a quarter of the places (an IPv6 /48 half), and nobody waits for longer than 10 s | `src/password/queue.rs`, `tests/it/flood.rs` |
+//! | names that look alike, or differ only in case, are two accounts | the same normal form is used for login, uniqueness and records | `src/account/login_id.rs`, `tests/it/account.rs` |
 //! | registering an existing name takes the account over | the unique key decides, and nothing is overwritten | `tests/it/registration.rs`, `tests/it/race.rs` |
-//! | registration or a form tells whose address is known (Devise #5790) | strict registration and asking for a proof answer with the same bytes after the same statements | `tests/it/registration.rs`, `tests/it/verification.rs` |
-//! | `a@x,b@y` as an address sends the link to both (NextAuth GHSA-xv97-c62v-4587) | an address is one plain mailbox, or 422 | `tests/it/registration.rs` |
-//! | accounts prepared by somebody else (Sudhodanan and Paverd 2022) | the first proof from elsewhere wipes what was set before; see [`verification`](crate::guide::verification). Of the five attacks the two that need a provider (classic and federated merge, a provider that verifies nothing) have no test, for there is no sign-in by one yet; their local half, a password set before, has | `tests/it/verification.rs`, `tests/it/contact.rs`, `tests/it/ownership.rs` |
-//! | an address or a number is taken by somebody who never proves it, and kept from its owner for good | a proof takes the account over; deleting an account frees what it never proved; a number yields to its proof | `tests/it/registration.rs`, `tests/it/contact.rs`, `tests/it/ownership.rs` |
-//! | a request that was let in before the account changed hands is carried out afterwards | what it changes is bound to the account's epoch, in the statement that changes it | `tests/it/password_change.rs`, `tests/it/contact.rs` |
-//! | a new code brings new tries (keycloak #26180) | tries are counted by purpose and account, before the answer is looked at | `tests/it/challenge.rs` |
-//! | rights from a request's body (better-auth 1.6.16) | closed structs: an unknown field refuses the body; whose password it is comes from the session | `tests/it/bad_input.rs`, `tests/it/registration.rs` |
-//! | a list of addresses is tried out at an open registration | each name that is found taken is an event and counts for its source, which may ask for no other one after fifty in an hour | `tests/it/flood.rs` |
-//! | a default administrator, or one who registered the address first | made once, with a random password; nobody is ever promoted | `tests/it/bootstrap.rs` |
+//! | registration or a form reveals which addresses are registered (Devise #5790) | strict registration and requests for a verification mail answer with the same bytes after the same statements | `tests/it/registration.rs`, `tests/it/verification.rs` |
+//! | `a@x,b@y` as an address sends the link to both (NextAuth GHSA-xv97-c62v-4587) | an address must be one plain mailbox; otherwise the answer is 422 | `tests/it/registration.rs` |
+//! | an attacker prepares an account for the address of someone else (Sudhodanan and Paverd 2022) | the first verification from elsewhere removes everything that was set before; see [`verification`](crate::guide::verification). Two of the five attacks need sign-in by a provider (classic and federated merge, and a provider that verifies nothing). They have no test, because there is no such sign-in yet. Their local part, a password that was set before, has tests | `tests/it/verification.rs`, `tests/it/contact.rs`, `tests/it/ownership.rs` |
+//! | someone takes an address or a number, never verifies it, and blocks its owner permanently | a verification takes the account over; deleting an account frees the addresses that it never verified; a number goes to the account that verifies it | `tests/it/registration.rs`, `tests/it/contact.rs`, `tests/it/ownership.rs` |
+//! | a request that was accepted before the account changed hands is carried out afterwards | the statement that makes the change also checks the account's epoch | `tests/it/password_change.rs`, `tests/it/contact.rs` |
+//! | a new code gives new attempts (keycloak #26180) | attempts are counted per purpose and account, before the answer is compared | `tests/it/challenge.rs` |
+//! | rights from the body of a request (better-auth 1.6.16) | bodies are closed structs: an unknown field makes the body invalid; the session decides which account's password is changed | `tests/it/bad_input.rs`, `tests/it/registration.rs` |
+//! | an attacker tests a list of addresses at an open registration | Each name that was found taken is an event and counts for its source. After fifty in an hour the source may not test any other name | `tests/it/flood.rs` |
+//! | a default administrator, or an attacker who registers the administrator's address first | the administrator is created once, with a random password; no existing account is promoted | `tests/it/bootstrap.rs` |
 //!
 //! # Mail and forgotten passwords
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | `a@x,b@y` sends the link to somebody else too (NextAuth GHSA-xv97-c62v-4587); CR/LF in an address adds a recipient | one plain mailbox, checked when it is stored and again when mail is put into the outbox | `tests/it/outbox.rs`, `tests/it/contact.rs`, `src/account/login_id.rs` |
-//! | the form for a forgotten password tells who has an account (Devise #5790) | one answer, the same statements, and mail leaves in another task | `tests/it/password_reset.rs` |
-//! | a mailbox is flooded through many spellings of its address (`a+1@`, `a+2@`), or many mailboxes through one source | spellings of one mailbox share a limit, and a source has one of its own; what a stranger uses up takes nothing from an address that is proved, or from a known device | `tests/it/flood.rs`, `src/outbox/mailbox.rs` |
-//! | a flood of registrations delays the mail that a person waits for | resets and codes leave first | `tests/it/flood.rs` |
-//! | a link built from the request's `Host` leads to the attacker | links come from the configuration alone | `tests/it/password_reset.rs` |
-//! | a link is spent by a mail scanner, works twice, or outlives a change of password or address | opening it changes nothing; one conditional UPDATE spends it; it is bound to address, hash and last sign-in, and ends with a change of factors or a disabling | `tests/it/password_reset.rs` |
-//! | a thief with one session makes the owner's links worthless, by ending "the others" all the time | no mailed link that needs no session is bound to what an end of sessions moves: resets, undo links, proofs of an address | `tests/it/password_reset.rs`, `tests/it/way_back.rs`, `tests/it/verification.rs` |
-//! | a reset switches the second factor off, or signs in past it (Kratos GHSA-wc43-73w7-x2f5) | it signs nobody in, and factors of a verified address stay | `tests/it/password_reset.rs` |
-//! | whoever registered the victim's address first stays in after the victim's reset (pre-hijacking, Sudhodanan and Paverd 2022) | where the address was not verified, a reset ends the sessions and removes password, factors, codes and links set before | `tests/it/password_reset.rs` |
-//! | of two changes at once, the token of one confirms the address of the other (Devise #1948, #5783, CVE-2026-32700) | the old and the new address are in the token's own row and bound to it; nothing reads a "pending address" of the account | `tests/it/contact.rs` |
-//! | a change of address that was asked for long ago, or by whoever had the account before, is finished later | it dies with the next one, with the session that asked for it, and with whatever moves the account's epoch | `tests/it/contact.rs` |
-//! | a form tells whether an address is taken; or one account takes another's | one answer, the same statements, and the owner is told; the unique key decides when the address has proved itself | `tests/it/contact.rs` |
-//! | a thief changes the address and the owner is locked out | the old address can undo it for seven days, and nothing that a signed-in thief can do ends that | `tests/it/contact.rs` |
-//! | the owner puts the address back, and the thief's address gets a link that undoes *that* | only the first address, or one that was there for a week, gets a link; putting an earlier one back is an undo, and what came later ends with it | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
-//! | two nodes order ways back by their clocks, and the thief's is the earlier one | a counter in the account's row orders them | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
-//! | a mail address is read as an option by a program that sends mail (`-oQ/tmp@example.com`) | a local part that begins with `-` is refused, and so is such a recipient | `tests/it/registration.rs`, `src/account/login_id.rs` |
-//! | whoever registered the victim's address first leaves an identifier of their own in the account (the trojan identifier of Sudhodanan and Paverd) | an account whose own address was never proved gets no further names; those that the application gave it go with its first proof from elsewhere | `tests/it/login_name.rs` |
-//! | the owner overlooks a thief's further name and moves to a new address; later the thief makes that name the own address | only an address that was the own one is put back, so the new address gets a link; but until then that name opens the account by a forgotten password: remove names that you do not know | `tests/it/way_back.rs` |
-//! | a thief adds an address of their own and has passwords sent there | the account's own address is told, and its link removes exactly that name for seven days, whatever was changed since; undoing a change of address takes along what was added after it | `tests/it/login_name.rs` |
-//! | the last way in is removed, or two at once each leave the other | names change while the account's row is held; the last one stays | `tests/it/login_name.rs` |
-//! | a lock is a way to keep the owner out (Keycloak GHSA-cq42-vhv7-xr7p) | a reset by mail lifts it; no lock, of sign-ins or of requests, stops a good link | `tests/it/password_reset.rs` |
-//! | links are asked for without end, or tokens guessed without being counted | both are tries: requests are delayed and locked alike for every name, and tokens, looked at or used, count for their source | `tests/it/password_reset.rs` |
-//! | a mailbox is flooded through the form | a cool-down and a cap for each recipient, counted by a conditional UPDATE | `tests/it/password_reset.rs`, `tests/it/outbox.rs` |
-//! | links and codes are read from the table of queued mail | sealed for their row, wiped when they are sent | `tests/it/outbox.rs`, `src/base/seal.rs` |
-//! | a display name with markup changes the mail | HTML is escaped, values are one line, and built-in templates show nothing a stranger chose | `src/message/template.rs`, `tests/it/outbox.rs` |
+//! | `a@x,b@y` sends the link to a second person (NextAuth GHSA-xv97-c62v-4587); CR/LF in an address adds a recipient | an address must be one plain mailbox; this is checked when it is stored and again when mail is put into the outbox | `tests/it/outbox.rs`, `tests/it/contact.rs`, `src/account/login_id.rs` |
+//! | the form for a forgotten password reveals who has an account (Devise #5790) | the answer and the statements are always the same, and another task sends the mail | `tests/it/password_reset.rs` |
+//! | an attacker floods one mailbox with many spellings of its address (`a+1@`, `a+2@`), or many mailboxes from one source | All spellings of a mailbox share one limit, and each source has a limit. Requests of an attacker do not count for a verified address or a known device | `tests/it/flood.rs`, `src/outbox/mailbox.rs` |
+//! | many registrations delay the mail that a person waits for | resets and codes are sent first | `tests/it/flood.rs` |
+//! | a link that is built from the request's `Host` leads to the attacker | links come only from the configuration | `tests/it/password_reset.rs` |
+//! | a mail scanner uses up a link, a link works twice, or it stays valid after a change of password or address | Opening a link changes nothing. One conditional UPDATE uses it up. It is bound to the address, the hash and the last sign-in, and it ends when the factors change or the account is disabled | `tests/it/password_reset.rs` |
+//! | a thief with one session makes the owner's links invalid, by ending "the other sessions" again and again | some mailed links need no session: resets, undo links, verification links. None of them depends on anything that ending sessions changes | `tests/it/password_reset.rs`, `tests/it/way_back.rs`, `tests/it/verification.rs` |
+//! | a reset turns the second factor off, or signs in without it (Kratos GHSA-wc43-73w7-x2f5) | it signs nobody in, and the factors of a verified address stay | `tests/it/password_reset.rs` |
+//! | an attacker registers the victim's address first, and keeps access after the victim's reset (pre-hijacking, Sudhodanan and Paverd 2022) | if the address was not verified, a reset ends the sessions and removes the password, factors, codes and links that were set before | `tests/it/password_reset.rs` |
+//! | with two changes at once, the token of one confirms the address of the other (Devise #1948, #5783, CVE-2026-32700) | The old and the new address are in the row of the token and bound to it. No code reads a "pending address" of the account | `tests/it/contact.rs` |
+//! | a change of address is completed much later than it was requested, or by a former holder of the account | it becomes invalid with the next request for a change, with the session that requested it, and when the account's epoch increases | `tests/it/contact.rs` |
+//! | a form reveals whether an address is taken, or one account takes the address of another | the answer and the statements are always the same, and the owner is notified; the unique key decides when the address is verified | `tests/it/contact.rs` |
+//! | a thief changes the address and the owner is locked out | the old address can undo it for seven days, and a thief who is signed in cannot prevent that | `tests/it/contact.rs` |
+//! | the owner restores their address, and the thief's address gets a link that undoes *that* | Only the first address, or one that was there for a week, gets a link. Restoring an earlier address counts as an undo, and later changes end with it | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
+//! | two nodes order undo links by their clocks, and the thief's seems to be the earlier one | a counter in the account's row orders them | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
+//! | a program that sends mail reads an address as an option (`-oQ/tmp@example.com`) | a local part that begins with `-` is refused, and so is such a recipient | `tests/it/registration.rs`, `src/account/login_id.rs` |
+//! | an attacker who registers the victim's address first leaves their own identifier in the account (the trojan identifier of Sudhodanan and Paverd) | an account cannot get more names before its main address is verified; names that the application added are removed at the first verification from elsewhere | `tests/it/login_name.rs` |
+//! | the owner overlooks a name that a thief added, and moves to a new address; later the thief makes that name the main address | only an address that was the main address before can be restored, so the new address gets an undo link. Until then, the thief's name can reset the password: remove names that you do not know | `tests/it/way_back.rs` |
+//! | a thief adds their own address and has password links sent there | The account's main address is notified, and the link in that mail removes exactly this name for seven days, whatever was changed later. Undoing a change of address also removes names that were added after it | `tests/it/login_name.rs` |
+//! | the last sign-in name is removed, or two simultaneous requests each remove one of the last two | names change while the account's row is locked; the last one stays | `tests/it/login_name.rs` |
+//! | a lock keeps the owner out (Keycloak GHSA-cq42-vhv7-xr7p) | a reset by mail removes the lock; a lock of sign-ins or of requests never stops a valid link | `tests/it/password_reset.rs` |
+//! | links are requested without limit, or tokens are guessed without being counted | Both count as attempts: requests are delayed and locked in the same way for every name. Tokens count for their source, whether they are checked or used | `tests/it/password_reset.rs` |
+//! | an attacker floods a mailbox through the form | each recipient has a cool-down and a maximum, counted by a conditional UPDATE | `tests/it/password_reset.rs`, `tests/it/outbox.rs` |
+//! | an attacker reads links and codes in the table of queued mail | they are encrypted for their row, and deleted when they are sent | `tests/it/outbox.rs`, `src/base/seal.rs` |
+//! | a display name with markup changes the mail | HTML is escaped, values have only one line, and built-in templates show nothing that a stranger chose | `src/message/template.rs`, `tests/it/outbox.rs` |
 //!
 //! # Guessing
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | each spelling of a name has a counter of its own (Authelia GHSA-m5mf) | one per account, whichever of its names and however it is spelt | `tests/it/attempt.rs` |
-//! | a success of one's own clears the count of the attack (allauth before 65.8.1) | it closes the window of its own account; that of the source ages only | `tests/it/attempt.rs` |
-//! | a new code or a new login clears the count (Keycloak #26180) | counts are of the subject, not of the challenge or session | `tests/it/attempt.rs`, `tests/it/challenge.rs` |
-//! | guesses sent at once are counted late | a try takes its number, a unique key, before it is judged | `tests/it/attempt.rs` |
-//! | the lock is asked in one path and forgotten in another (Keycloak CVE-2026-9798) | whatever compares a password or a code gets its permission from one place: a table holds each path against each lock | `tests/it/attempt_kind.rs` |
-//! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; a refused try gets the answer of a wrong password after the same work; what is told is counted by what was typed | `tests/it/attempt.rs`, `tests/it/told.rs` |
-//! | one password is tried at many accounts from many addresses | no limit of one account sees it; the share of failed sign-ins and the names that fail from one network are watched | `src/attempt/watch.rs`, `tests/it/told.rs` |
-//! | a lock tells who has an account (Laravel #13658, Symfony CVE-2021-21424) | names that are nobody's are locked alike; the answer stays that of a wrong password, after as long a time | `tests/it/attempt.rs` |
-//! | the thief chooses whether the owner is told: another way to carry the token, no cookies, or so much noise that nobody reads it | a bearer has a device too; a network and kind of browser that is new is always told by itself, only repeats are summed up | `tests/it/new_device.rs` |
-//! | a thief who was put out comes back with the device that the account once knew, and nobody is told | a device of before a new password or an end of all sessions is a new one | `tests/it/new_device.rs` |
-//! | locking somebody out is free | a browser that has signed in before has its own count, and sessions go on | `tests/it/known_device.rs`, `tests/it/token.rs` |
+//! | each spelling of a name has its own counter (Authelia GHSA-m5mf) | there is one counter per account, for all its names and all their spellings | `tests/it/attempt.rs` |
+//! | an attacker signs in to their own account to reset the counter (allauth before 65.8.1) | a success resets only the counter of its own account; that of the source is reset only by time | `tests/it/attempt.rs` |
+//! | a new code or a new login resets the counter (Keycloak #26180) | counters belong to the account or name, not to the challenge or session | `tests/it/attempt.rs`, `tests/it/challenge.rs` |
+//! | parallel guesses are counted too late | an attempt takes its number, a unique key, before it is checked | `tests/it/attempt.rs` |
+//! | one code path checks the lock and another does not (Keycloak CVE-2026-9798) | all code that compares a password or a code asks one function for permission; a test checks each path with each lock, in a table | `tests/it/attempt_kind.rs` |
+//! | a lock reveals who has an account (Laravel #13658, Symfony CVE-2021-21424) | Names without an account are locked in the same way. A refused attempt gets the answer of a wrong password, after the same work and the same time. Visible limits are counted by the name that was typed | `tests/it/attempt.rs`, `tests/it/told.rs` |
+//! | an attacker tries one password at many accounts from many addresses | no limit per account detects this; portcullis watches the share of failed sign-ins, and the names that fail from one network | `src/attempt/watch.rs`, `tests/it/told.rs` |
+//! | a thief prevents the notification of the owner: with a bearer token, without cookies, or with so many messages that nobody reads them | A client with a bearer token has a device token too. A sign-in from a new network and kind of browser always gets its own message, and only repeats are combined | `tests/it/new_device.rs` |
+//! | a thief who was signed out returns with a device that the account once knew, and the owner is not notified | after a new password or an end of all sessions, every earlier device counts as new | `tests/it/new_device.rs` |
+//! | an attacker can lock the owner out | a browser that has signed in before has its own counter, and sessions continue | `tests/it/known_device.rs`, `tests/it/token.rs` |
 //!
 //! # Permissions
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | an empty part grants everything below it (Apache Shiro: `a:`) | refused when written; grants nothing when read from an old row | `src/permission/language.rs`, `tests/it/permission.rs`, `tests/it/fuzz.rs` |
-//! | an id with syntax in it widens a check | an id enters only through [`Permission::on`](crate::Permission::on); such a path is 404 | `tests/it/guard.rs`, `tests/it/fuzz.rs` |
-//! | a name that is put together forges a membership: an id `7-owner`, a role named `list-7-owner` | neither a resource nor a level has a `-` in its name, so each name reads in one way; such a role cannot be made, and an older one is not seen under its name | `src/permission/level.rs`, `tests/it/membership.rs` |
-//! | an old answer of another system arrives late and gives back what was taken | answers are numbered when they are asked for; an older one is dropped | `tests/it/membership.rs` |
-//! | a role on one resource that holds `*` owns everything | only permissions of exactly that domain count, on exactly that instance | `src/permission/grants.rs`, `tests/it/permission.rs` |
-//! | a route is added and its guard forgotten (OWASP A01, CWE-862) | a guarded router takes none without an access, guards methods it cannot list, and a test compares who may call what with a file | `tests/it/router.rs`, `tests/it/test_kit.rs` |
+//! | an empty part grants everything below it (Apache Shiro: `a:`) | it is refused when it is written, and grants nothing when it is read from an old row | `src/permission/language.rs`, `tests/it/permission.rs`, `tests/it/fuzz.rs` |
+//! | an id with permission syntax in it makes a check broader | an id is added only through [`Permission::on`](crate::Permission::on); such a path is answered with 404 | `tests/it/guard.rs`, `tests/it/fuzz.rs` |
+//! | a composed name imitates a membership: an id `7-owner`, a role named `list-7-owner` | The names of resources and levels contain no `-`, so each composed name has only one meaning. Such a role cannot be created, and an older one does not count as a role | `src/permission/level.rs`, `tests/it/membership.rs` |
+//! | a late answer of another system restores revoked rights | answers are numbered at the time of the request; an older one is discarded | `tests/it/membership.rs` |
+//! | a role on one resource that contains `*` grants everything | only permissions of exactly that domain count, on exactly that instance | `src/permission/grants.rs`, `tests/it/permission.rs` |
+//! | a new route has no guard (OWASP A01, CWE-862) | a guarded router accepts no route without an access, guards methods that it cannot list, and a test compares who may call what with a file | `tests/it/router.rs`, `tests/it/test_kit.rs` |
 //!
 //! # Sources and logs
 //!
-//! | published | here | tests |
+//! | vulnerability | protection | tests |
 //! |---|---|---|
-//! | `X-Forwarded-For` believed from anyone (allauth 65.14.2) | believed from listed proxies only, from right to left | `src/base/client.rs` |
-//! | a limit dodged by rotating addresses inside one IPv6 network (better-auth GHSA-p6v2-xcpg-h6xw) | limits count by /64, and IPv4 written as IPv6 is IPv4 | `src/base/client.rs`, `tests/it/anonymous.rs`, `tests/it/rate_limit.rs` |
-//! | a limit that is doubled at the edge of its window, or gone when its store is (Redis down, fail open) | limits slide; a store that fails leaves a quarter of each, counted locally | `src/base/rate.rs`, `tests/it/rate_limit.rs` |
-//! | forged log lines | texts are escaped in traces; the audit log holds ids and fixed words | `tests/it/audit_log.rs` |
-//! | secrets in logs | types that hold one have no `Display`, no `Serialize` and a blank `Debug` | `tests/it/tidy.rs`, `tests/ui/secret_does_not_print.rs` |
+//! | `X-Forwarded-For` is trusted from any client (allauth 65.14.2) | it is trusted only from listed proxies, and read from right to left | `src/base/client.rs` |
+//! | an attacker avoids a limit by changing addresses inside one IPv6 network (better-auth GHSA-p6v2-xcpg-h6xw) | limits count by /64, and IPv4 written as IPv6 counts as IPv4 | `src/base/client.rs`, `tests/it/anonymous.rs`, `tests/it/rate_limit.rs` |
+//! | a limit allows twice as much at the edge of its window, or nothing is limited when its store fails (Redis down, fail open) | limits use sliding windows; if the store fails, each node counts locally, with a quarter of each limit | `src/base/rate.rs`, `tests/it/rate_limit.rs` |
+//! | forged log lines | texts are escaped in traces; the audit log contains ids and fixed words | `tests/it/audit_log.rs` |
+//! | secrets in logs | types that contain a secret have no `Display`, no `Serialize` and a blank `Debug` | `tests/it/tidy.rs`, `tests/ui/secret_does_not_print.rs` |
 //!
-//! # Not answered yet
+//! # Not solved yet
 //!
 //! - There is no captcha.
-//! - Open registration makes accounts with addresses that nobody has proved yet. Treat an address as
-//!   proved only if [`is_verified`](crate::Account::is_verified) says so, or register strictly.
-//! - There is no second factor of its own.
+//! - Open registration creates accounts whose addresses are not verified yet. Trust an address only if
+//!   [`is_verified`](crate::Account::is_verified) returns true, or use strict registration.
+//! - There is no built-in second factor.
 //! - Open streams are not closed when their session ends.

@@ -1,57 +1,60 @@
-//! How addresses are proved, and why an account that somebody else prepared is worth nothing.
+//! How addresses are verified, and how this stops accounts that an attacker prepared.
 //!
 //! # Setting it up
 //!
 //! 1. Give the builder a notifier (see [`guide::mail`](crate::guide::mail)) and a public URL.
-//! 2. Make a page for `mail.links.verify`, by default `/verify`. It takes the token from behind the
-//!    `#` of its address and posts it to `/auth/verification/confirm`. Opening it must change nothing:
-//!    mail scanners open links too. Ask for the password on it, or say that without it a new one will
-//!    have to be set.
-//! 3. Switch `login.require_verified` on. Registration is strict then: nobody learns from it whose
-//!    address is known, and nobody signs in before the address is proved.
+//! 2. Create a page for `mail.links.verify`, by default `/verify`. It takes the token after the `#` of its address
+//!    and posts it to `/auth/verification/confirm`. Opening the page must change nothing, because mail scanners
+//!    open links too. Ask for the password on this page, or say that without it the user must set a new one.
+//! 3. Turn `login.require_verified` on. Registration is then strict: it does not reveal which addresses are
+//!    registered, and nobody can sign in before the address is verified.
 //!
-//! | answer to `POST /auth/verification/confirm` | the page then |
+//! | answer to `POST /auth/verification/confirm` | what the page does next |
 //! |---|---|
-//! | 200 `{"result": "verified"}` | shows the sign-in |
+//! | 200 `{"result": "verified"}` | shows the sign-in form |
 //! | 200 `{"result": "password_change_required"}` | asks for a new password and sends it to `PUT /auth/password` |
-//! | 403 `wrong_password` | lets it be typed again, or left out: nothing was spent |
-//! | 403 `wrong_code` | offers `POST /auth/verification`, which sends a new one |
-//! | 409 `already_verified` | shows the sign-in |
+//! | 403 `wrong_password` | lets the user type the password again, or leave it out; the link is still valid |
+//! | 403 `wrong_code` | offers `POST /auth/verification`, which sends a new link or code |
+//! | 409 `already_verified` | shows the sign-in form |
 //!
-//! # Who proves it decides what is kept
+//! # What a verification keeps
 //!
-//! An address proves who has the mailbox, not who made the account. So a proof from the browser that
-//! registered, or with the account's password, keeps everything; a proof from anywhere else hands the
-//! account over: no password, session, factor, phone number or open code that was there before is left,
-//! and the new owner sets a password. Somebody who registers at a desk and opens the link on a phone
-//! without the password sets a new one; that is the price.
+//! A verification shows who controls the mailbox, but not who created the account. So there are two cases:
 //!
-//! An account with one proved address is never handed over by another one: then a session or the
-//! password is asked for.
+//! - **The verification comes from the browser that registered, or with the account's password.** The account
+//!   keeps everything.
+//! - **It comes from anywhere else.** The account is handed over to the owner of the mailbox. All earlier
+//!   passwords, sessions, factors, phone numbers and open codes are removed, and the new owner sets a password.
 //!
-//! # Accounts that were prepared by somebody else
+//! This has a cost. A user may register on a computer and open the link on a phone without the password. This
+//! user must then set a new password.
 //!
-//! Sudhodanan and Paverd ("Pre-hijacked accounts", USENIX Security 2022) found 35 of 75 large services
-//! open to at least one of five attacks. All begin with an attacker who registers with the address of
-//! somebody who has no account yet.
+//! An account that already has a verified address is never handed over through another address. In that case,
+//! the verification requires a session or the password.
 //!
-//! | attack | here |
+//! # Accounts that an attacker prepared
+//!
+//! Sudhodanan and Paverd ("Pre-hijacked accounts", USENIX Security 2022) found that 35 of 75 large services were
+//! vulnerable to at least one of five attacks. In each of them, the attacker first registers with the address of
+//! a victim who has no account yet.
+//!
+//! | attack | protection |
 //! |---|---|
-//! | classic and federated merge: the victim comes by a provider and is merged into the attacker's account | there is no sign-in by a provider yet, so there is nothing that merges; whoever proves the address takes the account over |
-//! | unexpired session: the attacker stays signed in while the victim takes the account | handing over moves the account's epoch: every session there is ends with its next request, on every node |
-//! | trojan identifier: the attacker adds an address or number of their own to come back by | handing over removes every name but the username and the proved address; an account whose own address was never proved gets no [further names](crate::login_name) |
-//! | unexpired change of address: the attacker leaves a change to their own address open, to finish it later | handing over ends every open code and link of the account, and they are bound to its epoch |
-//! | provider that verifies nothing: the attacker claims the victim's address at a careless provider | there is no sign-in by a provider yet |
+//! | classic and federated merge: the victim signs in through a provider and is merged into the attacker's account | there is no sign-in through a provider yet, so no accounts are merged; the person who verifies the address takes the account over |
+//! | unexpired session: the attacker stays signed in while the victim takes over the account | the hand-over increases the account's epoch: every existing session ends with its next request, on every node |
+//! | trojan identifier: the attacker adds their own address or number, to get access later | the hand-over removes every name except the username and the verified address; an account cannot get [more names](crate::login_name) before its main address is verified |
+//! | unexpired change of address: the attacker starts a change to their own address, to finish it later | the hand-over ends all open codes and links of the account; they are also bound to its epoch |
+//! | provider that verifies nothing: the attacker claims the victim's address at such a provider | there is no sign-in through a provider yet |
 //!
-//! What an application hangs on the account's id is its own: look for `user_verified` with the detail
-//! `handed over` in the audit log if something there must not survive.
+//! Portcullis does not change data that your application stores by account id. If some of that data must not
+//! survive a hand-over, look for `user_verified` with the detail `handed over` in the audit log.
 //!
-//! # The same answer for everybody
+//! # The same answer for every address
 //!
-//! Asking for a proof answers 202 whether or not the address is known, waits for it or was proved long
-//! ago, and never sooner than after 25 ms, which is longer than the work takes with a database nearby. For a stranger's address the same
-//! statements run, and the row in the outbox is of kind `none`. A wrong
-//! code for an address without an account is counted and refused like any other.
+//! A request for a verification mail is always answered with 202, whether the address is unknown, waits for
+//! verification, or was verified long ago. The answer never comes before 25 ms. This is longer than the work
+//! takes with a database nearby. For an unknown address the same statements run, and the row in the outbox has
+//! the kind `none`. A wrong code for an address without an account is counted and refused like any other.
 //!
-//! Two things are public all the same: a username that is taken (people choose another), and, with
-//! registration in the open mode, an address that is.
+//! Two things are public: a taken username, because people must choose another one, and, with open
+//! registration, a taken address.

@@ -1,21 +1,24 @@
-//! Registering, signing in and out, proving and changing the password, and one's own sessions, all
-//! from handlers of one's own. No route of portcullis is mounted. The other flows are methods of the
-//! same kind.
+//! Registration, sign-in and sign-out, reauthentication, a change of the password, and the list of
+//! sessions, all in the application's own handlers. No route of portcullis is mounted. You can call the
+//! other flows in the same way.
 //!
-//! Bodies, paths and answers are the application's. What the mounted routes do besides calling a
-//! flow stands here in three words: `check_same_origin` where nobody has to be signed in, `over` to
-//! take the place of an old session, and the issued session in the answer.
+//! The application chooses bodies, paths and answers. A handler must do three things that the mounted
+//! routes do too:
 //!
-//! `cargo run -p own-handlers`, then:
+//! 1. call `check_same_origin`, if the route is public;
+//! 2. call `over`, so that the new session replaces an old one;
+//! 3. return the issued session in the answer.
+//!
+//! Start the example with `cargo run -p own-handlers`, then run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3003
 //! $ curl -c jar --json '{ "name": "alice", "password": "correct horse battery" }' $url/people
 //! $ curl -b jar -c jar $url/me
-//! $ curl -b jar -c jar --json '{ "password": "correct horse battery" }' $url/prove
-//! $ curl -b jar -c jar $url/places
-//! $ curl -b jar -c jar -X DELETE $url/door
-//! $ curl -c jar --json '{ "name": "alice", "password": "correct horse battery" }' $url/door
+//! $ curl -b jar -c jar --json '{ "password": "correct horse battery" }' $url/reauthenticate
+//! $ curl -b jar -c jar $url/sessions
+//! $ curl -b jar -c jar -X DELETE $url/session
+//! $ curl -c jar --json '{ "name": "alice", "password": "correct horse battery" }' $url/session
 //! ```
 
 use std::error::Error;
@@ -56,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         result = axum::serve(listener, service).into_future() => result?,
         _ = tokio::signal::ctrl_c() => {}
     }
-    // What clients left behind who hung up is still carried out.
+    // Finishes the work of requests whose clients disconnected.
     let _ = tokio::time::timeout(Duration::from_secs(10), auth.drain()).await;
     Ok(())
 }
@@ -74,14 +77,14 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
 fn app(auth: &Portcullis) -> Router {
     auth.router()
         .route("/people", post(register), public())
-        .route("/door", post(enter).delete(leave), public())
-        .route("/prove", post(prove), Requirement::signed_in())
+        .route("/session", post(sign_in).delete(sign_out), public())
+        .route("/reauthenticate", post(reauthenticate), Requirement::signed_in())
         .route("/me", get(me), Requirement::signed_in())
         .route("/my-password", post(change_password), Requirement::signed_in())
-        // Whoever calls it is not signed in yet: its extractor takes that stage and no other.
+        // Public, because the caller is not signed in yet. The extractor accepts only this stage.
         .route("/my-first-password", post(set_password), public())
-        .route("/places", get(places).delete(end_other_places), Requirement::signed_in())
-        .route("/places/{id}", delete(end_place), Requirement::signed_in())
+        .route("/sessions", get(sessions).delete(end_other_sessions), Requirement::signed_in())
+        .route("/sessions/{id}", delete(end_session), Requirement::signed_in())
         .into_router()
 }
 
@@ -97,17 +100,17 @@ async fn register(
     parts: Parts,
     Json(body): Json<NameAndPassword>,
 ) -> Result<Response, Rejection> {
-    // Another site must not sign its visitors up here, nor in under an account of its own.
+    // Another site must not register its visitors here, or sign them in to the attacker's account.
     auth.check_same_origin(&parts)?;
     let application = Application::new(NewAccount::username(body.name), body.password);
     let registration = auth.registration().replacing(&parts.extensions).await?;
     let registered = registration.register(application, &client).await?;
-    // None where an account has to be verified before it can be used.
+    // `session` is None if an account must be verified before it can be used.
     let welcome = Json(json!({ "welcome": registered.account.username() }));
     Ok((StatusCode::CREATED, registered.session, welcome).into_response())
 }
 
-async fn enter(
+async fn sign_in(
     auth: Portcullis,
     client: ClientInfo,
     parts: Parts,
@@ -120,14 +123,14 @@ async fn enter(
     let next = match &outcome {
         LoginOutcome::Session(_) => "/me",
         LoginOutcome::PasswordChangeRequired(_) => "/my-first-password",
-        // A page that asks for the second factor, and so on.
-        _ => "/not-built-here",
+        // For example a page that asks for the second factor. This example has none.
+        _ => "/not-in-this-example",
     };
     Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
 }
 
-/// Of any stage, and without complaint where nobody is signed in.
-async fn leave(auth: Portcullis, parts: Parts) -> Result<Response, Rejection> {
+/// Works at every stage of a sign-in, and also without a session.
+async fn sign_out(auth: Portcullis, parts: Parts) -> Result<Response, Rejection> {
     Ok((auth.log_out(&parts.extensions).await?, StatusCode::NO_CONTENT).into_response())
 }
 
@@ -136,8 +139,8 @@ struct OnePassword {
     password: String,
 }
 
-/// Proves the password again, before something that is worth it.
-async fn prove(
+/// Checks the password again, before a sensitive action.
+async fn reauthenticate(
     auth: Portcullis,
     identity: Identity,
     client: ClientInfo,
@@ -168,7 +171,7 @@ async fn change_password(
     Ok((issued, StatusCode::NO_CONTENT).into_response())
 }
 
-/// For a sign-in that goes only as far as this.
+/// For a sign-in that still needs a new password.
 async fn set_password(
     auth: Portcullis,
     session: PasswordChangeSession,
@@ -179,20 +182,20 @@ async fn set_password(
     Ok((issued, StatusCode::NO_CONTENT).into_response())
 }
 
-/// Where else am I signed in?
-async fn places(
+/// Lists the sessions of the account.
+async fn sessions(
     auth: Portcullis,
     owner: AccountOwner<owner::Sessions>,
 ) -> Result<Json<Value>, Rejection> {
     let sessions = auth.own_sessions(&owner).list().await?;
-    let places = sessions.iter().map(|session| {
-        let here = session.id == owner.session().id();
-        json!({ "id": session.id, "here": here, "with": session.user_agent })
+    let sessions = sessions.iter().map(|session| {
+        let current = session.id == owner.session().id();
+        json!({ "id": session.id, "current": current, "user_agent": session.user_agent })
     });
-    Ok(Json(places.collect()))
+    Ok(Json(sessions.collect()))
 }
 
-async fn end_place(
+async fn end_session(
     auth: Portcullis,
     owner: AccountOwner<owner::Sessions>,
     Path(id): Path<String>,
@@ -202,12 +205,12 @@ async fn end_place(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn end_other_places(
+async fn end_other_sessions(
     auth: Portcullis,
     owner: AccountOwner<owner::Sessions>,
     client: ClientInfo,
 ) -> Result<impl IntoResponse, Rejection> {
     let ended = auth.own_sessions(&owner).end_others(&client).await?;
-    // This browser stays one that the account is known to sign in from.
+    // This browser stays a known device of the account.
     Ok((ended.device, StatusCode::NO_CONTENT))
 }

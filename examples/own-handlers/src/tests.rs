@@ -1,4 +1,4 @@
-//! What the page at the top of this example promises.
+//! Tests of what `main.rs` describes.
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
@@ -56,58 +56,59 @@ impl Client {
 }
 
 #[tokio::test]
-async fn every_flow_works_from_handlers_of_ones_own() {
+async fn every_flow_works_in_the_handlers_of_the_application() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = start(&directory).await.expect("a database");
     let mut alice = Client::new(&auth);
     let stranger = alice.clone();
     let person = json!({ "name": "alice", "password": PASSWORD });
 
-    let mut elsewhere = Client { site: "cross-site", ..stranger.clone() };
-    assert_eq!(elsewhere.post("/people", person.clone()).await, 403);
+    let mut other_site = Client { site: "cross-site", ..stranger.clone() };
+    assert_eq!(other_site.post("/people", person.clone()).await, 403);
     assert_eq!(alice.get("/me").await.0, 401);
     assert_eq!(alice.post("/people", person.clone()).await, 201);
     assert_eq!(alice.get("/me").await, (200, json!({ "name": "alice" })));
     assert_eq!(stranger.clone().post("/people", person.clone()).await, 409);
 
-    assert_eq!(elsewhere.post("/door", person.clone()).await, 403);
+    assert_eq!(other_site.post("/session", person.clone()).await, 403);
     let mut phone = stranger.clone();
     let wrong = json!({ "name": "alice", "password": NEW });
-    assert_eq!(phone.post("/door", wrong).await, 401);
-    let (status, body) = phone.call(Method::POST, "/door", person.clone()).await;
+    assert_eq!(phone.post("/session", wrong).await, 401);
+    let (status, body) = phone.call(Method::POST, "/session", person.clone()).await;
     assert_eq!((status, &body["next"]), (200, &json!("/me")));
-    // Signing in again takes the place of the session that was there.
+    // Signing in again replaces the existing session.
     let before = phone.clone();
-    assert_eq!(phone.post("/door", person.clone()).await, 200);
+    assert_eq!(phone.post("/session", person.clone()).await, 200);
     assert_eq!(before.clone().get("/me").await.0, 401);
 
-    let (_, places) = alice.get("/places").await;
-    assert_eq!(places.as_array().map(Vec::len), Some(2));
-    let others = places.as_array().expect("a list").iter().find(|place| place["here"] == false);
-    let id = others.expect("the phone")["id"].as_str().expect("an id").to_owned();
-    assert_eq!(alice.delete(&format!("/places/{id}")).await, 204);
+    let (_, sessions) = alice.get("/sessions").await;
+    let sessions = sessions.as_array().expect("a list");
+    assert_eq!(sessions.len(), 2);
+    let other = sessions.iter().find(|session| session["current"] == false);
+    let id = other.expect("the phone")["id"].as_str().expect("an id").to_owned();
+    assert_eq!(alice.delete(&format!("/sessions/{id}")).await, 204);
     assert_eq!(phone.get("/me").await.0, 401);
-    assert_eq!(alice.delete(&format!("/places/{id}")).await, 404);
-    assert_eq!(alice.delete("/places/elsewhere").await, 404);
-    assert_eq!(phone.post("/door", person.clone()).await, 200);
-    assert_eq!(alice.delete("/places").await, 204);
+    assert_eq!(alice.delete(&format!("/sessions/{id}")).await, 404);
+    assert_eq!(alice.delete("/sessions/unknown").await, 404);
+    assert_eq!(phone.post("/session", person.clone()).await, 200);
+    assert_eq!(alice.delete("/sessions").await, 204);
     assert_eq!(phone.get("/me").await.0, 401);
 
-    assert_eq!(alice.post("/prove", json!({ "password": NEW })).await, 403);
-    assert_eq!(alice.post("/prove", json!({ "password": PASSWORD })).await, 204);
+    assert_eq!(alice.post("/reauthenticate", json!({ "password": NEW })).await, 403);
+    assert_eq!(alice.post("/reauthenticate", json!({ "password": PASSWORD })).await, 204);
     let change = json!({ "old": PASSWORD, "new": NEW });
     assert_eq!(alice.post("/my-password", change.clone()).await, 204);
     assert_eq!(alice.post("/my-password", change).await, 403);
 
-    let left = alice.clone();
-    assert_eq!(Client { site: "cross-site", ..alice.clone() }.delete("/door").await, 403);
-    assert_eq!(alice.delete("/door").await, 204);
-    assert_eq!((alice.cookie.clone(), left.clone().get("/me").await.0), (None, 401));
-    assert_eq!(alice.delete("/door").await, 204);
+    let copy = alice.clone();
+    assert_eq!(Client { site: "cross-site", ..alice.clone() }.delete("/session").await, 403);
+    assert_eq!(alice.delete("/session").await, 204);
+    assert_eq!((alice.cookie.clone(), copy.clone().get("/me").await.0), (None, 401));
+    assert_eq!(alice.delete("/session").await, 204);
 }
 
 #[tokio::test]
-async fn a_sign_in_that_is_not_finished_is_finished_or_left() {
+async fn an_unfinished_sign_in_can_be_finished_or_ended() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = start(&directory).await.expect("a database");
     let made = auth.registration().create(NewAccount::username("alice"), PASSWORD).await;
@@ -115,15 +116,15 @@ async fn a_sign_in_that_is_not_finished_is_finished_or_left() {
     auth.accounts().require_password_change(alice.id()).await.expect("required");
     let mut client = Client::new(&auth);
     let person = json!({ "name": "alice", "password": PASSWORD });
-    for leave in [true, false] {
-        let (status, body) = client.call(Method::POST, "/door", person.clone()).await;
+    for sign_out in [true, false] {
+        let (status, body) = client.call(Method::POST, "/session", person.clone()).await;
         assert_eq!((status, &body["next"]), (200, &json!("/my-first-password")));
         assert_eq!(client.get("/me").await.0, 401);
-        let twin = client.clone();
-        if leave {
-            assert_eq!(client.delete("/door").await, 204);
+        let copy = client.clone();
+        if sign_out {
+            assert_eq!(client.delete("/session").await, 204);
             let first = json!({ "password": NEW });
-            assert_eq!(twin.clone().post("/my-first-password", first).await, 401);
+            assert_eq!(copy.clone().post("/my-first-password", first).await, 401);
         }
     }
     assert_eq!(client.post("/my-first-password", json!({ "password": NEW })).await, 204);

@@ -1,4 +1,4 @@
-//! A table of the application's own.
+//! A table of the application.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 use sea_orm::entity::prelude::*;

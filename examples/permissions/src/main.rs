@@ -1,18 +1,18 @@
-//! Every way to ask for a permission.
+//! Every way to require a permission.
 //!
-//! | where | here |
+//! | way | route in this example |
 //! |---|---|
 //! | at the route | `GET /reports` |
-//! | at the route, on the instance in the path | `GET /docs/{id}` |
+//! | at the route, for the instance in the path | `GET /docs/{id}` |
 //! | an extractor | `POST /publish` |
 //! | inside a handler | `DELETE /docs/{id}` |
 //! | a list, filtered in SQL | `GET /docs` |
 //! | a role instead of a permission | `GET /staff` |
-//! | several things at once, among them a fresh password | `GET /export` |
+//! | several requirements, one of them a recent password check | `GET /export` |
 //!
-//! `cargo run -p permissions` makes two accounts with random passwords and prints them. `erin` is
-//! an editor (`doc:read`, `doc:publish`, `doc:delete:2`), `greg` a guest (`doc:read:1`). Everything
-//! is forgotten when it stops. Then, with the passwords it printed:
+//! `cargo run -p permissions` creates two accounts with random passwords and prints the passwords. `erin`
+//! is an editor (`doc:read`, `doc:publish`, `doc:delete:2`), and `greg` is a guest (`doc:read:1`). All
+//! data is deleted when the example stops. Run these commands with the printed passwords:
 //!
 //! ```text
 //! $ cd $(mktemp -d); url=http://127.0.0.1:3001
@@ -23,20 +23,20 @@
 //! $ curl -s -b erin $url/docs                     ["1","2","3"]
 //! $ curl -s -b greg $url/docs/1                   this is document 1
 //! $ curl -s -b greg $url/docs/2                   403 denied
-//! $ curl -s -b greg $url/docs/1,2                 404 not_found: an id has no syntax in it
+//! $ curl -s -b greg $url/docs/1,2                 404 not_found: an id may not contain `,`
 //! $ curl -s -b greg $url/reports                  403 denied
 //! $ curl -s -b erin $url/reports                  the reports
 //! $ curl -s -b greg $url/staff                    403 denied
-//! $ curl -s -b erin $url/staff                    the staff room
+//! $ curl -s -b erin $url/staff                    for staff only
 //! $ curl -s -b erin -X POST $url/publish          published by erin
-//! $ curl -s -b erin -X DELETE $url/docs/1         403 denied: neither hers nor granted
-//! $ curl -s -b erin -X DELETE $url/docs/2         deleted: `doc:delete:2` is granted
-//! $ curl -s -b erin -X DELETE $url/docs/3         deleted: document 3 is hers
+//! $ curl -s -b erin -X DELETE $url/docs/1         403 denied: erin is not the owner and has no permission
+//! $ curl -s -b erin -X DELETE $url/docs/2         deleted: erin has `doc:delete:2`
+//! $ curl -s -b erin -X DELETE $url/docs/3         deleted: erin owns document 3
 //!
 //! $ sleep 10; curl -s -b erin $url/export         401 insufficient_user_authentication
 //! $ curl -s -b erin -c erin --json '{ "password": "PASSWORD" }' $url/auth/reauthenticate
 //! $ curl -s -b erin $url/export                   everything
-//! $ curl -s -b greg $url/export                   403 denied: no password would help him
+//! $ curl -s -b greg $url/export                   403 denied: greg lacks the permission
 //! ```
 
 use std::error::Error;
@@ -86,21 +86,21 @@ portcullis::permissions! {
     doc: Read, Publish, Delete;
 }
 
-/// Each route says who may call it, and `cargo test` keeps the whole table of it in `access.txt`.
+/// Each route states who may call it. `cargo test` compares the whole table with `access.txt`.
 fn app(auth: &Portcullis, db: DatabaseConnection) -> Result<Router, RequirementError> {
-    // A password proven in the last ten seconds; a real service would say minutes.
+    // The password was checked in the last ten seconds. A real service would allow minutes.
     let fresh = Requirement::within(Duration::from_secs(10));
     let export = Requirement::all([Requirement::typed(doc::Read), fresh])?;
     Ok(auth
         .router()
-        // Whoever has `doc:read` for one document only does not pass: no id is asked.
+        // Requires `doc:read` for all documents. An account with `doc:read:1` is denied.
         .route("/reports", get(async || "the reports\n"), doc::Read)
-        // The same on one instance: GET /docs/1 asks for `doc:read:1`. Another method of the same
-        // path can ask for something else; this one's handler decides.
+        // The same for one instance: GET /docs/1 requires `doc:read:1`. Another method of the same path
+        // can have another requirement. For DELETE, the handler checks the permission.
         .route("/docs/{id}", get(show), auth.require(doc::Read).on_path("id"))
         .route("/docs/{id}", routing::delete(delete), Requirement::signed_in())
-        // A role. Permissions age better: they say what a route does, not who may.
-        .route("/staff", get(async || "the staff room\n"), Requirement::role("editor"))
+        // A role. Prefer permissions: they depend on what a route does, and not on who uses it.
+        .route("/staff", get(async || "for staff only\n"), Requirement::role("editor"))
         .route("/export", get(async || "everything\n"), export)
         .route("/docs", get(list), Requirement::signed_in())
         .route("/publish", post(publish), Requirement::signed_in())
@@ -113,12 +113,12 @@ async fn show(Path(id): Path<String>) -> String {
     format!("this is document {id}\n")
 }
 
-/// An extractor: who may not publish never gets into the body of this function.
+/// An extractor: without the permission, the body of this function does not run.
 async fn publish(allowed: Allowed<doc::Publish>) -> String {
     format!("published by {}\n", name(allowed.identity().account()))
 }
 
-/// A list from the application's own table: only what may be read leaves the database.
+/// A list from the application's own table. The database returns only documents that the user may read.
 async fn list(
     identity: Identity,
     State(db): State<DatabaseConnection>,
@@ -126,22 +126,22 @@ async fn list(
     let documents = document::Entity::find().order_by_asc(document::Column::Id);
     let documents = match identity.instances(doc::Read) {
         Instances::All => documents,
-        // No id at all is an empty list too: `IN ()` holds for nothing.
+        // Without any id the list is empty, because `IN ()` matches nothing.
         Instances::Only(ids) => documents.filter(document::Column::Id.is_in(ids)),
     };
     let documents = documents.all(&db).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok(Json(documents.into_iter().map(|document| document.id).collect()))
 }
 
-/// Inside a handler, where something else can decide too: the owner needs no permission.
+/// Inside a handler, other conditions can count too: the owner of a document needs no permission.
 async fn delete(identity: Identity, Path(id): Path<String>) -> Result<&'static str, Rejection> {
-    // An id with `:`, `,` or `*` in it would change what is asked; no document has one.
+    // An id with `:`, `,` or `*` would change the requirement. No document has such an id.
     let delete = Requirement::typed(doc::Delete).on(&id).map_err(|_| AuthError::NoSuchInstance)?;
     let owns = owner(&id) == name(identity.account());
     if owns || identity.meets(&delete) { Ok("deleted\n") } else { Err(AuthError::Denied.into()) }
 }
 
-/// Where an application would ask its own table.
+/// A real application would read this from its own table.
 fn owner(id: &str) -> &'static str {
     if id == "3" { "erin" } else { "somebody else" }
 }
@@ -160,7 +160,7 @@ async fn start(
     Migrator::up(&db, None).await?;
     db.execute_unprepared("CREATE TABLE document (id TEXT PRIMARY KEY)").await?;
     db.execute_unprepared("INSERT INTO document (id) VALUES ('1'), ('2'), ('3')").await?;
-    // Sessions end with the process, and so does everything else here.
+    // The secret is not kept: all sessions end with the process, like all data of this example.
     let auth = Portcullis::builder(db.clone()).secret(Secret::generate()).build()?;
     let editor = [doc::Read::TEXT, doc::Publish::TEXT, "doc:delete:2"];
     auth.roles().create("editor", editor).await?;

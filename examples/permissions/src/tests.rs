@@ -1,4 +1,4 @@
-//! What the page at the top of this example promises.
+//! Tests of what `main.rs` describes.
 
 use axum::http::Method;
 use portcullis::test_kit::TestClient;
@@ -46,7 +46,7 @@ async fn each_account_gets_what_its_role_says() {
 }
 
 #[tokio::test]
-async fn a_list_holds_what_may_be_read_and_nothing_else() {
+async fn a_list_contains_only_readable_documents() {
     let directory = tempfile::tempdir().expect("a directory");
     let (auth, db) = start(&directory).await.expect("a database");
     auth.roles().create("pair", ["doc:read:1,3", "doc:delete:2"]).await.expect("a role");
@@ -65,9 +65,9 @@ async fn a_list_holds_what_may_be_read_and_nothing_else() {
     }
 }
 
-/// Who may call what. A change of it is a change of this file, for a review to see.
+/// Who may call what. A change shows up in `access.txt`, so a reviewer sees it.
 #[tokio::test]
-async fn the_table_of_roles_and_routes_is_the_one_that_was_agreed() {
+async fn the_table_of_roles_and_routes_matches_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let (auth, db) = start(&directory).await.expect("a database");
     let app = app(&auth, db).expect("permissions");

@@ -1,11 +1,11 @@
-//! A hyper service without axum: sign in, one guarded path, sign out.
+//! A hyper service without axum: sign-in, one guarded path, sign-out.
 //!
-//! Layers and guards are tower layers around any service of `http::Request`, so they work in a
-//! `ServiceBuilder`, with tonic, or here around a plain function. Without the feature `routes`
-//! there is nothing to mount, and the handlers call the flows themselves. What remains of axum is
-//! its small crate axum-core, which has the body type of refusals.
+//! Layers and guards are tower layers around any service of `http::Request`. So they work in a
+//! `ServiceBuilder`, with tonic, or, as in this example, around a plain function. Without the feature
+//! `routes` there are no routes to mount, so the handlers call the flows themselves. The example still
+//! needs the small crate axum-core, which contains the body type of error answers.
 //!
-//! `cargo run -p plain-tower` makes an account with a random password and prints it. Then:
+//! `cargo run -p plain-tower` creates an account with a random password and prints the password. Then run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3002
@@ -61,14 +61,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let service = ServiceBuilder::new()
             .map_request(move |request: Request<Incoming>| {
                 let mut request = request.map(Body::new);
-                // Without it the sessions do not know where they come from.
+                // Sessions and rate limits need the client address.
                 request.extensions_mut().insert(PeerAddr(peer.ip()));
                 request
             })
             .service(service.clone());
         tokio::spawn(async move {
             let service = TowerToHyperService::new(service);
-            // A client that goes away is no error of ours.
+            // A client that disconnects is not an error of the service.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -98,7 +98,7 @@ fn service(
             }
         }
     };
-    // Outermost: it puts the lazy handle into each request, which guards and extractors read.
+    // The outermost layer. It adds a handle to each request, which guards and extractors use.
     Ok(BoxCloneSyncService::new(ServiceBuilder::new().layer(auth.layer()).service_fn(paths)))
 }
 
@@ -108,18 +108,18 @@ async fn me(request: Request<Body>) -> Answer {
     Ok(text(StatusCode::OK, &format!("you are {name}\n")))
 }
 
-/// What the mounted route does, in short: judge where the request comes from, read it, call the
-/// flow, put what was issued into the answer.
+/// Does the same as the mounted route: checks the origin of the request, reads the body, calls the flow,
+/// and adds the issued session to the answer.
 async fn login(auth: &Portcullis, request: Request<Body>) -> Answer {
     let (parts, body) = request.into_parts();
-    // Another site must not sign its visitors in here under an account of its own.
+    // Another site must not sign its visitors in to the attacker's account.
     auth.check_same_origin(&parts)?;
     let client = auth.client_info(&parts);
     let Some((login, password)) = credentials(body).await else {
         let expected = "send { \"login\": \"..\", \"password\": \"..\" }\n";
         return Ok(text(StatusCode::BAD_REQUEST, expected));
     };
-    // Over what the request was before, so that an old session does not stay behind.
+    // Replaces the session that the request had before.
     let flow = auth.login().replacing(&parts.extensions).await?;
     let outcome = flow.with_password(Credentials::password(login, password), &client).await?;
     let mut response = text(StatusCode::OK, "signed in\n");
@@ -134,7 +134,7 @@ async fn credentials(body: Body) -> Option<(String, String)> {
 }
 
 async fn logout(auth: &Portcullis, request: Request<Body>) -> Answer {
-    // It also judges where a request with a cookie comes from.
+    // This also checks the origin of a request with a cookie.
     let signed_out = auth.log_out(request.extensions()).await?;
     let mut response = text(StatusCode::OK, "signed out\n");
     if let Some(signed_out) = signed_out {
@@ -158,7 +158,7 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
     options.test_before_acquire_if_idle_for(Duration::from_secs(30)).sqlx_logging(false);
     let db = Database::connect(options).await?;
     Migrator::up(&db, None).await?;
-    // Sessions end with the process, and so does everything else here.
+    // The secret is not kept: all sessions end with the process, like all data of this example.
     Ok(Portcullis::builder(db).secret(Secret::generate()).build()?)
 }
 

@@ -1,4 +1,4 @@
-//! What the page at the top of this example promises.
+//! Tests of what `main.rs` describes.
 
 use http::header::{COOKIE, HeaderName, SET_COOKIE};
 use serde_json::json;

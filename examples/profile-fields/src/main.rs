@@ -1,15 +1,15 @@
-//! A table of the application's own beside the accounts, and never one without the other.
+//! The application's own profile table next to the accounts. Account and profile are always created together.
 //!
-//! portcullis knows names to sign in with and nothing else about people. What a service wants to
-//! know besides stands in its own table, here `profile`, keyed by the account's id. Two ways lead
-//! there, each one transaction:
+//! portcullis stores sign-in names, and no other data about people. Other data belongs in your own table,
+//! here `profile`, with the account's id as key. This example creates the two rows in one transaction, in two
+//! ways:
 //!
-//! 1. Strangers register through the mounted route. The member `profile` of their request goes to
-//!    the hook [`Profiles`], which writes the row when the account is made.
-//! 2. The service makes an account itself, in a handler of its own with a transaction of its own.
+//! 1. People register through the mounted route. The member `profile` of their request goes to the hook
+//!    [`Profiles`], which inserts the profile when the account is created.
+//! 2. The service creates an account itself, in its own handler and its own transaction.
 //!
-//! `cargo run -p profile-fields -- [--db URL]` takes any database, such as
-//! `postgres://user:password@localhost/name`. Then:
+//! `cargo run -p profile-fields -- [--db URL]` accepts any database, such as
+//! `postgres://user:password@localhost/name`. Then run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3004
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         result = axum::serve(listener, service).into_future() => result?,
         _ = tokio::signal::ctrl_c() => {}
     }
-    // What clients left behind who hung up is still carried out.
+    // Finishes the work of requests whose clients disconnected.
     let _ = tokio::time::timeout(Duration::from_secs(10), auth.drain()).await;
     Ok(())
 }
@@ -72,8 +72,8 @@ async fn start(
     let mut options = ConnectOptions::new(url);
     options.test_before_acquire_if_idle_for(Duration::from_secs(30)).sqlx_logging(false);
     let db = Database::connect(options).await?;
-    // Each has its own record of what was applied. The profile points to the account, so it is
-    // second.
+    // Each migrator has its own record of applied migrations. The profile references the account, so its
+    // migration is second.
     portcullis_migration::Migrator::up(&db, None).await?;
     profile::Migrator::up(&db, None).await?;
     let auth = Portcullis::builder(db.clone()).secret(secret).hooks(Profiles).build()?;
@@ -90,7 +90,7 @@ fn app(db: DatabaseConnection, auth: &Portcullis) -> Result<Router, PermissionEr
         .into_router())
 }
 
-/// What the application wants to know of everybody.
+/// The data that the application stores for each person.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewProfile {
@@ -98,7 +98,7 @@ struct NewProfile {
 }
 
 impl NewProfile {
-    /// Puts it beside an account, in the transaction that makes the account.
+    /// Inserts the profile of an account, in the transaction that creates the account.
     async fn insert(self, account: AccountId, txn: &impl ConnectionTrait) -> Result<(), NotKept> {
         let display_name = self.display_name.trim().to_owned();
         if display_name.is_empty() || display_name.chars().count() > 64 {
@@ -112,7 +112,7 @@ impl NewProfile {
         };
         match profile::Entity::insert(row).exec_without_returning(txn).await {
             Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
-                let reason = "somebody else is called that";
+                let reason = "another person has this display name";
                 let taken = Refusal::new(StatusCode::CONFLICT, "display_name_taken", reason);
                 Err(NotKept::Refused(taken))
             }
@@ -122,13 +122,13 @@ impl NewProfile {
     }
 }
 
-/// Why there is no profile.
+/// Why a profile was not stored.
 enum NotKept {
     Refused(Refusal),
     Failed(DbErr),
 }
 
-/// Writes the profile that comes with a registration.
+/// Inserts the profile of a new registration.
 struct Profiles;
 
 impl Hooks for Profiles {
@@ -141,7 +141,7 @@ impl Hooks for Profiles {
         registering: Registering<'_>,
         txn: &DatabaseTransaction,
     ) -> HookResult {
-        // Whatever is wrong ends the registration, and the account is gone with it.
+        // Any error ends the registration. The account is then not created either.
         let profile: NewProfile = registering.profile()?;
         match profile.insert(registering.account_id, txn).await {
             Ok(()) => Ok(()),
@@ -159,13 +159,13 @@ struct Invited {
     profile: NewProfile,
 }
 
-/// The service makes an account itself; its owner sets a password of his own at the first sign-in.
+/// The service creates an account. Its owner sets a new password at the first sign-in.
 async fn invite(auth: Portcullis, Json(body): Json<Invited>) -> Result<StatusCode, Rejection> {
     let new = NewAccount::username(body.username);
-    // Hashed before anything is locked.
+    // Hashes the password before the transaction, so that no lock is held meanwhile.
     let new = auth.registration().prepare(new, body.first_password).await?;
     let txn = auth.begin().await?;
-    // Whoever leaves early drops the transaction, and nothing of it remains.
+    // An early return drops the transaction and rolls it back.
     let accounts = auth.accounts().within(&txn);
     let account = accounts.create(new).await?;
     accounts.require_password_change(account.id()).await?;

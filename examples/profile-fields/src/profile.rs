@@ -1,4 +1,4 @@
-//! The table of the application's own: its entity and its migration.
+//! The table of the application: its entity and its migration.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 use sea_orm::entity::prelude::*;

@@ -1,4 +1,4 @@
-//! What the page at the top of this example promises.
+//! Tests of what `main.rs` describes.
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -36,7 +36,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn account_and_profile_are_made_together_or_not_at_all() {
+async fn account_and_profile_are_created_together_or_not_at_all() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sqlite://{}/test.sqlite?mode=rwc", directory.path().display());
     let (db, auth) = start(&url, Secret::generate()).await.expect("a database");

@@ -1,5 +1,5 @@
-// Calls the routes and shows what they say. The session cookie is HttpOnly: the browser sends it,
-// this script never sees it.
+// Calls the routes and shows their answers. The session cookie is HttpOnly: the browser sends it, but
+// this script cannot read it.
 "use strict";
 
 const find = (selector, inside = document) => inside.querySelector(selector);
@@ -20,9 +20,9 @@ async function call(method, path, body) {
   }
 }
 
-// What went wrong, in words. Problems are RFC 9457 JSON: `detail` is for people, `code` is stable,
-// `errors` names the fields of a form.
-function inWords({ status, body }) {
+// The text of an error. Errors are RFC 9457 JSON: `detail` is for people, `code` is stable, and
+// `errors` has the error of each field of a form.
+function errorText({ status, body }) {
   const sentence = body.detail ?? body.title ?? `The service answered ${status}`;
   return body.code ? `${sentence} (${body.code})` : sentence;
 }
@@ -37,13 +37,13 @@ function element(name, text, className = "") {
 function show(method, path, answer) {
   const title = element("p", `${method} ${path} → ${answer.status || "no answer"}`, answer.ok ? "good" : "bad");
   const parts = [title];
-  if (!answer.ok) parts.push(element("p", inWords(answer)));
+  if (!answer.ok) parts.push(element("p", errorText(answer)));
   const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body, null, 2);
   if (text.trim()) parts.push(element("pre", text));
   find("#answer").replaceChildren(...parts);
 }
 
-// The sentence goes above the button, the reason of a field below the field.
+// Shows the error text above the button, and the error of each field below the field.
 function showProblem(form, answer) {
   const errors = (!answer.ok && answer.body.errors) || {};
   let first;
@@ -61,7 +61,7 @@ function showProblem(form, answer) {
   const problem = find(".problem", form);
   if (problem) {
     problem.hidden = answer.ok;
-    problem.textContent = answer.ok ? "" : inWords(answer);
+    problem.textContent = answer.ok ? "" : errorText(answer);
   }
   first?.focus();
 }
@@ -69,7 +69,7 @@ function showProblem(form, answer) {
 async function showWho() {
   const { ok, body } = await call("GET", "/public");
   const signedIn = ok && body.signed_in;
-  find("#who").textContent = signedIn ? `Signed in as ${body.hello}` : "Nobody is signed in";
+  find("#who").textContent = signedIn ? `Signed in as ${body.hello}` : "Not signed in";
   find("#visitor").hidden = signedIn;
   find("#member").hidden = !signedIn;
 }
@@ -81,13 +81,13 @@ for (const form of document.forms) {
     const fields = Object.fromEntries(new FormData(form));
     const remember = find("[name=remember]", form);
     if (remember) fields.remember = remember.checked;
-    // Fields that the path names go there, the others into the body.
+    // Puts fields that occur in the path there, and all others into the body.
     const path = form.dataset.path.replace(/\{(\w+)\}/g, (_, name) => {
       const value = encodeURIComponent(fields[name]);
       delete fields[name];
       return value;
     });
-    // What need not be said is left out.
+    // Leaves out optional fields that are empty.
     for (const name of form.id === "link" ? ["email", "password"] : ["email"]) {
       if (fields[name] === "") delete fields[name];
     }
@@ -99,9 +99,9 @@ for (const form of document.forms) {
     showProblem(form, answer);
     if (answer.ok) {
       form.reset();
-      if (form.id === "link") goOn(form, answer);
+      if (form.id === "link") showNextStep(form, answer);
       await showWho();
-      // The form may be hidden now; whoever uses the keyboard goes on from the top.
+      // The form may be hidden now, so keyboard users continue at the top.
       if (form.closest("[hidden]")) find("#who").focus();
     }
   });
@@ -114,13 +114,13 @@ find("#routes").addEventListener("click", async ({ target }) => {
   find("#answer").scrollIntoView({ block: "nearest" });
 });
 
-// Where the links in mails lead. The token stands behind the `#`, which is sent to no server.
+// The pages of the links in mails. The token is after the `#`, which the browser sends to no server.
 const links = {
   "/verify": ["Confirm your mail address", "/auth/verification/confirm",
-    "In the browser that registered it can be left empty. Anywhere else: without it a new one has to be set."],
+    "You can leave it empty in the browser in which you registered. In any other browser you must then set a new password."],
   "/password/reset": ["Set a new password", "/auth/password/reset", "At least 15 characters."],
   "/email/confirm": ["Confirm your new mail address", "/auth/email/confirm"],
-  "/email/undo": ["Take back the change of your mail address", "/auth/email/undo"],
+  "/email/undo": ["Undo the change of your mail address", "/auth/email/undo"],
   "/login-names/confirm": ["Confirm another mail address", "/auth/login-names/confirm"],
   "/login-names/undo": ["Remove the name that was added", "/auth/login-names/undo"],
 };
@@ -137,12 +137,12 @@ function showLink() {
   find("#link-password-field").hidden = !hint;
   find("#link-password-hint").textContent = hint ?? "";
   find("#mailed").hidden = false;
-  // Neither the history nor a screenshot needs it any more.
+  // Removes the token from the address, so that it is not in the history or in a screenshot.
   history.replaceState(null, "", location.pathname);
 }
 
-// An account that is taken over by whoever has the mailbox needs a password of its new owner.
-function goOn(form, { body }) {
+// After a verification from another browser, the owner of the mailbox must set a new password.
+function showNextStep(form, { body }) {
   if (body.result !== "password_change_required") {
     find("#mailed").hidden = true;
     return;

@@ -1,8 +1,8 @@
 //! A service with accounts, sessions and permissions, on one SQLite file.
 //!
-//! `cargo run -p quickstart` and open the address it prints. The README of the repository walks
-//! through the same routes with curl. What belongs to portcullis is in this file; `start.rs` has
-//! the arguments and the port.
+//! Run `cargo run -p quickstart` and open the address that it prints. The README of the repository uses the
+//! same routes with curl. This file contains the code for portcullis. `start.rs` contains the arguments and
+//! the port.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -54,31 +54,31 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listener = start::listen(arguments.port).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let auth = Portcullis::builder(db.clone())
-        // Made at the first start and kept in a file, so that sessions survive a restart. In
-        // production it comes from wherever the other secrets come from.
+        // Created at the first start and kept in a file, so that sessions survive a restart. In
+        // production, load it from the same place as your other secrets.
         .secret(Secret::load_or_create(format!("{}.secret", arguments.database))?)
-        // Links in mails lead here.
+        // Links in mails start with this URL.
         .public_url(&url)
-        // Mail is printed on the terminal. In production it is an `SmtpNotifier`.
+        // Prints mail on the terminal. In production, use an `SmtpNotifier`.
         .notifier(ConsoleNotifier)
         .build()?;
     prepare(&auth).await?;
-    // Sends what an earlier run left in the outbox.
+    // Sends messages that an earlier run left in the outbox.
     let outbox = auth.clone();
     tokio::spawn(async move { outbox.outbox().run().await });
-    // Removes what is over, or the tables would grow for ever.
+    // Deletes old rows. Without it the tables would grow without limit.
     tokio::spawn(auth.maintenance().every(Duration::from_secs(3600)));
 
     println!("quickstart serves {url} from {}; Ctrl-C stops it", arguments.database);
-    // With connect info the sessions know where they were started from.
+    // With connect info, each session stores the client address.
     let service = app(&auth)?.into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop_asked());
-    // Requests under way may finish, but a spare connection of a browser must not hold it up.
+    // Running requests may finish, but an idle connection of a browser must not delay the end.
     tokio::select! {
         result = serving.into_future() => result?,
         () = async { stop_asked().await; tokio::time::sleep(Duration::from_secs(2)).await } => {}
     }
-    // What clients left behind who hung up is carried out first, unless the database is away.
+    // Finishes the work of requests whose clients disconnected, unless the database is unavailable.
     let _ = tokio::time::timeout(Duration::from_secs(10), auth.drain()).await;
     db.close().await?;
     Ok(())
@@ -92,12 +92,12 @@ async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
     let path = path.to_owned();
     let mut options = ConnectOptions::new("sqlite:");
     options
-        // By default every use of a pooled connection begins with a ping, and every statement is
-        // logged: together they cost more than the statement itself.
+        // By default the pool pings a connection before every use, and logs every statement. Together
+        // this costs more than the statement itself.
         .test_before_acquire_if_idle_for(Duration::from_secs(30))
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
-        // With a write-ahead log readers do not wait for the one who writes.
+        // With a write-ahead log, readers do not wait for a writer.
         .map_sqlx_sqlite_opts(move |options| {
             options
                 .filename(&path)
@@ -108,12 +108,12 @@ async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
     Database::connect(options).await
 }
 
-/// Roles and the first administrator. Can run at every start: what is there already stays.
+/// Creates the roles and the first administrator. It can run at every start: existing data stays.
 async fn prepare(auth: &Portcullis) -> Result<(), Box<dyn Error>> {
     make_roles(auth).await?;
     if let Some(first) = auth.bootstrap_admin(NewAccount::username("admin")).await? {
         println!("the first administrator is `admin` with the password {}", first.password());
-        println!("write it down: only its hash is kept, and it is not shown again");
+        println!("write it down: only its hash is stored, and it is not shown again");
     }
     Ok(())
 }
@@ -125,9 +125,9 @@ async fn make_roles(auth: &Portcullis) -> Result<(), GrantError> {
     Ok(())
 }
 
-/// Every route says who may call it; one that does not say so does not compile.
+/// Every route states who may call it. A route without this does not compile.
 fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
-    // On the instance in the path: GET /docs/1 asks for `doc:read:1`.
+    // For the instance in the path: GET /docs/1 requires `doc:read:1`.
     let reads = auth.require(Requirement::permission("doc:read")?).on_path("id");
     let grants = Requirement::permission("role:grant")?;
     let only_admins = get(async || "only for administrators\n");
@@ -141,7 +141,7 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .route("/docs/{id}", get(doc), reads)
         .auth_routes("/auth", auth.routes().merge(anonymous::routes(auth)))
         .route("/", get(page()), public())
-        // What the links in mails open. Opening one changes nothing; its form does.
+        // Pages for the links in mails. Opening one changes nothing; sending its form does.
         .route("/verify", get(page()), public())
         .route("/password/reset", get(page()), public())
         .route("/email/confirm", get(page()), public())
@@ -153,13 +153,13 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .into_router())
 }
 
-/// Anyone: with `Option` a visitor is `None` instead of a 401.
+/// For anyone: with `Option` a visitor is `None` and does not get a 401.
 async fn greet(account: Option<Account>) -> Json<Value> {
     Json(json!({ "hello": account.as_ref().and_then(Account::username).unwrap_or("stranger"),
                  "signed_in": account.is_some() }))
 }
 
-/// Any account. In a plain axum router the extractor alone would refuse everybody else.
+/// For any account. In a plain axum router the extractor alone would refuse other requests.
 async fn me(account: Account) -> Json<Value> {
     Json(json!({ "id": account.id(), "username": account.username(), "email": account.email() }))
 }
@@ -168,7 +168,7 @@ async fn doc(Path(id): Path<String>) -> String {
     format!("this is document {id}\n")
 }
 
-/// `PUT /admin/roles/reader/alice`: counts on alice's next request, no new login needed.
+/// `PUT /admin/roles/reader/alice`: takes effect on alice's next request, without a new login.
 async fn grant(
     auth: Portcullis,
     Path((role, login)): Path<(String, String)>,
@@ -179,7 +179,7 @@ async fn grant(
 }
 
 fn page() -> impl IntoResponse + Clone {
-    // Only our own script and style, and nobody may put the page into a frame.
+    // Allows only our own script and style. No site may show the page in a frame.
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
         connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; \
         frame-ancestors 'none'";

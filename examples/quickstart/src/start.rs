@@ -1,4 +1,4 @@
-//! What has little to do with portcullis: arguments and a port.
+//! Code that does not concern portcullis: the arguments and the port.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 const USAGE: &str = "\
 cargo run -p quickstart -- [--db FILE] [--port PORT]
 
-  --db FILE    the SQLite file, made if it is not there (default: quickstart.sqlite)
+  --db FILE    the SQLite file, created if it does not exist (default: quickstart.sqlite)
   --port PORT  the port on 127.0.0.1 (default: the variable PORT, else 3000)
 ";
 
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     pub(crate) port: u16,
 }
 
-/// None when all that was asked for is this help.
+/// `None` after `--help`.
 pub(crate) fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
     let (mut database, mut port) = ("quickstart.sqlite".to_owned(), port);
@@ -32,7 +32,7 @@ pub(crate) fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                 print!("{USAGE}");
                 return Ok(None);
             }
-            other => return Err(format!("`{other}` is not known here\n\n{USAGE}").into()),
+            other => return Err(format!("unknown argument `{other}`\n\n{USAGE}").into()),
         };
         *target = words.next().ok_or_else(|| format!("`{word}` needs a value\n\n{USAGE}"))?;
     }
@@ -40,11 +40,11 @@ pub(crate) fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     Ok(Some(Arguments { database, port }))
 }
 
-/// The port that was asked for, else any that is free. Loopback only: this is an example.
+/// Uses the given port, or any free port if it is taken. Loopback only, because this is an example.
 pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            println!("port {port} is taken by another program, so a free one is used instead");
+            println!("port {port} is in use, so the quickstart uses a free port instead");
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
         }
         result => result,

@@ -1,4 +1,4 @@
-//! What the README promises of this example.
+//! Tests of what the README says about this example.
 
 use portcullis::config::Delivery;
 use portcullis::message::RecordingNotifier;
@@ -20,7 +20,7 @@ async fn started(path: &str) -> Portcullis {
 }
 
 #[tokio::test]
-async fn an_account_may_what_its_roles_say_and_its_session_survives_a_restart() {
+async fn roles_decide_what_an_account_may_do_and_its_session_survives_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("test.sqlite").display().to_string();
     let auth = started(&path).await;
@@ -62,15 +62,15 @@ async fn an_account_may_what_its_roles_say_and_its_session_survives_a_restart() 
     assert_eq!(alice.get("/me").send(&service).await.status(), 401);
 }
 
-/// Who may call what. A change of it is a change of this file, for a review to see.
+/// Who may call what. A change shows up in `access.txt`, so a reviewer sees it.
 #[tokio::test]
-async fn the_table_of_roles_and_routes_is_the_one_that_was_agreed() {
+async fn the_table_of_roles_and_routes_matches_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = started(&directory.path().join("test.sqlite").display().to_string()).await;
     auth.test().matrix(&app(&auth).expect("permissions")).await.check("access.txt");
 }
 
-/// What stands behind the `#` of the link in the last mail.
+/// The token after the `#` in the link of the last mail.
 fn token(mail: &RecordingNotifier) -> String {
     let text = mail.sent().last().expect("a mail").text.clone();
     let (_, rest) = text.split_once("#token=").expect("a link");
@@ -78,7 +78,7 @@ fn token(mail: &RecordingNotifier) -> String {
 }
 
 #[tokio::test]
-async fn an_address_is_proved_and_a_forgotten_password_set_anew() {
+async fn an_address_is_verified_and_a_forgotten_password_is_reset() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("test.sqlite").display().to_string();
     let db = connect(&path).await.expect("a database");
