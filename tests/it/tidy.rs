@@ -496,6 +496,39 @@ fn only_stores_build_queries() {
 }
 
 #[test]
+fn one_function_makes_the_session_of_a_sign_in() {
+    // What says that somebody has signed in, and what decides how far they are in.
+    let words = ["EventKind::LoginSucceeded", "at_stage"];
+    let homes = ["flow/sign_in.rs", "session/issue.rs"];
+    check(only_in(&homes, &words), "login/mod.rs", "start.event(EventKind::LoginSucceeded)");
+    // And only one place writes the row, whatever the session is for.
+    let inserts = |file: &File| {
+        let there = file.module() == "session" && has(&file.code, "store::insert");
+        let misplaced = there && file.path != "session/issue.rs";
+        misplaced.then(|| format!("{} inserts a session", file.path)).into_iter().collect()
+    };
+    check(inserts, "session/mod.rs", "store::insert(txn, row).await?;");
+    let entity = only_in(&["session/store.rs"], &["session::entity::ActiveModel"]);
+    check(entity, "login/mod.rs", "session::entity::ActiveModel::from(row)");
+}
+
+#[test]
+fn only_a_transaction_tells_of_what_was_recorded() {
+    // The last three tell of what has no row: a session that moved, and two events that happened though
+    // they could not be written.
+    let homes = [
+        "base/event.rs",
+        "audit_log/mod.rs",
+        "identity/request_identity/turn.rs",
+        "rate_limit/mod.rs",
+        "attempt/watch.rs",
+    ];
+    check(only_in(&homes, &["trace()", "trace_uncommitted"]), "login/mod.rs", "event.trace();");
+    let outbox = ["outbox/mod.rs", "outbox/deliver.rs"];
+    check(only_in(&outbox, &["deliver_soon"]), "login/mod.rs", "outbox::deliver_soon(context);");
+}
+
+#[test]
 fn routes_ask_no_store_and_open_no_transaction() {
     let rules = |file: &File| {
         let words = ["store::", "transaction!", "sea_orm", "audit_log"];
