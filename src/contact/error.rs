@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::account::{InvalidField, LoginIdKind};
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, may_fault};
+use crate::flow::address::address_error;
 use crate::session::{SessionError, from_session};
 
 /// Why an address or a number was not changed.
@@ -57,6 +58,7 @@ pub enum ContactError {
 }
 
 may_fault!(ContactError);
+address_error!(ContactError);
 from_session!(ContactError);
 
 problem! {

@@ -118,7 +118,6 @@ use serde::{Deserialize, Serialize};
 use crate::account::entity::login_name;
 use crate::account::former::{self, Standing};
 use crate::account::{Account, InvalidField, store as account_store};
-use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -126,12 +125,13 @@ use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
 use crate::base::transaction::{Txn, transaction};
 use crate::context::Context;
+use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, Start, Try};
-use crate::outbox::{self, Admitted, Counted, Outgoing};
-use crate::session::{Issued, SessionError, StartSession};
+use crate::one_time::{self, Answer, Challenge, Start};
+use crate::outbox::{self, Outgoing};
+use crate::session::{Issued, SessionError};
 
 mod channel;
 mod error;
@@ -171,22 +171,13 @@ struct Change {
     lineage: LineageId,
 }
 
-impl Change {
-    fn of(challenge: &Challenge) -> Option<Self> {
-        serde_json::from_str(challenge.data()?).ok()
-    }
-
-    fn to_data(&self) -> String {
-        serde_json::to_string(self).expect("texts and an id are always JSON")
-    }
-
-    /// Together with the epoch of the account.
-    fn binding(&self, epoch: i64) -> [Vec<u8>; 4] {
+impl address::Change for Change {
+    fn binding(&self, epoch: i64) -> Vec<Vec<u8>> {
         let text = |value: &Option<String>| match value {
             Some(text) => format!("={text}").into_bytes(),
             None => Vec::new(),
         };
-        [
+        vec![
             text(&self.old),
             text(&self.new),
             self.lineage.as_uuid().as_bytes().to_vec(),
@@ -194,8 +185,8 @@ impl Change {
         ]
     }
 
-    fn binds(&self, context: &Context, challenge: &Challenge, epoch: i64) -> bool {
-        challenge.is_bound_to(context, &parts(&self.binding(epoch)))
+    fn leads_where(&self, other: &Self) -> bool {
+        self.new == other.new
     }
 }
 
@@ -220,10 +211,6 @@ impl WayBack {
     fn number(&self) -> [u8; 8] {
         self.sequence.to_be_bytes()
     }
-}
-
-fn parts(binding: &[Vec<u8>; 4]) -> [&[u8]; 4] {
-    [&binding[0], &binding[1], &binding[2], &binding[3]]
 }
 
 impl Contact<'_> {
@@ -307,7 +294,7 @@ impl Contact<'_> {
         client: &ClientInfo,
     ) -> Result<Option<Issued>, ContactError> {
         let context = self.auth.context();
-        recent_factor(context, identity)?;
+        recent_factor::<ContactError>(context, identity)?;
         let account = identity.account();
         let Some(old) = account.phone() else { return Ok(None) };
         if account.email().is_none() && account.username().is_none() {
@@ -336,7 +323,7 @@ impl Contact<'_> {
         client: &ClientInfo,
     ) -> Result<(), ContactError> {
         let context = self.auth.context();
-        recent_factor(context, identity)?;
+        recent_factor::<ContactError>(context, identity)?;
         let invalid = |field| ContactError::Invalid(vec![field]);
         let address = channel.parse_field(new).map_err(invalid)?;
         let account = identity.account();
@@ -358,12 +345,38 @@ impl Contact<'_> {
         limited.map_err(|l| ContactError::TooSoon { retry_after: l.retry_after })?;
         let now = context.now();
         let event = event_of(channel.requested(), identity, client, now);
+        let config = &context.config;
+        let asking = Asking {
+            context,
+            account,
+            session: identity.session().id(),
+            kind: &channel.change(),
+            confirm: channel.confirm_message(),
+            taken: channel.taken_message(),
+            page: match channel {
+                Channel::Email => Some(&*config.mail.links.email_confirm),
+                Channel::Phone => None,
+            },
+            normal: address.normal(),
+            recipient: &recipient,
+            recipient_of: match channel {
+                Channel::Email => Recipient::email,
+                Channel::Phone => Recipient::phone,
+            },
+            yields: match channel {
+                Channel::Email => Yields::Unclaimed,
+                Channel::Phone => Yields::Unproved,
+            },
+            lifetime: match channel {
+                Channel::Email => config.contact.confirm_lifetime,
+                Channel::Phone => config.challenge.code_lifetime,
+            },
+        };
         transaction!(context.db(), |txn| {
-            self.ask(txn, identity, channel, &address, &recipient, &change).await?;
+            address::ask::<_, ContactError>(txn, &asking, &change).await?;
             audit_log::record(txn, &event).await?;
-            Ok::<_, ContactError>(())
-        })?;
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Whether the account's own number was never proved: it came with a registration or an import, and
@@ -384,84 +397,6 @@ impl Contact<'_> {
         Ok(own.is_some_and(|name| name.verified_at.is_none()))
     }
 
-    /// Starts the challenge and puts the message out. The work is the same whether or not the
-    /// address is free.
-    async fn ask(
-        &self,
-        txn: &Txn<'_>,
-        identity: &AccountOwner<owner::Contact>,
-        channel: Channel,
-        address: &Address,
-        recipient: &Recipient,
-        change: &Change,
-    ) -> Result<(), ContactError> {
-        let context = self.auth.context();
-        let account = identity.account();
-        let (kind, message) = (channel.change(), channel.confirm_message());
-        let admitted = outbox::admit(txn, context, message, Counted::mailbox(recipient)).await?;
-        let holder = account_store::find_with_name(txn, address.normal()).await?;
-        let holder = holder.filter(|(name, row)| {
-            let yields = name.verified_at.is_none()
-                && (channel == Channel::Phone
-                    || Account::from(row.clone()).has_no_claim(context.now()));
-            name.account_id != account.id() && !yields
-        });
-        if admitted == Admitted(false) {
-            // It got a link just before: if it was for this account, that one stays good. A change to
-            // anything else is over.
-            let open = one_time::newest(txn, context, &kind, Some(account.id()), "").await?;
-            let other = open.and_then(|open| Change::of(&open)).filter(|o| o.new != change.new);
-            if other.is_some() {
-                one_time::end_of_account(txn, account.id(), Some(&kind), context.now()).await?;
-            }
-            let held_back = Outgoing::new(message, Some(recipient.clone()));
-            outbox::put_admitted(txn, context, &held_back, admitted).await?;
-            return Ok(());
-        }
-        let config = &context.config;
-        let lifetime = match channel {
-            Channel::Email => config.contact.confirm_lifetime,
-            Channel::Phone => config.challenge.code_lifetime,
-        };
-        let binding = change.binding(account.epoch);
-        // No target: another change takes the place of this one, whatever it is to.
-        let start = Start {
-            kind: &kind,
-            account_id: Some(account.id()),
-            session_id: Some(identity.session().id()),
-            target: None,
-            data: Some(&change.to_data()),
-            binding: Some(&parts(&binding)),
-            answer: Answer::Code,
-            lifetime,
-            cool_down: config.challenge.cool_down,
-        };
-        let started = one_time::start(txn, context, &start).await?;
-        let started =
-            started.ok_or(ContactError::TooSoon { retry_after: config.challenge.cool_down })?;
-        let outgoing = match holder {
-            None => {
-                let link = match channel {
-                    Channel::Email => config.link(&config.mail.links.email_confirm, &started.token),
-                    Channel::Phone => None,
-                };
-                let code = started.code.as_ref().map(|code| code.as_str());
-                Outgoing::new(message, Some(recipient.clone()))
-                    .account(account.id())
-                    .values(Values::new().with_some("link", link).with_some("code", code))
-                    .good_for(lifetime)
-            }
-            // To the owner as they wrote it themselves, never as a stranger did.
-            Some((name, holder)) => {
-                let to = channel.recipient(name.as_written(&holder));
-                let to = to.filter(|_| holder.deleted_at.is_none());
-                Outgoing::new(channel.taken_message(), to).account(holder.id)
-            }
-        };
-        outbox::put_admitted(txn, context, &outgoing, admitted).await?;
-        Ok(())
-    }
-
     async fn confirm(
         &self,
         identity: &AccountOwner<owner::Contact>,
@@ -470,78 +405,22 @@ impl Contact<'_> {
         client: &ClientInfo,
     ) -> Result<Issued, ContactError> {
         let context = self.auth.context();
-        let db = context.db();
-        let account = identity.account();
-        let kind = channel.change();
-        let found = db
-            .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
-            .await?;
-        if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
-            return Err(ContactError::UsedJustNow);
+        let (kind, now) = (channel.change(), context.now());
+        let confirming = Confirming { auth: self.auth, identity, kind: &kind, proof, client, now };
+        let (challenge, change) = confirming.find::<Change, ContactError>().await?;
+        if change.old.as_deref() != channel.of(identity.account()) {
+            return Err(ContactError::WrongCode);
         }
-        let now = context.now();
-        let (challenge, change) = found
-            .filter(|challenge| challenge.account_id() == Some(account.id()))
-            .filter(|challenge| challenge.is_open(now))
-            .and_then(|challenge| Change::of(&challenge).map(|change| (challenge, change)))
-            .filter(|(challenge, change)| change.binds(context, challenge, account.epoch))
-            .filter(|(_, change)| change.old.as_deref() == channel.of(account))
-            .ok_or(ContactError::WrongCode)?;
         let event = event_of(channel.changed(), identity, client, now);
-        let ticket = match proof {
-            Proof::Token(_) => None,
-            Proof::Code(code) => {
-                let ticket = self.take_try(identity, &challenge, client).await?;
-                if !challenge.is_code(context, code) {
-                    let failed = event_of(EventKind::ChallengeFailed, identity, client, now);
-                    let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
-                    self.auth.attempts().fail(ticket, &failed).await?;
-                    return Err(ContactError::WrongCode);
-                }
-                Some(ticket)
-            }
-        };
-        let done = transaction!(db, |txn| {
-            if !challenge.spend_from(txn, context, client, now).await? {
-                return Err(ContactError::WrongCode);
-            }
-            if let Some(ticket) = &ticket {
-                ticket.succeeded(txn).await?;
-            }
+        let ticket = confirming.attempt::<ContactError>(&challenge).await?;
+        let done = transaction!(context.db(), |txn| {
+            confirming.spend::<ContactError>(txn, &challenge, ticket.as_ref()).await?;
             let applying = Applying { context, identity, client, channel, now };
             let applied = applying.apply(txn, &change, &event).await?;
             // Somebody else has the address, or the change is over: which, is not said.
             applied.ok_or(ContactError::WrongCode)
         });
-        if let Err(ContactError::WrongCode) = done {
-            // Or the same person pressed twice.
-            let found = db
-                .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
-                .await?;
-            if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
-                if let Some(ticket) = ticket {
-                    self.auth.attempts().withdraw(ticket).await;
-                }
-                return Err(ContactError::UsedJustNow);
-            }
-        }
-        let issued = done?;
-        if let Some(ticket) = ticket {
-            ticket.end_succeeded();
-        }
-        Ok(issued)
-    }
-
-    async fn take_try(
-        &self,
-        identity: &AccountOwner<owner::Contact>,
-        challenge: &Challenge,
-        client: &ClientInfo,
-    ) -> Result<Ticket, ContactError> {
-        match challenge.take_try(self.auth, Some(identity.account().epoch), client).await? {
-            Try::Taken(ticket) => Ok(ticket),
-            Try::TooMany(retry_after) => Err(ContactError::TooManyTries { retry_after }),
-        }
+        confirming.end(ticket, done).await
     }
 
     async fn undo(
@@ -551,15 +430,9 @@ impl Contact<'_> {
         client: &ClientInfo,
     ) -> Result<(), ContactError> {
         let context = self.auth.context();
-        let db = context.db();
         let (kind, now) = (channel.undo(), context.now());
-        let executor = db.executor();
-        let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
-        let used = |challenge: &Challenge| challenge.was_used_by(context, client, now);
-        if found.as_ref().is_some_and(used) {
-            return Err(ContactError::UsedJustNow);
-        }
-        let challenge = found.filter(|found| found.is_open(now)).ok_or(ContactError::WrongCode)?;
+        let undoing = Undoing { context, kind: &kind, token, client, now };
+        let challenge = undoing.find::<ContactError>().await?;
         let way = WayBack::of(context, &challenge).ok_or(ContactError::WrongCode)?;
         let id = challenge.account_id().ok_or(ContactError::WrongCode)?;
         let old = way.address.as_str();
@@ -569,7 +442,7 @@ impl Contact<'_> {
         let notice = Outgoing::new(channel.undone_message(), channel.recipient(old))
             .account(id)
             .values(values);
-        let done = transaction!(db, |txn| {
+        let done = transaction!(context.db(), |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
             if !spent || !account_store::lock_and_end_sessions(txn, id).await? {
                 return Err(ContactError::WrongCode);
@@ -600,14 +473,7 @@ impl Contact<'_> {
             audit_log::record(txn, &event).await?;
             Ok(())
         });
-        if let Err(ContactError::WrongCode) = done {
-            // The same person pressed twice, perhaps.
-            let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
-            if found.as_ref().is_some_and(used) {
-                return Err(ContactError::UsedJustNow);
-            }
-        }
-        done
+        undoing.end(done).await
     }
 }
 
@@ -644,7 +510,7 @@ impl Applying<'_> {
         event: &Event,
     ) -> Result<Option<Issued>, ContactError> {
         let Self { context, identity, channel, now, .. } = *self;
-        let (account, session) = (identity.account(), identity.session());
+        let account = identity.account();
         let id = account.id();
         let to = Move {
             account: id,
@@ -717,15 +583,7 @@ impl Applying<'_> {
             None => event.clone(),
         };
         audit_log::record(txn, &event).await?;
-        let issued = StartSession::new(context, context.db(), self.client)
-            .of(account)
-            .at_epoch(epoch)
-            .going_on_from(&session.state, session.transport())
-            .passed(session.factors().clone())
-            .inside(txn)
-            .issue()
-            .await?;
-        Ok(Some(issued))
+        Ok(Some(address::go_on(txn, context, identity, self.client).await?))
     }
 
     /// What the account remembers of an address that it gets, if that was its own before the one that goes:
@@ -827,16 +685,6 @@ impl Applying<'_> {
         outbox::put(txn, self.context, &message).await?;
         Ok(())
     }
-}
-
-fn recent_factor(
-    context: &Context,
-    identity: &AccountOwner<owner::Contact>,
-) -> Result<(), ContactError> {
-    if identity.has_recent_factor(context) {
-        return Ok(());
-    }
-    Err(ContactError::FactorTooOld { max_age: context.config.session.recent_factor })
 }
 
 fn event_of(

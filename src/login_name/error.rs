@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::account::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, may_fault};
+use crate::flow::address::address_error;
 use crate::rate_limit::RateLimited;
 use crate::session::{SessionError, from_session};
 
@@ -80,6 +81,7 @@ impl LoginNameError {
 }
 
 may_fault!(LoginNameError);
+address_error!(LoginNameError);
 from_session!(LoginNameError);
 
 problem! {

@@ -101,14 +101,14 @@ use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
 use crate::config::LoginIds;
 use crate::context::Context;
+use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::Proof;
-use crate::one_time::{self, Answer, Challenge, Start, Try};
-use crate::outbox::{self, Admitted, Counted, Outgoing};
+use crate::one_time::{self, Answer, Challenge, Proof, Start};
+use crate::outbox::{self, Outgoing};
 use crate::outstanding::Kind;
-use crate::session::{Issued, SessionError, StartSession};
+use crate::session::{Issued, SessionError};
 
 mod error;
 #[cfg(feature = "routes")]
@@ -163,23 +163,15 @@ struct Addition {
     lineage: LineageId,
 }
 
-impl Addition {
-    fn of(challenge: &Challenge) -> Option<Self> {
-        serde_json::from_str(challenge.data()?).ok()
-    }
-
-    fn to_data(&self) -> String {
-        serde_json::to_string(self).expect("a text and an id are always JSON")
-    }
-
-    fn binding(&self, epoch: i64) -> [Vec<u8>; 3] {
+impl address::Change for Addition {
+    fn binding(&self, epoch: i64) -> Vec<Vec<u8>> {
         let lineage = self.lineage.as_uuid().as_bytes().to_vec();
-        [self.address.clone().into_bytes(), lineage, epoch.to_be_bytes().to_vec()]
+        vec![self.address.clone().into_bytes(), lineage, epoch.to_be_bytes().to_vec()]
     }
-}
 
-fn parts(binding: &[Vec<u8>; 3]) -> [&[u8]; 3] {
-    [&binding[0], &binding[1], &binding[2]]
+    fn leads_where(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
 }
 
 /// Who was sent the link that removes a name again: the account's own address at that time, in its normal
@@ -270,7 +262,7 @@ impl LoginNames<'_> {
         client: &ClientInfo,
     ) -> Result<Issued, LoginNameError> {
         let context = self.auth.context();
-        recent_factor(context, identity)?;
+        recent_factor::<LoginNameError>(context, identity)?;
         let account = identity.account();
         // There is nobody to hand an account over to that has no address.
         let nobodys = account.email().is_none() && account.phone().is_none();
@@ -333,7 +325,7 @@ impl LoginNames<'_> {
         client: &ClientInfo,
     ) -> Result<(), LoginNameError> {
         let context = self.auth.context();
-        recent_factor(context, identity)?;
+        recent_factor::<LoginNameError>(context, identity)?;
         let account = identity.account();
         if !account.is_verified() || account.email().is_none() {
             return Err(LoginNameError::AddressNotProved);
@@ -357,9 +349,8 @@ impl LoginNames<'_> {
             }
             change.ask(txn, &address, &recipient).await?;
             audit_log::record(txn, &event).await?;
-            Ok::<_, LoginNameError>(())
-        })?;
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Adds the mail address that was asked for. The other sessions end.
@@ -373,72 +364,18 @@ impl LoginNames<'_> {
         client: &ClientInfo,
     ) -> Result<Issued, LoginNameError> {
         let context = self.auth.context();
-        let db = context.db();
-        let account = identity.account();
-        let kind = Kind::LoginName;
-        let found = db
-            .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
-            .await?;
-        if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
-            return Err(LoginNameError::UsedJustNow);
-        }
-        let now = context.now();
-        let (challenge, addition) = found
-            .filter(|challenge| challenge.account_id() == Some(account.id()))
-            .filter(|challenge| challenge.is_open(now))
-            .and_then(|challenge| Addition::of(&challenge).map(|addition| (challenge, addition)))
-            .filter(|(challenge, addition)| {
-                challenge.is_bound_to(context, &parts(&addition.binding(account.epoch)))
-            })
-            .ok_or(LoginNameError::WrongCode)?;
+        let (kind, now) = (&Kind::LoginName, context.now());
+        let confirming = Confirming { auth: self.auth, identity, kind, proof, client, now };
+        let (challenge, addition) = confirming.find::<Addition, LoginNameError>().await?;
         let address = Email::parse(&addition.address).map_err(|_| LoginNameError::WrongCode)?;
         let change = Changing { context, identity, client, now };
         let event = change.event(EventKind::LoginNameAdded, LoginIdKind::Email);
-        let ticket = match proof {
-            Proof::Token(_) => None,
-            Proof::Code(code) => {
-                let taken = challenge.take_try(self.auth, Some(account.epoch), client).await?;
-                let ticket = match taken {
-                    Try::Taken(ticket) => ticket,
-                    Try::TooMany(retry_after) => {
-                        return Err(LoginNameError::TooManyTries { retry_after });
-                    }
-                };
-                if !challenge.is_code(context, code) {
-                    let failed = change.event(EventKind::ChallengeFailed, LoginIdKind::Email);
-                    let failed = Event { succeeded: false, ..failed.detail(kind.name()) };
-                    self.auth.attempts().fail(ticket, &failed).await?;
-                    return Err(LoginNameError::WrongCode);
-                }
-                Some(ticket)
-            }
-        };
-        let done = transaction!(db, |txn| {
-            if !challenge.spend_from(txn, context, client, now).await? {
-                return Err(LoginNameError::WrongCode);
-            }
-            if let Some(ticket) = &ticket {
-                ticket.succeeded(txn).await?;
-            }
+        let ticket = confirming.attempt::<LoginNameError>(&challenge).await?;
+        let done = transaction!(context.db(), |txn| {
+            confirming.spend::<LoginNameError>(txn, &challenge, ticket.as_ref()).await?;
             change.add_proved(txn, &address, addition.lineage, &event).await
         });
-        if let Err(LoginNameError::WrongCode) = done {
-            // The same person pressed twice, perhaps.
-            let found = db
-                .read(one_time::find_by_proof(&db.executor(), context, &kind, account.id(), proof))
-                .await?;
-            if one_time::was_used_by(context, found.as_ref(), account.id(), proof, client) {
-                if let Some(ticket) = ticket {
-                    self.auth.attempts().withdraw(ticket).await;
-                }
-                return Err(LoginNameError::UsedJustNow);
-            }
-        }
-        let issued = done?;
-        if let Some(ticket) = ticket {
-            ticket.end_succeeded();
-        }
-        Ok(issued)
+        confirming.end(ticket, done).await
     }
 
     /// Removes a name, typed in any spelling. The other sessions end.
@@ -454,7 +391,7 @@ impl LoginNames<'_> {
         client: &ClientInfo,
     ) -> Result<Issued, LoginNameError> {
         let context = self.auth.context();
-        recent_factor(context, identity)?;
+        recent_factor::<LoginNameError>(context, identity)?;
         let name = LoginId::parse(name).map_err(|_| LoginNameError::NotFound)?;
         let account = identity.account();
         let change = Changing { context, identity, client, now: context.now() };
@@ -489,21 +426,14 @@ impl LoginNames<'_> {
     /// an outage. Whatever fails, nothing is changed.
     pub async fn undo(&self, token: &str, client: &ClientInfo) -> Result<(), LoginNameError> {
         let context = self.auth.context();
-        let db = context.db();
-        let (kind, now) = (Kind::LoginNameUndo, context.now());
-        let executor = db.executor();
-        let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
-        let used = |challenge: &Challenge| challenge.was_used_by(context, client, now);
-        if found.as_ref().is_some_and(used) {
-            return Err(LoginNameError::UsedJustNow);
-        }
-        let challenge = found.filter(|found| found.is_open(now));
-        let challenge = challenge.ok_or(LoginNameError::WrongCode)?;
+        let (kind, now) = (&Kind::LoginNameUndo, context.now());
+        let undoing = Undoing { context, kind, token, client, now };
+        let challenge = undoing.find::<LoginNameError>().await?;
         let id = challenge.account_id().ok_or(LoginNameError::WrongCode)?;
         let normal = challenge.target().ok_or(LoginNameError::WrongCode)?;
         let told = Told::of(context, &challenge, normal).ok_or(LoginNameError::WrongCode)?;
         let event = Event::new(EventKind::LoginNameUndone, now).account(id).from_client(client);
-        let done = transaction!(db, |txn| {
+        let done = transaction!(context.db(), |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
             if !spent || !account_store::lock_and_end_sessions(txn, id).await? {
                 return Err(LoginNameError::WrongCode);
@@ -534,14 +464,7 @@ impl LoginNames<'_> {
             audit_log::record(txn, &event.clone().detail(kind)).await?;
             Ok(())
         });
-        if let Err(LoginNameError::WrongCode) = done {
-            // The same person pressed twice, perhaps.
-            let found = db.read(one_time::find_by_token(&executor, context, &kind, token)).await?;
-            if found.as_ref().is_some_and(used) {
-                return Err(LoginNameError::UsedJustNow);
-            }
-        }
-        done
+        undoing.end(done).await
     }
 }
 
@@ -592,73 +515,32 @@ impl Changing<'_> {
         Err(LoginNameError::TooManyNames)
     }
 
-    /// Starts the challenge and puts the message out. The work is the same whether or not the
-    /// address is free.
+    /// Asks for the proof of a further address.
     async fn ask(
         &self,
         txn: &Txn<'_>,
         address: &Email,
         recipient: &Recipient,
     ) -> Result<(), LoginNameError> {
-        let context = self.context;
-        let (kind, message) = (Kind::LoginName, MessageKind::LoginNameConfirm);
-        let admitted = outbox::admit(txn, context, message, Counted::mailbox(recipient)).await?;
-        let holder = account_store::find_with_name(txn, address.normal()).await?;
-        let holder = holder.filter(|(name, row)| {
-            let yields = name.verified_at.is_none()
-                && Account::from(row.clone()).has_no_claim(context.now());
-            name.account_id != self.id() && !yields
-        });
+        let config = &self.context.config;
         let session = self.identity.session();
+        let asking = Asking {
+            context: self.context,
+            account: self.identity.account(),
+            session: session.id(),
+            kind: &Kind::LoginName,
+            confirm: MessageKind::LoginNameConfirm,
+            taken: MessageKind::EmailChangeTaken,
+            page: Some(&config.mail.links.login_name_confirm),
+            normal: address.normal(),
+            recipient,
+            recipient_of: Recipient::email,
+            yields: Yields::Unclaimed,
+            lifetime: config.contact.confirm_lifetime,
+        };
         let addition =
             Addition { address: address.as_str().to_owned(), lineage: session.lineage_id() };
-        if admitted == Admitted(false) {
-            // It got a link just before: if it was for this account, that one stays good. What was
-            // asked for any other address is over.
-            let open = one_time::newest(txn, context, &kind, Some(self.id()), "").await?;
-            let open = open.and_then(|open| Addition::of(&open));
-            if open.is_some_and(|open| open.address != addition.address) {
-                one_time::end_of_account(txn, self.id(), Some(&kind), context.now()).await?;
-            }
-            let held_back = Outgoing::new(message, Some(recipient.clone()));
-            outbox::put_admitted(txn, context, &held_back, admitted).await?;
-            return Ok(());
-        }
-        let config = &context.config;
-        let lifetime = config.contact.confirm_lifetime;
-        let binding = addition.binding(self.identity.account().epoch);
-        // No target: another one takes the place of this one, whichever address it is about.
-        let start = Start {
-            kind: &kind,
-            account_id: Some(self.id()),
-            session_id: Some(session.id()),
-            target: None,
-            data: Some(&addition.to_data()),
-            binding: Some(&parts(&binding)),
-            answer: Answer::Code,
-            lifetime,
-            cool_down: config.challenge.cool_down,
-        };
-        let started = one_time::start(txn, context, &start).await?;
-        let started =
-            started.ok_or(LoginNameError::TooSoon { retry_after: config.challenge.cool_down })?;
-        let outgoing = match holder {
-            None => {
-                let link = config.link(&config.mail.links.login_name_confirm, &started.token);
-                let code = started.code.as_ref().map(|code| code.as_str());
-                Outgoing::new(message, Some(recipient.clone()))
-                    .account(self.id())
-                    .values(Values::new().with_some("link", link).with_some("code", code))
-                    .good_for(lifetime)
-            }
-            Some((name, holder)) => {
-                let to = Recipient::email(name.as_written(&holder));
-                let to = to.filter(|_| holder.deleted_at.is_none());
-                Outgoing::new(MessageKind::EmailChangeTaken, to).account(holder.id)
-            }
-        };
-        outbox::put_admitted(txn, context, &outgoing, admitted).await?;
-        Ok(())
+        address::ask(txn, &asking, &addition).await
     }
 
     /// Gives the account an address that has just been proved.
@@ -777,18 +659,10 @@ impl Changing<'_> {
 
     /// Ends what was outstanding, writes the event down and goes on in a new session.
     async fn finish(&self, txn: &Txn<'_>, event: &Event) -> Result<Issued, LoginNameError> {
-        let (context, session) = (self.context, self.identity.session());
-        let account = self.identity.account();
-        one_time::end_by_session(txn, account, self.now).await?;
+        let (context, identity) = (self.context, self.identity);
+        one_time::end_by_session(txn, identity.account(), self.now).await?;
         audit_log::record(txn, event).await?;
-        Ok(StartSession::new(context, context.db(), self.client)
-            .of(account)
-            .at_epoch(account.epoch + 1)
-            .going_on_from(&session.state, session.transport())
-            .passed(session.factors().clone())
-            .inside(txn)
-            .issue()
-            .await?)
+        Ok(address::go_on(txn, context, identity, self.client).await?)
     }
 }
 
@@ -825,16 +699,6 @@ fn is_last(names: &[Model], gone: &Model, ids: LoginIds) -> bool {
 
 fn own_already(field: &'static str) -> LoginNameError {
     LoginNameError::invalid(InvalidField::new(field, "is the account's already"))
-}
-
-fn recent_factor(
-    context: &Context,
-    identity: &AccountOwner<owner::LoginNames>,
-) -> Result<(), LoginNameError> {
-    if identity.has_recent_factor(context) {
-        return Ok(());
-    }
-    Err(LoginNameError::FactorTooOld { max_age: context.config.session.recent_factor })
 }
 
 /// The word for a kind of name, in events.

@@ -1,0 +1,364 @@
+//! Proving an address of an account: asking for it, confirming it, undoing the change.
+//!
+//! The mail address, the phone number and further names to sign in with share this. What is changed, and
+//! what its owner is told, stays with each.
+//!
+//! 1. [`ask`] sends a link and a code to the new address. The work is the same whether or not the address
+//!    is free: its owner is told instead, and the answer never says it.
+//! 2. [`Confirming`] takes the link or the code, once. A second click of the same browser is told that the
+//!    first one worked.
+//! 3. [`Undoing`] does the same with the link that the old address got.
+
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::account::{Account, store as account_store};
+use crate::attempt::Ticket;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::SessionId;
+use crate::base::transaction::{Fault, Txn};
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::{self, Answer, Challenge, Proof, Start, Try};
+use crate::outbox::{self, Admitted, Counted, Outgoing};
+use crate::outstanding::Kind;
+use crate::session::{Issued, SessionError, StartSession};
+
+/// How an error of a capability says what can go wrong here.
+pub(crate) trait AddressError: From<Fault> + From<DbErr> {
+    fn factor_too_old(max_age: Duration) -> Self;
+    fn wrong_code() -> Self;
+    fn used_just_now() -> Self;
+    fn too_many_tries(retry_after: Duration) -> Self;
+    fn too_soon(retry_after: Duration) -> Self;
+    fn is_wrong_code(&self) -> bool;
+}
+
+/// For an error that has the variants under these names.
+macro_rules! address_error {
+    ($error:ident) => {
+        impl $crate::flow::address::AddressError for $error {
+            fn factor_too_old(max_age: std::time::Duration) -> Self {
+                Self::FactorTooOld { max_age }
+            }
+
+            fn wrong_code() -> Self {
+                Self::WrongCode
+            }
+
+            fn used_just_now() -> Self {
+                Self::UsedJustNow
+            }
+
+            fn too_many_tries(retry_after: std::time::Duration) -> Self {
+                Self::TooManyTries { retry_after }
+            }
+
+            fn too_soon(retry_after: std::time::Duration) -> Self {
+                Self::TooSoon { retry_after }
+            }
+
+            fn is_wrong_code(&self) -> bool {
+                matches!(self, Self::WrongCode)
+            }
+        }
+    };
+}
+pub(crate) use address_error;
+
+/// A change that waits for its proof, as the challenge remembers it. The link and the code are bound to all
+/// of it.
+pub(crate) trait Change: Serialize + DeserializeOwned + Sync {
+    /// What must be the same when it is confirmed, `epoch` is the account's.
+    fn binding(&self, epoch: i64) -> Vec<Vec<u8>>;
+
+    /// Whether both are about the same new address.
+    fn leads_where(&self, other: &Self) -> bool;
+
+    fn of(challenge: &Challenge) -> Option<Self> {
+        serde_json::from_str(challenge.data()?).ok()
+    }
+
+    fn binds(&self, context: &Context, challenge: &Challenge, epoch: i64) -> bool {
+        challenge.is_bound_to(context, &parts(&self.binding(epoch)))
+    }
+}
+
+fn parts(binding: &[Vec<u8>]) -> Vec<&[u8]> {
+    binding.iter().map(Vec::as_slice).collect()
+}
+
+/// An account flow needs a factor that was shown a short time ago.
+pub(crate) fn recent_factor<E: AddressError>(
+    context: &Context,
+    identity: &Identity,
+) -> Result<(), E> {
+    if identity.has_recent_factor(context) {
+        return Ok(());
+    }
+    Err(E::factor_too_old(context.config.session.recent_factor))
+}
+
+/// Which account gives up an address that it has, when another one proves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Yields {
+    /// One that never proved it.
+    Unproved,
+    /// One that never proved it and can no longer be used.
+    Unclaimed,
+}
+
+/// An address that is to be proved.
+pub(crate) struct Asking<'a> {
+    pub(crate) context: &'a Context,
+    /// Who asks.
+    pub(crate) account: &'a Account,
+    pub(crate) session: SessionId,
+    pub(crate) kind: &'a Kind,
+    /// To the new address, with what proves it.
+    pub(crate) confirm: MessageKind,
+    /// To its owner, if another account has it.
+    pub(crate) taken: MessageKind,
+    /// The page that the link leads to. A text message has only a code.
+    pub(crate) page: Option<&'a str>,
+    pub(crate) normal: &'a str,
+    pub(crate) recipient: &'a Recipient,
+    /// The same of an address as its owner wrote it.
+    pub(crate) recipient_of: fn(&str) -> Option<Recipient>,
+    pub(crate) yields: Yields,
+    pub(crate) lifetime: Duration,
+}
+
+/// Starts the challenge and puts the message out. The work is the same whether or not the address is free.
+pub(crate) async fn ask<C: Change, E: AddressError>(
+    txn: &Txn<'_>,
+    asking: &Asking<'_>,
+    change: &C,
+) -> Result<(), E> {
+    let Asking { context, account, kind, recipient, .. } = *asking;
+    let message = asking.confirm;
+    let admitted = outbox::admit(txn, context, message, Counted::mailbox(recipient)).await?;
+    let holder = account_store::find_with_name(txn, asking.normal).await?;
+    let holder = holder.filter(|(name, row)| {
+        let yields = name.verified_at.is_none()
+            && (asking.yields == Yields::Unproved
+                || Account::from(row.clone()).has_no_claim(context.now()));
+        name.account_id != account.id() && !yields
+    });
+    if admitted == Admitted(false) {
+        // It got a link just before. If that was for this account, it stays good. A change to any other
+        // address is over.
+        let open = one_time::newest(txn, context, kind, Some(account.id()), "").await?;
+        let open = open.and_then(|open| C::of(&open));
+        if open.is_some_and(|open| !open.leads_where(change)) {
+            one_time::end_of_account(txn, account.id(), Some(kind), context.now()).await?;
+        }
+        let held_back = Outgoing::new(message, Some(recipient.clone()));
+        outbox::put_admitted(txn, context, &held_back, admitted).await?;
+        return Ok(());
+    }
+    let config = &context.config;
+    let data = serde_json::to_string(change).expect("texts and ids are always JSON");
+    let binding = change.binding(account.epoch);
+    // No target: another change takes the place of this one, whichever address it is to.
+    let start = Start {
+        kind,
+        account_id: Some(account.id()),
+        session_id: Some(asking.session),
+        target: None,
+        data: Some(&data),
+        binding: Some(&parts(&binding)),
+        answer: Answer::Code,
+        lifetime: asking.lifetime,
+        cool_down: config.challenge.cool_down,
+    };
+    let started = one_time::start(txn, context, &start).await?;
+    let started = started.ok_or_else(|| E::too_soon(config.challenge.cool_down))?;
+    let outgoing = match holder {
+        None => {
+            let link = asking.page.and_then(|page| config.link(page, &started.token));
+            let code = started.code.as_ref().map(|code| code.as_str());
+            Outgoing::new(message, Some(recipient.clone()))
+                .account(account.id())
+                .values(Values::new().with_some("link", link).with_some("code", code))
+                .good_for(asking.lifetime)
+        }
+        // To the owner as they wrote it themselves, never as a stranger did.
+        Some((name, holder)) => {
+            let to = (asking.recipient_of)(name.as_written(&holder));
+            let to = to.filter(|_| holder.deleted_at.is_none());
+            Outgoing::new(asking.taken, to).account(holder.id)
+        }
+    };
+    outbox::put_admitted(txn, context, &outgoing, admitted).await?;
+    Ok(())
+}
+
+/// A proof of a new address, by somebody who is signed in.
+pub(crate) struct Confirming<'a> {
+    pub(crate) auth: &'a Portcullis,
+    pub(crate) identity: &'a Identity,
+    pub(crate) kind: &'a Kind,
+    pub(crate) proof: Proof<'a>,
+    pub(crate) client: &'a ClientInfo,
+    pub(crate) now: Timestamp,
+}
+
+impl Confirming<'_> {
+    /// The challenge that the proof is about, and its change, if both still hold.
+    pub(crate) async fn find<C: Change, E: AddressError>(&self) -> Result<(Challenge, C), E> {
+        let context = self.auth.context();
+        let account = self.identity.account();
+        let found = self.look_up().await?;
+        if self.is_used(found.as_ref()) {
+            return Err(E::used_just_now());
+        }
+        found
+            .filter(|challenge| challenge.account_id() == Some(account.id()))
+            .filter(|challenge| challenge.is_open(self.now))
+            .and_then(|challenge| C::of(&challenge).map(|change| (challenge, change)))
+            .filter(|(challenge, change)| change.binds(context, challenge, account.epoch))
+            .ok_or_else(E::wrong_code)
+    }
+
+    /// Judges the code, if it is one. A link is right as it was found.
+    pub(crate) async fn attempt<E: AddressError>(
+        &self,
+        challenge: &Challenge,
+    ) -> Result<Option<Ticket>, E> {
+        let Proof::Code(code) = self.proof else { return Ok(None) };
+        let account = self.identity.account();
+        let taken = challenge.take_try(self.auth, Some(account.epoch), self.client).await?;
+        let ticket = match taken {
+            Try::Taken(ticket) => ticket,
+            Try::TooMany(retry_after) => return Err(E::too_many_tries(retry_after)),
+        };
+        if challenge.is_code(self.auth.context(), code) {
+            return Ok(Some(ticket));
+        }
+        let failed = Event::new(EventKind::ChallengeFailed, self.now)
+            .account(account.id())
+            .session(self.identity.session().id())
+            .from_client(self.client)
+            .detail(self.kind.name());
+        self.auth.attempts().fail(ticket, &Event { succeeded: false, ..failed }).await?;
+        Err(E::wrong_code())
+    }
+
+    /// Uses the proof up. Of many at once one goes on.
+    pub(crate) async fn spend<E: AddressError>(
+        &self,
+        txn: &Txn<'_>,
+        challenge: &Challenge,
+        ticket: Option<&Ticket>,
+    ) -> Result<(), E> {
+        if !challenge.spend_from(txn, self.auth.context(), self.client, self.now).await? {
+            return Err(E::wrong_code());
+        }
+        if let Some(ticket) = ticket {
+            ticket.succeeded(txn).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends it with the result of its transaction. Where that says that the code is wrong, the same person
+    /// may have pressed twice.
+    pub(crate) async fn end<T, E: AddressError>(
+        &self,
+        ticket: Option<Ticket>,
+        result: Result<T, E>,
+    ) -> Result<T, E> {
+        if result.as_ref().is_err_and(E::is_wrong_code)
+            && self.is_used(self.look_up().await?.as_ref())
+        {
+            if let Some(ticket) = ticket {
+                self.auth.attempts().withdraw(ticket).await;
+            }
+            return Err(E::used_just_now());
+        }
+        let value = result?;
+        if let Some(ticket) = ticket {
+            ticket.end_succeeded();
+        }
+        Ok(value)
+    }
+
+    async fn look_up(&self) -> Result<Option<Challenge>, Fault> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let account = self.identity.account().id();
+        db.read(one_time::find_by_proof(&executor, context, self.kind, account, self.proof)).await
+    }
+
+    fn is_used(&self, found: Option<&Challenge>) -> bool {
+        let account = self.identity.account().id();
+        one_time::was_used_by(self.auth.context(), found, account, self.proof, self.client)
+    }
+}
+
+/// A link that undoes a change. Nobody needs to be signed in.
+pub(crate) struct Undoing<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) kind: &'a Kind,
+    pub(crate) token: &'a str,
+    pub(crate) client: &'a ClientInfo,
+    pub(crate) now: Timestamp,
+}
+
+impl Undoing<'_> {
+    /// The challenge of the link, if it is open.
+    pub(crate) async fn find<E: AddressError>(&self) -> Result<Challenge, E> {
+        let found = self.look_up().await?;
+        if self.is_used(found.as_ref()) {
+            return Err(E::used_just_now());
+        }
+        found.filter(|found| found.is_open(self.now)).ok_or_else(E::wrong_code)
+    }
+
+    /// Ends it with the result of its transaction.
+    pub(crate) async fn end<T, E: AddressError>(&self, result: Result<T, E>) -> Result<T, E> {
+        // The same person may have pressed twice.
+        if result.as_ref().is_err_and(E::is_wrong_code)
+            && self.is_used(self.look_up().await?.as_ref())
+        {
+            return Err(E::used_just_now());
+        }
+        result
+    }
+
+    async fn look_up(&self) -> Result<Option<Challenge>, Fault> {
+        let db = self.context.db();
+        let executor = db.executor();
+        db.read(one_time::find_by_token(&executor, self.context, self.kind, self.token)).await
+    }
+
+    fn is_used(&self, found: Option<&Challenge>) -> bool {
+        found.is_some_and(|found| found.was_used_by(self.context, self.client, self.now))
+    }
+}
+
+/// The session in which somebody goes on after a change that moved the epoch of their account.
+pub(crate) async fn go_on(
+    txn: &Txn<'_>,
+    context: &Context,
+    identity: &Identity,
+    client: &ClientInfo,
+) -> Result<Issued, SessionError> {
+    let (account, session) = (identity.account(), identity.session());
+    StartSession::new(context, context.db(), client)
+        .of(account)
+        .at_epoch(account.epoch + 1)
+        .going_on_from(&session.state, session.transport())
+        .passed(session.factors().clone())
+        .inside(txn)
+        .issue()
+        .await
+}
