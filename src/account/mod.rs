@@ -46,12 +46,14 @@ mod further_name;
 mod login_id;
 mod name_probe;
 pub(crate) mod store;
+mod stored_password;
 
 pub use error::{AccountError, InvalidField};
 pub use further_name::FurtherName;
 pub(crate) use login_id::trim as trim_login_id;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
 pub(crate) use name_probe::NameProbe;
+pub(crate) use stored_password::StoredPassword;
 
 /// How many rows a purge removes at once.
 const PURGE_BATCH: u64 = 1_000;
@@ -174,19 +176,6 @@ pub struct NewAccount {
     /// Whether making it signs somebody in.
     pub(crate) signs_in: bool,
     pub(crate) password: Option<StoredPassword>,
-}
-
-/// A hashed password on its way into a row.
-#[derive(Clone)]
-pub(crate) struct StoredPassword {
-    pub(crate) hash: String,
-    pub(crate) pepper: Option<String>,
-}
-
-impl std::fmt::Debug for StoredPassword {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoredPassword(..)")
-    }
 }
 
 impl NewAccount {

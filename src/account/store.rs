@@ -6,10 +6,10 @@ use sea_orm::{
     EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, RelationTrait, UpdateMany,
 };
 
-use super::StoredPassword;
 use super::entity::{account, login_name, marker};
 use super::former::{self, Standing};
 use super::login_id::{Email, LoginIdKind, Username};
+use super::stored_password::StoredPassword;
 use crate::base::clock::Timestamp;
 use crate::base::factor::EnrolledFactors;
 use crate::base::id::AccountId;

@@ -9,14 +9,15 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::entity::message::Model;
-use super::{OutboxKeys, row_name, store};
+use super::keys::{OutboxKeys, row_name};
+use super::{purge::purge, store};
 use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Fault, transaction};
 use crate::config::Delivery;
-use crate::context::Context;
+use crate::context::{Context, PerInstance};
 use crate::message::{Message, MessageKind, NotifyError, Recipient, Values};
 
 /// Messages that are on their way at once.
@@ -82,6 +83,12 @@ pub(super) struct Worker {
     wake: Notify,
 }
 
+impl PerInstance for Worker {
+    fn open(_: &Context) -> Self {
+        Self::default()
+    }
+}
+
 /// What one task at a time does, and does once more if it was asked for meanwhile.
 #[derive(Debug, Default)]
 struct Duty {
@@ -123,18 +130,18 @@ pub(crate) fn deliver_soon(context: &Context) {
     if context.notifier.is_none() && context.text_messages.is_none() {
         return;
     }
-    let keys = context.per_instance::<OutboxKeys>();
-    keys.worker.sending.ask();
-    keys.worker.wake.notify_one();
+    let worker = context.per_instance::<Worker>();
+    worker.sending.ask();
+    worker.wake.notify_one();
     if context.config.mail.delivery != Delivery::Soon {
         return;
     }
     let context = context.clone();
     tokio::spawn(async move {
-        let keys = context.per_instance::<OutboxKeys>();
-        keys.worker.sending.answer(|| send(&context)).await;
-        keys.worker.waiting.ask();
-        keys.worker.waiting.answer(|| until_nothing_waits(&context, &keys.worker)).await;
+        let worker = context.per_instance::<Worker>();
+        worker.sending.answer(|| send(&context)).await;
+        worker.waiting.ask();
+        worker.waiting.answer(|| until_nothing_waits(&context, &worker)).await;
     });
 }
 
@@ -168,15 +175,15 @@ fn complain(fault: &Fault) {
 }
 
 pub(super) async fn run(context: &Context) {
-    let keys = context.per_instance::<OutboxKeys>();
+    let worker = context.per_instance::<Worker>();
     loop {
         // At each round and not only when asked: of what other nodes have left nobody says anything.
-        keys.worker.sending.ask();
-        keys.worker.sending.answer(|| send(context)).await;
-        if let Err(fault) = (super::Outbox { context }).purge().await {
+        worker.sending.ask();
+        worker.sending.answer(|| send(context)).await;
+        if let Err(fault) = purge(context).await {
             complain(&fault);
         }
-        let _ = tokio::time::timeout(ROUND, keys.worker.wake.notified()).await;
+        let _ = tokio::time::timeout(ROUND, worker.wake.notified()).await;
     }
 }
 

@@ -59,31 +59,30 @@ use sea_orm::{ConnectionTrait, DbErr};
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, MessageId};
-use crate::base::seal::Sealer;
-use crate::base::secret::{DigestKey, Purpose};
 use crate::base::transaction::{Fault, Txn};
-use crate::context::{Context, PerInstance};
+use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::message::{Cause, MessageKind, Recipient, Values};
 use crate::rate_limit::RateLimited;
 
 mod deliver;
 pub(crate) mod entity;
+mod keys;
 mod mailbox;
+mod purge;
 pub(crate) mod store;
 
 pub use deliver::Delivered;
+pub(crate) use purge::WINDOW;
+
+use keys::{OutboxKeys, fold, row_name};
 
 /// A message that nobody bounds otherwise is not wanted any more after this.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The time in which messages to one recipient are counted.
-pub(crate) const WINDOW: Duration = Duration::from_secs(60 * 60);
 /// How much earlier than others a message counts as put in that somebody waits for.
 const HEAD_START: Duration = Duration::from_secs(60 * 60);
 /// The kind of a row that is for nobody.
 const NOBODY: &str = "none";
-/// Rows removed by one statement.
-const BATCH: u64 = 500;
 
 /// A message to be put into the outbox.
 #[derive(Debug, Clone)]
@@ -305,16 +304,6 @@ fn row(
     (id, row)
 }
 
-/// One recipient in one spelling.
-fn fold(recipient: &str) -> String {
-    recipient.to_lowercase()
-}
-
-/// What a payload is sealed for: this row, as this kind.
-fn row_name(id: MessageId, kind: MessageKind) -> Vec<u8> {
-    [id.as_uuid().as_bytes(), kind.as_str().as_bytes()].concat()
-}
-
 impl Context {
     /// Whether anything can leave at all.
     fn can_send(&self) -> bool {
@@ -325,24 +314,6 @@ impl Context {
         match to {
             Recipient::Email(_) => self.notifier.is_some(),
             Recipient::Phone(_) => self.text_messages.is_some(),
-        }
-    }
-}
-
-/// The keys of the outbox, and who works at it.
-struct OutboxKeys {
-    sealer: Sealer,
-    recipients: DigestKey,
-    worker: deliver::Worker,
-}
-
-impl PerInstance for OutboxKeys {
-    fn open(context: &Context) -> Self {
-        let secrets = &context.config.keys.secrets;
-        Self {
-            sealer: Sealer::new(secrets, Purpose::OutboxPayload),
-            recipients: DigestKey::new(&secrets[0], Purpose::OutboxRecipient),
-            worker: deliver::Worker::default(),
         }
     }
 }
@@ -382,19 +353,6 @@ impl Outbox<'_> {
     /// # Errors
     /// An outage of the database.
     pub async fn purge(&self) -> Result<u64, Fault> {
-        let (context, db) = (self.context, self.context.db());
-        let now = context.now();
-        let mut removed = 0;
-        loop {
-            let executor = db.executor();
-            let old = now.minus(context.config.mail.keep);
-            let over = now.minus(WINDOW.max(context.config.mail.cool_down));
-            let messages = db.retry(|| store::purge(&executor, old, BATCH)).await?;
-            let limits = db.retry(|| store::purge_limits(&executor, over, BATCH)).await?;
-            removed += messages + limits;
-            if messages < BATCH && limits < BATCH {
-                return Ok(removed);
-            }
-        }
+        purge::purge(self.context).await
     }
 }

@@ -157,7 +157,7 @@ on_every_database! {
         assert_eq!(browser.get("/me").await.status, 200);
         assert!(browser.device.is_some(), "the device is known");
         let expected = [
-            "before PendingSecondFactor password",
+            "before SecondFactor password",
             "before Session password+totp",
             "after",
             "memberships",

@@ -6,8 +6,8 @@ use sea_orm::{
     QueryOrder, QuerySelect,
 };
 
-use crate::account::LoginIdKind;
 use crate::account::entity::former_address::{ActiveModel, Column, Entity, Model};
+use crate::account::login_id::LoginIdKind;
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 

@@ -1,0 +1,14 @@
+//! A hashed password.
+
+/// A hashed password on its way into a row.
+#[derive(Clone)]
+pub(crate) struct StoredPassword {
+    pub(crate) hash: String,
+    pub(crate) pepper: Option<String>,
+}
+
+impl std::fmt::Debug for StoredPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoredPassword(..)")
+    }
+}

@@ -1,0 +1,32 @@
+//! The keys of the outbox: what seals a message, and what stands for its recipient.
+
+use crate::base::id::MessageId;
+use crate::base::seal::Sealer;
+use crate::base::secret::{DigestKey, Purpose};
+use crate::context::{Context, PerInstance};
+use crate::message::MessageKind;
+
+pub(super) struct OutboxKeys {
+    pub(super) sealer: Sealer,
+    pub(super) recipients: DigestKey,
+}
+
+impl PerInstance for OutboxKeys {
+    fn open(context: &Context) -> Self {
+        let secrets = &context.config.keys.secrets;
+        Self {
+            sealer: Sealer::new(secrets, Purpose::OutboxPayload),
+            recipients: DigestKey::new(&secrets[0], Purpose::OutboxRecipient),
+        }
+    }
+}
+
+/// One recipient in one spelling.
+pub(super) fn fold(recipient: &str) -> String {
+    recipient.to_lowercase()
+}
+
+/// What a payload is sealed for: this row, as this kind.
+pub(super) fn row_name(id: MessageId, kind: MessageKind) -> Vec<u8> {
+    [id.as_uuid().as_bytes(), kind.as_str().as_bytes()].concat()
+}
