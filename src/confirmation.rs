@@ -56,7 +56,7 @@ pub(crate) struct Proof<'a> {
 
 /// Sends a link and a code, unless the recipient got enough of them: then what was sent before
 /// stays good. The work is the same whether or not there is somebody to write to, and whether or
-/// not it is sent. Call [`outbox::deliver_soon`] after the commit.
+/// not it is sent.
 pub(crate) async fn send(txn: &Txn<'_>, context: &Context, proof: &Proof<'_>) -> Result<(), DbErr> {
     let lifetime = context.config.verification.lifetime;
     let recipient = proof.to.and_then(|(_, mailbox)| Recipient::email(mailbox));

@@ -1,4 +1,4 @@
-//! What every flow needs: database, configuration, keys, clock, messages, hooks, per_instance.
+//! What every flow needs: database, configuration, keys, clock, messages, hooks, state per instance.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;

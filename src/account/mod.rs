@@ -535,7 +535,9 @@ impl<'a> Accounts<'a> {
         id: AccountId,
         factors: impl IntoIterator<Item = Factor>,
     ) -> Result<(), AccountError> {
-        let enrolled: EnrolledFactors = factors.into_iter().collect();
+        // A password is no second factor.
+        let second = factors.into_iter().filter(|factor| *factor != Factor::Password);
+        let enrolled: EnrolledFactors = second.collect();
         loop {
             let set = transaction!(self.db, |txn| {
                 let row = store::find(txn, id).await?.ok_or(AccountError::NotFound)?;

@@ -667,6 +667,25 @@ pub(crate) async fn rehash<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Notes a sign-in, and with that keeps everybody else from changing the account until this transaction is
+/// over. False when its epoch is another one by now, or it cannot be used.
+pub(crate) async fn note_login<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    epoch: i64,
+    at: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = account::Entity::update_many()
+        .col_expr(account::Column::LastLoginAt, Expr::value(Some(at)))
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::Epoch.eq(epoch))
+        .filter(account::Column::DeletedAt.is_null())
+        .filter(account::Column::DisabledAt.is_null().or(account::Column::DisabledAt.gt(at)))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
 pub(crate) async fn set_last_login<C: ConnectionTrait>(
     db: &C,
     id: AccountId,

@@ -377,7 +377,7 @@ impl Config {
                 || !(1..=16).contains(&password.parallelism)
                 || !(8 * password.parallelism..=1024 * 1024).contains(&password.memory_kib),
             "password.memory_kib",
-            "Argon2id takes 1 to 64 iterations, 1 to 16 queues, 8 KiB a queue to 1 GiB",
+            "Argon2id takes 1 to 64 iterations, 1 to 16 lanes, 8 KiB a lane to 1 GiB",
         );
         // Above, one sign-in takes a core for more than about five seconds.
         check.refuse_if(

@@ -382,7 +382,7 @@ pub struct PasswordConfig {
     pub memory_kib: u32,
     /// Argon2id passes. Default: 2 (OWASP).
     pub iterations: u32,
-    /// Argon2id queues. Default: 1.
+    /// Argon2id lanes. Default: 1.
     pub parallelism: u32,
     /// Keys mixed into every hash, newest first, each with a name that is kept beside the hash. One that
     /// hashes were made under already may be [`Secret::in_use`].

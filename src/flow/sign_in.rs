@@ -2,8 +2,9 @@
 //!
 //! 1. It decides the [stage](Stage) from what the account demands and what was proved. A second factor
 //!    comes before a new password, because somebody who only knows the password must not set a new one.
-//! 2. It locks the account's row first. Every sign-in does, so that two of one account never wait for each
-//!    other in a circle.
+//! 2. It locks the account's row first, or the flow has changed that row before ([`Locked::by_the_flow`]).
+//!    So two sign-ins of one account never wait for each other in a circle. If the account was changed
+//!    since its row was read, nothing is made.
 //! 3. A sign-in that goes all the way notes when it was, tells the owner of a device that is new, and runs
 //!    the hooks. A sign-in that still needs something does none of this: its last step will.
 //! 4. It ends the session that the new one takes the place of, or goes on from.
@@ -14,12 +15,13 @@
 
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
+use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
-use crate::base::event::EventKind;
-use crate::base::factor::{EnrolledFactors, PassedFactors};
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
-use crate::base::transaction::Txn;
+use crate::base::transaction::{Fault, Txn, transaction};
 use crate::handle::Portcullis;
 use crate::identity::resolved::Resolved;
 use crate::new_device::NewDevice;
@@ -72,10 +74,18 @@ impl Demands {
         }
     }
 
+    /// Whether a factor that the account has enrolled comes on top of something else. A password is never
+    /// a second factor, and one factor alone is none, whichever it is. A passkey is both: it asks for the
+    /// person too.
+    fn has_second(self, proved: &PassedFactors) -> bool {
+        let enrolled = |factor| factor != Factor::Password && self.enrolled.contains(factor);
+        let several = proved.iter().count() > 1;
+        proved.iter().any(|(factor, _)| enrolled(factor) && (several || factor == Factor::Passkey))
+    }
+
     /// How far these factors lead.
     fn stage(self, proved: &PassedFactors) -> Stage {
-        let second = proved.iter().any(|(factor, _)| self.enrolled.contains(factor));
-        if !self.enrolled.is_empty() && !second {
+        if !self.enrolled.is_empty() && !self.has_second(proved) {
             Stage::PendingSecondFactor
         } else if self.new_password {
             Stage::MustChangePassword
@@ -177,7 +187,10 @@ impl<'a> NewSession<'a> {
     /// Locks the account's row, as the first thing that the transaction does.
     pub(crate) async fn lock(&self, txn: &Txn<'_>) -> Result<Locked, SessionError> {
         if self.stage() == Stage::Full {
-            account_store::set_last_login(txn, self.row.id, self.now).await?;
+            // What changed the account since its row was read has moved the epoch, or disabled it.
+            if !account_store::note_login(txn, self.row.id, self.row.epoch, self.now).await? {
+                return Err(SessionError::Over);
+            }
         } else {
             session_store::lock_account(txn, self.row.id).await?;
         }
@@ -214,7 +227,8 @@ impl<'a> NewSession<'a> {
 pub(crate) struct Locked(());
 
 impl Locked {
-    /// For a flow that changes the account's row itself before it makes the session.
+    /// For a flow that has changed the account's row itself in this transaction, and noted the sign-in in it
+    /// if it goes all the way.
     pub(crate) fn by_the_flow() -> Self {
         Self(())
     }
@@ -245,6 +259,20 @@ impl Made {
     }
 }
 
+/// Writes down that a hook refused a sign-in, whose transaction is rolled back.
+pub(crate) async fn record_refusal(
+    auth: &Portcullis,
+    account: AccountId,
+    client: &ClientInfo,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let event = Event::new(EventKind::LoginFailed, now).account(account).from_client(client);
+    transaction!(auth.context().db(), |txn| {
+        audit_log::record(txn, &event.clone().failed("refused")).await?;
+        Ok(())
+    })
+}
+
 /// What a new session takes the place of. A visitor who signs in stays the same visitor, and so does
 /// an `account` that signs in again; for another account nothing of the old session goes on. Nor does
 /// anything go on from a session that was replaced and only lingers: what hung on it went to its
@@ -270,14 +298,13 @@ pub(crate) fn replaces(before: &Resolved, account: Option<AccountId>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::factor::Factor;
 
     #[test]
     fn the_stage_follows_from_what_is_demanded_and_proved() {
-        use Factor::{Passkey, Password, Totp};
+        use Factor::{External, MailedCode, Passkey, Password, Totp};
 
         let none: &[Factor] = &[];
-        let table: [(&[Factor], bool, &[Factor], Stage); 9] = [
+        let table: [(&[Factor], bool, &[Factor], Stage); 13] = [
             (none, false, &[Password], Stage::Full),
             (none, false, none, Stage::Full),
             (none, true, &[Password], Stage::MustChangePassword),
@@ -289,6 +316,11 @@ mod tests {
             (&[Totp, Passkey], false, &[Passkey], Stage::Full),
             // A factor that the account has not enrolled proves nothing about it.
             (&[Totp], false, &[Password, Passkey], Stage::PendingSecondFactor),
+            // A password is no second factor, whatever the row says, and nothing is one by itself.
+            (&[Password], false, &[Password], Stage::PendingSecondFactor),
+            (&[Password, Totp], false, &[Password], Stage::PendingSecondFactor),
+            (&[MailedCode], false, &[MailedCode], Stage::PendingSecondFactor),
+            (&[MailedCode], false, &[External, MailedCode], Stage::Full),
         ];
         for (enrolled, new_password, proved, stage) in table {
             let demands = Demands { enrolled: enrolled.iter().copied().collect(), new_password };

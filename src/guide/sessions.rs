@@ -57,8 +57,8 @@
 //! the client what is missing. [`AnonymousSession`] is the session of a visitor without an account.
 //!
 //! This version does not implement second factors. An account with an enrolled factor
-//! ([`Accounts::set_enrolled_factors`]) gets a pending session at login. Your application must check the
-//! factor and finish the sign-in with [`Sessions::start`].
+//! ([`Accounts::set_enrolled_factors`]) gets a pending session at login. Your application checks the factor
+//! and then finishes the sign-in with [`Login::finish`], which works once.
 //!
 //! # When a session is replaced
 //!
@@ -192,4 +192,4 @@
 //! [`EnrolmentSession`]: crate::EnrolmentSession
 //! [`AnonymousSession`]: crate::AnonymousSession
 //! [`Accounts::set_enrolled_factors`]: crate::account::Accounts::set_enrolled_factors
-//! [`Sessions::start`]: crate::session::Sessions::start
+//! [`Login::finish`]: crate::login::Login::finish

@@ -39,7 +39,6 @@
 //! `invalid_credentials` (401), `wrong_password` (403), `factor_not_enrolled` (409), `overloaded` and `unavailable` (503);
 //! `too_many_attempts` (429) where the configuration says that locks are told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -67,10 +66,7 @@ use crate::rate_limit::RateLimited;
 use crate::session::device::{Device, Devices};
 use crate::session::from_session;
 use crate::session::issue::Replaces;
-use crate::session::judge::SessionState;
-use crate::session::{
-    EnrolmentSession, Issued, PendingSession, SessionError, StartSession, Transport,
-};
+use crate::session::{Issued, PendingSession, SessionError, StartSession, Transport};
 
 mod own_means;
 #[cfg(feature = "routes")]
@@ -262,8 +258,7 @@ impl Login<'_> {
         now: Timestamp,
     ) -> Result<LoginOutcome, LoginError> {
         if let Err(LoginError::Refused(_)) = &made {
-            let event = Event::new(EventKind::LoginFailed, now).account(account);
-            self.record(event.from_client(client).failed("refused")).await?;
+            sign_in::record_refusal(self.auth, account, client, now).await?;
         }
         Ok(made?.committed(self.auth).await)
     }
@@ -285,22 +280,22 @@ impl Login<'_> {
     /// before, or the account cannot be used any more; a hook's refusal; an outage.
     pub async fn finish(
         &self,
-        unfinished: impl Into<Unfinished>,
+        pending: &PendingSession,
         factor: Factor,
         client: &ClientInfo,
     ) -> Result<LoginOutcome, LoginError> {
-        let Unfinished { state, account, transport } = unfinished.into();
+        let (state, account) = (&pending.state, pending.account());
         let context = self.auth.context();
         let now = context.now();
         let row = self.usable(account.id(), account.epoch, now).await?;
         let row = row.ok_or(LoginError::Session(SessionError::Over))?;
         let enrolled = EnrolledFactors(row.enrolled_factors);
-        if !enrolled.is_empty() && !enrolled.contains(factor) {
+        if factor == Factor::Password || !enrolled.contains(factor) {
             return Err(LoginError::FactorNotEnrolled);
         }
         let proved = state.factors.clone().with(factor, now);
-        let session =
-            NewSession::new(self.auth, &row, proved, client, now).finishing(&state, transport);
+        let session = NewSession::new(self.auth, &row, proved, client, now)
+            .finishing(state, pending.transport());
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
             Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
@@ -444,29 +439,6 @@ fn judged(attempted: Attempted) -> Result<(Ticket, Checked), LoginError> {
     match attempted {
         Attempted::Judged(ticket, checked) => Ok((ticket, checked)),
         Attempted::TooMany(retry_after) => Err(LoginError::TooManyAttempts { retry_after }),
-    }
-}
-
-/// A sign-in that is not finished, for [`Login::finish`]: a [`PendingSession`], or an [`EnrolmentSession`]
-/// once the factor is enrolled.
-#[derive(Debug, Clone)]
-pub struct Unfinished {
-    state: Arc<SessionState>,
-    account: Arc<Account>,
-    transport: Transport,
-}
-
-impl From<&PendingSession> for Unfinished {
-    fn from(session: &PendingSession) -> Self {
-        let PendingSession { state, account, transport } = session.clone();
-        Self { state, account, transport }
-    }
-}
-
-impl From<&EnrolmentSession> for Unfinished {
-    fn from(session: &EnrolmentSession) -> Self {
-        let EnrolmentSession { state, account, transport } = session.clone();
-        Self { state, account, transport }
     }
 }
 

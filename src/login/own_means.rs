@@ -30,7 +30,9 @@ pub struct SignIn<'a> {
 impl Portcullis {
     /// Signs in the owner of an account, whom the application has recognised by means of its own. It does
     /// everything that a sign-in with a password does, in one transaction: hooks, the event, the known
-    /// device and the notice of a new one, memberships, and the end of the session that the client had.
+    /// device and the notice of a new one, memberships. Give it the request with
+    /// [`replacing`](SignIn::replacing): otherwise the session that the client had stays alive, and a visitor
+    /// loses what hangs on theirs.
     ///
     /// ```no_run
     /// use portcullis::{Account, ClientInfo, Factor, Issued, Portcullis, Rejection};

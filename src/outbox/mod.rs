@@ -135,8 +135,8 @@ pub(crate) enum Put {
     Nobody,
 }
 
-/// Puts a message into the outbox, in the transaction of the change it tells of. Call
-/// [`deliver_soon`] after the commit. Costs one statement, and two more for a kind that strangers can
+/// Puts a message into the outbox, in the transaction of the change it tells of. It is delivered soon after
+/// the commit. Costs one statement, and two more for a kind that strangers can
 /// bring about; the same whether or not there is somebody to write to.
 pub(crate) async fn put(
     txn: &Txn<'_>,
@@ -243,14 +243,17 @@ pub(crate) async fn put_admitted(
 
 /// Puts a message into the outbox that leaves at `at` and may be [amended](amend) until then. Its
 /// recipient is one that can be written to, and no stranger's request brings it about.
-pub(crate) async fn put_later<C: ConnectionTrait>(
-    txn: &C,
+pub(crate) async fn put_later(
+    txn: &Txn<'_>,
     context: &Context,
     outgoing: &Outgoing,
     at: Timestamp,
 ) -> Result<MessageId, DbErr> {
     let (id, row) = row(context, outgoing, outgoing.to.as_ref(), Put::Queued, at);
     store::insert(txn, row).await?;
+    // So that somebody waits for it.
+    let context = context.clone();
+    txn.after_commit(move |_| deliver::deliver_soon(&context));
     Ok(id)
 }
 

@@ -17,7 +17,7 @@
 //! hash: testing a guess against it takes half of the work. A row with other parameters than the
 //! current ones takes its own time until it is rehashed.
 //!
-//! Configuration: [`HashParams`] (19 MiB, two passes, one queue) and [`Peppers`] (none). To rotate,
+//! Configuration: [`HashParams`] (19 MiB, two passes, one lane) and [`Peppers`] (none). To rotate,
 //! put a new pepper first and keep the old ones until no row names them; rows whose pepper is gone
 //! can only be reset.
 //!
@@ -327,7 +327,7 @@ impl HashParams {
 }
 
 impl Default for HashParams {
-    /// 19 MiB, two passes, one queue. Of OWASP's equal choices the one with more memory per hash
+    /// 19 MiB, two passes, one lane. Of OWASP's equal choices the one with more memory per hash
     /// would halve the logins that fit in a given memory.
     fn default() -> Self {
         Self { memory_kib: 19_456, iterations: 2, parallelism: 1 }
@@ -441,7 +441,7 @@ pub(crate) enum Unusable {
 pub(crate) enum HashError {
     /// Parameters outside of what can be computed and verified again.
     #[error(
-        "argon2 parameters out of range: 1 to 64 iterations, 1 to 16 queues, 8 KiB or more a queue"
+        "argon2 parameters out of range: 1 to 64 iterations, 1 to 16 lanes, 8 KiB or more a lane"
     )]
     Params,
     /// A pepper's id is empty or taken.

@@ -144,8 +144,8 @@ pub struct ChangingPassword<'a> {
 /// - **What a hook writes through `txn` and what the flow writes are one**: both or neither. Write
 ///   through nothing else; on SQLite another connection would wait for this very transaction.
 /// - **A [`Refusal`]**, from a `before_…` or an `after_…`, rolls everything back and is the answer,
-///   exactly as given. A login is refused only to who knew the password, and is written to the audit
-///   log as failed.
+///   exactly as given. A login is refused only to somebody who has proved who they are, and is written to
+///   the audit log as failed.
 /// - **Any other error** rolls everything back and is 503 without a word of it. So is a panic.
 /// - **All hooks of one transaction together have
 ///   [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout).** Longer than that is an error like

@@ -261,8 +261,10 @@ impl<'a> Sessions<'a> {
     }
 
     /// Makes a session that no sign-in precedes: for a test, for a program that acts as an account, for a
-    /// session with a [ceiling](StartSession::ceiling). It runs no login hooks, knows no device and leaves
-    /// every other session as it is. To sign somebody in, use [`Portcullis::sign_in`].
+    /// session with a [ceiling](StartSession::ceiling). It runs no login hooks and makes no device known. It
+    /// ends no other session, unless the account has
+    /// [as many as it may have](crate::config::SessionConfig::max_per_account). A full one without a ceiling
+    /// is noted as the account's last login. To sign somebody in, use [`Portcullis::sign_in`].
     ///
     /// Nothing is checked here but that the account is still what it was when it was read: a session of
     /// one disabled meanwhile never counts.

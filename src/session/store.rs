@@ -128,6 +128,7 @@ pub(crate) async fn promote<C: ConnectionTrait>(
         // If its owner ended all other sessions meanwhile, the new one would be over too.
         .filter(Column::AccountEpoch.eq(epoch))
         .filter(Column::SuspiciousAt.is_null())
+        .filter(Column::ExpiresAt.gt(now))
         .exec(db)
         .await?;
     Ok(ended.rows_affected > 0)

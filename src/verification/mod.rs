@@ -327,8 +327,13 @@ impl Verification<'_> {
             let issued = self.hand_over(&row, proof, &confirmation, client).await;
             issued.map(|issued| Confirmed::PasswordRequired(Box::new(issued)))
         };
-        if let (Ok(_), Some(ticket)) = (&confirmed, ticket) {
-            ticket.end_succeeded();
+        match (&confirmed, ticket) {
+            (Ok(_), Some(ticket)) => ticket.end_succeeded(),
+            // A hook refused, after the code was found right: it was no wrong guess.
+            (Err(VerificationError::Refused(_)), Some(ticket)) => {
+                self.auth.attempts().withdraw(ticket).await;
+            }
+            (Ok(_) | Err(_), _) => {}
         }
         match confirmed {
             Err(VerificationError::WrongCode | VerificationError::SignInFirst)
@@ -516,7 +521,11 @@ impl Verification<'_> {
                 })
             }
         });
-        Ok(made.await?.committed(self.auth).await.into_issued())
+        let made = made.await;
+        if let Err(VerificationError::Refused(_)) = &made {
+            sign_in::record_refusal(self.auth, row.id, client, now).await?;
+        }
+        Ok(made?.committed(self.auth).await.into_issued())
     }
 
     /// Runs a confirmation again if the username that comes with it was taken in the same moment:

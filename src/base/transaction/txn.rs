@@ -22,7 +22,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
-use super::after_commit::{AfterCommit, Commit};
+use super::after_commit::{AfterCommit, Commit, in_hook, of_hook};
 use super::server::ServerConnection;
 use super::task::{Running, Tasks, detached, opening, writing};
 use crate::base::clock::Stopwatch;
@@ -115,7 +115,7 @@ impl Database {
             let transaction = Some(pool.begin_with_options(options).await?);
             let holding = Mutex::new(Some((permit, running)));
             let (hooks, connection) = (Mutex::default(), OnceCell::new());
-            let after_commit = AfterCommit::default();
+            let after_commit = Arc::default();
             Ok(OwnTransaction { transaction, holding, hooks, connection, tasks, after_commit })
         })
         .await
@@ -305,7 +305,10 @@ impl<'a> Txn<'a> {
     /// the caller opened without [`begin`](crate::Portcullis::begin) the end is not known: then at once.
     pub(crate) fn after_commit(&self, telling: impl FnOnce(Commit) + Send + 'static) {
         match self {
-            Self::Callers(_) => telling(Commit::Unknown),
+            Self::Callers(txn) => match of_hook(txn) {
+                Some(list) => list.add(telling),
+                None => telling(Commit::Unknown),
+            },
             Self::Own(own) => own.after_commit.add(telling),
         }
     }
@@ -360,7 +363,8 @@ impl<'a> Txn<'a> {
             };
             let limit = limit.saturating_sub(*own.hooks());
             let started = Stopwatch::start();
-            let mut hook = hook(own.inner());
+            let hook = in_hook(own.inner(), &own.after_commit, hook(own.inner()));
+            let mut hook: Hook<'_, R> = Box::pin(hook);
             let result = timeout(limit, &mut hook).await;
             *own.hooks() += started.elapsed();
             match result {
@@ -427,7 +431,7 @@ pub(crate) struct OwnTransaction {
     /// What it runs on, asked for before the first hook.
     connection: OnceCell<Option<ServerConnection>>,
     tasks: Tasks,
-    after_commit: AfterCommit,
+    after_commit: Arc<AfterCommit>,
 }
 
 impl OwnTransaction {
@@ -455,7 +459,7 @@ impl OwnTransaction {
 
     pub(crate) async fn commit(mut self) -> Result<(), DbErr> {
         let (transaction, holding) = (self.transaction.take(), self.held());
-        let after_commit = std::mem::take(&mut self.after_commit);
+        let after_commit = Arc::clone(&self.after_commit);
         run(&self.tasks, async move {
             let result = match transaction {
                 Some(transaction) => transaction.commit().await,
