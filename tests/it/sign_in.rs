@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -12,9 +13,11 @@ use portcullis::message::MessageKind;
 use portcullis::port::{
     HookFuture, HookResult, Hooks, MembershipSource, SigningIn, SourceMembership,
 };
+use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
-    Account, AccountId, ClientInfo, Factor, PendingSession, Portcullis, Problem, Rejection, Stage,
+    Account, AccountId, ClientInfo, Factor, PendingSession, Portcullis, Problem, Refusal,
+    Rejection, Stage,
 };
 use sea_orm::DatabaseTransaction;
 use serde_json::json;
@@ -220,6 +223,41 @@ on_every_database! {
         assert_eq!(probe.auth.sessions().list(&account).await.expect("it answers").len(), 0);
     }
 
+    async fn what_changes_an_account_meanwhile_ends_its_unfinished_sign_in(probe: Probe) {
+        let account = with_totp(&probe, "alice").await;
+        let accounts = probe.auth.accounts();
+        let mut browser = browser_of(&probe.auth).await;
+        for change in ["factors", "sessions"] {
+            assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+            match change {
+                "factors" => {
+                    let factors = [Factor::Totp, Factor::Passkey];
+                    accounts.set_enrolled_factors(account.id(), factors).await.expect("they are set");
+                }
+                _ => drop(probe.auth.sessions().end_all(account.id(), None).await.expect("they end")),
+            }
+            let answer = browser.post_empty("/own-factor").await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"), "{change}");
+        }
+        assert_eq!(probe.auth.sessions().list(&account).await.expect("it answers").len(), 0);
+    }
+
+    async fn a_password_is_no_second_factor(probe: Probe) {
+        let account = with_totp(&probe, "alice").await;
+        let accounts = probe.auth.accounts();
+        let factors = [Factor::Password, Factor::Totp];
+        accounts.set_enrolled_factors(account.id(), factors).await.expect("they are set");
+        let mut browser = browser_of(&probe.auth).await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!(answer.json()["result"], "second_factor_required");
+        // Nor is one factor both the first and the second.
+        assert_eq!(own(&mut browser.stranger(), "alice", "").await.1, "second factor");
+        accounts.set_enrolled_factors(account.id(), [Factor::External]).await.expect("they are set");
+        assert_eq!(own(&mut browser.stranger(), "alice", "").await.1, "second factor");
+        accounts.set_enrolled_factors(account.id(), [Factor::Password]).await.expect("they are set");
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.json()["result"], "session");
+    }
+
     async fn a_finished_sign_in_still_has_to_set_the_password_that_is_due(probe: Probe) {
         let account = with_totp(&probe, "alice").await;
         let accounts = probe.auth.accounts();
@@ -317,6 +355,44 @@ on_every_database! {
     }
 }
 
+/// Makes a second account with each that is registered, and refuses some after that.
+#[derive(Clone, Default)]
+struct Twins(Arc<std::sync::OnceLock<Portcullis>>);
+
+impl Hooks for Twins {
+    async fn after_register(
+        &self,
+        registering: portcullis::port::Registering<'_>,
+        txn: &DatabaseTransaction,
+    ) -> HookResult {
+        let name = registering.username.unwrap_or_default();
+        let auth = self.0.get().expect("it is built");
+        let twin = NewAccount::username(format!("twin-of-{name}"));
+        auth.accounts().within(txn).create(twin).await?;
+        match name {
+            "refused" => Err(Refusal::new(StatusCode::FORBIDDEN, "refused", "not today"))?,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a hook does within its transaction is told with what the flow does.
+async fn told_with_its_flow(probe: Probe) {
+    let twins = Twins::default();
+    let auth = probe.rebuilt(|builder| builder.hooks(twins.clone()));
+    assert!(twins.0.set(auth.clone()).is_ok());
+    let (log, _listening) = Log::start();
+    let told = || log.events().iter().filter(|line| line.contains("user_created")).count();
+    for (name, count) in [("refused", 0), ("carol", 2)] {
+        let application = Application::new(NewAccount::username(name), PASSWORD);
+        let client = ClientInfo::default();
+        let registered = auth.registration().register(application, &client).await;
+        assert_eq!(registered.is_ok(), count > 0, "{registered:?}");
+        assert_eq!(told(), count, "{}", log.text());
+        assert!(!log.text().contains("uncommitted"), "{}", log.text());
+    }
+}
+
 /// What a caller's transaction did is told when it has committed, and not at all if it is rolled back.
 async fn told_after_the_commit(probe: Probe) {
     let (log, _listening) = Log::start();
@@ -376,5 +452,22 @@ mod nothing_is_told_before_its_commit {
     #[tokio::test]
     async fn mysql() {
         run(Backend::MySql, told_after_the_commit).await;
+    }
+
+    #[tokio::test]
+    async fn from_a_hook_on_sqlite() {
+        run(Backend::Sqlite, told_with_its_flow).await;
+    }
+
+    #[::portcullis_test_needs::needs("PORTCULLIS_TEST_POSTGRES_URL")]
+    #[tokio::test]
+    async fn from_a_hook_on_postgres() {
+        run(Backend::Postgres, told_with_its_flow).await;
+    }
+
+    #[::portcullis_test_needs::needs("PORTCULLIS_TEST_MYSQL_URL")]
+    #[tokio::test]
+    async fn from_a_hook_on_mysql() {
+        run(Backend::MySql, told_with_its_flow).await;
     }
 }
