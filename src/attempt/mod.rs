@@ -58,7 +58,7 @@
 //! | `Login`: a password, wherever it is compared | the account, or the name that is nobody's | as above | a right one; a reset of the password |
 //! | `Forgot`: a request for a link | the same | as above; it has failed until the link is used. A refused one writes what a request for an unknown name writes | a reset of the password |
 //! | `Reset`: the token of a link, looked at or used | the account that it names, or else the token | of the source alone: nobody guesses 256 bits, and who has a good link must get through. A refused one is compared in vain | |
-//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` in `tries_window`, and then told by what was typed | nothing: a right one uses up no try |
+//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` (or `tries_by_purpose`) in `tries_window`, and then told by what was typed | nothing: a right one uses up no try |
 //!
 //! What takes long to compare is under way until it ends, and tries after it wait for that: many right
 //! passwords at once all get in. What is compared at once counts as failed until it has not.
@@ -270,7 +270,7 @@ impl Attempts<'_> {
         client: &ClientInfo,
     ) -> Result<Admission, Fault> {
         let context = self.auth.context();
-        let rule = Rule::of(&context.config, kind);
+        let rule = Rule::of(&context.config, kind).limited_to(subject.limit);
         // To those who are asked for a code it is told how many tries there are.
         let tells = context.config.attempts.reveal_lockout || kind == AttemptKind::Challenge;
         let own = Key { subject: subject.digest, kind, part: subject.part };
