@@ -60,7 +60,7 @@ async fn take_try(
     client: &ClientInfo,
 ) -> Result<Try, Fault> {
     let subject = subject.for_purpose(auth, purpose);
-    Ok(match auth.attempts().begin(AttemptKind::Challenge, &subject, client).await? {
+    Ok(match auth.attempts().take(AttemptKind::Challenge, &subject, client).await? {
         Admission::Admitted(ticket) => Try::Taken(ticket),
         Admission::TooMany { retry_after } => Try::TooMany(retry_after),
     })

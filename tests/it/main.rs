@@ -35,6 +35,7 @@ mod new_device;
 mod node;
 mod outage;
 mod outbox;
+mod own_attempt;
 mod own_session;
 mod ownership;
 mod password;
