@@ -69,15 +69,14 @@ struct Spent {
 /// The session that may hold a challenge, at any stage. Not one that a step-up has replaced.
 async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
     let request_identity = RequestIdentity::of(&parts.extensions)?;
-    let session = match request_identity.resolve().await? {
-        Resolved::Full(identity) if identity.is_superseded() => return Err(AuthError::superseded()),
-        Resolved::Full(identity) => identity.session().id(),
-        Resolved::Anonymous(session) => session.id(),
-        Resolved::Pending(session) => session.id(),
-        Resolved::PasswordChange(session) => session.id(),
-        Resolved::Enrolment(session) => session.id(),
-        Resolved::Nobody(reason) => return Err(AuthError::NotSignedIn(*reason)),
-    };
+    let resolved = request_identity.resolve().await?;
+    if let Resolved::Full(identity) = resolved
+        && identity.is_superseded()
+    {
+        return Err(AuthError::superseded());
+    }
+    let nobody = || AuthError::NotSignedIn(resolved.not_signed_in());
+    let session = resolved.session_id().ok_or_else(nobody)?;
     request_identity.answers_somebody();
     Ok((request_identity.auth().clone(), session))
 }

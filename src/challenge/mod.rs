@@ -114,6 +114,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, SessionId};
 use crate::base::transaction::{Db, Fault, OpenTransaction, transaction};
 use crate::context::Context;
+use crate::guard::visitor::Visitor;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
@@ -142,7 +143,8 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_TARGET: usize = 255;
 
 /// Whose challenge it is: the session that the request has, at any stage. Made from an [`Identity`], an
-/// [`AnonymousSession`], a [`PendingSession`], an [`EnrolmentSession`] or a [`PasswordChangeSession`].
+/// [`AnonymousSession`], a [`PendingSession`], an [`EnrolmentSession`], a [`PasswordChangeSession`] or a
+/// [`Visitor`].
 #[derive(Debug, Clone)]
 pub struct Holder {
     session_id: SessionId,
@@ -195,6 +197,14 @@ macro_rules! unfinished_holders {
 }
 
 unfinished_holders!(PendingSession, EnrolmentSession, PasswordChangeSession);
+
+impl From<&Visitor> for Holder {
+    fn from(visitor: &Visitor) -> Self {
+        let superseded = visitor.identity().is_some_and(Identity::is_superseded);
+        let account = visitor.resolved().account().cloned();
+        Self { session_id: visitor.session_id(), account, superseded }
+    }
+}
 
 /// Starts and answers challenges of the application's own. See the [module page](self).
 #[derive(Debug, Clone, Copy)]

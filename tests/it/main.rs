@@ -62,4 +62,5 @@ mod tidy;
 mod token;
 mod told;
 mod verification;
+mod visitor;
 mod way_back;
