@@ -45,6 +45,7 @@
 //! | [`Allowed<P>`](Allowed) | proof that the request was allowed the permission `P` |
 //! | [`PendingSession`], [`PasswordChangeSession`], [`EnrolmentSession`] | a sign-in that is not finished |
 //! | [`AnonymousSession`] | a visitor without an account |
+//! | [`Visitor`] | the session of the request; a visitor's is started where there is none |
 //! | [`ClientInfo`] | where the request comes from |
 //! | [`Portcullis`] | the handle, for flows of your own |
 //!
@@ -132,7 +133,7 @@ pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 #[cfg(feature = "routes")]
 pub use guard::{Access, GuardedRoute, GuardedRouter, GuardedRoutes, public};
-pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError};
+pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError, Visitor};
 pub use handle::{Builder, Portcullis};
 pub use identity::{AccountOwner, AuthError, Identity, NotSignedIn, StepUp};
 pub use message::{Message, MessageKind, Notifier, Recipient};

@@ -11,6 +11,10 @@ use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
+use crate::config::ChallengeConfig;
+
+/// What the names of the application's own purposes begin with in a row.
+pub(crate) const APPLICATION: &str = "app:";
 
 /// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
 /// for another.
@@ -60,9 +64,10 @@ impl Kind {
             Self::PhoneUndo => "phone_undo".into(),
             Self::LoginName => "login_name".into(),
             Self::LoginNameUndo => "login_name_undo".into(),
-            Self::Application(purpose) => format!("app:{}", purpose.0).into(),
+            Self::Application(purpose) => format!("{APPLICATION}{}", purpose.0).into(),
         }
     }
+
     /// Whether it stays good when what is outstanding of its account ends.
     ///
     /// What undoes a change outlives every ending: a thief who took the account over would otherwise end
@@ -85,11 +90,7 @@ pub(crate) struct ApplicationPurpose(String);
 impl ApplicationPurpose {
     /// 1 to 48 lower-case ASCII letters, digits, dashes or underscores.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let allowed = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
-        };
-        let good = (1..=48).contains(&text.len()) && text.bytes().all(allowed);
-        good.then(|| Self(text.to_owned()))
+        ChallengeConfig::is_purpose(text).then(|| Self(text.to_owned()))
     }
 }
 

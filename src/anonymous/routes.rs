@@ -12,7 +12,6 @@ use crate::base::problem::{Problem, Rejection};
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
 use crate::identity::resolved::Resolved;
-use crate::rate_limit::Quota;
 use crate::route::{self, OptionalBody, mount, signed_in};
 use crate::session::Transport;
 
@@ -61,8 +60,7 @@ async fn start(
     if !matches!(before.resolved(), None | Some(Resolved::Nobody(_))) {
         return Err(AnonymousError::AlreadySignedIn.into());
     }
-    let quota = Quota::per_minute(auth.context().config.session.anonymous_per_minute);
-    auth.rate_limits().source("anonymous", client.address(), quota).await?;
+    auth.admit_visitor(&client).await?;
     let issued = auth.sessions().start_anonymous(&client).transport(transport).await?;
     Ok(signed_in(StatusCode::CREATED, issued))
 }

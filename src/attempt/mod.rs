@@ -58,10 +58,20 @@
 //! | `Login`: a password, wherever it is compared | the account, or the name that is nobody's | as above | a right one; a reset of the password |
 //! | `Forgot`: a request for a link | the same | as above; it has failed until the link is used. A refused one writes what a request for an unknown name writes | a reset of the password |
 //! | `Reset`: the token of a link, looked at or used | the account that it names, or else the token | of the source alone: nobody guesses 256 bits, and who has a good link must get through. A refused one is compared in vain | |
-//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` in `tries_window`, and then told by what was typed | nothing: a right one uses up no try |
+//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` (or `tries_by_purpose`) in `tries_window`, and then told by what was typed | nothing: a right one uses up no try |
+//!
+//! | `SecondFactor`: one that the application compares | the account | as above | a right one |
 //!
 //! What takes long to compare is under way until it ends, and tries after it wait for that: many right
 //! passwords at once all get in. What is compared at once counts as failed until it has not.
+//!
+//! # Guesses of your own
+//!
+//! A password that a directory compares, or the code of a hardware key, is counted by
+//! [`begin`](Attempts::begin). It takes what is guessed at ([`Guess`](crate::login::Guess)) and returns an
+//! attempt that counts as failed until you [judge](crate::login::OpenAttempt::judge) it. What a refused
+//! attempt is worth is decided there, so no handler can forget it. The session is made afterwards by
+//! [`auth.sign_in(..)`](crate::Portcullis::sign_in) or [`finish`](crate::login::Login::finish).
 //!
 //! # Known devices
 //!
@@ -224,6 +234,12 @@ impl Portcullis {
     }
 }
 
+impl<'a> Attempts<'a> {
+    pub(crate) fn auth(&self) -> &'a Portcullis {
+        self.auth
+    }
+}
+
 impl Attempts<'_> {
     /// Tries of somebody who typed a name, in its normal form as far as it has one. `row` is the account
     /// that has it, if one has.
@@ -263,14 +279,14 @@ impl Attempts<'_> {
 
     /// Asks for one more try. Never inside a transaction: the try has to count whatever comes of
     /// it, and this may wait.
-    pub(crate) async fn begin(
+    pub(crate) async fn take(
         &self,
         kind: AttemptKind,
         subject: &Subject,
         client: &ClientInfo,
     ) -> Result<Admission, Fault> {
         let context = self.auth.context();
-        let rule = Rule::of(&context.config, kind);
+        let rule = Rule::of(&context.config, kind).limited_to(subject.limit);
         // To those who are asked for a code it is told how many tries there are.
         let tells = context.config.attempts.reveal_lockout || kind == AttemptKind::Challenge;
         let own = Key { subject: subject.digest, kind, part: subject.part };

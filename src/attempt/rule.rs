@@ -128,6 +128,11 @@ impl Rule {
         }
     }
 
+    /// The same with another number of failures, where one is set.
+    pub(crate) fn limited_to(self, limit: Option<u32>) -> Self {
+        Self { limit: limit.map_or(self.limit, |limit| limit as usize), ..self }
+    }
+
     /// How long a lock lasts, as people are told.
     pub(crate) fn lockout_minutes(&self) -> u64 {
         let lasts = match self.lock {

@@ -7,6 +7,7 @@ use crate::base::id::AccountId;
 use crate::base::secret::{DigestKey, Purpose};
 use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
+use crate::outstanding::APPLICATION;
 
 /// Whom a try is about.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct Subject {
     pub(super) email: Option<String>,
     pub(super) part: i64,
     pub(super) origin: Origin,
+    /// How many failures there may be, where that differs from the rest of its kind.
+    pub(super) limit: Option<u32>,
 }
 
 /// From where a try comes, as far as its subject can tell.
@@ -39,6 +42,7 @@ impl Subject {
             email: None,
             part: WHOLE,
             origin: Origin::Anywhere,
+            limit: None,
         }
     }
 
@@ -70,6 +74,9 @@ impl Subject {
     /// The same with a count for each purpose: wrong codes for one thing use up no tries at another.
     /// A known device has no count of its own here, or a thief of one had twice as many.
     pub(crate) fn for_purpose(mut self, auth: &Portcullis, purpose: &str) -> Self {
+        let limits = &auth.context().config.challenge.tries_by_purpose;
+        let own = purpose.strip_prefix(APPLICATION).and_then(|name| limits.get(name));
+        self.limit = own.copied();
         self.part = auth.per_instance::<SubjectKey>().part(b"purpose ", purpose.as_bytes());
         self
     }

@@ -35,6 +35,13 @@ pub enum ChallengeError {
     /// A route asks for an answered challenge, and this session has none of its purpose.
     #[error("this needs an answered challenge: {0}")]
     Required(String),
+    /// The target is longer than 255 bytes, or has a NUL in it.
+    #[error("what this is about cannot be longer than 255 bytes")]
+    InvalidTarget,
+    /// The application set something that a challenge cannot have: an empty answer, a lifetime or a
+    /// cool-down outside of its limits.
+    #[error("{0}")]
+    Misconfigured(&'static str),
     /// The application named a purpose that cannot be one.
     #[error("`{0}` cannot be a purpose: 1 to 48 lower-case letters, digits, dashes, underscores")]
     InvalidPurpose(String),
@@ -52,12 +59,14 @@ problem! {
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
         Self::NoAddress => UNPROCESSABLE_ENTITY, "no_address";
         Self::Required(_) => FORBIDDEN, "challenge_required";
-        Self::InvalidPurpose(_) => INTERNAL_SERVER_ERROR, "misconfigured";
+        Self::InvalidTarget => UNPROCESSABLE_ENTITY, "invalid_target";
+        Self::Misconfigured(_) | Self::InvalidPurpose(_) => INTERNAL_SERVER_ERROR, "misconfigured";
     }
     passes on { Session, Fault }
     retry_after {
         Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
-    }    members {
+    }
+    members {
         // Which challenge to start, for a client that wants to.
         Self::Required(purpose) => [("purpose".to_owned(), purpose.as_str().into())].into_iter().collect(),
     }

@@ -25,7 +25,8 @@ pub trait ChallengePurpose: Send + Sync + 'static {
 }
 
 /// Proof that this request's session answered a challenge of the purpose `P`, which this request
-/// has spent. It says nothing about who is signed in or what they may do.
+/// has spent. It says nothing about who is signed in, how far, or what they may do: the session may be a
+/// visitor's, or a sign-in that is not finished.
 ///
 /// ```compile_fail
 /// # use portcullis::challenge::{Answered, ChallengePurpose};
@@ -65,16 +66,17 @@ struct Spent {
     challenge: Challenge,
 }
 
-/// The session that may hold a challenge: that of a full sign-in, or a visitor's. Not one that a step-up
-/// has replaced.
+/// The session that may hold a challenge, at any stage. Not one that a step-up has replaced.
 async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
     let request_identity = RequestIdentity::of(&parts.extensions)?;
-    let session = match request_identity.resolve().await? {
-        Resolved::Full(identity) if identity.is_superseded() => return Err(AuthError::superseded()),
-        Resolved::Full(identity) => identity.session().id(),
-        Resolved::Anonymous(session) => session.id(),
-        other => return Err(AuthError::NotSignedIn(other.not_signed_in())),
-    };
+    let resolved = request_identity.resolve().await?;
+    if let Resolved::Full(identity) = resolved
+        && identity.is_superseded()
+    {
+        return Err(AuthError::superseded());
+    }
+    let nobody = || AuthError::NotSignedIn(resolved.not_signed_in());
+    let session = resolved.session_id().ok_or_else(nobody)?;
     request_identity.answers_somebody();
     Ok((request_identity.auth().clone(), session))
 }

@@ -1,8 +1,9 @@
 //! Challenges: a short code that is sent, or a question that is shown, and the answer that opens
 //! one action.
 //!
-//! 1. A handler starts a challenge for whoever is signed in. The code comes from the system's
-//!    randomness; the row keeps a keyed digest of it.
+//! 1. A handler starts a challenge for the session of the request, at any stage: a visitor's, a sign-in
+//!    that is not finished, or a full one. The code comes from the system's randomness; the row keeps a
+//!    keyed digest of it.
 //! 2. The person answers. A try is taken before the answer is looked at, so that however many
 //!    answers come at once, no more are looked at than there are tries. Of any number of right
 //!    answers at once one counts.
@@ -11,7 +12,8 @@
 //!
 //! A challenge is bound to its purpose, account, session and target. An answer from another
 //! session is refused and costs the owner no try. A session that a step-up has replaced, and that only
-//! lingers, starts, answers and spends none. Tries are counted per purpose and account: a new
+//! lingers, starts, answers and spends none. What was answered in a session ends with it: nothing of it
+//! goes over to the session that replaces it. Tries are counted per purpose and account: a new
 //! code does not bring new tries, and once they are used up the right code is refused too, until the
 //! first of the wrong ones is an hour old. A right answer uses up none and brings back none.
 //!
@@ -35,7 +37,7 @@
 //! }
 //!
 //! async fn ask(auth: Portcullis, identity: Identity) -> Result<String, Rejection> {
-//!     let challenge = auth.challenges().start(Transfer::NAME).of(&identity).target("DE42 100 EUR");
+//!     let challenge = auth.challenges().start(Transfer::NAME, &identity).target("DE42 100 EUR");
 //!     Ok(challenge.send().await?.id.to_string())
 //! }
 //!
@@ -45,8 +47,9 @@
 //!     client: ClientInfo,
 //!     id: ChallengeId,
 //!     code: String,
-//! ) -> Result<(), Rejection> {
-//!     Ok(auth.challenges().answer(Transfer::NAME, &identity, id, &code, &client).await?)
+//! ) -> Result<String, Rejection> {
+//!     let answered = auth.challenges().answer(Transfer::NAME, &identity, id, &code, &client).await?;
+//!     Ok(format!("confirmed: {}", answered.target().unwrap_or_default()))
 //! }
 //!
 //! // Taking `Answered<Transfer>` spends it.
@@ -61,8 +64,22 @@
 //! For a picture (captcha) the application draws the question itself and says what answers it:
 //! [`expecting`](StartChallenge::expecting). A visitor's anonymous session can hold one too.
 //!
+//! # A sign-in that is not finished
+//! A [`PendingSession`] holds challenges as well, so a code can be the second factor: start one, answer it,
+//! then finish the sign-in with [`finish`](crate::login::Login::finish). Four things to know:
+//!
+//! - Only the password was proved so far. Use a purpose of its own for a second factor. With the purpose of
+//!   a signed-in action, somebody who knows the password could replace the owner's codes.
+//! - Attempts are counted per account, so another sign-in brings no new ones. Somebody who knows the
+//!   password can therefore use them up. The owner then waits, and should change the password.
+//! - A route behind [`Answered<P>`] or [`require_challenge`](Portcullis::require_challenge) lets such a
+//!   session through too, if it answered. Neither says how far a sign-in has come: put a
+//!   [`Requirement`](crate::Requirement) around them.
+//! - Each account has the same number of attempts in any session, whatever its stage.
+//!
 //! # What it does not do
-//! - It is no second factor: it says that a code reached the account's owner, not who signed in.
+//! - It is no second factor by itself: it says that a code reached the account's owner, and finishes no
+//!   sign-in.
 //! - It does not draw captchas.
 //!
 //! # Configuration
@@ -70,13 +87,19 @@
 //! [`AttemptConfig`](crate::config::AttemptConfig) for sources, and what differs for codes in its
 //! `kinds`.
 //!
+//! | for one purpose | where | why there |
+//! |---|---|---|
+//! | how long a code is good | [`lifetime`](StartChallenge::lifetime) | it belongs to one code |
+//! | how soon there may be another | [`cool_down`](StartChallenge::cool_down) | it belongs to one code |
+//! | how many wrong answers | [`tries_by_purpose`](crate::config::ChallengeConfig::tries_by_purpose) | they are counted over all codes of a purpose. If each code said it for itself, the most generous one would count |
+//!
 //! # Events
 //! `authn_challenge_success`, `authn_challenge_fail`, with the purpose; `authn_login_lock` with the
 //! detail `challenge` when the last try was wrong.
 //!
 //! # Errors
 //! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403),
-//! `no_address` (422), `session_ended` (401).
+//! `no_address` (422), `invalid_target` (422), `session_ended` (401).
 //!
 //! # Standard
 //! NIST SP 800-63B-4 3.1.3 and 3.2.2, ASVS 5.0 6.5 and 6.6.
@@ -91,13 +114,16 @@ use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, SessionId};
 use crate::base::transaction::{Db, Fault, OpenTransaction, transaction};
 use crate::context::Context;
+use crate::guard::visitor::Visitor;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Start, Started, Try, store};
+use crate::one_time::{self, Answer, Challenge, LONGEST_COOL_DOWN, Start, Started, Try, store};
 use crate::outbox::{self, Admitted, Counted, Outgoing, Put};
 use crate::outstanding::{ApplicationPurpose, Kind};
-use crate::session::{AnonymousSession, SessionError};
+use crate::session::{
+    AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, SessionError,
+};
 
 mod error;
 mod guard;
@@ -110,7 +136,15 @@ pub use guard::{Answered, ChallengePurpose, RequireChallenge, RequireChallengeSe
 /// How many rows a purge removes at once.
 const BATCH: u64 = 1_000;
 
-/// Whose challenge it is: who is signed in, or a visitor.
+/// No code is good for longer (NIST SP 800-63B-4).
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The column of the target has room for so much.
+const LONGEST_TARGET: usize = 255;
+
+/// Whose challenge it is: the session that the request has, at any stage. Made from an [`Identity`], an
+/// [`AnonymousSession`], a [`PendingSession`], an [`EnrolmentSession`], a [`PasswordChangeSession`] or a
+/// [`Visitor`].
 #[derive(Debug, Clone)]
 pub struct Holder {
     session_id: SessionId,
@@ -150,6 +184,28 @@ impl From<&AnonymousSession> for Holder {
     }
 }
 
+macro_rules! unfinished_holders {
+    ($($session:ident),+) => { $(
+        impl From<&$session> for Holder {
+            fn from(session: &$session) -> Self {
+                let account = Some(session.account().clone());
+                // None of these lingers: what replaces it ends it at once.
+                Self { session_id: session.id(), account, superseded: false }
+            }
+        }
+    )+ };
+}
+
+unfinished_holders!(PendingSession, EnrolmentSession, PasswordChangeSession);
+
+impl From<&Visitor> for Holder {
+    fn from(visitor: &Visitor) -> Self {
+        let superseded = visitor.identity().is_some_and(Identity::is_superseded);
+        let account = visitor.resolved().account().cloned();
+        Self { session_id: visitor.session_id(), account, superseded }
+    }
+}
+
 /// Starts and answers challenges of the application's own. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Challenges<'a> {
@@ -171,29 +227,49 @@ pub struct StartChallenge<'a> {
     context: &'a Context,
     db: Db<'a>,
     purpose: String,
-    holder: Option<Holder>,
+    holder: Holder,
     target: Option<String>,
     expected: Option<String>,
+    lifetime: Duration,
+    cool_down: Option<Duration>,
 }
 
 impl<'a> StartChallenge<'a> {
-    /// Whose it is: an [`Identity`], or the [`AnonymousSession`] of a visitor. Only that session
-    /// can answer it.
-    pub fn of(mut self, holder: impl Into<Holder>) -> Self {
-        self.holder = Some(holder.into());
-        self
-    }
-
     /// What it is about, such as the payment that is to be confirmed, in at most 255 bytes. The
     /// route that spends it sees this and compares.
+    ///
+    /// A visitor has no account to count by. So wrong codes of visitors are counted by the target, which
+    /// then is an address or a number that the code is sent to, and a new code replaces that of another
+    /// visitor. What is [asked](Self::expecting) of a visitor concerns their session alone.
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
         self
     }
 
-    /// The answer, where the application asks a question of its own, instead of a code.
+    /// The answer, where the application asks a question of its own, instead of a code. It may not be
+    /// empty.
     pub fn expecting(mut self, answer: impl Into<String>) -> Self {
         self.expected = Some(answer.into());
+        self
+    }
+
+    /// How long the code is good: at least a second, and no longer than 24 hours and than wrong answers
+    /// count. Otherwise one code would get more attempts than there are. Default:
+    /// [`code_lifetime`](crate::config::ChallengeConfig::code_lifetime).
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// How soon after the last one of the same purpose, account and target this one may start: at most an
+    /// hour. Default: [`cool_down`](crate::config::ChallengeConfig::cool_down), and zero with
+    /// [`expecting`](Self::expecting), because nobody is sent anything.
+    ///
+    /// It only limits how often a code is sent. Wrong answers are counted over all codes, so a shorter
+    /// cool-down gives nobody more attempts. What [`send`](Self::send) mails is limited per mailbox too
+    /// ([`MailConfig`](crate::config::MailConfig)), and a shorter cool-down does not change that.
+    pub fn cool_down(mut self, cool_down: Duration) -> Self {
+        self.cool_down = Some(cool_down);
         self
     }
 
@@ -206,11 +282,10 @@ impl<'a> StartChallenge<'a> {
     /// Starts it and hands the code to the application, which shows or sends it.
     ///
     /// # Errors
-    /// The last one is younger than the cool-down; the purpose cannot be one; the session was replaced;
-    /// an outage.
+    /// The last one is younger than the cool-down; the purpose, the target or a setting cannot be one; the
+    /// session was replaced; an outage.
     pub async fn prepare(self) -> Result<PreparedChallenge, ChallengeError> {
-        let kind = application(&self.purpose)?;
-        self.holder.as_ref().map_or(Ok(()), Holder::check)?;
+        let kind = self.check()?;
         let started = transaction!(self.db, |txn| {
             let started = one_time::start(txn, self.context, &self.start(&kind)).await?;
             started.ok_or_else(|| self.too_soon())
@@ -222,12 +297,16 @@ impl<'a> StartChallenge<'a> {
     ///
     /// # Errors
     /// The account has no address, or there is no notifier; the address got a code within the
-    /// cool-down, or enough of them this hour; the purpose cannot be one; the session was replaced; an
-    /// outage.
+    /// cool-down, or enough of them this hour; the purpose, the target or a setting cannot be one; the
+    /// application gave the [answer](Self::expecting), so that there is no code; the session was replaced;
+    /// an outage.
     pub async fn send(self) -> Result<SentChallenge, ChallengeError> {
-        let kind = application(&self.purpose)?;
-        self.holder.as_ref().map_or(Ok(()), Holder::check)?;
-        let account = self.holder.as_ref().and_then(|holder| holder.account.as_ref());
+        let kind = self.check()?;
+        if self.expected.is_some() {
+            let reason = "a challenge whose answer the application gives has no code to send";
+            return Err(ChallengeError::Misconfigured(reason));
+        }
+        let account = self.holder.account.as_ref();
         let recipient = account.and_then(Account::email).and_then(Recipient::email);
         let (account, recipient) = account.zip(recipient).ok_or(ChallengeError::NoAddress)?;
         let context = self.context;
@@ -243,41 +322,100 @@ impl<'a> StartChallenge<'a> {
                 Admitted(true) => one_time::start(txn, context, &self.start(&kind)).await?,
                 Admitted(false) => None,
             };
-            let started = started.ok_or_else(|| self.too_soon())?;
+            let started = started.ok_or_else(|| self.too_soon_to_send())?;
             let values = Values::new()
                 .with("purpose", &self.purpose)
                 .with_some("code", started.code.as_ref().map(|code| code.as_str()));
             let outgoing = Outgoing::new(message, Some(recipient.clone()))
                 .account(account.id())
                 .values(values)
-                .good_for(context.config.challenge.code_lifetime);
+                .good_for(self.lifetime);
             match outbox::put_admitted(txn, context, &outgoing, admitted).await? {
                 Put::Queued => Ok(SentChallenge { id: started.id, expires_at: started.expires_at }),
-                Put::HeldBack => Err(self.too_soon()),
+                Put::HeldBack => Err(self.too_soon_to_send()),
                 Put::Nobody => Err(ChallengeError::NoAddress),
             }
         })?;
         Ok(sent)
     }
 
+    /// Refuses what cannot be started, before anything is written.
+    fn check(&self) -> Result<Kind, ChallengeError> {
+        let kind = application(&self.purpose)?;
+        self.holder.check()?;
+        // A NUL is no text to PostgreSQL.
+        let fits = |target: &str| target.len() <= LONGEST_TARGET && !target.contains('\0');
+        if !self.target.as_deref().is_none_or(fits) {
+            return Err(ChallengeError::InvalidTarget);
+        }
+        if self.expected.as_deref().is_some_and(|expected| expected.trim().is_empty()) {
+            return Err(ChallengeError::Misconfigured("an empty answer would let everybody in"));
+        }
+        let config = &self.context.config;
+        let longest = config.tries_window().max(config.challenge.code_lifetime);
+        let longest = longest.min(LONGEST_LIFETIME);
+        if !(Duration::from_secs(1)..=longest).contains(&self.lifetime) {
+            let reason = "the lifetime of a challenge must be between one second and 24 hours, and no \
+                          longer than challenge.tries_window";
+            return Err(ChallengeError::Misconfigured(reason));
+        }
+        if self.cool_down.is_some_and(|cool_down| cool_down > LONGEST_COOL_DOWN) {
+            let reason = "the cool-down of a challenge must be at most an hour";
+            return Err(ChallengeError::Misconfigured(reason));
+        }
+        Ok(kind)
+    }
+
     fn start<'s>(&'s self, kind: &'s Kind) -> Start<'s> {
-        let config = &self.context.config.challenge;
         Start {
             kind,
-            account_id: self.holder.as_ref().and_then(Holder::account_id),
-            session_id: self.holder.as_ref().map(|holder| holder.session_id),
+            account_id: self.holder.account_id(),
+            session_id: Some(self.holder.session_id),
             target: self.target.as_deref(),
             data: None,
             binding: None,
             answer: self.expected.as_deref().map_or(Answer::Code, Answer::Given),
-            lifetime: config.code_lifetime,
-            // A picture may be asked for again at once: nobody is sent anything.
-            cool_down: if self.expected.is_some() { Duration::ZERO } else { config.cool_down },
+            lifetime: self.lifetime,
+            cool_down: self.effective_cool_down(),
         }
     }
 
+    fn effective_cool_down(&self) -> Duration {
+        self.cool_down.unwrap_or_else(|| match self.expected {
+            // A picture may be asked for again at once: nobody is sent anything.
+            Some(_) => Duration::ZERO,
+            None => self.context.config.challenge.cool_down,
+        })
+    }
+
     fn too_soon(&self) -> ChallengeError {
-        ChallengeError::TooSoon { retry_after: self.context.config.challenge.cool_down }
+        ChallengeError::TooSoon { retry_after: self.effective_cool_down() }
+    }
+
+    /// The same where a mailbox has a cool-down too.
+    fn too_soon_to_send(&self) -> ChallengeError {
+        let retry_after = self.effective_cool_down().max(self.context.config.mail.cool_down);
+        ChallengeError::TooSoon { retry_after }
+    }
+}
+
+/// A challenge that was answered rightly, just now and by this call.
+#[derive(Debug, Clone)]
+#[must_use = "compare its target with what the request asks for"]
+pub struct RightAnswer {
+    challenge: Challenge,
+}
+
+impl RightAnswer {
+    /// Which challenge it was.
+    pub fn id(&self) -> ChallengeId {
+        self.challenge.id()
+    }
+
+    /// What it was about. Compare this with what the request asks for: a code for one payment must
+    /// not confirm another.
+    pub fn target(&self) -> Option<&str> {
+        self.challenge.target()
     }
 }
 
@@ -328,20 +466,29 @@ impl std::fmt::Debug for PreparedChallenge {
 
 impl<'a> Challenges<'a> {
     /// A challenge of a purpose of the application's own: 1 to 48 lower-case letters, digits,
-    /// dashes, underscores. Its codes are worth nothing for any other purpose.
-    pub fn start(&self, purpose: impl Into<String>) -> StartChallenge<'a> {
+    /// dashes, underscores. Its codes are worth nothing for any other purpose. Only the session of the
+    /// `holder` can answer it.
+    pub fn start(
+        &self,
+        purpose: impl Into<String>,
+        holder: impl Into<Holder>,
+    ) -> StartChallenge<'a> {
+        let context = self.auth.context();
         StartChallenge {
-            context: self.auth.context(),
+            context,
             db: self.db,
             purpose: purpose.into(),
-            holder: None,
+            holder: holder.into(),
             target: None,
             expected: None,
+            lifetime: context.config.challenge.code_lifetime,
+            cool_down: None,
         }
     }
 
-    /// Answers a challenge. A right answer opens, for five minutes and once, the routes that ask
-    /// for this purpose.
+    /// Answers a challenge, once: of any number of right answers one counts. It opens, for five minutes
+    /// and once, the routes that ask for this purpose. Or the caller acts on what it returns. For one
+    /// purpose do only one of both, or one answer does two things.
     ///
     /// # Errors
     /// [`ChallengeError::WrongCode`] for whatever is wrong with the answer or the challenge;
@@ -353,7 +500,7 @@ impl<'a> Challenges<'a> {
         id: ChallengeId,
         answer: &str,
         client: &ClientInfo,
-    ) -> Result<(), ChallengeError> {
+    ) -> Result<RightAnswer, ChallengeError> {
         let holder = holder.into();
         holder.check()?;
         let context = self.auth.context();
@@ -391,7 +538,7 @@ impl<'a> Challenges<'a> {
         })?;
         if right {
             ticket.end_succeeded();
-            Ok(())
+            Ok(RightAnswer { challenge })
         } else {
             ticket.end_failed();
             Err(ChallengeError::WrongCode)
@@ -407,7 +554,8 @@ impl<'a> Challenges<'a> {
         let context = self.auth.context();
         let before = context.now().minus(age);
         // A cool-down outlives what it was of.
-        let started_before = context.now().minus(age.max(context.config.challenge.cool_down));
+        let cool_down = context.config.challenge.cool_down.max(LONGEST_COOL_DOWN);
+        let started_before = context.now().minus(age.max(cool_down));
         let executor = self.db.executor();
         let mut removed = 0;
         loop {

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{AttemptKind, Binding, Config, DAY, MINUTE, Registration, SameSite, Unauthenticated};
+use super::{
+    AttemptKind, Binding, ChallengeConfig, Config, DAY, MINUTE, Registration, SameSite,
+    Unauthenticated,
+};
 use crate::base::public_url::PublicUrl;
 use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::Origin;
@@ -290,6 +293,14 @@ impl Config {
             "challenge.tries",
             "must be between 1 and 100 (NIST SP 800-63B-4)",
         );
+        for (purpose, tries) in &challenge.tries_by_purpose {
+            check.refuse_if(
+                !ChallengeConfig::is_purpose(purpose) || !(1..=100).contains(tries),
+                "challenge.tries_by_purpose",
+                "must name purposes (1 to 48 lower-case letters, digits, dashes, underscores) with \
+                 between 1 and 100 tries each (NIST SP 800-63B-4)",
+            );
+        }
         let second = Duration::from_secs(1);
         for (knob, value) in [
             ("challenge.code_lifetime", challenge.code_lifetime),

@@ -471,6 +471,9 @@ pub struct ChallengeConfig {
     /// How many wrong answers one purpose of one account may get in
     /// [`tries_window`](Self::tries_window), however many codes it asks for. Default: 5.
     pub tries: u32,
+    /// The same for single purposes of the application's own, by their name, 1 to 100 each. It wins over
+    /// [`tries`](Self::tries) and over a limit in [`kinds`](AttemptConfig::kinds). Default: none.
+    pub tries_by_purpose: BTreeMap<String, u32>,
     /// The time in which tries are counted, from the first one. Default: 1 h.
     pub tries_window: Duration,
     /// How long an answered challenge opens the route that asks for it. Default: 5 min.
@@ -486,10 +489,22 @@ impl Default for ChallengeConfig {
             code_alphabet: "0123456789".to_owned(),
             code_lifetime: 10 * MINUTE,
             tries: 5,
+            tries_by_purpose: BTreeMap::new(),
             tries_window: HOUR,
             answered_lifetime: 5 * MINUTE,
             cool_down: MINUTE,
         }
+    }
+}
+
+impl ChallengeConfig {
+    /// Whether this can be the name of a purpose: 1 to 48 lower-case ASCII letters, digits, dashes or
+    /// underscores.
+    pub(crate) fn is_purpose(text: &str) -> bool {
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        };
+        (1..=48).contains(&text.len()) && text.bytes().all(allowed)
     }
 }
 
@@ -767,6 +782,12 @@ impl Default for DatabaseConfig {
 }
 
 impl Config {
+    /// How long a wrong code counts.
+    pub(crate) fn tries_window(&self) -> Duration {
+        let own = self.attempts.kinds.get(&AttemptKind::Challenge).and_then(|own| own.window);
+        own.unwrap_or(self.challenge.tries_window)
+    }
+
     /// `iss` and `aud` of tokens.
     pub(crate) fn issuer(&self) -> &str {
         self.service

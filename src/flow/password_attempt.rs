@@ -43,7 +43,7 @@ pub(crate) async fn attempt(
     client: &ClientInfo,
 ) -> Result<Attempted, Fault> {
     let attempts = auth.attempts();
-    let ticket = match attempts.begin(AttemptKind::Login, subject, client).await? {
+    let ticket = match attempts.take(AttemptKind::Login, subject, client).await? {
         Admission::Admitted(ticket) => ticket,
         Admission::TooMany { retry_after } => return Ok(Attempted::TooMany(retry_after)),
     };

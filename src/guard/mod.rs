@@ -4,7 +4,8 @@
 //! 2. [`auth.require(..)`](crate::Portcullis::require) makes a layer of it for one route or for several.
 //! 3. [`auth.router()`](crate::Portcullis::router) makes a router in which no route is without a guard.
 //! 4. Extractors give a handler what a guard has found out: [`Identity`](crate::Identity),
-//!    [`Account`](crate::Account), [`Session`](crate::Session), [`Allowed`].
+//!    [`Account`](crate::Account), [`Session`](crate::Session), [`Allowed`]. A [`Visitor`] has a session in
+//!    any case.
 //!
 //! The same requirement is asked in a handler by [`Identity::meets`](crate::Identity::meets), and
 //! explained by [`Identity::explain`](crate::Identity::explain). The guide has a
@@ -19,6 +20,7 @@ pub(crate) mod route_table;
 #[cfg(feature = "routes")]
 pub(crate) mod router;
 pub(crate) mod service;
+pub(crate) mod visitor;
 
 pub use extract::Allowed;
 pub use require::{Require, RequireService};
@@ -27,3 +29,4 @@ pub use requirement::{Explanation, Outcome, Requirement, RequirementError};
 pub use route_table::{Access, GuardedRoute, GuardedRoutes, Methods, public};
 #[cfg(feature = "routes")]
 pub use router::GuardedRouter;
+pub use visitor::Visitor;

@@ -62,6 +62,7 @@
 //! | `challenge.code_length`, `code_alphabet` | 8 digits | 26 bits, and every keyboard has digits. Below 20 bits `build()` fails (NIST SP 800-63B-4) |
 //! | `challenge.code_lifetime` | 10 min | ASVS 5.0 6.5.5 for codes sent out of band |
 //! | `challenge.tries`, `tries_window` | 5 in any hour | for one purpose of one account, with any number of codes: the chance to guess a code within a year is one in two thousand. Counted as [attempts](crate::attempt) of the kind `Challenge` |
+//! | `challenge.tries_by_purpose` | none | for one purpose that needs fewer or more. It is a setting and not part of a start, because wrong codes are counted over all codes of a purpose. The lifetime and the cool-down belong to one code: set them where you [start](crate::challenge::Challenges::start) it |
 //! | `challenge.answered_lifetime` | 5 min | the action usually follows immediately |
 //! | `challenge.cool_down` | 1 min | other people must not be able to flood a mailbox |
 //! | random bits of a link's token | 256 | it is looked up, so nobody can guess it; not configurable |

@@ -53,6 +53,7 @@
 //! | `too_many_tries` | 429 | too many wrong codes, or too many failures from this source. Until the time in `Retry-After` the correct code is refused too |
 //! | `too_soon` | 429 | a code was sent a short time ago; wait as long as `Retry-After` says |
 //! | `no_address` | 422 | the account has no address for the code |
+//! | `invalid_target` | 422 | what a challenge is about is longer than 255 bytes, or contains a NUL |
 //! | `already_verified` | 409 | the address is already verified |
 //! | `challenge_required` | 403 | the route requires an answered challenge; `purpose` says which one |
 //!
@@ -119,7 +120,7 @@
 //! | `overloaded` | 503 | too much work at once: the queue for password hashing is full or too slow, or attempts for one name waited too long for each other |
 //! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
-//! | `misconfigured` | 500 | the purpose of a challenge is invalid, or the code calls `register` in strict mode; use `apply` there |
+//! | `misconfigured` | 500 | the purpose of a challenge is invalid, its expected answer is empty, or its lifetime or cool-down is out of range, or the code calls `register` in strict mode; use `apply` there |
 //! | `guard_misconfigured` | 500 | a guard cannot decide. Its type names an invalid permission, or its path has the parameter zero or two times. Or `not(..)` or `role(..)` is used on one instance |
 //!
 //! An outage is never answered with 401 or 403. Otherwise clients would discard their sessions when the

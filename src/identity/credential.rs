@@ -36,6 +36,11 @@ pub(crate) enum Credential {
 }
 
 impl Credential {
+    /// Whether a token of ours is in a header, good or not: its client keeps it by itself.
+    pub(crate) fn has_bearer(&self) -> bool {
+        matches!(self, Self::Bearer { .. } | Self::Several | Self::Many { bearer: Some(_), .. })
+    }
+
     /// Whether it is nothing but a token of ours in a header. No browser adds one by itself, so no other
     /// site can have made it do so. A cookie of our name that does not count is no credential.
     pub(crate) fn is_only_a_token(&self, context: &Context) -> bool {

@@ -38,6 +38,7 @@ use crate::session::{
 
 mod token;
 mod turn;
+mod visitor;
 
 use token::Token;
 use turn::{Turn, Turned};
@@ -111,7 +112,11 @@ pub(crate) struct RequestIdentity {
     source: Source,
     client: OnceLock<ClientInfo>,
     resolved: OnceCell<Resolved>,
-    outgoing: Mutex<Option<NextToken>>,
+    /// The visitor's session that was started for this request.
+    visitor: OnceCell<Resolved>,
+    /// Whether the browser may hold another cookie by now than the one that it sent.
+    newer_cookie: AtomicBool,
+    outgoing: Mutex<Option<NextCookie>>,
     #[cfg(feature = "routes")]
     counts: AtomicBool,
     /// That its account asks too often, once that was asked.
@@ -119,6 +124,13 @@ pub(crate) struct RequestIdentity {
     limited: OnceCell<Option<RateLimited>>,
     /// The response is on its way: nothing that must reach the client may be done any more.
     sealed: AtomicBool,
+}
+
+/// What the client is to get with the answer.
+enum NextCookie {
+    Token(NextToken),
+    /// The cookie of a visitor's session that was started for this request.
+    Visitor(CookieAction),
 }
 
 /// A generation that the client is to get with the answer.
@@ -168,6 +180,8 @@ impl RequestIdentity {
             source: Source::Direct { peer: None, user_agent: None },
             client: OnceLock::new(),
             resolved: OnceCell::new(),
+            visitor: OnceCell::new(),
+            newer_cookie: AtomicBool::new(false),
             outgoing: Mutex::default(),
             #[cfg(feature = "routes")]
             counts: AtomicBool::new(false),
@@ -272,6 +286,9 @@ impl RequestIdentity {
 
     /// Who the request is. Asked again after an outage; otherwise answered once.
     pub(crate) async fn resolve(&self) -> Result<&Resolved, AuthError> {
+        if let Some(visitor) = self.visitor.get() {
+            return Ok(visitor);
+        }
         let resolved = self.resolved.get_or_try_init(|| self.find_out(Use::Request)).await?;
         #[cfg(feature = "routes")]
         if self.counts.load(Ordering::Relaxed) {
@@ -305,7 +322,7 @@ impl RequestIdentity {
 
     /// What was found out, if somebody asked.
     pub(crate) fn resolved(&self) -> Option<&Resolved> {
-        self.resolved.get()
+        self.visitor.get().or_else(|| self.resolved.get())
     }
 
     /// Gives the client the next generation of its token. The new token, for a bearer.
@@ -329,16 +346,16 @@ impl RequestIdentity {
             idle: identity.grants().max_idle(),
         };
         if token.transport == Transport::Cookie {
-            self.put(next);
+            self.put(NextCookie::Token(next));
         }
         let minted = mint(context, Stage::Full, next.sid, generation, now, next.end, next.idle);
         Ok((session.clone(), minted))
     }
 
-    /// Lets the answer carry a new generation, unless it is on its way already.
-    fn put(&self, next: NextToken) {
+    /// Lets the answer carry a new generation or a new session, unless it is on its way already.
+    fn put(&self, outgoing: NextCookie) {
         if !self.sealed.load(Ordering::Acquire) {
-            *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+            *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(outgoing);
         }
     }
 
@@ -346,7 +363,7 @@ impl RequestIdentity {
     /// of this status. The token is signed now, so that its `iat` says when it left.
     pub(crate) fn seal(&self, status: Option<StatusCode>) -> Option<CookieAction> {
         self.sealed.store(true, Ordering::Release);
-        let next = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         if status.is_none() || self.handshake.is_some_and(|accepts| status != Some(accepts)) {
             return None;
         }
@@ -355,7 +372,10 @@ impl RequestIdentity {
         if now.since(self.arrived_at) > HAND_OVER_WITHIN {
             return None;
         }
-        let NextToken { sid, generation, end, persistent, idle } = next;
+        let NextToken { sid, generation, end, persistent, idle } = match outgoing {
+            NextCookie::Token(next) => next,
+            NextCookie::Visitor(action) => return Some(action),
+        };
         let minted = mint(context, Stage::Full, sid, generation, now, end, idle);
         let age = persistent.then(|| cookie_age(context, Stage::Full, now, end));
         Some(self.resolver.cookie.rotate(&minted.token, age))
@@ -391,11 +411,13 @@ impl RequestIdentity {
             let over = |reason| Ok(Judged::nobody(NotSignedIn::Ended(reason)));
             let require_verified = context.config.login.require_verified;
             if let Some(reason) = state.ended(now, account.as_ref(), require_verified) {
+                self.note_newer_cookie(&state, now);
                 return over(reason);
             }
             if state.lingers(now)
                 && (purpose != Use::Request || !Box::pin(self.goes_on(&state, now)).await?)
             {
+                self.note_newer_cookie(&state, now);
                 return over(Ended::Superseded);
             }
             let generation = state.generation(claims.generation, self.arrived_at);
@@ -405,7 +427,11 @@ impl RequestIdentity {
                     Box::pin(self.end_for_theft(&state, account.as_ref(), now)).await?;
                     return over(Ended::TheftSuspected);
                 }
-                Generation::Forgotten => return Ok(Judged::nobody(NotSignedIn::TokenExpired)),
+                Generation::Forgotten => {
+                    // The session lives, and its browser may hold the present generation.
+                    self.newer_cookie.store(true, Ordering::Relaxed);
+                    return Ok(Judged::nobody(NotSignedIn::TokenExpired));
+                }
                 Generation::Unknown => return Ok(Judged::nobody(NotSignedIn::InvalidToken)),
             }
             if !self.same_source(&state)

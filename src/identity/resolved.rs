@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::error::NotSignedIn;
 use crate::account::Account;
 use crate::base::clock::Timestamp;
+use crate::base::id::SessionId;
 use crate::context::Context;
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
@@ -142,9 +143,20 @@ pub(crate) enum Resolved {
 }
 
 impl Resolved {
+    /// Which session it is, of whatever stage.
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        match self {
+            Self::Nobody(_) => None,
+            Self::Anonymous(session) => Some(session.id()),
+            Self::Pending(session) => Some(session.id()),
+            Self::PasswordChange(session) => Some(session.id()),
+            Self::Enrolment(session) => Some(session.id()),
+            Self::Full(identity) => Some(identity.session().id()),
+        }
+    }
+
     /// Whose session it is, of whatever stage.
-    #[cfg(feature = "routes")]
-    pub(super) fn account(&self) -> Option<&Account> {
+    pub(crate) fn account(&self) -> Option<&Account> {
         match self {
             Self::Nobody(_) | Self::Anonymous(_) => None,
             Self::Pending(session) => Some(session.account()),

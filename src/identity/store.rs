@@ -410,6 +410,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         ceiling,
         address,
         user_agent,
+        ended_at,
         ended: ended_at.map(|_| Ended::from_column(end_reason.as_deref())),
         lingers_until: lingers_until(ended_at, end_reason.as_deref()),
         suspicious: suspicious_at.is_some(),

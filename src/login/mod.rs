@@ -17,6 +17,8 @@
 //! To sign somebody in by LDAP, another service or a hardware key, use
 //! [`auth.sign_in(..)`](crate::Portcullis::sign_in). To finish a sign-in with a second factor of your own,
 //! use [`auth.login().finish(..)`](Login::finish). Both do everything that a sign-in with a password does.
+//! Neither counts guesses: [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) does, with the
+//! limits of ours.
 //!
 //! # Routes
 //! `POST /login` (JSON, a form from a page of ours, or HTTP Basic), `POST /logout`,
@@ -68,6 +70,7 @@ use crate::session::from_session;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, PendingSession, SessionError, StartSession, Transport};
 
+mod own_attempt;
 mod own_means;
 #[cfg(feature = "routes")]
 mod routes;
@@ -75,6 +78,7 @@ mod routes;
 pub use routes::routes;
 
 pub use crate::flow::sign_in::LoginOutcome;
+pub use own_attempt::{Guess, OpenAttempt, Verdict};
 pub use own_means::SignIn;
 
 /// What someone signs in with.

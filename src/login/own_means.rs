@@ -51,8 +51,8 @@ impl Portcullis {
     /// What it leads to depends on the account: if it has enrolled second factors and none of them was
     /// [proved](SignIn::proved), the sign-in is not finished yet. [`Login::finish`] takes the next step.
     ///
-    /// Guesses are not counted here: count them with [`attempts`](crate::attempt) before you compare
-    /// anything.
+    /// Guesses are not counted here: count them with [`begin`](crate::attempt::Attempts::begin) before you
+    /// compare anything.
     pub fn sign_in<'a>(&'a self, account: &'a Account, client: &'a ClientInfo) -> SignIn<'a> {
         SignIn {
             login: self.login(),

@@ -102,7 +102,7 @@ use crate::base::transaction::{Db, Fault, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::new_device::{self, store as new_device_store};
-use crate::one_time::store as challenge_store;
+use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
 use crate::outbox::store as outbox_store;
 use crate::permission::store as permission_store;
 use crate::rate_limit::store as rate_store;
@@ -339,7 +339,8 @@ impl Sweep<'_> {
         let challenges = &mut report.challenges;
         self.batches(&db, challenges, || challenge_store::purge(&executor, before, BATCH)).await?;
         // A cool-down outlives what it was of.
-        let before = now.minus(kept.challenges.max(config.challenge.cool_down));
+        let cool_down = config.challenge.cool_down.max(LONGEST_COOL_DOWN);
+        let before = now.minus(kept.challenges.max(cool_down));
         self.batches(&db, challenges, || challenge_store::purge_starts(&executor, before, BATCH))
             .await?;
 

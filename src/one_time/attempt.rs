@@ -60,7 +60,7 @@ async fn take_try(
     client: &ClientInfo,
 ) -> Result<Try, Fault> {
     let subject = subject.for_purpose(auth, purpose);
-    Ok(match auth.attempts().begin(AttemptKind::Challenge, &subject, client).await? {
+    Ok(match auth.attempts().take(AttemptKind::Challenge, &subject, client).await? {
         Admission::Admitted(ticket) => Try::Taken(ticket),
         Admission::TooMany { retry_after } => Try::TooMany(retry_after),
     })
@@ -81,8 +81,8 @@ impl Challenge {
         let attempts = auth.attempts();
         let subject = match (row.account_id, &row.target) {
             (Some(id), _) => subject_of(auth, id, epoch, client).inside(),
-            (None, Some(target)) => attempts.subject_of_target(target),
-            (None, None) => {
+            (None, Some(target)) if !self.is_shown() => attempts.subject_of_target(target),
+            (None, _) => {
                 let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
                 attempts.subject_of_unnamed(alone)
             }

@@ -12,16 +12,19 @@ pub(super) struct Subject<'a> {
     pub(super) purpose: &'a str,
     pub(super) account: Option<AccountId>,
     pub(super) target: Option<&'a str>,
+    /// Whether it is about one session although it has a target.
+    pub(super) alone: bool,
 }
 
 impl Subject<'_> {
     /// The digest under each secret, newest first. `alone` stands for a subject that has neither
-    /// account nor target.
+    /// account nor target, and is added to that of a question to a visitor.
     pub(super) fn digests(&self, context: &Context, alone: &[u8]) -> Vec<Vec<u8>> {
         let account = self.account.map(AccountId::as_uuid);
         let account = account.as_ref().map_or(&[][..], |id| id.as_bytes());
         let target = self.target.unwrap_or_default().as_bytes();
-        let alone = if account.is_empty() && target.is_empty() { alone } else { &[] };
+        let is_alone = account.is_empty() && (target.is_empty() || self.alone);
+        let alone = if is_alone { alone } else { &[] };
         digests(
             context,
             KeyPurpose::ChallengeSubject,

@@ -19,4 +19,4 @@ pub(crate) use row::{
     Challenge, answered, end_by_session, end_of_account, find, find_by_proof, find_by_token,
     newest, was_used_by,
 };
-pub(crate) use start::{Answer, Start, Started, start, start_if};
+pub(crate) use start::{Answer, LONGEST_COOL_DOWN, Start, Started, start, start_if};

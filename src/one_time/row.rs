@@ -20,6 +20,9 @@ use crate::outstanding::{self, Ending, Kind};
 /// the link is bad, and the person would think that nothing came of it.
 pub(crate) const USED_JUST_NOW: Duration = Duration::from_secs(60);
 
+/// What the row of a question says that was shown, and not sent to anybody.
+pub(super) const SHOWN: &str = "shown";
+
 /// A challenge as its row tells it.
 #[derive(Debug, Clone)]
 pub(crate) struct Challenge {
@@ -49,6 +52,11 @@ impl Challenge {
 
     pub(crate) fn data(&self) -> Option<&str> {
         self.row.data.as_deref()
+    }
+
+    /// Whether it was shown in its session, so that nothing about it concerns anybody else.
+    pub(super) fn is_shown(&self) -> bool {
+        self.row.data.as_deref() == Some(SHOWN)
     }
 
     /// Whether it could still be used at `now`. Only [`spend`] decides.
@@ -199,7 +207,7 @@ pub(crate) async fn newest<C: ConnectionTrait>(
     target: &str,
 ) -> Result<Option<Challenge>, DbErr> {
     let purpose = kind.name();
-    let subject = Subject { purpose: &purpose, account, target: Some(target) };
+    let subject = Subject { purpose: &purpose, account, target: Some(target), alone: false };
     let row = store::newest(db, subject.digests(context, &[])).await?;
     Ok(row.map(|row| Challenge { row }))
 }

@@ -9,12 +9,16 @@ use zeroize::Zeroizing;
 use super::code::new_code;
 use super::digest::{Subject, bindings, code_digests, token_digests};
 use super::entity::challenge::Model;
+use super::row::SHOWN;
 use super::store;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, ChallengeId, SessionId};
 use crate::base::secret::random_array;
 use crate::context::Context;
 use crate::outstanding::Kind;
+
+/// A start sets no longer cool-down than this, so what removes old rows knows which ones still count.
+pub(crate) const LONGEST_COOL_DOWN: Duration = Duration::from_secs(60 * 60);
 
 /// A new challenge. `target` is the normal form of the address it proves.
 #[derive(Clone)]
@@ -38,10 +42,19 @@ impl Start<'_> {
         (!self.cool_down.is_zero()).then(|| now.minus(self.cool_down))
     }
 
+    fn is_shown(&self) -> bool {
+        matches!(self.answer, Answer::Given(_))
+    }
+
     /// What it is about, under each secret.
     fn subjects(&self, context: &Context, id: ChallengeId) -> Vec<Vec<u8>> {
         let purpose = self.kind.name();
-        let parts = Subject { purpose: &purpose, account: self.account_id, target: self.target };
+        let parts = Subject {
+            purpose: &purpose,
+            account: self.account_id,
+            target: self.target,
+            alone: self.is_shown(),
+        };
         // A challenge about nobody and nothing is about the session, or only about itself.
         let alone = self.session_id.map_or(id.as_uuid(), SessionId::as_uuid);
         parts.digests(context, alone.as_bytes())
@@ -130,7 +143,7 @@ async fn insert<C: ConnectionTrait>(
         account_id: start.account_id,
         session_id: start.session_id,
         target: start.target.map(str::to_owned),
-        data: start.data.map(str::to_owned),
+        data: start.data.or(start.is_shown().then_some(SHOWN)).map(str::to_owned),
         token_digest: token_digests(context, &purpose, &token).swap_remove(0),
         code_digest: code
             .as_ref()
@@ -145,7 +158,7 @@ async fn insert<C: ConnectionTrait>(
         superseded_at: None,
     };
     store::insert(txn, row).await?;
-    // Whoever gave the answer knows it; it is not handed on.
-    let code = code.filter(|_| matches!(start.answer, Answer::Code));
+    // The application gave the answer and knows it; it is not handed on.
+    let code = code.filter(|_| !start.is_shown());
     Ok(Started { id, token, code, expires_at })
 }

@@ -270,7 +270,7 @@ impl PasswordReset<'_> {
         let attempts = self.auth.attempts();
         let device = devices.look_up(&shown, row.map(|row| (row.id, row.epoch))).known();
         let subject = attempts.subject(row, name).on_device(self.auth, device);
-        let ticket = match attempts.begin(AttemptKind::Forgot, &subject, client).await? {
+        let ticket = match attempts.take(AttemptKind::Forgot, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
             Admission::TooMany { retry_after } => {
                 return Err(PasswordResetError::TooManyAttempts { retry_after });
@@ -493,7 +493,7 @@ impl PasswordReset<'_> {
         };
         let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch))).known();
         let subject = subject.on_device(self.auth, device);
-        let ticket = match attempts.begin(AttemptKind::Reset, &subject, client).await? {
+        let ticket = match attempts.take(AttemptKind::Reset, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,
             Admission::TooMany { retry_after } => {
                 return Err(PasswordResetError::TooManyAttempts { retry_after });

@@ -40,7 +40,8 @@ impl Pair {
     }
 }
 
-/// What an answer does to the cookie. The stronger one wins: login over logout over rotation.
+/// What an answer does to the cookie. The stronger one wins: login over logout over what the layer adds
+/// by itself, which is a rotation or the first cookie of a visitor.
 #[derive(Debug, Clone)]
 pub(crate) enum CookieAction {
     Set(HeaderValue),

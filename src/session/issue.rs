@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum_core::response::{IntoResponseParts, ResponseParts};
@@ -16,6 +17,7 @@ use super::error::SessionError;
 use super::judge::{Ended, SessionState};
 use super::stage::Stage;
 use super::store;
+use super::{AnonymousSession, PendingSession};
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -61,6 +63,8 @@ pub struct StartSession<'a> {
     context: &'a Context,
     db: Db<'a>,
     account: Option<(AccountId, i64)>,
+    /// The account as it was read.
+    read: Option<Arc<Account>>,
     client: ClientInfo,
     stage: Stage,
     factors: PassedFactors,
@@ -83,6 +87,7 @@ impl<'a> StartSession<'a> {
             context,
             db,
             account: None,
+            read: None,
             client: client.clone(),
             stage: Stage::Anonymous,
             factors: PassedFactors::default(),
@@ -99,6 +104,7 @@ impl<'a> StartSession<'a> {
 
     pub(crate) fn of(mut self, account: &Account) -> Self {
         self.account = Some((account.id, account.epoch));
+        self.read = Some(Arc::new(account.clone()));
         self.stage = Stage::Full;
         self
     }
@@ -106,6 +112,7 @@ impl<'a> StartSession<'a> {
     /// The same for an account whose epoch this transaction moved on.
     pub(crate) fn at_epoch(mut self, epoch: i64) -> Self {
         self.account = self.account.map(|(id, _)| (id, epoch));
+        self.read = self.read.map(|read| Arc::new(Account { epoch, ..(*read).clone() }));
         self
     }
 
@@ -323,6 +330,8 @@ impl<'a> StartSession<'a> {
             token: minted.token,
             cookie,
             device,
+            account: self.read,
+            state: SessionState::try_from(row).ok().map(Arc::new),
         };
         Ok(issued)
     }
@@ -459,6 +468,8 @@ pub struct Issued {
     cookie: SessionCookie,
     set_cookie: CookieAction,
     device: Option<KnownDevice>,
+    account: Option<Arc<Account>>,
+    state: Option<Arc<SessionState>>,
 }
 
 impl Issued {
@@ -500,6 +511,28 @@ impl Issued {
     pub fn device_token(&self) -> Option<&str> {
         let device = self.device.as_ref().filter(|_| self.transport == Transport::Bearer);
         device.and_then(KnownDevice::token)
+    }
+
+    /// The visitor's session that was started, if it is one, as the extractor gives it to later requests:
+    /// to start a challenge in the same answer.
+    pub fn anonymous_session(&self) -> Option<AnonymousSession> {
+        let state = self.state.clone().filter(|state| state.stage == Stage::Anonymous)?;
+        Some(AnonymousSession { state, transport: self.transport })
+    }
+
+    /// The sign-in that still needs its second factor, if it is one, as the extractor gives it to later
+    /// requests: to send a code with the answer to the password.
+    pub fn pending_session(&self) -> Option<PendingSession> {
+        let state = self.state.clone().filter(|state| state.stage == Stage::PendingSecondFactor)?;
+        Some(PendingSession { state, account: self.account.clone()?, transport: self.transport })
+    }
+
+    /// The cookie as the layer adds it by itself, which gives way to what the answer does.
+    pub(crate) fn into_first_cookie(self) -> CookieAction {
+        match self.set_cookie {
+            CookieAction::Set(cookie) => CookieAction::Rotate(cookie),
+            weaker => weaker,
+        }
     }
 
     /// Puts the session into the headers of an answer.

@@ -35,6 +35,7 @@ pub(crate) struct SessionState {
     pub(crate) ceiling: Option<String>,
     pub(crate) address: Option<String>,
     pub(crate) user_agent: Option<String>,
+    pub(crate) ended_at: Option<Timestamp>,
     pub(crate) ended: Option<Ended>,
     /// Until when it keeps its old rights, though another session has taken its place.
     pub(crate) lingers_until: Option<Timestamp>,
@@ -258,6 +259,7 @@ mod tests {
             ceiling: None,
             address: None,
             user_agent: None,
+            ended_at: None,
             ended: None,
             lingers_until: None,
             suspicious: false,

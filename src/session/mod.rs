@@ -591,6 +591,7 @@ impl TryFrom<entity::Model> for SessionState {
             ceiling: row.ceiling,
             address: row.address,
             user_agent: row.user_agent,
+            ended_at: row.ended_at,
             ended: row.ended_at.map(|_| Ended::from_column(row.end_reason.as_deref())),
             lingers_until: lingers_until(row.ended_at, row.end_reason.as_deref()),
             suspicious: row.suspicious_at.is_some(),

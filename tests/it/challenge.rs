@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Json, RequestPartsExt, Router};
 use portcullis::challenge::{Answered, ChallengePurpose, Holder};
 use portcullis::config::{AttemptKind, AttemptOverrides, ChallengeConfig};
 use portcullis::{
-    AccountId, AnonymousSession, ChallengeId, ClientInfo, Identity, Message, MessageKind,
-    Portcullis, Rejection, Secret,
+    AccountId, AnonymousSession, ChallengeId, ClientInfo, EnrolmentSession, Factor, Identity,
+    Message, MessageKind, PasswordChangeSession, PendingSession, Portcullis, Rejection, Secret,
+    Stage,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,25 +40,49 @@ fn text(body: &Value, name: &str) -> String {
     body[name].as_str().unwrap_or_default().to_owned()
 }
 
+/// The session of the request, at whatever stage.
+struct Who(Holder);
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        if let Some(identity) = parts.extract::<Option<Identity>>().await? {
+            return Ok(Self(Holder::from(&identity)));
+        }
+        if let Some(pending) = parts.extract::<Option<PendingSession>>().await? {
+            return Ok(Self(Holder::from(&pending)));
+        }
+        if let Some(enrolment) = parts.extract::<Option<EnrolmentSession>>().await? {
+            return Ok(Self(Holder::from(&enrolment)));
+        }
+        if let Some(change) = parts.extract::<Option<PasswordChangeSession>>().await? {
+            return Ok(Self(Holder::from(&change)));
+        }
+        Ok(Self(Holder::from(&parts.extract::<AnonymousSession>().await?)))
+    }
+}
+
 async fn start(
     auth: Portcullis,
-    identity: Option<Identity>,
-    visitor: Option<AnonymousSession>,
+    Who(holder): Who,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Rejection> {
     let purpose = body["purpose"].as_str().unwrap_or("transfer");
-    let mut challenge = auth.challenges().start(purpose);
-    if let Some(identity) = &identity {
-        challenge = challenge.of(identity);
-    } else if let Some(visitor) = &visitor {
-        challenge = challenge.of(visitor);
+    let mut challenge = auth.challenges().start(purpose, holder);
+    if let Some(millis) = body["lifetime_ms"].as_u64() {
+        challenge = challenge.lifetime(Duration::from_millis(millis));
+    }
+    if let Some(millis) = body["cool_down_ms"].as_u64() {
+        challenge = challenge.cool_down(Duration::from_millis(millis));
     }
     if let Some(target) = body["target"].as_str() {
         challenge = challenge.target(target);
     }
     if let Some(answer) = body["expecting"].as_str() {
         challenge = challenge.expecting(answer);
-        assert!(!format!("{challenge:?}").contains(answer), "an answer never prints");
+        let printed = format!("{challenge:?}");
+        assert!(answer.trim().is_empty() || !printed.contains(answer), "an answer never prints");
     }
     let challenge = challenge.prepare().await?;
     Ok(Json(json!({ "id": challenge.id(), "code": challenge.code() })))
@@ -62,36 +90,49 @@ async fn start(
 
 async fn answer(
     auth: Portcullis,
-    identity: Option<Identity>,
-    visitor: Option<AnonymousSession>,
+    Who(holder): Who,
     client: ClientInfo,
     Json(body): Json<Value>,
-) -> Result<&'static str, Rejection> {
+) -> Result<String, Rejection> {
     let purpose = body["purpose"].as_str().unwrap_or("transfer");
     let id: ChallengeId = text(&body, "id").parse().expect("an id");
     let code = text(&body, "code");
-    let holder = match (&identity, &visitor) {
-        (Some(identity), _) => Holder::from(identity),
-        (None, Some(visitor)) => Holder::from(visitor),
-        (None, None) => panic!("the test signs in first"),
-    };
-    auth.challenges().answer(purpose, holder, id, &code, &client).await?;
-    Ok("right")
+    let answered = auth.challenges().answer(purpose, holder, id, &code, &client).await?;
+    assert_eq!(answered.id(), id);
+    Ok(answered.target().map_or("right".to_owned(), |target| format!("right: {target}")))
+}
+
+/// A second factor that is a code of a challenge.
+async fn finish(
+    auth: Portcullis,
+    pending: PendingSession,
+    client: ClientInfo,
+    Json(body): Json<Value>,
+) -> Result<Response, Rejection> {
+    let id: ChallengeId = text(&body, "id").parse().expect("an id");
+    let code = text(&body, "code");
+    let answered = auth.challenges().answer("second", &pending, id, &code, &client).await?;
+    assert_eq!(answered.target(), None);
+    let outcome = auth.login().finish(&pending, Factor::Totp, &client).await?;
+    Ok((outcome.into_issued(), "finished").into_response())
 }
 
 /// Starts a challenge and mails its code.
 async fn mailed(
     auth: Portcullis,
-    identity: Option<Identity>,
-    visitor: Option<AnonymousSession>,
+    Who(holder): Who,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Rejection> {
-    let challenge = auth.challenges().start("transfer").target(text(&body, "target"));
-    let challenge = match (&identity, &visitor) {
-        (Some(identity), _) => challenge.of(identity),
-        (None, Some(visitor)) => challenge.of(visitor),
-        (None, None) => challenge,
-    };
+    let mut challenge = auth.challenges().start("transfer", holder).target(text(&body, "target"));
+    if let Some(millis) = body["lifetime_ms"].as_u64() {
+        challenge = challenge.lifetime(Duration::from_millis(millis));
+    }
+    if let Some(millis) = body["cool_down_ms"].as_u64() {
+        challenge = challenge.cool_down(Duration::from_millis(millis));
+    }
+    if let Some(answer) = body["expecting"].as_str() {
+        challenge = challenge.expecting(answer);
+    }
     let sent = challenge.send().await?;
     Ok(Json(json!({ "id": sent.id, "expires_at": sent.expires_at.as_millis() })))
 }
@@ -106,6 +147,7 @@ pub(crate) fn bank(auth: &Portcullis) -> Router {
         .route("/start", post(start))
         .route("/mailed", post(mailed))
         .route("/answer", post(answer))
+        .route("/finish", post(finish))
         .route("/transfer", post(transfer))
         .route("/close", post(|_: Answered<Closing>| async { "closed" }))
         .merge(
@@ -129,6 +171,17 @@ pub(crate) fn bank(auth: &Portcullis) -> Router {
 async fn customer(probe: &Probe, name: &str) -> (AccountId, Browser) {
     let (account, browser) = probe.signed_in(name).await;
     (account.id(), browser.at(serve(bank(&probe.auth)).await))
+}
+
+/// A sign-in that waits for its second factor.
+async fn waiting(probe: &Probe, name: &str) -> (AccountId, Browser) {
+    let account = probe.register(name).await;
+    let accounts = probe.auth.accounts();
+    accounts.set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("enrolled");
+    let mut browser = Browser::new(serve(bank(&probe.auth)).await);
+    let answer = browser.login(name, PASSWORD).await;
+    assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
+    (account.id(), browser)
 }
 
 /// Starts a challenge; its id and code.
@@ -202,7 +255,8 @@ on_every_database! {
         check(&before, 403, "challenge_required");
         assert_eq!(before.json()["purpose"], "transfer");
         probe.clock.advance(Duration::from_secs(1));
-        assert_eq!(browser.post("/answer", json!({ "id": id, "code": code })).await.text, "right");
+        let answer = browser.post("/answer", json!({ "id": id, "code": code })).await;
+        assert_eq!(answer.text, "right: DE42 100 EUR");
         check(&browser.post_empty("/close").await, 403, "challenge_required");
         let answer = browser.post_empty("/transfer").await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "DE42 100 EUR"));
@@ -576,15 +630,226 @@ on_every_database! {
         assert_eq!(purge().await, 0);
         check(&browser.post("/start", json!({})).await, 429, "too_soon");
         probe.clock.advance(10 * MINUTE);
-        assert_eq!(purge().await, 2, "the challenge, and when it was started");
+        assert_eq!(purge().await, 1, "the challenge");
+        // When it was started is kept for as long as the longest cool-down that there may be.
         assert_eq!(purge().await, 0);
-        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge_start").await, 0);
+        let long = json!({ "cool_down_ms": 3_600_000 });
+        let refused = browser.post("/start", long.clone()).await;
+        check(&refused, 429, "too_soon");
+        assert_eq!(refused.headers["retry-after"], "3600");
         // The wrong try still counts.
         let (id, code) = started(&mut browser, json!({})).await;
         for status in [403, 403, 403, 403, 429] {
             let answer = browser.post("/answer", json!({ "id": id, "code": wrong(&code) })).await;
             assert_eq!(answer.status, status);
         }
+        probe.clock.advance(60 * MINUTE);
+        assert_eq!(purge().await, 1, "the second challenge; the hour belongs to the cool-down");
+        probe.clock.advance(Duration::from_millis(1));
+        assert_eq!(purge().await, 1, "when it was started");
+        assert_eq!(purge().await, 0);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge_start").await, 0);
+    }
+
+    async fn a_code_can_be_the_second_factor_of_a_sign_in(probe: Probe) {
+        let (_, mut browser) = waiting(&probe, "alice").await;
+        let (id, code) = started(&mut browser, json!({ "purpose": "second" })).await;
+        let bad = json!({ "id": id, "code": wrong(&code) });
+        check(&browser.post("/finish", bad).await, 403, "wrong_code");
+        let before = browser.clone();
+        let right = json!({ "id": id, "code": code });
+        assert_eq!(browser.post("/finish", right.clone()).await.text, "finished");
+        assert_eq!(browser.get("/me").await.status, 200);
+        // The sign-in that waited is over, and its answer opens nothing for the session after it.
+        check(&before.clone().post("/finish", right.clone()).await, 401, "session_ended");
+        check(&before.clone().post("/answer", right).await, 401, "session_ended");
+        check(&browser.post_empty("/transfer").await, 403, "challenge_required");
+    }
+
+    async fn of_many_right_codes_at_once_one_finishes_the_sign_in(probe: Probe) {
+        let probe = probe.configured(|config| config.challenge.tries = 100);
+        let (_, mut browser) = waiting(&probe, "alice").await;
+        let (id, code) = started(&mut browser, json!({ "purpose": "second" })).await;
+        let right = json!({ "id": id, "code": code });
+        let answers = at_once(&browser, "/finish", vec![right; 16]).await;
+        assert_eq!(count(&answers, 200), 1);
+        // Those that are not too late for the session are too late for the code.
+        assert_eq!(count(&answers, 403) + count(&answers, 401), 15);
+        assert_eq!(events(&probe, "authn_challenge_success").await, 1);
+    }
+
+    async fn sign_ins_that_wait_share_the_attempts_of_their_account_and_no_codes(probe: Probe) {
+        let probe = probe.configured(|config| config.challenge.cool_down = Duration::ZERO);
+        let (account, mut one) = waiting(&probe, "alice").await;
+        let mut two = one.stranger();
+        assert_eq!(two.login("alice", PASSWORD).await.status, 200);
+        let (_, mut mallory) = waiting(&probe, "mallory").await;
+        let purpose = |id: &str, code: &str| json!({ "purpose": "second", "id": id, "code": code });
+        let (id, code) = started(&mut one, json!({ "purpose": "second" })).await;
+        // The code of one sign-in is nothing to another one, of whatever account.
+        check(&two.post("/answer", purpose(&id, &code)).await, 403, "wrong_code");
+        check(&mallory.post("/answer", purpose(&id, &code)).await, 403, "wrong_code");
+        assert_eq!(events(&probe, "authn_challenge_fail").await, 0);
+        // Somebody who knows the password gets no more attempts by signing in again.
+        let mut failed = 0;
+        for browser in [&mut one, &mut two] {
+            let (id, code) = started(browser, json!({ "purpose": "second" })).await;
+            for _ in 0..4 {
+                let answer = browser.post("/answer", purpose(&id, &wrong(&code))).await;
+                failed += usize::from(answer.status == 403);
+            }
+        }
+        assert_eq!(failed, 5);
+        let mut three = one.stranger();
+        assert_eq!(three.login("alice", PASSWORD).await.status, 200);
+        let (id, code) = started(&mut three, json!({ "purpose": "second" })).await;
+        check(&three.post("/answer", purpose(&id, &code)).await, 429, "too_many_tries");
+        let (id, code) = started(&mut mallory, json!({ "purpose": "second" })).await;
+        assert_eq!(mallory.post("/answer", purpose(&id, &code)).await.status, 200);
+        let ended = probe.auth.sessions().end_all(account, None).await;
+        ended.expect("they are ended");
+        check(&three.post("/start", json!({ "purpose": "second" })).await, 401, "session_ended");
+    }
+
+    async fn a_guarded_route_takes_the_answer_of_a_session_of_any_stage(probe: Probe) {
+        let account = probe.register("alice").await;
+        let address = serve(bank(&probe.auth)).await;
+        let stages = [Stage::PendingSecondFactor, Stage::MustEnrol, Stage::MustChangePassword, Stage::Full];
+        for (number, stage) in stages.into_iter().enumerate() {
+            let client = ClientInfo::default();
+            let issued = probe.auth.sessions().start(&account, &client).stage(stage).await;
+            let mut headers = http::HeaderMap::new();
+            issued.expect("a session").apply(&mut headers);
+            let set = headers["set-cookie"].to_str().expect("ASCII").to_owned();
+            let cookie = set.split(['=', ';']).nth(1).expect("a value").to_owned();
+            let mut browser = Browser::new(address).with_cookie(&cookie);
+            for path in ["/guarded", "/transfer"] {
+                check(&browser.post_empty(path).await, 403, "challenge_required");
+                let target = format!("{number} {path}");
+                let (id, code) = started(&mut browser, json!({ "target": target })).await;
+                let right = json!({ "id": id, "code": code });
+                assert_eq!(browser.post("/answer", right).await.status, 200, "{stage:?}");
+                assert_eq!(browser.post_empty(path).await.text, target);
+                check(&browser.post_empty(path).await, 403, "challenge_required");
+            }
+        }
+    }
+
+    async fn a_code_lives_as_long_as_its_start_says(probe: Probe) {
+        let (_, mut browser) = mailbox(&probe, "alice").await;
+        let second = Duration::from_secs(1);
+        for (lifetime, wait, status) in [
+            (90_000, 90 * second, 403),
+            (90_000, 90 * second - Duration::from_millis(1), 200),
+            (1_000, second - Duration::from_millis(1), 200),
+            (3_600_000, 60 * MINUTE - second, 200),
+        ] {
+            let body = json!({ "lifetime_ms": lifetime, "target": lifetime.to_string(), "cool_down_ms": 0 });
+            let (id, code) = started(&mut browser, body).await;
+            probe.clock.advance(wait);
+            let answer = browser.post("/answer", json!({ "id": id, "code": code })).await;
+            assert_eq!(answer.status, status, "{lifetime} {wait:?}: {}", answer.text);
+        }
+        // No longer than wrong answers count, or one code would get more attempts than there are.
+        for lifetime in [0, 999, 3_600_001, 90_000_000, u64::MAX] {
+            let answer = browser.post("/start", json!({ "lifetime_ms": lifetime })).await;
+            assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"), "{lifetime}");
+        }
+        // The mail says it too.
+        let answer = browser.post("/mailed", json!({ "lifetime_ms": 180_000 })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert!(codes(&probe).await[0].text.contains("3 minutes"));
+        let expires_at = probe.auth_now().plus(3 * MINUTE).as_millis();
+        assert_eq!(answer.json()["expires_at"], expires_at);
+    }
+
+    async fn a_cool_down_is_as_long_as_the_start_says_and_a_mailbox_keeps_its_own(probe: Probe) {
+        let (_, mut browser) = mailbox(&probe, "alice").await;
+        let second = Duration::from_secs(1);
+        let long = json!({ "cool_down_ms": 300_000 });
+        started(&mut browser, long.clone()).await;
+        probe.clock.advance(5 * MINUTE - second);
+        let refused = browser.post("/start", long.clone()).await;
+        check(&refused, 429, "too_soon");
+        assert_eq!(refused.headers["retry-after"], "300");
+        probe.clock.advance(second);
+        started(&mut browser, long).await;
+        for _ in 0..3 {
+            started(&mut browser, json!({ "cool_down_ms": 0 })).await;
+        }
+        let answer = browser.post("/start", json!({ "cool_down_ms": 3_600_001 })).await;
+        assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"));
+        // Nobody floods a mailbox by it.
+        let none = json!({ "cool_down_ms": 0, "target": "payment" });
+        assert_eq!(browser.post("/mailed", none.clone()).await.status, 200);
+        let refused = browser.post("/mailed", none).await;
+        check(&refused, 429, "too_soon");
+        assert_eq!(refused.headers["retry-after"], "60");
+        assert_eq!(codes(&probe).await.len(), 1);
+    }
+
+    async fn a_purpose_may_have_a_number_of_attempts_of_its_own(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.challenge.tries_by_purpose = [("closing".to_owned(), 2), ("second".to_owned(), 7)].into();
+            config.challenge.cool_down = Duration::ZERO;
+        });
+        let (_, mut browser) = customer(&probe, "alice").await;
+        for (purpose, tries) in [("closing", 2), ("second", 7), ("transfer", 5)] {
+            let (id, code) = started(&mut browser, json!({ "purpose": purpose })).await;
+            let body = json!({ "purpose": purpose, "id": id, "code": wrong(&code) });
+            let answers = at_once(&browser, "/answer", vec![body; 16]).await;
+            assert_eq!((count(&answers, 403), count(&answers, 429)), (tries, 16 - tries), "{purpose}");
+            let right = json!({ "purpose": purpose, "id": id, "code": code });
+            check(&browser.post("/answer", right).await, 429, "too_many_tries");
+        }
+    }
+
+    async fn a_target_that_does_not_fit_and_an_empty_answer_are_refused(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let fits = ["".to_owned(), "x".repeat(255), "é".repeat(127)];
+        for target in &fits {
+            started(&mut browser, json!({ "target": target })).await;
+        }
+        for target in ["x".repeat(256), "é".repeat(128), "a\0b".to_owned(), "x".repeat(100_000)] {
+            check(&browser.post("/start", json!({ "target": target })).await, 422, "invalid_target");
+        }
+        for empty in ["", "  ", "\n"] {
+            let answer = browser.post("/start", json!({ "expecting": empty })).await;
+            assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"), "{empty:?}");
+        }
+        let (id, _) = started(&mut browser, json!({ "expecting": "7" })).await;
+        for other in ["", " ", "-", &"7".repeat(100_000)] {
+            check(&browser.post("/answer", json!({ "id": id, "code": other })).await, 403, "wrong_code");
+        }
+        assert_eq!(browser.post("/answer", json!({ "id": id, "code": "7" })).await.status, 200);
+        // Nothing could be sent for it.
+        let (_, mut bob) = mailbox(&probe, "bob").await;
+        let answer = bob.post("/mailed", json!({ "expecting": "7" })).await;
+        assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"));
+        assert!(codes(&probe).await.is_empty());
+        let starts = probe.number("SELECT COUNT(*) FROM auth_challenge").await;
+        assert_eq!(starts, fits.len() as i64 + 1, "what is refused leaves nothing behind");
+    }
+
+    async fn what_is_asked_of_a_visitor_concerns_no_other_visitor(probe: Probe) {
+        let address = serve(bank(&probe.auth)).await;
+        let (mut visitor, mut other) = (Browser::new(address), Browser::new(address));
+        for browser in [&mut visitor, &mut other] {
+            assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+        }
+        let captcha = json!({ "purpose": "closing", "expecting": "seven", "target": "contact" });
+        let (id, _) = started(&mut visitor, captcha.clone()).await;
+        let (others, _) = started(&mut other, captcha).await;
+        let body = |id: &str, code: &str| json!({ "purpose": "closing", "id": id, "code": code });
+        for status in [403, 403, 403, 403, 403, 429] {
+            assert_eq!(other.post("/answer", body(&others, "eight")).await.status, status);
+        }
+        // Neither its question nor its attempts are gone.
+        assert_eq!(visitor.post("/answer", body(&id, "seven")).await.text, "right: contact");
+        // A code that is sent to an address is another matter: each address has its attempts.
+        let code = json!({ "purpose": "second", "target": "a@example.com" });
+        started(&mut visitor, code.clone()).await;
+        check(&other.post("/start", code).await, 429, "too_soon");
     }
 
     async fn a_code_that_is_sent_reaches_the_account_s_address_and_opens_the_route(probe: Probe) {
@@ -652,7 +917,7 @@ on_every_database! {
         let address = serve(bank(&probe.auth)).await;
         let mut visitor = Browser::new(address);
         assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
-        for asking in [&mut browser, &mut visitor, &mut Browser::new(address)] {
+        for asking in [&mut browser, &mut visitor] {
             check(&asking.post("/mailed", json!({})).await, 422, "no_address");
         }
         let (_, bob) = mailbox(&probe, "bob").await;
@@ -766,7 +1031,7 @@ fn a_configuration_that_would_be_guessed_is_refused_and_its_neighbour_passes() {
         auth.err().map(|errors| errors.to_string()).unwrap_or_default()
     };
     type Change = fn(&mut ChallengeConfig);
-    let rows: [(&str, Change, Change); 6] = [
+    let rows: [(&str, Change, Change); 9] = [
         ("code_length", |c| c.code_length = 5, |c| c.code_length = 6),
         ("code_length", |c| c.code_length = 65, |c| c.code_length = 64),
         (
@@ -780,6 +1045,21 @@ fn a_configuration_that_would_be_guessed_is_refused_and_its_neighbour_passes() {
             |c| c.code_alphabet = "abcdefgh".into(),
         ),
         ("tries", |c| c.tries = 0, |c| c.tries = 1),
+        (
+            "tries_by_purpose",
+            |c| c.tries_by_purpose = [("a".to_owned(), 0)].into(),
+            |c| c.tries_by_purpose = [("a".to_owned(), 1)].into(),
+        ),
+        (
+            "tries_by_purpose",
+            |c| c.tries_by_purpose = [("a".to_owned(), 101)].into(),
+            |c| c.tries_by_purpose = [("a".to_owned(), 100)].into(),
+        ),
+        (
+            "tries_by_purpose",
+            |c| c.tries_by_purpose = [("app:a".to_owned(), 5)].into(),
+            |c| c.tries_by_purpose = [("step_2".to_owned(), 5)].into(),
+        ),
         ("tries_window", |c| c.tries_window = MINUTE, |c| c.tries_window = 10 * MINUTE),
     ];
     for (knob, bad, good) in rows {

@@ -2,6 +2,9 @@
 //! sessions, all in the application's own handlers. No route of portcullis is mounted. You can call the
 //! other flows in the same way.
 //!
+//! Two handlers show means of the application's own: a second factor that portcullis does not know (the code
+//! of a key), and a question that a visitor without an account has to answer.
+//!
 //! The application chooses bodies, paths and answers. A handler must do three things that the mounted
 //! routes do too:
 //!
@@ -20,6 +23,23 @@
 //! $ curl -b jar -c jar -X DELETE $url/session
 //! $ curl -c jar --json '{ "name": "alice", "password": "correct horse battery" }' $url/session
 //! ```
+//!
+//! A key as the second factor. Setting it up ends the sessions of the account:
+//!
+//! ```text
+//! $ curl -b jar -X POST $url/my-key
+//! $ curl -c jar --json '{ "name": "alice", "password": "correct horse battery" }' $url/session
+//! $ curl -b jar -c jar --json '{ "code": "424242" }' $url/my-key-code
+//! $ curl -b jar -c jar $url/me
+//! ```
+//!
+//! A message of a visitor. The first request starts the visitor's session. Put the `id` of its answer into
+//! the second one:
+//!
+//! ```text
+//! $ curl -c visitor $url/question
+//! $ curl -b visitor --json '{ "id": "019b…", "answer": "7", "text": "Hello" }' $url/messages
+//! ```
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,13 +52,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
+use portcullis::challenge::ChallengeError;
 use portcullis::identity::owner;
-use portcullis::login::{Credentials, LoginOutcome};
+use portcullis::login::{Credentials, Guess, LoginOutcome, Verdict};
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
-    Account, AccountOwner, ClientInfo, Identity, PasswordChangeSession, Portcullis, Rejection,
-    Requirement, Secret, SessionId, public,
+    Account, AccountOwner, ChallengeId, ClientInfo, Factor, Identity, PasswordChangeSession,
+    PendingSession, Portcullis, Refusal, Rejection, Requirement, Secret, SessionId, Visitor,
+    public,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
@@ -85,6 +107,11 @@ fn app(auth: &Portcullis) -> Router {
         .route("/my-first-password", post(set_password), public())
         .route("/sessions", get(sessions).delete(end_other_sessions), Requirement::signed_in())
         .route("/sessions/{id}", delete(end_session), Requirement::signed_in())
+        .route("/my-key", post(set_up_key), Requirement::signed_in())
+        // Public for the same reason as above.
+        .route("/my-key-code", post(check_key), public())
+        .route("/question", get(ask), public())
+        .route("/messages", post(leave_message), public())
         .into_router()
 }
 
@@ -123,7 +150,7 @@ async fn sign_in(
     let next = match &outcome {
         LoginOutcome::Session(_) => "/me",
         LoginOutcome::PasswordChangeRequired(_) => "/my-first-password",
-        // For example a page that asks for the second factor. This example has none.
+        LoginOutcome::SecondFactorRequired(_) => "/my-key-code",
         _ => "/not-in-this-example",
     };
     Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
@@ -213,4 +240,71 @@ async fn end_other_sessions(
     let ended = auth.own_sessions(&owner).end_others(&client).await?;
     // This browser stays a known device of the account.
     Ok((ended.device, StatusCode::NO_CONTENT))
+}
+
+/// Lets the account sign in only with its key from now on. This ends its sessions.
+async fn set_up_key(
+    auth: Portcullis,
+    owner: AccountOwner<owner::Password>,
+) -> Result<StatusCode, Rejection> {
+    auth.accounts().set_enrolled_factors(owner.account().id(), [Factor::External]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct KeyCode {
+    code: String,
+}
+
+/// Finishes a sign-in with the code of the key. The attempt is counted before the code is compared, and
+/// `judge` says what the result is worth: after too many wrong codes a right one is refused too.
+async fn check_key(
+    auth: Portcullis,
+    pending: PendingSession,
+    client: ClientInfo,
+    Json(body): Json<KeyCode>,
+) -> Result<Response, Rejection> {
+    let guess = Guess::SecondFactor(pending.account());
+    let attempt = auth.attempts().begin(guess, &client).await?;
+    match attempt.judge(key_shows(&body.code)).await? {
+        Verdict::Right => {}
+        Verdict::Wrong => {
+            let text = "this is not the code of the key";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "wrong_key_code", text).into());
+        }
+    }
+    let outcome = auth.login().finish(&pending, Factor::External, &client).await?;
+    Ok((outcome.into_issued(), StatusCode::NO_CONTENT).into_response())
+}
+
+/// Your application asks the service of the key here. This key always shows the same code.
+fn key_shows(code: &str) -> bool {
+    code == "424242"
+}
+
+/// Asks a visitor a question. `Visitor` starts a session if the request has none. Your application draws a
+/// picture of a question that changes.
+async fn ask(auth: Portcullis, visitor: Visitor) -> Result<Json<Value>, Rejection> {
+    let question = auth.challenges().start("question", &visitor).expecting("7").prepare().await?;
+    Ok(Json(json!({ "id": question.id(), "question": "How many days does a week have?" })))
+}
+
+#[derive(Deserialize)]
+struct VisitorMessage {
+    id: String,
+    answer: String,
+    text: String,
+}
+
+/// Accepts one message for each answered question.
+async fn leave_message(
+    auth: Portcullis,
+    visitor: Visitor,
+    client: ClientInfo,
+    Json(body): Json<VisitorMessage>,
+) -> Result<Json<Value>, Rejection> {
+    let id: ChallengeId = body.id.parse().map_err(|_| ChallengeError::WrongCode)?;
+    let challenges = auth.challenges();
+    let answered = challenges.answer("question", &visitor, id, &body.answer, &client).await?;
+    Ok(Json(json!({ "received": body.text, "question": answered.id() })))
 }

@@ -132,6 +132,55 @@ async fn an_unfinished_sign_in_can_be_finished_or_ended() {
 }
 
 #[tokio::test]
+async fn a_key_is_a_second_factor() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = start(&directory).await.expect("a database");
+    let mut alice = Client::new(&auth);
+    let person = json!({ "name": "alice", "password": PASSWORD });
+    assert_eq!(alice.post("/people", person.clone()).await, 201);
+    assert_eq!(alice.post("/my-key-code", json!({ "code": "424242" })).await, 401, "not asked for");
+    assert_eq!(alice.post("/my-key", Value::Null).await, 204);
+    assert_eq!(alice.get("/me").await.0, 401);
+    let (_, body) = alice.call(Method::POST, "/session", person.clone()).await;
+    assert_eq!(body["next"], "/my-key-code");
+    assert_eq!(alice.get("/me").await.0, 401);
+    let (status, body) = alice.call(Method::POST, "/my-key-code", json!({ "code": "1" })).await;
+    assert_eq!((status, &body["code"]), (403, &json!("wrong_key_code")));
+    let waiting = alice.clone();
+    assert_eq!(alice.post("/my-key-code", json!({ "code": "424242" })).await, 204);
+    assert_eq!(alice.get("/me").await.0, 200);
+    assert_eq!(waiting.clone().post("/my-key-code", json!({ "code": "424242" })).await, 401);
+    // Six wrong codes, and the right one has to wait, in another sign-in too.
+    let mut thief = Client::new(&auth);
+    assert_eq!(thief.post("/session", person.clone()).await, 200);
+    for _ in 0..6 {
+        assert_eq!(thief.post("/my-key-code", json!({ "code": "1" })).await, 403);
+    }
+    assert_eq!(thief.post("/session", person).await, 200);
+    let (status, body) =
+        thief.call(Method::POST, "/my-key-code", json!({ "code": "424242" })).await;
+    assert_eq!((status, &body["code"]), (403, &json!("wrong_key_code")));
+}
+
+#[tokio::test]
+async fn a_visitor_answers_a_question_and_leaves_a_message() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = start(&directory).await.expect("a database");
+    let mut visitor = Client::new(&auth);
+    let (status, question) = visitor.get("/question").await;
+    assert_eq!((status, visitor.cookie.is_some()), (200, true));
+    let message = |answer: &str| json!({ "id": question["id"], "answer": answer, "text": "Hello" });
+    assert_eq!(Client::new(&auth).post("/messages", message("7")).await, 403, "another visitor");
+    assert_eq!(visitor.post("/messages", message("8")).await, 403);
+    let (status, body) = visitor.call(Method::POST, "/messages", message("7")).await;
+    assert_eq!((status, &body["received"]), (200, &json!("Hello")));
+    assert_eq!(visitor.post("/messages", message("7")).await, 403, "once");
+    let mut other_site = Client { site: "cross-site", ..Client::new(&auth) };
+    assert_eq!(other_site.post("/messages", message("7")).await, 403);
+    assert_eq!(other_site.cookie, None);
+}
+
+#[tokio::test]
 async fn who_may_call_what_is_written_down() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = start(&directory).await.expect("a database");

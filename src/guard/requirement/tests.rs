@@ -46,6 +46,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
         ceiling: None,
         address: None,
         user_agent: None,
+        ended_at: None,
         ended: None,
         lingers_until: None,
         suspicious: false,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{HAND_OVER_WITHIN, NextToken, RequestIdentity, Use};
+use super::{HAND_OVER_WITHIN, NextCookie, NextToken, RequestIdentity, Use};
 use crate::account::Account;
 use crate::audit_log;
 use crate::base::client::{same_browser_family, same_network};
@@ -120,13 +120,13 @@ impl RequestIdentity {
     /// Gives the client this generation with the answer.
     fn hand_over(&self, turn: &Turn<'_>, generation: i64, idle: Option<Duration>) -> Turned {
         if turn.purpose == Use::Request {
-            self.put(NextToken {
+            self.put(NextCookie::Token(NextToken {
                 sid: turn.claims.sid,
                 generation,
                 end: turn.state.expires_at,
                 persistent: turn.state.persistent,
                 idle,
-            });
+            }));
         }
         Turned::HandedOver(generation)
     }
