@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::account::{InvalidField, LoginIdKind};
+use crate::account::LoginIdKind;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, may_fault};
 use crate::flow::address::address_error;

@@ -117,12 +117,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::entity::login_name;
 use crate::account::former::{self, Standing};
-use crate::account::{Account, InvalidField, store as account_store};
+use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, transaction};
 use crate::context::Context;
 use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
@@ -331,10 +332,12 @@ impl Contact<'_> {
         if old == Some(address.as_str())
             && !self.waits_for_proof(channel, account, &address).await?
         {
-            return Err(invalid(InvalidField::new(channel.field(), "is the present one")));
+            let message = "is the present one";
+            return Err(invalid(InvalidField::new(channel.field(), "unchanged", message)));
         }
         let recipient = channel.recipient(address.as_str()).ok_or_else(|| {
-            invalid(InvalidField::new(channel.field(), "is not a single plain address"))
+            let message = "is not a single plain address";
+            invalid(InvalidField::new(channel.field(), "undeliverable", message))
         })?;
         let change = Change {
             old: old.map(str::to_owned),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::account::InvalidField;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, may_fault};
 use crate::flow::address::address_error;

@@ -92,12 +92,13 @@ use crate::account::entity::former_address::Model as Former;
 use crate::account::entity::login_name::Model;
 use crate::account::former::{self, Standing};
 use crate::account::store::{self as account_store, Name};
-use crate::account::{Account, Email, InvalidField, LoginId, LoginIdKind, NameProbe, Username};
+use crate::account::{Account, Email, LoginId, LoginIdError, LoginIdKind, NameProbe, Username};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, LineageId};
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
 use crate::config::LoginIds;
 use crate::context::Context;
@@ -269,7 +270,7 @@ impl LoginNames<'_> {
         if !account.is_verified() && !nobodys {
             return Err(LoginNameError::AddressNotProved);
         }
-        let invalid = |error| LoginNameError::invalid(InvalidField::login_id("username", &error));
+        let invalid = |error: LoginIdError| LoginNameError::invalid(error.in_field("username"));
         let username = Username::parse(username).map_err(invalid)?;
         let probe = NameProbe::begin(self.auth, client)
             .map_err(|limited| LoginNameError::too_soon(&limited))?;
@@ -330,10 +331,11 @@ impl LoginNames<'_> {
         if !account.is_verified() || account.email().is_none() {
             return Err(LoginNameError::AddressNotProved);
         }
-        let invalid = |error| LoginNameError::invalid(InvalidField::login_id("email", &error));
+        let invalid = |error: LoginIdError| LoginNameError::invalid(error.in_field("email"));
         let address = Email::parse(address).map_err(invalid)?;
         let recipient = Recipient::email(address.as_str()).ok_or_else(|| {
-            LoginNameError::invalid(InvalidField::new("email", "is not a single plain address"))
+            let message = "is not a single plain address";
+            LoginNameError::invalid(InvalidField::new("email", "undeliverable", message))
         })?;
         let limited = self.auth.count_message(client).await;
         limited.map_err(|limited| LoginNameError::too_soon(&limited))?;
@@ -698,7 +700,7 @@ fn is_last(names: &[Model], gone: &Model, ids: LoginIds) -> bool {
 }
 
 fn own_already(field: &'static str) -> LoginNameError {
-    LoginNameError::invalid(InvalidField::new(field, "is the account's already"))
+    LoginNameError::invalid(InvalidField::new(field, "already_yours", "is the account's already"))
 }
 
 /// The word for a kind of name, in events.

@@ -29,11 +29,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Account, InvalidField, store as account_store};
+use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, Txn, may_fault, transaction};
 use crate::flow::password_attempt::{Attempted, attempt_inside};
@@ -96,7 +97,8 @@ pub enum PasswordChangeError {
 
 impl PasswordChangeError {
     fn same() -> Self {
-        Self::Invalid(vec![InvalidField::new(NEW_PASSWORD, "must not be the present one")])
+        let message = "must not be the present one";
+        Self::Invalid(vec![InvalidField::new(NEW_PASSWORD, "unchanged", message)])
     }
 }
 
@@ -202,8 +204,9 @@ impl PasswordChange<'_> {
         let db = context.db();
         let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
         let names = Names::of(account).and(&further);
-        if let Some(field) = passwords.refused(NEW_PASSWORD, new, &names, source).await? {
-            return Err(PasswordChangeError::Invalid(vec![field]));
+        let faults = passwords.faults(NEW_PASSWORD, new, &names, source).await?;
+        if !faults.is_empty() {
+            return Err(PasswordChangeError::Invalid(faults));
         }
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let now = context.now();

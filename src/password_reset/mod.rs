@@ -100,14 +100,14 @@ use std::time::Duration;
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
 use crate::account::{
-    Account, InvalidField, LoginId, StoredPassword, remove_factors, store as account_store,
-    trim_login_id,
+    Account, LoginId, StoredPassword, remove_factors, store as account_store, trim_login_id,
 };
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{Event, EventKind};
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault, transaction};
 use crate::config::AttemptKind;
@@ -452,8 +452,9 @@ impl PasswordReset<'_> {
         let db = self.auth.context().db();
         let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
         let names = Names::of(account).and(&further);
-        if let Some(field) = passwords.refused("password", new, &names, client.address()).await? {
-            return Err(PasswordResetError::Invalid(vec![field]));
+        let faults = passwords.faults("password", new, &names, client.address()).await?;
+        if !faults.is_empty() {
+            return Err(PasswordResetError::Invalid(faults));
         }
         Ok(passwords.hash(new, client.address()).await?)
     }

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::StatusCode;
 use sea_orm::DatabaseTransaction;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, SessionId};
+use crate::base::invalid_field::{InvalidField, InvalidFields};
 use crate::base::jwt::TokenType;
-use crate::base::problem::{Problem, Refusal};
+use crate::base::problem::Refusal;
 use crate::base::transaction::{Database, Fault, HookEnded, Txn};
 use crate::port::{HookError, HookFuture, OnSessionReplaced, SessionReplaced};
 
@@ -54,19 +54,29 @@ impl Registering<'_> {
     /// known, and repeats no value.
     pub fn profile<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         T::deserialize(self.profile).map_err(|error| {
-            let text = error.to_string();
-            let names_a_field = ["missing field", "unknown field", "duplicate field"]
-                .iter()
-                .any(|start| text.starts_with(start));
-            let reason = if self.profile.is_null() {
-                "is required".to_owned()
-            } else if names_a_field {
-                text.chars().take(200).collect()
-            } else {
-                "is not of the form that is asked for".to_owned()
-            };
-            Refusal::of(InvalidProfile(reason))
+            let field = self.invalid_profile(&error.to_string());
+            Refusal::of(InvalidFields(vec![field]))
         })
+    }
+
+    /// Why the profile is refused. serde's text is shown only if it names a field, and no value.
+    fn invalid_profile(&self, error: &str) -> InvalidField {
+        let field = "profile";
+        if self.profile.is_null() {
+            return InvalidField::new(field, "required", "is required");
+        }
+        let message: String = error.chars().take(200).collect();
+        let invalid = if error.starts_with("missing field") {
+            InvalidField::new(field, "missing_field", message)
+        } else if error.starts_with("unknown field") {
+            InvalidField::new(field, "unknown_field", message)
+        } else if error.starts_with("duplicate field") {
+            InvalidField::new(field, "duplicate_field", message)
+        } else {
+            return InvalidField::new(field, "wrong_form", "is not of the form that is asked for");
+        };
+        let name: String = error.split('`').nth(1).unwrap_or_default().chars().take(200).collect();
+        invalid.param("name", name)
     }
 }
 
@@ -475,26 +485,6 @@ kept! {
     KeptChangingPassword => ChangingPassword {
         account_id: AccountId, session_id: Option<SessionId>, at: Timestamp;
         client: ClientInfo = ClientInfo::clone, std::convert::identity;
-    }
-}
-
-/// The `profile` of a registration is not what the application wants.
-#[derive(Debug, thiserror::Error)]
-#[error("some fields cannot be used")]
-struct InvalidProfile(String);
-
-impl Problem for InvalidProfile {
-    fn status(&self) -> StatusCode {
-        StatusCode::UNPROCESSABLE_ENTITY
-    }
-
-    fn code(&self) -> &'static str {
-        "invalid_fields"
-    }
-
-    fn members(&self) -> Map<String, Value> {
-        let errors = Map::from_iter([("profile".to_owned(), self.0.clone().into())]);
-        Map::from_iter([("errors".to_owned(), errors.into())])
     }
 }
 

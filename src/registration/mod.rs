@@ -52,7 +52,7 @@ use serde_json::Value;
 use crate::account::entity::{account, login_name};
 use crate::account::former::Standing;
 use crate::account::{
-    Account, AccountError, Email, InvalidField, LoginId, LoginIdKind, NameProbe, NewAccount,
+    Account, AccountError, Email, LoginId, LoginIdKind, NameProbe, NewAccount,
     store as account_store,
 };
 use crate::audit_log;
@@ -60,6 +60,7 @@ use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Problem, Refusal, problem};
 use crate::base::transaction::{Fault, Txn, is_unique_violation, may_fault, transaction};
 use crate::config::{LoginIds, Registration as Policy};
@@ -603,15 +604,18 @@ impl Registration<'_> {
         if !email && (strict || config.login.id == LoginIds::Email) {
             missing.push("email");
         }
-        invalid.extend(missing.into_iter().map(|field| InvalidField::new(field, "is required")));
+        invalid.extend(
+            missing.into_iter().map(|field| InvalidField::new(field, "required", "is required")),
+        );
         if strict && account.phone.is_some() {
             // Whether a number is known would show as plainly as whether an address is.
-            invalid.push(InvalidField::new("phone", "can be added when you are signed in"));
+            let message = "can be added when you are signed in";
+            invalid.push(InvalidField::new("phone", "add_after_sign_in", message));
         }
         let names = [&account.username, &account.email, &account.phone];
         let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
         let passwords = self.auth.per_instance::<Passwords>();
-        invalid.extend(passwords.refused("password", password, &names, source).await?);
+        invalid.extend(passwords.faults("password", password, &names, source).await?);
         if invalid.is_empty() { Ok(()) } else { Err(AccountError::Invalid(invalid).into()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::account::InvalidField;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault};
 use crate::rate_limit::RateLimited;

@@ -68,7 +68,7 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
-use crate::account::{Account, Email, InvalidField, remove_factors};
+use crate::account::{Account, Email, remove_factors};
 use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -76,6 +76,7 @@ use crate::base::clock::Stopwatch;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
 use crate::confirmation::{self, Proof};
 use crate::flow::password_attempt::{Attempted, attempt_inside};
@@ -223,9 +224,8 @@ impl Verification<'_> {
     /// # Errors
     /// The text is no mail address; the source asked for too many messages; an outage.
     pub async fn send(&self, address: &str, client: &ClientInfo) -> Result<(), VerificationError> {
-        let email = Email::parse(address).map_err(|error| {
-            VerificationError::Invalid(vec![InvalidField::login_id("email", &error)])
-        })?;
+        let email = Email::parse(address)
+            .map_err(|error| VerificationError::Invalid(vec![error.in_field("email")]))?;
         self.auth.count_message(client).await?;
         let started = Stopwatch::start();
         let context = self.auth.context();
@@ -254,7 +254,7 @@ impl Verification<'_> {
             return Err(VerificationError::AlreadyVerified);
         }
         let missing = || {
-            let field = InvalidField::new("email", "the account has no address");
+            let field = InvalidField::new("email", "no_address", "the account has no address");
             VerificationError::Invalid(vec![field])
         };
         let mailbox = account.email().ok_or_else(missing)?;
