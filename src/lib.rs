@@ -87,6 +87,7 @@ mod flow;
 pub mod guard;
 pub mod guide;
 mod handle;
+pub mod hook;
 pub mod identity;
 pub mod login;
 pub mod login_name;

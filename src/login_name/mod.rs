@@ -104,6 +104,7 @@ use crate::config::LoginIds;
 use crate::context::Context;
 use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
 use crate::handle::Portcullis;
+use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Challenge, Proof, Start};
@@ -280,6 +281,7 @@ impl LoginNames<'_> {
         let event = change.event(EventKind::LoginNameAdded, kind);
         let added = transaction!(context.db(), |txn| {
             change.hold(txn, identity.session().lineage_id()).await?;
+            let before = NamesBefore::read(self.auth, txn, account.id()).await?;
             let names = account_store::names_of(txn, account.id()).await?;
             if names.iter().any(|name| name.normal == username.normal()) {
                 return Err(own_already("username"));
@@ -305,6 +307,7 @@ impl LoginNames<'_> {
                     error.into()
                 }
             })?;
+            change.tell_hooks(txn, before, NamesCause::Added).await?;
             change.added(txn, username.normal(), &names, None, &event).await
         });
         if let Err(LoginNameError::UsernameTaken) = added {
@@ -400,6 +403,7 @@ impl LoginNames<'_> {
         let event = change.event(EventKind::LoginNameRemoved, name.kind());
         transaction!(context.db(), |txn| {
             change.hold(txn, identity.session().lineage_id()).await?;
+            let before = NamesBefore::read(self.auth, txn, account.id()).await?;
             let names = account_store::names_of(txn, account.id()).await?;
             let gone = names.iter().find(|row| row.normal == name.normal());
             let gone = gone.ok_or(LoginNameError::NotFound)?;
@@ -410,6 +414,7 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::OnlyLoginName);
             }
             take(txn, account.id(), &names, gone).await?;
+            change.tell_hooks(txn, before, NamesCause::Removed).await?;
             change.tell(txn, MessageKind::LoginNameRemoved, account.email(), Values::new()).await?;
             if gone.verified_at.is_some() {
                 let to = gone.typed.as_deref();
@@ -453,7 +458,11 @@ impl LoginNames<'_> {
             if username && is_last(&names, gone, context.config.login.id) {
                 return Err(LoginNameError::OnlyLoginName);
             }
+            let before = NamesBefore::read(self.auth, txn, id).await?;
             take(txn, id, &names, gone).await?;
+            let cause = NamesCause::Undone;
+            let change = NamesChange { auth: self.auth, cause, session_id: None, client, at: now };
+            before.changed(txn, change).await?;
             one_time::end_of_account(txn, id, None, now).await?;
             let own = row.email.as_deref().filter(|_| username || gone.typed.is_some());
             let values = Values::new().with_some("address", client.address());
@@ -558,12 +567,16 @@ impl Changing<'_> {
             Err(LoginNameError::Session(_)) => return Err(LoginNameError::WrongCode),
             held => held?,
         }
+        let before = NamesBefore::read(&Portcullis::of(self.context), txn, self.id()).await?;
         let names = account_store::names_of(txn, self.id()).await?;
-        match names.iter().find(|name| name.normal == address.normal()) {
-            None => self.admit(&names)?,
-            Some(own) if own.typed.is_some() => {}
+        let cause = match names.iter().find(|name| name.normal == address.normal()) {
+            None => {
+                self.admit(&names)?;
+                NamesCause::Added
+            }
+            Some(own) if own.typed.is_some() => NamesCause::Proved,
             Some(_) => return Err(LoginNameError::WrongCode),
-        }
+        };
         let former = former::find(txn, self.context, self.id(), address.normal(), self.now).await?;
         let name = Name {
             account_id: self.id(),
@@ -580,6 +593,7 @@ impl Changing<'_> {
                 return Err(LoginNameError::WrongCode);
             }
         }
+        self.tell_hooks(txn, before, cause).await?;
         self.added(txn, address.normal(), &names, former.as_ref(), event).await
     }
 
@@ -588,7 +602,10 @@ impl Changing<'_> {
         let holder = account_store::find_by_name(txn, normal).await?;
         let holder = holder.filter(|row| Account::from(row.clone()).has_no_claim(self.now));
         if let Some(holder) = holder {
+            let auth = Portcullis::of(self.context);
+            let before = NamesBefore::read(&auth, txn, holder.id).await?;
             account_store::evict(txn, &holder, normal).await?;
+            before.changed(txn, NamesChange::lost(&auth, self.client, self.now)).await?;
         }
         Ok(())
     }
@@ -643,6 +660,19 @@ impl Changing<'_> {
         let link = started.and_then(|started| config.link(page, &started.token));
         let days = lifetime.as_secs() / (24 * 60 * 60);
         Ok(Values::new().with_some("link", link).with("days", days))
+    }
+
+    /// Tells the hooks what has changed, which may refuse it.
+    async fn tell_hooks(
+        &self,
+        txn: &Txn<'_>,
+        before: NamesBefore,
+        cause: NamesCause,
+    ) -> Result<(), LoginNameError> {
+        let auth = &Portcullis::of(self.context);
+        let session_id = Some(self.identity.session().id());
+        let change = NamesChange { auth, cause, session_id, client: self.client, at: self.now };
+        Ok(before.changed(txn, change).await?)
     }
 
     async fn tell(

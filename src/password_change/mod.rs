@@ -40,12 +40,12 @@ use crate::base::transaction::{Fault, Txn, may_fault, transaction};
 use crate::flow::password_attempt::{Attempted, attempt_inside};
 use crate::flow::sign_in::{Demands, Locked, Made, NewSession};
 use crate::handle::Portcullis;
+use crate::hook::{ChangingPassword, HookList, from_hooked};
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time;
 use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
-use crate::port::{ChangingPassword, from_hooked};
 use crate::session::from_session;
 use crate::session::judge::SessionState;
 use crate::session::{Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport};
@@ -292,14 +292,17 @@ impl PasswordChange<'_> {
             Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
                 .account(account.id())
                 .values(Values::new().with_some("address", client.address()));
+        let hooks = self.auth.per_instance::<HookList>();
         let change = ChangingPassword {
+            auth: self.auth,
+            account,
             account_id: account.id(),
             session_id: Some(asking.state.id),
             client,
             at: now,
         };
         let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
-            context.hooks.before_password_change(change, txn).await?;
+            hooks.before_password_change(change, txn).await?;
             if !account_store::change_password(txn, &row, hashed.clone(), signs_in_at).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
@@ -310,7 +313,7 @@ impl PasswordChange<'_> {
                 ticket.succeeded(txn).await?;
             }
             let started = next.clone().start(txn).await?;
-            context.hooks.after_password_change(change, txn).await?;
+            hooks.after_password_change(change, txn).await?;
             Ok(started)
         });
         let started = match ticket {

@@ -25,7 +25,7 @@
 //! account if it was a stranger's.
 //!
 //! Fields of the application's own come as the member `profile` and go to its
-//! [hooks](crate::port::Hooks), which keep them in its own table in the same transaction. Where no
+//! [hooks](crate::hook::Hooks), which keep them in its own table in the same transaction. Where no
 //! hook reads them, `profile` is an unknown field.
 //!
 //! # Routes
@@ -67,13 +67,13 @@ use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
 use crate::flow::sign_in::{self, Locked, NewSession};
 use crate::handle::Portcullis;
+use crate::hook::{HookList, NamesBefore, NamesChange, Registering, from_hooked};
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
 use crate::message::{MessageKind, Recipient};
 use crate::outbox::Outgoing;
 use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
-use crate::port::{Registering, from_hooked};
 use crate::rate_limit::RateLimited;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, Transport};
@@ -106,8 +106,8 @@ impl Application {
         }
     }
 
-    /// What the application's [hooks](crate::port::Hooks) are given as
-    /// [`Registering::profile`](crate::port::Registering::profile).
+    /// What the application's [hooks](crate::hook::Hooks) are given as
+    /// [`Registering::profile`](crate::hook::Registering::profile).
     pub fn profile(mut self, profile: Value) -> Self {
         self.profile = profile;
         self
@@ -262,6 +262,8 @@ impl Registration<'_> {
         account.on_trial = context.config.login.require_verified;
         account.signs_in = !context.config.login.require_verified;
         let registering = Registering {
+            auth: self.auth,
+            account: None,
             account_id: id,
             username: account.username.as_deref(),
             email: account.email.as_deref(),
@@ -272,13 +274,15 @@ impl Registration<'_> {
         };
         let db = context.db();
         let accounts = self.auth.accounts();
+        let hooks = self.auth.per_instance::<HookList>();
         let mut freed = false;
         let made = loop {
             let made = transaction!(db, |txn| {
-                context.hooks.before_register(registering, txn).await?;
+                hooks.before_register(registering, txn).await?;
                 let row = accounts.inside(txn).create_row(account.clone()).await?;
                 let account = Account::from(row.clone());
-                context.hooks.after_register(registering, txn).await?;
+                let registered = Registering { account: Some(&account), ..registering };
+                hooks.after_register(registered, txn).await?;
                 self.ask_for_proof(txn, &account).await?;
                 if config.login.require_verified {
                     return Ok((account, None));
@@ -298,7 +302,7 @@ impl Registration<'_> {
                 Err(RegistrationError::Account(AccountError::Taken(LoginIdKind::Email)))
                     if !freed =>
                 {
-                    self.free(account.email.as_deref()).await?
+                    self.free(account.email.as_deref(), client).await?
                 }
                 _ => break made,
             };
@@ -362,7 +366,11 @@ impl Registration<'_> {
     }
 
     /// Takes an address from an account that has no claim to it, where the new one is asked to prove it.
-    async fn free(&self, email: Option<&str>) -> Result<bool, RegistrationError> {
+    async fn free(
+        &self,
+        email: Option<&str>,
+        client: &ClientInfo,
+    ) -> Result<bool, RegistrationError> {
         let context = self.auth.context();
         let email = email.filter(|_| context.notifier.is_some());
         let Some(Ok(email)) = email.map(Email::parse) else { return Ok(false) };
@@ -371,7 +379,10 @@ impl Registration<'_> {
             let now = context.now();
             let no_claim = |row: &account::Model| Account::from(row.clone()).has_no_claim(now);
             let Some(holder) = holder.filter(no_claim) else { return Ok(false) };
-            Ok::<_, RegistrationError>(account_store::evict(txn, &holder, email.normal()).await?)
+            let names = NamesBefore::read(self.auth, txn, holder.id).await?;
+            let freed = account_store::evict(txn, &holder, email.normal()).await?;
+            names.changed(txn, NamesChange::lost(self.auth, client, now)).await?;
+            Ok::<_, RegistrationError>(freed)
         })
     }
 
@@ -451,6 +462,8 @@ impl Registration<'_> {
         let id = AccountId::new(now);
         let account = NewAccount { id: Some(id), ..account.clone() };
         let registering = Registering {
+            auth: self.auth,
+            account: None,
             account_id: id,
             username: account.username.as_deref(),
             email: account.email.as_deref(),
@@ -465,6 +478,7 @@ impl Registration<'_> {
         let username = names.username.as_ref().map(|name| name.normal().to_owned());
         let wanted: Vec<String> = username.iter().chain([&email]).cloned().collect();
         let row = account.clone().into_row(names, now);
+        let hooks = self.auth.per_instance::<HookList>();
         // The username waits until the address is proved: whether it is free afterwards would tell
         // whether the address was.
         let kind = LoginIdKind::Email;
@@ -478,7 +492,7 @@ impl Registration<'_> {
             standing: Standing::FIRST,
         };
         transaction!(context.db(), |txn| {
-            context.hooks.before_register(registering, txn).await?;
+            hooks.before_register(registering, txn).await?;
             let taken = account_store::taken(txn, &wanted).await?;
             if taken.iter().any(|row| username.as_ref() == Some(&row.normal)) {
                 return Err(AccountError::Taken(LoginIdKind::Username).into());
@@ -501,7 +515,9 @@ impl Registration<'_> {
             })?;
             audit_log::record(txn, &event).await?;
             if free {
-                context.hooks.after_register(registering, txn).await?;
+                let account = Account::from(row.clone());
+                let registered = Registering { account: Some(&account), ..registering };
+                hooks.after_register(registered, txn).await?;
                 let to = row.email.as_deref().map(|mailbox| (id, mailbox));
                 let proof = Proof { kind: &Kind::Verification, to, normal: &email };
                 confirmation::send(txn, context, &proof).await?;

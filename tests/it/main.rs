@@ -31,6 +31,7 @@ mod login_name;
 mod maintenance;
 mod membership;
 mod metrics;
+mod names_changed;
 mod new_device;
 mod node;
 mod outage;

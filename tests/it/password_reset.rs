@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::account::NewAccount;
 use portcullis::config::{AttemptKind, AttemptOverrides};
-use portcullis::port::{ChangingPassword, HookResult, Hooks};
+use portcullis::hook::{ChangingPassword, HookResult, Hooks};
 use portcullis::{Account, ClientInfo, Config, Factor, Message, MessageKind};
 use reqwest::Method;
 use serde_json::json;

@@ -7,11 +7,10 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use portcullis::account::NewAccount;
+use portcullis::hook::{HookResult, Hooks, SigningIn};
 use portcullis::login::{LoginError, LoginOutcome};
 use portcullis::message::MessageKind;
-use portcullis::port::{
-    HookFuture, HookResult, Hooks, MembershipSource, SigningIn, SourceMembership,
-};
+use portcullis::port::{HookFuture, MembershipSource, SourceMembership};
 use portcullis::session::SessionError;
 use portcullis::{
     Account, AccountId, ClientInfo, Factor, PendingSession, Portcullis, Problem, Rejection, Stage,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// Bottom up. Imports run down only; what stands on one floor never imports each other.
-const FLOORS: [&[&str]; 23] = [
+const FLOORS: [&[&str]; 24] = [
     &["base"],
     &["config"],
     &["message"],
@@ -21,6 +21,7 @@ const FLOORS: [&[&str]; 23] = [
     &["outbox"],
     &["outstanding"],
     &["account"],
+    &["hook"],
     &["permission"],
     &["attempt", "password", "session"],
     &["new_device", "one_time"],

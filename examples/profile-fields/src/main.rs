@@ -29,7 +29,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
-use portcullis::port::{HookResult, Hooks, Registering};
+use portcullis::hook::{HookResult, Hooks, Registering};
 use portcullis::{
     Account, AccountId, Fault, InvalidField, InvalidFields, PermissionError, Portcullis, Refusal,
     Rejection, Requirement, Secret,
