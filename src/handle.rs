@@ -275,13 +275,17 @@ impl Builder {
     }
 
     /// Says a kind of message in other words. The text begins with a line `Subject: …` and an
-    /// empty one; the HTML may extend `layout.html`. See [`guide::mail`](crate::guide::mail).
+    /// empty one; the HTML may extend `layout.html`. For a [`MessageKind::Own`] this also declares the
+    /// kind. See [`guide::mail`](crate::guide::mail).
     pub fn template(
         mut self,
         kind: MessageKind,
         text: impl Into<String>,
         html: impl Into<String>,
     ) -> Self {
+        if let MessageKind::Own(name) = kind {
+            self.templates.kinds.insert(name);
+        }
         let sources = &mut self.templates.sources;
         sources.insert(format!("{}.txt", kind.as_str()), text.into());
         sources.insert(format!("{}.html", kind.as_str()), html.into());

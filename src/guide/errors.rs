@@ -132,6 +132,7 @@
 //! | `invalid_name` | 422 | the name of a role or group is invalid: use 1 to 64 bytes without white space, `:`, `,` or `*` |
 //! | `invalid_resource` | 422 | the domain or id of a resource is empty, too long, or contains permission syntax |
 //! | `invalid_permission` | 422 | a permission of the role is invalid, or the role has too many |
+//! | `invalid_recipient` | 422 | `outbox().send(..)`: the recipient is not one plain mail address or phone number |
 //! | `idle_too_short` | 422 | the idle time of a role is less than three times `session.replay_after` |
 //! | `unknown_level` | 422 | this level is not configured for this kind of resource |
 //! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-` was declared or granted; these domains are reserved for portcullis |
@@ -159,7 +160,7 @@
 //! | `overloaded` | 503 | too much work at once: the queue for password hashing is full or too slow, or attempts for one name waited too long for each other |
 //! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
-//! | `misconfigured` | 500 | the purpose of a challenge is invalid, or the code calls `register` in strict mode; use `apply` there |
+//! | `misconfigured` | 500 | the purpose of a challenge is invalid, or the code calls `register` in strict mode; use `apply` there. Or `outbox().send(..)` sends a kind without a template or notifier, or without a value that the template uses |
 //! | `guard_misconfigured` | 500 | a guard cannot decide. Its type names an invalid permission, or its path has the parameter zero or two times. Or `not(..)` or `role(..)` is used on one instance |
 //!
 //! An outage is never answered with 401 or 403. Otherwise clients would discard their sessions when the

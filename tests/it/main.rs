@@ -36,6 +36,7 @@ mod new_device;
 mod node;
 mod outage;
 mod outbox;
+mod own_message;
 mod own_session;
 mod ownership;
 mod password;
