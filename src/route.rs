@@ -165,7 +165,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for Json<T> {
             Some(MediaType::Json) => {}
             _ => return Err(RouteError::UnsupportedMediaType("application/json").into()),
         }
-        Ok(Self(from_json(&read(request).await?)?))
+        let (parts, body) = request.into_parts();
+        Ok(Self(from_json(&read(&parts.headers, body).await?)?))
     }
 }
 
@@ -174,7 +175,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for JsonOrForm<T> {
 
     async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
         let kind = json_or_form(&request)?.map_err(|unproved| unproved.refuse(auth))?;
-        Ok(Self(kind.read(&read(request).await?)?))
+        let (parts, body) = request.into_parts();
+        Ok(Self(kind.read(&read(&parts.headers, body).await?)?))
     }
 }
 
@@ -187,7 +189,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for OptionalBody<T> {
             true => json_or_form(&request),
             false => Err(RouteError::UnsupportedMediaType("application/json").into()),
         };
-        let body = read(request).await?;
+        let (parts, body) = request.into_parts();
+        let body = read(&parts.headers, body).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -259,13 +262,19 @@ fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, Rejection> {
+/// Whether the body is a form.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    matches!(media_type(headers), Some(MediaType::Form))
+}
+
+/// A whole body, if it is none that is too large.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Rejection> {
     let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
         return Err(RouteError::TooLarge.into());
     }
-    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(RouteError::TooLarge.into()),
         Err(_) => Err(RouteError::InvalidBody("the body could not be read".to_owned()).into()),
@@ -364,7 +373,11 @@ pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
     if let Some(device) = issued.device_token() {
         body["device_token"] = device.into();
     }
-    (status, issued, json(&body)).into_response()
+    let stage = issued.stage();
+    let mut response = (status, issued, json(&body)).into_response();
+    // For a layer that answers a browser otherwise.
+    response.extensions_mut().insert(stage);
+    response
 }
 
 /// A JSON body.

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 /// The code of what is refused because too much is under way. Who refuses it tells the operator once a
@@ -242,13 +244,25 @@ impl Rejection {
     /// another status than the answer.
     fn redirect(&self, location: HeaderValue) -> http::Response<Body> {
         let mut response = http::Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SEE_OTHER;
-        let headers = response.headers_mut();
-        headers.insert(http::header::LOCATION, location);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.extensions_mut().insert(self.clone());
-        response
+        see_other(response, location)
     }
+}
+
+/// The same answer as a redirect, for a browser: its cookies and limits stay, its body goes.
+pub(crate) fn see_other(
+    mut response: http::Response<Body>,
+    location: HeaderValue,
+) -> http::Response<Body> {
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    *response.body_mut() = Body::empty();
+    let headers = response.headers_mut();
+    for gone in [CONTENT_TYPE, CONTENT_LENGTH, WWW_AUTHENTICATE] {
+        headers.remove(gone);
+    }
+    headers.insert(LOCATION, location);
+    response
 }
 
 /// What a hook of the application's refuses with: its own problem. As a [`Rejection`] it is exactly

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
@@ -9,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::Credentials;
+use super::form::redirected;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::guard::extract::Handle;
@@ -20,10 +22,11 @@ use crate::session::Transport;
 
 /// The routes of signing in and out.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    let for_browsers = from_fn_with_state(auth.clone(), redirected);
     let router = Router::new()
         .route("/methods", get(methods))
-        .route("/login", post(login))
-        .route("/logout", post(logout))
+        .route("/login", post(login).layer(for_browsers.clone()))
+        .route("/logout", post(logout).layer(for_browsers))
         .route("/reauthenticate", post(reauthenticate));
     mount(auth, "login", router)
 }

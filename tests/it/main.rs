@@ -27,6 +27,7 @@ mod hooks;
 mod known_device;
 mod limited_session;
 mod login;
+mod login_form;
 mod login_name;
 mod maintenance;
 mod membership;
