@@ -148,6 +148,7 @@
 //! | `body_too_large` | 413 | the body is larger than 16 KiB |
 //! | `invalid_body` | 400 | the body is not JSON, or a field is missing, unknown or of the wrong type |
 //! | `invalid_basic_authorization` | 400 | the `Authorization: Basic` header is malformed, and the body contains no login name |
+//! | `basic_authorization_required` | 401 | the extractor `BasicCredentials` found no `Authorization: Basic` header |
 //! | `bearer_not_enabled` | 400 | the client asked for a bearer token, but they are disabled |
 //! | `refresh_not_enabled` | 400 | this service does not renew tokens: a session ends with its token |
 //! | `method_not_allowed` | 405 | the path does not support this method |

@@ -26,6 +26,8 @@
 //! read: behind a proxy with a password prompt of its own, a browser sends that header everywhere. It is
 //! ours only where the body has neither `login` nor `password`.
 //!
+//! A handler of your own takes the header with the extractor [`BasicCredentials`].
+//!
 //! With `"transport": "bearer"` the answer carries `token` and `device_token`. A client that shows the
 //! latter in the header `Portcullis-Device` is a known device, as a browser is by its cookie; one that
 //! does not is a new one, and the owner is told.
@@ -93,15 +95,17 @@ use crate::session::from_session;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, PendingSession, SessionError, StartSession, Transport};
 
-mod own_means;
+mod basic;
 #[cfg(feature = "routes")]
 mod form;
+mod own_means;
 #[cfg(feature = "routes")]
 mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
 pub use crate::flow::sign_in::LoginOutcome;
+pub use basic::{BasicCredentials, BasicError};
 pub use own_means::SignIn;
 
 /// What someone signs in with.

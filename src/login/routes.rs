@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::Credentials;
+use super::basic::BasicCredentials;
 use super::form::redirected;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
@@ -17,7 +18,7 @@ use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::password::Password;
-use crate::route::{self, Json, OptionalBody, RouteError, basic, mount, signed_in};
+use crate::route::{self, Json, OptionalBody, RouteError, mount, signed_in};
 use crate::session::Transport;
 
 /// The routes of signing in and out.
@@ -72,8 +73,8 @@ async fn login(
         (Some(login), Some(password)) => (login, password),
         // Names in the body win: a browser sends what a proxy's own prompt was told to everywhere. So
         // a header is looked at only where the body names nobody.
-        (None, None) => match basic(&headers)? {
-            Some((login, password)) => (login, Password::from(password)),
+        (None, None) => match BasicCredentials::find(&headers)? {
+            Some(basic) => (basic.login, basic.password),
             None if empty && !headers.contains_key(CONTENT_TYPE) => {
                 return Err(RouteError::UnsupportedMediaType("application/json").into());
             }

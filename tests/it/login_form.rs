@@ -42,7 +42,8 @@ async fn post_with(
         request = request.header(*name, *value);
     }
     let cookies = [(COOKIE, &browser.cookie), (DEVICE, &browser.device)];
-    let cookies = cookies.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)));
+    let cookies =
+        cookies.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)));
     let cookies: Vec<_> = cookies.collect();
     if !cookies.is_empty() {
         request = request.header("cookie", cookies.join("; "));

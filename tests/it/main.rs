@@ -8,6 +8,7 @@ mod attempt;
 mod attempt_kind;
 mod audit_log;
 mod bad_input;
+mod basic;
 mod bootstrap;
 mod budget;
 mod catalogue;
