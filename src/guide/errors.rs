@@ -10,7 +10,8 @@
 //! - `code` is stable. `detail` is a text for people and may change.
 //! - A 5xx has no `detail`. The cause is in the log.
 //! - Every error answer has `Cache-Control: no-store`.
-//! - Every 401 has `WWW-Authenticate`.
+//! - Every 401 has `WWW-Authenticate`: `Bearer` if bearer tokens are on, else `Cookie` with the name of the
+//!   session cookie.
 //! - An answer has `Retry-After` if the client can succeed by waiting.
 //!
 //! The typed error stays in the response's extensions, as a [`Rejection`](crate::Rejection). So an outer

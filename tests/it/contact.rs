@@ -288,7 +288,7 @@ on_every_database! {
         check(&answer, 401, "insufficient_user_authentication");
         assert_eq!(
             answer.headers["www-authenticate"],
-            "Bearer error=\"insufficient_user_authentication\", max_age=\"300\""
+            "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", max_age=\"300\""
         );
         assert!(mail(&probe).await.is_empty());
         let proven = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;

@@ -66,3 +66,4 @@ mod token;
 mod told;
 mod verification;
 mod way_back;
+mod www_authenticate;

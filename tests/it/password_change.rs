@@ -174,7 +174,7 @@ on_every_database! {
         check(&answer, 401, "insufficient_user_authentication");
         assert_eq!(
             answer.headers["www-authenticate"],
-            "Bearer error=\"insufficient_user_authentication\", max_age=\"300\""
+            "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", max_age=\"300\""
         );
         assert_eq!(answer.cookie(), None, "the session is fine");
         assert_eq!(hash(&probe, "alice").await, before);
