@@ -14,9 +14,7 @@ use crate::base::transaction::{Database, Db, TimedPort};
 use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
-use crate::port::{
-    BreachedList, HookList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo,
-};
+use crate::port::{BreachedList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo};
 
 /// Shared by all flows of one instance; a clone is the same one, for a task of its own.
 #[derive(Clone)]
@@ -34,7 +32,6 @@ pub(crate) struct Parts {
     pub(crate) templates: Templates,
     pub(crate) notifier: Option<Arc<dyn Notifier>>,
     pub(crate) text_messages: Option<Arc<dyn TextMessages>>,
-    pub(crate) hooks: HookList,
     pub(crate) session_info: Option<TimedPort<dyn SessionInfo>>,
     pub(crate) breached_list: Option<Arc<TimedPort<dyn BreachedList>>>,
     pub(crate) membership_source: Option<TimedPort<dyn MembershipSource>>,
@@ -53,6 +50,11 @@ pub(crate) trait PerInstance: Any + Send + Sync {
 impl Context {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// Whether both are of one instance.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,6 +1,7 @@
 //! [`Portcullis`]: the one handle of the library, and its builder.
 
-use std::collections::BTreeSet;
+use std::any::{Any, TypeId};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::future::{Future, pending};
 use std::panic::resume_unwind;
@@ -20,10 +21,7 @@ pub(crate) use crate::context::PerInstance;
 use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
-use crate::port::{
-    BreachedList, HookList, Hooks, MembershipSource, OnSessionReplaced, OnSuspicion, RateLimiter,
-    SessionInfo,
-};
+use crate::port::{BreachedList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo};
 
 /// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
 ///
@@ -40,12 +38,19 @@ use crate::port::{
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Portcullis(Arc<Inner>);
+pub struct Portcullis(Context);
 
-struct Inner {
-    context: Context,
+/// What an instance has noted about itself.
+struct Notes {
     mounted: Mutex<BTreeSet<&'static str>>,
     findings: Mutex<Vec<Finding>>,
+}
+
+impl PerInstance for Notes {
+    fn open(context: &Context) -> Self {
+        let findings = Mutex::new(context.config.findings());
+        Self { mounted: Mutex::default(), findings }
+    }
 }
 
 impl Portcullis {
@@ -56,7 +61,7 @@ impl Portcullis {
             config: Config::default(),
             clock: Arc::new(SystemClock),
             notifier: None,
-            hooks: HookList::default(),
+            state: HashMap::new(),
             text_messages: None,
             templates: Own::default(),
             session_info: None,
@@ -69,7 +74,8 @@ impl Portcullis {
 
     /// What an operator should know about this configuration and what it has met so far.
     pub fn audit(&self) -> Vec<Finding> {
-        self.0.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let notes = self.per_instance::<Notes>();
+        notes.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Runs a flow of the application's to its end, even if the client hangs up meanwhile.
@@ -143,30 +149,38 @@ impl Portcullis {
         self.context().database.drained().await;
     }
 
+    /// The handle of an instance, for a flow that has no more than its context.
+    pub(crate) fn of(context: &Context) -> Self {
+        Self(context.clone())
+    }
+
     pub(crate) fn context(&self) -> &Context {
-        &self.0.context
+        &self.0
     }
 
     /// The state of one capability, made when it is first asked for.
     pub(crate) fn per_instance<S: PerInstance>(&self) -> Arc<S> {
-        self.0.context.per_instance()
+        self.0.per_instance()
     }
 
     /// Notes that the routes of a capability are mounted.
     #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes are mounted"))]
     pub(crate) fn mount(&self, capability: &'static str) {
-        self.0.mounted.lock().unwrap_or_else(PoisonError::into_inner).insert(capability);
+        let notes = self.per_instance::<Notes>();
+        notes.mounted.lock().unwrap_or_else(PoisonError::into_inner).insert(capability);
     }
 
     /// Whether the routes of a capability are mounted.
     #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes are mounted"))]
     pub(crate) fn is_mounted(&self, capability: &'static str) -> bool {
-        self.0.mounted.lock().unwrap_or_else(PoisonError::into_inner).contains(capability)
+        let notes = self.per_instance::<Notes>();
+        notes.mounted.lock().unwrap_or_else(PoisonError::into_inner).contains(capability)
     }
 
     /// Notes something an operator should know, once, and warns of it.
     pub(crate) fn report_finding(&self, code: &'static str, text: &str) {
-        let mut findings = self.0.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes = self.per_instance::<Notes>();
+        let mut findings = notes.findings.lock().unwrap_or_else(PoisonError::into_inner);
         if findings.iter().all(|finding| finding.code != code) {
             tracing::warn!(target: "portcullis", code, "{text}");
             findings.push(Finding { code, text: text.to_owned() });
@@ -176,7 +190,8 @@ impl Portcullis {
     /// Notes what an operator should know as it is now, in the place of what was found before; `None`
     /// when there is nothing any more.
     pub(crate) fn update_finding(&self, code: &'static str, text: Option<String>) {
-        let mut findings = self.0.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes = self.per_instance::<Notes>();
+        let mut findings = notes.findings.lock().unwrap_or_else(PoisonError::into_inner);
         findings.retain(|finding| finding.code != code);
         if let Some(text) = text {
             tracing::warn!(target: "portcullis", code, "{text}");
@@ -186,13 +201,13 @@ impl Portcullis {
 
     /// Whether both are handles of one instance.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.is_same(&other.0)
     }
 }
 
 impl fmt::Debug for Portcullis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Portcullis").field(&self.0.context.config.issuer()).finish()
+        f.debug_tuple("Portcullis").field(&self.0.config.issuer()).finish()
     }
 }
 
@@ -203,7 +218,8 @@ pub struct Builder {
     config: Config,
     clock: Arc<dyn Clock>,
     notifier: Option<Arc<dyn Notifier>>,
-    hooks: HookList,
+    /// What floors above have put in, see [`Builder::state`].
+    state: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     text_messages: Option<Arc<dyn TextMessages>>,
     templates: Own,
     session_info: Option<Arc<dyn SessionInfo>>,
@@ -252,13 +268,6 @@ impl Builder {
         self
     }
 
-    /// Runs beside registration, login, logout and the change of a password, in their transaction.
-    /// Several run in the order in which they were added.
-    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
-        self.hooks.push(hooks);
-        self
-    }
-
     /// Sends text messages to phones.
     pub fn text_messages(mut self, text_messages: impl TextMessages) -> Self {
         self.text_messages = Some(Arc::new(text_messages));
@@ -266,13 +275,17 @@ impl Builder {
     }
 
     /// Says a kind of message in other words. The text begins with a line `Subject: …` and an
-    /// empty one; the HTML may extend `layout.html`. See [`guide::mail`](crate::guide::mail).
+    /// empty one; the HTML may extend `layout.html`. For a [`MessageKind::Own`] this also declares the
+    /// kind. See [`guide::mail`](crate::guide::mail).
     pub fn template(
         mut self,
         kind: MessageKind,
         text: impl Into<String>,
         html: impl Into<String>,
     ) -> Self {
+        if let MessageKind::Own(name) = kind {
+            self.templates.kinds.insert(name);
+        }
         let sources = &mut self.templates.sources;
         sources.insert(format!("{}.txt", kind.as_str()), text.into());
         sources.insert(format!("{}.html", kind.as_str()), html.into());
@@ -284,12 +297,6 @@ impl Builder {
     /// is not there stays as it is.
     pub fn template_folder(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.templates.folder = Some(folder.into());
-        self
-    }
-
-    /// Runs in the transaction in which one session replaces another.
-    pub fn on_session_replaced(mut self, hook: impl OnSessionReplaced) -> Self {
-        self.hooks.push_on_session_replaced(hook);
         self
     }
 
@@ -336,6 +343,13 @@ impl Builder {
         self
     }
 
+    /// The state of a floor above, for a method of the builder that is declared there.
+    pub(crate) fn state<S: PerInstance + Default>(&mut self) -> &mut S {
+        let state = self.state.entry(TypeId::of::<S>()).or_insert_with(|| Arc::new(S::default()));
+        let state = Arc::get_mut(state).expect("nobody else has it before `build`");
+        state.downcast_mut().expect("state is kept under its own type")
+    }
+
     /// Checks everything and makes the instance. Asks nothing of the database.
     ///
     /// # Errors
@@ -348,7 +362,7 @@ impl Builder {
             notifier,
             text_messages,
             templates,
-            mut hooks,
+            state,
             session_info,
             breached_list,
             rate_limiter,
@@ -391,13 +405,10 @@ impl Builder {
         let session_digests =
             keys.secrets.iter().map(|s| DigestKey::new(s, Purpose::SessionDigest)).collect();
         let same_origin = same_origin(&config);
-        let findings = config.findings();
-        for finding in &findings {
+        for finding in &config.findings() {
             tracing::warn!(target: "portcullis", code = finding.code, "{}", finding.text);
         }
         let database = Database::new(database, config.database.writers);
-        hooks.limit = config.database.hook_timeout;
-        hooks.database = Some(database.clone());
         let session_info = session_info.map(|port| TimedPort::new(port, &database));
         let breached_list = breached_list.map(|port| Arc::new(TimedPort::new(port, &database)));
         let rate_limiter = rate_limiter.map(|port| Arc::new(TimedPort::new(port, &database)));
@@ -413,19 +424,14 @@ impl Builder {
             templates,
             notifier,
             text_messages,
-            hooks,
             session_info,
             breached_list,
             rate_limiter,
             on_suspicion,
             membership_source,
-            per_instance: Mutex::default(),
+            per_instance: Mutex::new(state),
         });
-        Ok(Portcullis(Arc::new(Inner {
-            context,
-            mounted: Mutex::default(),
-            findings: Mutex::new(findings),
-        })))
+        Ok(Portcullis(context))
     }
 }
 

@@ -88,6 +88,7 @@ mod flow;
 pub mod guard;
 pub mod guide;
 mod handle;
+pub mod hook;
 pub mod identity;
 pub mod login;
 pub mod login_name;
@@ -125,6 +126,7 @@ pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{
     AccountId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId, SessionId,
 };
+pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};
 pub use base::problem::{Document, PrivateCause, Problem, Refusal, Rejection};
 pub use base::secret::{Secret, SecretError};

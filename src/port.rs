@@ -9,11 +9,6 @@ use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, SessionId};
 use crate::base::rate::{Quota, RateKey, RateVerdict};
 
-mod hooks;
-
-pub use hooks::{ChangingPassword, HookResult, Hooks, Registering, SigningIn, SigningOut};
-pub(crate) use hooks::{HookList, Hooked, from_hooked};
-
 /// What a hook answers when it fails: the flow it is part of is rolled back and answers 503, or
 /// what a [`Refusal`](crate::Refusal) says.
 pub type HookError = Box<dyn std::error::Error + Send + Sync>;

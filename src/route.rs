@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_core::body::Body;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -41,9 +41,6 @@ pub(crate) enum RouteError {
     #[error("{0}")]
     InvalidBody(String),
     /// 400.
-    #[error("the Authorization header is not valid Basic authentication: {0}")]
-    InvalidBasic(&'static str),
-    /// 400.
     #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
     BearerOff,
     /// 400.
@@ -62,7 +59,6 @@ problem! {
         Self::UnsupportedMediaType(_) => UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
         Self::TooLarge => PAYLOAD_TOO_LARGE, "body_too_large";
         Self::InvalidBody(_) => BAD_REQUEST, "invalid_body";
-        Self::InvalidBasic(_) => BAD_REQUEST, "invalid_basic_authorization";
         Self::BearerOff => BAD_REQUEST, "bearer_not_enabled";
         Self::RefreshOff => BAD_REQUEST, "refresh_not_enabled";
         Self::MethodNotAllowed => METHOD_NOT_ALLOWED, "method_not_allowed";
@@ -165,7 +161,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for Json<T> {
             Some(MediaType::Json) => {}
             _ => return Err(RouteError::UnsupportedMediaType("application/json").into()),
         }
-        Ok(Self(from_json(&read(request).await?)?))
+        let (parts, body) = request.into_parts();
+        Ok(Self(from_json(&read(&parts.headers, body).await?)?))
     }
 }
 
@@ -174,7 +171,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for JsonOrForm<T> {
 
     async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
         let kind = json_or_form(&request)?.map_err(|unproved| unproved.refuse(auth))?;
-        Ok(Self(kind.read(&read(request).await?)?))
+        let (parts, body) = request.into_parts();
+        Ok(Self(kind.read(&read(&parts.headers, body).await?)?))
     }
 }
 
@@ -187,7 +185,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for OptionalBody<T> {
             true => json_or_form(&request),
             false => Err(RouteError::UnsupportedMediaType("application/json").into()),
         };
-        let body = read(request).await?;
+        let (parts, body) = request.into_parts();
+        let body = read(&parts.headers, body).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -259,13 +258,18 @@ fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, Rejection> {
-    let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+/// Whether the body is a form.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    matches!(media_type(headers), Some(MediaType::Form))
+}
+
+/// A whole body, if it is none that is too large.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Rejection> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
         return Err(RouteError::TooLarge.into());
     }
-    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(RouteError::TooLarge.into()),
         Err(_) => Err(RouteError::InvalidBody("the body could not be read".to_owned()).into()),
@@ -306,39 +310,6 @@ fn named(error: &dyn std::fmt::Display) -> String {
     "a field of the body has the wrong type".to_owned()
 }
 
-/// The credentials of an `Authorization: Basic` header (RFC 7617), if there is one.
-pub(crate) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, RouteError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(RouteError::InvalidBasic("there are two headers"));
-    }
-    let text = value.to_str().map_err(|_| RouteError::InvalidBasic("it is not ASCII"))?;
-    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return Ok(None);
-    }
-    let encoded = rest.trim_matches(' ');
-    if encoded.is_empty() {
-        return Err(RouteError::InvalidBasic("it is empty"));
-    }
-    let decoded = data_encoding::BASE64
-        .decode(encoded.as_bytes())
-        .map_err(|_| RouteError::InvalidBasic("it is not base64"))?;
-    let text =
-        String::from_utf8(decoded).map_err(|_| RouteError::InvalidBasic("it is not UTF-8"))?;
-    let Some((name, password)) = text.split_once(':') else {
-        return Err(RouteError::InvalidBasic("there is no colon in it"));
-    };
-    if name.is_empty() {
-        return Err(RouteError::InvalidBasic("the name is empty"));
-    }
-    if name.chars().any(char::is_control) || password.chars().any(char::is_control) {
-        return Err(RouteError::InvalidBasic("it has control characters in it"));
-    }
-    Ok(Some((name.to_owned(), password.to_owned())))
-}
-
 /// A bearer token is made only where bearer tokens are taken.
 pub(crate) fn check_transport(auth: &Portcullis, transport: Transport) -> Result<(), RouteError> {
     if transport == Transport::Bearer && !auth.context().config.service.bearer {
@@ -364,7 +335,11 @@ pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
     if let Some(device) = issued.device_token() {
         body["device_token"] = device.into();
     }
-    (status, issued, json(&body)).into_response()
+    let stage = issued.stage();
+    let mut response = (status, issued, json(&body)).into_response();
+    // For a layer that answers a browser otherwise.
+    response.extensions_mut().insert(stage);
+    response
 }
 
 /// A JSON body.

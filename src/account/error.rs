@@ -1,6 +1,7 @@
 //! What can be wrong with an account.
 
-use super::login_id::{LoginIdError, LoginIdKind};
+use super::login_id::LoginIdKind;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::problem;
 use crate::base::transaction::{Fault, may_fault};
 
@@ -31,35 +32,6 @@ fn word(kind: LoginIdKind) -> &'static str {
         LoginIdKind::Username => "username",
         LoginIdKind::Email => "email address",
         LoginIdKind::Phone => "phone number",
-    }
-}
-
-/// A field that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InvalidField {
-    /// The field's name.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-impl InvalidField {
-    pub(crate) fn new(field: &'static str, reason: impl Into<String>) -> Self {
-        Self { field, reason: reason.into() }
-    }
-
-    pub(crate) fn login_id(field: &'static str, error: &LoginIdError) -> Self {
-        Self::new(field, error.to_string())
-    }
-
-    /// The `errors` member of a problem.
-    pub(crate) fn members(fields: &[Self]) -> serde_json::Map<String, serde_json::Value> {
-        let errors: serde_json::Map<_, _> = fields
-            .iter()
-            .map(|field| (field.field.to_owned(), field.reason.clone().into()))
-            .collect();
-        [("errors".to_owned(), errors.into())].into_iter().collect()
     }
 }
 

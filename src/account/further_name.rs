@@ -4,10 +4,11 @@ use super::entity::login_name;
 use super::former::{self, Standing};
 use super::login_id::{Email, LoginId, LoginIdKind, Username};
 use super::store::{self, Name};
-use super::{AccountError, Accounts, InvalidField};
+use super::{AccountError, Accounts};
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::AccountId;
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{is_unique_violation, transaction};
 
 /// A name that an account is to sign in with besides its own.
@@ -42,7 +43,7 @@ impl FurtherName {
             LoginIdKind::Email => ("email", Email::parse(&self.text).map(LoginId::Email)),
             _ => ("username", Username::parse(&self.text).map(LoginId::Username)),
         };
-        parsed.map_err(|error| InvalidField::login_id(field, &error))
+        parsed.map_err(|error| error.in_field(field))
     }
 }
 

@@ -33,6 +33,7 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use crate::base::invalid_field::InvalidField;
 use crate::config::LoginIds;
 
 /// Most bytes a normal form takes; the width of the column that holds it.
@@ -298,6 +299,22 @@ pub enum LoginIdError {
     /// Not an E.164 number.
     #[error("not a phone number of + and 8 to 15 digits")]
     Phone,
+}
+
+impl LoginIdError {
+    /// The reason as an entry of `errors` in an answer.
+    pub(crate) fn in_field(self, field: &'static str) -> InvalidField {
+        let message = self.to_string();
+        match self {
+            Self::Empty => InvalidField::new(field, "required", message),
+            Self::TooLong => InvalidField::new(field, "too_long", message),
+            Self::Character => InvalidField::new(field, "invalid_character", message),
+            Self::NoLetterOrDigit => InvalidField::new(field, "no_letter_or_digit", message),
+            Self::Mailbox => InvalidField::new(field, "invalid_email", message),
+            Self::Domain => InvalidField::new(field, "invalid_domain", message),
+            Self::Phone => InvalidField::new(field, "invalid_phone", message),
+        }
+    }
 }
 
 // A login id is no secret but it is personal data, and `Debug` ends up in logs.

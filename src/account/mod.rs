@@ -31,6 +31,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::{AccountId, LineageId};
+use crate::base::invalid_field::InvalidField;
 use crate::base::secret::random_version;
 use crate::base::transaction::{Db, OpenTransaction, Txn, is_unique_violation, transaction};
 use crate::context::Context;
@@ -48,7 +49,7 @@ mod name_probe;
 pub(crate) mod store;
 mod stored_password;
 
-pub use error::{AccountError, InvalidField};
+pub use error::AccountError;
 pub use further_name::FurtherName;
 pub(crate) use login_id::trim as trim_login_id;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
@@ -258,7 +259,7 @@ fn parse<T>(
     match parse(text?) {
         Ok(name) => Some(name),
         Err(error) => {
-            invalid.push(InvalidField::login_id(field, &error));
+            invalid.push(error.in_field(field));
             None
         }
     }
@@ -338,8 +339,9 @@ impl<'a> Accounts<'a> {
         let normals = names.normals();
         let main_address = names.main_address().map(str::to_owned);
         if normals.is_empty() {
-            let reason = "an account needs a username, an email address or a phone number";
-            return Err(AccountError::Invalid(vec![InvalidField::new("username", reason)]));
+            let message = "an account needs a username, an email address or a phone number";
+            let field = InvalidField::new("username", "name_required", message);
+            return Err(AccountError::Invalid(vec![field]));
         }
         let now = self.context.now();
         let row = new.into_row(names, now);
@@ -466,9 +468,8 @@ impl<'a> Accounts<'a> {
     /// No such account; [`AccountError::Invalid`] for a text that is no address of the account; the
     /// username that waited for it was taken meanwhile; an outage.
     pub async fn verify_name(&self, id: AccountId, name: &str) -> Result<(), AccountError> {
-        let invalid =
-            |reason: String| AccountError::Invalid(vec![InvalidField::new("name", reason)]);
-        let name = LoginId::parse(name).map_err(|error| invalid(error.to_string()))?;
+        let invalid = |field| AccountError::Invalid(vec![field]);
+        let name = LoginId::parse(name).map_err(|error| invalid(error.in_field("name")))?;
         let now = self.context.now();
         let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("verified");
         transaction!(self.db, |txn| {
@@ -477,7 +478,8 @@ impl<'a> Accounts<'a> {
             let names = store::names_of(txn, id).await?;
             let found = names.iter().find(|found| found.normal == name.normal());
             if found.is_none_or(|found| found.kind == LoginIdKind::Username.number()) {
-                return Err(invalid("is no address of the account".to_owned()));
+                let message = "is no address of the account";
+                return Err(invalid(InvalidField::new("name", "unknown_address", message)));
             }
             if row.main_address().as_deref() == Some(name.normal()) {
                 self.verified(txn, &row, Some(name.normal()), now).await?;

@@ -56,11 +56,12 @@ use std::fmt;
 
 use crate::account::entity::{account, login_name};
 use crate::account::former::Standing;
-use crate::account::{InvalidField, LoginIdKind, NewAccount, StoredPassword, store};
+use crate::account::{LoginIdKind, NewAccount, StoredPassword, store};
 use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::AccountId;
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transaction};
 use crate::handle::Portcullis;
 use crate::password::Passwords;
@@ -191,7 +192,7 @@ impl fmt::Display for ImportRefusal {
             Self::Invalid(fields) => {
                 for (number, field) in fields.iter().enumerate() {
                     let separator = if number == 0 { "" } else { "; " };
-                    write!(f, "{separator}{}: {}", field.field, field.reason)?;
+                    write!(f, "{separator}{}: {}", field.field, field.message)?;
                 }
                 Ok(())
             }

@@ -7,6 +7,7 @@ pub mod event;
 pub mod factor;
 pub(crate) mod guessable;
 pub mod id;
+pub mod invalid_field;
 pub mod jwt;
 pub mod problem;
 pub(crate) mod public_url;

@@ -16,21 +16,29 @@ use std::time::Duration;
 
 use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 /// The code of what is refused because too much is under way. Who refuses it tells the operator once a
 /// minute; each answer is no line in the log.
 const OVERLOADED: &str = "overloaded";
 
+/// The scheme of a challenge, unless [`challenge_by_cookie`] says otherwise.
+const BEARER: &str = "Bearer";
+
 /// The challenge that goes with a status: every 401 has one.
 pub(crate) fn challenge_of(status: StatusCode) -> Option<String> {
-    (status == StatusCode::UNAUTHORIZED).then(|| "Bearer".to_owned())
+    (status == StatusCode::UNAUTHORIZED).then(|| BEARER.to_owned())
 }
 
 /// The challenge of an answer that asks for a factor not older than this (RFC 9470).
 pub(crate) fn step_up_challenge(max_age: Duration) -> String {
-    format!("Bearer error=\"insufficient_user_authentication\", max_age=\"{}\"", max_age.as_secs())
+    format!(
+        "{BEARER} error=\"insufficient_user_authentication\", max_age=\"{}\"",
+        max_age.as_secs()
+    )
 }
 
 /// Writes [`Problem`] for an error: a row for each variant of its own, the variants that pass on what is
@@ -242,13 +250,47 @@ impl Rejection {
     /// another status than the answer.
     fn redirect(&self, location: HeaderValue) -> http::Response<Body> {
         let mut response = http::Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SEE_OTHER;
-        let headers = response.headers_mut();
-        headers.insert(http::header::LOCATION, location);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.extensions_mut().insert(self.clone());
-        response
+        see_other(response, location)
     }
+}
+
+/// Says in the challenge of a refusal that a session cookie is asked for, where no bearer token is taken.
+///
+/// RFC 9110 (section 15.5.2) wants a challenge with every 401, and names no registered scheme for a cookie
+/// of a sign-in form. `Basic` would be one that `POST /login` understands, but it makes a browser ask for the
+/// password in a window of its own, also for a `fetch`. `Bearer` is wrong: a client would look for a token
+/// that is never taken. So the scheme is `Cookie`, the one of draft-broyer-http-cookie-auth. Who does not know
+/// it takes it as one that they cannot satisfy, which is right. What RFC 9470 adds for a step-up stays.
+pub(crate) fn challenge_by_cookie<B>(response: &mut http::Response<B>, cookie_name: &str) {
+    // Only of what is written here: an answer of the application's is theirs.
+    if response.extensions().get::<Rejection>().is_none() {
+        return;
+    }
+    let headers = response.headers_mut();
+    let challenge = headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+    let Some(parameters) = challenge.and_then(|text| text.strip_prefix(BEARER)) else { return };
+    let separator = if parameters.is_empty() { "" } else { "," };
+    let challenge = format!("Cookie cookie-name=\"{cookie_name}\"{separator}{parameters}");
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+}
+
+/// The same answer as a redirect, for a browser: its cookies and limits stay, its body goes.
+pub(crate) fn see_other(
+    mut response: http::Response<Body>,
+    location: HeaderValue,
+) -> http::Response<Body> {
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    *response.body_mut() = Body::empty();
+    let headers = response.headers_mut();
+    for gone in [CONTENT_TYPE, CONTENT_LENGTH, WWW_AUTHENTICATE] {
+        headers.remove(gone);
+    }
+    headers.insert(LOCATION, location);
+    response
 }
 
 /// What a hook of the application's refuses with: its own problem. As a [`Rejection`] it is exactly

@@ -2,7 +2,9 @@
 //!
 //! Called at every start, it makes an account that may do everything, once in the life of the
 //! database, however many nodes start at the same moment. Its password is random and given back
-//! once, to be shown to the operator. There is no default password, and an account that exists
+//! once, to be shown to the operator; or the operator chooses it
+//! ([`bootstrap_admin_with_password`](crate::Portcullis::bootstrap_admin_with_password)). There is no default
+//! password, and an account that exists
 //! already is never promoted: whoever registered that address first may be anyone.
 //!
 //! ```no_run
@@ -24,7 +26,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::secret::random_array;
 use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transaction};
 use crate::handle::Portcullis;
-use crate::password::{Password, Passwords};
+use crate::password::{Names, Password, Passwords};
 
 /// What marks that it was done.
 const MARK: &str = "administrator_bootstrapped";
@@ -58,13 +60,47 @@ impl Portcullis {
         &self,
         account: NewAccount,
     ) -> Result<Option<FirstAdministrator>, AccountError> {
+        let password = random_password();
+        let made = self.bootstrap(account, &password, Origin::Random).await?;
+        Ok(made.map(|account| FirstAdministrator { account, password }))
+    }
+
+    /// The same with a password that the operator has chosen, such as one from a secret store. Afterwards
+    /// the password is not looked at any more, so a later change of it has no effect.
+    ///
+    /// # Errors
+    /// As [`bootstrap_admin`](Self::bootstrap_admin). [`AccountError::Invalid`] for a password that breaks
+    /// the [rules](crate::password) for a new one: then nothing is made, and it can be attempted again.
+    pub async fn bootstrap_admin_with_password(
+        &self,
+        account: NewAccount,
+        password: impl Into<String>,
+    ) -> Result<Option<Account>, AccountError> {
+        let password = Password::from(password.into());
+        self.bootstrap(account, &password, Origin::Chosen).await
+    }
+
+    async fn bootstrap(
+        &self,
+        account: NewAccount,
+        password: &Password,
+        origin: Origin,
+    ) -> Result<Option<Account>, AccountError> {
         let context = self.context();
         let db = context.db();
         if db.read(store::is_marked(&db.executor(), MARK)).await? {
             return Ok(None);
         }
-        let password = random_password();
-        let hashed = self.per_instance::<Passwords>().hash(&password, None).await?;
+        let passwords = self.per_instance::<Passwords>();
+        if origin == Origin::Chosen {
+            let names = [&account.username, &account.email, &account.phone];
+            let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
+            let faults = passwords.faults("password", password, &names, None).await?;
+            if !faults.is_empty() {
+                return Err(AccountError::Invalid(faults));
+            }
+        }
+        let hashed = passwords.hash(password, None).await?;
         let new = NewAccount { password: Some(hashed), ..account.superuser().verified() };
         let accounts = self.accounts();
         let now = context.now();
@@ -81,11 +117,18 @@ impl Portcullis {
             Ok(account)
         });
         match made {
-            Ok(account) => Ok(Some(FirstAdministrator { account, password })),
+            Ok(account) => Ok(Some(account)),
             Err(Bootstrap::Done) => Ok(None),
             Err(Bootstrap::Account(error)) => Err(error),
         }
     }
+}
+
+/// Where a password comes from. A random one breaks no rule.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Random,
+    Chosen,
 }
 
 /// How making it ends early.

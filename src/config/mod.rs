@@ -136,7 +136,8 @@ pub enum Unauthenticated {
     /// 303 to this path of ours with `?next=`, for GET and HEAD requests that navigate: the browser
     /// says so (`Sec-Fetch-Mode: navigate`), or does not say and prefers HTML (`Accept`). Everything
     /// else, such as `fetch` and htmx, gets the 401. The path is written without the prefix that a
-    /// proxy takes off.
+    /// proxy takes off. A form that is posted to `/login` or `/logout` is answered by redirects too, see
+    /// [`login`](crate::login#forms-without-a-script).
     LoginPage(String),
 }
 

@@ -3,10 +3,11 @@
 use crate::account::entity::account::{Column, Model};
 use crate::account::former::Standing;
 use crate::account::store::Name;
-use crate::account::{Account, Email, InvalidField, LoginIdError, LoginIdKind, Phone};
+use crate::account::{Account, Email, LoginIdError, LoginIdKind, Phone};
 use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
 use crate::base::id::AccountId;
+use crate::base::invalid_field::InvalidField;
 use crate::message::{MessageKind, Recipient};
 use crate::outstanding::Kind;
 
@@ -156,7 +157,7 @@ impl Channel {
 
     /// The same of what a person typed.
     pub(super) fn parse_field(self, typed: &str) -> Result<Address, InvalidField> {
-        self.parse(typed).map_err(|error| InvalidField::login_id(self.field(), &error))
+        self.parse(typed).map_err(|error| error.in_field(self.field()))
     }
 }
 

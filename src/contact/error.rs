@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::account::{InvalidField, LoginIdKind};
+use crate::account::LoginIdKind;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, may_fault};
 use crate::flow::address::address_error;
+use crate::hook::from_hooked;
 use crate::session::{SessionError, from_session};
 
 /// Why an address or a number was not changed.
@@ -60,6 +62,7 @@ pub enum ContactError {
 may_fault!(ContactError);
 address_error!(ContactError);
 from_session!(ContactError);
+from_hooked!(ContactError);
 
 problem! {
     ContactError {

@@ -117,16 +117,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::entity::login_name;
 use crate::account::former::{self, Standing};
-use crate::account::{Account, InvalidField, store as account_store};
+use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, transaction};
 use crate::context::Context;
 use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
 use crate::handle::Portcullis;
+use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Challenge, Start};
@@ -331,10 +333,12 @@ impl Contact<'_> {
         if old == Some(address.as_str())
             && !self.waits_for_proof(channel, account, &address).await?
         {
-            return Err(invalid(InvalidField::new(channel.field(), "is the present one")));
+            let message = "is the present one";
+            return Err(invalid(InvalidField::new(channel.field(), "unchanged", message)));
         }
         let recipient = channel.recipient(address.as_str()).ok_or_else(|| {
-            invalid(InvalidField::new(channel.field(), "is not a single plain address"))
+            let message = "is not a single plain address";
+            invalid(InvalidField::new(channel.field(), "undeliverable", message))
         })?;
         let change = Change {
             old: old.map(str::to_owned),
@@ -453,10 +457,12 @@ impl Contact<'_> {
             let remembered = remembered.ok_or(ContactError::WrongCode)?;
             let row = account_store::find(txn, id).await?.ok_or(ContactError::WrongCode)?;
             let names = account_store::names_of(txn, id).await?;
+            let before = NamesBefore::read(self.auth, txn, id).await?;
             let standing = remembered.standing();
             let name = channel.proved(id, &normal, now, standing);
             if !account_store::claim_name(txn, name, now).await? {
-                evict_holder(txn, channel, &normal).await?;
+                let lost = NamesChange::lost(self.auth, client, now);
+                evict_holder(txn, channel, &normal, lost).await?;
                 if !account_store::claim_name(txn, name, now).await? {
                     return Err(ContactError::Taken(channel.kind()));
                 }
@@ -471,6 +477,9 @@ impl Contact<'_> {
             one_time::end_of_account(txn, id, None, now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
+            let cause = NamesCause::Undone;
+            let change = NamesChange { auth: self.auth, cause, session_id: None, client, at: now };
+            before.changed(txn, change).await?;
             Ok(())
         });
         undoing.end(done).await
@@ -479,16 +488,19 @@ impl Contact<'_> {
 
 /// Takes the old address from an account that has got it since without ever proving it. Whoever
 /// holds the link has proved it.
-async fn evict_holder<C: ConnectionTrait>(
-    txn: &C,
+async fn evict_holder(
+    txn: &Txn<'_>,
     channel: Channel,
     normal: &str,
+    change: NamesChange<'_>,
 ) -> Result<(), ContactError> {
     let holder = account_store::find_by_name(txn, normal).await?;
-    match holder {
-        Some(holder) if account_store::evict(txn, &holder, normal).await? => Ok(()),
-        _ => Err(ContactError::Taken(channel.kind())),
+    let holder = holder.ok_or(ContactError::Taken(channel.kind()))?;
+    let before = NamesBefore::read(change.auth, txn, holder.id).await?;
+    if !account_store::evict(txn, &holder, normal).await? {
+        return Err(ContactError::Taken(channel.kind()));
     }
+    Ok(before.changed(txn, change).await?)
 }
 
 /// A change that is being made, in its transaction.
@@ -520,6 +532,8 @@ impl Applying<'_> {
             new: change.new.as_deref(),
             lineage: change.lineage,
         };
+        let auth = Portcullis::of(context);
+        let before = NamesBefore::read(&auth, txn, id).await?;
         if !store::change(txn, &to, now).await? {
             return Ok(None);
         }
@@ -578,12 +592,26 @@ impl Applying<'_> {
             let to = account.email().and_then(Recipient::email);
             self.tell(txn, MessageKind::PhoneChanged, to, None).await?;
         }
+        let cause = match (&back, &change.old, &change.new) {
+            (Some(_), _, _) => NamesCause::Undone,
+            (None, None, _) => NamesCause::Added,
+            (None, _, None) => NamesCause::Removed,
+            (None, old, new) if old == new => NamesCause::Proved,
+            _ => NamesCause::Changed,
+        };
         let event = match back {
             Some(_) => event.clone().detail("put back"),
             None => event.clone(),
         };
         audit_log::record(txn, &event).await?;
+        before.changed(txn, NamesChange { cause, ..self.names_change(&auth) }).await?;
         Ok(Some(address::go_on(txn, context, identity, self.client).await?))
+    }
+
+    fn names_change<'a>(&'a self, auth: &'a Portcullis) -> NamesChange<'a> {
+        let session_id = Some(self.identity.session().id());
+        let (client, at) = (self.client, self.now);
+        NamesChange { auth, cause: NamesCause::Changed, session_id, client, at }
     }
 
     /// What the account remembers of an address that it gets, if that was its own before the one that goes:
@@ -636,7 +664,11 @@ impl Applying<'_> {
             self.channel == Channel::Phone || Account::from(holder.clone()).has_no_claim(self.now)
         });
         let Some(holder) = holder else { return Ok(false) };
-        Ok(account_store::evict(txn, &holder, normal).await?)
+        let auth = Portcullis::of(self.context);
+        let before = NamesBefore::read(&auth, txn, holder.id).await?;
+        let evicted = account_store::evict(txn, &holder, normal).await?;
+        before.changed(txn, NamesChange::lost(&auth, self.client, self.now)).await?;
+        Ok(evicted)
     }
 
     /// The link that undoes the change.

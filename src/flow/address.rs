@@ -39,6 +39,7 @@ pub(crate) trait AddressError: From<Fault> + From<DbErr> {
     fn too_many_tries(retry_after: Duration) -> Self;
     fn too_soon(retry_after: Duration) -> Self;
     fn is_wrong_code(&self) -> bool;
+    fn is_refused(&self) -> bool;
 }
 
 /// For an error that has the variants under these names.
@@ -67,6 +68,10 @@ macro_rules! address_error {
 
             fn is_wrong_code(&self) -> bool {
                 matches!(self, Self::WrongCode)
+            }
+
+            fn is_refused(&self) -> bool {
+                matches!(self, Self::Refused(_))
             }
         }
     };
@@ -283,11 +288,18 @@ impl Confirming<'_> {
             }
             return Err(E::used_just_now());
         }
-        let value = result?;
-        if let Some(ticket) = ticket {
-            ticket.end_succeeded();
+        match (result, ticket) {
+            // The code was right. An attempt that a hook refuses is no failed one.
+            (Err(error), Some(ticket)) if error.is_refused() => {
+                self.auth.attempts().withdraw(ticket).await;
+                Err(error)
+            }
+            (Ok(value), Some(ticket)) => {
+                ticket.end_succeeded();
+                Ok(value)
+            }
+            (result, _) => result,
         }
-        Ok(value)
     }
 
     async fn look_up(&self) -> Result<Option<Challenge>, Fault> {

@@ -75,7 +75,7 @@ fn login_page(request_identity: &RequestIdentity, parts: &Parts) -> Option<Strin
 
 /// Whether a browser asks for a page to show, and not a script of a page for a part of it: htmx or
 /// `fetch` would put the login page into the middle of another.
-fn navigates(headers: &HeaderMap) -> bool {
+pub(crate) fn navigates(headers: &HeaderMap) -> bool {
     let mut modes = headers.get_all("sec-fetch-mode").iter();
     match (modes.next(), modes.next()) {
         (Some(mode), None) => mode == "navigate",

@@ -10,7 +10,8 @@
 //! - `code` is stable. `detail` is a text for people and may change.
 //! - A 5xx has no `detail`. The cause is in the log.
 //! - Every error answer has `Cache-Control: no-store`.
-//! - Every 401 has `WWW-Authenticate`.
+//! - Every 401 has `WWW-Authenticate`: `Bearer` if bearer tokens are on, else `Cookie` with the name of the
+//!   session cookie.
 //! - An answer has `Retry-After` if the client can succeed by waiting.
 //!
 //! The typed error stays in the response's extensions, as a [`Rejection`](crate::Rejection). So an outer
@@ -66,7 +67,7 @@
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `factor_not_enrolled` | 409 | a sign-in was to be finished with a factor that the account has not set up |
 //! | `registration_closed` | 403 | only the application creates accounts |
-//! | `invalid_fields` | 422 | `errors` names each invalid field, with the reason |
+//! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |
 //! | `username_taken`, `email_taken`, `phone_taken` | 409 | another account already has this name |
 //! | `password_changed_meanwhile` | 409 | another request changed the password at the same time |
 //! | `invalid_reset_token` | 400 | the link is unknown, used or expired, or its account has changed; the answer does not say which |
@@ -78,6 +79,46 @@
 //! | `own_address` | 409 | this is the account's main address or number: change it with its own route, it cannot be removed as a name |
 //! | `already_signed_in` | 409 | the client asked for an anonymous session, but it already has a session |
 //! | `rate_limited` | 429 | this source or account sent too many requests, or there were too many logins with this name. Or this source requested too many messages, or found too many taken names. `RateLimit-Policy` names the rule, and `Retry-After` says when to try again |
+//!
+//! # Invalid fields
+//!
+//! An answer with `invalid_fields` has the member `errors`. It has a list of reasons for each invalid field:
+//!
+//! ```json
+//! {"code": "invalid_fields", "status": 422, "errors": {"password": [
+//!     {"code": "too_short", "params": {"min": 15}, "message": "must have at least 15 characters"}]}}
+//! ```
+//!
+//! `code` and `params` are stable, so that a page can show the reason in any language. `message` is in English
+//! and may change. An entry of `errors` is an [`InvalidField`](crate::InvalidField) in Rust. A hook or handler of
+//! the application answers in the same form with [`InvalidFields`](crate::InvalidFields).
+//!
+//! | code of a field | params | cause |
+//! |---|---|---|
+//! | `required` | | the field is missing or empty |
+//! | `name_required` | | an account needs a username, a mail address or a phone number |
+//! | `too_long` | `max_bytes` of a password | the text is too long. A username has at most 64 characters |
+//! | `invalid_character` | | a character is not allowed, or cannot be seen |
+//! | `no_letter_or_digit` | | the username has only punctuation |
+//! | `invalid_email` | | this is not one plain mail address, `name@domain` |
+//! | `invalid_domain` | | the part after the `@` is not a valid domain |
+//! | `invalid_phone` | | this is not a phone number in E.164 form: `+` and 8 to 15 digits |
+//! | `undeliverable` | | no message can be sent to this address or number |
+//! | `unchanged` | | the new value is the present one: password, address or number |
+//! | `already_yours` | | the account already has this name |
+//! | `no_address` | | the account has no mail address to verify |
+//! | `unknown_address` | | this is not an address or number of the account |
+//! | `add_after_sign_in` | | strict registration accepts no phone number; add it after signing in |
+//! | `too_short` | `min`: characters | the password is too short |
+//! | `is_login_name` | | the password is a name of the account, possibly with digits around it |
+//! | `is_service_name` | | the password is a name of the service, possibly with digits around it |
+//! | `common_password` | | the password is on the list of common passwords |
+//! | `too_few_kinds_of_characters` | `min`: kinds | the password needs more kinds of characters: lower case, upper case, digits, others |
+//! | `too_easy_to_guess` | | `strength` rates the password below `password.min_strength` |
+//! | `breached_password` | | the password is known from a breach |
+//! | `repetition_differs` | | the second entry of the password differs from the first |
+//! | `missing_field`, `unknown_field`, `duplicate_field` | `name` | the `profile` has a field too few or too many |
+//! | `wrong_form` | | the `profile` has another type than the application reads |
 //!
 //! # Accounts, sessions, roles and groups
 //!
@@ -93,6 +134,7 @@
 //! | `invalid_name` | 422 | the name of a role or group is invalid: use 1 to 64 bytes without white space, `:`, `,` or `*` |
 //! | `invalid_resource` | 422 | the domain or id of a resource is empty, too long, or contains permission syntax |
 //! | `invalid_permission` | 422 | a permission of the role is invalid, or the role has too many |
+//! | `invalid_recipient` | 422 | `outbox().send(..)`: the recipient is not one plain mail address or phone number |
 //! | `idle_too_short` | 422 | the idle time of a role is less than three times `session.replay_after` |
 //! | `unknown_level` | 422 | this level is not configured for this kind of resource |
 //! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-` was declared or granted; these domains are reserved for portcullis |
@@ -108,6 +150,7 @@
 //! | `body_too_large` | 413 | the body is larger than 16 KiB |
 //! | `invalid_body` | 400 | the body is not JSON, or a field is missing, unknown or of the wrong type |
 //! | `invalid_basic_authorization` | 400 | the `Authorization: Basic` header is malformed, and the body contains no login name |
+//! | `basic_authorization_required` | 401 | the extractor `BasicCredentials` found no `Authorization: Basic` header |
 //! | `bearer_not_enabled` | 400 | the client asked for a bearer token, but they are disabled |
 //! | `refresh_not_enabled` | 400 | this service does not renew tokens: a session ends with its token |
 //! | `method_not_allowed` | 405 | the path does not support this method |
@@ -120,7 +163,7 @@
 //! | `overloaded` | 503 | too much work at once: the queue for password hashing is full or too slow, or attempts for one name waited too long for each other |
 //! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
-//! | `misconfigured` | 500 | the purpose of a challenge is invalid, its expected answer is empty, or its lifetime or cool-down is out of range, or the code calls `register` in strict mode; use `apply` there |
+//! | `misconfigured` | 500 | the purpose of a challenge is invalid, its expected answer is empty, or its lifetime or cool-down is out of range. Or the code calls `register` in strict mode; use `apply` there. Or `outbox().send(..)` sends a kind without a template or notifier, or without a value that the template uses |
 //! | `guard_misconfigured` | 500 | a guard cannot decide. Its type names an invalid permission, or its path has the parameter zero or two times. Or `not(..)` or `role(..)` is used on one instance |
 //!
 //! An outage is never answered with 401 or 403. Otherwise clients would discard their sessions when the

@@ -75,7 +75,7 @@
 //! With the mounted `POST /register`, clients send your own fields in the member `profile`:
 //!
 //! ```no_run
-//! use portcullis::port::{HookResult, Hooks, Registering};
+//! use portcullis::hook::{HookResult, Hooks, Registering};
 //! use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
 //! use serde::Deserialize;
 //!

@@ -182,6 +182,9 @@
 //! Anyone can choose the value of `next`. Read it with
 //! [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which accepts only a path of this site.
 //!
+//! The form of the login page needs no script: `POST /login` answers a form of a browser with a redirect, to `next`
+//! or back to the login page with `?error=<code>`. See [`login`](crate::login#forms-without-a-script).
+//!
 //! # Grants
 //!
 //! ```no_run

@@ -78,6 +78,43 @@
 //! HTML templates escape every value. The built-in templates contain no text that a stranger chose. A username such
 //! as `evil.example` would become a link in many mail programs.
 //!
+//! A provider with templates of its own needs no text: [`Message::value`](crate::Message::value) returns a value by
+//! its name, and [`Message::values`](crate::Message::values) returns all of them. Codes and links are secrets: send
+//! them to the recipient only, and never log them.
+//!
+//! # Your own messages
+//!
+//! The outbox also sends messages of your application. Declare a kind with its templates, then send it:
+//!
+//! ```no_run
+//! # async fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! use portcullis::message::{ConsoleNotifier, MessageKind, OwnMessage, Recipient};
+//! use portcullis::Portcullis;
+//!
+//! const INVITATION: &str = "invitation";
+//!
+//! let text = "Subject: An invitation\n\n{{ inviter }} invites you to {{ service }}: {{ link }}";
+//! let html = "{% extends 'layout.html' %}{% block content %}<a href=\"{{ link }}\">Join</a>{% endblock %}";
+//! let auth = Portcullis::builder(db)
+//!     .secret(secret)
+//!     .public_url("https://example.com")
+//!     .notifier(ConsoleNotifier)
+//!     .template(MessageKind::Own(INVITATION), text, html)
+//!     .build()?;
+//!
+//! let to = Recipient::Email("alice@example.com".to_owned());
+//! let message = OwnMessage::new(INVITATION, to)
+//!     .value("inviter", "Bob")
+//!     .value("link", "https://example.com/join");
+//! let _ = auth.outbox().send(message).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `auth.outbox().within(&txn).send(..)` sends it only if your transaction commits. `send` fails if the template
+//! uses a value that the message does not have.
+//!
 //! # Pages for changes of addresses and names
 //!
 //! A signed-in user requests a new address with `POST /auth/email`, and a further name with
@@ -97,6 +134,6 @@
 //! # Limits
 //!
 //! Some messages can be requested by anyone: verification, a forgotten password, a code. Each recipient gets at most
-//! one a minute and five an hour of each kind. Above the limit the answer to the request stays the same.
+//! one a minute and five an hour of each kind, also of your own kinds. Above the limit the answer to the request stays the same.
 //!
 //! Notifications about an account are always sent. Otherwise an attacker could hide them with many requests.

@@ -8,8 +8,8 @@ use crate::base::factor::Factor;
 use crate::base::problem::{Problem, Refusal};
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
+use crate::hook::from_hooked;
 use crate::identity::step_up::StepUp;
-use crate::port::from_hooked;
 use crate::rate_limit::RateLimited;
 use crate::session::{Ended, SessionError};
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{CACHE_CONTROL, EXPIRES, VARY};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::base::problem::challenge_by_cookie;
 use crate::handle::Portcullis;
 use crate::identity::request_identity::{RequestIdentity, Resolver};
 
@@ -114,6 +115,10 @@ where
         let mut response = result?;
         if let Some(action) = action {
             request_identity.cookie().apply(response.headers_mut(), action);
+        }
+        let config = &request_identity.auth().context().config;
+        if !config.service.bearer && response.status() == StatusCode::UNAUTHORIZED {
+            challenge_by_cookie(&mut response, &config.cookie_name());
         }
         let headers = response.headers_mut();
         if request_identity.resolved().is_some() {

@@ -28,9 +28,36 @@
 //! read: behind a proxy with a password prompt of its own, a browser sends that header everywhere. It is
 //! ours only where the body has neither `login` nor `password`.
 //!
+//! A handler of your own takes the header with the extractor [`BasicCredentials`].
+//!
 //! With `"transport": "bearer"` the answer carries `token` and `device_token`. A client that shows the
 //! latter in the header `Portcullis-Device` is a known device, as a browser is by its cookie; one that
 //! does not is a new one, and the owner is told.
+//!
+//! ## Forms without a script
+//! With a login page ([`Unauthenticated::LoginPage`](crate::config::Unauthenticated::LoginPage)), a form that a
+//! browser posts to `/login` or `/logout` is answered by a redirect (303). A browser is a client that says
+//! `Sec-Fetch-Mode: navigate`, or does not say and prefers HTML (`Accept`). All others get JSON, as ever.
+//!
+//! ```html
+//! <form method="post" action="/auth/login">
+//!   <input name="login" autocomplete="username">
+//!   <input name="password" type="password" autocomplete="current-password">
+//!   <input name="next" type="hidden" value="/docs/1">
+//!   <button>Sign in</button>
+//! </form>
+//! ```
+//!
+//! | result | the browser goes to |
+//! |---|---|
+//! | a session, or signed out | `next`, a field of the form or a parameter of its address; else `/` |
+//! | a new password is required | [`change_page`](crate::config::PasswordConfig::change_page) or else the login page, with `?result=password_change_required` |
+//! | another step is missing | the login page with `?result=second_factor_required` or `?result=enrolment_required` |
+//! | refused | the login page with `?error=<code>`, one of the [codes](crate::guide::errors) |
+//!
+//! The page that a guard sends a browser to has `next` in its own address; put it into the form. Only a path of
+//! this service is taken ([`ReturnTo`](crate::base::redirect::ReturnTo)), and anything else counts as none. A
+//! cross-site form, or a source that sends too many requests, is refused before and gets the plain error.
 //!
 //! # Events
 //! `authn_login_success`, `authn_login_fail`, `authn_login_successafterfail`, `authn_login_lock`,
@@ -70,6 +97,9 @@ use crate::session::from_session;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, PendingSession, SessionError, StartSession, Transport};
 
+mod basic;
+#[cfg(feature = "routes")]
+mod form;
 mod own_attempt;
 mod own_means;
 #[cfg(feature = "routes")]
@@ -78,6 +108,7 @@ mod routes;
 pub use routes::routes;
 
 pub use crate::flow::sign_in::LoginOutcome;
+pub use basic::{BasicCredentials, BasicError};
 pub use own_attempt::{Guess, OpenAttempt, Verdict};
 pub use own_means::SignIn;
 

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
@@ -9,21 +10,24 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::Credentials;
+use super::basic::BasicCredentials;
+use super::form::redirected;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::password::Password;
-use crate::route::{self, Json, OptionalBody, RouteError, basic, mount, signed_in};
+use crate::route::{self, Json, OptionalBody, RouteError, mount, signed_in};
 use crate::session::Transport;
 
 /// The routes of signing in and out.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
+    let for_browsers = from_fn_with_state(auth.clone(), redirected);
     let router = Router::new()
         .route("/methods", get(methods))
-        .route("/login", post(login))
-        .route("/logout", post(logout))
+        .route("/login", post(login).layer(for_browsers.clone()))
+        .route("/logout", post(logout).layer(for_browsers))
         .route("/reauthenticate", post(reauthenticate));
     mount(auth, "login", router)
 }
@@ -69,8 +73,8 @@ async fn login(
         (Some(login), Some(password)) => (login, password),
         // Names in the body win: a browser sends what a proxy's own prompt was told to everywhere. So
         // a header is looked at only where the body names nobody.
-        (None, None) => match basic(&headers)? {
-            Some((login, password)) => (login, Password::from(password)),
+        (None, None) => match BasicCredentials::find(&headers)? {
+            Some(basic) => (basic.login, basic.password),
             None if empty && !headers.contains_key(CONTENT_TYPE) => {
                 return Err(RouteError::UnsupportedMediaType("application/json").into());
             }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::account::InvalidField;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, may_fault};
 use crate::flow::address::address_error;
+use crate::hook::from_hooked;
 use crate::rate_limit::RateLimited;
 use crate::session::{SessionError, from_session};
 
@@ -83,6 +84,7 @@ impl LoginNameError {
 may_fault!(LoginNameError);
 address_error!(LoginNameError);
 from_session!(LoginNameError);
+from_hooked!(LoginNameError);
 
 problem! {
     LoginNameError {

@@ -92,17 +92,19 @@ use crate::account::entity::former_address::Model as Former;
 use crate::account::entity::login_name::Model;
 use crate::account::former::{self, Standing};
 use crate::account::store::{self as account_store, Name};
-use crate::account::{Account, Email, InvalidField, LoginId, LoginIdKind, NameProbe, Username};
+use crate::account::{Account, Email, LoginId, LoginIdError, LoginIdKind, NameProbe, Username};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, LineageId};
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
 use crate::config::LoginIds;
 use crate::context::Context;
 use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
 use crate::handle::Portcullis;
+use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Challenge, Proof, Start};
@@ -269,7 +271,7 @@ impl LoginNames<'_> {
         if !account.is_verified() && !nobodys {
             return Err(LoginNameError::AddressNotProved);
         }
-        let invalid = |error| LoginNameError::invalid(InvalidField::login_id("username", &error));
+        let invalid = |error: LoginIdError| LoginNameError::invalid(error.in_field("username"));
         let username = Username::parse(username).map_err(invalid)?;
         let probe = NameProbe::begin(self.auth, client)
             .map_err(|limited| LoginNameError::too_soon(&limited))?;
@@ -279,6 +281,7 @@ impl LoginNames<'_> {
         let event = change.event(EventKind::LoginNameAdded, kind);
         let added = transaction!(context.db(), |txn| {
             change.hold(txn, identity.session().lineage_id()).await?;
+            let before = NamesBefore::read(self.auth, txn, account.id()).await?;
             let names = account_store::names_of(txn, account.id()).await?;
             if names.iter().any(|name| name.normal == username.normal()) {
                 return Err(own_already("username"));
@@ -304,6 +307,7 @@ impl LoginNames<'_> {
                     error.into()
                 }
             })?;
+            change.tell_hooks(txn, before, NamesCause::Added).await?;
             change.added(txn, username.normal(), &names, None, &event).await
         });
         if let Err(LoginNameError::UsernameTaken) = added {
@@ -330,10 +334,11 @@ impl LoginNames<'_> {
         if !account.is_verified() || account.email().is_none() {
             return Err(LoginNameError::AddressNotProved);
         }
-        let invalid = |error| LoginNameError::invalid(InvalidField::login_id("email", &error));
+        let invalid = |error: LoginIdError| LoginNameError::invalid(error.in_field("email"));
         let address = Email::parse(address).map_err(invalid)?;
         let recipient = Recipient::email(address.as_str()).ok_or_else(|| {
-            LoginNameError::invalid(InvalidField::new("email", "is not a single plain address"))
+            let message = "is not a single plain address";
+            LoginNameError::invalid(InvalidField::new("email", "undeliverable", message))
         })?;
         let limited = self.auth.count_message(client).await;
         limited.map_err(|limited| LoginNameError::too_soon(&limited))?;
@@ -398,6 +403,7 @@ impl LoginNames<'_> {
         let event = change.event(EventKind::LoginNameRemoved, name.kind());
         transaction!(context.db(), |txn| {
             change.hold(txn, identity.session().lineage_id()).await?;
+            let before = NamesBefore::read(self.auth, txn, account.id()).await?;
             let names = account_store::names_of(txn, account.id()).await?;
             let gone = names.iter().find(|row| row.normal == name.normal());
             let gone = gone.ok_or(LoginNameError::NotFound)?;
@@ -408,6 +414,7 @@ impl LoginNames<'_> {
                 return Err(LoginNameError::OnlyLoginName);
             }
             take(txn, account.id(), &names, gone).await?;
+            change.tell_hooks(txn, before, NamesCause::Removed).await?;
             change.tell(txn, MessageKind::LoginNameRemoved, account.email(), Values::new()).await?;
             if gone.verified_at.is_some() {
                 let to = gone.typed.as_deref();
@@ -451,7 +458,11 @@ impl LoginNames<'_> {
             if username && is_last(&names, gone, context.config.login.id) {
                 return Err(LoginNameError::OnlyLoginName);
             }
+            let before = NamesBefore::read(self.auth, txn, id).await?;
             take(txn, id, &names, gone).await?;
+            let cause = NamesCause::Undone;
+            let change = NamesChange { auth: self.auth, cause, session_id: None, client, at: now };
+            before.changed(txn, change).await?;
             one_time::end_of_account(txn, id, None, now).await?;
             let own = row.email.as_deref().filter(|_| username || gone.typed.is_some());
             let values = Values::new().with_some("address", client.address());
@@ -556,12 +567,16 @@ impl Changing<'_> {
             Err(LoginNameError::Session(_)) => return Err(LoginNameError::WrongCode),
             held => held?,
         }
+        let before = NamesBefore::read(&Portcullis::of(self.context), txn, self.id()).await?;
         let names = account_store::names_of(txn, self.id()).await?;
-        match names.iter().find(|name| name.normal == address.normal()) {
-            None => self.admit(&names)?,
-            Some(own) if own.typed.is_some() => {}
+        let cause = match names.iter().find(|name| name.normal == address.normal()) {
+            None => {
+                self.admit(&names)?;
+                NamesCause::Added
+            }
+            Some(own) if own.typed.is_some() => NamesCause::Proved,
             Some(_) => return Err(LoginNameError::WrongCode),
-        }
+        };
         let former = former::find(txn, self.context, self.id(), address.normal(), self.now).await?;
         let name = Name {
             account_id: self.id(),
@@ -578,6 +593,7 @@ impl Changing<'_> {
                 return Err(LoginNameError::WrongCode);
             }
         }
+        self.tell_hooks(txn, before, cause).await?;
         self.added(txn, address.normal(), &names, former.as_ref(), event).await
     }
 
@@ -586,7 +602,10 @@ impl Changing<'_> {
         let holder = account_store::find_by_name(txn, normal).await?;
         let holder = holder.filter(|row| Account::from(row.clone()).has_no_claim(self.now));
         if let Some(holder) = holder {
+            let auth = Portcullis::of(self.context);
+            let before = NamesBefore::read(&auth, txn, holder.id).await?;
             account_store::evict(txn, &holder, normal).await?;
+            before.changed(txn, NamesChange::lost(&auth, self.client, self.now)).await?;
         }
         Ok(())
     }
@@ -641,6 +660,19 @@ impl Changing<'_> {
         let link = started.and_then(|started| config.link(page, &started.token));
         let days = lifetime.as_secs() / (24 * 60 * 60);
         Ok(Values::new().with_some("link", link).with("days", days))
+    }
+
+    /// Tells the hooks what has changed, which may refuse it.
+    async fn tell_hooks(
+        &self,
+        txn: &Txn<'_>,
+        before: NamesBefore,
+        cause: NamesCause,
+    ) -> Result<(), LoginNameError> {
+        let auth = &Portcullis::of(self.context);
+        let session_id = Some(self.identity.session().id());
+        let change = NamesChange { auth, cause, session_id, client: self.client, at: self.now };
+        Ok(before.changed(txn, change).await?)
     }
 
     async fn tell(
@@ -698,7 +730,7 @@ fn is_last(names: &[Model], gone: &Model, ids: LoginIds) -> bool {
 }
 
 fn own_already(field: &'static str) -> LoginNameError {
-    LoginNameError::invalid(InvalidField::new(field, "is the account's already"))
+    LoginNameError::invalid(InvalidField::new(field, "already_yours", "is the account's already"))
 }
 
 /// The word for a kind of name, in events.

@@ -24,27 +24,38 @@ macro_rules! message_kinds {
         /// What a message is about. Its name is the name of its templates.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
-        pub enum MessageKind { $($(#[$doc])* $name),+ }
+        pub enum MessageKind {
+            $($(#[$doc])* $name,)+
+            /// A kind of the application's own, by its name: 1 to 64 lower case letters, digits and `_`.
+            /// It is declared by giving its templates to [`Builder::template`](crate::Builder::template),
+            /// and sent by [`Outbox::send`](crate::outbox::Outbox::send).
+            Own(&'static str),
+        }
 
         impl MessageKind {
-            /// Every kind.
+            /// Every kind that portcullis sends itself.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
             /// The stable name in the outbox, in the log and of the templates' files.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text),+ }
+                match self { $(Self::$name => $text,)+ Self::Own(name) => name }
             }
 
             pub(crate) const fn cause(self) -> Cause {
-                match self { $(Self::$name => Cause::$cause),+ }
+                match self {
+                    $(Self::$name => Cause::$cause,)+
+                    // Who brings it about is not known here, so its recipients are protected.
+                    Self::Own(_) => Cause::Asked,
+                }
             }
 
-            pub(crate) const fn built_in(self) -> BuiltIn {
-                match self { $(Self::$name => BuiltIn {
+            /// None for a kind of the application's own.
+            pub(crate) const fn built_in(self) -> Option<BuiltIn> {
+                match self { $(Self::$name => Some(BuiltIn {
                     text: include_str!(concat!("templates/", $text, ".txt")),
                     html: include_str!(concat!("templates/", $text, ".html")),
                     values: &[$($value),*],
-                }),+ }
+                }),)+ Self::Own(_) => None }
             }
         }
     };
@@ -118,7 +129,14 @@ impl MessageKind {
         )
     }
 
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    /// Whether the name of a kind of the application's own can be stored, and is no file of another kind.
+    pub(crate) fn is_own_name(name: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let free = |kind: &Self| kind.as_str() != name;
+        (1..=64).contains(&name.len())
+            && name.bytes().all(plain)
+            // `none` is a row for nobody, and `layout.html` is around all others.
+            && !matches!(name, "none" | "layout")
+            && Self::ALL.iter().all(free)
     }
 }

@@ -26,6 +26,9 @@
 //! # }
 //! ```
 //!
+//! A provider that has templates of its own takes the [values](Message::values) of a message instead of its
+//! text. Messages of the application's own are sent by [`Outbox::send`](crate::outbox::Outbox::send).
+//!
 //! How templates are replaced, and how mail is set up, is on the guide page
 //! [`guide::mail`](crate::guide::mail).
 
@@ -39,6 +42,7 @@ use crate::base::id::{AccountId, MessageId};
 mod console;
 mod file;
 mod kind;
+mod own;
 #[cfg(feature = "test-util")]
 mod recording;
 #[cfg(feature = "smtp")]
@@ -50,6 +54,7 @@ pub use console::ConsoleNotifier;
 pub use file::FileNotifier;
 pub(crate) use kind::Cause;
 pub use kind::MessageKind;
+pub use own::OwnMessage;
 #[cfg(feature = "test-util")]
 pub use recording::RecordingNotifier;
 #[cfg(feature = "smtp")]
@@ -128,6 +133,24 @@ pub struct Message {
     pub text: String,
     /// The same as HTML. None for a phone.
     pub html: Option<String>,
+    /// What filled the blanks of the templates.
+    pub(crate) values: Values,
+}
+
+impl Message {
+    /// A value of the template, such as `code` or `link`, for a provider that has templates of its own.
+    /// The [guide](crate::guide::mail#your-own-templates) lists the names. Empty if the message has
+    /// nothing to say there; none for a name that its kind does not have.
+    ///
+    /// A value may be a secret that signs in. Give it to the recipient only, and never to a log.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.values.get(name)
+    }
+
+    /// All values of the template with their names, in the order of the names.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter()
+    }
 }
 
 impl fmt::Debug for Message {

@@ -57,6 +57,7 @@ mod tests {
                 id: MessageId::new(at),
                 kind: MessageKind::VerifyAddress,
                 to: Recipient::email("alice@example.com").expect("an address"),
+                values: crate::message::Values::new(),
                 from_name: String::new(),
                 from_address: None,
                 account_id: None,

@@ -249,6 +249,7 @@ mod tests {
             id: MessageId::new(at),
             kind: MessageKind::PasswordChanged,
             to: Recipient::email("alice@example.com").expect("an address"),
+            values: crate::message::Values::new(),
             from_name: "Example".to_owned(),
             from_address: Some("no-reply@example.com".to_owned()),
             account_id: None,

@@ -4,7 +4,7 @@
 //! (minijinja). HTML is escaped by itself. A name that a template uses and nobody gives is an error,
 //! found by `build()`, which renders every one with made-up values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use minijinja::{
@@ -19,7 +19,6 @@ const LAYOUT: &str = "layout.html";
 const SUBJECT: &str = "Subject: ";
 
 /// The values that every message has.
-#[cfg(test)]
 const COMMON: [&str; 3] = ["service", "service_url", "at"];
 
 /// Templates of the application's own, as the builder collects them.
@@ -28,6 +27,8 @@ pub(crate) struct Own {
     /// By the name of their file.
     pub(crate) sources: BTreeMap<String, String>,
     pub(crate) folder: Option<PathBuf>,
+    /// Kinds of the application's own.
+    pub(crate) kinds: BTreeSet<&'static str>,
 }
 
 /// The templates of one instance, checked.
@@ -37,10 +38,13 @@ pub(crate) struct Templates {
     service_url: String,
     /// By the name of their file.
     sources: BTreeMap<String, String>,
+    /// Kinds of the application's own.
+    kinds: BTreeSet<&'static str>,
 }
 
-/// A message's words.
+/// A message's words, and what filled their blanks.
 pub(crate) struct Rendered {
+    pub(crate) values: Values,
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) html: String,
@@ -56,11 +60,23 @@ impl Templates {
         let mut sources =
             BTreeMap::from([(LAYOUT.to_owned(), include_str!("templates/layout.html").to_owned())]);
         for kind in MessageKind::ALL {
-            let built_in = kind.built_in();
+            let Some(built_in) = kind.built_in() else { continue };
             sources.insert(format!("{}.txt", kind.as_str()), built_in.text.to_owned());
             sources.insert(format!("{}.html", kind.as_str()), built_in.html.to_owned());
         }
         let mut errors = Vec::new();
+        for kind in &own.kinds {
+            if !MessageKind::is_own_name(kind) {
+                let rule =
+                    "1 to 64 lower case letters, digits and `_`, and not the name of another";
+                errors.push(fault(format!("{kind:?} cannot be the name of a kind: use {rule}")));
+                continue;
+            }
+            // So that a folder may have them too.
+            for file in [format!("{kind}.txt"), format!("{kind}.html")] {
+                sources.insert(file, String::new());
+            }
+        }
         let from_folder = match own.folder.as_deref().map(read_folder).transpose() {
             Ok(read) => read.unwrap_or_default(),
             Err(error) => {
@@ -76,14 +92,22 @@ impl Templates {
             sources.remove(&name);
             errors.push(fault(format!("{name:?} is the name of no template")));
         }
-        let templates = Self { service, service_url, sources };
-        for kind in MessageKind::ALL {
+        let templates = Self { service, service_url, sources, kinds: own.kinds.clone() };
+        let own = own.kinds.iter().filter(|kind| MessageKind::is_own_name(kind));
+        let own = own.map(|kind| MessageKind::Own(kind));
+        for kind in MessageKind::ALL.iter().copied().chain(own) {
             let mut values = Values::new();
-            for name in kind.built_in().values {
+            for name in kind.built_in().map_or(&[][..], |built_in| built_in.values) {
                 values = values.with(name, "value");
             }
+            // Nobody said what values an own kind has: those that its template names.
+            for name in templates.missing(kind, &values) {
+                if kind.built_in().is_none() {
+                    values = values.with(&name, "value");
+                }
+            }
             let at = Timestamp::from_millis(0);
-            if let Err(error) = templates.render(*kind, values, at) {
+            if let Err(error) = templates.render(kind, values, at) {
                 errors.push(fault(format!("{}: {error:#}", kind.as_str())));
             }
         }
@@ -97,25 +121,15 @@ impl Templates {
         mut values: Values,
         at: Timestamp,
     ) -> Result<Rendered, Error> {
-        values.fill(kind.built_in().values);
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_formatter(write_value);
-        for filter in ["escape", "e"] {
-            environment.add_filter(filter, escape);
+        if let Some(built_in) = kind.built_in() {
+            values.fill(built_in.values);
         }
-        for (name, source) in &self.sources {
-            let of_kind =
-                name.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with('.'));
-            if of_kind || name == LAYOUT {
-                environment.add_template(name, source)?;
-            }
-        }
-        let common = [("service", self.service.clone()), ("service_url", self.service_url.clone())];
-        let blanks = values.into_iter().chain(
-            common.into_iter().chain([("at", at.for_people())]).map(|(k, v)| (k.to_owned(), v)),
-        );
-        let blanks = Value::from_pairs(blanks);
+        let environment = self.environment(kind)?;
+        let values = values
+            .with("service", &self.service)
+            .with("service_url", &self.service_url)
+            .with("at", at.for_people());
+        let blanks = Value::from_pairs(values.iter());
         let fill = |extension: &str| {
             let name = format!("{}.{extension}", kind.as_str());
             environment.get_template(&name)?.render(blanks.clone())
@@ -130,7 +144,46 @@ impl Templates {
                 let reason = "the text begins with a line `Subject: …`, and more follows";
                 Error::new(minijinja::ErrorKind::InvalidOperation, reason)
             })?;
-        Ok(Rendered { subject, text, html })
+        Ok(Rendered { values, subject, text, html })
+    }
+
+    /// The kind of this name, if there is one on this node.
+    pub(crate) fn kind(&self, name: &str) -> Option<MessageKind> {
+        let built_in = MessageKind::ALL.iter().copied().find(|kind| kind.as_str() == name);
+        built_in.or_else(|| self.kinds.get(name).map(|kind| MessageKind::Own(kind)))
+    }
+
+    /// What the templates of a kind name and these values do not have.
+    pub(crate) fn missing(&self, kind: MessageKind, values: &Values) -> Vec<String> {
+        let Ok(environment) = self.environment(kind) else { return Vec::new() };
+        let names: BTreeSet<String> = ["txt", "html"]
+            .iter()
+            .filter_map(|extension| {
+                let name = format!("{}.{extension}", kind.as_str());
+                Some(environment.get_template(&name).ok()?.undeclared_variables(false))
+            })
+            .flatten()
+            .filter(|name| !COMMON.contains(&name.as_str()) && values.get(name).is_none())
+            .collect();
+        names.into_iter().collect()
+    }
+
+    /// The templates of one kind.
+    fn environment(&self, kind: MessageKind) -> Result<Environment<'_>, Error> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_formatter(write_value);
+        for filter in ["escape", "e"] {
+            environment.add_filter(filter, escape);
+        }
+        for (name, source) in &self.sources {
+            let of_kind =
+                name.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            if of_kind || name == LAYOUT {
+                environment.add_template(name, source)?;
+            }
+        }
+        Ok(environment)
     }
 }
 
@@ -192,9 +245,13 @@ fn read_folder(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
+    fn built_in(kind: MessageKind) -> super::super::kind::BuiltIn {
+        kind.built_in().expect("it is none of the application's own")
+    }
+
     fn templates(own: &[(&str, &str)]) -> Result<Templates, String> {
         let sources = own.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let own = Own { sources, folder: None };
+        let own = Own { sources, ..Own::default() };
         Templates::new("The <b>Shop</b>".to_owned(), "https://shop.example".to_owned(), &own)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
@@ -204,13 +261,13 @@ mod tests {
         let templates = templates(&[]).expect("the built-in ones are right");
         for kind in MessageKind::ALL {
             let mut values = Values::new();
-            for name in kind.built_in().values {
+            for name in built_in(*kind).values {
                 values = values.with(name, format!("<a href=//evil.example>{name}</a>"));
             }
             let rendered = templates.render(*kind, values, Timestamp::from_millis(0));
-            let Rendered { subject, text, html } = rendered.expect("it renders");
+            let Rendered { subject, text, html, .. } = rendered.expect("it renders");
             assert!(!subject.contains('\n') && subject.contains("The <b>Shop</b>"), "{subject}");
-            for name in kind.built_in().values.iter().filter(|name| **name != "purpose") {
+            for name in built_in(*kind).values.iter().filter(|name| **name != "purpose") {
                 assert!(text.contains(&format!(">{name}</a>")), "{kind:?} does not say {name}");
                 assert!(html.contains(name), "{kind:?} does not say {name}");
             }
@@ -244,7 +301,7 @@ mod tests {
         assert!(html("<a b='c'>\"").starts_with("&lt;a b=&#39;c&#39;&gt;&quot; &lt;a"));
         // As the built-in templates write it, so that every mail program finds the link.
         let templates = self::templates(&[]).expect("the built-in ones are right");
-        for kind in MessageKind::ALL.iter().filter(|kind| kind.built_in().values.contains(&"link"))
+        for kind in MessageKind::ALL.iter().filter(|kind| built_in(**kind).values.contains(&"link"))
         {
             let values = Values::new().with("link", link);
             let rendered = templates.render(*kind, values, Timestamp::from_millis(0));

@@ -21,7 +21,7 @@ impl Values {
     /// With one more. Line breaks, control and invisible characters become spaces: a value cannot
     /// begin a line or a header of its own.
     #[must_use]
-    pub(crate) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         let text = value.to_string();
         let text = text.chars().take(MAX_CHARS).map(|c| if hides(c) { ' ' } else { c }).collect();
         self.0.insert(name.to_owned(), text);
@@ -30,11 +30,19 @@ impl Values {
 
     /// With one more, if there is one.
     #[must_use]
-    pub(crate) fn with_some(self, name: &'static str, value: Option<impl fmt::Display>) -> Self {
+    pub(crate) fn with_some(self, name: &str, value: Option<impl fmt::Display>) -> Self {
         match value {
             Some(value) => self.with(name, value),
             None => self,
         }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Puts an empty text where a name has none.
@@ -42,15 +50,6 @@ impl Values {
         for name in names {
             self.0.entry((*name).to_owned()).or_default();
         }
-    }
-}
-
-impl IntoIterator for Values {
-    type Item = (String, String);
-    type IntoIter = std::collections::btree_map::IntoIter<String, String>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
     }
 }
 

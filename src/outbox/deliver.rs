@@ -211,7 +211,7 @@ pub(super) async fn deliver_due(context: &Context) -> Result<Delivered, Fault> {
         for (row, sending) in on_their_way {
             let ended = match sending {
                 Ok(task) => wait(task).await,
-                Err(reason) => Err(Failure::ForGood(reason)),
+                Err(failure) => Err(failure),
             };
             settle(context, &row, ended, &mut delivered).await?;
         }
@@ -230,16 +230,18 @@ fn start(
     context: &Context,
     row: &Model,
     now: Timestamp,
-) -> Result<JoinHandle<Result<(), NotifyError>>, &'static str> {
+) -> Result<JoinHandle<Result<(), NotifyError>>, Failure> {
     if now >= row.expires_at {
-        return Err("expired");
+        return Err(Failure::ForGood("expired"));
     }
-    let kind = MessageKind::from_name(&row.kind).ok_or("unknown kind")?;
-    let (to, values) = Payload::open(context, row, kind).ok_or("unreadable")?;
+    // A node of another version may know it.
+    let kind = context.templates.kind(&row.kind).ok_or(Failure::ForNow)?;
+    let unreadable = Failure::ForGood("unreadable");
+    let (to, values) = Payload::open(context, row, kind).ok_or(unreadable)?;
     let phone = matches!(to, Recipient::Phone(_));
     let rendered = context.templates.render(kind, values, row.created_at).map_err(|error| {
         tracing::error!(target: "portcullis", kind = kind.as_str(), error = ?error.kind(), "a template failed");
-        "template"
+        Failure::ForGood("template")
     })?;
     let message = Message {
         id: row.id,
@@ -251,6 +253,7 @@ fn start(
         at: row.created_at,
         subject: if phone { String::new() } else { rendered.subject },
         text: rendered.text,
+        values: rendered.values,
         html: (!phone).then_some(rendered.html),
     };
     let (notifier, text_messages) = (context.notifier.clone(), context.text_messages.clone());

@@ -41,6 +41,20 @@
 //! # }
 //! ```
 //!
+//! # Messages of the application's own
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::outbox::SendError> {
+//! use portcullis::message::{OwnMessage, Recipient};
+//!
+//! // Its templates: `.template(MessageKind::Own("invitation"), text, html)` of the builder.
+//! let to = Recipient::Email("alice@example.com".to_owned());
+//! let invitation = OwnMessage::new("invitation", to).value("link", "https://example.com/join");
+//! auth.outbox().send(invitation).await?;
+//! # Ok(())
+//! # }
+//! ```
+//! They are sealed, delivered and attempted again like all others, and have the same limit per recipient.
+//!
 //! # What it does not do
 //! It does not promise a message exactly once. A node that dies between sending and noting it leaves a
 //! message that is sent again when its lease is over; both copies have one `Message-ID`. While the
@@ -59,20 +73,22 @@ use sea_orm::{ConnectionTrait, DbErr};
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, MessageId};
-use crate::base::transaction::{Fault, Txn};
+use crate::base::transaction::{Db, Fault, OpenTransaction, Txn, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::message::{Cause, MessageKind, Recipient, Values};
+use crate::message::{Cause, MessageKind, OwnMessage, Recipient, Values};
 use crate::rate_limit::RateLimited;
 
 mod deliver;
 pub(crate) mod entity;
+mod error;
 mod keys;
 mod mailbox;
 mod purge;
 pub(crate) mod store;
 
 pub use deliver::Delivered;
+pub use error::SendError;
 pub(crate) use purge::WINDOW;
 
 use keys::{OutboxKeys, fold, row_name};
@@ -124,9 +140,11 @@ impl Outgoing {
     }
 }
 
-/// What became of a message that was put into the outbox. A client must not be told.
+/// What became of a message that was put into the outbox. If a stranger chose the recipient, do not tell
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Put {
+#[non_exhaustive]
+pub enum Put {
     /// It leaves after the commit.
     Queued,
     /// The recipient got enough of this kind. A link that was sent before must stay good.
@@ -325,16 +343,63 @@ impl Context {
 #[derive(Debug, Clone, Copy)]
 pub struct Outbox<'a> {
     context: &'a Context,
+    db: Db<'a>,
 }
 
 impl Portcullis {
     /// The outbox.
     pub fn outbox(&self) -> Outbox<'_> {
-        Outbox { context: self.context() }
+        Outbox::new(self.context())
     }
 }
 
-impl Outbox<'_> {
+impl<'a> Outbox<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self { context, db: context.db() }
+    }
+
+    /// Inside a transaction of the caller's: a message leaves only if they commit. In a
+    /// `DatabaseTransaction` of your own it waits for the next one who delivers, because nobody hears
+    /// of the commit.
+    pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
+        Self { db: self.db.within(txn), ..self }
+    }
+
+    /// Puts a message of the application's own into the outbox. One recipient gets at most one of a kind
+    /// a minute and five an hour (`mail.cool_down`, `mail.per_hour`); above that the message is
+    /// [held back](Put::HeldBack), which is no error.
+    ///
+    /// # Errors
+    /// See [`SendError`]: nothing is sent then. The templates are rendered at once, so a missing value is
+    /// found here and not at the delivery.
+    pub async fn send(&self, message: OwnMessage) -> Result<Put, SendError> {
+        let (context, kind) = (self.context, message.message_kind());
+        if context.templates.kind(message.kind) != Some(kind) {
+            return Err(SendError::UnknownKind(message.kind));
+        }
+        let to = match &message.to {
+            Recipient::Email(address) => Recipient::email(address),
+            Recipient::Phone(number) => Recipient::phone(number),
+        };
+        let to = to.ok_or(SendError::Recipient)?;
+        if !context.can_send_to(&to) {
+            return Err(SendError::NoNotifier);
+        }
+        let values = message.values;
+        if context.templates.render(kind, values.clone(), context.now()).is_err() {
+            let missing = context.templates.missing(kind, &values);
+            return Err(SendError::Template { kind: message.kind, missing });
+        }
+        let outgoing = Outgoing {
+            kind,
+            to: Some(to),
+            account_id: message.account_id,
+            values,
+            good_for: message.good_for,
+        };
+        transaction!(self.db, |txn| { Ok::<_, SendError>(put(txn, context, &outgoing).await?) })
+    }
+
     /// Delivers for as long as the process lives: what a crashed node has left, what is to be tried
     /// again, and what comes. Also removes what `mail.keep` has outlived. Spawn it at start; an outage
     /// of the database is logged and waited out.

@@ -15,8 +15,9 @@
 //!    last, with a time limit, and an outage of it does not keep people from registering
 //!    ([`breached_outage`](crate::config::PasswordConfig::breached_outage)).
 //!
-//! All reasons of the first five are given together, in `errors.password` (or `new_password`) of a
-//! 422 `invalid_fields`. Passwords do not expire, and there are no hints.
+//! All reasons of the first five are given together, in the list `errors.password` (or
+//! `errors.new_password`) of a 422 `invalid_fields`, each with a
+//! [code](crate::guide::errors#invalid-fields). Passwords do not expire, and there are no hints.
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -52,10 +53,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::StoredPassword;
 use crate::account::entity::account;
-use crate::account::{InvalidField, StoredPassword};
 use crate::base::clock::{Clock, OncePerMinute};
 use crate::base::event::count;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::ErrorChain;
 use crate::base::secret::{DigestKey, Purpose, random_bytes};
 use crate::base::transaction::{Fault, TimedPort};
@@ -155,16 +157,17 @@ impl Passwords {
         Fault::Overloaded { retry_after: Duration::from_secs(retry_after_secs) }
     }
 
-    /// Why `field`, a new password, is refused for an account with these names, if so. `source` is
-    /// the address of the client that it is judged for, here and below: sources take turns.
-    pub(crate) async fn refused(
+    /// Why `field`, a new password, is refused for an account with these names; empty if it is not.
+    /// `source` is the address of the client that it is judged for, here and below: sources take
+    /// turns.
+    pub(crate) async fn faults(
         &self,
         field: &'static str,
         password: &Password,
         names: &Names<'_>,
         source: Option<IpAddr>,
-    ) -> Result<Option<InvalidField>, Fault> {
-        let mut faults = self.policy.faults(password, names);
+    ) -> Result<Vec<InvalidField>, Fault> {
+        let mut faults = self.policy.faults(field, password, names);
         #[cfg(not(feature = "strength"))]
         let _ = source;
         #[cfg(feature = "strength")]
@@ -174,13 +177,15 @@ impl Passwords {
             let words = self.policy.words().iter().map(String::as_str);
             let words = names.0.iter().copied().chain(words).map(str::to_owned).collect();
             let judged = self.gate.judge(password.bytes(), words, least, source).await;
-            faults.extend(judged.map_err(|error| self.fault(error))?);
+            let weak = judged.map_err(|error| self.fault(error))?;
+            faults
+                .extend(weak.map(|message| InvalidField::new(field, "too_easy_to_guess", message)));
         }
         if faults.is_empty() && self.is_breached(password).await? {
-            faults
-                .push("must not be one that is known from a breach of another service".to_owned());
+            let message = "must not be one that is known from a breach of another service";
+            faults.push(InvalidField::new(field, "breached_password", message));
         }
-        Ok((!faults.is_empty()).then(|| InvalidField::new(field, faults.join("; "))))
+        Ok(faults)
     }
 
     async fn is_breached(&self, password: &Password) -> Result<bool, Fault> {

@@ -10,6 +10,7 @@ use super::typed::{MAX_PASSWORD_BYTES, Password};
 use crate::account::entity::login_name;
 use crate::account::{Account, LoginId};
 use crate::base::guessable::COMMON;
+use crate::base::invalid_field::InvalidField;
 use crate::config::{Composition, Config, PasswordConfig};
 
 /// A word that is shorter says little about a password that is it with digits around.
@@ -59,31 +60,42 @@ impl Policy {
     }
 
     /// Every reason to refuse this password.
-    pub(crate) fn faults(&self, password: &Password, names: &Names<'_>) -> Vec<String> {
+    pub(crate) fn faults(
+        &self,
+        field: &'static str,
+        password: &Password,
+        names: &Names<'_>,
+    ) -> Vec<InvalidField> {
         let text = password.as_str();
         if text.len() > MAX_PASSWORD_BYTES {
             // Nothing more is done with it.
-            return vec![format!("must have at most {MAX_PASSWORD_BYTES} bytes")];
+            let message = format!("must have at most {MAX_PASSWORD_BYTES} bytes");
+            let fault = InvalidField::new(field, "too_long", message);
+            return vec![fault.param("max_bytes", MAX_PASSWORD_BYTES)];
         }
         let folded = Zeroizing::new(fold(text));
         let mut faults = Vec::new();
         if text.chars().count() < self.min_length {
-            faults.push(format!("must have at least {} characters", self.min_length));
+            let message = format!("must have at least {} characters", self.min_length);
+            let fault = InvalidField::new(field, "too_short", message);
+            faults.push(fault.param("min", self.min_length));
         }
         if names.0.iter().any(|name| is_name(text, &folded, name)) {
-            faults.push("must not be the name you sign in with, with or without digits".to_owned());
+            let message = "must not be the name you sign in with, with or without digits";
+            faults.push(InvalidField::new(field, "is_login_name", message));
         }
         if self.words.iter().any(|word| is_word(&folded, word)) {
-            faults.push("must not be the name of this service, with or without digits".to_owned());
+            let message = "must not be the name of this service, with or without digits";
+            faults.push(InvalidField::new(field, "is_service_name", message));
         }
         if is_common(&folded) {
-            faults.push("must not be one of the most common passwords".to_owned());
+            let message = "must not be one of the most common passwords";
+            faults.push(InvalidField::new(field, "common_password", message));
         }
         if self.composition == Composition::ThreeOfFour && kinds(text) < 3 {
-            faults.push(
-                "must have three of these kinds of characters: lower case, upper case, digits, others"
-                    .to_owned(),
-            );
+            let message = "must have three of these kinds of characters: lower case, upper case, digits, others";
+            let fault = InvalidField::new(field, "too_few_kinds_of_characters", message);
+            faults.push(fault.param("min", 3));
         }
         faults
     }
@@ -173,7 +185,8 @@ mod tests {
     }
 
     fn faults(policy: &Policy, password: &str, names: &[&str]) -> usize {
-        policy.faults(&Password::from(password.to_owned()), &Names(names.to_vec())).len()
+        let password = Password::from(password.to_owned());
+        policy.faults("password", &password, &Names(names.to_vec())).len()
     }
 
     #[test]
@@ -271,7 +284,9 @@ mod tests {
     fn what_is_too_long_is_refused_with_nothing_but_that() {
         let policy = policy(|_| {});
         let long = "a".repeat(1025);
-        let faults = policy.faults(&Password::from(long.clone()), &Names(vec![&long]));
-        assert_eq!(faults, ["must have at most 1024 bytes"]);
+        let faults = policy.faults("new", &Password::from(long.clone()), &Names(vec![&long]));
+        let [fault] = &faults[..] else { panic!("{faults:?}") };
+        assert_eq!((fault.field, fault.code), ("new", "too_long"));
+        assert_eq!(fault.params["max_bytes"], 1024);
     }
 }

@@ -29,22 +29,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Account, InvalidField, store as account_store};
+use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, Txn, may_fault, transaction};
 use crate::flow::password_attempt::{Attempted, attempt_inside};
 use crate::flow::sign_in::{Demands, Locked, Made, NewSession};
 use crate::handle::Portcullis;
+use crate::hook::{ChangingPassword, HookList, from_hooked};
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time;
 use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
-use crate::port::{ChangingPassword, from_hooked};
 use crate::session::from_session;
 use crate::session::judge::SessionState;
 use crate::session::{Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport};
@@ -96,7 +97,8 @@ pub enum PasswordChangeError {
 
 impl PasswordChangeError {
     fn same() -> Self {
-        Self::Invalid(vec![InvalidField::new(NEW_PASSWORD, "must not be the present one")])
+        let message = "must not be the present one";
+        Self::Invalid(vec![InvalidField::new(NEW_PASSWORD, "unchanged", message)])
     }
 }
 
@@ -202,8 +204,9 @@ impl PasswordChange<'_> {
         let db = context.db();
         let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
         let names = Names::of(account).and(&further);
-        if let Some(field) = passwords.refused(NEW_PASSWORD, new, &names, source).await? {
-            return Err(PasswordChangeError::Invalid(vec![field]));
+        let faults = passwords.faults(NEW_PASSWORD, new, &names, source).await?;
+        if !faults.is_empty() {
+            return Err(PasswordChangeError::Invalid(faults));
         }
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let now = context.now();
@@ -289,14 +292,17 @@ impl PasswordChange<'_> {
             Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
                 .account(account.id())
                 .values(Values::new().with_some("address", client.address()));
+        let hooks = self.auth.per_instance::<HookList>();
         let change = ChangingPassword {
+            auth: self.auth,
+            account,
             account_id: account.id(),
             session_id: Some(asking.state.id),
             client,
             at: now,
         };
         let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
-            context.hooks.before_password_change(change, txn).await?;
+            hooks.before_password_change(change, txn).await?;
             if !account_store::change_password(txn, &row, hashed.clone(), signs_in_at).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
@@ -307,7 +313,7 @@ impl PasswordChange<'_> {
                 ticket.succeeded(txn).await?;
             }
             let started = next.clone().start(txn).await?;
-            context.hooks.after_password_change(change, txn).await?;
+            hooks.after_password_change(change, txn).await?;
             Ok(started)
         });
         let started = match ticket {

@@ -8,8 +8,8 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::PasswordChangeError;
-use crate::account::InvalidField;
 use crate::base::client::ClientInfo;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::Rejection;
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
@@ -63,7 +63,8 @@ async fn change(
         return Err(AuthError::NotSignedIn(reason).into());
     }
     if body.new_password_again.as_ref().is_some_and(|again| again.as_str() != new) {
-        let field = InvalidField::new("new_password_again", "differs from new_password");
+        let message = "differs from new_password";
+        let field = InvalidField::new("new_password_again", "repetition_differs", message);
         return Err(PasswordChangeError::Invalid(vec![field]).into());
     }
     let flow = auth.password_change();

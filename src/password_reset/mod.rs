@@ -100,24 +100,24 @@ use std::time::Duration;
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
 use crate::account::{
-    Account, InvalidField, LoginId, StoredPassword, remove_factors, store as account_store,
-    trim_login_id,
+    Account, LoginId, StoredPassword, remove_factors, store as account_store, trim_login_id,
 };
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{Event, EventKind};
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault, transaction};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
+use crate::hook::{ChangingPassword, HookList, NamesBefore, NamesCause, NamesChange, from_hooked};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Challenge, Start};
 use crate::outbox::{self, Counted, Outgoing};
 use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
-use crate::port::{ChangingPassword, from_hooked};
 use crate::rate_limit::RateLimited;
 use crate::session::KnownDevice;
 use crate::session::device::Devices;
@@ -385,18 +385,35 @@ impl PasswordReset<'_> {
             Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
                 .account(row.id)
                 .values(Values::new().with_some("address", client.address()));
-        let change = ChangingPassword { account_id: row.id, session_id: None, client, at: now };
+        let hooks = self.auth.per_instance::<HookList>();
+        let change = ChangingPassword {
+            auth: self.auth,
+            account: &account,
+            account_id: row.id,
+            session_id: None,
+            client,
+            at: now,
+        };
+        let proving = NamesChange {
+            auth: self.auth,
+            cause: NamesCause::Proved,
+            session_id: None,
+            client,
+            at: now,
+        };
         let done = transaction!(context.db(), |txn| {
             if !challenge.spend_from(txn, context, client, now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
-            context.hooks.before_password_change(change, txn).await?;
+            hooks.before_password_change(change, txn).await?;
             if !account_store::reset_password(txn, &row, hashed.clone(), now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
             let epoch = account_store::epoch_of(txn, row.id).await?;
             let epoch = epoch.ok_or(PasswordResetError::InvalidToken)?;
+            let names = NamesBefore::read(self.auth, txn, row.id).await?;
             account_store::settle_names(txn, &row, now).await?;
+            names.changed(txn, proving).await?;
             if row.verified_at.is_none() {
                 remove_factors(txn, context, &row).await?;
             }
@@ -407,7 +424,7 @@ impl PasswordReset<'_> {
             attempts.close(txn, row.id, &[AttemptKind::Login, AttemptKind::Forgot]).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
-            context.hooks.after_password_change(change, txn).await?;
+            hooks.after_password_change(change, txn).await?;
             Ok(epoch)
         });
         if let Err(PasswordResetError::InvalidToken) = done {
@@ -452,8 +469,9 @@ impl PasswordReset<'_> {
         let db = self.auth.context().db();
         let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
         let names = Names::of(account).and(&further);
-        if let Some(field) = passwords.refused("password", new, &names, client.address()).await? {
-            return Err(PasswordResetError::Invalid(vec![field]));
+        let faults = passwords.faults("password", new, &names, client.address()).await?;
+        if !faults.is_empty() {
+            return Err(PasswordResetError::Invalid(faults));
         }
         Ok(passwords.hash(new, client.address()).await?)
     }

@@ -25,7 +25,7 @@
 //! account if it was a stranger's.
 //!
 //! Fields of the application's own come as the member `profile` and go to its
-//! [hooks](crate::port::Hooks), which keep them in its own table in the same transaction. Where no
+//! [hooks](crate::hook::Hooks), which keep them in its own table in the same transaction. Where no
 //! hook reads them, `profile` is an unknown field.
 //!
 //! # Routes
@@ -52,7 +52,7 @@ use serde_json::Value;
 use crate::account::entity::{account, login_name};
 use crate::account::former::Standing;
 use crate::account::{
-    Account, AccountError, Email, InvalidField, LoginId, LoginIdKind, NameProbe, NewAccount,
+    Account, AccountError, Email, LoginId, LoginIdKind, NameProbe, NewAccount,
     store as account_store,
 };
 use crate::audit_log;
@@ -60,19 +60,20 @@ use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Problem, Refusal, problem};
 use crate::base::transaction::{Fault, Txn, is_unique_violation, may_fault, transaction};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
 use crate::flow::sign_in::{self, Locked, NewSession};
 use crate::handle::Portcullis;
+use crate::hook::{HookList, NamesBefore, NamesChange, Registering, from_hooked};
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
 use crate::message::{MessageKind, Recipient};
 use crate::outbox::Outgoing;
 use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
-use crate::port::{Registering, from_hooked};
 use crate::rate_limit::RateLimited;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, Transport};
@@ -105,8 +106,8 @@ impl Application {
         }
     }
 
-    /// What the application's [hooks](crate::port::Hooks) are given as
-    /// [`Registering::profile`](crate::port::Registering::profile).
+    /// What the application's [hooks](crate::hook::Hooks) are given as
+    /// [`Registering::profile`](crate::hook::Registering::profile).
     pub fn profile(mut self, profile: Value) -> Self {
         self.profile = profile;
         self
@@ -261,6 +262,8 @@ impl Registration<'_> {
         account.on_trial = context.config.login.require_verified;
         account.signs_in = !context.config.login.require_verified;
         let registering = Registering {
+            auth: self.auth,
+            account: None,
             account_id: id,
             username: account.username.as_deref(),
             email: account.email.as_deref(),
@@ -271,13 +274,15 @@ impl Registration<'_> {
         };
         let db = context.db();
         let accounts = self.auth.accounts();
+        let hooks = self.auth.per_instance::<HookList>();
         let mut freed = false;
         let made = loop {
             let made = transaction!(db, |txn| {
-                context.hooks.before_register(registering, txn).await?;
+                hooks.before_register(registering, txn).await?;
                 let row = accounts.inside(txn).create_row(account.clone()).await?;
                 let account = Account::from(row.clone());
-                context.hooks.after_register(registering, txn).await?;
+                let registered = Registering { account: Some(&account), ..registering };
+                hooks.after_register(registered, txn).await?;
                 self.ask_for_proof(txn, &account).await?;
                 if config.login.require_verified {
                     return Ok((account, None));
@@ -297,7 +302,7 @@ impl Registration<'_> {
                 Err(RegistrationError::Account(AccountError::Taken(LoginIdKind::Email)))
                     if !freed =>
                 {
-                    self.free(account.email.as_deref()).await?
+                    self.free(account.email.as_deref(), client).await?
                 }
                 _ => break made,
             };
@@ -361,7 +366,11 @@ impl Registration<'_> {
     }
 
     /// Takes an address from an account that has no claim to it, where the new one is asked to prove it.
-    async fn free(&self, email: Option<&str>) -> Result<bool, RegistrationError> {
+    async fn free(
+        &self,
+        email: Option<&str>,
+        client: &ClientInfo,
+    ) -> Result<bool, RegistrationError> {
         let context = self.auth.context();
         let email = email.filter(|_| context.notifier.is_some());
         let Some(Ok(email)) = email.map(Email::parse) else { return Ok(false) };
@@ -370,7 +379,10 @@ impl Registration<'_> {
             let now = context.now();
             let no_claim = |row: &account::Model| Account::from(row.clone()).has_no_claim(now);
             let Some(holder) = holder.filter(no_claim) else { return Ok(false) };
-            Ok::<_, RegistrationError>(account_store::evict(txn, &holder, email.normal()).await?)
+            let names = NamesBefore::read(self.auth, txn, holder.id).await?;
+            let freed = account_store::evict(txn, &holder, email.normal()).await?;
+            names.changed(txn, NamesChange::lost(self.auth, client, now)).await?;
+            Ok::<_, RegistrationError>(freed)
         })
     }
 
@@ -450,6 +462,8 @@ impl Registration<'_> {
         let id = AccountId::new(now);
         let account = NewAccount { id: Some(id), ..account.clone() };
         let registering = Registering {
+            auth: self.auth,
+            account: None,
             account_id: id,
             username: account.username.as_deref(),
             email: account.email.as_deref(),
@@ -464,6 +478,7 @@ impl Registration<'_> {
         let username = names.username.as_ref().map(|name| name.normal().to_owned());
         let wanted: Vec<String> = username.iter().chain([&email]).cloned().collect();
         let row = account.clone().into_row(names, now);
+        let hooks = self.auth.per_instance::<HookList>();
         // The username waits until the address is proved: whether it is free afterwards would tell
         // whether the address was.
         let kind = LoginIdKind::Email;
@@ -477,7 +492,7 @@ impl Registration<'_> {
             standing: Standing::FIRST,
         };
         transaction!(context.db(), |txn| {
-            context.hooks.before_register(registering, txn).await?;
+            hooks.before_register(registering, txn).await?;
             let taken = account_store::taken(txn, &wanted).await?;
             if taken.iter().any(|row| username.as_ref() == Some(&row.normal)) {
                 return Err(AccountError::Taken(LoginIdKind::Username).into());
@@ -500,7 +515,9 @@ impl Registration<'_> {
             })?;
             audit_log::record(txn, &event).await?;
             if free {
-                context.hooks.after_register(registering, txn).await?;
+                let account = Account::from(row.clone());
+                let registered = Registering { account: Some(&account), ..registering };
+                hooks.after_register(registered, txn).await?;
                 let to = row.email.as_deref().map(|mailbox| (id, mailbox));
                 let proof = Proof { kind: &Kind::Verification, to, normal: &email };
                 confirmation::send(txn, context, &proof).await?;
@@ -603,15 +620,18 @@ impl Registration<'_> {
         if !email && (strict || config.login.id == LoginIds::Email) {
             missing.push("email");
         }
-        invalid.extend(missing.into_iter().map(|field| InvalidField::new(field, "is required")));
+        invalid.extend(
+            missing.into_iter().map(|field| InvalidField::new(field, "required", "is required")),
+        );
         if strict && account.phone.is_some() {
             // Whether a number is known would show as plainly as whether an address is.
-            invalid.push(InvalidField::new("phone", "can be added when you are signed in"));
+            let message = "can be added when you are signed in";
+            invalid.push(InvalidField::new("phone", "add_after_sign_in", message));
         }
         let names = [&account.username, &account.email, &account.phone];
         let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
         let passwords = self.auth.per_instance::<Passwords>();
-        invalid.extend(passwords.refused("password", password, &names, source).await?);
+        invalid.extend(passwords.faults("password", password, &names, source).await?);
         if invalid.is_empty() { Ok(()) } else { Err(AccountError::Invalid(invalid).into()) }
     }
 }

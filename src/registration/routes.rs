@@ -14,6 +14,7 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::config::Registration as Policy;
 use crate::handle::Portcullis;
+use crate::hook::HookList;
 use crate::password::Password;
 use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
 use crate::session::Transport;
@@ -44,7 +45,7 @@ async fn register(
     JsonOrForm(body): JsonOrForm<RegisterBody>,
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
-    if body.profile.is_some() && !auth.context().hooks.read_profile() {
+    if body.profile.is_some() && !auth.per_instance::<HookList>().read_profile() {
         return Err(RouteError::InvalidBody("unknown field `profile`".to_owned()).into());
     }
     // An empty field of a form is one that was left out.

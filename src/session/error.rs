@@ -2,7 +2,7 @@
 
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault};
-use crate::port::from_hooked;
+use crate::hook::from_hooked;
 
 /// Why a session could not be started, replaced or ended.
 #[derive(Debug, thiserror::Error)]

@@ -30,8 +30,10 @@ use crate::base::secret::random_array;
 use crate::base::transaction::{Db, OpenTransaction, Txn, transaction};
 use crate::config::{AtLimit, SessionConfig};
 use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::hook::{HookList, SigningIn};
 use crate::permission::{Permission, write_list};
-use crate::port::{SessionReplaced, SigningIn};
+use crate::port::SessionReplaced;
 
 /// How a token travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -62,9 +64,8 @@ pub(crate) struct Replaces {
 pub struct StartSession<'a> {
     context: &'a Context,
     db: Db<'a>,
-    account: Option<(AccountId, i64)>,
-    /// The account as it was read.
-    read: Option<Arc<Account>>,
+    /// With the epoch that the session counts under.
+    account: Option<Account>,
     client: ClientInfo,
     stage: Stage,
     factors: PassedFactors,
@@ -87,7 +88,6 @@ impl<'a> StartSession<'a> {
             context,
             db,
             account: None,
-            read: None,
             client: client.clone(),
             stage: Stage::Anonymous,
             factors: PassedFactors::default(),
@@ -103,16 +103,14 @@ impl<'a> StartSession<'a> {
     }
 
     pub(crate) fn of(mut self, account: &Account) -> Self {
-        self.account = Some((account.id, account.epoch));
-        self.read = Some(Arc::new(account.clone()));
+        self.account = Some(account.clone());
         self.stage = Stage::Full;
         self
     }
 
     /// The same for an account whose epoch this transaction moved on.
     pub(crate) fn at_epoch(mut self, epoch: i64) -> Self {
-        self.account = self.account.map(|(id, _)| (id, epoch));
-        self.read = self.read.map(|read| Arc::new(Account { epoch, ..(*read).clone() }));
+        self.account = self.account.map(|account| Account { epoch, ..account });
         self
     }
 
@@ -230,8 +228,8 @@ impl<'a> StartSession<'a> {
                 .replaces
                 .and_then(|old| old.lineage_id)
                 .unwrap_or_else(|| LineageId::new(now)),
-            account_id: self.account.map(|(id, _)| id),
-            account_epoch: self.account.map_or(0, |(_, epoch)| epoch),
+            account_id: self.account.as_ref().map(Account::id),
+            account_epoch: self.account.as_ref().map_or(0, |account| account.epoch),
             stage: self.stage.number(),
             generation: 0,
             rotated_at: now,
@@ -253,15 +251,19 @@ impl<'a> StartSession<'a> {
             suspicious_at: None,
         };
         let mut event = Event::new(self.event, now).session(id).from_client(&self.client);
-        if let Some((account, _)) = self.account {
-            event = event.account(account);
+        if let Some(account) = &self.account {
+            event = event.account(account.id);
         }
         if self.stage != Stage::Full {
             event = event.detail(self.stage.as_str());
         }
         let signs_in = self.event == EventKind::LoginSucceeded;
-        let login = self.account.filter(|_| signs_in).map(|(account_id, _)| SigningIn {
-            account_id,
+        let auth = Portcullis::of(context);
+        let hooks = auth.per_instance::<HookList>();
+        let login = self.account.as_ref().filter(|_| signs_in).map(|account| SigningIn {
+            auth: &auth,
+            account,
+            account_id: account.id,
             session_id: id,
             token_type: self.stage.token_type(),
             factors: &self.factors,
@@ -275,12 +277,12 @@ impl<'a> StartSession<'a> {
             && self.replaces.is_none()
             && self.ceiling.is_none();
         transaction!(self.db, |txn| {
-            if let Some((account, _)) = self.account.filter(|_| begins) {
+            if let Some(account) = self.account.as_ref().filter(|_| begins) {
                 // The account's row is the first to be locked, as in every sign-in.
-                account_store::set_last_login(txn, account, now).await?;
+                account_store::set_last_login(txn, account.id, now).await?;
             }
             if let Some(login) = login {
-                context.hooks.before_login(login, txn).await?;
+                hooks.before_login(login, txn).await?;
             }
             let limit = config.max_per_account.filter(|_| self.stage == Stage::Full);
             let limited = row.account_id.zip(limit);
@@ -304,7 +306,7 @@ impl<'a> StartSession<'a> {
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
                 // Of two logins over one session only the one that ended it takes what hangs on it.
                 if ended {
-                    context.hooks.session_replaced(replaced, txn).await?;
+                    hooks.session_replaced(context, replaced, txn).await?;
                 }
             }
             if let Some((account, most)) = limited {
@@ -312,7 +314,7 @@ impl<'a> StartSession<'a> {
             }
             audit_log::record(txn, &event).await?;
             if let Some(login) = login.filter(|_| self.stage == Stage::Full) {
-                context.hooks.after_login(login, txn).await?;
+                hooks.after_login(login, txn).await?;
             }
             Ok(())
         })?;
@@ -330,7 +332,7 @@ impl<'a> StartSession<'a> {
             token: minted.token,
             cookie,
             device,
-            account: self.read,
+            account: self.account.map(Arc::new),
             state: SessionState::try_from(row).ok().map(Arc::new),
         };
         Ok(issued)
@@ -340,7 +342,8 @@ impl<'a> StartSession<'a> {
     /// so, also when this very change moves its epoch. A device that was put out before stays a stranger
     /// until a sign-in: nobody would be told that it is back.
     fn device(&self, signs_in: bool) -> Option<KnownDevice> {
-        let (account, epoch) = self.account?;
+        let account = self.account.as_ref()?;
+        let epoch = account.epoch;
         // Who asked not to be remembered is not.
         if self.stage != Stage::Full || !self.remember || self.ceiling.is_some() {
             return None;
@@ -351,9 +354,9 @@ impl<'a> StartSession<'a> {
                 Some(old) if old.promotes => self.old_epoch,
                 _ => epoch,
             };
-            devices.recognize(self.context, &self.client, account, before).known()?;
+            devices.recognize(self.context, &self.client, account.id, before).known()?;
         }
-        Some(devices.remember(self.context, &self.client, account, epoch))
+        Some(devices.remember(self.context, &self.client, account.id, epoch))
     }
 }
 

@@ -55,7 +55,7 @@ use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::port::SigningOut;
+use crate::hook::{HookList, SigningOut};
 
 pub(crate) mod cookie;
 pub(crate) mod device;
@@ -282,19 +282,24 @@ impl<'a> Sessions<'a> {
     /// # Errors
     /// A hook's refusal; an outage. Ending one that is over already is no error.
     pub async fn end(&self, id: SessionId) -> Result<SignedOut, SessionError> {
-        let account_id = if self.context.hooks.is_empty() {
+        let account_id = if self.context.per_instance::<HookList>().is_empty() {
             None
         } else {
             self.db.read(store::account_of(&self.db.executor(), id)).await?
         };
         let at = self.context.now();
-        self.sign_out(SigningOut { account_id, session_id: id, client: None, at }).await?;
+        self.sign_out(id, account_id, None, at).await?;
         Ok(self.signed_out())
     }
 
     /// Ends a session for its owner; nothing to end is no error.
-    pub(crate) async fn sign_out(&self, logout: SigningOut<'_>) -> Result<(), SessionError> {
-        let SigningOut { account_id, session_id, client, at } = logout;
+    pub(crate) async fn sign_out(
+        &self,
+        session_id: SessionId,
+        account_id: Option<AccountId>,
+        client: Option<&ClientInfo>,
+        at: Timestamp,
+    ) -> Result<(), SessionError> {
         let mut event = Event::new(EventKind::SessionEnded, at).session(session_id);
         if let Some(account) = account_id {
             event = event.account(account);
@@ -302,7 +307,8 @@ impl<'a> Sessions<'a> {
         if let Some(client) = client {
             event = event.from_client(client);
         }
-        let hooks = &self.context.hooks;
+        let auth = Portcullis::of(self.context);
+        let hooks = auth.per_instance::<HookList>();
         transaction!(self.db, |txn| {
             // First, so that of two at once only one runs the hooks.
             if !store::end(txn, session_id, Ended::LoggedOut, at).await? {
@@ -310,6 +316,13 @@ impl<'a> Sessions<'a> {
                 store::stop_lingering(txn, session_id).await?;
                 return Ok(());
             }
+            let row = match account_id.filter(|_| !hooks.is_empty()) {
+                Some(id) => account_store::find(txn, id).await?,
+                None => None,
+            };
+            let account = row.map(Account::from);
+            let (auth, account) = (&auth, account.as_ref());
+            let logout = SigningOut { auth, account, account_id, session_id, client, at };
             hooks.before_logout(logout, txn).await?;
             audit_log::record(txn, &event).await?;
             hooks.after_logout(logout, txn).await?;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::account::InvalidField;
+use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault};
+use crate::hook::from_hooked;
 use crate::rate_limit::RateLimited;
 use crate::session::{SessionError, from_session};
 
@@ -58,6 +59,7 @@ pub enum VerificationError {
 
 may_fault!(VerificationError);
 from_session!(VerificationError);
+from_hooked!(VerificationError);
 
 problem! {
     VerificationError {

@@ -68,19 +68,21 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
-use crate::account::{Account, Email, InvalidField, remove_factors};
+use crate::account::{Account, Email, remove_factors};
 use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
-use crate::base::clock::Stopwatch;
+use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
-use crate::base::id::AccountId;
+use crate::base::id::{AccountId, SessionId};
+use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, is_unique_violation, transaction};
 use crate::confirmation::{self, Proof};
 use crate::flow::password_attempt::{Attempted, attempt_inside};
 use crate::flow::sign_in::{self, Demands, Locked, NewSession};
 use crate::handle::Portcullis;
+use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
@@ -223,9 +225,8 @@ impl Verification<'_> {
     /// # Errors
     /// The text is no mail address; the source asked for too many messages; an outage.
     pub async fn send(&self, address: &str, client: &ClientInfo) -> Result<(), VerificationError> {
-        let email = Email::parse(address).map_err(|error| {
-            VerificationError::Invalid(vec![InvalidField::login_id("email", &error)])
-        })?;
+        let email = Email::parse(address)
+            .map_err(|error| VerificationError::Invalid(vec![error.in_field("email")]))?;
         self.auth.count_message(client).await?;
         let started = Stopwatch::start();
         let context = self.auth.context();
@@ -254,7 +255,7 @@ impl Verification<'_> {
             return Err(VerificationError::AlreadyVerified);
         }
         let missing = || {
-            let field = InvalidField::new("email", "the account has no address");
+            let field = InvalidField::new("email", "no_address", "the account has no address");
             VerificationError::Invalid(vec![field])
         };
         let mailbox = account.email().ok_or_else(missing)?;
@@ -458,12 +459,21 @@ impl Verification<'_> {
         let event = Event::new(EventKind::AddressVerified, context.now())
             .account(row.id)
             .from_client(client);
+        let session_id = match &self.before {
+            Some(Resolved::Full(identity)) if identity.account().id() == row.id => {
+                Some(identity.session().id())
+            }
+            _ => None,
+        };
+        let change = self.proving(session_id, client, event.at);
         let username = self.claiming(row, || {
             let event = &event;
             async move {
                 transaction!(context.db(), |txn| {
                     self.spend(txn, proof).await?;
+                    let before = NamesBefore::read(self.auth, txn, row.id).await?;
                     let username = self.prove(txn, row, proof.challenge).await?;
+                    before.changed(txn, change).await?;
                     one_time::end_of_account(txn, row.id, Some(&Kind::Verification), event.at)
                         .await?;
                     audit_log::record(txn, event).await?;
@@ -507,11 +517,13 @@ impl Verification<'_> {
             async move {
                 transaction!(context.db(), |txn| {
                     self.spend(txn, proof).await?;
+                    let before = NamesBefore::read(self.auth, txn, row.id).await?;
                     if !account_store::hand_over(txn, row, normal, now).await? {
                         return Err(VerificationError::WrongCode);
                     }
                     remove_factors(txn, context, row).await?;
                     self.prove(txn, row, proof.challenge).await?;
+                    before.changed(txn, self.proving(None, client, now)).await?;
                     one_time::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
                     let epoch = account_store::epoch_of(txn, row.id).await?;
@@ -526,6 +538,16 @@ impl Verification<'_> {
             sign_in::record_refusal(self.auth, row.id, client, now).await?;
         }
         Ok(made?.committed(self.auth).await.into_issued())
+    }
+
+    /// What hooks are told of a proof.
+    fn proving<'b>(
+        &'b self,
+        session_id: Option<SessionId>,
+        client: &'b ClientInfo,
+        at: Timestamp,
+    ) -> NamesChange<'b> {
+        NamesChange { auth: self.auth, cause: NamesCause::Proved, session_id, client, at }
     }
 
     /// Runs a confirmation again if the username that comes with it was taken in the same moment:

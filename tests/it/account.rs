@@ -404,6 +404,8 @@ on_every_database! {
             };
             let refused = accounts.verify_name(id, text).await.expect_err("it is not his address");
             assert_eq!(refused.code(), "invalid_fields", "{text}");
+            let AccountError::Invalid(fields) = refused else { panic!("{refused}") };
+            assert_eq!((fields[0].field, fields[0].code), ("name", "unknown_address"), "{text}");
         }
         // A number proves an account only where there is no mail address.
         let bob = accounts.find_by_login("bob").await.expect("it answers").expect("bob");

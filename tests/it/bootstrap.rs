@@ -107,4 +107,29 @@ on_every_database! {
         let mut browser = probe.browser().await;
         assert_eq!(browser.login("root", admin.password()).await.status, 401);
     }
+
+    async fn an_administrator_gets_the_password_that_the_operator_chose(probe: Probe) {
+        const CHOSEN: &str = "a password of the operator's";
+        let auth = &probe.auth;
+        // A weak one makes nothing, so that it can be attempted again with another.
+        for (weak, code) in [("tiny", "too_short"), ("administrator12", "is_login_name"), ("", "too_short")] {
+            let new = NewAccount::username("administrator");
+            let refused = auth.bootstrap_admin_with_password(new, weak).await.expect_err(weak);
+            let AccountError::Invalid(fields) = &refused else { panic!("{refused}") };
+            assert_eq!((fields[0].field, fields[0].code), ("password", code));
+            assert!(weak.is_empty() || !format!("{refused:?}").contains(weak), "{refused:?}");
+            assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account").await, 0);
+        }
+        let new = || NewAccount::username("administrator");
+        let made = auth.bootstrap_admin_with_password(new(), CHOSEN).await.expect("it is made");
+        let made = made.expect("it is the first");
+        assert!(made.is_superuser());
+        // Once in the life of the database, by whichever method.
+        let again = auth.bootstrap_admin_with_password(new(), "another password of theirs").await;
+        assert!(again.expect("it answers").is_none());
+        assert!(auth.bootstrap_admin(new()).await.expect("it answers").is_none());
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("administrator", "another password of theirs").await.status, 401);
+        assert_eq!(browser.login("administrator", CHOSEN).await.status, 200);
+    }
 }

@@ -288,7 +288,7 @@ on_every_database! {
         check(&answer, 401, "insufficient_user_authentication");
         assert_eq!(
             answer.headers["www-authenticate"],
-            "Bearer error=\"insufficient_user_authentication\", max_age=\"300\""
+            "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", max_age=\"300\""
         );
         assert!(mail(&probe).await.is_empty());
         let proven = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
@@ -326,8 +326,17 @@ on_every_database! {
             &format!("a@{}.example", "x".repeat(300)),
         ] {
             let answer = browser.post("/auth/email", json!({ "email": bad })).await;
-            check(&answer, 422, "invalid_fields");
-            assert!(answer.json()["errors"]["email"].is_string(), "{bad:?}: {}", answer.text);
+            let codes = answer.field_codes("email");
+            let expected = match bad {
+                "" | " " => "required",
+                "alice@example.com" => "unchanged",
+                "a@example" | "a@[127.0.0.1]" => "invalid_domain",
+                _ => {
+                    assert_eq!(codes.len(), 1, "{bad:?}");
+                    continue;
+                }
+            };
+            assert_eq!(codes, [expected], "{bad:?}");
         }
         for body in [
             json!({}),
@@ -755,7 +764,7 @@ on_every_database! {
         assert_eq!((probe.number(proved).await, phone(&probe, "alice").await.as_deref()), (1, Some(number)));
         assert_eq!(mail(&probe).await.len(), 1, "nothing was changed that anybody has to be told");
         probe.clock.advance(MINUTE);
-        check(&browser.post("/auth/phone", body).await, 422, "invalid_fields");
+        assert_eq!(browser.post("/auth/phone", body).await.field_codes("phone"), ["unchanged"]);
     }
 
     async fn an_address_that_was_never_proved_gets_no_way_back(probe: Probe) {
@@ -902,7 +911,9 @@ on_every_database! {
             check(&answer, 401, "not_signed_in");
             let mut again = browser.stranger();
             again.login("alice", PASSWORD).await;
-            check(&again.post("/auth/phone", json!({ "phone": bad })).await, 422, "invalid_fields");
+            let answer = again.post("/auth/phone", json!({ "phone": bad })).await;
+            let code = if bad.is_empty() { "required" } else { "invalid_phone" };
+            assert_eq!(answer.field_codes("phone"), [code], "{bad:?}");
         }
     }
 

@@ -15,11 +15,12 @@ use portcullis::account::NewAccount;
 use portcullis::base::clock::Timestamp;
 use portcullis::base::rate::{RateKey, RateVerdict};
 use portcullis::config::{Delivery, Registration};
+use portcullis::hook::{HookResult, Hooks, SigningIn, SigningOut};
 use portcullis::login::Credentials;
 use portcullis::message::MessageKind;
 use portcullis::port::{
-    BreachedList, HookFuture, HookResult, Hooks, MembershipSource, OnSessionReplaced, PasswordSha1,
-    RateLimiter, SessionInfo, SessionReplaced, SigningIn, SigningOut, SourceMembership,
+    BreachedList, HookFuture, MembershipSource, OnSessionReplaced, PasswordSha1, RateLimiter,
+    SessionInfo, SessionReplaced, SourceMembership,
 };
 use portcullis::rate_limit::Quota;
 use portcullis::registration::Application;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::StatusCode;
 use portcullis::account::{AccountError, NewAccount};
+use portcullis::hook::{ChangingPassword, HookResult, Hooks, Registering, SigningIn, SigningOut};
 use portcullis::login::{Credentials, LoginError};
-use portcullis::port::{ChangingPassword, HookResult, Hooks, Registering, SigningIn, SigningOut};
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{ClientInfo, Factor, Portcullis, Problem, Refusal};
@@ -572,14 +572,23 @@ on_every_database! {
             let before = probe.rows().await;
             let missing = "missing field `nickname`";
             let unknown = "unknown field `admin`, expected `nickname`";
-            for (profile, reason) in [
-                (Value::Null, "is required"),
-                (json!({}), missing),
-                (json!({ "nickname": "bob", "admin": true }), unknown),
-                (json!({ "nickname": 7 }), "is not of the form that is asked for"),
-                (json!("bob"), "is not of the form that is asked for"),
-                (json!([]), "is not of the form that is asked for"),
+            let form = ("wrong_form", json!({}), "is not of the form that is asked for");
+            let long = json!({ "a".repeat(9_000): 1 });
+            let cut = "a".repeat(200);
+            let long_text = format!("unknown field `{}", "a".repeat(185));
+            for (profile, (code, params, message)) in [
+                (Value::Null, ("required", json!({}), "is required")),
+                (json!({}), ("missing_field", json!({ "name": "nickname" }), missing)),
+                (
+                    json!({ "nickname": "bob", "admin": true }),
+                    ("unknown_field", json!({ "name": "admin" }), unknown),
+                ),
+                (long, ("unknown_field", json!({ "name": cut }), &long_text)),
+                (json!({ "nickname": 7 }), form.clone()),
+                (json!("bob"), form.clone()),
+                (json!([]), form),
             ] {
+                let reason = json!([{ "code": code, "params": params, "message": message }]);
                 let answer = register("bob", profile.clone()).await;
                 assert_eq!((answer.status, answer.code().as_str()), (422, "invalid_fields"));
                 assert_eq!(answer.json()["errors"], json!({ "profile": reason }), "{profile}");

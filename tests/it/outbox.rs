@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::config::Delivery;
+use portcullis::hook::{ChangingPassword, HookResult, Hooks};
 use portcullis::message::{FileNotifier, NotifyError, RecordingNotifier, Sending, SmtpNotifier};
-use portcullis::port::{ChangingPassword, HookResult, Hooks};
 use portcullis::{ClientInfo, Message, MessageKind, Notifier, Portcullis, Recipient, Secret};
 use serde_json::json;
 use tokio::task::JoinSet;

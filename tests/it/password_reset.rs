@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::account::NewAccount;
 use portcullis::config::{AttemptKind, AttemptOverrides};
-use portcullis::port::{ChangingPassword, HookResult, Hooks};
+use portcullis::hook::{ChangingPassword, HookResult, Hooks};
 use portcullis::{Account, ClientInfo, Config, Factor, Message, MessageKind};
 use reqwest::Method;
 use serde_json::json;
@@ -376,8 +376,7 @@ on_every_database! {
         let token = ask(&probe, &mut browser, "alice").await;
         for bad in ["", "short", &"a".repeat(1025), "alice@example.com"] {
             let answer = reset(&mut browser, &token, bad).await;
-            check(&answer, 422, "invalid_fields");
-            assert!(answer.json()["errors"]["password"].is_string());
+            assert!(!answer.field_codes("password").is_empty());
         }
         // A wrong token learns nothing about passwords.
         check(&reset(&mut browser, "wrong", "short").await, 400, "invalid_reset_token");

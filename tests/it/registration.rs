@@ -133,6 +133,7 @@ on_every_database! {
 
     async fn all_fields_that_cannot_be_used_are_named_at_once(probe: Probe) {
         let browser = probe.browser().await;
+        let named = |name: &str| json!({ "username": name, "password": PASSWORD });
         let hashes = probe.auth.password_hashes();
         for (body, expected) in [
             (
@@ -142,21 +143,33 @@ on_every_database! {
                     "phone": "0170",
                     "password": "short",
                 }),
-                &["email", "password", "phone", "username"][..],
+                &[
+                    ("email", "invalid_email"),
+                    ("password", "too_short"),
+                    ("phone", "invalid_phone"),
+                    ("username", "invalid_character"),
+                ][..],
             ),
-            (json!({ "username": "al@ice", "password": PASSWORD }), &["username"]),
-            (json!({ "username": "alice", "email": "a@b", "password": "" }), &["email", "password"]),
-            (json!({ "password": PASSWORD }), &["username"]),
-            (json!({ "username": "", "email": "", "password": PASSWORD }), &["username"]),
-            (json!({ "phone": "+4917012345678", "password": PASSWORD }), &["username"]),
-            (json!({ "username": "nul\0nul", "password": PASSWORD }), &["username"]),
-            (json!({ "username": "al\u{202e}ice", "password": PASSWORD }), &["username"]),
-            (json!({ "username": "al\tice", "password": PASSWORD }), &["username"]),
-            (json!({ "username": "a".repeat(65), "password": PASSWORD }), &["username"]),
+            (named("al@ice"), &[("username", "invalid_character")]),
+            (
+                json!({ "username": "alice", "email": "a@b", "password": "" }),
+                &[("email", "invalid_domain"), ("password", "too_short")],
+            ),
+            (json!({ "password": PASSWORD }), &[("username", "required")]),
+            (json!({ "username": "", "email": "", "password": PASSWORD }), &[("username", "required")]),
+            (json!({ "phone": "+4917012345678", "password": PASSWORD }), &[("username", "required")]),
+            (named("nul\0nul"), &[("username", "invalid_character")]),
+            (named("al\u{202e}ice"), &[("username", "invalid_character")]),
+            (named("al\tice"), &[("username", "invalid_character")]),
+            (named("..."), &[("username", "no_letter_or_digit")]),
+            (named(&"a".repeat(65)), &[("username", "too_long")]),
         ] {
             let answer = register(&browser, body.clone()).await;
             assert_eq!((answer.status, answer.code().as_str()), (422, "invalid_fields"), "{body}");
-            assert_eq!(fields(&answer), expected, "{body}");
+            assert_eq!(fields(&answer), expected.iter().map(|(field, _)| *field).collect::<Vec<_>>());
+            for (field, code) in expected {
+                assert_eq!(answer.field_codes(field), [*code], "{body}");
+            }
         }
         assert_eq!(probe.rows().await, [0; 4]);
         assert_eq!(probe.auth.password_hashes(), hashes, "nothing was hashed for it");
@@ -726,6 +739,10 @@ on_every_database! {
             let answer = register(&browser, body).await;
             assert_eq!(answer.status, 422, "{}", answer.text);
             assert_eq!(fields(&answer), expected);
+            for field in expected {
+                let code = if field == "phone" { "add_after_sign_in" } else { "required" };
+                assert_eq!(answer.field_codes(field), [code]);
+            }
         }
         assert_eq!((probe.rows().await, probe.auth.password_hashes()), ([0; 4], 0));
     }

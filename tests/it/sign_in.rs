@@ -8,11 +8,10 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use portcullis::account::NewAccount;
+use portcullis::hook::{HookResult, Hooks, SigningIn};
 use portcullis::login::{LoginError, LoginOutcome};
 use portcullis::message::MessageKind;
-use portcullis::port::{
-    HookFuture, HookResult, Hooks, MembershipSource, SigningIn, SourceMembership,
-};
+use portcullis::port::{HookFuture, MembershipSource, SourceMembership};
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
@@ -362,7 +361,7 @@ struct Twins(Arc<std::sync::OnceLock<Portcullis>>);
 impl Hooks for Twins {
     async fn after_register(
         &self,
-        registering: portcullis::port::Registering<'_>,
+        registering: portcullis::hook::Registering<'_>,
         txn: &DatabaseTransaction,
     ) -> HookResult {
         let name = registering.username.unwrap_or_default();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// Bottom up. Imports run down only; what stands on one floor never imports each other.
-const FLOORS: [&[&str]; 23] = [
+const FLOORS: [&[&str]; 24] = [
     &["base"],
     &["config"],
     &["message"],
@@ -21,6 +21,7 @@ const FLOORS: [&[&str]; 23] = [
     &["outbox"],
     &["outstanding"],
     &["account"],
+    &["hook"],
     &["permission"],
     &["attempt", "password", "session"],
     &["new_device", "one_time"],
@@ -52,13 +53,14 @@ const LEAVES: &[&str] = &[
 ];
 
 /// What must never be printed, and lives in the file named here.
-const SECRETS: [(&str, &str); 17] = [
+const SECRETS: [(&str, &str); 19] = [
     ("base/jwt.rs", "SigningKey"),
     ("base/jwt.rs", "Jwt"),
     ("base/secret.rs", "Secret"),
     ("base/secret.rs", "DigestKey"),
     ("base/seal.rs", "Sealer"),
     ("message/mod.rs", "Message"),
+    ("message/own.rs", "OwnMessage"),
     ("account/stored_password.rs", "StoredPassword"),
     ("password/typed.rs", "Password"),
     ("session/device.rs", "KnownDevice"),
@@ -68,6 +70,7 @@ const SECRETS: [(&str, &str); 17] = [
     ("challenge/mod.rs", "PreparedChallenge"),
     ("challenge/mod.rs", "StartChallenge"),
     ("login/mod.rs", "Credentials"),
+    ("login/basic.rs", "BasicCredentials"),
     ("registration/mod.rs", "Application"),
     ("verification/mod.rs", "Confirmation"),
 ];
@@ -640,10 +643,13 @@ fn the_guide_knows_every_error_code_and_no_other() {
             let body = body.split("\n    }").next().unwrap_or_default();
             codes.extend(quoted(body).map(str::to_owned));
         }
+        // The tables of `problem!`: `Self::NotFound => NOT_FOUND, "account_not_found";`
         for table in file.text.split("problem! {").skip(1) {
             let rows = table.split("passes on").next().unwrap_or_default();
             codes.extend(quoted(rows).map(str::to_owned));
         }
+        // They have a table of their own, and a test.
+        codes.extend(field_codes(file).0);
     }
     assert!(codes.len() > 30, "only {} codes were found", codes.len());
     for code in &codes {
@@ -654,6 +660,44 @@ fn the_guide_knows_every_error_code_and_no_other() {
         for code in cell.split(", ").map(|code| code.trim_matches('`')) {
             assert!(codes.iter().any(|known| known == code), "the guide makes up `{code}`");
         }
+    }
+}
+
+/// The codes of invalid fields that a file makes, and where one is made of what is no literal.
+fn field_codes(file: &File) -> (Vec<String>, Vec<String>) {
+    let (mut codes, mut hidden) = (Vec::new(), Vec::new());
+    for call in file.text.split("InvalidField::new(").skip(1) {
+        // The field comes first: a literal, a constant or a call without a comma.
+        let code = call.split_once(',').map_or("", |(_, rest)| rest.trim_start());
+        match code.strip_prefix('"').and_then(|code| code.split_once('"')) {
+            Some((code, _)) => codes.push(code.to_owned()),
+            None => {
+                hidden.push(format!("{}: the code of a field is behind `{code:.40}`", file.path))
+            }
+        }
+    }
+    (codes, hidden)
+}
+
+#[test]
+fn the_guide_knows_every_code_of_an_invalid_field_and_no_other() {
+    let hidden = |file: &File| field_codes(file).1;
+    check(hidden, "contact/mod.rs", "InvalidField::new(channel.field(), code, \"is no address\")");
+    let guide = fs::read_to_string(root().join("src/guide/errors.rs")).expect("a page is read");
+    let table = guide.split("//! | code of a field |").nth(1).expect("the table of fields");
+    let table = table.split("//!\n").next().unwrap_or_default();
+    let cells = table.lines().filter_map(|line| line.strip_prefix("//! | `"));
+    let known: BTreeSet<&str> = cells
+        .flat_map(|row| row.split(" | ").next().unwrap_or_default().split(", "))
+        .map(|code| code.trim_matches('`'))
+        .collect();
+    let made: Vec<String> = sources().iter().flat_map(|file| field_codes(file).0).collect();
+    let made: BTreeSet<&str> = made.iter().map(String::as_str).collect();
+    assert!(made.len() > 20, "only {} codes were found", made.len());
+    assert_eq!(made, known, "codes that the source makes, and codes in the guide");
+    for code in made {
+        let snake = code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        assert!(snake, "{code} is not in snake_case");
     }
 }
 

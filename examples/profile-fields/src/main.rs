@@ -29,9 +29,10 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
-use portcullis::port::{HookResult, Hooks, Registering};
+use portcullis::hook::{HookResult, Hooks, Registering};
 use portcullis::{
-    Account, AccountId, Fault, PermissionError, Portcullis, Refusal, Rejection, Requirement, Secret,
+    Account, AccountId, Fault, InvalidField, InvalidFields, PermissionError, Portcullis, Refusal,
+    Rejection, Requirement, Secret,
 };
 use sea_orm::{
     ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
@@ -102,9 +103,10 @@ impl NewProfile {
     async fn insert(self, account: AccountId, txn: &impl ConnectionTrait) -> Result<(), NotKept> {
         let display_name = self.display_name.trim().to_owned();
         if display_name.is_empty() || display_name.chars().count() > 64 {
-            let reason = "a display name has 1 to 64 characters";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return Err(NotKept::Refused(Refusal::new(status, "invalid_display_name", reason)));
+            let field =
+                InvalidField::new("profile", "wrong_length", "needs a name of 1 to 64 characters");
+            let field = field.param("min", 1).param("max", 64);
+            return Err(NotKept::Refused(Refusal::of(InvalidFields(vec![field]))));
         }
         let row = profile::ActiveModel {
             account_id: Set(account.as_uuid()),

@@ -21,7 +21,8 @@ async function call(method, path, body) {
 }
 
 // The text of an error. Errors are RFC 9457 JSON: `detail` is for people, `code` is stable, and
-// `errors` has the error of each field of a form.
+// `errors` has a list of reasons for each field of a form: `code` and `params` for a page that translates,
+// `message` in English.
 function errorText({ status, body }) {
   const sentence = body.detail ?? body.title ?? `The service answered ${status}`;
   return body.code ? `${sentence} (${body.code})` : sentence;
@@ -50,7 +51,7 @@ function showProblem(form, answer) {
   for (const input of form.elements) {
     const place = input.id && document.getElementById(`${input.id}-error`);
     if (!place) continue;
-    place.textContent = errors[input.name] ?? "";
+    place.textContent = (errors[input.name] ?? []).map((reason) => reason.message).join("; ");
     if (input.name in errors) {
       input.setAttribute("aria-invalid", "true");
       first ??= input;

@@ -8,7 +8,6 @@ use crate::base::jwt::{Claims, TokenType};
 use crate::identity::credential::{Credential, bearer_token, is_in_time, verified_cookies};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::store::Found;
-use crate::port::SigningOut;
 use crate::session::Transport;
 use crate::session::cookie::Pair;
 
@@ -52,13 +51,8 @@ impl RequestIdentity {
         for (_, claims) in shown {
             let Some(Found { state, .. }) = self.find(&claims).await? else { continue };
             if state.ended.is_none() || state.lingers(now) {
-                let logout = SigningOut {
-                    account_id: state.account_id,
-                    session_id: state.id,
-                    client: Some(self.client()),
-                    at: now,
-                };
-                self.auth.sessions().sign_out(logout).await?;
+                let (sessions, client) = (self.auth.sessions(), Some(self.client()));
+                sessions.sign_out(state.id, state.account_id, client, now).await?;
             }
         }
         let by_cookie = transport == Transport::Cookie;

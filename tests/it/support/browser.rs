@@ -41,6 +41,21 @@ impl Answer {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The codes of what is wrong with a field, in their order. Each reason has params and a message.
+    #[track_caller]
+    pub fn field_codes(&self, field: &str) -> Vec<String> {
+        assert_eq!((self.status, self.code().as_str()), (422, "invalid_fields"), "{}", self.text);
+        let body = self.json();
+        let reasons = body["errors"][field].as_array().expect("a list of reasons");
+        assert!(!reasons.is_empty(), "{}", self.text);
+        let code = |reason: &serde_json::Value| {
+            assert!(reason["params"].is_object(), "{reason}");
+            assert!(reason["message"].as_str().is_some_and(|text| !text.is_empty()), "{reason}");
+            reason["code"].as_str().expect("a code").to_owned()
+        };
+        reasons.iter().map(code).collect()
+    }
+
     pub fn set_cookies(&self) -> Vec<String> {
         self.headers
             .get_all(SET_COOKIE)

@@ -1,4 +1,11 @@
-//! Hooks around registration, login, logout and the change of a password.
+//! Hooks around registration, sign-in, sign-out, and changes of passwords and names.
+//!
+//! [`Hooks`] is the manual. A hook runs in the transaction of its flow: what it writes and what the flow
+//! writes are one, and it can refuse.
+//!
+//! # What it does not do
+//! A hook is no place for mail or for calls to other services: it may run again, and the transaction may
+//! still be rolled back. Write a row of your own, or wait for the event.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -6,21 +13,28 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use http::StatusCode;
 use sea_orm::DatabaseTransaction;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, SessionId};
+use crate::base::invalid_field::{InvalidField, InvalidFields};
 use crate::base::jwt::TokenType;
-use crate::base::problem::{Problem, Refusal};
-use crate::base::transaction::{Database, Fault, HookEnded, Txn};
+use crate::base::problem::Refusal;
+use crate::base::transaction::{Fault, HookEnded, Txn};
+use crate::context::Context;
+use crate::handle::{Builder, PerInstance, Portcullis};
 use crate::port::{HookError, HookFuture, OnSessionReplaced, SessionReplaced};
+
+mod names;
+
+pub use names::{ChangedName, NamesCause};
+pub(crate) use names::{NamesBefore, NamesChange};
 
 /// What a hook answers: `Err` with a [`Refusal`] refuses what was asked for, with any other error
 /// it failed.
@@ -30,6 +44,10 @@ pub type HookResult = Result<(), HookError>;
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Registering<'a> {
+    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    pub auth: &'a Portcullis,
+    /// The account; none before the registration.
+    pub account: Option<&'a Account>,
     /// The id of the account; before the registration there is no row of it yet.
     pub account_id: AccountId,
     /// The username as it was typed.
@@ -54,19 +72,29 @@ impl Registering<'_> {
     /// known, and repeats no value.
     pub fn profile<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         T::deserialize(self.profile).map_err(|error| {
-            let text = error.to_string();
-            let names_a_field = ["missing field", "unknown field", "duplicate field"]
-                .iter()
-                .any(|start| text.starts_with(start));
-            let reason = if self.profile.is_null() {
-                "is required".to_owned()
-            } else if names_a_field {
-                text.chars().take(200).collect()
-            } else {
-                "is not of the form that is asked for".to_owned()
-            };
-            Refusal::of(InvalidProfile(reason))
+            let field = self.invalid_profile(&error.to_string());
+            Refusal::of(InvalidFields(vec![field]))
         })
+    }
+
+    /// Why the profile is refused. serde's text is shown only if it names a field, and no value.
+    fn invalid_profile(&self, error: &str) -> InvalidField {
+        let field = "profile";
+        if self.profile.is_null() {
+            return InvalidField::new(field, "required", "is required");
+        }
+        let message: String = error.chars().take(200).collect();
+        let invalid = if error.starts_with("missing field") {
+            InvalidField::new(field, "missing_field", message)
+        } else if error.starts_with("unknown field") {
+            InvalidField::new(field, "unknown_field", message)
+        } else if error.starts_with("duplicate field") {
+            InvalidField::new(field, "duplicate_field", message)
+        } else {
+            return InvalidField::new(field, "wrong_form", "is not of the form that is asked for");
+        };
+        let name: String = error.split('`').nth(1).unwrap_or_default().chars().take(200).collect();
+        invalid.param("name", name)
     }
 }
 
@@ -74,7 +102,11 @@ impl Registering<'_> {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct SigningIn<'a> {
-    /// Who.
+    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    pub auth: &'a Portcullis,
+    /// Who, as the sign-in found them.
+    pub account: &'a Account,
+    /// Their id.
     pub account_id: AccountId,
     /// The id of the session; before the login there is no row of it yet.
     pub session_id: SessionId,
@@ -93,7 +125,11 @@ pub struct SigningIn<'a> {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct SigningOut<'a> {
+    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    pub auth: &'a Portcullis,
     /// Whose session ends; none for a visitor's.
+    pub account: Option<&'a Account>,
+    /// The id of the account.
     pub account_id: Option<AccountId>,
     /// The session that ends.
     pub session_id: SessionId,
@@ -107,7 +143,11 @@ pub struct SigningOut<'a> {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ChangingPassword<'a> {
+    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    pub auth: &'a Portcullis,
     /// Whose password.
+    pub account: &'a Account,
+    /// The id of the account.
     pub account_id: AccountId,
     /// The session that asks; none where there is no session.
     pub session_id: Option<SessionId>,
@@ -117,7 +157,35 @@ pub struct ChangingPassword<'a> {
     pub at: Timestamp,
 }
 
-/// Runs beside registration, login, logout and the change of a password, in their transaction.
+/// Names of an account have changed: mail addresses, phone numbers, usernames.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct NamesChanged<'a> {
+    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    pub auth: &'a Portcullis,
+    /// The account as it is now.
+    pub account: &'a Account,
+    /// The account as it was.
+    pub before: &'a Account,
+    /// Why.
+    pub cause: NamesCause,
+    /// The names that it has now and did not have before.
+    pub added: &'a [ChangedName],
+    /// The names that it had and has no longer.
+    pub removed: &'a [ChangedName],
+    /// The addresses and numbers that are proved now and were not before. One that was proved and added
+    /// at once is in both lists.
+    pub proved: &'a [ChangedName],
+    /// The session that asks; none where there is no session.
+    pub session_id: Option<SessionId>,
+    /// Where the request comes from.
+    pub client: &'a ClientInfo,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Runs beside registration, sign-in, sign-out, and changes of passwords and names, in their
+/// transaction.
 ///
 /// Implement what you need, as `async fn`; the rest does nothing. Add it with
 /// [`Builder::hooks`](crate::Builder::hooks), as many as you like; they run in that order.
@@ -125,7 +193,7 @@ pub struct ChangingPassword<'a> {
 /// ```
 /// use axum::http::StatusCode;
 /// use portcullis::Refusal;
-/// use portcullis::port::{HookResult, Hooks, SigningIn};
+/// use portcullis::hook::{HookResult, Hooks, SigningIn};
 /// use sea_orm::DatabaseTransaction;
 ///
 /// struct NightlyMaintenance;
@@ -143,6 +211,10 @@ pub struct ChangingPassword<'a> {
 ///
 /// - **What a hook writes through `txn` and what the flow writes are one**: both or neither. Write
 ///   through nothing else; on SQLite another connection would wait for this very transaction.
+/// - **`auth` is there for what works inside the transaction**, such as
+///   `call.auth.roles().within(txn).grant(..)`. Every other call of it opens a connection of its own: it
+///   does not see what the flow has written, and if it writes it waits for this very transaction, until the
+///   hook's time is over.
 /// - **A [`Refusal`]**, from a `before_…` or an `after_…`, rolls everything back and is the answer,
 ///   exactly as given. A login is refused only to somebody who has proved who they are, and is written to
 ///   the audit log as failed.
@@ -171,10 +243,12 @@ pub struct ChangingPassword<'a> {
 /// | registration by a stranger | `before_register`, the account, `after_register`, then what a login calls |
 /// | login, by whatever means, also [`sign_in`](crate::Portcullis::sign_in) and [`finish`](crate::login::Login::finish) | `before_login` at each step; `after_login` once there is a session |
 /// | `POST /logout`, [`Sessions::end`](crate::session::Sessions::end) of a session that lives | `before_logout`, `after_logout` |
-/// | a changed password, also one that had to be changed | `before_password_change`, `after_password_change` |
+/// | a changed password, also one that had to be changed; a reset | `before_password_change`, `after_password_change` |
+/// | a mail address, phone number or username of an account is added, changed, removed or proved, or such a change is undone | `names_changed` |
+/// | an unproved address is given to another account that proved it or registers with it | `names_changed`, for the account that loses it |
 ///
-/// Accounts and sessions that the application makes or ends itself (`accounts().create(..)`,
-/// `sessions().start(..)`, `end_one`, `end_all`) call none: whoever calls those is there already, and
+/// What the application does itself (`accounts().create(..)`, `add_name`, `verify_name`,
+/// `sessions().start(..)`, `end_one`, `end_all`) calls none: whoever calls those is there already, and
 /// has `within(&txn)`.
 pub trait Hooks: Send + Sync + 'static {
     /// Whether this hook reads [`Registering::profile`]. Unless one does, a registration with a
@@ -263,6 +337,31 @@ pub trait Hooks: Send + Sync + 'static {
         let _ = (change, txn);
         async { Ok(()) }
     }
+
+    /// When names of an account have changed, before the flow commits. A refusal undoes the change.
+    fn names_changed(
+        &self,
+        change: NamesChanged<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (change, txn);
+        async { Ok(()) }
+    }
+}
+
+impl Builder {
+    /// Runs beside registration, sign-in, sign-out, and changes of passwords and names, in their
+    /// transaction. Several run in the order in which they were added. See [`Hooks`].
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.state::<HookList>().hooks.push(Arc::new(hooks));
+        self
+    }
+
+    /// Runs in the transaction in which one session replaces another.
+    pub fn on_session_replaced(mut self, hook: impl OnSessionReplaced) -> Self {
+        self.state::<HookList>().on_session_replaced.push(Arc::new(hook));
+        self
+    }
 }
 
 /// How a hook ended a flow.
@@ -284,11 +383,11 @@ impl From<HookError> for Hooked {
 /// Lets a flow's error say that a hook ended it: its variants `Refused` and `Fault`.
 macro_rules! from_hooked {
     ($error:ident) => {
-        impl From<$crate::port::Hooked> for $error {
-            fn from(hooked: $crate::port::Hooked) -> Self {
+        impl From<$crate::hook::Hooked> for $error {
+            fn from(hooked: $crate::hook::Hooked) -> Self {
                 match hooked {
-                    $crate::port::Hooked::Refused(refusal) => Self::Refused(refusal),
-                    $crate::port::Hooked::Failed(fault) => fault.into(),
+                    $crate::hook::Hooked::Refused(refusal) => Self::Refused(refusal),
+                    $crate::hook::Hooked::Failed(fault) => fault.into(),
                 }
             }
         }
@@ -327,9 +426,10 @@ macro_rules! hook_list {
                 call: $call<'_>,
                 txn: &Txn<'_>,
             ) -> Result<(), Hooked> {
+                let context = call.auth.context().clone();
                 for hooks in &self.hooks {
                     let (hooks, call) = (Arc::clone(hooks), call.kept());
-                    self.run(txn, move |txn| {
+                    self.run(&context, txn, move |txn| {
                         Box::pin(async move { caught(|| hooks.$method(call.call(), txn)).await })
                     })
                     .await?;
@@ -349,6 +449,7 @@ hook_list! {
     after_logout(SigningOut),
     before_password_change(ChangingPassword),
     after_password_change(ChangingPassword),
+    names_changed(NamesChanged),
 }
 
 /// The hooks of an instance, in the order in which they were added.
@@ -356,21 +457,16 @@ hook_list! {
 pub(crate) struct HookList {
     hooks: Vec<Arc<dyn AnyHooks>>,
     on_session_replaced: Vec<Arc<dyn OnSessionReplaced>>,
-    /// How long those of one transaction may run.
-    pub(crate) limit: Duration,
-    /// What ends those that run longer; there once the instance is built.
-    pub(crate) database: Option<Database>,
+}
+
+impl PerInstance for HookList {
+    /// An instance that nothing was added to.
+    fn open(_: &Context) -> Self {
+        Self::default()
+    }
 }
 
 impl HookList {
-    pub(crate) fn push(&mut self, hooks: impl Hooks) {
-        self.hooks.push(Arc::new(hooks));
-    }
-
-    pub(crate) fn push_on_session_replaced(&mut self, hook: impl OnSessionReplaced) {
-        self.on_session_replaced.push(Arc::new(hook));
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.hooks.is_empty()
     }
@@ -383,12 +479,13 @@ impl HookList {
     /// Says that one session took the place of another.
     pub(crate) async fn session_replaced(
         &self,
+        context: &Context,
         replaced: SessionReplaced,
         txn: &Txn<'_>,
     ) -> Result<(), Hooked> {
         for hook in &self.on_session_replaced {
             let hook = Arc::clone(hook);
-            self.run(txn, move |txn| {
+            self.run(context, txn, move |txn| {
                 Box::pin(async move { caught(|| hook.replaced(replaced, txn)).await })
             })
             .await?;
@@ -398,6 +495,7 @@ impl HookList {
 
     async fn run(
         &self,
+        context: &Context,
         txn: &Txn<'_>,
         hook: impl for<'t> FnOnce(
             &'t DatabaseTransaction,
@@ -405,12 +503,12 @@ impl HookList {
         + Send
         + 'static,
     ) -> Result<(), Hooked> {
-        let database = self.database.as_ref().expect("flows run on an instance that is built");
-        match txn.run_hook(database, self.limit, hook).await {
+        let limit = context.config.database.hook_timeout;
+        match txn.run_hook(&context.database, limit, hook).await {
             Ok(result) => Ok(result?),
             Err(HookEnded::Failed(error)) => Err(Hooked::Failed(error.into())),
             Err(HookEnded::TookTooLong) => {
-                let (code, limit) = ("hook_timeout", self.limit);
+                let code = "hook_timeout";
                 tracing::warn!(target: "portcullis", code, ?limit, "a hook took too long");
                 Err(HookError::from("a hook took too long").into())
             }
@@ -457,6 +555,8 @@ macro_rules! kept {
 kept! {
     KeptRegistering => Registering {
         account_id: AccountId, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Option<Account> = Option::<&Account>::cloned, Option::as_ref;
         username: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;
         email: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;
         phone: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;
@@ -465,36 +565,32 @@ kept! {
     }
     KeptSigningIn => SigningIn {
         account_id: AccountId, session_id: SessionId, token_type: TokenType, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Account = Account::clone, std::convert::identity;
         factors: PassedFactors = PassedFactors::clone, std::convert::identity;
         client: ClientInfo = ClientInfo::clone, std::convert::identity;
     }
     KeptSigningOut => SigningOut {
         account_id: Option<AccountId>, session_id: SessionId, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Option<Account> = Option::<&Account>::cloned, Option::as_ref;
         client: Option<ClientInfo> = Option::<&ClientInfo>::cloned, Option::as_ref;
     }
     KeptChangingPassword => ChangingPassword {
         account_id: AccountId, session_id: Option<SessionId>, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Account = Account::clone, std::convert::identity;
         client: ClientInfo = ClientInfo::clone, std::convert::identity;
     }
-}
-
-/// The `profile` of a registration is not what the application wants.
-#[derive(Debug, thiserror::Error)]
-#[error("some fields cannot be used")]
-struct InvalidProfile(String);
-
-impl Problem for InvalidProfile {
-    fn status(&self) -> StatusCode {
-        StatusCode::UNPROCESSABLE_ENTITY
-    }
-
-    fn code(&self) -> &'static str {
-        "invalid_fields"
-    }
-
-    fn members(&self) -> Map<String, Value> {
-        let errors = Map::from_iter([("profile".to_owned(), self.0.clone().into())]);
-        Map::from_iter([("errors".to_owned(), errors.into())])
+    KeptNamesChanged => NamesChanged {
+        cause: NamesCause, session_id: Option<SessionId>, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Account = Account::clone, std::convert::identity;
+        before: Account = Account::clone, std::convert::identity;
+        added: Vec<ChangedName> = <[ChangedName]>::to_vec, Vec::as_slice;
+        removed: Vec<ChangedName> = <[ChangedName]>::to_vec, Vec::as_slice;
+        proved: Vec<ChangedName> = <[ChangedName]>::to_vec, Vec::as_slice;
+        client: ClientInfo = ClientInfo::clone, std::convert::identity;
     }
 }
 
@@ -514,4 +610,5 @@ debug_without_names! {
     SigningIn: account_id,
     SigningOut: session_id,
     ChangingPassword: account_id,
+    NamesChanged: cause,
 }

@@ -1,0 +1,103 @@
+//! Fields of a request that cannot be used, in a form that a page can translate.
+//!
+//! ```json
+//! {"code": "invalid_fields", "status": 422, "errors": {"password": [
+//!     {"code": "too_short", "params": {"min": 15}, "message": "must have at least 15 characters"}]}}
+//! ```
+//!
+//! [`guide::errors`](crate::guide::errors) lists the codes.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::problem::Problem;
+
+/// One reason why a field cannot be used. A field may have several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidField {
+    /// The field's name.
+    pub field: &'static str,
+    /// The reason, stable and in `snake_case`.
+    pub code: &'static str,
+    /// The values that a translation needs, such as `min` of `too_short`.
+    pub params: Map<String, Value>,
+    /// The reason in English. Its subject is the field: "must have at least 15 characters".
+    pub message: String,
+}
+
+impl InvalidField {
+    /// A field with its reason. Never put what was typed into the message: it ends up in logs.
+    #[must_use]
+    pub fn new(field: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { field, code, params: Map::new(), message: message.into() }
+    }
+
+    /// Adds a value that a translation needs.
+    #[must_use]
+    pub fn param(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.params.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The `errors` member of a problem: a list of reasons for each field.
+    pub(crate) fn members(fields: &[Self]) -> Map<String, Value> {
+        let mut errors = Map::new();
+        for Self { field, code, params, message } in fields {
+            let reason = json!({ "code": code, "params": params, "message": message });
+            let reasons = errors.entry(*field).or_insert_with(|| Value::Array(Vec::new()));
+            reasons.as_array_mut().expect("each entry was made as a list").push(reason);
+        }
+        Map::from_iter([("errors".to_owned(), errors.into())])
+    }
+}
+
+/// The answer 422 `invalid_fields`, for a handler or a hook of the application:
+///
+/// ```
+/// use portcullis::{InvalidField, InvalidFields, Refusal};
+///
+/// let field = InvalidField::new("profile", "too_young", "is for adults").param("min", 18);
+/// let refusal = Refusal::of(InvalidFields(vec![field]));
+/// # assert_eq!(refusal.problem().code(), "invalid_fields");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("some fields cannot be used")]
+pub struct InvalidFields(pub Vec<InvalidField>);
+
+impl Problem for InvalidFields {
+    fn status(&self) -> StatusCode {
+        StatusCode::UNPROCESSABLE_ENTITY
+    }
+
+    fn code(&self) -> &'static str {
+        "invalid_fields"
+    }
+
+    fn members(&self) -> Map<String, Value> {
+        InvalidField::members(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_of_one_field_stand_in_one_list_in_their_order() {
+        let fields = [
+            InvalidField::new("b", "too_short", "is too short").param("min", 8),
+            InvalidField::new("a", "required", "is required"),
+            InvalidField::new("b", "common", "is common"),
+        ];
+        let expected = json!({ "errors": {
+            "a": [{ "code": "required", "params": {}, "message": "is required" }],
+            "b": [
+                { "code": "too_short", "params": { "min": 8 }, "message": "is too short" },
+                { "code": "common", "params": {}, "message": "is common" },
+            ],
+        }});
+        assert_eq!(Value::Object(InvalidField::members(&fields)), expected);
+        assert_eq!(Value::Object(InvalidField::members(&[])), json!({ "errors": {} }));
+    }
+}

@@ -1,0 +1,60 @@
+//! Messages of the application's own.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{MessageKind, Recipient, Values};
+use crate::base::id::AccountId;
+
+/// A message of the application's own kind, for [`Outbox::send`](crate::outbox::Outbox::send). It carries
+/// what the application puts into it, such as a link, so it never prints.
+#[derive(Clone)]
+#[must_use = "it is sent by `auth.outbox().send(..)`"]
+pub struct OwnMessage {
+    pub(crate) kind: &'static str,
+    pub(crate) to: Recipient,
+    pub(crate) account_id: Option<AccountId>,
+    pub(crate) values: Values,
+    pub(crate) good_for: Duration,
+}
+
+impl OwnMessage {
+    /// A message of the kind [`MessageKind::Own`]`(kind)`. Its templates were given to
+    /// [`Builder::template`](crate::Builder::template).
+    pub fn new(kind: &'static str, to: Recipient) -> Self {
+        let good_for = Duration::from_secs(24 * 60 * 60);
+        Self { kind, to, account_id: None, values: Values::new(), good_for }
+    }
+
+    /// A value of the template. At most 500 characters are kept, and line breaks, control and invisible
+    /// characters become spaces.
+    pub fn value(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.values = self.values.with(name, value);
+        self
+    }
+
+    /// Whose account it is about. Shown in the audit log if the message is given up.
+    pub fn account(mut self, id: AccountId) -> Self {
+        self.account_id = Some(id);
+        self
+    }
+
+    /// How long anybody wants it. Default: a day. After this time no further attempt is made.
+    pub fn good_for(mut self, duration: Duration) -> Self {
+        self.good_for = duration;
+        self
+    }
+
+    pub(crate) fn message_kind(&self) -> MessageKind {
+        MessageKind::Own(self.kind)
+    }
+}
+
+impl fmt::Debug for OwnMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnMessage")
+            .field("kind", &self.kind)
+            .field("to", &self.to)
+            .finish_non_exhaustive()
+    }
+}
