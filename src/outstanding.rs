@@ -129,7 +129,7 @@ pub(crate) async fn end<C: ConnectionTrait>(
         Ending::Kind(kind) => update.and_where(Expr::col("purpose").eq(&*kind.name())),
         Ending::All | Ending::BySession { .. } => {
             let outlive = Kind::OURS.iter().filter(|kind| kind.outlives(ending));
-            update.and_where(Expr::col("purpose").is_not_in(outlive.map(|kind| kind.name())))
+            update.and_where(Expr::col("purpose").is_not_in(outlive.map(Kind::name)))
         }
     };
     Ok(db.execute(&update).await?.rows_affected())

@@ -20,7 +20,7 @@
 //! # What is told of a write
 //!
 //! Nothing is traced, counted or mailed before its transaction is committed. The transaction keeps what
-//! is to be told ([`Txn::after_commit`]): events are given to it where they are recorded, and mail where
+//! is to be told (`Txn::after_commit`): events are given to it where they are recorded, and mail where
 //! it is put into the outbox. `COMMIT` and the telling are one task, so a client who hangs up loses
 //! neither. A transaction that [`begin`](crate::Portcullis::begin) opened tells at its commit, and so does what a
 //! hook changes within the transaction that it got. Of any other

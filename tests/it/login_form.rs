@@ -55,7 +55,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).map_or("", |value| value.to_str().expect("it is ASCII"))
 }
 
-fn sign_in<'a>(next: &'a str) -> [(&'a str, &'a str); 3] {
+fn sign_in(next: &str) -> [(&str, &str); 3] {
     [("login", "alice"), ("password", PASSWORD), ("next", next)]
 }
 

@@ -81,9 +81,8 @@ async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
 
 /// The token of the last message of a kind to somebody.
 async fn token(probe: &Probe, kind: MessageKind, to: &str) -> String {
-    let sent = probe.mail().await.into_iter();
-    let found =
-        sent.filter(|message| message.kind == kind && message.to.as_str() == to).next_back();
+    let mut sent = probe.mail().await.into_iter();
+    let found = sent.rfind(|message| message.kind == kind && message.to.as_str() == to);
     token_of(&found.unwrap_or_else(|| panic!("no {kind:?} to {to}")))
 }
 

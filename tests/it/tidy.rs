@@ -672,7 +672,7 @@ fn field_codes(file: &File) -> (Vec<String>, Vec<String>) {
         match code.strip_prefix('"').and_then(|code| code.split_once('"')) {
             Some((code, _)) => codes.push(code.to_owned()),
             None => {
-                hidden.push(format!("{}: the code of a field is behind `{code:.40}`", file.path))
+                hidden.push(format!("{}: the code of a field is behind `{code:.40}`", file.path));
             }
         }
     }
