@@ -17,7 +17,8 @@ use super::error::SessionError;
 use super::judge::{Ended, SessionState};
 use super::stage::Stage;
 use super::store;
-use super::{AnonymousSession, PendingSession};
+use super::transport::Transport;
+use super::typed::{AnonymousSession, PendingSession};
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -34,18 +35,6 @@ use crate::handle::Portcullis;
 use crate::hook::{HookList, SigningIn};
 use crate::permission::{Permission, write_list};
 use crate::port::SessionReplaced;
-
-/// How a token travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Transport {
-    /// In the session cookie.
-    #[default]
-    Cookie,
-    /// In the `Authorization` header; the client keeps it.
-    Bearer,
-}
 
 /// The session that a new one takes the place of.
 #[derive(Debug, Clone, Copy)]

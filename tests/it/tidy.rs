@@ -315,7 +315,8 @@ fn imports_inside(files: &[File], folder: &str) -> BTreeMap<String, BTreeSet<Str
         let mut names = names_after(&code, &format!("crate::{folder}::"));
         let deep = file.path.matches('/').count() > 1;
         if own == "mod" {
-            let below = parts.iter().filter(|part| has(&code, &format!("{part}::")));
+            let used = |part: &str| !names_after(&code, &format!("{part}::")).is_empty();
+            let below = parts.iter().filter(|part| used(part));
             names.extend(below.map(|part| (*part).to_owned()));
         } else if !deep {
             names.extend(names_after(&code, "super::"));
