@@ -13,6 +13,9 @@
 //! Every table is named `auth_*`, and what has been applied is kept in a table of its own
 //! (`auth_migration`), so it runs beside the host's own migrations in either order.
 //!
+//! On SQLite, run `down` and a later `up` on a pool of one connection. Another connection of the pool can
+//! still hold the schema from before, and then refuses to create an index of the same name.
+//!
 //! Every text column compares byte by byte. PostgreSQL and SQLite do that by themselves; on MySQL
 //! and MariaDB the tables are created with `utf8mb4_bin`, because their default makes `Alice`
 //! equal to `alice`, and `é` to `e`.

@@ -20,7 +20,7 @@ pub(crate) struct Subject {
     pub(super) email: Option<String>,
     pub(super) part: i64,
     pub(super) origin: Origin,
-    /// How many failures there may be, where that differs from the rest of its kind.
+    /// The limit of failures, if it is not the limit of its kind.
     pub(super) limit: Option<u32>,
 }
 

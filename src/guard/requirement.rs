@@ -563,8 +563,8 @@ impl fmt::Debug for Requirement {
 /// The step-up by one factor, or by any factor of the account's.
 fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Duration>) -> StepUp {
     let enrolled = identity.account().enrolled_factors();
-    // A password is no second factor, so the row does not list it. Whoever is asked for it by name
-    // may try; otherwise it is offered to a session that it was used in.
+    // A password is no second factor, so the row does not list it. It is offered if the requirement names
+    // it, or if this session was started with it.
     let has = |candidate: Factor| {
         let by_password = identity.session().factors().passed_at(Factor::Password).is_some();
         match candidate {

@@ -247,9 +247,9 @@ pub struct NamesChanged<'a> {
 /// | a mail address, phone number or username of an account is added, changed, removed or proved, or such a change is undone | `names_changed` |
 /// | an unproved address is given to another account that proved it or registers with it | `names_changed`, for the account that loses it |
 ///
-/// What the application does itself (`accounts().create(..)`, `add_name`, `verify_name`,
-/// `sessions().start(..)`, `end_one`, `end_all`) calls none: whoever calls those is there already, and
-/// has `within(&txn)`.
+/// The methods that the application calls itself (`accounts().create(..)`, `add_name`, `verify_name`,
+/// `sessions().start(..)`, `end_one`, `end_all`) call no hooks. The calling code can add its own work in the
+/// same transaction, with `within(&txn)`.
 pub trait Hooks: Send + Sync + 'static {
     /// Whether this hook reads [`Registering::profile`]. Unless one does, a registration with a
     /// `profile` is refused like any other unknown field.

@@ -11,7 +11,7 @@ use sea_orm::sea_query::ColumnType;
 use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Statement};
 
 use crate::on_every_database;
-use crate::support::database::{TABLES, connect, drop_fresh, fresh};
+use crate::support::database::{TABLES, connect_at_most, drop_fresh, fresh};
 use crate::support::{Backend, Probe};
 
 /// A table as far as both the catalogs and the entities can tell.
@@ -287,7 +287,9 @@ async fn check(backend: Backend, db: &DatabaseConnection) {
 
 async fn migrate_beside_a_host(backend: Backend) {
     let (url, _directory) = fresh(backend).await;
-    let db = connect(&url).await;
+    // One connection. A second one of SQLite keeps an index in mind that the first has dropped with its
+    // table, and then refuses to create it: its schema is looked at again only where a table is missing.
+    let db = connect_at_most(&url, 1).await;
     // A host that keeps books in sea-orm's usual table, and has a table of its own.
     for own in [
         "CREATE TABLE seaql_migrations (version VARCHAR(255) NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",

@@ -1,5 +1,6 @@
 //! How every way to sign in ends, also that of an application with means of its own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
@@ -8,6 +9,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use portcullis::account::NewAccount;
+use portcullis::config::AtLimit;
 use portcullis::hook::{HookResult, Hooks, SigningIn};
 use portcullis::login::{LoginError, LoginOutcome};
 use portcullis::message::MessageKind;
@@ -23,7 +25,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::on_every_database;
-use crate::support::browser::COOKIE;
+use crate::support::browser::{COOKIE, send};
 use crate::support::call::{call, cookie_of, request};
 use crate::support::log::Log;
 use crate::support::probe::{app, serve};
@@ -60,6 +62,21 @@ impl MembershipSource for Seen {
     fn memberships(&self, _: AccountId) -> HookFuture<'_, Vec<SourceMembership>> {
         self.note("memberships".to_owned());
         Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// Lets nobody in while it is closed.
+#[derive(Clone, Default)]
+struct Nights {
+    closed: Arc<AtomicBool>,
+}
+
+impl Hooks for Nights {
+    async fn before_login(&self, _: SigningIn<'_>, _: &DatabaseTransaction) -> HookResult {
+        if self.closed.load(Ordering::SeqCst) {
+            Err(Refusal::new(StatusCode::FORBIDDEN, "closed", "come back tomorrow"))?;
+        }
+        Ok(())
     }
 }
 
@@ -239,6 +256,67 @@ on_every_database! {
             assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"), "{change}");
         }
         assert_eq!(probe.auth.sessions().list(&account).await.expect("it answers").len(), 0);
+    }
+
+    async fn a_hook_that_refuses_leaves_a_sign_in_unfinished(probe: Probe) {
+        let account = with_totp(&probe, "alice").await;
+        let nights = Nights::default();
+        let auth = probe.rebuilt(|builder| builder.hooks(nights.clone()));
+        let mut browser = browser_of(&auth).await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        nights.closed.store(true, Ordering::SeqCst);
+        let answer = browser.post_empty("/own-factor").await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "closed"));
+        assert_eq!(events(&probe, "authn_login_fail").await, 1);
+        assert_eq!(probe.auth.sessions().list(&account).await.expect("it answers").len(), 0);
+        assert_eq!(own(&mut browser.stranger(), "alice", "totp").await.0, 403);
+        assert_eq!(events(&probe, "authn_login_fail").await, 2);
+        nights.closed.store(false, Ordering::SeqCst);
+        assert_eq!(browser.post_empty("/own-factor").await.status, 200);
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn a_finished_sign_in_keeps_what_was_chosen_at_its_beginning(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        with_totp(&probe, "alice").await;
+        let browser = browser_of(&probe.auth).await;
+        // A cookie that ends with the browser stays one.
+        let mut short = browser.stranger();
+        let body = json!({ "login": "alice", "password": PASSWORD, "remember": false });
+        assert_eq!(short.post("/auth/login", body).await.status, 200);
+        let answer = short.post_empty("/own-factor").await;
+        let lines = answer.set_cookies();
+        let line = lines.iter().find(|line| line.starts_with("__Host-session="));
+        let line = line.expect("a session cookie");
+        assert!(!line.to_lowercase().contains("max-age"), "{line}");
+        // A client that keeps its token itself gets no cookie.
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = browser.stranger().post("/auth/login", body).await;
+        let token = answer.json()["token"].as_str().expect("a token").to_owned();
+        let request = browser.stranger().request(reqwest::Method::POST, "/own-factor");
+        let answer = send(request.header("authorization", format!("Bearer {token}"))).await;
+        assert_eq!((answer.status, answer.cookie()), (200, None));
+        let query = "SELECT COUNT(*) FROM auth_session WHERE stage = 0 AND ended_at IS NULL";
+        assert_eq!(probe.number(query).await, 2);
+    }
+
+    async fn a_finished_sign_in_counts_for_the_limit_of_sessions(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.session.max_per_account = Some(1);
+            config.session.at_limit = AtLimit::Refuse;
+        });
+        with_totp(&probe, "alice").await;
+        let mut first = browser_of(&probe.auth).await;
+        let mut second = first.stranger();
+        for browser in [&mut first, &mut second] {
+            assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        }
+        assert_eq!(first.post_empty("/own-factor").await.status, 200);
+        let answer = second.post_empty("/own-factor").await;
+        assert_eq!((answer.status, answer.code().as_str()), (409, "session_limit"));
+        // It waits, and goes on once there is room.
+        assert_eq!(first.post_empty("/auth/logout").await.status, 204);
+        assert_eq!(second.post_empty("/own-factor").await.status, 200);
     }
 
     async fn a_password_is_no_second_factor(probe: Probe) {

@@ -100,9 +100,14 @@ impl Drop for Database {
 }
 
 pub async fn connect(url: &str) -> DatabaseConnection {
+    connect_at_most(url, 12).await
+}
+
+/// With at most so many connections.
+pub async fn connect_at_most(url: &str, connections: u32) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options
-        .max_connections(12)
+        .max_connections(connections)
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(20))
         .test_before_acquire(false)
