@@ -134,7 +134,9 @@ pub use base::transaction::{Fault, OpenTransaction, Transaction};
 pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 #[cfg(feature = "routes")]
-pub use guard::{Access, GuardedRoute, GuardedRouter, GuardedRoutes, public};
+pub use guard::{
+    Access, GuardedRoute, GuardedRouter, GuardedRoutes, any_session, public, stage, visitor,
+};
 pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError, Visitor};
 pub use handle::{Builder, Portcullis};
 pub use identity::{AccountOwner, AuthError, Identity, NotSignedIn, StepUp};

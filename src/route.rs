@@ -106,7 +106,10 @@ async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) ->
 }
 
 async fn shielded(auth: Portcullis, request: Request, next: Next) -> Response {
-    let admitted = match same_origin(&auth, &request) {
+    let same_origin = RequestIdentity::of(request.extensions()).and_then(|identity| {
+        identity.check_same_origin(request.method(), request.uri(), request.headers())
+    });
+    let admitted = match same_origin {
         Ok(()) => match counted(&auth, request.headers(), request.extensions()) {
             Ok(Some((address, quota))) => {
                 let limited = auth.rate_limits().source("source", address, quota).await;
@@ -121,15 +124,6 @@ async fn shielded(auth: Portcullis, request: Request, next: Next) -> Response {
         Ok(()) => next.run(request).await,
         Err(error) => Rejection::new(error).into_response(),
     }
-}
-
-/// The same-origin rule. A request whose only credential is a token of ours in a header is exempt: no
-/// browser adds one by itself. `Basic` is no such thing, browsers do add that.
-fn same_origin(auth: &Portcullis, request: &Request) -> Result<(), AuthError> {
-    if RequestIdentity::of(request.extensions())?.has_only_a_token() {
-        return Ok(());
-    }
-    auth.check_origin(request.method(), &Facts::of(request.uri(), request.headers()))
 }
 
 /// The address that a request counts for, if it is known, and how many it may make. Sees to it that the request is

@@ -25,7 +25,7 @@ use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
 use crate::permission::typed::TypedPermission;
 use crate::session::{
-    AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
+    AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session, Stage,
 };
 
 impl<S: Send + Sync> FromRequestParts<S> for Identity {
@@ -79,7 +79,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Account {
 }
 
 macro_rules! stage_extractors {
-    ($($type:ident: $variant:ident, $name:literal);+ $(;)?) => { $(
+    ($($type:ident: $variant:ident, $stage:ident);+ $(;)?) => { $(
         impl<S: Send + Sync> FromRequestParts<S> for $type {
             type Rejection = Rejection;
 
@@ -91,7 +91,7 @@ macro_rules! stage_extractors {
                         Ok(session.clone())
                     }
                     Resolved::Nobody(reason) => Err(AuthError::NotSignedIn(*reason).into()),
-                    _ => Err(AuthError::WrongStage($name).into()),
+                    _ => Err(AuthError::WrongStage(Stage::$stage.in_words()).into()),
                 }
             }
         }
@@ -114,10 +114,10 @@ macro_rules! stage_extractors {
 }
 
 stage_extractors! {
-    PendingSession: Pending, "a sign-in that waits for its second factor";
-    PasswordChangeSession: PasswordChange, "a sign-in that must change its password";
-    EnrolmentSession: Enrolment, "a sign-in that must enrol a second factor";
-    AnonymousSession: Anonymous, "an anonymous session";
+    PendingSession: Pending, PendingSecondFactor;
+    PasswordChangeSession: PasswordChange, MustChangePassword;
+    EnrolmentSession: Enrolment, MustEnrol;
+    AnonymousSession: Anonymous, Anonymous;
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for ClientInfo {

@@ -5,12 +5,15 @@
 //! 3. [`auth.router()`](crate::Portcullis::router) makes a router in which no route is without a guard.
 //! 4. Extractors give a handler what a guard has found out: [`Identity`](crate::Identity),
 //!    [`Account`](crate::Account), [`Session`](crate::Session), [`Allowed`]. A [`Visitor`] has a session in
-//!    any case.
+//!    any case, and a [`Caller`] has one arm for each stage.
 //!
 //! The same requirement is asked in a handler by [`Identity::meets`](crate::Identity::meets), and
 //! explained by [`Identity::explain`](crate::Identity::explain). The guide has a
 //! [page with examples](crate::guide::guards).
 
+#[cfg(feature = "routes")]
+mod access;
+pub(crate) mod caller;
 pub(crate) mod decision;
 pub(crate) mod extract;
 mod require;
@@ -20,13 +23,22 @@ pub(crate) mod route_table;
 #[cfg(feature = "routes")]
 pub(crate) mod router;
 pub(crate) mod service;
+#[cfg(feature = "routes")]
+pub(crate) mod shape;
+#[cfg(all(feature = "routes", feature = "test-util"))]
+pub(crate) mod stop;
 pub(crate) mod visitor;
 
+#[cfg(feature = "routes")]
+pub use access::{Access, Public, any_session, public, stage, visitor};
+pub use caller::Caller;
 pub use extract::Allowed;
 pub use require::{Require, RequireService};
 pub use requirement::{Explanation, Outcome, Requirement, RequirementError};
 #[cfg(feature = "routes")]
-pub use route_table::{Access, GuardedRoute, GuardedRoutes, Methods, public};
+pub use route_table::{GuardedRoute, GuardedRoutes};
 #[cfg(feature = "routes")]
 pub use router::GuardedRouter;
+#[cfg(feature = "routes")]
+pub use shape::Methods;
 pub use visitor::Visitor;

@@ -10,10 +10,9 @@ use axum::routing::{MethodRouter, Route, any_service};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::guard::route_table::{
-    Access, FALLBACK, GuardedRoute, GuardedRoutes, Kind, Methods, Routes, Shape, nested,
-    parameters, routes_of, shape,
-};
+use crate::guard::access::{Access, Kind, SameOriginOnly};
+use crate::guard::route_table::{GuardedRoute, GuardedRoutes, Routes};
+use crate::guard::shape::{FALLBACK, Methods, Shape, nested, parameters, routes_of, shape};
 use crate::handle::Portcullis;
 
 impl Portcullis {
@@ -88,9 +87,7 @@ pub struct GuardedRouter<S = ()> {
 }
 
 impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
-    /// Adds a route, for those whom `access` lets through: [`public()`](super::public), a
-    /// [`Requirement`](super::Requirement), a typed permission, or a guard from
-    /// [`Portcullis::require`].
+    /// Adds a route, and says who may call it. [`Access`] lists what can be given.
     ///
     /// # Panics
     /// As axum's: when the path is no path, or is taken by the same method. Also without a method.
@@ -311,10 +308,13 @@ fn guarded<S: Clone + Send + Sync + 'static>(
     access: &Access,
 ) -> MethodRouter<S> {
     #[cfg(feature = "test-util")]
-    let methods = wrap(methods, shape, axum::middleware::from_fn(stop::stop));
+    let methods = wrap(methods, shape, axum::middleware::from_fn(crate::guard::stop::stop));
     match &access.0 {
         Kind::Requires(require) => wrap(methods, shape, require.clone()),
-        Kind::Public | Kind::Own | Kind::Unguarded => methods,
+        Kind::Session(session) => wrap(methods, shape, *session),
+        Kind::Public(public) if public.from_anywhere => methods,
+        Kind::Public(_) => wrap(methods, shape, SameOriginOnly),
+        Kind::Own | Kind::Unguarded => methods,
     }
 }
 
@@ -328,32 +328,5 @@ impl<S: Clone + Send + Sync + 'static> From<GuardedRouter<S>> for Router<S> {
 impl<S> fmt::Debug for GuardedRouter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardedRouter").field("routes", &self.routes).finish_non_exhaustive()
-    }
-}
-
-/// Lets a test ask the guards of a whole service without running its handlers.
-#[cfg(feature = "test-util")]
-pub(crate) mod stop {
-    use axum::extract::{MatchedPath, Request};
-    use axum::middleware::Next;
-    use axum::response::{IntoResponse, Response};
-    use http::StatusCode;
-
-    /// In a request: answer in the handler's place. Only this crate can make one.
-    #[derive(Clone)]
-    pub(crate) struct Ask;
-
-    /// In an answer: the guards let it through, to the route of this path.
-    #[derive(Clone)]
-    pub(crate) struct Reached(pub(crate) Option<String>);
-
-    pub(super) async fn stop(request: Request, next: Next) -> Response {
-        if request.extensions().get::<Ask>().is_none() {
-            return next.run(request).await;
-        }
-        let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        response.extensions_mut().insert(Reached(path));
-        response
     }
 }

@@ -26,12 +26,28 @@
 //!
 //! | to add | call |
 //! |---|---|
-//! | a route | `.route(path, get(handler), access)`; the access is `public()`, a requirement, a permission made by [`permissions!`](crate::permissions), or `auth.require(..).on_path("id")` |
+//! | a route | `.route(path, get(handler), access)`; see the next table |
 //! | a handler for all other paths | `.fallback(any(handler), access)` |
 //! | a service, such as one of static files | `.nest_service(prefix, service, access)` |
 //! | another guarded router | `.nest(prefix, router)`, `.merge(router)` |
 //! | the routes of portcullis | `.auth_routes("/auth", auth.routes())`; it panics at the start if the router contains any other route |
 //! | a plain axum router, without guards | `.danger_unguarded(prefix, router)` |
+//!
+//! | access | who may call the route | argument of the handler |
+//! |---|---|---|
+//! | `public()` | everyone | `Option<Identity>` or [`Caller`](crate::guard::Caller) |
+//! | `visitor()` | everyone; a request without a session gets a visitor's session | [`Visitor`](crate::guard::Visitor) |
+//! | `any_session()` | every session: a visitor's, an unfinished sign-in, a finished one | [`Caller`](crate::guard::Caller) |
+//! | `stage(Stage::PendingSecondFactor)` | a sign-in at this stage, and nobody else | [`PendingSession`](crate::PendingSession) |
+//! | `Requirement::signed_in()` or any other requirement | accounts that meet it | [`Identity`](crate::Identity) or [`Account`](crate::Account) |
+//! | `doc::Read`, made by [`permissions!`](crate::permissions) | accounts with this permission | [`Allowed`] |
+//! | `auth.require(doc::Read).on_path("id")` | accounts with this permission on the instance in the path | [`Identity`](crate::Identity) |
+//!
+//! `public()` also protects against other sites. If a page of another site sends a `POST`, `PUT`, `PATCH` or
+//! `DELETE`, the answer is 403 `cross_site_request`. So a public route that signs people in needs no check of
+//! its own. Programs that are not browsers may still call it. If pages of other sites must be able to call a
+//! route, write `public().from_anywhere()`. All other accesses need a session, and portcullis accepts a
+//! session cookie only from your own site.
 //!
 //! The router keeps this information for you:
 //!

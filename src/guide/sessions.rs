@@ -160,6 +160,9 @@
 //! factors, the outcome is a sign-in that still needs one. After your own check of that factor, call
 //! [`auth.login().finish(..)`](crate::login::Login::finish).
 //!
+//! A `public()` route of [`auth.router()`](crate::Portcullis::router) checks the origin itself. There you can
+//! leave out the call of `check_same_origin`.
+//!
 //! Return [`Issued`](crate::Issued) as part of the answer. Otherwise the client does not receive its session.
 //! [`Issued::apply`](crate::Issued::apply) adds it to a plain `HeaderMap`.
 //!

@@ -247,6 +247,22 @@ impl RequestIdentity {
         self.credential.is_only_a_token(self.auth.context())
     }
 
+    /// The same-origin rule, for a route that anyone may call. A request whose only credential is a
+    /// token of ours in a header is exempt: no browser adds one by itself. `Basic` is not exempt,
+    /// because browsers do add that.
+    #[cfg(feature = "routes")]
+    pub(crate) fn check_same_origin(
+        &self,
+        method: &Method,
+        uri: &http::Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), AuthError> {
+        if self.has_only_a_token() {
+            return Ok(());
+        }
+        self.auth.check_origin(method, &Facts::of(uri, headers))
+    }
+
     /// From here on the answer is for somebody who had to be signed in.
     pub(crate) fn answers_somebody(&self) {
         self.private.store(true, Ordering::Relaxed);

@@ -9,6 +9,8 @@ use crate::base::id::SessionId;
 use crate::context::Context;
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
+#[cfg(feature = "routes")]
+use crate::session::Stage;
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
 };
@@ -152,6 +154,19 @@ impl Resolved {
             Self::PasswordChange(session) => Some(session.id()),
             Self::Enrolment(session) => Some(session.id()),
             Self::Full(identity) => Some(identity.session().id()),
+        }
+    }
+
+    /// The stage of the session, if there is one.
+    #[cfg(feature = "routes")]
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::Nobody(_) => None,
+            Self::Anonymous(_) => Some(Stage::Anonymous),
+            Self::Pending(_) => Some(Stage::PendingSecondFactor),
+            Self::PasswordChange(_) => Some(Stage::MustChangePassword),
+            Self::Enrolment(_) => Some(Stage::MustEnrol),
+            Self::Full(_) => Some(Stage::Full),
         }
     }
 

@@ -54,6 +54,17 @@ impl Stage {
         }
     }
 
+    /// What a session at this stage is, for "this needs ..".
+    pub(crate) const fn in_words(self) -> &'static str {
+        match self {
+            Self::Full => "a finished sign-in",
+            Self::PendingSecondFactor => "a sign-in that waits for its second factor",
+            Self::MustChangePassword => "a sign-in that must change its password",
+            Self::MustEnrol => "a sign-in that must enrol a second factor",
+            Self::Anonymous => "an anonymous session",
+        }
+    }
+
     /// The type of its tokens.
     pub(crate) const fn token_type(self) -> TokenType {
         match self {

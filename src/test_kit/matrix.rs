@@ -15,8 +15,9 @@ use crate::base::clock::Timestamp;
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::problem::Rejection;
 use crate::base::secret::random_array;
-use crate::guard::route_table::{GuardedRoute, Methods, Piece, parameters, pieces};
-use crate::guard::router::stop::{Ask, Reached};
+use crate::guard::route_table::GuardedRoute;
+use crate::guard::shape::{Methods, Piece, parameters, pieces};
+use crate::guard::stop::{Ask, Reached};
 use crate::session::Stage;
 
 /// Which account may call which route, with which factors: a table, as text.

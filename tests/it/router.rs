@@ -610,4 +610,189 @@ on_every_database! {
             assert_eq!(statements, expected, "{method} {path}");
         }
     }
+
+    async fn accesses_for_sessions_let_through_the_stages_that_they_name(probe: Probe) {
+        use portcullis::guard::{Caller, any_session, stage, visitor};
+        use portcullis::Stage;
+
+        let auth = &probe.auth;
+        let name = async |caller: Caller| match caller {
+            Caller::Nobody => "nobody",
+            Caller::Visitor(_) => "visitor",
+            Caller::PendingSecondFactor(_) => "second factor",
+            Caller::MustChangePassword(_) => "password",
+            Caller::MustEnrol(_) => "enrol",
+            Caller::SignedIn(_) => "signed in",
+        };
+        let menu = async |auth: Portcullis, who: Option<Identity>| {
+            let routes = auth.guarded_routes();
+            let paths: Vec<_> = routes.allowed(who.as_ref()).map(GuardedRoute::path).collect();
+            paths.join(" ")
+        };
+        let app: Router = auth
+            .router()
+            .route("/menu", get(menu), public())
+            .route("/public", get(name), public())
+            .route("/visitor", get(name), visitor())
+            .route("/any", get(name), any_session())
+            .route("/anonymous", get(name), stage(Stage::Anonymous))
+            .route("/pending", get(name), stage(Stage::PendingSecondFactor))
+            .route("/change", get(name), stage(Stage::MustChangePassword))
+            .route("/enrol", get(name), stage(Stage::MustEnrol))
+            .route("/full", get(name), stage(Stage::Full))
+            .into_router();
+        let account = probe.register("nova").await;
+        let at = |stage| auth.test().login_as(&account).at_stage(stage).into_client();
+        let callers = [
+            (auth.test().nobody(), "nobody", "401 not_signed_in"),
+            (auth.test().visitor(), "visitor", "/anonymous"),
+            (at(Stage::PendingSecondFactor), "second factor", "/pending"),
+            (at(Stage::MustChangePassword), "password", "/change"),
+            (at(Stage::MustEnrol), "enrol", "/enrol"),
+            (auth.test().login_as(&account).into_client(), "signed in", "/full"),
+        ];
+        for (client, who, own) in &callers {
+            // First: a visitor's session, once started, belongs to this client.
+            let answer = client.get("/public").send(&app).await;
+            assert_eq!((answer.status().as_u16(), answer.text().as_str()), (200, *who));
+            for path in ["/anonymous", "/pending", "/change", "/enrol", "/full"] {
+                let answer = client.get(path).send(&app).await;
+                if path == *own {
+                    assert_eq!((answer.status().as_u16(), answer.text().as_str()), (200, *who));
+                } else {
+                    assert_eq!(answer.status(), 401, "{who} {path}");
+                    let code = answer.code();
+                    let expected = match (*who, path) {
+                        ("nobody", _) | ("visitor", "/full") => "not_signed_in",
+                        ("second factor", "/full") => "second_factor_required",
+                        ("password", "/full") => "password_change_required",
+                        ("enrol", "/full") => "enrolment_required",
+                        _ => "wrong_stage",
+                    };
+                    assert_eq!(code, expected, "{who} {path}");
+                }
+            }
+            let answer = client.get("/any").send(&app).await;
+            if *who == "nobody" {
+                assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, "not_signed_in"));
+            } else {
+                assert_eq!((answer.status().as_u16(), answer.text().as_str()), (200, *who));
+            }
+            // A session is started for those who have none, before the handler runs.
+            let answer = client.get("/visitor").send(&app).await;
+            let expected = if *who == "nobody" { "visitor" } else { who };
+            assert_eq!((answer.status().as_u16(), answer.text().as_str()), (200, expected));
+            assert_eq!(answer.headers().contains_key("set-cookie"), *who == "nobody", "{who}");
+        }
+        // The client kept the cookie.
+        let (nobody, ..) = &callers[0];
+        assert_eq!(nobody.get("/any").send(&app).await.text(), "visitor");
+        assert_eq!(table(auth), [
+            "GET /anonymous: stage(anonymous)",
+            "GET /any: any session",
+            "GET /change: stage(password_change_required)",
+            "GET /enrol: stage(enrolment_required)",
+            "GET /full: signed_in",
+            "GET /menu: public",
+            "GET /pending: stage(second_factor_required)",
+            "GET /public: public",
+            "GET /visitor: visitor",
+        ]);
+        // What a menu shows.
+        let (nobody, full) = (auth.test().nobody(), &callers[5].0);
+        assert_eq!(nobody.get("/menu").send(&app).await.text(), "/menu /public /visitor");
+        assert_eq!(full.get("/menu").send(&app).await.text(), "/any /full /menu /public /visitor");
+    }
+
+    async fn an_ended_session_and_two_credentials_are_told_apart_for_a_caller(probe: Probe) {
+        use portcullis::guard::{Caller, any_session};
+
+        let auth = &probe.auth;
+        let app: Router = auth
+            .router()
+            .route("/who", get(async |caller: Caller| format!("{:?}", caller.stage())), public())
+            .route("/any", get(hello), any_session())
+            .into_router();
+        let account = probe.register("nova").await;
+        let client = auth.test().login_as(&account).into_client();
+        assert_eq!(client.get("/who").send(&app).await.text(), "Some(Full)");
+        auth.sessions().end_all(account.id(), None).await.expect("they end");
+        assert_eq!(client.get("/who").send(&app).await.text(), "None");
+        let answer = client.get("/any").send(&app).await;
+        assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, "session_ended"));
+    }
+
+    async fn what_another_site_sends_does_not_change_anything_on_a_public_route(probe: Probe) {
+        use portcullis::guard::visitor;
+
+        let auth = &probe.auth;
+        let runs = Runs::default();
+        let run = || runs.handler();
+        let every = || get(run()).post(run()).put(run()).patch(run()).delete(run()).options(run());
+        let service = any(run()).with_state(());
+        let app: Router = auth
+            .router()
+            .route("/public", every(), public())
+            .route("/visitor", every(), visitor())
+            .route("/anywhere", every(), public().from_anywhere())
+            .nest_service("/files", service, public())
+            .fallback(any(run()), public())
+            .into_router();
+        let account = probe.register("nova").await;
+        let client = auth.test().login_as(&account).into_client();
+        let nobody = auth.test().nobody();
+        let unsafe_methods = ["POST", "PUT", "PATCH", "DELETE"];
+        let cross_site: [(&str, &str); 3] = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "https://evil.example"),
+        ];
+        let send = async |client: &TestClient, method: &str, path: &str, (name, value)| {
+            let method = method.parse::<Method>().expect("a method");
+            let request = client.request(method, path);
+            let request = request.without_header("sec-fetch-site").without_header("origin");
+            request.header(name, value).send(&app).await
+        };
+        for path in ["/public", "/files/x", "/nowhere"] {
+            for method in unsafe_methods {
+                for header in cross_site {
+                    for client in [&nobody, &client] {
+                        let answer = send(client, method, path, header).await;
+                        assert_eq!(answer.status(), 403, "{method} {path} {header:?}");
+                        assert_eq!(answer.code(), "cross_site_request");
+                    }
+                }
+            }
+            assert_eq!(runs.take(), 0, "{path}");
+            for header in [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none"), ("x-no", "header")] {
+                assert_eq!(send(&nobody, "POST", path, header).await.status(), 200, "{path} {header:?}");
+            }
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                assert_eq!(send(&nobody, method, path, cross_site[0]).await.status(), 200);
+            }
+            assert_eq!(runs.take(), 6, "{path}");
+        }
+        // Nobody's visitor session is started for it either.
+        assert_eq!(send(&nobody, "POST", "/visitor", cross_site[0]).await.code(), "cross_site_request");
+        assert_eq!(runs.take(), 0);
+        for method in unsafe_methods {
+            for header in cross_site {
+                assert_eq!(send(&nobody, method, "/anywhere", header).await.status(), 200);
+            }
+        }
+        assert_eq!(runs.take(), 12);
+        assert!(table(auth).iter().any(|line| line.ends_with("/anywhere: public, from anywhere")));
+        // A bearer token in a header is no browser's.
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let app: Router =
+            probe.auth.router().route("/public", post(hello), public()).into_router();
+        let client = portcullis::ClientInfo::default();
+        let start = probe.auth.sessions().start(&account, &client);
+        let issued = start.transport(portcullis::Transport::Bearer).await.expect("a session");
+        let token = issued.token().expect("a bearer token");
+        let answer = probe.auth.test().nobody().post("/public");
+        let answer = answer.header("authorization", &format!("Bearer {token}"));
+        let answer = answer.header("sec-fetch-site", "cross-site");
+        assert_eq!(answer.send(&app).await.status(), 200);
+    }
 }

@@ -5,12 +5,14 @@
 //! Two handlers show means of the application's own: a second factor that portcullis does not know (the code
 //! of a key), and a question that a visitor without an account has to answer.
 //!
-//! The application chooses bodies, paths and answers. A handler must do three things that the mounted
-//! routes do too:
+//! The application chooses bodies, paths and answers. A handler that signs somebody in must do two things
+//! that the mounted routes do too:
 //!
-//! 1. call `check_same_origin`, if the route is public;
-//! 2. call `over`, so that the new session replaces an old one;
-//! 3. return the issued session in the answer.
+//! 1. call `replacing`, so that the new session replaces an old one;
+//! 2. return the issued session in the answer.
+//!
+//! `public()` refuses what another site sends, so the handlers need no check of their own. In a plain axum
+//! router they call `auth.check_same_origin(..)`.
 //!
 //! Start the example with `cargo run -p own-handlers`, then run:
 //!
@@ -59,8 +61,8 @@ use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
     Account, AccountOwner, ChallengeId, ClientInfo, Factor, Identity, PasswordChangeSession,
-    PendingSession, Portcullis, Refusal, Rejection, Requirement, Secret, SessionId, Visitor,
-    public,
+    PendingSession, Portcullis, Refusal, Rejection, Requirement, Secret, SessionId, Stage, Visitor,
+    any_session, public, stage, visitor,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database};
@@ -103,15 +105,15 @@ fn app(auth: &Portcullis) -> Router {
         .route("/reauthenticate", post(reauthenticate), Requirement::signed_in())
         .route("/me", get(me), Requirement::signed_in())
         .route("/my-password", post(change_password), Requirement::signed_in())
-        // Public, because the caller is not signed in yet. The extractor accepts only this stage.
-        .route("/my-first-password", post(set_password), public())
+        // A sign-in that is not finished may call only the route that takes it further.
+        .route("/my-first-password", post(set_password), stage(Stage::MustChangePassword))
         .route("/sessions", get(sessions).delete(end_other_sessions), Requirement::signed_in())
         .route("/sessions/{id}", delete(end_session), Requirement::signed_in())
         .route("/my-key", post(set_up_key), Requirement::signed_in())
-        // Public for the same reason as above.
-        .route("/my-key-code", post(check_key), public())
-        .route("/question", get(ask), public())
-        .route("/messages", post(leave_message), public())
+        .route("/my-key-code", post(check_key), stage(Stage::PendingSecondFactor))
+        // Starts a session for a visitor who has none. The message needs that session.
+        .route("/question", get(ask), visitor())
+        .route("/messages", post(leave_message), any_session())
         .into_router()
 }
 
@@ -127,8 +129,6 @@ async fn register(
     parts: Parts,
     Json(body): Json<NameAndPassword>,
 ) -> Result<Response, Rejection> {
-    // Another site must not register its visitors here, or sign them in to the attacker's account.
-    auth.check_same_origin(&parts)?;
     let application = Application::new(NewAccount::username(body.name), body.password);
     let registration = auth.registration().replacing(&parts.extensions).await?;
     let registered = registration.register(application, &client).await?;
@@ -143,7 +143,6 @@ async fn sign_in(
     parts: Parts,
     Json(body): Json<NameAndPassword>,
 ) -> Result<Response, Rejection> {
-    auth.check_same_origin(&parts)?;
     let login = auth.login().replacing(&parts.extensions).await?;
     let outcome =
         login.with_password(Credentials::password(body.name, body.password), &client).await?;

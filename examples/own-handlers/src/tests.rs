@@ -170,13 +170,19 @@ async fn a_visitor_answers_a_question_and_leaves_a_message() {
     let (status, question) = visitor.get("/question").await;
     assert_eq!((status, visitor.cookie.is_some()), (200, true));
     let message = |answer: &str| json!({ "id": question["id"], "answer": answer, "text": "Hello" });
-    assert_eq!(Client::new(&auth).post("/messages", message("7")).await, 403, "another visitor");
+    let mut other = Client::new(&auth);
+    assert_eq!(other.post("/messages", message("7")).await, 401, "no session");
+    assert_eq!(other.get("/question").await.0, 200);
+    assert_eq!(other.post("/messages", message("7")).await, 403, "another visitor");
     assert_eq!(visitor.post("/messages", message("8")).await, 403);
     let (status, body) = visitor.call(Method::POST, "/messages", message("7")).await;
     assert_eq!((status, &body["received"]), (200, &json!("Hello")));
     assert_eq!(visitor.post("/messages", message("7")).await, 403, "once");
     let mut other_site = Client { site: "cross-site", ..Client::new(&auth) };
-    assert_eq!(other_site.post("/messages", message("7")).await, 403);
+    assert_eq!(other_site.post("/messages", message("7")).await, 401);
+    assert_eq!(other_site.cookie, None);
+    let credentials = json!({ "name": "alice", "password": "correct horse battery" });
+    assert_eq!(other_site.post("/people", credentials).await, 403, "a form of another site");
     assert_eq!(other_site.cookie, None);
 }
 
