@@ -23,7 +23,7 @@ use crate::identity::credential::address_of;
 use crate::identity::refused::{Compared, Refused};
 use crate::identity::request_identity::RequestIdentity;
 use crate::rate_limit::Quota;
-use crate::session::{Issued, Stage, Transport};
+use crate::session::{Issued, SessionError, Stage, Transport};
 
 /// No body of ours is larger.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -41,9 +41,6 @@ pub(crate) enum RouteError {
     #[error("{0}")]
     InvalidBody(String),
     /// 400.
-    #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
-    BearerOff,
-    /// 400.
     #[error("tokens are not renewed here; sign in again when this one has expired")]
     RefreshOff,
     /// 405.
@@ -59,7 +56,6 @@ problem! {
         Self::UnsupportedMediaType(_) => UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
         Self::TooLarge => PAYLOAD_TOO_LARGE, "body_too_large";
         Self::InvalidBody(_) => BAD_REQUEST, "invalid_body";
-        Self::BearerOff => BAD_REQUEST, "bearer_not_enabled";
         Self::RefreshOff => BAD_REQUEST, "refresh_not_enabled";
         Self::MethodNotAllowed => METHOD_NOT_ALLOWED, "method_not_allowed";
         Self::Internal => INTERNAL_SERVER_ERROR, "internal_error";
@@ -304,10 +300,10 @@ fn named(error: &dyn std::fmt::Display) -> String {
     "a field of the body has the wrong type".to_owned()
 }
 
-/// A bearer token is made only where bearer tokens are taken.
-pub(crate) fn check_transport(auth: &Portcullis, transport: Transport) -> Result<(), RouteError> {
+/// Refuses a bearer token where none is taken, before anything is compared or counted.
+pub(crate) fn check_transport(auth: &Portcullis, transport: Transport) -> Result<(), SessionError> {
     if transport == Transport::Bearer && !auth.context().config.service.bearer {
-        return Err(RouteError::BearerOff);
+        return Err(SessionError::BearerOff);
     }
     Ok(())
 }

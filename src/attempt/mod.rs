@@ -170,7 +170,7 @@ pub(crate) use ticket::Ticket;
 
 use key::{Key, REFUSED, SourceRule, TOUCHED, Taken, WHOLE};
 use queue::{Place, Queues, Underway};
-use rule::{Outcome, Rule, Verdict};
+use rule::{Outcome, Rule, Ruling};
 use subject::{Origin, SubjectKey};
 use ticket::{GivenUp, Standing, Telling, meanwhile};
 use watch::Seen;
@@ -327,7 +327,7 @@ impl Attempts<'_> {
                     told,
                     standing: Standing::Counted,
                     meanwhile: meanwhile(kind),
-                    telling: Box::new(Telling { locks, after_failures, seen }),
+                    telling: Box::new(Telling { locks, after_failures, seen, dropped: None }),
                     over: false,
                 }
             }
@@ -405,14 +405,14 @@ impl Attempts<'_> {
                 one.outcome == Outcome::Pending && place.is_elsewhere(&row)
             });
             let of_own = match judge(&records.own) {
-                Verdict::Wait if elsewhere => rule.judge_strictly(&records.own, now),
+                Ruling::Wait if elsewhere => rule.judge_strictly(&records.own, now),
                 verdict => verdict,
             };
             let speaks = of_told.unwrap_or(of_own);
             if tells && let Some(until) = free_at(speaks) {
                 return Ok(Decision::FreeAt(until));
             }
-            if matches!(of_own, Verdict::Wait) || matches!(of_told, Some(Verdict::Wait)) {
+            if matches!(of_own, Ruling::Wait) || matches!(of_told, Some(Ruling::Wait)) {
                 let settled = place.queue().settled.notified();
                 let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
                 continue;
@@ -423,7 +423,7 @@ impl Attempts<'_> {
             };
             let of_typed = told.map(|key| next(key, &records.told));
             let (of_subject, standing) = match of_own {
-                Verdict::Free { .. } => (next(own, &records.own), Standing::Counted),
+                Ruling::Free { .. } => (next(own, &records.own), Standing::Counted),
                 // The source limits how many of these there are; without it they leave no record.
                 _ if of_typed.is_none() && source_rule.is_none() => {
                     return self.touch(own, Standing::Unrecorded, now).await;
@@ -442,7 +442,7 @@ impl Attempts<'_> {
             if reserved? {
                 let (own, told) = (of_subject, of_typed);
                 return Ok(match of_own {
-                    Verdict::Free { failures, locks } if standing == Standing::Counted => {
+                    Ruling::Free { failures, locks } if standing == Standing::Counted => {
                         let underway = place.begin(&own);
                         Decision::Free { own, told, underway, failures, locks, now }
                     }
@@ -580,8 +580,8 @@ impl Attempts<'_> {
         let now = context.now();
         let records = db.read(store::records(&executor, &key, None, &rule, None, now)).await?;
         Ok(match rule.judge_strictly(&records.own, now) {
-            Verdict::Delayed { until } | Verdict::Locked { until } => Some(until),
-            Verdict::Free { .. } | Verdict::Wait => None,
+            Ruling::Delayed { until } | Ruling::Locked { until } => Some(until),
+            Ruling::Free { .. } | Ruling::Wait => None,
         })
     }
 }
@@ -597,11 +597,11 @@ fn any_number() -> i64 {
 }
 
 /// From when on one more is free again, if it is not now.
-fn free_at(verdict: Verdict) -> Option<Timestamp> {
+fn free_at(verdict: Ruling) -> Option<Timestamp> {
     match verdict {
-        Verdict::Free { .. } | Verdict::Wait => None,
-        Verdict::Delayed { until } => Some(until),
-        Verdict::Locked { until } => Some(until.plus(MOMENT)),
+        Ruling::Free { .. } | Ruling::Wait => None,
+        Ruling::Delayed { until } => Some(until),
+        Ruling::Locked { until } => Some(until.plus(MOMENT)),
     }
 }
 

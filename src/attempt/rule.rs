@@ -80,7 +80,7 @@ pub(crate) struct Rule {
 
 /// What the rule says of one more try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Ruling {
     Free {
         /// Failures since the last success, as far back as the rule looks.
         failures: usize,
@@ -164,26 +164,26 @@ impl Rule {
 
     /// Judges one more try at `now`. `tries` are the latest ones, newest first: as many as
     /// [`reads`](Self::reads) says are enough.
-    pub(crate) fn judge(&self, tries: &[Try], now: Timestamp) -> Verdict {
+    pub(crate) fn judge(&self, tries: &[Try], now: Timestamp) -> Ruling {
         let verdict = self.judge_failures(&self.failures(tries, |_| true), now);
-        if matches!(verdict, Verdict::Free { .. }) {
+        if matches!(verdict, Ruling::Free { .. }) {
             return verdict;
         }
         let over =
             |t: &Try| t.outcome != Outcome::Pending || t.at > now || now.since(t.at) >= PENDING;
         match self.judge_failures(&self.failures(tries, over), now) {
-            Verdict::Free { .. } => Verdict::Wait,
+            Ruling::Free { .. } => Ruling::Wait,
             _ => verdict,
         }
     }
 
     /// The same, where a try that is still going on is taken for a failure.
-    pub(crate) fn judge_strictly(&self, tries: &[Try], now: Timestamp) -> Verdict {
+    pub(crate) fn judge_strictly(&self, tries: &[Try], now: Timestamp) -> Ruling {
         self.judge_failures(&self.failures(tries, |_| true), now)
     }
 
-    fn judge_failures(&self, failed: &[Timestamp], now: Timestamp) -> Verdict {
-        let free = |locks| Verdict::Free { failures: failed.len(), locks };
+    fn judge_failures(&self, failed: &[Timestamp], now: Timestamp) -> Ruling {
+        let free = |locks| Ruling::Free { failures: failed.len(), locks };
         if self.lock == Lock::Never {
             return free(false);
         }
@@ -197,21 +197,21 @@ impl Rule {
                 Lock::WhileTheyCount => {
                     let until = first.plus(self.window).max(waits_until);
                     if now < until {
-                        return Verdict::Delayed { until };
+                        return Ruling::Delayed { until };
                     }
                 }
                 Lock::For(lockout) => {
                     // A lock that is shorter than the wait does not replace it.
                     let until = last.plus(lockout);
                     if last.since(*first) <= self.window && now <= until && waits_until <= until {
-                        return Verdict::Locked { until };
+                        return Ruling::Locked { until };
                     }
                 }
                 Lock::Never => {}
             }
         }
         if now < waits_until {
-            return Verdict::Delayed { until: waits_until };
+            return Ruling::Delayed { until: waits_until };
         }
         let locks = match self.limit.checked_sub(2) {
             None => true,
@@ -309,7 +309,7 @@ mod tests {
                             );
                             let from = failures.len().saturating_sub(limit);
                             let verdict = rule.judge(&failed(&failures[from..]), at(now));
-                            let is_locked = matches!(verdict, Verdict::Locked { .. });
+                            let is_locked = matches!(verdict, Ruling::Locked { .. });
                             assert_eq!(is_locked, expected, "{limit} {window} {lockout} {now}");
                             locked += u32::from(is_locked);
                             // One who tries whenever they may, as often as `gap` lets them.
@@ -379,10 +379,10 @@ mod tests {
                                 })
                                 .collect();
                             match rule.judge(&tries, Timestamp::from_millis(now)) {
-                                Verdict::Free { .. } => failures.push(now),
-                                Verdict::Delayed { until } => now = until.as_millis(),
-                                Verdict::Locked { until } => now = until.as_millis() + 1,
-                                Verdict::Wait => panic!("nothing is pending"),
+                                Ruling::Free { .. } => failures.push(now),
+                                Ruling::Delayed { until } => now = until.as_millis(),
+                                Ruling::Locked { until } => now = until.as_millis() + 1,
+                                Ruling::Wait => panic!("nothing is pending"),
                             }
                         }
                         let most = promised(&rule);
@@ -427,8 +427,8 @@ mod tests {
             longest_delay: seconds(120),
             ..rule(100, 10, 1)
         };
-        assert_eq!(rule.judge(&failed(&[0, 5]), at(34)), Verdict::Delayed { until: at(35) });
-        assert!(matches!(rule.judge(&failed(&[0, 5]), at(35)), Verdict::Free { .. }));
+        assert_eq!(rule.judge(&failed(&[0, 5]), at(34)), Ruling::Delayed { until: at(35) });
+        assert!(matches!(rule.judge(&failed(&[0, 5]), at(35)), Ruling::Free { .. }));
     }
 
     #[test]
@@ -440,15 +440,15 @@ mod tests {
             failed(&times)
         };
         let locked =
-            |tries: &[Try], now| matches!(rule.judge(tries, at(now)), Verdict::Locked { .. });
+            |tries: &[Try], now| matches!(rule.judge(tries, at(now)), Ruling::Locked { .. });
         assert!(locked(&spread(600), 600));
         assert!(!locked(&spread(601), 601), "the first one is older than the window");
         assert!(locked(&spread(600), 4200));
         assert!(!locked(&spread(600), 4201));
         let free = rule.judge(&failed(&(0..14).collect::<Vec<_>>()), at(600));
-        assert_eq!(free, Verdict::Free { failures: 14, locks: true });
+        assert_eq!(free, Ruling::Free { failures: 14, locks: true });
         let free = rule.judge(&failed(&(0..14).collect::<Vec<_>>()), at(601));
-        assert_eq!(free, Verdict::Free { failures: 14, locks: false });
+        assert_eq!(free, Ruling::Free { failures: 14, locks: false });
     }
 
     #[test]
@@ -459,21 +459,21 @@ mod tests {
         let mut waits = Vec::new();
         loop {
             match rule.judge(&failed(&times), at(now)) {
-                Verdict::Free { .. } => times.push(now),
-                Verdict::Delayed { until } => {
+                Ruling::Free { .. } => times.push(now),
+                Ruling::Delayed { until } => {
                     let next = until.as_secs();
                     waits.push(next - now);
                     assert!(matches!(
                         rule.judge(&failed(&times), until.minus(Duration::from_millis(1))),
-                        Verdict::Delayed { .. }
+                        Ruling::Delayed { .. }
                     ));
                     now = next;
                 }
-                Verdict::Locked { until } => {
+                Ruling::Locked { until } => {
                     assert_eq!(until, at(now + 3600));
                     break;
                 }
-                Verdict::Wait => panic!("nothing is pending"),
+                Ruling::Wait => panic!("nothing is pending"),
             }
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
@@ -486,7 +486,7 @@ mod tests {
         let rule = rule(100, 600, 3600);
         for count in 0..100 {
             let verdict = rule.judge(&failed(&vec![0; count]), at(0));
-            assert!(matches!(verdict, Verdict::Free { .. }), "{count}: {verdict:?}");
+            assert!(matches!(verdict, Ruling::Free { .. }), "{count}: {verdict:?}");
         }
     }
 
@@ -496,16 +496,16 @@ mod tests {
         let one = |number, outcome| Try { number, at: at(number), outcome };
         let now = at(10);
         let tries = [one(3, Outcome::Failed), one(2, Outcome::Succeeded), one(1, Outcome::Failed)];
-        assert_eq!(rule.judge(&tries, now), Verdict::Free { failures: 1, locks: false });
+        assert_eq!(rule.judge(&tries, now), Ruling::Free { failures: 1, locks: false });
         let tries = [one(3, Outcome::Pending), one(2, Outcome::Failed), one(1, Outcome::Failed)];
-        assert_eq!(rule.judge(&tries, now), Verdict::Wait);
-        assert!(matches!(rule.judge_strictly(&tries, now), Verdict::Locked { .. }));
+        assert_eq!(rule.judge(&tries, now), Ruling::Wait);
+        assert!(matches!(rule.judge_strictly(&tries, now), Ruling::Locked { .. }));
         assert!(
-            matches!(rule.judge(&tries, at(63)), Verdict::Locked { .. }),
+            matches!(rule.judge(&tries, at(63)), Ruling::Locked { .. }),
             "who made it has died: it failed"
         );
         let tries = [one(3, Outcome::Failed), one(2, Outcome::Failed), one(1, Outcome::Failed)];
-        assert!(matches!(rule.judge(&tries, now), Verdict::Locked { .. }));
+        assert!(matches!(rule.judge(&tries, now), Ruling::Locked { .. }));
     }
 
     #[test]
@@ -536,26 +536,22 @@ mod tests {
         let rule = Rule::of(&Config::default(), AttemptKind::Challenge);
         let wrong = [0, 600, 1200, 1800, 2400];
         let mut tries = failed(&wrong);
-        let locks = Verdict::Free { failures: 4, locks: true };
+        let locks = Ruling::Free { failures: 4, locks: true };
         assert_eq!(rule.judge(&tries[1..], at(2400)), locks, "the fifth may still be tried");
         let first_free = at(3600);
         for now in [2400, 3000, 3599] {
-            assert_eq!(
-                rule.judge(&tries, at(now)),
-                Verdict::Delayed { until: first_free },
-                "{now}"
-            );
+            assert_eq!(rule.judge(&tries, at(now)), Ruling::Delayed { until: first_free }, "{now}");
         }
-        assert!(matches!(rule.judge(&tries, first_free), Verdict::Free { .. }));
+        assert!(matches!(rule.judge(&tries, first_free), Ruling::Free { .. }));
         tries.insert(0, Try { number: 6, at: at(2500), outcome: Outcome::Succeeded });
-        assert_eq!(rule.judge(&tries, at(3000)), Verdict::Delayed { until: first_free });
+        assert_eq!(rule.judge(&tries, at(3000)), Ruling::Delayed { until: first_free });
     }
 
     #[test]
     fn the_token_of_a_reset_is_never_locked() {
         let rule = Rule::of(&Config::default(), AttemptKind::Reset);
         let failures = failed(&[0; 200]);
-        assert_eq!(rule.judge(&failures, at(0)), Verdict::Free { failures: 200, locks: false });
-        assert_eq!(rule.judge(&[], at(0)), Verdict::Free { failures: 0, locks: false });
+        assert_eq!(rule.judge(&failures, at(0)), Ruling::Free { failures: 200, locks: false });
+        assert_eq!(rule.judge(&[], at(0)), Ruling::Free { failures: 0, locks: false });
     }
 }

@@ -9,7 +9,7 @@ use super::store;
 use super::watch::{self, Seen};
 use crate::audit_log;
 use crate::base::event::{DENIED, Event, count};
-use crate::base::transaction::Txn;
+use crate::base::transaction::{Fault, Txn, transaction};
 use crate::config::AttemptKind;
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -54,6 +54,8 @@ pub(super) struct Telling {
     pub(super) after_failures: Option<Event>,
     /// To those who watch for guesses at many accounts.
     pub(super) seen: Option<Seen>,
+    /// The failure of an attempt that is dropped without a word.
+    pub(super) dropped: Option<Event>,
 }
 
 impl std::fmt::Debug for Ticket {
@@ -63,6 +65,12 @@ impl std::fmt::Debug for Ticket {
 }
 
 impl Ticket {
+    /// With the event of its failure, for a flow of the application's, which may drop it.
+    pub(crate) fn if_dropped(mut self, failure: Event) -> Self {
+        self.telling.dropped = Some(failure);
+        self
+    }
+
     /// Whether the verdict counts. If not, it has to be thrown away after the work was done: the right
     /// answer is a wrong one.
     #[must_use]
@@ -152,11 +160,20 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         drop(self.underway.take());
-        if self.over || self.meanwhile == Outcome::Failed {
+        let untold = self.telling.locks.is_some() || self.telling.dropped.is_some();
+        if self.over || self.meanwhile == Outcome::Failed && !untold {
             return;
         }
         let rows = self.rows().cloned().collect();
-        give_up(self.auth.context(), rows, self.place.take());
+        let telling = std::mem::take(&mut *self.telling);
+        let failure = telling.dropped.map(|event| match self.standing {
+            Standing::Counted => event,
+            _ => event.failed(TOO_MANY_ATTEMPTS),
+        });
+        // What a full source brings about fills no table.
+        let recorded = matches!(self.standing, Standing::Counted | Standing::Refused);
+        let lost = Lost { rows, failure: failure.filter(|_| recorded), locks: telling.locks };
+        give_up(self.auth.context(), lost, self.place.take());
     }
 }
 
@@ -170,22 +187,41 @@ pub(super) struct GivenUp<'a> {
 impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
         if self.armed {
-            give_up(self.context, std::mem::take(&mut self.rows), None);
+            let rows = std::mem::take(&mut self.rows);
+            give_up(self.context, Lost { rows, failure: None, locks: None }, None);
         }
     }
 }
 
-/// Says in a task of its own that a try has failed: those who wait for its end must not wait for
-/// nothing.
-fn give_up(context: &Context, rows: Vec<Taken>, place: Option<Place>) {
+/// An attempt that ended without a word, and what is to be told of it.
+struct Lost {
+    rows: Vec<Taken>,
+    failure: Option<Event>,
+    locks: Option<(Event, Option<Outgoing>)>,
+}
+
+/// Says in a task of its own that an attempt has failed: those who wait for its end must not wait for
+/// nothing, and somebody who hangs up each time must not lock an account without anybody being told.
+fn give_up(context: &Context, lost: Lost, place: Option<Place>) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;
     }
     let context = context.clone();
     context.clone().database.beside(async move {
-        let db = context.db();
-        let executor = db.executor();
-        let settled = db.retry(|| store::settle(&executor, &rows, Outcome::Failed)).await;
+        let Lost { rows, failure, locks } = lost;
+        let settled = transaction!(context.db(), |txn| {
+            if let Some(event) = &failure {
+                audit_log::record(txn, event).await?;
+            }
+            if let Some((event, notice)) = &locks {
+                audit_log::record(txn, event).await?;
+                if let Some(notice) = notice {
+                    outbox::put(txn, &context, notice).await?;
+                }
+            }
+            store::settle(txn, &rows, Outcome::Failed).await?;
+            Ok::<_, Fault>(())
+        });
         if let Err(error) = settled {
             tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
         }

@@ -76,16 +76,16 @@ impl Demands {
 
     /// Whether a factor that the account has enrolled comes on top of something else. A password is never
     /// a second factor, and one factor alone is none, whichever it is. A passkey is both: it asks for the
-    /// person too.
-    fn has_second(self, proved: &PassedFactors) -> bool {
+    /// person too. `further` says that another step came before the last factor, whatever it proved.
+    fn has_second(self, proved: &PassedFactors, further: bool) -> bool {
         let enrolled = |factor| factor != Factor::Password && self.enrolled.contains(factor);
-        let several = proved.iter().count() > 1;
+        let several = further || proved.iter().count() > 1;
         proved.iter().any(|(factor, _)| enrolled(factor) && (several || factor == Factor::Passkey))
     }
 
     /// How far these factors lead.
-    fn stage(self, proved: &PassedFactors) -> Stage {
-        if !self.enrolled.is_empty() && !self.has_second(proved) {
+    fn stage(self, proved: &PassedFactors, further: bool) -> Stage {
+        if !self.enrolled.is_empty() && !self.has_second(proved, further) {
             Stage::PendingSecondFactor
         } else if self.new_password {
             Stage::MustChangePassword
@@ -152,7 +152,8 @@ impl<'a> NewSession<'a> {
         self
     }
 
-    /// Goes on from a sign-in that was not finished, and keeps what it was.
+    /// Goes on from a sign-in that was not finished, and keeps what it was. The factor that was proved
+    /// now is another one than before: the caller has checked that.
     pub(crate) fn finishing(mut self, unfinished: &'a SessionState, transport: Transport) -> Self {
         self.before = Before::Unfinished(unfinished, transport);
         self
@@ -181,7 +182,7 @@ impl<'a> NewSession<'a> {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        self.demands.stage(&self.proved)
+        self.demands.stage(&self.proved, matches!(self.before, Before::Unfinished(..)))
     }
 
     /// Locks the account's row, as the first thing that the transaction does.
@@ -328,7 +329,31 @@ mod tests {
             let passed = proved
                 .iter()
                 .fold(PassedFactors::default(), |passed, factor| passed.with(*factor, at));
-            assert_eq!(demands.stage(&passed), stage, "{enrolled:?} {new_password} {proved:?}");
+            assert_eq!(
+                demands.stage(&passed, false),
+                stage,
+                "{enrolled:?} {new_password} {proved:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_further_step_is_a_second_factor_whatever_the_first_one_proved() {
+        use Factor::{External, Password, Totp};
+
+        let table: [(&[Factor], &[Factor], Stage); 4] = [
+            (&[Totp], &[Totp], Stage::Full),
+            (&[External], &[External], Stage::Full),
+            // Still only one that the account has enrolled, and that is no password.
+            (&[Totp], &[External], Stage::PendingSecondFactor),
+            (&[Password], &[Password], Stage::PendingSecondFactor),
+        ];
+        for (enrolled, proved, stage) in table {
+            let demands =
+                Demands { enrolled: enrolled.iter().copied().collect(), new_password: false };
+            let at = Timestamp::from_millis(1);
+            let passed = PassedFactors::one(proved[0], at);
+            assert_eq!(demands.stage(&passed, true), stage, "{enrolled:?} {proved:?}");
         }
     }
 }

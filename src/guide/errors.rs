@@ -66,6 +66,7 @@
 //! | `too_many_attempts` | 429 | too many attempts failed. Only with `attempts.reveal_lockout`. Otherwise the answer is the same as for a wrong password, an accepted request for a link, or an invalid link |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `factor_not_enrolled` | 409 | a sign-in was to be finished with a factor that the account has not set up |
+//! | `factor_used_already` | 409 | `auth.login().finish(..)` got the factor that the sign-in began with; a second step needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |
 //! | `username_taken`, `email_taken`, `phone_taken` | 409 | another account already has this name |

@@ -111,9 +111,10 @@ impl From<SessionError> for AuthError {
             SessionError::Refused(refusal) => Self::Refused(refusal),
             SessionError::Fault(fault) => fault.into(),
             // Nothing that starts a session comes through here.
-            SessionError::Over | SessionError::NotFound | SessionError::LimitReached => {
-                Self::NotSignedIn(NotSignedIn::Ended(Ended::Revoked))
-            }
+            SessionError::Over
+            | SessionError::NotFound
+            | SessionError::LimitReached
+            | SessionError::BearerOff => Self::NotSignedIn(NotSignedIn::Ended(Ended::Revoked)),
         }
     }
 }

@@ -97,7 +97,8 @@ pub(crate) struct RequestIdentity {
     auth: Portcullis,
     resolver: Arc<Resolver>,
     credential: Credential,
-    /// What the same-origin rule says of this request, should it act with a cookie. Boxed: seldom.
+    /// What the same-origin rule says of this request, should it act with a cookie or get one. Boxed:
+    /// seldom.
     cross_site: Option<Box<(CrossSite, Compared)>>,
     /// Whether an operator was told that this request is refused.
     refusal_noted: AtomicBool,
@@ -189,18 +190,20 @@ impl RequestIdentity {
             limited: OnceCell::new(),
             sealed: AtomicBool::new(false),
         };
+        // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes. This
+        // rule is asked of whatever may be an upgrade, rotation of real handshakes alone.
+        let upgrade = headers.contains_key(UPGRADE) || *method == Method::CONNECT;
+        // Also without a credential: browsers send no `Lax` cookie with a form of another site, but take
+        // the one in the answer, so a flow that starts or ends a session must know.
+        if SameOrigin::concerns(method, upgrade) {
+            let facts = Facts { upgrade, ..Facts::of(uri, headers) };
+            let verdict = context.same_origin.check(method, &facts);
+            request_identity.cross_site =
+                verdict.err().map(|cross_site| Box::new((cross_site, Compared::of(&facts))));
+        }
         if !matches!(request_identity.credential, Credential::None) {
-            // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes. This
-            // rule is asked of whatever may be an upgrade, rotation of real handshakes alone.
-            let upgrade = headers.contains_key(UPGRADE) || *method == Method::CONNECT;
             if upgrade {
                 request_identity.handshake = handshake(method, uri, version, headers);
-            }
-            if SameOrigin::concerns(method, upgrade) {
-                let facts = Facts { upgrade, ..Facts::of(uri, headers) };
-                let verdict = context.same_origin.check(method, &facts);
-                request_identity.cross_site =
-                    verdict.err().map(|cross_site| Box::new((cross_site, Compared::of(&facts))));
             }
             request_identity.source = Source::of(&context.config.proxies, headers, extensions);
         }
@@ -245,6 +248,20 @@ impl RequestIdentity {
     #[cfg(feature = "routes")]
     pub(crate) fn has_only_a_token(&self) -> bool {
         self.credential.is_only_a_token(self.auth.context())
+    }
+
+    /// Who the request is, for a flow that puts a new session in its place.
+    ///
+    /// # Errors
+    /// Another site sent it, with or without a credential: it would sign its visitors in here, to an
+    /// account of its own (login CSRF). An outage.
+    pub(crate) async fn replaced(&self) -> Result<&Resolved, AuthError> {
+        if let Some(cross_site) = &self.cross_site
+            && !self.credential.is_only_a_token(self.auth.context())
+        {
+            return Err(self.refuse_cross_site(cross_site));
+        }
+        self.resolve().await
     }
 
     /// The same-origin rule, for a route that anyone may call. A request whose only credential is a

@@ -14,11 +14,14 @@
 //!    password: another type, another token.
 //!
 //! # Means of your own
-//! To sign somebody in by LDAP, another service or a hardware key, use
-//! [`auth.sign_in(..)`](crate::Portcullis::sign_in). To finish a sign-in with a second factor of your own,
-//! use [`auth.login().finish(..)`](Login::finish). Both do everything that a sign-in with a password does.
-//! Neither counts guesses: [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) does, with the
-//! limits of ours.
+//! | to | call |
+//! |---|---|
+//! | sign somebody in by LDAP, another service or a hardware key | [`auth.sign_in(..)`](crate::Portcullis::sign_in) |
+//! | finish a sign-in with a second factor of your own | [`auth.login().finish(..)`](Login::finish) |
+//! | note that a session has proved a factor again | [`auth.login().step_up(..)`](Login::step_up) |
+//! | count guesses, before you compare them | [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) |
+//!
+//! The first two do everything that a sign-in with a password does. Only the last one counts anything.
 //!
 //! # Routes
 //! `POST /login` (JSON, a form from a page of ours, or HTTP Basic), `POST /logout`,
@@ -65,7 +68,7 @@
 //! `authn_reauthenticated`, `session_ended`.
 //!
 //! # Errors
-//! `invalid_credentials` (401), `wrong_password` (403), `factor_not_enrolled` (409), `overloaded` and `unavailable` (503);
+//! `invalid_credentials` (401), `wrong_password` (403), `factor_not_enrolled` and `factor_used_already` (409), `overloaded` and `unavailable` (503);
 //! `too_many_attempts` (429) where the configuration says that locks are told.
 
 use std::time::Duration;
@@ -78,7 +81,7 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault, transaction};
@@ -95,7 +98,7 @@ use crate::rate_limit::RateLimited;
 use crate::session::device::{Device, Devices};
 use crate::session::from_session;
 use crate::session::issue::Replaces;
-use crate::session::{Issued, PendingSession, SessionError, StartSession, Transport};
+use crate::session::{Issued, SessionError, StartSession, Transport};
 
 mod basic;
 #[cfg(feature = "routes")]
@@ -165,6 +168,9 @@ pub enum LoginError {
     /// The account has not enrolled the factor that a sign-in was to be finished with.
     #[error("this factor is not set up for this account")]
     FactorNotEnrolled,
+    /// The sign-in began with the factor that it was to be finished with.
+    #[error("this factor was the first step of the sign-in; the second one needs another factor")]
+    FactorUsedAlready,
     /// Too many attempts failed. Told only with `attempts.reveal_lockout`; otherwise it looks like a
     /// wrong password.
     #[error("too many attempts failed")]
@@ -194,6 +200,7 @@ problem! {
         Self::InvalidCredentials => UNAUTHORIZED, "invalid_credentials";
         Self::WrongPassword => FORBIDDEN, "wrong_password";
         Self::FactorNotEnrolled => CONFLICT, "factor_not_enrolled";
+        Self::FactorUsedAlready => CONFLICT, "factor_used_already";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
     }
     passes on { RateLimited, Session, Refused, Fault }
@@ -225,7 +232,7 @@ impl Login<'_> {
     /// # Errors
     /// The layer is missing, another site sent the request, or an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
-        self.before = Some(RequestIdentity::of(extensions)?.resolve().await?.clone());
+        self.before = Some(RequestIdentity::of(extensions)?.replaced().await?.clone());
         Ok(self)
     }
 
@@ -303,41 +310,6 @@ impl Login<'_> {
         self.before.as_ref().and_then(|before| sign_in::replaces(before, Some(account)))
     }
 
-    /// Finishes a sign-in with a second factor that the application has checked by its own means. It does
-    /// everything that a sign-in with a password does: hooks, the event, memberships, the known device and
-    /// the notice of a new one. A sign-in is finished once: of two at the same time one is refused.
-    ///
-    /// The factor is one of those that the account has [enrolled](crate::account::Accounts). If the account
-    /// must set a new password, that comes next.
-    ///
-    /// # Errors
-    /// [`LoginError::FactorNotEnrolled`]; [`LoginError::Session`] when the sign-in is over, or was finished
-    /// before, or the account cannot be used any more; a hook's refusal; an outage.
-    pub async fn finish(
-        &self,
-        pending: &PendingSession,
-        factor: Factor,
-        client: &ClientInfo,
-    ) -> Result<LoginOutcome, LoginError> {
-        let (state, account) = (&pending.state, pending.account());
-        let context = self.auth.context();
-        let now = context.now();
-        let row = self.usable(account.id(), account.epoch, now).await?;
-        let row = row.ok_or(LoginError::Session(SessionError::Over))?;
-        let enrolled = EnrolledFactors(row.enrolled_factors);
-        if factor == Factor::Password || !enrolled.contains(factor) {
-            return Err(LoginError::FactorNotEnrolled);
-        }
-        let proved = state.factors.clone().with(factor, now);
-        let session = NewSession::new(self.auth, &row, proved, client, now)
-            .finishing(state, pending.transport());
-        let made = transaction!(context.db(), |txn| {
-            let locked = session.lock(txn).await?;
-            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
-        });
-        self.signed_in(made, row.id, client, now).await
-    }
-
     /// The row of an account that may be used, if its epoch is still this one.
     async fn usable(
         &self,
@@ -393,13 +365,7 @@ impl Login<'_> {
             attempts.fail(ticket, &event).await?;
             return Err(LoginError::WrongPassword);
         }
-        let session = identity.session();
-        let factors = session.factors().clone().with(Factor::Password, now);
-        let start = StartSession::new(context, db, client)
-            .of(account)
-            .stepping_up(&session.state, session.transport())
-            .passed(factors)
-            .event(EventKind::Reauthenticated);
+        let start = self.stepped_up(identity, Factor::Password, client, now);
         let issued = transaction!(db, |txn| {
             ticket.succeeded(txn).await?;
             Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
@@ -407,15 +373,37 @@ impl Login<'_> {
         attempts.end(ticket, issued).await
     }
 
+    /// The session that takes the place of this one, with a factor that was proved just now.
+    fn stepped_up<'a>(
+        &'a self,
+        identity: &'a Identity,
+        factor: Factor,
+        client: &'a ClientInfo,
+        now: Timestamp,
+    ) -> StartSession<'a> {
+        let (context, session) = (self.auth.context(), identity.session());
+        StartSession::new(context, context.db(), client)
+            .of(identity.account())
+            .stepping_up(&session.state, session.transport())
+            .passed(session.factors().clone().with(factor, now))
+            .event(EventKind::Reauthenticated)
+    }
+
     /// The account of a name, and what is counted before anything is judged.
     async fn find(&self, login: &str, client: &ClientInfo) -> Result<Asked, LoginError> {
         let context = self.auth.context();
         let ids = context.config.login.id;
-        let id = LoginId::parse(login).ok().filter(|id| id.kind().signs_in(ids));
+        let id = LoginId::parse(login).ok();
         let db = context.db();
         // No account has the empty name; asking for it keeps the work the same.
-        let normal = id.as_ref().map_or("", LoginId::normal);
-        let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal).to_owned();
+        let signs_in = id.as_ref().filter(|id| id.kind().signs_in(ids));
+        let normal = signs_in.map_or("", LoginId::normal);
+        // A name that signs nobody in has one count for all its spellings too: an application may know
+        // its owner by other means.
+        let name = match &id {
+            Some(id) => id.normal().to_owned(),
+            None => trim_login_id(login).to_lowercase(),
+        };
         // Before it is known whether the name is anybody's.
         let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);

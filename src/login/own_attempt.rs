@@ -49,11 +49,12 @@ pub enum Verdict {
 }
 
 /// An attempt that is on record and waits for its verdict. Until then it counts as failed, also when it is
-/// dropped: because the client hung up, or the directory did not answer.
+/// dropped because the client hung up. [`withdraw`](Self::withdraw) it if nothing could be compared.
 #[must_use = "it counts as failed until it is judged"]
 pub struct OpenAttempt {
     auth: Portcullis,
     ticket: Ticket,
+    account: Option<Account>,
     failure: Event,
 }
 
@@ -67,7 +68,15 @@ impl Attempts<'_> {
     /// use axum::http::request::Parts;
     /// use portcullis::login::{Guess, LoginError, Verdict};
     /// use portcullis::{ClientInfo, Factor, Issued, Portcullis, Rejection};
-    /// # async fn directory_accepts(_: &str, _: &str) -> bool { false }
+    /// # async fn directory_accepts(_: &str, _: &str) -> Result<bool, ()> { Ok(false) }
+    /// # use portcullis::Refusal;
+    /// # use http::StatusCode;
+    /// # struct DirectoryIsDown;
+    /// # impl From<DirectoryIsDown> for Rejection {
+    /// #     fn from(_: DirectoryIsDown) -> Self {
+    /// #         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "directory_down", "try later").into()
+    /// #     }
+    /// # }
     ///
     /// async fn sign_in_by_directory(
     ///     auth: &Portcullis,
@@ -77,8 +86,12 @@ impl Attempts<'_> {
     ///     password: &str,
     /// ) -> Result<Issued, Rejection> {
     ///     let attempt = auth.attempts().begin(Guess::Password(name), client).await?;
-    ///     let accepted = directory_accepts(name, password).await;
-    ///     let account = auth.accounts().find_by_login(name).await?;
+    ///     // The account that the attempt counts for. Sign in no other one.
+    ///     let account = attempt.account().cloned();
+    ///     let Ok(accepted) = directory_accepts(name, password).await else {
+    ///         attempt.withdraw().await;
+    ///         return Err(DirectoryIsDown.into());
+    ///     };
     ///     match (attempt.judge(accepted && account.is_some()).await?, account) {
     ///         (Verdict::Right, Some(account)) => {
     ///             let sign_in = auth.sign_in(&account, client).proved(Factor::Password);
@@ -89,8 +102,18 @@ impl Attempts<'_> {
     /// }
     /// ```
     ///
-    /// After [`Verdict::Right`], [`Portcullis::sign_in`] makes the session, or [`Login::finish`] goes on
-    /// with a sign-in that waited for its second factor. Neither counts anything.
+    /// After [`Verdict::Right`], [`Portcullis::sign_in`] makes the session, [`Login::finish`] goes on
+    /// with a sign-in that waited for its second factor, or [`Login::step_up`] notes that a session has
+    /// proved it again. None of them counts anything.
+    ///
+    /// The guess at a [`Password`](Guess::Password) counts for the account that may sign in with the name
+    /// ([`account`](OpenAttempt::account)), as [`login.id`](crate::config::LoginConfig::id) says. Other
+    /// ways to find an account have other rules, such as
+    /// [`find_by_login`](crate::account::Accounts::find_by_login): a guess that counts for one name and
+    /// signs in the owner of another has no limit.
+    ///
+    /// Never call it inside a transaction of your own: it waits for attempts of the same account that are
+    /// still going on.
     ///
     /// A refused attempt begins like any other, and you compare as usual: a client must not see whether it
     /// was refused, not even by the time. Only with
@@ -106,6 +129,7 @@ impl Attempts<'_> {
     /// [`LoginError::TooManyAttempts`] where that is told; an outage. Compare nothing then.
     ///
     /// [`Login::finish`]: super::Login::finish
+    /// [`Login::step_up`]: super::Login::step_up
     pub async fn begin(
         &self,
         guess: Guess<'_>,
@@ -115,7 +139,7 @@ impl Attempts<'_> {
         let now = auth.context().now();
         let failed =
             |reason| Event::new(EventKind::LoginFailed, now).from_client(client).failed(reason);
-        let (kind, subject, failure) = match guess {
+        let (kind, subject, account, failure) = match guess {
             Guess::Password(name) => {
                 let login = auth.login();
                 let asked = login.find(name, client).await?;
@@ -125,23 +149,29 @@ impl Attempts<'_> {
                     Some(row) => failure.account(row.id),
                     None => failure,
                 };
-                (AttemptKind::Login, subject.on_device(auth, asked.device.known()), failure)
+                let subject = subject.on_device(auth, asked.device.known());
+                (AttemptKind::Login, subject, asked.row.map(Account::from), failure)
             }
             Guess::PasswordOf(account) => {
                 let db = auth.context().db();
                 let row = db.read(account_store::find(&db.executor(), account.id())).await?;
                 let subject = self.subject(row.as_ref(), &account.id().to_string());
                 let failure = failed("wrong_password").account(account.id());
-                (AttemptKind::Login, inside(auth, subject, account, client), failure)
+                let subject = inside(auth, subject, account, client);
+                (AttemptKind::Login, subject, Some(account.clone()), failure)
             }
             Guess::SecondFactor(account) => {
                 let subject = self.subject_of(account.id());
                 let failure = failed("wrong_second_factor").account(account.id());
-                (AttemptKind::SecondFactor, inside(auth, subject, account, client), failure)
+                let subject = inside(auth, subject, account, client);
+                (AttemptKind::SecondFactor, subject, Some(account.clone()), failure)
             }
         };
         match self.take(kind, &subject, client).await? {
-            Admission::Admitted(ticket) => Ok(OpenAttempt { auth: auth.clone(), ticket, failure }),
+            Admission::Admitted(ticket) => {
+                let ticket = ticket.if_dropped(failure.clone());
+                Ok(OpenAttempt { auth: auth.clone(), ticket, account, failure })
+            }
             Admission::TooMany { retry_after } => Err(LoginError::TooManyAttempts { retry_after }),
         }
     }
@@ -155,18 +185,30 @@ fn inside(auth: &Portcullis, subject: Subject, account: &Account, client: &Clien
 }
 
 impl OpenAttempt {
+    /// The account that the attempt counts for. None for a name that signs nobody in: compare
+    /// nevertheless, or the time tells which names there are.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// Takes the attempt back, because nothing was compared: the directory or the service of the key did
+    /// not answer. Never call it after a comparison. If this fails too, the attempt counts as failed.
+    pub async fn withdraw(self) {
+        self.auth.attempts().withdraw(self.ticket).await;
+    }
+
     /// Says whether the guess was right, and returns what that is worth. Only [`Verdict::Right`] lets
     /// anybody in: of an attempt that was refused the verdict is [`Wrong`](Verdict::Wrong), whatever the
     /// guess. There is one method for both cases, so a right guess that was refused cannot be answered in
     /// another way than a wrong one.
     ///
     /// Right: the failures before it count no more. Wrong: the failure is an event (`authn_login_fail`),
-    /// and what follows from it happens, such as a notice of the lock to the owner.
+    /// and what follows from it happens: the event of a lock, and for passwords the notice to the owner.
     ///
     /// # Errors
     /// An outage. The attempt counts as failed then, and nobody may be let in.
     pub async fn judge(self, right: bool) -> Result<Verdict, LoginError> {
-        let Self { auth, ticket, failure } = self;
+        let Self { auth, ticket, failure, account: _ } = self;
         let context = auth.context();
         let attempts = auth.attempts();
         if !right || !ticket.is_judged() {

@@ -7,12 +7,12 @@ use super::{Login, LoginError};
 use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{Factor, PassedFactors};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::transaction::transaction;
 use crate::flow::sign_in::{LoginOutcome, NewSession};
 use crate::handle::Portcullis;
-use crate::identity::AuthError;
-use crate::session::Transport;
+use crate::identity::{AuthError, Identity};
+use crate::session::{Issued, PendingSession, SessionError, Transport};
 
 /// A sign-in of somebody whom the application knows by means of its own. See
 /// [`Portcullis::sign_in`].
@@ -113,6 +113,100 @@ impl SignIn<'_> {
             Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
         });
         login.signed_in(made, row.id, client, now).await
+    }
+}
+
+impl Login<'_> {
+    /// Finishes a sign-in with a second factor that the application has checked by its own means. It does
+    /// everything that a sign-in with a password does: hooks, the event, memberships, the known device and
+    /// the notice of a new one. A sign-in is finished once: of two at the same time one is refused.
+    ///
+    /// The factor is one of those that the account has [enrolled](crate::account::Accounts), and another
+    /// one than the sign-in began with. [`Factor::External`] may be both, because it stands for several
+    /// things: a service that knows the person first, and then a hardware key.
+    ///
+    /// If the account must set a new password, that comes next.
+    ///
+    /// # Errors
+    /// [`LoginError::FactorNotEnrolled`]; [`LoginError::FactorUsedAlready`]; [`LoginError::Session`] when
+    /// the sign-in is over, or was finished before, or the account cannot be used any more; a hook's
+    /// refusal; an outage.
+    pub async fn finish(
+        &self,
+        pending: &PendingSession,
+        factor: Factor,
+        client: &ClientInfo,
+    ) -> Result<LoginOutcome, LoginError> {
+        let (state, account) = (&pending.state, pending.account());
+        let context = self.auth.context();
+        let now = context.now();
+        let row = self.usable(account.id(), account.epoch, now).await?;
+        let row = row.ok_or(LoginError::Session(SessionError::Over))?;
+        let enrolled = EnrolledFactors(row.enrolled_factors);
+        if factor == Factor::Password || !enrolled.contains(factor) {
+            return Err(LoginError::FactorNotEnrolled);
+        }
+        if factor != Factor::External && state.factors.passed_at(factor).is_some() {
+            return Err(LoginError::FactorUsedAlready);
+        }
+        let proved = state.factors.clone().with(factor, now);
+        let session = NewSession::new(self.auth, &row, proved, client, now)
+            .finishing(state, pending.transport());
+        let made = transaction!(context.db(), |txn| {
+            let locked = session.lock(txn).await?;
+            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
+        });
+        self.signed_in(made, row.id, client, now).await
+    }
+
+    /// Notes that a session has proved a factor again, which the application has checked by its own means:
+    /// a password by its directory, or the code of a hardware key. A new session takes the place of this
+    /// one, with the same end and the same ceiling. [`reauthenticate`](Self::reauthenticate) does this for
+    /// a password that portcullis knows.
+    ///
+    /// Guesses are not counted here: count them with [`begin`](crate::attempt::Attempts::begin) before you
+    /// compare anything.
+    ///
+    /// ```no_run
+    /// use portcullis::login::{Guess, LoginError, Verdict};
+    /// use portcullis::{ClientInfo, Factor, Identity, Issued, Portcullis, Rejection};
+    /// # async fn directory_accepts(_: &str, _: &str) -> bool { false }
+    ///
+    /// async fn confirm_by_directory(
+    ///     auth: Portcullis,
+    ///     identity: Identity,
+    ///     client: ClientInfo,
+    ///     password: String,
+    /// ) -> Result<Issued, Rejection> {
+    ///     let guess = Guess::PasswordOf(identity.account());
+    ///     let attempt = auth.attempts().begin(guess, &client).await?;
+    ///     let name = identity.account().username().unwrap_or_default();
+    ///     match attempt.judge(directory_accepts(name, &password).await).await? {
+    ///         Verdict::Right => Ok(auth.login().step_up(&identity, Factor::Password, &client).await?),
+    ///         Verdict::Wrong => Err(LoginError::WrongPassword.into()),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`LoginError::FactorNotEnrolled`] for a factor that the account has not set up, but for a password
+    /// and [`Factor::External`]; [`LoginError::Session`] when the session has ended meanwhile; a hook's
+    /// refusal; an outage.
+    pub async fn step_up(
+        &self,
+        identity: &Identity,
+        factor: Factor,
+        client: &ClientInfo,
+    ) -> Result<Issued, LoginError> {
+        let known = matches!(factor, Factor::Password | Factor::External);
+        if !known && !identity.account().enrolled_factors().contains(factor) {
+            return Err(LoginError::FactorNotEnrolled);
+        }
+        let context = self.auth.context();
+        let start = self.stepped_up(identity, factor, client, context.now());
+        transaction!(context.db(), |txn| {
+            Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
+        })
     }
 }
 

@@ -220,7 +220,7 @@ impl Registration<'_> {
     /// The layer is missing, another site sent the request, or an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         let request_identity = RequestIdentity::of(extensions)?;
-        self.replaces = sign_in::replaces(request_identity.resolve().await?, None);
+        self.replaces = sign_in::replaces(request_identity.replaced().await?, None);
         Ok(self)
     }
 

@@ -20,6 +20,10 @@ pub enum SessionError {
     /// The account has as many sessions as it may have.
     #[error("too many active sessions; sign out on another device first")]
     LimitReached,
+    /// A bearer token was asked for, and they are not switched on
+    /// ([`bearer`](crate::config::ServiceConfig::bearer)).
+    #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
+    BearerOff,
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -33,6 +37,7 @@ problem! {
         Self::Over => UNAUTHORIZED, "session_ended";
         Self::NotFound => NOT_FOUND, "session_not_found";
         Self::LimitReached => CONFLICT, "session_limit";
+        Self::BearerOff => BAD_REQUEST, "bearer_not_enabled";
     }
     passes on { Refused, Fault }
 }

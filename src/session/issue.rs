@@ -194,6 +194,10 @@ impl<'a> StartSession<'a> {
     /// Starts it.
     pub(crate) async fn issue(self) -> Result<Issued, SessionError> {
         let context = self.context;
+        // Nobody takes such a token, so the client would have lost its old session for nothing.
+        if self.transport == Transport::Bearer && !context.config.service.bearer {
+            return Err(SessionError::BearerOff);
+        }
         let now = context.now();
         let config = &context.config.session;
         let lifetime = match self.stage {

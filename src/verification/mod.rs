@@ -208,7 +208,7 @@ impl Verification<'_> {
     /// place of this one, or an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         let request_identity = RequestIdentity::of(extensions)?;
-        let before = request_identity.resolve().await?;
+        let before = request_identity.replaced().await?;
         // Not taken for nobody: the account would be handed over, and what its owner set would be gone.
         if let Resolved::Full(identity) = before
             && identity.is_superseded()

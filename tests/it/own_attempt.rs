@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::HeaderMap;
-use portcullis::config::AttemptKind;
+use portcullis::config::{AttemptKind, LoginIds};
 use portcullis::login::{Guess, LoginError, Verdict};
 use portcullis::message::MessageKind;
 use portcullis::{ClientInfo, Factor, PendingSession, Portcullis, Rejection, TrustedProxies};
@@ -65,8 +65,8 @@ async fn directory(
 ) -> Result<Response, Rejection> {
     let text = |name: &str| body[name].as_str().unwrap_or_default();
     let attempt = auth.attempts().begin(Guess::Password(text("login")), &client).await?;
+    let account = attempt.account().cloned();
     let accepted = text("password") == DIRECTORY_PASSWORD;
-    let account = auth.accounts().find_by_login(text("login")).await?;
     match (attempt.judge(accepted && account.is_some()).await?, account) {
         (Verdict::Right, Some(account)) => {
             let sign_in = auth.sign_in(&account, &client).proved(Factor::Password);
@@ -163,6 +163,72 @@ on_every_database! {
         assert_eq!(guess(&probe, Guess::SecondFactor(&account), true).await, Verdict::Wrong);
         probe.clock.advance(SECOND);
         assert_eq!(guess(&probe, Guess::SecondFactor(&account), true).await, Verdict::Right);
+    }
+
+    async fn a_directory_that_is_down_costs_nobody_an_attempt(probe: Probe) {
+        let account = probe.register("alice").await;
+        for guessed in [Guess::Password("alice"), Guess::Password("nobody"), Guess::SecondFactor(&account)] {
+            for _ in 0..20 {
+                let attempt = probe.auth.attempts().begin(guessed, &client()).await.expect("it begins");
+                attempt.withdraw().await;
+            }
+            assert_eq!(guess(&probe, guessed, true).await, Verdict::Right);
+        }
+        assert_eq!(events(&probe, "kind = 'authn_login_fail'").await, 0);
+        // A refused one that is taken back gives nobody a new one.
+        for _ in 0..6 {
+            assert_eq!(guess(&probe, Guess::Password("alice"), false).await, Verdict::Wrong);
+        }
+        for _ in 0..3 {
+            let attempt = probe.auth.attempts().begin(Guess::Password("alice"), &client()).await;
+            attempt.expect("it begins").withdraw().await;
+        }
+        assert_eq!(guess(&probe, Guess::Password("alice"), true).await, Verdict::Wrong);
+    }
+
+    async fn a_lock_that_dropped_attempts_bring_about_is_told(probe: Probe) {
+        probe.register_with_email("alice", "alice@example.com").await;
+        for number in 1..=15 {
+            let attempt = probe.auth.attempts().begin(Guess::Password("alice"), &client()).await;
+            drop(attempt.expect("it begins"));
+            until("it has failed", async || tries(&probe, "outcome = 1").await == number).await;
+            if number >= 6 {
+                probe.clock.advance(Duration::from_secs(60.min(1 << (number - 6))));
+            }
+        }
+        let failed = "kind = 'authn_login_fail' AND detail = 'invalid_credentials' AND account_id IS NOT NULL";
+        assert_eq!(events(&probe, failed).await, 15);
+        assert_eq!(events(&probe, "kind = 'authn_login_lock'").await, 1);
+        let mails = probe.mail().await;
+        assert_eq!(mails.iter().filter(|mail| mail.kind == MessageKind::AccountLocked).count(), 1);
+    }
+
+    async fn a_name_that_signs_nobody_in_gives_no_attempts_at_its_owner(probe: Probe) {
+        let new = portcullis::account::NewAccount::username("alice").with_email("alice@example.com");
+        let new = new.with_phone("+493012345678").verified();
+        let account = probe.auth.accounts().create(new).await.expect("an account");
+        let begin = async |probe: &Probe, name: &str| {
+            probe.auth.attempts().begin(Guess::Password(name), &client()).await.expect("it begins")
+        };
+        // The phone number signs nobody in; nor does the username where only addresses do.
+        assert_eq!(begin(&probe, "alice").await.account().map(portcullis::Account::id), Some(account.id()));
+        assert!(begin(&probe, "+49 30 12345678").await.account().is_none());
+        assert!(begin(&probe, "+493012345678").await.account().is_none());
+        let probe = probe.configured(|config| config.login.id = LoginIds::Email);
+        probe.forget_attempts().await;
+        assert!(begin(&probe, "alice@example.com").await.account().is_some());
+        probe.forget_attempts().await;
+        // All spellings have one count.
+        for name in ["alice", "aLice", "alIce", "aliCe", "alicE", " ALICE "] {
+            assert_eq!(guess(&probe, Guess::Password(name), false).await, Verdict::Wrong, "{name}");
+        }
+        assert_eq!(guess(&probe, Guess::Password("ALice"), true).await, Verdict::Wrong);
+        // Also of a name that portcullis cannot read.
+        probe.forget_attempts().await;
+        for name in ["CORP\\bob", "corp\\bob", "Corp\\Bob", "CORP\\BOB", "corp\\BOB", "CORP\\Bob"] {
+            assert_eq!(guess(&probe, Guess::Password(name), false).await, Verdict::Wrong, "{name}");
+        }
+        assert_eq!(guess(&probe, Guess::Password("corp\\boB"), true).await, Verdict::Wrong);
     }
 
     async fn of_many_at_once_no_more_are_judged_than_there_may_be_and_all_right_ones_are(probe: Probe) {

@@ -715,8 +715,13 @@ on_every_database! {
             assert_eq!((answer.status, answer.code().as_str()), (400, "bearer_not_enabled"));
             assert!(answer.set_cookies().is_empty());
         }
-        let start = probe.auth.sessions().start(&account, &ClientInfo::default());
-        let issued = start.transport(Transport::Bearer).await.expect("a session");
+        let client = ClientInfo::default();
+        let start = probe.auth.sessions().start(&account, &client).transport(Transport::Bearer);
+        assert!(matches!(start.await, Err(portcullis::session::SessionError::BearerOff)));
+        // A node on which they are switched on makes one.
+        let other = probe.rebuilt(|builder| builder.configure(|config| config.service.bearer = true));
+        let start = other.sessions().start(&account, &client).transport(Transport::Bearer);
+        let issued = start.await.expect("a session");
         let header = format!("Bearer {}", issued.token().expect("a token"));
         let request = browser.raw(Method::GET, "/me").header("authorization", &header);
         check_refused(&browser.stranger().send(request).await, "not_signed_in");

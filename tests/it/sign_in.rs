@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -11,15 +12,16 @@ use axum::routing::post;
 use portcullis::account::NewAccount;
 use portcullis::config::AtLimit;
 use portcullis::hook::{HookResult, Hooks, SigningIn};
-use portcullis::login::{LoginError, LoginOutcome};
+use portcullis::login::{Credentials, LoginError, LoginOutcome};
 use portcullis::message::MessageKind;
 use portcullis::port::{HookFuture, MembershipSource, SourceMembership};
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
-    Account, AccountId, ClientInfo, Factor, PendingSession, Portcullis, Problem, Refusal,
-    Rejection, Stage,
+    Account, AccountId, ClientInfo, Factor, Identity, Issued, PendingSession, Portcullis, Problem,
+    Refusal, Rejection, Stage, Transport,
 };
+use reqwest::Method;
 use sea_orm::DatabaseTransaction;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -153,16 +155,32 @@ async fn pending(auth: &Portcullis, browser: &mut Browser, name: &str) -> Pendin
     let answer = browser.login(name, PASSWORD).await;
     assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
     let cookie = browser.cookie.clone().expect("a cookie");
+    extracted(auth, &format!("{COOKIE}={cookie}")).await
+}
+
+/// What an extractor makes of this cookie.
+async fn extracted<T>(auth: &Portcullis, cookie: &str) -> T
+where
+    T: FromRequestParts<()> + Send + 'static,
+{
     let found = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&found);
-    let handler = move |session: PendingSession| async move {
-        *keep.lock().expect("nothing panics while it is held") = Some(session);
+    let handler = move |extracted: T| async move {
+        *keep.lock().expect("nothing panics while it is held") = Some(extracted);
     };
     let app = axum::Router::new().route("/", axum::routing::get(handler)).layer(auth.layer());
-    let request = request("GET", "/").header("cookie", format!("{COOKIE}={cookie}"));
+    let request = request("GET", "/").header("cookie", cookie);
     call(&app, request.body(axum::body::Body::empty()).expect("a request")).await;
-    let pending = found.lock().expect("nothing panics while it is held").take();
-    pending.expect("a sign-in that waits")
+    let extracted = found.lock().expect("nothing panics while it is held").take();
+    extracted.expect("the cookie is one of the kind")
+}
+
+async fn pending_of(auth: &Portcullis, issued: &Issued) -> PendingSession {
+    extracted(auth, &cookie_of(issued)).await
+}
+
+async fn identity_of(auth: &Portcullis, issued: &Issued) -> Identity {
+    extracted(auth, &cookie_of(issued)).await
 }
 
 on_every_database! {
@@ -237,6 +255,120 @@ on_every_database! {
         let refused = login.finish(&waiting, Factor::Totp, &client).await;
         assert!(matches!(refused, Err(LoginError::Session(SessionError::Over))), "{refused:?}");
         assert_eq!(probe.auth.sessions().list(&account).await.expect("it answers").len(), 0);
+    }
+
+    async fn a_second_step_is_a_second_factor_and_the_same_factor_twice_is_none(probe: Probe) {
+        let accounts = probe.auth.accounts();
+        let account = probe.register("keyed").await;
+        accounts.set_enrolled_factors(account.id(), [Factor::External]).await.expect("enrolled");
+        let account = accounts.find(account.id()).await.expect("it answers").expect("an account");
+        let (auth, client) = (&probe.auth, ClientInfo::default());
+        // A service knows the person, and then a hardware key: both are `External`.
+        let outcome = auth.sign_in(&account, &client).proved(Factor::External).await.expect("a sign-in");
+        assert!(matches!(outcome, LoginOutcome::SecondFactorRequired(_)), "{outcome:?}");
+        let issued = outcome.into_issued();
+        let waiting = pending_of(auth, &issued).await;
+        let outcome = auth.login().finish(&waiting, Factor::External, &client).await.expect("a session");
+        assert!(matches!(outcome, LoginOutcome::Session(_)), "{outcome:?}");
+        // Nothing was named for the first step.
+        let account = with_totp(&probe, "nameless").await;
+        let account = accounts.find(account.id()).await.expect("it answers").expect("an account");
+        let outcome = auth.sign_in(&account, &client).await.expect("a sign-in");
+        assert!(matches!(outcome, LoginOutcome::SecondFactorRequired(_)), "{outcome:?}");
+        let waiting = pending_of(auth, &outcome.into_issued()).await;
+        let outcome = auth.login().finish(&waiting, Factor::Totp, &client).await.expect("a session");
+        assert!(matches!(outcome, LoginOutcome::Session(_)), "{outcome:?}");
+        // One mailed code after another is one factor, and says so.
+        let account = probe.register_with_email("mailed", "mailed@example.com").await;
+        accounts.verify_name(account.id(), "mailed@example.com").await.expect("verified");
+        let both = [Factor::MailedCode, Factor::Totp];
+        accounts.set_enrolled_factors(account.id(), both).await.expect("enrolled");
+        let account = accounts.find(account.id()).await.expect("it answers").expect("an account");
+        let outcome = auth.sign_in(&account, &client).proved(Factor::MailedCode).await.expect("a sign-in");
+        let waiting = pending_of(auth, &outcome.into_issued()).await;
+        let again = auth.login().finish(&waiting, Factor::MailedCode, &client).await;
+        assert!(matches!(again, Err(LoginError::FactorUsedAlready)), "{again:?}");
+        let outcome = auth.login().finish(&waiting, Factor::Totp, &client).await.expect("a session");
+        assert!(matches!(outcome, LoginOutcome::Session(_)), "{outcome:?}");
+    }
+
+    async fn a_step_up_by_other_means_keeps_the_end_and_the_ceiling(probe: Probe) {
+        let account = probe.register("alice").await;
+        let auth = &probe.auth;
+        let client = ClientInfo::default();
+        let ceiling = [portcullis::Permission::parse("doc:read").expect("a permission")];
+        let start = auth.sessions().start(&account, &client).ceiling(ceiling);
+        let issued = start.await.expect("a session");
+        let before = identity_of(auth, &issued).await;
+        assert!(before.session().factors().passed_at(Factor::Password).is_none());
+        probe.clock.advance(Duration::from_secs(3_600));
+        for factor in [Factor::Password, Factor::External] {
+            let issued = auth.login().step_up(&before, factor, &client).await.expect("a step-up");
+            let after = identity_of(auth, &issued).await;
+            assert_ne!(after.session().id(), before.session().id());
+            assert_eq!(after.session().expires_at(), before.session().expires_at());
+            assert_eq!(format!("{:?}", after.ceiling()), format!("{:?}", before.ceiling()));
+            assert!(after.ceiling().is_some());
+            assert_eq!(after.session().factors().passed_at(factor), Some(probe.auth_now()));
+            // The first one has been replaced, so the next step-up is refused.
+            let again = auth.login().step_up(&before, factor, &client).await;
+            assert!(matches!(again, Err(LoginError::Session(_))), "{again:?}");
+            if factor == Factor::Password {
+                let refused = auth.login().step_up(&after, Factor::Totp, &client).await;
+                assert!(matches!(refused, Err(LoginError::FactorNotEnrolled)), "{refused:?}");
+                auth.sessions().end(after.session().id()).await.expect("it ends");
+                let ended = auth.login().step_up(&after, Factor::Password, &client).await;
+                assert!(matches!(ended, Err(LoginError::Session(_))), "{ended:?}");
+                break;
+            }
+        }
+    }
+
+    async fn no_flow_starts_or_ends_a_session_for_another_site(probe: Probe) {
+        probe.register("alice").await;
+        let register = async |auth: Portcullis, parts: Parts| -> Result<Response, Rejection> {
+            let new = portcullis::account::NewAccount::username("mallory");
+            let application = portcullis::registration::Application::new(new, PASSWORD);
+            let registration = auth.registration().replacing(&parts.extensions).await?;
+            let registered = registration.register(application, &ClientInfo::default()).await?;
+            Ok((registered.session, "registered").into_response())
+        };
+        let sign_out = async |auth: Portcullis, parts: Parts| -> Result<Response, Rejection> {
+            Ok((auth.log_out(&parts.extensions).await?, "signed out").into_response())
+        };
+        // A plain router, and handlers that check nothing themselves.
+        let own = axum::Router::new()
+            .route("/own", post(own_login).with_state(probe.auth.clone()))
+            .route("/register", post(register))
+            .route("/sign-out", post(sign_out))
+            .layer(probe.auth.layer());
+        let browser = Browser::new(serve(own).await);
+        for path in ["/own", "/register", "/sign-out"] {
+            for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")] {
+                let request = browser.raw(Method::POST, path).header("who", "alice");
+                let answer = send(request.header(name, value)).await;
+                assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"), "{path}");
+                assert!(answer.set_cookies().is_empty(), "{path}");
+            }
+            let answer = send(browser.raw(Method::POST, path).header("who", "alice")).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        }
+    }
+
+    async fn no_token_is_made_that_nobody_would_take(probe: Probe) {
+        let account = probe.register("alice").await;
+        let client = ClientInfo::default();
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        let alive = "SELECT COUNT(*) FROM auth_session WHERE ended_at IS NULL";
+        let before = probe.number(alive).await;
+        let refused = probe.auth.sign_in(&account, &client).transport(Transport::Bearer).await;
+        assert!(matches!(refused, Err(LoginError::Session(SessionError::BearerOff))), "{refused:?}");
+        let credentials = Credentials::password("alice", PASSWORD).transport(Transport::Bearer);
+        let refused = probe.auth.login().with_password(credentials, &client).await;
+        assert!(matches!(refused, Err(LoginError::Session(SessionError::BearerOff))), "{refused:?}");
+        assert_eq!(browser.get("/me").await.status, 200);
+        assert_eq!(probe.number(alive).await, before);
     }
 
     async fn what_changes_an_account_meanwhile_ends_its_unfinished_sign_in(probe: Probe) {

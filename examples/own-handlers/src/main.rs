@@ -98,6 +98,9 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
     Ok(Portcullis::builder(db).secret(secret).build()?)
 }
 
+/// How recently somebody must have proved who they are before they set up a key.
+const KEY_WITHIN: Duration = Duration::from_secs(5 * 60);
+
 fn app(auth: &Portcullis) -> Router {
     auth.router()
         .route("/people", post(register), public())
@@ -109,7 +112,8 @@ fn app(auth: &Portcullis) -> Router {
         .route("/my-first-password", post(set_password), stage(Stage::MustChangePassword))
         .route("/sessions", get(sessions).delete(end_other_sessions), Requirement::signed_in())
         .route("/sessions/{id}", delete(end_session), Requirement::signed_in())
-        .route("/my-key", post(set_up_key), Requirement::signed_in())
+        // A stolen session must not bind the account to the thief's key, so the password must be fresh.
+        .route("/my-key", post(set_up_key), Requirement::within(KEY_WITHIN))
         .route("/my-key-code", post(check_key), stage(Stage::PendingSecondFactor))
         // Starts a session for a visitor who has none. The message needs that session.
         .route("/question", get(ask), visitor())
@@ -146,13 +150,18 @@ async fn sign_in(
     let login = auth.login().replacing(&parts.extensions).await?;
     let outcome =
         login.with_password(Credentials::password(body.name, body.password), &client).await?;
-    let next = match &outcome {
+    let next = next_step(&outcome);
+    Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
+}
+
+/// Where a sign-in goes on.
+fn next_step(outcome: &LoginOutcome) -> &'static str {
+    match outcome {
         LoginOutcome::Session(_) => "/me",
         LoginOutcome::PasswordChangeRequired(_) => "/my-first-password",
         LoginOutcome::SecondFactorRequired(_) => "/my-key-code",
         _ => "/not-in-this-example",
-    };
-    Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
+    }
 }
 
 /// Works at every stage of a sign-in, and also without a session.
@@ -273,7 +282,8 @@ async fn check_key(
         }
     }
     let outcome = auth.login().finish(&pending, Factor::External, &client).await?;
-    Ok((outcome.into_issued(), StatusCode::NO_CONTENT).into_response())
+    let next = next_step(&outcome);
+    Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
 }
 
 /// Your application asks the service of the key here. This key always shows the same code.
