@@ -57,7 +57,8 @@ impl Tasks {
     /// Runs a flow in a separate task and waits for it.
     ///
     /// If the waiting future is dropped, the flow stops too, unless it has opened a transaction.
-    /// Then it runs to its end. So no password is hashed for a client that has disconnected, but a
+    /// Then it runs to its end. While a single write statement runs, the flow also continues until
+    /// the statement has ended. So no password is hashed for a client that has disconnected, but a
     /// change that was begun is finished. Inside such a task, another flow just runs.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
