@@ -129,7 +129,8 @@
 //!
 //! # What it does not do
 //!
-//! - It does not end sessions. While an account is locked, only reauthentication is refused.
+//! - It does not end sessions. They continue while an account is locked, and only reauthentication
+//!   is refused.
 //! - It does not count links that sign nobody in and set no password. To verify an address takes a
 //!   session of the account, or gives no more than the address.
 //! - It does not limit what is not a guess, such as registrations. Rate limits do that.

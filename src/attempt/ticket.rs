@@ -157,6 +157,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         drop(self.underway.take());
+        // The rows of fast checks already say that it failed.
         if self.over || self.meanwhile == Outcome::Failed {
             return;
         }
@@ -194,6 +195,7 @@ fn give_up(context: &Context, rows: Vec<Taken>, place: Option<Place>) {
         if let Err(error) = settled {
             tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
         }
+        // Only now: this wakes the next attempt in the queue, which then reads the settled rows.
         drop(place);
     });
 }

@@ -161,8 +161,8 @@ impl Stopwatch {
     }
 }
 
-/// The minimum duration of an answer that must not reveal what was found. It prevents that an
-/// attacker measures whether an account exists.
+/// The minimum duration of an answer that must not reveal what was found. Without it, an attacker
+/// could measure whether an address belongs to an account.
 ///
 /// The same statements never take exactly the same time: a row without an account is in fewer
 /// indexes, and a sent message uses resources. The value is longer than the statements take with a

@@ -43,9 +43,9 @@ pub(crate) fn step_up_challenge(max_age: Duration) -> String {
     )
 }
 
-/// Implements [`Problem`] for an error. It takes a row for each variant of the error itself, the
-/// variants that pass on an inner problem, and what else a variant of its own returns. So no error
-/// can forget a part of an inner problem.
+/// Implements [`Problem`] for an error. It takes one row for each variant of the error itself, and
+/// the list of the variants that pass on an inner problem. It can also take further parts, such as
+/// members. So no error can forget a part of an inner problem.
 macro_rules! problem {
     (
         $error:ident { $($own:pat => $status:ident, $code:literal;)* }

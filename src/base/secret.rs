@@ -125,6 +125,8 @@ impl Secret {
     pub fn in_use(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let bytes = bytes.as_ref();
         let names_it = |text: &[u8]| has_word(text, &NAMES);
+        // A word such as `changeme` always refuses the secret. A word that is also a label, such as
+        // `password`, refuses it only if no random part is beside the label.
         if has_word(bytes, &REPLACE)
             || names_it(bytes) && !guessable::has_random_end(bytes, |part| !names_it(part))
         {

@@ -59,11 +59,13 @@
 //!
 //! # Transactions of the caller
 //!
-//! Inside a transaction of the caller, portcullis opens no transaction and no task, retries nothing
-//! and sets no time limit. The caller gets every error, including deadlocks. Flows lock the
-//! account's row and the rows of its codes in different orders: a reset finds the code first,
-//! disabling locks the account first. So PostgreSQL, MySQL and MariaDB may choose the caller's
-//! transaction as the victim of a deadlock. The caller must then repeat the whole transaction.
+//! Inside a transaction of the caller, portcullis opens no transaction, retries nothing and sets no
+//! time limit, except for hooks. Statements run in tasks only if
+//! [`begin`](crate::Portcullis::begin) opened the transaction. The caller gets every error,
+//! including deadlocks. Flows lock the account's row and the rows of its codes in different orders:
+//! a reset finds the code first, disabling locks the account first. So PostgreSQL, MySQL and
+//! MariaDB may choose the caller's transaction as the victim of a deadlock. The caller must then
+//! repeat the whole transaction.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -375,6 +377,7 @@ macro_rules! transaction {
                     Err(fault) => Err(fault.into()),
                 }
             });
+            // Outside the limit above: a `COMMIT` that was sent has the full time limit again.
             let result = match ended.await {
                 Ok((scope, value)) => match db.commit(scope).await {
                     Ok(()) => Ok(value),
@@ -430,6 +433,8 @@ impl Attempts {
     ) -> Result<T, E> {
         let mut attempt = pin!(attempt);
         poll_fn(|context| {
+            // The work comes before the timer, so that a result counts even if the time has just
+            // ended.
             if let Poll::Ready(result) = attempt.as_mut().poll(context) {
                 return Poll::Ready(result);
             }

@@ -78,7 +78,8 @@
 //!   thief's link. And a thief who had the account for a week does not need this link, because they
 //!   could have removed `F`.
 //! - Without a link for `L`, the owner of the first story loses an account that they had all the
-//!   time, at once and without a remedy. The thief needed access for only a minute, long ago.
+//!   time. This happens at once and without a remedy. The thief needed access for only a minute,
+//!   long ago.
 //!
 //! So `L` gets its link. This is also true for a name that was removed and added again. Otherwise a
 //! thief would first remove and add it.

@@ -44,6 +44,8 @@ pub(super) fn of_hook(txn: &DatabaseTransaction) -> Option<Arc<AfterCommit>> {
     found.ok().flatten()
 }
 
+/// The address identifies the transaction. The hook borrows the transaction, so it cannot move while
+/// the hook runs.
 fn address(txn: &DatabaseTransaction) -> usize {
     std::ptr::from_ref(txn).addr()
 }

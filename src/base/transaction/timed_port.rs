@@ -1,8 +1,8 @@
 //! Code of the application that runs within a time limit, outside the transactions of portcullis.
 //!
-//! Such code usually queries the application's pool. If it is dropped in the middle of a statement,
-//! the MySQL driver leaves a connection with an unread answer, and the next query takes this answer
-//! for its own. So the code runs in a task. The task continues when the client disconnects, and on
+//! Such code usually queries the application's pool. If the MySQL driver is dropped in the middle of
+//! a statement, its connection keeps an unread answer. The next query then takes this answer for its
+//! own. So the code runs in a task. The task continues when the client disconnects, and on
 //! MySQL and MariaDB also after the limit.
 
 use std::future::Future;
