@@ -44,7 +44,8 @@
 //! - To restore an earlier address is an undo, by its link or from a session, and whether or not
 //!   its link still works. The address that it replaces is forgotten, and so is every address that
 //!   came after the restored one. A restored mail address also removes the further names, the own
-//!   username and the number that came after it left. A restored number removes only numbers.
+//!   username and the number that were added after this address had left. A restored number removes
+//!   only numbers.
 //! - To change to a *later* address is an ordinary change and not an undo. Otherwise a thief who
 //!   was removed could return with the removed address, and the owner's address would get no link.
 //! - A further name that was never the own address cannot be restored. When it becomes the own
