@@ -1,4 +1,4 @@
-//! The rows of accounts and of the names they sign in with.
+//! The rows of accounts and of the names with which they sign in.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 /// An account.
@@ -21,27 +21,27 @@ pub(crate) mod account {
         pub password_pepper: Option<String>,
         pub must_change_password: bool,
         pub superuser: bool,
-        /// Bumped by whatever ends the account's sessions.
+        /// Increased by every change that ends the account's sessions.
         pub epoch: i64,
-        /// Bumped by whatever changes what the account may do.
+        /// Changed by every change of what the account may do.
         pub grants_version: i64,
         pub enrolled_factors: i64,
-        /// When the first of its addresses was proved.
+        /// When its first address was verified.
         pub verified_at: Option<Timestamp>,
-        /// The browser it was registered in, as long as that was a visitor's.
+        /// The lineage of the browser in which it was registered, if that was a visitor's session.
         pub registered_lineage_id: Option<LineageId>,
-        /// Since when an account that a stranger made waits to be proved. None for any other, and once
-        /// maintenance has found that it was proved or used.
+        /// Since when an account that a stranger created waits for verification. `None` for every
+        /// other account, and after maintenance found that the account was verified or used.
         pub on_trial_since: Option<Timestamp>,
         pub disabled_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
-        /// How many requests a period it may make, where that differs from everybody's.
+        /// The number of requests per period, if it differs from the default.
         pub rate_limit: Option<i64>,
         pub last_login_at: Option<Timestamp>,
         pub created_at: Timestamp,
     }
 
-    // Written by hand: the row holds a password hash, which never prints.
+    // Written by hand, because the row contains a password hash, which must never be printed.
     impl std::fmt::Debug for Model {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.debug_struct("auth_account").field("id", &self.id).finish_non_exhaustive()
@@ -54,7 +54,7 @@ pub(crate) mod account {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// A name that an account signs in with: one row each, unique across all kinds.
+/// A name with which an account signs in. Each name has one row and is unique across all kinds.
 pub(crate) mod login_name {
     use sea_orm::entity::prelude::*;
 
@@ -68,14 +68,16 @@ pub(crate) mod login_name {
         pub normal: String,
         pub account_id: AccountId,
         pub kind: i16,
-        /// As its owner wrote it, for a further name; none for one that the account's row has.
+        /// The spelling of its owner, for a further name. `None` for a name that is in the
+        /// account's row.
         pub typed: Option<String>,
-        /// When this address was proved; a username has nothing to prove.
+        /// When this address was verified. A username is never verified.
         pub verified_at: Option<Timestamp>,
-        /// 0 for the first address that the account ever proved; of any other name the account's
-        /// epoch after the change that brought it. See [`former`](crate::account::former).
+        /// 0 for the first address that the account ever verified. For any other name, the
+        /// account's epoch after the change that added it. See [`former`](crate::account::former).
         pub sequence: i64,
-        /// For how long it was the account's proved address before it went and was put back.
+        /// For how long it was a verified address of the account before it left and was restored,
+        /// in milliseconds.
         pub held_ms: i64,
         pub created_at: Timestamp,
     }
@@ -100,7 +102,7 @@ pub(crate) mod login_name {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// A proved address or number that an account has left.
+/// A verified address or number that an account has left.
 pub(crate) mod former_address {
     use sea_orm::entity::prelude::*;
 
@@ -110,18 +112,18 @@ pub(crate) mod former_address {
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "auth_former_address")]
     pub struct Model {
-        /// Keyed digest of the account and the address: no two accounts share one.
+        /// A keyed digest of the account and the address. Two accounts never have the same one.
         #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
         pub digest: Vec<u8>,
         pub account_id: AccountId,
         pub kind: i16,
-        /// What it was while the account had it.
+        /// The sequence that it had while it belonged to the account.
         pub sequence: i64,
-        /// For how long it was the account's.
+        /// For how long it belonged to the account, in milliseconds.
         pub held_ms: i64,
-        /// The account's epoch after the change by which it went.
+        /// The account's epoch after the change that removed it.
         pub left_epoch: i64,
-        /// Whether its owner may undo what happened since.
+        /// True if a link to this address may undo what happened since.
         pub settled: bool,
         pub left_at: Timestamp,
     }
@@ -140,7 +142,7 @@ pub(crate) mod former_address {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// What happens once in the life of a database.
+/// Something that happens only once in a database.
 pub(crate) mod marker {
     use sea_orm::entity::prelude::*;
 

@@ -1,25 +1,25 @@
-//! What can be wrong with an account.
+//! Errors of accounts.
 
 use super::login_id::LoginIdKind;
 use crate::base::invalid_field::InvalidField;
 use crate::base::problem::problem;
 use crate::base::transaction::{Fault, may_fault};
 
-/// Why an account could not be made or changed.
+/// The reason why an account could not be created or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccountError {
-    /// Fields that cannot be used, each with its reason.
+    /// Some fields are invalid. Each has its reason.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
-    /// A name that belongs to an account already.
+    /// The name already belongs to an account.
     #[error("this {} is taken", word(*.0))]
     Taken(LoginIdKind),
-    /// There is no such account, or it was deleted.
+    /// The account does not exist or was deleted.
     #[error("there is no such account")]
     NotFound,
-    /// A mail address of the account was not proved, so it may be somebody else's: whoever proves it
-    /// would be kept out by a factor that was enrolled before.
+    /// A mail address of the account is not verified, so it may belong to another person. A factor
+    /// that was enrolled before would lock that person out once they verify it.
     #[error("prove or remove the account's unproved mail address before a factor is enrolled")]
     AddressNotProved,
     /// The infrastructure failed.

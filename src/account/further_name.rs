@@ -1,4 +1,4 @@
-//! Names that the application itself gives an account.
+//! Names that the application adds to an account.
 
 use super::entity::login_name;
 use super::former::{self, Standing};
@@ -11,7 +11,7 @@ use crate::base::id::AccountId;
 use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{is_unique_violation, transaction};
 
-/// A name that an account is to sign in with besides its own.
+/// An additional name with which an account signs in.
 #[derive(Clone)]
 #[must_use]
 pub struct FurtherName {
@@ -21,18 +21,18 @@ pub struct FurtherName {
 }
 
 impl FurtherName {
-    /// A username.
+    /// Creates a username.
     pub fn username(username: impl Into<String>) -> Self {
         Self { kind: LoginIdKind::Username, text: username.into(), verified: false }
     }
 
-    /// A mail address. It signs in, but gets no mail before it is [verified](Self::verified) or its
-    /// owner has [proved](crate::login_name) it.
+    /// Creates a mail address. It can be used to sign in. It gets no mail before it is marked
+    /// [verified](Self::verified) or its owner has [verified](crate::login_name) it.
     pub fn email(address: impl Into<String>) -> Self {
         Self { kind: LoginIdKind::Email, text: address.into(), verified: false }
     }
 
-    /// The address counts as proved.
+    /// Marks the address as verified.
     pub fn verified(mut self) -> Self {
         self.verified = true;
         self
@@ -47,7 +47,7 @@ impl FurtherName {
     }
 }
 
-// Names are personal data; they do not belong in a log by accident.
+// Names are personal data and must not appear in a log by accident.
 impl std::fmt::Debug for FurtherName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FurtherName").field("kind", &self.kind).finish_non_exhaustive()
@@ -55,10 +55,11 @@ impl std::fmt::Debug for FurtherName {
 }
 
 impl Accounts<'_> {
-    /// Gives an account a further name, for seeding or an administrator's form; people add theirs by
-    /// [`login_names`](crate::Portcullis::login_names). Its sessions end. The first username of an
-    /// account without one becomes its own. How many names it has is not looked at, and nobody is
-    /// told.
+    /// Adds a name to an account, for seeding or for a form of an administrator. Users add their
+    /// names with [`login_names`](crate::Portcullis::login_names).
+    ///
+    /// The account's sessions end. If the account has no username, the first added username becomes
+    /// its own. The number of names is not limited here, and no message is sent.
     ///
     /// ```no_run
     /// # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
@@ -71,9 +72,10 @@ impl Accounts<'_> {
     /// # }
     /// ```
     ///
-    /// # Errors
-    /// A text that cannot be such a name; one that belongs to an account already, also to this one;
-    /// no such account; an outage.
+    /// - The text cannot be such a name.
+    /// - The name already belongs to this account or another one.
+    /// - The account does not exist.
+    /// - The infrastructure failed.
     pub async fn add_name(&self, id: AccountId, name: FurtherName) -> Result<(), AccountError> {
         let parsed = name.parse().map_err(|field| AccountError::Invalid(vec![field]))?;
         let kind = name.kind;
@@ -85,7 +87,8 @@ impl Accounts<'_> {
                 return Err(AccountError::NotFound);
             }
             let row = store::find(txn, id).await?.ok_or(AccountError::NotFound)?;
-            // Asked first so that the caller's transaction survives a name that is taken.
+            // Checked before the insert, so that the caller's transaction survives a taken name.
+            // PostgreSQL aborts a transaction when a key is violated. The key still decides.
             if !store::taken(txn, &[parsed.normal().to_owned()]).await?.is_empty() {
                 return Err(AccountError::Taken(kind));
             }
@@ -111,7 +114,7 @@ impl Accounts<'_> {
 }
 
 impl login_name::Model {
-    /// As its owner wrote it.
+    /// Returns the name in the spelling of its owner.
     pub(crate) fn as_written<'a>(&'a self, account: &'a super::entity::account::Model) -> &'a str {
         let own = match LoginIdKind::from_number(self.kind) {
             Some(LoginIdKind::Username) => account.username.as_deref(),

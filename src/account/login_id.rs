@@ -1,31 +1,34 @@
-//! What a person types to say who they are: a username, a mail address or a phone number.
+//! The name that a person types to sign in: a username, a mail address or a phone number.
 //!
-//! 1. [`LoginId::parse`] decides by shape: an `@` makes a mail address, a leading `+` a phone
-//!    number, anything else a username.
-//! 2. What cannot be seen at either end is cut off: white space, and characters of no width. Keyboards
-//!    and password managers add a blank, copying from a page or an address book adds a mark of
-//!    direction. Nobody can see it, and no login id has it, so no two people can be confused by that.
-//! 3. Every value keeps two spellings. `as_str()` is what was typed, to show and to send mail to.
-//!    `normal()` is the one form that is stored in the unique column, looked up, counted by the
-//!    throttle and written to the audit log.
-//! 4. Two spellings with one `normal()` are one person. There is no `==` on purpose: say which of
-//!    the two you compare.
+//! 1. [`LoginId::parse`] decides by the form. An `@` makes it a mail address, a leading `+` a phone
+//!    number, and anything else is a username.
+//! 2. Invisible characters at both ends are removed: white space and characters without width.
+//!    Keyboards and password managers add a blank. Text copied from a page or an address book may
+//!    contain a direction mark. No login id contains such characters, so this cannot confuse two
+//!    people.
+//! 3. Every value has two spellings. `as_str()` is what was typed, for display and for sending
+//!    mail. `normal()` is the form that is stored in the unique column, looked up, counted by
+//!    limits and written to the audit log.
+//! 4. Two spellings with the same `normal()` are one person. There is intentionally no `==`:
+//!    compare one of the two explicitly.
 //!
-//! The normal form is lower-case NFKC, so `Alice`, `ALICE` and `Ａｌｉｃｅ` meet, while `alicé` stays
-//! somebody else. It knows no locale: `İ` becomes `i` with a dot above and never meets `i`; `ς` and
-//! `σ` meet; `ß` and `ss` do not.
+//! The normal form is lower-case NFKC. So `Alice`, `ALICE` and `Ａｌｉｃｅ` are the same, and `alicé` is
+//! another person. It does not depend on a locale: `İ` becomes `i` with a dot above, which never
+//! equals `i`. `ς` and `σ` are equal. `ß` and `ss` are not.
 //!
 //! # What it does not do
-//! - It does not repair: white space and characters of no width within a login id are refused.
-//! - It does not touch passwords: a blank at either end of one is part of it.
-//! - It does not fold `+tag` or dots in mail addresses. What they mean is the receiving host's
-//!   business, and guessing wrong would hand one person's account to another.
-//! - It does not compare look-alikes. A Cyrillic `а` is another letter; a mail domain that has one
-//!   shows as `xn--…`.
-//! - It does not prove that a mailbox exists. Mail goes to the stored `as_str()`, never to what a
-//!   stranger typed into a form.
+//!
+//! - It does not repair: white space and characters without width inside a login id are refused.
+//! - It does not change passwords: a blank at either end is part of the password.
+//! - It does not merge `+tag` or dots in mail addresses. The receiving host decides what they mean,
+//!   and a wrong guess would give one person's account to another.
+//! - It does not compare characters that look alike. A Cyrillic `а` is another letter. A mail
+//!   domain that contains one is shown as `xn--…`.
+//! - It does not prove that a mailbox exists. Mail is sent to the stored `as_str()`, never to what
+//!   a stranger typed into a form.
 //!
 //! # Standard
+//!
 //! RFC 5321 dot-atom with RFC 6531 letters, UTS 46 domains (strict), E.164, UAX 15.
 
 use std::fmt;
@@ -36,33 +39,33 @@ use unicode_normalization::char::is_combining_mark;
 use crate::base::invalid_field::InvalidField;
 use crate::config::LoginIds;
 
-/// Most bytes a normal form takes; the width of the column that holds it.
+/// The maximum length of a normal form, in bytes. It is the width of the column that contains it.
 pub(crate) const MAX_BYTES: usize = 255;
 
 const USERNAME_CHARS: usize = 64;
 const LOCAL_PART_BYTES: usize = 64;
-/// RFC 5321 allows a path of 256 with its angle brackets.
+/// RFC 5321 allows a path of 256 bytes, including its angle brackets.
 const EMAIL_BYTES: usize = 254;
 
-/// A username, mail address or phone number, told apart by its shape.
+/// A username, mail address or phone number. The form decides which one.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum LoginId {
-    /// Neither of the other two.
+    /// Neither a mail address nor a phone number.
     Username(Username),
-    /// Has an `@`.
+    /// Contains an `@`.
     Email(Email),
-    /// Begins with `+`.
+    /// Starts with `+`.
     Phone(Phone),
 }
 
 impl LoginId {
-    /// Reads what somebody typed. What cannot be seen at either end is cut off.
+    /// Parses what a person typed. Invisible characters at both ends are removed.
     ///
-    /// The shape alone decides: a malformed mail address is an error and never a username.
+    /// Only the form decides the kind: a malformed mail address is an error and never a username.
     ///
     /// # Errors
-    /// [`LoginIdError`], which never repeats the text.
+    /// [`LoginIdError`] if the text breaks a rule of its kind. The error never contains the text.
     pub fn parse(text: &str) -> Result<Self, LoginIdError> {
         let text = trim(text);
         if text.contains('@') {
@@ -74,7 +77,7 @@ impl LoginId {
         }
     }
 
-    /// Which of the three it is.
+    /// Returns which of the three it is.
     #[must_use]
     pub fn kind(&self) -> LoginIdKind {
         match self {
@@ -84,7 +87,7 @@ impl LoginId {
         }
     }
 
-    /// As it was typed.
+    /// Returns the text as it was typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -94,7 +97,7 @@ impl LoginId {
         }
     }
 
-    /// The form to store, look up and count by.
+    /// Returns the form to store, look up and count by.
     #[must_use]
     pub fn normal(&self) -> &str {
         match self {
@@ -105,7 +108,7 @@ impl LoginId {
     }
 }
 
-/// The kinds of login id, with the numbers the database keeps.
+/// The kinds of login ids, with the numbers that the database stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(i16)]
@@ -119,13 +122,13 @@ pub enum LoginIdKind {
 }
 
 impl LoginIdKind {
-    /// The stored number. It never changes.
+    /// Returns the stored number. It never changes.
     #[must_use]
     pub const fn number(self) -> i16 {
         self as i16
     }
 
-    /// Whether one signs in with it.
+    /// Returns true if people sign in with this kind.
     pub(crate) fn signs_in(self, ids: LoginIds) -> bool {
         match ids {
             LoginIds::Username => self == Self::Username,
@@ -134,7 +137,7 @@ impl LoginIdKind {
         }
     }
 
-    /// The kind with this number, if there is one.
+    /// Returns the kind with this number, if there is one.
     #[must_use]
     pub const fn from_number(number: i16) -> Option<Self> {
         match number {
@@ -154,11 +157,11 @@ pub struct Username {
 }
 
 impl Username {
-    /// Reads a username of 1 to 64 code points with at least one letter or digit.
+    /// Parses a username of 1 to 64 code points with at least one letter or digit.
     ///
-    /// Letters, digits and combining marks of every script are taken. `@` and `:` are not, because
-    /// the first makes a mail address and the second ends the name in a Basic header; a leading `+`
-    /// would make a phone number.
+    /// Letters, digits and combining marks of every script are allowed. `@` is not allowed because
+    /// it makes a mail address. `:` is not, because it ends the name in a Basic header. A leading
+    /// `+` is not, because it makes a phone number.
     ///
     /// # Errors
     /// [`LoginIdError`] if the text, or its normal form, breaks a rule.
@@ -166,19 +169,19 @@ impl Username {
         let text = trimmed(text)?;
         username_rules(text)?;
         let normal = fold(text)?;
-        // NFKC can make other characters of allowed ones: `½` is a number, its normal form has a
-        // slash.
+        // NFKC can turn allowed characters into others: `½` is a number, but its normal form
+        // contains a slash.
         username_rules(&normal)?;
         Ok(Self { typed: text.to_owned(), normal })
     }
 
-    /// As it was typed.
+    /// Returns the username as it was typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.typed
     }
 
-    /// The form to store, look up and count by.
+    /// Returns the form to store, look up and count by.
     #[must_use]
     pub fn normal(&self) -> &str {
         &self.normal
@@ -193,11 +196,12 @@ pub struct Email {
 }
 
 impl Email {
-    /// Reads one mailbox of at most 254 bytes, with a local part of at most 64.
+    /// Parses one mailbox of at most 254 bytes, with a local part of at most 64 bytes.
     ///
     /// Display names, lists, comments, quoted local parts, address literals and single-label
-    /// domains are refused: each has been used to make one parser see another recipient than the
-    /// next. So is a leading `-`: a program that sends mail may read the address as an option.
+    /// domains are refused. Each has been used to make two parsers see different recipients. A
+    /// leading `-` is refused too, because a program that sends mail may read the address as an
+    /// option.
     ///
     /// # Errors
     /// [`LoginIdError`] if the text, or its normal form, breaks a rule.
@@ -206,7 +210,7 @@ impl Email {
         if text.len() > EMAIL_BYTES {
             return Err(LoginIdError::TooLong);
         }
-        // Before the domain is mapped: UTS 46 would drop a soft hyphen in silence.
+        // This comes before the domain is mapped, because UTS 46 silently drops a soft hyphen.
         if text.chars().any(is_invisible) {
             return Err(LoginIdError::Character);
         }
@@ -215,8 +219,8 @@ impl Email {
         local_part_rules(local)?;
         let folded = fold(local)?;
         local_part_rules(&folded)?;
-        // A domain in letters of its own script leaves as its ASCII form, so that no mailer maps it
-        // by another table than we did.
+        // A domain in another script is sent in its ASCII form. So no mailer maps it with another
+        // table than this code.
         let mailbox = if domain.is_ascii() { text.to_owned() } else { format!("{local}@{ascii}") };
         let normal = format!("{folded}@{ascii}");
         if mailbox.len() > EMAIL_BYTES || normal.len() > EMAIL_BYTES {
@@ -225,14 +229,14 @@ impl Email {
         Ok(Self { mailbox, normal })
     }
 
-    /// What a mailer puts behind `RCPT TO`: as typed, except that a non-ASCII domain is in its
+    /// Returns the address for `RCPT TO`: as it was typed, except that a non-ASCII domain is in its
     /// `xn--` form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.mailbox
     }
 
-    /// The form to store, look up and count by. A `+tag` stays in it.
+    /// Returns the form to store, look up and count by. It keeps a `+tag`.
     #[must_use]
     pub fn normal(&self) -> &str {
         &self.normal
@@ -244,8 +248,8 @@ impl Email {
 pub struct Phone(String);
 
 impl Phone {
-    /// Reads `+` and 8 to 15 ASCII digits, the first not `0` (E.164). No spaces, no dashes: there
-    /// is one spelling only.
+    /// Parses `+` and 8 to 15 ASCII digits, of which the first is not `0` (E.164). Spaces and
+    /// dashes are refused, so there is only one spelling.
     ///
     /// # Errors
     /// [`LoginIdError`] if the text is anything else.
@@ -261,39 +265,40 @@ impl Phone {
         Ok(Self(text.to_owned()))
     }
 
-    /// As it was typed.
+    /// Returns the number as it was typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The form to store, look up and count by: the same.
+    /// Returns the form to store, look up and count by, which is the same.
     #[must_use]
     pub fn normal(&self) -> &str {
         &self.0
     }
 }
 
-/// Why a text is no login id. Neither text nor `Debug` repeats what was typed.
+/// The reason why a text is not a login id. Neither the message nor `Debug` contains what was
+/// typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginIdError {
-    /// Nothing was typed.
+    /// The text is empty.
     #[error("the login id is empty")]
     Empty,
-    /// It, or its normal form, is too long.
+    /// The text or its normal form is too long.
     #[error("the login id is too long")]
     TooLong,
-    /// It, or its normal form, has a character that is not allowed or cannot be seen.
+    /// The text or its normal form contains a character that is not allowed or is invisible.
     #[error("the login id has a character that is not allowed")]
     Character,
-    /// A username of punctuation only.
+    /// A username without a letter or digit.
     #[error("the username has no letter and no digit")]
     NoLetterOrDigit,
     /// Not a plain `name@domain`.
     #[error("not a single plain mail address")]
     Mailbox,
-    /// The part behind the `@` is no domain that mail is delivered to.
+    /// The part after the `@` is not a domain to which mail can be sent.
     #[error("the mail address has no valid domain")]
     Domain,
     /// Not an E.164 number.
@@ -302,7 +307,7 @@ pub enum LoginIdError {
 }
 
 impl LoginIdError {
-    /// The reason as an entry of `errors` in an answer.
+    /// Returns the reason as an entry of `errors` in an answer.
     pub(crate) fn in_field(self, field: &'static str) -> InvalidField {
         let message = self.to_string();
         match self {
@@ -317,7 +322,7 @@ impl LoginIdError {
     }
 }
 
-// A login id is no secret but it is personal data, and `Debug` ends up in logs.
+// A login id is not a secret, but it is personal data, and `Debug` output is often logged.
 impl fmt::Debug for LoginId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -346,13 +351,13 @@ impl fmt::Debug for Phone {
     }
 }
 
-/// What was typed without what cannot be seen at either end of it. HTML's own mail field and most
-/// frameworks trim white space; what has no width is cut for the same reason, and no login id has it.
+/// Removes invisible characters from both ends. HTML's mail field and most frameworks remove white
+/// space. Characters without width are removed for the same reason, and no login id contains them.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c))
 }
 
-/// The same, and something is left.
+/// Does the same, and refuses an empty result.
 fn trimmed(text: &str) -> Result<&str, LoginIdError> {
     match trim(text) {
         "" => Err(LoginIdError::Empty),
@@ -361,12 +366,12 @@ fn trimmed(text: &str) -> Result<&str, LoginIdError> {
 }
 
 fn username_rules(text: &str) -> Result<(), LoginIdError> {
-    // Bytes first: counting code points walks the whole text.
+    // Check the bytes first: counting code points reads the whole text.
     if text.len() > MAX_BYTES || text.chars().count() > USERNAME_CHARS {
         return Err(LoginIdError::TooLong);
     }
     let allowed = |c: char| is_word(c) || matches!(c, '.' | '_' | '-');
-    // A leading mark would sit on whatever a page prints in front of the name.
+    // A leading mark would combine with the character that a page prints before the name.
     if !text.chars().all(allowed) || text.starts_with(is_combining_mark) {
         return Err(LoginIdError::Character);
     }
@@ -383,14 +388,15 @@ fn local_part_rules(local: &str) -> Result<(), LoginIdError> {
     let atom = |atom: &str| {
         !atom.is_empty() && atom.chars().all(is_atext) && !atom.starts_with(is_combining_mark)
     };
-    // RFC 5321 allows it; a program that takes the address as an argument reads an option.
+    // RFC 5321 allows a leading `-`. A program that takes the address as an argument reads it as an
+    // option.
     if local.starts_with('-') || !local.split('.').all(atom) {
         return Err(LoginIdError::Mailbox);
     }
     Ok(())
 }
 
-/// RFC 5321 `atext`, and of RFC 6531's additions the letters, digits and marks.
+/// Returns true for RFC 5321 `atext`, and for the letters, digits and marks that RFC 6531 adds.
 fn is_atext(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c)
@@ -400,24 +406,24 @@ fn is_atext(c: char) -> bool {
 }
 
 fn ascii_domain(domain: &str) -> Result<String, LoginIdError> {
-    // Strict: letters, digits and inner hyphens, every label 1 to 63 bytes, no root dot, `xn--`
-    // labels that decode and encode again.
+    // Strict: letters, digits and inner hyphens, labels of 1 to 63 bytes, no root dot. `xn--`
+    // labels must decode and encode to the same text.
     let ascii = idna::domain_to_ascii_strict(domain).map_err(|_| LoginIdError::Domain)?;
     let (_, top) = ascii.rsplit_once('.').ok_or(LoginIdError::Domain)?;
-    // No top-level domain begins with a digit, but `127.0.0.1` and `127.0.0.0x1` end like this.
+    // No top-level domain starts with a digit, but `127.0.0.1` and `127.0.0.0x1` end with one.
     if !top.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Err(LoginIdError::Domain);
     }
     Ok(ascii)
 }
 
-/// Letters, digits and marks that leave a trace on the screen.
+/// Returns true for visible letters, digits and marks.
 fn is_word(c: char) -> bool {
     (c.is_alphanumeric() || is_combining_mark(c)) && !is_invisible(c)
 }
 
-/// Unicode's `Default_Ignorable_Code_Point`: some are letters (the Hangul fillers), some marks,
-/// none can be seen.
+/// Returns true for Unicode's `Default_Ignorable_Code_Point`. Some are letters (the Hangul
+/// fillers), some are marks, and all are invisible.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -429,9 +435,10 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-/// NFKC and lower case until nothing changes, so that a normal form is its own normal form.
+/// Applies NFKC and lower case until nothing changes. So a normal form is its own normal form.
 ///
-/// One round settles every letter by itself; the loop is for what neighbours make of each other.
+/// One round is enough for each single letter. The loop is for combinations of neighbouring
+/// letters.
 fn fold(text: &str) -> Result<String, LoginIdError> {
     let mut form: String = text.nfkc().collect();
     for _ in 0..3 {
@@ -445,8 +452,8 @@ fn fold(text: &str) -> Result<String, LoginIdError> {
     Err(LoginIdError::Character)
 }
 
-/// `Σ` has two small letters, one for the end of a word. A counter must not tell them apart, or one
-/// name has two.
+/// Maps the final `ς` to `σ`. `Σ` has two small letters. If they differed, one name would have two
+/// counters.
 fn plain_sigma(c: char) -> char {
     if c == 'ς' { 'σ' } else { c }
 }
@@ -461,7 +468,8 @@ mod tests {
 
     const NONE: &str = "";
 
-    /// Parses by shape and compares kind and normal form; an empty `normal` means refused.
+    /// Parses `text` and compares kind and normal form. An empty `normal` means that it must be
+    /// refused.
     fn check(text: &str, kind: LoginIdKind, normal: &str) {
         match LoginId::parse(text) {
             Ok(id) => {
@@ -584,7 +592,7 @@ mod tests {
             ("a@ｅｘａｍｐｌｅ．com", "a@example.com", "a@example.com"),
             ("a@example。com", "a@example.com", "a@example.com"),
             ("用户@例子.广告", "用户@xn--fsqu00a.xn--4rr70v", "用户@xn--fsqu00a.xn--4rr70v"),
-            // Cyrillic а: another domain, and it shows.
+            // A Cyrillic а: another domain, and this is visible.
             ("a@p\u{430}ypal.com", "a@xn--pypal-4ve.com", "a@xn--pypal-4ve.com"),
             ("a@paypal.com", "a@paypal.com", "a@paypal.com"),
         ] {
@@ -684,7 +692,7 @@ mod tests {
             (&local(65), &local(64)),
             (&label(64), &label(63)),
             (&total(255), &total(254)),
-            // Short as typed and long in ASCII, and the other way round.
+            // Short as typed but long in ASCII, and the other way round.
             (
                 &format!("{}@{}com", "x".repeat(60), "ö.".repeat(24)),
                 &format!("{}@{}com", "x".repeat(60), "ö.".repeat(23)),
@@ -757,11 +765,12 @@ mod tests {
         }
     }
 
-    /// Every letter of Unicode: the normal form is stable, and shared with the other case but for
-    /// the letters listed.
+    /// Checks every letter of Unicode. The normal form is stable and is the same for the other
+    /// case, except for the listed letters.
     #[test]
     fn each_letter_has_one_stable_normal_form() {
-        // Small letters whose capital is that of another letter. They stay apart: nobody is merged.
+        // Small letters whose capital belongs to another letter. They stay different, so that no
+        // two people are merged.
         let shares_its_capital = |c: char| {
             matches!(c, 'ß' | 'ı' | '\u{1C80}'..='\u{1C88}') || c.nfd().any(|c| c == '\u{345}')
         };
@@ -783,7 +792,7 @@ mod tests {
         }
     }
 
-    /// Characters that make trouble: cases, widths, marks, compositions, expansions.
+    /// Characters that cause problems: cases, widths, marks, compositions, expansions.
     fn spiky() -> impl Strategy<Value = String> {
         let picks = "aAzZ09._-ſ\u{212A}\u{212B}İıßẞΣσςΐΰﬁﬃǅŉⅣ①²½ªᾼᾳ𝓐ﷺﷲがｶﾞＡｚ９가ᄀ\u{1161}";
         let marks = "\u{301}\u{307}\u{308}\u{323}\u{345}\u{3099}";
@@ -809,7 +818,7 @@ mod tests {
                 prop_assert_eq!(again.normal(), id.normal());
                 prop_assert_eq!(again.as_str(), id.normal());
                 prop_assert_eq!(again.kind(), id.kind());
-                // What the mailer gets names the same account.
+                // The text that the mailer gets identifies the same account.
                 let mailed = LoginId::parse(id.as_str()).unwrap();
                 prop_assert_eq!(mailed.normal(), id.normal());
             }

@@ -1,12 +1,20 @@
-//! Accounts: who someone is.
+//! Accounts: the people and programs that sign in.
 //!
-//! An account has an id and, as configured, a username, an email address and a phone number. Each
-//! of these names is kept as it was typed, and in one normal form that is unique across all
-//! accounts and kinds; login, registration and failure records all use that form, so `Alice`,
-//! `alice` and `Ａｌｉｃｅ` are one account and one counter.
+//! # How it works
+//!
+//! 1. An account has an id and up to three own names: a username, an email address and a phone
+//!    number. [Further names](crate::login_name) can be added, and sign in too. `login.id` sets
+//!    with which kinds people sign in.
+//! 2. Each name is stored as it was typed, and in a normal form that is unique across all accounts
+//!    and kinds. Login, registration and failure records use the normal form. So `Alice`, `alice`
+//!    and `Ａｌｉｃｅ` are one account with one counter.
+//! 3. To disable (at once or from a date), delete or enable an account takes effect with its next
+//!    request, on every node. The reason is that the one statement of a request reads these
+//!    columns.
 //!
 //! ```no_run
-//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::account::AccountError> {
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(),
+//! portcullis::account::AccountError> {
 //! use portcullis::account::NewAccount;
 //!
 //! let account = auth.accounts().create(NewAccount::username("alice")).await?;
@@ -15,14 +23,26 @@
 //! # }
 //! ```
 //!
-//! Its own names are those in its row; [further ones](crate::login_name) sign in as well.
+//! # What it does not do
 //!
-//! Disabling (at once or from a date), deleting and re-enabling count on the next request of every
-//! node: the one statement of a request reads these columns.
+//! - It does not compare or change passwords: see [`login`](crate::login) and
+//!   [`password_change`](crate::password_change).
+//! - It does not register strangers: see [`registration`](crate::registration).
+//! - It has no routes. Your own handlers call these methods and check the permissions.
 //!
-//! What it does not do: compare or change passwords ([`login`](crate::login),
-//! [`password_change`](crate::password_change)), registration by strangers
-//! ([`registration`](crate::registration)).
+//! # Configuration
+//!
+//! [`login.id`](crate::config::LoginConfig::id).
+//!
+//! # Events
+//!
+//! `user_created`; `user_updated` with a detail that says what was changed; `login_name_added` for
+//! [`add_name`](Accounts::add_name).
+//!
+//! # Errors
+//!
+//! `invalid_fields` (422), `username_taken`, `email_taken`, `phone_taken` (409),
+//! `account_not_found` (404), `address_not_proved` (403).
 
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -59,7 +79,8 @@ pub(crate) use stored_password::StoredPassword;
 /// How many rows a purge removes at once.
 const PURGE_BATCH: u64 = 1_000;
 
-/// An account as it was when the request was resolved: one consistent view.
+/// An account as it was when the request was authenticated. All values are from one consistent
+/// read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     pub(crate) id: AccountId,
@@ -77,49 +98,49 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account's id.
+    /// Returns the account's id.
     pub fn id(&self) -> AccountId {
         self.id
     }
 
-    /// The username as it was typed.
+    /// Returns the username as it was typed.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
     }
 
-    /// The email address as it was typed.
+    /// Returns the email address as it was typed. A domain in another script is in its `xn--` form.
     pub fn email(&self) -> Option<&str> {
         self.email.as_deref()
     }
 
-    /// The phone number in E.164 form.
+    /// Returns the phone number in E.164 form.
     pub fn phone(&self) -> Option<&str> {
         self.phone.as_deref()
     }
 
-    /// Whether the account may do everything.
+    /// Returns true if the account may do everything.
     pub fn is_superuser(&self) -> bool {
         self.superuser
     }
 
-    /// Whether an address of the account was verified.
+    /// Returns true if an address of the account was verified.
     pub fn is_verified(&self) -> bool {
         self.verified_at.is_some()
     }
 
-    /// The second factors it has enrolled.
+    /// Returns the second factors that it has enrolled.
     pub fn enrolled_factors(&self) -> EnrolledFactors {
         self.enrolled
     }
 
-    /// Whether it keeps an address from nobody: it cannot be used, and none of its addresses was ever
-    /// proved. Otherwise whoever registers with somebody else's address, and is disabled or deletes
-    /// the account, would keep it from its owner for good.
+    /// Returns true if others may take its addresses: it is unusable and never verified one.
+    /// Otherwise a person could register another person's address, and keep it from its owner after
+    /// the account is disabled or deleted.
     pub(crate) fn has_no_claim(&self, now: Timestamp) -> bool {
         self.verified_at.is_none() && !self.is_usable(now, false)
     }
 
-    /// Whether it may be used at `now`.
+    /// Returns true if it may be used at `now`.
     pub(crate) fn is_usable(&self, now: Timestamp, require_verified: bool) -> bool {
         self.deleted_at.is_none()
             && self.disabled_at.is_none_or(|at| at > now)
@@ -127,7 +148,7 @@ impl Account {
     }
 }
 
-// Names are personal data; they do not belong in a log by accident.
+// Names are personal data and must not appear in a log by accident.
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Account").field("id", &self.id).finish_non_exhaustive()
@@ -153,7 +174,7 @@ impl From<entity::account::Model> for Account {
     }
 }
 
-/// What a new account is made of.
+/// The data of a new account.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 #[must_use]
@@ -164,58 +185,58 @@ pub struct NewAccount {
     pub email: Option<String>,
     /// A phone number.
     pub phone: Option<String>,
-    /// Whether its mail address counts as verified; its phone number, if it has no mail address.
+    /// True if its mail address counts as verified, or its phone number if it has no mail address.
     pub verified: bool,
-    /// Whether it may do everything.
+    /// True if it may do everything.
     pub superuser: bool,
-    /// Its id, where it has to be known before the account is made.
+    /// Its id, if the id must be known before the account is created.
     pub(crate) id: Option<AccountId>,
-    /// The visitor who registers.
+    /// The lineage of the visitor who registers.
     pub(crate) lineage_id: Option<LineageId>,
-    /// Whether a stranger makes it, and it is of no use before it is proved.
+    /// True if a stranger creates it, and it cannot be used before its address is verified.
     pub(crate) on_trial: bool,
-    /// Whether making it signs somebody in.
+    /// True if the creation signs the person in.
     pub(crate) signs_in: bool,
     pub(crate) password: Option<StoredPassword>,
 }
 
 impl NewAccount {
-    /// An account with this username.
+    /// Creates the data of an account with this username.
     pub fn username(name: impl Into<String>) -> Self {
         Self { username: Some(name.into()), ..Self::default() }
     }
 
-    /// An account with this email address.
+    /// Creates the data of an account with this email address.
     pub fn email(email: impl Into<String>) -> Self {
         Self { email: Some(email.into()), ..Self::default() }
     }
 
-    /// Also with this email address.
+    /// Adds this email address.
     pub fn with_email(mut self, email: impl Into<String>) -> Self {
         self.email = Some(email.into());
         self
     }
 
-    /// Also with this phone number.
+    /// Adds this phone number.
     pub fn with_phone(mut self, phone: impl Into<String>) -> Self {
         self.phone = Some(phone.into());
         self
     }
 
-    /// With everything allowed.
+    /// Allows the account to do everything.
     pub fn superuser(mut self) -> Self {
         self.superuser = true;
         self
     }
 
-    /// With its mail address verified; with its phone number verified, if it has no mail address. One
-    /// proof is of one address.
+    /// Marks its mail address as verified, or its phone number if it has no mail address. Only one
+    /// address is marked.
     pub fn verified(mut self) -> Self {
         self.verified = true;
         self
     }
 
-    /// The row of an account with these names, made now.
+    /// Returns the row of an account with these names, created at `now`.
     pub(crate) fn into_row(self, names: Names, now: Timestamp) -> entity::account::Model {
         entity::account::Model {
             id: self.id.unwrap_or_else(|| AccountId::new(now)),
@@ -240,7 +261,7 @@ impl NewAccount {
         }
     }
 
-    /// The names, parsed. Empty fields count as missing ones.
+    /// Parses the names. A missing field is not an error, but an empty one is.
     pub(crate) fn parse(&self) -> Result<Names, Vec<InvalidField>> {
         let mut invalid = Vec::new();
         let username = parse(self.username.as_deref(), "username", Username::parse, &mut invalid);
@@ -273,7 +294,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The forms to store, each with its kind.
+    /// Returns the normal forms to store, each with its kind.
     pub(crate) fn normals(&self) -> Vec<(LoginIdKind, String)> {
         let mut normals = Vec::new();
         if let Some(name) = &self.username {
@@ -288,15 +309,16 @@ impl Names {
         normals
     }
 
-    /// Which of them a proof is of, if it is said of the account as a whole: the mail address, or the
-    /// phone number of an account that has none. One address does not prove another.
+    /// Returns the address that counts as verified if the account as a whole is marked as verified.
+    /// It is the mail address, or the phone number if there is no mail address. One address does
+    /// not verify another.
     pub(crate) fn main_address(&self) -> Option<&str> {
         let email = self.email.as_ref().map(Email::normal);
         email.or(self.phone.as_ref().map(Phone::normal))
     }
 }
 
-/// Makes, finds and changes accounts. See the [module page](self).
+/// Creates, finds and changes accounts. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Accounts<'a> {
     context: &'a Context,
@@ -304,33 +326,36 @@ pub struct Accounts<'a> {
 }
 
 impl Portcullis {
-    /// Accounts.
+    /// Returns the methods for accounts.
     pub fn accounts(&self) -> Accounts<'_> {
         Accounts { context: self.context(), db: self.context().db() }
     }
 }
 
 impl<'a> Accounts<'a> {
-    /// The same inside a transaction of the caller's: nothing is kept unless they commit.
+    /// Does the same inside a transaction of the caller. Nothing is stored unless the caller
+    /// commits.
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// The same inside the transaction of another flow of ours.
+    /// Does the same inside the transaction of another portcullis flow.
     pub(crate) fn inside(self, txn: &'a Txn<'a>) -> Self {
         Self { db: self.db.inside(txn), ..self }
     }
 
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
-    /// Invalid fields, each with its reason; a name that is taken; an outage.
+    /// - [`AccountError::Invalid`]: invalid fields, each with its reason.
+    /// - [`AccountError::Taken`]: a name belongs to another account.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn create(&self, new: NewAccount) -> Result<Account, AccountError> {
         self.create_row(new).await.map(Account::from)
     }
 
-    /// The same for a flow that needs the whole row.
+    /// Creates an account, for a flow that needs the whole row.
     pub(crate) async fn create_row(
         &self,
         new: NewAccount,
@@ -347,8 +372,8 @@ impl<'a> Accounts<'a> {
         let row = new.into_row(names, now);
         let event = Event::new(EventKind::AccountCreated, now).account(row.id);
         let created = transaction!(self.db, |txn| {
-            // Asked first so that the caller's transaction survives a name that is taken
-            // (PostgreSQL ends one at a violated key). The key still decides.
+            // Checked before the insert, so that the caller's transaction survives a taken name.
+            // PostgreSQL aborts a transaction when a key is violated. The key still decides.
             let wanted: Vec<_> = normals.iter().map(|(_, normal)| normal.clone()).collect();
             let taken = store::taken(txn, &wanted).await?;
             if let Some((kind, _)) =
@@ -357,7 +382,7 @@ impl<'a> Accounts<'a> {
                 return Err(AccountError::Taken(*kind));
             }
             store::insert(txn, row.clone()).await?;
-            // One by one, because a violated key tells which name it was only by its row.
+            // One by one, because only the row tells which name violated the key.
             for (kind, normal) in &normals {
                 let proved = main_address.as_deref() == Some(normal.as_str());
                 let name = store::Name {
@@ -384,42 +409,45 @@ impl<'a> Accounts<'a> {
         Ok(row)
     }
 
-    /// The account with this id; a deleted one too.
+    /// Returns the account with this id. A deleted account is returned too.
     ///
     /// # Errors
-    /// An outage.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn find(&self, id: AccountId) -> Result<Option<Account>, AccountError> {
         let row = self.db.read(store::find(&self.db.executor(), id)).await?;
         Ok(row.map(Account::from))
     }
 
-    /// The account that signs in with this name, in any spelling.
+    /// Returns the account that signs in with this name, in any spelling. A text that cannot be a
+    /// name is not an error: the result is `None`.
     ///
     /// # Errors
-    /// An outage. A text that cannot be a name is simply not found.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn find_by_login(&self, login: &str) -> Result<Option<Account>, AccountError> {
         let Ok(login) = LoginId::parse(login) else { return Ok(None) };
         let row = self.db.read(store::find_by_name(&self.db.executor(), login.normal())).await?;
         Ok(row.map(Account::from))
     }
 
-    /// Disables an account at once. Its sessions are over with their next request and stay so
-    /// when it is enabled again. So are the codes and links that were sent to it, but for those that
-    /// undo a change of its address.
+    /// Disables an account at once. Its sessions end with their next request, and stay ended when
+    /// the account is enabled again. The codes and links that were sent to it end too, except links
+    /// that undo a change of its address.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn disable(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
         self.set(id, "disabled", entity::account::Column::DisabledAt, now, store::Sessions::End)
             .await
     }
 
-    /// Disables an account from a date on. Until then everything works, but for the codes and links
-    /// that were sent to it before; and what an earlier date has ended stays so.
+    /// Disables an account from a date on. Until then it works as before, but the codes and links
+    /// that were sent to it end now. Sessions that an earlier date has already ended stay ended.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn disable_from(&self, id: AccountId, date: Timestamp) -> Result<(), AccountError> {
         let now = self.context.now();
         let sessions = match date > now {
@@ -430,23 +458,29 @@ impl<'a> Accounts<'a> {
             .await
     }
 
-    /// Enables an account again, also one that a past date had disabled.
+    /// Enables an account again, including one that was disabled by a date. Remaining sessions,
+    /// codes and links end, so that nothing old becomes valid again.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn enable(&self, id: AccountId) -> Result<(), AccountError> {
         let never: Option<Timestamp> = None;
         self.set(id, "enabled", entity::account::Column::DisabledAt, never, store::Sessions::End)
             .await
     }
 
-    /// Notes that the account and its mail address were verified, by other means than a
-    /// [confirmation](crate::verification); its phone number, if it has no mail address. For any other
-    /// address call [`verify_name`](Self::verify_name): one does not prove another. A username that
-    /// waited for it is the account's now.
+    /// Marks the account and its mail address as verified, or its phone number if it has no mail
+    /// address. Use it if you verified the address without a [confirmation](crate::verification).
+    ///
+    /// For any other address call [`verify_name`](Self::verify_name), because one address does not
+    /// verify another. A username that was reserved until the verification now belongs to the
+    /// account.
     ///
     /// # Errors
-    /// No such account; the username was taken meanwhile; an outage.
+    /// - [`AccountError::NotFound`]: the account does not exist or was deleted.
+    /// - [`AccountError::Taken`]: another account took the username in the meantime.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn verify(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
         let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("verified");
@@ -460,13 +494,15 @@ impl<'a> Accounts<'a> {
         Ok(())
     }
 
-    /// Notes that one address or number of an account was verified by other means, in any spelling: its
-    /// own or a further one. The account counts as verified then if it is its mail address, or if it
-    /// has none.
+    /// Marks one address or number of an account as verified, if you verified it in another way. It
+    /// may be its own or a further one, in any spelling. If it is the own mail address, or the own
+    /// phone number of an account without a mail address, the account becomes verified too.
     ///
     /// # Errors
-    /// No such account; [`AccountError::Invalid`] for a text that is no address of the account; the
-    /// username that waited for it was taken meanwhile; an outage.
+    /// - [`AccountError::Invalid`]: the text is not an address of the account.
+    /// - [`AccountError::NotFound`]: the account does not exist or was deleted.
+    /// - [`AccountError::Taken`]: another account took the username in the meantime.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn verify_name(&self, id: AccountId, name: &str) -> Result<(), AccountError> {
         let invalid = |field| AccountError::Invalid(vec![field]);
         let name = LoginId::parse(name).map_err(|error| invalid(error.in_field("name")))?;
@@ -492,7 +528,7 @@ impl<'a> Accounts<'a> {
         Ok(())
     }
 
-    /// Notes that the account was verified, by this address of its own if it has any.
+    /// Marks the account as verified, and this own address if there is one.
     async fn verified<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -513,31 +549,35 @@ impl<'a> Accounts<'a> {
         }
     }
 
-    /// Lets the next sign-in go only as far as setting a new password, and ends the sessions
-    /// there are.
+    /// Requires a new password at the next sign-in, and ends the existing sessions. Until the
+    /// password is set, the sign-in has no access. The codes and links that were sent to the
+    /// account end too, except links that undo a change of its address.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn require_password_change(&self, id: AccountId) -> Result<(), AccountError> {
         let column = entity::account::Column::MustChangePassword;
         self.set(id, "must change password", column, true, store::Sessions::End).await
     }
 
-    /// Notes which second factors the account has enrolled; with any, a password alone does not
-    /// sign in. Ends its sessions and its outstanding codes and links, and tells the owner of each factor
-    /// that was added or removed.
+    /// Sets which second factors the account has enrolled. With at least one, a password alone does
+    /// not sign in. Ends the account's sessions and its outstanding codes and links. Notifies the
+    /// owner of each factor that was added or removed.
     ///
-    /// None can be added while a mail address of the account is not proved. Whoever proves it owns the
-    /// account, and a factor that was enrolled before would be a stranger's.
+    /// No factor can be added while a mail address of the account is not verified. The person who
+    /// verifies it owns the account, and an earlier factor might belong to a stranger.
     ///
     /// # Errors
-    /// No such account; [`AccountError::AddressNotProved`]; an outage.
+    /// - [`AccountError::NotFound`]: the account does not exist or was deleted.
+    /// - [`AccountError::AddressNotProved`]: a mail address of the account is not verified.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn set_enrolled_factors(
         &self,
         id: AccountId,
         factors: impl IntoIterator<Item = Factor>,
     ) -> Result<(), AccountError> {
-        // A password is no second factor.
+        // A password is not a second factor.
         let second = factors.into_iter().filter(|factor| *factor != Factor::Password);
         let enrolled: EnrolledFactors = second.collect();
         loop {
@@ -561,22 +601,26 @@ impl<'a> Accounts<'a> {
                 tell_of_factors(txn, self.context, &row, enrolled).await?;
                 Ok(true)
             })?;
-            // Otherwise others were changed in the same moment: the owner hears what really changed.
+            // Not set: another change happened at the same time. Start again, so that the owner is
+            // told what really changed.
             if set {
                 return Ok(());
             }
         }
     }
 
-    /// Gives it a rate of its own: so many requests a period of
-    /// [`rate.per_principal`](crate::config::RateConfig::per_principal), at least one, to the mounted
-    /// routes, and as many logins from a device that is known to it. Other logins are counted by the name
-    /// that is typed and get what every name gets: a limit of its own would tell that there is an account.
-    /// A program that signs in more often keeps its device token or its session. `None` for what everybody
-    /// has.
+    /// Sets a separate rate limit for the account: `count` requests per period of
+    /// [`rate.per_principal`](crate::config::RateConfig::per_principal) to the mounted routes, at
+    /// least one. The same number of logins is allowed from a device that is known to the account.
+    /// `None` restores the default.
+    ///
+    /// Logins from other devices count for the typed name, with the same limit for every name. A
+    /// separate limit would reveal that the account exists. A program that signs in more often
+    /// keeps its device token or its session.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`]; an outage.
+    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn set_rate_limit(
         &self,
         id: AccountId,
@@ -587,23 +631,28 @@ impl<'a> Accounts<'a> {
         self.set(id, "rate limit", column, count, store::Sessions::Keep).await
     }
 
-    /// Lets an account do everything, or no longer. Counts on the next request.
+    /// Allows an account to do everything, or stops allowing it. It takes effect with the next
+    /// request.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn set_superuser(&self, id: AccountId, superuser: bool) -> Result<(), AccountError> {
         let what = if superuser { "made superuser" } else { "superuser no longer" };
         let column = entity::account::Column::Superuser;
         self.set(id, what, column, superuser, store::Sessions::Keep).await
     }
 
-    /// Deletes an account softly: it can never sign in again, its names stay taken, and what the
-    /// application hangs on its id stays whole. Where there is a notifier to prove addresses with, one
-    /// that the account never proved is free again: a stranger could otherwise keep it from its owner
-    /// for good.
+    /// Marks an account as deleted. It can never sign in again. Its names stay taken, and data that
+    /// the application stores under its id stays consistent.
+    ///
+    /// If a notifier is configured, mail addresses that the account never verified are free again.
+    /// Otherwise a stranger could keep such an address from its owner forever. Without a notifier
+    /// nobody can verify an address, so all names stay taken.
     ///
     /// # Errors
-    /// No such account; an outage.
+    /// [`AccountError::NotFound`] if the account does not exist or was already deleted.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn delete(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
         let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("deleted");
@@ -622,11 +671,11 @@ impl<'a> Accounts<'a> {
         Ok(())
     }
 
-    /// Removes what is remembered of addresses that accounts left 30 days ago or earlier, a batch at a
-    /// time: they cannot be put back as an undo any more. Says how many.
+    /// Removes the records of addresses that accounts left 30 days ago or earlier, because they can
+    /// no longer be restored as an undo. Works in batches. Returns how many were removed.
     ///
     /// # Errors
-    /// An outage.
+    /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn purge_former_addresses(&self) -> Result<u64, AccountError> {
         let now = self.context.now();
         let executor = self.db.executor();
@@ -655,7 +704,8 @@ impl<'a> Accounts<'a> {
             if !store::set(txn, id, column, value.clone(), sessions).await? {
                 return Err(AccountError::NotFound);
             }
-            // What ends its sessions ends what was sent to it: neither comes back with the account.
+            // A change that ends sessions also ends what was sent to the account. Neither becomes
+            // valid again with the account.
             if sessions.end() {
                 outstanding::end(txn, id, Ending::All, now).await?;
             }
@@ -670,8 +720,8 @@ fn is_unproved_mailbox(name: &entity::login_name::Model) -> bool {
     name.kind == LoginIdKind::Email.number() && name.verified_at.is_none()
 }
 
-/// Writes down that the second factors of the account in `row` are these from now on, and tells its
-/// owner of each that comes or goes.
+/// Records that the account in `row` now has these second factors. Notifies its owner of each
+/// factor that was added or removed.
 async fn tell_of_factors(
     txn: &Txn<'_>,
     context: &Context,
@@ -705,7 +755,8 @@ async fn tell_of_factors(
     Ok(())
 }
 
-/// The same of an account whose factors all go with its first proof, if it has any.
+/// Records and notifies that all factors of an account are removed at its first verification, if it
+/// has any.
 pub(crate) async fn remove_factors(
     txn: &Txn<'_>,
     context: &Context,
@@ -718,7 +769,8 @@ pub(crate) async fn remove_factors(
 }
 
 impl entity::account::Model {
-    /// The normal form of its own mail address, or of its phone number if it has none.
+    /// Returns the normal form of its own mail address, or of its phone number if it has no mail
+    /// address.
     fn main_address(&self) -> Option<String> {
         let email = self.email.as_deref().and_then(|email| Email::parse(email).ok());
         let phone = self.phone.as_deref().and_then(|phone| Phone::parse(phone).ok());

@@ -1,4 +1,4 @@
-//! Queries on accounts and their login names.
+//! Queries for accounts and their login names.
 
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Func, OnConflict, Query};
 use sea_orm::{
@@ -22,7 +22,7 @@ pub(crate) async fn find<C: ConnectionTrait>(
     account::Entity::find_by_id(id).one(db).await
 }
 
-/// The epoch of an account, for a transaction that has moved it.
+/// Returns the epoch of an account, for a transaction that has increased it.
 pub(crate) async fn epoch_of<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -31,7 +31,7 @@ pub(crate) async fn epoch_of<C: ConnectionTrait>(
     epoch.into_tuple().one(db).await
 }
 
-/// The account that signs in with this name, in its normal form.
+/// Returns the account that signs in with this name, which is in its normal form.
 pub(crate) async fn find_by_name<C: ConnectionTrait>(
     db: &C,
     normal: &str,
@@ -43,7 +43,7 @@ pub(crate) async fn find_by_name<C: ConnectionTrait>(
         .await
 }
 
-/// A name in its normal form, and the account that signs in with it.
+/// Returns a name, given in its normal form, and the account that signs in with it.
 pub(crate) async fn find_with_name<C: ConnectionTrait>(
     db: &C,
     normal: &str,
@@ -55,7 +55,7 @@ pub(crate) async fn find_with_name<C: ConnectionTrait>(
     Ok(found.and_then(|(name, account)| Some((name, account?))))
 }
 
-/// The names of an account, the oldest first.
+/// Returns the names of an account, the oldest first.
 pub(crate) async fn names_of<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -68,7 +68,7 @@ pub(crate) async fn names_of<C: ConnectionTrait>(
         .await
 }
 
-/// Which of these names belong to an account already.
+/// Returns which of these names already belong to an account.
 pub(crate) async fn taken<C: ConnectionTrait>(
     db: &C,
     normals: &[String],
@@ -89,13 +89,13 @@ pub(crate) async fn insert<C: ConnectionTrait>(
     Ok(())
 }
 
-/// A name on its way to an account.
+/// A name that is about to be added to an account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Name<'a> {
     pub(crate) account_id: AccountId,
     pub(crate) kind: LoginIdKind,
     pub(crate) normal: &'a str,
-    /// As its owner wrote it; none for one that the account's row has.
+    /// The spelling of its owner. `None` for a name that is in the account's row.
     pub(crate) typed: Option<&'a str>,
     pub(crate) verified_at: Option<Timestamp>,
     pub(crate) standing: Standing,
@@ -116,7 +116,7 @@ impl Name<'_> {
     }
 }
 
-/// Gives an account a name to sign in with. A unique violation says that it is taken.
+/// Adds a name to an account. A unique violation means that the name is taken.
 pub(crate) async fn insert_name<C: ConnectionTrait>(
     db: &C,
     name: Name<'_>,
@@ -126,8 +126,9 @@ pub(crate) async fn insert_name<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Inserts an account with one name, or neither: the statements are the same, and so is what they
-/// cost but for the rows. A unique violation says that the name is taken.
+/// Inserts an account with one name if `wanted` is true, and otherwise inserts nothing. Both cases
+/// run the same statements, so that the time of an answer does not reveal whether a name is taken.
+/// Only the writing of the rows differs. A unique violation means that the name is taken.
 pub(crate) async fn insert_if<C: ConnectionTrait>(
     db: &C,
     wanted: bool,
@@ -145,7 +146,7 @@ async fn insert_row_if<C: ConnectionTrait, A: ActiveModelTrait>(
     row: A,
 ) -> Result<(), DbErr> {
     let mut columns = Vec::new();
-    // Of no table, so that no database locks a gap beside the row.
+    // The values come from no table, so that no database locks a gap beside the row.
     let mut select = Query::select();
     for column in <A::Entity as EntityTrait>::Column::iter() {
         if let Some(value) = row.get(column).into_value() {
@@ -164,9 +165,11 @@ async fn insert_row_if<C: ConnectionTrait, A: ActiveModelTrait>(
     Ok(())
 }
 
-/// The same, also where it is the account's already: then it is as `name` says from now on. What was proved
-/// before keeps the time that it was held, and as a further name its place among the others too. False
-/// when it is another account's: the key decides.
+/// Adds a name to an account, or changes the name if it already belongs to this account. Returns
+/// false if the name belongs to another account: the unique key decides.
+///
+/// A name that was verified before keeps its verification and the time for which it was held. As a
+/// further name it also keeps its sequence.
 pub(crate) async fn claim_name<C: ConnectionTrait>(
     db: &C,
     name: Name<'_>,
@@ -191,7 +194,8 @@ pub(crate) async fn claim_name<C: ConnectionTrait>(
         None => Expr::value(name.standing.sequence),
     };
     let held_ms = unless_proved(HeldMs, name.standing.held_ms);
-    // MySQL sets columns from left to right, each seeing those before it: when it was proved comes last.
+    // MySQL sets columns from left to right, and each expression sees the values set before it. So
+    // `verified_at`, which the other expressions read, comes last.
     let updated = login_name::Entity::update_many()
         .col_expr(Sequence, sequence)
         .col_expr(HeldMs, held_ms.into())
@@ -207,7 +211,8 @@ pub(crate) async fn claim_name<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Makes a further username the account's own, or leaves it none.
+/// Makes a further username the account's own username. With `None` the account has no own
+/// username.
 pub(crate) async fn set_username<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -229,7 +234,7 @@ pub(crate) async fn set_username<C: ConnectionTrait>(
     Ok(())
 }
 
-/// An update of an account that is not deleted, which ends its sessions.
+/// Returns an update of an account that is not deleted. It also ends the account's sessions.
 pub(crate) fn ending_sessions(id: AccountId) -> UpdateMany<account::Entity> {
     account::Entity::update_many()
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
@@ -237,8 +242,8 @@ pub(crate) fn ending_sessions(id: AccountId) -> UpdateMany<account::Entity> {
         .filter(account::Column::DeletedAt.is_null())
 }
 
-/// Ends the sessions of an account, and with that keeps everybody else from changing it until this
-/// transaction is over. False when there is none.
+/// Ends the sessions of an account. The UPDATE also locks the row, so that nobody else can change
+/// the account until this transaction ends. Returns false if there is no such account.
 pub(crate) async fn lock_and_end_sessions<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -246,7 +251,7 @@ pub(crate) async fn lock_and_end_sessions<C: ConnectionTrait>(
     Ok(ending_sessions(id).exec(db).await?.rows_affected > 0)
 }
 
-/// Which of these ids belong to an account already, and when that was deleted.
+/// Returns which of these ids already belong to an account, and when that account was deleted.
 pub(crate) async fn present<C: ConnectionTrait>(
     db: &C,
     ids: &[AccountId],
@@ -261,7 +266,7 @@ pub(crate) async fn present<C: ConnectionTrait>(
         .await
 }
 
-/// The names of these accounts, and these names of whatever account.
+/// Returns the names of these accounts, and also these names of any account.
 pub(crate) async fn names_of_or_like<C: ConnectionTrait>(
     db: &C,
     ids: &[AccountId],
@@ -274,7 +279,8 @@ pub(crate) async fn names_of_or_like<C: ConnectionTrait>(
         .await
 }
 
-/// Inserts many accounts with their names. A unique violation says that one of them came between.
+/// Inserts many accounts with their names. A unique violation means that another insert took one of
+/// them in the meantime.
 pub(crate) async fn insert_all<C: ConnectionTrait>(
     db: &C,
     accounts: impl IntoIterator<Item = &account::Model>,
@@ -288,8 +294,8 @@ pub(crate) async fn insert_all<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Notes that an address or number of an account was proved, one that was not before. False when it
-/// was, or is not the account's.
+/// Marks an address or number of an account as verified. Returns false if it was already verified,
+/// or does not belong to the account.
 pub(crate) async fn verify_name<C: ConnectionTrait>(
     db: &C,
     account: &account::Model,
@@ -313,7 +319,7 @@ pub(crate) async fn verify_name<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Notes that the account has a proved address, unless it had one.
+/// Marks an account as verified. Returns false if it was already verified or is deleted.
 pub(crate) async fn verify<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -329,12 +335,13 @@ pub(crate) async fn verify<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Hands an account that was never verified to whoever proved its address: no password, no factor,
-/// no session and no other address that was there before is left, and nobody has ever signed in. False
-/// when it was verified meanwhile, is disabled or deleted.
+/// Gives an account that was never verified to the person who proved its address. It removes
+/// everything that an earlier person set: the password, factors, sessions, other addresses and the
+/// last sign-in. So the person who registered it cannot keep access (account pre-hijacking).
+/// Returns false if it was verified in the meantime, or is disabled or deleted.
 ///
-/// An end of its sessions meanwhile does not matter: the person who prepared the account could keep it from its
-/// owner by ending them all the time.
+/// The epoch is not compared. Otherwise the person who registered the account could keep it from
+/// its owner by ending its sessions again and again.
 pub(crate) async fn hand_over<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -366,7 +373,7 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// Leaves an account none of its names but the username and the address in its row.
+/// Removes all names of an account except its own username and this address.
 async fn keep_only<C: ConnectionTrait>(db: &C, id: AccountId, address: &str) -> Result<(), DbErr> {
     let other = Condition::any()
         .add(login_name::Column::Kind.ne(LoginIdKind::Username.number()))
@@ -380,8 +387,8 @@ async fn keep_only<C: ConnectionTrait>(db: &C, id: AccountId, address: &str) -> 
     Ok(())
 }
 
-/// Settles the names of an account whose address was proved for the first time by whoever set its
-/// password anew: no other address or number is left, and the username that waited is its own.
+/// Decides which names stay when a password reset has verified an account's address for the first
+/// time. All other addresses and numbers are removed, and the reserved username becomes its own.
 pub(crate) async fn settle_names<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -403,7 +410,7 @@ pub(crate) async fn settle_names<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes from an account the mail addresses that it never proved.
+/// Removes the mail addresses that an account never verified.
 pub(crate) async fn release_unproved<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -417,8 +424,8 @@ pub(crate) async fn release_unproved<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes an address or number from an account that never proved it, and ends that account's sessions.
-/// False when it did prove it, or has it no more.
+/// Takes an address or number from an account that never verified it, and ends that account's
+/// sessions. Returns false if the account has verified it, or no longer has it.
 pub(crate) async fn evict<C: ConnectionTrait>(
     db: &C,
     holder: &account::Model,
@@ -447,16 +454,16 @@ pub(crate) async fn evict<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// What became of a username that waited for its account's address to be proved.
+/// The result of claiming a username that was reserved until its account was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claimed {
-    /// It is the account's.
+    /// It belongs to the account.
     Yes,
-    /// Somebody else has it.
+    /// It belongs to another account.
     Taken,
 }
 
-/// Gives an account the username in its row as a name to sign in with, if it has not got it yet.
+/// Makes the username in the account's row a name to sign in with, if it is not one yet.
 pub(crate) async fn claim_username<C: ConnectionTrait>(
     db: &C,
     account: &account::Model,
@@ -472,7 +479,8 @@ pub(crate) async fn claim_username<C: ConnectionTrait>(
         None => {}
     }
     let kind = LoginIdKind::Username;
-    // It has been in the row since the account was made, so it came before every change.
+    // The username has been in the row since the account was created, so it came before every
+    // change.
     let standing = Standing::FIRST;
     let name =
         Name { account_id: account.id, kind, normal, typed: None, verified_at: None, standing };
@@ -480,7 +488,7 @@ pub(crate) async fn claim_username<C: ConnectionTrait>(
     Ok(Claimed::Yes)
 }
 
-/// Takes the username out of an account's row that could not get it.
+/// Removes a username from an account's row, because another account has it.
 pub(crate) async fn drop_username<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     account::Entity::update_many()
         .col_expr(account::Column::Username, Expr::value(None::<String>))
@@ -490,25 +498,25 @@ pub(crate) async fn drop_username<C: ConnectionTrait>(db: &C, id: AccountId) -> 
     Ok(())
 }
 
-/// What a change of an account's state writes besides the column itself.
+/// What happens to the sessions when the state of an account changes.
 #[derive(Clone, Copy)]
 pub(crate) enum Sessions {
-    /// The account's sessions go on.
+    /// The account's sessions continue.
     Keep,
-    /// They are over: the epoch moves.
+    /// The sessions end, because the epoch increases.
     End,
-    /// Those are over that the account has been disabled under, now.
+    /// Ends the sessions only if the account is already disabled at this time.
     EndIfDisabled(Timestamp),
 }
 
 impl Sessions {
-    /// Whether the change may end them.
+    /// Returns true if the change may end sessions.
     pub(crate) fn end(self) -> bool {
         !matches!(self, Self::Keep)
     }
 }
 
-/// Gives an account its own username, if it has none.
+/// Sets the own username of an account, if it has none. Returns false if it has one.
 pub(crate) async fn set_first_username<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -523,7 +531,7 @@ pub(crate) async fn set_first_username<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Sets one column of an account that is not deleted. False when there is none.
+/// Sets one column of an account that is not deleted. Returns false if there is no such account.
 pub(crate) async fn set<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -533,7 +541,8 @@ pub(crate) async fn set<C: ConnectionTrait>(
 ) -> Result<bool, DbErr> {
     let epoch = Expr::col(account::Column::Epoch);
     let mut update = account::Entity::update_many();
-    // MySQL sets columns from left to right, each seeing those before it: the epoch comes first.
+    // MySQL sets columns from left to right, and each expression sees the values set before it. The
+    // epoch comes first, because its expression reads the old `disabled_at`.
     update = match sessions {
         Sessions::Keep => update,
         Sessions::End => update.col_expr(account::Column::Epoch, epoch.add(1)),
@@ -552,8 +561,9 @@ pub(crate) async fn set<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Sets the second factors of an account that is as `row` says, and ends its sessions. False when it was
-/// changed meanwhile: it may have got an address that nobody proved.
+/// Sets the second factors of an account and ends its sessions, if the account is still as in
+/// `row`. Returns false if it was changed in the meantime: it may have got an address that nobody
+/// verified.
 pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -571,9 +581,10 @@ pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Puts a new password in the place of the one in `row` (the exact text that was checked), and ends
-/// all sessions through the epoch. False when someone else was faster, with a password or with
-/// anything else that ends the session which asks. With `signs_in_at` a sign-in is finished by it.
+/// Replaces the password in `row` with a new one, and ends all sessions by increasing the epoch.
+/// Returns false if the stored hash or the epoch changed in the meantime. The reason may be another
+/// new password, or anything else that ended the requesting session. If `signs_in_at` is set, the
+/// change also completes a sign-in.
 pub(crate) async fn change_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -602,16 +613,19 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Sets the password of an account whose owner has shown that mail reaches them, if its address, its
-/// password and its last sign-in are still as `row` says and it can be used; ends all sessions. The
-/// address counts as verified from then on. Where it did not before, the person who made the account was
-/// somebody else: enrolled factors go with the password, and the browser that registered is forgotten.
+/// Sets the password of an account after its owner proved that mail reaches them, and ends all
+/// sessions. Returns false if its address, password or last sign-in is no longer as in `row`, or
+/// the account cannot be used.
 ///
-/// It counts as a sign-in: the device that does it is known, and one that is not known afterwards is
-/// told of.
+/// The address then counts as verified. If it was not verified before, another person may have
+/// created the account. So enrolled factors are removed with the password, and the browser that
+/// registered is forgotten.
 ///
-/// The epoch may have moved meanwhile. A thief with one session can move it all the time, by ending the
-/// account's other sessions.
+/// It counts as a sign-in. The device that resets the password becomes known, and later sign-ins
+/// from unknown devices are reported.
+///
+/// The epoch is not compared. Otherwise a thief with one session could prevent the reset by ending
+/// the account's other sessions again and again.
 pub(crate) async fn reset_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
@@ -650,7 +664,8 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected > 0)
 }
 
-/// Writes the same password hashed anew, unless it was changed meanwhile. Sessions go on.
+/// Stores a new hash of the same password, unless the password was changed in the meantime.
+/// Sessions continue.
 pub(crate) async fn rehash<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -667,8 +682,9 @@ pub(crate) async fn rehash<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Notes a sign-in, and with that keeps everybody else from changing the account until this transaction is
-/// over. False when its epoch is another one by now, or it cannot be used.
+/// Records a sign-in. The UPDATE also locks the row, so that nobody else can change the account
+/// until this transaction ends. Returns false if the epoch has changed, or the account cannot be
+/// used. So a sign-in that began before all sessions were ended cannot complete after it.
 pub(crate) async fn note_login<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -699,8 +715,7 @@ pub(crate) async fn set_last_login<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Tells remembered grants of this account that they are stale. False when there is no such
-/// account.
+/// Makes cached grants of this account stale. Returns false if there is no such account.
 pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
     let updated = account::Entity::update_many()
         .col_expr(account::Column::GrantsVersion, Expr::value(random_version()))
@@ -710,7 +725,7 @@ pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Re
     Ok(updated.rows_affected > 0)
 }
 
-/// Notes that something happened that happens only once. A unique violation says it did before.
+/// Records an event that happens only once. A unique violation means that it happened before.
 pub(crate) async fn mark<C: ConnectionTrait>(
     db: &C,
     name: &str,
@@ -721,12 +736,12 @@ pub(crate) async fn mark<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Whether something that happens only once has happened.
+/// Returns true if an event that happens only once has happened.
 pub(crate) async fn is_marked<C: ConnectionTrait>(db: &C, name: &str) -> Result<bool, DbErr> {
     Ok(marker::Entity::find_by_id(name.to_owned()).one(db).await?.is_some())
 }
 
-/// At most `most` ids of accounts, in their order, after one of them.
+/// Returns at most `most` account ids in ascending order, starting after `after`.
 pub(crate) async fn ids_after<C: ConnectionTrait>(
     db: &C,
     after: Option<AccountId>,
@@ -739,9 +754,11 @@ pub(crate) async fn ids_after<C: ConnectionTrait>(
     query.order_by_asc(account::Column::Id).limit(most).into_tuple().all(db).await
 }
 
-/// Raises the epochs of these accounts to the present time in milliseconds, or by one where that is
-/// less, and so ends their sessions. Remembered grants are kept for one account each, so one new
-/// version does for all of them.
+/// Ends the sessions of these accounts. It sets their epochs to the current time in milliseconds,
+/// or increases them by one if they are not lower. After the restore of a backup this also exceeds
+/// epochs that the backup does not contain.
+///
+/// Grants are cached per account, so all accounts can get the same new version.
 pub(crate) async fn raise_epochs<C: ConnectionTrait>(
     db: &C,
     ids: &[AccountId],
@@ -759,7 +776,8 @@ pub(crate) async fn raise_epochs<C: ConnectionTrait>(
     Ok(updated.rows_affected)
 }
 
-/// At most `most` accounts that strangers made before a time and that still wait to be proved.
+/// Returns at most `most` accounts that strangers created before a time and that still wait for
+/// verification.
 pub(crate) async fn on_trial<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,
@@ -776,7 +794,8 @@ pub(crate) async fn on_trial<C: ConnectionTrait>(
         .await
 }
 
-/// Removes an account on trial that was neither proved nor used since it was made. False when it was.
+/// Removes an account on trial that was neither verified nor used since its creation. Returns false
+/// if it was, or is gone.
 pub(crate) async fn remove_unproved<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -800,7 +819,7 @@ pub(crate) async fn remove_unproved<C: ConnectionTrait>(
     Ok(deleted.rows_affected > 0)
 }
 
-/// Notes that an account stays.
+/// Ends the trial: the account stays.
 pub(crate) async fn end_trial<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     account::Entity::update_many()
         .col_expr(account::Column::OnTrialSince, Expr::value(None::<i64>))

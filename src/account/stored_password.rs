@@ -1,6 +1,6 @@
 //! A hashed password.
 
-/// A hashed password on its way into a row.
+/// A hashed password that is about to be stored.
 #[derive(Clone)]
 pub(crate) struct StoredPassword {
     pub(crate) hash: String,

@@ -1,11 +1,14 @@
-//! Import: accounts of another system, with their ids, names and password hashes.
+//! Import of accounts from another system, with their ids, names and password hashes.
 //!
-//! 1. Each row is looked at by itself: its names are parsed, its hash is examined without computing
-//!    one. What cannot be used is refused with its reason and holds up nobody else.
-//! 2. The others are written some hundreds at a time, each batch in a transaction of its own. A row
-//!    whose account is there already, under the same id and names, is skipped: so an import that
-//!    was cut off is simply run again.
-//! 3. The first right login verifies the old hash and replaces it by Argon2id.
+//! # How it works
+//!
+//! 1. Each row is checked by itself. Its names are parsed, and its hash is checked without
+//!    computing a hash. An unusable row is refused with its reason. The other rows continue.
+//! 2. The other rows are written in batches of several hundred, each in its own transaction. A row
+//!    is skipped if its account already exists with the same id and names. So you can run an
+//!    interrupted import again.
+//! 3. The first login with the correct password verifies the old hash and replaces it with
+//!    Argon2id.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, uuid: uuid::Uuid, now: portcullis::Timestamp)
@@ -28,28 +31,39 @@
 //! # }
 //! ```
 //!
-//! Hashes: Argon2 (PHC), and with the feature `foreign-hashes` bcrypt and PBKDF2 in the forms of
-//! PHC, Django and werkzeug. Their costs are checked against the bounds that a login knows, so that
-//! no row is taken which could never be verified, or only at the price of gigabytes. An account
-//! without a hash cannot sign in with a password until it has one.
+//! # Hashes
 //!
-//! Ids are UUIDs. For rows with numbers `Uuid::from_u128(number.into())` is as good as any other,
-//! and stays the same when the import is run again.
+//! Argon2 (PHC) is supported. The feature `foreign-hashes` adds bcrypt and PBKDF2, in the formats
+//! of PHC, Django and werkzeug. The cost parameters are checked against the limits of a login. So
+//! no row is accepted whose hash could never be verified, or only with gigabytes of memory. An
+//! account without a hash cannot sign in with a password until it has one.
 //!
-//! Each address is proved by itself: `verified_at` is said of the mail address (of the phone number, where
-//! there is no mail address), and `phone_verified_at` of the phone number. A number that was not verified
-//! is proved later by its code.
+//! # Ids
 //!
-//! It does not import superusers, roles, sessions or second factors; roles are granted afterwards.
-//! It changes no account that is there: whoever has another name by now keeps it, and who was deleted
-//! since stays so.
+//! Ids are UUIDs. For rows with numbers you can use `Uuid::from_u128(number.into())`, which stays
+//! the same when you run the import again.
+//!
+//! # Verified addresses
+//!
+//! Each address is verified separately. `verified_at` is about the mail address, or about the phone
+//! number if there is no mail address. `phone_verified_at` is about the phone number. An unverified
+//! number can be verified later with a code.
+//!
+//! # What it does not do
+//!
+//! - It does not import superusers, roles, sessions or second factors. Grant roles afterwards.
+//! - It does not change existing accounts. An account that has another name by now keeps it, and a
+//!   deleted account stays deleted.
+//! - It has no routes and no configuration.
 //!
 //! # Events
-//! `user_created` with the detail `imported`, one for each account: its history begins with where
-//! it came from. They are written with the batch.
+//!
+//! `user_created` with the detail `imported`, one for each account. So the history of an account
+//! starts with its origin. The events are written with the batch.
 //!
 //! # Errors
-//! An outage ends the run; what was written before stays.
+//!
+//! An outage ends the run. What was written before stays.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -66,13 +80,14 @@ use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transacti
 use crate::handle::Portcullis;
 use crate::password::Passwords;
 
-/// Rows in one transaction, unless told otherwise.
+/// The default number of rows in one transaction.
 const BATCH: usize = 500;
 
-/// More would not fit into a statement of SQLite: it takes 32 766 values.
+/// The maximum number of rows in one transaction. A statement of SQLite takes at most 32 766
+/// values.
 const LARGEST_BATCH: usize = 1000;
 
-/// How often a batch is looked at again because somebody registered one of its names meanwhile.
+/// How often a batch is checked again because someone registered one of its names in the meantime.
 const RACES: usize = 5;
 
 /// An account of another system.
@@ -90,7 +105,7 @@ pub struct ImportedAccount {
 }
 
 impl ImportedAccount {
-    /// An account with this id. It needs a name besides.
+    /// Creates an account with this id. It also needs a name.
     pub fn new(id: AccountId) -> Self {
         Self {
             id,
@@ -104,56 +119,57 @@ impl ImportedAccount {
         }
     }
 
-    /// With this username. An empty text is none, here and below.
+    /// Sets the username. An empty text means none, here and below.
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.names.username = given(username.into());
         self
     }
 
-    /// With this email address.
+    /// Sets the email address.
     pub fn email(mut self, email: impl Into<String>) -> Self {
         self.names.email = given(email.into());
         self
     }
 
-    /// With this phone number, in E.164 form.
+    /// Sets the phone number, in E.164 form.
     pub fn phone(mut self, phone: impl Into<String>) -> Self {
         self.names.phone = given(phone.into());
         self
     }
 
-    /// With the hash of its password as the other system kept it.
+    /// Sets the password hash, as the other system stored it.
     pub fn password_hash(mut self, hash: impl Into<String>) -> Self {
         self.hash = given(hash.into());
         self
     }
 
-    /// Its next sign-in goes only as far as setting a new password.
+    /// Requires a new password at the next sign-in. Until it is set, the sign-in has no access.
     pub fn must_change_password(mut self) -> Self {
         self.must_change_password = true;
         self
     }
 
-    /// Its mail address was verified then. That says nothing of its phone number, which has a
-    /// [time of its own](Self::phone_verified_at).
+    /// Sets when its mail address was verified. This is not about its phone number, which has a
+    /// [separate time](Self::phone_verified_at). Without a mail address, it is about the phone
+    /// number.
     pub fn verified_at(mut self, at: Timestamp) -> Self {
         self.verified_at = Some(at);
         self
     }
 
-    /// Its phone number was verified then.
+    /// Sets when its phone number was verified.
     pub fn phone_verified_at(mut self, at: Timestamp) -> Self {
         self.phone_verified_at = Some(at);
         self
     }
 
-    /// It is disabled from then on.
+    /// Disables the account from this time on.
     pub fn disabled_at(mut self, at: Timestamp) -> Self {
         self.disabled_at = Some(at);
         self
     }
 
-    /// It was made then. Default: now.
+    /// Sets when the account was created. Default: now.
     pub fn created_at(mut self, at: Timestamp) -> Self {
         self.created_at = Some(at);
         self
@@ -170,13 +186,13 @@ impl fmt::Debug for ImportedAccount {
     }
 }
 
-/// Why a row was refused. It repeats neither names nor hashes.
+/// The reason why a row was refused. It contains no names and no hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImportRefusal {
-    /// Names that cannot be used, each with its reason.
+    /// Some names are invalid. Each has its reason.
     Invalid(Vec<InvalidField>),
-    /// It has neither a username nor an email address nor a phone number.
+    /// It has no username, no email address and no phone number.
     Nameless,
     /// A name belongs to another account.
     Taken(LoginIdKind),
@@ -210,25 +226,25 @@ impl fmt::Display for ImportRefusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefusedRow {
-    /// Which one, counted from 0.
+    /// The index of the row, counted from 0.
     pub row: u64,
-    /// The id it came with.
+    /// The id of the row.
     pub id: AccountId,
-    /// Why.
+    /// The reason.
     pub reason: ImportRefusal,
 }
 
-/// What came of an import, or has come of it so far.
+/// The result of an import, or its progress.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {
-    /// Rows looked at.
+    /// The number of rows that were read.
     pub rows: u64,
-    /// Accounts made.
+    /// The number of accounts that were created.
     pub imported: u64,
-    /// Rows whose account was there already.
+    /// The number of rows whose account already existed.
     pub skipped: u64,
-    /// Rows that made no account.
+    /// The rows that created no account.
     pub refused: Vec<RefusedRow>,
 }
 
@@ -241,25 +257,26 @@ pub struct AccountImport<'a> {
 }
 
 impl Portcullis {
-    /// Importing the accounts of another system.
+    /// Returns the import of accounts from another system.
     pub fn account_import(&self) -> AccountImport<'_> {
         AccountImport { auth: self, batch: BATCH }
     }
 }
 
 impl AccountImport<'_> {
-    /// How many rows go into one transaction, at most 1000. Default: 500.
+    /// Sets how many rows are written in one transaction, at most 1000. Default: 500.
     pub fn batch(mut self, rows: usize) -> Self {
         self.batch = rows.clamp(1, LARGEST_BATCH);
         self
     }
 
-    /// Imports all rows, which may be drawn from wherever they are as they are needed. `progress`
-    /// is told after each batch.
+    /// Imports all rows. The iterator may produce them one by one. `progress` is called after each
+    /// batch.
     ///
     /// # Errors
-    /// An outage. What was written before stays; run it again with the same rows. Nothing about a
-    /// row is an error.
+    /// The infrastructure failed, or names of one batch were registered by others again and again.
+    /// What was written before stays: run it again with the same rows. An unusable row is not an
+    /// error.
     pub async fn run(
         self,
         accounts: impl IntoIterator<Item = ImportedAccount, IntoIter: Send>,
@@ -289,7 +306,7 @@ impl AccountImport<'_> {
         }
     }
 
-    /// Looks at a row by itself.
+    /// Checks a row by itself.
     fn candidate(&self, row: u64, new: ImportedAccount) -> Result<Candidate, ImportRefusal> {
         let names = new.names.parse().map_err(ImportRefusal::Invalid)?;
         if names.normals().is_empty() {
@@ -303,8 +320,8 @@ impl AccountImport<'_> {
         let now = self.auth.context().now();
         let password = new.hash.map(|hash| StoredPassword { hash, pepper: None });
         let made = NewAccount { id: Some(new.id), password, ..new.names };
-        // Each is proved by itself: neither says anything of the other. The account is, by its mail
-        // address, or by the number of one that has none.
+        // Mail address and number are verified separately. The account as a whole is verified by
+        // its mail address, or by its number if it has no mail address.
         let proved_at = |kind: LoginIdKind| match kind {
             LoginIdKind::Email => new.verified_at,
             LoginIdKind::Phone => new.phone_verified_at,
@@ -318,7 +335,7 @@ impl AccountImport<'_> {
             .normals()
             .into_iter()
             .map(|(kind, normal)| {
-                // Said of an account with a number alone, it is said of that.
+                // For an account with only a number, `verified_at` is about the number.
                 let alone = kind == LoginIdKind::Phone && names.email.is_none();
                 let proved_at = if alone { verified_at } else { proved_at(kind) };
                 ImportedName { kind, normal, verified_at: proved_at }
@@ -334,7 +351,7 @@ impl AccountImport<'_> {
         Ok(Candidate { row, account, names: imported })
     }
 
-    /// Writes a batch: those that are new, in one transaction.
+    /// Writes the new accounts of a batch, in one transaction.
     async fn write(
         &self,
         candidates: &[Candidate],
@@ -378,14 +395,14 @@ impl AccountImport<'_> {
     }
 }
 
-/// A name on its way in.
+/// A name that is about to be imported.
 struct ImportedName {
     kind: LoginIdKind,
     normal: String,
     verified_at: Option<Timestamp>,
 }
 
-/// A row that is fine by itself.
+/// A row that is valid by itself.
 struct Candidate {
     row: u64,
     account: account::Model,
@@ -407,7 +424,7 @@ impl Candidate {
     }
 }
 
-/// A batch beside what is in the database.
+/// A batch, compared with what is in the database.
 struct Sorted<'a> {
     new: Vec<&'a Candidate>,
     skipped: u64,
@@ -420,7 +437,8 @@ impl<'a> Sorted<'a> {
         present: &[(AccountId, Option<Timestamp>)],
         names: &[login_name::Model],
     ) -> Self {
-        // What is left of its names says nothing: deleting it may have freed them.
+        // The remaining names of a deleted account say nothing, because its deletion may have freed
+        // some.
         let deleted = present.iter().filter(|(_, deleted_at)| deleted_at.is_some());
         let deleted: HashSet<AccountId> = deleted.map(|(id, _)| *id).collect();
         let mut present: HashSet<AccountId> = present.iter().map(|(id, _)| *id).collect();
@@ -449,7 +467,8 @@ impl<'a> Sorted<'a> {
                 sorted.refused.push(RefusedRow { row: candidate.row, id, reason });
                 continue;
             }
-            // A later row of the same batch meets this one as if it were there.
+            // A later row of the same batch must be compared with this one as if it already
+            // existed.
             present.insert(id);
             owners.extend(candidate.names.iter().map(|name| (name.normal.as_str(), id)));
             sorted.new.push(candidate);
@@ -458,9 +477,9 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// How a batch was not written.
+/// The reason why a batch was not written.
 enum BatchError {
-    /// Somebody took a name or an id between our look and our insert.
+    /// Someone took a name or an id between the check and the insert.
     Raced(Fault),
     Fault(Fault),
 }

@@ -15,12 +15,12 @@ use crate::identity::resolved::Resolved;
 use crate::route::{self, OptionalBody, mount, signed_in};
 use crate::session::Transport;
 
-/// The route that starts an anonymous session.
+/// Returns the route that starts an anonymous session.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     mount(auth, "anonymous", Router::new().route("/session/anonymous", post(start)))
 }
 
-/// Why no anonymous session was started.
+/// The reason why no anonymous session was started.
 #[derive(Debug, thiserror::Error)]
 enum AnonymousError {
     #[error("this client has a session already")]
@@ -56,7 +56,7 @@ async fn start(
 ) -> Result<Response, Rejection> {
     let transport = body.unwrap_or_default().transport;
     route::check_transport(&auth, transport)?;
-    // A visitor who has a session keeps it: starting another would lose what hangs on it.
+    // A visitor with a session keeps it. A new one would lose the data that belongs to the old one.
     if !matches!(before.resolved(), None | Some(Resolved::Nobody(_))) {
         return Err(AnonymousError::AlreadySignedIn.into());
     }

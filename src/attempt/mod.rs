@@ -1,100 +1,114 @@
-//! Tries to prove who one is: counted, delayed and, if there are too many, refused for a while.
+//! Attempts to prove an identity: counted, delayed and, if there are too many, refused for a while.
 //!
-//! One mechanism serves every flow that takes a guess: passwords, codes, tokens, keys. A flow asks
-//! before it compares and says afterwards how it ended:
+//! # How it works
 //!
-//! 1. The flow says what the try is about: what was typed, and the account that it belongs to, if it
-//!    belongs to one.
-//! 2. The latest tries are read, and with them the failures of the source. The rule says whether one
-//!    more is free, has to wait, or is locked out.
-//! 3. The try takes the next number **before** anything is compared. Two tries cannot take the
-//!    same one, so parallel guesses are counted like others. From here on it counts as failed: also
-//!    when the process dies.
-//! 4. The flow compares, hashes, looks up. In its transaction it says that the try failed or
-//!    succeeded. A success closes the window of its own subject and of nothing else.
-//! 5. A refused try does all of that as well, and its verdict is thrown away: it is on record, but
-//!    not among those that are counted, so that trying does not make a lock longer.
+//! The same mechanism serves every flow that accepts a guess: passwords, codes, tokens and keys. A
+//! flow asks before it compares anything, and reports afterwards how the attempt ended.
 //!
-//! The defaults: a growing delay from the 6th failure within ten minutes (1, 2, 4 … 60 s), and a
-//! lock of an hour at the 15th. Apart from that, a source with a hundred failures within ten minutes
-//! has to wait, whomever they were about.
+//! 1. The flow says what the attempt is about: what was typed, and the account to which it belongs,
+//!    if there is one.
+//! 2. The latest attempts are read, together with the failures of the source. The rule decides if
+//!    one more is allowed, must wait, or is locked.
+//! 3. The attempt takes the next number **before** anything is compared. Two attempts cannot take
+//!    the same number, so parallel guesses are counted like sequential ones. From now on it counts
+//!    as failed, even if the process dies.
+//! 4. The flow compares, hashes and looks up. In its transaction it reports that the attempt failed
+//!    or succeeded. A success closes the window of its own subject and of nothing else.
+//! 5. A refused attempt does all of this too, and its result is discarded. It is recorded, but not
+//!    in the counts of its subject. So further attempts do not make a lock longer.
 //!
-//! # Two counts: one that is told, one that protects
+//! By default, delays start at the 6th failure within ten minutes (1, 2, 4 … 60 seconds). The 15th
+//! failure causes a lock of one hour. Separately, a source with a hundred failures within ten
+//! minutes must wait, for whatever accounts they were.
 //!
-//! What a stranger is told depends only on what they typed. What protects an account is counted
-//! beside it and told to nobody but its known devices and its own sessions.
+//! # Two counts: one is visible, one protects
 //!
-//! | | what protects | what is told |
+//! What a stranger can see depends only on what they typed. The count that protects an account is
+//! separate. It is visible only to the account's known devices and its own sessions.
+//!
+//! | | protective count | visible count |
 //! |---|---|---|
-//! | counts | the account, over all its names; where there is none, what was typed in its normal form | what was typed in its normal form, whoever it belongs to |
-//! | decides | whether the verdict counts | whether the answer is 429 |
-//! | there is one | for every try | where anything is told at all: for codes, and everywhere with `reveal_lockout` |
-//! | a success | closes its window | is taken back, and closes nothing: what an owner does must not show |
+//! | counts | the account, for all its names together; without an account, what was typed in its normal form | what was typed in its normal form, whatever account it belongs to |
+//! | decides | whether the result counts | whether the answer is 429 |
+//! | exists | for every attempt | where limits are visible: for codes, and everywhere with `reveal_lockout` |
+//! | after a success | its window is closed | the attempt is removed, and nothing is closed: an action of the owner must not be visible |
 //!
-//! So a name that gets an owner, loses them or moves to another account goes on being answered as
-//! before. Used-up tries at one name of an account do not show at its other names: a try there gets
-//! the answer of a wrong one. That is why a refusal can be silent even where locks are told.
+//! So the answers for a name do not change when the name gets an owner, loses its owner or moves to
+//! another account. If the attempts at one name are used up, this does not show at the other names
+//! of the account. There, an attempt is answered like a wrong one. That is why a refusal can be
+//! silent even where limits are visible.
 //!
-//! # Refused tries
+//! # Refused attempts
 //!
-//! A refused try does the work instead of imitating it. The password is hashed with the parameters of
-//! that account (with today's for a name that nobody has), behind the same gate, with the same time
-//! limits. A full gate answers 503 to a locked name as to any other. The same statements run in the
-//! same order. The answer has the same bytes.
+//! A refused attempt does the work and does not imitate it, because an imitation shows under load.
+//! The password is hashed with the parameters of that account, or with the current parameters if
+//! there is no account. It waits for the same limited number of hash computations, with the same
+//! time limits. If that limit is reached, locked names get a 503 like all others. The same
+//! statements run in the same order. The answer has the same bytes.
 //!
-//! A refused try counts for its source like a wrong one, or a source could find out which names belong
-//! together by watching when it is full. What a full source tries changes no count at all; it only
-//! touches one row of its own. So the records of refused tries are bounded as those of wrong ones are.
+//! A refused attempt counts for its source like a wrong one. Otherwise a source could see which
+//! names belong together, by watching when its limit is reached. Attempts of a source that has
+//! reached its limit change no count. They only touch one row that exists for this purpose. So the
+//! number of records of refused attempts is limited like that of wrong ones.
 //!
-//! Passwords of more than 1 024 bytes are answered like wrong ones at once, whatever the name: nothing
+//! Passwords of more than 1 024 bytes are answered like wrong ones at once, for every name. Nothing
 //! is read, hashed or counted.
 //!
-//! # What is tried
+//! # Kinds of attempts
 //!
-//! Each kind has counts and settings of its own; failures of one never lock another.
+//! Each kind has separate counts and settings. Failures of one kind never lock another.
 //!
-//! | kind | about | limits | what closes its window |
+//! | kind | subject | limits | what closes its window |
 //! |---|---|---|---|
-//! | `Login`: a password, wherever it is compared | the account, or the name that is nobody's | as above | a right one; a reset of the password |
-//! | `Forgot`: a request for a link | the same | as above; it has failed until the link is used. A refused one writes what a request for an unknown name writes | a reset of the password |
-//! | `Reset`: the token of a link, looked at or used | the account that it names, or else the token | of the source alone: nobody guesses 256 bits, and who has a good link must get through. A refused one is compared in vain | |
-//! | `Challenge`: a code | the account or address, and what the code is for | `challenge.tries` (or `tries_by_purpose`) in `tries_window`, and then told by what was typed | nothing: a right one uses up no try |
+//! | `Login`: a password, wherever it is compared | the account, or a name without an account | as above | a correct password; a reset of the password |
+//! | `Forgot`: a request for a link | the same | as above; it counts as failed until the link is used. A refused request writes what a request for an unknown name writes | a reset of the password |
+//! | `Reset`: the token of a link, checked or used | the account that it names, otherwise the token | only per source: nobody can guess 256 bits, and a person with a valid link must not be stopped. A refused token is compared, and the result is discarded | |
+//! | `Challenge`: a code | the account or address, and the purpose of the code | `challenge.tries` (or `tries_by_purpose`) in `tries_window`; visible by what was typed | nothing: a correct code does not count |
+//! | `SecondFactor`: a factor that the application compares | the account | as above | a correct one |
 //!
-//! | `SecondFactor`: one that the application compares | the account | as above | a right one |
+//! A slow comparison is stored as pending until it ends, and later attempts wait for it. So many
+//! correct passwords at once all succeed. Fast checks are stored as failed and corrected on
+//! success, which saves a statement.
 //!
-//! What takes long to compare is under way until it ends, and tries after it wait for that: many right
-//! passwords at once all get in. What is compared at once counts as failed until it has not.
+//! # Your own comparisons
 //!
-//! # Guesses of your own
-//!
-//! A password that a directory compares, or the code of a hardware key, is counted by
-//! [`begin`](Attempts::begin). It takes what is guessed at ([`Guess`](crate::login::Guess)) and returns an
-//! attempt that counts as failed until you [judge](crate::login::OpenAttempt::judge) it. What a refused
-//! attempt is worth is decided there, so no handler can forget it. The session is made afterwards by
-//! [`auth.sign_in(..)`](crate::Portcullis::sign_in) or [`finish`](crate::login::Login::finish).
+//! Use [`begin`](Attempts::begin) for passwords that a directory compares, or for codes of a
+//! hardware key. It takes what is guessed ([`Guess`](crate::login::Guess)). It returns an attempt
+//! that counts as failed until you [judge](crate::login::OpenAttempt::judge) it. `judge` also
+//! decides what a refused attempt is worth, so no handler can forget it. Create the session
+//! afterwards with [`auth.sign_in(..)`](crate::Portcullis::sign_in) or
+//! [`finish`](crate::login::Login::finish).
 //!
 //! # Known devices
 //!
-//! A full sign-in that is to be remembered leaves a signed token behind. A browser keeps it in a cookie
-//! (`__Host-session-device`). A client that keeps its tokens itself gets it as `device_token` in the
-//! answer, and shows it in the header `Portcullis-Device` of later requests. The token remembers up to
-//! five accounts, each bound to its epoch; a sixth takes the place of the one used longest ago. Tries
-//! from such a device have a counter of their own for each account, and neither the account's nor the
-//! source's counts for them: locking an account from elsewhere does not lock its owner out. The token
-//! proves nothing else; the password and every further factor are asked as ever. An account's part of
-//! it goes with a changed password or an end of all sessions, except on the device that asked for them:
-//! that one gets a new token with the answer, if it was known. The others are new devices afterwards.
-//! A completed reset of the password makes its device a known one, because the owner reads the mail.
-//! What is told of sign-ins from other devices is on the page of [`new_device`](crate::new_device).
+//! A complete sign-in that is to be remembered leaves a signed token on the device. A browser
+//! stores it in a cookie (`__Host-session-device`). A client that stores its tokens itself gets it
+//! as `device_token` in the answer, and sends it in the header `Portcullis-Device` of later
+//! requests.
 //!
-//! # Guessing at many accounts
+//! - The token contains up to five accounts, each bound to its epoch. A sixth account replaces the
+//!   one that was used longest ago.
+//! - Attempts from such a device have a separate counter per account. The counters of the account
+//!   and of the source do not apply to them. So an attacker who locks an account does not lock out
+//!   its owner.
+//! - The token proves nothing else. The password and all other factors are still required.
+//! - A new password and an end of all sessions make an account's part of the token invalid. The
+//!   device that requested this gets a new token with the answer, if it was known. The others are
+//!   new devices afterwards.
+//! - A completed reset of the password makes its device known, because the owner reads the mail.
 //!
-//! One password tried at many accounts from many addresses meets no limit of an account or a source.
-//! Each node watches its own sign-ins for it: the share that fails, and how many names fail from one
-//! network. A jump is an event, a finding and a call of [`OnSuspicion`](crate::port::OnSuspicion); nothing
-//! is refused. See [`WatchConfig`](crate::config::WatchConfig).
+//! The page [`new_device`](crate::new_device) explains what is reported about sign-ins from other
+//! devices.
 //!
-//! # Lifting a lock
+//! # Guesses at many accounts
+//!
+//! An attacker can try one password at many accounts, from many addresses. This reaches no limit of
+//! an account or a source. Each node watches its own sign-ins for it: the share that fails, and the
+//! number of names that fail from one network. A sudden increase causes an event, a finding and a
+//! call of [`OnSuspicion`](crate::port::OnSuspicion). Nothing is refused. See
+//! [`WatchConfig`](crate::config::WatchConfig).
+//!
+//! # Removing a lock
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
@@ -103,38 +117,49 @@
 //!
 //! use portcullis::attempt::Purge;
 //!
-//! // Whatever this account's names failed at is forgotten, and it can sign in again.
+//! // Deletes all failures of this account's names, so that it can sign in again.
 //! auth.attempts().purge(Purge::everything().account(id)).await?;
-//! // Everybody's: what failed more than an hour ago, as after an attack that is over.
+//! // Deletes all failures that are older than one hour, for example after an attack.
 //! auth.attempts().purge(Purge::everything().older_than(Duration::from_secs(3_600))).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Records that are too old to matter are removed by [`auth.maintenance()`](crate::maintenance).
+//! [`auth.maintenance()`](crate::maintenance) removes records that are too old to matter.
 //!
 //! # What it does not do
-//! - End sessions: only proving the password again is refused while an account is locked.
-//! - Count links that sign nobody in and set no password: proving an address takes a session of the
-//!   account, or hands over no more than the address.
-//! - Slow down what is no guess, such as registering: that is for rate limits.
-//! - Outlast its own records: removing them lifts the locks they made. Keep them for longer than
-//!   `window` and `lockout`, and `window` and `longest_delay`, together
-//!   ([`retention.attempts`](crate::config::RetentionConfig::attempts)). They are found by a digest under the newest secret, so a new
-//!   secret starts them anew.
+//!
+//! - It does not end sessions. They continue while an account is locked, and only reauthentication
+//!   is refused.
+//! - It does not count links that sign nobody in and set no password. To verify an address takes a
+//!   session of the account, or gives no more than the address.
+//! - It does not limit what is not a guess, such as registrations. Rate limits do that.
+//! - It does not work longer than its records exist: removing them removes the locks that they
+//!   caused. Keep them for longer than `window` plus `lockout`, and than `window` plus
+//!   `longest_delay` ([`retention.attempts`](crate::config::RetentionConfig::attempts)). They are
+//!   found by a digest with the newest secret, so a new secret resets them.
+//!
+//! # Routes
+//!
+//! None. The flows that compare something use it.
 //!
 //! # Configuration
+//!
 //! [`AttemptConfig`](crate::config::AttemptConfig), for all kinds or for one.
 //!
 //! # Events
-//! `authn_login_lock`, `authn_login_successafterfail`, `attempts_purged`, `authn_spraying_suspected`; the
-//! failures themselves are events of their flows. Those of refused tries say `too_many_attempts`; what a
-//! full source tries is only counted in metrics.
+//!
+//! `authn_login_lock`, `authn_login_successafterfail`, `attempts_purged`,
+//! `authn_spraying_suspected`. The failures are events of their flows. Those of refused attempts
+//! have the reason `too_many_attempts`. Attempts of a source that has reached its limit are only
+//! counted in metrics.
 //!
 //! # Errors
-//! `too_many_attempts` (429), only with `reveal_lockout`; of codes `too_many_tries` (429).
+//!
+//! `too_many_attempts` (429), only with `reveal_lockout`. For codes, `too_many_tries` (429).
 //!
 //! # Standard
+//!
 //! OWASP ASVS 6.3.1, NIST SP 800-63B-4 3.2.2.
 
 use std::time::Duration;
@@ -175,38 +200,39 @@ use subject::{Origin, SubjectKey};
 use ticket::{GivenUp, Standing, Telling, meanwhile};
 use watch::Seen;
 
-/// How long a try that depends on others still going on waits before it looks again: another
-/// process does not tell when they end.
+/// How long an attempt waits before it looks again, if its result depends on pending attempts.
+/// Another process does not report when they end.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The least time there is here: the end of a lock still belongs to it.
+/// The resolution of times here. A lock includes its last millisecond.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What becomes of a try.
+/// What happens with an attempt.
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub(crate) enum Admission {
-    /// Do all of it, and say through the ticket how it ended. Of a refused try the verdict is thrown
-    /// away: see [`Ticket::is_judged`].
+    /// Do all the work, and report through the ticket how it ended. The result of a refused attempt
+    /// must be discarded: see [`Ticket::is_judged`].
     Admitted(Ticket),
-    /// Answer at once that there were too many: where that is told, by what was typed.
+    /// Answer at once that there were too many. This only happens where limits are visible, by what
+    /// was typed.
     TooMany { retry_after: Duration },
 }
 
-/// Where one more try stands.
+/// The situation of one more attempt.
 struct Line<'a> {
     rule: &'a Rule,
-    /// What protects.
+    /// The protective count.
     own: &'a Key,
-    /// What is told, where that is counted apart.
+    /// The visible count, if there is a separate one.
     told: Option<&'a Key>,
     tells: bool,
     origin: Origin,
     place: &'a Place,
 }
 
-/// What was decided about one more try.
+/// The decision about one more attempt.
 enum Decision {
-    /// It is counted.
+    /// The attempt counts.
     Free {
         own: Taken,
         told: Option<Taken>,
@@ -215,20 +241,20 @@ enum Decision {
         locks: bool,
         now: Timestamp,
     },
-    /// It is done in vain.
+    /// The attempt does its work, and its result is discarded.
     Refused { own: Taken, told: Option<Taken>, standing: Standing },
-    /// Not before this moment, and that is told.
+    /// No attempt is allowed before this time, and the client is told so.
     FreeAt(Timestamp),
 }
 
-/// Counts tries. See the [module page](self).
+/// Counts attempts. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Attempts<'a> {
     auth: &'a Portcullis,
 }
 
 impl Portcullis {
-    /// Tries to prove who one is.
+    /// Returns the methods for attempts to prove an identity.
     pub fn attempts(&self) -> Attempts<'_> {
         Attempts { auth: self }
     }
@@ -241,8 +267,8 @@ impl<'a> Attempts<'a> {
 }
 
 impl Attempts<'_> {
-    /// Tries of somebody who typed a name, in its normal form as far as it has one. `row` is the account
-    /// that has it, if one has.
+    /// Returns the subject of attempts with a typed name, which is in its normal form if it has
+    /// one. `row` is the account that has this name, if there is one.
     pub(crate) fn subject(&self, row: Option<&account::Model>, name: &str) -> Subject {
         let key = self.auth.per_instance::<SubjectKey>();
         let subject = match row {
@@ -256,29 +282,30 @@ impl Attempts<'_> {
         Subject { typed: Some(key.typed(name)), ..subject }
     }
 
-    /// Tries about an account of which only the id is at hand; its owner is not written to.
+    /// Returns the subject of attempts at an account of which only the id is known. Its owner gets
+    /// no message.
     pub(crate) fn subject_of(&self, account: AccountId) -> Subject {
         let digest = self.auth.per_instance::<SubjectKey>().account(account);
         Subject { account: Some(account), ..Subject::of(digest) }
     }
 
-    /// Tries at a token that names no account.
+    /// Returns the subject of attempts at a token that names no account.
     pub(crate) fn subject_of_token(&self, typed: &str) -> Subject {
         Subject::of(self.auth.per_instance::<SubjectKey>().token(typed))
     }
 
-    /// Tries at what is about a target and no account, whoever makes them.
+    /// Returns the subject of attempts that are about a target and not about an account.
     pub(crate) fn subject_of_target(&self, target: &str) -> Subject {
         Subject::of(self.auth.per_instance::<SubjectKey>().name(target))
     }
 
-    /// Tries about what has nothing but an id: a visitor's session.
+    /// Returns the subject of attempts at something that has only an id: the session of a visitor.
     pub(crate) fn subject_of_unnamed(&self, id: Uuid) -> Subject {
         Subject::of(self.auth.per_instance::<SubjectKey>().unnamed(id))
     }
 
-    /// Asks for one more try. Never inside a transaction: the try has to count whatever comes of
-    /// it, and this may wait.
+    /// Asks for one more attempt. Never call it inside a transaction: the attempt must stay counted
+    /// if that is rolled back, and this may wait.
     pub(crate) async fn take(
         &self,
         kind: AttemptKind,
@@ -287,13 +314,14 @@ impl Attempts<'_> {
     ) -> Result<Admission, Fault> {
         let context = self.auth.context();
         let rule = Rule::of(&context.config, kind).limited_to(subject.limit);
-        // To those who are asked for a code it is told how many tries there are.
+        // A person who enters a code is told how many attempts there are.
         let tells = context.config.attempts.reveal_lockout || kind == AttemptKind::Challenge;
         let own = Key { subject: subject.digest, kind, part: subject.part };
         let told = subject.typed.filter(|_| tells && subject.origin == Origin::Anywhere);
         let told = told.map(|digest| Key { subject: digest, kind, part: subject.part });
         let queues = self.auth.per_instance::<Queues>();
-        // By what was typed: tries at two names of one account must not be seen to meet.
+        // By what was typed: if attempts at two names waited for each other, the waiting time would
+        // reveal that the names belong to one account.
         let queue = subject.typed.filter(|_| subject.origin == Origin::Anywhere);
         let queue = Key { subject: queue.unwrap_or(own.subject), ..own.clone() };
         let place = Place::take(&queues, &queue);
@@ -333,7 +361,7 @@ impl Attempts<'_> {
             }
             Decision::Refused { own, told, standing } => {
                 queues.note_refused();
-                // Nobody waits for its end.
+                // No attempt waits for the end of a refused one.
                 drop(place);
                 Ticket {
                     auth: self.auth.clone(),
@@ -358,7 +386,8 @@ impl Attempts<'_> {
         Ok(Admission::Admitted(ticket))
     }
 
-    /// Asks the rule, one try of a subject after the other, and takes the next number.
+    /// Applies the rule and takes the next number. The attempts of one subject do this one after
+    /// the other.
     async fn decide(&self, line: &Line<'_>, client: &ClientInfo) -> Result<Decision, Fault> {
         let Line { rule, own, told, tells, origin, place } = *line;
         let started = Stopwatch::start();
@@ -398,12 +427,15 @@ impl Attempts<'_> {
                     rule.judge_strictly(tries, now)
                 }
             };
-            // What was typed first: a try that is told of leaves no trace.
+            // The visible count decides first: an attempt that is answered with 429 leaves no
+            // record.
             let of_told = told.map(|_| judge(&records.told));
             let elsewhere = records.own.iter().any(|one| {
                 let row = Taken { key: own.clone(), number: one.number };
                 one.outcome == Outcome::Pending && place.is_elsewhere(&row)
             });
+            // A pending attempt at another name of the account is not waited for, because the
+            // waiting time would reveal that the names belong together. It counts as failed here.
             let of_own = match judge(&records.own) {
                 Ruling::Wait if elsewhere => rule.judge_strictly(&records.own, now),
                 verdict => verdict,
@@ -424,7 +456,8 @@ impl Attempts<'_> {
             let of_typed = told.map(|key| next(key, &records.told));
             let (of_subject, standing) = match of_own {
                 Ruling::Free { .. } => (next(own, &records.own), Standing::Counted),
-                // The source limits how many of these there are; without it they leave no record.
+                // The limit per source also limits the number of these records. Without it, an
+                // attacker could fill the table, so no record is written.
                 _ if of_typed.is_none() && source_rule.is_none() => {
                     return self.touch(own, Standing::Unrecorded, now).await;
                 }
@@ -432,13 +465,14 @@ impl Attempts<'_> {
             };
             let rows: Vec<Taken> = std::iter::once(&of_subject).chain(&of_typed).cloned().collect();
             let reserve = || store::reserve(&executor, &rows, meanwhile, source, now);
-            // A client may hang up while the rows are written.
+            // If the client disconnects while the rows are written, this guard marks them as
+            // failed.
             let armed = meanwhile == Outcome::Pending;
             let mut written = GivenUp { context, rows: rows.clone(), armed };
             let reserved = db.retry(reserve).await;
             written.armed = false;
             drop(written);
-            // If not, somebody else took a number: look again.
+            // If false, another attempt took one of the numbers: look again.
             if reserved? {
                 let (own, told) = (of_subject, of_typed);
                 return Ok(match of_own {
@@ -452,7 +486,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// Does what a record would cost, on the one row of this subject that is there for it.
+    /// Writes the one row that this subject has for this purpose. This costs as much as a record.
     async fn touch(
         &self,
         key: &Key,
@@ -466,8 +500,8 @@ impl Attempts<'_> {
         Ok(Decision::Refused { own, told: None, standing })
     }
 
-    /// What the owner is told of a lock. Where there is no owner a message is written all the same,
-    /// for nobody.
+    /// Returns the message that tells the owner about a lock. If there is no owner, a message
+    /// without a recipient is written, so that the work is the same.
     fn notice(rule: &Rule, subject: &Subject, client: &ClientInfo) -> Outgoing {
         let to = subject.email.as_deref().and_then(Recipient::email);
         let values = Values::new()
@@ -480,7 +514,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// Ends a try that failed: writes the event that tells of it, and says so to the operator.
+    /// Ends an attempt that failed: writes its event, and reports it to the watch.
     pub(crate) async fn fail(&self, mut ticket: Ticket, event: &Event) -> Result<(), Fault> {
         let recorded = transaction!(self.auth.context().db(), |txn| {
             ticket.record(txn, event).await?;
@@ -488,7 +522,7 @@ impl Attempts<'_> {
             Ok::<_, Fault>(())
         });
         if let Err(fault) = recorded {
-            // It stays open, which counts as failed.
+            // The row stays as it is, and a pending row counts as failed.
             ticket.over = true;
             return Err(fault);
         }
@@ -496,7 +530,7 @@ impl Attempts<'_> {
         Ok(())
     }
 
-    /// Ends a try whose failure was written down in this transaction of the flow's.
+    /// Ends an attempt whose failure was recorded in a transaction of the flow.
     pub(crate) fn end_failed<T, E>(
         &self,
         mut ticket: Ticket,
@@ -504,15 +538,16 @@ impl Attempts<'_> {
     ) -> Result<T, E> {
         match &result {
             Ok(_) => ticket.end_failed(),
-            // It stays open, which counts as failed.
+            // The row stays as it is, and a pending row counts as failed.
             Err(_) => ticket.over = true,
         }
         result
     }
 
-    /// Closes the windows of an account of these kinds, in the transaction of what proved who its
-    /// owner is. What failed stays on record, and counts for its source. What strangers are told of its
-    /// names stays as it was: the owner is let in by a device that is known.
+    /// Closes the windows of an account for these kinds, in the transaction that proved who its
+    /// owner is. The failures stay on record and count for their source. The visible counts of its
+    /// names do not change: strangers must not see what the owner does. The owner signs in from a
+    /// known device.
     pub(crate) async fn close<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -523,8 +558,8 @@ impl Attempts<'_> {
         store::close(txn, subject, kinds, self.auth.context().now()).await
     }
 
-    /// Ends a try whose guess was right, with the transaction that it led to. If that was refused for
-    /// another reason, the try is taken back.
+    /// Ends an attempt with a correct guess, together with the transaction that followed. If that
+    /// was refused for another reason, the attempt is removed.
     pub(crate) async fn end<T, E: MaybeFault>(
         &self,
         mut ticket: Ticket,
@@ -532,7 +567,7 @@ impl Attempts<'_> {
     ) -> Result<T, E> {
         match &result {
             Ok(_) => ticket.end_succeeded(),
-            // A hook that failed is no outage of the database, and no wrong guess.
+            // A failed hook is not an outage of the database and not a wrong guess.
             Err(error) if error.fault().is_none_or(|fault| matches!(fault, Fault::Internal(_))) => {
                 self.withdraw(ticket).await;
             }
@@ -541,18 +576,19 @@ impl Attempts<'_> {
         result
     }
 
-    /// Takes a try back that was not judged, as when too many passwords wait for it.
+    /// Removes an attempt that was not judged, for example because too many passwords wait to be
+    /// hashed.
     pub(crate) async fn withdraw(&self, mut ticket: Ticket) {
         let db = self.auth.context().db();
         let executor = db.executor();
         let withdrawn = db.retry(|| store::withdraw(&executor, ticket.rows())).await;
         if let Err(error) = withdrawn {
-            // It counts as a failure then.
+            // The attempt then counts as a failure.
             tracing::debug!(target: "portcullis", %error, "a try could not be withdrawn");
         }
         ticket.over = true;
     }
-    /// What is counted about an account: itself, and what was typed to name it.
+    /// Returns the subjects of an account: the account itself, and what is typed to name it.
     async fn subjects_of(&self, account: AccountId) -> Result<Vec<[u8; 32]>, Fault> {
         let db = self.auth.context().db();
         let names = db.read(account_store::names_of(&db.executor(), account)).await?;
@@ -561,11 +597,12 @@ impl Attempts<'_> {
         Ok(std::iter::once(key.account(account)).chain(typed).collect())
     }
 
-    /// Until when this account is locked or delayed for strangers; none if it is not. Codes are
-    /// counted for each purpose: of [`Challenge`](AttemptKind::Challenge) nothing is known here.
+    /// Returns until when this account is locked or delayed for attempts from unknown devices, or
+    /// `None` if it is not. Codes are counted per purpose, so for
+    /// [`Challenge`](AttemptKind::Challenge) the result says nothing.
     ///
     /// # Errors
-    /// An outage.
+    /// The infrastructure failed.
     pub async fn refused_until(
         &self,
         account: AccountId,
@@ -586,17 +623,18 @@ impl Attempts<'_> {
     }
 }
 
-/// The line of the refused tries beside this one.
+/// Returns the key of the refused attempts of this subject and kind.
 fn refused(key: &Key) -> Key {
     Key { part: REFUSED, ..key.clone() }
 }
 
-/// A number for what is counted in no line. It leaves room for one more.
+/// Returns a random number for a refused attempt, which has no position in a count. It is below the
+/// maximum, so that adding one cannot overflow.
 fn any_number() -> i64 {
     i64::from_be_bytes(random_array()).unsigned_abs().clamp(1, i64::MAX as u64 - 1) as i64
 }
 
-/// From when on one more is free again, if it is not now.
+/// Returns from when on one more attempt is allowed, if it is not allowed now.
 fn free_at(verdict: Ruling) -> Option<Timestamp> {
     match verdict {
         Ruling::Free { .. } | Ruling::Wait => None,
@@ -605,15 +643,15 @@ fn free_at(verdict: Ruling) -> Option<Timestamp> {
     }
 }
 
-/// What tests look at.
+/// Methods for tests.
 #[cfg(feature = "test-util")]
 impl Attempts<'_> {
-    /// How many tries were refused: answered at once, or done in vain.
+    /// Returns how many attempts were refused: answered at once, or with a discarded result.
     pub fn refused(&self) -> u64 {
         self.auth.per_instance::<Queues>().refused()
     }
 
-    /// How many subjects have a try under way.
+    /// Returns how many subjects have an attempt in progress.
     pub fn busy(&self) -> usize {
         self.auth.per_instance::<Queues>().busy()
     }

@@ -11,10 +11,10 @@ use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, transaction};
 use crate::config::AttemptKind;
 
-/// How many rows one statement of a purge removes, about.
+/// About how many rows one statement of a purge removes.
 const PURGE_BATCH: u64 = 1000;
 
-/// Which records of tries to remove: conditions that all have to hold.
+/// Selects records of attempts to remove. All conditions must be met.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Purge {
@@ -25,31 +25,31 @@ pub struct Purge {
 }
 
 impl Purge {
-    /// All of them.
+    /// Selects all records.
     pub fn everything() -> Self {
         Self::default()
     }
 
-    /// Only of this kind.
+    /// Selects only records of this kind.
     pub fn kind(mut self, kind: AttemptKind) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// Only about this account, by any of its names.
+    /// Selects only records about this account, with any of its names.
     pub fn account(mut self, id: AccountId) -> Self {
         self.account = Some(id);
         self
     }
 
-    /// Only about this name: the account that has it, by any of its names, and what was counted under
-    /// the name while it was nobody's.
+    /// Selects only records about this name: of the account that has it, with any of its names, and
+    /// of the name while it had no account.
     pub fn login(mut self, login: impl Into<String>) -> Self {
         self.login = Some(login.into());
         self
     }
 
-    /// Only older ones.
+    /// Selects only records that are at least this old.
     pub fn older_than(mut self, age: Duration) -> Self {
         self.older_than = Some(age);
         self
@@ -57,11 +57,11 @@ impl Purge {
 }
 
 impl Attempts<'_> {
-    /// Removes records of tries, and with them the locks that they made. Says how many there were.
-    /// Rows are removed some thousand at a time.
+    /// Removes records of attempts, and with them the locks that they caused. Works in batches of
+    /// about a thousand rows. Returns how many records were removed.
     ///
     /// # Errors
-    /// An outage. What was removed until then is gone.
+    /// The infrastructure failed. Records that were removed before stay removed.
     pub async fn purge(&self, purge: Purge) -> Result<u64, Fault> {
         let context = self.auth.context();
         let db = context.db();
@@ -83,7 +83,7 @@ impl Attempts<'_> {
                 named.extend(self.subjects_of(row.id).await?);
             }
             subjects = Some(match subjects {
-                // Both have to hold.
+                // Both conditions must be met.
                 Some(given) => given.into_iter().filter(|one| named.contains(one)).collect(),
                 None => named,
             });

@@ -1,12 +1,12 @@
-//! Who stands in line for one subject in this process.
+//! The order of attempts for one subject in this process.
 //!
-//! Tries of one subject are admitted one after the other, so that they do not race each other for
-//! the same row; how many are then compared at once, the rule says. Between processes the key of the
-//! row decides.
+//! Attempts of one subject are admitted one after the other, so that they do not compete for the
+//! same row. The rule decides how many are then compared at once. Between processes the primary key
+//! of the row decides.
 //!
-//! Tries at different names never wait for each other, also if the names are of one account: how long
-//! one waits would tell that they belong together. So strangers stand in line by what they typed, and a
-//! try at another name that is still under way counts as failed.
+//! Attempts at different names never wait for each other, even if the names belong to one account.
+//! The waiting time would reveal that they belong together. So attempts of strangers are queued by
+//! what they typed. A pending attempt at another name of the account counts as failed.
 
 use std::collections::HashMap;
 #[cfg(feature = "test-util")]
@@ -24,9 +24,9 @@ use crate::context::{Context, PerInstance};
 #[derive(Default)]
 pub(crate) struct Queues {
     queues: Mutex<HashMap<Key, Arc<Queue>>>,
-    /// What is compared at this moment: each row of a subject, and the queue it came from.
+    /// The attempts that are being compared now: the row of each one, and its queue.
     underway: Mutex<HashMap<Taken, Key>>,
-    /// The operator hears of tries that waited for too long.
+    /// Limits the warning about attempts that waited too long.
     warning: OncePerMinute,
     #[cfg(feature = "test-util")]
     refused: AtomicU64,
@@ -34,9 +34,9 @@ pub(crate) struct Queues {
 
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// Held while the rule is asked for one try.
+    /// Held while the rule decides about one attempt.
     pub(crate) turn: Turn<()>,
-    /// A try of this subject has ended.
+    /// Notified when an attempt of this subject has ended.
     pub(crate) settled: Notify,
 }
 
@@ -46,11 +46,11 @@ impl PerInstance for Queues {
     }
 }
 
-/// A place in a queue. The queue goes when nobody is in it any more.
+/// A position in a queue. The queue is removed with its last position.
 pub(crate) struct Place {
     queues: Arc<Queues>,
     key: Key,
-    /// Taken away when the place is given up, and not before.
+    /// `None` only while the position is being dropped.
     queue: Option<Arc<Queue>>,
 }
 
@@ -71,7 +71,8 @@ impl Drop for Place {
         let Some(queue) = self.queue.take() else { return };
         queue.settled.notify_one();
         let mut known = self.queues.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        // Ours goes under the lock: of two that end together the second sees that the first is gone.
+        // Drop this reference under the lock. If two positions end at once, the second one then
+        // sees that it is the last.
         drop(queue);
         if known.get(&self.key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
             known.remove(&self.key);
@@ -79,7 +80,7 @@ impl Drop for Place {
     }
 }
 
-/// A try that is compared at this moment.
+/// An attempt that is being compared now.
 pub(crate) struct Underway {
     queues: Arc<Queues>,
     row: Taken,
@@ -93,14 +94,14 @@ impl Drop for Underway {
 }
 
 impl Place {
-    /// Notes that this row is compared from now on.
+    /// Records that this row is being compared from now on.
     pub(crate) fn begin(&self, row: &Taken) -> Underway {
         let mut underway = self.queues.underway.lock().unwrap_or_else(PoisonError::into_inner);
         underway.insert(row.clone(), self.key.clone());
         Underway { queues: Arc::clone(&self.queues), row: row.clone() }
     }
 
-    /// Whether this row is compared for somebody who stands in another queue of this process.
+    /// Returns true if this row is being compared for an attempt in another queue of this process.
     pub(crate) fn is_elsewhere(&self, row: &Taken) -> bool {
         let underway = self.queues.underway.lock().unwrap_or_else(PoisonError::into_inner);
         underway.get(row).is_some_and(|queue| *queue != self.key)
@@ -108,7 +109,8 @@ impl Place {
 }
 
 impl Queues {
-    /// Tells the operator, once a minute, that a try was answered 503 because it waited for too long.
+    /// Warns the operator, once a minute, that an attempt was answered 503 because it waited too
+    /// long.
     pub(crate) fn tell_overload(&self, now: Timestamp) {
         count("tries_overloaded");
         if self.warning.is_first(now) {
@@ -121,7 +123,7 @@ impl Queues {
         }
     }
 
-    /// Notes that a try was refused, for tests to look at.
+    /// Records that an attempt was refused, for tests.
     #[cfg_attr(not(feature = "test-util"), expect(clippy::unused_self, reason = "for tests"))]
     pub(crate) fn note_refused(&self) {
         #[cfg(feature = "test-util")]
@@ -133,7 +135,7 @@ impl Queues {
         self.refused.load(Ordering::SeqCst)
     }
 
-    /// How many subjects have somebody in line.
+    /// Returns how many subjects have an attempt in their queue.
     #[cfg(feature = "test-util")]
     pub(crate) fn busy(&self) -> usize {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -166,7 +168,7 @@ mod tests {
                 scope.spawn(|| {
                     for number in 0..20_000_u32 {
                         let mut subject = [0; 32];
-                        // The same few for all of them at about the same time.
+                        // All threads use the same few subjects at about the same time.
                         subject[..4].copy_from_slice(&(number / 10).to_be_bytes());
                         let key = Key { subject, kind: AttemptKind::Login, part: 0 };
                         drop(Place::take(&queues, &key));

@@ -1,25 +1,25 @@
-//! The rule: what the tries so far mean for the next one. It knows no database and no clock.
+//! The rule: what earlier attempts mean for the next one. It knows no database and no clock.
 
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::config::{AttemptKind, Config};
 
-/// A try whose end is unknown is waited for no longer than this: its process may have died. It
+/// For how long later attempts wait for a pending one. Its process may have died. A pending attempt
 /// counts as a failure from the beginning.
 const PENDING: Duration = Duration::from_secs(60);
 
-/// How a try ended.
+/// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Not yet, or nobody was left to say so. It counts as failed.
+    /// It has not ended, or nothing was left to report its end. It counts as failed.
     Pending,
     Failed,
     Succeeded,
 }
 
 impl Outcome {
-    /// The number in the row.
+    /// Returns the number that the row contains.
     pub(crate) const fn number(self) -> i16 {
         match self {
             Self::Pending => 0,
@@ -28,7 +28,7 @@ impl Outcome {
         }
     }
 
-    /// What the row does not say clearly counts as a failure.
+    /// Reads the number of a row. An unknown number counts as a failure.
     pub(crate) fn from_number(number: i16) -> Self {
         match number {
             0 => Self::Pending,
@@ -38,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// A try as the rule sees it.
+/// An attempt, as the rule sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Try {
     pub(crate) number: i64,
@@ -46,27 +46,27 @@ pub(crate) struct Try {
     pub(crate) outcome: Outcome,
 }
 
-/// What follows when a subject has failed too often.
+/// What happens when a subject has failed too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lock {
-    /// Nothing: what is tried cannot be guessed, and nobody may be kept from using it.
+    /// Nothing: the secret cannot be guessed, and nobody may be stopped from using it.
     Never,
-    /// The next try has to wait until the first of those failures is older than the window.
+    /// The next attempt must wait until the first of these failures is older than the window.
     WhileTheyCount,
-    /// So long after the last of them nothing is tried at all.
+    /// No attempt is allowed for this time after the last failure.
     For(Duration),
 }
 
 /// What a success does to the failures before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Success {
-    /// They count no more.
+    /// They no longer count.
     ClosesTheWindow,
-    /// Nothing: it was none of them, and that is all.
+    /// Nothing. The success itself is not a failure.
     IsNoFailure,
 }
 
-/// Limits of one kind.
+/// The limits of one kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rule {
     limit: usize,
@@ -78,29 +78,30 @@ pub(crate) struct Rule {
     longest_delay: Duration,
 }
 
-/// What the rule says of one more try.
+/// What the rule says about one more attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ruling {
     Free {
-        /// Failures since the last success, as far back as the rule looks.
+        /// Failures since the last success, as far back as the rule reads.
         failures: usize,
-        /// Whether this try, should it fail, locks.
+        /// True if this attempt causes a lock when it fails.
         locks: bool,
     },
-    /// It depends on tries that are still going on.
+    /// The decision depends on pending attempts.
     Wait,
     Delayed {
-        /// The first moment that is free again.
+        /// The first time at which an attempt is allowed again.
         until: Timestamp,
     },
     Locked {
-        /// The last moment that is not free.
+        /// The last time at which no attempt is allowed.
         until: Timestamp,
     },
 }
 
 impl Rule {
-    /// What a kind leaves out is as for all; for codes as the configuration of codes says.
+    /// Returns the limits of a kind. A missing setting has the general value, or for codes the
+    /// value of the configuration of codes.
     pub(crate) fn of(config: &Config, kind: AttemptKind) -> Self {
         let (attempts, codes) = (&config.attempts, &config.challenge);
         let own = attempts.kinds.get(&kind).cloned().unwrap_or_default();
@@ -128,12 +129,12 @@ impl Rule {
         }
     }
 
-    /// The same with another number of failures, where one is set.
+    /// Replaces the maximum number of failures, if a limit is given.
     pub(crate) fn limited_to(self, limit: Option<u32>) -> Self {
         Self { limit: limit.map_or(self.limit, |limit| limit as usize), ..self }
     }
 
-    /// How long a lock lasts, as people are told.
+    /// Returns how long a lock lasts in minutes, rounded up, for messages.
     pub(crate) fn lockout_minutes(&self) -> u64 {
         let lasts = match self.lock {
             Lock::Never => Duration::ZERO,
@@ -143,8 +144,8 @@ impl Rule {
         lasts.as_secs().div_ceil(60)
     }
 
-    /// How many of the latest tries the rule has to know: as many as lock, and as many as it takes
-    /// until the wait grows no more, whichever are more.
+    /// Returns how many of the latest attempts the rule must read. This is the number that causes a
+    /// lock, or the number after which the delay no longer grows, whichever is larger.
     pub(crate) fn reads(&self) -> usize {
         if self.first_delay.is_zero() || self.lock == Lock::Never {
             return self.limit;
@@ -156,19 +157,22 @@ impl Rule {
         self.limit.max(until_longest)
     }
 
-    /// Whether the tries to be judged are the latest ones that did not succeed, for those that did
-    /// close nothing.
+    /// Returns true if only attempts that did not succeed are read, because a success closes
+    /// nothing.
     pub(crate) fn passes_over_successes(&self) -> bool {
         self.success == Success::IsNoFailure
     }
 
-    /// Judges one more try at `now`. `tries` are the latest ones, newest first: as many as
-    /// [`reads`](Self::reads) says are enough.
+    /// Decides about one more attempt at `now`. `tries` are the latest attempts, the newest first,
+    /// as many as [`reads`](Self::reads) says.
     pub(crate) fn judge(&self, tries: &[Try], now: Timestamp) -> Ruling {
+        // First with pending attempts as failures. If one more is allowed even then, it need not
+        // wait.
         let verdict = self.judge_failures(&self.failures(tries, |_| true), now);
         if matches!(verdict, Ruling::Free { .. }) {
             return verdict;
         }
+        // Then without them. If one more is allowed now, the decision depends on the pending ones.
         let over =
             |t: &Try| t.outcome != Outcome::Pending || t.at > now || now.since(t.at) >= PENDING;
         match self.judge_failures(&self.failures(tries, over), now) {
@@ -177,7 +181,7 @@ impl Rule {
         }
     }
 
-    /// The same, where a try that is still going on is taken for a failure.
+    /// Decides in the same way, but counts a pending attempt as a failure.
     pub(crate) fn judge_strictly(&self, tries: &[Try], now: Timestamp) -> Ruling {
         self.judge_failures(&self.failures(tries, |_| true), now)
     }
@@ -188,8 +192,8 @@ impl Rule {
             return free(false);
         }
         let Some(last) = failed.first() else { return free(self.limit == 1) };
-        // As many as were within the window when the last one failed: the wait that follows is as long
-        // as it was then, however old the others get meanwhile.
+        // Count the failures that were within the window when the last one failed. So the delay
+        // does not become shorter while the older failures leave the window.
         let recent = failed.iter().filter(|at| last.since(**at) <= self.window).count();
         let waits_until = last.plus(self.delay_after(recent));
         if let Some(first) = failed.get(self.limit - 1) {
@@ -201,7 +205,7 @@ impl Rule {
                     }
                 }
                 Lock::For(lockout) => {
-                    // A lock that is shorter than the wait does not replace it.
+                    // A lock that ends before the delay does not replace the delay.
                     let until = last.plus(lockout);
                     if last.since(*first) <= self.window && now <= until && waits_until <= until {
                         return Ruling::Locked { until };
@@ -220,7 +224,7 @@ impl Rule {
         free(locks)
     }
 
-    /// The times of the failures that count, newest first.
+    /// Returns the times of the failures that count, the newest first.
     fn failures(&self, tries: &[Try], counts: impl Fn(&Try) -> bool) -> Vec<Timestamp> {
         let closes = |one: &Try| {
             one.outcome == Outcome::Succeeded && self.success == Success::ClosesTheWindow
@@ -233,12 +237,12 @@ impl Rule {
             .collect()
     }
 
-    /// The wait after so many failures: none at first, then doubling.
+    /// Returns the delay after this number of failures: none at first, then it doubles.
     fn delay_after(&self, failures: usize) -> Duration {
         let Some(doublings) = failures.checked_sub(self.delay_from) else {
             return Duration::ZERO;
         };
-        // Nothing doubled so often that it cannot be counted is still nothing.
+        // Doubling a zero delay until the factor overflows would return the longest delay.
         if self.first_delay.is_zero() {
             return Duration::ZERO;
         }
@@ -281,8 +285,8 @@ mod tests {
         tries
     }
 
-    /// The rule written out: locked as long as some run of `limit` failures that fits into the
-    /// window ended no longer ago than the lockout.
+    /// The same rule in plain code. It is locked if `limit` failures within the window ended no
+    /// longer ago than the lockout.
     fn naive(limit: usize, window: i64, lockout: i64, failures: &[i64], now: i64) -> bool {
         failures.windows(limit).any(|run| {
             let (first, last) = (run[0], run[limit - 1]);
@@ -312,7 +316,8 @@ mod tests {
                             let is_locked = matches!(verdict, Ruling::Locked { .. });
                             assert_eq!(is_locked, expected, "{limit} {window} {lockout} {now}");
                             locked += u32::from(is_locked);
-                            // One who tries whenever they may, as often as `gap` lets them.
+                            // An attacker who makes an attempt whenever it is allowed and `gap`
+                            // permits it.
                             if !is_locked && (gap == 0 || now % gap == 0) {
                                 failures.push(now);
                             }
@@ -324,8 +329,8 @@ mod tests {
         assert!(locked > 10_000, "{locked}");
     }
 
-    /// What the knobs promise, in milliseconds: how long nobody may try after so many failures within
-    /// the window.
+    /// Returns what the settings promise, in milliseconds: how long no attempt is allowed after
+    /// this number of failures within the window.
     fn promised_gap(rule: &Rule, failures: usize) -> u128 {
         let Lock::For(lockout) = rule.lock else { panic!("nothing else is tried here") };
         let mut wait = Duration::ZERO;
@@ -339,7 +344,7 @@ mod tests {
         wait.min(rule.longest_delay).max(lock).as_millis()
     }
 
-    /// How many failures any window can hold, if each of these gaps is kept.
+    /// Returns how many failures a window can contain, if all these gaps are observed.
     fn promised(rule: &Rule) -> usize {
         let (mut count, mut passed) = (1, 0);
         loop {
@@ -409,7 +414,7 @@ mod tests {
             }
             .reads()
         };
-        // The default: the 12th failure is the first that is followed by the longest wait.
+        // The default: the 12th failure is the first with the longest delay.
         assert_eq!(reads(15, 6, 1, 60), 15);
         assert_eq!(reads(3, 6, 1, 60), 12);
         assert_eq!(reads(3, 6, 60, 60), 6);
@@ -522,7 +527,7 @@ mod tests {
         let hour = Lock::For(seconds(3600));
         assert_eq!(of(AttemptKind::Login), (15, seconds(60), hour));
         assert_eq!(of(AttemptKind::Forgot), (3, seconds(60), hour));
-        // For codes the configuration of codes is what is general.
+        // For codes, the configuration of codes is the general one.
         assert_eq!(of(AttemptKind::Challenge), (3, seconds(3600), Lock::WhileTheyCount));
         config.challenge.tries_window = seconds(7200);
         let own = config.attempts.kinds.get_mut(&AttemptKind::Challenge).expect("it is there");

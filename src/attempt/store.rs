@@ -1,4 +1,4 @@
-//! Queries on tries.
+//! Queries for attempts.
 
 use sea_orm::sea_query::{
     Alias, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement, UnionType,
@@ -15,8 +15,8 @@ use crate::base::clock::Timestamp;
 use crate::base::transaction::is_unique_violation;
 use crate::config::AttemptKind;
 
-/// What the records say: the latest tries of a subject and of what was typed, newest first, and the
-/// failure of the source that is as many back as the limit allows.
+/// The records that the rule needs: the latest attempts of a subject and of what was typed, the
+/// newest first. Also the failure of the source that is `limit` failures back.
 #[derive(Default)]
 pub(crate) struct Records {
     pub(crate) own: Vec<Try>,
@@ -29,7 +29,7 @@ const OWN: i64 = 0;
 const TOLD: i64 = 1;
 const FROM_SOURCE: i64 = 2;
 
-/// Asks for all of it in one statement.
+/// Reads all records in one statement.
 pub(crate) async fn records<C: ConnectionTrait>(
     db: &C,
     own: &Key,
@@ -45,18 +45,19 @@ pub(crate) async fn records<C: ConnectionTrait>(
             .limit(count as u64)
             .to_owned()
     };
-    // SQLite takes an order and a limit only in a select of its own.
+    // SQLite accepts an order and a limit only in a separate select.
     let mut statement = if rule.passes_over_successes() {
         let succeeded = Outcome::Succeeded.number();
         let mut not = latest(OWN, own, rule.reads());
         not.and_where(Column::Outcome.ne(succeeded));
-        // The next number follows the last one, whatever became of that.
+        // The next number follows the last one, whatever its result was. So the last one is read
+        // too.
         whole(not, "own").union(UnionType::All, whole(latest(OWN, own, 1), "last")).to_owned()
     } else {
         whole(latest(OWN, own, rule.reads()), "own")
     };
     if let Some(told) = told {
-        // No success stays there.
+        // A visible count never contains a success.
         statement.union(UnionType::All, whole(latest(TOLD, told, rule.reads()), "told"));
     }
     if let Some(rule) = source {
@@ -134,8 +135,9 @@ fn model(row: &Taken, outcome: Outcome, source: Option<&str>, at: Timestamp) -> 
     }
 }
 
-/// Takes these numbers for a try that begins, all or none. False when somebody else has taken one.
-/// Only the first row has the source, or that would count the try twice.
+/// Takes these numbers for a new attempt, all or none. Returns false if another attempt has taken
+/// one of them. Only the first row contains the source. Otherwise the attempt would count twice for
+/// it.
 pub(crate) async fn reserve<C: ConnectionTrait>(
     db: &C,
     rows: &[Taken],
@@ -154,7 +156,7 @@ pub(crate) async fn reserve<C: ConnectionTrait>(
     }
 }
 
-/// Writes this one row, whether or not it is there: what a record costs, without one.
+/// Writes this row, whether or not it exists. It costs as much as a record, but adds none.
 pub(crate) async fn touch<C: ConnectionTrait>(
     db: &C,
     row: &Taken,
@@ -169,7 +171,7 @@ pub(crate) async fn touch<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Says how a try ended.
+/// Records how an attempt ended.
 pub(crate) async fn settle<'a, C: ConnectionTrait>(
     db: &C,
     rows: impl IntoIterator<Item = &'a Taken>,
@@ -183,7 +185,7 @@ pub(crate) async fn settle<'a, C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes a try back that was not judged.
+/// Removes an attempt that was not judged.
 pub(crate) async fn withdraw<'a, C: ConnectionTrait>(
     db: &C,
     rows: impl IntoIterator<Item = &'a Taken>,
@@ -196,15 +198,16 @@ pub(crate) async fn withdraw<'a, C: ConnectionTrait>(
     Ok(())
 }
 
-/// Closes all windows of a subject of these kinds, as a success in each would: what failed before
-/// stays on record, and counts for its source.
+/// Closes all windows of a subject for these kinds, like a success in each of them. Earlier
+/// failures stay on record and count for their source.
 pub(crate) async fn close<C: ConnectionTrait>(
     txn: &C,
     subject: [u8; 32],
     kinds: &[AttemptKind],
     now: Timestamp,
 ) -> Result<(), DbErr> {
-    // Under other names, for MySQL takes those of the table for the new row's below.
+    // With other names, because MySQL takes the column names of the table below as those of the new
+    // row.
     let [of, what, apart, last] = ["of", "what", "apart", "last"].map(Alias::new);
     let lines = Query::select()
         .expr_as(Expr::col(Column::Subject), of.clone())
@@ -223,7 +226,7 @@ pub(crate) async fn close<C: ConnectionTrait>(
         .expr(Expr::val(Outcome::Succeeded.number()))
         .expr(Expr::val(now))
         .from_subquery(lines, Alias::new("lines"))
-        // Without a condition SQLite takes what follows for one of a join.
+        // Without a condition, SQLite parses the conflict clause that follows as part of a join.
         .and_where(Expr::col(last).gt(0i64))
         .to_owned();
     let key = [Column::Subject, Column::Kind, Column::Part, Column::Number];
@@ -231,14 +234,14 @@ pub(crate) async fn close<C: ConnectionTrait>(
     insert
         .into_table(Entity)
         .columns(key.into_iter().chain([Column::Outcome, Column::At]))
-        // A try that began in this very moment has the number: it is none of those before.
+        // A new attempt may take this number at the same moment. It is not one of those to close.
         .on_conflict(OnConflict::columns(key).do_nothing_on(key).to_owned());
     insert.select_from(rows).map_err(|error| DbErr::Custom(error.to_string()))?;
     txn.execute(&insert).await?;
     Ok(())
 }
 
-/// Which tries to remove; what is left out is no condition.
+/// Selects attempts to remove. A missing value is not a condition.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Which {
     pub(crate) subjects: Option<Vec<[u8; 32]>>,
@@ -257,7 +260,7 @@ impl Which {
     }
 }
 
-/// The moment up to which `batch` of these tries happened; none if there are fewer.
+/// Returns the time up to which `batch` of these attempts were made, or `None` if there are fewer.
 pub(crate) async fn end_of_batch<C: ConnectionTrait>(
     db: &C,
     which: &Which,
@@ -275,12 +278,12 @@ pub(crate) async fn end_of_batch<C: ConnectionTrait>(
         .await
 }
 
-/// Removes tries and says how many.
+/// Removes attempts and returns how many.
 pub(crate) async fn remove<C: ConnectionTrait>(db: &C, which: &Which) -> Result<u64, DbErr> {
     Ok(Entity::delete_many().filter(which.condition()).exec(db).await?.rows_affected)
 }
 
-/// Removes about `most` of the oldest tries from before a time. Says how many.
+/// Removes about `most` of the oldest attempts from before a time. Returns how many.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,

@@ -1,4 +1,4 @@
-//! Whom a try is about, and by which digests that is counted.
+//! The subject of an attempt, and the digests by which it is counted.
 
 use uuid::Uuid;
 
@@ -9,26 +9,27 @@ use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 use crate::outstanding::APPLICATION;
 
-/// Whom a try is about.
+/// The subject of an attempt: an account, or what was typed.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
-    /// What protects is counted by this: the account, or what was typed where there is none.
+    /// The protective count uses this: the account, or what was typed if there is no account.
     pub(super) digest: [u8; 32],
-    /// What was typed, whoever it belongs to: what a stranger is told is counted by it.
+    /// What was typed, whatever account it belongs to. The visible count uses it.
     pub(super) typed: Option<[u8; 32]>,
     pub(super) account: Option<AccountId>,
     pub(super) email: Option<String>,
     pub(super) part: i64,
     pub(super) origin: Origin,
-    /// The limit of failures, if it is not the limit of its kind.
+    /// The maximum number of failures, if it differs from that of its kind.
     pub(super) limit: Option<u32>,
 }
 
-/// From where a try comes, as far as its subject can tell.
+/// Where an attempt comes from, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     KnownDevice,
-    /// A session of the account, or a link that names it: its holder may know how it stands.
+    /// A session of the account, or a link that names it. Its holder may see the limits of the
+    /// account.
     Inside,
     Anywhere,
 }
@@ -46,8 +47,8 @@ impl Subject {
         }
     }
 
-    /// The same on a device that the account is known to sign in from: it is counted by itself, and
-    /// what strangers fail at does not touch it.
+    /// Sets the known device of the attempt. It then has a separate count, so that failures of
+    /// strangers do not affect it.
     pub(crate) fn on_device(mut self, auth: &Portcullis, device: Option<[u8; 16]>) -> Self {
         if let Some(id) = device {
             self.part = auth.per_instance::<SubjectKey>().part(b"device ", &id);
@@ -56,7 +57,7 @@ impl Subject {
         self
     }
 
-    /// The same for a caller who proved before that the account is theirs.
+    /// Marks the caller as a person who has proved before that the account is theirs.
     pub(crate) fn inside(mut self) -> Self {
         if self.origin == Origin::Anywhere {
             self.origin = Origin::Inside;
@@ -65,14 +66,15 @@ impl Subject {
         self
     }
 
-    /// The same for a caller who typed this name, in its normal form.
+    /// Sets the name that the caller typed, in its normal form.
     pub(crate) fn typed(mut self, auth: &Portcullis, normal: &str) -> Self {
         self.typed = Some(auth.per_instance::<SubjectKey>().typed(normal));
         self
     }
 
-    /// The same with a count for each purpose: wrong codes for one thing use up no tries at another.
-    /// A known device has no count of its own here, or a thief of one had twice as many.
+    /// Gives each purpose a separate count, so that wrong codes for one purpose use up no attempts
+    /// for another. A known device has no separate count here. Otherwise a thief of the device
+    /// would have twice as many attempts.
     pub(crate) fn for_purpose(mut self, auth: &Portcullis, purpose: &str) -> Self {
         let limits = &auth.context().config.challenge.tries_by_purpose;
         let own = purpose.strip_prefix(APPLICATION).and_then(|name| limits.get(name));
@@ -82,7 +84,7 @@ impl Subject {
     }
 }
 
-/// The key of subjects' digests.
+/// The key of the digests of subjects.
 pub(super) struct SubjectKey(DigestKey);
 
 impl PerInstance for SubjectKey {

@@ -1,4 +1,4 @@
-//! A try on its way: what its flow has to say of it, and what happens if it says nothing.
+//! A running attempt: what its flow must report about it, and what happens without a report.
 
 use sea_orm::DbErr;
 
@@ -15,44 +15,48 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::outbox::{self, Outgoing};
 
-/// A try on record. Dropped without a word, as when its client hangs up, it has failed.
+/// A recorded attempt. If it is dropped without a report, for example because the client
+/// disconnected, it has failed.
 pub(crate) struct Ticket {
     pub(super) auth: Portcullis,
-    /// Given up when the try is over.
+    /// Its position in the queue, which it holds until the attempt is over.
     pub(super) place: Option<Place>,
-    /// Given up with it.
+    /// Held until the attempt is over, too.
     pub(super) underway: Option<Underway>,
-    /// Its row in the line that protects, and its row in the line that is told, if there is one.
+    /// Its row in the protective count, and its row in the visible count, if there is one.
     pub(super) own: Taken,
     pub(super) told: Option<Taken>,
     pub(super) standing: Standing,
-    /// What the rows say of it until it ends.
+    /// What the rows contain until the attempt ends.
     pub(super) meanwhile: Outcome,
     pub(super) telling: Box<Telling>,
-    /// Whether there is nothing more to say about it.
+    /// True if nothing more must be reported about it.
     pub(super) over: bool,
 }
 
-/// What the verdict on a try is worth.
+/// How an attempt is recorded, and whether its result counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Counted,
-    /// Nothing. It is on record, in no count of its subject.
+    /// Its result does not count. It is recorded, but in no count of its subject.
     Refused,
-    /// Nothing, and it leaves no record, for nothing would limit how many there are.
+    /// Its result does not count, and it leaves no record, because nothing would limit the number
+    /// of records.
     Unrecorded,
-    /// The same for every name, because the source is full.
+    /// Its result does not count, because the source has reached its limit. This is the same for
+    /// every name.
     SourceFull,
 }
 
-/// What is told of a try besides that it failed or succeeded.
+/// What is reported about an attempt in addition to its result.
 #[derive(Default)]
 pub(super) struct Telling {
-    /// If it fails: that this one locks, to the operator and, of a sign-in, to the owner.
+    /// If it fails, that it causes a lock: the event for the operator and, for a sign-in, the
+    /// message to the owner.
     pub(super) locks: Option<(Event, Option<Outgoing>)>,
-    /// If it succeeds: that others failed before.
+    /// If it succeeds, that others failed before.
     pub(super) after_failures: Option<Event>,
-    /// To those who watch for guesses at many accounts.
+    /// What the watch for guesses at many accounts needs.
     pub(super) seen: Option<Seen>,
     /// The failure of an attempt that is dropped without a word.
     pub(super) dropped: Option<Event>,
@@ -65,21 +69,21 @@ impl std::fmt::Debug for Ticket {
 }
 
 impl Ticket {
-    /// With the event of its failure, for a flow of the application's, which may drop it.
+    /// Adds the event of its failure, for a flow of the application, which may drop the attempt.
     pub(crate) fn if_dropped(mut self, failure: Event) -> Self {
         self.telling.dropped = Some(failure);
         self
     }
 
-    /// Whether the verdict counts. If not, it has to be thrown away after the work was done: the right
-    /// answer is a wrong one.
+    /// Returns true if the result counts. If not, it must be discarded after the work was done, and
+    /// a correct guess gets the answer of a wrong one.
     #[must_use]
     pub(crate) fn is_judged(&self) -> bool {
         self.standing == Standing::Counted
     }
 
-    /// Whether it is refused because of its source, which tells nothing of the name: then a flow may do
-    /// less, alike for every name.
+    /// Returns true if it is refused because of its source. This says nothing about the name, so a
+    /// flow may do less work, as long as it does the same for every name.
     #[must_use]
     pub(crate) fn is_source_full(&self) -> bool {
         self.standing == Standing::SourceFull
@@ -89,8 +93,8 @@ impl Ticket {
         std::iter::once(&self.own).chain(&self.told)
     }
 
-    /// Writes down the event of it. What a full source tries fills no table: the same work is done on
-    /// a row that is there.
+    /// Records its event. An attempt of a source that has reached its limit must not fill the
+    /// table. It does the same work on a row that already exists.
     pub(crate) async fn record(&self, txn: &Txn<'_>, event: &Event) -> Result<(), DbErr> {
         match self.standing {
             Standing::Counted => audit_log::record(txn, event).await,
@@ -105,7 +109,7 @@ impl Ticket {
         }
     }
 
-    /// Says that it failed, in the transaction of the event that tells of it.
+    /// Reports that it failed, in the transaction of its event.
     pub(crate) async fn failed(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         if let Some((event, notice)) = &self.telling.locks {
             audit_log::record(txn, event).await?;
@@ -119,12 +123,13 @@ impl Ticket {
         store::settle(txn, self.rows(), Outcome::Failed).await
     }
 
-    /// Says that it succeeded, in the transaction of what it leads to. The window of its subject is
-    /// closed; of what strangers are told it is taken back, which shows them nothing.
+    /// Reports that it succeeded, in the transaction of what follows from it. This closes the
+    /// window of its subject. From the visible count the attempt is removed, so that strangers see
+    /// nothing of the success.
     ///
     /// # Errors
-    /// The database; and always for a refused try, so that a flow which forgets to ask
-    /// [`is_judged`](Self::is_judged) lets nobody in.
+    /// The database failed. A refused attempt always returns an error, so that a flow which forgets
+    /// to check [`is_judged`](Self::is_judged) signs nobody in.
     pub(crate) async fn succeeded(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         if !self.is_judged() {
             return Err(DbErr::Custom("a refused try cannot succeed".to_owned()));
@@ -138,13 +143,13 @@ impl Ticket {
         store::settle(txn, std::iter::once(&self.own), Outcome::Succeeded).await
     }
 
-    /// The transaction of [`failed`](Self::failed) is committed.
+    /// Ends the attempt after the transaction of [`failed`](Self::failed) has committed.
     pub(crate) fn end_failed(mut self) {
         self.over = true;
         self.tell_watch(false);
     }
 
-    /// The transaction of [`succeeded`](Self::succeeded) is committed.
+    /// Ends the attempt after the transaction of [`succeeded`](Self::succeeded) has committed.
     pub(crate) fn end_succeeded(mut self) {
         self.over = true;
         self.tell_watch(true);
@@ -160,6 +165,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         drop(self.underway.take());
+        // The rows of fast checks already say that it failed.
         let untold = self.telling.locks.is_some() || self.telling.dropped.is_some();
         if self.over || self.meanwhile == Outcome::Failed && !untold {
             return;
@@ -177,7 +183,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Rows that are being written, for a try that has no ticket yet.
+/// The rows of an attempt that has no ticket yet, while they are being written.
 pub(super) struct GivenUp<'a> {
     pub(super) context: &'a Context,
     pub(super) rows: Vec<Taken>,
@@ -193,15 +199,16 @@ impl Drop for GivenUp<'_> {
     }
 }
 
-/// An attempt that ended without a word, and what is to be told of it.
+/// An attempt that ended without a result, and what has to be reported about it.
 struct Lost {
     rows: Vec<Taken>,
     failure: Option<Event>,
     locks: Option<(Event, Option<Outgoing>)>,
 }
 
-/// Says in a task of its own that an attempt has failed: those who wait for its end must not wait for
-/// nothing, and somebody who hangs up each time must not lock an account without anybody being told.
+/// Records in a separate task that an attempt has failed. Otherwise later attempts would wait for
+/// its result for up to a minute. An attacker who always hangs up could also lock an account
+/// without a report to anybody.
 fn give_up(context: &Context, lost: Lost, place: Option<Place>) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;
@@ -225,13 +232,14 @@ fn give_up(context: &Context, lost: Lost, place: Option<Place>) {
         if let Err(error) = settled {
             tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
         }
+        // Only now: this wakes the next attempt in the queue, which then reads the settled rows.
         drop(place);
     });
 }
 
-/// What the row of a try says until it ends. What takes long to compare is under way meanwhile, and
-/// later ones wait for it; what is compared at once has failed until it has not, which saves the
-/// statement that would say so.
+/// Returns what the row of an attempt contains until it ends. Slow comparisons are stored as
+/// pending, and later attempts wait for them. Fast checks are stored as failed and corrected on
+/// success, which saves a statement.
 pub(super) fn meanwhile(kind: AttemptKind) -> Outcome {
     match kind {
         AttemptKind::Forgot | AttemptKind::Reset | AttemptKind::Challenge => Outcome::Failed,

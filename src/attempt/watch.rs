@@ -1,13 +1,15 @@
-//! Watches the sign-ins of the whole node for what no limit of an account or a source sees: one
-//! password tried at many accounts from many addresses.
+//! Watches the sign-ins of the whole node for an attack that no limit of an account or a source
+//! stops: one password that is tried at many accounts from many addresses.
 //!
-//! Two figures are kept, of a window of ten minutes: how many sign-ins failed of how many, and which
-//! names failed from each network (an IPv4 /24, an IPv6 /48). Of a name the start of its keyed digest
-//! is kept, of a password nothing. Everything is in memory, of this node alone, and bounded: a node that
-//! serves a tenth of the traffic sees a tenth of an attack. Nothing is refused for it.
+//! It counts two things in a window of ten minutes: how many of all sign-ins failed, and which
+//! names failed from each network (an IPv4 /24 or an IPv6 /48). Of a name it stores the start of
+//! its keyed digest, and of a password nothing.
 //!
-//! Compared is with the node's own last day, so that a service whose people often mistype is no attack.
-//! A node that has just started assumes that every fifth sign-in fails.
+//! All data is in the memory of this node and limited in size. A node that serves a tenth of the
+//! traffic sees a tenth of an attack. The watch refuses nothing.
+//!
+//! It compares with the last day of the same node. So a service whose users often mistype is not an
+//! attack. A node that has just started assumes that every fifth sign-in fails.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -26,28 +28,28 @@ use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 use crate::port::Suspicion;
 
-/// How many earlier windows are compared with: with the default window, a day.
+/// How many earlier windows are compared. With the default window this is a day.
 const EARLIER: usize = 144;
 
-/// What a node assumes that has seen nothing yet: 20 of 100 sign-ins failed.
+/// What a new node assumes: 20 of 100 sign-ins failed.
 const ASSUMED: Count = Count { failed: 20, all: 100 };
 
-/// A share counts as a jump when it is so many times the usual one.
+/// A share is suspicious if it is this many times the usual share.
 const JUMP: u64 = 3;
 
-/// However many usually fail, so many percent are a jump.
+/// A share of this many percent is always suspicious, however many usually fail.
 const ALWAYS_A_JUMP: u64 = 90;
 
 /// How many networks are watched at once.
 const NETWORKS: usize = 1024;
 
-/// How many networks of one window are told of.
+/// How many networks are reported in one window.
 const TOLD_OF: usize = 16;
 
 /// How long a hook may take.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A sign-in, as far as it is watched.
+/// The data of a sign-in that is watched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     name: u64,
@@ -55,7 +57,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// `name` is the keyed digest of what was typed.
+    /// Creates the data of a sign-in. `name` is the keyed digest of what was typed.
     pub(crate) fn new(name: &[u8; 32], address: Option<IpAddr>) -> Self {
         let start = name[..8].try_into().expect("eight of 32 bytes");
         Self { name: u64::from_be_bytes(start), address }
@@ -85,7 +87,7 @@ struct Network {
     told: bool,
 }
 
-/// What one node has seen.
+/// The counts of one node.
 #[derive(Default)]
 struct State {
     began: Option<Timestamp>,
@@ -108,7 +110,7 @@ impl PerInstance for Watch {
     }
 }
 
-/// Notes how a sign-in ended, and tells of what it makes suspicious beside the request.
+/// Counts how a sign-in ended. Reports what is suspicious without delaying the request.
 pub(crate) fn note(auth: &Portcullis, seen: Seen, succeeded: bool) {
     let watch = auth.per_instance::<Watch>();
     let Some(config) = &watch.config else { return };
@@ -160,15 +162,16 @@ impl State {
         succeeded: bool,
     ) -> Option<Suspicion> {
         if succeeded {
-            // Where nothing failed there is nothing to weigh it against.
+            // A network without failures does not need its successes counted.
             if let Some(known) = self.networks.get_mut(&network) {
                 known.succeeded += 1;
             }
             return None;
         }
         if !self.networks.contains_key(&network) && self.networks.len() >= NETWORKS {
-            // The one with the fewest names: one is what an honest mistake looks like, and those that
-            // somebody keeps at two to fill the table make room for who tries many.
+            // Remove the network with the fewest names. One name looks like an honest mistake. An
+            // attacker may fill the table with networks of two names each, but these are removed
+            // before a network with many names.
             let fewest = self.networks.iter().min_by_key(|(_, known)| known.names.len());
             let fewest = fewest.map(|(network, _)| *network);
             fewest.and_then(|network| self.networks.remove(&network));
@@ -178,7 +181,7 @@ impl State {
         if known.names.len() < most {
             known.names.insert(name);
         }
-        // Many people behind one address get in more often than they fail.
+        // Many people behind one address succeed more often than they fail.
         if known.told || known.names.len() < most || known.succeeded >= known.names.len() as u64 {
             return None;
         }
@@ -188,11 +191,12 @@ impl State {
         (self.told_of <= TOLD_OF).then_some(Suspicion::NamesFromNetwork { network, names })
     }
 
-    /// Begins new windows for the time that has passed.
+    /// Starts new windows for the time that has passed.
     fn turn(&mut self, window: Duration, now: Timestamp) {
         let began = *self.began.get_or_insert(now);
         let passed = now.since(began);
-        // A clock that was set back begins anew too, or the window would last as long as the step.
+        // If the clock was set back, a new window starts too. Otherwise the window would last for
+        // as long as the clock was set back.
         if now >= began && passed < window {
             return;
         }
@@ -215,7 +219,7 @@ fn network_of(address: IpAddr) -> Option<IpNet> {
     IpNet::new(address, prefix).ok().map(|network| network.trunc())
 }
 
-/// Tells the operator, the audit log and the application.
+/// Reports to the operator, the audit log and the application.
 fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;
@@ -235,7 +239,7 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
         });
         if let Err(error) = written {
             tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
-            // It happened all the same.
+            // It happened even though it could not be recorded, so it is traced.
             event.trace();
         }
         let Some(hook) = &context.on_suspicion else { return };
@@ -265,7 +269,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// Notes so many sign-ins at this moment, each of another name from another network.
+    /// Counts this many sign-ins at one time, each with another name from another network.
     fn busy(state: &mut State, now: i64, succeeded: u64, failed: u64) -> Vec<Suspicion> {
         let config = WatchConfig::default();
         let mut found = Vec::new();
@@ -284,7 +288,7 @@ mod tests {
         for window in 0..300 {
             assert_eq!(busy(&mut state, window * WINDOW, 1, 3), []);
         }
-        // Not even when nobody gets in for a while.
+        // Also if nobody succeeds for a while.
         assert_eq!(busy(&mut state, 300 * WINDOW, 0, 99), []);
     }
 
@@ -310,7 +314,7 @@ mod tests {
         for window in 0..144 {
             told += busy(&mut state, window * WINDOW, 200, 600).len();
         }
-        // It took a while to be usual.
+        // It took some windows until this share was the usual one.
         assert!(told < 10, "{told}");
         assert_eq!(busy(&mut state, 144 * WINDOW, 200, 600), []);
         assert_eq!(busy(&mut state, 145 * WINDOW, 10, 600).len(), 1);
@@ -326,14 +330,14 @@ mod tests {
         };
         for name in 0..49 {
             assert_eq!(try_from(&format!("192.0.2.{name}"), name, false), []);
-            // However often the same one fails.
+            // The same name may fail any number of times.
             assert_eq!(try_from("192.0.2.1", name, false), []);
         }
         let network = "192.0.2.0/24".parse().unwrap();
         let expected = [Suspicion::NamesFromNetwork { network, names: 50 }];
         assert_eq!(try_from("192.0.2.200", 50, false), expected);
         assert_eq!(try_from("192.0.2.200", 51, false), [], "told already");
-        // Three hundred people come to work; a fifth of them mistype first.
+        // Three hundred people sign in at the start of work. A fifth of them mistype first.
         for name in 0..300 {
             if name % 5 == 0 {
                 assert_eq!(try_from("2001:db8:7::1", name, false), []);

@@ -28,7 +28,7 @@ pub(crate) mod event {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Denials of one rule to one account in one minute, counted.
+/// The counted denials of one account by one rule in one minute.
 pub(crate) mod denial {
     use sea_orm::entity::prelude::*;
 

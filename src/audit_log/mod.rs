@@ -1,12 +1,12 @@
-//! The audit log: what happened, kept in the transaction in which it happened.
+//! The audit log: what happened, stored in the transaction in which it happened.
 //!
-//! Every flow writes one typed event into `auth_event` in the transaction of its change: if the
-//! change is rolled back there is no event, and there is no change without its event. The columns
-//! hold ids, a time, a source and a short word; no secrets, codes or free text of a client's.
-//! Rotations and denials are frequent and change nothing, so they go to `tracing`; denials are
-//! also counted here, at most one row per account, rule and minute.
+//! # How it works
 //!
-//! It sits below the flows because they all write to it.
+//! 1. Every flow writes one typed event into `auth_event`, in the transaction of its change. So
+//!    neither a change nor its event exists without the other.
+//! 2. After the commit, the event is also written to `tracing` and counted.
+//! 3. Rotations and denials are frequent and change nothing, so they go to `tracing` instead.
+//!    Denials are also counted here, with at most one row per account, rule and minute.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
@@ -17,6 +17,25 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What it does not do
+//!
+//! - It stores no secrets, no codes and no free text of a client. The columns contain ids, a time,
+//!   a source and a short word.
+//! - It has no routes. Your own handlers call [`of_account`](AuditLog::of_account) and
+//!   [`denials_of`](AuditLog::denials_of), and check the permissions.
+//!
+//! The module is below the flows, because they all write to it.
+//!
+//! # Configuration
+//!
+//! [`retention.events`](crate::config::RetentionConfig::events) (default: 180 days) and
+//! [`retention.denials`](crate::config::RetentionConfig::denials) (default: 30 days).
+//!
+//! # Standard
+//!
+//! The names of the events follow the OWASP logging vocabulary where it has one:
+//! [`EventKind`](crate::EventKind).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -36,15 +55,15 @@ use crate::handle::{PerInstance, Portcullis};
 
 pub(crate) mod entity;
 
-/// Writes an event, in the transaction of the change it tells of. It is traced and counted when that has
-/// committed.
+/// Writes an event, in the transaction of the change that it describes. After the commit it is
+/// traced and counted.
 pub(crate) async fn record(txn: &Txn<'_>, event: &Event) -> Result<(), DbErr> {
     entity::event::Entity::insert(row(event)).exec_without_returning(txn).await?;
     tell(txn, event);
     Ok(())
 }
 
-/// The same for events that belong together. At least one.
+/// Writes several events that belong together, at least one.
 pub(crate) async fn record_all(txn: &Txn<'_>, events: &[Event]) -> Result<(), DbErr> {
     let rows = events.iter().map(row);
     entity::event::Entity::insert_many(rows).exec_without_returning(txn).await?;
@@ -73,28 +92,28 @@ fn row(event: &Event) -> entity::event::ActiveModel {
     }
 }
 
-/// At most `length` characters.
+/// Returns at most `length` characters.
 fn cut(text: &str, length: usize) -> String {
     text.chars().take(length).collect()
 }
 
-/// An event as it was written.
+/// An event as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordedEvent {
-    /// When it happened.
+    /// The time of the event.
     pub at: Timestamp,
     /// The name of its kind, see [`EventKind`](crate::EventKind).
     pub kind: String,
-    /// Whose account it is about.
+    /// The account that the event is about.
     pub account_id: Option<AccountId>,
-    /// Which session.
+    /// The session that the event is about or came from.
     pub session_id: Option<SessionId>,
-    /// Where it came from.
+    /// The client's address.
     pub address: Option<String>,
-    /// Whether it went through.
+    /// True if the action succeeded.
     pub succeeded: bool,
-    /// A short word that tells more.
+    /// A short word with more detail.
     pub detail: Option<String>,
 }
 
@@ -105,12 +124,12 @@ pub struct AuditLog<'a> {
 }
 
 impl Portcullis {
-    /// The audit log.
+    /// Returns the audit log.
     pub fn audit_log(&self) -> AuditLog<'_> {
         AuditLog { auth: self }
     }
 
-    /// Counts a denial without making the request wait for it.
+    /// Counts a denial. The request does not wait for it.
     pub(crate) fn note_denial(&self, account: AccountId, rule: &str) {
         let now = self.context().now();
         tracing::info!(
@@ -142,10 +161,10 @@ impl Portcullis {
 }
 
 impl AuditLog<'_> {
-    /// The latest events of an account, newest first.
+    /// Returns the latest events of an account, the newest first.
     ///
     /// # Errors
-    /// An outage.
+    /// The infrastructure failed.
     pub async fn of_account(
         &self,
         account: AccountId,
@@ -174,11 +193,12 @@ impl AuditLog<'_> {
             .collect())
     }
 
-    /// How often each rule denied this account, one count a minute, as far as it is written: the newest
-    /// first, at most 1 000.
+    /// Returns how often each rule denied this account, with one entry per rule and minute. The
+    /// newest minute comes first. There are at most 1 000 entries. Denials that are still counted
+    /// in memory are missing.
     ///
     /// # Errors
-    /// An outage.
+    /// The infrastructure failed.
     pub async fn denials_of(&self, account: AccountId) -> Result<Vec<(String, i64)>, Fault> {
         let db = self.auth.context().db();
         let executor = db.executor();
@@ -191,14 +211,14 @@ impl AuditLog<'_> {
         Ok(db.read(query).await?.into_iter().map(|row| (row.rule, row.count)).collect())
     }
 
-    /// Writes the denials that are still only counted in memory; call it before stopping.
+    /// Writes the denials that are still only counted in memory. Call it before the process stops.
     pub async fn flush(&self) {
         let due = self.auth.per_instance::<Denials>().drain();
         self.auth.write_denials(due).await;
     }
 }
 
-/// Removes at most `most` of the oldest events from before a time. Says how many.
+/// Removes at most `most` of the oldest events from before a time. Returns how many.
 pub(crate) async fn purge_events<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,
@@ -220,8 +240,8 @@ pub(crate) async fn purge_events<C: ConnectionTrait>(
     Ok(entity::event::Entity::delete_many().filter(which).exec(db).await?.rows_affected)
 }
 
-/// Removes about `most` of the oldest counts of denials from before a time: those of whole minutes.
-/// Says how many.
+/// Removes about `most` of the oldest counts of denials from before a time. It removes whole
+/// minutes, so the number may differ. Returns how many.
 pub(crate) async fn purge_denials<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,
@@ -276,11 +296,13 @@ async fn add_denials<C: ConnectionTrait>(db: &C, denial: &Denial) -> Result<(), 
     Ok(())
 }
 
-/// How many (account, rule) pairs are counted in memory; beyond that the rest is written at once.
+/// How many pairs of account and rule are counted in memory. With more pairs, all counts are
+/// written at once.
 const MAX_COUNTED: usize = 10_000;
 
-/// Denials of the current minute. The first of a minute is written at once, so that an operator
-/// sees it; its repetitions are added when the minute is over.
+/// The denials of the current minute. The first one of a minute is written at once, so that an
+/// operator sees it. Its repetitions are added when the minute has ended. So a client that sends
+/// requests in a loop cannot fill the table.
 struct Denials(Mutex<HashMap<(AccountId, String), (i64, i64)>>);
 
 impl PerInstance for Denials {
@@ -290,7 +312,7 @@ impl PerInstance for Denials {
 }
 
 impl Denials {
-    /// Counts one and returns what is to be written now.
+    /// Counts one denial and returns the counts that must be written now.
     fn count(&self, account: AccountId, rule: &str, minute: i64) -> Vec<Denial> {
         let rule = cut(rule, 255);
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -301,7 +323,7 @@ impl Denials {
             *count += 1;
             return due;
         }
-        // A new minute for somebody: what is over can be written, all of it.
+        // A new minute, or a new pair of account and rule: write all counts of earlier minutes.
         let over = counted.len() >= MAX_COUNTED;
         counted.retain(|(account, rule), (known, count)| {
             let keep = *known == minute && !over;

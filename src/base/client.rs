@@ -1,25 +1,31 @@
-//! Who is on the other end of the connection: address and user agent.
+//! The client of a request: its address and its user agent.
 //!
-//! 1. The host puts the peer's address into the request's extensions as [`PeerAddr`] (or has axum
-//!    do it).
-//! 2. [`ClientInfo::resolve`] walks the forwarded header from right to left: while the current
-//!    address belongs to a trusted proxy, the entry that proxy wrote is believed. The first address
-//!    that is nobody's proxy is the client.
-//! 3. Throttles count by [`rate_key`], and some by [`network_key`] besides; session binding compares with [`same_network`] and
-//!    [`same_browser_family`].
+//! # How it works
+//!
+//! 1. The host puts the peer's address into the request's extensions as [`PeerAddr`], or lets axum
+//!    do it.
+//! 2. [`ClientInfo::resolve`] reads the forwarded header from right to left. While the current
+//!    address belongs to a trusted proxy, it believes the entry that this proxy wrote. The first
+//!    address that is not a trusted proxy is the client.
+//! 3. Rate limits count by [`rate_key`], and some also by [`network_key`]. Session binding compares
+//!    with [`same_network`] and [`same_browser_family`].
 //!
 //! # What it does not do
-//! - It believes no header by default. Everything left of the first untrusted address is the
-//!   client's own invention.
-//! - It reads one header only, the configured one; a proxy that writes `X-Forwarded-For` lets a
-//!   forged `Forwarded` through.
-//! - It never fails: an entry that cannot be read ends the walk at the address that handed it over.
+//!
+//! - It believes no header by default. Everything left of the first untrusted address may be
+//!   invented by the client.
+//! - It reads only the configured header. If your proxy writes `X-Forwarded-For` and you configure
+//!   `Forwarded`, clients can forge `Forwarded`.
+//! - It never fails. At an entry that cannot be read it stops, and takes the address that sent this
+//!   entry.
 //!
 //! # Configuration
-//! [`TrustedProxies`]: the networks of the proxies (default none) and the header they write
-//! (default `X-Forwarded-For`).
+//!
+//! [`TrustedProxies`]: the networks of the proxies (default: none) and the header that they write
+//! (default: `X-Forwarded-For`).
 //!
 //! # Standard
+//!
 //! RFC 7239.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,7 +43,7 @@ const NETWORK_PREFIX: u128 = !0 << 80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub IpAddr);
 
-/// Where a request came from. Both parts may be unknown.
+/// The address and the user agent of the sender of a request. Both may be unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientInfo {
     address: Option<IpAddr>,
@@ -45,8 +51,8 @@ pub struct ClientInfo {
     device: Option<DeviceToken>,
 }
 
-/// What a browser shows to say that an account has signed in from it before. Not judged yet, and
-/// never printed.
+/// The token with which a browser claims that an account has signed in from it before. It is not
+/// verified yet, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 struct DeviceToken(String);
 
@@ -57,7 +63,7 @@ impl std::fmt::Debug for DeviceToken {
 }
 
 impl ClientInfo {
-    /// Finds the client behind `peer` and `headers`. Without a peer there is nobody to believe, and
+    /// Finds the client behind `peer` and `headers`. Without a peer no header can be trusted, so
     /// the address is unknown.
     #[must_use]
     pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
@@ -68,25 +74,26 @@ impl ClientInfo {
         }
     }
 
-    /// The same with what a client shows that keeps its device's token itself: for requests that do
-    /// not come by HTTP. From an HTTP request it is read already (`Portcullis-Device`, or the cookie).
+    /// Sets the device token, for requests that do not come by HTTP and whose client stores the
+    /// token itself. For an HTTP request it is already read from `Portcullis-Device` or from the
+    /// cookie.
     #[must_use]
     pub fn with_device_token(self, token: impl Into<String>) -> Self {
         self.on_device(Some(token.into()))
     }
 
-    /// The same with what its cookie or header says of the device.
+    /// Sets the device token from the cookie or the header.
     pub(crate) fn on_device(mut self, token: Option<String>) -> Self {
         self.device = token.map(DeviceToken);
         self
     }
 
-    /// What the client shows of its device.
+    /// Returns the device token that the client sent.
     pub(crate) fn device(&self) -> Option<&str> {
         self.device.as_ref().map(|device| &*device.0)
     }
 
-    /// The same where no proxy stands between.
+    /// Returns the client of a connection without a proxy.
     pub(crate) fn direct(peer: Option<IpAddr>, user_agent: Option<&HeaderValue>) -> Self {
         Self {
             address: peer.map(|peer| peer.to_canonical()),
@@ -95,20 +102,20 @@ impl ClientInfo {
         }
     }
 
-    /// The client's address; IPv4 is never written as IPv6.
+    /// Returns the client's address. An IPv4 address is never written as IPv6.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// What the client calls itself, at most 256 bytes and without control characters.
+    /// Returns the client's user agent, at most 256 bytes and without control characters.
     #[must_use]
     pub fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }
 }
 
-/// The header in which the proxies say whom they forward.
+/// The header in which proxies write the address of the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedHeader {
@@ -119,19 +126,18 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// The proxies whose word is taken. None by default: then the peer is the client, whatever the
-/// headers say.
+/// The proxies whose header is believed. By default there are none, and the peer is the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrustedProxies {
-    /// The networks the proxies connect from. A network that clients can connect from as well must
-    /// not be listed.
+    /// The networks from which the proxies connect. Do not list a network from which clients can
+    /// connect too.
     pub networks: Vec<IpNet>,
     /// The header these proxies write or append to.
     pub header: ForwardedHeader,
-    /// Whether they say in `X-Forwarded-Prefix` what they took off the front of the path. Every one
-    /// of them must set or remove it, or a client chooses where redirects lead (on this site).
-    /// Default: false, and the path of the public URL counts.
+    /// True if the proxies write the path prefix that they removed into `X-Forwarded-Prefix`. Every
+    /// proxy must set or remove this header. Otherwise a client chooses where redirects lead (on
+    /// this site). Default: false, and the path of the public URL counts.
     pub prefix: bool,
 }
 
@@ -142,13 +148,13 @@ impl TrustedProxies {
         Self { networks, header, prefix: false }
     }
 
-    /// Whether `address` belongs to a trusted proxy.
+    /// Returns true if `address` belongs to a trusted proxy.
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| match (network, address) {
-            // Addresses are folded to IPv4, so a network configured as `::ffff:10.0.0.0/104` has to
-            // be met halfway.
+            // `address` was converted to IPv4, so a network such as `::ffff:10.0.0.0/104` must be
+            // compared in its IPv6 form.
             (IpNet::V6(mapped), IpAddr::V4(v4)) if mapped.prefix_len() >= 96 => {
                 mapped.contains(&v4.to_ipv6_mapped())
             }
@@ -162,7 +168,8 @@ impl TrustedProxies {
             ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
             ForwardedHeader::Forwarded => FORWARDED,
         };
-        // Several lines are one list, RFC 9110 section 5.3; the last line is the one nearest to us.
+        // Several lines are one list (RFC 9110, section 5.3). The last line was written by the
+        // proxy nearest to this server.
         let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         let mut entries = lines.into_iter().rev().flat_map(EntriesFromTheRight::of);
         while self.trusts(current) {
@@ -181,8 +188,8 @@ impl TrustedProxies {
     }
 }
 
-/// The subject of a limit for one source: an IPv4 address itself, of IPv6 the /64 that one customer
-/// has to spend.
+/// Returns the subject of a limit per source: the IPv4 address itself, or the /64 of an IPv6
+/// address. One customer controls a whole /64.
 #[must_use]
 pub fn rate_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -191,8 +198,8 @@ pub fn rate_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Where several sources are likely one: an IPv4 address itself, of IPv6 the /48 that one site or
-/// provider's customer may have.
+/// Returns the network in which several sources are probably one: the IPv4 address itself, or the
+/// /48 of an IPv6 address. One site or one customer of a provider may have a whole /48.
 #[must_use]
 pub fn network_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -201,13 +208,13 @@ pub fn network_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether two addresses are likely the same place: IPv4 in one /24, IPv6 in one /64.
+/// Returns true if two addresses are probably in one place: in one IPv4 /24 or one IPv6 /64.
 #[must_use]
 pub fn same_network(a: IpAddr, b: IpAddr) -> bool {
     network(a) == network(b)
 }
 
-/// The place that an address is in: the first address of its IPv4 /24 or IPv6 /64.
+/// Returns the first address of the IPv4 /24 or IPv6 /64 that contains `address`.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match rate_key(address) {
         IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & !0xff)),
@@ -215,8 +222,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What stays of a user agent from version to version. Of one that was cut at its end no more is left
-/// than what a longer version number leaves.
+/// Returns the part of a user agent that stays the same in every version. If the agent was cut at
+/// its end, the part is shorter, so that a longer version number does not change it.
 pub(crate) fn browser_family(agent: &str) -> String {
     let family = agent.chars().filter(|c| !is_version(*c));
     if agent.len() + 16 < USER_AGENT_BYTES { family.collect() } else { family.take(128).collect() }
@@ -226,29 +233,29 @@ fn is_version(c: char) -> bool {
     c.is_ascii_digit() || c == '.' || c == '_'
 }
 
-/// Whether two user agents are the same browser, perhaps of another version: equal but for digits,
-/// dots and underscores.
+/// Returns true if two user agents are the same browser, perhaps in different versions. They may
+/// differ only in digits, dots and underscores.
 #[must_use]
 pub fn same_browser_family(a: &str, b: &str) -> bool {
     let family = |agent: &str| agent.replace(is_version, "");
     let (left, right) = (family(a), family(b));
-    // A longer version number pushes the end of a cut user agent out; what is left of it still has
-    // to agree.
+    // In a cut user agent, a longer version number removes more of the end. What is left must still
+    // match.
     let maybe_cut = a.len().min(b.len()) + 16 >= USER_AGENT_BYTES;
     left == right || maybe_cut && (left.starts_with(&right) || right.starts_with(&left))
 }
 
-/// Whether a proxy has left its mark. With no trusted proxies configured this is worth a warning,
-/// for then all clients look like one.
+/// Returns true if a proxy added a forwarded header. If no trusted proxies are configured, this is
+/// worth a warning, because all clients then appear to be one.
 #[must_use]
 pub fn forwarded_headers_present(headers: &HeaderMap) -> bool {
     [FORWARDED, X_FORWARDED_FOR, X_REAL_IP].iter().any(|name| headers.contains_key(name))
 }
 
-/// List elements of a header line, last first.
+/// The elements of a header line, the last one first.
 ///
-/// Read from the right, because the right end was written by the proxy we trust: an unbalanced
-/// quote that a client left further to the left cannot swallow it.
+/// It reads from the right, because the trusted proxy wrote the right end. So an unclosed quote
+/// that a client wrote further left cannot hide it.
 struct EntriesFromTheRight<'a>(Option<&'a [u8]>);
 
 impl<'a> EntriesFromTheRight<'a> {
@@ -281,8 +288,8 @@ fn is_escaped(line: &[u8], at: usize) -> bool {
     line[..at].iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// The `for` of one `Forwarded` element. An element that breaks the grammar or has two of them says
-/// nothing.
+/// Returns the `for` value of one `Forwarded` element. Returns `None` if the element breaks the
+/// grammar or has two of them.
 fn forwarded_for(element: &str) -> Option<&str> {
     let mut node = None;
     let mut rest = element.trim();
@@ -299,7 +306,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
         if name.trim().eq_ignore_ascii_case("for") && node.replace(value.trim()).is_some() {
             return None;
         }
-        // Empty pairs are allowed, text behind a value is not.
+        // Empty pairs are allowed. Text after a value is not.
         let tail = tail.trim_start();
         rest = tail.trim_start_matches([';', ' ', '\t']);
         if !tail.is_empty() && !tail.starts_with(';') {
@@ -313,8 +320,8 @@ fn unquote(text: &str) -> &str {
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`; `unknown` and
-/// `_hidden` are no address.
+/// Reads `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
+/// `unknown` and `_hidden` are not addresses.
 fn address_of(node: &str) -> Option<IpAddr> {
     let (address, port) = if let Some(bracketed) = node.strip_prefix('[') {
         let (address, tail) = bracketed.split_once(']')?;
@@ -326,8 +333,8 @@ fn address_of(node: &str) -> Option<IpAddr> {
         let (address, port) = node.split_once(':')?;
         (IpAddr::V4(address.parse().ok()?), Some(port))
     };
-    // The port is not used, but a strange one says that this is not what it looks like. RFC 7239
-    // allows `_hidden` ports.
+    // The port is not used, but a malformed port means that this is not an address. RFC 7239 allows
+    // `_hidden` ports.
     let is_port = |port: &str| {
         !port.is_empty() && port.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
@@ -335,12 +342,12 @@ fn address_of(node: &str) -> Option<IpAddr> {
 }
 
 fn tidy_user_agent(bytes: &[u8]) -> Option<String> {
-    // What browsers send is printable ASCII: one copy, and no look at each character.
+    // Browsers send printable ASCII. For it, one copy is enough, without a check of each character.
     if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         let cut = &bytes[..bytes.len().min(USER_AGENT_BYTES)];
         return (!cut.is_empty()).then(|| String::from_utf8_lossy(cut).into_owned());
     }
-    // Lists of sessions are read by people: nothing may turn the text around, hide in it or break
+    // People read lists of sessions. So no character may reverse the text, be invisible or break
     // the line.
     let unprintable = |c: char| {
         c.is_control()
@@ -427,7 +434,7 @@ mod tests {
             (EDGE, &[], EDGE),
             (EDGE, &[b"1.2.3.4"], "1.2.3.4"),
             ("203.0.113.9", &[b"1.2.3.4"], "203.0.113.9"),
-            // What the client wrote itself stands to the left of its own address.
+            // What the client itself wrote is to the left of its own address.
             (EDGE, &[b"6.6.6.6, 1.2.3.4"], "1.2.3.4"),
             (EDGE, &[b"10.6.6.6, 1.2.3.4"], "1.2.3.4"),
             (EDGE, &[b"1.2.3.4, 10.0.0.2, 10.0.0.3"], "1.2.3.4"),
@@ -445,7 +452,7 @@ mod tests {
             (EDGE, &[b"[2001:db8::1]:80"], "2001:db8::1"),
             (EDGE, &[b"\"[2001:db8::1]:80\""], "2001:db8::1"),
             (EDGE, &[b"1.2.3.4, 2001:db8:ffff::2"], "1.2.3.4"),
-            // IPv4 written as IPv6 is IPv4, as peer, entry and network.
+            // IPv4 in IPv6 form is IPv4, as a peer, an entry and a network.
             ("::ffff:10.0.0.1", &[b"1.2.3.4"], "1.2.3.4"),
             ("::ffff:203.0.113.9", &[b"1.2.3.4"], "203.0.113.9"),
             (EDGE, &[b"1.2.3.4, ::ffff:10.0.0.2"], "1.2.3.4"),
@@ -491,7 +498,7 @@ mod tests {
             check(ForwardedHeader::XForwardedFor, EDGE, &[entry], EDGE);
             let line = [b"6.6.6.6,", entry, b", 10.0.0.2"].concat();
             check(ForwardedHeader::XForwardedFor, EDGE, &[&line], "10.0.0.2");
-            // Rubbish that the client put in front of its address hides nothing.
+            // Invalid text that the client put before its address hides nothing.
             let line = [entry, b", 1.2.3.4"].concat();
             check(ForwardedHeader::XForwardedFor, EDGE, &[&line], "1.2.3.4");
         }
@@ -510,18 +517,18 @@ mod tests {
             (b"for=1.2.3.4; proto=https ; ", "1.2.3.4"),
             (b"for=1.2.3.4;;proto=https", "1.2.3.4"),
             (b"for=1.2.3.4;host=\"a,b;c\"", "1.2.3.4"),
-            // The proxy copies the Host header of the client into a quoted string; nothing in there
+            // The proxy copies the client's `Host` header into a quoted string. Nothing inside it
             // may count.
             (b"for=1.2.3.4;host=\"x, for=6.6.6.6\"", "1.2.3.4"),
             (b"for=1.2.3.4;host=\"x\\\", for=6.6.6.6;a=\\\"\"", "1.2.3.4"),
             (b"for=1.2.3.4;host=\"x\\\\\"", "1.2.3.4"),
             (b"for=1.2.3.4;host=\"x;for=6.6.6.6\"", "1.2.3.4"),
             (b"host=\"x;for=6.6.6.6\";for=1.2.3.4", "1.2.3.4"),
-            // A quote the client never closed.
+            // A quote that the client never closed.
             (b"for=\"6.6.6.6, for=1.2.3.4", "1.2.3.4"),
             (b"for=\", for=\"[2001:db8::1]\"", "2001:db8::1"),
             (b"for=\"\\, for=1.2.3.4", "1.2.3.4"),
-            // Nothing to go by.
+            // No address at all.
             (b"for=unknown", EDGE),
             (b"for=_gazonk", EDGE),
             (b"proto=https", EDGE),
@@ -555,7 +562,7 @@ mod tests {
         assert!(!trusted("::/0", EDGE));
         assert!(trusted("0.0.0.0/0", EDGE));
         assert!(!trusted("0.0.0.0/0", "2001:db8::1"));
-        // IPv4 is IPv4 however it is written.
+        // IPv4 is IPv4 in every notation.
         assert!(trusted("10.0.0.0/8", "::ffff:10.0.0.1"));
         assert!(trusted("::ffff:10.0.0.0/104", EDGE));
         assert!(!trusted("::ffff:10.0.0.0/104", "11.0.0.1"));
@@ -660,7 +667,7 @@ mod tests {
     proptest! {
         #![proptest_config(config())]
 
-        /// Whatever stands in front, the entry that the trusted proxy appended is found.
+        /// The entry that the trusted proxy appended is found, whatever text is before it.
         #[test]
         fn no_prefix_hides_or_replaces_the_appended_entry(junk in "[ -~\u{80}-\u{FF}]{0,40}") {
             for (header, name, entry) in [

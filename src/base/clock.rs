@@ -1,7 +1,7 @@
-//! Time: one type for a moment and the only place that reads the clock.
+//! Time: one type for a point in time, and the only place that reads the clock.
 //!
-//! Columns keep integers (Unix milliseconds) because drivers disagree about text and
-//! native timestamps; everything that decides takes the moment as a parameter.
+//! Database columns store integers (Unix milliseconds), because drivers disagree about text and
+//! native timestamps. Code that decides something takes the time as a parameter.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,39 +11,41 @@ use sea_orm::DeriveValueType;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment, as Unix milliseconds (UTC).
+/// A point in time, as Unix milliseconds (UTC).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, DeriveValueType)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// A moment from Unix milliseconds.
+    /// Creates a timestamp from Unix milliseconds.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Unix milliseconds.
+    /// Returns Unix milliseconds.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// Unix seconds, rounded down; what a JWT carries.
+    /// Returns Unix seconds, rounded down, as a JWT contains them.
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The moment `duration` later; stays at the end of time instead of overflowing.
+    /// Returns the time `duration` later. It stops at the latest possible time instead of
+    /// overflowing.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 
-    /// The moment `duration` earlier.
+    /// Returns the time `duration` earlier. It stops at the earliest possible time instead of
+    /// overflowing.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
-    /// As people read it in a mail: `22 November 2026, 02:16 UTC`.
+    /// Formats the time for a mail: `22 November 2026, 02:16 UTC`.
     pub(crate) fn for_people(self) -> String {
         let format = time::macros::format_description!(
             "[day padding:none] [month repr:long] [year], [hour]:[minute] UTC"
@@ -54,7 +56,7 @@ impl Timestamp {
             .unwrap_or_else(|| self.to_string())
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -73,7 +75,7 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC, as the API shows times.
+/// Writes RFC 3339 in UTC, as the API shows times.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
@@ -98,9 +100,9 @@ impl serde::Serialize for Timestamp {
     }
 }
 
-/// Where the library takes the time from. Hosts keep [`SystemClock`]; tests use a mock.
+/// The source of time for the library. Applications keep [`SystemClock`]. Tests use a mock clock.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
-    /// The present moment.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -121,12 +123,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// Lets something through once a minute, such as a warning.
+/// Allows something once a minute, such as a warning.
 #[derive(Debug)]
 pub(crate) struct OncePerMinute(AtomicI64);
 
 impl OncePerMinute {
-    /// Whether nothing was let through in the minute of this moment before.
+    /// Returns true for the first call in the minute of `now`.
     pub(crate) fn is_first(&self, now: Timestamp) -> bool {
         let minute = now.as_millis().div_euclid(60_000);
         self.0.swap(minute, Ordering::Relaxed) != minute
@@ -139,7 +141,7 @@ impl Default for OncePerMinute {
     }
 }
 
-/// Measures how long something takes, whatever happens to the clock meanwhile.
+/// Measures how long something takes. Changes of the system clock do not affect it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopwatch(std::time::Instant);
 
@@ -153,36 +155,39 @@ impl Stopwatch {
         self.0.elapsed()
     }
 
-    /// Waits until [`ALIKE`] has passed since it was started.
+    /// Waits until [`ALIKE`] has passed since the start.
     pub(crate) async fn alike(self) {
         tokio::time::sleep(ALIKE.saturating_sub(self.elapsed())).await;
     }
 }
 
-/// How long an answer takes at least that must not tell what it found. The same statements do not
-/// cost the same to the microsecond: a row about nobody is in fewer indexes, and a message that leaves
-/// keeps somebody busy. Longer than they take with a database nearby, and too short
-/// to be noticed; where they take longer, it is the same statements that make answers alike.
+/// The minimum duration of an answer that must not reveal what was found. Without it, an attacker
+/// could measure whether an address belongs to an account.
+///
+/// The same statements never take exactly the same time: a row without an account is in fewer
+/// indexes, and a sent message uses resources. The value is longer than the statements take with a
+/// database nearby, and too short for people to notice. If the statements take longer, the answers
+/// are alike only because the same statements run.
 const ALIKE: Duration = Duration::from_millis(25);
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until a test moves it.
 #[cfg(feature = "test-util")]
 #[derive(Debug, Clone)]
 pub struct MockClock(std::sync::Arc<std::sync::atomic::AtomicI64>);
 
 #[cfg(feature = "test-util")]
 impl MockClock {
-    /// A clock standing at `start`.
+    /// Creates a clock that stands at `start`.
     pub fn at(start: Timestamp) -> Self {
         Self(std::sync::Arc::new(start.0.into()))
     }
 
-    /// Moves the clock on.
+    /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
         self.0.fetch_add(millis(duration), std::sync::atomic::Ordering::SeqCst);
     }
 
-    /// Moves the clock back, as an administrator or a bad time source does.
+    /// Moves the clock back, as an administrator or a faulty time source may do.
     pub fn step_back(&self, duration: Duration) {
         self.0.fetch_sub(millis(duration), std::sync::atomic::Ordering::SeqCst);
     }
@@ -190,7 +195,7 @@ impl MockClock {
 
 #[cfg(feature = "test-util")]
 impl Default for MockClock {
-    /// Stands at a round moment in 2026.
+    /// Stands at a round time in 2026.
     fn default() -> Self {
         Self::at(Timestamp::from_millis(1_790_000_000_000))
     }

@@ -1,8 +1,10 @@
-//! Events: what happened, to whom, when, from where, and how it ended.
+//! Events: what happened, to which account, when, from where, and with which result.
 //!
-//! An event is written to the audit table in the transaction of the change it tells of, so there is
-//! never one without the other, and to `tracing` (target `portcullis::event`) once that committed.
-//! It carries ids, never secrets, codes, passwords or tokens.
+//! An event is written to the audit table in the transaction of the change that it describes. So
+//! neither exists without the other. After the commit the event is also written to `tracing`
+//! (target `portcullis::event`).
+//!
+//! An event contains ids, but never secrets, codes, passwords or tokens.
 
 use std::net::IpAddr;
 
@@ -12,13 +14,13 @@ use crate::base::id::{AccountId, SessionId};
 
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
-        /// What happened. The names follow the OWASP logging vocabulary where it has one.
+        /// The kind of an event. The names follow the OWASP logging vocabulary where it has one.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum EventKind { $($(#[$doc])* $name),+ }
 
         impl EventKind {
-            /// The stable name in the audit table and in traces.
+            /// Returns the stable name, as in the audit table and in traces.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text),+ }
             }
@@ -31,15 +33,15 @@ event_kinds! {
     LoginSucceeded = "authn_login_success",
     /// A sign-in failed.
     LoginFailed = "authn_login_fail",
-    /// A sign-in succeeded after others of the same name had failed; the detail says how many.
+    /// A sign-in succeeded after others with the same name had failed. The detail says how many.
     LoginSucceededAfterFailures = "authn_login_successafterfail",
-    /// Someone signed in from a browser that the account had not signed in from before.
+    /// Someone signed in from a browser that was new to the account.
     NewDevice = "authn_new_device",
-    /// Too many tries failed: more are refused for a while, whoever makes them.
+    /// Too many attempts failed. Further attempts are refused for a while, even correct ones.
     LoginLocked = "authn_login_lock",
-    /// Many sign-ins fail that no limit of one account or source stops; the detail says what was seen.
+    /// Many sign-ins fail that no limit per account or source stops. The detail says what was seen.
     SprayingSuspected = "authn_spraying_suspected",
-    /// Records of tries were removed, which lifts the locks that they made.
+    /// Records of attempts were removed. This ends the locks that they caused.
     AttemptsPurged = "attempts_purged",
     /// A signed-in person proved the password again.
     Reauthenticated = "authn_reauthenticated",
@@ -47,75 +49,77 @@ event_kinds! {
     PasswordChanged = "authn_password_change",
     /// A password change was refused.
     PasswordChangeFailed = "authn_password_change_fail",
-    /// A challenge was answered rightly.
+    /// A challenge was answered correctly.
     ChallengeAnswered = "authn_challenge_success",
-    /// A challenge was answered wrongly.
+    /// A challenge was answered incorrectly.
     ChallengeFailed = "authn_challenge_fail",
-    /// A link to set a forgotten password anew was asked for.
+    /// Someone requested a link to reset a forgotten password.
     PasswordResetRequested = "authn_password_reset_request",
-    /// A forgotten password was set anew.
+    /// A forgotten password was reset.
     PasswordReset = "authn_password_reset",
-    /// A link to set a forgotten password anew was wrong, or not good any more.
+    /// A link to reset a forgotten password was wrong or no longer valid.
     PasswordResetFailed = "authn_password_reset_fail",
-    /// A change of the mail address was asked for.
+    /// Someone requested a change of the mail address.
     EmailChangeRequested = "email_change_requested",
     /// The mail address was changed, or the first one was set.
     EmailChanged = "email_changed",
-    /// A change of the mail address was undone from the old one.
+    /// The old mail address was restored.
     EmailChangeUndone = "email_change_undone",
-    /// A change of the phone number was asked for.
+    /// Someone requested a change of the phone number.
     PhoneChangeRequested = "phone_change_requested",
     /// The phone number was changed, or the first one was set.
     PhoneChanged = "phone_changed",
     /// The phone number was removed.
     PhoneRemoved = "phone_removed",
-    /// A change of the phone number was undone from the old one.
+    /// The old phone number was restored.
     PhoneChangeUndone = "phone_change_undone",
-    /// A further address was asked for.
+    /// Someone requested an additional address.
     LoginNameRequested = "login_name_requested",
-    /// An account got a further username or address.
+    /// An account got an additional username or address.
     LoginNameAdded = "login_name_added",
     /// A username or address was removed from an account.
     LoginNameRemoved = "login_name_removed",
     /// The addition of a username or address was undone.
     LoginNameUndone = "login_name_undone",
-    /// A session was made without a login of ours.
+    /// The application started a session without a sign-in through portcullis.
     SessionStarted = "session_created",
-    /// A session was ended by its owner.
+    /// The owner ended a session.
     SessionEnded = "session_ended",
-    /// Sessions of an account were ended together.
+    /// Several sessions of an account were ended together.
     SessionsEnded = "sessions_ended",
-    /// A retired token was used again; the session was ended.
+    /// A retired token was used again, and the session was ended.
     SessionTheftSuspected = "session_theft_suspected",
-    /// A session came from elsewhere and the binding policy ended it.
+    /// A session was used from elsewhere, and the binding policy ended it.
     SessionSourceChanged = "session_source_changed",
-    /// What one client rotated was handed to another network and another browser: two share a session.
+    /// One client rotated the token, and another network and browser received it: two clients share
+    /// the session.
     SessionShared = "session_shared",
     /// A session was marked suspicious.
     SessionSuspected = "session_suspicious",
-    /// A session is not suspicious any more.
+    /// A session is no longer suspicious.
     SessionCleared = "session_cleared",
-    /// Somebody asked too often: the first refusal of a rule and subject in a minute.
+    /// Someone sent too many requests. Only the first refusal per rule and subject in a minute is
+    /// recorded.
     RateLimitExceeded = "excess_rate_limit_exceeded",
-    /// An account was made.
+    /// An account was created.
     AccountCreated = "user_created",
-    /// Somebody tried to register with an address, a username or a number of an account.
+    /// Someone tried to register with an address, a username or a number of an existing account.
     RegistrationFailed = "user_create_fail",
-    /// The first administrator was made.
+    /// The first administrator was created.
     AdministratorBootstrapped = "administrator_bootstrapped",
-    /// An address of an account was proved.
+    /// An address of an account was verified.
     AddressVerified = "user_verified",
     /// An account was changed (disabled, enabled, verified, deleted, required to change its password).
     AccountUpdated = "user_updated",
-    /// An account that a stranger made was removed, because nobody ever proved it.
+    /// An account that a stranger created was removed, because nobody ever verified it.
     AccountRemoved = "user_removed",
-    /// Maintenance removed what was over; the detail says how much of what.
+    /// Maintenance removed expired rows. The detail says how many of which kind.
     Maintained = "maintenance",
-    /// A backup was restored, and what it brought back to life was ended.
+    /// A backup was restored, and what it had made valid again was ended.
     BackupRestored = "backup_restored",
-    /// A message could not be delivered and was given up.
+    /// A message could not be delivered, and delivery was given up.
     MessageFailed = "message_failed",
-    /// A role was made.
+    /// A role was created.
     RoleCreated = "role_created",
     /// A role's permissions or description changed.
     RoleChanged = "role_changed",
@@ -129,7 +133,7 @@ event_kinds! {
     PermissionGranted = "permission_granted",
     /// A permission was revoked from an account.
     PermissionRevoked = "permission_revoked",
-    /// A group was made.
+    /// A group was created.
     GroupCreated = "group_created",
     /// A group was deleted.
     GroupDeleted = "group_deleted",
@@ -139,21 +143,21 @@ event_kinds! {
     GroupLeft = "group_left",
     /// Permissions were added to the catalogue, described or pruned.
     CatalogueChanged = "catalogue_changed",
-    /// A level on one resource was given by hand.
+    /// A level on one resource was granted manually, not by the source of memberships.
     MembershipGranted = "membership_granted",
-    /// A level on one resource was taken by hand.
+    /// A level on one resource was revoked manually, not by the source of memberships.
     MembershipRevoked = "membership_revoked",
-    /// What the source of memberships says differed from what was stored.
+    /// The source of memberships returned something else than what was stored.
     MembershipsRefreshed = "memberships_refreshed",
 }
 
-/// The name of what is too frequent for the audit table: the next generation of a token.
+/// The name of a token rotation. This is too frequent for the audit table.
 pub(crate) const ROTATED: &str = "session_rotated";
 
-/// The name of what is only counted there: a requirement that was not met.
+/// The name of a requirement that was not met. The audit log only counts these.
 pub(crate) const DENIED: &str = "authz_fail";
 
-/// Counts something that happened, in `portcullis_events_total` with its name as a label.
+/// Counts an event in `portcullis_events_total`, with its name as a label.
 pub(crate) fn count(event: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::counter!("portcullis_events_total", "event" => event).increment(1);
@@ -167,17 +171,17 @@ pub(crate) fn count(event: &'static str) {
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// Whose account it is about.
+    /// The account that the event is about.
     pub account_id: Option<AccountId>,
-    /// Which session it is about or came from.
+    /// The session that the event is about or came from.
     pub session_id: Option<SessionId>,
-    /// Where it came from.
+    /// The client's address.
     pub address: Option<IpAddr>,
-    /// Whether it went through.
+    /// True if the action succeeded.
     pub succeeded: bool,
-    /// A short fixed word or name that tells more: the reason of a failure, the name of a role.
+    /// A short fixed word or name with more detail: the reason of a failure, or the name of a role.
     pub detail: Option<String>,
 }
 
@@ -235,16 +239,18 @@ impl Event {
         self
     }
 
-    /// Tells `tracing` and counts. For what was recorded this is done by the transaction, after its
-    /// commit. Every text goes through `Debug`, which escapes line breaks, control characters and
-    /// invisible formatting, so a value cannot forge a line or a field.
+    /// Writes the event to `tracing` and counts it. For a recorded event, the transaction does this
+    /// after its commit.
+    ///
+    /// Every text is written with `Debug`, which escapes line breaks, control characters and
+    /// invisible formatting. So a value cannot forge a line or a field in the log.
     pub(crate) fn trace(&self) {
         event_line!(self, "portcullis::event");
         count(self.kind.as_str());
     }
 
-    /// Tells `tracing` that this was written down in a transaction whose end is not known, and counts
-    /// nothing.
+    /// Writes to `tracing` that the event was recorded in a transaction whose end is not known. It
+    /// counts nothing.
     pub(crate) fn trace_uncommitted(&self) {
         event_line!(self, "portcullis::event::uncommitted");
     }

@@ -1,4 +1,4 @@
-//! Factors: ways to prove who one is, and when each was passed.
+//! Factors: ways to prove who a person is, and when each was passed.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::base::clock::Timestamp;
 
 macro_rules! factors {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $text:literal, $key:literal);+ $(;)?) => {
-        /// A way to prove who one is.
+        /// A way to prove who a person is.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(rename_all = "snake_case")]
         #[non_exhaustive]
@@ -17,22 +17,22 @@ macro_rules! factors {
         impl Factor {
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// The name in answers and traces.
+            /// Returns the name, as in answers and traces.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text),+ }
             }
 
-            /// The name in messages to people.
+            /// Returns the name for messages to people.
             pub(crate) fn in_words(self) -> String {
                 self.as_str().replace('_', " ")
             }
 
-            /// The letter in the session row's compact column.
+            /// Returns the letter for the compact column of the session row.
             const fn key(self) -> char {
                 match self { $(Self::$name => $key),+ }
             }
 
-            /// The bit in the account row's column of enrolled factors.
+            /// Returns the bit for the account row's column of enrolled factors.
             const fn bit(self) -> i64 {
                 match self { $(Self::$name => 1 << $bit),+ }
             }
@@ -53,21 +53,21 @@ factors! {
     RecoveryCode = 4, "recovery_code", 'r';
     /// A passkey (WebAuthn).
     Passkey = 5, "passkey", 'k';
-    /// A means of the application's own, such as another service that signed the person in.
+    /// A factor that the application checks, such as another service that signed the person in.
     External = 6, "external", 'x';
 }
 
-/// The second factors an account has enrolled.
+/// The second factors that an account has enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EnrolledFactors(pub(crate) i64);
 
 impl EnrolledFactors {
-    /// Whether none is enrolled, so that a password alone signs in.
+    /// Returns true if none is enrolled, so that a password alone is enough to sign in.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether this factor is enrolled.
+    /// Returns true if this factor is enrolled.
     pub const fn contains(self, factor: Factor) -> bool {
         self.0 & factor.bit() != 0
     }
@@ -79,17 +79,17 @@ impl FromIterator<Factor> for EnrolledFactors {
     }
 }
 
-/// The factors a session has passed, each with the time of the last one of its kind.
+/// The factors that a session has passed. Each has the time at which it was last passed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct PassedFactors(Vec<(Factor, Timestamp)>);
 
 impl PassedFactors {
-    /// One factor, passed just now.
+    /// Creates a list with one factor, passed at `at`.
     pub fn one(factor: Factor, at: Timestamp) -> Self {
         Self(vec![(factor, at)])
     }
 
-    /// With this factor passed at `at`; an older time of the same factor is forgotten.
+    /// Adds a factor that was passed at `at`. An older time of the same factor is replaced.
     #[must_use]
     pub fn with(mut self, factor: Factor, at: Timestamp) -> Self {
         self.0.retain(|(known, _)| *known != factor);
@@ -98,27 +98,27 @@ impl PassedFactors {
         self
     }
 
-    /// When this factor was last passed.
+    /// Returns when this factor was last passed.
     pub fn passed_at(&self, factor: Factor) -> Option<Timestamp> {
         self.0.iter().find(|(known, _)| *known == factor).map(|(_, at)| *at)
     }
 
-    /// When any factor was last passed.
+    /// Returns when any factor was last passed.
     pub fn latest(&self) -> Option<Timestamp> {
         self.0.iter().map(|(_, at)| *at).max()
     }
 
-    /// Each factor with its time.
+    /// Returns each factor with its time.
     pub fn iter(&self) -> impl Iterator<Item = (Factor, Timestamp)> + '_ {
         self.0.iter().copied()
     }
 
-    /// The form in the session row, such as `p1790000000000t1790000005000`.
+    /// Writes the form for the session row, such as `p1790000000000t1790000005000`.
     pub(crate) fn to_column(&self) -> String {
         self.0.iter().map(|(factor, at)| format!("{}{}", factor.key(), at.as_millis())).collect()
     }
 
-    /// Reads the column; what it does not know proves nothing and is left out.
+    /// Reads the column. Unknown factors are left out and prove nothing.
     pub(crate) fn from_column(column: &str) -> Self {
         let mut factors = Vec::new();
         let mut rest = column;

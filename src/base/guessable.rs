@@ -1,24 +1,25 @@
-//! Whether a secret looks thought up: published, typed as text, or made of what can be guessed.
+//! Decides if a secret can be guessed: if it was published, is text, or consists of guessable
+//! parts.
 //!
-//! A secret signs tokens: who finds it can sign in as anybody. Guessing it costs nothing but computing
-//! time, and guessers start with what others have published and with what people think up. A random
-//! secret has neither; what is found in one by chance is far below the limits here.
+//! A secret signs tokens. Anyone who knows it can sign in as anyone. Guessing it offline costs only
+//! computing time, and attackers start with published values and with what people invent. A random
+//! secret contains neither, except by chance, and chance stays far below the limits here.
 //!
-//! 1. Secrets that stand in public code and documentation are known by their digests
-//!    (`published_secrets.bin`; where they are from is said in `published_secrets.LICENSE.txt`). They are
-//!    looked up with and without what may be a label or quotes, as they stand and decoded.
-//! 2. Of the others it is measured how much of them is covered by common words, repetitions,
-//!    sequences of letters or digits, and runs of a keyboard; and whether their letters follow each
-//!    other as those of words do.
-//! 3. A text that is only wrapped in base64 or hexadecimal is judged unwrapped.
-//! 4. A label before or after a random secret makes it no worse: a part of 128 bits in hexadecimal,
-//!    base32 or base64 that passes by itself is enough, whatever stands beside it.
+//! 1. Secrets from public code and documentation are known by their digests
+//!    (`published_secrets.bin`; their origin is in `published_secrets.LICENSE.txt`). The lookup
+//!    covers the secret with and without a possible label or quotes, as written and decoded.
+//! 2. For other secrets, the code measures which share is covered by common words, repetitions,
+//!    sequences of letters or digits, and runs on a keyboard. It also measures if letters follow
+//!    each other as in words.
+//! 3. A text that is only wrapped in base64 or hexadecimal is unwrapped first.
+//! 4. A label before or after a random secret does not make it worse. One part with 128 bits in
+//!    hexadecimal, base32 or base64 that passes by itself is enough.
 //!
-//! Many words are refused even if dice chose them: a passphrase of twelve words is not told from a
-//! sentence out of a book.
+//! Many words are refused even if they were chosen by dice: a passphrase of twelve words looks like
+//! a sentence from a book.
 //!
-//! What someone has drummed on a keyboard passes, unless it was published: no measure tells it from
-//! what is random.
+//! Random typing on a keyboard passes, unless it was published. No measure can distinguish it from
+//! random data.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -26,17 +27,17 @@ use std::sync::LazyLock;
 use data_encoding::{BASE64, BASE64URL, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha256};
 
-/// Common passwords, one a line, in lower case, below a header and an empty line. The policy of
-/// passwords asks the same list.
+/// Common passwords in lower case, one per line, after a header and an empty line. The password
+/// policy uses the same list.
 pub(crate) static COMMON: &str = include_str!("../password/common.txt");
 
-/// The first eight bytes of the SHA-256 of published secrets, sorted.
+/// The first eight bytes of the SHA-256 digests of published secrets, sorted.
 static PUBLISHED: &[u8] = include_bytes!("published_secrets.bin");
 
-/// How many bytes of a digest are kept.
+/// The number of bytes that are kept of a digest.
 const PREFIX: usize = 8;
 
-/// Words of secrets that are no common passwords.
+/// Words in secrets that are not common passwords.
 const MORE_WORDS: [&str; 40] = [
     "secret",
     "token",
@@ -80,26 +81,26 @@ const MORE_WORDS: [&str; 40] = [
     "user",
 ];
 
-/// The rows of a keyboard, and its columns.
+/// The rows of a keyboard, and its columns as one row.
 const KEYS: [&str; 5] =
     ["qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890", "qazwsxedcrfvtgbyhnujmikolp"];
 
-/// A word, a repetition or a run has at least so many characters.
+/// The minimum length of a word, a repetition or a run, in characters.
 const SHORTEST: usize = 4;
 
-/// The longest word that is looked for.
+/// The length of the longest word that is searched, in characters.
 const LONGEST_WORD: usize = 14;
 
-/// Why a secret is refused.
+/// The reason why a secret is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guessable {
-    /// It is on the list of published ones.
+    /// It is on the list of published secrets.
     Published,
-    /// It was thought up.
+    /// A person invented it.
     ThoughtUp,
 }
 
-/// Why this secret can be guessed, if so.
+/// Returns why this secret can be guessed, or `None` if it looks random.
 pub(super) fn judge(secret: &[u8]) -> Option<Guessable> {
     let secret = secret.trim_ascii();
     let parts = || std::str::from_utf8(secret).into_iter().flat_map(parts);
@@ -110,7 +111,7 @@ pub(super) fn judge(secret: &[u8]) -> Option<Guessable> {
     }
     let is_wrapped = |inner: &[u8]| unwrapped(inner).iter().any(|inner| is_text(inner));
     let thought_up = match std::str::from_utf8(secret) {
-        // No generator makes letters beyond ASCII; random bytes are no text.
+        // No generator produces letters beyond ASCII, and random bytes are not valid text.
         Ok(text) if !text.is_ascii() => true,
         Ok(text) => {
             is_wrapped(secret)
@@ -122,8 +123,8 @@ pub(super) fn judge(secret: &[u8]) -> Option<Guessable> {
     thought_up.then_some(Guessable::ThoughtUp)
 }
 
-/// Whether a part at the beginning or the end of this is random by itself, and is one that `counts`:
-/// random secrets have their labels on one side.
+/// Returns true if a part at the beginning or the end is random by itself and `counts` accepts it.
+/// Random secrets have their labels on one side.
 pub(super) fn has_random_end(secret: &[u8], counts: impl Fn(&[u8]) -> bool) -> bool {
     let Ok(text) = std::str::from_utf8(secret) else { return false };
     let text = text.trim_matches(|c| !is_of_encoding(c));
@@ -131,14 +132,14 @@ pub(super) fn has_random_end(secret: &[u8], counts: impl Fn(&[u8]) -> bool) -> b
     parts(text).any(|part| is_end(part) && counts(part.as_bytes()) && is_random(part))
 }
 
-/// So many characters of base64 have 128 bits.
+/// The number of base64 characters that contain 128 bits.
 const SHORTEST_PART: usize = 22;
 
-/// So many beginnings and ends of a run are looked at.
+/// The maximum number of beginnings and ends of a run that are checked.
 const MOST_PARTS: usize = 16;
 
-/// The runs of what encodings are made of, and what is left of each without a label: `-` and `_` belong
-/// to base64url, and stand between the words of a name.
+/// Returns the runs of encoding characters, and each run without a possible label. `-` and `_`
+/// belong to base64url, but also separate the words of a name.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     let runs = text.split(|c| !is_of_encoding(c));
     let parts = runs.filter(|run| run.len() >= SHORTEST_PART).flat_map(|run| {
@@ -154,7 +155,8 @@ fn is_of_encoding(c: char) -> bool {
     c.is_ascii_alphanumeric() || "+/-_".contains(c)
 }
 
-/// What stands after a label or before one, whatever signs are in it, without quotes around it.
+/// Returns what is after or before a label, with any characters in it, and without quotes around
+/// it.
 fn values(text: &str) -> impl Iterator<Item = &str> {
     let separator = |c: char| c.is_whitespace() || "=:\"'`-_".contains(c);
     let separators = move || text.char_indices().filter(move |(_, c)| separator(*c));
@@ -167,8 +169,8 @@ fn values(text: &str) -> impl Iterator<Item = &str> {
     values.filter(|value| value.len() >= SHORTEST_PART)
 }
 
-/// Whether this is 128 random bits or more in hexadecimal, base32 or base64, by the same measures as a
-/// whole secret.
+/// Returns true if this is 128 random bits or more in hexadecimal, base32 or base64. The measures
+/// are the same as for a whole secret.
 fn is_random(part: &str) -> bool {
     let count = |what: fn(&u8) -> bool| part.bytes().filter(what).count();
     let digits = count(u8::is_ascii_digit);
@@ -183,7 +185,7 @@ fn is_random(part: &str) -> bool {
     } else if one_case {
         base32 && digits >= 2 && letters + digits >= 26
     } else {
-        // More of these part words.
+        // More separators than this separate words.
         part.len() >= SHORTEST_PART && separators * 8 <= part.len()
     };
     long_enough
@@ -191,7 +193,8 @@ fn is_random(part: &str) -> bool {
         && covered(part.as_bytes()) <= MOST_COVERED
 }
 
-/// Whether this is published as it stands, with the padding that base64 may have, or decoded.
+/// Returns true if the secret was published as written, with the padding that base64 may have, or
+/// decoded.
 fn is_published_in_any_form(secret: &[u8]) -> bool {
     let with = |padding: &[u8]| is_published(&[secret, padding].concat());
     is_published(secret)
@@ -206,7 +209,7 @@ fn is_published(secret: &[u8]) -> bool {
     published.binary_search_by(|known| known[..].cmp(&digest[..PREFIX])).is_ok()
 }
 
-/// What is left of a secret without an encoding around it.
+/// Returns a secret without the encoding around it.
 fn unwrapped(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut padded = secret.to_vec();
     padded.resize(secret.len().next_multiple_of(4), b'=');
@@ -218,27 +221,28 @@ fn unwrapped(secret: &[u8]) -> Vec<Vec<u8>> {
     decoded.into_iter().flatten().collect()
 }
 
-/// Whether all of it can be seen. Of 16 random bytes that is so once in eight million.
+/// Returns true if all bytes are visible characters. For 16 random bytes the chance is one in eight
+/// million.
 fn is_text(bytes: &[u8]) -> bool {
     bytes.len() >= 16 && bytes.iter().all(|byte| (b' '..=b'~').contains(byte))
 }
 
-/// The share of a secret that may be words, repetitions, sequences and runs. In 80 000 random ones it
-/// was never above 0.4.
+/// The maximum share of a secret that words, repetitions, sequences and runs may cover. In 80 000
+/// random secrets the share was never above 0.4.
 const MOST_COVERED: f64 = 0.5;
 
-/// The bits that each letter of words costs, given the one before it. In English, French, German,
-/// Italian and Dutch text it is below 4.2; in 80 000 random secrets it was never below.
+/// The minimum number of bits per letter, given the letter before it. In English, French, German,
+/// Italian and Dutch text it is below 4.2. In 80 000 random secrets it was never below 4.2.
 const LEAST_BITS: f64 = 4.2;
 
-/// Fewer letters say too little.
+/// The minimum number of letters for this measure. Fewer letters do not say enough.
 const LEAST_LETTERS: usize = 20;
 
 fn is_thought_up(text: &str) -> bool {
     if covered(text.as_bytes()) > MOST_COVERED {
         return true;
     }
-    // Six letters only: they follow each other as they like.
+    // Hexadecimal has only six letters, so their order says nothing.
     let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit() || b"-:{}".contains(&byte));
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
     !hexadecimal && letters >= LEAST_LETTERS && bits_of_letters(text) < LEAST_BITS
@@ -250,7 +254,7 @@ fn bits_of_letters(text: &str) -> f64 {
     bits_per_letter(&letters)
 }
 
-/// The share of the letters and digits (of all bytes, if there are none) that something covers.
+/// Returns the covered share of the letters and digits, or of all bytes if there are none.
 fn covered(secret: &[u8]) -> f64 {
     let lower = secret.to_ascii_lowercase();
     let mut covered = vec![false; lower.len()];
@@ -269,7 +273,7 @@ fn covered(secret: &[u8]) -> f64 {
     found as f64 / all as f64
 }
 
-/// The letter that a digit or sign is written for.
+/// Returns the letter that a digit or sign often replaces.
 fn unleet(byte: u8) -> u8 {
     match byte {
         b'0' => b'o',
@@ -302,7 +306,7 @@ fn cover_words(text: &[u8], covered: &mut [bool]) {
     }
 }
 
-/// Covers what stood before in the same secret.
+/// Covers text that occurred earlier in the same secret.
 fn cover_repetitions(text: &[u8], covered: &mut [bool]) {
     let mut seen = HashSet::new();
     for (start, window) in text.windows(SHORTEST).enumerate() {
@@ -312,7 +316,7 @@ fn cover_repetitions(text: &[u8], covered: &mut [bool]) {
     }
 }
 
-/// Covers `abcd`, `4321`, `aaaa`, `qwer`.
+/// Covers runs such as `abcd`, `4321`, `aaaa` and `qwer`.
 fn cover_runs(text: &[u8], covered: &mut [bool]) {
     static KEYBOARD: LazyLock<HashSet<Vec<u8>>> = LazyLock::new(|| {
         let runs = KEYS.iter().flat_map(|row| row.as_bytes().windows(SHORTEST));
@@ -332,7 +336,7 @@ fn common() -> impl Iterator<Item = &'static str> {
     COMMON.split_once("\n\n").map_or("", |(_, list)| list).lines()
 }
 
-/// How many bits each of these letters costs, given the one before it, by what follows what in
+/// Returns the number of bits per letter, given the letter before it. The frequencies come from
 /// common passwords.
 fn bits_per_letter(letters: &[u8]) -> f64 {
     static FOLLOWS: LazyLock<[[f64; 26]; 26]> = LazyLock::new(|| {
@@ -393,7 +397,7 @@ mod tests {
         let (published, rest) = PUBLISHED.as_chunks::<PREFIX>();
         assert!(rest.is_empty() && published.is_sorted());
         assert_eq!(published.len(), 2543);
-        // Random ones, which only the list can tell.
+        // Random secrets, which only the list can recognise.
         for text in [
             "3lvXDtIquzg9h0xIUqmBf200do7EYieXUGLwP6DdnYVHkProeuSJEYmHsktT1Uhn",
             "b74026dd-64e2-4911-a231-307f84286ad5",
@@ -405,7 +409,7 @@ mod tests {
             .decode(b"0747b49b0815279145cfafddb5cba1b9ec31e6b33972174c16e3b739c6051660")
             .expect("digits");
         assert_eq!(judge(&decoded), Some(Guessable::Published));
-        // The neighbours.
+        // Their neighbours, which differ in one character and are not published.
         for text in [
             "3lvXDtIquzg9h0xIUqmBf200do7EYieXUGLwP6DdnYVHkProeuSJEYmHsktT1Uhm",
             "b74026dd-64e2-4911-a231-307f84286ad6",
@@ -414,7 +418,7 @@ mod tests {
         }
     }
 
-    /// Bytes that look random and are the same in every run.
+    /// Returns bytes that look random and are the same in every run.
     fn bytes(number: u32, length: usize) -> Vec<u8> {
         let blocks = (0..2u8).flat_map(|block| {
             Sha256::new().chain_update(number.to_be_bytes()).chain_update([block]).finalize()
@@ -460,11 +464,11 @@ mod tests {
             let judged = |text: &str| judge(format!("{label}{text}").as_bytes());
             for published in [
                 published,
-                // Padded.
+                // With padding.
                 "68V0zWFrS72GbpPreidkQFLfj4v9m3Ti+DXc8OB0gcM=",
                 // The same bytes as the first one, in another encoding.
                 &encoded,
-                // With signs in it.
+                // With punctuation in it.
                 "!ChangeThisMercureHubJWTSecretKey!",
             ] {
                 for quote in ["", "\"", "'"] {

@@ -1,11 +1,12 @@
-//! Public identifiers: UUID version 7, time-ordered, safe to show, never a secret.
+//! Public identifiers: UUIDs of version 7. They are ordered by time, safe to show, and never a
+//! secret.
 
 use uuid::Uuid;
 
 use crate::base::clock::Timestamp;
 use crate::base::secret::random_array;
 
-/// A fresh version 7 UUID for a row made at `now`.
+/// Creates a new version 7 UUID for a row that is made at `now`.
 pub(crate) fn new_uuid(now: Timestamp) -> Uuid {
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random_array::<10>()).into_uuid()
@@ -22,13 +23,13 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A fresh identifier for a row made at `now`.
+            /// Creates a new identifier for a row that is made at `now`.
             #[allow(dead_code, reason = "not every kind is made here yet")]
             pub(crate) fn new(now: Timestamp) -> Self {
                 Self(new_uuid(now))
             }
 
-            /// The identifier as a UUID.
+            /// Returns the identifier as a UUID.
             pub const fn as_uuid(self) -> Uuid {
                 self.0
             }
@@ -54,7 +55,7 @@ macro_rules! ids {
             }
         }
 
-        // sea-orm asks this of every primary key; these are never made by the database.
+        // sea-orm requires this for every primary key, but the database never generates these keys.
         impl sea_orm::TryFromU64 for $name {
             fn try_from_u64(_: u64) -> Result<Self, sea_orm::DbErr> {
                 Err(sea_orm::DbErr::ConvertFromU64(stringify!($name)))
@@ -64,25 +65,28 @@ macro_rules! ids {
 }
 
 ids! {
-    /// Who: the row of an account.
+    /// Identifies an account.
     AccountId,
-    /// One signed-in (or anonymous) client. Public: shown in lists, never accepted as a credential.
+    /// Identifies one session of a signed-in or anonymous client. It is shown in lists, and never
+    /// accepted as a credential.
     SessionId,
-    /// What stays the same while a session is replaced: from anonymous visitor to signed-in account.
+    /// Stays the same when a session is replaced, from the anonymous visitor to the signed-in
+    /// account.
     LineageId,
-    /// A role.
+    /// Identifies a role.
     RoleId,
-    /// A group.
+    /// Identifies a group.
     GroupId,
-    /// One row of the audit log.
+    /// Identifies one row of the audit log.
     EventId,
-    /// A challenge: a code or link that was sent and waits for its answer. Public, not the code.
+    /// Identifies a challenge: a code or link that was sent and waits for an answer. It is public
+    /// and is not the code.
     ChallengeId,
-    /// One message on its way out.
+    /// Identifies one outgoing message.
     MessageId,
 }
 
 impl LineageId {
-    /// Before every other one.
+    /// The smallest id. It sorts before every other one.
     pub(crate) const FIRST: Self = Self(Uuid::nil());
 }

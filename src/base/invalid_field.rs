@@ -1,4 +1,4 @@
-//! Fields of a request that cannot be used, in a form that a page can translate.
+//! Request fields with an invalid value, in a form that a page can translate.
 //!
 //! ```json
 //! {"code": "invalid_fields", "status": 422, "errors": {"password": [
@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 
-/// One reason why a field cannot be used. A field may have several.
+/// One reason why the value of a field is invalid. A field may have several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidField {
-    /// The field's name.
+    /// The name of the field.
     pub field: &'static str,
-    /// The reason, stable and in `snake_case`.
+    /// The reason: a stable code in `snake_case`.
     pub code: &'static str,
     /// The values that a translation needs, such as `min` of `too_short`.
     pub params: Map<String, Value>,
@@ -27,7 +27,8 @@ pub struct InvalidField {
 }
 
 impl InvalidField {
-    /// A field with its reason. Never put what was typed into the message: it ends up in logs.
+    /// Creates a reason for a field. Never put the value that was typed into the message, because
+    /// messages are logged.
     #[must_use]
     pub fn new(field: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         Self { field, code, params: Map::new(), message: message.into() }
@@ -40,7 +41,7 @@ impl InvalidField {
         self
     }
 
-    /// The `errors` member of a problem: a list of reasons for each field.
+    /// Returns the `errors` member of a problem: a list of reasons for each field.
     pub(crate) fn members(fields: &[Self]) -> Map<String, Value> {
         let mut errors = Map::new();
         for Self { field, code, params, message } in fields {

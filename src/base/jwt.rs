@@ -1,9 +1,10 @@
-//! Signed tokens: the pointer to a session that a client carries.
+//! Signed tokens, which a client carries and which point to a session.
 //!
-//! Compact JWS (RFC 7515, RFC 7519) with the rules of RFC 8725 taken literally. The header of a
-//! token must be byte for byte one that a configured key writes for a known purpose. So the
-//! algorithm is pinned per key, `kid` is only a map key, `typ` separates purposes, and `none`,
-//! `jku`, `jwk`, `crit`, `b64` or an unknown member never reach a parser.
+//! 1. A token is a compact JWS (RFC 7515, RFC 7519), checked by the rules of RFC 8725.
+//! 2. Its header must be byte for byte a header that a configured key writes for a known purpose.
+//!    So the algorithm is fixed per key, `kid` only selects a key, and `typ` separates purposes.
+//!    `none`, `jku`, `jwk`, `crit`, `b64` and unknown members never reach a parser.
+//! 3. Then the signature is checked, and then the claims.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Timestamp;
 use crate::base::secret::{Purpose, Secret};
 
-/// What a token is for; the `typ` of its header. A token of one type is never accepted as another.
+/// The purpose of a token, which is the `typ` of its header. A token of one type is never accepted
+/// as another type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenType {
-    /// A full session.
+    /// A complete session.
     Session,
     /// A sign-in that still needs its second factor.
     SecondFactor,
@@ -29,7 +31,7 @@ pub enum TokenType {
     Enrolment,
     /// A visitor without an account.
     Anonymous,
-    /// A device that accounts have signed in from before. It opens nothing.
+    /// A device from which accounts have signed in before. It grants no access.
     Device,
 }
 
@@ -43,7 +45,7 @@ impl TokenType {
         Self::Device,
     ];
 
-    /// The `typ` header value.
+    /// Returns the value of the `typ` header.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Session => "sess+jwt",
@@ -56,16 +58,16 @@ impl TokenType {
     }
 }
 
-/// Larger tokens are refused before any cryptography; ours have some 300 bytes.
+/// Larger tokens are refused before any cryptography. Tokens of portcullis have about 300 bytes.
 pub(crate) const MAX_TOKEN_BYTES: usize = 4096;
 
-/// How far a token's `nbf` may lie in the future: clocks of two nodes differ.
+/// How far the `nbf` of a token may be in the future, because the clocks of two nodes differ.
 const FUTURE_LEEWAY_SECS: i64 = 30;
 
-/// What a token says: nothing about the person, nothing about rights.
+/// The content of a token. It says nothing about the person or their permissions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claims {
-    /// 128 random bits; a keyed digest of them finds the session's row.
+    /// 128 random bits. A keyed digest of them finds the row of the session.
     pub(crate) sid: [u8; 16],
     pub(crate) generation: i64,
     /// Unix seconds.
@@ -75,20 +77,21 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// Whether it was issued so far in the future that a clock must be wrong.
+    /// Returns true if the token was issued so far in the future that a clock must be wrong.
     pub(crate) fn is_from_the_future(&self, now: Timestamp) -> bool {
         self.issued_at > now.as_secs().saturating_add(FUTURE_LEEWAY_SECS)
     }
 }
 
-/// What the token of a device says: which accounts have signed in there, as nobody else can read it.
+/// The content of a device token: the accounts that have signed in there, in a form that only
+/// portcullis can read.
 pub(crate) struct DeviceClaims {
     pub(crate) accounts: String,
     /// Unix seconds.
     pub(crate) expires_at: i64,
 }
 
-/// The same as it travels.
+/// The payload of a device token as JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DevicePayload<'a> {
@@ -101,7 +104,7 @@ struct DevicePayload<'a> {
     exp: i64,
 }
 
-/// The claims as they travel.
+/// The payload of a session token as JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payload<'a> {
@@ -118,12 +121,12 @@ struct Payload<'a> {
     nbf: Option<i64>,
 }
 
-/// A member that is there must be a number; `null` is not a missing member.
+/// Reads a member that must be a number if it exists. `null` is not the same as a missing member.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     i64::deserialize(deserializer).map(Some)
 }
 
-/// How tokens are signed. The newest key signs; older ones verify until they are removed.
+/// How tokens are signed. The newest key signs. Older keys verify until they are removed.
 #[derive(Clone)]
 pub struct SigningKey(SigningKeyKind);
 
@@ -134,7 +137,8 @@ enum SigningKeyKind {
 }
 
 impl SigningKey {
-    /// HS256 with keys derived from the configured secrets: the default, and the fastest.
+    /// HS256 with keys that are derived from the configured secrets. This is the default and the
+    /// fastest.
     pub fn derived_hs256() -> Self {
         Self(SigningKeyKind::Derived)
     }
@@ -164,7 +168,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Why no token signer could be made of the configuration.
+/// The reason why the configured keys cannot sign tokens.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignerError {
     #[error(
@@ -179,7 +183,7 @@ pub(crate) enum SignerError {
     Key { index: usize, algorithm: String, reason: String },
 }
 
-/// One key, with the exact encoded header it writes for each purpose.
+/// One key, with the exact encoded header that it writes for each purpose.
 struct Key {
     algorithm: Algorithm,
     encoding: EncodingKey,
@@ -189,7 +193,7 @@ struct Key {
 
 /// Signs and verifies tokens.
 pub(crate) struct Jwt {
-    /// Never empty; the first one signs.
+    /// Never empty. The first key signs.
     keys: Vec<Key>,
     issuer: String,
     audience: String,
@@ -210,7 +214,7 @@ impl Jwt {
                     for secret in secrets {
                         let bytes = secret.derive(Purpose::Signature);
                         let algorithm = Algorithm::HS256;
-                        // Only an empty secret is refused, and none of ours is.
+                        // Only an empty secret is refused, and a derived key is never empty.
                         let refused = |error: jsonwebtoken::errors::Error| SignerError::Key {
                             index,
                             algorithm: format!("{algorithm:?}"),
@@ -234,7 +238,7 @@ impl Jwt {
         Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned() })
     }
 
-    /// A signed token.
+    /// Returns a signed token.
     pub(crate) fn sign(&self, token_type: TokenType, claims: &Claims) -> String {
         let payload = Payload {
             iss: Cow::Borrowed(&self.issuer),
@@ -248,7 +252,7 @@ impl Jwt {
         self.seal(token_type, &payload)
     }
 
-    /// The signed token of a device.
+    /// Returns a signed device token.
     pub(crate) fn sign_device(&self, claims: &DeviceClaims) -> String {
         let payload = DevicePayload {
             iss: Cow::Borrowed(&self.issuer),
@@ -272,15 +276,16 @@ impl Jwt {
         token
     }
 
-    /// Whether a token has a header that we write, whoever signed it: then it is meant for us.
+    /// Returns true if the token has a header that portcullis writes. It is then meant for
+    /// portcullis, whether the signature is valid or not.
     pub(crate) fn is_ours(&self, token: &[u8]) -> bool {
         self.keys.iter().flat_map(|key| &key.headers).any(|(_, header)| {
             token.strip_prefix(header.as_bytes()).is_some_and(|rest| rest.starts_with(b"."))
         })
     }
 
-    /// Whether this is a signed token of another service: its header is JSON and none that we write, or
-    /// we would have signed it ourselves if we were of another issuer or audience.
+    /// Returns true if this is a signed token of another service. Either its header is JSON and is
+    /// not a header of portcullis, or one of our keys signed it for another issuer or audience.
     pub(crate) fn is_of_somebody_else(&self, token: &[u8]) -> bool {
         let mut parts = token.split(|byte| *byte == b'.');
         let (Some(header), Some(payload), Some(_)) = (parts.next(), parts.next(), parts.next())
@@ -291,7 +296,7 @@ impl Jwt {
             return false;
         }
         if self.is_ours(token) {
-            // With a header and names of ours it is a forgery, or damaged.
+            // A header, an issuer and an audience of this service: it is forged or damaged.
             let payload = BASE64URL_NOPAD.decode(payload).unwrap_or_default();
             let is_theirs = serde_json::from_slice(&payload)
                 .is_ok_and(|said: Payload<'_>| !self.is_named_in(&said));
@@ -307,7 +312,8 @@ impl Jwt {
         payload.iss == self.issuer && payload.aud == self.audience
     }
 
-    /// What a token says that points to a session, of whichever stage. See [`verify`](Self::verify).
+    /// Returns the claims of a token that points to a session, in any stage. See
+    /// [`verify`](Self::verify).
     pub(crate) fn verify_session(
         &self,
         token: &str,
@@ -316,10 +322,12 @@ impl Jwt {
         self.verify(token, now).filter(|(token_type, _)| *token_type != TokenType::Device)
     }
 
-    /// What a token says, if one of our keys signed it for one of our purposes. Whether it is still in
-    /// time is for the caller to judge: windows differ. An `iat` in the future is no reason to refuse:
-    /// a clock was fast when it was signed and was corrected since. Only we sign, and the row says
-    /// whether the session lives.
+    /// Returns the claims of a token, if one of our keys signed it for one of our purposes.
+    ///
+    /// The caller checks whether it has expired, because the allowed times differ. An `iat` in the
+    /// future is not refused: it was issued by a clock that was fast and has been corrected since.
+    /// This is safe, because only portcullis signs tokens and the row says whether the session is
+    /// active.
     pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Option<(TokenType, Claims)> {
         let (token_type, payload) = self.open(token)?;
         let payload: Payload<'_> = serde_json::from_slice(&payload).ok()?;
@@ -344,8 +352,8 @@ impl Jwt {
         Some((token_type, claims))
     }
 
-    /// What the token of a device says, if one of our keys signed it. Whether it is still in time is
-    /// for the caller to judge.
+    /// Returns the claims of a device token, if one of our keys signed it. The caller checks
+    /// whether it has expired.
     pub(crate) fn verify_device(&self, token: &str) -> Option<DeviceClaims> {
         let (token_type, payload) = self.open(token)?;
         if token_type != TokenType::Device {
@@ -356,19 +364,23 @@ impl Jwt {
         ours.then(|| DeviceClaims { accounts: payload.acc.into_owned(), expires_at: payload.exp })
     }
 
-    /// Type and payload of a token that one of our keys signed for one of our purposes.
+    /// Returns type and payload of a token that one of our keys signed for one of our purposes.
     fn open(&self, token: &str) -> Option<(TokenType, Vec<u8>)> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
         let (message, signature) = token.rsplit_once('.')?;
         let (header, payload) = message.split_once('.')?;
+        // The header is compared as text with those that our keys write, and selects the key. So
+        // the token cannot choose an algorithm (`none`, or HS256 with a public key; RFC 8725,
+        // section 3.1).
         let (key, token_type) = self.keys.iter().find_map(|key| {
             key.headers
                 .iter()
                 .find(|(_, written)| written == header)
                 .map(|(token_type, _)| (key, *token_type))
         })?;
+        // The signature is checked before anything in the payload is parsed.
         let is_ours = crypto::verify(signature, message.as_bytes(), &key.decoding, key.algorithm);
         if !is_ours.unwrap_or(false) {
             return None;
@@ -411,7 +423,8 @@ impl Key {
             return Err("an RSA key needs at least 2048 bits".to_owned());
         }
         let decoding = DecodingKey::from_jwk(&jwk).map_err(|error| error.to_string())?;
-        // The thumbprint (RFC 7638) names the key by its public part, the same on every node.
+        // The thumbprint (RFC 7638) is made of the public part of the key, so it is the same on
+        // every node.
         let kid = jwk
             .thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)
             .map_err(|error| error.to_string())?;
@@ -434,8 +447,8 @@ impl Key {
     }
 }
 
-/// Names one backend to jsonwebtoken, which panics at the first use when several are compiled in
-/// and none was named. The first one named in a process stays, and any of them serves.
+/// Selects one backend of jsonwebtoken. Without a selection it panics at first use if several are
+/// compiled in. The first selection in a process remains, and every backend works.
 #[cfg_attr(
     any(feature = "rust_crypto", feature = "aws_lc_rs"),
     expect(clippy::unnecessary_wraps, reason = "without a backend it is an error")

@@ -1,5 +1,5 @@
-//! The ground floor: clock, ids, secrets, tokens, clients, problems, transactions.
-//! Nothing here knows a table.
+//! The lowest layer: clock, ids, secrets, tokens, clients, problems and transactions. Nothing here
+//! knows a database table.
 
 pub mod client;
 pub mod clock;

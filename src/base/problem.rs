@@ -1,13 +1,15 @@
-//! Answers to failed requests: RFC 9457 problem details with a stable `code`.
+//! Answers to failed requests: problem details (RFC 9457) with a stable `code`.
 //!
-//! Every capability has its own small error type and says through [`Problem`] how it looks from
-//! outside. At the door all of them become a [`Rejection`], the only thing here that renders. The
-//! typed error stays in the response's extensions (as a `Rejection`) so that an outer layer of the
-//! host can answer in its own style, with what [`Rejection::document`] says.
+//! 1. Each capability has a small error type. It describes through [`Problem`] what the client
+//!    sees.
+//! 2. At the boundary to HTTP, each error becomes a [`Rejection`]. Only a rejection writes an
+//!    answer.
+//! 3. The typed error stays in the response's extensions, as a `Rejection`. So an outer layer of
+//!    the application can answer in its own format, with the content of [`Rejection::document`].
 //!
-//! What an error is called (`Display`), its [`detail`](Problem::detail) and its document are for the
-//! client. What lies behind it, such as the address of a directory that did not answer, is for the log:
-//! [`Rejection::private_cause`].
+//! The text of an error (`Display`), its [`detail`](Problem::detail) and its document are for the
+//! client. The cause behind it is for the log, for example the address of a directory that did not
+//! answer: [`Rejection::private_cause`].
 
 use std::error::Error;
 use std::fmt;
@@ -21,19 +23,19 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
-/// The code of what is refused because too much is under way. Who refuses it tells the operator once a
-/// minute; each answer is no line in the log.
+/// The code of a request that was refused because the server is overloaded. The code that refuses
+/// it logs one line a minute. So the single answers are not logged.
 const OVERLOADED: &str = "overloaded";
 
-/// The scheme of a challenge, unless [`challenge_by_cookie`] says otherwise.
+/// The scheme of a challenge, unless [`challenge_by_cookie`] replaces it.
 const BEARER: &str = "Bearer";
 
-/// The challenge that goes with a status: every 401 has one.
+/// Returns the challenge for a status: every 401 has one.
 pub(crate) fn challenge_of(status: StatusCode) -> Option<String> {
     (status == StatusCode::UNAUTHORIZED).then(|| BEARER.to_owned())
 }
 
-/// The challenge of an answer that asks for a factor not older than this (RFC 9470).
+/// Returns the challenge of an answer that requires a factor not older than `max_age` (RFC 9470).
 pub(crate) fn step_up_challenge(max_age: Duration) -> String {
     format!(
         "{BEARER} error=\"insufficient_user_authentication\", max_age=\"{}\"",
@@ -41,8 +43,9 @@ pub(crate) fn step_up_challenge(max_age: Duration) -> String {
     )
 }
 
-/// Writes [`Problem`] for an error: a row for each variant of its own, the variants that pass on what is
-/// inside of them, and what else an own variant says. So no error forgets a part of what it passes on.
+/// Implements [`Problem`] for an error. It takes one row for each variant of the error itself, and
+/// the list of the variants that pass on an inner problem. It can also take further parts, such as
+/// members. So no error can forget a part of an inner problem.
 macro_rules! problem {
     (
         $error:ident { $($own:pat => $status:ident, $code:literal;)* }
@@ -108,45 +111,45 @@ pub(crate) use problem;
 
 /// How an error looks to the client.
 pub trait Problem: Error + Send + Sync + 'static {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     fn status(&self) -> StatusCode;
 
-    /// The stable machine-readable code, in `snake_case`.
+    /// Returns the stable machine-readable code, in `snake_case`.
     fn code(&self) -> &'static str;
 
-    /// What to tell the client beyond the code. None for a 5xx, and if there is one it is not
-    /// shown.
+    /// Returns a text for the client beyond the code. The default is `None` for a 5xx. For a 5xx a
+    /// text is never shown.
     fn detail(&self) -> Option<String> {
         (!self.status().is_server_error()).then(|| self.to_string())
     }
 
-    /// When the client may try again.
+    /// Returns how long the client must wait before it may try again.
     fn retry_after(&self) -> Option<Duration> {
         None
     }
 
-    /// The `WWW-Authenticate` challenge; every 401 has one.
+    /// Returns the `WWW-Authenticate` challenge. Every 401 has one.
     fn challenge(&self) -> Option<String> {
         challenge_of(self.status())
     }
 
-    /// Members besides the standard ones, such as the fields of a form that are wrong.
+    /// Returns members beyond the standard ones, such as the invalid fields of a form.
     fn members(&self) -> serde_json::Map<String, serde_json::Value> {
         serde_json::Map::new()
     }
 
-    /// Headers besides those above.
+    /// Returns additional headers.
     fn headers(&self) -> Vec<(HeaderName, String)> {
         Vec::new()
     }
 
-    /// Where to send a browser instead, for a guard that answers with a login page.
+    /// Returns where to redirect a browser instead, for a guard that sends people to a login page.
     fn location(&self) -> Option<String> {
         None
     }
 }
 
-/// A failed request: any [`Problem`], ready to be an answer. Cheap to clone.
+/// A failed request: any [`Problem`], ready to be sent as an answer. Cheap to clone.
 #[derive(Clone)]
 pub struct Rejection(Arc<dyn Problem>);
 
@@ -157,8 +160,8 @@ impl Error for Rejection {
 }
 
 impl Rejection {
-    /// Wraps a problem. Where a hook of the application's refused, whatever flow that ended, it is
-    /// the hook's own.
+    /// Wraps a problem. If a hook of the application refused, the result is the hook's own problem,
+    /// whatever error of a flow contains it.
     pub fn new(problem: impl Problem) -> Self {
         let mut cause: Option<&(dyn Error + 'static)> = Some(&problem);
         while let Some(error) = cause {
@@ -170,25 +173,25 @@ impl Rejection {
         Self(Arc::new(problem))
     }
 
-    /// What went wrong.
+    /// Returns the problem that went wrong.
     pub fn problem(&self) -> &dyn Problem {
         &*self.0
     }
 
-    /// The problem, if it is of this type.
+    /// Returns the problem, if it has this type.
     pub fn downcast_ref<P: Problem>(&self) -> Option<&P> {
         let error: &(dyn Error + 'static) = self.problem();
         error.downcast_ref()
     }
 
-    /// What the client is told, for an answer in a style of the application's own. Nothing in it is
-    /// private: a 5xx has no detail.
+    /// Returns what the client is told, for an answer in the application's own format. It contains
+    /// nothing private: a 5xx has no detail.
     pub fn document(&self) -> Document {
         let problem = self.problem();
         let status = problem.status();
         let mut members = problem.members();
         if !members.is_empty() {
-            // The standard members are ours to write, each once.
+            // Portcullis writes the standard members, each exactly once.
             for name in ["code", "detail", "status", "title", "type"] {
                 members.remove(name);
             }
@@ -203,21 +206,23 @@ impl Rejection {
         }
     }
 
-    /// The error with everything that lies behind it, on one line: for the log, never for the client.
-    /// It may name hosts, users and statements, and its words may come from anywhere; log it as the
-    /// `Debug` form of its text.
+    /// Returns the error with all its causes, on one line. It is for the log, never for the client.
+    ///
+    /// It may name hosts, users and statements, and its text may come from anywhere. Log the
+    /// `Debug` form of the text, which escapes line breaks.
     pub fn private_cause(&self) -> String {
         ErrorChain(self.problem()).to_string()
     }
 
-    /// The answer, with any body type the caller's stack wants.
+    /// Builds the answer, with the body type that the caller's stack needs.
     pub(crate) fn response(&self) -> http::Response<Body> {
         let problem = self.problem();
         if let Some(location) = problem.location().and_then(|l| HeaderValue::try_from(l).ok()) {
             return self.redirect(location);
         }
         let status = problem.status();
-        // What anybody can bring about as often as they like is told by who refuses it, seldom.
+        // Anyone can cause this as often as they like. The code that refuses it logs it rarely, so
+        // one line per answer would only fill the log.
         if status.is_server_error() && problem.code() != OVERLOADED {
             tracing::error!(target: "portcullis", code = problem.code(), error = ?self.private_cause(), "request failed");
         }
@@ -233,7 +238,7 @@ impl Rejection {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = problem.retry_after() {
-            // Rounded up: a client that waits as told is not early.
+            // Rounded up, so that a client that waits this long is not too early.
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
         }
@@ -246,8 +251,8 @@ impl Rejection {
         response
     }
 
-    /// The answer to a browser that is sent elsewhere. Without a body: a problem in it would have
-    /// another status than the answer.
+    /// Builds the answer that redirects a browser. It has no body, because a problem in it would
+    /// state another status than the answer.
     fn redirect(&self, location: HeaderValue) -> http::Response<Body> {
         let mut response = http::Response::new(Body::empty());
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -256,15 +261,19 @@ impl Rejection {
     }
 }
 
-/// Says in the challenge of a refusal that a session cookie is asked for, where no bearer token is taken.
+/// Replaces the challenge of a refusal where no bearer token is accepted. The new challenge asks
+/// for a session cookie.
 ///
-/// RFC 9110 (section 15.5.2) wants a challenge with every 401, and names no registered scheme for a cookie
-/// of a sign-in form. `Basic` would be one that `POST /login` understands, but it makes a browser ask for the
-/// password in a window of its own, also for a `fetch`. `Bearer` is wrong: a client would look for a token
-/// that is never taken. So the scheme is `Cookie`, the one of draft-broyer-http-cookie-auth. Who does not know
-/// it takes it as one that they cannot satisfy, which is right. What RFC 9470 adds for a step-up stays.
+/// RFC 9110 (section 15.5.2) requires a challenge with every 401. No registered scheme exists for
+/// the cookie of a sign-in form. `POST /login` understands `Basic`, but a browser then asks for the
+/// password in its own window, also for a `fetch`. `Bearer` is wrong, because a client would look
+/// for a token that is never accepted.
+///
+/// So the scheme is `Cookie`, as in draft-broyer-http-cookie-auth. A client that does not know it
+/// treats it as a challenge that it cannot satisfy, which is correct. The parameters of RFC 9470
+/// for a step-up are kept.
 pub(crate) fn challenge_by_cookie<B>(response: &mut http::Response<B>, cookie_name: &str) {
-    // Only of what is written here: an answer of the application's is theirs.
+    // Only answers that portcullis wrote. Other answers belong to the application.
     if response.extensions().get::<Rejection>().is_none() {
         return;
     }
@@ -278,7 +287,8 @@ pub(crate) fn challenge_by_cookie<B>(response: &mut http::Response<B>, cookie_na
     }
 }
 
-/// The same answer as a redirect, for a browser: its cookies and limits stay, its body goes.
+/// Turns an answer into a redirect for a browser. It keeps the cookies and limits, and removes the
+/// body.
 pub(crate) fn see_other(
     mut response: http::Response<Body>,
     location: HeaderValue,
@@ -293,33 +303,33 @@ pub(crate) fn see_other(
     response
 }
 
-/// What a hook of the application's refuses with: its own problem. As a [`Rejection`] it is exactly
-/// that problem, whatever error of a flow carried it.
+/// The refusal of a hook of the application, with its own problem. As a [`Rejection`] it is exactly
+/// that problem, whatever error of a flow contains it.
 #[derive(Debug, Clone)]
 pub struct Refusal(Rejection);
 
 impl Refusal {
-    /// Refuses with this status, stable code and sentence for the client. A status that tells of no
-    /// error is taken as 403.
+    /// Creates a refusal with a status, a stable code and a sentence for the client. A status that
+    /// is not an error becomes 403.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let tells = status.is_client_error() || status.is_server_error();
         let status = if tells { status } else { StatusCode::FORBIDDEN };
         Self::of(Plain { status, code, detail: detail.into() })
     }
 
-    /// Refuses with a problem of a type of one's own, to be found in the response's extensions by
-    /// [`Rejection::downcast_ref`].
+    /// Creates a refusal from your own problem type. [`Rejection::downcast_ref`] finds it in the
+    /// response's extensions.
     pub fn of(problem: impl Problem) -> Self {
         Self(Rejection::new(problem))
     }
 
-    /// What it says.
+    /// Returns the problem.
     pub fn problem(&self) -> &dyn Problem {
         self.0.problem()
     }
 }
 
-/// So that a handler of one's own passes it on.
+/// Lets your own handler pass the refusal on.
 impl Problem for Refusal {
     fn status(&self) -> StatusCode {
         self.problem().status()
@@ -377,22 +387,22 @@ impl Problem for Plain {
 }
 
 /// Problem details as they are written (RFC 9457), see [`Rejection::document`].
-// A refusal is written often; this makes no map of it.
+// Refusals are written often, so this is a struct and not a map.
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct Document {
     /// The stable code.
     pub code: &'static str,
-    /// What went wrong, for people. None for a 5xx.
+    /// What went wrong, as a text for people. `None` for a 5xx.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The HTTP status.
     pub status: u16,
-    /// What the status is called.
+    /// The name of the status.
     pub title: &'static str,
-    /// `about:blank`: the code says it.
+    /// Always `about:blank`, because the code identifies the problem.
     pub r#type: &'static str,
-    /// Further members, such as the fields of a form that are wrong.
+    /// Further members, such as the invalid fields of a form.
     #[serde(flatten)]
     pub members: serde_json::Map<String, serde_json::Value>,
 }
@@ -421,8 +431,8 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// An error with its causes on one line, for the log. Its words may come from anywhere, so it is
-/// logged as the `Debug` form of its text, which escapes what could forge a line.
+/// An error with its causes on one line, for the log. Its text may come from anywhere, so it is
+/// logged in its `Debug` form, which escapes what could forge a log line.
 pub(crate) struct ErrorChain<'a, E: ?Sized>(pub(crate) &'a E);
 
 impl<E: Error + ?Sized> fmt::Display for ErrorChain<'_, E> {
@@ -437,7 +447,7 @@ impl<E: Error + ?Sized> fmt::Display for ErrorChain<'_, E> {
     }
 }
 
-/// What lies behind an error and is not for the client: it may name hosts, users and statements. Only
+/// The cause of an error that is not for the client: it may name hosts, users and statements. Only
 /// the log shows it, as a cause ([`Error::source`], [`Rejection::private_cause`]).
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]

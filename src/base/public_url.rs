@@ -1,16 +1,16 @@
-//! Where people see the service: an origin, and perhaps a path in front of all of its own.
+//! The public URL of the service: an origin, and possibly a path before all its own paths.
 //!
-//! A proxy may take a prefix off: people see `https://example.com/app/docs`, and the service is asked
-//! for `/docs`. Then the public URL is `https://example.com/app`, and the prefix stands in front of
-//! every path that goes back to a browser: redirects, `?next=`, links in messages. A service that sees
-//! the whole path itself has a public URL without one.
+//! A proxy may remove a prefix from the path. Then a browser sees `https://example.com/app/docs`,
+//! and the service receives `/docs`. The public URL is `https://example.com/app`. The prefix is
+//! added to every path that goes back to a browser: redirects, `?next=` and links in messages. A
+//! service that receives the whole path has a public URL without a path.
 
 use std::fmt;
 
 use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::{Origin, OriginError};
 
-/// An origin with the prefix that a proxy takes off.
+/// An origin, with the prefix that a proxy removes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicUrl {
     pub(crate) origin: Origin,
@@ -27,23 +27,23 @@ impl PublicUrl {
     }
 }
 
-/// The URL as links begin, without a slash at its end.
+/// Writes the URL without a slash at its end, as links begin.
 impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, self.prefix.as_str())
     }
 }
 
-/// What a proxy takes off the front of paths: nothing, or `/app`, or `/a/b`.
+/// The prefix that a proxy removes from paths: nothing, or `/app`, or `/a/b`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PathPrefix(String);
 
 impl PathPrefix {
-    /// The most that a prefix has, in bytes: behind it there has to be room for a path.
+    /// The maximum length in bytes. The path after the prefix needs space too.
     const MAX_BYTES: usize = 128;
 
-    /// Takes plain segments, and no slash at the end. What goes into `Location` must not lead away,
-    /// so there are no dot segments, no second slash and no escapes.
+    /// Accepts plain segments without a slash at the end. The prefix goes into `Location`, which
+    /// must not lead to another site. So dot segments, a second slash and escapes are refused.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.is_empty() {
             return Some(Self::default());

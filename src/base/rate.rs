@@ -1,9 +1,11 @@
-//! Arithmetic of rate limits: how often something may happen, and whether it may now.
+//! Arithmetic of rate limits: how often something may happen, and whether it may happen now.
 //!
-//! The generic cell rate algorithm: one number per subject says until when its allowance is spent.
-//! Each admission moves it on by `period / count`; what would move it more than `period` beyond now
-//! is refused. So a subject that was quiet may do `count` at once, and from then on one each
-//! `period / count`: there is no window at whose edge it could do twice as many.
+//! It is the generic cell rate algorithm. One number per subject says until when its allowance is
+//! used up. Each admission increases this time by `period / count`. An admission that would move it
+//! more than `period` beyond now is refused.
+//!
+//! So a subject that was inactive may do `count` at once, and after that one per `period / count`.
+//! A fixed window would allow twice as many around its edge. This has no windows.
 
 use std::time::Duration;
 
@@ -13,44 +15,45 @@ use crate::base::clock::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quota {
-    /// So many at once after a quiet period, and so many each period from then on.
+    /// The number that is allowed at once after an inactive period, and per period from then on.
     pub count: u32,
-    /// The period.
+    /// The length of the period.
     pub period: Duration,
 }
 
 impl Quota {
-    /// So many in a period, at least one.
+    /// Creates a quota of `count` per period. The minimum is one.
     #[must_use]
     pub const fn new(count: u32, period: Duration) -> Self {
         Self { count: if count == 0 { 1 } else { count }, period }
     }
 
-    /// So many a minute.
+    /// Creates a quota of `count` per minute.
     #[must_use]
     pub const fn per_minute(count: u32) -> Self {
         Self::new(count, Duration::from_secs(60))
     }
 
-    /// What one admission costs, in microseconds.
+    /// Returns the cost of one admission, in microseconds.
     pub fn interval_us(&self) -> i64 {
         let period = i64::try_from(self.period.as_micros()).unwrap_or(i64::MAX / 4);
         (period.min(i64::MAX / 4) / i64::from(self.count.max(1))).max(1)
     }
 
-    /// What can be spent ahead of time, in microseconds: as many admissions as there are in a
+    /// Returns how much can be used in advance, in microseconds: the cost of all admissions of a
     /// period.
     pub fn burst_us(&self) -> i64 {
         self.interval_us() * i64::from(self.count.max(1))
     }
 
-    /// Whether one more may happen at `now` for a subject whose allowance is spent until `spent_us`
-    /// (microseconds since 1970; 0 for one that is not known).
+    /// Decides whether one more may happen at `now`. `spent_us` is the time until which the
+    /// subject's allowance is used up, in microseconds since 1970. It is 0 for an unknown subject.
     #[must_use]
     pub fn judge(&self, spent_us: i64, now: Timestamp) -> RateVerdict {
         let (interval, burst) = (self.interval_us(), self.burst_us());
         let now = now_us(now);
-        // Never more than a period ahead: a clock that was set back must not lock anyone out.
+        // At most one period ahead, so that a clock that was set back cannot lock anyone out for
+        // long.
         let spent = spent_us.clamp(now, now + burst);
         let next = spent + interval;
         if next - now > burst {
@@ -74,7 +77,7 @@ impl Quota {
     }
 }
 
-/// A time in microseconds since 1970, as rates are kept.
+/// Returns a time in microseconds since 1970, the unit in which rates are stored.
 pub fn now_us(now: Timestamp) -> i64 {
     now.as_millis().saturating_mul(1000)
 }
@@ -83,24 +86,24 @@ fn micros(us: i64) -> Duration {
     Duration::from_micros(u64::try_from(us).unwrap_or(0))
 }
 
-/// What a [limiter](crate::port::RateLimiter) says.
+/// The result of a [limiter](crate::port::RateLimiter).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateVerdict {
-    /// Whether it may happen. Then it has been counted.
+    /// True if it may happen. It is then already counted.
     pub admitted: bool,
-    /// Until when the subject's allowance is spent now, in microseconds since 1970.
+    /// The time until which the subject's allowance is now used up, in microseconds since 1970.
     pub spent_us: i64,
-    /// How many more could follow at once.
+    /// How many more are allowed immediately.
     pub remaining: u32,
-    /// When it is worth trying again; zero where it may happen.
+    /// How long to wait before trying again. Zero if it may happen.
     pub retry_after: Duration,
-    /// When the whole allowance is there again.
+    /// How long until the whole allowance is available again.
     pub reset_after: Duration,
 }
 
-/// Whose rate is limited, under which rule: a keyed digest, so that a store of rates is no list of
-/// addresses and names.
+/// Identifies a subject and a rule of a rate limit. It is a keyed digest, so that a store of rates
+/// is not a list of addresses and names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RateKey([u8; 32]);
 
@@ -109,7 +112,7 @@ impl RateKey {
         Self(digest)
     }
 
-    /// The digest.
+    /// Returns the digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -129,7 +132,7 @@ mod tests {
         Timestamp::from_millis(1_790_000_000_000 + millis)
     }
 
-    /// How many of `tries` at `now` are admitted, and what is spent afterwards.
+    /// Returns how many of `tries` at `now` are admitted, and updates `spent`.
     fn admit(quota: Quota, spent: &mut i64, now: Timestamp, tries: u32) -> u32 {
         let mut admitted = 0;
         for _ in 0..tries {
@@ -158,11 +161,11 @@ mod tests {
     #[test]
     fn there_is_no_edge_at_which_twice_as_many_are_admitted() {
         let quota = Quota::per_minute(10);
-        // Ten just before a minute is over, ten just after.
+        // Ten just before the end of a minute, and ten just after.
         let mut spent = 0;
         assert_eq!(admit(quota, &mut spent, at(59_900), 10), 10);
         assert_eq!(admit(quota, &mut spent, at(60_100), 10), 0);
-        // One each six seconds from then on, and all of them after a quiet minute.
+        // After that one per six seconds, and all of them after a minute without any.
         assert_eq!(admit(quota, &mut spent, at(59_900 + 5_999), 10), 0);
         assert_eq!(admit(quota, &mut spent, at(59_900 + 6_000), 10), 1);
         assert_eq!(admit(quota, &mut spent, at(59_900 + 66_000), 20), 10);
@@ -179,7 +182,7 @@ mod tests {
             let wait = i64::try_from(refused.retry_after.as_micros().div_ceil(1000)).unwrap();
             assert!(quota.judge(spent, at(wait)).admitted, "{count} in {period} s");
             assert!(!quota.judge(spent, at(wait - 2)).admitted, "{count} in {period} s");
-            // A refusal costs nothing.
+            // A refusal does not use up the allowance.
             assert_eq!(quota.judge(refused.spent_us, at(wait)), quota.judge(spent, at(wait)));
         }
     }

@@ -1,62 +1,67 @@
-//! Where to go after a login: a path on this site, or nowhere.
+//! The target of a redirect after a login: a path on this site, or none.
 //!
-//! 1. A guard that sends a browser to the login page puts the page it wanted into `?next=`, see
+//! # How it works
+//!
+//! 1. A guard that sends a browser to the login page puts the requested page into `?next=`, see
 //!    [`ReturnTo::as_query_value`].
-//! 2. What comes back is anybody's text. [`ReturnTo::parse`] takes a path of our own and nothing
-//!    else.
-//! 3. `None` is no error: the flow goes to its default target.
+//! 2. The value that comes back may be written by anyone. [`ReturnTo::parse`] accepts only a path
+//!    on this site.
+//! 3. `None` is not an error. The flow then uses its default target.
 //!
-//! Browsers repair what they are given: they read `\` as `/`, drop tabs and line ends, resolve dot
-//! segments. Servers and proxies on the way decode `%2f`. So a path is judged in every form that
-//! one of them could make of it.
+//! This prevents open redirects. Browsers repair URLs: they read `\` as `/`, drop tabs and line
+//! ends, and resolve dot segments. Servers and proxies on the way decode `%2f`. So a path is
+//! checked in every form that one of them could make of it.
 //!
 //! # What it does not do
-//! It takes no full URL, not even one of this site: a path needs no list of origins that could be
-//! wrong.
+//!
+//! It accepts no full URL, not even one of this site. A path needs no list of allowed origins,
+//! which could be wrong.
 //!
 //! # Standard
-//! RFC 3986, and the WHATWG URL parser for what browsers make of it.
+//!
+//! RFC 3986. For the behaviour of browsers, the WHATWG URL parser.
 
 use unicode_normalization::UnicodeNormalization;
 
 const MAX_BYTES: usize = 512;
-/// As it is, and decoded once, twice and three times. Who encodes more often hides something.
+/// The path is checked as it is, and decoded once, twice and three times. More encoding is refused,
+/// because it hides something.
 const FORMS: usize = 4;
 
-/// A path on this site, with its query and fragment, safe to put into `Location`.
+/// A path on this site with its query and fragment, safe to put into `Location`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReturnTo(String);
 
 impl ReturnTo {
-    /// Takes `next` if it is a path beginning with a single `/`, of at most 512 bytes of visible
-    /// ASCII.
+    /// Accepts `next` if it is a path that starts with a single `/`, and has at most 512 bytes of
+    /// visible ASCII. Returns `None` otherwise.
     #[must_use]
     pub fn parse(next: &str) -> Option<Self> {
-        // No white space, no controls, no look-alikes of a slash, and nothing that could end the
-        // quoted attribute of a page that prints it.
+        // No white space, no control characters, no characters that look like a slash. Also nothing
+        // that could end the quoted attribute of a page that prints the path.
         let visible = |byte: u8| byte.is_ascii_graphic() && !b"\\\"<>`".contains(&byte);
         if next.len() > MAX_BYTES || !next.bytes().all(visible) {
             return None;
         }
-        // What follows stays on this site: it cannot change the host any more.
+        // Query and fragment cannot change the host any more.
         let path = next.split(['?', '#']).next()?;
         is_local(path).then(|| Self(next.to_owned()))
     }
 
-    /// The path, to be sent in `Location`.
+    /// Returns the path, to be sent in `Location`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path encoded as the value of a query parameter, for `?next=`.
+    /// Encodes the path as the value of a query parameter, for `?next=`.
     #[must_use]
     pub fn as_query_value(&self) -> String {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
         let mut value = String::with_capacity(self.0.len() * 3);
         for byte in self.0.bytes() {
-            // Unreserved characters, and the slash because RFC 3986 section 3.4 allows it and
-            // people read it.
+            // Unreserved characters, and the slash: RFC 3986 (section 3.4) allows it, and it keeps
+            // the value readable.
             if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
                 value.push(char::from(byte));
             } else {
@@ -69,11 +74,11 @@ impl ReturnTo {
     }
 }
 
-/// Whether the path stays on this site however often it is decoded on its way.
+/// Returns true if the path stays on this site, even if it is decoded several times on its way.
 fn is_local(path: &str) -> bool {
     let mut form = path.to_owned();
     for _ in 0..FORMS {
-        // The compatibility form turns a full-width slash into a slash, as some servers do.
+        // NFKC turns a full-width slash into a slash, as some servers do.
         if !(begins_with_one_slash(&form)
             && begins_with_one_slash(&form.nfkc().collect::<String>()))
         {
@@ -93,9 +98,9 @@ fn begins_with_one_slash(path: &str) -> bool {
     if path.contains(|c: char| c == '\\' || c.is_control()) {
         return false;
     }
-    // `/.//evil` and `/a/..//evil` are seen as what they become: an empty segment first and one
-    // more behind it. Looking at each prefix and not only at the end also covers a path that is
-    // cut later, at a decoded `?`.
+    // `/.//evil` and `/a/..//evil` are checked as what they become: an empty first segment and one
+    // more after it. Every prefix is checked, not only the end. So a path that is cut later, at a
+    // decoded `?`, is covered too.
     let mut kept = Vec::new();
     for segment in segments.split('/') {
         match segment {
@@ -108,8 +113,8 @@ fn begins_with_one_slash(path: &str) -> bool {
     !segments.starts_with('/')
 }
 
-/// One round of percent-decoding. An escape that is none stays; a result that is not UTF-8
-/// (`%c0%af` was a slash once) is refused.
+/// Decodes percent escapes once. An invalid escape stays. A result that is not UTF-8 is refused
+/// (`%c0%af` was once a slash).
 fn decode(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     let mut decoded = Vec::with_capacity(rest.len());
@@ -142,7 +147,7 @@ mod tests {
 
     use super::{MAX_BYTES, ReturnTo, decode};
 
-    /// Open-redirect payloads, by the trick they try.
+    /// Open-redirect payloads, grouped by their technique.
     #[rustfmt::skip] // one payload a line would take pages
     const EVIL: &[&str] = &[
         // Not a path at all.
@@ -160,16 +165,16 @@ mod tests {
         // Backslashes.
         "\\\\evil", "\\/evil", "/\\evil", "/\\/evil", "/\\\\evil", "\\evil", "/a\\b",
         "/a/..\\/evil", "/a?b=\\", "\\", "/\\",
-        // Characters that browsers drop or that end a header.
+        // Characters that browsers remove, or that end a header.
         "/\t/evil", "/\n/evil", "/\r/evil", "/\r\n/evil", "\t//evil", " //evil", "/ /evil", "\n/a",
         "/a\r\nSet-Cookie:x=1", "/a ", " /a", "/\0/evil", "/\u{8}/evil", "/\u{7f}/evil",
         "/\u{85}/evil", "/a b", "/a?b\t", "/a#\n",
-        // Look-alikes and invisible characters.
+        // Characters that look like others, and invisible characters.
         "/\u{FF0F}evil", "\u{FF0F}\u{FF0F}evil", "/\u{2215}evil", "/\u{2044}evil", "/\u{29F8}evil",
         "/\u{FF3C}evil", "/\u{200B}/evil", "/\u{AD}/evil", "/\u{FEFF}/evil", "/\u{3002}/evil",
         "/\u{FF0E}/evil", "/\u{2024}/evil", "/\u{2025}//evil", "/\u{3031}evil", "/caf\u{E9}",
         "/\u{2028}/evil", "/a?b=\u{FF0F}",
-        // Dot segments that leave two slashes in front.
+        // Dot segments that leave two slashes at the beginning.
         "/.//evil", "/..//evil", "/./..//evil", "/../..//evil.com", "/a/..//evil",
         "/a/b/../..//evil", "/a/../..//evil", "/.///evil", "/././/evil", "/a/./..//evil",
         "/%2e//evil", "/%2e%2e//evil", "/%2E%2e//evil", "/.%2e//evil", "/a/%2e%2e//evil", "/..///",
@@ -178,15 +183,16 @@ mod tests {
         "/%2f", "/%2F", "/%2fevil", "/%2Fevil", "/%2f%2fevil.com", "/%5c", "/%5C", "/%5cevil",
         "/%5Cevil", "/%5c%5cevil", "/.%2f/evil", "/./%2fevil", "/%2e/%2fevil",
         "/..%2f/evil", "/a%2f..%2f%2fevil", "/a/..%2f/evil", "/a/%5c", "/a%5cb", "/a/..%5c/evil",
-        // Encoded twice and more.
+        // Encoded twice or more often.
         "/%252fevil", "/%25252fevil", "/%255cevil", "/%252e%252e//evil", "/%25%32%66evil",
         "/%%32%66evil", "/%2525252525252fevil", "/%25252525a",
-        // Encoded control characters, overlong and broken UTF-8, encoded look-alikes.
+        // Encoded control characters, overlong and invalid UTF-8, and encoded characters that look
+        // like others.
         "/%09/evil", "/%0a/evil", "/%0d%0a/evil", "/%0D%0ALocation:%20//evil", "/%00/evil",
         "/%7f/evil", "/%08/evil", "/a%00", "/a%0d%0aSet-Cookie:x", "/%c0%afevil", "/%c1%9cevil",
         "/%e0%80%afevil", "/%ff", "/%c2%85/evil", "/%EF%BC%8Fevil", "/%EF%BC%BCevil",
         "/%EF%BC%8E//evil", "/%E2%80%A5//evil",
-        // For the page that prints it.
+        // Attacks on a page that prints the path.
         "/\"><script>", "/a?b=\"", "/<svg>", "/a#<", "/`",
     ];
 
@@ -243,7 +249,7 @@ mod tests {
         }
     }
 
-    /// Texts built of what URLs are attacked with.
+    /// Texts that consist of parts that are used to attack URLs.
     fn hostile() -> impl Strategy<Value = String> {
         let parts = [
             "/", "/", "/", ".", "..", "\\", "%2f", "%5C", "%2e", "%25", "2f", "%09", "\t", "?",
@@ -255,7 +261,8 @@ mod tests {
         proptest::collection::vec(part, 0..9).prop_map(|parts| parts.concat())
     }
 
-    /// Where a browser goes that is sent to `next` by a page of this site: the WHATWG parser says it.
+    /// Returns true if a browser leaves the site when a page of this site sends it to `next`. The
+    /// WHATWG parser decides.
     fn leaves_the_site(next: &str) -> bool {
         let page = url::Url::parse("https://app.example/login?next=x").unwrap();
         match page.join(next) {
@@ -272,7 +279,7 @@ mod tests {
         for next in GOOD {
             assert!(!leaves_the_site(next), "{next:?}");
         }
-        // Many of the others are harmless until something on the way decodes them.
+        // Many of the others are harmless until a server or proxy decodes them.
         let evil = EVIL.iter().filter(|next| leaves_the_site(next)).count();
         assert!(evil >= 40, "the oracle knows only {evil}");
     }

@@ -1,37 +1,45 @@
-//! Whether a request comes from a page of our own: the defence against cross-site request forgery.
+//! Decides whether a request comes from a page of this service. This prevents cross-site request
+//! forgery.
 //!
-//! 1. A `GET`, `HEAD` or `OPTIONS` passes, for nothing here changes state on one. A WebSocket
-//!    handshake is a `GET` too but opens a channel that writes, so it is judged like a `POST`.
-//! 2. `Sec-Fetch-Site: same-origin` and `none` (the user typed or bookmarked it) pass. Anything
-//!    else there, `same-site` included, passes only with an `Origin` that is listed: a neighbour on
-//!    a subdomain is a stranger.
-//! 3. Without `Sec-Fetch-Site`, `Origin` must be our public one, a listed one, or name the host asked
-//!    for. That is not only an old browser: Chromium 156 sends no `Sec-Fetch-Site` to plain-http hosts
-//!    other than this machine, such as names on a local network, nor with WebSocket handshakes.
-//! 4. With neither, it is no browser, or one of before 2020: it passes unless
-//!    [`SameOrigin::strict`].
+//! # How it works
 //!
-//! A form that signs somebody in or up needs more than the absence of a contradiction:
-//! [`SameOrigin::present_same_origin`].
+//! 1. A `GET`, `HEAD` or `OPTIONS` passes, because no route here changes state with it. A WebSocket
+//!    handshake is a `GET` too, but it opens a channel that writes. So it is checked like a `POST`.
+//! 2. `Sec-Fetch-Site: same-origin` and `none` pass. `none` means that the user typed the address
+//!    or opened a bookmark. Any other value passes only with a listed `Origin`. This includes
+//!    `same-site`: a page on another subdomain is not trusted.
+//! 3. Without `Sec-Fetch-Site`, `Origin` must be the public origin, a listed origin, or name the
+//!    requested host. Not only old browsers omit the header. Chromium 156 does not send it to
+//!    plain-http hosts on other machines, such as names on a local network, nor with WebSocket
+//!    handshakes.
+//! 4. If both headers are missing, the client is not a browser, or is one from before 2020. The
+//!    request passes unless [`SameOrigin::strict`] is set.
+//!
+//! A form that signs a person in or up needs positive proof, not only the absence of a
+//! contradiction: [`SameOrigin::present_same_origin`].
 //!
 //! # What it does not do
-//! - It cannot see `http` turn into `https`: `Host` has no scheme. Configure the public origin, and
-//!   send HSTS.
-//! - It keeps no token in pages or cookies; a response it guards may be cached.
-//! - It is no CORS: it decides who may write, not who may read.
 //!
-//! A request whose only credential is a token in a header is not judged: no browser adds that by
-//! itself.
+//! - It cannot detect a change between `http` and `https`, because `Host` has no scheme. Configure
+//!   the public origin, and send HSTS.
+//! - It stores no token in pages or cookies. So a response that it protects may be cached.
+//! - It is not CORS: it decides who may write, not who may read.
+//! - It does not check a request whose only credential is a token in a header, because no browser
+//!   adds such a header by itself.
 //!
 //! # Configuration
-//! The public origin, the listed origins, strictness. A listed origin may do everything a signed-in
-//! user may. Pages of an application's own scheme (`capacitor://localhost`, `tauri://localhost`, the
-//! pages of a browser extension) are listed like any other origin. `null` is none: every sandboxed
-//! frame has it.
+//!
+//! The public origin, the listed origins, and strictness. A listed origin may do everything that a
+//! signed-in user may do.
+//!
+//! Pages with an application's own scheme are listed like any other origin
+//! (`capacitor://localhost`, `tauri://localhost`, pages of a browser extension). `null` cannot be
+//! listed, because every sandboxed frame has this origin.
 //!
 //! # Standard
-//! Go 1.25's `http.CrossOriginProtection`, also tower-http's `csrf`; Fetch Metadata; RFC 6454. The
-//! differences are those of [`SameOrigin::check`].
+//!
+//! `http.CrossOriginProtection` of Go 1.25, also `csrf` of tower-http; Fetch Metadata; RFC 6454.
+//! [`SameOrigin::check`] lists the differences.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -41,11 +49,10 @@ use http::uri::Authority;
 use http::{Method, Uri};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Stands for a header that was sent twice. Neither a site, an origin nor a host can look like
-/// this.
+/// Replaces the value of a header that was sent twice. No site, origin or host can look like this.
 const AMBIGUOUS: &[u8] = b" ";
 
-/// The rule, with the origins it knows.
+/// The same-origin rule, with the origins that it knows.
 #[derive(Clone, Debug, Default)]
 pub struct SameOrigin {
     trusted: Vec<Origin>,
@@ -54,19 +61,19 @@ pub struct SameOrigin {
 }
 
 impl SameOrigin {
-    /// Knows no origin but the host of each request; not strict.
+    /// Creates a rule that knows no origin except the host of each request. It is not strict.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The origin that browsers see this service at, for proxies that rewrite `Host`.
+    /// Sets the origin at which browsers see this service, for proxies that rewrite `Host`.
     #[must_use]
     pub fn public(self, origin: Origin) -> Self {
         Self { public: Some(origin), ..self }
     }
 
-    /// Lists a foreign origin whose pages may write, such as a single-page application on another
+    /// Lists another origin whose pages may write, such as a single-page application on another
     /// host.
     #[must_use]
     pub fn trust(mut self, origin: Origin) -> Self {
@@ -74,25 +81,25 @@ impl SameOrigin {
         self
     }
 
-    /// Refuses requests that carry neither `Sec-Fetch-Site` nor `Origin`. Right where all clients
-    /// are browsers.
+    /// Refuses requests that have neither `Sec-Fetch-Site` nor `Origin`. Use it if all clients are
+    /// browsers.
     #[must_use]
     pub fn strict(self) -> Self {
         Self { strict: true, ..self }
     }
 
-    /// Judges a request that acts with a cookie.
+    /// Checks a request that uses a cookie.
     ///
-    /// Answers as tower-http's `csrf` does but for three refusals more:
-    /// - a WebSocket handshake is judged although it is a `GET`;
-    /// - an `Origin` that no browser writes so (upper-case scheme, a path, user information) never
-    ///   matches `Host`;
-    /// - a header sent twice matches nothing ([`Facts::of`]).
+    /// The result is the same as that of tower-http's `csrf`, with three more refusals:
+    /// - a WebSocket handshake is checked although it is a `GET`;
+    /// - an `Origin` that no browser writes like this (upper-case scheme, a path, user information)
+    ///   never matches `Host`;
+    /// - a header that was sent twice matches nothing ([`Facts::of`]).
     ///
-    /// The public origin and strictness are additions, both off at first.
+    /// The public origin and strictness are additions. Both are off by default.
     ///
     /// # Errors
-    /// [`CrossSite`] says which header gave it away.
+    /// [`CrossSite`] says which header was the reason.
     pub fn check(&self, method: &Method, facts: &Facts<'_>) -> Result<(), CrossSite> {
         if !Self::concerns(method, facts.upgrade) {
             return Ok(());
@@ -108,16 +115,18 @@ impl SameOrigin {
         }
     }
 
-    /// Whether the rule has anything to say about such a request.
+    /// Returns true if the rule applies to such a request.
     pub(crate) fn concerns(method: &Method, upgrade: bool) -> bool {
-        // Not `is_safe()`: that has TRACE, which no browser sends and no route here answers.
+        // Not `is_safe()`: it includes TRACE, which no browser sends and no route here answers.
         upgrade || !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
-    /// Whether there is proof that a page of ours, or a listed one, sent this. The method plays no
-    /// part.
+    /// Returns true if the headers prove that a page of this service or a listed page sent the
+    /// request. The method does not matter.
     ///
-    /// `Sec-Fetch-Site: none` proves nothing here: nobody types a form post into the address bar.
+    /// `Sec-Fetch-Site: none` proves nothing here, because nobody can type a form post into the
+    /// address bar. This prevents login CSRF: another site cannot sign a visitor in to the
+    /// attacker's account.
     #[must_use]
     pub fn present_same_origin(&self, facts: &Facts<'_>) -> bool {
         match (given(facts.sec_fetch_site), given(facts.origin)) {
@@ -138,22 +147,22 @@ impl SameOrigin {
     }
 }
 
-/// What the rule looks at, as it came in. An empty value counts as absent.
+/// The parts of a request that the rule checks. An empty value counts as missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
     /// `Sec-Fetch-Site`.
     pub sec_fetch_site: Option<&'a [u8]>,
     /// `Origin`.
     pub origin: Option<&'a [u8]>,
-    /// The authority of the request target (HTTP/2, absolute form), else `Host`.
+    /// The authority of the request target (HTTP/2, absolute form), otherwise `Host`.
     pub host: Option<&'a [u8]>,
-    /// Whether the connection is to become another protocol's.
+    /// True if the connection is going to change to another protocol.
     pub upgrade: bool,
 }
 
 impl<'a> Facts<'a> {
-    /// Reads the facts of a request. A header that is there twice matches nothing, for the next
-    /// reader may take the other one.
+    /// Reads these parts of a request. A header that occurs twice matches nothing, because the next
+    /// program that reads it may use the other value.
     #[must_use]
     pub fn of(uri: &'a Uri, headers: &'a HeaderMap) -> Self {
         let only = |name: HeaderName| {
@@ -173,34 +182,34 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The request comes from a page of another site, or may.
+/// The request comes from a page of another site, or may come from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrossSite {
     /// `Sec-Fetch-Site` says so, and `Origin` is not listed.
     #[error("the browser says that another site sent this request")]
     FetchSite,
-    /// `Origin` is another one, or `null`.
+    /// `Origin` is not allowed, or is `null`.
     #[error("the origin of this request is not allowed here")]
     Origin,
-    /// Strict: there is nothing to judge by.
+    /// The rule is strict, and the request has neither of the two headers.
     #[error("this request does not say which site sent it")]
     NoProof,
 }
 
-/// An origin, written exactly as browsers write it.
+/// An origin, exactly as browsers write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin(String);
 
 impl Origin {
-    /// Reads an origin from the configuration: a scheme, a host, perhaps a port.
+    /// Reads an origin from the configuration: a scheme, a host, and possibly a port.
     ///
-    /// Of `http` and `https`, capitals and a default port are brought into the browsers' form, for
-    /// origins compare as bytes. Any other scheme (`capacitor://localhost`) is taken exactly as it is
-    /// written, because each of these programs has a form of its own. All else must be right.
+    /// Origins are compared as bytes. So for `http` and `https`, capitals and a default port are
+    /// changed to the form that browsers send. Any other scheme (`capacitor://localhost`) is taken
+    /// exactly as written, because each of these programs has its own form.
     ///
     /// # Errors
-    /// [`OriginError`]
+    /// [`OriginError`] if the text is not exactly an origin.
     pub fn parse(text: &str) -> Result<Self, OriginError> {
         if !text.is_ascii() {
             return Err(OriginError::NotAscii);
@@ -211,13 +220,14 @@ impl Origin {
         }
     }
 
-    /// An origin of a scheme that is no site's.
+    /// Reads an origin with a scheme that is not `http` or `https`.
     fn parse_own(text: &str, scheme: &str, host: &str) -> Result<Self, OriginError> {
         let begins = scheme.starts_with(|c: char| c.is_ascii_lowercase());
         let rest = scheme.bytes().all(|byte| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
         });
-        // Anyone who can place a file or a text on the device would be let in; `ftp` is a site.
+        // With these, anyone who can place a file or a text on the device would be trusted. `ftp`
+        // is a site.
         let refused = ["about", "blob", "data", "file", "ftp", "javascript", "ws", "wss"];
         if !begins || !rest || refused.contains(&scheme) {
             return Err(OriginError::Scheme);
@@ -232,10 +242,10 @@ impl Origin {
         Ok(Self(text.to_owned()))
     }
 
-    /// As [`parse`](Self::parse), for an origin that is a site: `http` or `https`.
+    /// Reads an origin that is a site: `http` or `https`. Otherwise like [`parse`](Self::parse).
     ///
     /// # Errors
-    /// [`OriginError`]
+    /// [`OriginError`] if the text is not exactly an origin, or has another scheme.
     pub fn parse_web(text: &str) -> Result<Self, OriginError> {
         if !text.is_ascii() {
             return Err(OriginError::NotAscii);
@@ -251,7 +261,7 @@ impl Origin {
         if rest.contains(['/', '?', '#', '@', '\\']) {
             return Err(OriginError::NotOnlyOrigin);
         }
-        // The last colon outside of brackets begins the port.
+        // The last colon outside brackets starts the port.
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (rest, None),
@@ -263,7 +273,7 @@ impl Origin {
         }
     }
 
-    /// As it stands in the `Origin` header.
+    /// Returns the origin as in the `Origin` header.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -276,23 +286,23 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why a text is no origin.
+/// The reason why a text is not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// No scheme that can be one here.
+    /// The scheme is missing or not allowed here.
     #[error(
         "an origin begins with http:// or https://; only a trusted one may have another scheme, \
          written in lower case"
     )]
     Scheme,
-    /// Has letters that browsers send as Punycode.
+    /// It contains letters that browsers send as Punycode.
     #[error("an origin is ASCII; write an international host in its xn-- form")]
     NotAscii,
-    /// Has user information, a path, a query or a fragment.
+    /// It contains user information, a path, a query or a fragment.
     #[error("an origin ends after host and port, without even a slash")]
     NotOnlyOrigin,
-    /// The host is missing or malformed, or has a wildcard.
+    /// The host is missing or malformed, or contains a wildcard.
     #[error("the host of the origin is not a name or address")]
     Host,
     /// The path of a public URL cannot be a prefix of paths.
@@ -301,7 +311,7 @@ pub enum OriginError {
          slash at its end"
     )]
     Path,
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("the port of the origin is not a number from 1 to 65535")]
     Port,
 }
@@ -310,30 +320,30 @@ fn is_web(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-/// Go and tower-http read an empty header as none, and so does a proxy that blanks instead of
-/// removing.
+/// Returns `None` for an empty header. Go and tower-http do the same, and some proxies empty a
+/// header instead of removing it.
 fn given(header: Option<&[u8]>) -> Option<&[u8]> {
     header.filter(|value| !value.is_empty())
 }
 
-/// Host and port of a well-formed `Origin` header.
+/// Returns host and port of a well-formed `Origin` header.
 fn authority(origin: &[u8]) -> Option<&[u8]> {
     let rest = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"))?;
     (Authority::try_from(rest).is_ok() && !rest.contains(&b'@')).then_some(rest)
 }
 
 fn port_number(text: &str) -> Result<u16, OriginError> {
-    // `u16::from_str` also takes a plus sign.
+    // `u16::from_str` also accepts a plus sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|&port| digits && port != 0).ok_or(OriginError::Port)
 }
 
-/// A host as browsers write it. Text that they would rewrite (`127.1`) is none, because it would
-/// never match.
+/// Returns a host as browsers write it. Text that they would rewrite (`127.1`) is refused, because
+/// it would never match.
 fn canonical_host(host: &str) -> Option<String> {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         let address: Ipv6Addr = address.parse().ok()?;
-        // Browsers write the last four bytes of these in hex, `Display` in decimal.
+        // Browsers write the last four bytes of these in hexadecimal, and `Display` in decimal.
         return address.to_ipv4_mapped().is_none().then(|| format!("[{address}]"));
     }
     let label = |label: &str| {
@@ -375,7 +385,7 @@ mod tests {
     }
 
     fn facts<'a>(site: &'a str, origin: &'a str, host: &'a str) -> Facts<'a> {
-        // An empty value is the same as none, which has its own test.
+        // An empty value means the same as a missing one, which has its own test.
         Facts {
             sec_fetch_site: Some(site.as_bytes()),
             origin: Some(origin.as_bytes()),
@@ -411,7 +421,7 @@ mod tests {
                 ("HEAD", "cross-site", NONE, HOST, PASS),
                 ("OPTIONS", "cross-site", NONE, HOST, PASS),
                 ("PUT", "cross-site", NONE, HOST, SITE),
-                // Every other method writes, the unknown ones too.
+                // Every other method can write, including unknown ones.
                 ("PATCH", "cross-site", NONE, HOST, SITE),
                 ("DELETE", "cross-site", NONE, HOST, SITE),
                 ("TRACE", "cross-site", NONE, HOST, SITE),
@@ -420,11 +430,11 @@ mod tests {
                 ("get", "cross-site", NONE, HOST, SITE),
                 ("GET", NONE, EVIL, HOST, PASS),
                 ("DELETE", "same-origin", NONE, HOST, PASS),
-                // The word of a browser that knows better than `Origin` is final.
+                // `Sec-Fetch-Site` is more precise than `Origin`, so it decides.
                 ("POST", "same-origin", EVIL, HOST, PASS),
                 ("POST", "cross-site", OURS, HOST, SITE),
                 ("POST", "same-site", OURS, HOST, SITE),
-                // Values no browser sends.
+                // Values that no browser sends.
                 ("POST", "Same-Origin", NONE, HOST, SITE),
                 ("POST", "same-origin ", NONE, HOST, SITE),
                 ("POST", "same-origin, none", NONE, HOST, SITE),
@@ -594,7 +604,7 @@ mod tests {
         let facts = Facts::of(&uri, &headers);
         assert!(facts.host.is_none() && facts.origin.is_none() && facts.sec_fetch_site.is_none());
 
-        // Twice the same header, in either order, is no proof.
+        // A header that occurs twice, in either order, proves nothing.
         for lines in [
             &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")][..],
             &[("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-origin")],
@@ -684,7 +694,8 @@ mod tests {
         }
     }
 
-    /// The cross product of what a request can say, judged by tower-http's `csrf` and by us.
+    /// All combinations of what a request can contain, checked by tower-http's `csrf` and by this
+    /// rule.
     #[tokio::test]
     async fn tower_http_agrees_but_for_origins_that_no_browser_writes() {
         let methods = [
@@ -719,7 +730,7 @@ mod tests {
             Some("https://"),
             Some("https://ex ample.com"),
             Some("https://,"),
-            // From here on: not as a browser writes it.
+            // From here on: values that no browser writes.
             Some("https://example.com/"),
             Some("https://example.com/path"),
             Some("https://example.com?query"),

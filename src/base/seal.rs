@@ -1,8 +1,10 @@
-//! Sealing: what a row keeps for later and nobody may read or move in a dump.
+//! Encryption of values that a row keeps for later. Nobody can read them in a dump or move them to
+//! another row.
 //!
-//! XChaCha20-Poly1305 with a key per purpose from the keyring's secrets (HKDF-SHA-256) and a random
-//! nonce of 24 bytes. The row's own identity goes in as associated data, so what was sealed for one
-//! row does not open in another. The newest secret seals; older ones still open.
+//! It uses XChaCha20-Poly1305 with a random nonce of 24 bytes. The key is derived per purpose from
+//! the secrets of the keyring (HKDF-SHA-256). The identity of the row is the associated data, so a
+//! value that was sealed for one row cannot be opened for another. The newest secret seals. Values
+//! of older secrets can still be opened.
 
 use std::fmt;
 
@@ -15,24 +17,24 @@ use crate::base::secret::{Purpose, Secret, random_array};
 
 const NONCE_BYTES: usize = 24;
 
-/// Seals for one purpose.
+/// Encrypts values for one purpose.
 #[derive(Clone)]
 pub(crate) struct Sealer {
-    /// Newest first, each under the public name of its secret.
+    /// The keys, the newest first, each with the public name of its secret.
     keys: Vec<(String, XChaCha20Poly1305)>,
 }
 
-/// Something sealed, as two columns keep it.
+/// A sealed value, as two columns store it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sealed {
-    /// The name of the secret it was sealed under.
+    /// The name of the secret that it was sealed with.
     pub(crate) key_id: String,
     /// Nonce and ciphertext, in base64url.
     pub(crate) text: String,
 }
 
 impl Sealer {
-    /// The secrets are newest first; there is at least one.
+    /// Creates a sealer. The secrets are ordered with the newest first, and there is at least one.
     pub(crate) fn new(secrets: &[Secret], purpose: Purpose) -> Self {
         let key = |secret: &Secret| {
             (secret.kid(), XChaCha20Poly1305::new(&(*secret.derive(purpose)).into()))
@@ -51,8 +53,8 @@ impl Sealer {
         Sealed { key_id: key_id.clone(), text }
     }
 
-    /// What was sealed for this row; none if it was for another, was changed, or its secret is
-    /// gone.
+    /// Decrypts a value that was sealed for this row. Returns `None` if it was sealed for another
+    /// row, was changed, or its secret is no longer configured.
     pub(crate) fn open(&self, key_id: &str, text: &str, row: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (_, cipher) = self.keys.iter().find(|(id, _)| id == key_id)?;
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
@@ -83,7 +85,7 @@ mod tests {
         };
         assert_eq!(open(&sealer, b"row 1").as_deref(), Some(&b"a code"[..]));
         assert_eq!(open(&sealer, b"row 2"), None);
-        // The keyring moved on; the older secret still opens, a removed one does not.
+        // After a rotation of the keyring, the older secret still opens. A removed secret does not.
         let rotated = Sealer::new(&[new.clone(), old.clone()], Purpose::OutboxPayload);
         assert_eq!(open(&rotated, b"row 1").as_deref(), Some(&b"a code"[..]));
         assert_ne!(rotated.seal(b"a code", b"row 1").key_id, sealed.key_id);

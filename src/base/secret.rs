@@ -1,8 +1,9 @@
-//! Secrets: the keyring, keys derived from it per purpose, and the only source of randomness.
+//! Secrets: the keyring, the keys that are derived from it per purpose, and the only source of
+//! randomness.
 //!
-//! One secret of at least 32 random bytes is all a host configures. Every use gets its own key
-//! through HKDF-SHA-256 with its own label, so that no value made for one purpose is worth
-//! anything for another.
+//! The host configures one secret of at least 32 random bytes. Each purpose gets its own key
+//! through HKDF-SHA-256 with its own label. So a value that was made for one purpose is useless for
+//! another.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -18,29 +19,29 @@ use zeroize::Zeroizing;
 
 use super::guessable::{self, Guessable};
 
-/// Fills `bytes` from the operating system.
+/// Fills `bytes` with randomness of the operating system.
 ///
 /// # Panics
-/// If the operating system has no randomness to give: nothing secure can go on then.
+/// Panics if the operating system has no randomness. Nothing would be secure without it.
 #[expect(clippy::disallowed_methods, reason = "the one place that draws randomness")]
 pub(crate) fn random_bytes(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives randomness");
 }
 
-/// `N` random bytes.
+/// Returns `N` random bytes.
 pub(crate) fn random_array<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     random_bytes(&mut bytes);
     bytes
 }
 
-/// A version of something that is remembered elsewhere under it. Random, not counted: after a backup
-/// was restored a counter would come to the same number with something else behind it.
+/// Returns a version for something that is cached under it. It is random and not a counter: after
+/// the restore of a backup, a counter would reach the same number with different content.
 pub(crate) fn random_version() -> i64 {
     i64::from_be_bytes(random_array())
 }
 
-/// Why a secret is refused.
+/// The reason why a secret is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
@@ -64,8 +65,8 @@ pub enum SecretError {
     Guessable,
 }
 
-/// Words that say "put your own here", whatever stands beside them. Matched in the text without case,
-/// digits and separators, as those of [`NAMES`] are.
+/// Words that mean "put your own secret here", whatever text is beside them. They are matched
+/// without case, digits and separators, like [`NAMES`].
 const REPLACE: [&str; 11] = [
     "changeme",
     "changethis",
@@ -80,11 +81,11 @@ const REPLACE: [&str; 11] = [
     "yourbit",
 ];
 
-/// Words of placeholders that are also names of random secrets.
+/// Words in placeholders that are also used as labels of random secrets.
 const NAMES: [&str; 6] =
     ["secretkey", "supersecret", "mysecret", "bitsecret", "topsecret", "password"];
 
-/// Whether one of these words is in the text, without case, digits and separators.
+/// Returns true if one of these words is in the text. Case, digits and separators are ignored.
 fn has_word(text: &[u8], words: &[&str]) -> bool {
     let letters = text.iter().filter(|byte| byte.is_ascii_alphabetic());
     let letters: Zeroizing<String> =
@@ -92,7 +93,7 @@ fn has_word(text: &[u8], words: &[&str]) -> bool {
     words.iter().any(|word| letters.contains(word))
 }
 
-/// A master secret of at least 32 bytes. Never printed.
+/// A master secret of at least 32 bytes. It is never printed.
 #[derive(Clone)]
 pub struct Secret {
     bytes: Arc<Zeroizing<Vec<u8>>>,
@@ -100,28 +101,32 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// Takes a secret as it is configured; the bytes are used as they stand, nothing is decoded.
+    /// Takes a secret as it is configured. The bytes are used as they are, and nothing is decoded.
+    ///
+    /// Random secrets are not refused. They may be bytes, hexadecimal, base32, base64 or UUIDs,
+    /// with or without a label. A label must not say that the secret is a placeholder (`changeme`,
+    /// `example`). Random typing on a keyboard cannot be distinguished from a random secret. Many
+    /// words are refused even if they were chosen by dice.
     ///
     /// # Errors
-    /// When it is short, publicly known, or made of what can be guessed: words, repetitions,
-    /// sequences. Random ones are not refused, whether they come as bytes, hexadecimal, base32,
-    /// base64 or UUIDs, with or without a label, unless the label says that they are to be replaced
-    /// (`changeme`, `example`). What someone has drummed on a keyboard is not told from random ones; many
-    /// words are refused even if dice chose them.
+    /// The secret is short, publicly known, or can be guessed because it consists of words,
+    /// repetitions or sequences.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let secret = Self::in_use(bytes)?;
         if secret.guessable { Err(SecretError::Guessable) } else { Ok(secret) }
     }
 
-    /// Takes an older secret, or a pepper, that something was made under already: without it accounts
-    /// could not be verified any more. One that can be guessed is not refused but a finding
-    /// (`guessable_secret`), and never the newest secret.
+    /// Takes an older secret or a pepper that is already in use. Without it, accounts could no
+    /// longer be verified. A secret that can be guessed is not refused. It is reported as the
+    /// finding `guessable_secret`, and it cannot be the newest secret.
     ///
     /// # Errors
-    /// When it is short, publicly known, or repeats too few different bytes.
+    /// The secret is short, publicly known, or repeats too few different bytes.
     pub fn in_use(bytes: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let bytes = bytes.as_ref();
         let names_it = |text: &[u8]| has_word(text, &NAMES);
+        // A word such as `changeme` always refuses the secret. A word that is also a label, such as
+        // `password`, refuses it only if no random part is beside the label.
         if has_word(bytes, &REPLACE)
             || names_it(bytes) && !guessable::has_random_end(bytes, |part| !names_it(part))
         {
@@ -134,7 +139,8 @@ impl Secret {
         for byte in bytes {
             seen[usize::from(*byte)] = true;
         }
-        // 32 random hexadecimal digits show fewer than 8 different ones once in ten million.
+        // 32 random hexadecimal digits contain fewer than 8 different ones only once in ten million
+        // cases.
         if seen.iter().filter(|seen| **seen).count() < 8 {
             return Err(SecretError::Repetitive);
         }
@@ -146,24 +152,27 @@ impl Secret {
         Ok(Self { bytes: Arc::new(Zeroizing::new(bytes.to_vec())), guessable })
     }
 
-    /// A fresh secret. Sessions made under it end with the process: for examples and tests.
+    /// Generates a new secret, for examples and tests. Sessions that were signed with it become
+    /// invalid when the process ends.
     pub fn generate() -> Self {
         let bytes = Arc::new(Zeroizing::new(random_array::<32>().to_vec()));
         Self { bytes, guessable: false }
     }
 
-    /// Whether it was taken though it can be guessed.
+    /// Returns true if the secret was accepted although it can be guessed.
     pub(crate) fn is_guessable(&self) -> bool {
         self.guessable
     }
 
-    /// The secret in a file, which is made with a fresh one if it is not there, readable by its owner
-    /// alone. For a service on one machine; several nodes need one secret from one place.
+    /// Reads the secret in a file. If the file does not exist, it creates the file with a new
+    /// secret, readable only by its owner (on Unix). This is for a service on one machine: several
+    /// nodes need one secret from one place.
     ///
-    /// Whoever can read the file can sign tokens: keep it out of backups that others read.
+    /// Anyone who can read the file can sign tokens. Keep it out of backups that other people can
+    /// read.
     ///
     /// # Errors
-    /// The file cannot be made or read, or holds what [`new`](Self::new) refuses.
+    /// The file cannot be created or read, or its content is refused by [`new`](Self::new).
     pub fn load_or_create(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         let bytes = match fs::read(path) {
@@ -177,7 +186,7 @@ impl Secret {
         Self::new(&*bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// A 32-byte key for one purpose.
+    /// Derives a 32-byte key for one purpose.
     pub(crate) fn derive(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         Hkdf::<Sha256>::new(Some(b"portcullis v1"), &self.bytes)
@@ -186,14 +195,14 @@ impl Secret {
         key
     }
 
-    /// A short public name for this secret, the `kid` of what it signs.
+    /// Returns a short public name of this secret, which is the `kid` of what it signs.
     pub(crate) fn kid(&self) -> String {
         BASE64URL_NOPAD.encode(&self.derive(Purpose::KeyId)[..6])
     }
 }
 
-/// Writes a fresh secret to where nothing is yet. It appears there whole or not at all, and of two
-/// processes that start at once the second finds the first one's.
+/// Writes a new secret to a path that does not exist yet. The file appears complete or not at all.
+/// If two processes start at once, the second one finds the secret of the first one.
 fn create(path: &Path) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", BASE64URL_NOPAD.encode(&random_array::<9>())));
@@ -203,6 +212,8 @@ fn create(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(temporary)?;
+    // A hard link fails if the path exists, while a rename would replace the file. So a process
+    // that starts later cannot replace the secret that another one already uses.
     let linked = file
         .write_all(&*Zeroizing::new(random_array::<32>()))
         .and_then(|()| file.sync_all())
@@ -220,42 +231,42 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a derived key is for. Each has its own label, so a key never serves two purposes.
+/// The purpose of a derived key. Each has its own label, so a key never has two purposes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// HS256 signatures of tokens.
     Signature,
-    /// Digests of session ids at rest.
+    /// Digests of stored session ids.
     SessionDigest,
     /// The public name of a secret.
     KeyId,
     /// Keys mixed into password hashes.
     Pepper,
-    /// Salts of hashes that are computed for nobody.
+    /// Salts of hashes that are computed for names without an account.
     DummySalt,
-    /// Digests of short codes that someone types.
+    /// Digests of short codes that a person types.
     ChallengeCode,
     /// Digests of the tokens in links.
     ChallengeToken,
-    /// What a challenge is about: its purpose, account and target.
+    /// Digests of what a challenge is about: its purpose, account and target.
     ChallengeSubject,
-    /// What must not change while a challenge is open.
+    /// Digests of what must not change while a challenge is open.
     ChallengeBinding,
-    /// What waits to be sent.
+    /// Messages that wait to be sent.
     OutboxPayload,
-    /// Whom it is sent to, as it is counted.
+    /// Digests of the recipients of messages, for counting.
     OutboxRecipient,
-    /// Digests of whom a try to prove who one is was about.
+    /// Digests of the subject of an attempt to prove an identity.
     AttemptSubject,
-    /// Whose rate is counted.
+    /// Digests of the subjects of rate limits.
     RateKey,
-    /// Whose a known device is.
+    /// Digests of the accounts that a known device belongs to.
     KnownDevice,
-    /// Addresses that an account has left.
+    /// Digests of addresses that an account has left.
     FormerAddress,
-    /// From where a link was used.
+    /// Digests of the place from which a link was used.
     UsedFrom,
-    /// From where a new device signed in, as its owner was told.
+    /// Digests of the place of a new device about which the owner was notified.
     ToldPlace,
 }
 
@@ -283,7 +294,7 @@ impl Purpose {
     }
 }
 
-/// A keyed digest, for what is looked up but must not be readable in a dump.
+/// A keyed digest, for values that are looked up but must not be readable in a dump.
 #[derive(Clone)]
 pub(crate) struct DigestKey(Hmac<Sha256>);
 
@@ -299,8 +310,8 @@ impl DigestKey {
         mac.finalize().into_bytes().into()
     }
 
-    /// The digest of several values, each with its length before it, so that none can end in the
-    /// next one's beginning.
+    /// Returns the digest of several values. The length of each value is included, so that bytes
+    /// cannot move from one value to the next.
     pub(crate) fn digest_parts(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();
         for part in parts {
@@ -360,7 +371,7 @@ mod tests {
         ] {
             assert_eq!(Secret::new(text).unwrap_err(), SecretError::Known, "{text}");
         }
-        // What only names it says nothing of a random one.
+        // A word that only names the secret says nothing about a random one beside it.
         for number in 0..300_u32 {
             let random = Sha256::digest(number.to_be_bytes());
             for random in [

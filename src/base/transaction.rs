@@ -1,63 +1,71 @@
-//! Reading and writing the database: one place for transactions, retries and time limits.
+//! Reads and writes to the database: transactions, retries and time limits.
 //!
-//! # How a write goes
+//! # How a write runs
 //!
-//! 1. It waits for one of the permits (`database.writers`; one on SQLite), in the request, so that
-//!    clients who hang up leave no queue behind.
-//! 2. A writing transaction opens as one: on SQLite `BEGIN IMMEDIATE`, because a transaction that
-//!    reads first and writes later fails at once beside another writer.
-//! 3. Each statement runs in a task of its own, and so do `BEGIN`, `COMMIT` and `ROLLBACK`; the request
-//!    waits for it. Dropped at any point, the request leaves a statement that ends and a transaction
-//!    that is rolled back by its last owner, and the connection goes back whole.
-//! 4. Busy, serialization and deadlock errors, told by their codes, are tried again up to three times
-//!    with jitter. Whatever is left is a [`Fault`], and a fault is always 503: an outage never looks
-//!    like a refusal.
+//! 1. The request waits for a permit (`database.writers`; there is only one on SQLite). The request
+//!    itself waits, not a task, so clients that disconnect leave no queue behind.
+//! 2. A transaction that writes says so when it begins. On SQLite this is `BEGIN IMMEDIATE`. A
+//!    transaction that reads first and writes later would fail at once beside another writer.
+//! 3. Each statement runs in a separate task, and so do `BEGIN`, `COMMIT` and `ROLLBACK`. The
+//!    request waits for the task. If the request is dropped, the current statement still finishes.
+//!    The last owner of the transaction then rolls it back, and the connection returns to the pool
+//!    in a usable state.
+//! 4. Busy, serialization and deadlock errors are recognised by their codes. They are retried up to
+//!    three times, with jitter. Any other error is a [`Fault`], and a fault is always 503. So an
+//!    outage never looks like a refusal.
 //!
-//! The time limit ends the waiting of steps 1 to 3, all attempts together. What was not sent to be
-//! committed by then is rolled back. `COMMIT` has the limit once more to itself; only where it takes
-//! longer than that may something have been carried out that was answered 503.
+//! The time limit applies to the waiting in steps 1 to 3, for all attempts together. If `COMMIT`
+//! was not sent by then, the transaction is rolled back. `COMMIT` has the full limit again. If it
+//! takes longer than that, the answer is 503 although the database may have committed.
 //!
-//! # What is told of a write
+//! # What is reported about a write
 //!
-//! Nothing is traced, counted or mailed before its transaction is committed. The transaction keeps what
-//! is to be told (`Txn::after_commit`): events are given to it where they are recorded, and mail where
-//! it is put into the outbox. `COMMIT` and the telling are one task, so a client who hangs up loses
-//! neither. A transaction that [`begin`](crate::Portcullis::begin) opened tells at its commit, and so does what a
-//! hook changes within the transaction that it got. Of any other
-//! `DatabaseTransaction` of the caller's the end is not known: its events are traced at once, under a target
-//! of their own that says so, and are not counted.
+//! Nothing is traced, counted or mailed before the transaction commits. The transaction collects
+//! what to report (`Txn::after_commit`). Events are added where they are recorded, and mail is
+//! added where it enters the outbox. `COMMIT` and the reports run in one task, so a client that
+//! disconnects loses neither.
+//!
+//! - A transaction from [`begin`](crate::Portcullis::begin) reports at its commit. This includes
+//!   what a hook changes within the transaction that it received.
+//! - Portcullis does not see how any other `DatabaseTransaction` of the caller ends. Its events are
+//!   traced at once, under a separate target that says so, and are not counted.
 //!
 //! # Hooks and other code of the application
 //!
-//! Hooks run in such tasks too, within a limit of their own (`database.hook_timeout`). When it strikes,
-//! the hook may be in the middle of a statement that waits for a lock, and `ROLLBACK` would queue behind
-//! that statement. So:
+//! Hooks run in such tasks too, with a separate time limit (`database.hook_timeout`). When the
+//! limit is reached, the hook may be in the middle of a statement that waits for a lock. `ROLLBACK`
+//! would queue behind that statement. So:
 //!
-//! 1. Before the first hook of a transaction its connection is asked for its number at the server: one
-//!    statement more, on PostgreSQL, MySQL and MariaDB, only where there are hooks. In a
-//!    `DatabaseTransaction` of the caller's it is asked before each hook.
-//! 2. When the limit strikes, the request is answered, and another connection of the pool ends the one
-//!    of the hook by that number. The server lets go of all its locks, the hook sees an error, and the
-//!    pool opens another connection.
-//! 3. If it cannot be ended (the pool has no connection left, the number belongs to another server
-//!    behind the same address, no answer in time), the permit is given back all the same. The transaction
-//!    ends when the statement of the hook does, and its connection is closed: what was sent to end it may
-//!    arrive late, and would meet its next user.
+//! 1. Before the first hook of a transaction, portcullis asks the server for the number of the
+//!    connection. This is one more statement, on PostgreSQL, MySQL and MariaDB only, and only if
+//!    there are hooks. In a `DatabaseTransaction` of the caller it asks before each hook.
+//! 2. When the limit is reached, the request is answered. Another connection of the pool then ends
+//!    the hook's connection by that number. The server releases all its locks, the hook gets an
+//!    error, and the pool opens a new connection.
+//! 3. Sometimes the connection cannot be ended: the pool has no free connection, the number belongs
+//!    to another server behind the same address, or no answer comes in time. The permit is returned
+//!    anyway. The transaction ends when the hook's statement ends, and its connection is then
+//!    closed. It is not reused, because the request to end it may arrive late and would hit its
+//!    next user.
 //!
-//! SQLite has no server to ask, and nothing to wait for: a transaction that writes is alone there. A
-//! statement of a hook that computes for long is waited for.
+//! SQLite has no server to ask and no lock to wait for: a transaction that writes is the only one.
+//! If a statement of a hook computes for a long time, portcullis waits for it.
 //!
-//! What else of the application is waited for within a limit (the source of memberships, `session_info`,
-//! the list of breached passwords and others) usually asks the same pool. It runs in a task, which a client
-//! who hangs up does not end. At its limit it is dropped; on MySQL and MariaDB, whose driver minds that in
-//! the middle of a statement, it goes on for a while: see `TimedPort`.
+//! Portcullis calls other code of the application with a time limit too, such as the source of
+//! memberships, `session_info` and the list of breached passwords. Such code usually queries the
+//! same pool. It runs in a task that a disconnected client does not end. At its limit it is
+//! dropped. On MySQL and MariaDB it continues for a while, because their driver fails if it is
+//! dropped in the middle of a statement: see `TimedPort`.
 //!
 //! # Transactions of the caller
 //!
-//! Inside a transaction of the caller's nothing is opened, retried, timed or put into a task: errors
-//! go to them, also a deadlock. Flows lock an account's row and the rows of its codes in different
-//! orders (a reset finds the code first, a disabling the account), so PostgreSQL, MySQL and MariaDB may
-//! choose the caller's transaction as the one that loses. Then the caller repeats all of it.
+//! Inside a transaction of the caller, portcullis opens no transaction, retries nothing and sets no
+//! time limit, except for hooks. Statements run in tasks only if
+//! [`begin`](crate::Portcullis::begin) opened the transaction. The caller gets every error,
+//! including deadlocks. Flows lock the account's row and the rows of its codes in different orders:
+//! a reset finds the code first, disabling locks the account first. So PostgreSQL, MySQL and
+//! MariaDB may choose the caller's transaction as the victim of a deadlock. The caller must then
+//! repeat the whole transaction.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -83,32 +91,33 @@ pub(crate) use timed_port::TimedPort;
 pub(crate) use txn::{Database, Executor, HookEnded, Txn};
 pub use txn::{OpenTransaction, Transaction};
 
-/// An infrastructure failure: not the client's fault, and no statement about their credentials.
+/// An infrastructure failure. It is not the client's fault and says nothing about their
+/// credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The database refused or was not reached.
+    /// The database returned an error or could not be reached.
     #[error("the database failed")]
     Database(#[from] DbErr),
     /// The database did not answer in time.
     #[error("the database did not answer in time")]
     Timeout,
-    /// More passwords wait to be hashed than the queue takes, or tries of one name wait for each other
-    /// for too long.
+    /// The queue of passwords that wait to be hashed is full, or attempts with one name waited too
+    /// long for each other.
     #[error("too much is under way at once")]
     Overloaded {
-        /// When to come back.
+        /// How long to wait before trying again.
         retry_after: Duration,
     },
-    /// A task of ours died, or something of the application's failed, such as a hook. What it says is
-    /// its cause, and is not part of what the error is called.
+    /// A task of portcullis died, or code of the application failed, such as a hook. The details
+    /// are the source of this error. They are not part of its message.
     #[error("an internal task failed")]
     Internal(#[source] PrivateCause),
 }
 
 impl Fault {
-    /// What a hook of the application failed with. A database error stays one, so that a deadlock
-    /// in it is tried again like any other, whether sea-orm or the driver reported it.
+    /// Converts the error of a hook. A database error stays a database error, whether sea-orm or
+    /// the driver reported it. So a deadlock inside a hook is retried like any other.
     pub(crate) fn of_hook(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
         let error = match error.downcast::<DbErr>() {
             Ok(error) => return Self::Database(*error),
@@ -123,14 +132,14 @@ impl Fault {
         }
     }
 
-    /// Whether the same transaction may succeed if it is run again.
+    /// True if the same transaction may succeed when it runs again.
     fn is_transient(&self) -> bool {
         self.told_by_code(|code, text| is_transient(code, text))
     }
 
-    /// Whether a key, a check or a trigger refused this: the database works, and will say the same
-    /// next time. A missing privilege or table is none: it says nothing of a row, and somebody mends
-    /// it.
+    /// True if a key, a check or a trigger rejected the statement. The database works, and would
+    /// answer the same next time. A missing privilege or table does not count: it says nothing
+    /// about a row, and an operator can fix it.
     pub(crate) fn is_refusal(&self) -> bool {
         self.told_by_code(|code, text| is_refusal(code, text))
     }
@@ -153,38 +162,38 @@ impl Fault {
     }
 }
 
-/// Whether a database reports with this code that a transaction met another one. A code is the same
-/// in every language and release; the words beside it are not.
+/// True if this error code means a conflict with another transaction. The code is the same in every
+/// language and release, but the text is not.
 fn is_transient(code: &str, text: impl FnOnce() -> String) -> bool {
     match code {
-        // PostgreSQL, and for the first of them MySQL too: serialization failure or deadlock;
-        // deadlock; a lock that was not to be waited for any longer.
+        // PostgreSQL: serialization failure or deadlock (MySQL uses this code too), deadlock, and a
+        // lock that is not available (`NOWAIT` or `lock_timeout`).
         "40001" | "40P01" | "55P03" => true,
-        // MySQL and MariaDB give most numbers of theirs no SQLSTATE of its own. The driver writes
-        // the number first: 1020, the record has changed since the snapshot; 1205, the wait for a
-        // lock took too long; 1213, a deadlock; 3572, the lock was not to be waited for.
+        // MySQL and MariaDB give most of their errors no separate SQLSTATE. The driver writes the
+        // number first. 1020: the record has changed since the snapshot. 1205: the lock wait took
+        // too long. 1213: deadlock. 3572: a lock that was requested without waiting.
         "HY000" => matches!(number(&text()), "1020" | "1205" | "1213" | "3572"),
-        // SQLite numbers its errors, and keeps the kind in the last byte: busy, locked. A SQLSTATE
-        // always has five characters.
+        // SQLite errors are numbers, and the last byte is the kind: 5 is busy, 6 is locked. A
+        // SQLSTATE always has five characters.
         _ if code.len() < 5 => code.parse().is_ok_and(|code: u32| matches!(code & 0xff, 5 | 6)),
         _ => false,
     }
 }
 
-/// Whether a database reports with this code that a key, a check or a trigger forbids it.
+/// True if this error code means that a key, a check or a trigger rejected the statement.
 fn is_refusal(code: &str, text: impl FnOnce() -> String) -> bool {
     match code {
-        // What a trigger of PostgreSQL raises, and what one of MySQL and MariaDB usually signals.
+        // Raised by a trigger on PostgreSQL, or signalled by most triggers on MySQL and MariaDB.
         "P0001" | "45000" => true,
-        // SQLite: a constraint, of whichever kind.
+        // SQLite: a constraint of any kind.
         _ if code.len() < 5 => code.parse().is_ok_and(|code: u32| code & 0xff == 19),
-        // The class of constraints. MySQL and MariaDB: 1217 and 1451, a row points to it; 1644, a
-        // trigger signals, with whatever SQLSTATE it likes.
+        // The SQLSTATE class of constraints. MySQL and MariaDB: 1217 and 1451 mean that another row
+        // points to this one. 1644 means that a trigger signalled, with any SQLSTATE.
         _ => code.starts_with("23") || matches!(number(&text()), "1217" | "1451" | "1644"),
     }
 }
 
-/// The number that the driver of MySQL and MariaDB writes before an error's text.
+/// The number that the MySQL and MariaDB driver writes before the text of an error.
 fn number(text: &str) -> &str {
     text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default()
 }
@@ -209,12 +218,12 @@ impl Problem for Fault {
     }
 }
 
-/// An error that may be a [`Fault`] underneath, so that a transaction knows whether to try again.
+/// An error that may contain a [`Fault`], so that a transaction can decide about a retry.
 pub(crate) trait MaybeFault: From<Fault> {
     fn fault(&self) -> Option<&Fault>;
 }
 
-/// Lets an error be a [`Fault`] underneath, in its variant of that name.
+/// Makes an error type contain a [`Fault`], in its variant with that name.
 macro_rules! may_fault {
     ($error:ident) => {
         impl From<sea_orm::DbErr> for $error {
@@ -241,7 +250,7 @@ impl MaybeFault for Fault {
     }
 }
 
-/// The database as one flow sees it: the pool, or a transaction that is open already.
+/// The database as one flow sees it: the pool, or an open transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Db<'a> {
     executor: Executor<'a>,
@@ -253,19 +262,19 @@ impl<'a> Db<'a> {
         Self { executor: Executor::Pool(database), timeout }
     }
 
-    /// The same inside a transaction of the caller's.
+    /// Returns the same inside a transaction of the caller.
     #[must_use]
     pub(crate) fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { executor: txn.into().0, ..self }
     }
 
-    /// The same inside the transaction of another flow of ours.
+    /// Returns the same inside the transaction of another portcullis flow.
     #[must_use]
     pub(crate) fn inside(self, txn: &'a Txn<'a>) -> Self {
         Self { executor: Executor::Transaction(txn), ..self }
     }
 
-    /// What to run a query on.
+    /// Returns what to run a query on.
     pub(crate) fn executor(&self) -> Executor<'a> {
         self.executor
     }
@@ -274,7 +283,7 @@ impl<'a> Db<'a> {
         !matches!(self.executor, Executor::Pool(_))
     }
 
-    /// Awaits a read, within the time limit.
+    /// Awaits a read, with the time limit.
     pub(crate) async fn read<T>(
         &self,
         query: impl Future<Output = Result<T, DbErr>>,
@@ -285,7 +294,7 @@ impl<'a> Db<'a> {
         self.within_limit(query).await
     }
 
-    /// Runs a single writing statement, again when the database was busy.
+    /// Runs a single statement that writes, and retries it if the database was busy.
     pub(crate) async fn retry<T, F>(&self, statement: impl Fn() -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, DbErr>>,
@@ -299,7 +308,7 @@ impl<'a> Db<'a> {
         }
     }
 
-    /// The transaction to write in: a new one, or the one that is open.
+    /// Returns the transaction to write in: a new one, or the open one.
     pub(crate) async fn open(&self) -> Result<Scope<'a>, Fault> {
         Ok(match self.executor {
             Executor::Pool(database) => Scope::New(Txn::Own(Arc::new(database.begin().await?))),
@@ -315,10 +324,10 @@ impl<'a> Db<'a> {
         Attempts { made: 0, most: 4, timer: Some(Box::pin(tokio::time::sleep(self.timeout))) }
     }
 
-    /// Commits what was begun for this flow.
+    /// Commits the transaction that was begun for this flow.
     ///
-    /// `COMMIT` has the time limit to itself, so that hardly an answer leaves open what became of it.
-    /// Where it does not suffice, the answer is 503 and the database may still commit.
+    /// `COMMIT` has the full time limit. So it is rare that an answer does not tell the result. If
+    /// it takes longer, the answer is 503 and the database may still commit.
     pub(crate) async fn commit(&self, scope: Scope<'_>) -> Result<(), Fault> {
         let Scope::New(txn) = scope else { return Ok(()) };
         let Some(own) = txn.into_own() else {
@@ -339,13 +348,14 @@ impl<'a> Db<'a> {
     }
 }
 
-/// Runs a block in a writing transaction: committed if it is `Ok`, rolled back otherwise, tried
-/// again when the database was busy. Inside a transaction that is open already it just runs.
+/// Runs a block in a transaction that writes. It commits on `Ok`, rolls back otherwise, and retries
+/// if the database was busy. Inside an open transaction the block just runs.
 ///
-/// The time limit ends the waiting: what was not sent to be committed by then is rolled back.
+/// The time limit applies to the waiting. If `COMMIT` was not sent by then, the transaction is
+/// rolled back.
 ///
-/// `transaction!(db, |txn| { ... Ok(value) })` is a `Result`. A macro because an async closure
-/// that borrows from its surroundings cannot be shown to be `Send`.
+/// `transaction!(db, |txn| { ... Ok(value) })` evaluates to a `Result`. It is a macro because the
+/// compiler cannot prove that an async closure with borrows is `Send`.
 macro_rules! transaction {
     ($db:expr, |$txn:ident| $body:block) => {{
         let db: $crate::base::transaction::Db<'_> = $db;
@@ -367,6 +377,7 @@ macro_rules! transaction {
                     Err(fault) => Err(fault.into()),
                 }
             });
+            // Outside the limit above: a `COMMIT` that was sent has the full time limit again.
             let result = match ended.await {
                 Ok((scope, value)) => match db.commit(scope).await {
                     Ok(()) => Ok(value),
@@ -382,11 +393,11 @@ macro_rules! transaction {
 }
 pub(crate) use transaction;
 
-/// A transaction, and who ends it.
+/// A transaction, together with which flow ends it.
 pub(crate) enum Scope<'a> {
     /// Begun for this flow, which ends it.
     New(Txn<'a>),
-    /// Begun before, and ended by whoever began it.
+    /// Begun earlier by another flow or by the caller, which ends it.
     Open(Txn<'a>),
 }
 
@@ -396,7 +407,7 @@ impl<'a> Scope<'a> {
         txn
     }
 
-    /// Rolls back what was begun for this flow.
+    /// Rolls back the transaction that was begun for this flow.
     pub(crate) async fn roll_back(self) {
         if let Self::New(txn) = self
             && let Some(own) = txn.into_own()
@@ -406,22 +417,24 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// How often a transaction was tried, how often it may be, and for how long.
+/// Counts the attempts at one transaction and limits their number and their total time.
 pub(crate) struct Attempts {
     made: u32,
     most: u32,
-    /// None inside a transaction that is open already.
+    /// `None` inside a transaction that is already open.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Attempts {
-    /// Awaits one of them, within what is left of the time for all.
+    /// Awaits one attempt, within the time that is left for all of them.
     pub(crate) async fn limit<T, E: From<Fault>>(
         &mut self,
         attempt: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let mut attempt = pin!(attempt);
         poll_fn(|context| {
+            // The work comes before the timer, so that a result counts even if the time has just
+            // ended.
             if let Poll::Ready(result) = attempt.as_mut().poll(context) {
                 return Poll::Ready(result);
             }
@@ -433,7 +446,8 @@ impl Attempts {
         .await
     }
 
-    /// The result, unless the transaction is to be tried again; then this has waited for that.
+    /// Returns the result if it is final. Otherwise waits until the next attempt and returns
+    /// `None`.
     pub(crate) async fn last<T, E: MaybeFault>(
         &mut self,
         result: Result<T, E>,
@@ -451,19 +465,20 @@ impl Attempts {
     }
 }
 
-/// 5, 20, 80 ms, each with as much jitter again, so that two losers do not meet again.
+/// Waits 5, 20 and 80 ms, each plus up to the same time as jitter, so that two losers do not
+/// collide again.
 fn backoff(attempt: u32) -> Duration {
     let base = 5 * 4u64.pow(attempt - 1);
     let jitter = u64::from(random_array::<1>()[0]) * base / 255;
     Duration::from_millis(base + jitter)
 }
 
-/// Whether a unique key refused the row.
+/// True if a unique key rejected the row.
 pub(crate) fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }
 
-/// Whether a row refused because what it points to is not there.
+/// True if the row was rejected because the row that it points to does not exist.
 pub(crate) fn is_foreign_key_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)))
 }
@@ -492,7 +507,7 @@ mod tests {
     #[test]
     fn a_refusal_is_no_outage() {
         let check = |code: &str, text: &str| is_refusal(code, || text.to_owned());
-        // Keys, checks and triggers: of SQLite, of PostgreSQL (RESTRICT since 18 too), of MySQL.
+        // Keys, checks and triggers of SQLite, PostgreSQL (`RESTRICT` since 18 too) and MySQL.
         for code in ["19", "275", "787", "1811", "2067", "23503", "23001", "P0001", "45000"] {
             assert!(check(code, ""), "{code}");
         }
@@ -504,7 +519,7 @@ mod tests {
         {
             assert!(!check(code, "kept, 1451"), "{code}");
         }
-        // A privilege, a table or a column that is missing, a limit that struck.
+        // A missing privilege, table or column, or a limit that was reached.
         for code in ["42501", "42P01", "42703", "57014", "25P02", "40001", "P0002"] {
             assert!(!check(code, ""), "{code}");
         }

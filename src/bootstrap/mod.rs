@@ -1,11 +1,13 @@
-//! The first administrator.
+//! Bootstrap: the first administrator.
 //!
-//! Called at every start, it makes an account that may do everything, once in the life of the
-//! database, however many nodes start at the same moment. Its password is random and given back
-//! once, to be shown to the operator; or the operator chooses it
-//! ([`bootstrap_admin_with_password`](crate::Portcullis::bootstrap_admin_with_password)). There is no default
-//! password, and an account that exists
-//! already is never promoted: whoever registered that address first may be anyone.
+//! # How it works
+//!
+//! 1. Call [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) at every start. It creates an
+//!    account that may do everything. This happens only once per database, even if many nodes start
+//!    at the same time.
+//! 2. The password is random and is returned once, so that you can show it to the operator. The
+//!    operator can also choose it:
+//!    [`bootstrap_admin_with_password`](crate::Portcullis::bootstrap_admin_with_password).
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::account::AccountError> {
@@ -17,6 +19,20 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What it does not do
+//!
+//! - It has no default password.
+//! - It never promotes an existing account, because anyone may have registered that name first.
+//! - It has no routes and no configuration.
+//!
+//! # Events
+//!
+//! `user_created` and `administrator_bootstrapped`.
+//!
+//! # Errors
+//!
+//! Those of [`AccountError`], such as `username_taken` (409) and `invalid_fields` (422).
 
 use zeroize::Zeroizing;
 
@@ -28,10 +44,10 @@ use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transacti
 use crate::handle::Portcullis;
 use crate::password::{Names, Password, Passwords};
 
-/// What marks that it was done.
+/// The name of the marker that says it was done.
 const MARK: &str = "administrator_bootstrapped";
 
-/// The first administrator, just made.
+/// The first administrator, which was just created.
 #[derive(Debug)]
 pub struct FirstAdministrator {
     account: Account,
@@ -39,23 +55,25 @@ pub struct FirstAdministrator {
 }
 
 impl FirstAdministrator {
-    /// The account.
+    /// Returns the account.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Its password, for the operator's eyes; only its hash is kept.
+    /// Returns its password, to show it to the operator. Only its hash is stored.
     pub fn password(&self) -> &str {
         self.password.as_str()
     }
 }
 
 impl Portcullis {
-    /// Makes the first administrator, or nothing if that was done before.
+    /// Creates the first administrator. Returns `None` if that was done before.
     ///
     /// # Errors
-    /// [`AccountError::Taken`] when the name belongs to someone: nobody is promoted, and it can be
-    /// tried again with another name. Invalid names; an outage.
+    /// - [`AccountError::Taken`]: the name belongs to an existing account, which is not promoted.
+    ///   Try again with another name.
+    /// - [`AccountError::Invalid`]: a name is invalid.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn bootstrap_admin(
         &self,
         account: NewAccount,
@@ -65,12 +83,14 @@ impl Portcullis {
         Ok(made.map(|account| FirstAdministrator { account, password }))
     }
 
-    /// The same with a password that the operator has chosen, such as one from a secret store. Afterwards
-    /// the password is not looked at any more, so a later change of it has no effect.
+    /// Creates the first administrator with a password that the operator has chosen, such as one
+    /// from a secret store. After the first time the password is ignored, so a later change of it
+    /// has no effect.
     ///
     /// # Errors
-    /// As [`bootstrap_admin`](Self::bootstrap_admin). [`AccountError::Invalid`] for a password that breaks
-    /// the [rules](crate::password) for a new one: then nothing is made, and it can be attempted again.
+    /// Those of [`bootstrap_admin`](Self::bootstrap_admin). [`AccountError::Invalid`] also if the
+    /// password breaks the [rules](crate::password) for new passwords. Then no account is created,
+    /// and you can try again.
     pub async fn bootstrap_admin_with_password(
         &self,
         account: NewAccount,
@@ -105,7 +125,8 @@ impl Portcullis {
         let accounts = self.accounts();
         let now = context.now();
         let made = transaction!(db, |txn| {
-            // The mark first: of several nodes one gets it, and the others wait and then see it.
+            // The mark comes first. If several nodes start at once, one of them gets it. The others
+            // wait for that transaction and then see the mark.
             match store::mark(txn, MARK, now).await {
                 Ok(()) => {}
                 Err(error) if is_unique_violation(&error) => return Err(Bootstrap::Done),
@@ -124,14 +145,14 @@ impl Portcullis {
     }
 }
 
-/// Where a password comes from. A random one breaks no rule.
+/// Where a password comes from. A random one does not need to be checked against the rules.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Random,
     Chosen,
 }
 
-/// How making it ends early.
+/// The reason why the creation ends early.
 enum Bootstrap {
     Done,
     Account(AccountError),
@@ -158,7 +179,7 @@ impl MaybeFault for Bootstrap {
     }
 }
 
-/// 125 bits in five groups, easy to type.
+/// Creates a password of 125 random bits in five groups, so that it is easy to type.
 fn random_password() -> Password {
     let text = data_encoding::BASE32_NOPAD.encode(&*Zeroizing::new(random_array::<16>()));
     let groups: Vec<&str> = (0..5).map(|group| &text[group * 5..group * 5 + 5]).collect();

@@ -1,21 +1,29 @@
-//! Addresses and numbers that an account has left: who may put one back, and what that ends.
+//! Addresses and numbers that an account has left: who may restore one, and what that ends.
 //!
-//! Whoever is signed in may change an address. A thief with one stolen session may do so too, and so
-//! may the owner who comes back. Both are then told what happened, and the question is which of them
-//! may undo it. Nobody can say who is who; but it can be said who was there first.
+//! A signed-in person may change an address. That person may be the owner, or a thief with a stolen
+//! session. After a change, portcullis notifies the old address, and may allow it to undo the
+//! change. It cannot know who the owner is. But it knows which address belonged to the account
+//! first, and decides by this order.
 //!
-//! # The state
+//! In this page, the *own* address is the one in the account's row. *Further* names are the others
+//! with which the account signs in.
 //!
-//! Each address, number and name of an account has a *sequence*: 0 for the first address that the
-//! account ever proved, and for any other the account's epoch after the change that brought it. Each
-//! change of contact moves the epoch by a conditional UPDATE of the account's row, so no two changes
-//! share one, and two nodes agree about the order whatever their clocks say.
+//! # The stored state
 //!
-//! An own address that goes is remembered for 30 days: its digest, its sequence, how long it was the
-//! account's, the epoch that began when it went, and whether it was *settled*: the first of all, or the
-//! account's for as long as a change can be undone. It stays remembered, and its link stays good, while
-//! it is a further name. As that it counts as added when it was added again, so that it goes like any
-//! other name when an address is put back that went before.
+//! Each address, number and name of an account has a *sequence*. It is 0 for the first address that
+//! the account ever verified. For any other name it is the account's epoch after the change that
+//! added it. Each change of contact moves the epoch with a conditional UPDATE of the account's row.
+//! So two changes never have the same sequence, and all nodes agree about the order, whatever their
+//! clocks say.
+//!
+//! When an own address is replaced, it is remembered for 30 days. Its row contains a digest, its
+//! sequence, how long it belonged to the account, the epoch after the change, and whether it was
+//! *settled*. An address is settled if it was the first of all, or belonged to the account for as
+//! long as a change can be undone.
+//!
+//! If it is now a further name, it stays remembered and its link stays valid. As a further name it
+//! has the sequence of the change that added it again. So it is removed like any other name when an
+//! address is restored that left before that.
 //!
 //! ```text
 //!             another one takes its place                    30 days
@@ -31,56 +39,58 @@
 //!
 //! # The rules
 //!
-//! - A link leads to an address that is remembered as settled, under the sequence that the link
-//!   names. What is forgotten has no link, whatever row of a link is still there.
-//! - Putting back an earlier address is an undo, whether a link does it or a session, and whatever
-//!   became of the link. The address that goes is forgotten, and so is each that came after the one
-//!   that is back. With a mail address go the further names, the own username and the number that came
-//!   after it went. With a number go numbers only.
-//! - Putting back a *later* address is no undo but a change like any other. Otherwise a thief who was
-//!   put out could come back with the address that was taken away, and the owner's address would get
-//!   no link.
-//! - A further name that never was the account's own is not put back when it takes the own place: it is
-//!   a new own address, and its sequence is that of this change. See below.
-//! - So whatever is remembered came before the present address of its kind. That is why a reset, a
-//!   changed password and an end of all sessions have nothing to end here: a link to a later address
-//!   does not exist, and a link to an earlier one outlives them.
+//! - A link is valid only while its address is remembered as settled, with the sequence that the
+//!   link contains. A forgotten address has no valid link, even if the row of a link still exists.
+//! - To restore an earlier address is an undo, by its link or from a session, and whether or not
+//!   its link still works. The address that it replaces is forgotten, and so is every address that
+//!   came after the restored one. A restored mail address also removes the further names, the own
+//!   username and the number that were added after this address had left. A restored number removes
+//!   only numbers.
+//! - To change to a *later* address is an ordinary change and not an undo. Otherwise a thief who
+//!   was removed could return with the removed address, and the owner's address would get no link.
+//! - A further name that was never the own address cannot be restored. When it becomes the own
+//!   address, this is an ordinary change, and gives it a new sequence. See below.
+//! - So every remembered address came before the present address of its kind. For this reason a
+//!   reset, a changed password and an end of all sessions have nothing to end here. A link to a
+//!   later address does not exist, and a link to an earlier one stays valid.
 //!
-//! # A further name takes the own place
+//! # A further name becomes the own address
 //!
-//! Say that `O` is the first address, and somebody makes a further name `F` the own address in the place
-//! of `L`. Who adds and who changes may be the owner or a thief in each case, so the rule can only look
-//! at the order:
+//! `O` is the first address. A person makes the further name `F` the own address and so replaces
+//! `L`. The owner or a thief may have added `F`, and the owner or a thief may make this change. So
+//! the rule can only use the order:
 //!
 //! | `F` was the own address | order | `L` is settled | what happens |
 //! |---|---|---|---|
-//! | yes, and went within 30 days | `F` before `L` | either | `F` is put back: `L` gets a notice, no link, and is forgotten |
-//! | yes, and went within 30 days | `F` after `L` | yes | an ordinary change: `L` gets a link |
+//! | yes, and left within 30 days | `F` before `L` | either | `F` is restored: `L` gets a notice, no link, and is forgotten |
+//! | yes, and left within 30 days | `F` after `L` | yes | an ordinary change: `L` gets a link |
 //! | never, or longer ago | `F` before `L` | yes | an ordinary change: `L` gets a link |
-//! | never, or longer ago | `F` before `L` | no | an ordinary change: `L` gets a notice; settled ones before it keep their links |
+//! | never, or longer ago | `F` before `L` | no | an ordinary change: `L` gets a notice; settled addresses before it keep their links |
 //! | never, or longer ago | `F` after `L` | yes | an ordinary change: `L` gets a link |
 //! | never, or longer ago | `F` after `L` | no | an ordinary change: `L` gets a notice |
 //!
-//! The third and fourth row are the hard ones. Either a thief added `F`, the owner overlooked it and moved
-//! from `O` to `L`; or the owner added `F`, and a thief moved the account from `O` to `L`. The orders are
-//! the same, so one rule serves both, and it helps the wrong person in one of them:
+//! The third and the fourth row are difficult, because two stories have the same order. In the
+//! first, a thief added `F`, and the owner overlooked it and moved from `O` to `L`. In the second,
+//! the owner added `F`, and a thief moved the account from `O` to `L`. One rule serves both, so it
+//! helps the wrong person in one of them:
 //!
-//! - With a link for `L`, the thief of the second story can undo what the owner did with `F`. The owner
-//!   has a remedy as long as `O` is remembered: put `O` back, before or after. That ends the thief's link.
-//!   And who has had the account for a week does not need this link: they could have removed `F`.
-//! - Without a link for `L`, the owner of the first story loses an account that was in their hands all
-//!   the time, in one moment and without a remedy. The thief need not have been there for more than a
-//!   minute, long ago.
+//! - With a link for `L`, the thief of the second story can undo what the owner did with `F`. The
+//!   owner has a remedy while `O` is remembered: they restore `O`, before or after. That ends the
+//!   thief's link. And a thief who had the account for a week does not need this link, because they
+//!   could have removed `F`.
+//! - Without a link for `L`, the owner of the first story loses an account that they had all the
+//!   time. This happens at once and without a remedy. The thief needed access for only a minute,
+//!   long ago.
 //!
-//! So `L` gets its link. A name that was removed and is added again is no exception, or a thief would do
-//! that first.
+//! So `L` gets its link. This is also true for a name that was removed and added again. Otherwise a
+//! thief would first remove and add it.
 //!
-//! # Not by time
+//! # Why time does not decide
 //!
-//! An earlier version ended the links that were made "at or after" one, by the clocks of whichever
-//! node made them. Five seconds between two nodes were enough for the thief's link to outlive the
-//! owner's. Time decides two things only, both far longer than clocks differ: whether an address is
-//! settled, and when it is forgotten.
+//! An earlier version ended the links that were created "at or after" another one, by the clocks of
+//! the nodes. With five seconds between two nodes, the thief's link stayed valid and the owner's
+//! did not. Time now decides only two things: whether an address is settled, and when it is
+//! forgotten. Both times are much longer than clocks differ.
 
 use std::time::Duration;
 
@@ -96,36 +106,40 @@ use crate::context::Context;
 
 mod store;
 
-/// How long an address that went can be put back as an undo.
+/// For how long an address that left can be restored as an undo.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long an address must have been the account's to be settled, where changes cannot be undone by a
-/// link and so no time is configured.
+/// For how long an address must belong to the account to be settled, if links cannot undo changes
+/// and so no time is configured.
 const SETTLES_IN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Where an address stands among all that its account ever had.
+/// The position of an address in the order of all addresses that its account ever had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// 0 for the first address that the account ever proved; of any other the account's epoch after
-    /// the change that brought it.
+    /// 0 for the first address that the account ever verified. For any other one, the account's
+    /// epoch after the change that added it.
     pub(crate) sequence: i64,
-    /// For how long it was the account's before it went and was put back.
+    /// For how long it belonged to the account before it left and was restored, in milliseconds.
     pub(crate) held_ms: i64,
 }
 
 impl Standing {
-    /// Of the first address that the account proves.
+    /// The standing of the first address that the account verifies.
     pub(crate) const FIRST: Self = Self { sequence: 0, held_ms: 0 };
 
-    /// Of what the account gets by the change that moves its epoch to this. An account whose epoch has
-    /// never moved may get an address all the same, from an operator; it is not the first one.
+    /// Returns the standing of a name that the account gets by the change that moves its epoch to
+    /// `epoch`. An operator can add an address to an account whose epoch has never moved. This is
+    /// not the first address, so the result is at least 1.
     pub(crate) fn from_epoch(epoch: i64) -> Self {
         Self { sequence: epoch.max(1), held_ms: 0 }
     }
 
-    /// The same with the time that it was the account's before it went, for a further name. Its place
-    /// among the own ones waits in what is remembered of it until it is the own one again: a name that is
-    /// added counts as new, or it would stay when what came since is taken along.
+    /// Adds the time for which the address belonged to the account before it left. This is for a
+    /// further name.
+    ///
+    /// Its sequence stays that of the new name. The old sequence stays in the remembered row until
+    /// it is the own address again. Otherwise the name would not be removed together with what was
+    /// added since.
     pub(crate) fn added_again(self, former: Option<&Model>) -> Self {
         Self { held_ms: former.map_or(self.held_ms, |former| former.held_ms), ..self }
     }
@@ -136,15 +150,15 @@ impl login_name::Model {
         Standing { sequence: self.sequence, held_ms: self.held_ms }
     }
 
-    /// For how long it has been a proved address of the account.
+    /// Returns for how long it has been a verified address of the account.
     fn held_for(&self, now: Timestamp) -> Duration {
         let before = Duration::from_millis(u64::try_from(self.held_ms).unwrap_or(0));
         before + self.verified_at.map_or(Duration::ZERO, |at| now.since(at))
     }
 
-    /// Whether it may undo what is changed from now on: it is the first address that the account ever
-    /// proved, or has been there for as long as a change can be undone. Before that it may be the
-    /// thief's.
+    /// Returns true if the address may undo later changes. It must be the first address that the
+    /// account ever verified, or have belonged to it for as long as a change can be undone. A newer
+    /// address may belong to a thief.
     pub(crate) fn is_settled(&self, context: &Context, now: Timestamp) -> bool {
         let settles_in = context.config.contact.undo_lifetime.unwrap_or(SETTLES_IN);
         self.verified_at.is_some() && (self.sequence == 0 || self.held_for(now) >= settles_in)
@@ -157,7 +171,7 @@ impl Model {
     }
 }
 
-/// What the account remembers of an address that it left, in its normal form.
+/// Returns what is remembered of an address that the account has left. `normal` is its normal form.
 pub(crate) async fn find<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -169,7 +183,7 @@ pub(crate) async fn find<C: ConnectionTrait>(
     store::find(txn, digests, now.minus(REMEMBERED)).await
 }
 
-/// Remembers an address that goes in the change that moves the account's epoch to `left_epoch`.
+/// Remembers an address that leaves by the change that moves the account's epoch to `left_epoch`.
 pub(crate) async fn remember<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -191,7 +205,7 @@ pub(crate) async fn remember<C: ConnectionTrait>(
     store::put(txn, row).await
 }
 
-/// Forgets an address that the account has again.
+/// Forgets an address that belongs to the account again.
 pub(crate) async fn forget<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -202,8 +216,8 @@ pub(crate) async fn forget<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Forgets all of a kind that came with `sequence` or later: an earlier one is back. If that is a mail
-/// address, numbers that came in the epoch `since` or later are forgotten too.
+/// Forgets all addresses of a kind with this or a later sequence, because an earlier one was
+/// restored. If the kind is mail, it also forgets numbers that came in the epoch `since` or later.
 pub(crate) async fn forget_later<C: ConnectionTrait>(
     txn: &C,
     account: AccountId,
@@ -215,7 +229,7 @@ pub(crate) async fn forget_later<C: ConnectionTrait>(
     store::delete_later(txn, account, kind, sequence, numbers_since).await
 }
 
-/// Forgets all that an account ever had: it is somebody else's now.
+/// Forgets all addresses of an account, because it now belongs to another person.
 pub(crate) async fn forget_all<C: ConnectionTrait>(
     txn: &C,
     account: AccountId,
@@ -223,7 +237,7 @@ pub(crate) async fn forget_all<C: ConnectionTrait>(
     store::delete_all(txn, account).await
 }
 
-/// Removes at most `batch` that are too old to be put back. Says how many.
+/// Removes at most `batch` addresses that are too old to be restored. Returns how many.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
@@ -232,8 +246,8 @@ pub(crate) async fn purge<C: ConnectionTrait>(
     store::purge(db, now.minus(REMEMBERED), batch).await
 }
 
-/// The digest under each secret, newest first. Of the account and the address, so that a dump does not
-/// tell which accounts had the same one.
+/// Returns the digests of account and address, one per secret, the newest first. The account is
+/// included so that a dump does not reveal which accounts had the same address.
 fn digests(context: &Context, account: AccountId, normal: &str) -> Vec<Vec<u8>> {
     let account = account.as_uuid();
     let parts: [&[u8]; 2] = [account.as_bytes(), normal.as_bytes()];

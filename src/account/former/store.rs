@@ -1,4 +1,4 @@
-//! Queries on addresses that accounts have left.
+//! Queries for addresses that accounts have left.
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{

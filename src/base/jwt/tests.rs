@@ -1,4 +1,4 @@
-//! Tokens as an attacker forges them, and as a holder of the real key would misuse it.
+//! Tokens that an attacker forges, and tokens that a holder of the real key misuses.
 
 use super::*;
 
@@ -22,12 +22,12 @@ fn jwt(signing: &[SigningKey], secrets: &[Secret]) -> Jwt {
     Jwt::new(signing, secrets, ISSUER, ISSUER).expect("the keys are usable")
 }
 
-/// HS256 with one derived key.
+/// Creates a signer for HS256 with one derived key.
 fn derived() -> Jwt {
     jwt(&[SigningKey::derived_hs256()], &[Secret::generate()])
 }
 
-/// Signs any header and payload with the real key, as nobody else could.
+/// Signs any header and payload with the real key, which no attacker can do.
 fn signed(key: &Key, header: &str, payload: &str) -> String {
     sealed(key, &format!("{header}.{payload}"))
 }
@@ -37,7 +37,7 @@ fn sealed(key: &Key, message: &str) -> String {
     format!("{message}.{}", signature.expect("the key signs"))
 }
 
-/// A payload whose members are texts of JSON; an empty text leaves the member out.
+/// Creates a payload. Its members are JSON texts, and an empty text leaves the member out.
 fn payload(changes: &[(&str, &str)]) -> String {
     let sid = format!("\"{}\"", base64([7; 16]));
     let (iat, exp) = (NOW.to_string(), (NOW + 900).to_string());
@@ -64,7 +64,7 @@ fn payload(changes: &[(&str, &str)]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// Whether a payload signed with the real key is accepted.
+/// Returns true if a payload that was signed with the real key is accepted.
 fn accepts(jwt: &Jwt, payload: &str) -> bool {
     let key = &jwt.keys[0];
     jwt.verify(&signed(key, key.header(TYPE), &base64(payload)), now()).is_some()
@@ -90,7 +90,7 @@ fn what_was_signed_is_what_is_read_for_its_own_purpose_only() {
             let (read_type, read) = jwt.verify(&token, now()).expect("its own token");
             assert_eq!(read_type, token_type);
             assert!(read == claims());
-            // The same message under the header of any other purpose.
+            // The same message with the header of every other purpose.
             for other in TokenType::ALL {
                 let swapped = format!("{}.{rest}", jwt.keys[0].header(other));
                 let verified = jwt.verify(&swapped, now()).map(|(read_type, _)| read_type);
@@ -197,7 +197,7 @@ fn a_claim_of_another_shape_or_service_is_refused() {
         ("sid", format!("\" {sid}\"")),
         ("sid", format!("\"{}\"", base64([7; 15]))),
         ("sid", format!("\"{}\"", base64([7; 17]))),
-        // The last letter holds four bits too many; they have to be zero.
+        // The last letter contains four bits too many, which must be zero.
         ("sid", format!("\"{}x\"", &sid[..sid.len() - 1])),
         ("sid", format!("[\"{sid}\"]")),
         ("gen", String::new()),
@@ -311,7 +311,7 @@ fn a_header_that_we_do_not_write_is_refused_even_when_our_key_signed_it() {
         let written = base64(&header);
         let token = signed(key, &written, &body);
         assert!(jwt.verify(&token, now()).is_none(), "{header}");
-        // Without a signature it is worth no more.
+        // Without a valid signature it is refused too.
         let message = format!("{written}.{body}");
         for forged in [format!("{message}."), message.clone(), format!("{message}.AA")] {
             assert!(jwt.verify(&forged, now()).is_none(), "{forged}");
@@ -327,7 +327,7 @@ fn base64_has_one_spelling() {
     let token = jwt.sign(TYPE, &claims());
     let parts: Vec<&str> = token.split('.').collect();
     let [header, body, signature] = parts[..] else { panic!("three parts") };
-    // 32 bytes leave two bits in the last letter.
+    // 32 bytes leave two unused bits in the last letter.
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let last = signature.chars().last().and_then(|c| alphabet.find(c)).expect("base64url");
     assert_eq!(last % 4, 0);
@@ -365,7 +365,7 @@ fn base64_has_one_spelling() {
     ] {
         assert!(jwt.verify(&forged, now()).is_none(), "{forged}");
     }
-    // The same with a right signature over the other spelling of the payload.
+    // The same with a correct signature of the other spelling of the payload.
     let text = payload(&[]);
     let text = format!("{text}{}", " ".repeat(3 - text.len() % 3 + 1));
     let body = base64(&text);
@@ -384,7 +384,7 @@ fn base64_has_one_spelling() {
     ] {
         assert!(jwt.verify(&signed(key, header, &spelling), now()).is_none(), "{spelling}");
     }
-    // A token in a token, and one encrypted to us.
+    // A token inside a token, and an encrypted token.
     let nested = base64(&token);
     assert!(jwt.verify(&signed(key, header, &nested), now()).is_none());
     assert!(jwt.verify(&sealed(key, &format!("{header}.AAAA.{body}.AAAA")), now()).is_none());
@@ -462,7 +462,7 @@ fn a_public_key_is_no_secret_to_sign_with() {
         for form in &forms {
             let secret = match EncodingKey::from_secret(form) {
                 Ok(secret) => secret,
-                // The library makes no key of nothing.
+                // The library creates no key from empty text.
                 Err(_) if form.is_empty() => continue,
                 Err(error) => panic!("{error}"),
             };
@@ -479,7 +479,7 @@ fn a_public_key_is_no_secret_to_sign_with() {
         }
         let token = signed(key, key.header(TYPE), &body);
         assert!(jwt.verify(&token, now()).is_some(), "{algorithm}");
-        // A signature of one key says nothing under the name of the other.
+        // A signature of one key is not valid with the name of the other key.
         let (_, rest) = token.split_once('.').expect("three parts");
         let swapped = format!("{}.{rest}", jwt.keys[1].header(TYPE));
         assert!(jwt.verify(&swapped, now()).is_none(), "{algorithm}");
@@ -540,7 +540,7 @@ fn a_key_that_cannot_be_used_is_named() {
     assert_eq!(format!("{:?}", jwt(&[key], &[])), "Jwt(1 keys, issuer \"https://auth.test\")");
 }
 
-// Private keys, put together from the published examples of RFC 7515, appendix A.
+// Private keys from the published examples of RFC 7515, appendix A.
 
 /// d, x, y.
 const P256: [&str; 3] = [
@@ -587,7 +587,7 @@ fn from_hex(text: &str) -> Vec<u8> {
     data_encoding::HEXLOWER.decode(text.as_bytes()).expect("hexadecimal")
 }
 
-/// One value in DER.
+/// Encodes one value in DER.
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let mut value = vec![tag];
@@ -628,7 +628,7 @@ fn ed25519(seed: [u8; 32]) -> Vec<u8> {
     pem("PRIVATE KEY", &der(0x30, &[der(2, &[0]), algorithm, key].concat()))
 }
 
-/// The point of the public key, not compressed.
+/// Returns the point of the public key, not compressed.
 fn p256_point() -> Vec<u8> {
     [vec![4], from_base64(P256[1]), from_base64(P256[2])].concat()
 }
@@ -658,7 +658,7 @@ fn the_token_of_a_device_is_none_of_a_session_and_none_is_its_own() {
         assert!(jwt.verify_session(&device, now()).is_none());
         let (_, rest) = device.split_once('.').expect("three parts");
         for token_type in TokenType::ALL {
-            // Whatever the header says, the payload is that of one purpose only.
+            // Whatever the header says, the payload has the form of only one purpose.
             let token = jwt.sign(token_type, &claims());
             assert!(jwt.verify_device(&token).is_none(), "{token_type:?}");
             let sealed = jwt.seal(
@@ -688,7 +688,7 @@ fn the_largest_token_of_a_device_fits_into_a_cookie() {
         .expect("a signer");
     let accounts = "A".repeat(BASE64URL_NOPAD.encode_len(5 * 32));
     let token = jwt.sign_device(&DeviceClaims { accounts, expires_at: i64::MAX });
-    // Browsers refuse a cookie whose name and value have more than 4096 bytes; attributes do not count.
-    // RSA keys may be twice as long as this one.
+    // Browsers refuse a cookie whose name and value have more than 4096 bytes. Attributes do not
+    // count. RSA keys may be twice as long as this one.
     assert!(token.len() + 400 < 2500, "{}", token.len());
 }

@@ -1,29 +1,32 @@
-//! A connection as the server of the database knows it, so that another connection can end it there.
+//! A connection as the database server knows it, so that another connection can end it there.
 //!
-//! A hook that is given up may be in the middle of a statement that waits for a lock. Whatever is
-//! sent on its own connection queues behind that statement, `ROLLBACK` and `KILL` too. Only from
-//! another connection can it be ended, and with it the locks of its transaction.
+//! A hook that exceeded its limit may be in the middle of a statement that waits for a lock.
+//! Anything that is sent on its own connection queues behind that statement, including `ROLLBACK`
+//! and `KILL`. Only another connection can end it and release the locks of its transaction.
 //!
-//! Ended is the connection and not the statement: a request to cancel may arrive before the statement
-//! does, and then it stops nothing. Limits set at the server (`statement_timeout`,
-//! `max_statement_time`) were the alternative: they would also stop statements of the flow that come
-//! after the hook, MySQL has none for statements that write, and on MySQL and MariaDB they outlive the
-//! transaction.
+//! The connection is ended, not the statement: a request to cancel may arrive before the statement
+//! does, and then it stops nothing.
+//!
+//! Limits set at the server (`statement_timeout`, `max_statement_time`) were the alternative. They
+//! would also stop statements of the flow that come after the hook. MySQL has none for statements
+//! that write. On MySQL and MariaDB they stay active after the transaction.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
 };
 
-/// The name of a connection at its server.
+/// The identifier of a connection at its server.
 #[derive(Debug, Clone)]
 pub(super) struct ServerConnection {
     id: i64,
-    /// Which server: behind one address there may be several, and each numbers its own.
+    /// Identifies the server. There may be several servers behind one address, and each one numbers
+    /// its own connections.
     server: String,
 }
 
 impl ServerConnection {
-    /// None on SQLite, where a connection has no server and nobody else writes.
+    /// Asks for the identifier. Returns `None` on SQLite, where a connection has no server and
+    /// nobody else writes.
     pub(super) async fn of(txn: &DatabaseTransaction) -> Result<Option<Self>, DbErr> {
         let backend = txn.get_database_backend();
         let text = match backend {
@@ -42,7 +45,7 @@ impl ServerConnection {
         Ok(Some(Self { id: row.try_get_by_index(0)?, server: row.try_get_by_index(1)? }))
     }
 
-    /// Ends it, from a connection of the pool.
+    /// Ends this connection, from a connection of the pool.
     pub(super) async fn end(&self, pool: &DatabaseConnection) -> Result<(), DbErr> {
         let Self { id, server } = self;
         let backend = pool.get_database_backend();
@@ -53,13 +56,14 @@ impl ServerConnection {
             let values = [id.into(), server.as_str().into()];
             let row =
                 pool.query_one_raw(Statement::from_sql_and_values(backend, text, values)).await?;
-            // False: it has ended by itself.
+            // A row with `false` means that the connection has already ended.
             return row
                 .map(drop)
                 .ok_or_else(|| DbErr::Custom("another server answered".to_owned()));
         }
-        // One statement, because two of a pool may be two connections. On another server this names a
-        // connection that there never is. `server` is hexadecimal.
+        // One statement, because two statements of a pool may use two connections. On another
+        // server this names connection 0, which never exists. `server` is hexadecimal, so it needs
+        // no escaping.
         let text = format!(
             "KILL CONNECTION IF(HEX(CONCAT(@@hostname, ':', @@port)) = '{server}', {id}, 0)"
         );

@@ -1,4 +1,4 @@
-//! Tasks of ours: work that ends by itself, even when nobody waits for it any more.
+//! Tasks of portcullis: work that finishes even when nobody waits for it any more.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tracing::Instrument;
 use tracing::instrument::WithSubscriber;
 
-/// Starts tasks and counts those that run, so that a shutdown can wait for them.
+/// Starts tasks and counts the running ones, so that a shutdown can wait for them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tasks(Arc<Count>);
 
@@ -25,12 +25,12 @@ struct Count {
 #[derive(Debug)]
 pub(crate) struct Running(Arc<Count>);
 
-/// What a flow that runs in a task of its own has begun.
+/// What a flow in a separate task has begun.
 #[derive(Debug, Default)]
 struct Flow {
-    /// A transaction was opened: from then on the flow goes to its end.
+    /// True after a transaction was opened. From then on the flow runs to its end.
     opened: AtomicBool,
-    /// Single statements that write and are under way.
+    /// The number of single write statements that are running.
     writing: AtomicUsize,
 }
 
@@ -39,7 +39,7 @@ tokio::task_local! {
 }
 
 impl Tasks {
-    /// Starts a task. It goes on when the handle is dropped, and what it traces belongs to the span
+    /// Starts a task. It continues when the handle is dropped. What it traces belongs to the span
     /// in which it was started.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
@@ -54,11 +54,12 @@ impl Tasks {
         detached(work)
     }
 
-    /// Runs a flow in a task of its own and waits for it.
+    /// Runs a flow in a separate task and waits for it.
     ///
-    /// Where the waiting is given up, the flow is too, unless it has opened a transaction: then it
-    /// goes to its end. So nobody's password is hashed for a client who is gone, and what was begun
-    /// is done. Inside such a task another flow just runs.
+    /// If the waiting future is dropped, the flow stops too, unless it has opened a transaction.
+    /// Then it runs to its end. While a single write statement runs, the flow also continues until
+    /// the statement has ended. So no password is hashed for a client that has disconnected, but a
+    /// change that was begun is finished. Inside such a task, another flow just runs.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -67,14 +68,14 @@ impl Tasks {
             return Ok(work.await);
         }
         let flow = Arc::new(Flow::default());
-        // Closed when the waiting ends, whichever way.
+        // Dropping this tells the task that nobody waits any more.
         let (_waiting, mut gone) = oneshot::channel::<()>();
         let begun = Arc::clone(&flow);
         let work = async move {
             let mut work = pin!(work);
             let mut is_gone = false;
             poll_fn(|context| {
-                // Looked at first: nothing is begun for a client who is gone.
+                // Check this first: nothing is begun for a client that has disconnected.
                 is_gone = is_gone || pin!(&mut gone).poll(context).is_ready();
                 if is_gone && !begun.is_writing() {
                     return Poll::Ready(None);
@@ -82,27 +83,31 @@ impl Tasks {
                 if let Poll::Ready(result) = work.as_mut().poll(context) {
                     return Poll::Ready(Some(result));
                 }
+                // Check again after the poll: a single write may have ended in it, and must not be
+                // followed by more.
                 if is_gone && !begun.is_writing() { Poll::Ready(None) } else { Poll::Pending }
             })
             .await
         };
         match self.spawn(FLOW.scope(flow, work)).await? {
             Some(result) => Ok(result),
-            // Given up, and so is this waiting.
+            // The task saw that the waiting future was dropped, so this code is not polled any
+            // more.
             None => std::future::pending().await,
         }
     }
 
-    /// Something that is not finished yet.
+    /// Counts one unfinished piece of work, until the returned value is dropped.
     pub(crate) fn running(&self) -> Running {
         self.0.running.fetch_add(1, Ordering::SeqCst);
         Running(Arc::clone(&self.0))
     }
 
-    /// Waits until nothing runs.
+    /// Waits until nothing is running.
     pub(crate) async fn ended(&self) {
         loop {
-            // Before looking at the number, so that the last one cannot end in between unheard.
+            // Register before reading the number. Otherwise the last task could end in between and
+            // this would wait forever.
             let none_left = self.0.none_left.notified();
             if self.0.running.load(Ordering::SeqCst) == 0 {
                 return;
@@ -134,12 +139,12 @@ impl Flow {
     }
 }
 
-/// The flow of this task opens a transaction.
+/// Records that the flow of this task opens a transaction.
 pub(super) fn opening() {
     let _ = FLOW.try_with(|flow| flow.opened.store(true, Ordering::SeqCst));
 }
 
-/// The flow of this task writes with a single statement, until the guard is dropped.
+/// Records that the flow of this task runs a single write statement, until the guard is dropped.
 pub(super) fn writing() -> Writing {
     Writing(FLOW.try_with(Arc::clone).ok().inspect(|flow| {
         flow.writing.fetch_add(1, Ordering::SeqCst);

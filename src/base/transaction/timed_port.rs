@@ -1,8 +1,9 @@
-//! Code of the application that is waited for within a limit, outside of our transactions.
+//! Code of the application that runs within a time limit, outside the transactions of portcullis.
 //!
-//! It usually asks the application's pool. Dropped in the middle of a statement, the MySQL driver
-//! leaves a connection with an answer that the next query takes for its own. So it runs in a task that
-//! goes on when the client hangs up, and on MySQL and MariaDB when the limit strikes.
+//! Such code usually queries the application's pool. If the MySQL driver is dropped in the middle of
+//! a statement, its connection keeps an unread answer. The next query then takes this answer for its
+//! own. So the code runs in a task. The task continues when the client disconnects, and on
+//! MySQL and MariaDB also after the limit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,15 +17,16 @@ use tokio::time::timeout;
 use super::task::detached;
 use super::txn::Database;
 
-/// How many of each kind may go on at once that are not waited for any more. More than a pool has
-/// connections, so one above that hardly holds one: it is dropped, and no new question is refused.
+/// How many calls of each kind may continue after nobody waits for them. This is more than a pool
+/// has connections, so a call above this number hardly holds one. Such a call is dropped. New calls
+/// are never refused.
 const MOST: usize = 256;
 
-/// How long one goes on that is not waited for any more. What hangs for ever, such as a connection to
-/// a host that is gone, would otherwise be kept for ever.
+/// How long a call may continue after nobody waits for it. Without this limit, a call that hangs
+/// would be kept forever, such as one to a host that is gone.
 const LINGERS: Duration = Duration::from_secs(300);
 
-/// Something of the application's that is asked within a limit.
+/// Code of the application that is called with a time limit.
 pub(crate) struct TimedPort<P: ?Sized> {
     port: Arc<P>,
     lingering: Arc<Semaphore>,
@@ -36,10 +38,10 @@ impl<P: ?Sized + Send + Sync + 'static> TimedPort<P> {
         Self { port, lingering: Arc::new(Semaphore::new(MOST)), database: database.clone() }
     }
 
-    /// The answer; none if there is none within `limit`.
+    /// Calls the application. Returns `None` if there is no answer within `limit`.
     ///
     /// # Panics
-    /// Panics if what was asked does.
+    /// Panics if the called code panics.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -58,7 +60,7 @@ impl<P: ?Sized + Send + Sync + 'static> TimedPort<P> {
                 }
                 Err(_) => {
                     let _ = answer.send(None);
-                    // A shutdown does not wait for it either.
+                    // A shutdown does not wait for this call either.
                     drop(running);
                     if database.backend() == DbBackend::MySql
                         && let Ok(_permit) = lingering.try_acquire()
@@ -73,7 +75,7 @@ impl<P: ?Sized + Send + Sync + 'static> TimedPort<P> {
         }
         match task.await {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime shuts down, and drops this too.
+            // The runtime is shutting down, and drops this future too.
             _ => std::future::pending().await,
         }
     }

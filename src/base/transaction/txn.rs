@@ -1,11 +1,13 @@
-//! The application's pool as portcullis uses it, and our transactions on it.
+//! The application's pool as portcullis uses it, and the transactions of portcullis on it.
 //!
-//! A driver counts a transaction only when `BEGIN` has been answered, and the MySQL driver loses
-//! its place in the stream when it is given up while it prepares a statement. So a connection whose
-//! statement is dropped half-way goes back into the pool with a transaction that nobody ends, or
-//! with an answer that the next query takes for its own. That is why a statement that is not a plain
-//! read runs in a task of its own, and the request only waits for it: if the request goes away, the
-//! statement ends, its transaction is rolled back, and the connection is whole when it goes back.
+//! A driver counts a transaction only after `BEGIN` has been answered. The MySQL driver loses its
+//! place in the stream if it is dropped while it prepares a statement. So a statement that is
+//! dropped half-way returns a bad connection to the pool. It has a transaction that nobody ends, or
+//! an answer that the next query takes for its own.
+//!
+//! Therefore every statement that is not a plain read runs in a separate task, and the request only
+//! waits for it. If the request is dropped, the statement still finishes and its transaction is
+//! rolled back. The connection is usable when it returns to the pool.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -33,30 +35,31 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 'a>>
 /// The future of a hook.
 type Hook<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 
-/// Why a hook has no result.
+/// The reason why a hook has no result.
 #[derive(Debug)]
 pub(crate) enum HookEnded {
     TookTooLong,
-    /// It was not begun: the database failed.
+    /// The hook was not started, because the database failed.
     Failed(DbErr),
-    /// The runtime shuts down.
+    /// The task of the hook ended without an answer, because the runtime is shutting down. A panic
+    /// of the hook is caught before.
     Died,
 }
 
-/// How many reads may be under way at once where they need a task each: more than a pool has
-/// connections, so that it limits nothing but the tasks that clients leave behind who hang up.
+/// How many reads may run at once where each needs a task. This is more than a pool has
+/// connections, so it only limits the tasks that disconnected clients leave behind.
 const READERS: usize = 256;
 
-/// How long ending the connection of a hook may take, from another one.
+/// How long it may take to end the connection of a hook from another connection.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// How long a hook goes on that is not waited for any more, where the driver minds if it is dropped in
-/// the middle of a statement: long enough to see that its connection is gone, or to be answered by
-/// another one of the pool.
+/// How long a hook may continue after its limit, where the driver fails if it is dropped in the
+/// middle of a statement. This is enough for the hook to see that its connection is gone, or to get
+/// an answer on another connection of the pool.
 const LINGERS: Duration = Duration::from_secs(1);
 
-/// The application's pool. A plain read runs on it directly where the driver can be interrupted
-/// while it reads; anything else is a task that holds one of the permits.
+/// The application's pool. A plain read runs on it directly, if the driver can be interrupted while
+/// it reads. Anything else runs in a task that holds a permit.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pool: DatabaseConnection,
@@ -69,19 +72,20 @@ pub(crate) struct Database {
 #[derive(Debug)]
 struct Gates {
     writers: Arc<Semaphore>,
-    /// Only where even a read must not be dropped half-way.
+    /// `Some` only on MySQL and MariaDB, where a read must not be dropped half-way either.
     readers: Option<Arc<Semaphore>>,
 }
 
 impl Database {
-    /// At most `writers` writes are under way at once; on SQLite one, because its file takes one.
-    /// Who waits here waits in order and without a connection.
+    /// At most `writers` writes run at once. On SQLite it is always one, because the file allows
+    /// only one writer. Waiting requests are served in order, and hold no connection while they
+    /// wait.
     pub(crate) fn new(pool: DatabaseConnection, writers: usize) -> Self {
         Self { pool, most_writers: writers, gates: Arc::default(), tasks: Tasks::default() }
     }
 
-    /// Made when they are first needed, because an instance may be built before its database is
-    /// there, and then cannot say which one it is.
+    /// Returns the permits. They are created on first use, because an instance may be built before
+    /// its database exists, and the backend is not known until then.
     fn gates(&self) -> &Gates {
         self.gates.get_or_init(|| {
             let semaphore = |permits| Arc::new(Semaphore::new(permits));
@@ -100,13 +104,16 @@ impl Database {
         self.pool.get_database_backend()
     }
 
-    /// Opens a transaction that writes: on SQLite as one.
+    /// Opens a transaction that writes. On SQLite it is `BEGIN IMMEDIATE`.
     pub(crate) async fn begin(&self) -> Result<OwnTransaction, DbErr> {
         let permit = permit(&self.gates().writers).await?;
+        // From here on the flow runs to its end. The client may have disconnected while this waited
+        // for a permit: then the flow was dropped above, and nothing was begun.
         opening();
         let (pool, running) = (self.pool.clone(), self.tasks.running());
         let tasks = self.tasks.clone();
-        // Where nobody waits any more, what this returns is dropped, and dropping rolls back.
+        // If nobody waits any more, the returned transaction is dropped, and dropping it rolls
+        // back.
         self.run(async move {
             let options = TransactionOptions {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -121,10 +128,11 @@ impl Database {
         .await
     }
 
-    /// Runs a flow to its end once it has opened a transaction, even if nobody waits for it.
+    /// Runs a flow that continues to its end once it has opened a transaction, even if nobody
+    /// waits.
     ///
     /// # Errors
-    /// It panicked, or the runtime shuts down.
+    /// The flow panicked, or the runtime is shutting down.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -132,12 +140,12 @@ impl Database {
         self.tasks.run_to_end(work).await
     }
 
-    /// Starts work beside a request, which nobody waits for but a shutdown.
+    /// Starts work beside a request. Only a shutdown waits for it.
     pub(crate) fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
         drop(self.tasks.spawn(work));
     }
 
-    /// Waits until no write is under way.
+    /// Waits until no task is running, so no write is in progress.
     pub(crate) async fn drained(&self) {
         self.tasks.ended().await;
     }
@@ -146,12 +154,13 @@ impl Database {
         &self.tasks
     }
 
-    /// Ends the connection of a hook that took too long, from another connection of the pool. Whether
-    /// that is done.
+    /// Ends the connection of a hook that took too long, from another connection of the pool.
+    /// Returns true if the connection has ended.
     async fn end(&self, connection: Option<&ServerConnection>) -> bool {
         let Some(connection) = connection else { return true };
-        // Given up while it waits for a connection, it ends nobody's later. What it sends may be
-        // dropped half-way with either driver: nothing is prepared for it on MySQL.
+        // If this stops while it waits for a connection, it cannot end anyone's connection later.
+        // Both drivers can be dropped while they send this statement: on MySQL it is not a prepared
+        // one.
         let reason = match timeout(ENDING, connection.end(&self.pool)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
@@ -165,8 +174,8 @@ impl Database {
         false
     }
 
-    /// Where a statement has to wait for a permit and to run in a task: everywhere but for a read
-    /// that may be dropped half-way.
+    /// Returns the permits that a statement needs, together with a task. Only a read that may be
+    /// dropped half-way needs none.
     fn gate(&self, statement: &Statement) -> Option<&Arc<Semaphore>> {
         let gates = self.gates();
         let reads = statement.sql.starts_with("SELECT");
@@ -197,8 +206,8 @@ async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, DbErr> {
     permit.map_err(|closed| DbErr::Custom(closed.to_string()))
 }
 
-/// The methods of [`ConnectionTrait`] by which statements are run, written out as `async_trait` has
-/// them, so that what only passes one on needs no box of its own.
+/// The methods of [`ConnectionTrait`] that run statements. They are written as `async_trait`
+/// expands them, so that a method that only forwards needs no box of its own.
 macro_rules! statements {
     ($name:ident => $self:ident, $statement:ident, $run:ident, $answer:block) => {
         statements!(@ execute_raw(ExecResult), $name => $self, $statement, $run, $answer);
@@ -214,7 +223,7 @@ macro_rules! statements {
             'b: 'async_trait,
             Self: 'async_trait,
         {
-            // Nothing of ours runs unprepared; it only has to be right.
+            // Portcullis runs nothing unprepared, so this only has to be correct.
             self.execute_raw(Statement::from_string(self.get_database_backend(), sql))
         }
     };
@@ -257,7 +266,7 @@ impl ConnectionTrait for Database {
     });
 }
 
-/// What to run a statement on: the pool, or a transaction.
+/// What a statement runs on: the pool, or a transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Executor<'a> {
     Pool(&'a Database),
@@ -283,17 +292,17 @@ impl ConnectionTrait for Executor<'_> {
     });
 }
 
-/// An open transaction: the caller's, or one of ours. What a flow does in it, it does alike.
+/// An open transaction, of the caller or of portcullis. A flow uses both in the same way.
 #[derive(Debug)]
 pub(crate) enum Txn<'a> {
-    /// The caller looks after it: statements run as they would run them.
+    /// A transaction of the caller, who ends it. Statements run as the caller would run them.
     Callers(&'a DatabaseTransaction),
-    /// Shared with the statement that is under way.
+    /// A transaction of portcullis, shared with the statement that is running.
     Own(Arc<OwnTransaction>),
 }
 
 impl<'a> Txn<'a> {
-    /// What hooks of the application get.
+    /// Returns the transaction that hooks of the application receive.
     pub(crate) fn inner(&self) -> &DatabaseTransaction {
         match self {
             Self::Callers(txn) => txn,
@@ -301,8 +310,9 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Does this once the transaction has committed, and not at all if it is rolled back. Of one that
-    /// the caller opened without [`begin`](crate::Portcullis::begin) the end is not known: then at once.
+    /// Runs `telling` after the transaction has committed, and never if it is rolled back. If the
+    /// caller opened the transaction without [`begin`](crate::Portcullis::begin), its end is not
+    /// visible. Then `telling` runs at once.
     pub(crate) fn after_commit(&self, telling: impl FnOnce(Commit) + Send + 'static) {
         match self {
             Self::Callers(txn) => match of_hook(txn) {
@@ -313,8 +323,8 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// A transaction of ours, if nobody else holds a share of it: a statement that was given up does
-    /// until it has ended, and rolls back then.
+    /// Returns a transaction of portcullis, if nothing else shares it. A statement whose request
+    /// was dropped shares it until it finishes. The transaction is then rolled back.
     pub(super) fn into_own(self) -> Option<OwnTransaction> {
         match self {
             Self::Callers(_) => None,
@@ -322,12 +332,12 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Runs a hook of the application in this transaction, for no longer than `limit`, which all
-    /// hooks of a transaction of ours share.
+    /// Runs a hook of the application in this transaction, for at most `limit`. In a transaction of
+    /// portcullis, all its hooks share this limit.
     ///
-    /// In a transaction of ours it runs in a task, like a statement: nothing that it asks of the
-    /// database is dropped because a client hung up. At the limit its connection is ended, from
-    /// another one of `database`, and the permit of the transaction comes back.
+    /// There the hook runs in a task, like a statement: none of its queries is dropped because a
+    /// client disconnected. At the limit, another connection of `database` ends the hook's
+    /// connection, and the permit of the transaction is returned.
     pub(crate) async fn run_hook<R: Send + 'static>(
         &self,
         database: &Database,
@@ -369,7 +379,7 @@ impl<'a> Txn<'a> {
             *own.hooks() += started.elapsed();
             match result {
                 Ok(result) => {
-                    // Before the answer, because only a sole owner can commit.
+                    // This must happen before the answer, because only a sole owner can commit.
                     drop(hook);
                     drop(own);
                     let _ = answer.send(Ok(result));
@@ -380,6 +390,9 @@ impl<'a> Txn<'a> {
                     linger(&database, hook).await;
                     if !ended {
                         own.give_back();
+                        // The statement of the hook may wait for its lock for a long time. Other
+                        // writes must not wait for it, so the permit is returned before the
+                        // transaction has ended.
                         drop(detached(async move { break_off(own.inner()).await }));
                     }
                 }
@@ -390,7 +403,7 @@ impl<'a> Txn<'a> {
         result.unwrap_or(Err(HookEnded::Died))
     }
 
-    /// The same transaction, for a flow inside of this one.
+    /// Returns the same transaction, for a flow inside this one.
     pub(super) fn again(&'a self) -> Txn<'a> {
         match self {
             Self::Callers(txn) => Txn::Callers(txn),
@@ -418,17 +431,18 @@ impl ConnectionTrait for Txn<'_> {
     });
 }
 
-/// A transaction of ours. Each statement of it holds a share of it, so that it ends only when the
-/// last of them has been answered; whatever then was not committed is rolled back.
+/// A transaction of portcullis. Each of its statements holds a reference to it, so it ends only
+/// after the last statement was answered. If it was not committed by then, it is rolled back.
 #[derive(Debug)]
 pub(crate) struct OwnTransaction {
-    /// None once it is being ended.
+    /// `None` once it is being ended.
     transaction: Option<DatabaseTransaction>,
-    /// Given back when it has ended, or when it cannot be ended within a limit.
+    /// The permit. It is returned when the transaction has ended, or when it cannot be ended in
+    /// time.
     holding: Mutex<Option<(OwnedSemaphorePermit, Running)>>,
-    /// How long hooks of the application have run in it.
+    /// The total time for which hooks of the application have run in it.
     hooks: Mutex<Duration>,
-    /// What it runs on, asked for before the first hook.
+    /// The connection that it runs on, which is asked for before the first hook.
     connection: OnceCell<Option<ServerConnection>>,
     tasks: Tasks,
     after_commit: Arc<AfterCommit>,
@@ -448,7 +462,7 @@ impl OwnTransaction {
         asked.map(Option::as_ref)
     }
 
-    /// Gives the permit back before the transaction has ended. Nobody waits for its end any more.
+    /// Returns the permit before the transaction has ended. Nobody waits for its end any more.
     fn give_back(&self) {
         drop(self.held());
     }
@@ -459,6 +473,7 @@ impl OwnTransaction {
 
     pub(crate) async fn commit(mut self) -> Result<(), DbErr> {
         let (transaction, holding) = (self.transaction.take(), self.held());
+        // Commit and reports run in one task: if the request is dropped here, neither is lost.
         let after_commit = Arc::clone(&self.after_commit);
         run(&self.tasks, async move {
             let result = match transaction {
@@ -474,7 +489,7 @@ impl OwnTransaction {
         .await
     }
 
-    /// The same as dropping it, but known to be over.
+    /// Rolls it back and waits until that is done. Dropping it rolls back without waiting.
     pub(crate) async fn rollback(mut self) {
         if let Some(work) = self.rolling_back() {
             let _ = work.await;
@@ -483,9 +498,10 @@ impl OwnTransaction {
 
     fn rolling_back(&mut self) -> Option<JoinHandle<()>> {
         let (transaction, holding) = (self.transaction.take()?, self.held());
-        // In the task's keeping, so that a shutdown waits for it unless that was given back before.
+        // The task holds the permit and the running count, so a shutdown waits for it. It does not
+        // wait if they were returned before.
         Some(detached(async move {
-            // A failed rollback ends the connection and with it the transaction.
+            // A failed rollback closes the connection, which ends the transaction too.
             if let Err(error) = transaction.rollback().await {
                 tracing::debug!(target: "portcullis", %error, "rollback failed");
             }
@@ -496,19 +512,21 @@ impl OwnTransaction {
 
 impl Drop for OwnTransaction {
     fn drop(&mut self) {
-        // Without a runtime the driver rolls back before it uses the connection again.
+        // Without a runtime, the driver rolls back before it uses the connection again.
         if Handle::try_current().is_ok() {
             drop(self.rolling_back());
         }
     }
 }
 
-/// A transaction of the application's, opened by [`begin`](crate::Portcullis::begin). Dropped, it is
-/// rolled back.
+/// A transaction of the application, opened by [`begin`](crate::Portcullis::begin). If it is
+/// dropped, it is rolled back.
 ///
-/// Its statements run in tasks, like those of portcullis: nothing is cut short when the future that
-/// asked is dropped. It derefs to sea-orm's for what else that can do, such as nested transactions;
-/// what is asked there runs as it would without portcullis.
+/// Its statements run in tasks, like those of portcullis. So a statement finishes even if the
+/// future that runs it is dropped.
+///
+/// It derefs to the transaction of sea-orm, for its other methods, such as nested transactions.
+/// What you run through that reference runs as it would without portcullis.
 #[derive(Debug)]
 #[must_use = "it is rolled back when it is dropped"]
 pub struct Transaction(Txn<'static>);
@@ -518,11 +536,13 @@ impl Transaction {
         Self(Txn::Own(Arc::new(own)))
     }
 
-    /// Commits it. Once this is polled it is carried out, whatever becomes of the future.
+    /// Commits the transaction. Once this future has been polled, the commit runs to its end, even
+    /// if the future is dropped.
     ///
     /// # Errors
-    /// An outage. Whether the database has committed is then not known. A statement that was given up
-    /// and is still under way: then it is rolled back.
+    /// - The database failed. It is then not known whether it has committed.
+    /// - A statement whose future was dropped is still running. The transaction is then rolled
+    ///   back.
     pub async fn commit(self) -> Result<(), DbErr> {
         match self.0.into_own() {
             Some(own) => own.commit().await,
@@ -530,7 +550,8 @@ impl Transaction {
         }
     }
 
-    /// Rolls it back, which dropping it does too, and waits for that.
+    /// Rolls the transaction back and waits until that is done. Dropping it rolls back without
+    /// waiting.
     pub async fn rollback(self) {
         if let Some(own) = self.0.into_own() {
             own.rollback().await;
@@ -554,7 +575,7 @@ impl ConnectionTrait for Transaction {
     statements!(Transaction => this, statement, on, { on!(&this.0) });
 }
 
-/// A transaction that is open, for the methods that work `within` one: sea-orm's, or one that
+/// An open transaction, for the methods that work `within` one. It is one of sea-orm, or one that
 /// [`begin`](crate::Portcullis::begin) opened.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenTransaction<'a>(pub(super) Executor<'a>);
@@ -571,21 +592,23 @@ impl<'a> From<&'a Transaction> for OpenTransaction<'a> {
     }
 }
 
-/// Lets a hook see that its connection is gone, where the driver minds if it is dropped.
+/// Lets a hook see that its connection is gone, if the driver fails when it is dropped.
 async fn linger<R>(database: &Database, hook: Hook<'_, R>) {
     if database.backend() == DbBackend::MySql {
         let _ = timeout(LINGERS, hook).await;
     }
 }
 
-/// Ends the connection of a transaction, on itself and after what it is busy with, so that the pool
-/// opens another. For one that could not be ended from outside: a statement may have been dropped
-/// half-way there, which not every driver can go on after, and what was sent to end it may still arrive
-/// and would meet its next user.
+/// Closes the connection of a transaction, on that connection itself and after its current
+/// statement, so that the pool opens a new one.
+///
+/// This is for a connection that could not be ended from outside. A statement may have been dropped
+/// half-way on it, and not every driver can continue after that. The request to end it may also
+/// arrive late, and would then hit its next user.
 async fn break_off(txn: &DatabaseTransaction) {
     match txn.get_database_backend() {
         DbBackend::MySql => {
-            // The answers that were not read come first, and may look like one to this.
+            // The answers that were not read come first, and may look like the answer to this.
             for _ in 0..UNREAD {
                 if txn.execute_unprepared("KILL CONNECTION_ID()").await.is_err() {
                     return;
@@ -593,7 +616,7 @@ async fn break_off(txn: &DatabaseTransaction) {
             }
         }
         DbBackend::Postgres => {
-            // A transaction in which a statement failed takes nothing else before its end.
+            // After a failed statement, the transaction accepts nothing else before its end.
             let text = "ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())";
             let _ = txn.execute_unprepared(text).await;
         }
@@ -601,5 +624,5 @@ async fn break_off(txn: &DatabaseTransaction) {
     }
 }
 
-/// More packets than the answer to a statement that is being prepared has.
+/// More packets than the answer to a statement that is being prepared contains.
 const UNREAD: usize = 100;
