@@ -215,8 +215,8 @@ pub struct SessionConfig {
     pub replay_after: Duration,
     /// The maximum age of a factor for changes of the account itself. Default: 5 min.
     pub recent_factor: Duration,
-    /// What happens if a session is used from another network or browser. Default: the change is
-    /// traced.
+    /// What happens if a session is used from another network or browser.
+    /// Default: [`Binding::Log`].
     pub binding: Binding,
     /// The maximum number of full sessions of one account. Default: no limit.
     pub max_per_account: Option<u32>,
