@@ -98,7 +98,7 @@ impl Portcullis {
     /// auth.run_to_end(async move {
     ///     let txn = flow.begin().await?;
     ///     flow.accounts().within(&txn).disable(account.id()).await?;
-    /// … and your own tables, with `&*txn`.
+    ///     // … and your own tables, with `&*txn`.
     ///     txn.commit().await?;
     ///     Ok(())
     /// })

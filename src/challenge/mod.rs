@@ -30,8 +30,8 @@
 //! - Wrong passwords use up no attempts at a code, and wrong codes lock no sign-in.
 //! - One purpose does not use up the attempts of another. Otherwise a person who may request codes
 //!   for one purpose could block the owner from another.
-//! - A source with too many failures of any kind must wait with codes too, except on a browser from
-//!   which the account is known to sign in.
+//! - A source with too many failures of any kind must wait with codes too. A browser from which
+//!   the account is known to sign in need not wait.
 //! - Unlike a refused password, a refused code is revealed. The number of attempts is no secret,
 //!   and the user needs to know when to come back.
 //!
@@ -61,7 +61,7 @@
 //!     Ok(format!("confirmed: {}", answered.target().unwrap_or_default()))
 //! }
 //!
-//! The extractor `Answered<Transfer>` uses it up.
+//! // The extractor `Answered<Transfer>` uses it up.
 //! async fn transfer(answered: Answered<Transfer>) -> String {
 //!     format!("sent: {}", answered.target().unwrap_or_default())
 //! }

@@ -3,7 +3,7 @@
 //!
 //! The page [`guide::defaults`](crate::guide::defaults) gives the reasons for the defaults. A
 //! setting can be changed with [`Builder::configure`](crate::Builder::configure), or read from the
-//! [environment](env).
+//! [environment](crate::config::env).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -97,18 +97,18 @@ pub struct ServiceConfig {
     /// Other origins whose pages may send credentials here, such as `https://app.example.com` or
     /// `capacitor://localhost`. They are compared exactly.
     pub trusted_origins: Vec<String>,
-    /// Whether to refuse requests with a cookie and an unsafe method that have neither `Origin` nor
-    /// `Sec-Fetch-Site`. All current browsers send `Origin` with them. Scripts such as curl send
-    /// neither. Default: false.
+    /// If true, requests with a cookie and an unsafe method are refused if they have neither
+    /// `Origin` nor `Sec-Fetch-Site`. All current browsers send `Origin` with them. Scripts such as
+    /// curl send neither. Default: false.
     pub strict_origin: bool,
     /// The answer of a guard to a user who is not signed in. Default: 401 problem+json.
     pub unauthenticated: Unauthenticated,
-    /// Whether tokens are accepted in the `Authorization` header. Default: false.
+    /// If true, tokens are accepted in the `Authorization` header. Default: false.
     pub bearer: bool,
-    /// Whether a logout also asks the browser to delete what the site stored (`Clear-Site-Data:
-    /// "cookies", "storage"`). Default: false.
+    /// If true, a logout also asks the browser to delete what the site stored
+    /// (`Clear-Site-Data: "cookies", "storage"`). Default: false.
     pub clear_site_data: bool,
-    /// Whether an answer for which somebody had to be signed in gets `Cache-Control: no-store`, if
+    /// If true, an answer for which somebody had to be signed in gets `Cache-Control: no-store`, if
     /// it has no cache headers of its own. Without it, the Back button of the browser shows the
     /// page again after a logout. Default: true.
     pub no_store: bool,
@@ -152,11 +152,11 @@ pub struct CookieConfig {
     pub name: String,
     /// The `SameSite` attribute. Default: Lax.
     pub same_site: SameSite,
-    /// Whether to send the cookie without `Secure` and without the `__Host-` prefix, for plain http
+    /// If true, the cookie is sent without `Secure` and without the `__Host-` prefix, for plain http
     /// beyond loopback. On loopback, Chromium and curl accept secure cookies anyway. Refused if the
     /// public URL is https. Default: false.
     pub danger_insecure_http_cookies: bool,
-    /// Whether to send the cookie as `Partitioned`, so that it works in an iframe of another site.
+    /// If true, the cookie is sent as `Partitioned`, so that it works in an iframe of another site.
     /// Each such site then has its own cookies. Needs `SameSite=None`. The name gets the suffix
     /// `-partitioned`, because a browser may send an unpartitioned cookie with the same name beside
     /// it. Default: false.
@@ -306,7 +306,7 @@ pub struct LoginConfig {
     pub id: LoginIds,
     /// Whether strangers may register, and what the answer tells them. Default: automatic.
     pub registration: Registration,
-    /// Whether an account must be verified before it can sign in. Default: false.
+    /// If true, an account must be verified before it can sign in. Default: false.
     pub require_verified: bool,
     /// The maximum number of sign-in names of an account, including its main ones. Default: 10.
     pub max_names: usize,
@@ -403,7 +403,7 @@ pub struct PasswordConfig {
     pub hash_queue: usize,
     /// How long a login waits in the queue before it is answered 503. Default: 10 s.
     pub hash_wait: Duration,
-    /// Whether to accept parameters below the OWASP minimum. Only for tests.
+    /// If true, parameters below the OWASP minimum are accepted. Only for tests.
     #[cfg(feature = "test-util")]
     pub danger_cheap_hashing: bool,
 }
@@ -627,7 +627,7 @@ pub struct AttemptConfig {
     pub source_limit: Option<u32>,
     /// The time in which failures of one source are counted. Default: 600 s.
     pub source_window: Duration,
-    /// Whether a locked or delayed attempt is answered with 429 and `Retry-After`. Otherwise it
+    /// If true, a locked or delayed attempt is answered with 429 and `Retry-After`. Otherwise it
     /// looks like a wrong password, or like an accepted request for a link. An attacker then also
     /// learns when to stop and for how long. The answer depends only on the name that was typed.
     /// Default: false.

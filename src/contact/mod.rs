@@ -26,25 +26,24 @@
 //! A thief with a stolen session can change the address. The owner who puts it back does the same.
 //! The rules cannot tell them apart, so the address that was there first decides:
 //!
-//! - **An address gets a link** if it is the first one that the account ever proved, or if it has
-//!   been the address of the account for `contact.undo_lifetime` (seven days). Any other address
+//! - **An address gets a link** in two cases. Either it is the first one that the account ever
+//!   proved, or it has been in place for `contact.undo_lifetime` (seven days). Any other address
 //!   gets only a notice, because it may be the thief's. An address that was never proved gets no
 //!   link, because it may be a stranger's. A phone number of an account that was never verified
 //!   gets none either. What counts is how long the address was in place.
 //! - **Putting back an earlier address is an undo**, if it was the main address, was proved, and
-//!   was replaced within the last 30 days. It does not matter whether its link is open, used or
-//!   expired, whether a signed-in user does it without a link, or whether the address was added as
-//!   a further name in between. The address that is removed gets a notice and no link. The event
-//!   has the detail `put back`.
+//!   was replaced within the last 30 days. The state of its link does not matter: open, used or
+//!   expired. A signed-in user may do it without a link. The address may have been added as a
+//!   further name in between. The address that is removed gets a notice and no link. The event has
+//!   the detail `put back`.
 //! - **A further name is put back only if it was the main address before.** Any other further name
 //!   becomes the main address by an ordinary change. The address that is replaced then gets a link,
 //!   if the first rule allows it.
-//! - **An undo of the mail address also removes what was added since.** The account loses [further
-//!   names](crate::login_name), a username that replaced the main one, and a phone number, if it
-//!   got them after the address was replaced. They may be the thief's. The links of all later
-//!   addresses end. An owner who signs in and puts an earlier address back must add their own names
-//!   again. A username stays if nothing else would be left to sign in with. An undo of the phone
-//!   number changes only numbers.
+//! - **An undo of the mail address also removes what was added since** the address was replaced,
+//!   because it may be the thief's. These are [further names](crate::login_name), a username that
+//!   replaced the main one, and a phone number. The links of all later addresses end. An owner who
+//!   signs in and puts an earlier address back must add their own names again. A username stays if
+//!   nothing else would be left to sign in with. An undo of the phone number changes only numbers.
 //! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new
 //!   password, and no end of all sessions. A thief would do these things first. No link to a later
 //!   address is left, because an undo forgets these addresses.
@@ -80,7 +79,7 @@
 //!
 //! let client = ClientInfo::default();
 //! auth.contact().change_email(&identity.owner()?, "alice@new.example", &client).await?;
-//! … with the code that was sent to the new address:
+//! // … with the code that was sent to the new address:
 //! let owner = identity.owner()?;
 //! let issued = auth.contact().confirm_email(&owner, Proof::Code("12345678"), &client).await?;
 //! # Ok(())

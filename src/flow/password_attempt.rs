@@ -1,4 +1,5 @@
-//! One attempt at a password. It is counted before the comparison, and always costs one hash.
+//! One attempt at a password. It is counted before the comparison. The comparison costs one hash,
+//! whether or not there is an account.
 //!
 //! If the attempt was refused, the same work is done and its result is discarded here: see
 //! [`attempt`](crate::attempt). So a refusal cannot be told from a wrong password. If the password

@@ -36,11 +36,11 @@
 //!     owner: AccountOwner<Sessions>,
 //!     client: ClientInfo,
 //! ) -> Result<KnownDevice, Rejection> {
-//! The device that asks stays known: the answer carries its token.
+//!     // The device that asks stays known: the answer carries its token.
 //!     Ok(auth.own_sessions(&owner).end_others(&client).await?.device)
 //! }
 //!
-//! From an existing identity. The flow determines which permission is needed.
+//! // From an existing identity. The flow determines which permission is needed.
 //! async fn change(auth: Portcullis, identity: Identity, new: String) -> Result<(), Rejection> {
 //!     let client = ClientInfo::default();
 //!     auth.password_change().change(&identity.owner()?, None, new, &client).await?;

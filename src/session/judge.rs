@@ -210,8 +210,8 @@ impl SessionState {
     }
 }
 
-/// Where a request came from, as numbers that can only be compared. Nothing can be read from them.
-/// A part that is not known is `None`.
+/// Where a request came from, as numbers to compare. A part that is not known is `None`. The hashes
+/// have no key, so they hide nothing: anyone can hash all IPv4 networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ClientMark {
     pub(crate) network: Option<i64>,
