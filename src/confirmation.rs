@@ -1,4 +1,4 @@
-//! Asking for an address to be proved: what registration, login and verification share.
+//! Sending the proof of an address: what registration, login and verification share.
 
 use sea_orm::DbErr;
 
@@ -14,16 +14,17 @@ use crate::one_time::{self, Answer, Start};
 use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::outstanding::Kind;
 
-/// The normal form of the address that an account still has to prove, if it can be used at all.
+/// Returns the normal form of the address that an account still has to prove. `None` if the account
+/// cannot be used.
 pub(crate) fn unproved(row: &account::Model, now: Timestamp) -> Option<String> {
     let usable = row.deleted_at.is_none() && row.disabled_at.is_none_or(|at| at > now);
     let email = row.email.as_deref().filter(|_| usable && row.verified_at.is_none())?;
     Email::parse(email).ok().map(|email| email.normal().to_owned())
 }
 
-/// Asks again whoever knows the password of an account that is of no use yet because its address is
-/// not proved. Does nothing for any other account. In a task of its own: the refusal of the sign-in
-/// waits for it no longer than any other.
+/// Resends the verification mail after a correct password, if only the verification is missing.
+/// Does nothing for any other account. It runs in its own task, so that the refusal of this sign-in
+/// takes no longer than any other.
 pub(crate) fn remind_soon(context: &Context, row: &account::Model, now: Timestamp) {
     let normal = unproved(row, now).filter(|_| context.config.login.require_verified);
     let Some(normal) = normal else { return };
@@ -43,20 +44,20 @@ async fn remind(context: &Context, row: &account::Model, normal: &str) -> Result
     Ok(())
 }
 
-/// An address to be proved.
+/// An address that must be proved.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Proof<'a> {
     pub(crate) kind: &'a Kind,
-    /// Whose address it is, or is to be; and the mailbox. None: there is nobody to write to, which
-    /// must not be seen.
+    /// The account that has or will have the address, and the mailbox. `None` if nobody gets a
+    /// message. The answer must not reveal this.
     pub(crate) to: Option<(AccountId, &'a str)>,
-    /// Its normal form, or that of what a stranger typed.
+    /// The normal form of the address, or of what a stranger typed.
     pub(crate) normal: &'a str,
 }
 
-/// Sends a link and a code, unless the recipient got enough of them: then what was sent before
-/// stays good. The work is the same whether or not there is somebody to write to, and whether or
-/// not it is sent.
+/// Sends a link and a code, unless the recipient has received too many. Then the last link and code
+/// stay valid. The work is the same whether or not there is a recipient, and whether or not
+/// anything is sent. So the time does not reveal which addresses have an account.
 pub(crate) async fn send(txn: &Txn<'_>, context: &Context, proof: &Proof<'_>) -> Result<(), DbErr> {
     let lifetime = context.config.verification.lifetime;
     let recipient = proof.to.and_then(|(_, mailbox)| Recipient::email(mailbox));
@@ -82,7 +83,7 @@ pub(crate) async fn send(txn: &Txn<'_>, context: &Context, proof: &Proof<'_>) ->
     Ok(())
 }
 
-/// Sends another message to the address instead, or none, with the work of [`send`].
+/// Sends another message to the address, or none, with the same work as [`send`].
 pub(crate) async fn send_instead(
     txn: &Txn<'_>,
     context: &Context,

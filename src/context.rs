@@ -1,4 +1,5 @@
-//! What every flow needs: database, configuration, keys, clock, messages, hooks, state per instance.
+//! What every flow needs: the database, configuration, keys, clock, messages, hooks, and state per
+//! instance.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -16,7 +17,8 @@ use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
 use crate::port::{BreachedList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo};
 
-/// Shared by all flows of one instance; a clone is the same one, for a task of its own.
+/// Shared by all flows of one instance. A clone refers to the same instance, so that a task can own
+/// one.
 #[derive(Clone)]
 pub(crate) struct Context(Arc<Parts>);
 
@@ -24,8 +26,8 @@ pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) config: Config,
     pub(crate) jwt: Jwt,
-    /// Digests of session ids, newest secret first. A row found under an older one moves to the
-    /// newest at its next rotation.
+    /// Keys for the digests of session ids, newest secret first. A row with a digest under an older
+    /// secret gets one under the newest at its next rotation.
     pub(crate) session_digests: Vec<DigestKey>,
     pub(crate) same_origin: SameOrigin,
     pub(crate) clock: Arc<dyn Clock>,
@@ -37,12 +39,12 @@ pub(crate) struct Parts {
     pub(crate) membership_source: Option<TimedPort<dyn MembershipSource>>,
     pub(crate) rate_limiter: Option<Arc<TimedPort<dyn RateLimiter>>>,
     pub(crate) on_suspicion: Option<TimedPort<dyn OnSuspicion>>,
-    /// State that a floor above keeps per instance, made when it is first asked for.
+    /// State that a capability keeps per instance. It is created when it is first needed.
     pub(crate) per_instance: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
-/// State that a capability keeps per instance, such as the gate of the password hashes. It is
-/// declared where it is used, so the context knows no capability.
+/// State that a capability keeps per instance, such as the queue for password hashes. It is
+/// declared in that capability, so the context does not need to know any of them.
 pub(crate) trait PerInstance: Any + Send + Sync {
     fn open(context: &Context) -> Self;
 }
@@ -52,7 +54,7 @@ impl Context {
         Self(Arc::new(parts))
     }
 
-    /// Whether both are of one instance.
+    /// True if both belong to the same instance.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -65,7 +67,7 @@ impl Context {
         Db::new(&self.database, self.config.database.timeout)
     }
 
-    /// The state of one capability, made when it is first asked for.
+    /// Returns the state of one capability. Creates it at the first call.
     pub(crate) fn per_instance<S: PerInstance>(&self) -> Arc<S> {
         let mut per_instance = self.per_instance.lock().unwrap_or_else(PoisonError::into_inner);
         let state =

@@ -1,4 +1,4 @@
-//! [`Portcullis`]: the one handle of the library, and its builder.
+//! [`Portcullis`]: the handle of the library, and its builder.
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, HashMap};
@@ -23,7 +23,8 @@ use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
 use crate::port::{BreachedList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo};
 
-/// Accounts, sessions and authorization for one service. Clone it anywhere: it is one `Arc`.
+/// Accounts, sessions and authorization for one service. It is one `Arc`, so you can clone it
+/// anywhere.
 ///
 /// ```no_run
 /// use portcullis::Portcullis;
@@ -40,7 +41,7 @@ use crate::port::{BreachedList, MembershipSource, OnSuspicion, RateLimiter, Sess
 #[derive(Clone)]
 pub struct Portcullis(Context);
 
-/// What an instance has noted about itself.
+/// What an instance has recorded about itself.
 struct Notes {
     mounted: Mutex<BTreeSet<&'static str>>,
     findings: Mutex<Vec<Finding>>,
@@ -54,7 +55,7 @@ impl PerInstance for Notes {
 }
 
 impl Portcullis {
-    /// Starts from the application's own database connection.
+    /// Creates a builder with the database connection of the application.
     pub fn builder(database: DatabaseConnection) -> Builder {
         Builder {
             database,
@@ -72,21 +73,22 @@ impl Portcullis {
         }
     }
 
-    /// What an operator should know about this configuration and what it has met so far.
+    /// Returns what an operator should know about this configuration, and what was found while it
+    /// runs.
     pub fn audit(&self) -> Vec<Finding> {
         let notes = self.per_instance::<Notes>();
         notes.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Runs a flow of the application's to its end, even if the client hangs up meanwhile.
+    /// Runs a flow of the application to its end, even if the client disconnects.
     ///
-    /// The mounted routes do this by themselves. In a handler of your own, a server drops the future
-    /// when the client is gone, wherever it is: what portcullis writes is then rolled back in order,
-    /// and what you write yourself may leave a connection in the pool with an open transaction (the
-    /// drivers count one only when `BEGIN` has been answered). In here the flow runs in a task that
-    /// the handler waits for. If the client hangs up before a transaction was opened with
-    /// [`begin`](Self::begin) or by a flow of portcullis, the flow is given up; afterwards it goes to
-    /// its end.
+    /// The mounted routes do this themselves. In your own handler, the server drops the future when
+    /// the client disconnects, at any `await`. Portcullis then rolls back what it has written. Your
+    /// own statements may leave a connection with an open transaction in the pool, because the
+    /// drivers count a transaction only after `BEGIN` was answered. This method runs the flow in a
+    /// task, and the handler waits for it. If the client disconnects before a transaction was
+    /// opened, with [`begin`](Self::begin) or by a flow of portcullis, the flow is dropped. After
+    /// that it runs to its end.
     ///
     /// ```no_run
     /// # use portcullis::{Account, Portcullis};
@@ -96,7 +98,7 @@ impl Portcullis {
     /// auth.run_to_end(async move {
     ///     let txn = flow.begin().await?;
     ///     flow.accounts().within(&txn).disable(account.id()).await?;
-    ///     // … and tables of the application's own, on `&*txn`.
+    ///     // … and your own tables, with `&*txn`.
     ///     txn.commit().await?;
     ///     Ok(())
     /// })
@@ -104,7 +106,7 @@ impl Portcullis {
     /// # }
     /// ```
     ///
-    /// Task-locals are not there in the task; the tracing span is.
+    /// Task-locals are not available in the task. The tracing span is.
     ///
     /// # Panics
     /// Panics if the flow does.
@@ -115,21 +117,22 @@ impl Portcullis {
         match self.context().database.run_to_end(flow).await.map_err(JoinError::try_into_panic) {
             Ok(result) => result,
             Err(Ok(panic)) => resume_unwind(panic),
-            // The runtime shuts down, and drops this too.
+            // The runtime shuts down and drops this future too.
             Err(Err(_)) => pending().await,
         }
     }
 
-    /// Opens a transaction that writes, on the same pool, for the methods that work `within` one.
+    /// Opens a transaction that writes, on the same pool. Use it with the methods that work
+    /// `within` one.
     ///
-    /// It opens as one that writes (SQLite: `BEGIN IMMEDIATE`), waits its turn among the
-    /// [`writers`](crate::config::DatabaseConfig::writers), and `BEGIN`, `COMMIT` and `ROLLBACK` are
-    /// never dropped half-way: dropped before it is committed, it is rolled back. Nothing is tried
-    /// again and nothing is timed but the wait for it to open. Statements that are dropped half-way
-    /// are the caller's; see [`run_to_end`](Self::run_to_end).
+    /// It opens as a writing transaction (SQLite: `BEGIN IMMEDIATE`) and waits for a permit of the
+    /// [`writers`](crate::config::DatabaseConfig::writers). `BEGIN`, `COMMIT` and `ROLLBACK` are
+    /// never dropped half-way. If you drop the transaction before its commit, it is rolled back.
+    /// Nothing is retried, and only the wait for opening has a time limit. Statements that you drop
+    /// half-way are your responsibility; see [`run_to_end`](Self::run_to_end).
     ///
     /// # Errors
-    /// An outage, or no turn within [`timeout`](crate::config::DatabaseConfig::timeout).
+    /// An outage, or no permit within [`timeout`](crate::config::DatabaseConfig::timeout).
     pub async fn begin(&self) -> Result<Transaction, Fault> {
         let context = self.context();
         let opening = context.database.begin();
@@ -139,17 +142,17 @@ impl Portcullis {
         }
     }
 
-    /// Waits until nothing that was begun for a request is under way any more.
+    /// Waits until all work that was started for requests has finished.
     ///
-    /// A request whose client hangs up leaves work behind: a statement that was sent is waited for,
-    /// and a transaction is ended. Call this when the server has stopped and before the process ends.
-    /// Work that begins meanwhile is not refused and is waited for too, so this does not return while
-    /// requests keep coming.
+    /// A request whose client disconnects leaves work behind: the statement that was sent must be
+    /// answered, and the transaction must be ended. Call this after the server has stopped and
+    /// before the process ends. Work that starts in the meantime is not refused, and this waits for
+    /// it too. So this does not return while requests keep arriving.
     pub async fn drain(&self) {
         self.context().database.drained().await;
     }
 
-    /// The handle of an instance, for a flow that has no more than its context.
+    /// Returns the handle of an instance, for a flow that only has its context.
     pub(crate) fn of(context: &Context) -> Self {
         Self(context.clone())
     }
@@ -158,26 +161,26 @@ impl Portcullis {
         &self.0
     }
 
-    /// The state of one capability, made when it is first asked for.
+    /// Returns the state of one capability. Creates it at the first call.
     pub(crate) fn per_instance<S: PerInstance>(&self) -> Arc<S> {
         self.0.per_instance()
     }
 
-    /// Notes that the routes of a capability are mounted.
+    /// Records that the routes of a capability are mounted.
     #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes are mounted"))]
     pub(crate) fn mount(&self, capability: &'static str) {
         let notes = self.per_instance::<Notes>();
         notes.mounted.lock().unwrap_or_else(PoisonError::into_inner).insert(capability);
     }
 
-    /// Whether the routes of a capability are mounted.
+    /// True if the routes of a capability are mounted.
     #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes are mounted"))]
     pub(crate) fn is_mounted(&self, capability: &'static str) -> bool {
         let notes = self.per_instance::<Notes>();
         notes.mounted.lock().unwrap_or_else(PoisonError::into_inner).contains(capability)
     }
 
-    /// Notes something an operator should know, once, and warns of it.
+    /// Records a finding, once, and logs it as a warning.
     pub(crate) fn report_finding(&self, code: &'static str, text: &str) {
         let notes = self.per_instance::<Notes>();
         let mut findings = notes.findings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,8 +190,7 @@ impl Portcullis {
         }
     }
 
-    /// Notes what an operator should know as it is now, in the place of what was found before; `None`
-    /// when there is nothing any more.
+    /// Records the present state of a finding, instead of an earlier one. `None` removes it.
     pub(crate) fn update_finding(&self, code: &'static str, text: Option<String>) {
         let notes = self.per_instance::<Notes>();
         let mut findings = notes.findings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +201,7 @@ impl Portcullis {
         }
     }
 
-    /// Whether both are handles of one instance.
+    /// True if both are handles of the same instance.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.0.is_same(&other.0)
     }
@@ -211,14 +213,14 @@ impl fmt::Debug for Portcullis {
     }
 }
 
-/// Collects what an instance is made of; nothing is checked before [`build`](Self::build).
+/// Collects the parts of an instance. Nothing is checked before [`build`](Self::build).
 #[must_use = "call build()"]
 pub struct Builder {
     database: DatabaseConnection,
     config: Config,
     clock: Arc<dyn Clock>,
     notifier: Option<Arc<dyn Notifier>>,
-    /// What floors above have put in, see [`Builder::state`].
+    /// State from capabilities, see [`Builder::state`].
     state: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     text_messages: Option<Arc<dyn TextMessages>>,
     templates: Own,
@@ -230,53 +232,54 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds a secret. The first one makes, later ones are older and only verify.
+    /// Adds a secret. The first one is used for everything new. Later ones are older and only
+    /// verify.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.config.keys.secrets.push(secret);
         self
     }
 
-    /// Where people see the service, such as `https://example.com`; with a path where a proxy takes one
-    /// off (`https://example.com/app`).
+    /// Sets the address at which users see the service, such as `https://example.com`. It has a
+    /// path (`https://example.com/app`) if a proxy removes this path.
     pub fn public_url(mut self, url: impl Into<String>) -> Self {
         self.config.service.public_url = Some(url.into());
         self
     }
 
-    /// Takes a whole configuration, such as one from [`Config::from_env`].
+    /// Sets the whole configuration, for example from [`Config::from_env`].
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// Changes single knobs.
+    /// Changes single settings.
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
     }
 
-    /// Takes the time from elsewhere than the system's clock.
+    /// Sets another clock than the system's.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Sends mail. It needs a public URL (or `mail.link_origin`), because messages have links in
-    /// them.
+    /// Sets what sends mail. It needs a public URL (or `mail.link_origin`), because messages
+    /// contain links.
     pub fn notifier(mut self, notifier: impl Notifier) -> Self {
         self.notifier = Some(Arc::new(notifier));
         self
     }
 
-    /// Sends text messages to phones.
+    /// Sets what sends text messages to phones.
     pub fn text_messages(mut self, text_messages: impl TextMessages) -> Self {
         self.text_messages = Some(Arc::new(text_messages));
         self
     }
 
-    /// Says a kind of message in other words. The text begins with a line `Subject: …` and an
-    /// empty one; the HTML may extend `layout.html`. For a [`MessageKind::Own`] this also declares the
-    /// kind. See [`guide::mail`](crate::guide::mail).
+    /// Replaces the template of one kind of message. The text begins with a line `Subject: …` and
+    /// an empty line. The HTML may extend `layout.html`. For a [`MessageKind::Own`] this also
+    /// declares the kind. See [`guide::mail`](crate::guide::mail).
     pub fn template(
         mut self,
         kind: MessageKind,
@@ -292,15 +295,15 @@ impl Builder {
         self
     }
 
-    /// Takes templates from a folder, read once by [`build`](Self::build): `<kind>.txt` and
-    /// `<kind>.html`, named as [`MessageKind::as_str`], and `layout.html` around all the HTML. What
-    /// is not there stays as it is.
+    /// Reads templates from a folder, once, in [`build`](Self::build). The files are `<kind>.txt`
+    /// and `<kind>.html`, with the names of [`MessageKind::as_str`], and `layout.html` for all
+    /// HTML. The default is used for each file that is missing.
     pub fn template_folder(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.templates.folder = Some(folder.into());
         self
     }
 
-    /// Adds members of the application's own to `GET /session`.
+    /// Adds members of your application to the answer of `GET /session`.
     pub fn session_info(mut self, info: impl SessionInfo) -> Self {
         self.session_info = Some(Arc::new(info));
         self
@@ -312,7 +315,7 @@ impl Builder {
         self
     }
 
-    /// The levels that someone can have on a resource of this domain, lowest first. See
+    /// Sets the levels that a user can have on a resource of this domain, lowest first. See
     /// [`Memberships`](crate::permission::Memberships).
     pub fn levels<L: Into<String>>(
         mut self,
@@ -324,36 +327,37 @@ impl Builder {
         self
     }
 
-    /// Computes memberships from the application's own tables at each sign-in. See
+    /// Computes memberships from your own tables at each sign-in. See
     /// [`membership`](crate::membership).
     pub fn membership_source(mut self, source: impl MembershipSource) -> Self {
         self.membership_source = Some(Arc::new(source));
         self
     }
 
-    /// Keeps rates elsewhere than in this process, so that several nodes count together.
+    /// Stores rates outside of this process, so that all nodes count together.
     pub fn rate_limiter(mut self, limiter: impl RateLimiter) -> Self {
         self.rate_limiter = Some(Arc::new(limiter));
         self
     }
 
-    /// Hears of sign-ins that are suspicious together. See [`attempt`](crate::attempt).
+    /// Sets what is called when many sign-ins together are suspicious. See
+    /// [`attempt`](crate::attempt).
     pub fn on_suspicion(mut self, hook: impl OnSuspicion) -> Self {
         self.on_suspicion = Some(Arc::new(hook));
         self
     }
 
-    /// The state of a floor above, for a method of the builder that is declared there.
+    /// Returns the state of a capability, for a builder method that is declared there.
     pub(crate) fn state<S: PerInstance + Default>(&mut self) -> &mut S {
         let state = self.state.entry(TypeId::of::<S>()).or_insert_with(|| Arc::new(S::default()));
         let state = Arc::get_mut(state).expect("nobody else has it before `build`");
         state.downcast_mut().expect("state is kept under its own type")
     }
 
-    /// Checks everything and makes the instance. Asks nothing of the database.
+    /// Checks everything and creates the instance. Runs no statement.
     ///
     /// # Errors
-    /// Names every fault of the configuration at once.
+    /// Names all errors in the configuration at once.
     pub fn build(self) -> Result<Portcullis, ConfigErrors> {
         let Self {
             database,
@@ -435,7 +439,7 @@ impl Builder {
     }
 }
 
-/// What a notifier lacks.
+/// Returns what is missing in the configuration for this notifier.
 fn notifier_faults(config: &Config, notifier: &dyn Notifier) -> Vec<ConfigError> {
     let mut faults = Vec::new();
     if config.link_base().is_none() {
@@ -449,7 +453,7 @@ fn notifier_faults(config: &Config, notifier: &dyn Notifier) -> Vec<ConfigError>
     faults
 }
 
-/// The rule for requests from elsewhere. The origins were checked before.
+/// Creates the same-origin rule. The origins were checked before.
 fn same_origin(config: &Config) -> SameOrigin {
     let service = &config.service;
     let trusted = service.trusted_origins.iter().filter_map(|text| Origin::parse(text).ok());

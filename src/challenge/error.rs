@@ -1,4 +1,4 @@
-//! What can go wrong with a challenge.
+//! Errors of challenges.
 
 use std::time::Duration;
 
@@ -6,43 +6,44 @@ use crate::base::problem::problem;
 use crate::base::transaction::{Fault, may_fault};
 use crate::session::SessionError;
 
-/// Why a challenge was not started, not answered, or does not open a route.
+/// Why a challenge was not started or not answered, or does not give access to a route.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChallengeError {
-    /// The answer is wrong, or the challenge is not open to this session any more: which, is not
-    /// said.
+    /// The answer is wrong, or the challenge is not open to this session any more. The error does
+    /// not say which.
     #[error("the code is wrong, or not good any more; ask for a new one")]
     WrongCode,
-    /// The tries of this purpose are used up. The right code is refused too, and so is a new one.
+    /// The attempts for this purpose are used up. The correct code is refused too, and so is a new
+    /// code.
     #[error("there were too many wrong codes; wait")]
     TooManyTries {
-        /// When they are counted anew.
+        /// The time until attempts are possible again.
         retry_after: Duration,
     },
-    /// The same challenge was started a moment ago and is still good.
+    /// The same challenge was started a short time ago and is still valid.
     #[error("a code was sent a moment ago; wait before asking for another")]
     TooSoon {
-        /// When another may be started at the latest.
+        /// The longest time until another one may be started.
         retry_after: Duration,
     },
     /// There is no address to send a code to, or nothing to send it with.
     #[error("there is no address that a code could be sent to")]
     NoAddress,
-    /// The session is over: a step-up has put another one in its place, which is the one to ask with.
+    /// A step-up has replaced the session. The client must use the new session.
     #[error(transparent)]
     Session(SessionError),
-    /// A route asks for an answered challenge, and this session has none of its purpose.
+    /// A route requires an answered challenge, and this session has none for its purpose.
     #[error("this needs an answered challenge: {0}")]
     Required(String),
-    /// The target is longer than 255 bytes, or has a NUL in it.
+    /// The target is longer than 255 bytes, or contains a NUL byte.
     #[error("what this is about cannot be longer than 255 bytes")]
     InvalidTarget,
-    /// The application set something that a challenge cannot have: an empty answer, a lifetime or a
-    /// cool-down outside of its limits.
+    /// The application used a setting that a challenge cannot have: an empty answer, or a lifetime
+    /// or cool-down outside of its limits.
     #[error("{0}")]
     Misconfigured(&'static str),
-    /// The application named a purpose that cannot be one.
+    /// The application used a text that is not a valid purpose.
     #[error("`{0}` cannot be a purpose: 1 to 48 lower-case letters, digits, dashes, underscores")]
     InvalidPurpose(String),
     /// The infrastructure failed.
@@ -67,7 +68,7 @@ problem! {
         Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     members {
-        // Which challenge to start, for a client that wants to.
+        // The challenge that the client has to start.
         Self::Required(purpose) => [("purpose".to_owned(), purpose.as_str().into())].into_iter().collect(),
     }
 }

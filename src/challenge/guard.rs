@@ -1,4 +1,5 @@
-//! Routes that ask for an answered challenge: a layer, and a type that says it was spent.
+//! Routes that require an answered challenge: a layer, and a type that proves that the challenge
+//! was used up.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::one_time::{self, Challenge};
 
-/// A purpose of the application's own, as a type.
+/// A purpose of your application, as a type.
 pub trait ChallengePurpose: Send + Sync + 'static {
-    /// Its name: 1 to 48 lower-case letters, digits, dashes, underscores.
+    /// Its name: 1 to 48 lower-case letters, digits, dashes or underscores.
     const NAME: &'static str;
 }
 
-/// Proof that this request's session answered a challenge of the purpose `P`, which this request
-/// has spent. It says nothing about who is signed in, how far, or what they may do: the session may be a
-/// visitor's, or a sign-in that is not finished.
+/// Proof that the session of this request answered a challenge of the purpose `P`. This request has
+/// used it up. The type does not say who is signed in, at which stage, or what they may do. The
+/// session may belong to a visitor or to an unfinished sign-in.
 ///
 /// ```compile_fail
 /// # use portcullis::challenge::{Answered, ChallengePurpose};
@@ -47,26 +48,28 @@ pub struct Answered<P> {
 }
 
 impl<P> Answered<P> {
-    /// Which challenge it was.
+    /// Returns the id of the challenge.
     pub fn id(&self) -> ChallengeId {
         self.challenge.id()
     }
 
-    /// What it was about. Compare this with what the request asks for: a code for one payment must
-    /// not confirm another.
+    /// Returns what the challenge was about. Compare this with what the request asks for. Otherwise
+    /// a code for one payment could confirm another.
     pub fn target(&self) -> Option<&str> {
         self.challenge.target()
     }
 }
 
-/// What a guard spent for this request, so that an extractor behind it does not ask for another.
+/// The challenge that a guard used up for this request, so that an extractor behind it needs no
+/// second one.
 #[derive(Debug, Clone)]
 struct Spent {
     purpose: Arc<str>,
     challenge: Challenge,
 }
 
-/// The session that may hold a challenge, at any stage. Not one that a step-up has replaced.
+/// Returns the session that may hold a challenge, at any stage. Refuses a session that a step-up
+/// has replaced.
 async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
     let request_identity = RequestIdentity::of(&parts.extensions)?;
     let resolved = request_identity.resolve().await?;
@@ -81,7 +84,7 @@ async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError>
     Ok((request_identity.auth().clone(), session))
 }
 
-/// Spends an answered challenge of this purpose and of the request's session.
+/// Uses up an answered challenge of this purpose and of the request's session.
 async fn spend(parts: &Parts, purpose: &str) -> Result<Challenge, Rejection> {
     let (auth, session) = session_of(parts).await?;
     Ok(auth.challenges().spend(purpose, session).await?)
@@ -102,7 +105,7 @@ impl Challenges<'_> {
             if spent {
                 return Ok(challenge);
             }
-            // Another request of this session took it; there may be a second one.
+            // Another request of this session was faster. There may be a second challenge.
         }
     }
 }
@@ -121,10 +124,10 @@ impl<S: Send + Sync, P: ChallengePurpose> FromRequestParts<S> for Answered<P> {
 }
 
 impl Portcullis {
-    /// A layer that lets a request through only if its session answered a challenge of this
-    /// purpose, which it spends. Put it on routes with `route_layer`, inside the guards that say
-    /// who may call them: a request that those refuse spends nothing. Every method is judged, `OPTIONS`
-    /// too: it may reach a handler like any other.
+    /// Returns a layer that lets a request through only if its session has answered a challenge of
+    /// this purpose. The request uses it up. Add the layer with `route_layer`, inside the guards
+    /// that decide who may call the route. Then a request that those guards refuse uses up nothing.
+    /// Every method is checked, even `OPTIONS`, because it can reach a handler like any other.
     pub fn require_challenge(&self, purpose: impl AsRef<str>) -> RequireChallenge {
         RequireChallenge { purpose: purpose.as_ref().into() }
     }
@@ -145,7 +148,7 @@ impl<S> Layer<S> for RequireChallenge {
     }
 }
 
-/// The service that [`RequireChallenge`] makes.
+/// The service that [`RequireChallenge`] creates.
 pub type RequireChallengeService<S> = Guarded<S>;
 
 impl Admit for RequireChallenge {

@@ -1,30 +1,39 @@
-//! Challenges: a short code that is sent, or a question that is shown, and the answer that opens
+//! Challenges: a short code that is sent, or a question that is shown. The correct answer allows
 //! one action.
 //!
-//! 1. A handler starts a challenge for the session of the request, at any stage: a visitor's, a sign-in
-//!    that is not finished, or a full one. The code comes from the system's randomness; the row keeps a
-//!    keyed digest of it.
-//! 2. The person answers. A try is taken before the answer is looked at, so that however many
-//!    answers come at once, no more are looked at than there are tries. Of any number of right
-//!    answers at once one counts.
-//! 3. A route that asks for an answered challenge of this purpose lets this session through, once:
-//!    its use spends it.
+//! # How it works
 //!
-//! A challenge is bound to its purpose, account, session and target. An answer from another
-//! session is refused and costs the owner no try. A session that a step-up has replaced, and that only
-//! lingers, starts, answers and spends none. What was answered in a session ends with it: nothing of it
-//! goes over to the session that replaces it. Tries are counted per purpose and account: a new
-//! code does not bring new tries, and once they are used up the right code is refused too, until the
-//! first of the wrong ones is an hour old. A right answer uses up none and brings back none.
+//! 1. A handler starts a challenge for the session of the request. The session can be at any stage:
+//!    of a visitor, of an unfinished sign-in, or full. The code comes from the system's random
+//!    generator. The row stores a keyed digest of it.
+//! 2. The user answers. The attempt is counted before the answer is compared. So with many
+//!    simultaneous answers, no more are compared than there are attempts. Of several simultaneous
+//!    correct answers, one counts.
+//! 3. A route that requires an answered challenge of this purpose lets this session through once.
+//!    The request uses up the challenge.
 //!
-//! They are [tries](crate::attempt) like others, of the kind
-//! [`Challenge`](crate::config::AttemptKind::Challenge): one count for all nodes, written down before
-//! an answer is looked at, with where it came from. Wrong passwords use up no tries at a code and wrong
-//! codes lock no sign-in; nor does one purpose use up those of another, or whoever may ask for codes of
-//! one could keep the owner from the other. A source with too many failures, whatever they were at, has
-//! to wait with codes too, except on a browser that the account is known to sign in from. Unlike a
-//! refused password a refused code is told: how many tries there are is no secret, and the person at the
-//! form needs to know when to come back.
+//! A challenge is bound to its purpose, account, session and target. An answer from another session
+//! is refused and costs the owner no attempt. A session that was replaced by a step-up, and only
+//! keeps its old rights for a few seconds, cannot start, answer or use a challenge. A challenge
+//! ends with its session: the session that replaces it gets nothing of it.
+//!
+//! # How attempts are counted
+//!
+//! Attempts are counted per purpose and account, so a new code brings no new attempts. When they
+//! are used up, the correct code is refused too, until the first of the wrong answers is an hour
+//! old. A correct answer costs no attempt, and it gives none back.
+//!
+//! They are [attempts](crate::attempt) of the kind
+//! [`Challenge`](crate::config::AttemptKind::Challenge). All nodes share one count. An attempt is
+//! recorded, with its source, before the answer is compared.
+//!
+//! - Wrong passwords use up no attempts at a code, and wrong codes lock no sign-in.
+//! - One purpose does not use up the attempts of another. Otherwise a person who may request codes
+//!   for one purpose could block the owner from another.
+//! - A source with too many failures of any kind must wait with codes too. A browser from which
+//!   the account is known to sign in need not wait.
+//! - Unlike a refused password, a refused code is revealed. The number of attempts is no secret,
+//!   and the user needs to know when to come back.
 //!
 //! ```no_run
 //! use axum::extract::State;
@@ -52,57 +61,63 @@
 //!     Ok(format!("confirmed: {}", answered.target().unwrap_or_default()))
 //! }
 //!
-//! // Taking `Answered<Transfer>` spends it.
+//! // The extractor `Answered<Transfer>` uses it up.
 //! async fn transfer(answered: Answered<Transfer>) -> String {
 //!     format!("sent: {}", answered.target().unwrap_or_default())
 //! }
 //! ```
 //!
-//! [`send`](StartChallenge::send) mails the code to the account's address;
-//! [`prepare`](StartChallenge::prepare) hands it to the application, which has another way to send it.
+//! [`send`](StartChallenge::send) mails the code to the address of the account.
+//! [`prepare`](StartChallenge::prepare) gives it to the application, which sends it in another way.
 //!
-//! For a picture (captcha) the application draws the question itself and says what answers it:
-//! [`expecting`](StartChallenge::expecting). A visitor's anonymous session can hold one too.
+//! For a picture (captcha), the application draws the question itself and sets the answer with
+//! [`expecting`](StartChallenge::expecting). The anonymous session of a visitor can hold such a
+//! challenge too.
 //!
-//! # A sign-in that is not finished
-//! A [`PendingSession`] holds challenges as well, so a code can be the second factor: start one, answer it,
-//! then finish the sign-in with [`finish`](crate::login::Login::finish). Four things to know:
+//! # An unfinished sign-in
+//! A [`PendingSession`] can hold challenges as well, so a code can be the second factor. Start a
+//! challenge, answer it, then finish the sign-in with [`finish`](crate::login::Login::finish). Note
+//! four things:
 //!
-//! - Only the password was proved so far. Use a purpose of its own for a second factor. With the purpose of
-//!   a signed-in action, somebody who knows the password could replace the owner's codes.
-//! - Attempts are counted per account, so another sign-in brings no new ones. Somebody who knows the
-//!   password can therefore use them up. The owner then waits, and should change the password.
-//! - A route behind [`Answered<P>`] or [`require_challenge`](Portcullis::require_challenge) lets such a
-//!   session through too, if it answered. Neither says how far a sign-in has come: put a
+//! - Only the password was proved so far. Use a separate purpose for a second factor. With the
+//!   purpose of an action for signed-in users, a person who knows the password could replace the
+//!   owner's codes.
+//! - Attempts are counted per account, so another sign-in brings no new ones. A person who knows
+//!   the password can therefore use them up. The owner then has to wait, and should change the
+//!   password.
+//! - A route behind [`Answered<P>`] or [`require_challenge`](Portcullis::require_challenge) lets
+//!   such a session through too, if it answered. Neither checks the stage of the sign-in. Put a
 //!   [`Requirement`](crate::Requirement) around them.
-//! - Each account has the same number of attempts in any session, whatever its stage.
+//! - An account has the same number of attempts in any session, whatever its stage is.
 //!
 //! # What it does not do
-//! - It is no second factor by itself: it says that a code reached the account's owner, and finishes no
-//!   sign-in.
+//! - It is no second factor by itself. It only shows that the owner of the account received a code,
+//!   and it finishes no sign-in.
 //! - It does not draw captchas.
 //!
+//! # Routes
+//! There are none. Your handlers start and answer challenges.
+//!
 //! # Configuration
-//! [`ChallengeConfig`](crate::config::ChallengeConfig);
-//! [`AttemptConfig`](crate::config::AttemptConfig) for sources, and what differs for codes in its
-//! `kinds`.
+//! [`ChallengeConfig`](crate::config::ChallengeConfig) has the codes and their limits.
+//! [`AttemptConfig`](crate::config::AttemptConfig) has the limits per source, and its `kinds` can
+//! change the limits for codes.
 //!
-//! | for one purpose | where | why there |
+//! | for one purpose | where | reason |
 //! |---|---|---|
-//! | how long a code is good | [`lifetime`](StartChallenge::lifetime) | it belongs to one code |
-//! | how soon there may be another | [`cool_down`](StartChallenge::cool_down) | it belongs to one code |
-//! | how many wrong answers | [`tries_by_purpose`](crate::config::ChallengeConfig::tries_by_purpose) | they are counted over all codes of a purpose. If each code said it for itself, the most generous one would count |
-//!
+//! | how long a code is valid | [`lifetime`](StartChallenge::lifetime) | it belongs to one code |
+//! | how soon another code may be sent | [`cool_down`](StartChallenge::cool_down) | it belongs to one code |
+//! | how many wrong answers are allowed | [`tries_by_purpose`](crate::config::ChallengeConfig::tries_by_purpose) | they are counted over all codes of a purpose. If each code had its own limit, the most generous one would apply |
 //! # Events
-//! `authn_challenge_success`, `authn_challenge_fail`, with the purpose; `authn_login_lock` with the
-//! detail `challenge` when the last try was wrong.
+//! `authn_challenge_success` and `authn_challenge_fail`, with the purpose. `authn_login_lock` with
+//! the detail `challenge`, if the last attempt was wrong.
 //!
-//! # Errors
+//! # Error codes
 //! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403),
 //! `no_address` (422), `invalid_target` (422), `session_ended` (401).
 //!
 //! # Standard
-//! NIST SP 800-63B-4 3.1.3 and 3.2.2, ASVS 5.0 6.5 and 6.6.
+//! NIST SP 800-63B-4 sections 3.1.3 and 3.2.2, ASVS 5.0 sections 6.5 and 6.6.
 
 use std::time::Duration;
 
@@ -133,23 +148,23 @@ pub use crate::one_time::Proof;
 pub use error::ChallengeError;
 pub use guard::{Answered, ChallengePurpose, RequireChallenge, RequireChallengeService};
 
-/// How many rows a purge removes at once.
+/// How many rows a purge deletes in one statement.
 const BATCH: u64 = 1_000;
 
-/// No code is good for longer (NIST SP 800-63B-4).
+/// The longest lifetime of a code (NIST SP 800-63B-4).
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The column of the target has room for so much.
+/// The column of the target has this size in bytes.
 const LONGEST_TARGET: usize = 255;
 
-/// Whose challenge it is: the session that the request has, at any stage. Made from an [`Identity`], an
-/// [`AnonymousSession`], a [`PendingSession`], an [`EnrolmentSession`], a [`PasswordChangeSession`] or a
-/// [`Visitor`].
+/// The session that holds a challenge: the one of the request, at any stage. It can be made from an
+/// [`Identity`], an [`AnonymousSession`], a [`PendingSession`], an [`EnrolmentSession`], a
+/// [`PasswordChangeSession`] or a [`Visitor`].
 #[derive(Debug, Clone)]
 pub struct Holder {
     session_id: SessionId,
     account: Option<Account>,
-    /// Whether another session has taken the place of its own.
+    /// True if another session has replaced this one.
     superseded: bool,
 }
 
@@ -158,8 +173,8 @@ impl Holder {
         self.account.as_ref().map(Account::id)
     }
 
-    /// What is left of a session that was replaced ends what it began. An answered challenge would
-    /// outlast that.
+    /// Refuses a session that was replaced. It may only finish what it began, and an answered
+    /// challenge would outlive it.
     fn check(&self) -> Result<(), ChallengeError> {
         if self.superseded {
             return Err(ChallengeError::Session(SessionError::Over));
@@ -189,7 +204,8 @@ macro_rules! unfinished_holders {
         impl From<&$session> for Holder {
             fn from(session: &$session) -> Self {
                 let account = Some(session.account().clone());
-                // None of these lingers: what replaces it ends it at once.
+                // None of these keeps its old rights: the session that replaces it ends it
+                // immediately.
                 Self { session_id: session.id(), account, superseded: false }
             }
         }
@@ -206,7 +222,7 @@ impl From<&Visitor> for Holder {
     }
 }
 
-/// Starts and answers challenges of the application's own. See the [module page](self).
+/// Starts and answers challenges of your application. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Challenges<'a> {
     auth: &'a Portcullis,
@@ -214,13 +230,13 @@ pub struct Challenges<'a> {
 }
 
 impl Portcullis {
-    /// Challenges.
+    /// Returns the flows of challenges.
     pub fn challenges(&self) -> Challenges<'_> {
         Challenges { auth: self, db: self.context().db() }
     }
 }
 
-/// A challenge about to start.
+/// A challenge that is about to start.
 #[derive(Clone)]
 #[must_use = "a challenge starts when it is prepared or sent"]
 pub struct StartChallenge<'a> {
@@ -235,55 +251,57 @@ pub struct StartChallenge<'a> {
 }
 
 impl<'a> StartChallenge<'a> {
-    /// What it is about, such as the payment that is to be confirmed, in at most 255 bytes. The
-    /// route that spends it sees this and compares.
+    /// Sets what the challenge is about, such as the payment to confirm, in at most 255 bytes. The
+    /// route that uses it up reads this and compares it.
     ///
-    /// A visitor has no account to count by. So wrong codes of visitors are counted by the target, which
-    /// then is an address or a number that the code is sent to, and a new code replaces that of another
-    /// visitor. What is [asked](Self::expecting) of a visitor concerns their session alone.
+    /// A visitor has no account for which attempts could be counted. So wrong codes of visitors are
+    /// counted for the target, which must be the address or number to which the code is sent. A new
+    /// code replaces the code of another visitor with the same target. A question that is
+    /// [shown](Self::expecting) to a visitor affects only their session.
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
         self
     }
 
-    /// The answer, where the application asks a question of its own, instead of a code. It may not be
-    /// empty.
+    /// Sets the answer, if the application asks its own question instead of sending a code. It must
+    /// not be empty.
     pub fn expecting(mut self, answer: impl Into<String>) -> Self {
         self.expected = Some(answer.into());
         self
     }
 
-    /// How long the code is good: at least a second, and no longer than 24 hours and than wrong answers
-    /// count. Otherwise one code would get more attempts than there are. Default:
-    /// [`code_lifetime`](crate::config::ChallengeConfig::code_lifetime).
+    /// Sets how long the code is valid: at least one second and at most 24 hours. It must not be
+    /// longer than wrong answers are counted. Otherwise one code would get more attempts than
+    /// allowed. Default: [`code_lifetime`](crate::config::ChallengeConfig::code_lifetime).
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// How soon after the last one of the same purpose, account and target this one may start: at most an
-    /// hour. Default: [`cool_down`](crate::config::ChallengeConfig::cool_down), and zero with
-    /// [`expecting`](Self::expecting), because nobody is sent anything.
+    /// Sets how soon this challenge may start after the last one of the same purpose, account and
+    /// target: at most one hour. Default: [`cool_down`](crate::config::ChallengeConfig::cool_down),
+    /// and zero with [`expecting`](Self::expecting), because nothing is sent then.
     ///
-    /// It only limits how often a code is sent. Wrong answers are counted over all codes, so a shorter
-    /// cool-down gives nobody more attempts. What [`send`](Self::send) mails is limited per mailbox too
-    /// ([`MailConfig`](crate::config::MailConfig)), and a shorter cool-down does not change that.
+    /// This only limits how often a code is sent. Wrong answers are counted over all codes, so a
+    /// shorter cool-down gives nobody more attempts. The mails of [`send`](Self::send) are also
+    /// limited per mailbox ([`MailConfig`](crate::config::MailConfig)). A shorter cool-down does
+    /// not change that.
     pub fn cool_down(mut self, cool_down: Duration) -> Self {
         self.cool_down = Some(cool_down);
         self
     }
 
-    /// Inside a transaction of the caller's.
+    /// Starts the challenge inside a transaction of the caller.
     pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
         self
     }
 
-    /// Starts it and hands the code to the application, which shows or sends it.
+    /// Starts the challenge and returns the code. The application shows or sends it.
     ///
     /// # Errors
-    /// The last one is younger than the cool-down; the purpose, the target or a setting cannot be one; the
-    /// session was replaced; an outage.
+    /// The last challenge is younger than the cool-down; the purpose, the target or a setting is
+    /// not valid; the session was replaced; an outage.
     pub async fn prepare(self) -> Result<PreparedChallenge, ChallengeError> {
         let kind = self.check()?;
         let started = transaction!(self.db, |txn| {
@@ -293,13 +311,13 @@ impl<'a> StartChallenge<'a> {
         Ok(PreparedChallenge { started })
     }
 
-    /// Starts it and sends the code to the mail address of the account.
+    /// Starts the challenge and sends the code to the mail address of the account.
     ///
     /// # Errors
     /// The account has no address, or there is no notifier; the address got a code within the
-    /// cool-down, or enough of them this hour; the purpose, the target or a setting cannot be one; the
-    /// application gave the [answer](Self::expecting), so that there is no code; the session was replaced;
-    /// an outage.
+    /// cool-down, or too many in this hour; the purpose, the target or a setting is not valid; the
+    /// application set the [answer](Self::expecting), so that there is no code; the session was
+    /// replaced; an outage.
     pub async fn send(self) -> Result<SentChallenge, ChallengeError> {
         let kind = self.check()?;
         if self.expected.is_some() {
@@ -312,7 +330,8 @@ impl<'a> StartChallenge<'a> {
         let context = self.context;
         let sent = transaction!(self.db, |txn| {
             let message = MessageKind::ChallengeCode;
-            // Somebody else who has an account with a spelling of this mailbox takes nothing from it.
+            // A verified address has its own count. So another person who has an account with a
+            // spelling of this mailbox cannot use it up.
             let counted = match account.is_verified() {
                 true => Counted::Proved(recipient.as_str()),
                 false => Counted::mailbox(&recipient),
@@ -339,11 +358,11 @@ impl<'a> StartChallenge<'a> {
         Ok(sent)
     }
 
-    /// Refuses what cannot be started, before anything is written.
+    /// Refuses a challenge that cannot be started, before anything is written.
     fn check(&self) -> Result<Kind, ChallengeError> {
         let kind = application(&self.purpose)?;
         self.holder.check()?;
-        // A NUL is no text to PostgreSQL.
+        // PostgreSQL does not accept a NUL byte in a text.
         let fits = |target: &str| target.len() <= LONGEST_TARGET && !target.contains('\0');
         if !self.target.as_deref().is_none_or(fits) {
             return Err(ChallengeError::InvalidTarget);
@@ -382,7 +401,7 @@ impl<'a> StartChallenge<'a> {
 
     fn effective_cool_down(&self) -> Duration {
         self.cool_down.unwrap_or_else(|| match self.expected {
-            // A picture may be asked for again at once: nobody is sent anything.
+            // A picture may be requested again immediately, because nothing is sent.
             Some(_) => Duration::ZERO,
             None => self.context.config.challenge.cool_down,
         })
@@ -392,14 +411,14 @@ impl<'a> StartChallenge<'a> {
         ChallengeError::TooSoon { retry_after: self.effective_cool_down() }
     }
 
-    /// The same where a mailbox has a cool-down too.
+    /// The same, with the cool-down of the mailbox.
     fn too_soon_to_send(&self) -> ChallengeError {
         let retry_after = self.effective_cool_down().max(self.context.config.mail.cool_down);
         ChallengeError::TooSoon { retry_after }
     }
 }
 
-/// A challenge that was answered rightly, just now and by this call.
+/// A challenge that was answered correctly, just now and by this call.
 #[derive(Debug, Clone)]
 #[must_use = "compare its target with what the request asks for"]
 pub struct RightAnswer {
@@ -407,25 +426,25 @@ pub struct RightAnswer {
 }
 
 impl RightAnswer {
-    /// Which challenge it was.
+    /// Returns the id of the challenge.
     pub fn id(&self) -> ChallengeId {
         self.challenge.id()
     }
 
-    /// What it was about. Compare this with what the request asks for: a code for one payment must
-    /// not confirm another.
+    /// Returns what the challenge was about. Compare this with what the request asks for. Otherwise
+    /// a code for one payment could confirm another.
     pub fn target(&self) -> Option<&str> {
         self.challenge.target()
     }
 }
 
-/// A challenge whose code is on its way.
+/// A challenge whose code is being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SentChallenge {
-    /// What to name it by when it is answered. Not a secret.
+    /// The id to answer it with. It is not a secret.
     pub id: ChallengeId,
-    /// When it is too late for an answer.
+    /// When the challenge expires.
     pub expires_at: Timestamp,
 }
 
@@ -435,23 +454,23 @@ pub struct PreparedChallenge {
 }
 
 impl PreparedChallenge {
-    /// What to name it by when it is answered. Not a secret.
+    /// Returns the id to answer it with. It is not a secret.
     pub fn id(&self) -> ChallengeId {
         self.started.id
     }
 
-    /// The code; none where the application said what answers it.
+    /// Returns the code. `None` if the application set the answer.
     pub fn code(&self) -> Option<&str> {
         self.started.code.as_ref().map(|code| code.as_str())
     }
 
-    /// When it is too late for an answer.
+    /// Returns when the challenge expires.
     pub fn expires_at(&self) -> Timestamp {
         self.started.expires_at
     }
 }
 
-// Written by hand: it holds the answer that is expected, which never prints.
+// Written by hand: it contains the expected answer, which must not be printed.
 impl std::fmt::Debug for StartChallenge<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StartChallenge").field("purpose", &self.purpose).finish_non_exhaustive()
@@ -465,9 +484,9 @@ impl std::fmt::Debug for PreparedChallenge {
 }
 
 impl<'a> Challenges<'a> {
-    /// A challenge of a purpose of the application's own: 1 to 48 lower-case letters, digits,
-    /// dashes, underscores. Its codes are worth nothing for any other purpose. Only the session of the
-    /// `holder` can answer it.
+    /// Prepares a challenge of a purpose of your application: 1 to 48 lower-case letters, digits,
+    /// dashes or underscores. Its codes are not valid for any other purpose. Only the session of
+    /// the `holder` can answer it.
     pub fn start(
         &self,
         purpose: impl Into<String>,
@@ -486,13 +505,15 @@ impl<'a> Challenges<'a> {
         }
     }
 
-    /// Answers a challenge, once: of any number of right answers one counts. It opens, for five minutes
-    /// and once, the routes that ask for this purpose. Or the caller acts on what it returns. For one
-    /// purpose do only one of both, or one answer does two things.
+    /// Answers a challenge, once: of several correct answers, only one counts. For five minutes and
+    /// one request, the correct answer gives access to the routes that require this purpose.
+    /// Alternatively, the caller acts on the returned value. Use only one of these two ways for a
+    /// purpose. Otherwise one answer allows two actions.
     ///
     /// # Errors
-    /// [`ChallengeError::WrongCode`] for whatever is wrong with the answer or the challenge;
-    /// [`ChallengeError::TooManyTries`]; [`ChallengeError::Session`]; an outage.
+    /// [`ChallengeError::WrongCode`] if anything is wrong with the answer or the challenge;
+    /// [`ChallengeError::TooManyTries`]; [`ChallengeError::Session`] if the session was replaced;
+    /// [`ChallengeError::InvalidPurpose`]; an outage.
     pub async fn answer(
         &self,
         purpose: &str,
@@ -507,7 +528,7 @@ impl<'a> Challenges<'a> {
         let kind = application(purpose)?;
         let now = context.now();
         let found = self.db.read(one_time::find(&self.db.executor(), &kind, id)).await?;
-        // What belongs to somebody else is not there, and costs them nothing.
+        // The challenge of another session counts as missing, and costs its owner no attempt.
         let challenge = found
             .filter(|found| found.session_id() == Some(holder.session_id))
             .filter(|found| found.account_id() == holder.account_id())
@@ -526,6 +547,8 @@ impl<'a> Challenges<'a> {
         };
         let answered = event(EventKind::ChallengeAnswered);
         let failed = Event { succeeded: false, ..event(EventKind::ChallengeFailed) };
+        // The correct code alone is not enough: the conditional UPDATE decides which of several
+        // simultaneous answers counts.
         let right = transaction!(self.db, |txn| {
             if right && challenge.answer(txn, context).await? {
                 ticket.succeeded(txn).await?;
@@ -545,15 +568,15 @@ impl<'a> Challenges<'a> {
         }
     }
 
-    /// Removes challenges that have been over for longer than `age`, and notes of when the last one
-    /// was started, a batch at a time. Says how many rows.
+    /// Deletes challenges that expired more than `age` ago, and the records of when the last one
+    /// was started. It works in batches. Returns how many rows were deleted.
     ///
     /// # Errors
     /// An outage.
     pub async fn purge(&self, age: Duration) -> Result<u64, Fault> {
         let context = self.auth.context();
         let before = context.now().minus(age);
-        // A cool-down outlives what it was of.
+        // A cool-down lasts longer than its challenge.
         let cool_down = context.config.challenge.cool_down.max(LONGEST_COOL_DOWN);
         let started_before = context.now().minus(age.max(cool_down));
         let executor = self.db.executor();

@@ -1,4 +1,4 @@
-//! What `build()` refuses, and what it warns of: the readable list of the start audit.
+//! What `build()` refuses, and what it warns of.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::base::redirect::ReturnTo;
 use crate::base::same_origin::Origin;
 use crate::base::secret::Secret;
 
-/// One fault of the configuration.
+/// One error in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A value that cannot be used.
     #[error("{knob}: {reason}")]
     Knob {
-        /// The path in [`Config`].
+        /// The path of the setting in [`Config`].
         knob: &'static str,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what would be right.
         reason: String,
     },
-    /// An environment variable that is not known or not understood.
+    /// An environment variable that is unknown or has a wrong value.
     #[error("{name}: {reason}")]
     Variable {
         /// Its name.
@@ -34,7 +34,7 @@ pub enum ConfigError {
     },
 }
 
-/// Every fault of a configuration.
+/// All errors in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
@@ -50,11 +50,11 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Something that works but that an operator should know.
+/// A finding: something that works but that the operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// A stable name.
+    /// A stable code.
     pub code: &'static str,
     /// What was found and what to do about it.
     pub text: String,
@@ -87,7 +87,7 @@ impl Checker {
 const MAX_COOKIE_AGE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl Config {
-    /// Every fault that needs no look outside the configuration itself.
+    /// Returns all errors that can be found in the configuration alone.
     pub(crate) fn faults(&self) -> Vec<ConfigError> {
         let mut check = Checker(Vec::new());
         self.check_service(&mut check);
@@ -281,7 +281,7 @@ impl Config {
             "challenge.code_alphabet",
             "must have at least two ASCII letters and digits, each once",
         );
-        // 6 digits have 19.93 bits.
+        // 6 digits have 19.93 bits, so the limit is slightly lower than 20.
         let bits = challenge.code_length as f64 * (alphabet.len().max(1) as f64).log2();
         check.refuse_if(
             challenge.code_length > 64 || bits < 19.9,
@@ -390,7 +390,7 @@ impl Config {
             "password.memory_kib",
             "Argon2id takes 1 to 64 iterations, 1 to 16 lanes, 8 KiB a lane to 1 GiB",
         );
-        // Above, one sign-in takes a core for more than about five seconds.
+        // Above this, one sign-in occupies a core for more than about five seconds.
         check.refuse_if(
             u64::from(password.memory_kib) * u64::from(password.iterations) > 4 * 1024 * 1024,
             "password.memory_kib",
@@ -409,7 +409,8 @@ impl Config {
 
     fn check_permission(&self, check: &mut Checker) {
         let permission = &self.permission;
-        // No `-`, which joins the parts of a level's role name, and no syntax of permissions or SQL.
+        // `-` is not allowed, because it joins the parts of a level's role name. The syntax of
+        // permissions and SQL is not allowed either, because the names are written into statements.
         let word = |text: &str, most: usize| {
             (1..=most).contains(&text.len())
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -524,14 +525,15 @@ impl Config {
         ] {
             check.refuse_if(time > 10 * 366 * DAY, knob, "must be at most ten years");
         }
-        // A session that was replaced lingers for seconds, and a replay is recognised by its row.
+        // A replaced session keeps its old rights for some seconds, and a replay is recognized by
+        // its row.
         check.refuse_if(
             retention.sessions < 60 * MINUTE,
             "retention.sessions",
             "must be at least one hour, or a replay of a session that ended would not be recognised",
         );
-        // A lock or a wait is made by failures within a window, and lasts from the last of them. Of
-        // codes the window is their own, and there is neither unless it is set.
+        // A lock or a wait is caused by failures within a window, and is counted from the last of
+        // them. Codes have their own window, and have no lock or wait unless one is set.
         let attempts = &self.attempts;
         let kinds = [None].into_iter().chain(attempts.kinds.iter().map(Some)).map(|kind| {
             let own = kind.map(|(_, own)| own.clone()).unwrap_or_default();
@@ -566,7 +568,7 @@ impl Config {
         );
     }
 
-    /// What an operator should know though it works.
+    /// Returns what works but what the operator should know.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut find = |code, wrong: bool, text: &str| {

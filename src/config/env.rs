@@ -1,11 +1,11 @@
-//! The configuration from the environment, read only when asked for.
+//! The configuration from the environment. It is read only on request.
 //!
-//! Every variable starts with `PORTCULLIS_`; one that is not known is refused, because a
-//! misspelt knob that is silently ignored is how protections get lost. (`PORTCULLIS_TEST_*`
-//! belongs to the test suite and is skipped.) A text stays a text: a cookie named `12345` is one.
-//! Durations are written `15m`, `12h`, `7d`, `90s`; lists are separated by commas.
+//! Every variable starts with `PORTCULLIS_`. An unknown one is refused, because a protection would
+//! be lost without notice if its name was misspelt. (`PORTCULLIS_TEST_*` belongs to the test suite
+//! and is skipped.) A text stays a text: `12345` is a valid cookie name. Durations are written as
+//! `15m`, `12h`, `7d`, `90s`. Lists are separated by commas.
 //!
-//! | variable | knob |
+//! | variable | setting |
 //! |---|---|
 //! | `PORTCULLIS_SECRET` | the secret; several, newest first, separated by commas |
 //! | `PORTCULLIS_PUBLIC_URL`, `PORTCULLIS_ISSUER`, `PORTCULLIS_TRUSTED_ORIGINS` | [`ServiceConfig`](super::ServiceConfig) |
@@ -72,7 +72,7 @@ use crate::base::secret::Secret;
 
 const PREFIX: &str = "PORTCULLIS_";
 
-/// Whether a test is to write the files it compares with: `PORTCULLIS_TEST_UPDATE=1`.
+/// True if a test should write the files with which it compares: `PORTCULLIS_TEST_UPDATE=1`.
 #[cfg(feature = "test-util")]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub(crate) fn updates_snapshots() -> bool {
@@ -80,18 +80,19 @@ pub(crate) fn updates_snapshots() -> bool {
 }
 
 impl Config {
-    /// The configuration from `PORTCULLIS_*` variables over the defaults.
+    /// Reads the configuration from `PORTCULLIS_*` variables. All other settings have their
+    /// defaults.
     ///
     /// # Errors
-    /// Names every variable of ours that is not known, not understood or not UTF-8, all at once.
-    /// Values are not repeated in the error: one may be a secret. Variables of others are not looked
-    /// at.
+    /// Names all variables of portcullis that are unknown, have a wrong value or are not UTF-8. The
+    /// errors do not contain the values, because a value may be a secret. Other variables are
+    /// ignored.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_env() -> Result<Self, ConfigErrors> {
         Self::from_os_vars(std::env::vars_os())
     }
 
-    /// The same from any source of names and values.
+    /// The same from any list of names and values.
     ///
     /// # Errors
     /// As [`from_env`](Self::from_env).
@@ -101,21 +102,21 @@ impl Config {
         Self::from_os_vars(vars.into_iter().map(|(name, value)| (name.into(), value.into())))
     }
 
-    /// A process inherits variables from everywhere, and they need not be text: only ours must.
+    /// Variables of other programs need not be valid UTF-8. Only those of portcullis must be.
     fn from_os_vars(
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigErrors> {
         let mut config = Self::default();
         let mut errors = Vec::new();
         let mut vars: Vec<_> = vars.into_iter().collect();
-        // What is found must not depend on the order of the environment: `WATCH` comes before
-        // `WATCH_NAMES`.
+        // Sorted, so that the errors do not depend on the order of the environment: `WATCH` must
+        // come before `WATCH_NAMES`.
         vars.sort_by(|one, other| one.0.cmp(&other.0));
         for (name, value) in vars {
             if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
                 continue;
             }
-            // A name that is not UTF-8 is shown as far as it can be, and known to nobody.
+            // A name that is not UTF-8 is shown as well as possible. It is always unknown.
             let name = name.to_string_lossy().into_owned();
             let key = name.strip_prefix(PREFIX).unwrap_or_default();
             if key.starts_with("TEST_") {
@@ -135,7 +136,8 @@ impl Config {
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "SECRET" => {
-                // The first one makes. The others only verify: what was made under them must not be lost.
+                // The first one is used for everything new. What was made with the others must
+                // stay valid, so they only verify.
                 let take = |(number, text): (usize, &str)| match number {
                     0 => Secret::new(text),
                     _ => Secret::in_use(text),
@@ -305,7 +307,7 @@ impl Config {
         Ok(())
     }
 
-    /// The watch, unless it was switched off.
+    /// Returns the settings of the watch, unless it is turned off.
     fn watch(&mut self) -> Result<&mut WatchConfig, String> {
         let off = "sets up a watch that PORTCULLIS_WATCH switches off: leave one of them out";
         self.attempts.watch.as_mut().ok_or_else(|| off.to_owned())

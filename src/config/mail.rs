@@ -1,4 +1,4 @@
-//! How mail and text messages are sent, and how many.
+//! How mail and text messages are sent, and their limits.
 
 use std::time::Duration;
 
@@ -8,73 +8,76 @@ use crate::base::public_url::PublicUrl;
 use crate::base::rate::Quota;
 use crate::base::redirect::ReturnTo;
 
-/// Where the token stands in a link.
+/// The placeholder of the token in a link.
 const TOKEN: &str = "{token}";
 
 /// Mail and text messages.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MailConfig {
-    /// What the service calls itself in messages. Default: the host that links lead to.
+    /// The name of the service in messages. Default: the host of the links.
     pub service_name: Option<String>,
-    /// The address mail comes from. Default: `no-reply@` the host that links lead to.
+    /// The sender address of mail. Default: `no-reply@` with the host of the links.
     pub sender: Option<String>,
-    /// The origin that links lead to, if it is not the public URL.
+    /// The origin of links, if it is not the public URL.
     pub link_origin: Option<String>,
-    /// The pages that links lead to.
+    /// The pages to which links lead.
     pub links: LinkConfig,
-    /// How long nothing of the same kind is sent to the same recipient again, if anyone can ask
-    /// for it. Default: 60 s.
+    /// The minimum time between two messages of one kind to one recipient, if anyone can request
+    /// them. Default: 60 s.
     pub cool_down: Duration,
-    /// How many messages that anyone can ask for one recipient gets in an hour. Default: 5.
+    /// How many messages that anyone can request are sent to one recipient per hour. Default: 5.
     pub per_hour: u32,
-    /// How many messages that anyone can ask for one source may ask for, whoever they go to. `None`
-    /// for any number. Default: 100 an hour.
+    /// How many such messages one source may request, for any recipients. `None`: no limit.
+    /// Default: 100 an hour.
     pub per_source: Option<Quota>,
-    /// How long the link to set a forgotten password anew is good. Default: 1 h.
+    /// How long the link for resetting a forgotten password is valid. Default: 1 h.
     pub password_reset_lifetime: Duration,
-    /// How long one try may take. Default: 30 s.
+    /// The time limit of one delivery. Default: 30 s.
     pub send_timeout: Duration,
-    /// How long after a first failure it is tried again; each further time twice as long, at most
-    /// an hour. Default: 30 s.
+    /// The time before the second delivery attempt. It doubles with each further one, up to one
+    /// hour. Default: 30 s.
     pub first_retry: Duration,
-    /// How often it is tried before it is given up. Default: 10, which is a bit over three hours.
+    /// The maximum number of delivery attempts. Default: 10, which takes slightly more than three
+    /// hours.
     pub tries: u32,
-    /// How long the outbox remembers that something was sent. Default: 24 h.
+    /// How long the outbox keeps the record of a sent message. Default: 24 h.
     pub keep: Duration,
-    /// Who delivers. Default: a task of the library's, as soon as something is there.
+    /// What delivers the messages. Default: a task of the library, as soon as there is a message.
     pub delivery: Delivery,
 }
 
-/// The pages of the application that links lead to. Opening one must change nothing: the page
-/// takes the token and posts it. `{token}` stands for it; behind a `#` it is sent to no server and
-/// stands in no log.
+/// The pages of the application to which links lead. Opening one must change nothing, because mail
+/// scanners open links too. The page takes the token and posts it. `{token}` stands for the token.
+/// Behind a `#` it is sent to no server and appears in no log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LinkConfig {
-    /// Default: `/verify#token={token}`.
+    /// The page that verifies an address. Default: `/verify#token={token}`.
     pub verify: String,
-    /// Default: `/password/reset#token={token}`.
+    /// The page that sets a new password. Default: `/password/reset#token={token}`.
     pub password_reset: String,
-    /// Default: `/email/confirm#token={token}`.
+    /// The page that confirms a new mail address. Default: `/email/confirm#token={token}`.
     pub email_confirm: String,
-    /// Default: `/email/undo#token={token}`.
+    /// The page that undoes a change of the mail address. Default: `/email/undo#token={token}`.
     pub email_undo: String,
-    /// Default: `/phone/undo#token={token}`.
+    /// The page that undoes a change of the phone number. Default: `/phone/undo#token={token}`.
     pub phone_undo: String,
-    /// Default: `/login-names/confirm#token={token}`.
+    /// The page that confirms a further sign-in name. Default:
+    /// `/login-names/confirm#token={token}`.
     pub login_name_confirm: String,
-    /// Default: `/login-names/undo#token={token}`.
+    /// The page that undoes the addition of a sign-in name. Default:
+    /// `/login-names/undo#token={token}`.
     pub login_name_undo: String,
 }
 
-/// Who delivers what is in the outbox.
+/// What delivers the messages in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// A task that the library starts when something is put in.
+    /// A task that the library starts when there is a message.
     Soon,
-    /// The application, by [`Outbox::run`](crate::outbox::Outbox::run) or
+    /// The application, with [`Outbox::run`](crate::outbox::Outbox::run) or
     /// [`deliver_due`](crate::outbox::Outbox::deliver_due).
     ByApplication,
 }
@@ -114,27 +117,28 @@ impl Default for LinkConfig {
 }
 
 impl Config {
-    /// Where links lead to: configured, never taken from a request.
+    /// Returns the base of links. It comes from the configuration, never from a request. An
+    /// attacker could otherwise set the `Host` header and receive the token.
     pub(crate) fn link_base(&self) -> Option<PublicUrl> {
         let text = self.mail.link_origin.as_ref().or(self.service.public_url.as_ref())?;
         PublicUrl::parse(text).ok()
     }
 
-    /// A link to a page with a token in it. None without an origin, which `build()` refuses where
+    /// Returns a link to a page, with a token. `None` without an origin. `build()` refuses this if
     /// there is a notifier.
     pub(crate) fn link(&self, page: &str, token: &str) -> Option<String> {
         let base = self.link_base()?;
         Some(format!("{base}{}", page.replacen(TOKEN, token, 1)))
     }
 
-    /// What the service calls itself in messages.
+    /// Returns the name of the service in messages.
     pub(crate) fn service_name(&self) -> String {
         let named = self.mail.service_name.clone();
         named.or_else(|| self.link_host()).unwrap_or_else(|| self.issuer().to_owned())
     }
 
-    /// The address mail comes from. None if none is configured and links lead to an address
-    /// without a name, such as `localhost`.
+    /// Returns the sender address of mail. `None` if none is configured and the host of the links
+    /// is not a domain name, such as `localhost`.
     pub(crate) fn sender(&self) -> Option<String> {
         let derived = || {
             let host = self.link_host()?;
@@ -144,7 +148,7 @@ impl Config {
         self.mail.sender.clone().or_else(derived)
     }
 
-    /// The host that links lead to, without its port.
+    /// Returns the host of the links, without its port.
     fn link_host(&self) -> Option<String> {
         let base = self.link_base()?;
         let (_, authority) = base.origin.as_str().split_once("://")?;

@@ -1,7 +1,9 @@
-//! Every knob and its default, on one page. Plain data: `build()` checks it and names every fault
-//! at once.
+//! All settings and their defaults, on one page. They are plain data. `build()` checks them and
+//! reports all errors at once.
 //!
-//! The reasons for the defaults are on the guide page [`guide::defaults`](crate::guide::defaults).
+//! The page [`guide::defaults`](crate::guide::defaults) gives the reasons for the defaults. A
+//! setting can be changed with [`Builder::configure`](crate::Builder::configure), or read from the
+//! [environment](crate::config::env).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +32,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Config {
     /// Secrets and signing keys.
     pub keys: KeyConfig,
-    /// Where the service lives, and which origins may call it.
+    /// The address of the service, and which origins may call it.
     pub service: ServiceConfig,
     /// The session cookie.
     pub cookie: CookieConfig,
@@ -40,21 +42,21 @@ pub struct Config {
     pub login: LoginConfig,
     /// Password length and hashing.
     pub password: PasswordConfig,
-    /// Codes that are sent and typed back.
+    /// Codes that are sent and that users type.
     pub challenge: ChallengeConfig,
-    /// Failed tries to sign in: delays and locks.
+    /// Failed attempts to sign in: delays and locks.
     pub attempts: AttemptConfig,
-    /// Proving addresses.
+    /// Verification of addresses.
     pub verification: VerificationConfig,
-    /// Changing one's mail address and phone number.
+    /// Changes of the mail address and the phone number.
     pub contact: ContactConfig,
-    /// Proxies whose word on the client's address is taken.
+    /// Proxies that portcullis trusts to state the client's address.
     pub proxies: TrustedProxies,
-    /// Levels on resources, and how long their source may take.
+    /// Levels on resources, and the time limit of their source.
     pub permission: PermissionConfig,
-    /// How often one may ask.
+    /// How many requests are allowed.
     pub rate: RateConfig,
-    /// Time limits and memory.
+    /// Time limits of the database, and memory.
     pub database: DatabaseConfig,
     /// Mail and text messages.
     pub mail: MailConfig,
@@ -66,8 +68,8 @@ pub struct Config {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KeyConfig {
-    /// Newest first. The newest makes, the older ones are still accepted until they are removed; they may
-    /// be [`Secret::in_use`].
+    /// Newest first. The newest one signs and computes digests. The older ones are only accepted,
+    /// until you remove them. They may be [`Secret::in_use`].
     pub secrets: Vec<Secret>,
     /// Newest first. Default: HS256 with keys derived from the secrets.
     pub signing: Vec<SigningKey>,
@@ -79,35 +81,36 @@ impl Default for KeyConfig {
     }
 }
 
-/// Where the service lives, and which origins may call it.
+/// The address of the service, and which origins may call it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServiceConfig {
-    /// Where people see the service, such as `https://example.com`. Links are built from it, never
-    /// from a request's `Host`. A path in it (`https://example.com/app`) is what a proxy takes off
-    /// before it hands a request on: it stands in front of links, redirects and `next`. A service
-    /// that sees the whole path itself leaves it out.
+    /// The address at which users see the service, such as `https://example.com`. Links are built
+    /// from it, never from the `Host` header of a request. It has a path
+    /// (`https://example.com/app`) if a proxy removes this path before it forwards a request. The
+    /// path is then added to links, redirects and `next`. If the service receives the whole path
+    /// itself, leave it out.
     pub public_url: Option<String>,
-    /// `iss` and `aud` of tokens. Default: the public URL, else `portcullis`. Two services that
-    /// share a secret need different ones.
+    /// `iss` and `aud` of tokens. Default: the public URL, or else `portcullis`. Two services that
+    /// share a secret need different ones, so that a token of one is not valid at the other.
     pub issuer: Option<String>,
     /// Other origins whose pages may send credentials here, such as `https://app.example.com` or
-    /// `capacitor://localhost`, compared exactly.
+    /// `capacitor://localhost`. They are compared exactly.
     pub trusted_origins: Vec<String>,
-    /// Refuse unsafe requests with a cookie that show neither `Origin` nor `Sec-Fetch-Site`.
-    /// Every current browser sends `Origin` with these; scripts such as curl send neither.
-    /// Default: false.
+    /// If true, requests with a cookie and an unsafe method are refused if they have neither
+    /// `Origin` nor `Sec-Fetch-Site`. All current browsers send `Origin` with them. Scripts such as
+    /// curl send neither. Default: false.
     pub strict_origin: bool,
-    /// What a guard answers to someone who is not signed in. Default: 401 problem+json.
+    /// The answer of a guard to a user who is not signed in. Default: 401 problem+json.
     pub unauthenticated: Unauthenticated,
-    /// Whether tokens may travel in the `Authorization` header. Default: false.
+    /// If true, tokens are accepted in the `Authorization` header. Default: false.
     pub bearer: bool,
-    /// Whether logout also asks the browser to clear what the site stored
+    /// If true, a logout also asks the browser to delete what the site stored
     /// (`Clear-Site-Data: "cookies", "storage"`). Default: false.
     pub clear_site_data: bool,
-    /// Whether an answer that somebody had to be signed in for gets `Cache-Control: no-store`, if it
-    /// says nothing about caching itself. Without it, the browser's Back button shows the page again
-    /// after signing out. Default: true.
+    /// If true, an answer for which somebody had to be signed in gets `Cache-Control: no-store`, if
+    /// it has no cache headers of its own. Without it, the Back button of the browser shows the
+    /// page again after a logout. Default: true.
     pub no_store: bool,
 }
 
@@ -126,18 +129,18 @@ impl Default for ServiceConfig {
     }
 }
 
-/// What a guard answers to someone who is not signed in.
+/// The answer of a guard to a user who is not signed in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unauthenticated {
     /// 401 with problem+json, always.
     #[default]
     Problem,
-    /// 303 to this path of ours with `?next=`, for GET and HEAD requests that navigate: the browser
-    /// says so (`Sec-Fetch-Mode: navigate`), or does not say and prefers HTML (`Accept`). Everything
-    /// else, such as `fetch` and htmx, gets the 401. The path is written without the prefix that a
-    /// proxy takes off. A form that is posted to `/login` or `/logout` is answered by redirects too, see
-    /// [`login`](crate::login#forms-without-a-script).
+    /// 303 to this path of the service with `?next=`, for GET and HEAD requests that navigate. The
+    /// browser says so (`Sec-Fetch-Mode: navigate`), or it does not say and prefers HTML
+    /// (`Accept`). All other requests, such as `fetch` and htmx, get the 401. Write the path
+    /// without the prefix that a proxy removes. A form that is posted to `/login` or `/logout` is
+    /// answered with redirects too, see [`login`](crate::login#forms-without-a-script).
     LoginPage(String),
 }
 
@@ -147,15 +150,16 @@ pub enum Unauthenticated {
 pub struct CookieConfig {
     /// The name without its prefix. Default: `session`, which is sent as `__Host-session`.
     pub name: String,
-    /// Default: Lax.
+    /// The `SameSite` attribute. Default: Lax.
     pub same_site: SameSite,
-    /// Sends the cookie without `Secure` and without the `__Host-` prefix, for plain http beyond
-    /// loopback (on loopback Chromium and curl take secure cookies as they are). Refused when the
+    /// If true, the cookie is sent without `Secure` and without the `__Host-` prefix, for plain http
+    /// beyond loopback. On loopback, Chromium and curl accept secure cookies anyway. Refused if the
     /// public URL is https. Default: false.
     pub danger_insecure_http_cookies: bool,
-    /// Sends the cookie as `Partitioned`, so that it works in an iframe of another site, with a jar of
-    /// its own for each such site. Needs `SameSite=None`, and its name ends in `-partitioned`, for a
-    /// browser sends one that is not partitioned beside it. Default: false.
+    /// If true, the cookie is sent as `Partitioned`, so that it works in an iframe of another site.
+    /// Each such site then has its own cookies. Needs `SameSite=None`. The name gets the suffix
+    /// `-partitioned`, because a browser may send an unpartitioned cookie with the same name beside
+    /// it. Default: false.
     pub partitioned: bool,
 }
 
@@ -178,7 +182,7 @@ pub enum SameSite {
     Strict,
     /// Sent from another site only when following a link.
     Lax,
-    /// Always sent. Needs `Secure`.
+    /// Always sent. It needs `Secure`.
     None,
 }
 
@@ -186,36 +190,37 @@ pub enum SameSite {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SessionConfig {
-    /// After this a token is replaced by its next generation. Default: 15 min.
+    /// The age at which a token is replaced by its next generation. Default: 15 min.
     pub token_lifetime: Duration,
-    /// How long an expired token can still be replaced, and so how long a session may be idle,
-    /// counted from its last rotation. `None` switches rotation off: a session ends with its
-    /// token. Default: 7 d.
+    /// How long a token can be replaced after it was issued. So a session may be idle for this
+    /// time, counted from its last rotation. `None` turns rotation off: a session then ends with
+    /// its token. Default: 7 d.
     pub refresh_window: Option<Duration>,
-    /// The end of a session however busy it is. Default: 30 d.
+    /// The absolute end of a session, however often it is used. Default: 30 d.
     pub absolute_lifetime: Duration,
-    /// The same for a login with `remember: false`, whose cookie ends with the browser.
-    /// Default: 12 h.
+    /// The same for a login with `remember: false`, whose cookie is deleted when the browser
+    /// closes. Default: 12 h.
     pub unremembered_lifetime: Duration,
     /// How long a sign-in waits for its second factor or enrolment. Default: 10 min.
     pub pending_lifetime: Duration,
-    /// How long a sign-in waits for the new password it must set. Default: 5 min.
+    /// How long a sign-in waits for the new password that must be set. Default: 5 min.
     pub password_change_lifetime: Duration,
-    /// The life of an anonymous session. Default: 24 h.
+    /// The lifetime of an anonymous session. Default: 24 h.
     pub anonymous_lifetime: Duration,
-    /// Anonymous sessions one source may start per minute. Default: 10.
+    /// How many anonymous sessions one source may start per minute. Default: 10.
     pub anonymous_per_minute: u32,
-    /// How old a generation of a token must be when it is used, so that its use makes the one before a
-    /// replay. Until then the older one is good, for a browser that was killed before it wrote its
-    /// cookies to disk. At least 60 s. Default: 90 s.
+    /// How old a generation of a token must be when it is used, so that the previous one becomes a
+    /// replay. Until then the previous one is valid, for a browser that was killed before it wrote
+    /// its cookies to disk. At least 60 s. Default: 90 s.
     pub replay_after: Duration,
-    /// How recent a factor must be for changes to the account itself. Default: 5 min.
+    /// The maximum age of a factor for changes of the account itself. Default: 5 min.
     pub recent_factor: Duration,
-    /// What happens when a session's requests come from another network or browser.
+    /// What happens if a session is used from another network or browser.
+    /// Default: [`Binding::Log`].
     pub binding: Binding,
-    /// How many full sessions one account may have at once. Default: any number.
+    /// The maximum number of full sessions of one account. Default: no limit.
     pub max_per_account: Option<u32>,
-    /// What happens to a login above that. Default: the account's oldest session ends.
+    /// What happens at a login beyond that limit. Default: the oldest session of the account ends.
     pub at_limit: AtLimit,
 }
 
@@ -267,28 +272,29 @@ impl SessionConfig {
     }
 }
 
-/// What happens when a session's requests come from another network (IPv4 /24, IPv6 /64) or
-/// another browser family than it was started from.
+/// What happens if a session is used from another network (IPv4 /24, IPv6 /64) or another browser
+/// family than the one from which it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Binding {
     /// Nothing is compared.
     Off,
-    /// The change is traced.
+    /// The change is traced. A token that two clients share (`session_shared`) is also recorded in
+    /// the audit log.
     Log,
-    /// The session is marked suspicious: only signing out works.
+    /// The session is marked suspicious. Only signing out works.
     Suspect,
     /// The session ends.
     End,
 }
 
-/// What happens to a login of an account that has all the sessions it may have.
+/// What happens at a login of an account that has the maximum number of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AtLimit {
     /// The account's oldest session ends.
     EvictOldest,
-    /// The login is refused, `session_limit`: someone has to sign out elsewhere first.
+    /// The login is refused with `session_limit`. The user must sign out on another device first.
     Refuse,
 }
 
@@ -296,13 +302,13 @@ pub enum AtLimit {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoginConfig {
-    /// What names an account at login. Default: either.
+    /// The names with which an account can sign in. Default: either.
     pub id: LoginIds,
-    /// Whether strangers may register, and what they are told. Default: automatic.
+    /// Whether strangers may register, and what the answer tells them. Default: automatic.
     pub registration: Registration,
-    /// Whether an account must be verified before it can sign in. Default: false.
+    /// If true, an account must be verified before it can sign in. Default: false.
     pub require_verified: bool,
-    /// How many names to sign in with an account may have, its own among them. Default: 10.
+    /// The maximum number of sign-in names of an account, including its main ones. Default: 10.
     pub max_names: usize,
 }
 
@@ -317,7 +323,7 @@ impl Default for LoginConfig {
     }
 }
 
-/// What names an account at login.
+/// The names with which an account can sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginIds {
@@ -333,19 +339,19 @@ pub enum LoginIds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registration {
-    /// Strict where accounts must be verified and there is a notifier, open otherwise.
+    /// Strict if accounts must be verified and there is a notifier, otherwise open.
     Automatic,
-    /// Anyone: 201 with a session at once, 409 for a name that is taken.
+    /// Anyone. The answer is 201 with a session, or 409 if the name is taken.
     Open,
-    /// Anyone, and nobody learns whose address is known: always 202, and the rest comes by mail.
-    /// Needs `login.require_verified` and a notifier.
+    /// Anyone, and nobody learns which addresses are known. The answer is always 202, and the rest
+    /// comes by mail. Needs `login.require_verified` and a notifier.
     Strict,
-    /// Nobody: accounts are made by the application.
+    /// Nobody. The application creates the accounts.
     Closed,
 }
 
 impl Registration {
-    /// The word in `GET /methods`.
+    /// Returns the word that `GET /methods` shows.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Automatic => "automatic",
@@ -356,46 +362,48 @@ impl Registration {
     }
 }
 
-/// What a password may be, and how it is hashed.
+/// Which passwords are accepted, and how they are hashed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PasswordConfig {
-    /// The least number of code points. Default: 15, because the password is the only factor
-    /// (NIST SP 800-63B-4); 8 is the least accepted here.
+    /// The minimum number of code points. Default: 15, because the password is the only factor
+    /// (NIST SP 800-63B-4). The smallest value that is accepted here is 8.
     pub min_length: usize,
-    /// Rules about which characters there must be. Default: none.
+    /// Rules about the characters that a password must have. Default: none.
     pub composition: Composition,
-    /// More words that no password may be, such as the names of the product. The host of the
-    /// public URL and its parts are known without. Default: none.
+    /// Additional words that a password must not be, such as the names of the product. The host of
+    /// the public URL and its parts are always included. Default: none.
     pub context_words: Vec<String>,
-    /// The least strength of a new password as zxcvbn judges it. Default: none.
+    /// The minimum strength of a new password, as zxcvbn rates it. Default: none.
     #[cfg(feature = "strength")]
     pub min_strength: Option<Strength>,
-    /// What happens when a [list of breached passwords](crate::Builder::breached_list) cannot be
-    /// asked. Default: the password is accepted, and the failure traced.
+    /// What happens if a [list of breached passwords](crate::Builder::breached_list) does not
+    /// answer. Default: the password is accepted, and the failure is traced.
     pub breached_outage: BreachedOutage,
-    /// How long that list may take. Default: 2 s.
+    /// The time limit for that list. Default: 2 s.
     pub breached_timeout: Duration,
-    /// The page of the application on which a password is changed, as a path of this service: where
-    /// [`/.well-known/change-password`](crate::password_change) leads. Default: none.
+    /// The page of the application for changing a password, as a path of this service.
+    /// [`/.well-known/change-password`](crate::password_change) redirects to it. Default: none.
     pub change_page: Option<String>,
     /// Argon2id memory in KiB. Default: 19 456 (OWASP).
     pub memory_kib: u32,
-    /// Argon2id passes. Default: 2 (OWASP).
+    /// Argon2id iterations. Default: 2 (OWASP).
     pub iterations: u32,
-    /// Argon2id lanes. Default: 1.
+    /// Argon2id parallelism. Default: 1.
     pub parallelism: u32,
-    /// Keys mixed into every hash, newest first, each with a name that is kept beside the hash. One that
-    /// hashes were made under already may be [`Secret::in_use`].
+    /// Keys that are mixed into every hash, newest first. Each has a name, which is stored beside
+    /// the hash. A key under which hashes exist already may be [`Secret::in_use`].
     pub peppers: Vec<(String, Secret)>,
-    /// How many passwords are hashed at once. Default: one less than there are cores, at least 1.
+    /// How many passwords are hashed at the same time. Default: the number of cores minus one, at
+    /// least 1.
     pub concurrent_hashes: Option<usize>,
-    /// How many more may wait before a login is answered 503. One source (an IPv4 address, an IPv6
-    /// /64) has at most a quarter of these places, one IPv6 /48 half. Default: 512.
+    /// How many more may wait in the queue. Further logins are answered 503. One source (an IPv4
+    /// address, an IPv6 /64) has at most a quarter of the queue, and one IPv6 /48 has at most half.
+    /// Default: 512.
     pub hash_queue: usize,
-    /// How long one of them waits before it is answered 503. Default: 10 s.
+    /// How long a login waits in the queue before it is answered 503. Default: 10 s.
     pub hash_wait: Duration,
-    /// Accepts parameters below the OWASP floor. Only a test wants this.
+    /// If true, parameters below the OWASP minimum are accepted. Only for tests.
     #[cfg(feature = "test-util")]
     pub danger_cheap_hashing: bool,
 }
@@ -424,17 +432,18 @@ impl Default for PasswordConfig {
     }
 }
 
-/// Rules about which characters a password must have.
+/// Rules about the characters that a password must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Composition {
-    /// Any characters. What NIST SP 800-63B-4 and ASVS 5.0 ask for.
+    /// Any characters, as NIST SP 800-63B-4 and ASVS 5.0 require.
     Any,
-    /// Three of lower case, upper case, digits, others: for whoever is bound by such a rule.
+    /// Three of: lower case, upper case, digits, others. Only for services that must follow such a
+    /// rule.
     ThreeOfFour,
 }
 
-/// How hard a password must be to guess: the scores of zxcvbn.
+/// How hard a password is to guess: the scores of zxcvbn.
 #[cfg(feature = "strength")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -447,39 +456,39 @@ pub enum Strength {
     Strong,
 }
 
-/// What happens to a new password when the list of breached ones cannot be asked.
+/// What happens to a new password if the list of breached passwords does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BreachedOutage {
-    /// It is accepted, and the failure traced: whoever runs the list does not decide whether people
-    /// can register here.
+    /// It is accepted, and the failure is traced. So an outage of the list does not prevent
+    /// registrations.
     Accept,
     /// It is answered 503.
     Refuse,
 }
 
-/// Codes that are sent and typed back.
+/// Codes that are sent and that users type.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChallengeConfig {
-    /// How many characters a code has. Default: 8.
+    /// The number of characters of a code. Default: 8.
     pub code_length: usize,
-    /// The characters a code is made of, each once: ASCII letters and digits. Default: the ten
-    /// digits.
+    /// The characters of a code, each once: ASCII letters and digits. Default: the ten digits.
     pub code_alphabet: String,
-    /// How long a code is good. Default: 10 min.
+    /// How long a code is valid. Default: 10 min.
     pub code_lifetime: Duration,
-    /// How many wrong answers one purpose of one account may get in
-    /// [`tries_window`](Self::tries_window), however many codes it asks for. Default: 5.
+    /// How many wrong answers are allowed for one purpose of one account in
+    /// [`tries_window`](Self::tries_window), whatever the number of codes. Default: 5.
     pub tries: u32,
-    /// The same for single purposes of the application's own, by their name, 1 to 100 each. It wins over
-    /// [`tries`](Self::tries) and over a limit in [`kinds`](AttemptConfig::kinds). Default: none.
+    /// The same for single purposes of your application, by their name, 1 to 100 each. It takes
+    /// precedence over [`tries`](Self::tries) and over a limit in [`kinds`](AttemptConfig::kinds).
+    /// Default: none.
     pub tries_by_purpose: BTreeMap<String, u32>,
-    /// The time in which tries are counted, from the first one. Default: 1 h.
+    /// The time in which wrong answers are counted, from the first one. Default: 1 h.
     pub tries_window: Duration,
-    /// How long an answered challenge opens the route that asks for it. Default: 5 min.
+    /// How long an answered challenge gives access to the route that requires it. Default: 5 min.
     pub answered_lifetime: Duration,
-    /// How soon the same challenge may be sent again. Default: 1 min.
+    /// The time after which the same challenge may be sent again. Default: 1 min.
     pub cool_down: Duration,
 }
 
@@ -499,8 +508,8 @@ impl Default for ChallengeConfig {
 }
 
 impl ChallengeConfig {
-    /// Whether this can be the name of a purpose: 1 to 48 lower-case ASCII letters, digits, dashes or
-    /// underscores.
+    /// True if this can be the name of a purpose: 1 to 48 lower-case ASCII letters, digits, dashes
+    /// or underscores.
     pub(crate) fn is_purpose(text: &str) -> bool {
         let allowed = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
@@ -509,14 +518,15 @@ impl ChallengeConfig {
     }
 }
 
-/// Changing one's mail address and phone number.
+/// Changes of the mail address and the phone number.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ContactConfig {
-    /// How long the link and the code that prove a new mail address are good. A code to a phone is
-    /// good for [`code_lifetime`](ChallengeConfig::code_lifetime). Default: 1 h.
+    /// How long the link and the code for a new mail address are valid. A code for a phone number
+    /// is valid for [`code_lifetime`](ChallengeConfig::code_lifetime). Default: 1 h.
     pub confirm_lifetime: Duration,
-    /// How long the old address can undo a change. `None`: it is told, and cannot. Default: 7 d.
+    /// How long the old address can undo a change. With `None` the old address gets a notice and
+    /// cannot undo. Default: 7 d.
     pub undo_lifetime: Option<Duration>,
 }
 
@@ -526,16 +536,16 @@ impl Default for ContactConfig {
     }
 }
 
-/// Levels on resources, and how long their source may take.
+/// Levels on resources, and the time limit of their source.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PermissionConfig {
-    /// What someone can be on one resource, lowest first, by the resource's domain: `list` to
-    /// `viewer`, `editor`, `owner`. A level includes those below it. Letters, digits and `_` only, so
-    /// that `list-7-editor` reads in one way. Default: none.
+    /// The levels that a user can have on one resource, lowest first, by the resource's domain: for
+    /// example `list` to `viewer`, `editor`, `owner`. A level includes those below it. Only
+    /// letters, digits and `_`, so that `list-7-editor` has only one meaning. Default: none.
     pub levels: BTreeMap<String, Vec<String>>,
-    /// How long a membership source may take before a sign-in goes on with what was stored before.
-    /// Default: 2 s.
+    /// The time limit of a membership source. After it, a sign-in continues with the stored
+    /// memberships. Default: 2 s.
     pub source_timeout: Duration,
 }
 
@@ -545,15 +555,15 @@ impl Default for PermissionConfig {
     }
 }
 
-/// What someone tries to prove. Failures of one kind never lock another.
+/// What an attempt is about. Failures of one kind never lock another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AttemptKind {
-    /// The password: at login, to prove it again, to change it.
+    /// The password: at login, at a reauthentication, and when it is changed.
     Login,
-    /// A request to recover a lost password. It has failed until a reset succeeds.
+    /// A request for a link to reset a password. It counts as failed until a reset succeeds.
     Forgot,
-    /// The token of such a recovery: only its source is bounded.
+    /// The token of such a link. It is limited only per source.
     Reset,
     /// A second factor.
     SecondFactor,
@@ -566,7 +576,7 @@ pub enum AttemptKind {
 }
 
 impl AttemptKind {
-    /// The number in the row.
+    /// The number of the kind in the row.
     pub(crate) const fn number(self) -> i16 {
         match self {
             Self::Login => 0,
@@ -579,7 +589,7 @@ impl AttemptKind {
         }
     }
 
-    /// The word in events.
+    /// Returns the word that events contain.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -593,44 +603,46 @@ impl AttemptKind {
     }
 }
 
-/// Failed tries: what delays the next one, and what locks.
+/// Failed attempts: what delays the next one, and what locks.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AttemptConfig {
-    /// So many failures of one subject within `window` lock it, 1 to 100. Default: 15.
+    /// The number of failures for one subject within `window` that locks it, 1 to 100. Default: 15.
     pub limit: u32,
-    /// How far apart the first and the last of them may be. Default: 600 s.
+    /// The longest time between the first and the last of them. Default: 600 s.
     pub window: Duration,
-    /// How long the lock lasts, counted from the failure that made it. Default: 3600 s.
+    /// How long the lock lasts, counted from the failure that caused it. Default: 3600 s.
     pub lockout: Duration,
-    /// The failure within `window` after which the next try has to wait; each one more doubles the
-    /// wait. Counts on beyond `limit`, where a lock is shorter than the wait. 1 to 100. Default: 6.
+    /// The failure within `window` after which the next attempt must wait. Each further failure
+    /// doubles the wait. It continues beyond `limit`, if a lock is shorter than the wait. 1 to 100.
+    /// Default: 6.
     pub delay_from: u32,
-    /// The wait after that failure. Zero switches delays off. Default: 1 s.
+    /// The wait after that failure. Zero turns delays off. Default: 1 s.
     pub first_delay: Duration,
-    /// No wait is longer. Default: 60 s.
+    /// The longest wait. Default: 60 s.
     pub longest_delay: Duration,
-    /// So many failures from one source (an IPv4 address, an IPv6 /64) within `source_window`, of
-    /// whatever kind and subject, and nothing more is tried from there until the first of them is
-    /// older. `None` switches the rule off. Default: 100.
+    /// The number of failures from one source (an IPv4 address, an IPv6 /64) within `source_window`
+    /// that stops it. All kinds and subjects count together. The source must wait until the first
+    /// of these failures is older. `None` turns this rule off. Default: 100.
     pub source_limit: Option<u32>,
-    /// Default: 600 s.
+    /// The time in which failures of one source are counted. Default: 600 s.
     pub source_window: Duration,
-    /// Answers 429 with `Retry-After` while locked or delayed, instead of looking like a wrong
-    /// password, or a request for a link like one that was accepted. Tells a guesser that they can stop,
-    /// and for how long. It is told by what was typed, whoever it belongs to. Default: false.
+    /// If true, a locked or delayed attempt is answered with 429 and `Retry-After`. Otherwise it
+    /// looks like a wrong password, or like an accepted request for a link. An attacker then also
+    /// learns when to stop and for how long. The answer depends only on the name that was typed.
+    /// Default: false.
     pub reveal_lockout: bool,
-    /// How long a browser stays known to the account that signed in from it. A known one has its
-    /// own count of failures, so that its owner gets in while strangers keep the account locked.
-    /// `None` switches that off, and with it the notice of new devices. Default: 180 d.
+    /// How long a browser stays known to an account that signed in from it. A known browser has its
+    /// own failure counter, so the owner can still sign in while strangers keep the account locked.
+    /// `None` turns this off, and also the notice of new devices. Default: 180 d.
     pub device_lifetime: Option<Duration>,
-    /// Watches for guesses at many accounts from many addresses. `None` switches that off. Default: on,
+    /// Detects guesses at many accounts from many addresses. `None` turns this off. Default: on,
     /// see [`WatchConfig`].
     pub watch: Option<WatchConfig>,
-    /// What is different for one kind; what it leaves out is as above. For codes that is
-    /// [`tries`](ChallengeConfig::tries) in [`tries_window`](ChallengeConfig::tries_window), without
-    /// delays and without a lock beyond that. Tokens of a [`Reset`](AttemptKind::Reset) are counted
-    /// and never locked: nothing can be set for them.
+    /// Different values for one kind. A field that is `None` keeps the value from above. Codes have
+    /// [`tries`](ChallengeConfig::tries) in [`tries_window`](ChallengeConfig::tries_window)
+    /// instead, without delays and without a further lock. Tokens of a
+    /// [`Reset`](AttemptKind::Reset) are counted and never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 
@@ -653,19 +665,21 @@ impl Default for AttemptConfig {
     }
 }
 
-/// When many failed sign-ins together are suspicious, though no limit of an account or a source is met:
-/// an event `authn_spraying_suspected`, a finding, a call of [`OnSuspicion`](crate::port::OnSuspicion).
-/// Nothing is refused. Each node judges what it serves itself.
+/// When many failed sign-ins together are suspicious, although no account and no source reaches a
+/// limit. The consequences are an event `authn_spraying_suspected`, a finding, and a call of
+/// [`OnSuspicion`](crate::port::OnSuspicion). Nothing is refused. Each node judges only its own
+/// requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchConfig {
-    /// How long sign-ins are counted together. They are compared with the 144 windows before: with the
-    /// default, a day. Default: 600 s.
+    /// The time in which sign-ins are counted together. It is compared with the 144 windows before
+    /// it, which is one day with the default. Default: 600 s.
     pub window: Duration,
-    /// With fewer failures in a window their share is not looked at. Default: 100.
+    /// The minimum number of failures in a window. Below it, the share of failures is ignored.
+    /// Default: 100.
     pub least_failures: u32,
-    /// So many different names that fail from one network (IPv4 /24, IPv6 /48) within a window, and no
-    /// more successes than that from there. 2 to 10 000. Default: 50.
+    /// The number of different names that fail from one network (IPv4 /24, IPv6 /48) within a
+    /// window and are suspicious, if fewer sign-ins from there succeed. 2 to 10 000. Default: 50.
     pub names_per_network: u32,
 }
 
@@ -675,29 +689,30 @@ impl Default for WatchConfig {
     }
 }
 
-/// How often one may ask; see [`rate_limit`](crate::rate_limit).
+/// How many requests are allowed; see [`rate_limit`](crate::rate_limit).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RateConfig {
-    /// Requests of one source (IPv4 address, IPv6 /64) to the mounted routes. `None` for any number.
+    /// Requests from one source (IPv4 address, IPv6 /64) to the mounted routes. `None`: no limit.
     /// Default: 3 000 a minute.
     pub per_source: Option<Quota>,
-    /// Requests of one account to the mounted routes, logins from one known device, and logins under one
-    /// name from elsewhere, each. `None` for any number. Default: 300 a minute.
+    /// Three separate limits: requests of one account to the mounted routes, logins from one known
+    /// device, and logins with one name from elsewhere. `None`: no limit. Default: 300 a minute.
     pub per_principal: Option<Quota>,
-    /// How often one source may find that a name is taken, when it registers or adds a username:
-    /// then it may ask for no other name until the next one is due. Sign-ins are not concerned.
-    /// `None` for any number. Default: 50 an hour.
+    /// How often one source may find that a name is taken, when it registers or adds a username.
+    /// After that it cannot ask for any other name until the limit allows one more. Sign-ins are
+    /// not affected. `None`: no limit. Default: 50 an hour.
     pub taken_names: Option<Quota>,
-    /// How often one source may register, whatever the names and however it ends. `None` for any
-    /// number. Default: 100 an hour.
+    /// How often one source may register, whatever the names and the results are. `None`: no limit.
+    /// Default: 100 an hour.
     pub registrations: Option<Quota>,
-    /// Clients whose address is not known count together, as so many sources. Default: 10.
+    /// Clients without a known address share a limit, which is as high as for this number of
+    /// sources. Default: 10.
     pub unknown_sources: u32,
-    /// Where rates are kept, unless the builder has a
+    /// Where rates are stored, unless the builder has a
     /// [`rate_limiter`](crate::Builder::rate_limiter). Default: in this process.
     pub store: RateStore,
-    /// How long another store may take. Default: 250 ms.
+    /// The time limit of another store. Default: 250 ms.
     pub timeout: Duration,
 }
 
@@ -715,7 +730,8 @@ impl Default for RateConfig {
     }
 }
 
-/// What is different for one kind of tries: see the fields of the same name in [`AttemptConfig`].
+/// Different values for one kind of attempts: see the fields with the same names in
+/// [`AttemptConfig`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are explained where their defaults are")]
@@ -728,11 +744,11 @@ pub struct AttemptOverrides {
     pub longest_delay: Option<Duration>,
 }
 
-/// Proving addresses.
+/// Verification of addresses.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VerificationConfig {
-    /// How long a link or code that proves an address is good. Default: 24 h.
+    /// How long a link or code that verifies an address is valid. Default: 24 h.
     pub lifetime: Duration,
 }
 
@@ -742,32 +758,34 @@ impl Default for VerificationConfig {
     }
 }
 
-/// Where rates are kept.
+/// Where rates are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RateStore {
-    /// In this process: several nodes count each by itself.
+    /// In this process. Each node counts separately.
     Process,
-    /// In the database: nodes count together, for a statement a request to a mounted route.
+    /// In the database. All nodes count together. This costs one statement per request to a mounted
+    /// route.
     Database,
 }
 
-/// Time limits and memory.
+/// Time limits of the database, and memory.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DatabaseConfig {
     /// How long one flow may wait for the database before it is answered 503. Default: 5 s.
     pub timeout: Duration,
-    /// How many writes may be under way at once in this process; further ones wait in order, within
-    /// `timeout`. Fewer than the pool has connections, so that requests that only read always find
-    /// one, and a hook that hangs can be ended. On SQLite it is always one, because the file takes one writer at a time. Default: 6.
+    /// How many writes may run at the same time in this process. Further ones wait in order, within
+    /// `timeout`. Set it lower than the number of connections in the pool. Then requests that only
+    /// read always get a connection, and the connection of a hook that hangs can be ended. On
+    /// SQLite it is always one, because the file accepts one writer at a time. Default: 6.
     pub writers: usize,
-    /// How long all hooks of one transaction together may run before the request is answered 503 and
-    /// its connection is ended, from another connection of the pool. Others may wait for its locks
-    /// meanwhile; on SQLite all who write do. Default: 2 s.
+    /// How long all hooks of one transaction may take together. After that the request is answered
+    /// 503, and the connection of the transaction is ended from another connection of the pool.
+    /// Until then others may wait for its locks. On SQLite all writers wait. Default: 2 s.
     pub hook_timeout: Duration,
-    /// How many accounts' compiled grants are kept in memory. They are never stale: each request
-    /// reads their version. 0 loads grants with every request. Default: 10 000.
+    /// For how many accounts compiled grants are kept in memory. They are never outdated, because
+    /// each request reads their version. With 0, every request loads the grants. Default: 10 000.
     pub remembered_grants: usize,
 }
 
@@ -783,13 +801,13 @@ impl Default for DatabaseConfig {
 }
 
 impl Config {
-    /// How long a wrong code counts.
+    /// Returns how long a wrong code counts.
     pub(crate) fn tries_window(&self) -> Duration {
         let own = self.attempts.kinds.get(&AttemptKind::Challenge).and_then(|own| own.window);
         own.unwrap_or(self.challenge.tries_window)
     }
 
-    /// `iss` and `aud` of tokens.
+    /// Returns `iss` and `aud` of tokens.
     pub(crate) fn issuer(&self) -> &str {
         self.service
             .issuer
@@ -798,19 +816,19 @@ impl Config {
             .unwrap_or("portcullis")
     }
 
-    /// Where people see the service, if that is configured.
+    /// Returns the address at which users see the service, if it is configured.
     pub(crate) fn public_url(&self) -> Option<PublicUrl> {
         self.service.public_url.as_ref().and_then(|url| PublicUrl::parse(url).ok())
     }
 
-    /// The cookie's name as it is sent.
+    /// Returns the name of the session cookie, with its prefix.
     pub(crate) fn cookie_name(&self) -> String {
         let prefix = if self.cookie.danger_insecure_http_cookies { "" } else { "__Host-" };
         let suffix = if self.cookie.partitioned { "-partitioned" } else { "" };
         format!("{prefix}{}{suffix}", self.cookie.name)
     }
 
-    /// The name of the cookie that tells known devices.
+    /// Returns the name of the cookie for known devices.
     pub(crate) fn device_cookie_name(&self) -> String {
         format!("{}-device", self.cookie_name())
     }

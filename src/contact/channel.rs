@@ -1,4 +1,4 @@
-//! What differs between the mail address and the phone number.
+//! The differences between the mail address and the phone number.
 
 use crate::account::entity::account::{Column, Model};
 use crate::account::former::Standing;
@@ -11,7 +11,7 @@ use crate::base::invalid_field::InvalidField;
 use crate::message::{MessageKind, Recipient};
 use crate::outstanding::Kind;
 
-/// A way to reach the owner of an account.
+/// A kind of address at which the owner of an account can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channel {
     Email,
@@ -19,7 +19,7 @@ pub(super) enum Channel {
 }
 
 impl Channel {
-    /// The field of a body, and of an account.
+    /// The name of the field in a request body and in an account.
     pub(super) fn field(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -76,7 +76,7 @@ impl Channel {
         }
     }
 
-    /// To the new one, with what proves it.
+    /// The message to the new address, with the link or code.
     pub(super) fn confirm_message(self) -> MessageKind {
         match self {
             Self::Email => MessageKind::EmailChangeConfirm,
@@ -84,7 +84,7 @@ impl Channel {
         }
     }
 
-    /// To the owner of one that is taken.
+    /// The message to the owner of an address that is taken.
     pub(super) fn taken_message(self) -> MessageKind {
         match self {
             Self::Email => MessageKind::EmailChangeTaken,
@@ -92,7 +92,7 @@ impl Channel {
         }
     }
 
-    /// To the old one, with the way back.
+    /// The message to the old address, with the link that undoes the change.
     pub(super) fn undo_message(self) -> MessageKind {
         match self {
             Self::Email => MessageKind::EmailChangedUndo,
@@ -100,7 +100,7 @@ impl Channel {
         }
     }
 
-    /// To the old one that is back.
+    /// The message to the old address after the change was undone.
     pub(super) fn undone_message(self) -> MessageKind {
         match self {
             Self::Email => MessageKind::EmailChangeUndone,
@@ -108,7 +108,7 @@ impl Channel {
         }
     }
 
-    /// What an account has.
+    /// Returns the address of an account.
     pub(super) fn of(self, account: &Account) -> Option<&str> {
         match self {
             Self::Email => account.email(),
@@ -116,7 +116,7 @@ impl Channel {
         }
     }
 
-    /// The same of its row.
+    /// Returns the address in the row of an account.
     pub(super) fn of_row(self, row: &Model) -> Option<&str> {
         match self {
             Self::Email => row.email.as_deref(),
@@ -124,7 +124,7 @@ impl Channel {
         }
     }
 
-    /// The name of an account that proved it, to be its own and no further one.
+    /// The name of an account that proved this address, as its main name of this kind.
     pub(super) fn proved(
         self,
         account_id: AccountId,
@@ -136,7 +136,7 @@ impl Channel {
         Name { account_id, kind, normal, typed: None, verified_at: Some(now), standing }
     }
 
-    /// The normal form of what a row has.
+    /// Returns the normal form of an address in a row.
     pub(super) fn normal(self, typed: &str) -> Option<String> {
         self.parse(typed).ok().map(|address| address.normal().to_owned())
     }
@@ -155,7 +155,7 @@ impl Channel {
         }
     }
 
-    /// The same of what a person typed.
+    /// The same for what a user typed.
     pub(super) fn parse_field(self, typed: &str) -> Result<Address, InvalidField> {
         self.parse(typed).map_err(|error| error.in_field(self.field()))
     }
@@ -168,7 +168,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// As it was typed.
+    /// Returns the address as it was typed.
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Email(email) => email.as_str(),
@@ -176,7 +176,7 @@ impl Address {
         }
     }
 
-    /// The one form that is unique.
+    /// Returns the normal form, which is unique.
     pub(super) fn normal(&self) -> &str {
         match self {
             Self::Email(email) => email.normal(),

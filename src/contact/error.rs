@@ -1,4 +1,4 @@
-//! What can go wrong with a change of address.
+//! Errors of changing an address.
 
 use std::time::Duration;
 
@@ -10,48 +10,48 @@ use crate::flow::address::address_error;
 use crate::hook::from_hooked;
 use crate::session::{SessionError, from_session};
 
-/// Why an address or a number was not changed.
+/// Why a mail address or phone number was not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContactError {
-    /// The last factor was shown too long ago.
+    /// The last factor was proved too long ago.
     #[error("prove the password again first")]
     FactorTooOld {
-        /// How recent it must be.
+        /// The maximum age of the factor.
         max_age: Duration,
     },
     /// The new address cannot be used.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
-    /// The code or link is wrong or not good any more, or somebody else has got the address
-    /// meanwhile: which, is not said.
+    /// The code or link is wrong or has expired, or another account has taken the address in the
+    /// meantime. The error does not say which.
     #[error("the code or link is wrong, or not good any more")]
     WrongCode,
-    /// This browser used the code or link less than a minute ago, and it worked.
+    /// This browser used the code or link successfully less than a minute ago.
     #[error("this code or link has worked already; there is nothing left to do")]
     UsedJustNow,
-    /// The tries are used up. The right code is refused too, and so is a new one.
+    /// The attempts are used up. The correct code is refused too, and so is a new code.
     #[error("there were too many wrong codes; wait")]
     TooManyTries {
-        /// When they are counted anew.
+        /// The time until attempts are possible again.
         retry_after: Duration,
     },
-    /// A change was asked for a moment ago.
+    /// A change was requested a short time ago.
     #[error("a code was sent a moment ago; wait before asking for another")]
     TooSoon {
-        /// When another may be asked for at the latest.
+        /// The longest time until another one may be requested.
         retry_after: Duration,
     },
-    /// The old address, which is to come back, has been proved by another account since.
+    /// The old address should be put back, but another account has proved it since.
     #[error("the old one belongs to another account now")]
     Taken(LoginIdKind),
-    /// The account would have no name left to sign in with.
+    /// The account would have no sign-in name left.
     #[error("this is the only sign-in name left")]
     OnlyLoginName,
-    /// The session is over.
+    /// The session has ended.
     #[error(transparent)]
     Session(SessionError),
-    /// A hook of the application's refused.
+    /// A hook of the application refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
     /// The infrastructure failed.

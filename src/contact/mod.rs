@@ -1,64 +1,75 @@
-//! Changing the mail address and the phone number of one's account.
+//! Changing the mail address and the phone number of an account.
 //!
-//! 1. Someone signed in, who has proved a factor within the last five minutes, names the new
-//!    address. The answer is 202 whether or not it is free. A free one gets a link and a code; the
-//!    owner of a taken one is told so by mail.
-//! 2. Until the new address has proved itself, the old one stays what it is.
-//! 3. The link leads to a page of the application's. Opening it changes nothing. The page posts the
-//!    token, in a session of the same account: a link that was sent to a stranger does nothing in
-//!    their hands. (So does the person who types the code.)
-//! 4. One transaction puts the new address in the place of exactly the old one; the unique key
-//!    decides whether it is still free. All sessions and all outstanding codes and links of the
-//!    account end, and whoever confirmed goes on in a new session.
-//! 5. The old address is told, with a link that undoes the change, good for seven days, if it may have
-//!    one (below).
+//! # How it works
 //!
-//! The token is bound to the exact old and new values, which are in its own row: nothing reads a
-//! "pending address" that somebody else may have overwritten since. A change that was asked for dies
-//! with the next one, with the session that asked for it, and with whatever moves the account's
-//! epoch: a reset or changed password, a changed address, being disabled.
+//! 1. A signed-in user who has proved a factor within the last five minutes enters the new address.
+//!    The answer is 202, whether or not the address is free. A free address is sent a link and a
+//!    code. If the address is taken, its owner is told by mail.
+//! 2. Until the new address is confirmed, the old one stays in place.
+//! 3. The link leads to a page of the application. Opening it changes nothing. The page posts the
+//!    token, in a session of the same account. So a link that was sent to a stranger's mailbox is
+//!    useless to them. A typed code needs the same session.
+//! 4. One transaction replaces exactly the old address by the new one. The unique key decides
+//!    whether the new one is still free. All sessions and all outstanding codes and links of the
+//!    account end. The user who confirmed gets a new session.
+//! 5. The old address gets a notice. If the rules below allow it, the notice has a link that undoes
+//!    the change. It is valid for seven days.
+//!
+//! The token is bound to the exact old and new values, which are stored in its own row. So no
+//! "pending address" exists that another request could overwrite. A requested change ends with the
+//! next request, with the session that requested it, and whenever the epoch of the account
+//! increases: after a reset or a changed password, a changed address, or when the account is
+//! disabled.
 //!
 //! # Who may undo a change
 //!
-//! A thief with a stolen session can change the address, and so can the owner who puts it back. The one
-//! that was there first decides:
+//! A thief with a stolen session can change the address. The owner who puts it back does the same.
+//! The rules cannot tell them apart, so the address that was there first decides:
 //!
-//! - **An address gets a link** if it is the first that the account ever proved, or has been the
-//!   account's for `contact.undo_lifetime` (seven days). Any other is told of the change and gets none:
-//!   it may be the thief's. One that was never proved gets none, for it may be a stranger's; nor does a
-//!   number of an account that was never verified. The time that counts is the time that it was there.
-//! - **Putting back an earlier address is an undo**, if it was the account's own, proved, and went within
-//!   the last 30 days. It does not matter whether its link is open, spent or expired, whether somebody
-//!   signed in does it without a link, or whether it was added as a further name in between. The address
-//!   that goes is told and gets no link. The event says `put back`.
-//! - **A further name is put back only if it was the account's own.** Any other becomes the own address
-//!   by an ordinary change, and the address that goes gets a link if it may have one.
-//! - **An undo of the mail address takes along what came since.** [Further names](crate::login_name), a
-//!   username that took the place of the account's own, and a phone number that the account got after
-//!   the address went are removed, for they may be the thief's. The links of every later address end.
-//!   Who signs in and goes back to an earlier address adds what is theirs again. A username stays if
-//!   nothing else would be left to sign in with. An undo of the phone number changes nothing but numbers.
-//! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new password, no
-//!   end of all sessions. Whoever took the account over would end it first. Links to later addresses do
-//!   not exist: an undo forgets these addresses.
+//! - **An address gets a link** in two cases. Either it is the first one that the account ever
+//!   proved, or it has been in place for `contact.undo_lifetime` (seven days). Any other address
+//!   gets only a notice, because it may be the thief's. An address that was never proved gets no
+//!   link, because it may be a stranger's. A phone number of an account that was never verified
+//!   gets none either. What counts is how long the address was in place.
+//! - **Putting back an earlier address is an undo**, if it was the main address, was proved, and
+//!   was replaced within the last 30 days. The state of its link does not matter: open, used or
+//!   expired. A signed-in user may do it without a link. The address may have been added as a
+//!   further name in between. The address that is removed gets a notice and no link. The event has
+//!   the detail `put back`.
+//! - **A further name is put back only if it was the main address before.** Any other further name
+//!   becomes the main address by an ordinary change. The address that is replaced then gets a link,
+//!   if the first rule allows it.
+//! - **An undo of the mail address also removes what was added since** the address was replaced,
+//!   because it may be the thief's. These are [further names](crate::login_name), a username that
+//!   replaced the main one, and a phone number. The links of all later addresses end. An owner who
+//!   signs in and puts an earlier address back must add their own names again. A username stays if
+//!   nothing else would be left to sign in with. An undo of the phone number changes only numbers.
+//! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new
+//!   password, and no end of all sessions. A thief would do these things first. No link to a later
+//!   address is left, because an undo forgets these addresses.
 //!
-//! Earlier and later are numbers in the account's row and never times, so nodes with different clocks
-//! decide alike.
+//! "Earlier" and "later" are counters in the account's row and never times. So nodes with different
+//! clocks decide in the same way.
 //!
-//! Undoing by link needs no session, ends all sessions and all outstanding codes and links, and works
-//! once. If the old address has been given to an account that never proved it, it is taken from that
-//! account; if it has been proved there, it stays and the answer is 409.
+//! An undo by link needs no session. It ends all sessions and all outstanding codes and links, and
+//! works once. If another account has the old address now and never proved it, it loses the
+//! address. If it has proved it, it keeps the address and the answer is 409.
 //!
-//! Whom this leaves without a link: an owner who changes the address twice within a week, and meets a
-//! thief after the first link has expired and before the newest address has been there for a week. They
-//! still have their password, and the address that was changed is told. And an account that was made
-//! without any address has nothing to be put back: whoever adds the first one is its owner, as far as
-//! anybody can tell. Ask for an address when people register.
+//! Two kinds of owners have no link:
 //!
-//! Phone numbers work alike, with a code alone, and can be removed. One that came with a registration or
-//! an import is proved by asking for it again. A number that another account has
-//! and never proved is taken from it by whoever proves it; an address only if that account can no longer
-//! be used, for otherwise a forgotten password leads to it.
+//! - An owner changes the address twice within a week. Then a thief comes after the first link has
+//!   expired, and before the newest address has been in place for a week. The owner still has the
+//!   password, and the replaced address gets a notice.
+//! - An account was created without any address, so there is nothing to put back. The person who
+//!   adds the first address counts as its owner. Ask for an address at registration.
+//!
+//! # Phone numbers
+//!
+//! Phone numbers work in the same way, with a code only, and can be removed. A number from a
+//! registration or an import is proved by requesting it again. If another account has a number and
+//! never proved it, it loses the number to the account that proves it. It loses a mail address only
+//! if it cannot be used any more. Otherwise the owner of the mailbox can get into that account
+//! through a forgotten password.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, identity: portcullis::Identity)
@@ -68,7 +79,7 @@
 //!
 //! let client = ClientInfo::default();
 //! auth.contact().change_email(&identity.owner()?, "alice@new.example", &client).await?;
-//! // … with what the new address was sent:
+//! // … with the code that was sent to the new address:
 //! let owner = identity.owner()?;
 //! let issued = auth.contact().confirm_email(&owner, Proof::Code("12345678"), &client).await?;
 //! # Ok(())
@@ -76,41 +87,46 @@
 //! ```
 //!
 //! # What it does not do
-//! - It does not ask the old address for consent: who has lost a mailbox could never leave it.
-//! - It does not recognise a thief's further name. Before you move to another address, remove the names
-//!   that you do not know: each of them opens the account by a forgotten password.
-//! - It does not tell an owner who makes a further name the own address from a thief who does. After a
-//!   theft put back the address that was changed. Making another one the own address leaves the thief's
-//!   with a link, if that was there for a week; putting the changed one back ends that link.
-//! - It does not protect against somebody who reads a mailbox that was the account's within the last 30
-//!   days *and* has a session: they put it back, and the present address gets no link. Who leaves an
-//!   address because others read it ends all sessions first.
-//! - Undoing sets no new password. Lead the person to the page for a forgotten one next.
-//! - A phone number signs nobody in, and proves no mail address.
+//! - It does not ask the old address for consent. A user who has lost that mailbox could never
+//!   change the address.
+//! - It does not recognize a further name of a thief. Before you change to another address, remove
+//!   the names that you do not know. Each of them gives access to the account through a forgotten
+//!   password.
+//! - It cannot tell an owner who makes a further name the main address from a thief who does so.
+//!   After a theft, put back the address that was changed. If you make another name the main
+//!   address, the thief's address gets a link if it was in place for a week. Putting the changed
+//!   address back ends that link.
+//! - It does not protect against a person who reads a mailbox that was the account's within the
+//!   last 30 days *and* has a session. They can put that address back, and the present address gets
+//!   no link. If you change the address because others read the mailbox, end all sessions first.
+//! - An undo sets no new password. Lead the user to the page for a forgotten password next.
+//! - A phone number does not sign anyone in, and does not prove a mail address.
 //!
 //! # Routes
-//! With a notifier: `POST /email` `{email}`: 202; `POST /email/confirm` `{token}` or `{code}`: the new
-//! session; `POST /email/undo` `{token}`: 204. With a sender of text messages: `POST /phone`
-//! `{phone}`, `POST /phone/confirm` `{code}`, `POST /phone/undo` `{token}`, `DELETE /phone`.
+//! With a notifier: `POST /email` `{email}` answers 202; `POST /email/confirm` `{token}` or
+//! `{code}` answers with the new session; `POST /email/undo` `{token}` answers 204. With a sender
+//! of text messages: `POST /phone` `{phone}`, `POST /phone/confirm` `{code}`, `POST /phone/undo`
+//! `{token}`, `DELETE /phone`.
 //!
 //! # Configuration
 //! [`ContactConfig`](crate::config::ContactConfig), `session.recent_factor`, `mail.links`,
 //! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes.
 //!
 //! # Events
-//! `email_change_requested`, `email_changed`, `email_change_undone`, the same with `phone_`,
-//! `phone_removed`; `authn_challenge_fail` for a wrong code. Wrong codes are counted as those of every
-//! [`challenge`](crate::challenge) are; links are not, for nobody guesses 256 bits in somebody's session.
+//! `email_change_requested`, `email_changed`, `email_change_undone`, the same three with `phone_`,
+//! `phone_removed`, and `authn_challenge_fail` for a wrong code. Wrong codes are counted like those
+//! of every [`challenge`](crate::challenge). Links are not counted, because nobody can guess 256
+//! bits.
 //!
-//! # Errors
-//! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403), `link_used`
-//! (409: a second click on what has just worked, [told for a minute](crate::password_reset) to the same
-//! browser), `too_many_tries` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, when undoing),
+//! # Error codes
+//! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403),
+//! `link_used` (409: a second click in the same browser, [for one minute](crate::password_reset)),
+//! `too_many_tries` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, for an undo),
 //! `only_login_name` (409).
 //!
 //! # Standard
-//! ASVS 5.0 6.3.5 to 6.3.7 and 7.5, NIST SP 800-63B-4 4.6; OWASP Authentication Cheat Sheet, "Change
-//! registered email address".
+//! ASVS 5.0 sections 6.3.5 to 6.3.7 and 7.5, NIST SP 800-63B-4 section 4.6; OWASP Authentication
+//! Cheat Sheet, "Change registered email address".
 
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::{Deserialize, Serialize};
@@ -151,25 +167,25 @@ use channel::{Address, Channel};
 use returning::Returning;
 use store::Move;
 
-/// Changes one's address and number. See the [module page](self).
+/// Changes the mail address and the phone number of an account. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Contact<'a> {
     auth: &'a Portcullis,
 }
 
 impl Portcullis {
-    /// Changing one's mail address and phone number.
+    /// Returns the flows that change the mail address and the phone number.
     pub fn contact(&self) -> Contact<'_> {
         Contact { auth: self }
     }
 }
 
-/// A change as a challenge remembers it: the token is bound to all of it.
+/// A change, as its challenge stores it. The token is bound to all of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Change {
     old: Option<String>,
     new: Option<String>,
-    /// The sign-in that asked for it.
+    /// The sign-in that requested it.
     lineage: LineageId,
 }
 
@@ -192,7 +208,7 @@ impl address::Change for Change {
     }
 }
 
-/// A way back as a challenge remembers it: to which address, and what that was to the account.
+/// An address that can be put back, as its challenge stores it, with its sequence in the account.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct WayBack {
     address: String,
@@ -216,11 +232,11 @@ impl WayBack {
 }
 
 impl Contact<'_> {
-    /// Asks for a new mail address. Success says nothing about whether it is free.
+    /// Requests a new mail address. Success does not say whether it is free.
     ///
     /// # Errors
-    /// No recent factor; an address that cannot be one, or is the present one; too soon after the
-    /// last; an outage.
+    /// No recent factor; the address is not valid, or is the present one; the last request was a
+    /// short time ago; an outage.
     pub async fn change_email(
         &self,
         identity: &AccountOwner<owner::Contact>,
@@ -230,10 +246,10 @@ impl Contact<'_> {
         self.request(identity, Channel::Email, new, client).await
     }
 
-    /// Changes the mail address to the one that was asked for. The other sessions end.
+    /// Changes the mail address to the one that was requested. All other sessions end.
     ///
     /// # Errors
-    /// See [`ContactError`]. Whatever fails, nothing is changed.
+    /// See [`ContactError`]. If it fails, nothing is changed.
     pub async fn confirm_email(
         &self,
         identity: &AccountOwner<owner::Contact>,
@@ -243,16 +259,17 @@ impl Contact<'_> {
         self.confirm(identity, Channel::Email, proof, client).await
     }
 
-    /// Brings the old mail address back, with the token that it was sent. All sessions end.
+    /// Puts the old mail address back, with the token that was sent to it. All sessions end.
     ///
     /// # Errors
-    /// [`ContactError::WrongCode`] for whatever is wrong with the token;
-    /// [`ContactError::UsedJustNow`]; [`ContactError::Taken`]; an outage. Whatever fails, nothing is changed.
+    /// [`ContactError::WrongCode`] if anything is wrong with the token;
+    /// [`ContactError::UsedJustNow`]; [`ContactError::Taken`]; a hook refused; an outage. If it
+    /// fails, nothing is changed.
     pub async fn undo_email(&self, token: &str, client: &ClientInfo) -> Result<(), ContactError> {
         self.undo(Channel::Email, token, client).await
     }
 
-    /// Asks for a new phone number, as [`change_email`](Self::change_email).
+    /// Requests a new phone number, like [`change_email`](Self::change_email).
     ///
     /// # Errors
     /// The same.
@@ -265,10 +282,10 @@ impl Contact<'_> {
         self.request(identity, Channel::Phone, new, client).await
     }
 
-    /// Changes the phone number to the one that was asked for. The other sessions end.
+    /// Changes the phone number to the one that was requested. All other sessions end.
     ///
     /// # Errors
-    /// See [`ContactError`]. Whatever fails, nothing is changed.
+    /// See [`ContactError`]. If it fails, nothing is changed.
     pub async fn confirm_phone(
         &self,
         identity: &AccountOwner<owner::Contact>,
@@ -278,7 +295,7 @@ impl Contact<'_> {
         self.confirm(identity, Channel::Phone, Proof::Code(code), client).await
     }
 
-    /// Brings the old phone number back, as [`undo_email`](Self::undo_email).
+    /// Puts the old phone number back, like [`undo_email`](Self::undo_email).
     ///
     /// # Errors
     /// The same.
@@ -286,10 +303,11 @@ impl Contact<'_> {
         self.undo(Channel::Phone, token, client).await
     }
 
-    /// Removes the phone number; none if there was none. The other sessions end.
+    /// Removes the phone number. All other sessions end. Returns `None` if there was no number.
     ///
     /// # Errors
-    /// No recent factor; [`ContactError::OnlyLoginName`]; an outage. Whatever fails, nothing is changed.
+    /// No recent factor; [`ContactError::OnlyLoginName`]; [`ContactError::Session`]; a hook
+    /// refused; an outage. If it fails, nothing is changed.
     pub async fn remove_phone(
         &self,
         identity: &AccountOwner<owner::Contact>,
@@ -383,9 +401,9 @@ impl Contact<'_> {
         })
     }
 
-    /// Whether the account's own number was never proved: it came with a registration or an import, and
-    /// proving it is all that is asked for. A mail address is proved by
-    /// [`verification`](crate::verification).
+    /// True if the account's own number was never proved. It came with a registration or an import,
+    /// and the request only has to prove it. A mail address is proved by
+    /// [`verification`](crate::verification) instead.
     async fn waits_for_proof(
         &self,
         channel: Channel,
@@ -421,7 +439,8 @@ impl Contact<'_> {
             confirming.spend::<ContactError>(txn, &challenge, ticket.as_ref()).await?;
             let applying = Applying { context, identity, client, channel, now };
             let applied = applying.apply(txn, &change, &event).await?;
-            // Somebody else has the address, or the change is over: which, is not said.
+            // Another account has the address, or the change has ended. The answer does not say
+            // which.
             applied.ok_or(ContactError::WrongCode)
         });
         confirming.end(ticket, done).await
@@ -448,6 +467,7 @@ impl Contact<'_> {
             .values(values);
         let done = transaction!(context.db(), |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
+            // The account is locked before its names are read. So no other change can come between.
             if !spent || !account_store::lock_and_end_sessions(txn, id).await? {
                 return Err(ContactError::WrongCode);
             }
@@ -486,8 +506,8 @@ impl Contact<'_> {
     }
 }
 
-/// Takes the old address from an account that has got it since without ever proving it. Whoever
-/// holds the link has proved it.
+/// Takes the old address from an account that has got it since and never proved it. The person with
+/// the link has proved it.
 async fn evict_holder(
     txn: &Txn<'_>,
     channel: Channel,
@@ -503,7 +523,7 @@ async fn evict_holder(
     Ok(before.changed(txn, change).await?)
 }
 
-/// A change that is being made, in its transaction.
+/// A change that is being made in its transaction.
 struct Applying<'a> {
     context: &'a Context,
     identity: &'a AccountOwner<owner::Contact>,
@@ -513,8 +533,8 @@ struct Applying<'a> {
 }
 
 impl Applying<'_> {
-    /// Makes the change and everything that goes with it. None when it cannot be made any more:
-    /// then the transaction must not be committed.
+    /// Makes the change and everything that belongs to it. Returns `None` if it is not possible any
+    /// more. Then the transaction must not be committed.
     async fn apply(
         &self,
         txn: &Txn<'_>,
@@ -541,7 +561,7 @@ impl Applying<'_> {
         let names = account_store::names_of(txn, id).await?;
         let normal = |typed: &Option<String>| typed.as_deref().and_then(|t| channel.normal(t));
         let (old, new) = (normal(&change.old), normal(&change.new));
-        // Nothing comes or goes where only the spelling changes.
+        // If only the spelling changes, no address is added or removed.
         let moves = old != new;
         let leaving = old.as_ref().filter(|_| moves);
         let leaving = leaving.and_then(|old| names.iter().find(|name| name.normal == *old));
@@ -551,14 +571,15 @@ impl Applying<'_> {
         };
         let same = new.as_ref().filter(|_| !moves);
         let same = same.and_then(|new| names.iter().find(|name| name.normal == *new));
-        // A number proves an account only where there is no mail address.
+        // A phone number verifies an account only if there is no mail address.
         let proves = channel == Channel::Email || account.email().is_none();
         let none_before = names.iter().all(|name| name.verified_at.is_none());
         let standing = match (&back, same) {
             (Some(back), _) => back.standing,
             (None, Some(same)) if same.verified_at.is_some() => same.standing(),
             (None, _) if proves && none_before && !account.is_verified() => Standing::FIRST,
-            // Also of a further name: what counts is since when it is the account's own.
+            // This also applies to a further name. What counts is how long it has been the main
+            // address.
             (None, _) => Standing::from_epoch(epoch),
         };
         if let Some(new) = &new {
@@ -577,10 +598,10 @@ impl Applying<'_> {
             back.take_along(txn, context, id, channel, new, &names).await?;
         }
         one_time::end_of_account(txn, id, None, now).await?;
-        // There is nothing to tell where it was only proved.
+        // If the address was only proved, there is nothing to notify about.
         if let Some(typed) = change.old.as_ref().filter(|_| change.old != change.new) {
-            // Nor from an account that is nobody's yet: it would outlive its being handed over to
-            // whoever proves its address.
+            // An unverified account gets no link. The account may be handed over to the person who
+            // proves its address, and the link would outlive that.
             let proved = leaving.filter(|name| name.verified_at.is_some() && account.is_verified());
             let link = match proved.filter(|_| back.is_none()) {
                 Some(leaving) => self.leave(txn, leaving, typed, epoch, new.is_some()).await?,
@@ -614,10 +635,10 @@ impl Applying<'_> {
         NamesChange { auth, cause: NamesCause::Changed, session_id, client, at }
     }
 
-    /// What the account remembers of an address that it gets, if that was its own before the one that goes:
-    /// then it is put back. A further name that never was its own is not: who was there first is not
-    /// whoever added it, or a thief's that the owner overlooked would take the place of a later address of
-    /// the owner's, which would get no link.
+    /// Returns what the account remembers of a new address, if it was the main address before the
+    /// one that is replaced. Then it is put back. A further name that was never the main address is
+    /// not put back. Otherwise a thief's further name that the owner overlooked could replace a
+    /// later address of the owner, which would get no link.
     async fn returning<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -635,8 +656,9 @@ impl Applying<'_> {
         Ok(None)
     }
 
-    /// Remembers a proved address that goes, and makes the link that puts it back if it may have one.
-    /// One that is taken away and had just come is not remembered: its owner would not take it away.
+    /// Remembers a proved address that is replaced. Creates the link that puts it back, if the
+    /// rules allow one. An address that was removed, and had only just come, is not remembered: an
+    /// owner would not remove it.
     async fn leave(
         &self,
         txn: &Txn<'_>,
@@ -655,9 +677,9 @@ impl Applying<'_> {
         self.way_back(txn, leaving, typed).await
     }
 
-    /// Takes the new one from an account that never proved it and has less claim to it than whoever
-    /// just did. An address is left to an account that can be used: the way to it is a forgotten
-    /// password. A number leads nowhere, so it yields.
+    /// Takes the new address from an account that never proved it. A mail address stays with an
+    /// account that can be used, because the owner of the mailbox can get into it through a
+    /// forgotten password. A phone number gives no such access, so it is always taken.
     async fn free(&self, txn: &Txn<'_>, normal: &str) -> Result<bool, ContactError> {
         let holder = account_store::find_by_name(txn, normal).await?;
         let holder = holder.filter(|holder| {
@@ -671,7 +693,7 @@ impl Applying<'_> {
         Ok(evicted)
     }
 
-    /// The link that undoes the change.
+    /// Creates the link that undoes the change.
     async fn way_back(
         &self,
         txn: &Txn<'_>,
@@ -685,7 +707,7 @@ impl Applying<'_> {
             kind: &self.channel.undo(),
             account_id: Some(leaving.account_id),
             session_id: None,
-            // One for each address that the account ever had.
+            // One link for each address that the account ever had.
             target: Some(&leaving.normal),
             data: Some(&way.to_data()),
             binding: Some(&[way.address.as_bytes(), &way.number()]),

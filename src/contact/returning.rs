@@ -1,4 +1,4 @@
-//! What goes when an earlier address is put back.
+//! What is removed when an earlier address is put back.
 
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -10,17 +10,18 @@ use crate::account::{LoginIdKind, store as account_store};
 use crate::base::id::AccountId;
 use crate::context::Context;
 
-/// An address that was the account's own before the one whose place it takes: putting it back is an undo.
+/// An address that was the main one before the address that it replaces. To put it back is an undo.
 pub(super) struct Returning {
     pub(super) standing: Standing,
-    /// The epoch that began when it went.
+    /// The epoch that began when it was replaced.
     pub(super) left_epoch: i64,
 }
 
 impl Returning {
-    /// Takes away what came after it went and may be of whoever had it taken away, and forgets the
-    /// addresses that came after it, with whatever links lead to them. A number takes along numbers only:
-    /// who has it may be a thief who takes the owner's addresses away with it.
+    /// Removes what was added after it was replaced, because a thief may have added it. Forgets the
+    /// addresses that came after it, so that the links to them end. Putting back a phone number
+    /// removes only numbers: the number may belong to the thief, who would otherwise remove the
+    /// owner's addresses with it.
     pub(super) async fn take_along<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -47,7 +48,7 @@ impl Returning {
                     name.kind == LoginIdKind::Username.number() && name.typed.is_some()
                 };
                 let next = names.iter().filter(is_further).find(|name| name.sequence < since);
-                // What is left must be something to sign in with.
+                // Something must be left to sign in with.
                 if next.is_some() || LoginIdKind::Email.signs_in(context.config.login.id) {
                     store::release(txn, id, &username.normal).await?;
                     account_store::set_username(txn, id, next).await?;

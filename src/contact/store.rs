@@ -1,5 +1,5 @@
-//! Queries on what an account is reached by. Every change is one conditional statement whose count
-//! is the verdict.
+//! Queries on the addresses of an account. Every change is one conditional statement, and the
+//! number of changed rows tells whether it happened.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Func, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, UpdateMany};
@@ -11,10 +11,10 @@ use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId};
 use crate::session::store as session_store;
 
-/// A change of one address of an account, by the session that asked for it.
+/// A change of one address of an account, by the session that requested it.
 pub(super) struct Move<'a> {
     pub(super) account: AccountId,
-    /// What the account's epoch was when it was asked for.
+    /// The epoch of the account when the change was requested.
     pub(super) epoch: i64,
     pub(super) channel: Channel,
     pub(super) old: Option<&'a str>,
@@ -22,8 +22,8 @@ pub(super) struct Move<'a> {
     pub(super) lineage: LineageId,
 }
 
-/// Notes when the account's address was proved, unless it has one that was. A number proves an
-/// account only where there is no mail address: that one may be somebody else's.
+/// Records when the account was verified, unless it already was. A phone number verifies an account
+/// only if it has no mail address, because that address could belong to someone else.
 fn proving(
     update: UpdateMany<account::Entity>,
     channel: Channel,
@@ -43,8 +43,9 @@ fn proving(
     }
 }
 
-/// Puts the new address in the place of exactly the old one, and ends the account's sessions. False
-/// when either changed meanwhile, or the session that asked for it was ended.
+/// Replaces exactly the old address by the new one, and ends the sessions of the account. Returns
+/// false if the address or the epoch has changed in the meantime, or the session that requested it
+/// has ended.
 pub(super) async fn change<C: ConnectionTrait>(
     db: &C,
     change: &Move<'_>,
@@ -63,7 +64,7 @@ pub(super) async fn change<C: ConnectionTrait>(
         .filter(Expr::exists(asks_still));
     match change.new {
         Some(_) => update = proving(update, change.channel, now),
-        // What is left must be something to sign in with.
+        // Something must be left to sign in with.
         None => {
             let another = Query::select()
                 .expr(Expr::val(1))
@@ -77,7 +78,7 @@ pub(super) async fn change<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected > 0)
 }
 
-/// Puts an address back into an account that is held.
+/// Puts an address back. The caller has locked the account.
 pub(super) async fn restore<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -92,7 +93,7 @@ pub(super) async fn restore<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes a name from an account.
+/// Removes a name from an account.
 pub(super) async fn release<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -106,7 +107,7 @@ pub(super) async fn release<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes the further names from an account that it got in the epoch `since` or later, but for `kept`.
+/// Removes the further names that an account got in the epoch `since` or later, except `kept`.
 pub(super) async fn release_since<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -123,7 +124,7 @@ pub(super) async fn release_since<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Leaves an account without a phone number.
+/// Removes the phone number of an account.
 pub(super) async fn clear_phone<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     account::Entity::update_many()
         .col_expr(account::Column::Phone, Expr::value(None::<String>))

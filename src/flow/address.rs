@@ -1,13 +1,14 @@
-//! Proving an address of an account: asking for it, confirming it, undoing the change.
+//! The proof of an address of an account: requesting it, confirming it, and undoing the change.
 //!
-//! The mail address, the phone number and further names to sign in with share this. What is changed, and
-//! what its owner is told, stays with each.
+//! The mail address, the phone number and further sign-in names share this. Each of them decides
+//! itself what is changed and what the owner is told.
 //!
-//! 1. [`ask`] sends a link and a code to the new address. The work is the same whether or not the address
-//!    is free: its owner is told instead, and the answer never says it.
-//! 2. [`Confirming`] takes the link or the code, once. A second click of the same browser is told that the
-//!    first one worked.
-//! 3. [`Undoing`] does the same with the link that the old address got.
+//! 1. [`ask`] sends a link and a code to the new address. If another account has the address, its
+//!    owner gets a notice instead. The work and the answer are the same in both cases, so the
+//!    client learns nothing.
+//! 2. [`Confirming`] accepts the link or the code, once. A second click in the same browser is told
+//!    that the first one worked.
+//! 3. [`Undoing`] does the same with the link that was sent to the old address.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::outstanding::Kind;
 use crate::session::{Issued, SessionError, StartSession};
 
-/// How an error of a capability says what can go wrong here.
+/// Creates the errors of a capability for what can fail here.
 pub(crate) trait AddressError: From<Fault> + From<DbErr> {
     fn factor_too_old(max_age: Duration) -> Self;
     fn wrong_code() -> Self;
@@ -42,7 +43,7 @@ pub(crate) trait AddressError: From<Fault> + From<DbErr> {
     fn is_refused(&self) -> bool;
 }
 
-/// For an error that has the variants under these names.
+/// Implements [`AddressError`] for an error that has variants with these names.
 macro_rules! address_error {
     ($error:ident) => {
         impl $crate::flow::address::AddressError for $error {
@@ -78,13 +79,13 @@ macro_rules! address_error {
 }
 pub(crate) use address_error;
 
-/// A change that waits for its proof, as the challenge remembers it. The link and the code are bound to all
-/// of it.
+/// A change that waits for its proof, as the challenge stores it. The link and the code are bound
+/// to all of it.
 pub(crate) trait Change: Serialize + DeserializeOwned + Sync {
-    /// What must be the same when it is confirmed, `epoch` is the account's.
+    /// What must be unchanged when it is confirmed. `epoch` is the epoch of the account.
     fn binding(&self, epoch: i64) -> Vec<Vec<u8>>;
 
-    /// Whether both are about the same new address.
+    /// True if both changes lead to the same new address.
     fn leads_where(&self, other: &Self) -> bool;
 
     fn of(challenge: &Challenge) -> Option<Self> {
@@ -100,7 +101,7 @@ fn parts(binding: &[Vec<u8>]) -> Vec<&[u8]> {
     binding.iter().map(Vec::as_slice).collect()
 }
 
-/// An account flow needs a factor that was shown a short time ago.
+/// Checks that a factor was proved recently. A stolen session alone must not change the account.
 pub(crate) fn recent_factor<E: AddressError>(
     context: &Context,
     identity: &Identity,
@@ -111,37 +112,38 @@ pub(crate) fn recent_factor<E: AddressError>(
     Err(E::factor_too_old(context.config.session.recent_factor))
 }
 
-/// Which account gives up an address that it has, when another one proves it.
+/// When an account loses an address to another account that proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Yields {
-    /// One that never proved it.
+    /// If it never proved the address.
     Unproved,
-    /// One that never proved it and can no longer be used.
+    /// If it never proved any address and cannot be used any more.
     Unclaimed,
 }
 
-/// An address that is to be proved.
+/// An address that must be proved.
 pub(crate) struct Asking<'a> {
     pub(crate) context: &'a Context,
-    /// Who asks.
+    /// The account that asks.
     pub(crate) account: &'a Account,
     pub(crate) session: SessionId,
     pub(crate) kind: &'a Kind,
-    /// To the new address, with what proves it.
+    /// The message to the new address, with the link and the code.
     pub(crate) confirm: MessageKind,
-    /// To its owner, if another account has it.
+    /// The message to the owner, if another account has the address.
     pub(crate) taken: MessageKind,
-    /// The page that the link leads to. A text message has only a code.
+    /// The page to which the link leads. A text message has only a code.
     pub(crate) page: Option<&'a str>,
     pub(crate) normal: &'a str,
     pub(crate) recipient: &'a Recipient,
-    /// The same of an address as its owner wrote it.
+    /// Creates a recipient from an address as its owner wrote it.
     pub(crate) recipient_of: fn(&str) -> Option<Recipient>,
     pub(crate) yields: Yields,
     pub(crate) lifetime: Duration,
 }
 
-/// Starts the challenge and puts the message out. The work is the same whether or not the address is free.
+/// Starts the challenge and sends the message. The work is the same whether or not the address is
+/// free.
 pub(crate) async fn ask<C: Change, E: AddressError>(
     txn: &Txn<'_>,
     asking: &Asking<'_>,
@@ -158,8 +160,8 @@ pub(crate) async fn ask<C: Change, E: AddressError>(
         name.account_id != account.id() && !yields
     });
     if admitted == Admitted(false) {
-        // It got a link just before. If that was for this account, it stays good. A change to any other
-        // address is over.
+        // The address was sent a link a short time ago. If that link was for this change, it stays
+        // valid. A change to any other address ends.
         let open = one_time::newest(txn, context, kind, Some(account.id()), "").await?;
         let open = open.and_then(|open| C::of(&open));
         if open.is_some_and(|open| !open.leads_where(change)) {
@@ -172,7 +174,7 @@ pub(crate) async fn ask<C: Change, E: AddressError>(
     let config = &context.config;
     let data = serde_json::to_string(change).expect("texts and ids are always JSON");
     let binding = change.binding(account.epoch);
-    // No target: another change takes the place of this one, whichever address it is to.
+    // There is no target, so a new change replaces this one, even if it is for another address.
     let start = Start {
         kind,
         account_id: Some(account.id()),
@@ -195,7 +197,7 @@ pub(crate) async fn ask<C: Change, E: AddressError>(
                 .values(Values::new().with_some("link", link).with_some("code", code))
                 .good_for(asking.lifetime)
         }
-        // To the owner as they wrote it themselves, never as a stranger did.
+        // The owner's own spelling of the address is used, never that of a stranger.
         Some((name, holder)) => {
             let to = (asking.recipient_of)(name.as_written(&holder));
             let to = to.filter(|_| holder.deleted_at.is_none());
@@ -206,7 +208,7 @@ pub(crate) async fn ask<C: Change, E: AddressError>(
     Ok(())
 }
 
-/// A proof of a new address, by somebody who is signed in.
+/// A proof of a new address, by a user who is signed in.
 pub(crate) struct Confirming<'a> {
     pub(crate) auth: &'a Portcullis,
     pub(crate) identity: &'a Identity,
@@ -217,7 +219,7 @@ pub(crate) struct Confirming<'a> {
 }
 
 impl Confirming<'_> {
-    /// The challenge that the proof is about, and its change, if both still hold.
+    /// Returns the challenge of the proof and its change, if both are still valid.
     pub(crate) async fn find<C: Change, E: AddressError>(&self) -> Result<(Challenge, C), E> {
         let context = self.auth.context();
         let account = self.identity.account();
@@ -233,7 +235,8 @@ impl Confirming<'_> {
             .ok_or_else(E::wrong_code)
     }
 
-    /// Judges the code, if it is one. A link is right as it was found.
+    /// Checks the code, if the proof is one. A link needs no check, because its token found the
+    /// challenge.
     pub(crate) async fn attempt<E: AddressError>(
         &self,
         challenge: &Challenge,
@@ -257,7 +260,7 @@ impl Confirming<'_> {
         Err(E::wrong_code())
     }
 
-    /// Uses the proof up. Of many at once one goes on.
+    /// Uses up the proof. Of several simultaneous requests, only one continues.
     pub(crate) async fn spend<E: AddressError>(
         &self,
         txn: &Txn<'_>,
@@ -273,8 +276,8 @@ impl Confirming<'_> {
         Ok(())
     }
 
-    /// Ends it with the result of its transaction. Where that says that the code is wrong, the same person
-    /// may have pressed twice.
+    /// Finishes the confirmation after its transaction. If the code was wrong, the same user may
+    /// only have clicked twice.
     pub(crate) async fn end<T, E: AddressError>(
         &self,
         ticket: Option<Ticket>,
@@ -289,7 +292,7 @@ impl Confirming<'_> {
             return Err(E::used_just_now());
         }
         match (result, ticket) {
-            // The code was right. An attempt that a hook refuses is no failed one.
+            // The code was correct. If a hook refuses, this does not count as a failure.
             (Err(error), Some(ticket)) if error.is_refused() => {
                 self.auth.attempts().withdraw(ticket).await;
                 Err(error)
@@ -316,7 +319,7 @@ impl Confirming<'_> {
     }
 }
 
-/// A link that undoes a change. Nobody needs to be signed in.
+/// A link that undoes a change. It works without a session.
 pub(crate) struct Undoing<'a> {
     pub(crate) context: &'a Context,
     pub(crate) kind: &'a Kind,
@@ -326,7 +329,7 @@ pub(crate) struct Undoing<'a> {
 }
 
 impl Undoing<'_> {
-    /// The challenge of the link, if it is open.
+    /// Returns the challenge of the link, if it is still open.
     pub(crate) async fn find<E: AddressError>(&self) -> Result<Challenge, E> {
         let found = self.look_up().await?;
         if self.is_used(found.as_ref()) {
@@ -335,9 +338,9 @@ impl Undoing<'_> {
         found.filter(|found| found.is_open(self.now)).ok_or_else(E::wrong_code)
     }
 
-    /// Ends it with the result of its transaction.
+    /// Finishes the undo after its transaction.
     pub(crate) async fn end<T, E: AddressError>(&self, result: Result<T, E>) -> Result<T, E> {
-        // The same person may have pressed twice.
+        // The same user may have clicked twice.
         if result.as_ref().is_err_and(E::is_wrong_code)
             && self.is_used(self.look_up().await?.as_ref())
         {
@@ -357,7 +360,7 @@ impl Undoing<'_> {
     }
 }
 
-/// The session in which somebody goes on after a change that moved the epoch of their account.
+/// Starts the session that continues after a change that increased the epoch of the account.
 pub(crate) async fn go_on(
     txn: &Txn<'_>,
     context: &Context,

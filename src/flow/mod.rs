@@ -1,8 +1,8 @@
-//! What every flow repeats, once: an attempt at a password, how a way to sign in ends, and how an address
-//! is proved.
+//! What several flows share: an attempt at a password, the end of a sign-in, and the proof of an
+//! address.
 //!
-//! It is private. A capability that signs people in finds out who somebody is and hands the rest to
-//! [`sign_in`].
+//! This module is private. A capability that signs people in identifies the account, and passes the
+//! rest to [`sign_in`].
 
 pub(crate) mod address;
 pub(crate) mod password_attempt;

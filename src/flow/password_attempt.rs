@@ -1,9 +1,11 @@
-//! One attempt at a password: counted before it is compared, and compared at the cost of one hash.
+//! One attempt at a password. It is counted before the comparison. The comparison costs one hash,
+//! whether or not there is an account.
 //!
-//! The verdict of an attempt that was refused is thrown away here, after the same work: see
-//! [`attempt`](crate::attempt). An attempt that could not be judged is taken back. What is left to the flow
-//! is what follows: [`Attempts::end`](crate::attempt::Attempts) for a right password, and
-//! [`Attempts::fail`](crate::attempt::Attempts) for a wrong one.
+//! If the attempt was refused, the same work is done and its result is discarded here: see
+//! [`attempt`](crate::attempt). So a refusal cannot be told from a wrong password. If the password
+//! could not be checked, the attempt is taken back. The flow does what follows:
+//! [`Attempts::end`](crate::attempt::Attempts) after a correct password, and
+//! [`Attempts::fail`](crate::attempt::Attempts) after a wrong one.
 
 use std::time::Duration;
 
@@ -17,24 +19,25 @@ use crate::handle::Portcullis;
 use crate::password::{Checked, Password, Passwords};
 use crate::session::device::Devices;
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub(crate) enum Attempted {
-    /// It is counted and was compared.
+    /// The attempt was counted and the password was compared.
     Judged(Ticket, Checked),
-    /// There were too many, and that is told.
+    /// There were too many attempts, and the client is told so.
     TooMany(Duration),
 }
 
-/// Whose password it is said to be.
+/// The account whose password is tried.
 #[derive(Clone, Copy)]
 pub(crate) struct Whose<'a> {
     pub(crate) row: Option<&'a account::Model>,
-    /// What the salt of a name without a password is made from.
+    /// The salt is made from this name if there is no password. So the work is the same for unknown
+    /// names.
     pub(crate) name: &'a str,
 }
 
-/// An attempt that is counted under this subject.
+/// Makes an attempt that is counted for this subject.
 pub(crate) async fn attempt(
     auth: &Portcullis,
     subject: &Subject,
@@ -50,18 +53,21 @@ pub(crate) async fn attempt(
     let passwords = auth.per_instance::<Passwords>();
     match passwords.check(password, whose.row, whose.name, client.address()).await {
         Ok(checked) => {
+            // A refused attempt never succeeds, not even with the correct password. Otherwise
+            // guessing could continue during a lock.
             let checked = if ticket.is_judged() { checked } else { Checked::Wrong };
             Ok(Attempted::Judged(ticket, checked))
         }
         Err(fault) => {
+            // An outage is not the fault of the user, so it does not count as a failure.
             attempts.withdraw(ticket).await;
             Err(fault)
         }
     }
 }
 
-/// An attempt at the password of an account by somebody who has shown otherwise that it is theirs: in a
-/// session of it, or with a link that was sent to its address.
+/// Makes an attempt at the password of an account by a user who is already identified: by a session
+/// of the account, or by a link that was sent to its address.
 pub(crate) async fn attempt_inside(
     auth: &Portcullis,
     account: AccountId,

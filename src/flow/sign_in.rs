@@ -1,17 +1,19 @@
-//! How every way to sign in ends: one function makes the session that follows from what was proved.
+//! The end of every sign-in: one function makes the session that follows from what was proved.
 //!
-//! 1. It decides the [stage](Stage) from what the account demands and what was proved. A second factor
-//!    comes before a new password, because somebody who only knows the password must not set a new one.
-//! 2. It locks the account's row first, or the flow has changed that row before ([`Locked::by_the_flow`]).
-//!    So two sign-ins of one account never wait for each other in a circle. If the account was changed
-//!    since its row was read, nothing is made.
-//! 3. A sign-in that goes all the way notes when it was, tells the owner of a device that is new, and runs
-//!    the hooks. A sign-in that still needs something does none of this: its last step will.
-//! 4. It ends the session that the new one takes the place of, or goes on from.
-//! 5. After the commit the memberships of the account are asked for.
+//! 1. It decides the [stage](Stage) from what the account requires and what was proved. A second
+//!    factor comes before a new password. Otherwise a person who only knows the password could set
+//!    a new one.
+//! 2. It locks the account's row first, unless the flow has already changed that row
+//!    ([`Locked::by_the_flow`]). So two sign-ins of one account cannot deadlock. If the epoch of
+//!    the account has changed since its row was read, the new session does not count. A complete
+//!    sign-in is then refused.
+//! 3. A complete sign-in records its time, notifies the owner if the device is new, and runs the
+//!    hooks. An incomplete sign-in does none of this. Its last step does.
+//! 4. It ends the session that the new one replaces or continues.
+//! 5. After the commit, the memberships of the account are requested from the application.
 //!
-//! All of it is one transaction of the flow that calls it. [`Made`] is how the compiler makes sure that
-//! the last step is not forgotten.
+//! All of this is one transaction of the calling flow. The type [`Made`] makes sure that the last
+//! step is not forgotten.
 
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
@@ -32,23 +34,23 @@ use crate::session::{
     Issued, SessionError, Stage, StartSession, Transport, store as session_store,
 };
 
-/// What a sign-in leads to.
+/// The result of a sign-in.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "the client is signed in when it gets this"]
 pub enum LoginOutcome {
-    /// Signed in.
+    /// The user is signed in.
     Session(Issued),
     /// A second factor is still needed.
     SecondFactorRequired(Issued),
-    /// A new password has to be set first.
+    /// A new password must be set first.
     PasswordChangeRequired(Issued),
-    /// A second factor has to be enrolled first.
+    /// A second factor must be enrolled first.
     EnrolmentRequired(Issued),
 }
 
 impl LoginOutcome {
-    /// What to add to the answer, whichever it is.
+    /// Returns what to add to the answer, whichever result it is.
     pub fn into_issued(self) -> Issued {
         match self {
             Self::Session(issued)
@@ -59,7 +61,7 @@ impl LoginOutcome {
     }
 }
 
-/// What an account asks of somebody who signs in.
+/// What an account requires from a user who signs in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demands {
     pub(crate) enrolled: EnrolledFactors,
@@ -74,16 +76,16 @@ impl Demands {
         }
     }
 
-    /// Whether a factor that the account has enrolled comes on top of something else. A password is never
-    /// a second factor, and one factor alone is none, whichever it is. A passkey is both: it asks for the
-    /// person too. `further` says that another step came before the last factor, whatever it proved.
+    /// True if an enrolled factor was proved in addition to another one. A password is never a
+    /// second factor. One factor alone is never two, except for a passkey, which also verifies the
+    /// user. `further` is true if another step came before this factor, whatever that step proved.
     fn has_second(self, proved: &PassedFactors, further: bool) -> bool {
         let enrolled = |factor| factor != Factor::Password && self.enrolled.contains(factor);
         let several = further || proved.iter().count() > 1;
         proved.iter().any(|(factor, _)| enrolled(factor) && (several || factor == Factor::Passkey))
     }
 
-    /// How far these factors lead.
+    /// Returns the stage to which these factors lead.
     fn stage(self, proved: &PassedFactors, further: bool) -> Stage {
         if !self.enrolled.is_empty() && !self.has_second(proved, further) {
             Stage::PendingSecondFactor
@@ -95,16 +97,17 @@ impl Demands {
     }
 }
 
-/// What the new session comes after.
+/// The session before the new one.
 #[derive(Clone, Copy)]
 enum Before<'a> {
-    /// Whatever the client had is swept aside.
+    /// Whatever session the client had is ended.
     Replaces(Option<Replaces>),
-    /// A sign-in that was not finished goes on. It must still be alive, so it goes on only once.
+    /// An unfinished sign-in continues. Its session must still be alive, so it can continue only
+    /// once.
     Unfinished(&'a SessionState, Transport),
 }
 
-/// A session about to be made for somebody who has proved who they are.
+/// A session that is about to be made for a user who was identified.
 #[derive(Clone)]
 #[must_use = "a session is made by `make`"]
 pub(crate) struct NewSession<'a> {
@@ -122,7 +125,7 @@ pub(crate) struct NewSession<'a> {
 }
 
 impl<'a> NewSession<'a> {
-    /// For the account in `row`, which may be used, and whose sign-in `proved` these factors.
+    /// For the account in `row`, which may be used. `proved` are the factors of this sign-in.
     pub(crate) fn new(
         auth: &'a Portcullis,
         row: &'a account::Model,
@@ -146,26 +149,25 @@ impl<'a> NewSession<'a> {
         }
     }
 
-    /// In the place of what the client had before.
+    /// Replaces the session that the client had before.
     pub(crate) fn replacing(mut self, replaces: Option<Replaces>) -> Self {
         self.before = Before::Replaces(replaces);
         self
     }
 
-    /// Goes on from a sign-in that was not finished, and keeps what it was. The factor that was proved
-    /// now is another one than before: the caller has checked that.
+    /// Continues an unfinished sign-in, with its settings.
     pub(crate) fn finishing(mut self, unfinished: &'a SessionState, transport: Transport) -> Self {
         self.before = Before::Unfinished(unfinished, transport);
         self
     }
 
-    /// For an account that the transaction changes, so that it asks something else by then.
+    /// Sets what the account requires, if the transaction changes that.
     pub(crate) fn demands(mut self, demands: Demands) -> Self {
         self.demands = demands;
         self
     }
 
-    /// For an account whose epoch the transaction moves on.
+    /// Sets the epoch, if the transaction increases it.
     pub(crate) fn at_epoch(mut self, epoch: i64) -> Self {
         self.epoch = epoch;
         self
@@ -185,10 +187,11 @@ impl<'a> NewSession<'a> {
         self.demands.stage(&self.proved, matches!(self.before, Before::Unfinished(..)))
     }
 
-    /// Locks the account's row, as the first thing that the transaction does.
+    /// Locks the account's row. This must be the first statement of the transaction.
     pub(crate) async fn lock(&self, txn: &Txn<'_>) -> Result<Locked, SessionError> {
         if self.stage() == Stage::Full {
-            // What changed the account since its row was read has moved the epoch, or disabled it.
+            // If the epoch has changed since the row was read, or the account was disabled, nothing
+            // is updated.
             if !account_store::note_login(txn, self.row.id, self.row.epoch, self.now).await? {
                 return Err(SessionError::Over);
             }
@@ -198,7 +201,7 @@ impl<'a> NewSession<'a> {
         Ok(Locked(()))
     }
 
-    /// Makes the session. To be [committed](Made::committed).
+    /// Makes the session. The caller then calls [`committed`](Made::committed).
     pub(crate) async fn make(self, txn: &Txn<'_>, _: Locked) -> Result<Made, SessionError> {
         let context = self.auth.context();
         let stage = self.stage();
@@ -224,12 +227,13 @@ impl<'a> NewSession<'a> {
     }
 }
 
-/// That the transaction has locked the account's row, and noted the sign-in if it goes all the way.
+/// Proves that the transaction has locked the account's row, and that a complete sign-in was
+/// recorded.
 pub(crate) struct Locked(());
 
 impl Locked {
-    /// For a flow that has changed the account's row itself in this transaction, and noted the sign-in in it
-    /// if it goes all the way.
+    /// For a flow that has changed the account's row itself in this transaction. If the sign-in is
+    /// complete, that change must have recorded it.
     pub(crate) fn by_the_flow() -> Self {
         Self(())
     }
@@ -244,7 +248,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// What follows once the transaction has committed.
+    /// Does what follows after the commit.
     pub(crate) async fn committed(self, auth: &Portcullis) -> LoginOutcome {
         if self.stage == Stage::Full {
             auth.memberships_at_sign_in(self.account).await;
@@ -254,13 +258,13 @@ impl Made {
             Stage::Full => LoginOutcome::Session(self.issued),
             Stage::PendingSecondFactor => LoginOutcome::SecondFactorRequired(self.issued),
             Stage::MustChangePassword => LoginOutcome::PasswordChangeRequired(self.issued),
-            // No account signs in to become a visitor; if it did, it would not be signed in.
+            // No account signs in as a visitor. If it happened, the user would not be signed in.
             Stage::MustEnrol | Stage::Anonymous => LoginOutcome::EnrolmentRequired(self.issued),
         }
     }
 }
 
-/// Writes down that a hook refused a sign-in, whose transaction is rolled back.
+/// Records that a hook refused a sign-in, after its transaction was rolled back.
 pub(crate) async fn record_refusal(
     auth: &Portcullis,
     account: AccountId,
@@ -274,11 +278,13 @@ pub(crate) async fn record_refusal(
     })
 }
 
-/// What a new session takes the place of. A visitor who signs in stays the same visitor, and so does
-/// an `account` that signs in again; for another account nothing of the old session goes on. Nor does
-/// anything go on from a session that was replaced and only lingers: what hung on it went to its
-/// successor, which may live on in another tab, and no two sign-ins are one lineage. Without an account
-/// none can be the same: it is new, or it goes to another person.
+/// Decides which session a new one replaces, and whether it continues its lineage. A visitor who
+/// signs in keeps the lineage, and so does an `account` that signs in again. Another account gets
+/// nothing of the old session.
+///
+/// A session that was already replaced by a step-up is not continued either. Its data went to its
+/// successor, which may live in another tab, and two sign-ins never share a lineage. Without
+/// `account` there is nothing to continue: the account is new, or it goes to another person.
 pub(crate) fn replaces(before: &Resolved, account: Option<AccountId>) -> Option<Replaces> {
     let same = |id| account == Some(id);
     let (state, goes_on) = match before {
@@ -310,14 +316,15 @@ mod tests {
             (none, false, none, Stage::Full),
             (none, true, &[Password], Stage::MustChangePassword),
             (&[Totp], false, &[Password], Stage::PendingSecondFactor),
-            // First the factor: who only knows the password sets no new one.
+            // The factor comes first: a person who only knows the password must not set a new one.
             (&[Totp], true, &[Password], Stage::PendingSecondFactor),
             (&[Totp], true, &[Password, Totp], Stage::MustChangePassword),
             (&[Totp], false, &[Password, Totp], Stage::Full),
             (&[Totp, Passkey], false, &[Passkey], Stage::Full),
             // A factor that the account has not enrolled proves nothing about it.
             (&[Totp], false, &[Password, Passkey], Stage::PendingSecondFactor),
-            // A password is no second factor, whatever the row says, and nothing is one by itself.
+            // A password is no second factor, whatever the row says. No factor is a second one by
+            // itself.
             (&[Password], false, &[Password], Stage::PendingSecondFactor),
             (&[Password, Totp], false, &[Password], Stage::PendingSecondFactor),
             (&[MailedCode], false, &[MailedCode], Stage::PendingSecondFactor),

@@ -1,11 +1,23 @@
-//! Hooks around registration, sign-in, sign-out, and changes of passwords and names.
+//! Hooks for registration, sign-in, sign-out, and changes of passwords and names.
 //!
-//! [`Hooks`] is the manual. A hook runs in the transaction of its flow: what it writes and what the flow
-//! writes are one, and it can refuse.
+//! # How it works
+//!
+//! 1. Implement [`Hooks`], whose page is the manual and has an example. Add it with
+//!    [`Builder::hooks`](crate::Builder::hooks).
+//! 2. A flow calls the hooks in the order in which they were added, in its own transaction. What a
+//!    hook writes and what the flow writes are committed together.
+//! 3. A hook can refuse. The flow is then rolled back, and the refusal is the answer.
 //!
 //! # What it does not do
-//! A hook is no place for mail or for calls to other services: it may run again, and the transaction may
-//! still be rolled back. Write a row of your own, or wait for the event.
+//! A hook is not the place for mail or for calls to other services. It may run again, and the
+//! transaction may still be rolled back. Write a row of your own, or wait for the event.
+//!
+//! # Configuration
+//! [`database.hook_timeout`](crate::config::DatabaseConfig::hook_timeout) limits the time of all
+//! hooks of one transaction.
+//!
+//! # Error codes
+//! A [`Refusal`] has its own status and code. Any other error is answered 503.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -36,40 +48,40 @@ mod names;
 pub use names::{ChangedName, NamesCause};
 pub(crate) use names::{NamesBefore, NamesChange};
 
-/// What a hook answers: `Err` with a [`Refusal`] refuses what was asked for, with any other error
-/// it failed.
+/// The result of a hook. An `Err` with a [`Refusal`] refuses the request. Any other error means
+/// that the hook failed.
 pub type HookResult = Result<(), HookError>;
 
-/// A stranger makes an account.
+/// A stranger creates an account.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Registering<'a> {
-    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    /// The instance. In a hook, call only methods that work `within(txn)`: see [`Hooks`].
     pub auth: &'a Portcullis,
-    /// The account; none before the registration.
+    /// The account, or `None` before the registration.
     pub account: Option<&'a Account>,
-    /// The id of the account; before the registration there is no row of it yet.
+    /// The id of the account. Before the registration it has no row yet.
     pub account_id: AccountId,
     /// The username as it was typed.
     pub username: Option<&'a str>,
-    /// The email address as it was typed. Nothing proves yet that it is theirs.
+    /// The email address as it was typed. It is not proved yet.
     pub email: Option<&'a str>,
     /// The phone number.
     pub phone: Option<&'a str>,
     /// Where the request comes from.
     pub client: &'a ClientInfo,
-    /// When.
+    /// When the request was made.
     pub at: Timestamp,
-    /// The member `profile` of the request, as the client sent it; null if it sent none.
+    /// The member `profile` of the request, as the client sent it. Null if there was none.
     pub profile: &'a Value,
 }
 
 impl Registering<'_> {
-    /// The member `profile` as a type of the application's own.
+    /// Reads the member `profile` as your own type.
     ///
     /// # Errors
-    /// A refusal (422 `invalid_fields`) to pass on with `?`. It names a field that is missing or not
-    /// known, and repeats no value.
+    /// A refusal (422 `invalid_fields`) that you can pass on with `?`. It names a field that is
+    /// missing or unknown, and contains no value.
     pub fn profile<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         T::deserialize(self.profile).map_err(|error| {
             let field = self.invalid_profile(&error.to_string());
@@ -77,7 +89,8 @@ impl Registering<'_> {
         })
     }
 
-    /// Why the profile is refused. serde's text is shown only if it names a field, and no value.
+    /// Returns why the profile is refused. The text of serde is shown only if it names a field and
+    /// no value.
     fn invalid_profile(&self, error: &str) -> InvalidField {
         let field = "profile";
         if self.profile.is_null() {
@@ -98,97 +111,97 @@ impl Registering<'_> {
     }
 }
 
-/// Someone signs in: the password, or whatever else it was, was right.
+/// A user signs in. The password, or the other factor, was correct.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct SigningIn<'a> {
-    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    /// The instance. In a hook, call only methods that work `within(txn)`: see [`Hooks`].
     pub auth: &'a Portcullis,
-    /// Who, as the sign-in found them.
+    /// The account, as the sign-in read it.
     pub account: &'a Account,
-    /// Their id.
+    /// The id of the account.
     pub account_id: AccountId,
-    /// The id of the session; before the login there is no row of it yet.
+    /// The id of the session. Before the login it has no row yet.
     pub session_id: SessionId,
-    /// What the client gets: [`TokenType::Session`] is a session, any other type a sign-in that
-    /// still waits for something.
+    /// The type of the token that the client gets. [`TokenType::Session`] is a session. Any other
+    /// type is a sign-in that is not finished.
     pub token_type: TokenType,
-    /// What was shown so far, with times.
+    /// The factors that were proved so far, with their times.
     pub factors: &'a PassedFactors,
     /// Where the request comes from.
     pub client: &'a ClientInfo,
-    /// When.
+    /// When the sign-in happens.
     pub at: Timestamp,
 }
 
-/// Someone signs out.
+/// A user signs out.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct SigningOut<'a> {
-    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    /// The instance. In a hook, call only methods that work `within(txn)`: see [`Hooks`].
     pub auth: &'a Portcullis,
-    /// Whose session ends; none for a visitor's.
+    /// The account whose session ends. `None` for the session of a visitor.
     pub account: Option<&'a Account>,
     /// The id of the account.
     pub account_id: Option<AccountId>,
     /// The session that ends.
     pub session_id: SessionId,
-    /// Where the request comes from, if the caller said so.
+    /// Where the request comes from, if the caller passed it.
     pub client: Option<&'a ClientInfo>,
-    /// When.
+    /// When the session ends.
     pub at: Timestamp,
 }
 
-/// Someone sets another password.
+/// A user sets another password.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ChangingPassword<'a> {
-    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    /// The instance. In a hook, call only methods that work `within(txn)`: see [`Hooks`].
     pub auth: &'a Portcullis,
-    /// Whose password.
+    /// The account whose password changes.
     pub account: &'a Account,
     /// The id of the account.
     pub account_id: AccountId,
-    /// The session that asks; none where there is no session.
+    /// The session that makes the change, or `None` without a session.
     pub session_id: Option<SessionId>,
     /// Where the request comes from.
     pub client: &'a ClientInfo,
-    /// When.
+    /// When the password changes.
     pub at: Timestamp,
 }
 
-/// Names of an account have changed: mail addresses, phone numbers, usernames.
+/// The names of an account have changed: mail addresses, phone numbers, usernames.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct NamesChanged<'a> {
-    /// The instance. In a hook call only what works `within(txn)`: see [`Hooks`].
+    /// The instance. In a hook, call only methods that work `within(txn)`: see [`Hooks`].
     pub auth: &'a Portcullis,
     /// The account as it is now.
     pub account: &'a Account,
-    /// The account as it was.
+    /// The account as it was before.
     pub before: &'a Account,
-    /// Why.
+    /// Why the names changed.
     pub cause: NamesCause,
     /// The names that it has now and did not have before.
     pub added: &'a [ChangedName],
-    /// The names that it had and has no longer.
+    /// The names that it had before and does not have now.
     pub removed: &'a [ChangedName],
-    /// The addresses and numbers that are proved now and were not before. One that was proved and added
-    /// at once is in both lists.
+    /// The addresses and numbers that are proved now and were not before. One that was added and
+    /// proved at the same time is in both lists.
     pub proved: &'a [ChangedName],
-    /// The session that asks; none where there is no session.
+    /// The session that makes the change, or `None` without a session.
     pub session_id: Option<SessionId>,
     /// Where the request comes from.
     pub client: &'a ClientInfo,
-    /// When.
+    /// When the names changed.
     pub at: Timestamp,
 }
 
-/// Runs beside registration, sign-in, sign-out, and changes of passwords and names, in their
+/// Runs in registration, sign-in, sign-out, and changes of passwords and names, in their
 /// transaction.
 ///
-/// Implement what you need, as `async fn`; the rest does nothing. Add it with
-/// [`Builder::hooks`](crate::Builder::hooks), as many as you like; they run in that order.
+/// Implement the methods that you need, as `async fn`. The others do nothing. Add the hooks with
+/// [`Builder::hooks`](crate::Builder::hooks), as many as you like. They run in that order.
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -209,34 +222,35 @@ pub struct NamesChanged<'a> {
 /// }
 /// ```
 ///
-/// - **What a hook writes through `txn` and what the flow writes are one**: both or neither. Write
-///   through nothing else; on SQLite another connection would wait for this very transaction.
-/// - **`auth` is there for what works inside the transaction**, such as
-///   `call.auth.roles().within(txn).grant(..)`. Every other call of it opens a connection of its own: it
-///   does not see what the flow has written, and if it writes it waits for this very transaction, until the
-///   hook's time is over.
+/// - **What a hook writes through `txn` is committed together with what the flow writes, or not at
+///   all.** Write only through `txn`. On SQLite another connection would wait for this transaction.
+/// - **Use `auth` only for what works inside the transaction**, such as
+///   `call.auth.roles().within(txn).grant(..)`. Every other call opens its own connection. It does
+///   not see what the flow has written. If it writes, it waits for this transaction until the time
+///   of the hook is over.
 /// - **A [`Refusal`]**, from a `before_…` or an `after_…`, rolls everything back and is the answer,
-///   exactly as given. A login is refused only to somebody who has proved who they are, and is written to
-///   the audit log as failed.
-/// - **Any other error** rolls everything back and is 503 without a word of it. So is a panic.
-/// - **All hooks of one transaction together have
-///   [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout).** Longer than that is an error like
-///   any other, and the connection of the transaction is ended at the server, with all locks that it
-///   has; a statement that waits for a lock is no exception. In a transaction of your own (`within(&txn)`)
-///   nothing can be done any more after that. Knowing which connection to end costs one small
-///   statement before the first hook of a transaction, and before each hook in a `DatabaseTransaction` of
-///   your own. On SQLite nobody else can write while a hook
-///   runs, and a statement that computes for long is waited for.
-/// - **A hook runs in a task of its own**, like a statement, so that a client who hangs up does not
-///   cut its statements short. Task-locals of your middleware are not there; the tracing span is.
-/// - **A hook may be called again** for the same request: a transaction that met a deadlock or a busy
-///   database is tried up to three times more. So send no mail from here; note it in a table, or wait
+///   unchanged. A login is refused only after the user was identified. It is recorded in the audit
+///   log as failed.
+/// - **Any other error** rolls everything back and is answered 503 without its text. So is a panic.
+/// - **All hooks of one transaction share
+///   [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout).** A longer time counts as an
+///   error. The connection of the transaction is then ended at the server, with all its locks, even
+///   if a statement is still waiting for a lock. A transaction of your own (`within(&txn)`) cannot
+///   be used after that. To know which connection to end, portcullis runs one small statement
+///   before the first hook of a transaction, and before each hook in your own
+///   `DatabaseTransaction`. On SQLite nobody else can write while a hook runs, and a statement that
+///   computes for a long time is waited for.
+/// - **A hook runs in its own task**, like a statement. So a client that disconnects does not
+///   interrupt its statements. Task-locals of your middleware are not available. The tracing span
+///   is.
+/// - **A hook may be called again** for the same request: a transaction with a deadlock or a busy
+///   database is retried up to three times. So do not send mail from a hook. Write a row, or wait
 ///   for the event.
-/// - On PostgreSQL a failed statement ends the transaction; where a failure is expected, open a nested
-///   one with `txn.begin()`.
-/// - No hook ever sees a password.
+/// - On PostgreSQL a failed statement ends the transaction. If you expect a failure, open a nested
+///   transaction with `txn.begin()`.
+/// - A hook never gets a password.
 ///
-/// What is called when:
+/// Which hooks are called:
 ///
 /// | flow | hooks |
 /// |---|---|
@@ -247,17 +261,17 @@ pub struct NamesChanged<'a> {
 /// | a mail address, phone number or username of an account is added, changed, removed or proved, or such a change is undone | `names_changed` |
 /// | an unproved address is given to another account that proved it or registers with it | `names_changed`, for the account that loses it |
 ///
-/// The methods that the application calls itself (`accounts().create(..)`, `add_name`, `verify_name`,
-/// `sessions().start(..)`, `end_one`, `end_all`) call no hooks. The calling code can add its own work in the
-/// same transaction, with `within(&txn)`.
+/// What the application does itself (`accounts().create(..)`, `add_name`, `verify_name`,
+/// `sessions().start(..)`, `end_one`, `end_all`) calls no hooks. The caller can run its own code
+/// there, with `within(&txn)`.
 pub trait Hooks: Send + Sync + 'static {
-    /// Whether this hook reads [`Registering::profile`]. Unless one does, a registration with a
-    /// `profile` is refused like any other unknown field.
+    /// True if this hook reads [`Registering::profile`]. If no hook does, a registration with a
+    /// `profile` is refused, like one with any other unknown field.
     fn reads_profile(&self) -> bool {
         false
     }
 
-    /// Before an account is made.
+    /// Called before an account is created.
     fn before_register(
         &self,
         registering: Registering<'_>,
@@ -267,7 +281,7 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// When the account is there, before anyone is signed in.
+    /// Called after the account was created, before anyone is signed in.
     fn after_register(
         &self,
         registering: Registering<'_>,
@@ -277,8 +291,8 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// When someone showed who they are, before they get a session. Called at each step of a sign-in
-    /// of several.
+    /// Called after the user was identified, before they get a session. If a sign-in has several
+    /// steps, it is called at each step.
     fn before_login(
         &self,
         login: SigningIn<'_>,
@@ -288,7 +302,7 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// When the session is there.
+    /// Called after the session was created.
     fn after_login(
         &self,
         login: SigningIn<'_>,
@@ -298,7 +312,8 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Before a session is ended by its owner. Refusing leaves them signed in: have a good reason.
+    /// Called before a session is ended by its owner. A refusal leaves the user signed in, so
+    /// refuse only for a good reason.
     fn before_logout(
         &self,
         logout: SigningOut<'_>,
@@ -308,7 +323,7 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// When the session is over.
+    /// Called after the session has ended.
     fn after_logout(
         &self,
         logout: SigningOut<'_>,
@@ -318,7 +333,7 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Before a password is replaced.
+    /// Called before a password is replaced.
     fn before_password_change(
         &self,
         change: ChangingPassword<'_>,
@@ -328,7 +343,7 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// When the new password counts and all older sessions are over.
+    /// Called after the new password was stored and all older sessions have ended.
     fn after_password_change(
         &self,
         change: ChangingPassword<'_>,
@@ -338,7 +353,8 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// When names of an account have changed, before the flow commits. A refusal undoes the change.
+    /// Called after names of an account have changed, before the flow commits. A refusal rolls back
+    /// the change.
     fn names_changed(
         &self,
         change: NamesChanged<'_>,
@@ -350,14 +366,14 @@ pub trait Hooks: Send + Sync + 'static {
 }
 
 impl Builder {
-    /// Runs beside registration, sign-in, sign-out, and changes of passwords and names, in their
-    /// transaction. Several run in the order in which they were added. See [`Hooks`].
+    /// Adds hooks for registration, sign-in, sign-out, and changes of passwords and names. They run
+    /// in the transaction of the flow, in the order in which they were added. See [`Hooks`].
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.state::<HookList>().hooks.push(Arc::new(hooks));
         self
     }
 
-    /// Runs in the transaction in which one session replaces another.
+    /// Adds a hook that runs in the transaction in which one session replaces another.
     pub fn on_session_replaced(mut self, hook: impl OnSessionReplaced) -> Self {
         self.state::<HookList>().on_session_replaced.push(Arc::new(hook));
         self
@@ -380,7 +396,8 @@ impl From<HookError> for Hooked {
     }
 }
 
-/// Lets a flow's error say that a hook ended it: its variants `Refused` and `Fault`.
+/// Converts [`Hooked`] into the error of a flow. That error needs the variants `Refused` and
+/// `Fault`.
 macro_rules! from_hooked {
     ($error:ident) => {
         impl From<$crate::hook::Hooked> for $error {
@@ -397,7 +414,7 @@ pub(crate) use from_hooked;
 
 macro_rules! hook_list {
     ($($method:ident($call:ident)),+ $(,)?) => {
-        /// [`Hooks`] without their type.
+        /// [`Hooks`] without its type.
         trait AnyHooks: Send + Sync {
             fn reads_profile(&self) -> bool;
             $( fn $method<'a>(
@@ -460,7 +477,7 @@ pub(crate) struct HookList {
 }
 
 impl PerInstance for HookList {
-    /// An instance that nothing was added to.
+    /// The hooks of an instance to which none were added.
     fn open(_: &Context) -> Self {
         Self::default()
     }
@@ -476,7 +493,7 @@ impl HookList {
         self.hooks.iter().any(|hooks| hooks.reads_profile())
     }
 
-    /// Says that one session took the place of another.
+    /// Tells the hooks that one session replaced another.
     pub(crate) async fn session_replaced(
         &self,
         context: &Context,
@@ -517,20 +534,20 @@ impl HookList {
     }
 }
 
-/// Runs a hook. A panic in it is an error of it: the transaction is rolled back in order, and the
+/// Runs a hook. A panic counts as an error of the hook. So the transaction is rolled back, and the
 /// client gets an answer instead of a closed connection.
 async fn caught<'a>(hook: impl FnOnce() -> HookFuture<'a, ()>) -> HookResult {
     let panicked = || HookError::from("a hook panicked");
     let mut future = catch_unwind(AssertUnwindSafe(hook)).map_err(|_| panicked())?;
     poll_fn(|context| {
-        // After a panic the future is not polled again, so nobody sees what it left half done.
+        // After a panic the future is not polled again, because it may be in an inconsistent state.
         catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
             .unwrap_or_else(|_| Poll::Ready(Err(panicked())))
     })
     .await
 }
 
-/// What a hook is told, for a task of its own: each field that is borrowed is kept.
+/// The arguments of a hook, owned, because a task cannot borrow them.
 macro_rules! kept {
     ($($kept:ident => $call:ident { $($copied:ident: $copied_type:ty),* ; $($field:ident: $type:ty = $keep:expr, $lend:expr);* $(;)? })+) => { $(
         struct $kept {
@@ -596,7 +613,7 @@ kept! {
 
 macro_rules! debug_without_names {
     ($($name:ident: $id:ident),+ $(,)?) => { $(
-        // Names are personal data; they do not belong in a log by accident.
+        // Names are personal data, so they must not appear in logs.
         impl fmt::Debug for $name<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($name)).field(stringify!($id), &self.$id).finish_non_exhaustive()

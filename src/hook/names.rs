@@ -1,4 +1,5 @@
-//! What a flow changes of the names of an account, for [`Hooks::names_changed`](super::Hooks::names_changed).
+//! How a flow changes the names of an account, for
+//! [`Hooks::names_changed`](super::Hooks::names_changed).
 
 use std::fmt;
 
@@ -19,14 +20,15 @@ use crate::handle::Portcullis;
 pub enum NamesCause {
     /// The owner added a name.
     Added,
-    /// The owner replaced the main address or number, or its spelling.
+    /// The owner replaced the main address or number, or changed its spelling.
     Changed,
     /// The owner removed a name.
     Removed,
-    /// An earlier change was undone, with or without a link. Names that came later went with it.
+    /// An earlier change was undone, with or without a link. Names that came later were removed
+    /// with it.
     Undone,
-    /// The owner proved an address or number. Names that depend on it may come or go with it: the
-    /// username of a strict registration comes, and what was set before a reset goes.
+    /// The owner proved an address or number. This can add or remove names that depend on it: the
+    /// username of a strict registration is added, and what was set before a reset is removed.
     Proved,
     /// Another account got the name, because this account never proved it.
     Lost,
@@ -36,20 +38,20 @@ pub enum NamesCause {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangedName {
-    /// What kind of name it is.
+    /// The kind of the name.
     pub kind: LoginIdKind,
     /// The name.
     pub text: String,
 }
 
-// Names are personal data; they do not belong in a log by accident.
+// Names are personal data, so they must not appear in logs.
 impl fmt::Debug for ChangedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChangedName").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
-/// Who changes the names of an account, and when.
+/// The change of the names of an account: who makes it, and when.
 #[derive(Clone, Copy)]
 pub(crate) struct NamesChange<'a> {
     pub(crate) auth: &'a Portcullis,
@@ -60,18 +62,18 @@ pub(crate) struct NamesChange<'a> {
 }
 
 impl<'a> NamesChange<'a> {
-    /// Another account gets what this one never proved.
+    /// Another account gets a name that this account never proved.
     pub(crate) fn lost(auth: &'a Portcullis, client: &'a ClientInfo, at: Timestamp) -> Self {
         Self { auth, cause: NamesCause::Lost, session_id: None, client, at }
     }
 }
 
-/// The names of an account before a flow changes them. Without hooks nothing is read.
+/// The names of an account before a flow changes them. Without hooks, nothing is read.
 #[must_use = "hooks hear of a change by `changed`"]
 pub(crate) struct NamesBefore(Option<Snapshot>);
 
 impl NamesBefore {
-    /// Reads them, in the transaction that is going to change them.
+    /// Reads the names, in the transaction that will change them.
     pub(crate) async fn read<C: ConnectionTrait>(
         auth: &Portcullis,
         txn: &C,
@@ -83,7 +85,7 @@ impl NamesBefore {
         Ok(Self(Snapshot::read(txn, account).await?))
     }
 
-    /// Tells the hooks what has changed since, if anything.
+    /// Calls the hooks if any name has changed since.
     pub(crate) async fn changed(
         self,
         txn: &Txn<'_>,
@@ -92,7 +94,7 @@ impl NamesBefore {
         let Self(Some(before)) = self else { return Ok(()) };
         let failed = |error: DbErr| Hooked::Failed(Fault::from(error));
         let after = Snapshot::read(txn, before.account.id()).await.map_err(failed)?;
-        // A row that the flow has changed is still there.
+        // The row cannot be missing, because the flow has changed it in this transaction.
         let Some(after) = after else { return Ok(()) };
         let added = after.without(&before, |_| true);
         let removed = before.without(&after, |_| true);
@@ -117,7 +119,7 @@ impl NamesBefore {
     }
 }
 
-/// The names of an account at one moment.
+/// The names of an account at one time.
 struct Snapshot {
     account: Account,
     names: Vec<Known>,
@@ -142,7 +144,7 @@ impl Snapshot {
         Ok(Some(Self { account: Account::from(row), names }))
     }
 
-    /// The names with this property that `other` does not have with it.
+    /// Returns the names with this property that do not have it in `other`.
     fn without(&self, other: &Self, has: impl Fn(&Known) -> bool) -> Vec<ChangedName> {
         let is_new = |known: &&Known| {
             let same = |other: &Known| other.name == known.name && has(other);

@@ -1,4 +1,4 @@
-//! What a request carries of ours, and where it comes from.
+//! Which credential of portcullis a request carries, and where the request comes from.
 
 use std::net::IpAddr;
 
@@ -25,24 +25,26 @@ pub(crate) enum Credential {
     Bearer {
         header: HeaderValue,
     },
-    /// Cookies of our name, and maybe a bearer token of ours: which of them counts is found out when
-    /// somebody asks, for that needs signatures.
+    /// Cookies with our name, and possibly a bearer token of portcullis. Which of them counts is
+    /// decided when somebody asks, because that needs the signatures.
     Many {
         cookies: Vec<Pair>,
         bearer: Option<HeaderValue>,
     },
-    /// Two bearer tokens of ours.
+    /// Two bearer tokens of portcullis.
     Several,
 }
 
 impl Credential {
-    /// Whether a token of ours is in a header, good or not: its client keeps it by itself.
+    /// True if a token of portcullis is in a header, valid or not. Such a client stores its token
+    /// itself.
     pub(crate) fn has_bearer(&self) -> bool {
         matches!(self, Self::Bearer { .. } | Self::Several | Self::Many { bearer: Some(_), .. })
     }
 
-    /// Whether it is nothing but a token of ours in a header. No browser adds one by itself, so no other
-    /// site can have made it do so. A cookie of our name that does not count is no credential.
+    /// True if a bearer token of portcullis is the only credential. No browser adds such a token on
+    /// its own, so no other site can have caused the request. A cookie with our name that does not
+    /// count is no credential.
     pub(crate) fn is_only_a_token(&self, context: &Context) -> bool {
         match self {
             Self::Bearer { .. } => true,
@@ -54,22 +56,22 @@ impl Credential {
     }
 }
 
-/// How many signatures are verified to find the one cookie that counts. Without a limit a request
-/// could bring as many as fit into its headers.
+/// How many signatures are verified to find the one cookie that counts. Without a limit, one
+/// request could make the server verify as many as fit into its headers.
 const MOST_SIGNATURES: usize = 8;
 
-/// What was found among cookies of our name.
+/// The result of verifying the cookies with our name.
 pub(crate) struct VerifiedCookies<'a> {
-    /// What those say that we signed, of whatever age.
+    /// The types and claims of the cookies that portcullis signed, of any age.
     pub(crate) found: Vec<(TokenType, Claims)>,
-    /// One that we did not sign.
+    /// A cookie that does not look like one of portcullis.
     pub(crate) foreign: Option<&'a Pair>,
-    /// There were more that look like ours than are verified.
+    /// True if more cookies look like ours than are verified.
     pub(crate) too_many: bool,
 }
 
 impl VerifiedCookies<'_> {
-    /// Whether one of them could stand for somebody: it is in time, or there were too many to tell.
+    /// True if one of them may identify someone: it has not expired, or there are too many to know.
     pub(crate) fn may_count(&self, context: &Context) -> bool {
         let now = context.now();
         let counts = |(token_type, claims): &(TokenType, Claims)| {
@@ -79,7 +81,8 @@ impl VerifiedCookies<'_> {
     }
 }
 
-/// Whether a token has not expired, or can be renewed still where expired ones are.
+/// True if a token has not expired, or if it can still be renewed where expired tokens are
+/// accepted. Only tokens of full sessions can be renewed.
 pub(crate) fn is_in_time(
     context: &Context,
     token_type: TokenType,
@@ -95,7 +98,8 @@ pub(crate) fn is_in_time(
     !expired || token_type == TokenType::Session && window.is_some_and(renewable)
 }
 
-/// Verifies cookies of our name. One that is not even written like a token of ours costs nothing.
+/// Verifies the cookies with our name. A cookie that does not even look like a token of portcullis
+/// costs no signature.
 pub(crate) fn verified_cookies<'a>(
     context: &Context,
     cookies: &'a [Pair],
@@ -114,8 +118,8 @@ pub(crate) fn verified_cookies<'a>(
     VerifiedCookies { found, foreign, too_many: candidates.next().is_some() }
 }
 
-/// The credential of ours that a request carries. An `Authorization` header that is not a bearer
-/// token of ours belongs to the host.
+/// Returns the credential of portcullis that a request carries. An `Authorization` header that is
+/// not a bearer token of portcullis is ignored, because it belongs to the application.
 pub(crate) fn credential(
     context: &Context,
     cookie: &SessionCookie,
@@ -144,8 +148,8 @@ pub(crate) fn credential(
     }
 }
 
-/// The status that accepts a request, if it is the handshake of a WebSocket: RFC 6455 section 4.1
-/// over HTTP/1.1, RFC 8441 over HTTP/2. What only says `Upgrade: websocket` is none.
+/// Returns the status that accepts a WebSocket handshake, if the request is one: RFC 6455 section
+/// 4.1 for HTTP/1.1, RFC 8441 for HTTP/2. A request that only says `Upgrade: websocket` is none.
 pub(crate) fn handshake(
     method: &Method,
     uri: &Uri,
@@ -166,7 +170,8 @@ pub(crate) fn handshake(
         let accepts = StatusCode::SWITCHING_PROTOCOLS;
         return asks.then_some(accepts);
     }
-    // A plain CONNECT has neither scheme nor path; one with `:protocol` must have both.
+    // A plain CONNECT has neither scheme nor path. One with `:protocol` must have both (RFC 8441
+    // section 4).
     let extended = *method == Method::CONNECT
         && version >= Version::HTTP_2
         && uri.scheme().is_some()
@@ -175,14 +180,14 @@ pub(crate) fn handshake(
     extended.then_some(accepts)
 }
 
-/// The token of a `Bearer` header; the scheme's case does not matter (RFC 9110).
+/// Returns the token of a `Bearer` header. The scheme is case-insensitive (RFC 9110 section 11.1).
 pub(crate) fn bearer_token(header: &HeaderValue) -> Option<&[u8]> {
     let bytes = header.as_bytes();
     let (scheme, rest) = bytes.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
 }
 
-/// The address that the connection comes from, an extension that the server puts there.
+/// The address of the connection. The server adds it as an extension.
 fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
     let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
     #[cfg(feature = "routes")]
@@ -192,8 +197,8 @@ fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
     peer
 }
 
-/// What is kept of a request to tell where it comes from, should somebody ask. Without proxies that
-/// is two values; they are put together when they are looked at.
+/// What is kept of a request to find out later where it comes from. Without proxies this is two
+/// values, which are combined only when they are needed.
 #[derive(Debug)]
 pub(crate) enum Source {
     Direct { peer: Option<IpAddr>, user_agent: Option<HeaderValue> },
@@ -221,7 +226,7 @@ impl Source {
     }
 }
 
-/// The address a request comes from, if it is known.
+/// Returns the address from which a request comes, if it is known.
 #[cfg(feature = "routes")]
 pub(crate) fn address_of(
     auth: &Portcullis,
@@ -231,8 +236,8 @@ pub(crate) fn address_of(
     Source::of(&auth.context().config.proxies, headers, extensions).client().address()
 }
 
-/// What a proxy took off the front of the path: what a trusted one says, where that is switched on,
-/// or what the public URL says.
+/// Returns the prefix that a proxy removed from the path. A trusted proxy states it, if that is
+/// enabled. Otherwise it comes from the public URL.
 pub(crate) fn prefix_of(
     auth: &Portcullis,
     headers: &HeaderMap,
@@ -245,7 +250,7 @@ pub(crate) fn prefix_of(
     told.or_else(|| config.public_url().map(|url| url.prefix)).unwrap_or_default()
 }
 
-/// `X-Forwarded-Prefix`, if it is there once and can be a prefix.
+/// Returns `X-Forwarded-Prefix`, if it is present exactly once and is a valid prefix.
 fn forwarded_prefix(headers: &HeaderMap) -> Option<PathPrefix> {
     let mut values = headers.get_all("x-forwarded-prefix").iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -253,8 +258,8 @@ fn forwarded_prefix(headers: &HeaderMap) -> Option<PathPrefix> {
     PathPrefix::parse(text.strip_suffix('/').unwrap_or(text))
 }
 
-/// Where a request comes from, for a flow that depends on it: what keeps that from being known is
-/// found here.
+/// Returns where a request comes from, for a flow that depends on it. Reports a finding if the
+/// set-up prevents this from being known.
 pub(crate) fn client_of(
     auth: &Portcullis,
     headers: &HeaderMap,

@@ -1,4 +1,4 @@
-//! Why a request is not let through.
+//! Why a request is refused.
 
 use std::time::Duration;
 
@@ -13,85 +13,85 @@ use crate::identity::step_up::StepUp;
 use crate::rate_limit::RateLimited;
 use crate::session::{Ended, SessionError};
 
-/// Why nobody (or nobody fully) is signed in with this request.
+/// Why nobody is signed in with this request, or why the sign-in is not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotSignedIn {
-    /// The request carries no credential.
+    /// The request has no credential.
     NoCredential,
-    /// Its token is forged, malformed or unknown.
+    /// The token is forged, malformed or unknown.
     InvalidToken,
-    /// Its token is too old to be renewed here.
+    /// The token is too old to be renewed here.
     TokenExpired,
-    /// Its session is over.
+    /// The session has ended.
     Ended(Ended),
-    /// It still needs its second factor.
+    /// The sign-in still needs its second factor.
     SecondFactorRequired,
-    /// It must set a new password first.
+    /// The user must set a new password first.
     PasswordChangeRequired,
-    /// It must enrol a second factor first.
+    /// The user must enrol a second factor first.
     EnrolmentRequired,
-    /// It belongs to a visitor without an account.
+    /// The session belongs to a visitor without an account.
     Anonymous,
-    /// The request carries more than one session cookie that counts: 400.
+    /// The request has more than one session cookie that counts. The status is 400.
     MultipleCredentials,
 }
 
-/// Why a request is not let through.
+/// Why a request is refused.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// 401: sign in (again).
+    /// 401: the user must sign in, or sign in again.
     #[error("{}", detail(*.0))]
     NotSignedIn(NotSignedIn),
-    /// 401, a session is fine but not of the kind that this handler takes.
+    /// 401: the session is valid, but not of the stage that this handler takes.
     #[error("this needs {0}")]
     WrongStage(&'static str),
     /// 403: the requirement is not met.
     #[error("this account may not do that")]
     Denied,
-    /// 403: the session is limited, and its ceiling does not cover this permission of the account's
-    /// owner, see [`owner`](crate::identity::owner).
+    /// 403: the session is limited, and its ceiling does not cover this permission of an account
+    /// owner. See [`owner`](crate::identity::owner).
     #[error(
         "this sign-in is limited, and `{0}` is not part of it; sign in without a limit to change \
          the account"
     )]
     LimitedSession(&'static str),
-    /// 401: a factor has to be proved, or proved again.
+    /// 401: the user must prove a factor, or prove it again.
     #[error("{}", step_up_detail(.0))]
     StepUp(StepUp),
     /// 403: another site sent the request.
     #[error(transparent)]
     CrossSite(#[from] CrossSite),
-    /// 400: the request carries more than one credential of ours.
+    /// 400: the request has more than one credential of portcullis.
     #[error("the request carries more than one credential; send one")]
     MultipleCredentials,
-    /// 404: the id in the path cannot be one.
+    /// 404: the id in the path cannot be the id of anything.
     #[error("there is nothing here")]
     NoSuchInstance,
-    /// 500: the application forgot the layer.
+    /// 500: the application did not add the layer.
     #[error(
         "a guard or extractor of portcullis was used without its layer: add `.layer(auth.layer())` \
          after the last route of the Router"
     )]
     MissingLayer,
-    /// 500: a guard can decide nothing: its type names a permission that is not one, its path has
-    /// its parameter not at all or twice, or its requirement cannot be asked of one instance.
+    /// 500: a guard is misconfigured. Its type does not name a valid permission, its path has the
+    /// parameter not at all or twice, or its requirement does not fit one instance.
     #[error("{0}")]
     Misconfigured(String),
-    /// A hook of the application's refused.
+    /// A hook of the application refused. The hook chooses the status.
     #[error("{0}")]
     Refused(#[source] Refusal),
-    /// 429: the account asks too often.
+    /// 429: the account sends too many requests.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// 503.
+    /// 503: the infrastructure failed.
     #[error(transparent)]
     Fault(#[from] std::sync::Arc<Fault>),
 }
 
 impl AuthError {
-    /// A step-up has put another session in the place of this one, which is the one to ask with.
+    /// The error for a session that a step-up has replaced. The client must use the new session.
     pub(crate) fn superseded() -> Self {
         Self::NotSignedIn(NotSignedIn::Ended(Ended::Superseded))
     }
@@ -110,7 +110,7 @@ impl From<SessionError> for AuthError {
         match error {
             SessionError::Refused(refusal) => Self::Refused(refusal),
             SessionError::Fault(fault) => fault.into(),
-            // Nothing that starts a session comes through here.
+            // No flow that starts a session converts its error here.
             SessionError::Over
             | SessionError::NotFound
             | SessionError::LimitReached
@@ -208,7 +208,7 @@ impl Problem for AuthError {
         }
     }
 
-    /// What would meet the requirement, for a client that wants to ask for just that.
+    /// Adds what would meet the requirement, so that a client can ask the user for exactly that.
     fn members(&self) -> serde_json::Map<String, serde_json::Value> {
         let mut members = serde_json::Map::new();
         if let Self::StepUp(needed) = self {
@@ -226,7 +226,7 @@ impl Problem for AuthError {
         members
     }
 
-    /// RFC 6750: an error is named only when a token was presented.
+    /// RFC 6750 section 3.1: the challenge names an error only if the request had a token.
     fn challenge(&self) -> Option<String> {
         match self {
             Self::NotSignedIn(NotSignedIn::MultipleCredentials) => None,

@@ -1,13 +1,12 @@
-//! Compiled grants, remembered under the versions they were read at.
+//! Compiled grants, kept in memory under the versions at which they were read.
 //!
 //! The statement of each request reads the account's `grants_version` and the version of all
-//! authorization. A set is used only under exactly those, so no node ever needs to be told of a
-//! change.
+//! authorization. A cached set is used only if both match. So no node must be told about a change.
 //!
-//! Both versions are random, and the statement that loads a set reads them again. So a version names
-//! one state of the database and no other, also after a backup was restored: counters would come to
-//! the same numbers again, and a set kept under numbers that were read before it would pass for
-//! theirs.
+//! Both versions are random, and the statement that loads a set reads them again. So one version
+//! identifies one state of the database, even after a backup was restored. With counters, a
+//! restored database would reach the same numbers again. A set that was cached before the restore
+//! would then be used for the wrong state.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use quick_cache::sync::Cache;
 use crate::base::id::AccountId;
 use crate::permission::Grants;
 
-/// The versions that a set of grants belongs to.
+/// The versions to which a set of grants belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) account: i64,
@@ -26,7 +25,8 @@ pub(crate) struct Versions {
 pub(crate) struct GrantCache(Cache<AccountId, (Versions, Arc<Grants>)>);
 
 impl GrantCache {
-    /// PerInstance for so many accounts; `None` when nothing is to be remembered.
+    /// Creates a cache for this number of accounts. Returns `None` for zero: then nothing is
+    /// cached.
     pub(crate) fn new(accounts: usize) -> Option<Self> {
         (accounts > 0).then(|| Self(Cache::new(accounts)))
     }

@@ -1,4 +1,4 @@
-//! The layer that puts the lazy handle into each request.
+//! The layer that adds the lazy handle to each request.
 
 use std::fmt;
 use std::future::Future;
@@ -17,8 +17,8 @@ use crate::handle::Portcullis;
 use crate::identity::request_identity::{RequestIdentity, Resolver};
 
 impl Portcullis {
-    /// The layer to put around the application, once, outermost among what needs to know who
-    /// someone is. It never rejects and asks nothing by itself.
+    /// Returns the layer. Add it once, outside of every route and layer that needs to know the
+    /// user. It rejects no request and runs no statement itself.
     pub fn layer(&self) -> AuthLayer {
         AuthLayer { auth: self.clone(), resolver: self.per_instance() }
     }
@@ -45,7 +45,7 @@ impl<S> Layer<S> for AuthLayer {
     }
 }
 
-/// The service that [`AuthLayer`] makes.
+/// The service that [`AuthLayer`] creates.
 #[derive(Debug, Clone)]
 pub struct AuthService<S> {
     inner: S,
@@ -67,7 +67,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let known = request.extensions().get::<Arc<RequestIdentity>>();
         if known.is_some_and(|request_identity| request_identity.auth().is_same(&self.layer.auth)) {
-            // A layer of the same instance is further out; it does the work.
+            // A layer of the same instance is further out, and it does the work.
             return ResponseFuture { inner: self.inner.call(request), request_identity: None };
         }
         let request_identity = Arc::new(RequestIdentity::new(
@@ -111,6 +111,7 @@ where
         let Some(request_identity) = this.request_identity.take() else {
             return Poll::Ready(result);
         };
+        // From here on, no new token can be made for this request.
         let action = request_identity.seal(result.as_ref().ok().map(Response::status));
         let mut response = result?;
         if let Some(action) = action {
@@ -122,13 +123,13 @@ where
         }
         let headers = response.headers_mut();
         if request_identity.resolved().is_some() {
-            // The answer depends on who asked: a cache must not give it to somebody else.
+            // The answer depends on the user, so a cache must not give it to somebody else.
             vary(headers, "cookie, authorization");
         }
         if request_identity.was_asked_how() {
             vary(headers, "sec-fetch-mode, accept");
         }
-        // Said here and not by the guard, because an extractor that asks for somebody guards too.
+        // Set here and not by the guards, because an extractor can require a user as well.
         let said = headers.contains_key(CACHE_CONTROL) || headers.contains_key(EXPIRES);
         if request_identity.keeps_the_answer_private() && !said {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -137,7 +138,7 @@ where
     }
 }
 
-/// Says that the answer depends on these headers, unless it says so already.
+/// Adds these header names to `Vary`, unless it starts with them already.
 fn vary(headers: &mut http::HeaderMap, names: &'static str) {
     let said = |value: &HeaderValue| value.as_bytes().starts_with(names.as_bytes());
     if !headers.get_all(VARY).iter().any(said) {

@@ -1,10 +1,15 @@
-//! Identity: who a request is and what it may do.
+//! Identity: who sent a request, and what they may do.
 //!
-//! 1. [`auth.layer()`](Portcullis::layer) puts a lazy handle into each request. It asks nothing.
-//! 2. The first guard or extractor that needs to know resolves it: the token's signature, then one
-//!    statement for session, account and versions. A forged token never reaches the database.
-//! 3. Everything after that in the same request reads what was found: one consistent view.
-//! 4. On the way out the layer adds at most one `Set-Cookie`.
+//! # How it works
+//!
+//! 1. [`auth.layer()`](Portcullis::layer) puts a lazy handle into each request. This runs no
+//!    statement.
+//! 2. The first guard or extractor that needs the identity resolves the handle. It verifies the
+//!    signature of the token first. Then one statement reads the session, the account and the
+//!    versions of its grants. A forged token never reaches the database.
+//! 3. All later guards and extractors of the same request read this result. So they share one
+//!    consistent view.
+//! 4. When the answer leaves, the layer adds at most one `Set-Cookie` for the session.
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -20,8 +25,34 @@
 //! # }
 //! ```
 //!
-//! An outage is 503, never 401: a client must not throw its session away because a database was
-//! down.
+//! # What it does not do
+//!
+//! - The layer rejects no request. Guards and extractors do. A route without them is public.
+//! - It does not answer 401 during an outage. The answer is 503, so that no client discards its
+//!   session because a database was down.
+//! - It caches no sessions. Only compiled grants are kept in memory, under their versions.
+//!
+//! # Configuration
+//!
+//! - [`service.bearer`](crate::config::ServiceConfig::bearer): whether tokens in the
+//!   `Authorization` header are accepted.
+//! - [`service.no_store`](crate::config::ServiceConfig::no_store): whether answers to signed-in
+//!   users get `Cache-Control: no-store`.
+//! - [`session.binding`](crate::config::SessionConfig::binding): what happens if a session is used
+//!   from another network or browser.
+//! - [`database.remembered_grants`](crate::config::DatabaseConfig::remembered_grants): for how many
+//!   accounts compiled grants are kept in memory.
+//!
+//! # Events and error codes
+//!
+//! The events are `session_theft_suspected`, `session_source_changed`, `session_shared` and
+//! `session_suspicious`. A rotation is traced and counted as `session_rotated`. The variants of
+//! [`AuthError`] have the error codes.
+//!
+//! # Standard
+//!
+//! RFC 6750 (bearer tokens and their challenge), RFC 9470 (step-up), RFC 6455 and RFC 8441
+//! (WebSocket handshakes).
 
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -50,37 +81,39 @@ pub use resolved::Identity;
 pub use step_up::StepUp;
 
 impl Identity {
-    /// Whoever is signed in with a request, from its extensions: what the extractor does, for a
-    /// handler without one.
+    /// Returns who is signed in with a request, from its extensions. A handler without the
+    /// extractor can use this.
     ///
     /// # Errors
-    /// Nobody is signed in, or not fully; the layer is missing; another site sent the request; an
-    /// outage.
+    /// Nobody is signed in, or the sign-in is not finished; the layer is missing; another site sent
+    /// the request; the request carries several credentials; the account sends too many requests;
+    /// an outage.
     pub async fn of(extensions: &http::Extensions) -> Result<Self, AuthError> {
         RequestIdentity::of(extensions)?.full().await
     }
 }
 
-/// A token that was read without asking the database: what it says, not whether it still counts.
+/// The content of a token, read without the database. It does not say whether the token still
+/// counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peeked {
-    /// What the token is for.
+    /// The type of the token: a full session, an unfinished sign-in or a visitor.
     pub token_type: crate::base::jwt::TokenType,
-    /// When it was issued.
+    /// When the token was signed, in whole seconds.
     pub issued_at: Timestamp,
-    /// When it is to be renewed.
+    /// When the token must be renewed, in whole seconds.
     pub expires_at: Timestamp,
 }
 
 impl Portcullis {
-    /// The same-origin rule, for a route of the application's own that signs someone in or acts
-    /// without a session. Where a session's cookie is used for an unsafe method it runs by itself,
-    /// and on mounted routes always. A request whose only credential is a bearer token of ours
-    /// passes: no browser adds one by itself.
+    /// Checks the same-origin rule, for your own route that signs someone in or acts without a
+    /// session. Portcullis applies the rule itself when a session cookie is used with an unsafe
+    /// method, and always on mounted routes. A request whose only credential is a bearer token of
+    /// portcullis passes, because no browser adds such a token on its own.
     ///
     /// # Errors
-    /// 403 `cross_site_request` when another site sent the request.
+    /// 403 `cross_site_request` if another site sent the request.
     pub fn check_same_origin(&self, parts: &http::request::Parts) -> Result<(), Rejection> {
         let resolver = self.per_instance::<Resolver>();
         let credential = credential::credential(self.context(), &resolver.cookie, &parts.headers);
@@ -90,7 +123,8 @@ impl Portcullis {
         Ok(self.check_origin(&parts.method, &Facts::of(&parts.uri, &parts.headers))?)
     }
 
-    /// The same-origin rule, whatever credential the request carries. A refusal is told.
+    /// Checks the same-origin rule, whatever credential the request carries. Tells the operator
+    /// about a refusal.
     pub(crate) fn check_origin(
         &self,
         method: &http::Method,
@@ -102,17 +136,19 @@ impl Portcullis {
         })
     }
 
-    /// Where a request comes from: what the extractor does, for a handler without one.
+    /// Returns where a request comes from. A handler without the extractor can use this.
     pub fn client_info(&self, parts: &http::request::Parts) -> ClientInfo {
         credential::client_of(self, &parts.headers, &parts.extensions)
     }
 
-    /// Signs out whoever a request is, from its extensions: a session, a sign-in that was not
-    /// finished, a visitor, also with an expired token. Nothing to end is no error. Add what comes
-    /// back to the answer; it is none for a client that keeps its token itself.
+    /// Signs out the client of a request, from its extensions. This ends a session, an unfinished
+    /// sign-in or the session of a visitor, even if the token has expired. It is no error if there
+    /// is nothing to end. Add the returned value to the answer. It is `None` for a client with a
+    /// bearer token, because that client stores its token itself.
     ///
     /// # Errors
-    /// The layer is missing; another site sent the request; a hook's refusal; an outage.
+    /// The layer is missing; another site sent the request; the request carries a bearer token
+    /// beside another credential; a hook refused; an outage.
     pub async fn log_out(
         &self,
         extensions: &http::Extensions,
@@ -120,8 +156,9 @@ impl Portcullis {
         RequestIdentity::of(extensions)?.log_out().await
     }
 
-    /// Reads the session cookie of a request without a statement: good for deciding whether a page
-    /// shows "sign in", never for letting anyone in. None for a forged or expired token.
+    /// Reads the session cookie of a request without a statement. Use it to decide whether a page
+    /// shows "sign in". Never use it to grant access. Returns `None` for a forged or expired token,
+    /// and if several cookies are valid.
     pub fn peek(&self, headers: &http::HeaderMap) -> Option<Peeked> {
         use crate::session::cookie::Found;
 
@@ -142,14 +179,14 @@ impl Portcullis {
             };
             (peeked.expires_at > now).then_some(peeked)
         });
-        // Of two that are good nobody can tell which one counts.
+        // If two cookies are valid, nobody can tell which one counts.
         match (good.next(), good.next(), verified.too_many) {
             (Some(peeked), None, false) => Some(peeked),
             _ => None,
         }
     }
 
-    /// The texts of the request's statements: short, full, grants.
+    /// The texts of the statements of a request: short, full, grants.
     #[cfg(feature = "test-util")]
     pub fn statements(&self) -> [String; 3] {
         self.per_instance::<Resolver>().texts().map(str::to_owned)

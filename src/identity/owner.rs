@@ -1,29 +1,30 @@
 //! The owner of an account: who may change the account itself.
 //!
-//! A session can be limited: it carries a [ceiling](Identity::ceiling), as one does that was made
-//! for a device or for another program. If such a session could change the password, its holder
-//! could sign in with the new one, without any limit. So the flows that change an account, or show
-//! where it is signed in, do not take an [`Identity`]. They take an [`AccountOwner`], and a limited
-//! session gives one only if its ceiling says so.
+//! A session can be limited by a [ceiling](Identity::ceiling), for example if it was made for a
+//! device or for another program. If such a session could change the password, its holder could
+//! sign in with the new password, without any limit. So the flows that change an account, or show
+//! where it is signed in, do not take an [`Identity`]. They take an [`AccountOwner`]. A limited
+//! session can become one only if its ceiling allows it.
 //!
-//! 1. A session without a ceiling is the owner's, in everything.
-//! 2. A session with a ceiling is the owner's in what its ceiling covers: `auth-account:manage`
-//!    covers everything here, the narrower permissions below one flow each.
-//! 3. Whatever the account was granted plays no part: people own their account without any grant,
-//!    and being a superuser lifts no ceiling.
+//! 1. A session without a ceiling has all owner permissions.
+//! 2. A session with a ceiling has the owner permissions that its ceiling covers.
+//!    `auth-account:manage` covers all of them. Each narrower permission below covers one flow.
+//! 3. The grants of the account do not matter. People own their account without any grant, and
+//!    being a superuser does not remove a ceiling.
 //!
 //! | permission | type | flows |
 //! |---|---|---|
-//! | `auth-account:manage` | | all of these |
+//! | `auth-account:manage` | | all flows below |
 //! | `auth-account:password` | [`Password`] | [`password_change`](crate::password_change) |
 //! | `auth-account:contact` | [`Contact`] | [`contact`](crate::contact): mail address and phone |
 //! | `auth-account:login-names` | [`LoginNames`] | [`login_name`](crate::login_name) |
 //! | `auth-account:sessions` | [`Sessions`] | [`own_session`](crate::own_session): list, end, report |
 //! | `auth-account:memberships` | [`Memberships`] | `POST /memberships/refresh` |
 //!
-//! A ceiling covers what its permissions imply, as everywhere: `*` and `auth-account` cover all of
-//! them. The domains that begin with `auth-` belong to portcullis: an application can neither
-//! declare nor grant permissions in them, so no permission of its own can mean one of these.
+//! A ceiling covers what its permissions imply, as everywhere. So `*` and `auth-account` cover all
+//! of them. Domains that begin with `auth-` are reserved for portcullis. An application can neither
+//! declare nor grant permissions in them, so none of its permissions can mean one of these by
+//! accident.
 //!
 //! ```
 //! use portcullis::identity::owner::{AccountOwner, Sessions};
@@ -35,11 +36,11 @@
 //!     owner: AccountOwner<Sessions>,
 //!     client: ClientInfo,
 //! ) -> Result<KnownDevice, Rejection> {
-//!     // The device that asks stays a known one: the answer says so.
+//!     // The device that asks stays known: the answer carries its token.
 //!     Ok(auth.own_sessions(&owner).end_others(&client).await?.device)
 //! }
 //!
-//! // From an identity that is there already. The flow says which permission it needs.
+//! // From an existing identity. The flow determines which permission is needed.
 //! async fn change(auth: Portcullis, identity: Identity, new: String) -> Result<(), Rejection> {
 //!     let client = ClientInfo::default();
 //!     auth.password_change().change(&identity.owner()?, None, new, &client).await?;
@@ -47,13 +48,14 @@
 //! }
 //! ```
 //!
-//! # What a limited session may do without any of this
-//! Read who it is (`GET /session`), keep itself alive, sign out, prove a factor again (the new
-//! session keeps the ceiling), answer [challenges](crate::challenge), and use its
-//! [session data](crate::session_data): all of that belongs to the session and not to the account.
+//! # What a limited session may do without these permissions
+//! It may read its own identity (`GET /session`), renew itself, sign out, and prove a factor again
+//! (the new session keeps the ceiling). It may answer [challenges](crate::challenge) and use its
+//! [session data](crate::session_data). All of this belongs to the session and not to the account.
 //!
 //! # Errors
-//! `limited_session` (403); `session_ended` (401) for one that a step-up has replaced.
+//! `limited_session` (403) if the ceiling does not cover the permission. `session_ended` (401) if a
+//! step-up has replaced the session.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -68,16 +70,16 @@ use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Identity;
 use crate::permission::Permission;
 
-/// What covers every permission of this page.
+/// The permission that covers all permissions of this page.
 const MANAGE: &str = "auth-account:manage";
 
-/// A permission of the [list](self) of this page.
+/// A permission from the [table](self) of this page.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no permission of an account's owner",
     label = "see `portcullis::identity::owner` for the list"
 )]
 pub trait AccountPermission: sealed::Sealed + Send + Sync + 'static {
-    /// Its text, such as `auth-account:password`.
+    /// The text of the permission, such as `auth-account:password`.
     const TEXT: &'static str;
 }
 
@@ -100,34 +102,35 @@ macro_rules! account_permissions {
 }
 
 account_permissions! {
-    /// To change the password.
+    /// Allows changing the password.
     Password = "auth-account:password";
-    /// To change the mail address or the phone number.
+    /// Allows changing the mail address or the phone number.
     Contact = "auth-account:contact";
-    /// To see, add and remove names to sign in with.
+    /// Allows listing, adding and removing the names to sign in with.
     LoginNames = "auth-account:login-names";
-    /// To see the account's sessions, end them and report them.
+    /// Allows listing, ending and reporting the sessions of the account.
     Sessions = "auth-account:sessions";
-    /// To ask the application for the account's memberships again.
+    /// Allows asking the application for the memberships of the account again.
     Memberships = "auth-account:memberships";
 }
 
-/// An identity that may change its account, as far as `P` goes. See the [module page](self).
+/// An identity that may change its account, within the permission `P`. See the [module page](self).
 ///
-/// It is an extractor, and [`Identity::owner`] makes one. It derefs to the [`Identity`].
+/// It is an extractor. [`Identity::owner`] creates one from an existing identity. It dereferences
+/// to the [`Identity`].
 pub struct AccountOwner<P> {
     identity: Identity,
     permission: PhantomData<fn() -> P>,
 }
 
 impl Identity {
-    /// This identity as the owner of its account: what the flows that change an account take. Which
-    /// permission is meant usually follows from the flow.
+    /// Returns this identity as the owner of its account. The flows that change an account take
+    /// this type. The permission usually follows from the flow.
     ///
     /// # Errors
-    /// [`AuthError::LimitedSession`] when the session has a ceiling that does not cover it;
-    /// [`AuthError::NotSignedIn`] when a step-up has put another session in its place, which is the
-    /// one to change the account with.
+    /// [`AuthError::LimitedSession`] if the session has a ceiling that does not cover the
+    /// permission. [`AuthError::NotSignedIn`] if a step-up has replaced the session. Then the new
+    /// session must be used to change the account.
     pub fn owner<P: AccountPermission>(&self) -> Result<AccountOwner<P>, AuthError> {
         if self.is_superseded() {
             return Err(AuthError::superseded());
@@ -147,7 +150,7 @@ impl Identity {
 }
 
 impl RequestIdentity {
-    /// See [`Identity::owner`]. A refusal is noted as a denial.
+    /// See [`Identity::owner`]. A refusal is recorded as a denial.
     pub(crate) fn owner<P: AccountPermission>(
         &self,
         identity: &Identity,
@@ -161,7 +164,7 @@ impl RequestIdentity {
 }
 
 impl<P> AccountOwner<P> {
-    /// Who it is.
+    /// Returns the identity.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }

@@ -1,16 +1,17 @@
-//! Requests that are turned away because of where they come from or what they carry: told to the
-//! operator, who would otherwise not learn why people cannot sign in.
+//! Requests that are refused because of their origin or their credentials. The operator is told,
+//! because otherwise they would not learn why people cannot sign in.
 //!
-//! A request that is refused before anybody looks at an account leaves no event. Behind a proxy that
-//! rewrites `Host`, with a `public_url` that is not the one in the address bar, every sign-in is
-//! refused like that.
+//! A request that is refused before an account is read leaves no event. Two wrong set-ups cause
+//! this for every sign-in: a proxy that rewrites `Host`, and a `public_url` that differs from the
+//! address bar.
 //!
-//! 1. The first refusal of a kind in a minute is a warning in the log. It names what was compared.
-//!    Those that follow in that minute are counted, and the next warning says how many there were.
-//! 2. At the twentieth of a kind within ten minutes there is a finding. It shows the last request of
-//!    them; the twentieth of later ten minutes takes its place.
+//! 1. The first refusal of a kind within a minute is logged as a warning. It names what was
+//!    compared. Later ones in that minute are only counted, and the next warning contains their
+//!    number.
+//! 2. The twentieth refusal of a kind within ten minutes is reported as a finding, with the last
+//!    request. The twentieth in a later period of ten minutes replaces it.
 //!
-//! What the request says is shortened and written in its escaped form, so that it cannot forge a line.
+//! Values from the request are shortened and escaped, so that they cannot forge a log line.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,20 +21,20 @@ use crate::base::same_origin::Facts;
 use crate::context::Context;
 use crate::handle::{PerInstance, Portcullis};
 
-/// How long a warning of one kind is enough.
+/// The time after a warning in which no other warning of its kind is logged.
 const QUIET: Duration = Duration::from_secs(60);
-/// So many refusals of one kind...
+/// This number of refusals of one kind...
 const OFTEN: u32 = 20;
-/// ...within this are a finding.
+/// ...within this time is reported as a finding.
 const WINDOW: Duration = Duration::from_secs(600);
-/// So much of a header is shown.
+/// How many bytes of a header are shown.
 const SHOWN: usize = 100;
 
-/// The codes of the findings, in the order of their places.
+/// The codes of the findings, in the order of [`Refused::place`].
 const FINDINGS: [&str; Refused::COUNT] =
     ["cross_site_requests_refused", "several_credentials_refused", "forms_without_origin_refused"];
 
-/// What a request is refused for.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     CrossSite,
@@ -54,7 +55,7 @@ impl Refused {
         }
     }
 
-    /// What happened.
+    /// The text for the operator.
     fn told(self) -> &'static str {
         match self {
             Self::CrossSite => {
@@ -80,13 +81,13 @@ impl Refused {
 #[derive(Default)]
 struct Kept {
     warned_at: Option<Timestamp>,
-    /// Since the last warning.
+    /// Refusals since the last warning that were not logged.
     silent: u32,
     window_began_at: Option<Timestamp>,
     in_window: u32,
 }
 
-/// What an instance remembers of refusals.
+/// The refusals that an instance remembers.
 pub(crate) struct Refusals(Mutex<[Kept; Refused::COUNT]>);
 
 impl PerInstance for Refusals {
@@ -116,17 +117,18 @@ impl Compared {
         ))
     }
 
-    /// Of a credential nothing is shown.
+    /// Shows nothing of a credential, only this text.
     pub(crate) fn nothing(what: &str) -> Self {
         Self(what.to_owned())
     }
 }
 
 impl Portcullis {
-    /// Notes a request that is refused.
+    /// Records a refused request, and tells the operator if it is time to.
     pub(crate) fn note_refused(&self, kind: Refused, compared: &Compared) {
         let now = self.context().now();
-        // A clock that was set back begins anew, or a window would last as long as the step.
+        // If the clock was set back, a new period begins. Otherwise the old one would last until
+        // the clock has caught up.
         let within = |since: Option<Timestamp>, span| {
             since.is_some_and(|at| at <= now && now.since(at) < span)
         };
@@ -162,8 +164,8 @@ impl Portcullis {
             );
         }
         if often {
-            // In the place of an earlier one: that may have been what a stranger made up, and this is
-            // what a proxy does now.
+            // Replaces an earlier finding: that one may show a request that a stranger made up.
+            // This one shows what a proxy does now.
             self.update_finding(
                 FINDINGS[kind.place()],
                 Some(format!(

@@ -1,4 +1,5 @@
-//! The lazy handle: who a request is, found out when somebody first asks, once.
+//! The lazy handle of a request. It finds out who sent the request when it is first asked, and only
+//! once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -43,27 +44,28 @@ mod visitor;
 use token::Token;
 use turn::{Turn, Turned};
 
-/// What resolving needs that is made once per instance.
+/// What every request needs to be resolved, made once per instance.
 pub(crate) struct Resolver {
     pub(crate) cookie: SessionCookie,
     statements: Statements,
     memory: Option<GrantCache>,
-    /// Sessions whose changed source was traced, so that one that stays there does not fill the
-    /// log with every request.
+    /// Sessions whose changed source was already traced, with that source. Without this, a session
+    /// that stays at the new source would write one log line per request.
     moved: Cache<SessionId, ClientInfo>,
-    /// The generations that were handed to somebody else than made them, so that each is written
-    /// down once.
+    /// The generations that were handed to another client than the one that made them. Each is
+    /// recorded only once.
     shared: Cache<(SessionId, i64), ()>,
-    /// What was found already: a finding is reported once, and asking costs a lock.
+    /// Findings that were already reported. Each is reported once, and reporting takes a lock.
     found_foreign_cookie: AtomicBool,
     found_clock_skew: AtomicBool,
 }
 
-/// How many moved and shared sessions are remembered.
+/// The maximum number of entries in each of the two caches above.
 const MOVED_SESSIONS: usize = 10_000;
 
-/// A new generation goes on an answer only if that leaves so soon after the request arrived. The
-/// answer to a slow handler could otherwise put an old cookie in the place of a newer one.
+/// A new generation is added to an answer only if the answer leaves within this time after the
+/// request arrived. Otherwise the answer of a slow handler could replace a newer cookie by an older
+/// one.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(60);
 
 impl PerInstance for Resolver {
@@ -85,78 +87,81 @@ impl PerInstance for Resolver {
 }
 
 impl Resolver {
-    /// The texts of the statements, for a test that asks the database how it would run them.
+    /// The texts of the statements. A test asks the database for their query plans.
     #[cfg(feature = "test-util")]
     pub(crate) fn texts(&self) -> [&str; 3] {
         self.statements.texts()
     }
 }
 
-/// The handle in the request's extensions.
+/// The handle in the extensions of the request.
 pub(crate) struct RequestIdentity {
     auth: Portcullis,
     resolver: Arc<Resolver>,
     credential: Credential,
-    /// What the same-origin rule says of this request, should it act with a cookie or get one. Boxed:
-    /// seldom.
+    /// The refusal by the same-origin rule, which applies if the request acts with a cookie. Boxed,
+    /// because it is rare.
     cross_site: Option<Box<(CrossSite, Compared)>>,
-    /// Whether an operator was told that this request is refused.
+    /// True if the operator was already told that this request is refused.
     refusal_noted: AtomicBool,
-    /// Whether somebody had to be signed in for the answer.
+    /// True if the answer is for someone who had to be signed in.
     private: AtomicBool,
-    /// Whether the answer depends on how the browser asked: for a page, or for data.
+    /// True if the answer depends on whether the browser asked for a page or for data.
     asked_how: AtomicBool,
-    /// The status that accepts it, if this is the handshake of a WebSocket.
+    /// The status that accepts the handshake, if the request is a WebSocket handshake.
     handshake: Option<StatusCode>,
-    /// When the layer saw it. Whether a token is a replay is judged by this moment, and nothing else.
+    /// When the layer received the request. The replay check and the rotation use this time. All
+    /// other checks use the time at which the handler asks.
     arrived_at: Timestamp,
     source: Source,
     client: OnceLock<ClientInfo>,
     resolved: OnceCell<Resolved>,
-    /// The visitor's session that was started for this request.
+    /// The session of a visitor that was started for this request.
     visitor: OnceCell<Resolved>,
-    /// Whether the browser may hold another cookie by now than the one that it sent.
+    /// True if the browser may already have a newer cookie than the one in this request.
     newer_cookie: AtomicBool,
     outgoing: Mutex<Option<NextCookie>>,
     #[cfg(feature = "routes")]
     counts: AtomicBool,
-    /// That its account asks too often, once that was asked.
+    /// The refusal by the rate limit of the account, once the limit was checked. `None` inside
+    /// means that the request passed.
     #[cfg(feature = "routes")]
     limited: OnceCell<Option<RateLimited>>,
-    /// The response is on its way: nothing that must reach the client may be done any more.
+    /// True if the response is on its way. Then no new token may be made, because it would not
+    /// reach the client.
     sealed: AtomicBool,
 }
 
-/// What the client is to get with the answer.
+/// The cookie that the answer carries.
 enum NextCookie {
     Token(NextToken),
-    /// The cookie of a visitor's session that was started for this request.
+    /// The cookie of the visitor's session that was started for this request.
     Visitor(CookieAction),
 }
 
-/// A generation that the client is to get with the answer.
+/// The generation of the token that the client gets with the answer.
 #[derive(Debug, Clone, Copy)]
 struct NextToken {
     sid: [u8; 16],
     generation: i64,
-    /// The session's end.
+    /// The absolute end of the session.
     end: Timestamp,
     persistent: bool,
-    /// How long a role lets it be idle.
+    /// How long a role lets the session be idle, if a role limits that.
     idle: Option<Duration>,
 }
 
-/// What a flow of ours may ask of a token besides what every request may.
+/// What the token is used for. Some flows of portcullis accept more than ordinary requests do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     Request,
-    /// `POST /session/refresh`: the one place where an expired bearer token is taken.
+    /// `POST /session/refresh`: the only route that accepts an expired bearer token.
     #[cfg(feature = "routes")]
     Refresh,
 }
 
 impl RequestIdentity {
-    /// Notes what the request carries; asks nothing.
+    /// Records what the request carries. Runs no statement.
     pub(crate) fn new(
         auth: &Portcullis,
         resolver: &Arc<Resolver>,
@@ -190,11 +195,14 @@ impl RequestIdentity {
             limited: OnceCell::new(),
             sealed: AtomicBool::new(false),
         };
-        // CONNECT is how HTTP/2 opens a WebSocket (RFC 8441); both open a channel that writes. This
-        // rule is asked of whatever may be an upgrade, rotation of real handshakes alone.
+        // HTTP/2 opens a WebSocket with CONNECT (RFC 8441). Like an upgrade in HTTP/1.1, it
+        // opens a channel that can write, so the same-origin rule applies. The rule applies to
+        // everything that could be an upgrade; the restriction on new tokens applies only to
+        // real handshakes.
         let upgrade = headers.contains_key(UPGRADE) || *method == Method::CONNECT;
-        // Also without a credential: browsers send no `Lax` cookie with a form of another site, but take
-        // the one in the answer, so a flow that starts or ends a session must know.
+        // This is also checked without a credential. Browsers send no `Lax` cookie with a form of
+        // another site, but they accept a cookie in the answer. So a flow that starts or ends a
+        // session must know where the request came from.
         if SameOrigin::concerns(method, upgrade) {
             let facts = Facts { upgrade, ..Facts::of(uri, headers) };
             let verdict = context.same_origin.check(method, &facts);
@@ -210,12 +218,12 @@ impl RequestIdentity {
         request_identity
     }
 
-    /// What the layer put into the request.
+    /// Returns the handle that the layer put into the request.
     pub(crate) fn of(extensions: &http::Extensions) -> Result<Arc<Self>, AuthError> {
         extensions.get::<Arc<Self>>().cloned().ok_or(AuthError::MissingLayer)
     }
 
-    /// The full identity of the request, or why there is none.
+    /// Returns the full identity of the request.
     pub(crate) async fn full(&self) -> Result<Identity, AuthError> {
         match self.resolve().await? {
             Resolved::Full(identity) => {
@@ -226,8 +234,8 @@ impl RequestIdentity {
         }
     }
 
-    /// The full identity of the request, if there is one. An outage and a request from another site
-    /// stay errors: neither says that nobody is signed in.
+    /// Returns the full identity of the request, if there is one. An outage and a request from
+    /// another site stay errors, because they do not mean that nobody is signed in.
     pub(crate) async fn optional(&self) -> Result<Option<Identity>, AuthError> {
         match self.resolve().await? {
             Resolved::Full(identity) => Ok(Some(identity.clone())),
@@ -235,7 +243,7 @@ impl RequestIdentity {
         }
     }
 
-    /// Where the request comes from.
+    /// Returns where the request comes from.
     fn client(&self) -> &ClientInfo {
         self.client.get_or_init(|| self.source.client())
     }
@@ -250,7 +258,7 @@ impl RequestIdentity {
         self.credential.is_only_a_token(self.auth.context())
     }
 
-    /// Who the request is, for a flow that puts a new session in its place.
+    /// Returns who the request is, for a flow that replaces its session by a new one.
     ///
     /// # Errors
     /// Another site sent it, with or without a credential: it would sign its visitors in here, to an
@@ -280,17 +288,17 @@ impl RequestIdentity {
         self.auth.check_origin(method, &Facts::of(uri, headers))
     }
 
-    /// From here on the answer is for somebody who had to be signed in.
+    /// Notes that from now on the answer is for someone who had to be signed in.
     pub(crate) fn answers_somebody(&self) {
         self.private.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the answer must not stay in a browser's memory, unless it says otherwise itself.
+    /// True if the answer must not be cached, unless the answer has its own cache headers.
     pub(crate) fn keeps_the_answer_private(&self) -> bool {
         self.private.load(Ordering::Relaxed) && self.auth.context().config.service.no_store
     }
 
-    /// Notes that it was looked at how the browser asked.
+    /// Notes that a guard looked at whether the browser asked for a page or for data.
     pub(crate) fn asked_how(&self) {
         self.asked_how.store(true, Ordering::Relaxed);
     }
@@ -299,7 +307,7 @@ impl RequestIdentity {
         self.asked_how.load(Ordering::Relaxed)
     }
 
-    /// The credential's refusal, told to the operator once for a request.
+    /// Returns the error, and tells the operator about the refusal once per request.
     fn refuse(&self, error: AuthError, kind: Refused, compared: &Compared) -> AuthError {
         if !self.refusal_noted.swap(true, Ordering::Relaxed) {
             self.auth.note_refused(kind, compared);
@@ -317,7 +325,8 @@ impl RequestIdentity {
         self.refuse(AuthError::MultipleCredentials, Refused::SeveralCredentials, &compared)
     }
 
-    /// Who the request is. Asked again after an outage; otherwise answered once.
+    /// Returns who sent the request. The result is kept, but after an outage the next call asks
+    /// again.
     pub(crate) async fn resolve(&self) -> Result<&Resolved, AuthError> {
         if let Some(visitor) = self.visitor.get() {
             return Ok(visitor);
@@ -325,7 +334,7 @@ impl RequestIdentity {
         let resolved = self.resolved.get_or_try_init(|| self.find_out(Use::Request)).await?;
         #[cfg(feature = "routes")]
         if self.counts.load(Ordering::Relaxed) {
-            // Boxed: seldom, and large.
+            // Boxed, because it is rare and its future is large.
             if let Some(account) = resolved.account() {
                 Box::pin(self.count(account)).await?;
             }
@@ -333,13 +342,14 @@ impl RequestIdentity {
         Ok(resolved)
     }
 
-    /// From here on this is a request to a route of ours, and counts for the account it is of.
+    /// Notes that this is a request to a mounted route. It then counts for the rate limit of its
+    /// account.
     #[cfg(feature = "routes")]
     pub(crate) fn counts_for_its_account(&self) {
         self.counts.store(true, Ordering::Relaxed);
     }
 
-    /// Counts the request for its account, once, before anything is done for it.
+    /// Counts the request for its account, once, before the request has any effect.
     #[cfg(feature = "routes")]
     async fn count(&self, account: &Account) -> Result<(), AuthError> {
         let limited = self
@@ -353,12 +363,12 @@ impl RequestIdentity {
         limited.clone().map_or(Ok(()), |limited| Err(limited.into()))
     }
 
-    /// What was found out, if somebody asked.
+    /// Returns the result, if somebody asked for it before.
     pub(crate) fn resolved(&self) -> Option<&Resolved> {
         self.visitor.get().or_else(|| self.resolved.get())
     }
 
-    /// Gives the client the next generation of its token. The new token, for a bearer.
+    /// Gives the client a new token. Returns it, for a client with a bearer token.
     #[cfg(feature = "routes")]
     pub(crate) async fn refresh(
         &self,
@@ -385,15 +395,15 @@ impl RequestIdentity {
         Ok((session.clone(), minted))
     }
 
-    /// Lets the answer carry a new generation or a new session, unless it is on its way already.
+    /// Sets the cookie that the answer will carry, unless the answer is already on its way.
     fn put(&self, outgoing: NextCookie) {
         if !self.sealed.load(Ordering::Acquire) {
             *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(outgoing);
         }
     }
 
-    /// Ends the time in which anything can be sent along, and says what is to be sent with an answer
-    /// of this status. The token is signed now, so that its `iat` says when it left.
+    /// Closes the handle for new cookies. Returns the cookie for an answer with this status, if
+    /// there is one. The token is signed only now, so that its `iat` says when it left.
     pub(crate) fn seal(&self, status: Option<StatusCode>) -> Option<CookieAction> {
         self.sealed.store(true, Ordering::Release);
         let outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take()?;
@@ -421,14 +431,18 @@ impl RequestIdentity {
     async fn find_out(&self, purpose: Use) -> Result<Resolved, AuthError> {
         let now = self.auth.context().now();
         match self.token(purpose, now)? {
-            // Boxed, so that a request with nothing to judge does not carry the room for it.
+            // Boxed, so that the future of a request without a token stays small.
             Ok(token) => Ok(Box::pin(self.judge(token, purpose, now)).await?.resolved),
             Err(reason) => Ok(Resolved::Nobody(reason)),
         }
     }
 
-    /// Asks the statement and judges what it says. What seldom happens is boxed: a future is as
-    /// large as the largest thing it may ever wait for, and this one is made for every request.
+    /// Runs the statement and decides what its result means. Rare branches are boxed. A future is
+    /// as large as its largest branch, and this one is made for every request.
+    ///
+    /// The order of the checks matters. The stage and the life of the session come first, so that a
+    /// token of an ended session can never accuse anyone of a theft. The replay check comes before
+    /// everything that gives rights.
     async fn judge(&self, token: Token, purpose: Use, now: Timestamp) -> Result<Judged, AuthError> {
         let context = self.auth.context();
         let Token { token_type, claims, transport } = token;
@@ -438,6 +452,8 @@ impl RequestIdentity {
                 return Ok(Judged::nobody(NotSignedIn::InvalidToken));
             };
             let Found { state, account, authorization, grants } = found;
+            // A token of one stage must never open a session of another stage: an unfinished
+            // sign-in would otherwise become a full session.
             if state.stage.token_type() != token_type {
                 return Ok(Judged::nobody(NotSignedIn::InvalidToken));
             }
@@ -447,6 +463,8 @@ impl RequestIdentity {
                 self.note_newer_cookie(&state, now);
                 return over(reason);
             }
+            // A step-up replaced this session seconds ago. Its requests still pass, but it is never
+            // renewed, and it ends together with the session that replaced it.
             if state.lingers(now)
                 && (purpose != Use::Request || !Box::pin(self.goes_on(&state, now)).await?)
             {
@@ -461,7 +479,8 @@ impl RequestIdentity {
                     return over(Ended::TheftSuspected);
                 }
                 Generation::Forgotten => {
-                    // The session lives, and its browser may hold the present generation.
+                    // The session lives, and its browser may hold the present generation. So no
+                    // other cookie is set.
                     self.newer_cookie.store(true, Ordering::Relaxed);
                     return Ok(Judged::nobody(NotSignedIn::TokenExpired));
                 }
@@ -479,7 +498,8 @@ impl RequestIdentity {
                 let visitor = AnonymousSession { state, transport };
                 return Ok(Judged { resolved: Resolved::Anonymous(visitor), generation: 0 });
             };
-            // Resolving counts afterwards, once; this is asked for a new token each time.
+            // `resolve` counts a request once. A refresh does not go through it, so it is counted
+            // here.
             #[cfg(feature = "routes")]
             if purpose == Use::Refresh {
                 Box::pin(self.count(&account)).await?;
@@ -489,6 +509,8 @@ impl RequestIdentity {
                 return Ok(Judged { resolved, generation: 0 });
             }
             let grants = self.grants(&account, authorization, grants).await?;
+            // A role can shorten the idle time. The row does not know this, because roles change
+            // after it was written.
             if grants.max_idle().is_some_and(|idle| now >= state.rotated_at.plus(idle)) {
                 return over(Ended::Expired);
             }
@@ -497,13 +519,13 @@ impl RequestIdentity {
                 Turned::Kept => (false, state.generation),
                 Turned::HandedOver(generation) => (true, generation),
                 Turned::Shared(reason) => return over(reason),
-                // Another request rotated first, or the session ended: look again, once. Its row
-                // now says which, and the winner's generation is handed out.
+                // Another request rotated first, or the session ended. Reading the row once more
+                // tells which, and then the generation of the winner is handed out.
                 Turned::Lost if !lost_a_race => {
                     lost_a_race = true;
                     continue;
                 }
-                // What the row says is good, whoever made it.
+                // The row says that the session is valid. It does not matter who rotated it.
                 Turned::Lost => (false, state.generation),
             };
             let ceiling =
@@ -515,8 +537,8 @@ impl RequestIdentity {
         }
     }
 
-    /// Whether the session that took the place of this one still counts: with it goes what is left
-    /// of this one.
+    /// True if the session that replaced this one still counts. If it does not, the remaining
+    /// rights of this one end with it.
     async fn goes_on(&self, state: &SessionState, now: Timestamp) -> Result<bool, Fault> {
         let Some(account) = state.account_id else { return Ok(false) };
         let db = self.auth.context().db();
@@ -538,7 +560,8 @@ impl RequestIdentity {
         Ok(found)
     }
 
-    /// The account's grants: from the full statement, from memory, or by one more statement.
+    /// Returns the grants of the account: from the full statement, from memory, or by one more
+    /// statement.
     async fn grants(
         &self,
         account: &Account,
@@ -566,7 +589,7 @@ impl RequestIdentity {
     }
 }
 
-/// Who a token is of, and the generation that its client has from now on.
+/// Who a token belongs to, and the generation that its client has from now on.
 struct Judged {
     resolved: Resolved,
     #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only a route refreshes"))]

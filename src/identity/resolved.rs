@@ -1,4 +1,4 @@
-//! What was found out about a request.
+//! What is known about a request after it was resolved.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
 };
 
-/// Who a request is: session, account and what it may do, as one statement saw them.
+/// Who sent a request: the session, the account and its grants, as one statement read them.
 #[derive(Debug, Clone)]
 pub struct Identity(pub(crate) Arc<IdentityData>);
 
@@ -24,46 +24,46 @@ pub(crate) struct IdentityData {
     pub(crate) session: Session,
     pub(crate) account: Arc<Account>,
     pub(crate) grants: Arc<Grants>,
-    /// What the session is limited to, if it is.
+    /// The permissions to which the session is limited, if it has a ceiling.
     pub(crate) ceiling: Option<PermissionSet>,
-    /// When the statement was asked: ages of factors are counted to this moment.
+    /// When the session was read. The ages of factors are computed for this time.
     pub(crate) resolved_at: Timestamp,
 }
 
 impl Identity {
-    /// The session.
+    /// Returns the session.
     pub fn session(&self) -> &Session {
         &self.0.session
     }
 
-    /// The account.
+    /// Returns the account.
     pub fn account(&self) -> &Account {
         &self.0.account
     }
 
-    /// What the account was granted. A superuser may do everything besides, and a session with a
-    /// ceiling may do less: to decide, ask [`meets`](Self::meets).
+    /// Returns the grants of the account. A superuser may do everything in addition, and a session
+    /// with a ceiling may do less. To decide what is allowed, use [`meets`](Self::meets).
     pub fn grants(&self) -> &Grants {
         &self.0.grants
     }
 
-    /// The permissions the session is limited to, if it is.
+    /// Returns the permissions to which the session is limited, or `None` if it has no ceiling.
     pub fn ceiling(&self) -> Option<&PermissionSet> {
         self.0.ceiling.as_ref()
     }
 
-    /// When this was found out; ages of factors are counted to this moment.
+    /// Returns when the session was read. The ages of factors are computed for this time.
     pub fn resolved_at(&self) -> Timestamp {
         self.0.resolved_at
     }
 
-    /// Whether another session has taken the place of this one by a step-up, and what is left of it is
-    /// to let requests end that other tabs had under way. Account flows refuse it.
+    /// True if a step-up has replaced this session. It only lets requests finish that other tabs
+    /// have already sent. The flows that change the account refuse it.
     pub(crate) fn is_superseded(&self) -> bool {
         self.session().is_superseded()
     }
 
-    /// Whether a factor was shown recently enough for a change of the account itself.
+    /// True if a factor was proved recently enough to change the account itself.
     pub(crate) fn has_recent_factor(&self, context: &Context) -> bool {
         if self.is_superseded() {
             return false;
@@ -73,8 +73,9 @@ impl Identity {
         latest.is_some_and(|at| context.now().since(at) < max_age)
     }
 
-    /// The ids on which a permission is given, to filter a list in SQL: `doc:edit` may be given on
-    /// all documents or on some. Limited by the session's ceiling, like every other answer.
+    /// Returns the ids on which a permission is granted, to filter a list in SQL. `doc:edit` may be
+    /// granted on all documents or on some. The ceiling of the session limits the result, as in
+    /// every other check.
     ///
     /// ```
     /// # use portcullis::{Identity, Instances};
@@ -88,8 +89,8 @@ impl Identity {
     /// }
     /// ```
     ///
-    /// A text that is not a permission, or asks for more than 64 at once, is given on no id; the
-    /// first is traced as an error.
+    /// The result is empty for a text that is not a permission, or that asks for more than 64 at
+    /// once. The first error is traced.
     pub fn instances(&self, permission: impl IntoPermission) -> Instances {
         let permission = match permission.into_permission() {
             Ok(permission) => permission,
@@ -110,18 +111,19 @@ impl Identity {
         }
     }
 
-    /// What is asked must be implied by the account and, if the session has one, by its ceiling.
+    /// True if the account allows all of `atoms` and, if the session has a ceiling, the ceiling
+    /// does too.
     pub(crate) fn allows(&self, atoms: &Atoms) -> bool {
         self.granted(atoms) && self.0.ceiling.as_ref().is_none_or(|ceiling| ceiling.allows(atoms))
     }
 
-    /// What the account may do, whatever its session is limited to.
+    /// True if the account allows all of `atoms`, whatever its session is limited to.
     pub(crate) fn granted(&self, atoms: &Atoms) -> bool {
         self.0.account.is_superuser() || self.0.grants.permissions().allows(atoms)
     }
 
-    /// Whether the account has the role of this name, or the [level](crate::permission::Roles) that is
-    /// named so. A ceiling hides a role unless it covers `role:<name>`.
+    /// True if the account has the role with this name, or the [level](crate::permission::Roles)
+    /// with this name. A ceiling hides a role unless it covers `role:<name>`.
     pub fn has_role(&self, name: &str) -> bool {
         self.0.grants.has_role(name)
             && self.0.ceiling.as_ref().is_none_or(|ceiling| {
@@ -133,7 +135,7 @@ impl Identity {
     }
 }
 
-/// Who a request is, of whatever stage.
+/// Who sent a request, at any stage.
 #[derive(Debug, Clone)]
 pub(crate) enum Resolved {
     Nobody(NotSignedIn),
@@ -145,7 +147,7 @@ pub(crate) enum Resolved {
 }
 
 impl Resolved {
-    /// Which session it is, of whatever stage.
+    /// Returns the id of the session, at any stage.
     pub(crate) fn session_id(&self) -> Option<SessionId> {
         match self {
             Self::Nobody(_) => None,
@@ -157,7 +159,7 @@ impl Resolved {
         }
     }
 
-    /// The stage of the session, if there is one.
+    /// Returns the stage of the session, if there is one.
     #[cfg(feature = "routes")]
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self {
@@ -170,7 +172,7 @@ impl Resolved {
         }
     }
 
-    /// Whose session it is, of whatever stage.
+    /// Returns the account of the session, at any stage.
     pub(crate) fn account(&self) -> Option<&Account> {
         match self {
             Self::Nobody(_) | Self::Anonymous(_) => None,
@@ -181,7 +183,7 @@ impl Resolved {
         }
     }
 
-    /// Why this is not a full session.
+    /// Returns why this is not a full session.
     pub(crate) fn not_signed_in(&self) -> NotSignedIn {
         match self {
             Self::Nobody(reason) => *reason,

@@ -1,24 +1,26 @@
-//! What a step-up has to prove.
+//! What the user must prove in a step-up.
 
 use std::time::Duration;
 
 use crate::base::factor::Factor;
 
-/// The next step towards a requirement that asks for a step-up.
+/// The next step towards a requirement that needs a step-up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StepUp {
-    /// The factors of this account that would do; proving one of them is the next step. Afterwards the
-    /// same question may name another.
+    /// The factors of this account that would help. Proving one of them is the next step.
+    /// Afterwards the same requirement may ask for another one.
     pub factors: Vec<Factor>,
-    /// Where none of the account's factors would do: those that would, if it enrolled one.
+    /// The factors that would help if the account enrolled one. Empty if the account already has
+    /// one that helps.
     pub enrol: Vec<Factor>,
-    /// How recent it must be, if that is asked.
+    /// The maximum age of the proof, if there is one.
     pub max_age: Option<Duration>,
 }
 
 impl StepUp {
-    /// Either of two ways is enough. One that the account can go comes before one that it cannot.
+    /// Either of two ways is enough. A way that is open to the account comes before one that is
+    /// not.
     pub(crate) fn or(self, other: Self) -> Self {
         match (self.factors.is_empty(), other.factors.is_empty()) {
             (false, true) => self,
@@ -31,8 +33,8 @@ impl StepUp {
         }
     }
 
-    /// Both are needed: one factor that serves both, or that of the first. What the account has to
-    /// enrol comes first, because nothing else helps it.
+    /// Both are needed. Returns the factors that serve both, or else those of the first. What the
+    /// account must enrol comes first, because nothing else helps.
     pub(crate) fn and(self, other: Self) -> Self {
         let max_age = youngest(self.max_age, other.max_age);
         if !self.enrol.is_empty() || !other.enrol.is_empty() {

@@ -1,14 +1,15 @@
-//! THE statement: everything a request needs to know, found by the digest of its token.
+//! The identity statement: it reads everything that a request needs, by the digest of its token.
 //!
-//! Two forms, as fixed text per database so that the driver keeps them prepared:
+//! It has two forms. Each is a fixed text per database, so that the driver keeps it prepared.
 //!
-//! - **short** (the usual one): session ⋈ account ⋈ the version of all authorization. With the grants
-//!   in memory under their versions this is all a request asks. What is not in memory is loaded by a
-//!   second statement, which reads the versions once more: what is kept belongs to exactly them.
-//! - **full** (when nothing is remembered): the same and the grants in one `UNION ALL`. Every
-//!   branch starts at the session's digest, so rows never multiply.
+//! - **short** (the usual one): session ⋈ account ⋈ the version of all authorization. If the grants
+//!   are cached under their versions, a request needs nothing else. Grants that are not cached are
+//!   loaded by a second statement. It reads the versions again, because only versions from the same
+//!   statement belong to these grants.
+//! - **full** (if nothing is cached): the same with the grants, in one `UNION ALL`. Every branch
+//!   starts at the digest of the session. A join of all tables would multiply the rows instead.
 //!
-//! `s`, `a` are LEFT joined: an anonymous session has no account and is still a session.
+//! `a` is LEFT joined: an anonymous session has no account and is still a session.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use crate::permission::{GrantRow, Levels, RoleRow};
 use crate::session::Stage;
 use crate::session::judge::{ClientMark, Ended, SessionState, lingers_until};
 
-/// The columns of the short statement: expression, its type on PostgreSQL (for typed NULLs in the
-/// other branches), and what a grant's row puts there.
+/// The columns of the short statement: the expression, its type on PostgreSQL (for typed NULLs in
+/// the other branches), and what the row of a grant has in this column.
 const COLUMNS: [(&str, &str, Option<&str>); 35] = [
     ("s.id", "uuid", None),
     ("s.lineage_id", "uuid", None),
@@ -64,10 +65,11 @@ const COLUMNS: [(&str, &str, Option<&str>); 35] = [
     ("a.id", "uuid", None),
 ];
 
-/// What every remembered set of grants is kept under, besides its account's own version.
+/// The version of all authorization. Cached grants are kept under it and under the version of their
+/// account.
 const AUTHORIZATION_VERSION: &str = "(SELECT e.version FROM auth_epoch e WHERE e.id = 1)";
 
-/// What a row of grants is; 0 is the session's own.
+/// The kinds of the other rows. 0 is the row of the session.
 const ROLE: i32 = 1;
 const PERMISSION: i32 = 2;
 const MEMBERSHIP: i32 = 3;
@@ -81,27 +83,30 @@ pub(crate) struct Statements {
     short: String,
     full: String,
     grants: String,
-    /// How many branches grants come from: how often the account appears in their statement. In the
-    /// full one the digests appear once more.
+    /// How many branches the statement of the grants has, so how often it contains the account. The
+    /// full statement contains the digests once more than that.
     branches: usize,
 }
 
-/// A session and its account, as one request sees them.
+/// A session and its account, as one statement read them.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) state: SessionState,
     pub(crate) account: Option<Account>,
-    /// The version of all authorization; none if its row is missing, and then nothing is remembered.
+    /// The version of all authorization. If its row is missing, this is `None` and nothing is
+    /// cached.
     pub(crate) authorization: Option<i64>,
-    /// The grants, when the full statement brought them.
+    /// The grants, if the full statement was used.
     pub(crate) grants: Vec<GrantRow>,
 }
 
 impl Statements {
-    /// `digests` is how many secrets there are, so under how many digests a row may be found.
-    /// Memberships are asked for only where levels are configured: without, they give nothing.
+    /// `digests` is the number of secrets: a row may have been stored under the digest of any of
+    /// them. Memberships are read only if levels are configured, because they give no rights
+    /// without them.
     pub(crate) fn new(backend: DbBackend, digests: usize, levels: Levels<'_>) -> Self {
-        // Names in the text itself: the configuration lets only letters, digits and `_` through.
+        // The names are part of the text. This is safe, because the configuration accepts only
+        // letters, digits and `_`.
         let names: Vec<_> = levels.all().into_iter().map(|level| format!("'{level}'")).collect();
         let names = names.join(", ");
         let mut placeholders = Placeholders { backend, next: 1 };
@@ -201,7 +206,7 @@ impl Statements {
                 account(),
             ));
         }
-        // One statement sees one state of the database, so these are the versions of those grants.
+        // One statement sees one state of the database. So these versions belong to these grants.
         grants.push_str(&format!(
             " UNION ALL SELECT {VERSIONS}, {0}, {0}, {0}, {0}, {1}, a.grants_version, \
              {AUTHORIZATION_VERSION} FROM auth_account a WHERE a.id = {2}",
@@ -213,7 +218,7 @@ impl Statements {
         Self { backend, short, full, grants, branches }
     }
 
-    /// The session with this token, its account and the version of all authorization.
+    /// Returns the session with this token, its account and the version of all authorization.
     pub(crate) async fn find(
         &self,
         db: &Database,
@@ -227,13 +232,13 @@ impl Statements {
         }
     }
 
-    /// The same with the account's grants.
+    /// The same, with the grants of the account.
     pub(crate) async fn find_with_grants(
         &self,
         db: &Database,
         digests: &[[u8; 32]],
     ) -> Result<Option<Found>, DbErr> {
-        // MySQL and MariaDB have nameless placeholders: once per branch.
+        // MySQL and MariaDB have no numbered placeholders, so each branch needs the values again.
         let times = if self.backend == DbBackend::MySql { self.branches + 1 } else { 1 };
         let statement =
             Statement::from_sql_and_values(self.backend, &self.full, bytes(digests, times));
@@ -248,9 +253,9 @@ impl Statements {
         Ok(found.map(|found| Found { grants, ..found }))
     }
 
-    /// The grants of an account, and the versions they had in the very state of the database in which
-    /// they were read: a request that read versions earlier may meet newer grants here. None of an
-    /// account that is gone, or while the version of all authorization is missing.
+    /// Returns the grants of an account and their versions, read from the same state of the
+    /// database. A request that read versions earlier may get newer grants here. The versions are
+    /// `None` if the account is gone, or if the version of all authorization is missing.
     pub(crate) async fn grants(
         &self,
         db: &Database,
@@ -274,15 +279,15 @@ impl Statements {
         Ok((grants, versions))
     }
 
-    /// The texts, for a test that asks the database how it would run them.
+    /// The texts. A test asks the database for their query plans.
     #[cfg(feature = "test-util")]
     pub(crate) fn texts(&self) -> [&str; 3] {
         [&self.short, &self.full, &self.grants]
     }
 }
 
-/// Reads a row of the kinds below from the columns of its name, permissions, resource, id, whether a
-/// factor is required, and idle time.
+/// Reads a row of one of the kinds above. `columns` are its name, permissions, resource, resource
+/// id, required factor and idle time.
 fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, DbErr> {
     let [name, permissions, resource, resource_id, requires_factor, max_idle] = columns;
     let string = |column| row.try_get_by_index::<Option<String>>(column).map(text);
@@ -313,14 +318,14 @@ fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, 
     })
 }
 
-/// Placeholders as the database writes them.
+/// Placeholders in the syntax of the database.
 struct Placeholders {
     backend: DbBackend,
     next: usize,
 }
 
 impl Placeholders {
-    /// Another branch names the same values again.
+    /// Starts another branch, which uses the same values again.
     fn start_branch(&mut self) {
         self.next = 1;
     }
@@ -360,7 +365,7 @@ fn duration(millis: Option<i64>) -> Option<Duration> {
     millis.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis)
 }
 
-/// Reads a row of [`COLUMNS`], which start at column `at`.
+/// Reads the row of [`COLUMNS`], whose first column is `at`.
 fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
     let mut next = at;
     macro_rules! column {
@@ -415,7 +420,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         lingers_until: lingers_until(ended_at, end_reason.as_deref()),
         suspicious: suspicious_at.is_some(),
     };
-    // The account's own id says whether there is an account, wherever its columns are null.
+    // The id of the account decides whether there is an account. Its other columns can be null.
     let present: Option<AccountId> = row.try_get_by_index(at + COLUMNS.len() - 1)?;
     let authorization = row.try_get_by_index(at + COLUMNS.len() - 2)?;
     let account = match present {

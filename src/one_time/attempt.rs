@@ -1,4 +1,4 @@
-//! Attempts at codes: counted where all attempts are, see [`attempt`](crate::attempt).
+//! Attempts at codes. They are counted together with all attempts, see [`attempt`](crate::attempt).
 
 use std::time::Duration;
 
@@ -12,18 +12,19 @@ use crate::handle::Portcullis;
 use crate::outstanding::Kind;
 use crate::session::device::Devices;
 
-/// A try at a code.
+/// The result of asking for an attempt at a code.
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub(crate) enum Try {
     /// It counts as wrong until its ticket says otherwise.
     Taken(Ticket),
-    /// There is none for so long.
+    /// There is none until this time has passed.
     TooMany(Duration),
 }
 
-/// Takes a try at the code that an address was sent, whether or not there is one: that must not show.
-/// So what is told is counted by the address, and the account is protected silently: its try may be one
-/// whose verdict [does not count](Ticket::is_judged).
+/// Takes an attempt at the code that was sent to an address, whether or not a code was sent. The
+/// answer must not reveal the difference. So the visible limit counts the address. The account is
+/// protected without saying so: its attempt may be one whose result [does not
+/// count](Ticket::is_judged).
 pub(crate) async fn take_try_at(
     auth: &Portcullis,
     kind: &Kind,
@@ -40,7 +41,7 @@ pub(crate) async fn take_try_at(
     take_try(auth, subject.on_device(auth, device), &kind.name(), client).await
 }
 
-/// Tries of an account, from a device that it may be known to sign in from.
+/// The subject for attempts at an account, from a device that may be known.
 fn subject_of(
     auth: &Portcullis,
     id: AccountId,
@@ -67,10 +68,10 @@ async fn take_try(
 }
 
 impl Challenge {
-    /// Takes one of the tries there are, before its answer is looked at. They are counted by the
-    /// purpose and the account (`epoch` is its), whichever code or address it is about; where there is
-    /// no account by what it is about instead. The caller has a session that the challenge belongs to,
-    /// and is told how that account stands.
+    /// Takes an attempt before the answer is compared. Attempts are counted for the purpose and the
+    /// account (`epoch` is its epoch), whatever code or address they are about. Without an account
+    /// they are counted for the target. The caller has the session to which the challenge belongs,
+    /// so the limit of that account is revealed.
     pub(crate) async fn take_try(
         &self,
         auth: &Portcullis,

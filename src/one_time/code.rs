@@ -1,11 +1,11 @@
-//! Codes that people type.
+//! Codes that users type.
 
 use zeroize::Zeroizing;
 
 use crate::base::secret::random_bytes;
 use crate::config::ChallengeConfig;
 
-/// A code of the configured length, each character as likely as any other.
+/// Generates a code of the configured length. Each character is equally likely.
 pub(super) fn new_code(config: &ChallengeConfig) -> Zeroizing<String> {
     let alphabet = config.code_alphabet.as_bytes();
     let mut code = Zeroizing::new(String::with_capacity(config.code_length));
@@ -23,15 +23,15 @@ pub(super) fn new_code(config: &ChallengeConfig) -> Zeroizing<String> {
     code
 }
 
-/// A number below `count` from a random byte; none for the bytes at the end that would make some
-/// numbers likelier than others.
+/// Returns a number below `count` from a random byte. Returns `None` for the last bytes, because
+/// they would make some numbers more likely than others (modulo bias).
 fn below(count: usize, byte: u8) -> Option<usize> {
     let byte = usize::from(byte);
     (byte < 256 - 256 % count).then_some(byte % count)
 }
 
-/// What someone typed, as it would be printed: without the spaces and dashes that people group
-/// characters with, and in the alphabet's case if it has only one.
+/// Returns what a user typed in the form in which the code is printed. Removes spaces and dashes,
+/// with which people group characters. Changes the case if the alphabet has only one.
 pub(super) fn tidy_code(config: &ChallengeConfig, typed: &str) -> Zeroizing<String> {
     let lower = config.code_alphabet.bytes().any(|byte| byte.is_ascii_lowercase());
     let upper = config.code_alphabet.bytes().any(|byte| byte.is_ascii_uppercase());

@@ -1,4 +1,4 @@
-//! Keyed digests: what the rows keep in the place of tokens, codes, subjects and bindings.
+//! Keyed digests. The rows store them instead of tokens, codes, subjects and bindings.
 
 use subtle::ConstantTimeEq;
 
@@ -12,13 +12,13 @@ pub(super) struct Subject<'a> {
     pub(super) purpose: &'a str,
     pub(super) account: Option<AccountId>,
     pub(super) target: Option<&'a str>,
-    /// Whether it is about one session although it has a target.
+    /// True if it is about one session, although it has a target.
     pub(super) alone: bool,
 }
 
 impl Subject<'_> {
-    /// The digest under each secret, newest first. `alone` stands for a subject that has neither
-    /// account nor target, and is added to that of a question to a visitor.
+    /// Returns the digest under each secret, newest first. `alone` identifies a subject that has
+    /// neither account nor target. It is also added for a question that is shown to a visitor.
     pub(super) fn digests(&self, context: &Context, alone: &[u8]) -> Vec<Vec<u8>> {
         let account = self.account.map(AccountId::as_uuid);
         let account = account.as_ref().map_or(&[][..], |id| id.as_bytes());
@@ -42,8 +42,8 @@ pub(super) fn token_digests(context: &Context, purpose: &str, token: &str) -> Ve
     digests(context, KeyPurpose::ChallengeToken, &[purpose.as_bytes(), token.as_bytes()])
 }
 
-/// With the challenge's id, so that a code is good for one challenge and equal codes do not look
-/// equal.
+/// Contains the id of the challenge. So a code is valid for one challenge, and equal codes have
+/// different digests.
 pub(super) fn code_digests(
     context: &Context,
     purpose: &str,
@@ -62,20 +62,22 @@ pub(super) fn bindings(context: &Context, parts: &[&[u8]]) -> Vec<Vec<u8>> {
     digests(context, KeyPurpose::ChallengeBinding, parts)
 }
 
-/// Whether one of them is the stored one; the time it takes does not tell which, or how nearly.
+/// True if one of them is the stored one. All are compared in constant time, so the time does not
+/// reveal which one matches or how much of it.
 pub(super) fn any_equal(computed: &[Vec<u8>], stored: &[u8]) -> bool {
     computed.iter().fold(false, |equal, digest| equal | bool::from(digest.ct_eq(stored)))
 }
 
-/// Where a challenge is used from, under each secret. With its id, so that the digests of one browser do
-/// not look equal.
+/// Returns the client that uses a challenge, under each secret. Contains the id of the challenge,
+/// so that the digests of one browser differ.
 pub(super) fn used_from(
     context: &Context,
     id: ChallengeId,
     client: &ClientInfo,
 ) -> Option<Vec<Vec<u8>>> {
     let address = client.address()?.to_string();
-    // No cookie: the answer to the first use may set one, and a second click may come before it.
+    // No cookie: the answer to the first use may set one, and the second click may be sent before
+    // it arrives.
     let program = client.user_agent().unwrap_or_default();
     let id = id.as_uuid();
     let parts: [&[u8]; 3] = [id.as_bytes(), address.as_bytes(), program.as_bytes()];

@@ -1,4 +1,4 @@
-//! The rows of challenges, and what is known beyond a single one.
+//! The rows of challenges, and when one was last started.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 /// A code or link that was sent and waits for its answer.
@@ -14,36 +14,36 @@ pub(crate) mod challenge {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: ChallengeId,
         pub purpose: String,
-        /// Keyed digest of purpose, account and target: a newer challenge supersedes the older
-        /// ones of its subject.
+        /// Keyed digest of purpose, account and target. A new challenge replaces the older ones of
+        /// its subject.
         #[sea_orm(column_type = "Binary(32)")]
         pub subject: Vec<u8>,
         pub account_id: Option<AccountId>,
         pub session_id: Option<SessionId>,
-        /// The normal form of the address it proves, or what a purpose of the application's names.
+        /// The normal form of the address that it proves, or the target of the application.
         pub target: Option<String>,
-        /// What the flow wants to know again when it is answered; never a secret.
+        /// What the flow needs again when it is answered. Never a secret.
         #[sea_orm(column_type = "Text", nullable)]
         pub data: Option<String>,
-        /// Every challenge has one, though not every token is sent.
+        /// Every challenge has a token, but not every token is sent.
         #[sea_orm(unique, column_type = "Binary(32)")]
         pub token_digest: Vec<u8>,
         #[sea_orm(column_type = "Binary(32)", nullable)]
         pub code_digest: Option<Vec<u8>>,
-        /// Keyed digest of what must not have changed when it is used.
+        /// Keyed digest of what must be unchanged when it is used.
         #[sea_orm(column_type = "Binary(32)", nullable)]
         pub binding: Option<Vec<u8>>,
         pub created_at: Timestamp,
         pub expires_at: Timestamp,
         pub answered_at: Option<Timestamp>,
         pub used_at: Option<Timestamp>,
-        /// Keyed digest of where it was used from, for a flow that wants to tell that place so.
+        /// Keyed digest of the client that used it, for flows that tell that client about it.
         #[sea_orm(column_type = "Binary(32)", nullable)]
         pub used_from: Option<Vec<u8>>,
         pub superseded_at: Option<Timestamp>,
     }
 
-    // Written by hand: a digest of a short code is as good as the code to whoever has the keys.
+    // Written by hand: with the keys, the digest of a short code reveals the code.
     impl std::fmt::Debug for Model {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.debug_struct("auth_challenge").field("id", &self.id).finish_non_exhaustive()
@@ -64,7 +64,7 @@ pub(crate) mod challenge {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// When a challenge of a subject was last started: what outlives the single one.
+/// When a challenge of a subject was last started. This record outlives the challenge.
 pub(crate) mod start {
     use sea_orm::entity::prelude::*;
 

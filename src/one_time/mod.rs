@@ -1,8 +1,9 @@
-//! Codes and links that work once: what every flow that sends one shares.
+//! Codes and links that work once: what all flows share that send one.
 //!
-//! A challenge has a token of 256 random bits, for a link, and maybe a short code, for a person who
-//! types. The row keeps keyed digests of both, never the values. A token is found by its digest. A code is
-//! compared in constant time with the one challenge it can belong to, after an attempt was counted for it.
+//! A challenge has a token of 256 random bits for a link, and sometimes a short code to type. The
+//! row stores keyed digests of both, never the values. A token is found by its digest. A code is
+//! compared in constant time with the only challenge to which it can belong, after an attempt was
+//! counted.
 
 mod attempt;
 mod code;

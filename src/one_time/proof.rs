@@ -1,6 +1,6 @@
-//! What answers a challenge that was sent.
+//! The proof that answers a challenge.
 
-/// What proves a new address: what it was sent.
+/// Proves a new address with what was sent to it.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Proof<'a> {

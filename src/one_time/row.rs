@@ -1,4 +1,4 @@
-//! A challenge that was started, and how it is found again, answered, used and ended.
+//! A challenge that was started: how it is found, answered, used up and ended.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::base::id::{AccountId, ChallengeId, SessionId};
 use crate::context::Context;
 use crate::outstanding::{self, Ending, Kind};
 
-/// How long a browser is told that it has used a link or code itself: a second click would be told that
-/// the link is bad, and the person would think that nothing came of it.
+/// For this time, the browser that used a link or code is told that it worked. Otherwise a second
+/// click would say that the link is invalid, and the user would think that nothing had happened.
 pub(crate) const USED_JUST_NOW: Duration = Duration::from_secs(60);
 
-/// What the row of a question says that was shown, and not sent to anybody.
+/// The data of a challenge whose question was shown and not sent.
 pub(super) const SHOWN: &str = "shown";
 
-/// A challenge as its row tells it.
+/// A challenge as its row describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Challenge {
     row: Model,
@@ -54,12 +54,13 @@ impl Challenge {
         self.row.data.as_deref()
     }
 
-    /// Whether it was shown in its session, so that nothing about it concerns anybody else.
+    /// True if it was shown in its session, so that it concerns nobody else.
     pub(super) fn is_shown(&self) -> bool {
         self.row.data.as_deref() == Some(SHOWN)
     }
 
-    /// Whether it could still be used at `now`. Only [`spend`] decides.
+    /// True if it could still be used at `now`. Only [`spend`](Self::spend) decides, because
+    /// another request may use it up in between.
     pub(crate) fn is_open(&self, now: Timestamp) -> bool {
         self.row.used_at.is_none() && self.row.superseded_at.is_none() && self.row.expires_at > now
     }
@@ -68,7 +69,7 @@ impl Challenge {
         self.row.answered_at.is_some()
     }
 
-    /// Whether what it was bound to is still the same.
+    /// True if everything to which it was bound is unchanged.
     pub(crate) fn is_bound_to(&self, context: &Context, parts: &[&[u8]]) -> bool {
         self.row
             .binding
@@ -76,19 +77,19 @@ impl Challenge {
             .is_some_and(|binding| any_equal(&bindings(context, parts), binding))
     }
 
-    /// Whether this is its code. A try must have been taken before.
+    /// True if this is its code. An attempt must have been taken before.
     pub(crate) fn is_code(&self, context: &Context, code: &str) -> bool {
         let Some(digest) = &self.row.code_digest else { return false };
         let typed = tidy_code(&context.config.challenge, code);
         let same = |code: &str| {
             any_equal(&code_digests(context, &self.row.purpose, self.row.id, code), digest)
         };
-        // Both are computed, so that what is typed does not show in the time it takes.
+        // Both forms are always compared, so that the time does not reveal what was typed.
         same(&typed) | same(code)
     }
 
-    /// Notes that the code was right, and for how long that is good. False when somebody else was
-    /// faster, or it is too late.
+    /// Records that the code was correct, and for how long this is valid. Returns false if another
+    /// request was faster, or if it has expired.
     pub(crate) async fn answer<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -99,7 +100,7 @@ impl Challenge {
         store::answer(txn, self.row.id, until, now).await
     }
 
-    /// Uses it up. Of any number of callers at once one gets true.
+    /// Uses it up. Of several simultaneous callers, only one gets true.
     pub(crate) async fn spend<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -108,7 +109,7 @@ impl Challenge {
         store::spend(txn, self.row.id, now).await
     }
 
-    /// Uses it up as [`spend`](Self::spend) does, and remembers from where.
+    /// Uses it up as [`spend`](Self::spend) does, and records the client.
     pub(crate) async fn spend_from<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -120,8 +121,8 @@ impl Challenge {
         store::spend_from(txn, self.row.id, from, now).await
     }
 
-    /// Whether it was used [just now](USED_JUST_NOW), and by the browser that asks as far as can be told:
-    /// from the same address and by the same program. Without an address nothing can be told.
+    /// True if it was used [just now](USED_JUST_NOW), probably by the same browser: from the same
+    /// address and with the same user agent. False if no address is known.
     pub(crate) fn was_used_by(
         &self,
         context: &Context,
@@ -131,21 +132,21 @@ impl Challenge {
         let (Some(used_at), Some(stored)) = (self.row.used_at, &self.row.used_from) else {
             return false;
         };
-        // Of two nodes the one that asks may be behind.
+        // The clock of this node may be behind the one that recorded the use.
         let recent = now.since(used_at) < USED_JUST_NOW;
         let from = used_from(context, self.row.id, client);
         recent && from.is_some_and(|from| any_equal(&from, stored))
     }
 }
 
-/// The challenge of this token, in whatever state it is: looking does not spend it.
+/// Returns the challenge of this token, in any state. This does not use it up.
 pub(crate) async fn find_by_token<C: ConnectionTrait>(
     db: &C,
     context: &Context,
     kind: &Kind,
     token: &str,
 ) -> Result<Option<Challenge>, DbErr> {
-    // Nothing else can be one; what is huge is not digested.
+    // A token always has 43 characters. A huge text is not even digested.
     if token.len() != 43 {
         return Ok(None);
     }
@@ -155,7 +156,8 @@ pub(crate) async fn find_by_token<C: ConnectionTrait>(
     Ok(row.map(|row| Challenge { row }))
 }
 
-/// The challenge that a token or code is about, in whatever state it is. A code is that of the newest one.
+/// Returns the challenge that a token or code is about, in any state. A code belongs to the newest
+/// challenge.
 pub(crate) async fn find_by_proof<C: ConnectionTrait>(
     db: &C,
     context: &Context,
@@ -169,8 +171,8 @@ pub(crate) async fn find_by_proof<C: ConnectionTrait>(
     }
 }
 
-/// Whether this browser has used this proof of this account just now. Nobody learns anything by guessing
-/// a code that was used, so no try is taken.
+/// True if this browser has used this proof of this account just now. No attempt is taken, because
+/// a guess at a code that was used up reveals nothing useful.
 pub(crate) fn was_used_by(
     context: &Context,
     challenge: Option<&Challenge>,
@@ -188,7 +190,7 @@ pub(crate) fn was_used_by(
     })
 }
 
-/// The challenge of this id, if it is of this kind.
+/// Returns the challenge with this id, if it is of this kind.
 pub(crate) async fn find<C: ConnectionTrait>(
     db: &C,
     kind: &Kind,
@@ -198,7 +200,7 @@ pub(crate) async fn find<C: ConnectionTrait>(
     Ok(row.map(|row| Challenge { row }))
 }
 
-/// The newest challenge of this kind about this account and target, in whatever state it is.
+/// Returns the newest challenge of this kind for this account and target, in any state.
 pub(crate) async fn newest<C: ConnectionTrait>(
     db: &C,
     context: &Context,
@@ -212,8 +214,8 @@ pub(crate) async fn newest<C: ConnectionTrait>(
     Ok(row.map(|row| Challenge { row }))
 }
 
-/// Ends the open challenges of an account: those of one kind, or all but what undoes a change of
-/// its address.
+/// Ends the open challenges of an account. With `kind`, only those of that kind. Otherwise all
+/// except those that undo a change of its address.
 pub(crate) async fn end_of_account<C: ConnectionTrait>(
     txn: &C,
     account: AccountId,
@@ -224,7 +226,8 @@ pub(crate) async fn end_of_account<C: ConnectionTrait>(
     outstanding::end(txn, account, ending, now).await
 }
 
-/// Ends them for something that a session of the account did: see [`Ending::BySession`].
+/// Ends the challenges that an action in a session of the account invalidates: see
+/// [`Ending::BySession`].
 pub(crate) async fn end_by_session<C: ConnectionTrait>(
     txn: &C,
     account: &Account,
@@ -234,7 +237,7 @@ pub(crate) async fn end_by_session<C: ConnectionTrait>(
     outstanding::end(txn, account.id(), ending, now).await
 }
 
-/// An answered challenge of this kind and session that was not used yet.
+/// Returns an answered challenge of this kind and session that was not used yet.
 pub(crate) async fn answered<C: ConnectionTrait>(
     db: &C,
     kind: &Kind,

@@ -1,4 +1,4 @@
-//! Starting a challenge: a new token, maybe a new code, in the place of what was open.
+//! Starting a challenge: a new token and sometimes a new code, which replace the open ones.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::base::secret::random_array;
 use crate::context::Context;
 use crate::outstanding::Kind;
 
-/// A start sets no longer cool-down than this, so what removes old rows knows which ones still count.
+/// The longest cool-down. Maintenance uses it to decide which old rows may still count.
 pub(crate) const LONGEST_COOL_DOWN: Duration = Duration::from_secs(60 * 60);
 
-/// A new challenge. `target` is the normal form of the address it proves.
+/// The settings of a new challenge. `target` is the normal form of the address that it proves.
 #[derive(Clone)]
 pub(crate) struct Start<'a> {
     pub(crate) kind: &'a Kind,
@@ -28,16 +28,17 @@ pub(crate) struct Start<'a> {
     pub(crate) session_id: Option<SessionId>,
     pub(crate) target: Option<&'a str>,
     pub(crate) data: Option<&'a str>,
-    /// What must be the same when it is used, such as the hash of the password.
+    /// What must be unchanged when it is used, such as the hash of the password.
     pub(crate) binding: Option<&'a [&'a [u8]]>,
     pub(crate) answer: Answer<'a>,
     pub(crate) lifetime: Duration,
-    /// How soon after the last one of its subject there may be a new one.
+    /// How soon there may be a new challenge after the last one of its subject.
     pub(crate) cool_down: Duration,
 }
 
 impl Start<'_> {
-    /// When the last one of its subject must have been started at the latest, if that matters.
+    /// Returns the latest time at which the last one of its subject may have started. `None`
+    /// without a cool-down.
     fn not_since(&self, now: Timestamp) -> Option<Timestamp> {
         (!self.cool_down.is_zero()).then(|| now.minus(self.cool_down))
     }
@@ -46,7 +47,7 @@ impl Start<'_> {
         matches!(self.answer, Answer::Given(_))
     }
 
-    /// What it is about, under each secret.
+    /// Returns the digest of the subject under each secret.
     fn subjects(&self, context: &Context, id: ChallengeId) -> Vec<Vec<u8>> {
         let purpose = self.kind.name();
         let parts = Subject {
@@ -55,7 +56,8 @@ impl Start<'_> {
             target: self.target,
             alone: self.is_shown(),
         };
-        // A challenge about nobody and nothing is about the session, or only about itself.
+        // Without an account and a target, the subject is the session, or else the challenge
+        // itself.
         let alone = self.session_id.map_or(id.as_uuid(), SessionId::as_uuid);
         parts.digests(context, alone.as_bytes())
     }
@@ -64,15 +66,15 @@ impl Start<'_> {
 /// What answers a challenge besides its token.
 #[derive(Clone, Copy)]
 pub(crate) enum Answer<'a> {
-    /// Nothing: it is a link.
+    /// Nothing. It is a link only.
     TokenOnly,
-    /// A code as configured.
+    /// A code with the configured length and alphabet.
     Code,
-    /// What the caller says, for a picture that they draw.
+    /// An answer that the caller set, for example for a picture.
     Given(&'a str),
 }
 
-/// A challenge that was started, with what is to be sent.
+/// A challenge that was started, with what must be sent.
 pub(crate) struct Started {
     pub(crate) id: ChallengeId,
     pub(crate) token: Zeroizing<String>,
@@ -80,8 +82,8 @@ pub(crate) struct Started {
     pub(crate) expires_at: Timestamp,
 }
 
-/// Starts a challenge in the place of those of the same purpose, account and target that are
-/// open. None while the last one is younger than the cool-down: that one stays good then.
+/// Starts a challenge. It replaces the open ones of the same purpose, account and target. Returns
+/// `None` while the last one is younger than the cool-down. That one then stays valid.
 pub(crate) async fn start<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -96,8 +98,9 @@ pub(crate) async fn start<C: ConnectionTrait>(
     insert(txn, context, start, id, subjects).await.map(Some)
 }
 
-/// The same at the same cost whether or not it is wanted and not too soon: otherwise a row that
-/// nobody can use is all that comes of it, and what is open stays good.
+/// The same work whether or not a challenge is wanted and allowed. Otherwise the time of an answer
+/// would tell whether an address has an account. If it is not started, the only result is a row
+/// that nobody can use, and the open challenge stays valid.
 pub(crate) async fn start_if<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -107,7 +110,7 @@ pub(crate) async fn start_if<C: ConnectionTrait>(
     let now = context.now();
     let id = ChallengeId::new(now);
     let subjects = start.subjects(context, id);
-    // Nothing was started before there was time.
+    // No challenge can have started before the year 1970, so the condition is never met.
     let never = Timestamp::from_millis(-1);
     let not_since = if wanted { start.not_since(now) } else { Some(never) };
     if store::begin(txn, &subjects[0], not_since, now).await? {
@@ -119,7 +122,7 @@ pub(crate) async fn start_if<C: ConnectionTrait>(
     Ok(None)
 }
 
-/// Puts a challenge in the place of those of these subjects that are open.
+/// Inserts a challenge. It replaces the open ones of these subjects.
 async fn insert<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -158,7 +161,7 @@ async fn insert<C: ConnectionTrait>(
         superseded_at: None,
     };
     store::insert(txn, row).await?;
-    // The application gave the answer and knows it; it is not handed on.
+    // The application set the answer and knows it, so it is not returned.
     let code = code.filter(|_| !start.is_shown());
     Ok(Started { id, token, code, expires_at })
 }

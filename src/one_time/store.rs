@@ -1,4 +1,5 @@
-//! Queries on challenges. Every change is one conditional UPDATE whose count is the verdict.
+//! Queries on challenges. Every change is one conditional UPDATE, and the number of changed rows
+//! tells whether it happened. So of two requests with the same code, only one succeeds.
 
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
@@ -35,7 +36,7 @@ pub(crate) async fn find_by_token<C: ConnectionTrait>(
         .await
 }
 
-/// The newest challenge of a subject that was not superseded, in whatever state it is.
+/// Returns the newest challenge of a subject that was not replaced, in any state.
 pub(crate) async fn newest<C: ConnectionTrait>(
     db: &C,
     subjects: Vec<Vec<u8>>,
@@ -50,7 +51,7 @@ pub(crate) async fn newest<C: ConnectionTrait>(
         .await
 }
 
-/// An answered challenge of this purpose and session that was not used yet, the newest first.
+/// Returns the newest answered challenge of this purpose and session that was not used yet.
 pub(crate) async fn answered<C: ConnectionTrait>(
     db: &C,
     purpose: &str,
@@ -71,7 +72,7 @@ pub(crate) async fn answered<C: ConnectionTrait>(
         .await
 }
 
-/// A change of one challenge that is still open.
+/// Updates one challenge, if it is still open.
 fn open(id: ChallengeId, now: Timestamp) -> UpdateMany<challenge::Entity> {
     challenge::Entity::update_many()
         .filter(challenge::Column::Id.eq(id))
@@ -80,7 +81,7 @@ fn open(id: ChallengeId, now: Timestamp) -> UpdateMany<challenge::Entity> {
         .filter(challenge::Column::ExpiresAt.gt(now))
 }
 
-/// Notes the right answer, which is good until `until`. False when it is too late for one.
+/// Records the correct answer, which is valid until `until`. Returns false if it is too late.
 pub(crate) async fn answer<C: ConnectionTrait>(
     db: &C,
     id: ChallengeId,
@@ -96,7 +97,7 @@ pub(crate) async fn answer<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Uses a challenge up. False when someone else did, or when it is too late.
+/// Uses up a challenge. Returns false if another request did so, or if it has expired.
 pub(crate) async fn spend<C: ConnectionTrait>(
     db: &C,
     id: ChallengeId,
@@ -107,7 +108,7 @@ pub(crate) async fn spend<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// The same, and notes where it was used from.
+/// The same, and records the client that used it.
 pub(crate) async fn spend_from<C: ConnectionTrait>(
     db: &C,
     id: ChallengeId,
@@ -129,7 +130,7 @@ fn superseding(now: Timestamp) -> UpdateMany<challenge::Entity> {
         .filter(challenge::Column::SupersededAt.is_null())
 }
 
-/// Ends the open challenges of a subject, for a newer one takes their place.
+/// Ends the open challenges of a subject, because a newer one replaces them.
 pub(crate) async fn supersede<C: ConnectionTrait>(
     db: &C,
     subjects: Vec<Vec<u8>>,
@@ -139,10 +140,12 @@ pub(crate) async fn supersede<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Notes that a challenge of this subject is started now, unless one was after `not_since`. Without a
-/// cool-down there is no such time, and none is compared: a start at a node whose clock is fast would
-/// be after the present of any other node. Another request that starts one meanwhile waits here until this
-/// transaction is over.
+/// Records that a challenge of this subject is started now. Returns false if one was started after
+/// `not_since`. Another request that starts one waits here for the end of this transaction.
+///
+/// Without a cool-down there is no `not_since` and nothing is compared. A node with a fast clock
+/// may have recorded a start in the future of all other nodes, and they would refuse every start
+/// until then.
 pub(crate) async fn begin<C: ConnectionTrait>(
     db: &C,
     subject: &[u8],
@@ -171,7 +174,7 @@ pub(crate) async fn begin<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Ends at most `batch` challenges that are open, of all accounts. Says how many.
+/// Ends at most `batch` open challenges, of all accounts. Returns how many.
 pub(crate) async fn end_open<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
@@ -194,7 +197,7 @@ pub(crate) async fn end_open<C: ConnectionTrait>(
     Ok(ended.rows_affected)
 }
 
-/// Removes at most `batch` challenges that were over before `before`. Says how many.
+/// Deletes at most `batch` challenges that expired before `before`. Returns how many.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,
@@ -217,7 +220,7 @@ pub(crate) async fn purge<C: ConnectionTrait>(
     Ok(deleted.rows_affected)
 }
 
-/// Removes at most `batch` notes of starts before `before`.
+/// Deletes at most `batch` records of starts before `before`. Returns how many.
 pub(crate) async fn purge_starts<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,

@@ -8,26 +8,26 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::config::{Config, SameSite};
 
-/// The cookie's name and attributes, put together once.
+/// The name and the attributes of the cookie, prepared once.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionCookie {
-    /// What a `Set-Cookie` of ours starts with, and a `Cookie` pair: `name=`.
+    /// `name=`, the start of our `Set-Cookie` header and of our pair in a `Cookie` header.
     start: String,
-    /// The cookie with its attributes, but for its value and age.
+    /// The cookie with its attributes, without value and age.
     template: Cookie<'static>,
     clear_site_data: bool,
 }
 
-/// What a request's cookies hold under our name.
+/// The cookies of a request that have our name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
     One(Pair),
-    /// Two or more cookies of the same name: someone else's may be among them.
+    /// Two or more cookies with the same name. Another program may have set some of them.
     Several(Vec<Pair>),
 }
 
-/// The value of one cookie, as a slice of one header: no copy is made.
+/// The value of one cookie, as a part of one header. It is not copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
     header: HeaderValue,
@@ -40,8 +40,8 @@ impl Pair {
     }
 }
 
-/// What an answer does to the cookie. The stronger one wins: login over logout over what the layer adds
-/// by itself, which is a rotation or the first cookie of a visitor.
+/// What an answer does to the cookie. The stronger action wins: a login before a logout, and a
+/// logout before what the layer adds itself, which is a rotation or the first cookie of a visitor.
 #[derive(Debug, Clone)]
 pub(crate) enum CookieAction {
     Set(HeaderValue),
@@ -54,7 +54,7 @@ impl SessionCookie {
         Self::named(config, config.cookie_name())
     }
 
-    /// The cookie of known devices: another name, the same attributes.
+    /// The cookie of known devices. It has another name and the same attributes.
     pub(crate) fn of_devices(config: &Config) -> Self {
         Self { clear_site_data: false, ..Self::named(config, config.device_cookie_name()) }
     }
@@ -78,7 +78,7 @@ impl SessionCookie {
         }
     }
 
-    /// Cuts the cookies of exactly this name from the headers.
+    /// Finds the cookies with exactly this name.
     pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
         let mut found = Found::Nothing;
         for header in headers.get_all(COOKIE) {
@@ -109,8 +109,8 @@ impl SessionCookie {
         found
     }
 
-    /// What a client keeps after an answer: a token, an empty text when it is to forget it, none
-    /// when the answer does not say.
+    /// Returns what a client stores after an answer: a token, or an empty text if the cookie is
+    /// deleted. `None` if the answer does not change the cookie.
     #[cfg(feature = "test-util")]
     pub(crate) fn received(&self, headers: &HeaderMap) -> Option<String> {
         headers.get_all(SET_COOKIE).iter().find_map(|line| {
@@ -119,12 +119,12 @@ impl SessionCookie {
         })
     }
 
-    /// A `Set-Cookie` with this token. Without an age the cookie ends with the browser.
+    /// Returns a `Set-Cookie` with this token. Without an age the cookie ends with the browser.
     pub(crate) fn set(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
         CookieAction::Set(self.with_token(token, max_age))
     }
 
-    /// The same with the next generation of a token.
+    /// The same for the next generation of a token.
     pub(crate) fn rotate(&self, token: &str, max_age: Option<Duration>) -> CookieAction {
         CookieAction::Rotate(self.with_token(token, max_age))
     }
@@ -144,13 +144,14 @@ impl SessionCookie {
         self.with_token("", Some(Duration::ZERO))
     }
 
-    /// Lets an answer do one thing to the cookie; a weaker action than one that is there already
-    /// changes nothing (a rotation comes last: only the layer adds one). An answer that sets a
-    /// cookie is never stored by a cache.
+    /// Applies one action to the cookie. A weaker action than one that is already in the answer
+    /// changes nothing. A rotation comes last, because only the layer adds one. An answer that sets
+    /// a cookie is never stored by a cache.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, action: CookieAction) {
         let ours = |value: &HeaderValue| value.as_bytes().starts_with(self.start.as_bytes());
         let present: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
         let has_ours = present.iter().any(ours);
+        // A login has a value. A deletion has none.
         let is_login = |value: &HeaderValue| {
             ours(value) && value.as_bytes().get(self.start.len()) != Some(&b';')
         };

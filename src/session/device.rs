@@ -1,22 +1,25 @@
-//! Known devices: browsers and programs that an account has signed in from before.
+//! Known devices: browsers and programs from which an account has signed in before.
 //!
-//! A full sign-in leaves a second token behind, of a type of its own: in a cookie, or in the answer for
-//! a client that keeps its tokens itself. It opens nothing. It says one thing at the next sign-in: this
-//! device has been here before with this account. So the owner still gets in while strangers keep the
-//! account locked, and a sign-in without it is from a new device.
+//! A complete sign-in gives the client a second token of its own type. It is in a cookie, or in the
+//! answer for a client that stores its tokens itself. It grants no access. At the next sign-in it
+//! only says that this account has signed in from this device before. This has two uses. The owner
+//! can still sign in while strangers keep the account locked. A sign-in without the token comes
+//! from a new device.
 //!
-//! The token holds up to five accounts, the one used last first; a sixth takes the place of the one used
-//! longest ago. Each account is named by a keyed digest, so the token does not tell who they are. Each is
-//! bound to the account's epoch: a changed password, a disabling, an end of all sessions make it
-//! worthless, and so does a restored backup. The account's next sign-in from there is one from a new
-//! device then: it may be the device of whoever was put out. What did the change is known under the new
-//! epoch at once.
+//! The token holds up to five accounts, the most recently used first. A sixth replaces the least
+//! recently used. Each account is identified by a keyed digest, so the token does not reveal who
+//! they are. Each entry is bound to the epoch of its account. A changed password, a disabled
+//! account, the end of all sessions and a restored backup make the entry invalid. The next sign-in
+//! of that account from there counts as one from a new device, because the device may belong to the
+//! person who was locked out. The device that made the change is known under the new epoch
+//! immediately.
 //!
 //! # Two tabs at once
-//! The token lives in the client alone, so a sign-in can only add to what its own request carried. Of
-//! two sign-ins of two accounts that overlap, the later answer stays, and the browser does not know the
-//! other account. That account signs in as from a new browser once more: it has no count of failures of
-//! its own until then, and its owner may be told of a new device. Nothing is open to anybody by that.
+//! Only the client stores the token, so a sign-in can only add to what its own request carried. If
+//! sign-ins of two accounts overlap in one browser, the later answer wins, and the browser does not
+//! know the other account. The next sign-in of that account counts as one from a new browser. Until
+//! then it has no failure counter of its own there, and its owner may be notified of a new device.
+//! This gives access to nobody.
 
 use axum_core::response::{IntoResponseParts, ResponseParts};
 use data_encoding::BASE64URL_NOPAD;
@@ -29,29 +32,30 @@ use crate::base::jwt::{DeviceClaims, MAX_TOKEN_BYTES};
 use crate::base::secret::{DigestKey, Purpose, random_array};
 use crate::context::{Context, PerInstance};
 
-/// Where a client that keeps its tokens itself shows what it got as `device_token`. A browser's page
-/// cannot be made to send it by another site, and no other part of a request is named like this.
+/// The header in which a client that stores its tokens itself sends its `device_token`. Another
+/// site cannot make a browser send this header, and no other part of a request has this name.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("portcullis-device");
 
-/// How many accounts one device knows.
+/// The maximum number of accounts that one device knows.
 const MOST: usize = 5;
 
-/// What names one account on one device: eight random bytes, and the start of a keyed digest of them and
-/// the account.
+/// Identifies one account on one device: eight random bytes, and the start of a keyed digest of
+/// them and the account.
 pub(crate) type DeviceId = [u8; 16];
 
-/// What a client's device is to an account.
+/// What the device of a client means to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Device {
-    /// It has signed in from there, and nothing has ended that since.
+    /// The account has signed in from there, and the entry is still valid.
     Known(DeviceId),
-    /// It has signed in from there, before its sessions were ended all together.
+    /// The account has signed in from there, but its epoch has increased since.
     Former,
     Stranger,
 }
 
 impl Device {
-    /// The device, if it counts: the subject of counts that strangers cannot touch.
+    /// Returns the device if it is known. Strangers cannot influence the counters of a known
+    /// device.
     pub(crate) fn known(self) -> Option<DeviceId> {
         match self {
             Self::Known(id) => Some(id),
@@ -64,9 +68,9 @@ impl Device {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     id: DeviceId,
-    /// The account's epoch when it signed in.
+    /// The epoch of the account when it signed in.
     epoch: i64,
-    /// When it last signed in, in seconds.
+    /// When it last signed in, in Unix seconds.
     at: i64,
 }
 
@@ -91,9 +95,9 @@ impl Entry {
     }
 }
 
-/// The accounts in the text of a token; none if it is not as we write it.
+/// Reads the entries from the text of a token. `None` if the text is not as `write` makes it.
 fn read(text: &str) -> Option<Vec<Entry>> {
-    // Longer than five entries is not decoded at all.
+    // A text that is longer than five entries is not decoded.
     if text.len() > BASE64URL_NOPAD.encode_len(MOST * Entry::BYTES) {
         return None;
     }
@@ -107,17 +111,17 @@ fn write(entries: &[Entry]) -> String {
     BASE64URL_NOPAD.encode(&bytes)
 }
 
-/// What a client shows of its device, verified, before it is known whom the request is about. So an
-/// unknown name costs what a known one costs.
+/// The verified entries of a client's device token. They are read before the account is known. So
+/// an unknown name costs as much as a known one.
 #[derive(Debug)]
 pub(crate) struct Shown(Vec<Entry>);
 
 /// The token of known devices, and the keys of its digests.
 pub(crate) struct Devices {
     cookie: SessionCookie,
-    /// Newest secret first.
+    /// The newest secret comes first.
     keys: Vec<DigestKey>,
-    /// Whether clients may keep their tokens themselves.
+    /// True if clients may store their tokens themselves.
     bearer: bool,
 }
 
@@ -133,8 +137,8 @@ impl PerInstance for Devices {
 }
 
 impl Devices {
-    /// The token that a request shows, in its header or else in its cookie, if it shows exactly one
-    /// there.
+    /// Returns the device token of a request: from its header or else from its cookie. `None` if
+    /// there is not exactly one.
     pub(crate) fn shown(&self, headers: &HeaderMap) -> Option<String> {
         let text = |bytes: &[u8]| {
             let bytes = (bytes.len() <= MAX_TOKEN_BYTES).then_some(bytes)?;
@@ -149,12 +153,12 @@ impl Devices {
         text(pair.value())
     }
 
-    /// What the client shows, verified. Asks no database.
+    /// Verifies the token of the client. Runs no statement.
     pub(crate) fn read(&self, context: &Context, client: &ClientInfo) -> Shown {
         Shown(self.entries(context, client))
     }
 
-    /// What the client's device is to this account. Asks no database.
+    /// Returns what the device of the client means to this account. Runs no statement.
     pub(crate) fn recognize(
         &self,
         context: &Context,
@@ -165,8 +169,9 @@ impl Devices {
         self.look_up(&self.read(context, client), Some((account, epoch)))
     }
 
-    /// The same of the account, with its epoch, that a typed name turned out to belong to. For a name that
-    /// is nobody's the search is the same, for an account that there is not.
+    /// The same for the account, with its epoch, that belongs to a typed name. If no account has
+    /// the name, the search runs for an account that does not exist. So the time does not reveal
+    /// whether it exists.
     pub(crate) fn look_up(&self, shown: &Shown, of: Option<(AccountId, i64)>) -> Device {
         let Some((account, epoch)) = of else {
             std::hint::black_box(self.find(&shown.0, AccountId::from(uuid::Uuid::nil())));
@@ -179,8 +184,8 @@ impl Devices {
         }
     }
 
-    /// What a device gets on which this account has just signed in: the accounts that its request
-    /// showed, with this one before them.
+    /// Returns the token for a device on which this account has just signed in. It contains the
+    /// accounts from its request, with this one first.
     pub(crate) fn remember(
         &self,
         context: &Context,
@@ -200,7 +205,7 @@ impl Devices {
             }
             None => random_array(),
         };
-        // Always under the newest secret: an older one is removed some day.
+        // Always under the newest secret, because the older ones will be removed.
         let id = device_id(&self.keys[0], seed, account);
         entries.insert(0, Entry { id, epoch, at: now.as_secs() });
         entries.truncate(MOST);
@@ -211,12 +216,12 @@ impl Devices {
         KnownDevice { cookie: self.cookie.clone(), set: Some((token, action)) }
     }
 
-    /// What a client gets whose device stays what it is.
+    /// Returns what a client gets if its device does not change.
     pub(crate) fn unchanged(&self) -> KnownDevice {
         KnownDevice { cookie: self.cookie.clone(), set: None }
     }
 
-    /// The accounts that the client's token names and that still count.
+    /// The entries in the token of the client that have not expired.
     fn entries(&self, context: &Context, client: &ClientInfo) -> Vec<Entry> {
         let now = context.now();
         let Some(lifetime) = context.config.attempts.device_lifetime else { return Vec::new() };
@@ -230,9 +235,10 @@ impl Devices {
         entries
     }
 
-    /// The entry of an account, and where it stands.
+    /// Returns the entry of an account and its position.
     fn find(&self, entries: &[Entry], account: AccountId) -> Option<(usize, Entry)> {
-        // The signature is what makes it genuine; this says whose it is.
+        // The signature proves that the token is genuine. The digest tells which account an entry
+        // belongs to.
         let is_its_own = |entry: &Entry| {
             let seed = entry.id[..8].try_into().expect("eight of sixteen bytes");
             self.keys.iter().any(|key| device_id(key, seed, account) == entry.id)
@@ -250,11 +256,11 @@ fn device_id(key: &DigestKey, seed: [u8; 8], account: AccountId) -> DeviceId {
     id
 }
 
-/// A device that an account is known to sign in from, from now on: add it to an answer.
+/// A device that is known to an account from now on. Add it to the answer.
 ///
-/// It is [`IntoResponseParts`], so a handler returns `(known, StatusCode::NO_CONTENT)`; elsewhere
-/// [`apply`](Self::apply) puts it into the headers. It changes nothing where the client asked not to be
-/// remembered, known devices are off, or the device was none that had to be told anew.
+/// It is [`IntoResponseParts`], so a handler can return `(known, StatusCode::NO_CONTENT)`.
+/// Elsewhere, [`apply`](Self::apply) adds it to the headers. It changes nothing if the client asked
+/// not to be remembered, if known devices are off, or if the device did not need a new token.
 #[must_use = "the device is known when it gets this"]
 pub struct KnownDevice {
     cookie: SessionCookie,
@@ -262,18 +268,18 @@ pub struct KnownDevice {
 }
 
 impl KnownDevice {
-    /// Whether the client wants to be remembered: one that does not gets nothing.
+    /// Sets whether the client wants to be remembered. A client that does not gets nothing.
     pub fn remember(self, remember: bool) -> Self {
         Self { set: self.set.filter(|_| remember), ..self }
     }
 
-    /// The token, for a client that keeps it itself and shows it in the header `Portcullis-Device`. A
-    /// browser gets it in the cookie.
+    /// Returns the token, for a client that stores it itself and sends it in the header
+    /// `Portcullis-Device`. A browser gets it in the cookie.
     pub fn token(&self) -> Option<&str> {
         self.set.as_ref().map(|(token, _)| &**token)
     }
 
-    /// Puts the cookie into the headers of an answer.
+    /// Adds the cookie to the headers of an answer.
     pub fn apply(&self, headers: &mut HeaderMap) {
         if let Some((_, action)) = &self.set {
             self.cookie.apply(headers, action.clone());

@@ -16,22 +16,24 @@ pub struct Model {
     pub token_digest: Vec<u8>,
     pub lineage_id: LineageId,
     pub account_id: Option<AccountId>,
-    /// The account's epoch when the session was made; another one now means it is over.
+    /// The epoch of the account when the session was made. If it has changed, the session is
+    /// invalid.
     pub account_epoch: i64,
     pub stage: i16,
     pub generation: i64,
     pub rotated_at: Timestamp,
-    /// When the present generation was first used late: from then on the one before is a replay.
+    /// When the present generation was first used late. From then on the previous one is a replay.
     pub late_use_at: Option<Timestamp>,
-    /// The same for the generation before.
+    /// The same for the previous generation.
     pub previous_late_use_at: Option<Timestamp>,
-    /// The network and the browser family that made the present generation, as numbers to compare.
+    /// The network and the browser family that caused the present generation, as numbers to
+    /// compare.
     pub rotated_network: Option<i64>,
     pub rotated_browser: Option<i64>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub idle_ms: i64,
-    /// Whether the cookie outlives the browser.
+    /// True if the cookie survives a restart of the browser.
     pub persistent: bool,
     pub factors: String,
     #[sea_orm(column_type = "Text", nullable)]
@@ -43,7 +45,7 @@ pub struct Model {
     pub suspicious_at: Option<Timestamp>,
 }
 
-// Written by hand: a digest finds a row, so it is not for logs.
+// Written by hand: a digest identifies a row, so it must not appear in logs.
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("auth_session").field("id", &self.id).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! What can go wrong with a session.
+//! Errors of sessions.
 
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault};
@@ -8,16 +8,16 @@ use crate::hook::from_hooked;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The session this should go on from is over.
+    /// The session that should continue has ended.
     #[error("the session is over; sign in again")]
     Over,
-    /// There is no such session of this account.
+    /// The account has no such session.
     #[error("there is no such session")]
     NotFound,
-    /// A hook of the application's refused.
+    /// A hook of the application refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
-    /// The account has as many sessions as it may have.
+    /// The account has the maximum number of sessions.
     #[error("too many active sessions; sign out on another device first")]
     LimitReached,
     /// A bearer token was asked for, and they are not switched on
@@ -42,8 +42,8 @@ problem! {
     passes on { Refused, Fault }
 }
 
-/// Lets an error of a flow be one of the session that it makes: its variants `Session`, `Refused` and
-/// `Fault`.
+/// Converts a [`SessionError`] into the error of a flow that makes a session. That error needs the
+/// variants `Session`, `Refused` and `Fault`.
 macro_rules! from_session {
     ($error:ident) => {
         impl From<$crate::session::SessionError> for $error {

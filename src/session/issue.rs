@@ -1,4 +1,4 @@
-//! Starting sessions: a new row, a new token, and the end of the one it replaces.
+//! Starting sessions: a new row, a new token, and the end of the session that is replaced.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -36,24 +36,24 @@ use crate::hook::{HookList, SigningIn};
 use crate::permission::{Permission, write_list};
 use crate::port::SessionReplaced;
 
-/// The session that a new one takes the place of.
+/// The session that a new one replaces.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replaces {
     pub(crate) id: SessionId,
-    /// What the new session continues; none when it is a new beginning.
+    /// The lineage that the new session continues. `None` if it begins a new one.
     pub(crate) lineage_id: Option<LineageId>,
-    /// Whether the new session goes on from this one, so that it must still live: a factor was
-    /// added, a password changed. A login only sweeps it aside.
+    /// True if the new session continues the old one, so that the old one must still be alive: a
+    /// factor was added, or a password was changed. A login only ends the old one.
     pub(crate) promotes: bool,
 }
 
-/// A session about to start: `.await` it, after changing what should differ from a plain one.
+/// A session that is about to start. Change its settings, then `.await` it.
 #[derive(Debug, Clone)]
 #[must_use = "a session starts when this is awaited"]
 pub struct StartSession<'a> {
     context: &'a Context,
     db: Db<'a>,
-    /// With the epoch that the session counts under.
+    /// The account, with the epoch under which the session counts.
     account: Option<Account>,
     client: ClientInfo,
     stage: Stage,
@@ -62,12 +62,12 @@ pub struct StartSession<'a> {
     transport: Transport,
     replaces: Option<Replaces>,
     ceiling: Option<String>,
-    /// An end that the session does not outlive, whatever its lifetime.
+    /// The session does not outlive this time, whatever its lifetime is.
     until: Option<Timestamp>,
     event: EventKind,
-    /// Whether the full session that this takes the place of keeps its old rights for a moment.
+    /// True if the full session that is replaced keeps its old rights for a short time.
     old_lingers: bool,
-    /// The epoch of the account under which the session that this goes on from counts.
+    /// The epoch under which the session that is continued counts.
     old_epoch: i64,
 }
 
@@ -97,7 +97,7 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// The same for an account whose epoch this transaction moved on.
+    /// Sets the epoch, for an account whose epoch this transaction increased.
     pub(crate) fn at_epoch(mut self, epoch: i64) -> Self {
         self.account = self.account.map(|account| Account { epoch, ..account });
         self
@@ -113,8 +113,8 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// Takes the place of a session that must still live, and keeps what it was: its lineage, its
-    /// limits and its end.
+    /// Continues a session that must still be alive. Keeps its lineage, its ceiling and, for a full
+    /// session, its end.
     pub(crate) fn going_on_from(mut self, old: &SessionState, transport: Transport) -> Self {
         self.replaces =
             Some(Replaces { id: old.id, lineage_id: Some(old.lineage_id), promotes: true });
@@ -128,10 +128,10 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// Takes the place of a full session of the same account by showing a factor again. The old one
-    /// keeps its old rights for a moment, for the requests that other tabs have under way. Nobody
-    /// rises by that: those are rights that the same account had a moment ago. Everything else that
-    /// replaces a session ends it at once.
+    /// Continues a full session of the same account after a step-up. The old session keeps its old
+    /// rights for a short time, for requests that other tabs have already sent. Nobody gains rights
+    /// by this, because the same account had these rights a moment ago. Everything else that
+    /// replaces a session ends it immediately.
     pub(crate) fn stepping_up(mut self, old: &SessionState, transport: Transport) -> Self {
         self.old_lingers = old.stage == Stage::Full;
         self.going_on_from(old, transport)
@@ -142,7 +142,7 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// Only as far as this stage, for a test that needs a session of it.
+    /// Starts a session at this stage, for a test.
     #[cfg(feature = "test-util")]
     pub fn stage(self, stage: Stage) -> Self {
         self.at_stage(stage)
@@ -153,45 +153,46 @@ impl<'a> StartSession<'a> {
         self
     }
 
-    /// With this factor passed just now.
+    /// Records that this factor was proved now.
     pub fn factor(mut self, factor: Factor) -> Self {
         let now = self.context.now();
         self.factors = self.factors.with(factor, now);
         self
     }
 
-    /// Whether the cookie outlives the browser, and the session 12 hours. Default: yes.
+    /// Sets whether the cookie survives a restart of the browser. Without it, the session has the
+    /// shorter `unremembered_lifetime`, which is 12 hours by default. Default: true.
     pub fn remember(mut self, remember: bool) -> Self {
         self.remember = remember;
         self
     }
 
-    /// How the token travels. Default: in the cookie.
+    /// Sets how the token is sent. Default: in the cookie.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
     }
 
-    /// Limits what the session may do to what these permissions imply, whatever its account may.
+    /// Limits the session to what these permissions imply, whatever its account may do.
     pub fn ceiling(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
         let permissions: Vec<_> = permissions.into_iter().collect();
         self.ceiling = Some(write_list(&permissions));
         self
     }
 
-    /// Inside a transaction of the caller's: the session exists when they commit.
+    /// Starts the session inside a transaction of the caller. It exists after the commit.
     pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
         self
     }
 
-    /// The same inside the transaction of another flow of ours.
+    /// The same inside the transaction of another flow of portcullis.
     pub(crate) fn inside(mut self, txn: &'a Txn<'a>) -> Self {
         self.db = self.db.inside(txn);
         self
     }
 
-    /// Starts it.
+    /// Starts the session.
     pub(crate) async fn issue(self) -> Result<Issued, SessionError> {
         let context = self.context;
         // Nobody takes such a token, so the client would have lost its old session for nothing.
@@ -237,7 +238,7 @@ impl<'a> StartSession<'a> {
             factors: self.factors.to_column(),
             ceiling: self.ceiling.clone(),
             address: self.client.address().map(|address| address.to_string()),
-            // The column counts characters, the client's text is cut at bytes: it fits.
+            // The column counts characters and the text was cut by bytes, so it fits.
             user_agent: self.client.user_agent().map(str::to_owned),
             ended_at: None,
             end_reason: None,
@@ -264,14 +265,16 @@ impl<'a> StartSession<'a> {
             at: now,
         });
         let require_verified = context.config.login.require_verified;
-        // The application has proved by its own means who it is. A limited session is no sign-in.
+        // The application identified the user itself, so this counts as the last login. A session
+        // with a ceiling does not: it is for a device or a program.
         let begins = self.event == EventKind::SessionStarted
             && self.stage == Stage::Full
             && self.replaces.is_none()
             && self.ceiling.is_none();
         transaction!(self.db, |txn| {
             if let Some(account) = self.account.as_ref().filter(|_| begins) {
-                // The account's row is the first to be locked, as in every sign-in.
+                // The account's row is locked first, as in every sign-in, so that two flows do not
+                // deadlock.
                 account_store::set_last_login(txn, account.id, now).await?;
             }
             if let Some(login) = login {
@@ -293,11 +296,12 @@ impl<'a> StartSession<'a> {
                     return Err(SessionError::Over);
                 }
                 if !ended {
-                    // If a step-up was faster, what is left of it is over too.
+                    // If a step-up replaced the session before, its remaining rights end here.
                     store::stop_lingering(txn, old.id).await?;
                 }
                 let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
-                // Of two logins over one session only the one that ended it takes what hangs on it.
+                // Of two logins that replace the same session, only the one that ended it takes
+                // over its data.
                 if ended {
                     hooks.session_replaced(context, replaced, txn).await?;
                 }
@@ -331,13 +335,13 @@ impl<'a> StartSession<'a> {
         Ok(issued)
     }
 
-    /// An account that has signed in all the way is known here from now on; one that was known stays
-    /// so, also when this very change moves its epoch. A device that was put out before stays a stranger
-    /// until a sign-in: nobody would be told that it is back.
+    /// Returns what makes the device known, if the sign-in is complete. A device that was known
+    /// stays known, even if this change increases the epoch. A device whose epoch is outdated stays
+    /// unknown until a sign-in, because only a sign-in tells the owner about a new device.
     fn device(&self, signs_in: bool) -> Option<KnownDevice> {
         let account = self.account.as_ref()?;
         let epoch = account.epoch;
-        // Who asked not to be remembered is not.
+        // A client that asked not to be remembered is not remembered.
         if self.stage != Stage::Full || !self.remember || self.ceiling.is_some() {
             return None;
         }
@@ -362,9 +366,9 @@ impl<'a> IntoFuture for StartSession<'a> {
     }
 }
 
-/// Ends the oldest sessions of an account above its limit, or refuses the newest, which `started`
-/// tells of. The account's row is locked, so that of a hundred logins at once each counts what the
-/// ones before it left.
+/// Enforces the session limit of an account: ends its oldest sessions, or refuses the newest one,
+/// which is in `started`. The account's row is locked. So each of a hundred simultaneous logins
+/// sees what the earlier ones left.
 async fn keep_to_limit(
     txn: &Txn<'_>,
     config: &SessionConfig,
@@ -391,22 +395,24 @@ async fn keep_to_limit(
     Ok(())
 }
 
-/// A token and how long it lasts.
+/// A token and how long it is valid.
 pub(crate) struct Minted {
     pub(crate) token: String,
     pub(crate) expires_in: Duration,
 }
 
-/// How long a token of a full session lasts before its next generation: the configured time, but
-/// no more than a third of an idle time that a role shortens, or the session could never rotate.
+/// Returns how long a token of a full session is valid. This is the configured time, but at most a
+/// third of an idle time that a role shortens. Otherwise the session would end before it could
+/// rotate.
 pub(crate) fn token_lifetime(context: &Context, idle: Option<Duration>) -> Duration {
     let configured = context.config.session.token_lifetime;
-    // No shorter than `replay_after`: until then the same generation is handed out again.
+    // Not shorter than `replay_after`, because the same generation is handed out again until then.
     let shortest = context.config.session.replay_after;
     idle.map_or(configured, |idle| configured.min(idle / 3).max(shortest))
 }
 
-/// Signs a token for a generation. Stages other than a full session last as long as their row.
+/// Signs a token for a generation. A token of any other stage than a full session is valid as long
+/// as its row.
 pub(crate) fn mint(
     context: &Context,
     stage: Stage,
@@ -424,7 +430,7 @@ pub(crate) fn mint(
         sid,
         generation,
         issued_at: now.as_secs(),
-        // Rounded up, or a token could be a second short of its row.
+        // Rounded up, so that the token never expires before its row does.
         expires_at: Timestamp::from_millis(expires_at.as_millis().saturating_add(999)).as_secs(),
     };
     Minted {
@@ -433,7 +439,7 @@ pub(crate) fn mint(
     }
 }
 
-/// How long the browser keeps the cookie: as long as its token can still be replaced.
+/// Returns how long the browser keeps the cookie: as long as its token can still be replaced.
 pub(crate) fn cookie_age(
     context: &Context,
     stage: Stage,
@@ -448,11 +454,11 @@ pub(crate) fn cookie_age(
     window.min(end.since(now))
 }
 
-/// A session that was started: add it to an answer.
+/// A session that was started. Add it to the answer.
 ///
-/// It is [`IntoResponseParts`], so a handler returns `(issued, Redirect::to("/"))`; elsewhere
-/// [`apply`](Self::apply) puts it into the headers. A session with [`Transport::Bearer`] sets no
-/// cookie; its token is read with [`token`](Self::token).
+/// It is [`IntoResponseParts`], so a handler can return `(issued, Redirect::to("/"))`. Elsewhere,
+/// [`apply`](Self::apply) adds it to the headers. A session with [`Transport::Bearer`] sets no
+/// cookie. Read its token with [`token`](Self::token).
 #[must_use = "the client is signed in when it gets this"]
 pub struct Issued {
     session_id: SessionId,
@@ -469,61 +475,63 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// The session's public id.
+    /// Returns the public id of the session.
     pub fn session_id(&self) -> SessionId {
         self.session_id
     }
 
-    /// Whose session it is; none for an anonymous one.
+    /// Returns the account of the session, or `None` for an anonymous one.
     pub fn account_id(&self) -> Option<AccountId> {
         self.account_id
     }
 
-    /// How far the sign-in has come.
+    /// Returns how far the sign-in has progressed.
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// How the token travels.
+    /// Returns how the token is sent.
     pub fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// How long the token lasts before it is to be renewed.
+    /// Returns how long the token is valid before it must be renewed.
     pub fn expires_in(&self) -> Duration {
         self.expires_in
     }
 
-    /// The token, for a client that sends it in the `Authorization` header. None when it travels
-    /// in the cookie, where no script of a page should see it.
+    /// Returns the token, for a client that sends it in the `Authorization` header. `None` if the
+    /// token is in the cookie, because scripts of a page must not see it.
     pub fn token(&self) -> Option<&str> {
         (self.transport == Transport::Bearer).then_some(&*self.token)
     }
 
-    /// The token of the device, for a client that keeps its tokens itself: it shows this one in the
-    /// header `Portcullis-Device` when it signs in again, and is no new device then. None when the
-    /// session travels in the cookie, for then this does too, and where the client asked not to be
-    /// remembered.
+    /// Returns the token of the device, for a client that stores its tokens itself. The client
+    /// sends it in the header `Portcullis-Device` at the next sign-in, and is then not a new
+    /// device. `None` if the session is in the cookie, because the device token is then in a cookie
+    /// too, and if the client asked not to be remembered.
     pub fn device_token(&self) -> Option<&str> {
         let device = self.device.as_ref().filter(|_| self.transport == Transport::Bearer);
         device.and_then(KnownDevice::token)
     }
 
-    /// The visitor's session that was started, if it is one, as the extractor gives it to later requests:
-    /// to start a challenge in the same answer.
+    /// Returns the visitor's session that was started, if it is one. It is the value that the
+    /// extractor gives in later requests. Use it to start a challenge in the same answer.
     pub fn anonymous_session(&self) -> Option<AnonymousSession> {
         let state = self.state.clone().filter(|state| state.stage == Stage::Anonymous)?;
         Some(AnonymousSession { state, transport: self.transport })
     }
 
-    /// The sign-in that still needs its second factor, if it is one, as the extractor gives it to later
-    /// requests: to send a code with the answer to the password.
+    /// Returns the sign-in that still needs its second factor, if it is one. It is the value that
+    /// the extractor gives in later requests. Use it to send a code with the answer to the
+    /// password.
     pub fn pending_session(&self) -> Option<PendingSession> {
         let state = self.state.clone().filter(|state| state.stage == Stage::PendingSecondFactor)?;
         Some(PendingSession { state, account: self.account.clone()?, transport: self.transport })
     }
 
-    /// The cookie as the layer adds it by itself, which gives way to what the answer does.
+    /// Returns the cookie as one that the layer adds itself: any other action of the answer wins
+    /// over it.
     pub(crate) fn into_first_cookie(self) -> CookieAction {
         match self.set_cookie {
             CookieAction::Set(cookie) => CookieAction::Rotate(cookie),
@@ -531,7 +539,7 @@ impl Issued {
         }
     }
 
-    /// Puts the session into the headers of an answer.
+    /// Adds the session to the headers of an answer.
     pub fn apply(&self, headers: &mut HeaderMap) {
         match self.transport {
             Transport::Cookie => {
@@ -566,7 +574,7 @@ impl fmt::Debug for Issued {
     }
 }
 
-/// A session that was ended: add it to the answer so that the client forgets it.
+/// A session that was ended. Add it to the answer, so that the client forgets the session.
 #[must_use = "the client forgets the session when it gets this"]
 #[derive(Debug)]
 pub struct SignedOut {
@@ -574,7 +582,7 @@ pub struct SignedOut {
     pub(crate) device: DeviceCookie,
 }
 
-/// What an answer does to the cookie that tells a known device.
+/// What an answer does to the cookie of the known device.
 #[derive(Debug)]
 pub(crate) enum DeviceCookie {
     Kept(SessionCookie),
@@ -582,7 +590,7 @@ pub(crate) enum DeviceCookie {
 }
 
 impl SignedOut {
-    /// Forgets as well that the account has signed in from this browser, as on one that is shared.
+    /// Also makes the browser forget that the account has signed in there, for a shared computer.
     /// Signing out alone does not.
     pub fn forget_device(mut self) -> Self {
         let (DeviceCookie::Kept(cookie) | DeviceCookie::Cleared(cookie)) = self.device;
@@ -590,7 +598,7 @@ impl SignedOut {
         self
     }
 
-    /// Puts the deletion of the cookie into the headers of an answer.
+    /// Adds the deletion of the cookie to the headers of an answer.
     pub fn apply(&self, headers: &mut HeaderMap) {
         self.cookie.apply(headers, CookieAction::Clear);
         if let DeviceCookie::Cleared(cookie) = &self.device {

@@ -1,4 +1,5 @@
-//! What a session's row says at a moment: the only place that decides whether a session lives.
+//! The state of a session at a given time. This is the only place that decides whether one row is
+//! alive.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::session::stage::Stage;
 
-/// A session as its row tells it.
+/// A session as its row describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionState {
     pub(crate) id: SessionId,
@@ -21,11 +22,11 @@ pub(crate) struct SessionState {
     pub(crate) stage: Stage,
     pub(crate) generation: i64,
     pub(crate) rotated_at: Timestamp,
-    /// When the present generation was first used late. From then on the one before is a replay.
+    /// When the present generation was first used late. From then on the previous one is a replay.
     pub(crate) late_use_at: Option<Timestamp>,
-    /// The same of the generation before.
+    /// The same for the previous generation.
     pub(crate) previous_late_use_at: Option<Timestamp>,
-    /// Who made the present generation.
+    /// The client that caused the present generation.
     pub(crate) rotated_by: ClientMark,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Timestamp,
@@ -37,44 +38,44 @@ pub(crate) struct SessionState {
     pub(crate) user_agent: Option<String>,
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) ended: Option<Ended>,
-    /// Until when it keeps its old rights, though another session has taken its place.
+    /// The end of the time in which it keeps its old rights after a step-up replaced it.
     pub(crate) lingers_until: Option<Timestamp>,
     pub(crate) suspicious: bool,
 }
 
-/// For how long a session keeps its old rights after a step-up took its place: long enough for the
-/// requests that other tabs had under way.
+/// How long a session keeps its old rights after a step-up replaced it. This is enough for requests
+/// that other tabs have already sent.
 pub(crate) const LINGERS: Duration = Duration::from_secs(10);
 
-/// The word in the row of a session that a step-up took the place of.
+/// The end reason in the row of a session that a step-up replaced.
 pub(crate) const STEPPED_UP: &str = "stepped_up";
 
 /// Why a session does not count any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// Its owner signed out.
+    /// The owner signed out.
     LoggedOut,
-    /// Another one took its place.
+    /// Another session replaced it.
     Superseded,
-    /// Its owner or the application ended it.
+    /// The owner or the application ended it.
     Revoked,
-    /// A retired token of it was used.
+    /// A retired token was used again.
     TheftSuspected,
-    /// It came from elsewhere, and the binding policy ended it.
+    /// It was used from another client, and the binding policy ended it.
     SourceChanged,
-    /// The account had more sessions than it may have, and this was the oldest.
+    /// The account had too many sessions, and this was the oldest.
     Evicted,
-    /// It was idle for too long or reached its end.
+    /// It was idle for too long, or it reached its absolute end.
     Expired,
-    /// The account is disabled, deleted or not verified, or its sessions were ended together.
+    /// The account is disabled, deleted or not verified, or all its sessions were ended together.
     Account,
     /// It was marked suspicious.
     Suspicious,
 }
 
 impl Ended {
-    /// The word in the row, for the reasons that are written there.
+    /// The end reason in the row, for those reasons that are stored.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::LoggedOut => "logged_out",
@@ -89,6 +90,8 @@ impl Ended {
         }
     }
 
+    /// Reads the end reason. An unknown text counts as [`Self::Revoked`], so that a session that
+    /// has ended never counts again.
     pub(crate) fn from_column(text: Option<&str>) -> Self {
         if text == Some(STEPPED_UP) {
             return Self::Superseded;
@@ -106,7 +109,7 @@ impl Ended {
     }
 }
 
-/// Until when a session lingers that ended at this moment for this reason.
+/// Returns until when a session keeps its old rights that ended at this time for this reason.
 pub(crate) fn lingers_until(
     ended_at: Option<Timestamp>,
     reason: Option<&str>,
@@ -114,26 +117,27 @@ pub(crate) fn lingers_until(
     ended_at.filter(|_| reason == Some(STEPPED_UP)).map(|at| at.plus(LINGERS))
 }
 
-/// How a token's generation stands to the row's.
+/// How the generation of a token relates to the generation in the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generation {
     /// The present one.
     Current,
-    /// A retired one that is still good; its holder is handed the present one.
+    /// A retired one that is still valid. Its holder gets the present one.
     Retired,
-    /// A retired one whose successor was in use long enough: someone kept a copy.
+    /// A retired one whose successor was used late. Someone kept a copy.
     Replayed,
-    /// A retired one of a request that arrived so long ago that nobody can say whether it was good
-    /// then. It is refused, and nobody is accused.
+    /// A retired one, from a request that arrived too long ago to know whether it was valid then.
+    /// It is refused, but it is not treated as a theft.
     Forgotten,
     /// One that was never issued.
     Unknown,
 }
 
 impl SessionState {
-    /// Why the session does not count at `now`, if so. The predicate of requests, which tells the
-    /// reason too; `store::live` is the same for lists, the cap and rotation, and a test holds both
-    /// against the same rows. Purge asks neither: it goes by two times in the row alone.
+    /// Returns why the session does not count at `now`, or `None` if it counts. Requests use this
+    /// check, because it also gives the reason. `store::live` is the same condition for lists, the
+    /// session limit and rotation. A test compares both for the same rows. Purge uses neither: it
+    /// compares only two times in the row.
     pub(crate) fn ended(
         &self,
         now: Timestamp,
@@ -151,6 +155,8 @@ impl SessionState {
         if now >= self.expires_at || now >= self.rotated_at.plus(self.idle) {
             return Some(Ended::Expired);
         }
+        // Only an anonymous session has no account. Any other mixture is a broken row and never
+        // counts.
         match (self.stage, self.account_id, account) {
             (Stage::Anonymous, None, None) => None,
             (Stage::Anonymous, ..) | (_, None, _) | (_, _, None) => Some(Ended::Account),
@@ -162,16 +168,16 @@ impl SessionState {
         }
     }
 
-    /// Whether a step-up took its place so recently that requests of other tabs may still be under
-    /// way with it.
+    /// True if a step-up replaced it so recently that requests of other tabs may still arrive with
+    /// it.
     pub(crate) fn lingers(&self, now: Timestamp) -> bool {
         self.ended == Some(Ended::Superseded) && self.lingers_until.is_some_and(|until| now < until)
     }
 
-    /// Whether `generation` of a token was good when the request *arrived*. A generation stays good
-    /// until its successor was used late: see [`is_settled`](Self::is_settled). The moment of
-    /// arrival counts, not the moment of asking: a handler that reads a long body first asks about
-    /// a token that the browser has replaced since.
+    /// Returns whether `generation` was valid when the request *arrived*. A generation stays valid
+    /// until its successor was used late: see [`is_settled`](Self::is_settled). The time of arrival
+    /// counts, not the time of the check. A handler that first reads a long body would otherwise
+    /// accuse a browser that has received a new token in the meantime.
     pub(crate) fn generation(&self, generation: i64, arrived_at: Timestamp) -> Generation {
         let before = |late_use_at: Timestamp| arrived_at < late_use_at;
         let before_the_last = self.previous_late_use_at.is_some_and(before);
@@ -185,12 +191,14 @@ impl SessionState {
         }
     }
 
-    /// Whether a request that shows the present generation proves that its browser keeps it: it
-    /// arrived at least `replay_after` after that generation was made, and after the copy it shows
-    /// was handed out (`issued_at`, in seconds). A browser writes its cookies to disk up to 30 s
-    /// after it got them, and clocks of nodes differ by up to 30 s. Only then is the generation
-    /// before a replay, and only then is the present one replaced: until then it is handed out
-    /// again, so that no more than two are good at once.
+    /// True if a request with the present generation proves that its browser has stored it. It must
+    /// have arrived at least `replay_after` after that generation was made, and after the shown
+    /// copy was handed out (`issued_at`, in Unix seconds). A browser may write its cookies to disk
+    /// 30 s after it got them, and the clocks of two nodes may differ by 30 s.
+    ///
+    /// Only then does the previous generation become a replay, and only then can the present one be
+    /// replaced. Until then the present one is handed out again. So no more than two are valid at
+    /// once.
     pub(crate) fn is_settled(
         &self,
         issued_at: i64,
@@ -202,8 +210,8 @@ impl SessionState {
     }
 }
 
-/// Where a request came from, as numbers to compare with: nothing can be read from them. A part is
-/// none if it is not known.
+/// Where a request came from, as numbers to compare. A part that is not known is `None`. The hashes
+/// have no key, so they hide nothing: anyone can hash all IPv4 networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ClientMark {
     pub(crate) network: Option<i64>,
@@ -222,7 +230,7 @@ impl ClientMark {
         }
     }
 
-    /// Whether both the network and the browser family are known and others.
+    /// True if both the network and the browser family are known, and both differ.
     pub(crate) fn is_elsewhere(self, other: Self) -> bool {
         let differ = |a: Option<i64>, b: Option<i64>| a.zip(b).is_some_and(|(a, b)| a != b);
         differ(self.network, other.network) && differ(self.browser, other.browser)
@@ -307,7 +315,7 @@ mod tests {
             // Handed out again, because the first answer was lost.
             (150, 190, false),
             (150, 240, true),
-            // A clock that is slow handed it out.
+            // It was handed out by a node whose clock is slow.
             (70, 189, false),
             (70, 190, true),
         ] {

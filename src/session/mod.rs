@@ -1,17 +1,24 @@
-//! Sessions: one row per signed-in (or anonymous) client, and the signed pointer to it.
+//! Sessions: one row per client, and a signed token that points to it. The client belongs to an
+//! account, or is an anonymous visitor.
 //!
-//! 1. A login inserts a row and hands the client a token: a JWT with 128 random bits, a generation
-//!    and times; nothing about the person, nothing about rights. The row keeps a keyed digest.
-//! 2. Each request finds the row by that digest, together with its account, in one statement.
-//! 3. After 15 minutes the next request gets the next generation of the token. The old one stays
-//!    good until the new one was used *late*, 90 seconds after it was made, so parallel requests, lost
-//!    answers and killed browsers are harmless. After that its use means that someone kept a copy: the
-//!    session ends and its owner is told.
-//! 4. A login, a new factor, a changed password make a new row and end the old one in the same
-//!    transaction. One that a step-up replaced keeps its old rights for ten seconds, for what other tabs
-//!    have under way. Only signing out clears a cookie; a 401 never does.
+//! # How it works
 //!
-//! Sign someone in from a handler of your own:
+//! 1. A login inserts a row and gives the client a token. The token is a JWT with 128 random bits,
+//!    a generation number and times. It contains nothing about the person or their rights. The row
+//!    stores a keyed digest of the random bits.
+//! 2. Each request finds the row by that digest, together with the account, in one statement.
+//! 3. After 15 minutes the next request gets the next generation of the token. The old generation
+//!    stays valid until the new one is used *late*, at least 90 seconds after it was made. So
+//!    parallel requests, lost answers and killed browsers do no harm. If the old generation is used
+//!    after that, someone kept a copy. The session ends and its owner is notified.
+//! 4. A login, a new factor and a changed password insert a new row and end the old one in the same
+//!    transaction. After a step-up, the replaced session keeps its old rights for ten seconds, for
+//!    requests that other tabs have already sent. Only signing out clears the cookie. A 401 never
+//!    does.
+//!
+//! The page [sessions](crate::guide::sessions) explains rotation and its reasons.
+//!
+//! You can sign someone in from your own handler:
 //!
 //! ```no_run
 //! use axum::http::request::Parts;
@@ -30,17 +37,47 @@
 //! }
 //! ```
 //!
-//! A session can be marked suspicious: by its owner (`POST /sessions/{id}/report`), by the
-//! application ([`Sessions::mark_suspicious`], also inside a hook's transaction), or by the binding
-//! policy. From then on it is 401 `session_suspicious` everywhere, is not renewed, and nothing goes
-//! on from it; only signing out works. It stays in the list, as such, until it is ended.
+//! # Suspicious sessions
 //!
-//! An account has as many sessions as it likes, unless
-//! [`max_per_account`](crate::config::SessionConfig::max_per_account) says otherwise.
+//! A session can be marked suspicious by its owner (`POST /sessions/{id}/report`), by the binding
+//! policy, or by the application ([`Sessions::mark_suspicious`], also inside the transaction of a
+//! hook). From then on every request with it gets 401 `session_suspicious`. It is not renewed, and
+//! no other session can continue it. Only signing out works. It stays in the list, marked as
+//! suspicious, until it is ended.
 //!
-//! Data of the application's own: a little of it in [`session_data`](crate::session_data), more of it
-//! in a table of yours, keyed by the account or by the session's
-//! [`lineage_id`](Session::lineage_id), which stays the same when a session is replaced.
+//! # What it does not do
+//!
+//! - It does not limit the number of sessions per account, unless
+//!   [`max_per_account`](crate::config::SessionConfig::max_per_account) is set.
+//! - It does not detect a thief who sends requests more often than every 90 seconds. What
+//!   [`binding`](crate::config::SessionConfig::binding) compares may reveal such a thief.
+//! - It does not close a stream that is already open.
+//! - It stores no data of your application. Put small data into
+//!   [`session_data`](crate::session_data). Put more into your own table, with the account or the
+//!   [`lineage_id`](Session::lineage_id) as the key. The lineage stays the same when a session is
+//!   replaced.
+//!
+//! # Routes
+//!
+//! The routes are those of [`login`](crate::login), [`own_session`](crate::own_session) and
+//! [`anonymous`](crate::anonymous).
+//!
+//! # Configuration
+//!
+//! [`SessionConfig`](crate::config::SessionConfig) has lifetimes, rotation, binding and the limit
+//! per account. [`CookieConfig`](crate::config::CookieConfig) has the name and the attributes of
+//! the cookie.
+//!
+//! # Events and error codes
+//!
+//! The events are `session_created`, `session_ended`, `sessions_ended`, `session_suspicious` and
+//! `session_cleared`. The page [`identity`](crate::identity) lists those of a request. The error
+//! codes are `session_ended` (401), `session_not_found` (404) and `session_limit` (409).
+//!
+//! # Standard
+//!
+//! RFC 7519 (JWT). The presets of [`SessionConfig`](crate::config::SessionConfig) follow the time
+//! limits of NIST SP 800-63B-4.
 
 use std::net::IpAddr;
 
@@ -84,7 +121,7 @@ use issue::DeviceCookie;
 use judge::{ClientMark, SessionState, lingers_until};
 use store::Marked;
 
-/// How many sessions a list has at most.
+/// The maximum number of sessions in one list.
 pub const SESSIONS_A_PAGE: usize = 100;
 
 /// A session as its owner sees it in a list.
@@ -95,15 +132,15 @@ pub struct SessionSummary {
     pub id: SessionId,
     /// When it was started.
     pub created_at: Timestamp,
-    /// When its token was last replaced; it was in use then.
+    /// When its token was last replaced. The session was in use at that time.
     pub rotated_at: Timestamp,
-    /// When it ends at the latest.
+    /// The absolute end of the session.
     pub expires_at: Timestamp,
-    /// Where it was started from.
+    /// The address from which it was started.
     pub address: Option<IpAddr>,
-    /// What it was started with.
+    /// The user agent with which it was started.
     pub user_agent: Option<String>,
-    /// Whether it was marked suspicious: it counts for nothing any more.
+    /// True if it was marked suspicious. It then gives no rights any more.
     pub suspicious: bool,
 }
 
@@ -115,27 +152,28 @@ pub struct Sessions<'a> {
 }
 
 impl Portcullis {
-    /// Sessions.
+    /// Returns the flows of sessions.
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions { context: self.context(), db: self.context().db() }
     }
 }
 
 impl<'a> Sessions<'a> {
-    /// The same inside a transaction of the caller's.
+    /// Returns the same flows inside a transaction of the caller.
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Makes a session that no sign-in precedes: for a test, for a program that acts as an account, for a
-    /// session with a [ceiling](StartSession::ceiling). It runs no login hooks and makes no device known. It
-    /// ends no other session, unless the account has
-    /// [as many as it may have](crate::config::SessionConfig::max_per_account). A full one without a ceiling
-    /// is noted as the account's last login. To sign somebody in, use [`Portcullis::sign_in`].
+    /// Starts a session without a sign-in: for a test, for a program that acts as an account, or
+    /// for a session with a [ceiling](StartSession::ceiling). It runs no login hooks and makes no
+    /// device known. It ends no other session, unless the account has reached its
+    /// [limit](crate::config::SessionConfig::max_per_account). A full session without a ceiling is
+    /// recorded as the last login of the account. To sign somebody in, use [`Portcullis::sign_in`].
     ///
-    /// Nothing is checked here but that the account is still what it was when it was read: a session of
-    /// one disabled meanwhile never counts.
+    /// This does not check whether the account may be used. But a session counts only if the
+    /// account is unchanged since it was read: if it was disabled in the meantime, the session
+    /// never counts.
     pub fn start(&self, account: &Account, client: &ClientInfo) -> StartSession<'a> {
         StartSession::new(self.context, self.db, client).of(account)
     }
@@ -145,10 +183,10 @@ impl<'a> Sessions<'a> {
         StartSession::new(self.context, self.db, client)
     }
 
-    /// Signs out: the session is over with its next request, here and on every node.
+    /// Signs out: the session is invalid from its next request on, on every node.
     ///
     /// # Errors
-    /// A hook's refusal; an outage. Ending one that is over already is no error.
+    /// A hook refused; an outage. It is no error if the session has already ended.
     pub async fn end(&self, id: SessionId) -> Result<SignedOut, SessionError> {
         let account_id = if self.context.per_instance::<HookList>().is_empty() {
             None
@@ -160,7 +198,7 @@ impl<'a> Sessions<'a> {
         Ok(self.signed_out())
     }
 
-    /// Ends a session for its owner; nothing to end is no error.
+    /// Ends a session for its owner. It is no error if the session has already ended.
     pub(crate) async fn sign_out(
         &self,
         session_id: SessionId,
@@ -178,9 +216,9 @@ impl<'a> Sessions<'a> {
         let auth = Portcullis::of(self.context);
         let hooks = auth.per_instance::<HookList>();
         transaction!(self.db, |txn| {
-            // First, so that of two at once only one runs the hooks.
+            // The first statement, so that only one of two simultaneous logouts runs the hooks.
             if !store::end(txn, session_id, Ended::LoggedOut, at).await? {
-                // If a step-up was faster, what is left of it is over too.
+                // If a step-up replaced the session before, its remaining rights end here.
                 store::stop_lingering(txn, session_id).await?;
                 return Ok(());
             }
@@ -198,15 +236,16 @@ impl<'a> Sessions<'a> {
         })
     }
 
-    /// Whether an account is known to sign in from the client's device; see
-    /// [known devices](crate::attempt#known-devices). It is no proof of who the client is. No statement.
+    /// True if the account is known to sign in from the device of the client; see [known
+    /// devices](crate::attempt#known-devices). This does not prove who the client is. It runs no
+    /// statement.
     pub fn knows_device(&self, account: &Account, client: &ClientInfo) -> bool {
         let devices = self.context.per_instance::<Devices>();
         let device = devices.recognize(self.context, client, account.id, account.epoch);
         device.known().is_some()
     }
 
-    /// What makes a client forget its session, for an answer of your own.
+    /// Returns what makes a client forget its session, for your own answer.
     pub fn signed_out(&self) -> SignedOut {
         let config = &self.context.config;
         SignedOut {
@@ -215,9 +254,9 @@ impl<'a> Sessions<'a> {
         }
     }
 
-    /// The sessions of an account that are not over, newest first; those that were marked
-    /// suspicious too. A page of at most [`SESSIONS_A_PAGE`]: if it is full, ask
-    /// [`list_after`](Self::list_after) its last one for more.
+    /// Returns the sessions of an account that have not ended, newest first. Suspicious ones are
+    /// included. The list has at most [`SESSIONS_A_PAGE`] sessions. If it is full, pass its last id
+    /// to [`list_after`](Self::list_after) for more.
     ///
     /// # Errors
     /// An outage.
@@ -225,8 +264,8 @@ impl<'a> Sessions<'a> {
         self.page(account, None).await
     }
 
-    /// The next page of [`list`](Self::list), after this session: an id of any session will do, also
-    /// of one that has ended since.
+    /// Returns the next page of [`list`](Self::list), after this session. Any session id works,
+    /// even of a session that has ended since.
     ///
     /// # Errors
     /// An outage.
@@ -267,8 +306,8 @@ impl<'a> Sessions<'a> {
     /// Ends one session of an account.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`] when the account has no such session that still counts: another
-    /// account's id looks the same as none.
+    /// [`SessionError::NotFound`] if the account has no active session with this id. The answer is
+    /// the same for the session of another account. An outage.
     pub async fn end_one(&self, account: AccountId, id: SessionId) -> Result<(), SessionError> {
         let now = self.context.now();
         let event = Event::new(EventKind::SessionEnded, now).account(account).session(id);
@@ -282,11 +321,11 @@ impl<'a> Sessions<'a> {
         Ok(())
     }
 
-    /// Marks one of an account's own sessions suspicious: "this was not me".
+    /// Marks a session of this account suspicious: "this was not me".
     ///
     /// # Errors
-    /// [`SessionError::NotFound`] as [`end_one`](Self::end_one). One that is marked already is no
-    /// error.
+    /// [`SessionError::NotFound`] as in [`end_one`](Self::end_one). It is no error if the session
+    /// is already marked. An outage.
     pub async fn report(&self, account: AccountId, id: SessionId) -> Result<(), SessionError> {
         self.suspect(Some(account), id, "owner").await
     }
@@ -294,8 +333,8 @@ impl<'a> Sessions<'a> {
     /// Marks any session suspicious, for an administrator or a hook.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`] when there is no such session that still stands. One that is
-    /// marked already is no error.
+    /// [`SessionError::NotFound`] if there is no active session with this id. It is no error if the
+    /// session is already marked. An outage.
     pub async fn mark_suspicious(&self, id: SessionId) -> Result<(), SessionError> {
         self.suspect(None, id, "application").await
     }
@@ -320,10 +359,11 @@ impl<'a> Sessions<'a> {
         })
     }
 
-    /// Takes the mark away again, after its owner said that it was them.
+    /// Removes the mark, after the owner confirmed that the session is theirs.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`] when there is no such session that has the mark and still stands.
+    /// [`SessionError::NotFound`] if there is no active session with this id that has the mark. An
+    /// outage.
     pub async fn clear_suspicion(&self, id: SessionId) -> Result<(), SessionError> {
         let now = self.context.now();
         let event = Event::new(EventKind::SessionCleared, now).session(id);
@@ -337,15 +377,15 @@ impl<'a> Sessions<'a> {
         Ok(())
     }
 
-    /// Deletes the rows of sessions that were ended at least `kept` ago, or whose absolute end passed
-    /// then, in batches. Says how many there were. Until then an old token is told why it is refused
-    /// (`session_ended`), afterwards only that it is not known. A session that idled away or ended
-    /// with its account stays until its absolute end.
+    /// Deletes, in batches, sessions that were ended at least `kept` ago, or whose absolute end
+    /// passed at least `kept` ago. Returns how many were deleted. As long as the row exists, an old
+    /// token gets the reason for its refusal (`session_ended`). Later it is only unknown. A session
+    /// that ended because it was idle, or because of its account, stays until its absolute end.
     ///
-    /// [`maintenance`](crate::maintenance) does this, and the same for every other table.
+    /// [`maintenance`](crate::maintenance) does this for every table.
     ///
     /// # Errors
-    /// An outage; what was deleted until then stays deleted.
+    /// An outage. Batches that were already deleted stay deleted.
     pub async fn purge(&self, kept: std::time::Duration) -> Result<u64, SessionError> {
         const BATCH: u64 = 500;
         let then = self.context.now().minus(kept);
@@ -361,16 +401,17 @@ impl<'a> Sessions<'a> {
         }
     }
 
-    /// Ends the sessions of an account, except maybe the one that asks. Says how many there were. A
-    /// sign-in that is under way and commits later is over too: the account's epoch moves, so read
-    /// the [`Account`] again before you [`start`](Self::start) a session for it.
+    /// Ends all sessions of an account, except `except`. Returns how many were ended. A sign-in
+    /// that is still in progress and commits later is invalid as well, because the epoch of the
+    /// account increases. So read the [`Account`] again before you [`start`](Self::start) a session
+    /// for it.
     ///
-    /// Every device of the account is a new one from then on, also that of the session that goes on.
-    /// [`own_sessions`](crate::own_session) keeps the device of the one who asks a known one.
+    /// From then on every device of the account counts as new, even that of the session `except`.
+    /// [`own_sessions`](crate::own_session) keeps the device of the user who asks known.
     ///
     /// # Errors
-    /// [`SessionError::Over`] when the one that is to go on does not count any more: nothing is
-    /// ended then, for it may have been replaced by one that should go on. An outage.
+    /// [`SessionError::Over`] if `except` does not count any more. Then nothing is ended, because
+    /// it may have been replaced by a session that should continue. An outage.
     pub async fn end_all(
         &self,
         account: AccountId,
@@ -380,7 +421,8 @@ impl<'a> Sessions<'a> {
         Ok(count)
     }
 
-    /// The same for the one who asks. The device is known as it was, under the epoch that begins.
+    /// The same for the user who asks. If their device was known, it stays known under the new
+    /// epoch.
     pub(crate) async fn end_all_from(
         &self,
         account: &Account,
@@ -393,7 +435,7 @@ impl<'a> Sessions<'a> {
             Some(_) => Epoch::Asked,
             None => Epoch::NotAsked,
         };
-        // With one that goes on it is the session's own epoch that is compared.
+        // With `except`, the epoch of that session is compared instead.
         let seen = except.is_none().then_some(account.epoch);
         let (count, epoch) = self.end_all_of(account.id, except, seen, asked).await?;
         let device = match epoch {
@@ -403,7 +445,7 @@ impl<'a> Sessions<'a> {
         Ok(SessionsEnded { count, device })
     }
 
-    /// How many there were, and the epoch that began, if asked.
+    /// Returns how many sessions were ended, and the new epoch if it was requested.
     async fn end_all_of(
         &self,
         account: AccountId,
@@ -427,25 +469,25 @@ impl<'a> Sessions<'a> {
     }
 }
 
-/// Whether the epoch that began is asked for, which is one more statement.
+/// Tells whether the caller needs the new epoch. Reading it costs one more statement.
 #[derive(Debug, Clone, Copy)]
 enum Epoch {
     Asked,
     NotAsked,
 }
 
-/// Sessions of one account that were ended together, by its owner.
+/// Sessions of one account that its owner ended together.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "the device that asked stays known when it gets what is in here"]
 pub struct SessionsEnded {
-    /// How many there were.
+    /// How many sessions were ended.
     pub count: u64,
-    /// The device of the one who asked, which stays known: add it to the answer.
+    /// The device of the user who asked. It stays known if you add this to the answer.
     pub device: KnownDevice,
 }
 
-/// A row whose stage this version does not know.
+/// The row has a stage that this version does not know.
 #[derive(Debug)]
 pub(crate) struct UnknownStage;
 

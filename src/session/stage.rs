@@ -1,19 +1,19 @@
-//! How far a sign-in has come.
+//! How far a sign-in has progressed.
 
 use crate::base::jwt::TokenType;
 
-/// How far a sign-in has come. Only [`Full`](Self::Full) is a session to a handler; the others
-/// have another token type, another extractor each, and end with one promotion.
+/// How far a sign-in has progressed. Only [`Full`](Self::Full) is a session for a handler. Each
+/// other stage has its own token type and extractor, and ends when the sign-in progresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Signed in.
+    /// The user is signed in.
     Full,
-    /// The password was right; a second factor is still asked.
+    /// The password was correct, and a second factor is still required.
     PendingSecondFactor,
-    /// Signed in as far as setting a new password.
+    /// The user may only set a new password.
     MustChangePassword,
-    /// Signed in as far as enrolling a second factor.
+    /// The user may only enrol a second factor.
     MustEnrol,
     /// A visitor without an account.
     Anonymous,
@@ -28,7 +28,7 @@ impl Stage {
         Self::Anonymous,
     ];
 
-    /// The number in the row.
+    /// The number of the stage in the row.
     pub(crate) const fn number(self) -> i16 {
         match self {
             Self::Full => 0,
@@ -43,7 +43,7 @@ impl Stage {
         Self::ALL.into_iter().find(|stage| stage.number() == number)
     }
 
-    /// The name in answers.
+    /// Returns the name of the stage in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -65,7 +65,7 @@ impl Stage {
         }
     }
 
-    /// The type of its tokens.
+    /// The type of the tokens of this stage.
     pub(crate) const fn token_type(self) -> TokenType {
         match self {
             Self::Full => TokenType::Session,

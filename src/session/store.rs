@@ -1,4 +1,5 @@
-//! Queries on sessions. Every change is one conditional UPDATE whose count is the verdict.
+//! Queries on sessions. Every change is one conditional UPDATE, and the number of changed rows
+//! tells whether it happened. To read, decide and then write would let two requests decide at once.
 
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{
@@ -30,7 +31,7 @@ fn ending_as(reason: &'static str, now: Timestamp) -> UpdateMany<Entity> {
         .filter(Column::EndedAt.is_null())
 }
 
-/// Ends one session. False when it was over already.
+/// Ends one session. Returns false if it had already ended.
 pub(crate) async fn end<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
@@ -40,7 +41,8 @@ pub(crate) async fn end<C: ConnectionTrait>(
     Ok(ending(reason, now).filter(Column::Id.eq(id)).exec(db).await?.rows_affected > 0)
 }
 
-/// Whose session it is; none for a visitor's, and for no session.
+/// Returns the account of a session. `None` for the session of a visitor, and if there is no such
+/// session.
 pub(crate) async fn account_of<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
@@ -49,8 +51,8 @@ pub(crate) async fn account_of<C: ConnectionTrait>(
     Ok(account.into_tuple().one(db).await?.flatten())
 }
 
-/// Finds something while a sign-in of an account goes on and is not suspicious: the condition of a
-/// change that it asked for.
+/// Selects a row while a sign-in of an account continues and is not suspicious. This is the
+/// condition for a change that this sign-in requested.
 pub(crate) fn sign_in(account: AccountId, lineage: LineageId, now: Timestamp) -> SelectStatement {
     Query::select()
         .expr(Expr::val(1))
@@ -63,14 +65,15 @@ pub(crate) fn sign_in(account: AccountId, lineage: LineageId, now: Timestamp) ->
         .to_owned()
 }
 
-/// That a session is not over at `now`: what [`SessionState::ended`](super::judge) says of one row,
-/// but for suspicion, said of all. Lists, the cap, ends and rotation ask this. Purge does not: it removes
-/// what ended, or reached its absolute end, long enough ago, which an index tells.
+/// The condition that a session has not ended at `now`. It is [`SessionState::ended`](super::judge)
+/// without the check for suspicion, for many rows. Lists, the session limit, ending and rotation
+/// use it. Purge does not: it deletes what ended, or reached its absolute end, long enough ago,
+/// because an index can find that.
 fn standing(now: Timestamp, require_verified: bool) -> Condition {
     in_time(now, require_verified).add(Column::EndedAt.is_null())
 }
 
-/// That a session counts at `now`, or keeps its old rights for a moment after a step-up.
+/// The condition that a session counts at `now`, or still keeps its old rights after a step-up.
 pub(crate) fn live_or_lingering(now: Timestamp, require_verified: bool) -> Condition {
     let lingering = Condition::all()
         .add(Column::EndReason.eq(STEPPED_UP))
@@ -79,7 +82,7 @@ pub(crate) fn live_or_lingering(now: Timestamp, require_verified: bool) -> Condi
     in_time(now, require_verified).add(ended).add(Column::SuspiciousAt.is_null())
 }
 
-/// That the times of a session and its account let it go on.
+/// The condition that the times of a session have not passed, and that its account may be used.
 fn in_time(now: Timestamp, require_verified: bool) -> Condition {
     let of_account = |column| Expr::col((account::Entity, column));
     let mut account = Query::select();
@@ -108,13 +111,13 @@ fn in_time(now: Timestamp, require_verified: bool) -> Condition {
         .add(Condition::any().add(Expr::exists(account)).add(visitor))
 }
 
-/// That a session counts at `now`: it is not over and not suspicious.
+/// The condition that a session counts at `now`: it has not ended and is not suspicious.
 pub(crate) fn live(now: Timestamp, require_verified: bool) -> Condition {
     standing(now, require_verified).add(Column::SuspiciousAt.is_null())
 }
 
-/// Ends the session that another one goes on from. False when it does not count any more.
-/// With `lingers` it keeps its old rights for a moment.
+/// Ends the session that another one continues. Returns false if it does not count any more. With
+/// `lingers` it keeps its old rights for a short time.
 pub(crate) async fn promote<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
@@ -125,7 +128,7 @@ pub(crate) async fn promote<C: ConnectionTrait>(
     let reason = if lingers { STEPPED_UP } else { Ended::Superseded.as_str() };
     let ended = ending_as(reason, now)
         .filter(Column::Id.eq(id))
-        // If its owner ended all other sessions meanwhile, the new one would be over too.
+        // If the owner ended all other sessions in the meantime, the new one must not start either.
         .filter(Column::AccountEpoch.eq(epoch))
         .filter(Column::SuspiciousAt.is_null())
         .filter(Column::ExpiresAt.gt(now))
@@ -134,7 +137,7 @@ pub(crate) async fn promote<C: ConnectionTrait>(
     Ok(ended.rows_affected > 0)
 }
 
-/// Ends one session of this account. False when there is none such that still stands.
+/// Ends one session of this account. Returns false if there is no such active session.
 pub(crate) async fn end_own<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -150,16 +153,16 @@ pub(crate) async fn end_own<C: ConnectionTrait>(
     Ok(ended.rows_affected > 0)
 }
 
-/// What became of a session that was to be marked suspicious.
+/// The result of marking a session suspicious.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Marked {
     Now,
     Before,
-    /// There is no such session that still stands.
+    /// There is no such active session.
     Nothing,
 }
 
-/// Marks a session suspicious: of this account, or of anyone.
+/// Marks a session suspicious. With `account`, only if it belongs to this account.
 pub(crate) async fn mark_suspicious<C: ConnectionTrait>(
     db: &C,
     account: Option<AccountId>,
@@ -183,7 +186,7 @@ pub(crate) async fn mark_suspicious<C: ConnectionTrait>(
     Ok(if there { Marked::Before } else { Marked::Nothing })
 }
 
-/// Takes the mark away again. False when there is no such session that has it and still stands.
+/// Removes the mark. Returns false if there is no such active session with the mark.
 pub(crate) async fn clear_suspicion<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
@@ -199,9 +202,9 @@ pub(crate) async fn clear_suspicion<C: ConnectionTrait>(
     Ok(cleared.rows_affected > 0)
 }
 
-/// Makes all that start or end sessions of this account by its limit wait for each other.
+/// Locks the account, so that flows that start or evict its sessions wait for each other.
 pub(crate) async fn lock_account<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
-    // SQLite has no row locks and needs none: its transaction is the only writer.
+    // SQLite has no row locks and needs none: a write transaction is the only writer.
     account::Entity::find_by_id(id)
         .select_only()
         .column(account::Column::Id)
@@ -212,7 +215,7 @@ pub(crate) async fn lock_account<C: ConnectionTrait>(db: &C, id: AccountId) -> R
     Ok(())
 }
 
-/// The ids of the account's full sessions that count, oldest first.
+/// Returns the ids of the account's full sessions that count, oldest first.
 pub(crate) async fn live_of<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -228,13 +231,14 @@ pub(crate) async fn live_of<C: ConnectionTrait>(
         .order_by_asc(Column::CreatedAt)
         .order_by_asc(Column::Id);
     if db.get_database_backend() == DbBackend::MySql {
-        // A plain read sees what was there when the transaction began; a locking one what is.
+        // A plain read sees the state from the beginning of the transaction, a locking read sees
+        // the present state. Otherwise parallel logins would exceed the limit.
         query = query.lock_exclusive();
     }
     query.into_tuple().all(db).await
 }
 
-/// Ends those of these sessions that are not over.
+/// Ends those of these sessions that have not ended yet.
 pub(crate) async fn evict<C: ConnectionTrait>(
     db: &C,
     ids: &[SessionId],
@@ -244,7 +248,7 @@ pub(crate) async fn evict<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Deletes at most `most` sessions that were ended by `then`. Says how many.
+/// Deletes at most `most` sessions that ended at or before `then`. Returns how many.
 pub(crate) async fn purge_ended<C: ConnectionTrait>(
     db: &C,
     then: Timestamp,
@@ -253,8 +257,9 @@ pub(crate) async fn purge_ended<C: ConnectionTrait>(
     delete_some(db, Condition::all().add(Column::EndedAt.lte(then)), Column::EndedAt, most).await
 }
 
-/// The same of sessions whose absolute end has passed. One that idled away, or ended with its
-/// account, goes with that end too: telling those by an index would cost each rotation a write to it.
+/// Deletes sessions whose absolute end has passed. A session that was idle too long, or whose
+/// account ended it, is deleted at that time too. An index that finds them earlier would add a
+/// write to each rotation.
 pub(crate) async fn purge_expired<C: ConnectionTrait>(
     db: &C,
     then: Timestamp,
@@ -264,7 +269,8 @@ pub(crate) async fn purge_expired<C: ConnectionTrait>(
         .await
 }
 
-/// The same of visitors' sessions alone, which leave nobody to be told of their end.
+/// Deletes only sessions of visitors whose absolute end has passed. Nobody needs to learn why they
+/// ended.
 pub(crate) async fn purge_visitors<C: ConnectionTrait>(
     db: &C,
     then: Timestamp,
@@ -296,15 +302,16 @@ async fn delete_some<C: ConnectionTrait>(
     Ok(deleted.rows_affected)
 }
 
-/// Ends all sessions of an account, except maybe one. Says how many there were; none if the one that is
-/// to go on does not any more, and then the caller undoes this.
+/// Ends all sessions of an account, except `except`. Returns how many. Returns `None` if `except`
+/// does not count any more; the caller then rolls back.
 ///
-/// The account's epoch moves, so that a sign-in which is under way and commits later is over as well:
-/// its row is not there yet, and nothing else would end it. Its row is the first to be locked, as in
-/// every sign-in. The session that goes on keeps up with the epoch.
+/// The epoch of the account increases. This also invalidates a sign-in that is in progress and
+/// commits later: its row does not exist yet, so no UPDATE of sessions could end it. The account's
+/// row is locked first, as in every sign-in, so that two flows do not deadlock. The session
+/// `except` gets the new epoch.
 ///
-/// `seen` is the epoch under which somebody asks for it: where it moved since, they were put out
-/// themselves, and it is none too.
+/// `seen` is the epoch under which somebody asks for this. If the epoch has increased since, their
+/// own session was ended, and the result is `None` as well.
 pub(crate) async fn end_all<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -333,7 +340,7 @@ pub(crate) async fn end_all<C: ConnectionTrait>(
             .filter(Column::Id.eq(id))
             .filter(Column::AccountId.eq(account))
             .filter(Column::EndedAt.is_null())
-            // One that was over by an earlier epoch stays so.
+            // A session that an earlier epoch invalidated must not become valid again.
             .filter(Expr::col(Column::AccountEpoch).add(1).in_subquery(moved))
             .exec(db)
             .await?;
@@ -348,8 +355,8 @@ pub(crate) async fn end_all<C: ConnectionTrait>(
     Ok(Some(update.exec(db).await?.rows_affected))
 }
 
-/// At most `most` full sessions of an account that are not over, newest first, from the one after
-/// `after` on; the suspicious ones too.
+/// Returns at most `most` full sessions of an account that have not ended, newest first, starting
+/// after `after`. Suspicious ones are included.
 pub(crate) async fn of_account<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -365,7 +372,7 @@ pub(crate) async fn of_account<C: ConnectionTrait>(
     if let Some(after) = after {
         query = query.filter(Column::Id.lt(after));
     }
-    // Ids begin with the time at which they were made.
+    // Ids begin with the time of their creation.
     query.order_by_desc(Column::Id).limit(most).all(db).await
 }
 
@@ -373,23 +380,26 @@ pub(crate) async fn of_account<C: ConnectionTrait>(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rotation<'a> {
     pub(crate) id: SessionId,
-    /// The generation that is retired.
+    /// The generation to retire.
     pub(crate) generation: i64,
     pub(crate) digest: &'a [u8; 32],
     pub(crate) by: ClientMark,
-    /// When the request arrived that asks for it. It is a late use of the generation that it shows.
+    /// When the request arrived that needs the new generation. It is a late use of the generation
+    /// that it shows.
     pub(crate) arrived_at: Timestamp,
     pub(crate) now: Timestamp,
 }
 
-/// Retires one generation of a session's token for the next. False when another request did it
-/// first, or when the session or its account is over: only what still lives comes out.
+/// Replaces one generation of a token by the next. Returns false if another request did so first,
+/// or if the session or its account has ended. Only a session that is alive is renewed. `digest` is
+/// under the newest secret, so a rotation also moves the session to that secret.
 pub(crate) async fn rotate<C: ConnectionTrait>(
     db: &C,
     rotation: &Rotation<'_>,
 ) -> Result<bool, DbErr> {
     let Rotation { id, generation, digest, by, arrived_at, now } = *rotation;
-    // MySQL sets columns from left to right, each seeing those before it.
+    // MySQL sets columns from left to right, and each expression sees the columns before it. So
+    // `previous_late_use_at` must be set before `late_use_at` is cleared.
     let updated = Entity::update_many()
         .col_expr(Column::PreviousLateUseAt, Expr::col(Column::LateUseAt).if_null(arrived_at))
         .col_expr(Column::LateUseAt, Expr::value(None::<i64>))
@@ -406,7 +416,7 @@ pub(crate) async fn rotate<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Notes the first late use of the present generation: from then on the one before is a replay.
+/// Records the first late use of the present generation. From then on the previous one is a replay.
 pub(crate) async fn mark_late_use<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
@@ -423,7 +433,7 @@ pub(crate) async fn mark_late_use<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes what is left of its old rights from a session that a step-up has replaced.
+/// Ends the remaining rights of a session that a step-up has replaced.
 pub(crate) async fn stop_lingering<C: ConnectionTrait>(db: &C, id: SessionId) -> Result<(), DbErr> {
     Entity::update_many()
         .col_expr(Column::EndReason, Expr::value(Some(Ended::Superseded.as_str())))
@@ -434,7 +444,7 @@ pub(crate) async fn stop_lingering<C: ConnectionTrait>(db: &C, id: SessionId) ->
     Ok(())
 }
 
-/// Whether a sign-in of an account goes on: one of its sessions counts.
+/// Returns true if a sign-in of an account continues: one of its sessions counts.
 pub(crate) async fn goes_on<C: ConnectionTrait>(
     db: &C,
     account: AccountId,

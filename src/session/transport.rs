@@ -1,6 +1,6 @@
-//! How tokens travel.
+//! How tokens are sent.
 
-/// How a token travels.
+/// How a token is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -8,6 +8,6 @@ pub enum Transport {
     /// In the session cookie.
     #[default]
     Cookie,
-    /// In the `Authorization` header; the client keeps it.
+    /// In the `Authorization` header. The client stores the token itself.
     Bearer,
 }

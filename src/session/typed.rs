@@ -1,4 +1,4 @@
-//! Sessions as handlers see them: each stage is a type of its own.
+//! Sessions as handlers see them. Each stage has its own type.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
 
-/// A full session: someone is signed in. As an extractor it refuses every other stage.
+/// A full session: a user is signed in. As an extractor it rejects sessions in any other stage.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub(crate) state: Arc<SessionState>,
@@ -18,50 +18,49 @@ pub struct Session {
 }
 
 impl Session {
-    /// The public id, for lists and foreign keys; not a credential.
+    /// Returns the public id, for lists and foreign keys. It is not a credential.
     pub fn id(&self) -> SessionId {
         self.state.id
     }
 
-    /// What stays the same while the session is replaced.
+    /// Returns the lineage, which stays the same when the session is replaced.
     pub fn lineage_id(&self) -> LineageId {
         self.state.lineage_id
     }
 
-    /// Whose session it is.
+    /// Returns the account of the session.
     pub fn account_id(&self) -> AccountId {
         self.state.account_id.expect("a full session was judged to have an account")
     }
 
-    /// When it was started.
+    /// Returns when the session was started.
     pub fn created_at(&self) -> Timestamp {
         self.state.created_at
     }
 
-    /// When it ends at the latest.
+    /// Returns the absolute end of the session.
     pub fn expires_at(&self) -> Timestamp {
         self.state.expires_at
     }
 
-    /// The factors it has passed, with their times.
+    /// Returns the factors that were proved, with their times.
     pub fn factors(&self) -> &PassedFactors {
         &self.state.factors
     }
 
-    /// How its token travels.
+    /// Returns how its token is sent.
     pub fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// Whether a step-up has put another session in the place of this one: it keeps its old rights for
-    /// ten seconds, so that requests of other tabs end as they began. Do not start with it what
-    /// outlives it.
+    /// True if a step-up has replaced this session. It keeps its old rights for ten seconds, so
+    /// that requests of other tabs can finish. Do not use it to start anything that outlives it.
     pub fn is_superseded(&self) -> bool {
         self.state.ended.is_some()
     }
 
-    /// Whether this request is answered with the next generation of the token, if the answer leaves
-    /// within a minute.
+    /// True if the answer to this request carries the next generation of the token. It does so only
+    /// if it leaves within a minute.
     pub fn just_rotated(&self) -> bool {
         self.just_rotated
     }
@@ -78,22 +77,22 @@ macro_rules! stages {
         }
 
         impl $name {
-            /// The public id.
+            /// Returns the public id.
             pub fn id(&self) -> SessionId {
                 self.state.id
             }
 
-            /// Who is signing in.
+            /// Returns the account that is signing in.
             pub fn account(&self) -> &Account {
                 &self.account
             }
 
-            /// When the sign-in has to be finished.
+            /// Returns when the sign-in must be finished.
             pub fn expires_at(&self) -> Timestamp {
                 self.state.expires_at
             }
 
-            /// How its token travels.
+            /// Returns how its token is sent.
             pub fn transport(&self) -> Transport {
                 self.transport
             }
@@ -102,7 +101,7 @@ macro_rules! stages {
 }
 
 stages! {
-    /// A sign-in that still needs its second factor. Not a session:
+    /// A sign-in that still needs its second factor. It is not a session:
     ///
     /// ```compile_fail
     /// # fn needs_a_session(_: portcullis::Session) {}
@@ -117,7 +116,7 @@ stages! {
     EnrolmentSession,
 }
 
-/// A visitor without an account.
+/// The session of a visitor without an account.
 #[derive(Debug, Clone)]
 pub struct AnonymousSession {
     pub(crate) state: Arc<SessionState>,
@@ -125,22 +124,22 @@ pub struct AnonymousSession {
 }
 
 impl AnonymousSession {
-    /// The public id.
+    /// Returns the public id.
     pub fn id(&self) -> SessionId {
         self.state.id
     }
 
-    /// What stays the same when the visitor signs in.
+    /// Returns the lineage, which stays the same when the visitor signs in.
     pub fn lineage_id(&self) -> LineageId {
         self.state.lineage_id
     }
 
-    /// When it ends.
+    /// Returns when it ends.
     pub fn expires_at(&self) -> Timestamp {
         self.state.expires_at
     }
 
-    /// How its token travels.
+    /// Returns how its token is sent.
     pub fn transport(&self) -> Transport {
         self.transport
     }

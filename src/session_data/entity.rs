@@ -1,4 +1,4 @@
-//! The row of what the application keeps with a session.
+//! The row of the data that an application stores with a session.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 use sea_orm::entity::prelude::*;
@@ -9,7 +9,7 @@ use crate::base::id::LineageId;
 #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "auth_session_data")]
 pub struct Model {
-    /// Not the session's id: this stays while a session is replaced.
+    /// Not the id of the session: the lineage stays the same when a session is replaced.
     #[sea_orm(primary_key, auto_increment = false)]
     pub lineage_id: LineageId,
     #[sea_orm(column_type = "Text")]
@@ -17,7 +17,7 @@ pub struct Model {
     pub written_at: Timestamp,
 }
 
-// Written by hand: what is in it is nobody's business in a log.
+// Written by hand: the data does not belong in a log.
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("auth_session_data")

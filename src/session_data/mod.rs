@@ -1,15 +1,19 @@
-//! Session data: a little of the application's own, kept with a session.
+//! Session data: a small value of your application, stored with a session.
 //!
-//! A cart, a half-filled form, the language of a visitor: one value of a type of yours, at most
-//! 4 KiB as JSON. It costs nothing unless it is asked for, and then one statement.
+//! For example a cart, a half-filled form, or the language of a visitor. It is one value of your
+//! own type, at most 4 KiB as JSON. It costs nothing unless you use it. Each use is one statement.
 //!
-//! 1. It belongs to the session's lineage, so it stays when a session is replaced: when a visitor
-//!    signs in or registers, when someone signs in again, proves the password or changes it.
-//!    Somebody else who signs in over the session gets nothing of it.
-//! 2. Reading, writing and removing ask for the live session in the same statement. When the
-//!    session is over, so is its data, whoever still holds a copy of the session's value.
-//! 3. Of two that write at once the last one wins. What must not be lost that way belongs into a
-//!    table of your own.
+//! # How it works
+//!
+//! 1. The value belongs to the lineage of the session, so it stays when a session is replaced. This
+//!    happens when a visitor signs in or registers, and when a user signs in again, proves the
+//!    password or changes it. If another user signs in with the same browser, they get nothing of
+//!    it.
+//! 2. Reading, writing and removing check in the same statement that the session is alive. When the
+//!    session ends, its data cannot be used any more, even by code that still holds a [`Session`]
+//!    value.
+//! 3. If two requests write at once, the last one wins. Put data that must not be lost in this way
+//!    into your own table.
 //!
 //! ```no_run
 //! use portcullis::{Portcullis, Rejection, Session};
@@ -29,13 +33,17 @@
 //! }
 //! ```
 //!
-//! [`auth.maintenance()`](crate::maintenance) deletes the data when the last session of its lineage is
-//! deleted, and never while there is one.
+//! [`auth.maintenance()`](crate::maintenance) deletes the data when the last session of its lineage
+//! is deleted, and never before.
 //!
-//! It is no place for secrets (it stands in the table as it is), for large values, or for what
-//! outlives the session: that belongs to the account.
+//! # What it does not do
 //!
-//! # Errors
+//! - It does not encrypt the value, so do not store secrets in it.
+//! - It does not store large values.
+//! - It does not store what must outlive the session. That belongs to the account.
+//!
+//! # Error codes
+//!
 //! `session_data_too_large` (413), `session_data_unreadable` (500), `session_ended` (401).
 
 use std::time::Duration;
@@ -52,10 +60,10 @@ use crate::session::{AnonymousSession, Session};
 pub(crate) mod entity;
 pub(crate) mod store;
 
-/// The most that a session keeps, in bytes of JSON.
+/// The maximum size of the data of a session, in bytes of JSON.
 pub const MAX_SESSION_DATA: usize = 4096;
 
-/// A session that data can be kept with: somebody's or a visitor's.
+/// A session that can have data: the one of a user or of a visitor.
 pub trait KeepsData: sealed::Sealed {}
 
 impl KeepsData for Session {}
@@ -86,16 +94,16 @@ mod sealed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionDataError {
-    /// The session is over.
+    /// The session has ended.
     #[error("the session is over; sign in again")]
     Over,
-    /// It is larger than [`MAX_SESSION_DATA`].
+    /// The value is larger than [`MAX_SESSION_DATA`].
     #[error("a session keeps at most {MAX_SESSION_DATA} bytes, this has {bytes}")]
     TooLarge {
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// What is kept is not of this type, or a value has no form in JSON.
+    /// The stored data is not of this type, or the value cannot be written as JSON.
     #[error("the data of the session does not fit its type")]
     Unreadable(#[source] serde_json::Error),
     /// The infrastructure failed.
@@ -120,14 +128,14 @@ pub struct SessionData<'a> {
 }
 
 impl Portcullis {
-    /// What the application keeps with a session.
+    /// Returns the data that the application stores with a session.
     pub fn session_data(&self, session: &impl KeepsData) -> SessionData<'_> {
         SessionData { auth: self, session: session.session_id() }
     }
 
-    /// Deletes data that has no session of its lineage left and was last written more than `kept` ago.
-    /// Returns how many rows there were. [`maintenance`](crate::maintenance) does the same with an
-    /// hour; this is for other times.
+    /// Deletes data whose lineage has no session left and that was last written more than `kept`
+    /// ago. Returns how many rows were deleted. [`maintenance`](crate::maintenance) does the same
+    /// with one hour. Use this for another time.
     ///
     /// # Errors
     /// An outage.
@@ -146,10 +154,10 @@ impl Portcullis {
 }
 
 impl SessionData<'_> {
-    /// What is kept; none if nothing was written.
+    /// Returns the stored value, or `None` if nothing was written.
     ///
     /// # Errors
-    /// The session is over; what is kept is not of this type; an outage.
+    /// The session has ended; the stored value is not of this type; an outage.
     pub async fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, SessionDataError> {
         let context = self.auth.context();
         let (db, verified) = (context.db(), context.config.login.require_verified);
@@ -160,10 +168,11 @@ impl SessionData<'_> {
         value.map_err(SessionDataError::Unreadable)
     }
 
-    /// Keeps this instead of what was there.
+    /// Stores this value. It replaces the previous one.
     ///
     /// # Errors
-    /// It is too large, and nothing is changed; the session is over; an outage.
+    /// The value is too large or cannot be written as JSON, and nothing is changed; the session has
+    /// ended; an outage.
     pub async fn write<T: Serialize + Sync>(&self, value: &T) -> Result<(), SessionDataError> {
         let text = serde_json::to_string(value).map_err(SessionDataError::Unreadable)?;
         if text.len() > MAX_SESSION_DATA {
@@ -176,7 +185,7 @@ impl SessionData<'_> {
         if db.retry(write).await? { Ok(()) } else { Err(SessionDataError::Over) }
     }
 
-    /// Keeps nothing any more. Nothing to remove is no error, and neither is a session that is over.
+    /// Removes the value. It is no error if there is none, or if the session has ended.
     ///
     /// # Errors
     /// An outage.

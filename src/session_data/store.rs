@@ -1,4 +1,5 @@
-//! Queries on the data of sessions. Each is one statement that asks for the live session itself.
+//! Queries on the data of sessions. Each is one statement that also checks that the session is
+//! alive. So no request can write after its session has ended.
 
 use std::collections::HashSet;
 
@@ -13,7 +14,7 @@ use crate::base::id::{LineageId, SessionId};
 use crate::session::entity as session;
 use crate::session::store::live_or_lingering;
 
-/// The session, if it still counts.
+/// Selects the session, if it still counts.
 fn session(id: SessionId, now: Timestamp, require_verified: bool) -> SelectStatement {
     Query::select()
         .from(session::Entity)
@@ -26,7 +27,7 @@ fn lineage() -> Expr {
     Expr::col((session::Entity, session::Column::LineageId))
 }
 
-/// `None` when the session does not count any more.
+/// Returns the data. `None` if the session does not count any more.
 pub(crate) async fn read<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
@@ -40,7 +41,7 @@ pub(crate) async fn read<C: ConnectionTrait>(
     db.query_one(&select).await?.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-/// False when the session does not count any more.
+/// Writes the data. Returns false if the session does not count any more.
 pub(crate) async fn write<C: ConnectionTrait>(
     db: &C,
     id: SessionId,
@@ -78,18 +79,19 @@ pub(crate) async fn remove<C: ConnectionTrait>(
     Ok(())
 }
 
-/// What one look at the table found.
+/// The result of looking at one page of the table.
 pub(crate) struct Looked {
     pub(crate) removed: u64,
-    /// Where the next one goes on; none at the end of the table.
+    /// Where the next page starts. `None` at the end of the table.
     pub(crate) next: Option<LineageId>,
 }
 
-/// Looks at the next `most` rows after a lineage, in their order, and deletes those that were last
-/// written before then and whose lineage has no session any more, whatever became of it.
+/// Looks at the next `most` rows after a lineage, in their order. Deletes those that were last
+/// written before `then` and whose lineage has no session row left, ended or not.
 ///
-/// Nothing tells those rows but the sessions that are missing, so every row is looked at: a page of the
-/// primary key, and its lineages in the index of sessions. It writes only where there is one.
+/// Only the missing sessions tell which rows are left over, so every row is looked at: one page of
+/// the primary key, and its lineages in the index of sessions. It writes only if it finds such a
+/// row.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     then: Timestamp,
@@ -131,7 +133,7 @@ pub(crate) async fn purge<C: ConnectionTrait>(
     let deleted = Entity::delete_many()
         .filter(Column::LineageId.is_in(left))
         .filter(Column::WrittenAt.lt(then))
-        // Asked again: it may have been written since.
+        // Checked again, because a session may have been added since.
         .filter(Expr::exists(its_session).not())
         .exec(db)
         .await?;

@@ -1,4 +1,5 @@
-//! The token of a request: which of several cookies counts, and whether it is in time. Asks no statement.
+//! The token of a request: which of several cookies counts, and whether it has expired. Runs no
+//! statement, except for a logout.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use crate::identity::store::Found;
 use crate::session::Transport;
 use crate::session::cookie::Pair;
 
-/// A token that we signed and that is in time.
+/// A token that portcullis signed and that has not expired.
 #[derive(Clone, Copy)]
 pub(super) struct Token {
     pub(super) token_type: TokenType,
@@ -20,9 +21,10 @@ pub(super) struct Token {
 }
 
 impl RequestIdentity {
-    /// Ends the session of the request's token, whatever stage or state it is in; any token that
-    /// we signed will do, also an expired one. Of several cookies each session ends. Nothing to end
-    /// is no error. What makes the client forget it, unless it keeps the token by itself.
+    /// Ends the session of the request's token, at any stage and in any state. The token may have
+    /// expired, because a logout must always work. If there are several cookies, each of their
+    /// sessions ends. It is no error if there is nothing to end. Returns what deletes the cookie,
+    /// or `None` for a bearer token.
     pub(crate) async fn log_out(&self) -> Result<Option<crate::session::SignedOut>, AuthError> {
         let context = self.auth.context();
         let now = context.now();
@@ -59,6 +61,7 @@ impl RequestIdentity {
         Ok(by_cookie.then(|| self.auth.sessions().signed_out()))
     }
 
+    /// Verifies the signature of a bearer token. Whether it has expired is checked later.
     fn verified_bearer(
         &self,
         header: &http::HeaderValue,
@@ -69,7 +72,7 @@ impl RequestIdentity {
         verified.into_iter().collect()
     }
 
-    /// The token of the request, verified. Asks no statement.
+    /// Returns the verified token of the request. Runs no statement.
     pub(super) fn token(
         &self,
         purpose: Use,
@@ -100,9 +103,9 @@ impl RequestIdentity {
         }
     }
 
-    /// The one token that counts among several: another program on the host may have set a cookie of
-    /// our name, and nothing that it does may keep people out. Two that count are refused, but only
-    /// where somebody must be known.
+    /// Returns the one token that counts among several cookies. Another program on the same host
+    /// may have set a cookie with our name, and this must not lock people out. If two cookies
+    /// count, the request is refused only where the user must be known.
     fn token_of_many(
         &self,
         cookies: &[Pair],
@@ -115,7 +118,7 @@ impl RequestIdentity {
             self.note_foreign(pair);
         }
         if let Some(header) = bearer {
-            // A bearer token beside a cookie that does not count is the only credential.
+            // A cookie that does not count is ignored beside a bearer token.
             if verified.may_count(self.auth.context()) {
                 return Err(self.refuse_several());
             }
@@ -132,7 +135,7 @@ impl RequestIdentity {
             return Err(self.refuse_cross_site(cross_site));
         }
         if verified.too_many || good.len() > 1 {
-            // Told to the operator here, for whoever needs nobody to be known goes on.
+            // The operator is told here, because routes that need no user continue.
             drop(self.refuse_several());
             return Ok(Err(NotSignedIn::MultipleCredentials));
         }
@@ -140,7 +143,7 @@ impl RequestIdentity {
         Ok(good.pop().ok_or(reason))
     }
 
-    /// A verified token that is in time, or why it is no good.
+    /// Returns the verified token if it has not expired, and otherwise the reason.
     fn in_time(
         &self,
         verified: Option<(TokenType, Claims)>,
@@ -153,7 +156,8 @@ impl RequestIdentity {
             self.note_clock_skew();
         }
         let expired = now.as_secs() >= claims.expires_at;
-        // A script renews its token by itself; a browser cannot.
+        // A client with a bearer token renews it itself, through the refresh route. A browser
+        // cannot, so its expired cookie is accepted while it can be renewed.
         let as_it_is = transport == Transport::Bearer && purpose == Use::Request;
         let good = match as_it_is {
             true => !expired,
@@ -165,6 +169,7 @@ impl RequestIdentity {
         Ok(Token { token_type, claims, transport })
     }
 
+    /// Reports once if a cookie was signed by another service, and is not merely forged or damaged.
     fn note_foreign(&self, pair: &Pair) {
         let found = &self.resolver.found_foreign_cookie;
         if !found.load(Ordering::Relaxed)

@@ -1,4 +1,5 @@
-//! What follows from a good token: its next generation, a theft, a session that moved or is shared.
+//! What happens after a token was accepted: its next generation, a suspected theft, and a session
+//! that moved to another client or is shared with one.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::session::judge::{ClientMark, Ended, Generation, SessionState};
 use crate::session::store::Rotation;
 use crate::session::{Transport, store as session_store};
 
-/// A good token and its session, at the moment when it may be exchanged for its next generation.
+/// An accepted token and its session, when the token may be replaced by its next generation.
 pub(super) struct Turn<'a> {
     pub(super) state: &'a SessionState,
     pub(super) claims: &'a Claims,
@@ -34,13 +35,15 @@ pub(super) enum Turned {
     Kept,
     /// The client gets this generation.
     HandedOver(i64),
-    /// Somebody else was about to get it, and the binding policy does not let the session go on.
+    /// Another client was about to get the generation, and the binding policy does not allow that.
     Shared(Ended),
+    /// Another request rotated first, or the session ended.
     Lost,
 }
 
 impl RequestIdentity {
-    /// Rotates the token, hands over a generation that is there already, or notes the first late use.
+    /// Rotates the token, hands out a generation that exists already, or records the first late
+    /// use.
     pub(super) async fn turn(
         &self,
         turn: &Turn<'_>,
@@ -50,10 +53,12 @@ impl RequestIdentity {
         let context = self.auth.context();
         let db = context.db();
         if state.ended.is_some() {
-            // It lingers: nothing goes on from it.
+            // A step-up replaced this session. It is never renewed.
             return Ok(Turned::Kept);
         }
         let asks = turn.purpose != Use::Request;
+        // A bearer client renews its token itself. An answer that has left, or leaves too late,
+        // cannot carry a new cookie.
         let may_rotate = asks
             || turn.transport == Transport::Cookie
                 && !self.sealed.load(Ordering::Acquire)
@@ -62,6 +67,9 @@ impl RequestIdentity {
             if !may_rotate {
                 return Ok(Turned::Kept);
             }
+            // Rotation alone cannot tell a thief from another tab: both show a retired token and
+            // get the present one. So the client is compared with the one that made the present
+            // generation.
             let by = ClientMark::of(self.client());
             if context.config.session.binding != Binding::Off
                 && state.rotated_by.is_elsewhere(by)
@@ -75,12 +83,15 @@ impl RequestIdentity {
         let replay_after = context.config.session.replay_after;
         let settled = state.is_settled(claims.issued_at, self.arrived_at, replay_after);
         let lifetime = i64::try_from(token_lifetime(context, idle).as_secs()).unwrap_or(i64::MAX);
+        // The last condition is for a role that shortened the idle time after this token was
+        // signed.
         let due = asks
             || now.as_secs() >= claims.expires_at
             || now.as_secs() >= claims.issued_at.saturating_add(lifetime);
         if due && may_rotate && context.config.session.refresh_window.is_some() {
-            // A client that asks for a new token all the time is not idle, though it always shows a
-            // copy that was just handed out.
+            // A client that requests new tokens all the time always shows a copy that was just
+            // handed out. So its generation is never settled, but the client is not idle either.
+            // Half of the idle time after the last rotation, the token is replaced all the same.
             let idle_time = idle.map_or(state.idle, |idle| idle.min(state.idle));
             let half_idle = self.arrived_at >= state.rotated_at.plus(idle_time / 2);
             if !settled && !half_idle {
@@ -108,6 +119,7 @@ impl RequestIdentity {
             count(ROTATED);
             return Ok(self.hand_over(turn, state.generation + 1, idle));
         }
+        // Generation 0 has no older one that could be replayed, so its late use is not recorded.
         if state.generation > 0 && state.late_use_at.is_none() && settled {
             let executor = db.executor();
             let (id, generation, at) = (state.id, state.generation, self.arrived_at);
@@ -117,7 +129,7 @@ impl RequestIdentity {
         Ok(Turned::Kept)
     }
 
-    /// Gives the client this generation with the answer.
+    /// Lets the answer carry this generation. A refresh gets its token in another way.
     fn hand_over(&self, turn: &Turn<'_>, generation: i64, idle: Option<Duration>) -> Turned {
         if turn.purpose == Use::Request {
             self.put(NextCookie::Token(NextToken {
@@ -131,6 +143,7 @@ impl RequestIdentity {
         Turned::HandedOver(generation)
     }
 
+    /// Ends the session after a replay, records the event and notifies the owner.
     pub(super) async fn end_for_theft(
         &self,
         state: &SessionState,
@@ -162,9 +175,12 @@ impl RequestIdentity {
     ) -> Result<(), Fault> {
         let (context, id) = (self.auth.context().clone(), state.id);
         let (event, notice) = (event.clone(), notice.cloned());
-        // Whoever plays an old token again must not undo what that leads to by hanging up.
+        // A task of its own: a thief must not prevent the end of the session by closing the
+        // connection.
         let ending = async move {
             transaction!(context.db(), |txn| {
+                // Of several replays at once, only the one that ended the session writes the event
+                // and the notice.
                 let ended = session_store::end(txn, id, reason, now).await?;
                 if ended {
                     audit_log::record(txn, &event).await?;
@@ -178,8 +194,8 @@ impl RequestIdentity {
         self.auth.run_to_end(ending).await
     }
 
-    /// Whether the request comes from the network and browser the session was started from, as
-    /// far as both are known.
+    /// True if the request comes from the network and the browser family from which the session was
+    /// started. A part that is not known counts as the same.
     pub(super) fn same_source(&self, state: &SessionState) -> bool {
         if self.auth.context().config.session.binding == Binding::Off {
             return true;
@@ -196,8 +212,8 @@ impl RequestIdentity {
         network && browser
     }
 
-    /// Why the session may not go on after its source changed, or after somebody else was handed what
-    /// one client had made, if so.
+    /// Applies the binding policy after the source of a session changed, or before another client
+    /// gets a generation that it did not make. Returns a reason if the session must not continue.
     pub(super) async fn source_changed(
         &self,
         state: &SessionState,
@@ -229,7 +245,8 @@ impl RequestIdentity {
                 Ok(Some(Ended::Suspicious))
             }
             Binding::Log if kind == EventKind::SessionShared => {
-                // Seldom and worth keeping: it goes into the audit log, once for each generation.
+                // Rare and worth keeping: it is recorded in the audit log, once per generation and
+                // process.
                 let seen = (state.id, state.generation);
                 let shared = &self.resolver.shared;
                 if shared.get(&seen).is_none() {
@@ -244,7 +261,8 @@ impl RequestIdentity {
                 let moved = &self.resolver.moved;
                 if moved.get(&state.id).is_none_or(|known| known != *self.client()) {
                     moved.insert(state.id, self.client().clone());
-                    // It is not recorded: every request of somebody on a train would be a row.
+                    // Only traced, not recorded: otherwise every request of a person on a train
+                    // would add a row.
                     event.trace();
                 }
                 Ok(None)

@@ -1,4 +1,4 @@
-//! A session for a visitor who has none, started while their request is handled.
+//! A session for a visitor who has none, started while the request is handled.
 
 use std::sync::atomic::Ordering;
 
@@ -17,8 +17,8 @@ use crate::rate_limit::{Quota, RateLimited};
 use crate::session::judge::{Ended, SessionState};
 
 impl Portcullis {
-    /// Counts one more anonymous session of this source, or refuses it: anybody can bring about such a
-    /// row.
+    /// Counts one more anonymous session for this source, or refuses it. Without a limit, anybody
+    /// could fill the table with such rows.
     pub(crate) async fn admit_visitor(&self, client: &ClientInfo) -> Result<(), RateLimited> {
         let quota = Quota::per_minute(self.context().config.session.anonymous_per_minute);
         self.rate_limits().source("anonymous", client.address(), quota).await
@@ -26,8 +26,8 @@ impl Portcullis {
 }
 
 impl RequestIdentity {
-    /// The session of the request, at whatever stage. Where there is none, a visitor's is started, once
-    /// for a request, and its cookie goes on the answer.
+    /// Returns the session of the request, at any stage. If there is none, it starts one for a
+    /// visitor, at most once per request. Its cookie goes on the answer.
     pub(crate) async fn visitor(&self, parts: &Parts) -> Result<&Resolved, AuthError> {
         match self.resolve().await? {
             Resolved::Nobody(reason) => {
@@ -51,24 +51,25 @@ impl RequestIdentity {
         Ok(Resolved::Anonymous(session))
     }
 
-    /// Refuses a session whose cookie would take the place of a better one in the browser, or would not
-    /// get there.
+    /// Refuses to start a session if its cookie would replace a better one in the browser, or would
+    /// not reach the browser.
     fn check_visitor(&self, reason: NotSignedIn, parts: &Parts) -> Result<(), AuthError> {
         if reason == NotSignedIn::MultipleCredentials {
-            // The new cookie would be a third one, and the next request would start a fourth session.
+            // The new cookie would be a third one, and the next request would start another
+            // session.
             return Err(AuthError::NotSignedIn(reason));
         }
-        // A client that keeps its token itself gets no cookie beside it, which would make two credentials.
+        // A client with a bearer token gets no cookie: it would then send two credentials.
         let keeps_a_token = self.credential.has_bearer();
         let too_late = self.sealed.load(Ordering::Acquire);
         if keeps_a_token || too_late || self.newer_cookie.load(Ordering::Relaxed) {
             return Err(AuthError::NotSignedIn(reason));
         }
-        // Browsers send no `Lax` cookie with a form of another site, but keep the one in the answer: that
-        // form would sign people out here.
+        // With a form from another site, browsers do not send a `Lax` cookie, but they store the
+        // one in the answer. So such a form would sign people out by replacing their cookie.
         let facts = Facts::of(&parts.uri, &parts.headers);
         self.auth.check_origin(&parts.method, &facts)?;
-        // A `Strict` one they do not even send when somebody follows a link.
+        // A `Strict` cookie is not even sent when somebody follows a link from another site.
         let strict = self.auth.context().config.cookie.same_site == SameSite::Strict;
         if strict && facts.sec_fetch_site == Some(b"cross-site") {
             return Err(AuthError::CrossSite(CrossSite::FetchSite));
@@ -76,8 +77,8 @@ impl RequestIdentity {
         Ok(())
     }
 
-    /// Notes that the browser may have got another cookie since it sent this request: that of the session
-    /// that has just taken the place of this one. No other may go over it.
+    /// Notes that the browser may have received a newer cookie after it sent this request: the one
+    /// of the session that has just replaced this one. Then no other cookie may replace that one.
     pub(super) fn note_newer_cookie(&self, state: &SessionState, now: Timestamp) {
         let just_now = state.ended_at.is_some_and(|at| now.since(at) <= HAND_OVER_WITHIN);
         if just_now && state.ended == Some(Ended::Superseded) {
