@@ -1,6 +1,8 @@
-//! Attempts at what the application compares by means of its own, counted as ours are.
+//! Attempts at a password or factor that your application compares. They are counted like those of
+//! portcullis.
 //!
-//! It stands here and not in [`attempt`](crate::attempt), which knows neither names nor known devices.
+//! This file is here and not in [`attempt`](crate::attempt), because that module knows neither
+//! names nor known devices.
 
 use std::fmt;
 
@@ -14,42 +16,44 @@ use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::session::device::Devices;
 
-/// What somebody guesses at, for [`Attempts::begin`].
+/// What is guessed, for [`Attempts::begin`].
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Guess<'a> {
-    /// A password, for the name that somebody typed who is not signed in. The name need not be one of an
-    /// account. It counts together with the passwords that portcullis compares
-    /// ([`AttemptKind::Login`]): a directory gives nobody more attempts.
+    /// A password for the name that a client typed, without a session. The name need not belong to
+    /// an account. It counts together with the passwords that portcullis compares
+    /// ([`AttemptKind::Login`]). So a directory gives an attacker no additional attempts.
     Password(&'a str),
-    /// A password, in a session of this account: to prove it again. It counts together with
+    /// A password in a session of this account, to prove it again. It counts together with
     /// [`Password`](Self::Password).
     PasswordOf(&'a Account),
-    /// A second factor, such as the code of a hardware key, in a sign-in of this account that waits for it
-    /// or in a session of the account. All second factors of an account have one count
-    /// ([`AttemptKind::SecondFactor`]).
+    /// A second factor, such as the code of a hardware key. It is used in a sign-in of this account
+    /// that waits for it, or in a session of the account. All second factors of an account have one
+    /// count ([`AttemptKind::SecondFactor`]).
     SecondFactor(&'a Account),
 }
 
-// Written by hand: people type passwords into the field of the name.
+// Written by hand, because people sometimes type a password into the field for the name.
 impl fmt::Debug for Guess<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guess(..)")
     }
 }
 
-/// What a guess is worth.
+/// The result of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a guess that was right counts only if this says so"]
 pub enum Verdict {
-    /// It was right, and it counts.
+    /// The guess was right, and it counts.
     Right,
-    /// It was wrong, or there were too many before it. The two must look alike to the client.
+    /// The guess was wrong, or there were too many before it. The client must not be able to tell
+    /// the two apart.
     Wrong,
 }
 
-/// An attempt that is on record and waits for its verdict. Until then it counts as failed, also when it is
-/// dropped: because the client hung up, or the directory did not answer.
+/// An attempt that is recorded and waits for its result. Until then it counts as failed. It also
+/// stays failed if it is dropped, for example because the client disconnected or the directory did
+/// not answer.
 #[must_use = "it counts as failed until it is judged"]
 pub struct OpenAttempt {
     auth: Portcullis,
@@ -58,10 +62,9 @@ pub struct OpenAttempt {
 }
 
 impl Attempts<'_> {
-    /// Begins an attempt at a password or a second factor that the application compares by its own means.
-    /// Call it before you compare anything: from here on the attempt counts, so that many at once are not
-    /// more than there may be. Then compare, and say through [`judge`](OpenAttempt::judge) whether it was
-    /// right.
+    /// Begins an attempt at a password or a second factor that your application compares. Call it
+    /// before you compare anything. The attempt counts from here on, so many simultaneous attempts
+    /// cannot exceed the limit. Then compare, and pass the result to [`judge`](OpenAttempt::judge).
     ///
     /// ```no_run
     /// use axum::http::request::Parts;
@@ -89,12 +92,12 @@ impl Attempts<'_> {
     /// }
     /// ```
     ///
-    /// After [`Verdict::Right`], [`Portcullis::sign_in`] makes the session, or [`Login::finish`] goes on
-    /// with a sign-in that waited for its second factor. Neither counts anything.
+    /// After [`Verdict::Right`], [`Portcullis::sign_in`] starts the session, or [`Login::finish`]
+    /// continues a sign-in that waited for its second factor. Neither counts attempts.
     ///
-    /// A refused attempt begins like any other, and you compare as usual: a client must not see whether it
-    /// was refused, not even by the time. Only with
-    /// [`reveal_lockout`](crate::config::AttemptConfig::reveal_lockout) it is told here.
+    /// A refused attempt begins like any other, and you compare as usual. A client must not notice
+    /// the refusal, not even by the time. Only with
+    /// [`reveal_lockout`](crate::config::AttemptConfig::reveal_lockout) it is an error here.
     ///
     /// # What it does not do
     /// It does not limit how often a source calls your route: use
@@ -103,7 +106,8 @@ impl Attempts<'_> {
     ///
     /// # Errors
     /// [`LoginError::RateLimited`] for too many sign-ins under one name;
-    /// [`LoginError::TooManyAttempts`] where that is told; an outage. Compare nothing then.
+    /// [`LoginError::TooManyAttempts`], only if limits are revealed; an outage. After an error,
+    /// compare nothing.
     ///
     /// [`Login::finish`]: super::Login::finish
     pub async fn begin(
@@ -147,7 +151,7 @@ impl Attempts<'_> {
     }
 }
 
-/// The same subject for somebody who has proved before that the account is theirs.
+/// Returns the same subject for a client that has already proved that the account is theirs.
 fn inside(auth: &Portcullis, subject: Subject, account: &Account, client: &ClientInfo) -> Subject {
     let devices = auth.per_instance::<Devices>();
     let device = devices.recognize(auth.context(), client, account.id(), account.epoch);
@@ -155,16 +159,17 @@ fn inside(auth: &Portcullis, subject: Subject, account: &Account, client: &Clien
 }
 
 impl OpenAttempt {
-    /// Says whether the guess was right, and returns what that is worth. Only [`Verdict::Right`] lets
-    /// anybody in: of an attempt that was refused the verdict is [`Wrong`](Verdict::Wrong), whatever the
-    /// guess. There is one method for both cases, so a right guess that was refused cannot be answered in
-    /// another way than a wrong one.
+    /// Finishes the attempt with the result of your comparison, and returns whether it counts. Sign
+    /// in only after [`Verdict::Right`]. If the attempt was refused, the verdict is
+    /// [`Wrong`](Verdict::Wrong) even for a right guess. One method handles both cases, so your
+    /// handler cannot answer a refused right guess differently from a wrong one.
     ///
-    /// Right: the failures before it count no more. Wrong: the failure is an event (`authn_login_fail`),
-    /// and what follows from it happens, such as a notice of the lock to the owner.
+    /// After a right guess, the failures before it no longer count. After a wrong guess, the
+    /// failure is an event (`authn_login_fail`) with its consequences, such as a notice of the lock
+    /// to the owner.
     ///
     /// # Errors
-    /// An outage. The attempt counts as failed then, and nobody may be let in.
+    /// An outage. The attempt then counts as failed, and you must not sign in.
     pub async fn judge(self, right: bool) -> Result<Verdict, LoginError> {
         let Self { auth, ticket, failure } = self;
         let context = auth.context();
