@@ -4,10 +4,10 @@
 //! # async fn example(auth: portcullis::Portcullis) {
 //! use std::time::Duration;
 //!
-//! In the service: one task on each node. Only one of them works at a time.
+//! // In the service: one task on each node. Only one of them works at a time.
 //! tokio::spawn(auth.maintenance().every(Duration::from_secs(3600)));
 //!
-//! Or from a scheduler, in a separate program.
+//! // Or from a scheduler, in a separate program.
 //! let report = auth.maintenance().run().await;
 //! # let _ = report;
 //! # }

@@ -41,7 +41,7 @@
 //! # Example
 //!
 //! ```no_run
-//! At start: sends what a crashed node has left, and from then on everything.
+//! // At start: sends what a crashed node has left, and from then on everything.
 //! tokio::spawn(async move { auth.outbox().run().await });
 //! # }
 //! ```

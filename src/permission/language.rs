@@ -37,7 +37,7 @@
 //! assert!(printing.implies(&Permission::parse("printer:print:laser-3")?));
 //! assert!(!printing.implies(&Permission::parse("printer:*")?));
 //!
-//! The two halves of a requirement may come from two grants.
+//! // The two halves of a requirement may come from two grants.
 //! let cancelling = Permission::parse("printer:cancel:laser-3")?;
 //! let held: PermissionSet = [printing, cancelling].into_iter().collect();
 //! let wanted = Permission::parse("printer:print,cancel")?.on("laser-3")?;

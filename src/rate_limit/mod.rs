@@ -38,9 +38,9 @@
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! use portcullis::rate_limit::Quota;
 //!
-//! An account of a machine that sends many requests.
+//! // An account of a machine that sends many requests.
 //! auth.accounts().set_rate_limit(id, Some(5_000)).await?;
-//! A limit of your application, in the same store.
+//! // A limit of your application, in the same store.
 //! auth.rate_limits().admit("export", &id.to_string(), Quota::per_minute(2)).await?;
 //! # Ok(())
 //! # }
