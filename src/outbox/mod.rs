@@ -41,6 +41,7 @@
 //! # Example
 //!
 //! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) {
 //! // At start: sends what a crashed node has left, and from then on everything.
 //! tokio::spawn(async move { auth.outbox().run().await });
 //! # }
