@@ -27,7 +27,7 @@
 //! - It does not check a second factor. Your application does.
 //!
 //! # Routes
-//! `POST /login` (JSON, a form from a page of ours, or HTTP Basic), `POST /logout`,
+//! `POST /login` (JSON, a form from your own pages, or HTTP Basic), `POST /logout`,
 //! `POST /reauthenticate`, `GET /methods`.
 //!
 //! If the body of `POST /login` contains `login` or `password`, an `Authorization: Basic` header is
@@ -263,6 +263,8 @@ impl Login<'_> {
             password_attempt::attempt(self.auth, &subject, whose, &credentials.password, client);
         let (ticket, checked) = judged(attempted.await?)?;
         let now = context.now();
+        // Whether the account can be used is checked only after the password was compared. So the
+        // answer and the work are those of a wrong password.
         let row = asked.row.as_ref().filter(|row| {
             let account = Account::from((*row).clone());
             account.is_usable(now, context.config.login.require_verified)
@@ -291,6 +293,8 @@ impl Login<'_> {
             ticket.succeeded(txn).await?;
             Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
         });
+        // If the transaction was refused for another reason, the attempt is withdrawn: it was no
+        // wrong guess.
         let made = attempts.end(ticket, made).await;
         self.signed_in(made, row.id, client, now).await
     }

@@ -313,6 +313,7 @@ impl LoginNames<'_> {
                 verified_at: None,
                 standing: change.standing(),
             };
+            // Another request can take the name after the check above. The unique key decides then.
             account_store::insert_name(txn, name, now).await.map_err(|error| {
                 if is_unique_violation(&error) {
                     LoginNameError::UsernameTaken

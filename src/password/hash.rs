@@ -420,12 +420,12 @@ pub(crate) enum Verdict {
     /// The password is right.
     Match {
         /// True if a new hash should be stored, because this one is not as it would be made now. If
-        /// that fails, the sign-in still succeeds, and the next one tries again.
+        /// that fails, the sign-in still succeeds, and the next one repeats it.
         rehash: bool,
     },
     /// The password is wrong.
     NoMatch,
-    /// No password can match this row. It is worth a log line: only a reset helps, or the missing
+    /// No password can match this row. It should be logged: only a reset helps, or the missing
     /// pepper.
     Unusable(Unusable),
 }

@@ -279,6 +279,8 @@ impl PasswordChange<'_> {
         {
             return Err(PasswordChangeError::same());
         }
+        // The hash is made before the transaction, because it takes long and must not hold a lock.
+        // If it fails, the right password was no failed attempt.
         let hashed = match passwords.hash(new, source).await {
             Ok(hashed) => hashed,
             Err(fault) => {
@@ -328,6 +330,8 @@ impl PasswordChange<'_> {
         };
         let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
             hooks.before_password_change(change, txn).await?;
+            // This replaces only the hash that was compared. If another request changed it
+            // meanwhile, the transaction fails and nothing is changed.
             if !account_store::change_password(txn, &row, hashed.clone(), signs_in_at).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }

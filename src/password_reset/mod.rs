@@ -8,24 +8,26 @@
 //!    [further](crate::login_name) address was typed and is proved, that address gets the link. The
 //!    database keeps only a keyed digest of the token. A link works once and for an hour. A newer
 //!    link replaces it. It also becomes invalid when the address, the password, the last sign-in or
-//!    the factors of the account change, when the account is disabled, or when the further address
-//!    is removed. It stays valid when sessions end. Otherwise a thief with one session could end
-//!    the others all the time, and so stop the owner from ever resetting the password.
+//!    the factors of the account change. The same happens when the account is disabled, or when the
+//!    further address is removed. It stays valid when sessions end. Otherwise a thief with one
+//!    session could end the others all the time, and so stop the owner from ever resetting the
+//!    password.
 //! 3. The link opens a page of your application. Opening it changes nothing. The page may
 //!    [`check`](PasswordReset::check) the token, which does not use it up.
 //! 4. The page sends the token and a new password. One transaction uses up the token, sets the
-//!    password and ends every session of the account. The account comes from the token. The owner
+//!    password and ends every session of the account. It also ends all outstanding codes and links,
+//!    except those that undo a change of an address. The account comes from the token. The owner
 //!    gets a message. Locks of sign-ins and of requests for links are removed. The device that did
 //!    the reset becomes a [known device](crate::attempt#known-devices), unless it asks not to be
 //!    remembered.
 //!
-//! Whoever receives mail at an address is its owner, so a reset marks it as verified. What else the
-//! reset changes depends on whether the address was verified before:
+//! A person who receives mail at an address is its owner. So a reset marks it as verified. What
+//! else happens depends on whether the address was verified before:
 //!
 //! - If it was not verified, somebody else may have made the account to wait for the owner of the
-//!   address. So the reset also removes enrolled factors (each with a message and the event
-//!   `user_updated`, `factors removed`), other addresses and numbers, and all outstanding codes and
-//!   links.
+//!   address. So the reset also removes enrolled factors, other addresses and numbers, and the
+//!   former addresses with their links. Each removed factor causes a message and the event
+//!   `user_updated`, `factors removed`.
 //! - If it was verified, second factors stay, because a reset proves a mailbox and not a person.
 //!   [Nobody can enrol one](crate::account::Accounts::set_enrolled_factors) before the address is
 //!   proved.
@@ -43,39 +45,27 @@
 //! stays valid for an hour. A request that is delayed or refused does not replace a link. A browser
 //! that the owner has signed in from has its own count of attempts.
 //!
-//! Each check of a token and each reset is an attempt at the token. A wrong, used or invalid token
-//! is a failure of the account that it names, or else of the token itself. Such failures never lock
-//! an account: nobody can guess 256 random bits, and a lock would let anyone who found an old link
-//! in a log stop the owner from using a new one. Instead, guessing is limited per source. A source
-//! with too many failures is refused for ten minutes, except on a browser that is known to the
-//! token's account. A lock of sign-ins does not stop requests or resets, because the mail is the
-//! way to end that lock.
+//! Each check of a token and each reset is an attempt at the token. Only a check of a valid token
+//! does not count. A wrong, used or invalid token is a failure of the account that it names, or else of the
+//! token itself. Such failures never lock an account, because nobody can guess 256 random bits. A
+//! lock would let anyone who found an old link in a log stop the owner from using a new one.
+//! Instead, guessing is limited per source. A source with too many failures is refused for ten
+//! minutes, except on a browser that is known to the token's account. A lock of sign-ins does not
+//! stop requests or resets, because the mail is the way to end that lock.
 //!
 //! # A form that is sent twice
 //!
 //! After a double click, the second request would say that the link is invalid, and the user would
 //! think that no password was set. So for one minute the browser that used a link is told that it
-//! did (`reset_token_used`). This counts as nobody's failure. The row keeps a keyed digest of the
+//! did (`reset_token_used`). This does not count as a failure. The row keeps a keyed digest of the
 //! address and the `User-Agent` that used the link. A cookie would identify the browser better. But
 //! the second request may be sent before the answer that sets the cookie has arrived.
 //!
 //! Another person who found the used link learns nothing from it, except behind the same address
 //! with the same program. Then they learn that it was used within the last minute. They could also
-//! see that by waiting at that address. In no case does it give access.
+//! find that out by watching that address. The link never gives access again.
 //!
 //! # Example
-//!
-//! # A form that is sent twice
-//!
-//! A second click would be told that the link is not good any more, and the person would think that no
-//! password was set. So for one minute the browser that used a link is told that it did
-//! (`reset_token_used`), and that is no failure of anybody. The row keeps a keyed digest of the address
-//! and the `User-Agent` that the link was used from. A cookie would say "the same browser" more exactly,
-//! but the first answer sets one that the second request, sent before it came, does not carry yet.
-//!
-//! Someone else who found the spent link learns nothing from it, unless they are behind the same address
-//! with the same program. Then they learn that it was used within the last minute, which they could see
-//! as well by waiting at that address. It opens nothing in either case.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, token: String) -> Result<(), portcullis::Rejection> {
@@ -255,10 +245,11 @@ struct Asked {
 }
 
 impl Asked {
-    /// Chooses the address for a link. It is the further address that was typed, if that one and
-    /// the account's own address are both proved; an account is first proved by its own address.
-    /// Otherwise it is the account's own address. If the account has no own address, there is no
-    /// link: then its owner may be undoing what a thief changed.
+    /// Chooses the address for a link. It is the further address that was typed, if this one and the
+    /// account's own address are both proved. The own address must be proved too, because only it
+    /// can first prove an account. In all other cases it is the account's own address. If the
+    /// account has no own address, there is no link: then its owner may be undoing what a thief
+    /// changed.
     fn of(name: &login_name::Model, row: Model) -> Option<Self> {
         let own = row.email.as_deref()?;
         let further = name.typed.as_deref();
@@ -436,6 +427,8 @@ impl PasswordReset<'_> {
             at: now,
         };
         let done = transaction!(context.db(), |txn| {
+            // One conditional UPDATE uses up the token, so of simultaneous requests only one
+            // succeeds.
             if !challenge.spend_from(txn, context, client, now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
@@ -470,6 +463,7 @@ impl PasswordReset<'_> {
                 attempts.withdraw(ticket).await;
                 return Err(PasswordResetError::UsedJustNow);
             }
+            // The token was used by another browser, or the account has changed since it was read.
             let event = failed(Some(&row), client, now);
             attempts.fail(ticket, &event).await?;
             return Err(PasswordResetError::InvalidToken);

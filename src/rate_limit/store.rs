@@ -56,6 +56,8 @@ impl DatabaseLimiter {
                 }
                 return Ok(verdict);
             }
+            // Another request was faster, so this one starts again. If that happens in every round,
+            // the request is refused: a contended limit must not let requests through.
             refused = Some(RateVerdict { admitted: false, ..verdict });
         }
         refused.ok_or_else(|| Fault::Internal("a rate is contended".into()))

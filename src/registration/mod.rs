@@ -23,9 +23,9 @@
 //! address. `after_register` runs only if an account was created.
 //!
 //! An address that its account never proved becomes free when that account is deleted. In the open
-//! mode it also becomes free when the account is disabled, if there is a notifier, so that the next
-//! account is asked to prove it. In the strict mode a disabled account keeps the address, because a
-//! change would be visible. If such an account belongs to a stranger, delete it.
+//! mode it also becomes free when the account is disabled. This requires a notifier, so that the
+//! next account is asked to prove the address. In the strict mode a disabled account keeps the
+//! address, because a change would be visible. If such an account belongs to a stranger, delete it.
 //!
 //! Fields of your application are sent in the member `profile`. Your [hooks](crate::hook::Hooks)
 //! get them, and can store them in your own table in the same transaction. If no hook reads them,

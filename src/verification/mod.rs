@@ -8,13 +8,13 @@
 //!    follows links uses up nothing. The page posts the token.
 //! 3. The token, or the address with the code, proves the address once. A second time is answered
 //!    with 409.
-//! 4. **What is kept depends on who proves the address.** Everything is kept in the browser that
-//!    registered (a session of the account, or the session of the visitor who registered), and with
-//!    the account's password. In any other case, all that is known is that somebody has the
-//!    mailbox; somebody else may have created the account. Then the password, all sessions,
-//!    factors, other addresses and open codes are deleted. The answer is a sign-in that can only
-//!    set a new password. So an attacker who prepared an account with another person's address
-//!    loses access to it.
+//! 4. **What is kept depends on who proves the address.** Everything is kept if the request comes
+//!    from the browser that registered, or contains the account's password. That browser has a
+//!    session of the account, or the session of the visitor who registered. In any other case, all
+//!    that is known is that somebody has the mailbox; somebody else may have created the account.
+//!    Then the password, all sessions, factors, other addresses and open codes are deleted. The
+//!    answer is a sign-in that can only set a new password. So an attacker who prepared an account
+//!    with another person's address loses access to it.
 //!
 //! # Example
 //!
@@ -536,6 +536,8 @@ impl Verification<'_> {
                     before.changed(txn, self.proving(None, client, now)).await?;
                     one_time::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
+                    // The hand-over has increased the epoch. The new session must have the new
+                    // epoch, or it would be invalid at once.
                     let epoch = account_store::epoch_of(txn, row.id).await?;
                     let epoch = epoch.ok_or(VerificationError::WrongCode)?;
                     let session = session.clone().at_epoch(epoch);
@@ -583,6 +585,8 @@ impl Verification<'_> {
     }
 
     async fn spend(&self, txn: &Txn<'_>, proof: Proved<'_>) -> Result<(), VerificationError> {
+        // A conditional UPDATE, so that a code or link works only once, even in simultaneous
+        // requests.
         if !proof.challenge.spend(txn, self.auth.context().now()).await? {
             return Err(VerificationError::WrongCode);
         }
