@@ -83,8 +83,8 @@
 //! `contact.undo_lifetime` as for a [change](crate::contact) of address, `mail.links`.
 //!
 //! # Events
-//! `login_name_requested`, `login_name_added`, `login_name_removed`, `login_name_undone`, each with the
-//! kind of the name; `authn_challenge_fail` for a wrong code.
+//! `login_name_requested`, `login_name_added`, `login_name_removed`, `login_name_undone`, each with
+//! the kind of the name; `authn_challenge_fail` for a wrong code.
 //!
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved` (403), `invalid_fields` (422),

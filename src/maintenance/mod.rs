@@ -251,10 +251,10 @@ impl Maintenance<'_> {
         self.auth.last_upkeep().await
     }
 
-    /// Ends what a restored backup has made valid again: every session, all known devices, every open
-    /// code and link, and messages that wait to be sent. Each device is a new one afterwards, and
-    /// its owner is told. Returns how many accounts there are. Call it once, before the first node
-    /// starts on the restored database. A second call does no harm.
+    /// Ends what a restored backup has made valid again: every session, all known devices, every
+    /// open code and link, and messages that wait to be sent. Each device is a new one afterwards,
+    /// and its owner is told. Returns how many accounts there are. Call it once, before the first
+    /// node starts on the restored database. A second call does no harm.
     ///
     /// The epoch of every account increases, to at least the present time in milliseconds. So it is
     /// above every number that was given out in the lost time. Grants stay as they are in the

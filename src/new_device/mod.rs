@@ -21,8 +21,8 @@
 //! up the ten messages, the attacker would cause ten messages to the owner at once, and then the
 //! digest.
 //!
-//! A user who sets a new password gets no message about the device that did it. For each other
-//! device, they get at most one message for each network and browser, and none for those that they
+//! A user who sets a new password gets no message about the device that did it. For other devices,
+//! they get at most one message for each network and browser. They get none for those that they
 //! were told of within the last 30 days.
 //!
 //! # Why these numbers

@@ -23,7 +23,8 @@
 //!
 //! // A sign-in that must set a new password becomes a full session:
 //! let client = ClientInfo::default();
-//! let issued = auth.password_change().finish(&session, "correct horse battery staple", &client).await?;
+//! let new = "correct horse battery staple";
+//! let issued = auth.password_change().finish(&session, new, &client).await?;
 //! // Add `issued` to the answer: `(issued, StatusCode::NO_CONTENT)`.
 //! # let _ = issued;
 //! # Ok(())

@@ -46,12 +46,12 @@
 //! that the owner has signed in from has its own count of attempts.
 //!
 //! Each check of a token and each reset is an attempt at the token. Only a check of a valid token
-//! does not count. A wrong, used or invalid token is a failure of the account that it names, or else of the
-//! token itself. Such failures never lock an account, because nobody can guess 256 random bits. A
-//! lock would let anyone who found an old link in a log stop the owner from using a new one.
-//! Instead, guessing is limited per source. A source with too many failures is refused for ten
-//! minutes, except on a browser that is known to the token's account. A lock of sign-ins does not
-//! stop requests or resets, because the mail is the way to end that lock.
+//! does not count. A wrong, used or invalid token is a failure of the account that it names, or
+//! else of the token itself. Such failures never lock an account, because nobody can guess 256
+//! random bits. A lock would let anyone who found an old link in a log stop the owner from using a
+//! new one. Instead, guessing is limited per source. A source with too many failures is refused for
+//! ten minutes, except on a browser that is known to the token's account. A lock of sign-ins does
+//! not stop requests or resets, because the mail is the way to end that lock.
 //!
 //! # A form that is sent twice
 //!
@@ -245,9 +245,9 @@ struct Asked {
 }
 
 impl Asked {
-    /// Chooses the address for a link. It is the further address that was typed, if this one and the
-    /// account's own address are both proved. The own address must be proved too, because only it
-    /// can first prove an account. In all other cases it is the account's own address. If the
+    /// Chooses the address for a link. It is the further address that was typed, if this one and
+    /// the account's own address are both proved. The own address must be proved too, because only
+    /// it can first prove an account. In all other cases it is the account's own address. If the
     /// account has no own address, there is no link: then its owner may be undoing what a thief
     /// changed.
     fn of(name: &login_name::Model, row: Model) -> Option<Self> {

@@ -3,9 +3,9 @@
 //! # What it is for
 //!
 //! A permission is a text that a person can read in a table and a program can check:
-//! `printer:print`, `dashboard:info,delete`, `doc:edit:42`. The same language is used for what an
-//! account *has* (a grant), for what a route *requires* (a requirement), and for the most that a
-//! session may do (a ceiling).
+//! `printer:print`, `dashboard:info,delete`, `doc:edit:42`. The same language is used for three
+//! things: what an account *has* (a grant), what a route *requires* (a requirement), and the most
+//! that a session may do (a ceiling).
 //!
 //! ```text
 //! permission  = part *7( ":" part )               ; at most 256 bytes
@@ -232,9 +232,10 @@ impl Permission {
     ///
     /// # Errors
     ///
-    /// The id is empty, or contains a character that is syntax (so `*` cannot mean all, and `1,2`
-    /// cannot mean two) or that no token may contain; or the result is too long or has too many
-    /// parts. No other id fails because of its content.
+    /// The id is empty or contains a forbidden character, or the result is too long or has too many
+    /// parts. Forbidden are characters that are syntax, so `*` cannot mean all, and `1,2` cannot
+    /// mean two. Characters that no token may contain are forbidden too. No other id fails because
+    /// of its content.
     pub fn on(&self, id: &str) -> Result<Self, PermissionError> {
         let bytes = self.as_str().len() + 1 + id.len();
         if bytes > Self::MAX_BYTES {

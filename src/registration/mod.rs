@@ -39,7 +39,8 @@
 //! use portcullis::account::NewAccount;
 //! use portcullis::registration::Application;
 //!
-//! let application = Application::new(NewAccount::username("alice"), "correct horse battery staple");
+//! let alice = NewAccount::username("alice");
+//! let application = Application::new(alice, "correct horse battery staple");
 //! let registered = auth.registration().register(application, &ClientInfo::default()).await?;
 //! # let _ = registered;
 //! # Ok(())
