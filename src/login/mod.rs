@@ -1,7 +1,7 @@
 //! Signing in and out with a password.
 //!
 //! 1. The name is brought to its normal form, without invisible characters at either end. A
-//!    password is never trimmed. The account is looked up, and whether the device is known to it. A
+//!    password is never trimmed. The flow looks up the account, and checks if it knows the device. A
 //!    known device has its own rate limit; otherwise the rate limit counts by the name.
 //! 2. The attempt is counted before the password is compared ([`attempt`](crate::attempt)). After
 //!    too many failures it is refused. A correct password is then refused too, with the same answer
