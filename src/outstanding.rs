@@ -1,8 +1,9 @@
-//! What was sent to an account and waits for its answer: the kinds of codes and links, and how all of
-//! them end at once.
+//! Codes and links that were sent to an account and not used yet: their kinds, and how they all end
+//! at once.
 //!
-//! It stands below [`account`](crate::account), which ends them in the transaction of a change, while
-//! [`one_time`](crate::one_time), which has the rows, stands on accounts and sessions.
+//! This module is below [`account`](crate::account), which ends them in the transaction of a
+//! change. [`one_time`](crate::one_time), which owns the rows, needs accounts and sessions, so it
+//! is above both.
 
 use std::borrow::Cow;
 
@@ -13,16 +14,15 @@ use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 use crate::config::ChallengeConfig;
 
-/// What the names of the application's own purposes begin with in a row.
+/// The prefix of your application's purposes in a row.
 pub(crate) const APPLICATION: &str = "app:";
 
-/// What a challenge is for. Each is a world of its own: nothing made for one is worth anything
-/// for another.
+/// The purpose of a challenge. A code or link for one purpose is never accepted for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Proving the address of an account.
     Verification,
-    /// Setting a forgotten password anew.
+    /// Setting a new password after the old one was forgotten.
     PasswordReset,
     /// Proving a new mail address.
     EmailChange,
@@ -36,12 +36,12 @@ pub(crate) enum Kind {
     LoginName,
     /// Undoing the addition of a further name.
     LoginNameUndo,
-    /// A purpose of the application's own.
+    /// A purpose of your application.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
-    /// All but those of the application's own.
+    /// All kinds except those of the application.
     const OURS: [Self; 8] = [
         Self::Verification,
         Self::PasswordReset,
@@ -53,7 +53,8 @@ impl Kind {
         Self::LoginNameUndo,
     ];
 
-    /// The name in the row. The application's names have a prefix, so they never meet ours.
+    /// Returns the name in the row. The application's names have a prefix, so they never equal
+    /// others.
     pub(crate) fn name(&self) -> Cow<'static, str> {
         match self {
             Self::Verification => "verification".into(),
@@ -68,11 +69,11 @@ impl Kind {
         }
     }
 
-    /// Whether it stays good when what is outstanding of its account ends.
+    /// Returns true if it stays valid when the outstanding codes and links of its account end.
     ///
-    /// What undoes a change outlives every ending: a thief who took the account over would otherwise end
-    /// the owner's way back by changing something. Whether such a link still works is decided by what the
-    /// account remembers, not by its row: see [`former`](crate::account::former).
+    /// A link that undoes a change always stays. Otherwise a thief who took over the account could
+    /// end the owner's link by changing something. Whether such a link still works is decided by
+    /// what the account remembers, and not by its row: see [`former`](crate::account::former).
     fn outlives(&self, ending: Ending<'_>) -> bool {
         match (self, ending) {
             (_, Ending::Kind(_)) => false,
@@ -83,12 +84,12 @@ impl Kind {
     }
 }
 
-/// The name of a purpose of the application's own.
+/// The name of a purpose of your application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApplicationPurpose(String);
 
 impl ApplicationPurpose {
-    /// 1 to 48 lower-case ASCII letters, digits, dashes or underscores.
+    /// Accepts 1 to 48 lower-case ASCII letters, digits, dashes or underscores.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         ChallengeConfig::is_purpose(text).then(|| Self(text.to_owned()))
     }
@@ -97,21 +98,21 @@ impl ApplicationPurpose {
 /// What is to end.
 #[derive(Clone, Copy)]
 pub(crate) enum Ending<'a> {
-    /// Everything that does not outlive it.
+    /// Everything, except links that undo a change.
     All,
-    /// The same for what a session of the account can bring about. Until somebody has proved the account's
-    /// address, the proof of it stays good. The session may belong to somebody who registered with another
-    /// person's address, and who could otherwise keep that person out by changing the password again and
-    /// again.
+    /// The same, if a session of the account causes it. As long as nobody has proved the account's
+    /// address, a code or link that proves it stays valid. The session may belong to somebody who
+    /// registered with another person's address. They could otherwise stop that person by changing
+    /// the password again and again.
     BySession {
-        /// Whether its address was ever proved.
+        /// True if its address was ever proved.
         verified: bool,
     },
-    /// Those of one kind.
+    /// Everything of one kind.
     Kind(&'a Kind),
 }
 
-/// Ends what is outstanding of an account. Says how many there were.
+/// Ends the outstanding codes and links of an account. Returns how many there were.
 pub(crate) async fn end<C: ConnectionTrait>(
     db: &C,
     account: AccountId,

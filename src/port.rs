@@ -1,4 +1,4 @@
-//! What the application may plug in: the seams of the core.
+//! The traits that your application can implement to extend portcullis.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,28 +9,28 @@ use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, SessionId};
 use crate::base::rate::{Quota, RateKey, RateVerdict};
 
-/// What a hook answers when it fails: the flow it is part of is rolled back and answers 503, or
-/// what a [`Refusal`](crate::Refusal) says.
+/// The error of a hook. The flow that calls the hook is rolled back, and answers 503 or what a
+/// [`Refusal`](crate::Refusal) says.
 pub type HookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The future of a hook.
 pub type HookFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, HookError>> + Send + 'a>>;
 
-/// One session took the place of another: at login, second factor, reauthentication, password
-/// change, or when a visitor becomes an account.
+/// One session replaced another: at a sign-in, a second factor, a reauthentication, a change of the
+/// password, or when a visitor becomes an account.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct SessionReplaced {
     /// The session that ended.
     pub old: SessionId,
-    /// The session that goes on.
+    /// The session that continues.
     pub new: SessionId,
-    /// Whose session it is now.
+    /// The account of the new session.
     pub account_id: Option<AccountId>,
 }
 
-/// Called in the transaction in which one session replaces another, to move what hangs on it
-/// (a cart, a draft).
+/// Called in the transaction in which one session replaces another. Use it to move data that
+/// belongs to the session (a cart, a draft).
 pub trait OnSessionReplaced: Send + Sync + 'static {
     /// Moves what belongs to the session.
     fn replaced<'a>(
@@ -56,15 +56,16 @@ where
     }
 }
 
-/// Adds members of the application's own to `GET /session`. It runs in a task of its own and is waited for
-/// as long as [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout) says.
+/// Adds members of your application to `GET /session`. It runs in a separate task. The request
+/// waits for it for at most [`hook_timeout`](crate::config::DatabaseConfig::hook_timeout).
 ///
-/// A client who hangs up does not end it. At the limit it is dropped. On MySQL and MariaDB, where a
-/// statement that is dropped half-way spoils its connection, it may go on for five minutes instead, as long
-/// as no more than 256 others of its kind do. Task-locals of your middleware are not there; the tracing span is. The same holds for [`MembershipSource`],
+/// If the client disconnects, it continues. At the time limit it is dropped. On MySQL and MariaDB,
+/// a statement that is dropped half-way makes its connection unusable. There it may continue for
+/// five minutes instead, as long as no more than 256 others of its kind do. It has the tracing span
+/// of the request, but no task-locals of your middleware. The same applies to [`MembershipSource`],
 /// [`BreachedList`], [`RateLimiter`] and [`OnSuspicion`].
 pub trait SessionInfo: Send + Sync + 'static {
-    /// The members to add, under `"app"`.
+    /// Returns the members to add, under `"app"`.
     fn add(
         &self,
         account_id: AccountId,
@@ -85,8 +86,8 @@ where
     }
 }
 
-/// The SHA-1 digest of a password that is asked for in a [`BreachedList`]. As telling as the
-/// password itself for anyone who can guess, so it has no `Display` and a blank `Debug`.
+/// The SHA-1 digest of a password, to look up in a [`BreachedList`]. With a list of guesses it
+/// reveals the password, so it has no `Display`, and its `Debug` is blank.
 #[derive(Clone, zeroize::ZeroizeOnDrop)]
 pub struct PasswordSha1([u8; 20]);
 
@@ -96,17 +97,18 @@ impl PasswordSha1 {
         Self(sha1::Sha1::digest(password.as_bytes()).into())
     }
 
-    /// The digest.
+    /// Returns the digest.
     pub fn bytes(&self) -> [u8; 20] {
         self.0
     }
 
-    /// Its first five hexadecimal digits, in upper case: all that a lookup by k-anonymity sends.
+    /// Returns its first five hexadecimal digits, in upper case. A lookup by k-anonymity sends
+    /// nothing else.
     pub fn prefix(&self) -> String {
         data_encoding::HEXUPPER.encode(&self.0)[..5].to_owned()
     }
 
-    /// The other 35: what is looked for in the answer to such a lookup.
+    /// Returns the other 35 digits, to search for in the answer to such a lookup.
     pub fn suffix(&self) -> String {
         data_encoding::HEXUPPER.encode(&self.0)[5..].to_owned()
     }
@@ -118,34 +120,36 @@ impl std::fmt::Debug for PasswordSha1 {
     }
 }
 
-/// Knows passwords from breaches of other services. Asked for each new password that every other
-/// rule lets pass; [`BreachedFile`](crate::password::BreachedFile) is one that asks nobody else.
+/// Knows passwords from breaches of other services. It is asked for each new password that all
+/// other rules accept. [`BreachedFile`](crate::password::BreachedFile) implements it with a local
+/// file.
 pub trait BreachedList: Send + Sync + 'static {
-    /// Whether the list has the password with this digest.
+    /// Returns true if the list contains the password with this digest.
     fn contains<'a>(&'a self, password: &'a PasswordSha1) -> HookFuture<'a, bool>;
 }
 
-/// What makes the sign-ins of one node suspicious, though no limit of an account or a source was met.
-/// See [`attempt`](crate::attempt).
+/// The reason why the sign-ins of one node are suspicious, although no limit of an account or a
+/// source was reached. See [`attempt`](crate::attempt).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Suspicion {
-    /// So many percent of the sign-ins of this window failed, where `usual_percent` do.
+    /// This percentage of the sign-ins in this window failed, although usually `usual_percent`
+    /// fail.
     #[non_exhaustive]
     FailedShare {
-        /// Of this window, so far.
+        /// The percentage in this window, so far.
         percent: u64,
-        /// Of the day before.
+        /// The percentage on the day before.
         usual_percent: u64,
-        /// How many failed in this window, so far.
+        /// The number of failures in this window, so far.
         failed: u64,
     },
-    /// So many different names failed from one network.
+    /// Attempts at many different names failed from one network.
     #[non_exhaustive]
     NamesFromNetwork {
-        /// The IPv4 /24 or the IPv6 /48.
+        /// The network: an IPv4 /24 or an IPv6 /48.
         network: ipnet::IpNet,
-        /// How many names; they are not counted any further.
+        /// The number of names. They are not counted beyond this.
         names: u64,
     },
 }
@@ -163,9 +167,9 @@ impl std::fmt::Display for Suspicion {
     }
 }
 
-/// Hears of suspicious sign-ins: to page somebody, to ask for a captcha, to tell a firewall. Called
-/// beside the request, at most once a window for each reason, with ten seconds to answer. Each node
-/// tells of what it saw itself.
+/// Is told of suspicious sign-ins, for example to alert somebody, to require a captcha, or to
+/// inform a firewall. It is called beside the request, at most once a window for each reason, and
+/// has ten seconds to answer. Each node only reports its own sign-ins.
 ///
 /// ```
 /// use portcullis::port::{HookFuture, OnSuspicion, Suspicion};
@@ -182,25 +186,25 @@ impl std::fmt::Display for Suspicion {
 /// }
 /// ```
 pub trait OnSuspicion: Send + Sync + 'static {
-    /// Something was seen. An error is logged.
+    /// Handles a suspicion. An error is logged.
     fn suspected<'a>(&'a self, suspicion: &'a Suspicion) -> HookFuture<'a, ()>;
 }
 
-/// A membership as the application's own tables know it.
+/// A membership in your application's own tables.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct SourceMembership {
     /// The domain of the resource, such as `list`.
     pub resource: String,
-    /// Its id there.
+    /// The id of the resource in that domain.
     pub id: String,
-    /// The level, one of those configured for the resource.
+    /// The level; one of those that are configured for the resource.
     pub level: String,
 }
 
 impl SourceMembership {
-    /// This level on this resource. What cannot be stored (an id with permission syntax in it, a
-    /// level that is not configured) gives nothing and is reported.
+    /// Returns this level on this resource. If it cannot be stored, because the id contains
+    /// permission syntax or the level is not configured, it gives nothing and is reported.
     pub fn new(
         resource: impl Into<String>,
         id: impl Into<String>,
@@ -210,15 +214,15 @@ impl SourceMembership {
     }
 }
 
-/// Computes memberships from the application's own tables.
+/// Computes memberships from your application's own tables.
 ///
-/// It is asked when someone signs in and by
-/// [`refresh_memberships`](crate::Portcullis::refresh_memberships), never by a request: what it says
-/// is stored. It is not called inside a transaction, and has
-/// [`source_timeout`](crate::config::PermissionConfig::source_timeout) to answer. If it fails, what
-/// was stored before goes on counting, and signing in goes on.
+/// It is called at a sign-in and by
+/// [`refresh_memberships`](crate::Portcullis::refresh_memberships), and never by other requests,
+/// because its answer is stored. It is not called inside a transaction. It has
+/// [`source_timeout`](crate::config::PermissionConfig::source_timeout) to answer. If it fails, the
+/// stored memberships continue to count, and the sign-in continues.
 pub trait MembershipSource: Send + Sync + 'static {
-    /// All memberships of an account. What is not among them is taken away.
+    /// Returns all memberships of an account. Stored ones that are not among them are removed.
     fn memberships(&self, account_id: AccountId) -> HookFuture<'_, Vec<SourceMembership>>;
 }
 
@@ -234,8 +238,8 @@ where
 /// Counts how often something happens, for all nodes that share it. See
 /// [`rate_limit`](crate::rate_limit).
 pub trait RateLimiter: Send + Sync + 'static {
-    /// Counts one more for this subject at `now`, or refuses it: in one step, so that of any number
-    /// at once exactly as many are admitted as the quota says. [`Quota::judge`] has the arithmetic.
+    /// Counts one more for this subject at `now`, or refuses it. This must be one atomic step, so
+    /// that simultaneous requests never exceed the quota. [`Quota::judge`] does the calculation.
     fn admit<'a>(
         &'a self,
         key: &'a RateKey,

@@ -1,4 +1,4 @@
-//! The tables as the entities describe them, for the test that holds the migrations against them.
+//! The tables as the entities describe them, for the test that compares the migrations with them.
 
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
@@ -17,7 +17,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The columns of its primary key, in order.
     pub primary_key: Vec<String>,
-    /// Its foreign keys: column, table, column, and whether deleting there deletes here.
+    /// Its foreign keys: column, table, column, and true if a deletion there also deletes the row
+    /// here.
     pub foreign_keys: Vec<(String, String, String, bool)>,
 }
 
@@ -26,15 +27,15 @@ pub struct Table {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Whether it may be empty.
+    /// True if it may be empty.
     pub nullable: bool,
-    /// Whether it is a unique key by itself.
+    /// True if it is a unique key by itself.
     pub unique: bool,
     /// Its type.
     pub kind: ColumnType,
 }
 
-/// Every table of portcullis.
+/// Returns every table of portcullis.
 pub fn tables() -> Vec<Table> {
     vec![
         table::<account::entity::account::Entity>(),

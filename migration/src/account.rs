@@ -50,7 +50,8 @@ impl MigrationTrait for Migration {
             )
             .await?;
 
-        // One row per name, so an account can have several and each is unique across all kinds.
+        // One row per name. So an account can have several names, and a name is unique across all
+        // kinds.
         let login_name = table(manager, "auth_login_name")
             .col(required("normal").string_len(255).primary_key())
             .col(required("account_id").uuid())
@@ -79,7 +80,7 @@ impl MigrationTrait for Migration {
             )
             .await?;
 
-        // Addresses that accounts have left, for as long as they may be put back.
+        // Former addresses of accounts, as long as they can be put back.
         let former_address = table(manager, "auth_former_address")
             .col(required("digest").binary_len(32).primary_key())
             .col(required("account_id").uuid())
@@ -107,7 +108,7 @@ impl MigrationTrait for Migration {
             manager.create_index(index).await?;
         }
 
-        // What happens once in the life of a database, such as making the first administrator.
+        // What happens only once in a database, such as creating the first administrator.
         let marker = table(manager, "auth_marker")
             .col(required("name").string_len(64).primary_key())
             .col(required("created_at").big_integer())

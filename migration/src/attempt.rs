@@ -1,4 +1,5 @@
-//! Tries to prove who one is: each is a row, and the rows of one subject decide about the next.
+//! Attempts at a sign-in, a code or a link. Each is a row, and the rows of one subject decide about
+//! the next.
 
 use sea_orm_migration::prelude::{
     DbErr, Index, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,
@@ -17,7 +18,7 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // No foreign keys: names that are no account's have rows too.
+        // There are no foreign keys, because names without an account have rows too.
         let attempt = table(manager, "auth_attempt")
             .col(required("subject").binary_len(32))
             .col(required("kind").small_integer())

@@ -17,7 +17,7 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // No foreign keys: the log outlives what it tells of.
+        // There are no foreign keys, because events stay when an account is deleted.
         let event = table(manager, "auth_event")
             .col(required("id").uuid().primary_key())
             .col(required("at").big_integer())

@@ -1,4 +1,4 @@
-//! The permissions that the code knows, with what they are for.
+//! The permissions that the code knows, with their descriptions.
 
 use sea_orm_migration::prelude::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,

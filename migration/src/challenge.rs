@@ -61,7 +61,7 @@ impl MigrationTrait for Migration {
             manager.create_index(index).await?;
         }
 
-        // What outlives a single code: when it was last sent.
+        // When a code was last sent, which is kept longer than the code itself.
         let start = table(manager, "auth_challenge_start")
             .col(required("subject").binary_len(32).primary_key())
             .col(required("started_at").big_integer())

@@ -10,15 +10,12 @@
 //! # }
 //! ```
 //!
-//! Every table is named `auth_*`, and what has been applied is kept in a table of its own
-//! (`auth_migration`), so it runs beside the host's own migrations in either order.
+//! Every table is named `auth_*`. The applied migrations are recorded in a separate table
+//! (`auth_migration`). So this runs beside the migrations of your application, in either order.
 //!
-//! On SQLite, run `down` and a later `up` on a pool of one connection. Another connection of the pool can
-//! still hold the schema from before, and then refuses to create an index of the same name.
-//!
-//! Every text column compares byte by byte. PostgreSQL and SQLite do that by themselves; on MySQL
-//! and MariaDB the tables are created with `utf8mb4_bin`, because their default makes `Alice`
-//! equal to `alice`, and `é` to `e`.
+//! Every text column compares byte by byte. PostgreSQL and SQLite do so by default. On MySQL and
+//! MariaDB the tables are created with `utf8mb4_bin`, because their default treats `Alice` as equal
+//! to `alice`, and `é` as equal to `e`.
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
@@ -38,7 +35,7 @@ mod session;
 mod session_data;
 mod table;
 
-/// Brings the tables of portcullis up to date.
+/// Creates and updates the tables of portcullis.
 #[derive(Debug)]
 pub struct Migrator;
 

@@ -1,4 +1,4 @@
-//! When maintenance last ran, and which node is at it.
+//! When maintenance last ran, and which run has the lease.
 
 use sea_orm_migration::prelude::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,

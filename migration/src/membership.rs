@@ -1,5 +1,5 @@
-//! Memberships: who has which level on which resource, given by hand or by the application's own
-//! tables; and whose turn it is to write what those say.
+//! Memberships: which account has which level on which resource, given by hand or by the
+//! application's own tables. Also the numbers that order the answers of the latter.
 
 use sea_orm_migration::prelude::{
     DbErr, ForeignKey, ForeignKeyAction, Index, MigrationName, MigrationTrait, SchemaManager,
@@ -27,8 +27,8 @@ impl MigrationTrait for Migration {
                 .on_delete(ForeignKeyAction::Cascade)
                 .to_owned()
         };
-        // The origin is part of the key: what the source says neither overwrites nor removes what
-        // was given by hand.
+        // The origin is part of the key. So an answer of the source neither overwrites nor removes
+        // what was given by hand.
         let membership = table(manager, "auth_membership")
             .col(required("account_id").uuid())
             .col(required("resource").string_len(64))

@@ -1,4 +1,4 @@
-//! What owners were told of new devices.
+//! The places and digests that owners were told of new devices.
 
 use sea_orm_migration::prelude::{
     DbErr, ForeignKey, ForeignKeyAction, Index, MigrationName, MigrationTrait, SchemaManager,

@@ -1,4 +1,4 @@
-//! The outbox: messages on their way out, and how many each recipient got.
+//! The outbox: messages to send, and how many each recipient got.
 
 use sea_orm_migration::prelude::{
     DbErr, Index, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,
@@ -17,7 +17,8 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // No foreign key: a notice about an account outlives it.
+        // There is no foreign key, because a message about an account must stay when the account is
+        // deleted.
         let outbox = table(manager, "auth_outbox")
             .col(required("id").uuid().primary_key())
             .col(required("kind").string_len(64))

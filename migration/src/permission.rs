@@ -1,4 +1,4 @@
-//! Roles, groups, grants, and the epoch that tells when remembered grants are stale.
+//! Roles, groups, grants, and the epoch that tells when grants in memory are outdated.
 
 use sea_orm_migration::prelude::{
     ColumnDef, DbErr, ForeignKey, ForeignKeyAction, ForeignKeyCreateStatement, Index,
@@ -9,7 +9,7 @@ use crate::table::{optional, required, table};
 
 pub(crate) struct Migration;
 
-/// A foreign key that takes its row along when what it points to is deleted.
+/// A foreign key whose rows are deleted together with the row that they point to.
 fn owned_by(
     name: &'static str,
     from: (&'static str, &'static str),
@@ -23,7 +23,8 @@ fn owned_by(
         .to_owned()
 }
 
-/// The resource a role is limited to; empty for everywhere. Not nullable: it is part of a key.
+/// The resource that a role is limited to; empty for no limit. The columns are not nullable,
+/// because they are part of a key.
 fn resource_columns() -> [ColumnDef; 2] {
     [
         required("resource").string_len(64).default("").to_owned(),

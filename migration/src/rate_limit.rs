@@ -1,4 +1,4 @@
-//! Rates, where they are kept in the database.
+//! Rates, if they are kept in the database.
 
 use sea_orm_migration::prelude::{
     DbErr, Index, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,

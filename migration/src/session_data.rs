@@ -1,4 +1,4 @@
-//! What the application keeps with a session.
+//! The data that the application stores with a session.
 
 use sea_orm_migration::prelude::{
     DbErr, MigrationName, MigrationTrait, SchemaManager, Table, async_trait,

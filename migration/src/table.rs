@@ -1,9 +1,9 @@
-//! What the migrations share: how a table and a column of ours are declared.
+//! Declarations of tables and columns that all migrations share.
 
 use sea_orm_migration::prelude::{ColumnDef, SchemaManager, Table, TableCreateStatement};
 use sea_orm_migration::sea_orm::DbBackend;
 
-/// A new table whose text compares byte by byte on every database.
+/// Returns a new table whose text columns compare byte by byte on every database.
 pub(crate) fn table(manager: &SchemaManager<'_>, name: &'static str) -> TableCreateStatement {
     let mut table = Table::create();
     table.table(name);
@@ -13,14 +13,14 @@ pub(crate) fn table(manager: &SchemaManager<'_>, name: &'static str) -> TableCre
     table
 }
 
-/// A column that always has a value.
+/// Returns a column that always has a value.
 pub(crate) fn required(name: &'static str) -> ColumnDef {
     let mut column = ColumnDef::new(name);
     column.not_null();
     column
 }
 
-/// A column that may be empty.
+/// Returns a column that may be empty.
 pub(crate) fn optional(name: &'static str) -> ColumnDef {
     let mut column = ColumnDef::new(name);
     column.null();

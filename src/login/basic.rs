@@ -1,4 +1,4 @@
-//! `Authorization: Basic` (RFC 7617), for a sign-in handler of the application's own.
+//! `Authorization: Basic` (RFC 7617), for your own sign-in handler.
 
 use std::fmt;
 
@@ -29,12 +29,14 @@ use crate::password::Password;
 /// }
 /// ```
 ///
-/// A missing header is answered with 401 and the challenge `Basic`, which makes a browser ask its user.
-/// `Option<BasicCredentials>` takes a request without it, also one with `Authorization: Bearer`. A header that
-/// is malformed, or there twice, is 400 in both cases.
+/// A missing header is answered with 401 and the challenge `Basic`, so a browser asks its user.
+/// `Option<BasicCredentials>` accepts a request without this header, and also one with
+/// `Authorization: Bearer`. A header that is malformed or occurs twice is answered with 400 in both
+/// cases.
 ///
-/// Browsers add this header to requests of other sites too. So a handler that takes it from browsers needs
-/// [`check_same_origin`](crate::Portcullis::check_same_origin) around it, as any other sign-in.
+/// Browsers add this header also to requests that another site causes. So a handler that accepts it
+/// from browsers needs [`check_same_origin`](crate::Portcullis::check_same_origin), like any other
+/// sign-in.
 #[derive(Clone)]
 pub struct BasicCredentials {
     pub(super) login: String,
@@ -42,17 +44,20 @@ pub struct BasicCredentials {
 }
 
 impl BasicCredentials {
-    /// The name, as it was typed.
+    /// Returns the name as it was typed.
     pub fn login(&self) -> &str {
         &self.login
     }
 
-    /// The password.
+    /// Returns the password.
     pub fn password(&self) -> &str {
         self.password.as_str()
     }
 
-    /// From the headers of a request; none if they have no such header.
+    /// Reads the headers of a request. Returns `None` if there is no such header.
+    ///
+    /// # Errors
+    /// [`BasicError::Invalid`] if the header is malformed or occurs twice.
     pub(super) fn find(headers: &HeaderMap) -> Result<Option<Self>, BasicError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -114,7 +119,7 @@ impl fmt::Debug for BasicCredentials {
     }
 }
 
-/// Why there are no such credentials. What was sent is not repeated.
+/// The reason why there are no credentials. The error never contains what the client sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BasicError {

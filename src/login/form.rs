@@ -1,12 +1,13 @@
-//! Forms without a script: what a browser is answered that posts one to `/login` or `/logout`.
+//! Forms without a script: the answers for a browser that posts a form to `/login` or `/logout`.
 //!
-//! 1. The request counts as such a form if there is a login page
-//!    ([`Unauthenticated::LoginPage`]), the body is a form, and the browser
-//!    navigates, or does not say and prefers HTML. Everything else gets JSON.
-//! 2. The route answers as always. Afterwards its answer becomes a 303 with the same cookies.
-//! 3. A success leads to `next`, a field of the form or a parameter of its address. `next` is anybody's
-//!    text: only a [`ReturnTo`] is taken, else the start page `/`.
-//! 4. A refusal leads back to the login page with `?error=<code>`, and with `next`.
+//! 1. The request counts as such a form under three conditions. There is a login page
+//!    ([`Unauthenticated::LoginPage`]), and the body is a form. The browser navigates, or does not
+//!    tell and prefers HTML. All other requests get JSON.
+//! 2. The route answers as usual. Then its answer is turned into a 303 with the same cookies.
+//! 3. A success leads to `next`, a field of the form or a parameter of its address. Anybody can
+//!    choose the value of `next`, so only a [`ReturnTo`] is accepted. Otherwise the start page `/`
+//!    is used.
+//! 4. A refusal leads back to the login page with `?error=<code>` and with `next`.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -26,7 +27,7 @@ use crate::session::Stage;
 
 const NEXT: &str = "next";
 
-/// Turns the answer to a form of a browser into a redirect. A layer around the route.
+/// Turns the answer to a browser's form into a redirect. It is a layer around the route.
 pub(super) async fn redirected(
     State(auth): State<Portcullis>,
     request: Request,
@@ -40,12 +41,13 @@ pub(super) async fn redirected(
         Err(rejection) => return pages.refused(rejection.response(), &rejection, None),
     };
     let fields = Fields::parse(&bytes);
-    // Nobody could read a token out of a redirect.
+    // A script cannot read a token from a redirect, so a request for a bearer token gets JSON.
     if fields.wants_bearer() {
         return next.run(Request::from_parts(parts, Body::from(bytes))).await;
     }
     let return_to = fields.next().or_else(|| Fields::parse(&query).next());
-    // The route knows no such field. What is no form stays as it is, to be refused there.
+    // The route does not know the field `next`. A body that is not a valid form stays unchanged;
+    // the route refuses it.
     let body = match fields.without_next() {
         Some(rest) => {
             parts.headers.remove(CONTENT_LENGTH);
@@ -61,16 +63,16 @@ pub(super) async fn redirected(
     }
 }
 
-/// Where the form is, and where else it may lead.
+/// The page of the form, and the pages that the answer may lead to.
 struct Pages {
-    /// In front of every path of ours, where a proxy takes one off.
+    /// The prefix before every path of this service, if a proxy removes one.
     prefix: String,
     login: String,
     change_password: Option<String>,
 }
 
 impl Pages {
-    /// None for a client that is answered in JSON.
+    /// Returns `None` for a client that gets JSON.
     fn of(auth: &Portcullis, request: &Request) -> Option<Self> {
         let config = &auth.context().config;
         let Unauthenticated::LoginPage(page) = &config.service.unauthenticated else {
@@ -85,14 +87,14 @@ impl Pages {
         Some(Self { prefix, login: page.clone(), change_password })
     }
 
-    /// Back to the form. The headers of the refusal stay, such as `Retry-After`.
+    /// Leads back to the form. The headers of the refusal stay, such as `Retry-After`.
     fn refused(
         &self,
         response: Response,
         rejection: &Rejection,
         return_to: Option<&ReturnTo>,
     ) -> Response {
-        // A hook may have chosen the code.
+        // A hook may have chosen the code, so characters that could change the address are removed.
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         let code: String = rejection.problem().code().chars().filter(plain).collect();
         let location = self.to(&self.login, &format!("error={code}"), return_to);
@@ -101,7 +103,7 @@ impl Pages {
 
     fn went_well(&self, response: Response, return_to: Option<ReturnTo>) -> Response {
         let page = match response.extensions().get::<Stage>() {
-            // There is a session, or there is none any more.
+            // There is a session, or the user has signed out.
             Some(Stage::Full) | None => match return_to {
                 Some(page) => page.as_str().to_owned(),
                 None => format!("{}/", self.prefix),
@@ -111,7 +113,7 @@ impl Pages {
                     (Stage::MustChangePassword, Some(page)) => page,
                     _ => &self.login,
                 };
-                // What the JSON calls `result`.
+                // The JSON answer calls this `result`.
                 let result = format!("result={}", stage.as_str());
                 self.to(page, &result, return_to.as_ref())
             }
@@ -133,7 +135,8 @@ impl Pages {
     }
 }
 
-/// Pages and prefixes are checked when they are read, and a `next` is a [`ReturnTo`].
+/// Converts a location, which is always visible ASCII: pages and prefixes are checked when they are
+/// read, and `next` is a [`ReturnTo`].
 fn visible(location: String) -> HeaderValue {
     HeaderValue::try_from(location).expect("paths of this site are visible ASCII")
 }
@@ -150,14 +153,14 @@ impl Fields {
         self.0.iter().any(|(name, value)| name == "transport" && value == "bearer")
     }
 
-    /// Where to go afterwards, if it is said once and stays on this site.
+    /// Returns where to go afterwards, if the field occurs once and stays on this site.
     fn next(&self) -> Option<ReturnTo> {
         let mut values = self.0.iter().filter(|(name, _)| name == NEXT);
         let (Some((_, value)), None) = (values.next(), values.next()) else { return None };
         ReturnTo::parse(value)
     }
 
-    /// The other fields, as a body. None if there is no `next` to be left out.
+    /// Returns the other fields as a body, or `None` if there is no `next` to remove.
     fn without_next(&self) -> Option<String> {
         let rest: Vec<_> = self.0.iter().filter(|(name, _)| name != NEXT).collect();
         if rest.len() == self.0.len() {

@@ -1,46 +1,50 @@
 //! Signing in and out with a password.
 //!
-//! 1. The name is brought to its normal form, without what cannot be seen at either end (nothing is ever
-//!    cut from a password); the account is looked up, and whether the request comes from a device that
-//!    is known to it. How often one may ask is counted by that device, or else by the name.
-//! 2. The try is counted before it is compared ([`attempt`](crate::attempt)). After too many failures
-//!    it is refused: the right password too, with the same answer and after the same work.
-//! 3. The password is compared at the cost of exactly one hash, whatever the account. One of more than
-//!    1 024 bytes is wrong at once, whatever the name.
-//! 4. A failure is one answer, whatever its reason: unknown, wrong, disabled, not verified,
-//!    deleted, without a password. Where only the proof of the address is missing, it is asked for
-//!    again by mail.
-//! 5. A success makes a session, or a sign-in that still waits for a second factor or a new
-//!    password: another type, another token.
+//! 1. The name is brought to its normal form, without invisible characters at either end. A
+//!    password is never trimmed. The flow looks up the account, and checks if it knows the device. A
+//!    known device has its own rate limit; otherwise the rate limit counts by the name.
+//! 2. The attempt is counted before the password is compared ([`attempt`](crate::attempt)). After
+//!    too many failures it is refused. A correct password is then refused too, with the same answer
+//!    and after the same work.
+//! 3. The password is compared at the cost of exactly one hash, for every account and every name. A
+//!    password of more than 1 024 bytes is wrong at once, whatever the name is.
+//! 4. All failures get the same answer: unknown name, wrong password, or an account that is
+//!    disabled, not verified, deleted or without a password. If the password is right and only the
+//!    verification is missing, the verification mail is sent again.
+//! 5. A success starts a session, or a sign-in that still needs a second factor or a new password.
+//!    Such a sign-in has another type and another token.
 //!
-//! # Means of your own
-//! | to | call |
-//! |---|---|
-//! | sign somebody in by LDAP, another service or a hardware key | [`auth.sign_in(..)`](crate::Portcullis::sign_in) |
-//! | finish a sign-in with a second factor of your own | [`auth.login().finish(..)`](Login::finish) |
-//! | note that a session has proved a factor again | [`auth.login().step_up(..)`](Login::step_up) |
-//! | count guesses, before you compare them | [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) |
+//! # Your own means of sign-in
+//! To sign in an account by LDAP, another service or a hardware key, use
+//! [`auth.sign_in(..)`](crate::Portcullis::sign_in). To finish a sign-in with your own check of a
+//! second factor, use [`auth.login().finish(..)`](Login::finish). Both do everything that a sign-in
+//! with a password does. Neither counts attempts. Use
+//! [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) for that; it has the same limits
+//! as the attempts that portcullis counts.
 //!
-//! The first two do everything that a sign-in with a password does. Only the last one counts anything.
+//! # What it does not do
+//! - It does not tell why a sign-in failed.
+//! - It does not check a second factor. Your application does.
 //!
 //! # Routes
-//! `POST /login` (JSON, a form from a page of ours, or HTTP Basic), `POST /logout`,
+//! `POST /login` (JSON, a form from your own pages, or HTTP Basic), `POST /logout`,
 //! `POST /reauthenticate`, `GET /methods`.
 //!
-//! Names in the body of `POST /login` win over an `Authorization: Basic` header, which is then not even
-//! read: behind a proxy with a password prompt of its own, a browser sends that header everywhere. It is
-//! ours only where the body has neither `login` nor `password`.
+//! If the body of `POST /login` contains `login` or `password`, an `Authorization: Basic` header is
+//! ignored. Behind a proxy with its own password prompt, a browser sends that header with every
+//! request. Only if the body has neither, the header is used.
 //!
-//! A handler of your own takes the header with the extractor [`BasicCredentials`].
+//! To read the header in your own handler, use the extractor [`BasicCredentials`].
 //!
-//! With `"transport": "bearer"` the answer carries `token` and `device_token`. A client that shows the
-//! latter in the header `Portcullis-Device` is a known device, as a browser is by its cookie; one that
-//! does not is a new one, and the owner is told.
+//! With `"transport": "bearer"` the answer contains `token` and `device_token`. A client that sends
+//! the `device_token` in the header `Portcullis-Device` is a known device, as a browser is by its
+//! cookie. A client that does not is a new device, and the owner gets a message.
 //!
 //! ## Forms without a script
-//! With a login page ([`Unauthenticated::LoginPage`](crate::config::Unauthenticated::LoginPage)), a form that a
-//! browser posts to `/login` or `/logout` is answered by a redirect (303). A browser is a client that says
-//! `Sec-Fetch-Mode: navigate`, or does not say and prefers HTML (`Accept`). All others get JSON, as ever.
+//! With a login page ([`Unauthenticated::LoginPage`](crate::config::Unauthenticated::LoginPage)), a
+//! form that a browser posts to `/login` or `/logout` is answered with a redirect (303). A client
+//! counts as a browser if it sends `Sec-Fetch-Mode: navigate`, or if it sends no such header and
+//! prefers HTML (`Accept`). All other clients get JSON.
 //!
 //! ```html
 //! <form method="post" action="/auth/login">
@@ -58,18 +62,19 @@
 //! | another step is missing | the login page with `?result=second_factor_required` or `?result=enrolment_required` |
 //! | refused | the login page with `?error=<code>`, one of the [codes](crate::guide::errors) |
 //!
-//! The page that a guard sends a browser to has `next` in its own address; put it into the form. Only a path of
-//! this service is taken ([`ReturnTo`](crate::base::redirect::ReturnTo)), and anything else counts as none. A
-//! cross-site form, or a source that sends too many requests, is refused before and gets the plain error.
+//! A guard sends a browser to the login page with `next` in the address. Put this value into the
+//! form. Only a path of this service is accepted ([`ReturnTo`](crate::base::redirect::ReturnTo));
+//! anything else is ignored. So the form cannot be used to send a user to another site. A
+//! cross-site form, or a source that sends too many requests, is refused earlier and gets the plain
+//! error.
 //!
 //! # Events
 //! `authn_login_success`, `authn_login_fail`, `authn_login_successafterfail`, `authn_login_lock`,
-//! `authn_new_device`,
-//! `authn_reauthenticated`, `session_ended`.
+//! `authn_new_device`, `authn_reauthenticated`, `session_ended`.
 //!
 //! # Errors
-//! `invalid_credentials` (401), `wrong_password` (403), `factor_not_enrolled` and `factor_used_already` (409), `overloaded` and `unavailable` (503);
-//! `too_many_attempts` (429) where the configuration says that locks are told.
+//! `invalid_credentials` (401), `wrong_password` (403), `factor_not_enrolled` (409), `overloaded`
+//! and `unavailable` (503); `too_many_attempts` (429), only if limits are revealed.
 
 use std::time::Duration;
 
@@ -115,7 +120,7 @@ pub use basic::{BasicCredentials, BasicError};
 pub use own_attempt::{Guess, OpenAttempt, Verdict};
 pub use own_means::SignIn;
 
-/// What someone signs in with.
+/// The name and the password for a sign-in.
 #[derive(Clone)]
 #[must_use]
 pub struct Credentials {
@@ -126,7 +131,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A name (username or email address, as configured) and a password.
+    /// Takes a name (username or email address, as configured) and a password.
     pub fn password(login: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             login: login.into(),
@@ -136,13 +141,13 @@ impl Credentials {
         }
     }
 
-    /// Whether the session outlives the browser. Default: yes.
+    /// Sets whether the session is remembered after the browser closes. The default is `true`.
     pub fn remember(mut self, remember: bool) -> Self {
         self.remember = remember;
         self
     }
 
-    /// How the token travels. Default: in the cookie.
+    /// Sets how the token is sent. The default is the cookie.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -155,36 +160,37 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Why a sign-in failed.
+/// The reason why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginError {
-    /// The name or the password is wrong, or the account cannot be used: which, is not said.
+    /// The name or the password is wrong, or the account cannot be used. The answer does not say
+    /// which.
     #[error("the name or the password is wrong")]
     InvalidCredentials,
-    /// The password of the one who is signed in is wrong.
+    /// The password of the account that is signed in is wrong.
     #[error("the password is wrong")]
     WrongPassword,
-    /// The account has not enrolled the factor that a sign-in was to be finished with.
+    /// The account has not enrolled the factor that was to finish the sign-in.
     #[error("this factor is not set up for this account")]
     FactorNotEnrolled,
     /// The sign-in began with the factor that it was to be finished with.
     #[error("this factor was the first step of the sign-in; the second one needs another factor")]
     FactorUsedAlready,
-    /// Too many attempts failed. Told only with `attempts.reveal_lockout`; otherwise it looks like a
-    /// wrong password.
+    /// Too many attempts failed. This is told only with `attempts.reveal_lockout`. Otherwise the
+    /// answer is that of a wrong password.
     #[error("too many attempts failed")]
     TooManyAttempts {
-        /// When to come back.
+        /// The time to wait before the next attempt.
         retry_after: Duration,
     },
-    /// Too many logins under this name.
+    /// There were too many sign-ins under this name.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// The session could not be made.
+    /// The session could not be started.
     #[error(transparent)]
     Session(SessionError),
-    /// A hook of the application's refused.
+    /// A hook of the application refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
     /// The infrastructure failed.
@@ -209,28 +215,29 @@ problem! {
     }
 }
 
-/// Signs in. See the [module page](self).
+/// Signs in with a password, and finishes sign-ins. See the [module page](self).
 #[derive(Debug, Clone)]
 pub struct Login<'a> {
     auth: &'a Portcullis,
-    /// What the request was before: a visitor's session goes on as the account's, any other ends.
+    /// The identity of the request before. A visitor's session continues as the account's; any
+    /// other ends.
     before: Option<Resolved>,
 }
 
 impl Portcullis {
-    /// Signing in.
+    /// Returns the flow that signs in.
     pub fn login(&self) -> Login<'_> {
         Login { auth: self, before: None }
     }
 }
 
 impl Login<'_> {
-    /// Signs in over whatever session the request has: a visitor's goes on as the account's, any
-    /// other ends. The mounted route does this; a handler of your own passes its request's
-    /// extensions.
+    /// Sets the session that the sign-in replaces: the one of the request. A visitor's session
+    /// continues as the account's; any other ends. The mounted route does this. Your own handler
+    /// passes the extensions of its request.
     ///
     /// # Errors
-    /// The layer is missing, another site sent the request, or an outage.
+    /// The layer is missing, another site sent the request, or there is an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         self.before = Some(RequestIdentity::of(extensions)?.replaced().await?.clone());
         Ok(self)
@@ -239,8 +246,9 @@ impl Login<'_> {
     /// Signs in with a password.
     ///
     /// # Errors
-    /// [`LoginError::InvalidCredentials`] for whatever is wrong with name, password or account;
-    /// an outage or too many logins at once as 503.
+    /// [`LoginError::InvalidCredentials`] if the name, the password or the account is wrong;
+    /// [`LoginError::RateLimited`]; [`LoginError::TooManyAttempts`], only if limits are revealed; a
+    /// hook's refusal; an outage, or too many passwords at once, as 503.
     pub async fn with_password(
         &self,
         credentials: Credentials,
@@ -259,6 +267,8 @@ impl Login<'_> {
             password_attempt::attempt(self.auth, &subject, whose, &credentials.password, client);
         let (ticket, checked) = judged(attempted.await?)?;
         let now = context.now();
+        // Whether the account can be used is checked only after the password was compared. So the
+        // answer and the work are those of a wrong password.
         let row = asked.row.as_ref().filter(|row| {
             let account = Account::from((*row).clone());
             account.is_usable(now, context.config.login.require_verified)
@@ -267,7 +277,7 @@ impl Login<'_> {
             self.fail(ticket, asked.row.as_ref(), checked, client, now).await?;
             return Err(LoginError::InvalidCredentials);
         };
-        // Replacing an old hash is a courtesy; the login stands without it.
+        // Replacing an old hash is optional: the sign-in succeeds without it.
         let passwords = self.auth.per_instance::<Passwords>();
         let rehashed = if outdated {
             passwords.hash(&credentials.password, client.address()).await.ok()
@@ -287,11 +297,13 @@ impl Login<'_> {
             ticket.succeeded(txn).await?;
             Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
         });
+        // If the transaction was refused for another reason, the attempt is withdrawn: it was no
+        // wrong guess.
         let made = attempts.end(ticket, made).await;
         self.signed_in(made, row.id, client, now).await
     }
 
-    /// Ends a sign-in whose transaction is over.
+    /// Finishes a sign-in after its transaction.
     async fn signed_in(
         &self,
         made: Result<Made, LoginError>,
@@ -305,12 +317,12 @@ impl Login<'_> {
         Ok(made?.committed(self.auth).await)
     }
 
-    /// What the sign-in of this account takes the place of.
+    /// Returns what the sign-in of this account replaces.
     fn replaces(&self, account: AccountId) -> Option<Replaces> {
         self.before.as_ref().and_then(|before| sign_in::replaces(before, Some(account)))
     }
 
-    /// The row of an account that may be used, if its epoch is still this one.
+    /// Returns the row of an account that can be used, if its epoch is still this one.
     async fn usable(
         &self,
         account: AccountId,
@@ -327,11 +339,12 @@ impl Login<'_> {
         Ok(row.filter(usable))
     }
 
-    /// Proves the password again: the session is replaced by one whose password factor is fresh.
-    /// Its end stays where it was.
+    /// Proves the password again. A session with a new password factor replaces the session. The
+    /// end of the session does not change.
     ///
     /// # Errors
-    /// [`LoginError::WrongPassword`]; the session ended meanwhile; an outage.
+    /// [`LoginError::WrongPassword`]; [`LoginError::TooManyAttempts`], only if limits are revealed;
+    /// the session ended meanwhile; an outage.
     pub async fn reauthenticate(
         &self,
         identity: &Identity,
@@ -373,7 +386,7 @@ impl Login<'_> {
         attempts.end(ticket, issued).await
     }
 
-    /// The session that takes the place of this one, with a factor that was proved just now.
+    /// Builds the session that replaces this one after a factor was proved.
     fn stepped_up<'a>(
         &'a self,
         identity: &'a Identity,
@@ -389,43 +402,47 @@ impl Login<'_> {
             .event(EventKind::Reauthenticated)
     }
 
-    /// The account of a name, and what is counted before anything is judged.
+    /// Looks up the account and the device for a name, and counts the rate limit before anything is
+    /// compared.
     async fn find(&self, login: &str, client: &ClientInfo) -> Result<Asked, LoginError> {
         let context = self.auth.context();
         let ids = context.config.login.id;
         let id = LoginId::parse(login).ok();
         let db = context.db();
-        // No account has the empty name; asking for it keeps the work the same.
+        // No account has the empty name. Looking it up keeps the work the same.
         let signs_in = id.as_ref().filter(|id| id.kind().signs_in(ids));
         let normal = signs_in.map_or("", LoginId::normal);
-        // A name that signs nobody in has one count for all its spellings too: an application may know
-        // its owner by other means.
+        // All spellings of a name have one count, also if the name cannot sign in. An application
+        // may find its owner by other means.
         let name = match &id {
             Some(id) => id.normal().to_owned(),
             None => trim_login_id(login).to_lowercase(),
         };
-        // Before it is known whether the name is anybody's.
+        // The device is read before it is known whether the name has an account, so this work is
+        // always done.
         let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);
         let row = db.read(account_store::find_by_name(&db.executor(), normal)).await?;
         let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch)));
         let limits = self.auth.rate_limits();
         match device.known() {
-            // Its own budget, which strangers do not spend.
+            // A known device has its own limit, which strangers cannot use up.
             Some(id) => {
                 let own = row.as_ref().and_then(|row| row.rate_limit);
                 let account = row.as_ref().map(|row| row.id);
                 let id = BASE64URL_NOPAD.encode(&id);
                 limits.principal("login_device", &id, account, own).await?;
             }
-            // By what was typed, known or not, and with no limit of an account's own: a refusal tells
-            // neither which names are one account nor whose name has a limit.
+            // This limit depends only on the name that was typed, and never on an account's own
+            // limit. So a refusal does not tell which names belong to one account, or which account
+            // has its own limit.
             None => limits.principal("login", &name, None, None).await?,
         }
         Ok(Asked { row, name, device })
     }
 
-    /// A try failed. Where only the proof of the address is missing, it is asked for again.
+    /// Records a failed attempt. If the password is right and only the verification is missing, the
+    /// verification mail is sent again.
     async fn fail(
         &self,
         ticket: Ticket,
@@ -447,7 +464,7 @@ impl Login<'_> {
         Ok(())
     }
 
-    /// Writes down a failure, which has no transaction of its own.
+    /// Records a failure that has no transaction of its own.
     async fn record(&self, event: Event) -> Result<(), LoginError> {
         transaction!(self.auth.context().db(), |txn| {
             audit_log::record(txn, &event).await?;
@@ -457,7 +474,7 @@ impl Login<'_> {
     }
 }
 
-/// The attempt and its verdict, if there is one.
+/// Returns the attempt and the result of the comparison, or the error for too many attempts.
 fn judged(attempted: Attempted) -> Result<(Ticket, Checked), LoginError> {
     match attempted {
         Attempted::Judged(ticket, checked) => Ok((ticket, checked)),
@@ -465,10 +482,10 @@ fn judged(attempted: Attempted) -> Result<(Ticket, Checked), LoginError> {
     }
 }
 
-/// Whom a login is about.
+/// The account and the device that a sign-in is about.
 struct Asked {
     row: Option<entity::account::Model>,
-    /// The normal form of the name; as it was typed if it has none.
+    /// The normal form of the name, or the typed text if it has none.
     name: String,
     device: Device,
 }

@@ -1,6 +1,8 @@
-//! Attempts at what the application compares by means of its own, counted as ours are.
+//! Attempts at a password or factor that your application compares. They are counted like those of
+//! portcullis.
 //!
-//! It stands here and not in [`attempt`](crate::attempt), which knows neither names nor known devices.
+//! This file is here and not in [`attempt`](crate::attempt), because that module knows neither
+//! names nor known devices.
 
 use std::fmt;
 
@@ -14,42 +16,44 @@ use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::session::device::Devices;
 
-/// What somebody guesses at, for [`Attempts::begin`].
+/// What is guessed, for [`Attempts::begin`].
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Guess<'a> {
-    /// A password, for the name that somebody typed who is not signed in. The name need not be one of an
-    /// account. It counts together with the passwords that portcullis compares
-    /// ([`AttemptKind::Login`]): a directory gives nobody more attempts.
+    /// A password for the name that a client typed, without a session. The name need not belong to
+    /// an account. It counts together with the passwords that portcullis compares
+    /// ([`AttemptKind::Login`]). So a directory gives an attacker no additional attempts.
     Password(&'a str),
-    /// A password, in a session of this account: to prove it again. It counts together with
+    /// A password in a session of this account, to prove it again. It counts together with
     /// [`Password`](Self::Password).
     PasswordOf(&'a Account),
-    /// A second factor, such as the code of a hardware key, in a sign-in of this account that waits for it
-    /// or in a session of the account. All second factors of an account have one count
-    /// ([`AttemptKind::SecondFactor`]).
+    /// A second factor, such as the code of a hardware key. It is used in a sign-in of this account
+    /// that waits for it, or in a session of the account. All second factors of an account have one
+    /// count ([`AttemptKind::SecondFactor`]).
     SecondFactor(&'a Account),
 }
 
-// Written by hand: people type passwords into the field of the name.
+// Written by hand, because people sometimes type a password into the field for the name.
 impl fmt::Debug for Guess<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guess(..)")
     }
 }
 
-/// What a guess is worth.
+/// The result of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a guess that was right counts only if this says so"]
 pub enum Verdict {
-    /// It was right, and it counts.
+    /// The guess was right, and it counts.
     Right,
-    /// It was wrong, or there were too many before it. The two must look alike to the client.
+    /// The guess was wrong, or there were too many before it. The client must not be able to tell
+    /// the two apart.
     Wrong,
 }
 
-/// An attempt that is on record and waits for its verdict. Until then it counts as failed, also when it is
-/// dropped because the client hung up. [`withdraw`](Self::withdraw) it if nothing could be compared.
+/// An attempt that is recorded and waits for its result. Until then it counts as failed. It also
+/// stays failed if it is dropped, for example because the client disconnected or the directory did
+/// not answer.
 #[must_use = "it counts as failed until it is judged"]
 pub struct OpenAttempt {
     auth: Portcullis,
@@ -59,10 +63,9 @@ pub struct OpenAttempt {
 }
 
 impl Attempts<'_> {
-    /// Begins an attempt at a password or a second factor that the application compares by its own means.
-    /// Call it before you compare anything: from here on the attempt counts, so that many at once are not
-    /// more than there may be. Then compare, and say through [`judge`](OpenAttempt::judge) whether it was
-    /// right.
+    /// Begins an attempt at a password or a second factor that your application compares. Call it
+    /// before you compare anything. The attempt counts from here on, so many simultaneous attempts
+    /// cannot exceed the limit. Then compare, and pass the result to [`judge`](OpenAttempt::judge).
     ///
     /// ```no_run
     /// use axum::http::request::Parts;
@@ -102,22 +105,12 @@ impl Attempts<'_> {
     /// }
     /// ```
     ///
-    /// After [`Verdict::Right`], [`Portcullis::sign_in`] makes the session, [`Login::finish`] goes on
-    /// with a sign-in that waited for its second factor, or [`Login::step_up`] notes that a session has
-    /// proved it again. None of them counts anything.
+    /// After [`Verdict::Right`], [`Portcullis::sign_in`] starts the session, or [`Login::finish`]
+    /// continues a sign-in that waited for its second factor. Neither counts attempts.
     ///
-    /// The guess at a [`Password`](Guess::Password) counts for the account that may sign in with the name
-    /// ([`account`](OpenAttempt::account)), as [`login.id`](crate::config::LoginConfig::id) says. Other
-    /// ways to find an account have other rules, such as
-    /// [`find_by_login`](crate::account::Accounts::find_by_login): a guess that counts for one name and
-    /// signs in the owner of another has no limit.
-    ///
-    /// Never call it inside a transaction of your own: it waits for attempts of the same account that are
-    /// still going on.
-    ///
-    /// A refused attempt begins like any other, and you compare as usual: a client must not see whether it
-    /// was refused, not even by the time. Only with
-    /// [`reveal_lockout`](crate::config::AttemptConfig::reveal_lockout) it is told here.
+    /// A refused attempt begins like any other, and you compare as usual. A client must not notice
+    /// the refusal, not even by the time. Only with
+    /// [`reveal_lockout`](crate::config::AttemptConfig::reveal_lockout) it is an error here.
     ///
     /// # What it does not do
     /// It does not limit how often a source calls your route: use
@@ -126,7 +119,8 @@ impl Attempts<'_> {
     ///
     /// # Errors
     /// [`LoginError::RateLimited`] for too many sign-ins under one name;
-    /// [`LoginError::TooManyAttempts`] where that is told; an outage. Compare nothing then.
+    /// [`LoginError::TooManyAttempts`], only if limits are revealed; an outage. After an error,
+    /// compare nothing.
     ///
     /// [`Login::finish`]: super::Login::finish
     /// [`Login::step_up`]: super::Login::step_up
@@ -177,7 +171,7 @@ impl Attempts<'_> {
     }
 }
 
-/// The same subject for somebody who has proved before that the account is theirs.
+/// Returns the same subject for a client that has already proved that the account is theirs.
 fn inside(auth: &Portcullis, subject: Subject, account: &Account, client: &ClientInfo) -> Subject {
     let devices = auth.per_instance::<Devices>();
     let device = devices.recognize(auth.context(), client, account.id(), account.epoch);
@@ -185,28 +179,30 @@ fn inside(auth: &Portcullis, subject: Subject, account: &Account, client: &Clien
 }
 
 impl OpenAttempt {
-    /// The account that the attempt counts for. None for a name that signs nobody in: compare
-    /// nevertheless, or the time tells which names there are.
+    /// Returns the account that the attempt counts for. It is `None` for a name that cannot sign in.
+    /// Compare in this case too. Otherwise the time of the answer shows which names exist.
     pub fn account(&self) -> Option<&Account> {
         self.account.as_ref()
     }
 
-    /// Takes the attempt back, because nothing was compared: the directory or the service of the key did
-    /// not answer. Never call it after a comparison. If this fails too, the attempt counts as failed.
+    /// Removes the attempt, because nothing was compared: the directory, or the service of the key,
+    /// did not answer. Never call it after a comparison. If the removal fails too, the attempt counts
+    /// as failed.
     pub async fn withdraw(self) {
         self.auth.attempts().withdraw(self.ticket).await;
     }
 
-    /// Says whether the guess was right, and returns what that is worth. Only [`Verdict::Right`] lets
-    /// anybody in: of an attempt that was refused the verdict is [`Wrong`](Verdict::Wrong), whatever the
-    /// guess. There is one method for both cases, so a right guess that was refused cannot be answered in
-    /// another way than a wrong one.
+    /// Finishes the attempt with the result of your comparison, and returns whether it counts. Sign
+    /// in only after [`Verdict::Right`]. If the attempt was refused, the verdict is
+    /// [`Wrong`](Verdict::Wrong) even for a right guess. One method handles both cases, so your
+    /// handler cannot answer a refused right guess differently from a wrong one.
     ///
-    /// Right: the failures before it count no more. Wrong: the failure is an event (`authn_login_fail`),
-    /// and what follows from it happens: the event of a lock, and for passwords the notice to the owner.
+    /// After a right guess, the failures before it no longer count. After a wrong guess, the
+    /// failure is an event (`authn_login_fail`) with its consequences: the event of a lock and, for
+    /// a password, the notice to the owner.
     ///
     /// # Errors
-    /// An outage. The attempt counts as failed then, and nobody may be let in.
+    /// An outage. The attempt then counts as failed, and you must not sign in.
     pub async fn judge(self, right: bool) -> Result<Verdict, LoginError> {
         let Self { auth, ticket, failure, account: _ } = self;
         let context = auth.context();

@@ -1,4 +1,4 @@
-//! Signing in by means of the application's own: LDAP, another service, a hardware key.
+//! Signing in by your own means: LDAP, another service, a hardware key.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -14,8 +14,7 @@ use crate::handle::Portcullis;
 use crate::identity::{AuthError, Identity};
 use crate::session::{Issued, PendingSession, SessionError, Transport};
 
-/// A sign-in of somebody whom the application knows by means of its own. See
-/// [`Portcullis::sign_in`].
+/// A sign-in of an account that your application has identified. See [`Portcullis::sign_in`].
 #[derive(Debug, Clone)]
 #[must_use = "a sign-in happens when it is awaited"]
 pub struct SignIn<'a> {
@@ -28,11 +27,11 @@ pub struct SignIn<'a> {
 }
 
 impl Portcullis {
-    /// Signs in the owner of an account, whom the application has recognised by means of its own. It does
-    /// everything that a sign-in with a password does, in one transaction: hooks, the event, the known
-    /// device and the notice of a new one, memberships. Give it the request with
-    /// [`replacing`](SignIn::replacing): otherwise the session that the client had stays alive, and a visitor
-    /// loses what hangs on theirs.
+    /// Signs in an account whose owner your application has identified. It does everything that a
+    /// sign-in with a password does. One transaction runs the hooks and writes the event, the known
+    /// device and the notice of a new device. Memberships are read after the commit. Pass the
+    /// request with [`replacing`](SignIn::replacing). Otherwise the old session of the client stays
+    /// valid, and a visitor loses the data of their session.
     ///
     /// ```no_run
     /// use portcullis::{Account, ClientInfo, Factor, Issued, Portcullis, Rejection};
@@ -48,11 +47,12 @@ impl Portcullis {
     /// }
     /// ```
     ///
-    /// What it leads to depends on the account: if it has enrolled second factors and none of them was
-    /// [proved](SignIn::proved), the sign-in is not finished yet. [`Login::finish`] takes the next step.
+    /// The result depends on the account. If it has enrolled second factors and none of them was
+    /// [proved](SignIn::proved), the sign-in is not finished yet. [`Login::finish`] is then the
+    /// next step.
     ///
-    /// Guesses are not counted here: count them with [`begin`](crate::attempt::Attempts::begin) before you
-    /// compare anything.
+    /// This does not count attempts. Count them with [`begin`](crate::attempt::Attempts::begin)
+    /// before you compare anything.
     pub fn sign_in<'a>(&'a self, account: &'a Account, client: &'a ClientInfo) -> SignIn<'a> {
         SignIn {
             login: self.login(),
@@ -66,30 +66,31 @@ impl Portcullis {
 }
 
 impl SignIn<'_> {
-    /// This factor was proved just now. [`Factor::External`] stands for anything that has no name here.
+    /// Adds a factor that was proved just now. [`Factor::External`] stands for anything without a
+    /// name here.
     pub fn proved(mut self, factor: Factor) -> Self {
         let now = self.login.auth.context().now();
         self.proved = self.proved.with(factor, now);
         self
     }
 
-    /// Signs in over the session that the request has. A visitor's goes on as the account's; any other
-    /// ends.
+    /// Sets the session that the sign-in replaces: the one of the request. A visitor's session
+    /// continues as the account's; any other ends.
     ///
     /// # Errors
-    /// The layer is missing, another site sent the request, or an outage.
+    /// The layer is missing, another site sent the request, or there is an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         self.login = self.login.replacing(extensions).await?;
         Ok(self)
     }
 
-    /// Whether the session outlives the browser. Default: yes.
+    /// Sets whether the session is remembered after the browser closes. The default is `true`.
     pub fn remember(mut self, remember: bool) -> Self {
         self.remember = remember;
         self
     }
 
-    /// How the token travels. Default: in the cookie.
+    /// Sets how the token is sent. The default is the cookie.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -215,8 +216,8 @@ impl<'a> IntoFuture for SignIn<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     /// # Errors
-    /// [`LoginError::InvalidCredentials`] when the account cannot be used, or was changed since it was
-    /// read; a hook's refusal; the limit of sessions; an outage.
+    /// [`LoginError::InvalidCredentials`] if the account cannot be used, or has changed since it
+    /// was read; a hook's refusal; the limit of sessions; an outage.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }

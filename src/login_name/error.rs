@@ -1,4 +1,4 @@
-//! What can go wrong with an account's names.
+//! Errors of changes to an account's names.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::hook::from_hooked;
 use crate::rate_limit::RateLimited;
 use crate::session::{SessionError, from_session};
 
-/// Why a name was not added or removed.
+/// The reason why a name was not added or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginNameError {
-    /// The last factor was shown too long ago.
+    /// The last factor was proved too long ago.
     #[error("prove the password again first")]
     FactorTooOld {
-        /// How recent it must be.
+        /// How recently a factor must have been proved.
         max_age: Duration,
     },
     /// The account has no address of its own, or it was never proved.
@@ -26,44 +26,44 @@ pub enum LoginNameError {
     /// The name cannot be used.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
-    /// The username belongs to an account already.
+    /// The username already belongs to an account.
     #[error("this username is taken")]
     UsernameTaken,
-    /// The account has as many names as it may have.
+    /// The account already has the largest number of names (`login.max_names`).
     #[error("the account has as many names as it may have; remove one first")]
     TooManyNames,
-    /// The account has no such name; another account's looks the same.
+    /// The account has no such name. A name of another account gets the same error.
     #[error("the account has no such name")]
     NotFound,
-    /// It is the account's own address or number, which is changed and not removed here.
+    /// It is the account's own address or number. It can be changed, but not removed here.
     #[error("it is the account's own address or number; change that one instead")]
     OwnAddress,
     /// The account would have no name left to sign in with.
     #[error("this is the only sign-in name left")]
     OnlyLoginName,
-    /// The code or link is wrong or not good any more, or somebody else has got the address
-    /// meanwhile: which, is not said.
+    /// The code or link is wrong or not valid any more, or another account got the address
+    /// meanwhile. The answer does not say which.
     #[error("the code or link is wrong, or not good any more")]
     WrongCode,
     /// This browser used the code or link less than a minute ago, and it worked.
     #[error("this code or link has worked already; there is nothing left to do")]
     UsedJustNow,
-    /// The tries are used up. The right code is refused too, and so is a new one.
+    /// All attempts are used up. The correct code is refused too, and so is a new one.
     #[error("there were too many wrong codes; wait")]
     TooManyTries {
-        /// When they are counted anew.
+        /// The time until the attempts are counted from zero again.
         retry_after: Duration,
     },
-    /// An address was asked for a moment ago.
+    /// A code for an address was requested a moment ago.
     #[error("a code was sent a moment ago; wait before asking for another")]
     TooSoon {
-        /// When another may be asked for at the latest.
+        /// The time until another code can be requested.
         retry_after: Duration,
     },
-    /// The session is over.
+    /// The session has ended.
     #[error(transparent)]
     Session(SessionError),
-    /// A hook of the application's refused.
+    /// A hook of the application refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
     /// The infrastructure failed.

@@ -1,46 +1,56 @@
-//! Further names of an account: usernames and mail addresses that it signs in with besides its own.
+//! Further names of an account: other usernames and mail addresses to sign in with.
 //!
-//! 1. Someone signed in, who has proved a factor within the last five minutes, adds a username. It is
-//!    theirs at once, or 409 if it is taken: usernames are public, as they are at registration.
-//! 2. Or they name a mail address. The answer is 202 whether or not it is free. A free one gets a link
-//!    and a code; the owner of a taken one is told so by mail. Nothing is kept for anybody before the
-//!    address has proved itself, and the unique key decides then whether it is still free. An account
-//!    that cannot be used and never proved it keeps it from nobody.
-//! 3. The link leads to a page of the application's. Opening it changes nothing. The page posts the
-//!    token, in a session of the same account.
-//! 4. Adding and removing a name changes the ways in. So it ends all other sessions and all
-//!    outstanding codes and links of the account, and whoever did it goes on in a new session.
-//! 5. The account's own address is told each time; of an added name with a link that removes exactly
-//!    that one again, good for seven days, if that address may undo anything. An address that is removed
-//!    is told too.
+//! 1. A user who has proved a factor within the last five minutes adds a username. The account gets
+//!    it at once, or the answer is 409 if it is taken. Usernames are public, as at registration.
+//! 2. Or the user names a mail address. The answer is always 202, whether the address is free or
+//!    not. A free address gets a link and a code. If the address is taken, its owner is told by
+//!    mail. An address is not reserved before it is proved. When it is proved, the unique key
+//!    decides whether it is still free. An account that cannot be used and never proved the address
+//!    does not keep it from others.
+//! 3. The link opens a page of your application. Opening it changes nothing. The page posts the
+//!    token in a session of the same account.
+//! 4. To add or remove a name changes how the account can be accessed. So it ends all other
+//!    sessions and all outstanding codes and links of the account. The user continues in a new
+//!    session.
+//! 5. The account's own address gets a message each time. After an addition this message contains a
+//!    link that removes exactly that name, if this address may undo anything. The link is valid for
+//!    seven days. An address that is removed gets a message too.
 //!
-//! An account signs in with each of its names; failed tries are counted for the account, whichever
-//! was typed. A link for a forgotten password goes to the address that was typed if it is a proved
-//! one, and to the account's own for everything else. All other mail goes to the account's own.
+//! An account can sign in with each of its names. Failed attempts count for the account, whichever
+//! name was typed. A link for a forgotten password goes to the address that was typed, if that one
+//! is proved. In all other cases it goes to the account's own address, like all other mail.
 //!
 //! The account's own username and address are those that it shows. If its own username is removed,
-//! the oldest of the others takes its place, and the first username of an account that has none is its
-//! own: so adding one and removing the other changes it. Its own address is changed by
-//! [`contact`](crate::contact), where one of its further addresses may take its place; it is not
-//! removed here. Nor is the last name that the account can sign in with.
+//! the oldest of the others becomes its own. If an account has no username, the first one that it
+//! adds becomes its own. So to change the own username, add another one and remove the first. The
+//! own address cannot be removed here; [`contact`](crate::contact) changes it, and a further
+//! address can then take its place. The only name that the account can sign in with cannot be
+//! removed.
 //!
-//! **Who may add.** An account whose own address was never proved can add none. Otherwise whoever
-//! registers with the address of somebody else could leave a way in behind, for the day on which its
-//! owner proves it. And if the application itself has [added](crate::account::Accounts::add_name)
-//! some before, they go with everything else that was there.
+//! **Who may add names.** An account whose own address was never proved cannot add any. Otherwise
+//! an attacker could register with another person's address and add a name. When the owner proves
+//! the address later, the attacker could still sign in. If the application itself has
+//! [added](crate::account::Accounts::add_name) names before, they are removed together with
+//! everything else from that time.
 //!
-//! An address that was the account's own and went within the last 30 days can be added too. It keeps its
-//! link and may be [put back](crate::contact) as before, and no later address gets a link to remove it.
+//! An address that was the account's own, and was replaced within the last 30 days, can be added
+//! too. It keeps its link and may be [put back](crate::contact) as before. No later address gets a
+//! link to remove it.
 //!
-//! **Undoing** needs no session. It removes the name, also if it is the account's own by now, ends all
-//! sessions and all outstanding codes and links, and works once. Only an address that is the first one
-//! that the account ever proved, or has been there for `contact.undo_lifetime`, gets such a link: while
-//! a thief's address is the account's own, it must not remove what the owner adds. The link is good as
-//! long as the address it went to is the account's own, or may be [put back](crate::contact). So a link
-//! of a thief's ends when the owner's address is back, and the owner's outlives whatever a thief does.
-//! A change of the address that is undone takes along the names that were added since, by the account's
-//! counter and not by time. It does not remove names that a thief added *before* they changed the
-//! address: each of those has a link of its own in the owner's mailbox, and is in the list.
+//! **Undoing** needs no session and works once. It removes the name, even if it has become the
+//! account's own. It ends all sessions and all outstanding codes and links. Only two kinds of
+//! addresses get such a link: the first one that the account ever proved, and one that has been
+//! there for `contact.undo_lifetime`. So if a thief's address is the account's own for a while, the
+//! thief cannot remove what the owner adds.
+//!
+//! The link is valid as long as the address that received it is the account's own, or may be [put
+//! back](crate::contact). So a thief's link ends when the owner's address is back, and the owner's
+//! link stays valid whatever a thief does.
+//!
+//! To undo a change of the address also removes the names that were added since. The account's
+//! counter decides what "since" means, and not the time. It does not remove names that a thief
+//! added *before* they changed the address. For each of those, the owner's mailbox has a link of
+//! its own, and each is in the list.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, identity: portcullis::Identity)
@@ -58,29 +68,30 @@
 //! ```
 //!
 //! # What it does not do
-//! - It adds no phone numbers: nobody signs in with one.
-//! - It keeps no removed name for its former owner: anybody may have it then.
-//! - Undoing sets no new password. Lead the person to the page for a forgotten one next.
+//! - It adds no phone numbers, because nobody signs in with one.
+//! - It does not reserve a removed name for its former owner. Anybody can take it.
+//! - Undoing sets no new password. Show the user the page for a forgotten one next.
 //!
 //! # Routes
-//! With a notifier: `GET /login-names`; `POST /login-names` `{username}`: the new session, or
-//! `{email}`: 202; `POST /login-names/confirm` `{token}` or `{code}`: the new session;
-//! `DELETE /login-names/{name}` (percent-encoded, in any spelling): the new session;
-//! `POST /login-names/undo` `{token}`: 204.
+//! With a notifier: `GET /login-names`; `POST /login-names` with `{username}` (returns the new
+//! session) or `{email}` (202); `POST /login-names/confirm` with `{token}` or `{code}` (returns the
+//! new session); `DELETE /login-names/{name}` (percent-encoded, in any spelling; returns the new
+//! session); `POST /login-names/undo` with `{token}` (204).
 //!
 //! # Configuration
-//! `login.max_names`, `session.recent_factor`, `contact.confirm_lifetime` and `contact.undo_lifetime`
-//! as for a [change](crate::contact) of address, `mail.links`.
+//! `login.max_names`, `session.recent_factor`, `contact.confirm_lifetime` and
+//! `contact.undo_lifetime` as for a [change](crate::contact) of address, `mail.links`.
 //!
 //! # Events
-//! `login_name_requested`, `login_name_added`, `login_name_removed`, `login_name_undone`, each with the
-//! kind of the name; `authn_challenge_fail` for a wrong code.
+//! `login_name_requested`, `login_name_added`, `login_name_removed`, `login_name_undone`, each with
+//! the kind of the name; `authn_challenge_fail` for a wrong code.
 //!
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved` (403), `invalid_fields` (422),
 //! `username_taken` (409), `too_many_names` (409), `name_not_found` (404), `own_address` (409),
-//! `only_login_name` (409), `wrong_code` (403), `link_used` (409: a second click on what has just worked, [told
-//! for a minute](crate::password_reset) to the same browser), `too_many_tries` (429), `too_soon` (429).
+//! `only_login_name` (409), `wrong_code` (403), `link_used` (409: a second click after a success;
+//! [only the same browser gets it, for one minute](crate::password_reset)), `too_many_tries` (429),
+//! `too_soon` (429).
 //!
 //! # Standard
 //! ASVS 5.0 6.3.5 to 6.3.7, NIST SP 800-63B-4 4.1 and 4.6.
@@ -125,19 +136,19 @@ pub use routes::routes;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoginName {
-    /// As it was typed.
+    /// The name as it was typed.
     pub name: String,
-    /// What it is.
+    /// The kind of the name.
     pub kind: LoginIdKind,
-    /// Whether it is the one that the account shows, or a further one.
+    /// True if it is the name that the account shows, false if it is a further one.
     pub own: bool,
-    /// When this address was proved; a username has nothing to prove.
+    /// When this address was proved. It is `None` for a username, which needs no proof.
     pub verified_at: Option<Timestamp>,
     /// When the account got it.
     pub created_at: Timestamp,
 }
 
-// Names are personal data; they do not belong in a log by accident.
+// Written by hand: names are personal data and must not get into a log by accident.
 impl std::fmt::Debug for LoginName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoginName").field("kind", &self.kind).finish_non_exhaustive()
@@ -151,13 +162,13 @@ pub struct LoginNames<'a> {
 }
 
 impl Portcullis {
-    /// The names of an account.
+    /// Returns the flows for the names of an account.
     pub fn login_names(&self) -> LoginNames<'_> {
         LoginNames { auth: self }
     }
 }
 
-/// An address that is to be added, as a challenge remembers it: the token is bound to all of it.
+/// An address that is to be added, as a challenge stores it. The token is bound to all fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Addition {
     address: String,
@@ -176,8 +187,9 @@ impl address::Change for Addition {
     }
 }
 
-/// Who was sent the link that removes a name again: the account's own address at that time, in its normal
-/// form, and what that was to the account. The link is good as long as that address may undo anything.
+/// The receiver of the link that removes a name: the account's own address at that time, in its
+/// normal form, and its sequence number. The link is valid as long as this address may undo
+/// anything.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Told {
     address: String,
@@ -185,7 +197,7 @@ struct Told {
 }
 
 impl Told {
-    /// Of a link about the name `added`.
+    /// Reads it from the challenge of a link about the name `added`.
     fn of(context: &Context, challenge: &Challenge, added: &str) -> Option<Self> {
         let told: Self = serde_json::from_str(challenge.data()?).ok()?;
         challenge.is_bound_to(context, &told.binding(added, &told.number())).then_some(told)
@@ -203,7 +215,7 @@ impl Told {
         [added.as_bytes(), self.address.as_bytes(), number]
     }
 
-    /// Whether it is the account's own still, or one that may be put back.
+    /// Returns true if the address is still the account's own, or may be put back.
     async fn may_undo(
         &self,
         txn: &Txn<'_>,
@@ -220,13 +232,13 @@ impl Told {
     }
 }
 
-/// The account's own mail address.
+/// Returns the row of the account's own mail address.
 fn own_address(names: &[Model]) -> Option<&Model> {
     names.iter().find(|name| name.kind == LoginIdKind::Email.number() && name.typed.is_none())
 }
 
 impl LoginNames<'_> {
-    /// The names of an account, the oldest first.
+    /// Lists the names of an account, the oldest first.
     ///
     /// # Errors
     /// An outage.
@@ -251,12 +263,12 @@ impl LoginNames<'_> {
         Ok(names.collect())
     }
 
-    /// Adds a username. The other sessions end.
+    /// Adds a username. The other sessions of the account end.
     ///
     /// # Errors
-    /// No recent factor; an address of the account's that was never proved; a text that cannot be a
-    /// username, or is one of the account's already; one that is taken; too many names; an outage.
-    /// Whatever fails, nothing is changed.
+    /// No recent factor; the account's address was never proved; the text cannot be a username, or
+    /// is already a name of the account; the username is taken; too many names; an outage. After an
+    /// error nothing is changed.
     pub async fn add_username(
         &self,
         identity: &AccountOwner<owner::LoginNames>,
@@ -266,7 +278,8 @@ impl LoginNames<'_> {
         let context = self.auth.context();
         recent_factor::<LoginNameError>(context, identity)?;
         let account = identity.account();
-        // There is nobody to hand an account over to that has no address.
+        // An account without an address cannot be handed over to the owner of one, so it needs no
+        // proof.
         let nobodys = account.email().is_none() && account.phone().is_none();
         if !account.is_verified() && !nobodys {
             return Err(LoginNameError::AddressNotProved);
@@ -300,6 +313,7 @@ impl LoginNames<'_> {
                 verified_at: None,
                 standing: change.standing(),
             };
+            // Another request can take the name after the check above. The unique key decides then.
             account_store::insert_name(txn, name, now).await.map_err(|error| {
                 if is_unique_violation(&error) {
                     LoginNameError::UsernameTaken
@@ -317,11 +331,12 @@ impl LoginNames<'_> {
         added
     }
 
-    /// Asks for a further mail address. Success says nothing about whether it is free.
+    /// Requests a further mail address. Success does not tell whether the address is free.
     ///
     /// # Errors
-    /// No recent factor; the account's own address was never proved; an address that cannot be one,
-    /// or is one of the account's already; too many names; too soon after the last; an outage.
+    /// No recent factor; the account's own address was never proved; the text cannot be an address,
+    /// or is already one of the account's; too many names; too soon after the last request; an
+    /// outage.
     pub async fn add_email(
         &self,
         identity: &AccountOwner<owner::LoginNames>,
@@ -348,7 +363,7 @@ impl LoginNames<'_> {
             let names = account_store::names_of(txn, account.id()).await?;
             match names.iter().find(|name| name.normal == address.normal()) {
                 None => change.admit(&names)?,
-                // One that the application added unproved may be proved.
+                // An address that the application added without a proof may be proved now.
                 Some(name) if name.typed.is_some() && name.verified_at.is_none() => {}
                 Some(_) => return Err(own_already("email")),
             }
@@ -358,10 +373,10 @@ impl LoginNames<'_> {
         })
     }
 
-    /// Adds the mail address that was asked for. The other sessions end.
+    /// Adds the mail address that was requested. The other sessions of the account end.
     ///
     /// # Errors
-    /// See [`LoginNameError`]. Whatever fails, nothing is changed.
+    /// See [`LoginNameError`]. After an error nothing is changed.
     pub async fn confirm_email(
         &self,
         identity: &AccountOwner<owner::LoginNames>,
@@ -383,11 +398,11 @@ impl LoginNames<'_> {
         confirming.end(ticket, done).await
     }
 
-    /// Removes a name, typed in any spelling. The other sessions end.
+    /// Removes a name, typed in any spelling. The other sessions of the account end.
     ///
     /// # Errors
-    /// No recent factor; [`LoginNameError::NotFound`] also for a name of another account;
-    /// [`LoginNameError::OwnAddress`]; [`LoginNameError::OnlyLoginName`]; an outage. Whatever fails,
+    /// No recent factor; [`LoginNameError::NotFound`], also for a name of another account;
+    /// [`LoginNameError::OwnAddress`]; [`LoginNameError::OnlyLoginName`]; an outage. After an error
     /// nothing is changed.
     pub async fn remove(
         &self,
@@ -424,13 +439,13 @@ impl LoginNames<'_> {
         })
     }
 
-    /// Removes the name that was added, with the token that the account's own address was sent. All
-    /// sessions end.
+    /// Removes the name that was added, with the token that was sent to the account's own address.
+    /// All sessions end.
     ///
     /// # Errors
-    /// [`LoginNameError::WrongCode`] for whatever is wrong with the token, or if the account has the
-    /// name no more; [`LoginNameError::UsedJustNow`]; [`LoginNameError::OnlyLoginName`] for a username that no other name is left beside;
-    /// an outage. Whatever fails, nothing is changed.
+    /// [`LoginNameError::WrongCode`] for anything wrong with the token, and if the account no
+    /// longer has the name; [`LoginNameError::UsedJustNow`]; [`LoginNameError::OnlyLoginName`] for
+    /// a username that is the only sign-in name; an outage. After an error nothing is changed.
     pub async fn undo(&self, token: &str, client: &ClientInfo) -> Result<(), LoginNameError> {
         let context = self.auth.context();
         let (kind, now) = (&Kind::LoginNameUndo, context.now());
@@ -453,8 +468,9 @@ impl LoginNames<'_> {
             let gone = names.iter().find(|name| name.normal == normal);
             let gone = gone.ok_or(LoginNameError::WrongCode)?;
             let username = gone.kind == LoginIdKind::Username.number();
-            // A username opens nothing by itself, and its account could not be signed in to at all
-            // without one. An address does; the way back to the one before is in another mail.
+            // A username alone gives no access, and without one nobody could sign in to this
+            // account. An address does give access, because links are sent to it. So an address can
+            // always be removed; another mail has the link to the address before it.
             if username && is_last(&names, gone, context.config.login.id) {
                 return Err(LoginNameError::OnlyLoginName);
             }
@@ -479,7 +495,7 @@ impl LoginNames<'_> {
     }
 }
 
-/// Someone who changes the names of their account.
+/// A change of names by the owner of the account.
 struct Changing<'a> {
     context: &'a Context,
     identity: &'a AccountOwner<owner::LoginNames>,
@@ -492,7 +508,7 @@ impl Changing<'_> {
         self.identity.account().id()
     }
 
-    /// The epoch that begins with the change.
+    /// Returns the epoch that begins with the change.
     fn epoch(&self) -> i64 {
         self.identity.account().epoch + 1
     }
@@ -509,7 +525,7 @@ impl Changing<'_> {
             .detail(word(name))
     }
 
-    /// Ends the sessions of the account, and keeps everybody else from changing it.
+    /// Ends the sessions of the account and locks its row, so nobody else can change it meanwhile.
     async fn hold(&self, txn: &Txn<'_>, lineage: LineageId) -> Result<(), LoginNameError> {
         let epoch = self.identity.account().epoch;
         if store::lock_and_end_sessions(txn, self.id(), epoch, lineage, self.now).await? {
@@ -518,7 +534,7 @@ impl Changing<'_> {
         Err(LoginNameError::Session(SessionError::Over))
     }
 
-    /// Whether there may be one more.
+    /// Checks that the account may have one more name.
     fn admit(&self, names: &[Model]) -> Result<(), LoginNameError> {
         if names.len() < self.context.config.login.max_names {
             return Ok(());
@@ -526,7 +542,7 @@ impl Changing<'_> {
         Err(LoginNameError::TooManyNames)
     }
 
-    /// Asks for the proof of a further address.
+    /// Sends a code and a link that prove a further address.
     async fn ask(
         &self,
         txn: &Txn<'_>,
@@ -554,7 +570,7 @@ impl Changing<'_> {
         address::ask(txn, &asking, &addition).await
     }
 
-    /// Gives the account an address that has just been proved.
+    /// Adds an address that has just been proved.
     async fn add_proved(
         &self,
         txn: &Txn<'_>,
@@ -563,7 +579,8 @@ impl Changing<'_> {
         event: &Event,
     ) -> Result<Issued, LoginNameError> {
         match self.hold(txn, lineage).await {
-            // Somebody else has the address, or the addition is over: which, is not said.
+            // Another account may have the address, or the addition has ended. The answer does not
+            // say which.
             Err(LoginNameError::Session(_)) => return Err(LoginNameError::WrongCode),
             held => held?,
         }
@@ -597,7 +614,7 @@ impl Changing<'_> {
         self.added(txn, address.normal(), &names, former.as_ref(), event).await
     }
 
-    /// Takes the address from an account that never proved it and can no longer be used.
+    /// Removes the address from an account that never proved it and can no longer be used.
     async fn free(&self, txn: &Txn<'_>, normal: &str) -> Result<(), LoginNameError> {
         let holder = account_store::find_by_name(txn, normal).await?;
         let holder = holder.filter(|row| Account::from(row.clone()).has_no_claim(self.now));
@@ -610,8 +627,8 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// What goes with every name that was added. `former` is what is remembered of it, if it was the
-    /// account's own once.
+    /// Does what follows every addition. `former` is the remembered row of the address, if it was
+    /// once the account's own.
     async fn added(
         &self,
         txn: &Txn<'_>,
@@ -622,7 +639,8 @@ impl Changing<'_> {
     ) -> Result<Issued, LoginNameError> {
         let own = self.identity.account().email();
         let settled = own_address(names).filter(|own| own.is_settled(self.context, self.now));
-        // One that came later may be of whoever took the place of the one that is added.
+        // An address that came later may belong to the person who replaced the one that is added.
+        // So only an earlier address gets the link.
         let may_undo =
             settled.filter(|own| former.is_none_or(|former| own.sequence < former.sequence));
         let values = match may_undo {
@@ -633,7 +651,7 @@ impl Changing<'_> {
         self.finish(txn, event).await
     }
 
-    /// The link that removes the name again, for the account's own address.
+    /// Makes the link that removes the name again, for the account's own address.
     async fn way_back(
         &self,
         txn: &Txn<'_>,
@@ -662,7 +680,7 @@ impl Changing<'_> {
         Ok(Values::new().with_some("link", link).with("days", days))
     }
 
-    /// Tells the hooks what has changed, which may refuse it.
+    /// Tells the hooks what has changed. A hook may refuse it.
     async fn tell_hooks(
         &self,
         txn: &Txn<'_>,
@@ -689,7 +707,7 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// Ends what was outstanding, writes the event down and goes on in a new session.
+    /// Ends outstanding codes and links, records the event, and continues in a new session.
     async fn finish(&self, txn: &Txn<'_>, event: &Event) -> Result<Issued, LoginNameError> {
         let (context, identity) = (self.context, self.identity);
         one_time::end_by_session(txn, identity.account(), self.now).await?;
@@ -698,8 +716,8 @@ impl Changing<'_> {
     }
 }
 
-/// Takes a name from an account that is held. The oldest of the others takes the place of its own
-/// username.
+/// Removes a name from an account whose row is locked. If it was its own username, the oldest of
+/// the others becomes its own.
 async fn take(
     txn: &Txn<'_>,
     id: AccountId,
@@ -721,7 +739,7 @@ async fn take(
     Ok(())
 }
 
-/// Whether an account could not sign in any more without this one of its names.
+/// Returns true if the account could not sign in without this name.
 fn is_last(names: &[Model], gone: &Model, ids: LoginIds) -> bool {
     let signs_in =
         |name: &Model| LoginIdKind::from_number(name.kind).is_some_and(|kind| kind.signs_in(ids));
@@ -733,7 +751,7 @@ fn own_already(field: &'static str) -> LoginNameError {
     LoginNameError::invalid(InvalidField::new(field, "already_yours", "is the account's already"))
 }
 
-/// The word for a kind of name, in events.
+/// Returns the word for a kind of name, as events use it.
 fn word(kind: LoginIdKind) -> &'static str {
     match kind {
         LoginIdKind::Username => "username",

@@ -1,4 +1,4 @@
-//! Queries on the names of an account. The account is held while they change.
+//! Queries on the names of an account. The account's row is locked while they change.
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
@@ -9,9 +9,9 @@ use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId};
 use crate::session::store as session_store;
 
-/// Ends the sessions of an account, and with that keeps everybody else from changing it until this
-/// transaction is over. False when its epoch is another one by now, or the sign-in that asks for it
-/// was ended.
+/// Ends the sessions of an account. This update also locks the row, so nobody else can change the
+/// account until this transaction ends. Returns false if the epoch has changed, or if the sign-in
+/// that asks has ended.
 pub(super) async fn lock_and_end_sessions<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -27,7 +27,7 @@ pub(super) async fn lock_and_end_sessions<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Takes a name from an account. False when it has not got it.
+/// Removes a name from an account. Returns false if the account does not have it.
 pub(super) async fn remove<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -41,7 +41,7 @@ pub(super) async fn remove<C: ConnectionTrait>(
     Ok(deleted.rows_affected > 0)
 }
 
-/// Leaves an account without a mail address of its own.
+/// Removes the account's own mail address.
 pub(super) async fn clear_email<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     account::Entity::update_many()
         .col_expr(account::Column::Email, Expr::value(None::<String>))

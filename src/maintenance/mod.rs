@@ -1,89 +1,94 @@
-//! Maintenance: what is over goes, so that no table grows for ever.
+//! Maintenance: removes what has expired, so that no table grows forever.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) {
 //! use std::time::Duration;
 //!
-//! // In the service: one task, on each node. They take turns.
+//! // In the service: one task on each node. Only one of them works at a time.
 //! tokio::spawn(auth.maintenance().every(Duration::from_secs(3600)));
 //!
-//! // Or from a scheduler, by a program of its own.
+//! // Or from a scheduler, in a separate program.
 //! let report = auth.maintenance().run().await;
 //! # let _ = report;
 //! # }
 //! ```
 //!
-//! 1. A run takes a lease, a row in the database, and does nothing where another node has it. A node
-//!    that was killed in the middle loses the lease after five minutes; the next run goes on where it
-//!    stopped.
-//! 2. It goes through the tables below, oldest rows first, about 500 rows at a time. Each batch is
-//!    found on an index and removed by statements of its own, with a pause before the next: requests
-//!    are never kept waiting for longer than one batch.
-//! 3. It notes that it ran and says how many rows went.
+//! 1. A run takes a lease, which is a row in the database. If another node has the lease, the run
+//!    does nothing. A node that was killed during a run loses the lease after five minutes. The
+//!    next run continues where it stopped.
+//! 2. The run goes through the tables below, oldest rows first, about 500 rows at a time. Each
+//!    batch is found on an index and removed by its own statements, with a pause before the next.
+//!    So a request never waits for longer than one batch.
+//! 3. The run records its time, and returns how many rows were removed.
 //!
-//! | table | goes | knob of [`RetentionConfig`](crate::config::RetentionConfig) |
+//! | table | when a row is removed | setting in [`RetentionConfig`](crate::config::RetentionConfig) |
 //! |---|---|---|
 //! | sessions | 7 days after they ended or their absolute end passed; those of visitors after an hour | `sessions` |
 //! | session data | when no session of its lineage is left | |
-//! | challenges (codes and links), and when one was last sent | an hour after they stopped being good | `challenges` |
-//! | records of tries | after 24 hours, and not before no rule reads them | `attempts` |
-//! | rates in the database | when their period is over | |
+//! | challenges (codes and links), and the time when one was last sent | an hour after they became invalid | `challenges` |
+//! | records of attempts | after 24 hours, and only when no rule reads them any more | `attempts` |
+//! | rates in the database | when their period has passed | |
 //! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
-//! | counts of messages for each recipient | when their hour is over | |
+//! | counts of messages for each recipient | when their hour has passed | |
 //! | events | after 180 days | `events` |
 //! | counted denials | after 30 days | `denials` |
-//! | what is remembered of addresses that an account has left | after 30 days | |
+//! | former addresses of accounts | after 30 days | |
 //! | what owners were told of new devices | after 30 days | |
 //! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
 //!
-//! Roles, groups, grants and accounts otherwise go only when somebody removes them.
+//! Roles, groups, grants and all other accounts are removed only on request.
 //!
-//! # What strangers leave
-//! Asking for a link or a code leaves the same rows whether the address is an account's or nobody's. So
-//! does a strict registration, but for the account itself and its name, which only a free address gets.
-//! All of it is gone 24 hours after it stopped being of use, but for events, which have their own time,
-//! and for the accounts of the last row above.
+//! # Rows that strangers cause
+//! A request for a link or a code writes the same rows, whether the address has an account or not.
+//! So does a strict registration, except for the account and its name, which are only written for a
+//! free address. All these rows are removed 24 hours after they became useless. The exceptions are
+//! events, which have their own time, and the accounts of the last row above.
 //!
-//! One source can leave only so much in a minute: failed tries, messages, registrations and visitors'
-//! sessions each have a limit of their own, however many requests
-//! [`rate.per_source`](crate::config::RateConfig::per_source) lets through. What is above a limit leaves
-//! nothing but one event, which says so once a minute.
+//! The rows that one source can cause in a minute are limited. Failed attempts, messages,
+//! registrations and visitors' sessions each have their own limit, no matter how many requests
+//! [`rate.per_source`](crate::config::RateConfig::per_source) allows. A request above a limit
+//! writes only one event, at most once a minute.
 //!
 //! # Accounts that nobody proved
-//! Where [`login.require_verified`](crate::config::LoginConfig::require_verified) is on, an account is
-//! of no use before its address is proved, and a stranger who registers somebody else's address leaves one.
-//! Such an account is removed, with its names, so the address is free again. It stays for longer than the
-//! 24 hours of its link: an owner who was away over a weekend asks for another link, and still has the
-//! password and what the application keeps for the account. One source makes no more of them than
-//! [`rate.registrations`](crate::config::RateConfig::registrations) allows. Never removed are accounts
-//! that an administrator, an import or the application made, accounts that were used or proved even
-//! once, and all of them where verification is not required: there an account is of use without. A
-//! table of the application's own that points to `auth_account` needs `ON DELETE CASCADE`. If the
-//! database refuses to remove an account, because of such a key or a trigger, the account stays, a
-//! warning says so, and no later run tries it again.
+//! If [`login.require_verified`](crate::config::LoginConfig::require_verified) is on, an account
+//! cannot be used before its address is proved. A stranger who registers another person's address
+//! leaves such an account. It is removed with its names, so that the address is free again. It
+//! stays for longer than the 24 hours of its link. So an owner who was away over a weekend can ask
+//! for another link, and still has the password and what the application stores for the account.
+//! One source cannot create more of these accounts than
+//! [`rate.registrations`](crate::config::RateConfig::registrations) allows.
+//!
+//! These accounts are never removed: those that an administrator, an import or the application
+//! created, and those that were ever used or proved. If verification is not required, no account is
+//! removed, because accounts can then be used without it.
+//!
+//! If a table of your application points to `auth_account`, it needs `ON DELETE CASCADE`. If the
+//! database refuses to remove an account, because of such a key or a trigger, the account stays. A
+//! warning says so, and later runs do not try it again.
 //!
 //! # Session data
-//! It goes with the last session of its lineage, and never while there is one. No index says
-//! whether there is one, so a run reads the whole table, a page of the primary key at a time. Sessions and
-//! their data are kept for at least an hour after they are over: a sign-in that goes on from one may be under way.
+//! It is removed with the last session of its lineage, and never while one exists. No index tells
+//! whether one exists, so a run reads the whole table, one page of the primary key at a time.
+//! Sessions and their data are kept for at least an hour after the end of the session. During this
+//! time, a sign-in that continues the session may still be in progress.
 //!
 //! # After a backup was restored
-//! [`after_restore`](Maintenance::after_restore) ends what the backup brought back: see
-//! [`guide::backups`](crate::guide::backups).
+//! [`after_restore`](Maintenance::after_restore) ends what the backup has restored but must not be
+//! valid: see [`guide::backups`](crate::guide::backups).
 //!
 //! # What it does not do
-//! It does not touch tables of the application's own. It does not shrink files: freed pages are used
-//! again; `VACUUM` and the like are the database's business. The purges of single capabilities
-//! ([`sessions().purge(..)`](crate::session::Sessions::purge) and so on) stay for other times than
-//! those of the configuration.
+//! It does not touch tables of your application. It does not make files smaller: the database uses
+//! freed pages again, and `VACUUM` or the like is up to you. The purges of single capabilities
+//! ([`sessions().purge(..)`](crate::session::Sessions::purge) and others) remain for other times
+//! than the configured ones.
 //!
 //! # Events
-//! `maintenance` when something was removed, with the counts as its detail; `user_removed` for each
-//! account; `backup_restored`. A process that has served for three days without a run on any node has
-//! the finding `maintenance_overdue`.
+//! `maintenance` if something was removed, with the counts as its detail; `user_removed` for each
+//! account; `backup_restored`. If no node has run maintenance for three days, a process that has
+//! served for that long has the finding `maintenance_overdue`.
 //!
 //! # Errors
-//! An outage ends a run; what was removed until then is gone, and the next run goes on.
+//! An outage ends a run. What was removed before stays removed, and the next run continues.
 
 use std::fmt;
 use std::future::Future;
@@ -110,34 +115,34 @@ use crate::session::store as session_store;
 use crate::session_data::store as session_data_store;
 use crate::upkeep::Lease;
 
-/// Rows removed by one statement, about.
+/// About how many rows one statement removes.
 const BATCH: u64 = 500;
 
-/// Between two batches, so that a database with a single writer serves requests in between.
+/// The pause between two batches, so that a database with a single writer can serve requests.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// No request is under way for longer: what one has found alive stays for this time after its end, and so
-/// does what it has just written.
+/// The longest time that a request is in progress. What a request has found valid is kept for this
+/// time after its end, and so is what it has just written.
 const UNDER_WAY: Duration = Duration::from_secs(60 * 60);
 
-/// How soon a run that failed is tried again.
+/// The time until a failed run is attempted again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
-/// What one run removed.
+/// What one run has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MaintenanceReport {
-    /// Whether another node was at it, so that this run did nothing or stopped.
+    /// True if another node was running maintenance, so this run did nothing or stopped.
     pub left_to_another: bool,
-    /// Sessions, those of visitors too.
+    /// Sessions, including those of visitors.
     pub sessions: u64,
-    /// Data of sessions.
+    /// Session data.
     pub session_data: u64,
-    /// Challenges, and notes of when one was last sent.
+    /// Challenges, and the times when one was last sent.
     pub challenges: u64,
-    /// Records of tries.
+    /// Records of attempts.
     pub attempts: u64,
-    /// Rates that were kept in the database.
+    /// Rates in the database.
     pub rates: u64,
     /// Messages, and counts of messages.
     pub messages: u64,
@@ -145,16 +150,16 @@ pub struct MaintenanceReport {
     pub events: u64,
     /// Counted denials.
     pub denials: u64,
-    /// What was remembered of addresses that accounts have left.
+    /// Former addresses of accounts.
     pub former_addresses: u64,
-    /// What was kept of the new devices that owners were told of.
+    /// What owners were told of new devices.
     pub new_devices: u64,
     /// Accounts that nobody proved.
     pub accounts: u64,
 }
 
 impl MaintenanceReport {
-    /// All rows together.
+    /// Returns the sum of all counts.
     pub fn total(&self) -> u64 {
         self.named().iter().map(|(_, count)| count).sum()
     }
@@ -187,22 +192,23 @@ impl fmt::Display for MaintenanceReport {
     }
 }
 
-/// Cleans up. See the [module page](self).
+/// Removes what has expired. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Maintenance<'a> {
     auth: &'a Portcullis,
 }
 
 impl Portcullis {
-    /// Maintenance.
+    /// Returns the maintenance of this instance.
     pub fn maintenance(&self) -> Maintenance<'_> {
         Maintenance { auth: self }
     }
 }
 
 impl Maintenance<'_> {
-    /// Runs now, and then once every `period`, for as long as the process lives: spawn it. One that
-    /// fails is tried again after a minute and warned of. An hour is a good period.
+    /// Runs maintenance now and then once every `period`, as long as the process lives: spawn it. A
+    /// failed run is attempted again after a minute, and a warning is logged. An hour is a good
+    /// period.
     pub fn every(&self, period: Duration) -> impl Future<Output = ()> + Send + 'static {
         let auth = self.auth.clone();
         repeat(period, move || {
@@ -211,10 +217,10 @@ impl Maintenance<'_> {
         })
     }
 
-    /// Removes everything whose time is over, and says how much that was.
+    /// Removes everything that has expired, and returns how much that was.
     ///
     /// # Errors
-    /// An outage. What was removed until then is gone.
+    /// An outage. What was removed before stays removed.
     pub async fn run(&self) -> Result<MaintenanceReport, Fault> {
         let mut report = MaintenanceReport::default();
         let Some(lease) = self.auth.take_upkeep().await? else {
@@ -237,7 +243,7 @@ impl Maintenance<'_> {
         Ok(report)
     }
 
-    /// When maintenance last ran to its end, on whichever node; none if it never did.
+    /// Returns when maintenance last ran to its end, on any node; `None` if it never did.
     ///
     /// # Errors
     /// An outage.
@@ -245,16 +251,17 @@ impl Maintenance<'_> {
         self.auth.last_upkeep().await
     }
 
-    /// Ends what a restored backup has brought back to life: every session of an account, known
-    /// devices (each is a new one afterwards, which its owner is told of), every code and link that is open, and messages that wait to be sent. Says how many
-    /// accounts there are. Call it once, before the first node starts on the restored database; that
-    /// it is called again does no harm.
+    /// Ends what a restored backup has made valid again: every session, all known devices, every
+    /// open code and link, and messages that wait to be sent. Each device is a new one afterwards,
+    /// and its owner is told. Returns how many accounts there are. Call it once, before the first
+    /// node starts on the restored database. A second call does no harm.
     ///
-    /// Every account's epoch goes up to the present time in milliseconds, so it is above every number
-    /// that the lost time has handed out. Grants stay as the backup has them.
+    /// The epoch of every account increases, to at least the present time in milliseconds. So it is
+    /// above every number that was given out in the lost time. Grants stay as they are in the
+    /// backup.
     ///
     /// # Errors
-    /// An outage: call it again.
+    /// An outage. Call it again.
     pub async fn after_restore(&self) -> Result<u64, Fault> {
         let context = self.auth.context();
         let (db, now) = (context.db(), context.now());
@@ -299,9 +306,9 @@ async fn repeat<F: Future<Output = Result<(), Fault>>>(period: Duration, run: im
     }
 }
 
-/// Why a run stopped before its end.
+/// The reason why a run stopped before its end.
 enum Stopped {
-    /// Another node has the lease by now.
+    /// Another node has the lease now.
     Overtaken,
     Fault(Fault),
 }
@@ -338,7 +345,7 @@ impl Sweep<'_> {
         let before = now.minus(kept.challenges);
         let challenges = &mut report.challenges;
         self.batches(&db, challenges, || challenge_store::purge(&executor, before, BATCH)).await?;
-        // A cool-down outlives what it was of.
+        // A minimum time between codes can last longer than the code itself.
         let cool_down = config.challenge.cool_down.max(LONGEST_COOL_DOWN);
         let before = now.minus(kept.challenges.max(cool_down));
         self.batches(&db, challenges, || challenge_store::purge_starts(&executor, before, BATCH))
@@ -382,7 +389,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes batch after batch until one is not full.
+    /// Removes batches until one is not full.
     async fn batches<F: Future<Output = Result<u64, DbErr>>>(
         &self,
         db: &Db<'_>,
@@ -399,7 +406,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Looks through the data of sessions for what has none any more.
+    /// Goes through the session data, and removes what has no session any more.
     async fn session_data(
         &self,
         db: &Db<'_>,
@@ -426,8 +433,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes accounts that nobody proved, one by one: a table of the application's own may hold on
-    /// to one.
+    /// Removes accounts that nobody proved, one by one, because a table of the application may
+    /// prevent the removal of one.
     async fn accounts(
         &self,
         db: &Db<'_>,
@@ -441,7 +448,8 @@ impl Sweep<'_> {
             for id in &ids {
                 let event =
                     Event::new(EventKind::AccountRemoved, now).account(*id).detail("never proved");
-                // An event that cannot be written says nothing of the account.
+                // Tells whether the event is being written. If that fails, the account itself was
+                // not refused.
                 let mut noting = false;
                 let removed = transaction!(*db, |txn| {
                     noting = false;
@@ -451,7 +459,7 @@ impl Sweep<'_> {
                         audit_log::record(txn, &event).await?;
                         noting = false;
                     } else {
-                        // It was proved or used since: it stays.
+                        // The account was proved or used since, so it stays.
                         account_store::end_trial(txn, *id).await?;
                     }
                     Ok::<_, Fault>(removed)
@@ -461,7 +469,8 @@ impl Sweep<'_> {
                         *count += 1;
                     }
                     Ok(false) => {}
-                    // It would be the first of the next run again, and nothing after it would go.
+                    // Otherwise it would be the first one of every later run, and no account after
+                    // it would be removed.
                     Err(fault) if !noting && fault.is_refusal() => {
                         tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&fault).to_string(), "an account that was never proved stays: the database refuses to remove it; a table of the application that points to it needs ON DELETE CASCADE");
                         db.retry(|| account_store::end_trial(&executor, *id)).await?;
@@ -486,7 +495,8 @@ mod tests {
 
     use super::{Fault, repeat};
 
-    /// When the runs of the first hours began, in seconds: a `true` is one that failed.
+    /// Returns when the runs of the first hours began, in seconds. `true` in `failed` stands for a
+    /// failed run.
     async fn began(period: Duration, failed: &[bool]) -> Vec<u64> {
         let (start, times) = (Instant::now(), Mutex::new(Vec::new()));
         let run = || {
@@ -508,7 +518,7 @@ mod tests {
         assert_eq!(began(hour, &[]).await, [0, 3600, 7200]);
         let failed = [true, true, false, true];
         assert_eq!(began(hour, &failed).await, [0, 60, 120, 3720, 3780, 7380]);
-        // Never later than a period, and never without a pause.
+        // It never waits longer than a period, and there is always a pause.
         let half = Duration::from_secs(30);
         assert_eq!(began(half, &failed).await[..6], [0, 30, 60, 90, 120, 150]);
         assert_eq!(began(Duration::ZERO, &failed).await[..6], [0, 1, 2, 3, 4, 5]);

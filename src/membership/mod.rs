@@ -1,20 +1,22 @@
-//! Memberships of whoever is signed in: which level one has on which resource.
+//! The memberships of an account: which level it has on which resource.
 //!
-//! 1. The application configures an order of levels for a kind of resource:
-//!    `.levels("list", ["viewer", "editor", "owner"])`.
-//! 2. Someone is given a level on one resource: by hand
-//!    ([`auth.memberships()`](crate::Portcullis::memberships)), or by the application's own tables
-//!    through a [`MembershipSource`](crate::port::MembershipSource).
-//! 3. The source is asked when someone signs in: with a password, by registering, by setting the new
-//!    password that had to be set first. What it says is stored in one transaction that adds and
-//!    removes. No request ever asks it.
+//! 1. The application configures an order of levels for a kind of resource: `.levels("list",
+//!    ["viewer", "editor", "owner"])`.
+//! 2. An account gets a level on one resource: by hand
+//!    ([`auth.memberships()`](crate::Portcullis::memberships)), or from the application's own
+//!    tables through a [`MembershipSource`](crate::port::MembershipSource).
+//! 3. The source is asked at every sign-in: with a password, by a registration, or after a required
+//!    new password was set. One transaction stores the answer; it adds and removes memberships. No
+//!    other request asks the source.
 //! 4. When the application's tables change, it calls
-//!    [`refresh_memberships`](crate::Portcullis::refresh_memberships), or the client sends
-//!    `POST /memberships/refresh`.
-//! 5. From the next request on, everywhere, a level gives the roles `<resource>-<id>-<level>` for
-//!    itself and all levels below it (`list-7-viewer`, `list-7-editor`), and the permissions of the
-//!    roles that are named like them (`viewer`, `editor`), limited to that resource: of `list:edit`
-//!    it gives `list:edit:7`, of `doc:edit` and `*` nothing.
+//!    [`refresh_memberships`](crate::Portcullis::refresh_memberships), or the client sends `POST
+//!    /memberships/refresh`.
+//! 5. From the next request on, on every node, a level gives the roles `<resource>-<id>-<level>`
+//!    for itself and all levels below it (`list-7-viewer`, `list-7-editor`). It also gives the
+//!    permissions of the roles with the same names (`viewer`, `editor`), limited to that resource:
+//!    `list:edit` becomes `list:edit:7`, while `doc:edit` and `*` give nothing.
+//!
+//! # Example
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
@@ -47,20 +49,20 @@
 //!
 //! # What it does not do
 //!
-//! - Ask the source again by itself: between two sign-ins what is stored counts, so take away in both
-//!   places, or refresh. A session that the application starts itself
-//!   ([`auth.sessions()`](crate::Portcullis::sessions)) asks nothing either.
-//! - Keep anyone out because the source fails or takes too long: what was stored before goes on
-//!   counting, a first sign-in has nothing yet, and the failure is traced as an error.
-//! - Guess. A level that is not configured (any more) gives nothing, and so does an id with permission
-//!   syntax in it. A role cannot be made under a name that a level could be seen as, and one that was
-//!   made before the level was configured is not seen under its name.
+//! - It does not ask the source again by itself. Between two sign-ins the stored memberships count.
+//!   So remove a level in both places, or refresh. A session that the application starts itself
+//!   ([`auth.sessions()`](crate::Portcullis::sessions)) does not ask the source either.
+//! - It does not lock anyone out because the source fails or takes too long. The stored memberships
+//!   continue to count, a first sign-in has none yet, and the failure is logged as an error.
+//! - It does not guess. A level that is not configured (any more) gives nothing; neither does an id
+//!   that contains permission syntax. No role can get a name that a level could have. A role that
+//!   was created before the level was configured does not count under its name.
 //!
 //! # Routes
-//! `GET /memberships?resource=&id=` (one's own, both parameters may be left out; at most 100 at once:
-//! where there are more, the answer has `next`, and the same request with `after=<next>` goes on),
-//! `POST /memberships/refresh`. Part of [`Portcullis::routes`](crate::Portcullis::routes) where a source
-//! is set; elsewhere [`routes`] can be mounted by hand.
+//! `GET /memberships?resource=&id=` (your own; both parameters are optional; at most 100 at once:
+//! if there are more, the answer has `next`, and the same request with `after=<next>` continues),
+//! `POST /memberships/refresh`. They are part of [`Portcullis::routes`](crate::Portcullis::routes)
+//! if a source is set; otherwise mount [`routes`] yourself.
 //!
 //! # Configuration
 //! `permission.levels`, `permission.source_timeout`.
@@ -69,8 +71,9 @@
 //! `membership_granted`, `membership_revoked`, `memberships_refreshed`.
 //!
 //! # Errors
-//! `unknown_level` (422), `reserved_name` (422), `invalid_resource` (422), `invalid_body` (400: a parameter of the query),
-//! `unavailable` (503: the source failed or took too long; nothing was changed).
+//! `unknown_level` (422), `reserved_name` (422), `invalid_resource` (422), `invalid_body` (400: a
+//! parameter of the query), `unavailable` (503: the source failed or took too long; nothing was
+//! changed).
 
 use crate::handle::Portcullis;
 use crate::identity::Identity;
@@ -81,20 +84,20 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
-/// One of one's own memberships, as far as it counts in this session.
+/// A membership of the account that is signed in, as far as it counts in this session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnMembership {
-    /// What is stored.
+    /// The stored membership.
     pub membership: Membership,
-    /// The level and those below it, lowest first.
+    /// Its level and the levels below it, lowest first.
     pub levels: Vec<String>,
 }
 
 impl Portcullis {
-    /// The memberships of whoever is signed in, perhaps only those on one kind of resource or on one
-    /// resource. Left out is what gives this session nothing: a level that is not configured, or one
-    /// that the session's ceiling does not cover.
+    /// Returns the memberships of the account that is signed in. You can limit them to one kind of
+    /// resource, or to one resource. The result leaves out what gives this session nothing: levels
+    /// that are not configured, and levels that the session's ceiling does not cover.
     ///
     /// # Errors
     /// An outage.

@@ -1,10 +1,10 @@
-//! Messages on the terminal.
+//! A notifier that prints messages to the terminal.
 
 use std::io::Write;
 
 use super::{Message, Notifier, Sending, TextMessages};
 
-/// Prints every message, with the codes and links in it: for development.
+/// Prints every message with its codes and links, for development.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConsoleNotifier;
 
@@ -15,7 +15,7 @@ fn print(message: &Message) -> Sending<'_> {
         if message.subject.is_empty() { String::new() } else { format!("{}\n\n", message.subject) },
         message.text.trim_end(),
     );
-    // A terminal that is gone is no reason to try again.
+    // If the terminal is gone, another attempt would not help.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Box::pin(std::future::ready(Ok(())))
 }

@@ -1,20 +1,20 @@
-//! Messages as files.
+//! A notifier that writes messages to files.
 
 use std::path::PathBuf;
 
 use super::{Message, Notifier, NotifyError, Sending, TextMessages};
 
-/// Writes every message into a folder, with the codes and links in it: for development.
+/// Writes every message with its codes and links into a folder, for development.
 ///
-/// Each becomes `<id>.txt`, and `<id>.html` beside it for mail. Ids grow with time, so the newest is
-/// the last by name.
+/// Each message becomes `<id>.txt`; a mail also becomes `<id>.html`. Ids grow with time, so the
+/// last name is the newest message.
 #[derive(Debug, Clone)]
 pub struct FileNotifier {
     folder: PathBuf,
 }
 
 impl FileNotifier {
-    /// Writes into this folder, which is made when the first message comes.
+    /// Writes into this folder, which is created with the first message.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }

@@ -1,34 +1,36 @@
 //! The kinds of messages, each with its templates and the values they may use.
 
-/// What a kind's built-in templates say.
+/// The built-in templates of a kind.
 pub(crate) struct BuiltIn {
     /// `Subject: …`, an empty line, and the text.
     pub(crate) text: &'static str,
     pub(crate) html: &'static str,
-    /// The names of the values it can use, besides those that every message has.
+    /// The names of the values that it can use, besides those that every message has.
     pub(crate) values: &'static [&'static str],
 }
 
-/// Whether strangers can bring a message about.
+/// Tells whether strangers can cause a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Anyone who types an address: a cool-down and a cap hold for each recipient.
+    /// Anyone who types an address can cause it. So each recipient has a minimum time between
+    /// messages, and a limit per hour.
     Asked,
-    /// Something that happened to the account. It is always told, or a flood of the other sort
-    /// would hide it.
+    /// It tells of something that happened to the account. It is always sent. Otherwise an attacker
+    /// could hide it by using up a limit.
     Happened,
 }
 
 macro_rules! message_kinds {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $cause:ident, [$($value:literal),*];)+) => {
-        /// What a message is about. Its name is the name of its templates.
+        /// What a message is about. Its name is also the name of its templates.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum MessageKind {
             $($(#[$doc])* $name,)+
-            /// A kind of the application's own, by its name: 1 to 64 lower case letters, digits and `_`.
-            /// It is declared by giving its templates to [`Builder::template`](crate::Builder::template),
-            /// and sent by [`Outbox::send`](crate::outbox::Outbox::send).
+            /// A kind of your application, by its name: 1 to 64 lower-case letters, digits and `_`.
+            /// To declare it, pass its templates to
+            /// [`Builder::template`](crate::Builder::template). To send it, use
+            /// [`Outbox::send`](crate::outbox::Outbox::send).
             Own(&'static str),
         }
 
@@ -36,7 +38,8 @@ macro_rules! message_kinds {
             /// Every kind that portcullis sends itself.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// The stable name in the outbox, in the log and of the templates' files.
+            /// Returns the stable name, used in the outbox, in the log and for the files of the
+            /// templates.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ Self::Own(name) => name }
             }
@@ -44,12 +47,13 @@ macro_rules! message_kinds {
             pub(crate) const fn cause(self) -> Cause {
                 match self {
                     $(Self::$name => Cause::$cause,)+
-                    // Who brings it about is not known here, so its recipients are protected.
+                    // Portcullis does not know who can cause it, so its recipients are protected by
+                    // limits.
                     Self::Own(_) => Cause::Asked,
                 }
             }
 
-            /// None for a kind of the application's own.
+            /// Returns `None` for a kind of the application.
             pub(crate) const fn built_in(self) -> Option<BuiltIn> {
                 match self { $(Self::$name => Some(BuiltIn {
                     text: include_str!(concat!("templates/", $text, ".txt")),
@@ -62,39 +66,40 @@ macro_rules! message_kinds {
 }
 
 message_kinds! {
-    /// An address is to be proved, by a link or a code.
+    /// Asks to prove an address, by a link or a code.
     VerifyAddress = "verify_address", Asked, ["link", "code", "minutes"];
     /// Somebody tried to register with the address of an account.
     AlreadyRegistered = "already_registered", Asked, [];
-    /// A forgotten password is to be replaced.
+    /// Contains the link to replace a forgotten password.
     PasswordReset = "password_reset", Asked, ["link", "minutes"];
     /// The password was changed or replaced.
     PasswordChanged = "password_changed", Happened, ["address"];
-    /// A new address of an account is to be proved.
+    /// Asks to prove a new address of an account.
     EmailChangeConfirm = "email_change_confirm", Asked, ["link", "code", "minutes"];
-    /// Somebody wants to use the address of another account for their own: told to its owner.
+    /// Tells the owner of an address that somebody wants to use it for another account.
     EmailChangeTaken = "email_change_taken", Asked, [];
-    /// The address was changed: told to the old one, with a way back.
+    /// Tells the old address that the address was changed, with a link to undo it.
     EmailChangedUndo = "email_changed_undo", Happened, ["address", "link", "days"];
-    /// A change of the address was undone: told to the one that is back.
+    /// Tells the restored address that a change was undone.
     EmailChangeUndone = "email_change_undone", Happened, ["address"];
-    /// A new phone number of an account is to be proved.
+    /// Asks to prove a new phone number of an account.
     PhoneChangeConfirm = "phone_change_confirm", Asked, ["code", "minutes"];
-    /// Somebody wants to use the number of another account for their own: told to its owner.
+    /// Tells the owner of a phone number that somebody wants to use it for another account.
     PhoneChangeTaken = "phone_change_taken", Asked, [];
-    /// The phone number was changed or removed: told to the old one, with a way back.
+    /// Tells the old phone number that the number was changed or removed, with a link to undo it.
     PhoneChangedUndo = "phone_changed_undo", Happened, ["address", "link", "days"];
-    /// A change of the phone number was undone: told to the one that is back.
+    /// Tells the restored phone number that a change was undone.
     PhoneChangeUndone = "phone_change_undone", Happened, ["address"];
-    /// A phone number was added, changed, removed or brought back: told to the mail address.
+    /// Tells the mail address that a phone number was added, changed, removed or restored.
     PhoneChanged = "phone_changed", Happened, ["address"];
-    /// A further address of an account is to be proved.
+    /// Asks to prove a further address of an account.
     LoginNameConfirm = "login_name_confirm", Asked, ["link", "code", "minutes"];
-    /// A username or an address was added: told to the account's own address, with a way back.
+    /// Tells the account's own address that a username or an address was added, with a link to undo
+    /// it.
     LoginNameAdded = "login_name_added", Happened, ["address", "link", "days"];
-    /// A username or an address was removed: told to the account's own address.
+    /// Tells the account's own address that a username or an address was removed.
     LoginNameRemoved = "login_name_removed", Happened, ["address"];
-    /// A further address was removed: told to that one.
+    /// Tells a further address that it was removed.
     AddressRemoved = "address_removed", Happened, ["address"];
     /// A second factor was added.
     FactorAdded = "factor_added", Happened, ["address", "factor"];
@@ -102,9 +107,10 @@ message_kinds! {
     FactorRemoved = "factor_removed", Happened, ["address", "factor"];
     /// A recovery code was used.
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
-    /// Somebody signed in from a device that was not seen before.
+    /// Somebody signed in from a device that the account does not know.
     NewDevice = "new_device", Happened, ["address"];
-    /// Sign-ins of a day from devices that were not seen before, in places that were told before.
+    /// Tells of the sign-ins of a day from unknown devices, in networks and browsers that were told
+    /// of before.
     NewDeviceDigest = "new_device_digest", Happened, ["count", "first", "last", "address"];
     /// A retired session token was used again; the session was ended.
     SessionTheftSuspected = "session_theft_suspected", Happened, ["address"];
@@ -115,9 +121,9 @@ message_kinds! {
 }
 
 impl MessageKind {
-    /// Whether somebody waits for it before they can go on: a link to a new password, a code for
-    /// what they are about to do. The proof of a fresh registration is none of these: anyone can ask
-    /// for hundreds of them.
+    /// Returns true if somebody waits for it before they can continue: a link to a new password, or
+    /// a code for what they are about to do. The proof of a new registration is not one of these,
+    /// because anyone can ask for hundreds of them.
     pub(crate) const fn is_awaited(self) -> bool {
         matches!(
             self,
@@ -129,13 +135,14 @@ impl MessageKind {
         )
     }
 
-    /// Whether the name of a kind of the application's own can be stored, and is no file of another kind.
+    /// Returns true if this can be the name of an application's kind: it can be stored, and is not
+    /// the file name of another kind.
     pub(crate) fn is_own_name(name: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let free = |kind: &Self| kind.as_str() != name;
         (1..=64).contains(&name.len())
             && name.bytes().all(plain)
-            // `none` is a row for nobody, and `layout.html` is around all others.
+            // `none` is a row without a recipient, and `layout.html` is the frame of all others.
             && !matches!(name, "none" | "layout")
             && Self::ALL.iter().all(free)
     }

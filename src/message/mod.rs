@@ -1,15 +1,15 @@
-//! Messages to people: their kinds, what they say, and how they leave.
+//! Messages to people: their kinds, their texts, and how they are sent.
 //!
-//! A flow puts a message into the [outbox](crate::outbox) in the transaction of its change. From
-//! there it is rendered from its templates and handed to a [`Notifier`] (mail) or to
-//! [`TextMessages`] (phones), in a task of its own: a slow or failing mail server neither delays an
-//! answer nor undoes a change.
+//! 1. A flow puts a message into the [outbox](crate::outbox), in the transaction of its change.
+//! 2. The message is rendered from its templates.
+//! 3. A separate task passes it to a [`Notifier`] (mail) or to [`TextMessages`] (phones). So a slow
+//!    or failing mail server does not delay an answer, and does not undo a change.
 //!
-//! # Notifiers that are here
+//! # Notifiers
 //! - `SmtpNotifier` (feature `smtp`): sends mail by SMTP, over TLS.
 //! - [`ConsoleNotifier`]: prints, for development.
 //! - [`FileNotifier`]: writes a file for each message, for development.
-//! - `RecordingNotifier` (feature `test-util`): remembers them, for tests.
+//! - `RecordingNotifier` (feature `test-util`): stores them for tests.
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -26,11 +26,11 @@
 //! # }
 //! ```
 //!
-//! A provider that has templates of its own takes the [values](Message::values) of a message instead of its
-//! text. Messages of the application's own are sent by [`Outbox::send`](crate::outbox::Outbox::send).
+//! A provider that has its own templates uses the [values](Message::values) of a message instead of
+//! its text. Use [`Outbox::send`](crate::outbox::Outbox::send) to send your own messages.
 //!
-//! How templates are replaced, and how mail is set up, is on the guide page
-//! [`guide::mail`](crate::guide::mail).
+//! The guide page [`guide::mail`](crate::guide::mail) explains how to replace templates and how to
+//! set up mail.
 
 use std::fmt;
 use std::future::Future;
@@ -61,7 +61,7 @@ pub use recording::RecordingNotifier;
 pub use smtp::{SmtpError, SmtpNotifier};
 pub(crate) use values::Values;
 
-/// Whom a message goes to: exactly one mailbox or one phone.
+/// The recipient of a message: exactly one mailbox or one phone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Recipient {
@@ -72,8 +72,9 @@ pub enum Recipient {
 }
 
 impl Recipient {
-    /// The mailbox of an account. None for a text that could be read as anything but one plain
-    /// mailbox: addresses are checked when they are stored, and this is where they leave.
+    /// Takes the mailbox of an account. Returns `None` for a text that could be read as anything
+    /// but one plain mailbox. Addresses are checked when they are stored; this is a second check
+    /// before they leave.
     pub(crate) fn email(address: &str) -> Option<Self> {
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"(),:;<>[\\]".contains(c);
         let one = address.split_once('@').is_some_and(|(local, domain)| {
@@ -84,14 +85,14 @@ impl Recipient {
             .then(|| Self::Email(address.to_owned()))
     }
 
-    /// The phone of an account, under the same condition.
+    /// Takes the phone number of an account, under the same condition.
     pub(crate) fn phone(number: &str) -> Option<Self> {
         let digits = number.strip_prefix('+')?;
         let plain = (8..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
         plain.then(|| Self::Phone(number.to_owned()))
     }
 
-    /// The address or number.
+    /// Returns the address or number.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Email(text) | Self::Phone(text) => text,
@@ -99,7 +100,7 @@ impl Recipient {
     }
 }
 
-// Addresses are personal data; they do not belong in a log by accident.
+// Written by hand: addresses are personal data and must not get into a log by accident.
 impl fmt::Debug for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -109,21 +110,22 @@ impl fmt::Debug for Recipient {
     }
 }
 
-/// A message, ready to leave. It may carry a code or a link, so it never prints.
+/// A message that is ready to be sent. It may contain a code or a link, so its `Debug` form does
+/// not show its content.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Message {
-    /// Names it: the same at every try, so a receiver can tell a repetition.
+    /// Identifies it: the same at every attempt, so a receiver can recognise a repetition.
     pub id: MessageId,
     /// What it is about.
     pub kind: MessageKind,
-    /// Whom it goes to.
+    /// The recipient.
     pub to: Recipient,
     /// The name of the service, to show as the sender.
     pub from_name: String,
     /// The sender's address, if one is configured or follows from the public URL.
     pub from_address: Option<String>,
-    /// Whose account it is about.
+    /// The account that it is about.
     pub account_id: Option<AccountId>,
     /// When it was put into the outbox.
     pub at: Timestamp,
@@ -133,21 +135,23 @@ pub struct Message {
     pub text: String,
     /// The same as HTML. None for a phone.
     pub html: Option<String>,
-    /// What filled the blanks of the templates.
+    /// The values that were put into the templates.
     pub(crate) values: Values,
 }
 
 impl Message {
-    /// A value of the template, such as `code` or `link`, for a provider that has templates of its own.
-    /// The [guide](crate::guide::mail#your-own-templates) lists the names. Empty if the message has
-    /// nothing to say there; none for a name that its kind does not have.
+    /// Returns a value of the template, such as `code` or `link`, for a provider that has its own
+    /// templates. The [guide](crate::guide::mail#your-own-templates) lists the names. The value is
+    /// empty if the message has none for this name. The result is `None` for a name that the kind
+    /// does not have.
     ///
-    /// A value may be a secret that signs in. Give it to the recipient only, and never to a log.
+    /// A value may be a secret that gives access. Pass it only to the recipient, and never to a
+    /// log.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.values.get(name)
     }
 
-    /// All values of the template with their names, in the order of the names.
+    /// Returns all values of the template with their names, sorted by name.
     pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter()
     }
@@ -163,56 +167,57 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Why a message did not leave.
+/// The reason why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotifyError {
-    /// It may leave later; it is tried again.
+    /// It cannot be sent now. It is attempted again.
     #[error("the message could not be sent now")]
     Temporary(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It never will; it is given up.
+    /// It can never be sent. It is given up.
     #[error("the message was refused for good")]
     Permanent(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl NotifyError {
-    /// Try again later.
+    /// Makes an error after which the message is attempted again.
     pub fn temporary(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Temporary(error.into())
     }
 
-    /// Give up.
+    /// Makes an error after which the message is given up.
     pub fn permanent(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Permanent(error.into())
     }
 }
 
-/// What sending comes to.
+/// The future of sending a message.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), NotifyError>> + Send + 'a>>;
 
-/// Sends mail. It is called in a task of its own, within `mail.send_timeout`. Then it is dropped, so that
-/// it sends nothing that is tried again. On MySQL and MariaDB do not ask the pool of the database in it:
-/// a statement that is dropped half-way spoils its connection.
+/// Sends mail. It is called in a separate task, at most for `mail.send_timeout`. Then it is
+/// dropped, so that it does not send a message that is attempted again. On MySQL and MariaDB, do
+/// not use the connection pool of the database in it: a statement that is dropped half-way makes
+/// its connection unusable.
 ///
-/// One that calls a program gives it the recipient on its standard input (`sendmail -t`), or as an
-/// argument behind `--`, and never through a shell. No address of ours begins with `-` and no number with
-/// anything but `+`, so neither is read as an option; but a mail address may have characters that mean
-/// something to a shell, such as `|`, `$` or a backtick.
+/// A notifier that calls a program must pass the recipient on the standard input (`sendmail -t`),
+/// or as an argument after `--`, and never through a shell. Recipients never start with `-`, so no
+/// program reads them as an option. But a mail address may contain characters with a meaning to a
+/// shell, such as `|`, `$` or a backtick.
 pub trait Notifier: Send + Sync + fmt::Debug + 'static {
     /// Sends one message.
     fn send<'a>(&'a self, message: &'a Message) -> Sending<'a>;
 
-    /// Asked once by `build()`: why this notifier cannot work with that sender, if so.
+    /// Called once by `build()`. Returns why this notifier cannot work with that sender, if so.
     fn refuses(&self, sender: Option<&str>) -> Option<String> {
         let _ = sender;
         None
     }
 }
 
-/// Sends text messages to phones. It is called in a task of its own, within `mail.send_timeout`. What
-/// [`Notifier`] says about programs holds here as well.
+/// Sends text messages to phones. It is called in a separate task, at most for `mail.send_timeout`.
+/// What [`Notifier`] says about programs also applies here.
 pub trait TextMessages: Send + Sync + fmt::Debug + 'static {
-    /// Sends one message; its `text` is all there is.
+    /// Sends one message. It consists only of its `text`.
     fn send<'a>(&'a self, message: &'a Message) -> Sending<'a>;
 }
 

@@ -1,4 +1,4 @@
-//! Messages of the application's own.
+//! Messages of your application.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{MessageKind, Recipient, Values};
 use crate::base::id::AccountId;
 
-/// A message of the application's own kind, for [`Outbox::send`](crate::outbox::Outbox::send). It carries
-/// what the application puts into it, such as a link, so it never prints.
+/// A message of your application, for [`Outbox::send`](crate::outbox::Outbox::send). It may contain
+/// a link or another secret, so its `Debug` form does not show its content.
 #[derive(Clone)]
 #[must_use = "it is sent by `auth.outbox().send(..)`"]
 pub struct OwnMessage {
@@ -19,27 +19,28 @@ pub struct OwnMessage {
 }
 
 impl OwnMessage {
-    /// A message of the kind [`MessageKind::Own`]`(kind)`. Its templates were given to
+    /// Returns a message of the kind [`MessageKind::Own`]`(kind)`. Its templates were passed to
     /// [`Builder::template`](crate::Builder::template).
     pub fn new(kind: &'static str, to: Recipient) -> Self {
         let good_for = Duration::from_secs(24 * 60 * 60);
         Self { kind, to, account_id: None, values: Values::new(), good_for }
     }
 
-    /// A value of the template. At most 500 characters are kept, and line breaks, control and invisible
-    /// characters become spaces.
+    /// Sets a value of the template. At most 500 characters are kept. Line breaks, control
+    /// characters and invisible characters become spaces.
     pub fn value(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.values = self.values.with(name, value);
         self
     }
 
-    /// Whose account it is about. Shown in the audit log if the message is given up.
+    /// Sets the account that it is about. The audit log shows it if the message is given up.
     pub fn account(mut self, id: AccountId) -> Self {
         self.account_id = Some(id);
         self
     }
 
-    /// How long anybody wants it. Default: a day. After this time no further attempt is made.
+    /// Sets how long the message is useful. The default is a day. After this time no further
+    /// attempt is made.
     pub fn good_for(mut self, duration: Duration) -> Self {
         self.good_for = duration;
         self

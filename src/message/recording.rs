@@ -1,24 +1,24 @@
-//! Messages for a test to look at.
+//! A notifier that stores messages for tests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Message, MessageKind, Notifier, Sending, TextMessages};
 
-/// Remembers every message. Clones share what they remember.
+/// Stores every message. Clones share their messages.
 #[derive(Debug, Clone, Default)]
 pub struct RecordingNotifier(Arc<Mutex<Vec<Message>>>);
 
 impl RecordingNotifier {
-    /// The messages sent so far, mail and text messages together, in the order in which they were
-    /// written into the outbox. Several leave at once, each in a task of its own, so the order in which
-    /// they arrive is another one on a busy machine.
+    /// Returns the messages sent so far, mail and text messages together, in the order in which
+    /// they were put into the outbox. Several are sent at once, each in a separate task. So on a
+    /// busy machine they can arrive in another order.
     pub fn sent(&self) -> Vec<Message> {
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         sent.sort_by_key(|message| message.at);
         sent
     }
 
-    /// Those of one kind.
+    /// Returns the messages of one kind.
     pub fn sent_of(&self, kind: MessageKind) -> Vec<Message> {
         self.sent().into_iter().filter(|message| message.kind == kind).collect()
     }

@@ -1,4 +1,4 @@
-//! Mail by SMTP.
+//! A notifier that sends mail by SMTP.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,22 +15,23 @@ use tokio::runtime::Handle;
 
 use super::{Message, Notifier, NotifyError, Sending};
 
-/// Why an [`SmtpNotifier`] cannot be made.
+/// The reason why an [`SmtpNotifier`] cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SmtpError {
-    /// TLS could not be set up: the host's name or the certificate cannot be used.
+    /// TLS could not be set up: the host name or the certificate cannot be used.
     #[error("TLS cannot be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Mail in the clear leaves this machine.
+    /// Unencrypted mail would leave this machine.
     #[error("plaintext is for loopback only")]
     NotLoopback,
 }
 
-/// Sends mail by SMTP, one mail at a time to each connection of a small pool.
+/// Sends mail by SMTP, one mail at a time on each connection of a small pool.
 ///
 /// The connection is encrypted, or nothing is sent: a server that does not offer STARTTLS gets
-/// neither password nor mail. A refusal of the recipient is final; everything else is tried again.
+/// neither the password nor the mail. If the server rejects the recipient, the message is given up.
+/// After any other error it is attempted again.
 ///
 /// ```no_run
 /// # fn example() -> Result<(), portcullis::message::SmtpError> {
@@ -41,20 +42,20 @@ pub enum SmtpError {
 /// # }
 /// ```
 ///
-/// The sender is `mail.sender` in the configuration. This crate never logs what it sends; if you
-/// switch on the feature `tracing` of `lettre` yourself, that does, at debug level.
+/// The sender is `mail.sender` in the configuration. This crate never logs what it sends. If you
+/// turn on the feature `tracing` of `lettre`, that crate does, at debug level.
 #[derive(Clone)]
 #[must_use]
 pub struct SmtpNotifier {
     host: String,
     builder: AsyncSmtpTransportBuilder,
-    /// Made when there is something to send.
+    /// Created when there is something to send.
     connections: Arc<OnceLock<Connections>>,
     implicit: bool,
 }
 
-/// The pool, which closes its connections in a task when it is dropped. Whoever drops the last
-/// notifier need not be inside a runtime, so the one that it was made in is kept at hand.
+/// The pool, which closes its connections in a task when it is dropped. The last notifier may be
+/// dropped outside of a runtime. So the runtime in which the pool was created is kept.
 struct Connections {
     transport: Option<AsyncSmtpTransport<Tokio1Executor>>,
     runtime: Handle,
@@ -68,28 +69,29 @@ impl Drop for Connections {
 }
 
 impl SmtpNotifier {
-    /// Port 587, encrypted by STARTTLS.
+    /// Connects to port 587, encrypted by STARTTLS.
     ///
     /// # Errors
-    /// The host cannot be the name in a certificate.
+    /// The host cannot be a name in a certificate.
     pub fn starttls(host: &str) -> Result<Self, SmtpError> {
         let builder = AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(host).map_err(tls)?;
         Ok(Self::new(host, builder, false))
     }
 
-    /// Port 465, encrypted from the first byte.
+    /// Connects to port 465, encrypted from the first byte.
     ///
     /// # Errors
-    /// The host cannot be the name in a certificate.
+    /// The host cannot be a name in a certificate.
     pub fn implicit_tls(host: &str) -> Result<Self, SmtpError> {
         let builder = AsyncSmtpTransport::<Tokio1Executor>::relay(host).map_err(tls)?;
         Ok(Self::new(host, builder, true))
     }
 
-    /// In the clear, for a mail server on this machine: `localhost` or a loopback address.
+    /// Connects without encryption, to a mail server on this machine: `localhost` or a loopback
+    /// address.
     ///
     /// # Errors
-    /// The host is another one.
+    /// The host is not on this machine.
     pub fn danger_plaintext(host: &str, port: u16) -> Result<Self, SmtpError> {
         let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         if !loopback {
@@ -108,23 +110,23 @@ impl SmtpNotifier {
         Self { builder, connections: Arc::default(), ..self }
     }
 
-    /// On another port.
+    /// Sets another port.
     pub fn port(self, port: u16) -> Self {
         let builder = self.builder.clone().port(port);
         self.with(builder)
     }
 
-    /// Signs in at the mail server.
+    /// Sets the user name and the password for the mail server.
     pub fn credentials(self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Credentials::new(user.into(), password.into());
         let builder = self.builder.clone().credentials(credentials);
         self.with(builder)
     }
 
-    /// Also trusts this certificate (PEM), for a mail server with an authority of its own.
+    /// Also trusts this certificate (PEM), for a mail server with its own certificate authority.
     ///
     /// # Errors
-    /// It is no certificate.
+    /// The text is not a certificate.
     pub fn trust_certificate(self, pem: &[u8]) -> Result<Self, SmtpError> {
         let certificate = Certificate::from_pem(pem).map_err(tls)?;
         let parameters = TlsParameters::builder(self.host.clone())
@@ -136,7 +138,7 @@ impl SmtpNotifier {
         Ok(self.with(builder))
     }
 
-    /// To be called inside a runtime.
+    /// Returns the pool. Call it inside a runtime.
     fn transport(&self) -> &AsyncSmtpTransport<Tokio1Executor> {
         let connections = self.connections.get_or_init(|| Connections {
             transport: Some(self.builder.clone().build()),
@@ -149,7 +151,8 @@ impl SmtpNotifier {
         let mail = mail(message).map_err(NotifyError::permanent)?;
         match self.transport().send(mail).await {
             Ok(_) => Ok(()),
-            // 550, 551, 553: this mailbox is none. Any other refusal may be about us.
+            // 550, 551 and 553 mean that this mailbox does not exist. Any other rejection may be
+            // about the sender.
             Err(error)
                 if error
                     .status()
@@ -166,7 +169,7 @@ fn tls(error: lettre::transport::smtp::Error) -> SmtpError {
     SmtpError::Tls(Box::new(error))
 }
 
-/// The mail as it is sent: one sender, one recipient, text and HTML.
+/// Builds the mail: one sender, one recipient, text and HTML.
 fn mail(message: &Message) -> Result<lettre::Message, Box<dyn std::error::Error + Send + Sync>> {
     let from: Address = message.from_address.as_deref().unwrap_or_default().parse()?;
     let to: Address = message.to.as_str().parse()?;
@@ -178,7 +181,7 @@ fn mail(message: &Message) -> Result<lettre::Message, Box<dyn std::error::Error 
         .subject(message.subject.clone())
         .date(UNIX_EPOCH + Duration::from_millis(millis))
         .message_id(Some(id))
-        // RFC 3834: no out-of-office answers, please.
+        // RFC 3834: asks not to send automatic replies.
         .raw_header(HeaderValue::new(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
@@ -204,7 +207,7 @@ impl Notifier for SmtpNotifier {
     }
 }
 
-// The credentials are in the transport.
+// Written by hand: the transport contains the password.
 impl fmt::Debug for SmtpNotifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SmtpNotifier").field("host", &self.host).finish_non_exhaustive()
@@ -267,7 +270,7 @@ mod tests {
             builder.enable_all().build().expect("a runtime")
         };
         for runtime_first in [false, true] {
-            // Nobody listens there, but the pool is made.
+            // No server listens there, but the pool is created.
             let smtp = SmtpNotifier::danger_plaintext("127.0.0.1", 1).expect("loopback");
             let other = smtp.clone();
             let runtime = runtime();

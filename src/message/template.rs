@@ -1,8 +1,8 @@
-//! Templates: what a message says.
+//! Templates: the texts of messages.
 //!
-//! Each kind has two, a text whose first line is `Subject: …`, and HTML, both in Jinja's language
-//! (minijinja). HTML is escaped by itself. A name that a template uses and nobody gives is an error,
-//! found by `build()`, which renders every one with made-up values.
+//! Each kind has two: a text whose first line is `Subject: …`, and HTML. Both use Jinja's language
+//! (minijinja). Values in HTML are escaped automatically. A name without a value is an error.
+//! `build()` finds it, because it renders every template with made-up values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,28 +21,28 @@ const SUBJECT: &str = "Subject: ";
 /// The values that every message has.
 const COMMON: [&str; 3] = ["service", "service_url", "at"];
 
-/// Templates of the application's own, as the builder collects them.
+/// The application's own templates, as the builder collects them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Own {
-    /// By the name of their file.
+    /// By file name.
     pub(crate) sources: BTreeMap<String, String>,
     pub(crate) folder: Option<PathBuf>,
-    /// Kinds of the application's own.
+    /// The application's own kinds of messages.
     pub(crate) kinds: BTreeSet<&'static str>,
 }
 
-/// The templates of one instance, checked.
+/// The checked templates of one instance.
 #[derive(Debug)]
 pub(crate) struct Templates {
     service: String,
     service_url: String,
-    /// By the name of their file.
+    /// By file name.
     sources: BTreeMap<String, String>,
-    /// Kinds of the application's own.
+    /// The application's own kinds of messages.
     kinds: BTreeSet<&'static str>,
 }
 
-/// A message's words, and what filled their blanks.
+/// The texts of a message, and the values that were put into them.
 pub(crate) struct Rendered {
     pub(crate) values: Values,
     pub(crate) subject: String,
@@ -51,7 +51,7 @@ pub(crate) struct Rendered {
 }
 
 impl Templates {
-    /// The built-in templates with the application's own over them.
+    /// Takes the built-in templates, and replaces them with the application's own.
     pub(crate) fn new(
         service: String,
         service_url: String,
@@ -72,7 +72,7 @@ impl Templates {
                 errors.push(fault(format!("{kind:?} cannot be the name of a kind: use {rule}")));
                 continue;
             }
-            // So that a folder may have them too.
+            // A folder may contain these files too.
             for file in [format!("{kind}.txt"), format!("{kind}.html")] {
                 sources.insert(file, String::new());
             }
@@ -88,7 +88,7 @@ impl Templates {
             if sources.insert(name.clone(), source).is_some() {
                 continue;
             }
-            // A misspelt file would be left out in silence.
+            // A misspelt file would be ignored silently, so it is an error.
             sources.remove(&name);
             errors.push(fault(format!("{name:?} is the name of no template")));
         }
@@ -100,7 +100,8 @@ impl Templates {
             for name in kind.built_in().map_or(&[][..], |built_in| built_in.values) {
                 values = values.with(name, "value");
             }
-            // Nobody said what values an own kind has: those that its template names.
+            // The values of the application's kinds are not declared: they are the names that their
+            // templates use.
             for name in templates.missing(kind, &values) {
                 if kind.built_in().is_none() {
                     values = values.with(&name, "value");
@@ -114,7 +115,7 @@ impl Templates {
         if errors.is_empty() { Ok(templates) } else { Err(errors) }
     }
 
-    /// Fills a kind's templates.
+    /// Renders the templates of a kind.
     pub(crate) fn render(
         &self,
         kind: MessageKind,
@@ -147,13 +148,13 @@ impl Templates {
         Ok(Rendered { values, subject, text, html })
     }
 
-    /// The kind of this name, if there is one on this node.
+    /// Returns the kind with this name, if this node knows it.
     pub(crate) fn kind(&self, name: &str) -> Option<MessageKind> {
         let built_in = MessageKind::ALL.iter().copied().find(|kind| kind.as_str() == name);
         built_in.or_else(|| self.kinds.get(name).map(|kind| MessageKind::Own(kind)))
     }
 
-    /// What the templates of a kind name and these values do not have.
+    /// Returns the names that the templates of a kind use and that have no value.
     pub(crate) fn missing(&self, kind: MessageKind, values: &Values) -> Vec<String> {
         let Ok(environment) = self.environment(kind) else { return Vec::new() };
         let names: BTreeSet<String> = ["txt", "html"]
@@ -168,7 +169,7 @@ impl Templates {
         names.into_iter().collect()
     }
 
-    /// The templates of one kind.
+    /// Returns the templates of one kind.
     fn environment(&self, kind: MessageKind) -> Result<Environment<'_>, Error> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -187,9 +188,9 @@ impl Templates {
     }
 }
 
-/// Writes a value into a message. Five characters are escaped in HTML and no others: minijinja also
-/// writes `/` as `&#x2f;`, which is the same in a browser, but some mail programs look for `https://`
-/// in the source and leave anything else as dead text.
+/// Writes a value into a message. Only five characters are escaped in HTML. minijinja also writes
+/// `/` as `&#x2f;`, which a browser shows as `/`. But some mail programs look for `https://` in the
+/// source, and would not make such a text a link.
 fn write_value(
     out: &mut Output<'_>,
     state: &mut State<'_, '_>,
@@ -201,7 +202,7 @@ fn write_value(
     out.write_str(&escape_html(&value.to_string())).map_err(Error::from)
 }
 
-/// The filter of that name, for templates of the application's own.
+/// The filter `escape`, for the application's own templates.
 fn escape(value: &Value) -> Value {
     if value.is_safe() {
         return value.clone();
@@ -228,7 +229,7 @@ fn fault(reason: String) -> ConfigError {
     ConfigError::Knob { knob: "mail templates", reason }
 }
 
-/// Every file of a folder, by name.
+/// Reads every file of a folder, by name.
 fn read_folder(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
     let mut sources = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
@@ -299,7 +300,7 @@ mod tests {
             )
         );
         assert!(html("<a b='c'>\"").starts_with("&lt;a b=&#39;c&#39;&gt;&quot; &lt;a"));
-        // As the built-in templates write it, so that every mail program finds the link.
+        // The built-in templates use links like this, so that every mail program finds them.
         let templates = self::templates(&[]).expect("the built-in ones are right");
         for kind in MessageKind::ALL.iter().filter(|kind| built_in(**kind).values.contains(&"link"))
         {

@@ -1,14 +1,16 @@
-//! What fills the blanks of a template.
+//! The values for a template.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// No value is longer: nobody writes an essay through somebody else's mail.
+/// The length limit for a value, in characters, so that nobody can send a long text of their own in
+/// another person's mail.
 const MAX_CHARS: usize = 500;
 
-/// Names and texts. They may be codes and links, so they never print; the outbox keeps them sealed.
+/// Names and texts. They may be codes and links, so they are never printed, and the outbox seals
+/// them.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Values(BTreeMap<String, String>);
@@ -18,8 +20,8 @@ impl Values {
         Self::default()
     }
 
-    /// With one more. Line breaks, control and invisible characters become spaces: a value cannot
-    /// begin a line or a header of its own.
+    /// Adds a value. Line breaks, control characters and invisible characters become spaces. So a
+    /// value cannot start a new line or a header.
     #[must_use]
     pub(crate) fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         let text = value.to_string();
@@ -28,7 +30,7 @@ impl Values {
         self
     }
 
-    /// With one more, if there is one.
+    /// Adds a value, if there is one.
     #[must_use]
     pub(crate) fn with_some(self, name: &str, value: Option<impl fmt::Display>) -> Self {
         match value {
@@ -45,7 +47,7 @@ impl Values {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Puts an empty text where a name has none.
+    /// Sets an empty text for each name that has no value.
     pub(crate) fn fill(&mut self, names: &[&str]) {
         for name in names {
             self.0.entry((*name).to_owned()).or_default();
@@ -53,7 +55,7 @@ impl Values {
     }
 }
 
-/// Whether a character is not seen, or changes how its neighbours are.
+/// Returns true if a character is invisible, or changes how its neighbours look.
 fn hides(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')

@@ -1,7 +1,7 @@
 //! The rows of what owners were told of new devices.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
-/// A place that the owner of an account was told of.
+/// A network with a kind of browser that the owner of an account was told of.
 pub(crate) mod place {
     use sea_orm::entity::prelude::*;
 
@@ -16,7 +16,7 @@ pub(crate) mod place {
         /// Keyed digest of account, network and kind of browser.
         #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
         pub place: Vec<u8>,
-        /// When it was last told by a message of its own.
+        /// When the last message about a single sign-in told of it.
         pub told_at: Timestamp,
     }
 
@@ -34,7 +34,7 @@ pub(crate) mod place {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// The digest that waits for an account, or the last one that left.
+/// The digest that waits for an account, or the last one that was sent.
 pub(crate) mod digest {
     use sea_orm::entity::prelude::*;
 
@@ -48,9 +48,9 @@ pub(crate) mod digest {
         pub account_id: AccountId,
         /// The message in the outbox.
         pub message_id: MessageId,
-        /// When the first of its sign-ins was.
+        /// When the first of its sign-ins happened.
         pub began_at: Timestamp,
-        /// How many it tells of.
+        /// The number of sign-ins that it tells of.
         pub sign_ins: i64,
     }
 

@@ -1,47 +1,51 @@
-//! Telling the owner of an account that somebody signed in from a device that the account does not know.
+//! Tells the owner of an account about a sign-in from a device that the account does not know.
 //!
-//! 1. A full sign-in without the token of a [known device](crate::attempt#known-devices) is an event,
-//!    each time; one that sets a new password first is full when it has. Only the first sign-in ever is
-//!    not: there is nothing to compare it with. A registration that signs in, a session that the
-//!    application [started](crate::session::Sessions::start) and a reset of the password count as that
-//!    first one.
-//!    A device whose token was made worthless, by a new password or an end of all sessions, is a new one:
-//!    it may be the device of whoever was put out.
-//! 2. The first one from a network and a kind of browser is told by a message of its own, at once. The
-//!    network is the IPv4 /24 or IPv6 /64; the kind of browser is its name without version numbers.
-//! 3. Another one from the same place within 30 days is counted. A day after the first of them one
-//!    message tells how many there were, when, and from where the last one came.
-//! 4. No more than ten messages of their own leave per account and day. What is above is counted in the
-//!    same digest, and its place is as new as before.
+//! 1. A full sign-in without the token of a [known device](crate::attempt#known-devices) is an
+//!    event, each time. If a new password must be set first, the sign-in is full after that. The
+//!    very first sign-in is no such event, because there is nothing to compare it with. A
+//!    registration that signs in, a session that the application
+//!    [started](crate::session::Sessions::start) and a reset of the password count as this first
+//!    one. A device whose token became invalid, by a new password or an end of all sessions, is a
+//!    new device: it may belong to the person who was removed by that.
+//! 2. The first such sign-in from a network and a kind of browser is told at once, in its own
+//!    message. The network is the IPv4 /24 or IPv6 /64. The kind of browser is its name without
+//!    version numbers.
+//! 3. Another sign-in from the same network and browser within 30 days is counted. A day after the
+//!    first of these, one message tells how many there were, when, and from where the last one
+//!    came.
+//! 4. An account gets at most ten messages of the first kind a day. Further sign-ins are counted in
+//!    the same digest. Their network and browser still count as new afterwards.
 //!
-//! So a script that keeps no cookies is told once, and then at most once a day. An attacker who has the
-//! password cannot hide the first sign-in from a new place behind such noise: the noise that would
-//! use up the ten messages is itself told to the owner, ten times at once and then in the digest.
+//! So the owner hears of a script that keeps no cookies once, and then at most once a day. An
+//! attacker who has the password cannot hide a sign-in from a new place behind many others. To use
+//! up the ten messages, the attacker would cause ten messages to the owner at once, and then the
+//! digest.
 //!
-//! Someone who sets a new password hears nothing of the device that did it, and at most one message of
-//! each other place that they sign in from afterwards: none of those that they were told of within the
-//! last 30 days.
+//! A user who sets a new password gets no message about the device that did it. For other devices,
+//! they get at most one message for each network and browser. They get none for those that they
+//! were told of within the last 30 days.
 //!
 //! # Why these numbers
-//! A network and a browser together are what people recognise ("that is my office"). Thirty days is how
-//! long the owner can be expected to remember a message. Ten a day is more than a person who travels
-//! makes, and few enough to be read. A digest waits for a day, so that it can say how many there were.
+//! People recognise a network together with a browser ("that is my office"). An owner can be
+//! expected to remember a message for thirty days. Ten messages a day are more than a traveller
+//! causes, and few enough to be read. A digest waits for a day, so that it can tell how many
+//! sign-ins there were.
 //!
 //! # What it does not do
-//! - It does not ask for anything: the sign-in stands, and the account's other sessions go on.
-//! - It does not find an attacker in the same network with the same kind of browser at once: that
+//! - It does not ask for anything. The sign-in succeeds, and the account's other sessions continue.
+//! - It does not report an attacker in the same network with the same kind of browser at once. That
 //!   sign-in is in the digest, up to a day later.
-//! - It keeps neither addresses nor names of browsers: the table holds a keyed digest per account and
-//!   place, for 30 days; then [`maintenance`](crate::maintenance) removes it. With a new secret each place
-//!   is told once more.
-//! - Where the address of clients is not known, the kind of browser alone makes the place.
+//! - It stores neither addresses nor names of browsers. The table has a keyed digest per account,
+//!   network and browser for 30 days; then [`maintenance`](crate::maintenance) removes it. After a
+//!   change of the secret, the owner is told of each once more.
+//! - If the address of clients is not known, only the kind of browser is compared.
 //!
 //! # Messages
 //! `new_device`, `new_device_digest`.
 //!
 //! # Configuration
-//! [`attempts.device_lifetime`](crate::config::AttemptConfig::device_lifetime): `None` switches known
-//! devices off, and with them these messages.
+//! [`attempts.device_lifetime`](crate::config::AttemptConfig::device_lifetime): `None` turns off
+//! known devices and these messages.
 //!
 //! # Events
 //! `authn_new_device`.
@@ -69,11 +73,11 @@ pub(crate) mod entity;
 pub(crate) mod store;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long a place counts as told.
+/// How long a place counts as told. A place is a network with a kind of browser.
 pub(crate) const TOLD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How many messages of their own leave in a day.
+/// The limit for messages about a single sign-in, per account and day.
 const MOST_A_DAY: usize = 10;
-/// A row from further ahead was written by a clock that was wrong, and does not count.
+/// A row from further in the future was written by a wrong clock, and does not count.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60 * 60);
 
 /// A sign-in from a device that its account does not know.
@@ -84,7 +88,7 @@ pub(crate) struct NewDevice<'a> {
     event: Event,
 }
 
-/// The key of places' digests.
+/// The key for the digests of places.
 struct PlaceKey(DigestKey);
 
 impl PerInstance for PlaceKey {
@@ -94,7 +98,8 @@ impl PerInstance for PlaceKey {
 }
 
 impl<'a> NewDevice<'a> {
-    /// None for a known device, and for the first sign-in ever, which is from none by nature.
+    /// Returns `None` for a known device, and for the first sign-in of an account, which never has
+    /// one.
     pub(crate) fn of(
         context: &'a Context,
         row: &'a account::Model,
@@ -111,8 +116,9 @@ impl<'a> NewDevice<'a> {
         Some(Self { context, row, client, event })
     }
 
-    /// Writes the event, and what tells the owner. The transaction must have changed the account's row
-    /// before: of many sign-ins at once each then sees what the others have written.
+    /// Writes the event and the message to the owner. The transaction must have changed the
+    /// account's row before. This locks the row, so each of many simultaneous sign-ins sees what
+    /// the others have written.
     pub(crate) async fn record(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         audit_log::record(txn, &self.event).await?;
         let to = self.row.email.as_deref().and_then(Recipient::email);
@@ -133,7 +139,7 @@ impl<'a> NewDevice<'a> {
         Ok(())
     }
 
-    /// Counts it in the digest that waits, or begins one.
+    /// Counts the sign-in in the digest that waits, or starts a new digest.
     async fn count(&self, txn: &Txn<'_>, to: Recipient) -> Result<(), DbErr> {
         let now = self.event.at;
         let message = |count: i64, first: Timestamp| {
@@ -157,7 +163,7 @@ impl<'a> NewDevice<'a> {
         store::begin(txn, self.row.id, id, now).await
     }
 
-    /// What tells one network and kind of browser of this account from another.
+    /// Returns the digest of this network and kind of browser, for this account.
     fn place(&self) -> [u8; 32] {
         let network = self.client.address().map(network);
         let network = network.map_or_else(String::new, |network| network.to_string());

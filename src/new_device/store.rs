@@ -1,4 +1,4 @@
-//! Queries on what owners were told of new devices.
+//! Queries on the places and digests that owners were told of.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
@@ -10,7 +10,8 @@ use super::entity::{digest, place};
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, MessageId};
 
-/// The places that an account was told of after `since`, and not after `until`: ten a day at most.
+/// Returns the places that an account was told of after `since`, and not after `until`. There are
+/// at most ten a day.
 pub(crate) async fn told<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -25,7 +26,7 @@ pub(crate) async fn told<C: ConnectionTrait>(
         .await
 }
 
-/// Says that a place was told now.
+/// Records that a place is told now.
 pub(crate) async fn tell<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -43,7 +44,7 @@ pub(crate) async fn tell<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Removes the places of an account that it was told of before then.
+/// Removes the places of an account that were told at `until` or before.
 pub(crate) async fn forget<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -57,7 +58,7 @@ pub(crate) async fn forget<C: ConnectionTrait>(
     Ok(())
 }
 
-/// The latest digest of an account, whether or not it has left.
+/// Returns the latest digest of an account, sent or not.
 pub(crate) async fn digest<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -65,7 +66,7 @@ pub(crate) async fn digest<C: ConnectionTrait>(
     digest::Entity::find_by_id(account).one(db).await
 }
 
-/// Says that the digest tells of one more.
+/// Records that the digest tells of one more sign-in.
 pub(crate) async fn count<C: ConnectionTrait>(db: &C, account: AccountId) -> Result<(), DbErr> {
     digest::Entity::update_many()
         .col_expr(digest::Column::SignIns, Expr::col(digest::Column::SignIns).add(1))
@@ -75,7 +76,7 @@ pub(crate) async fn count<C: ConnectionTrait>(db: &C, account: AccountId) -> Res
     Ok(())
 }
 
-/// Says that a new digest waits, which tells of one.
+/// Records that a new digest waits, which tells of one sign-in.
 pub(crate) async fn begin<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -94,7 +95,8 @@ pub(crate) async fn begin<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Removes about `most` of the places that were told before then, the oldest first. Says how many.
+/// Removes about `most` of the places that were told at `until` or before, the oldest first.
+/// Returns how many.
 pub(crate) async fn purge_places<C: ConnectionTrait>(
     db: &C,
     until: Timestamp,
@@ -103,7 +105,7 @@ pub(crate) async fn purge_places<C: ConnectionTrait>(
     purge::<place::Entity, C>(db, place::Column::ToldAt, until, most).await
 }
 
-/// The same of digests that began before then: they have long left.
+/// Does the same for digests that began at `until` or before. They were sent long ago.
 pub(crate) async fn purge_digests<C: ConnectionTrait>(
     db: &C,
     until: Timestamp,

@@ -1,4 +1,4 @@
-//! Delivery: from the outbox to the notifier.
+//! Delivery: takes messages from the outbox and passes them to the notifier.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,26 +20,26 @@ use crate::config::Delivery;
 use crate::context::{Context, PerInstance};
 use crate::message::{Message, MessageKind, NotifyError, Recipient, Values};
 
-/// Messages that are on their way at once.
+/// The number of messages that are sent at the same time.
 const AT_ONCE: u64 = 8;
-/// How often [`run`] looks for what other nodes have left.
+/// How often [`run`] looks for messages of other nodes.
 const ROUND: Duration = Duration::from_secs(30);
-/// The longest wait between two tries.
+/// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// What came of a delivery.
+/// The result of a delivery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivered {
-    /// Messages that left.
+    /// The number of messages that were sent.
     pub sent: u64,
-    /// Messages that will be tried again.
+    /// The number of messages that will be attempted again.
     pub put_off: u64,
-    /// Messages that were given up.
+    /// The number of messages that were given up.
     pub given_up: u64,
 }
 
-/// What is sealed: whom to write to and what fills the blanks.
+/// The sealed part of a message: the recipient, and the values for its templates.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Payload {
     email: Option<String>,
@@ -72,12 +72,12 @@ impl Payload {
     }
 }
 
-/// Who delivers for one instance.
+/// The delivery of one instance.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
-    /// Sends what is due. Nobody sleeps meanwhile, so whoever is woken can send.
+    /// Sends what is due. The task never sleeps meanwhile, so a wake-up is handled at once.
     sending: Duty,
-    /// Sleeps until something is to be tried again.
+    /// Sleeps until a message is due again.
     waiting: Duty,
     /// Wakes [`run`].
     wake: Notify,
@@ -89,14 +89,14 @@ impl PerInstance for Worker {
     }
 }
 
-/// What one task at a time does, and does once more if it was asked for meanwhile.
+/// Work that one task does at a time. It is done once more if it was requested meanwhile.
 #[derive(Debug, Default)]
 struct Duty {
     asked: AtomicBool,
     busy: AtomicBool,
 }
 
-/// Lets go of a duty, also when a task dies.
+/// Releases a duty when it is dropped, even if the task panics.
 struct OnDuty<'a>(&'a Duty);
 
 impl Drop for OnDuty<'_> {
@@ -110,7 +110,8 @@ impl Duty {
         self.asked.store(true, Ordering::SeqCst);
     }
 
-    /// Does what was asked for, unless another task is at it: that one looks again when it is done.
+    /// Does the requested work, unless another task is doing it. That task then looks again when it
+    /// is done.
     async fn answer<F: Future<Output = ()>>(&self, work: impl Fn() -> F) {
         while self.asked.load(Ordering::SeqCst) {
             if self.busy.swap(true, Ordering::SeqCst) {
@@ -119,13 +120,15 @@ impl Duty {
             let on_duty = OnDuty(self);
             self.asked.store(false, Ordering::SeqCst);
             work().await;
-            // Before the next look at `asked`: whoever was turned away until now asked before that.
+            // The duty is released before `asked` is read again. A task that was refused until now
+            // has set `asked` before, so its request is seen. In the other order a request could be
+            // lost.
             drop(on_duty);
         }
     }
 }
 
-/// Delivers what was put into the outbox, in a task of its own. Call it after the commit.
+/// Delivers what is in the outbox, in a separate task. Call it after the commit.
 pub(crate) fn deliver_soon(context: &Context) {
     if context.notifier.is_none() && context.text_messages.is_none() {
         return;
@@ -151,14 +154,15 @@ async fn send(context: &Context) {
     }
 }
 
-/// Delivers what waits until nothing is left to be tried again, or the database fails: then the rows
-/// wait for the next one who delivers.
+/// Delivers waiting messages until none is left to attempt again, or the database fails. In that
+/// case the rows wait for the next delivery.
 async fn until_nothing_waits(context: &Context, worker: &Worker) {
     loop {
         let db = context.db();
         match db.read(store::next_try_at(&db.executor())).await {
             Ok(Some(at)) => {
-                // Not for longer than a round: what another node adds may be due before.
+                // The wait is at most one round, because a message of another node may be due
+                // earlier.
                 let wait = at.since(context.now()).clamp(Duration::from_secs(1), ROUND);
                 tokio::time::sleep(wait).await;
                 worker.sending.ask();
@@ -177,7 +181,8 @@ fn complain(fault: &Fault) {
 pub(super) async fn run(context: &Context) {
     let worker = context.per_instance::<Worker>();
     loop {
-        // At each round and not only when asked: of what other nodes have left nobody says anything.
+        // This looks in every round and not only on request, because other nodes send no signal
+        // about their messages.
         worker.sending.ask();
         worker.sending.answer(|| send(context)).await;
         if let Err(fault) = purge(context).await {
@@ -195,7 +200,8 @@ pub(super) async fn deliver_due(context: &Context) -> Result<Delivered, Fault> {
         let rows = db.read(store::due(&db.executor(), now, AT_ONCE)).await?;
         let mut on_their_way = Vec::new();
         for row in rows {
-            // Twice the time a try may take: its sender has stopped long before the lease ends.
+            // The lease is twice the time limit of an attempt. So the sender has stopped long
+            // before the lease ends, and no other node sends the message meanwhile.
             let lease_ends_at = context.now().plus(2 * context.config.mail.send_timeout);
             let executor = db.executor();
             if !db.retry(|| store::claim(&executor, &row, lease_ends_at)).await? {
@@ -218,14 +224,14 @@ pub(super) async fn deliver_due(context: &Context) -> Result<Delivered, Fault> {
     }
 }
 
-/// Why a try came to nothing.
+/// The reason why an attempt failed.
 enum Failure {
     ForNow,
     ForGood(&'static str),
 }
 
-/// Hands a message to its notifier, in a task of its own: one that panics or hangs takes nobody
-/// along.
+/// Passes a message to its notifier, in a separate task. If that task panics or hangs, the others
+/// are not affected.
 fn start(
     context: &Context,
     row: &Model,
@@ -234,7 +240,7 @@ fn start(
     if now >= row.expires_at {
         return Err(Failure::ForGood("expired"));
     }
-    // A node of another version may know it.
+    // A node with another version may know this kind.
     let kind = context.templates.kind(&row.kind).ok_or(Failure::ForNow)?;
     let unreadable = Failure::ForGood("unreadable");
     let (to, values) = Payload::open(context, row, kind).ok_or(unreadable)?;
@@ -268,7 +274,8 @@ fn start(
                 ));
             }
         };
-        // Here and not where it is waited for: others of the batch may take their time before.
+        // The time limit is here and not where the result is awaited, because other messages of the
+        // batch may be awaited before.
         match tokio::time::timeout(limit, sending).await {
             Ok(result) => result,
             Err(_) => Err(NotifyError::temporary("it took too long")),
@@ -292,7 +299,7 @@ async fn wait(task: JoinHandle<Result<(), NotifyError>>) -> Result<(), Failure> 
     Err(failure)
 }
 
-/// Notes what came of a try.
+/// Records the result of an attempt.
 async fn settle(
     context: &Context,
     row: &Model,
@@ -328,6 +335,8 @@ async fn settle(
     }
     let ours = transaction!(db, |txn| {
         let ours = store::finish(txn, row.id, row.attempts, "failed", now).await?;
+        // Only the node that still has the message records the event. Another node may have claimed
+        // it after the lease ended.
         if ours {
             audit_log::record(txn, &event).await?;
         }

@@ -1,4 +1,4 @@
-//! The rows of the outbox.
+//! The tables of the outbox.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 /// One message.
@@ -13,22 +13,23 @@ pub(crate) mod message {
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: MessageId,
-        /// The kind of message; `none` where there is nobody to write to.
+        /// The kind of message; `none` if there is no recipient.
         pub kind: String,
         /// Keyed digest of the recipient.
         #[sea_orm(column_type = "Binary(32)")]
         pub recipient: Vec<u8>,
         pub account_id: Option<AccountId>,
-        /// The secret that the payload was sealed under.
+        /// The id of the secret that the payload is sealed with.
         pub key_id: String,
-        /// Recipient and values, sealed; gone when the message is.
+        /// The sealed recipient and values; removed when the message is finished.
         #[sea_orm(column_type = "Text", nullable)]
         pub payload: Option<String>,
         pub state: String,
-        /// Tries so far. It also tells one who claimed the row from one who claimed it later.
+        /// The number of attempts so far. It also distinguishes an earlier claim of the row from a
+        /// later one.
         pub attempts: i16,
         pub next_try_at: Timestamp,
-        /// Nobody wants it any more after this.
+        /// After this time the message is not sent any more.
         pub expires_at: Timestamp,
         pub created_at: Timestamp,
         pub finished_at: Option<Timestamp>,
@@ -40,7 +41,7 @@ pub(crate) mod message {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// How many messages of one kind one recipient got.
+/// The number of messages of one kind that one recipient got.
 pub(crate) mod limit {
     use sea_orm::entity::prelude::*;
 
@@ -53,7 +54,7 @@ pub(crate) mod limit {
         #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
         pub digest: Vec<u8>,
         pub window_started_at: Timestamp,
-        /// In this window.
+        /// The number of messages in this window.
         pub sent: i64,
         pub last_at: Timestamp,
     }

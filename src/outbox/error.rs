@@ -1,29 +1,29 @@
-//! What can be wrong with a message of the application's own.
+//! Errors of your application's own messages.
 
 use crate::base::problem::problem;
 use crate::base::transaction::{Fault, may_fault};
 
-/// Why a message of the application's own was not put into the outbox.
+/// The reason why a message of the application was not put into the outbox.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No template was given for this kind.
+    /// There is no template for this kind.
     #[error("there is no template for messages of the kind {0:?}")]
     UnknownKind(&'static str),
-    /// The template uses a value that the message does not have, or cannot be rendered with its values.
-    /// Names the values that are missing, and never shows the others.
+    /// The template uses a value that the message does not have, or cannot be rendered with its
+    /// values. The error names the missing values, and never shows the others.
     #[error("the template of {kind:?} cannot be rendered; missing values: {missing:?}")]
     Template {
         /// The kind.
         kind: &'static str,
-        /// Names that the template uses and nobody gives.
+        /// The names that the template uses and that have no value.
         missing: Vec<String>,
     },
     /// The recipient is not one plain mailbox or phone number.
     #[error("the recipient is not one plain mail address or phone number")]
     Recipient,
-    /// There is no notifier for this recipient: see [`Builder::notifier`](crate::Builder::notifier) and
-    /// [`Builder::text_messages`](crate::Builder::text_messages).
+    /// There is no notifier for this recipient: see [`Builder::notifier`](crate::Builder::notifier)
+    /// and [`Builder::text_messages`](crate::Builder::text_messages).
     #[error("nothing can be sent to such a recipient: there is no notifier for it")]
     NoNotifier,
     /// The infrastructure failed.

@@ -1,4 +1,4 @@
-//! The keys of the outbox: what seals a message, and what stands for its recipient.
+//! The keys of the outbox: one seals messages, one makes the digests of recipients.
 
 use crate::base::id::MessageId;
 use crate::base::seal::Sealer;
@@ -21,12 +21,13 @@ impl PerInstance for OutboxKeys {
     }
 }
 
-/// One recipient in one spelling.
+/// Returns one spelling of a recipient for all its spellings.
 pub(super) fn fold(recipient: &str) -> String {
     recipient.to_lowercase()
 }
 
-/// What a payload is sealed for: this row, as this kind.
+/// Returns the associated data of a sealed payload: this row and this kind. So a payload cannot be
+/// moved to another row.
 pub(super) fn row_name(id: MessageId, kind: MessageKind) -> Vec<u8> {
     [id.as_uuid().as_bytes(), kind.as_str().as_bytes()].concat()
 }

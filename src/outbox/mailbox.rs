@@ -1,19 +1,20 @@
-//! One spelling for each mailbox, for limits alone.
+//! One spelling for each mailbox, used only for limits.
 //!
-//! What may be folded is what brings mail to the same person in practice: capitals, Unicode forms,
-//! what follows a `+`, the two names of Gmail and the dots that it ignores. Folding too much makes
-//! two people share a limit; folding too little lets a stranger write to one person under many names.
-//! So a `-` is no tag (it is part of many names), dots elsewhere are none, and subdomains are hosts of
-//! their own: what those let through, the limit of the source holds.
+//! Spellings count as the same mailbox if they reach the same person in practice. So this folds
+//! upper case, Unicode forms, what follows a `+`, the two domains of Gmail and the dots that it
+//! ignores. If it folded too much, two people would share a limit. If it folded too little, a
+//! stranger could write to one person under many names. So a `-` starts no tag (it is part of many
+//! names), dots at other providers stay, and a subdomain is another host. The limit per source
+//! covers what remains.
 //!
 //! It says nothing about identity: `a+b@example.com` may be another account than `a@example.com`.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Domains that deliver to one place whatever the dots in a name.
+/// Domains that ignore the dots in a name.
 const WITHOUT_DOTS: [&str; 2] = ["gmail.com", "googlemail.com"];
 
-/// A recipient as it is counted. What is no mail address is only folded.
+/// Returns the form of a recipient that is counted. A text that is no mail address is only folded.
 pub(super) fn one_spelling(recipient: &str) -> String {
     let text: String = recipient.nfkc().flat_map(char::to_lowercase).nfkc().collect();
     let Some((local, domain)) = text.rsplit_once('@') else { return text };

@@ -1,47 +1,53 @@
-//! The outbox: messages are written down in the transaction of the change they tell of, and leave
+//! The outbox: a message is stored in the transaction of the change that it tells of, and sent
 //! afterwards.
 //!
-//! 1. A flow puts a message into `auth_outbox` in its transaction. If the change is rolled back
-//!    there is no message; if the process dies after the commit there still is. What it says, and to
-//!    whom, is sealed (XChaCha20-Poly1305, a key of its own, the row's id as associated data): a
-//!    dump shows no code, no link and no address.
-//! 2. After the commit a task takes it: one conditional UPDATE with a lease, so that of several
-//!    nodes one sends. The answer to the request does not wait for it, and a slow or stopped mail
-//!    server delays nothing.
-//! 3. Sent, the row is wiped and remembers only that it was. Failed, it is tried again after half a
-//!    minute, then twice as long each time up to an hour; after ten tries, or when nobody wants it
-//!    any more (a reset link is good for an hour), it is wiped and given up, and the audit log says so.
+//! 1. A flow puts a message into `auth_outbox` in its transaction. If the change is rolled back,
+//!    there is no message. If the process dies after the commit, there still is one. Content and
+//!    recipient are sealed (XChaCha20-Poly1305, with a key for this purpose, and the row's id and
+//!    kind as associated data). So a dump shows no code, no link and no address.
+//! 2. After the commit a task claims it with one conditional UPDATE and a lease, so only one of
+//!    several nodes sends it. The answer to the request does not wait for this. So a slow or
+//!    stopped mail server delays nothing.
+//! 3. After it was sent, its content is removed, and the row only tells that it was sent. If it
+//!    fails, it is attempted again after half a minute, and then after twice the time each, up to
+//!    an hour. After ten attempts, or when it has expired (a reset link is valid for an hour), it
+//!    is given up. Its content is removed, and the audit log has an event.
 //!
 //! Messages that a stranger can trigger are limited:
 //!
-//! - *Per recipient*: one of a kind a minute and five an hour; the stranger is not told. All spellings
-//!   of a mailbox count together: capitals, Unicode forms, what follows a `+`, and the dots that Gmail
-//!   ignores. That form is used for this limit and never says whose an address is. A link that was
-//!   sent before stays good, so the owner of a mailbox finds a link there even when a stranger has used
-//!   up the limit. An address that its account has proved is counted by itself, because a stranger
-//!   cannot make more of those, and so is each known device of an account: what others ask for
-//!   takes nothing from the owner there. Requests for addresses that nobody has take nothing either.
-//! - *Per source*: a hundred an hour ([`per_source`](crate::config::MailConfig::per_source)), whoever
-//!   they go to. Beyond that the answer is 429 `rate_limited`, before anything is looked up.
+//! - *Per recipient*: one of a kind a minute and five an hour. The stranger is not told. All
+//!   spellings of a mailbox count together: upper case, Unicode forms, what follows a `+`, and the
+//!   dots that Gmail ignores. This form is used only for the limit, and never decides who owns an
+//!   address. A link that was sent before stays valid. So the owner of a mailbox finds a link there
+//!   even if a stranger has used up the limit. A verified address is counted separately, because a
+//!   stranger cannot make more of those. Each known device of an account is counted separately too.
+//!   So the requests of others do not use up the owner's limits. Requests for addresses without an
+//!   account do not either.
+//! - *Per source*: a hundred an hour ([`per_source`](crate::config::MailConfig::per_source)), to
+//!   any recipients. After that the answer is 429 `rate_limited`, before anything is looked up.
 //!
-//! With [`Delivery::Soon`](crate::config::Delivery::Soon) a message leaves right after its commit, from
-//! the node that wrote it, and what failed is tried again when its time comes. [`run`](Outbox::run) finds
-//! what another node has left, within half a minute. A message that is for later holds up no other.
+//! With [`Delivery::Soon`](crate::config::Delivery::Soon) a message is sent right after its commit
+//! by the node that wrote it, and a failed one is attempted again at its time. [`run`](Outbox::run)
+//! finds messages that another node has left, within half a minute. A message for a later time does
+//! not delay others.
 //!
-//! Where nobody is to be written to, a row of kind `none` is written: the work is the same, so nobody
-//! can tell by it who has an account.
+//! If there is no recipient, a row of kind `none` is written. The work is the same, so nobody can
+//! tell from it who has an account.
 //!
-//! What somebody waits for leaves first: links to a new password and codes for what they are about to
-//! do go before everything else of the last hour. After that hour any message is as urgent.
+//! Messages that somebody waits for are sent first: links to a new password, and codes for what a
+//! user is about to do. They are sent before all other messages of the last hour. Messages older
+//! than an hour have the same priority.
+//!
+//! # Example
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) {
-//! // At start: what a node that crashed has left, and everything from then on.
+//! // At start: sends what a crashed node has left, and from then on everything.
 //! tokio::spawn(async move { auth.outbox().run().await });
 //! # }
 //! ```
 //!
-//! # Messages of the application's own
+//! # Your own messages
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::outbox::SendError> {
 //! use portcullis::message::{OwnMessage, Recipient};
@@ -53,18 +59,20 @@
 //! # Ok(())
 //! # }
 //! ```
-//! They are sealed, delivered and attempted again like all others, and have the same limit per recipient.
+//! They are sealed, delivered and attempted again like all others, and have the same limit per
+//! recipient.
 //!
 //! # What it does not do
-//! It does not promise a message exactly once. A node that dies between sending and noting it leaves a
-//! message that is sent again when its lease is over; both copies have one `Message-ID`. While the
-//! nodes live, and their clocks agree to within `mail.send_timeout`, nothing is sent twice.
+//! It does not guarantee that a message is sent exactly once. If a node dies after sending a
+//! message and before recording it, the message is sent again when its lease ends. Both copies have
+//! the same `Message-ID`. As long as no node dies, and the clocks agree to within
+//! `mail.send_timeout`, nothing is sent twice.
 //!
 //! # Configuration
 //! [`config.mail`](crate::config::MailConfig).
 //!
 //! # Events
-//! `message_failed`: a message was given up; its detail is the kind and the reason.
+//! `message_failed`: a message was given up. The detail is the kind and the reason.
 
 use std::time::Duration;
 
@@ -93,24 +101,24 @@ pub(crate) use purge::WINDOW;
 
 use keys::{OutboxKeys, fold, row_name};
 
-/// A message that nobody bounds otherwise is not wanted any more after this.
+/// The lifetime of a message that has no other limit.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How much earlier than others a message counts as put in that somebody waits for.
+/// How much earlier a message is due if somebody waits for it.
 const HEAD_START: Duration = Duration::from_secs(60 * 60);
-/// The kind of a row that is for nobody.
+/// The kind of a row without a recipient.
 const NOBODY: &str = "none";
 
-/// A message to be put into the outbox.
+/// A message for the outbox.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     pub(crate) kind: MessageKind,
-    /// None: there is nobody to write to, which must not be seen.
+    /// The recipient. `None` if there is none, which must not be visible.
     pub(crate) to: Option<Recipient>,
-    /// Whose account it is about.
+    /// The account that it is about.
     pub(crate) account_id: Option<AccountId>,
-    /// What fills the blanks of its templates; see [`MessageKind`] for their names.
+    /// The values for its templates; see [`MessageKind`] for their names.
     pub(crate) values: Values,
-    /// How long anybody wants it.
+    /// How long it is useful.
     pub(crate) good_for: Duration,
 }
 
@@ -131,7 +139,7 @@ impl Outgoing {
         self
     }
 
-    /// For a message with a code or link: how long that is good. It also fills `minutes`.
+    /// Sets how long the code or link in the message is valid. It also sets the value `minutes`.
     #[must_use]
     pub(crate) fn good_for(mut self, duration: Duration) -> Self {
         self.good_for = duration;
@@ -140,22 +148,22 @@ impl Outgoing {
     }
 }
 
-/// What became of a message that was put into the outbox. If a stranger chose the recipient, do not tell
-/// them.
+/// The result of putting a message into the outbox. If a stranger chose the recipient, do not show
+/// it to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Put {
-    /// It leaves after the commit.
+    /// It is sent after the commit.
     Queued,
-    /// The recipient got enough of this kind. A link that was sent before must stay good.
+    /// The recipient got too many of this kind. A link that was sent before must stay valid.
     HeldBack,
-    /// There is nobody to write to, or nothing to write with.
+    /// There is no recipient, or no notifier for it.
     Nobody,
 }
 
-/// Puts a message into the outbox, in the transaction of the change it tells of. It is delivered soon after
-/// the commit. Costs one statement, and two more for a kind that strangers can
-/// bring about; the same whether or not there is somebody to write to.
+/// Puts a message into the outbox, in the transaction of the change that it tells of. It is
+/// delivered soon after the commit. This costs one statement, and two more for a kind that
+/// strangers can cause. The cost is the same with and without a recipient.
 pub(crate) async fn put(
     txn: &Txn<'_>,
     context: &Context,
@@ -169,14 +177,14 @@ pub(crate) async fn put(
 /// What a message is counted by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Counted<'a> {
-    /// The mailbox that it goes to, in whatever spelling.
+    /// The mailbox that it goes to, in any spelling.
     Mailbox(&'a str),
-    /// This spelling alone: the account has proved it, and a stranger cannot prove another one.
+    /// This spelling alone. The account has proved it, and a stranger cannot prove another one.
     Proved(&'a str),
-    /// The same for a known device of the account.
+    /// The same, for a known device of the account.
     OnKnownDevice(&'a str),
-    /// What the client typed, in its normal form. Nobody is written to: it is counted so that the
-    /// work is the same, and takes nothing from a mailbox that is spelt alike.
+    /// What the client typed, in its normal form. There is no recipient. It is counted so that the
+    /// work is the same, and does not use up the limit of a mailbox that is spelt alike.
     Nobody(&'a str),
 }
 
@@ -188,7 +196,7 @@ impl<'a> Counted<'a> {
     fn text(self) -> String {
         match self {
             Self::Mailbox(text) => mailbox::one_spelling(text),
-            // No address has a NUL.
+            // No address contains a NUL, so these texts cannot collide.
             Self::Proved(text) => format!("proved\0{}", fold(text)),
             Self::OnKnownDevice(text) => format!("device\0{}", fold(text)),
             Self::Nobody(text) => format!("nobody\0{}", fold(text)),
@@ -197,9 +205,9 @@ impl<'a> Counted<'a> {
 }
 
 impl Portcullis {
-    /// Counts a message that a client asks for, also where nothing can be sent: the request leaves
-    /// the other rows all the same. Ask before anything is looked up, so that the answer depends on
-    /// nothing but the source.
+    /// Counts a message that a client asks for. It is counted even if nothing can be sent, because
+    /// the request writes the same rows. Call it before anything is looked up, so that the answer
+    /// depends only on the source.
     pub(crate) async fn count_message(&self, client: &ClientInfo) -> Result<(), RateLimited> {
         let context = self.context();
         match context.config.mail.per_source {
@@ -209,8 +217,8 @@ impl Portcullis {
     }
 }
 
-/// Whether the recipient may get one more message of this kind, and counts it. For a flow that must
-/// know before it replaces what an earlier message said.
+/// Counts one more message of this kind, and returns whether the recipient may get it. A flow needs
+/// this if it must know before it replaces an earlier code or link.
 pub(crate) async fn admit<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -228,12 +236,12 @@ pub(crate) async fn admit<C: ConnectionTrait>(
     Ok(Admitted(store::admit(txn, digest, &allowed, context.now()).await?))
 }
 
-/// The verdict of [`admit`], for [`put_admitted`].
+/// The result of [`admit`], for [`put_admitted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Admitted(pub(crate) bool);
 
-/// Puts a message into the outbox that [`admit`] has judged.
+/// Puts a message into the outbox after [`admit`].
 pub(crate) async fn put_admitted(
     txn: &Txn<'_>,
     context: &Context,
@@ -254,13 +262,13 @@ pub(crate) async fn put_admitted(
     let (_, row) = row(context, outgoing, to, verdict, due);
     store::insert(txn, row).await?;
     let context = context.clone();
-    // Whatever the verdict: who it is for must not show in the work.
+    // This happens for every result, so that the work does not show whether there is a recipient.
     txn.after_commit(move |_| deliver::deliver_soon(&context));
     Ok(verdict)
 }
 
-/// Puts a message into the outbox that leaves at `at` and may be [amended](amend) until then. Its
-/// recipient is one that can be written to, and no stranger's request brings it about.
+/// Puts a message into the outbox that is sent at `at` and may be [amended](amend) until then. Its
+/// recipient must be one that can be written to, and no stranger may be able to trigger it.
 pub(crate) async fn put_later(
     txn: &Txn<'_>,
     context: &Context,
@@ -269,13 +277,14 @@ pub(crate) async fn put_later(
 ) -> Result<MessageId, DbErr> {
     let (id, row) = row(context, outgoing, outgoing.to.as_ref(), Put::Queued, at);
     store::insert(txn, row).await?;
-    // So that somebody waits for it.
+    // This starts the task that waits for the message.
     let context = context.clone();
     txn.after_commit(move |_| deliver::deliver_soon(&context));
     Ok(id)
 }
 
-/// Changes what a waiting message says. False when a node has begun to send it, or it is gone.
+/// Changes the content of a waiting message. Returns false if a node has begun to send it, or if it
+/// no longer exists.
 pub(crate) async fn amend<C: ConnectionTrait>(
     txn: &C,
     context: &Context,
@@ -288,7 +297,7 @@ pub(crate) async fn amend<C: ConnectionTrait>(
     store::amend(txn, id, sealed, context.now()).await
 }
 
-/// The row of a message that is due at `due`.
+/// Returns the row of a message that is due at `due`.
 fn row(
     context: &Context,
     outgoing: &Outgoing,
@@ -299,7 +308,7 @@ fn row(
     let now = context.now();
     let id = MessageId::new(now);
     let keys = context.per_instance::<OutboxKeys>();
-    // Sealed for nobody too: the work is the same.
+    // The payload is sealed even without a recipient, so that the work is the same.
     let payload = deliver::Payload::new(to, &outgoing.values);
     let sealed = keys.sealer.seal(&payload.to_bytes(), &row_name(id, outgoing.kind));
     let recipient = to.map_or("", Recipient::as_str);
@@ -326,7 +335,7 @@ fn row(
 }
 
 impl Context {
-    /// Whether anything can leave at all.
+    /// Returns true if there is any notifier.
     fn can_send(&self) -> bool {
         self.notifier.is_some() || self.text_messages.is_some()
     }
@@ -339,7 +348,7 @@ impl Context {
     }
 }
 
-/// Delivers and cleans up. See the [module page](self).
+/// Delivers messages and removes old ones. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Outbox<'a> {
     context: &'a Context,
@@ -347,7 +356,7 @@ pub struct Outbox<'a> {
 }
 
 impl Portcullis {
-    /// The outbox.
+    /// Returns the outbox.
     pub fn outbox(&self) -> Outbox<'_> {
         Outbox::new(self.context())
     }
@@ -358,20 +367,20 @@ impl<'a> Outbox<'a> {
         Self { context, db: context.db() }
     }
 
-    /// Inside a transaction of the caller's: a message leaves only if they commit. In a
-    /// `DatabaseTransaction` of your own it waits for the next one who delivers, because nobody hears
-    /// of the commit.
+    /// Works inside your transaction: a message is sent only if you commit. In your own
+    /// `DatabaseTransaction`, the message waits for the next delivery, because portcullis does not
+    /// see the commit.
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Puts a message of the application's own into the outbox. One recipient gets at most one of a kind
-    /// a minute and five an hour (`mail.cool_down`, `mail.per_hour`); above that the message is
-    /// [held back](Put::HeldBack), which is no error.
+    /// Puts a message of your application into the outbox. One recipient gets at most one of a kind
+    /// a minute and five an hour (`mail.cool_down`, `mail.per_hour`). Above that the message is
+    /// [held back](Put::HeldBack), which is not an error.
     ///
     /// # Errors
-    /// See [`SendError`]: nothing is sent then. The templates are rendered at once, so a missing value is
-    /// found here and not at the delivery.
+    /// See [`SendError`]. After an error nothing is sent. The templates are rendered at once, so a
+    /// missing value is found here and not at the delivery.
     pub async fn send(&self, message: OwnMessage) -> Result<Put, SendError> {
         let (context, kind) = (self.context, message.message_kind());
         if context.templates.kind(message.kind) != Some(kind) {
@@ -400,9 +409,9 @@ impl<'a> Outbox<'a> {
         transaction!(self.db, |txn| { Ok::<_, SendError>(put(txn, context, &outgoing).await?) })
     }
 
-    /// Delivers for as long as the process lives: what a crashed node has left, what is to be tried
-    /// again, and what comes. Also removes what `mail.keep` has outlived. Spawn it at start; an outage
-    /// of the database is logged and waited out.
+    /// Delivers messages as long as the process lives: those that a crashed node has left, those to
+    /// attempt again, and new ones. It also removes what is older than `mail.keep`. Spawn it at
+    /// start. An outage of the database is logged, and delivery continues when it ends.
     pub async fn run(&self) {
         deliver::run(self.context).await;
     }
@@ -410,13 +419,14 @@ impl<'a> Outbox<'a> {
     /// Delivers everything that is due and returns, for a scheduler of your own and for tests.
     ///
     /// # Errors
-    /// An outage of the database. A mail server that fails is no error: it is tried again.
+    /// An outage of the database. A failing mail server is not an error: the message is attempted
+    /// again.
     pub async fn deliver_due(&self) -> Result<Delivered, Fault> {
         deliver::deliver_due(self.context).await
     }
 
-    /// Removes finished messages older than `mail.keep`, and counts that are over. Says how many
-    /// rows went.
+    /// Removes finished messages older than `mail.keep`, and counts that have expired. Returns how
+    /// many rows were removed.
     ///
     /// # Errors
     /// An outage of the database.

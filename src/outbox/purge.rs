@@ -1,4 +1,4 @@
-//! Removing messages that are finished.
+//! Removes messages that are finished.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use super::store;
 use crate::base::transaction::Fault;
 use crate::context::Context;
 
-/// Rows removed by one statement.
+/// The number of rows that one statement removes.
 const BATCH: u64 = 500;
 
 /// The time in which messages to one recipient are counted.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60 * 60);
 
-/// Removes finished messages older than `mail.keep`, and counts that are over.
+/// Removes finished messages older than `mail.keep`, and counts that have expired.
 pub(super) async fn purge(context: &Context) -> Result<u64, Fault> {
     let db = context.db();
     let now = context.now();

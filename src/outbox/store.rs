@@ -1,4 +1,5 @@
-//! Queries on the outbox. Every change is one conditional statement whose count is the verdict.
+//! Queries on the outbox. Every change is one conditional statement; the number of changed rows is
+//! the result.
 
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict};
 use sea_orm::{
@@ -11,7 +12,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::MessageId;
 use crate::base::seal::Sealed;
 
-/// Waits to be sent.
+/// The state of a message that waits to be sent.
 pub(crate) const DUE: &str = "due";
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: message::Model) -> Result<(), DbErr> {
@@ -21,17 +22,18 @@ pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: message::Model) -> R
     Ok(())
 }
 
-/// What one recipient may get of one kind.
+/// The limits for messages of one kind to one recipient.
 pub(crate) struct Limit {
-    /// The least time between two.
+    /// The minimum time between two messages.
     pub(crate) cool_down: std::time::Duration,
-    /// The most in a window.
+    /// The largest number of messages in a window.
     pub(crate) most: u32,
     pub(crate) window: std::time::Duration,
 }
 
-/// Counts one more, if it may be. Always two statements, whoever it is. The first makes the row or
-/// locks it, the second decides: many at once go through it one after the other.
+/// Counts one more message if the limit allows it. It always runs two statements, for every
+/// recipient. The first creates or locks the row, the second decides. So simultaneous requests are
+/// decided one after the other.
 pub(crate) async fn admit<C: ConnectionTrait>(
     db: &C,
     digest: [u8; 32],
@@ -51,7 +53,8 @@ pub(crate) async fn admit<C: ConnectionTrait>(
 
     let over = || Expr::col(limit::Column::WindowStartedAt).lte(now.minus(allowed.window));
     let sent = || Expr::col(limit::Column::Sent);
-    // The count comes first: MySQL sees what an earlier assignment of the same statement wrote.
+    // The count is assigned first, because MySQL uses the new value of a column in later
+    // assignments of the same statement.
     let updated = limit::Entity::update_many()
         .col_expr(
             limit::Column::Sent,
@@ -73,7 +76,7 @@ pub(crate) async fn admit<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Changes what a message says that nobody has begun to send.
+/// Changes the content of a message that nobody has begun to send.
 pub(crate) async fn amend<C: ConnectionTrait>(
     db: &C,
     id: MessageId,
@@ -83,7 +86,8 @@ pub(crate) async fn amend<C: ConnectionTrait>(
     let updated = message::Entity::update_many()
         .col_expr(message::Column::Payload, Expr::value(Some(sealed.text)))
         .col_expr(message::Column::KeyId, Expr::value(sealed.key_id))
-        // Whoever has just read the row to send it does not get it then, and reads it again.
+        // This makes the claim of a sender fail that has just read the row. It reads the row again,
+        // with the new content.
         .col_expr(message::Column::NextTryAt, Expr::col(message::Column::NextTryAt).add(1i64))
         .filter(message::Column::Id.eq(id))
         .filter(message::Column::State.eq(DUE))
@@ -94,7 +98,7 @@ pub(crate) async fn amend<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// What is to be sent now, the oldest first.
+/// Returns the messages to send now, the oldest first.
 pub(crate) async fn due<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
@@ -109,7 +113,7 @@ pub(crate) async fn due<C: ConnectionTrait>(
         .await
 }
 
-/// When the next one is to be sent.
+/// Returns when the next message is to be sent.
 pub(crate) async fn next_try_at<C: ConnectionTrait>(db: &C) -> Result<Option<Timestamp>, DbErr> {
     message::Entity::find()
         .select_only()
@@ -122,8 +126,8 @@ pub(crate) async fn next_try_at<C: ConnectionTrait>(db: &C) -> Result<Option<Tim
         .await
 }
 
-/// Takes a message for one try: until the lease ends nobody else does. False when somebody was
-/// faster.
+/// Claims a message for one attempt. Nobody else claims it until the lease ends. Returns false if
+/// another sender was faster.
 pub(crate) async fn claim<C: ConnectionTrait>(
     db: &C,
     row: &message::Model,
@@ -141,7 +145,8 @@ pub(crate) async fn claim<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Ends a message and wipes what it said. False when somebody else has it meanwhile.
+/// Finishes a message and removes its content. Returns false if another sender has claimed it
+/// meanwhile.
 pub(crate) async fn finish<C: ConnectionTrait>(
     db: &C,
     id: MessageId,
@@ -161,7 +166,7 @@ pub(crate) async fn finish<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Leaves a message for another try.
+/// Postpones a message to another attempt.
 pub(crate) async fn put_off<C: ConnectionTrait>(
     db: &C,
     id: MessageId,
@@ -178,7 +183,8 @@ pub(crate) async fn put_off<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Gives up to `most` messages up that wait to be sent, and wipes what they say. Says how many.
+/// Gives up at most `most` messages that wait to be sent, and removes their content. Returns how
+/// many.
 pub(crate) async fn give_up_due<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
@@ -206,8 +212,8 @@ pub(crate) async fn give_up_due<C: ConnectionTrait>(
     Ok(given_up.rows_affected)
 }
 
-/// Removes up to `most` messages made before a time that are finished, or that nobody has wanted since
-/// then: where no node delivers, they would stay for ever. Says how many.
+/// Removes at most `most` messages that were created before a time. They are finished, or had
+/// expired by that time: if no node delivers, those would stay forever. Returns how many.
 pub(crate) async fn purge<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,
@@ -231,7 +237,7 @@ pub(crate) async fn purge<C: ConnectionTrait>(
     Ok(deleted.rows_affected)
 }
 
-/// Removes up to `most` counts that were last touched before a time. Says how many.
+/// Removes at most `most` counts that were last changed before a time. Returns how many.
 pub(crate) async fn purge_limits<C: ConnectionTrait>(
     db: &C,
     before: Timestamp,

@@ -1,20 +1,29 @@
-//! One's own sessions: who am I, where else am I signed in, sign me out there.
+//! The sessions of your own account: list them, end them, report one.
 //!
-//! The flows are those of [`session`](crate::session), for the account of the one who asks:
-//! [`auth.own_sessions(&owner)`](Portcullis::own_sessions). A limited session sees and ends no other
-//! sessions unless its ceiling covers `auth-account:sessions`, see [`owner`](crate::identity::owner).
+//! The flows are those of [`session`](crate::session), for the account that asks:
+//! [`auth.own_sessions(&owner)`](Portcullis::own_sessions). A limited session sees and ends no
+//! other sessions unless its ceiling covers `auth-account:sessions`, see
+//! [`owner`](crate::identity::owner).
+//!
+//! # What it does not do
+//! It does not touch the sessions of other accounts. For administrators there is
+//! [`sessions`](Portcullis::sessions).
 //!
 //! # Routes
-//! `GET /session`, `POST /session/refresh`, `GET /sessions` (the newest 100; where there may be more, the
-//! answer has `next`, and `GET /sessions?after=<next>` goes on), `DELETE /sessions/{id}`,
-//! `DELETE /sessions` (all others; with `?scope=all` this one too; the device that asks stays a
-//! [known one](crate::attempt#known-devices), by a cookie or for a bearer by `device_token`), `POST /sessions/{id}/report`
-//! ("this was not me": the session is marked suspicious and good for nothing but signing out; who
-//! has it is not told that it is over until it is used).
+//! - `GET /session`: account, session, factors and roles.
+//! - `POST /session/refresh`: renews the token.
+//! - `GET /sessions`: the newest 100. If there may be more, the answer has `next`; continue with
+//!   `GET /sessions?after=<next>`.
+//! - `DELETE /sessions/{id}`: ends one session.
+//! - `DELETE /sessions`: ends all others; with `?scope=all` this one too. The device that asks
+//!   stays a [known one](crate::attempt#known-devices), by a cookie or for a bearer by
+//!   `device_token`.
+//! - `POST /sessions/{id}/report` ("this was not me"): marks the session as suspicious, so that it
+//!   can only sign out. The client with that session notices nothing until they use it.
 //!
 //! # Errors
-//! `limited_session` (403); `session_not_found` (404), also for another account's session; `refresh_not_enabled` (400) where
-//! tokens are not renewed.
+//! `limited_session` (403); `session_not_found` (404), also for a session of another account;
+//! `refresh_not_enabled` (400) if tokens are not renewed.
 
 use serde_json::{Value, json};
 
@@ -31,7 +40,7 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
-/// The sessions of one's own account. See the [module page](self).
+/// The sessions of the account that asks. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct OwnSessions<'a> {
     auth: &'a Portcullis,
@@ -39,7 +48,7 @@ pub struct OwnSessions<'a> {
 }
 
 impl OwnSessions<'_> {
-    /// The live ones, as [`Sessions::list`](crate::session::Sessions::list).
+    /// Lists the active sessions, as [`Sessions::list`](crate::session::Sessions::list).
     ///
     /// # Errors
     /// An outage.
@@ -47,7 +56,7 @@ impl OwnSessions<'_> {
         self.auth.sessions().list(self.owner.account()).await
     }
 
-    /// The next page of [`list`](Self::list), after this session.
+    /// Returns the next page of [`list`](Self::list), after this session.
     ///
     /// # Errors
     /// An outage.
@@ -55,27 +64,28 @@ impl OwnSessions<'_> {
         self.auth.sessions().list_after(self.owner.account(), after).await
     }
 
-    /// Ends one of them.
+    /// Ends one of the sessions.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`], also for another account's session; an outage.
+    /// [`SessionError::NotFound`], also for a session of another account; an outage.
     pub async fn end_one(&self, id: SessionId) -> Result<(), SessionError> {
         self.auth.sessions().end_one(self.owner.account().id(), id).await
     }
 
-    /// Ends all but the one that asks. The device that asks stays a
-    /// [known one](crate::attempt#known-devices), if it was: add what is returned to the answer. No other
-    /// device does.
+    /// Ends all sessions except the one that asks. If its device was a [known
+    /// one](crate::attempt#known-devices), it stays known: add the returned value to the answer.
+    /// Other devices do not stay known.
     ///
     /// # Errors
-    /// [`SessionError::Over`] when the one that asks was ended or replaced meanwhile: nothing is
+    /// [`SessionError::Over`] if the session that asks was ended or replaced meanwhile; nothing is
     /// ended then. An outage.
     pub async fn end_others(&self, client: &ClientInfo) -> Result<SessionsEnded, SessionError> {
         let current = self.owner.session().id();
         self.auth.sessions().end_all_from(self.owner.account(), Some(current), client).await
     }
 
-    /// Ends all, the one that asks too. For devices see [`end_others`](Self::end_others).
+    /// Ends all sessions, including the one that asks. For devices see
+    /// [`end_others`](Self::end_others).
     ///
     /// # Errors
     /// An outage.
@@ -83,27 +93,27 @@ impl OwnSessions<'_> {
         self.auth.sessions().end_all_from(self.owner.account(), None, client).await
     }
 
-    /// "This was not me": marks one of them suspicious.
+    /// Marks one of the sessions as suspicious ("this was not me").
     ///
     /// # Errors
-    /// [`SessionError::NotFound`], also for another account's session; an outage.
+    /// [`SessionError::NotFound`], also for a session of another account; an outage.
     pub async fn report(&self, id: SessionId) -> Result<(), SessionError> {
         self.auth.sessions().report(self.owner.account().id(), id).await
     }
 }
 
 impl Portcullis {
-    /// The sessions of the account of the one who asks. What an administrator does with the
-    /// sessions of others is [`sessions`](Self::sessions).
+    /// Returns the sessions of the account that asks. For an administrator who manages other
+    /// accounts, there is [`sessions`](Self::sessions).
     pub fn own_sessions<'a>(&'a self, owner: &'a AccountOwner<Sessions>) -> OwnSessions<'a> {
         OwnSessions { auth: self, owner }
     }
 
-    /// Who someone is, as `GET /session` shows it: account, stage, roles, ceiling, factors with
-    /// their times, and what [`session_info`](crate::Builder::session_info) adds.
+    /// Describes an identity, as `GET /session` shows it: account, stage, roles, ceiling, factors
+    /// with their times, and what [`session_info`](crate::Builder::session_info) adds.
     ///
     /// # Errors
-    /// Only when the application's own addition fails.
+    /// Only if the application's own addition fails or takes too long.
     pub async fn describe_session(&self, identity: &Identity) -> Result<Value, Fault> {
         let (session, account) = (identity.session(), identity.account());
         let factors: Vec<Value> = session
@@ -135,7 +145,7 @@ impl Portcullis {
             "ceiling": ceiling,
         });
         if let Some(info) = &self.context().session_info {
-            // Asked outside of any transaction, and still not waited for without an end.
+            // This runs outside of any transaction, but still with a time limit.
             let limit = self.context().config.database.hook_timeout;
             let (account, session) = (account.id(), session.id());
             let added = info.ask(limit, move |info| info.add(account, session)).await;

@@ -8,37 +8,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::port::{BreachedList, HookError, HookFuture, PasswordSha1};
 
-/// Forty hexadecimal digits.
+/// The number of hexadecimal digits of a SHA-1 digest.
 const DIGITS: usize = 40;
 
-/// No line of such a file is longer: the digits, a colon, a count, an end.
+/// The longest line of such a file, in bytes: the digits, a colon, a count and the line end.
 const MAX_LINE: u64 = 100;
 
-/// A file of SHA-1 digests, sorted, one a line (`HASH` or `HASH:COUNT`): the "ordered by hash" form
-/// that Have I Been Pwned's downloader writes. It is searched where it lies, some forty short
-/// reads a password, and never loaded.
+/// A sorted file of SHA-1 digests, one a line (`HASH` or `HASH:COUNT`). Have I Been Pwned's
+/// downloader writes this form, and calls it "ordered by hash". The file is searched on disk, with
+/// about forty short reads a password, and is never loaded.
 ///
-/// Replace the file by renaming a new one over it and building a new instance: this one keeps
-/// reading the file it opened.
+/// To replace the file, rename a new one over it and build a new instance. The old instance keeps
+/// reading the file that it opened.
 pub struct BreachedFile {
     file: Arc<Mutex<File>>,
     length: u64,
 }
 
 impl BreachedFile {
-    /// Opens such a file. Its first and last lines and some between are looked at, so that another
-    /// file, or one in another order, is found out here.
+    /// Opens such a file. This checks the first line, the last line and some between. So a file of
+    /// another kind or order is refused here.
     ///
     /// # Errors
     /// The file cannot be read, is empty, or is not of this form.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        /// How many lines are looked at.
+        /// The number of lines that are checked.
         const SAMPLES: u64 = 64;
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut last = None;
         for sample in 0..=SAMPLES {
-            // A digest's length before the end is the last line.
+            // This distance from the end of the file is within the last line.
             let at = length.saturating_sub(DIGITS as u64) / SAMPLES * sample;
             let Some((start, digest)) = line_at(&mut file, at, length)? else { continue };
             if last.is_some_and(|(before, earlier)| start > before && digest <= earlier) {
@@ -60,16 +60,17 @@ fn malformed(what: &str) -> io::Error {
     )
 }
 
-/// Where the line that `at` lies in begins, and its digest. None at the end of the file.
+/// Returns where the line that contains `at` begins, and its digest. Returns `None` at the end of
+/// the file.
 fn line_at(file: &mut File, at: u64, length: u64) -> io::Result<Option<(u64, [u8; 20])>> {
-    // From one line's length earlier the beginning of this line is in sight.
+    // The line begins at most one line length earlier.
     let from = at.saturating_sub(MAX_LINE);
     file.seek(SeekFrom::Start(from))?;
     let mut window = BufReader::with_capacity(512, file.take(2 * MAX_LINE));
     let mut start = from;
     let mut line = Vec::new();
     if from > 0 {
-        // Most likely the rest of a line.
+        // This is most likely the rest of a line.
         start += window.read_until(b'\n', &mut line)? as u64;
     }
     loop {
@@ -103,7 +104,8 @@ fn search(file: &mut File, length: u64, wanted: [u8; 20]) -> io::Result<bool> {
         let Some((start, found)) = line_at(file, middle, length)? else { return Ok(false) };
         match found.cmp(&wanted) {
             std::cmp::Ordering::Equal => return Ok(true),
-            // Past this line; how long it is only its end would tell, and a step is enough.
+            // The search continues behind this line. Its end is not known here, but one step is
+            // enough.
             std::cmp::Ordering::Less => low = middle + 1,
             std::cmp::Ordering::Greater => high = start,
         }
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     fn hex(number: u32) -> String {
-        // Spread over the whole range, as digests are.
+        // The numbers are spread over the whole range, like real digests.
         let spread = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         format!("{spread:016X}{number:08X}0123456789ABCDEF")
     }
@@ -207,7 +209,7 @@ mod tests {
             (vec![format!("{}:x", "0".repeat(40))], "form"),
             (vec![format!("{}1", "0".repeat(40))], "form"),
             (vec!["0".repeat(1000)], "form"),
-            // The list of NTLM digests is sorted too.
+            // The list of NTLM digests is sorted as well.
             (vec!["0".repeat(32), "1".repeat(32)], "form"),
         ] {
             let file = write(&lines, "\n");

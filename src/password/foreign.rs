@@ -1,26 +1,27 @@
 //! Password hashes brought from another system: bcrypt and PBKDF2.
 //!
-//! An import needs no plaintext and no mail to everyone: the old string goes into the account's
-//! row as it is, the first right login matches it here, and the caller replaces it by Argon2id.
+//! An import needs no plaintext, and no mail to every user. The account's row keeps the old string
+//! as it is. The first correct sign-in matches it here, and the caller replaces it with Argon2id.
 //!
-//! 1. The prefix says which format; a string of none of them is `None`.
-//! 2. The costs in the string are checked against fixed bounds before any work.
-//! 3. One hash is computed at the string's own cost and compared in constant time.
+//! 1. The prefix tells the format. For any other string the result is `None`.
+//! 2. The costs in the string are checked against fixed limits before any work.
+//! 3. One hash is computed at the cost of the string, and compared in constant time.
 //!
-//! | format | example | bounds |
+//! | format | example | limits |
 //! |---|---|---|
 //! | bcrypt | `$2b$12$…` (`2a`, `2b`, `2x`, `2y`) | cost 4 to 14 |
 //! | PBKDF2, PHC | `$pbkdf2-sha256$i=600000,l=32$salt$hash`, `sha512` | 1 to 2 000 000 iterations, times the digests that the output needs |
 //! | PBKDF2, Django | `pbkdf2_sha256$1000000$salt$hash` | the same |
 //! | PBKDF2, werkzeug | `pbkdf2:sha256:1000000$salt$hash`, `sha512` | the same |
 //!
-//! Each format takes some passwords for others: bcrypt cuts at 72 bytes and repeats the password
-//! around a NUL, HMAC pads a short key with NULs. A password of such a kind costs the same hash
-//! and never matches. Someone whose old password was longer than 72 bytes has to reset it.
+//! In each format some different passwords have the same hash. bcrypt ignores all bytes after the
+//! 72nd, and repeats the password with a NUL between. HMAC fills a short key with NULs. A password
+//! of such a form costs the same hash and never matches. Users whose old password was longer than
+//! 72 bytes have to reset it.
 //!
-//! It does not make such hashes, nor read pre-hashed bcrypt (`bcrypt_sha256`), passlib's form of
-//! PBKDF2, or plain digests. Until it is replaced an imported hash takes the time of its own
-//! cost, so timing tells it from an Argon2 row.
+//! It does not make such hashes. It does not read pre-hashed bcrypt (`bcrypt_sha256`), passlib's
+//! form of PBKDF2, or plain digests. An imported hash takes the time of its own cost until it is
+//! replaced. So the time can tell it from an Argon2 row.
 //!
 //! Standards: RFC 8018 §5.2 (PBKDF2), Provos and Mazières 1999 (bcrypt), the PHC string format.
 
@@ -32,38 +33,39 @@ use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The costs of bcrypt that are verified. 14 is about a second of one core; each step doubles it.
+/// The bcrypt costs that are verified. 14 takes about a second of one core; each step doubles it.
 const BCRYPT_COST: RangeInclusive<u32> = 4..=14;
 
-/// The iterations of PBKDF2 that are verified. Nearly twice what Django and werkzeug use now.
+/// The PBKDF2 iterations that are verified: up to nearly twice what Django and werkzeug use now.
 const PBKDF2_ITERATIONS: RangeInclusive<u32> = 1..=2_000_000;
 
-/// Bytes of salt and of output that PBKDF2 strings may have. Each further digest of output costs
-/// all the iterations again, so it is their product that has the bound above.
+/// The lengths of salt and output that PBKDF2 strings may have, in bytes. Each further digest of
+/// output costs all iterations again, so the limit above applies to the product.
 const PBKDF2_SALT: RangeInclusive<usize> = 8..=64;
 const PBKDF2_OUTPUT: RangeInclusive<usize> = 16..=64;
 
-/// How much of a password bcrypt reads.
+/// The number of bytes that bcrypt reads of a password.
 const BCRYPT_KEY: usize = 72;
 
-/// What comparing a password with an imported hash came to. A match is always due for replacement.
+/// The result of comparing a password with an imported hash. After a match the hash should be
+/// replaced.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Foreign {
     /// The password is the one that was hashed. One hash was computed.
     Match,
-    /// It is not, or the format cannot tell it from another. One hash was computed.
+    /// It is not, or the format cannot tell it from another password. One hash was computed.
     NoMatch,
-    /// The string has a prefix of ours and is not well formed. Nothing was computed.
+    /// The prefix is known, but the string is broken. Nothing was computed.
     Malformed,
-    /// A length or a number is outside the bounds. Nothing was computed.
+    /// A length or a number is outside its limit. Nothing was computed.
     OutOfBounds,
     /// It asks for too much work. Nothing was computed.
     TooCostly,
 }
 
-/// Compares `password` with a `stored` hash of another system; `None` when the string is in no
-/// format known here.
+/// Compares `password` with a `stored` hash of another system. Returns `None` if the format is
+/// unknown.
 pub(crate) fn verify(password: &[u8], stored: &str) -> Option<Foreign> {
     Some(match parse(stored)? {
         Ok(row) if row.matches(password) => Foreign::Match,
@@ -72,7 +74,7 @@ pub(crate) fn verify(password: &[u8], stored: &str) -> Option<Foreign> {
     })
 }
 
-/// Whether `stored` could be compared with; `None` when it is in no format known here.
+/// Checks that a password could be compared with `stored`. Returns `None` if the format is unknown.
 pub(crate) fn examine(stored: &str) -> Option<Result<(), Foreign>> {
     Some(parse(stored)?.map(|_| ()))
 }
@@ -89,7 +91,7 @@ enum Digest {
 }
 
 impl Digest {
-    /// Refuses more work than the bound on iterations allows for one digest of output.
+    /// Refuses more work than the limit on iterations allows for one digest of output.
     fn bound(self, iterations: u32, output: usize) -> Result<(), Foreign> {
         let bytes = match self {
             Self::Sha256 => 32,
@@ -108,13 +110,14 @@ impl Row {
     fn matches(&self, password: &[u8]) -> bool {
         match self {
             Self::Bcrypt { cost, salt, output } => {
-                // `a NUL a` repeats to the same key as `a`, and byte 73 is never read: neither may
-                // stand for the shorter password.
+                // To bcrypt, `a NUL a` is the same key as `a`, and byte 73 is never read. Such a
+                // password must not pass for the shorter one. The hash is computed anyway, so that
+                // the answer takes the same time.
                 let exact = password.len() <= BCRYPT_KEY && !password.contains(&0);
                 let mut key = Zeroizing::new([0; BCRYPT_KEY]);
                 let copied = password.len().min(BCRYPT_KEY);
                 key[..copied].copy_from_slice(&password[..copied]);
-                // The terminating NUL is part of the key where there is room for it.
+                // The terminating NUL is part of the key if there is space for it.
                 let used = (copied + 1).min(BCRYPT_KEY);
                 let computed = Zeroizing::new(bcrypt::bcrypt(*cost, *salt, &key[..used]));
                 let equal: bool = computed[..output.len()].ct_eq(output).into();
@@ -132,7 +135,8 @@ impl Row {
                         128
                     }
                 };
-                // HMAC fills a key up to its block with NULs, so `a` and `a NUL` are one key.
+                // HMAC fills a key with NULs up to its block size, so `a` and `a NUL` are the same
+                // key.
                 let exact = password.len() > block || password.last() != Some(&0);
                 let equal: bool = computed.ct_eq(output).into();
                 equal & exact
@@ -142,8 +146,8 @@ impl Row {
 }
 
 fn parse(stored: &str) -> Option<Result<Row, Foreign>> {
-    // `2x` marks hashes of an old crypt_blowfish that took bytes above 127 for negative. They are
-    // computed rightly here: the same for ASCII, and no match for the rest.
+    // `2x` marks hashes of an old crypt_blowfish, which read bytes above 127 as negative numbers.
+    // Here they are computed correctly. So ASCII passwords match, and other passwords do not.
     for prefix in ["$2a$", "$2b$", "$2x$", "$2y$"] {
         if let Some(rest) = stored.strip_prefix(prefix) {
             return Some(bcrypt_row(rest));
@@ -168,7 +172,7 @@ fn parse(stored: &str) -> Option<Result<Row, Foreign>> {
     None
 }
 
-/// `12$` and then 22 characters of salt and 31 of hash, without a separator.
+/// Parses `12$`, then 22 characters of salt and 31 of hash, without a separator.
 fn bcrypt_row(rest: &str) -> Result<Row, Foreign> {
     let (cost, body) = rest.split_once('$').ok_or(Foreign::Malformed)?;
     if cost.len() != 2 {
@@ -180,8 +184,8 @@ fn bcrypt_row(rest: &str) -> Result<Row, Foreign> {
 }
 
 fn bcrypt_bytes<const N: usize>(text: &str) -> Result<[u8; N], Foreign> {
-    /// bcrypt's own alphabet. Bits left over at the end are ignored, as old systems filled them
-    /// at random.
+    /// bcrypt's own alphabet. Spare bits at the end are ignored, because old systems filled them at
+    /// random.
     static ALPHABET: LazyLock<Encoding> = LazyLock::new(|| {
         let mut specification = Specification::new();
         specification
@@ -200,7 +204,7 @@ fn bcrypt_bytes<const N: usize>(text: &str) -> Result<[u8; N], Foreign> {
         .ok_or(Foreign::Malformed)
 }
 
-/// `i=600000,l=32$salt$hash`, both in base64 without padding; `l` may be absent.
+/// Parses `i=600000,l=32$salt$hash`, both in base64 without padding. `l` may be missing.
 fn phc_row(digest: Digest, rest: &str) -> Result<Row, Foreign> {
     let (params, body) = rest.split_once('$').ok_or(Foreign::Malformed)?;
     let (salt, output) = body.split_once('$').ok_or(Foreign::Malformed)?;
@@ -222,7 +226,7 @@ fn phc_row(digest: Digest, rest: &str) -> Result<Row, Foreign> {
     Ok(Row::Pbkdf2 { digest, iterations, salt, output })
 }
 
-/// `600000$salt$hash`, where the salt's characters are its bytes.
+/// Parses `600000$salt$hash`. The characters of the salt are its bytes.
 fn text_row(digest: Digest, rest: &str, encoding: &Encoding) -> Result<Row, Foreign> {
     let (iterations, body) = rest.split_once('$').ok_or(Foreign::Malformed)?;
     let (salt, output) = body.split_once('$').ok_or(Foreign::Malformed)?;
@@ -247,7 +251,8 @@ fn decode(
     encoding: &Encoding,
     lengths: &RangeInclusive<usize>,
 ) -> Result<Vec<u8>, Foreign> {
-    // Every encoding here takes at most two characters a byte; a longer text is not even decoded.
+    // Each encoding here needs at most two characters a byte. A longer text is refused before it is
+    // decoded.
     if text.len() > lengths.end() * 2 {
         return Err(Foreign::OutOfBounds);
     }
@@ -313,7 +318,7 @@ mod tests {
         let a72 = "a".repeat(72);
         check(&a72, BCRYPT_72, Some(Foreign::Match));
         check(&a72[1..], BCRYPT_72, Some(Foreign::NoMatch));
-        // bcrypt itself computes the same hash for both of these.
+        // bcrypt itself computes the same hash for both of these passwords.
         check(format!("{a72}b"), BCRYPT_72, Some(Foreign::NoMatch));
         check(format!("{a72}c"), BCRYPT_72, Some(Foreign::NoMatch));
     }
@@ -348,7 +353,7 @@ mod tests {
 
     #[test]
     fn bits_left_over_in_a_bcrypt_salt_are_ignored() {
-        // `uu` → `uv`: the last character of the salt has two bits that count.
+        // `uu` → `uv`: only two bits of the last character of the salt count.
         check(
             STAPLE,
             "$2b$05$abcdefghijklmnopqrstuvFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS",

@@ -1,21 +1,25 @@
-//! The gate: how many passwords are hashed at once, how many wait, and what happens to the rest.
+//! The gate limits how many passwords are hashed at once, and how many callers wait for that.
 //!
-//! A hash takes a core and its memory for some 20 ms. Without a bound a few hundred logins at
-//! once exhaust memory, and every other request waits behind them.
+//! A hash needs one core and its working memory for about 20 ms. Without a limit, a few hundred
+//! simultaneous sign-ins would use up the memory, and all other requests would wait for them.
 //!
-//! 1. A caller takes a permit, or a place in the [queue](super::queue); when both are gone, or its
-//!    source has its share of the places already, it is told at once to come back later. So it is
-//!    when it has waited for the limit.
-//! 2. With the permit the work moves to a blocking thread, and the permit moves with it: a client
-//!    that hangs up cannot make room for another hash before its own is done.
-//! 3. The working memory returns to a pool that never holds more than one per permit.
+//! 1. A caller takes a permit, or waits in the [queue](super::queue) for one. It is refused at once
+//!    if the queue is full, or if its source already has its share of the places. It is also
+//!    refused when it has waited for the longest time allowed.
+//! 2. The work moves to a blocking thread, together with the permit. So a client that disconnects
+//!    does not release its permit before its hash is finished.
+//! 3. The working memory returns to a pool. The pool never holds more than one per permit.
 //!
-//! Sources take turns, so a storm from one of them delays the hash of another by a turn, not by the
-//! storm. The gate is per process. A caller that gives up drops the future and loses its place.
+//! Sources are served in turn. So many requests from one source delay the hash of another source by
+//! one turn only. The gate limits one process. A caller that drops the future loses its place in
+//! the queue.
+//!
 //! Never wait for the gate inside a transaction.
 //!
-//! Configuration: permits ([`default_permits`]), places in the queue, and how long one waits.
-//! Errors: [`GateError::Overloaded`] is a 503 with `Retry-After`, [`GateError::Failed`] a 500.
+//! Configuration: the number of permits ([`default_permits`]), the places in the queue, and the
+//! longest time to wait.
+//! Errors: [`GateError::Overloaded`] is answered with 503 and `Retry-After`, [`GateError::Failed`]
+//! with 500.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,13 +33,13 @@ use zeroize::Zeroizing;
 use super::queue::{NoPermit, Queue};
 use crate::password::hash::{Hasher, Memory, SALT_BYTES, StoredHash, Unusable, Verdict};
 
-/// One hash at a time per core, with one core left for everything else.
+/// Returns the default number of permits: one per core, minus one core for everything else.
 pub(crate) fn default_permits() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     cores.saturating_sub(1).max(1)
 }
 
-/// Hashes passwords on blocking threads, a bounded number at a time. Clones are the same gate.
+/// Hashes passwords on blocking threads, a limited number at a time. Clones share one gate.
 #[derive(Clone)]
 pub(crate) struct Gate(Arc<Inner>);
 
@@ -47,19 +51,19 @@ struct Inner {
     pool: Mutex<Vec<Memory>>,
 }
 
-/// How much a gate takes.
+/// The limits of a gate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Hashes at once; at least one.
+    /// The largest number of hashes at once; at least one.
     pub(crate) permits: usize,
-    /// Callers that wait.
+    /// The largest number of callers that wait.
     pub(crate) places: usize,
-    /// How long one of them waits.
+    /// The longest time that a caller waits.
     pub(crate) longest_wait: Duration,
 }
 
 impl Gate {
-    /// `random` fills salts.
+    /// Returns a gate with these limits. It calls `random` to fill salts.
     pub(crate) fn new(limits: Limits, hasher: Hasher, random: fn(&mut [u8])) -> Self {
         let limits = Limits { permits: limits.permits.max(1), ..limits };
         Self(Arc::new(Inner {
@@ -71,11 +75,12 @@ impl Gate {
         }))
     }
 
-    /// Hashes a new password with a fresh salt, for a client at this address.
+    /// Hashes a new password with a fresh salt. `source` is the address of the client.
     ///
     /// # Errors
-    /// [`GateError::Overloaded`] when there is no place in the queue, or no turn in time;
-    /// [`GateError::Failed`] when there is no memory or the runtime is shutting down.
+    /// [`GateError::Overloaded`] when the queue has no place for this source, or the wait takes too
+    /// long;
+    /// [`GateError::Failed`] when there is no memory, the work panics, or the runtime shuts down.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -94,12 +99,17 @@ impl Gate {
         .map_err(|_| GateError::Failed)
     }
 
-    /// Compares a password with what the account keeps. Pass `None` for an account that does not
-    /// exist or has no password: it costs the same and never matches.
+    /// Compares a password with the stored hash of an account.
+    ///
+    /// Pass `None` for an account that does not exist or has no password. This computes one hash as
+    /// well, and never matches. Otherwise the time of the answer would tell which names have an
+    /// account.
     ///
     /// # Errors
-    /// [`GateError::Overloaded`] when there is no place in the queue, or no turn in time;
-    /// [`GateError::Failed`] when the runtime is shutting down. Neither depends on the account.
+    /// [`GateError::Overloaded`] when the queue has no place for this source, or the wait takes too
+    /// long;
+    /// [`GateError::Failed`] when the work panics or the runtime shuts down. Neither depends on the
+    /// account.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -117,8 +127,8 @@ impl Gate {
         .await
     }
 
-    /// Why a new password is too easy to guess, if so. It takes milliseconds of a core, so it
-    /// stands in the same queue.
+    /// Returns why a new password is too easy to guess, if it is. This takes milliseconds of a
+    /// core, so it waits in the same queue.
     ///
     /// # Errors
     /// As [`hash`](Self::hash).
@@ -136,12 +146,13 @@ impl Gate {
         self.run(source, judge).await
     }
 
-    /// Whether a hash of another system could be verified here. Computes nothing, so it does not wait.
+    /// Checks that a hash of another system could be verified here. It computes nothing and does
+    /// not wait.
     pub(crate) fn examine(&self, stored: &str) -> Result<(), Unusable> {
         self.0.hasher.examine(stored)
     }
 
-    /// How many hashes were computed so far.
+    /// Returns how many hashes have been computed so far.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn hashes(&self) -> u64 {
         self.0.hasher.hashes()
@@ -157,12 +168,13 @@ impl Gate {
             retry_after_secs: self.0.retry_after_secs(),
         })?;
         let inner = Arc::clone(&self.0);
-        // From here on nothing is cancelled: dropping the handle leaves the task to finish.
+        // From here on nothing can be cancelled: if the caller drops the handle, the task still
+        // finishes. So cancelled requests cannot start more hashes than there are permits.
         let task = spawn_blocking(move || {
             let mut memory = inner.take_memory();
             let outcome = work(&inner.hasher, &mut memory);
-            // Before the permit, so that the next one finds the memory. A panic loses the memory
-            // and still returns the permit.
+            // The memory goes back before the permit, so that the next caller finds it. After a
+            // panic the memory is lost, but the permit still returns.
             inner.keep_memory(memory);
             drop(permit);
             outcome
@@ -192,8 +204,8 @@ impl Inner {
         }
     }
 
-    /// About how long the full queue takes: a core fills some 2 GiB per second. Nobody waits longer
-    /// than the limit either.
+    /// Estimates how long it takes to serve a full queue, 1 to 30 seconds. A core fills about 2 GiB
+    /// per second.
     fn retry_after_secs(&self) -> u64 {
         const KIB_PER_SECOND: u64 = 2 * 1024 * 1024;
         let params = self.hasher.params();
@@ -203,16 +215,16 @@ impl Inner {
     }
 }
 
-/// Why a password was neither hashed nor compared.
+/// The reason why a password was neither hashed nor compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GateError {
-    /// No place in the queue was to be had, or no turn in time.
+    /// The queue had no place for this caller, or the wait took too long.
     #[error("too many passwords are being hashed, retry in {retry_after_secs} s")]
     Overloaded {
-        /// What `Retry-After` should say, 1 to 30 seconds.
+        /// The value for `Retry-After`: 1 to 30 seconds.
         retry_after_secs: u64,
     },
-    /// The task panicked, had no memory, or was dropped by a runtime that shuts down.
+    /// The task panicked, had no memory, or was dropped while the runtime shut down.
     #[error("the hashing task failed")]
     Failed,
 }
@@ -233,7 +245,7 @@ mod tests {
     const CHEAP: HashParams = HashParams { memory_kib: 64, iterations: 1, parallelism: 1 };
 
     fn gate(permits: usize, queue: usize) -> Gate {
-        /// Different at every call; what salts are made of does not matter here.
+        /// Fills the salt with different bytes at every call. Their values do not matter here.
         fn counted(bytes: &mut [u8]) {
             static CALLS: AtomicUsize = AtomicUsize::new(0);
             bytes[..8].copy_from_slice(&CALLS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
@@ -249,7 +261,7 @@ mod tests {
         Zeroizing::new(text.into())
     }
 
-    /// Work that holds its permit until the sender is dropped; returns once it runs.
+    /// Starts work that holds its permit until the sender is dropped. Returns when the work runs.
     async fn occupy(gate: &Gate) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
         let (release, released) = mpsc::channel::<()>();
         let (start, started) = tokio::sync::oneshot::channel();
@@ -265,7 +277,7 @@ mod tests {
         (release, task)
     }
 
-    /// Waits until no hash runs.
+    /// Waits until no hash is being computed.
     async fn idle(gate: &Gate) {
         while gate.0.queue.free_and_waiting() != (gate.0.limits.permits, 0) {
             tokio::task::yield_now().await;
@@ -308,7 +320,7 @@ mod tests {
         let gate = gate(1, 0);
         let phc = "$argon2id$v=19$m=4194304,t=64,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
         let stored = StoredHash { phc: phc.into(), pepper_id: None };
-        // Computed, it would take minutes.
+        // To compute it would take minutes.
         let verdict = tokio::time::timeout(
             Duration::from_secs(5),
             gate.verify(password("x"), Some(stored), SALT, None),
@@ -390,7 +402,7 @@ mod tests {
             assert_eq!(gate.hash(password("x"), None).await.unwrap_err(), overloaded);
             assert_eq!(gate.verify(password("x"), None, SALT, None).await.unwrap_err(), overloaded);
         }
-        // The one that waited has gone, and its place is free again.
+        // The caller that waited has gone, so its place is free again.
         let mut waiting = pin!(gate.verify(password("waits"), None, SALT, None));
         assert!(waiting.as_mut().poll(context).is_pending());
         assert!(matches!(pin!(gate.hash(password("x"), None)).poll(context), Poll::Ready(Err(_))));

@@ -1,25 +1,34 @@
-//! Argon2id: making password hashes, comparing with stored ones, and saying when one is outdated.
+//! Argon2id: makes password hashes, compares passwords with stored ones, and tells when one is
+//! outdated.
 //!
-//! Everything here is a pure function of its arguments and burns one core for some 20 ms; the
-//! [gate](super::gate) calls it from async code.
+//! Every function here depends on its arguments only, and uses one core for about 20 ms. Async code
+//! must go through the [gate](super::gate).
 //!
 //! 1. [`Hasher::hash`] makes a PHC string with the current parameters, keyed with the first pepper.
-//! 2. [`Hasher::verify`] reads a stored string, bounds what it demands, computes one hash with the
-//!    string's own parameters and the pepper its row names, and compares in constant time.
-//! 3. A match that is not what [`Hasher::hash`] would make now asks for a rehash.
-//! 4. [`Hasher::dummy`] is the same work for an account that has nothing to compare with.
+//! 2. [`Hasher::verify`] reads a stored string and limits what it may demand. It computes one hash
+//!    with the parameters of the string and the pepper that the row names. It compares in constant
+//!    time.
+//! 3. If the password matches, but [`Hasher::hash`] would now make another kind of hash, the
+//!    verdict asks for a rehash.
+//! 4. [`Hasher::dummy`] does the same work for an account that has nothing to compare with.
 //!
-//! Whatever comes out, each call of `verify` and `dummy` computes exactly one hash: a stored
-//! string that cannot be used is answered after a dummy.
+//! Each call of `verify` and `dummy` computes exactly one hash, whatever the result is. If a stored
+//! string cannot be used, a dummy hash is computed instead. Otherwise the time of the answer would
+//! tell an attacker which accounts exist or have a password.
 //!
-//! It does not normalise, trim or cut passwords (NFC and NFD of one text are two passwords) and
-//! judges no policy. Working memory of two passes and more is left to be overwritten by the next
-//! hash: testing a guess against it takes half of the work. A row with other parameters than the
-//! current ones takes its own time until it is rehashed.
+//! What it does not do:
 //!
-//! Configuration: [`HashParams`] (19 MiB, two passes, one lane) and [`Peppers`] (none). To rotate,
-//! put a new pepper first and keep the old ones until no row names them; rows whose pepper is gone
-//! can only be reset.
+//! - It does not normalise, trim or cut passwords. The NFC and the NFD form of a text are two
+//!   passwords.
+//! - It does not check any password policy.
+//! - It does not wipe the working memory if there were two passes or more; the next hash overwrites
+//!   it. To test a guess against this memory takes half of the work of a hash.
+//! - It does not hide that a row has other parameters than the current ones. Such a row takes its
+//!   own time until it is rehashed.
+//!
+//! Configuration: [`HashParams`] (19 MiB, two passes, parallelism 1) and [`Peppers`] (none). To
+//! rotate a pepper, put a new one first, and keep the old ones until no row names them. If the
+//! pepper of a row is lost, its password can only be reset.
 //!
 //! Standards: RFC 9106, the PHC string format, OWASP Password Storage Cheat Sheet, ASVS 5 §11.4.
 
@@ -36,31 +45,33 @@ use zeroize::Zeroizing;
 #[cfg(feature = "foreign-hashes")]
 use crate::password::foreign::{self, Foreign};
 
-/// Bytes of salt in a hash made here.
+/// The length of the salt in new hashes, in bytes.
 pub(crate) const SALT_BYTES: usize = 16;
 
-/// Bytes of output in a hash made here.
+/// The length of the output in new hashes, in bytes.
 const OUTPUT_BYTES: usize = 32;
 
-/// The shortest pepper taken: 128 bits.
+/// The minimum length of a pepper, in bytes: 128 bits.
 const PEPPER_BYTES: usize = 16;
 
-/// Bounds of stored strings. A row is data and may come from an import: it must not be able to
-/// ask for any amount of memory or time.
+/// Limits for stored strings. A row may come from an import. It must not be able to demand
+/// unlimited memory or time.
 const STORED_ITERATIONS: RangeInclusive<u32> = 1..=64;
 const STORED_PARALLELISM: RangeInclusive<u32> = 1..=16;
 const STORED_SALT: RangeInclusive<usize> = 8..=64;
 const STORED_OUTPUT: RangeInclusive<usize> = 16..=64;
 
-/// 256 MiB, what libsodium calls moderate: the most that is common in hashes from elsewhere.
+/// The memory limit for stored strings: 256 MiB. This is libsodium's "moderate", and the most that
+/// is common in hashes of other systems.
 const STORED_MEMORY_KIB: u32 = 256 * 1024;
 
-/// What one stored hash may cost, in KiB of memory times passes: 1 GiB, about a second of one core.
-/// Memory and passes each within its own bound could still ask for 16 times as much. It leaves room
-/// for what others make: libsodium's moderate has 768 MiB, the second choice of RFC 9106 192 MiB.
+/// The cost limit for one stored hash, in KiB of memory times passes: 1 GiB, about a second of one
+/// core. Without it, memory and passes within their own limits could together demand 16 times as
+/// much. Hashes of other systems fit: libsodium's "moderate" has 768 MiB, the second choice of RFC
+/// 9106 192 MiB.
 const STORED_COST: u64 = 1024 * 1024;
 
-/// What the configured parameters may cost at most: 4 GiB, what libsodium calls sensitive.
+/// The cost limit for the configured parameters: 4 GiB, which libsodium calls "sensitive".
 pub(crate) const MAX_COST: u64 = 4 * STORED_COST;
 
 /// Makes and verifies password hashes.
@@ -74,12 +85,12 @@ pub(crate) struct Hasher {
 }
 
 impl Hasher {
-    /// A hasher for the given parameters. The floor is not enforced here, so that tests can be
-    /// cheap: ask [`HashParams::meets_floor`].
+    /// Returns a hasher for the given parameters. It does not enforce the minimum for production,
+    /// so that tests can be cheap.
     ///
     /// # Errors
-    /// [`HashError::Params`] when Argon2 or the bounds on stored hashes exclude the parameters;
-    /// what is made can always be verified.
+    /// [`HashError::Params`] when Argon2 or the limits for stored hashes do not allow the
+    /// parameters. So every hash that is made here can also be verified here.
     pub(crate) fn new(params: HashParams, peppers: Peppers) -> Result<Self, HashError> {
         let bounded = STORED_ITERATIONS.contains(&params.iterations)
             && STORED_PARALLELISM.contains(&params.parallelism);
@@ -92,7 +103,7 @@ impl Hasher {
     /// Hashes a new password. `salt` must be fresh and random.
     ///
     /// # Errors
-    /// [`HashError::OutOfMemory`] when the working memory cannot be had; nothing else fails.
+    /// [`HashError::OutOfMemory`] when the working memory cannot be allocated. Nothing else fails.
     pub(crate) fn hash(
         &self,
         password: &[u8],
@@ -110,8 +121,8 @@ impl Hasher {
         Ok(StoredHash { phc, pepper_id: pepper.map(|pepper| pepper.id.clone()) })
     }
 
-    /// Compares a password with what the account's row keeps. Computes exactly one hash.
-    /// `dummy_salt` is as for [`dummy`](Self::dummy).
+    /// Compares a password with the stored hash of an account. Computes exactly one hash. For
+    /// `dummy_salt` see [`dummy`](Self::dummy).
     pub(crate) fn verify(
         &self,
         password: &[u8],
@@ -120,13 +131,13 @@ impl Hasher {
         memory: &mut Memory,
     ) -> Verdict {
         self.compare(password, stored, memory).unwrap_or_else(|reason| {
-            // The work is what counts; the answer would be the same.
+            // Only the work matters here; the result would be the same.
             let _ = self.dummy(password, dummy_salt, memory);
             Verdict::Unusable(reason)
         })
     }
 
-    /// Whether a hash of another system could be verified here. Computes nothing.
+    /// Checks that a hash of another system could be verified here. Computes nothing.
     pub(crate) fn examine(&self, stored: &str) -> Result<(), Unusable> {
         if stored.starts_with("$argon2") {
             let row = Row::parse(stored, self.limits())?;
@@ -148,35 +159,36 @@ impl Hasher {
         Err(Unusable::UnknownFormat)
     }
 
-    /// The work of a comparison with a current hash, for an account that does not exist or has no
-    /// password. Always [`Verdict::NoMatch`].
+    /// Does the work of a comparison with a current hash, for an account that does not exist or has
+    /// no password. Always returns [`Verdict::NoMatch`].
     ///
-    /// The salt must be one that stays with the name that was asked for, and that nobody can
-    /// compute: which blocks Argon2id reads, and so how long it takes to a percent, hangs on
-    /// password and salt. One salt for all unknown names would time them all alike.
+    /// The salt must stay the same for the name that was typed, and nobody else may be able to
+    /// compute it. Password and salt decide which blocks Argon2id reads, and so change the time by
+    /// about a percent. If all unknown names shared one salt, they would all show the same times,
+    /// and known names would not.
     pub(crate) fn dummy(
         &self,
         password: &[u8],
         salt: [u8; SALT_BYTES],
         memory: &mut Memory,
     ) -> Verdict {
-        // Even if memory is short there is nothing to say, and a password that hit the constant
-        // would not be let in either.
+        // Without memory there is nothing to report. The result is never compared, so no password
+        // can match.
         let _ = std::hint::black_box(self.compute_current(password, &salt, memory));
         Verdict::NoMatch
     }
 
-    /// The parameters of new hashes.
+    /// Returns the parameters of new hashes.
     pub(crate) fn params(&self) -> HashParams {
         self.params
     }
 
-    /// How many hashes were computed so far, by all clones.
+    /// Returns how many hashes have been computed so far, by all clones.
     pub(crate) fn hashes(&self) -> u64 {
         self.hashes.load(Ordering::Relaxed)
     }
 
-    /// One hash of work, or the reason why none was done.
+    /// Computes one hash and returns the verdict, or computes nothing and returns the reason.
     fn compare(
         &self,
         password: &[u8],
@@ -188,8 +200,8 @@ impl Hasher {
         }
         let row = Row::parse(&stored.phc, self.limits())?;
         let pepper = match &stored.pepper_id {
-            // Leaving the pepper out would turn a lost secret into a wrong password for all its
-            // users, and hide it.
+            // To compute the hash without the pepper would be wrong: a lost pepper would then look
+            // like a wrong password of every user, and nobody would notice the loss.
             Some(id) => Some(self.peppers.find(id).ok_or(Unusable::MissingPepper)?),
             None => None,
         };
@@ -201,8 +213,8 @@ impl Hasher {
         if !bool::from(computed.ct_eq(&row.output)) {
             return Ok(Verdict::NoMatch);
         }
-        // Also when the stored parameters are the dearer ones: all rows should take the time of
-        // the dummy.
+        // A rehash is also due if the stored parameters cost more: all rows should take the same
+        // time as the dummy, so that the time does not tell accounts apart.
         let current = row.algorithm == Algorithm::Argon2id
             && row.version == Version::V0x13
             && row.params == self.params
@@ -214,7 +226,7 @@ impl Hasher {
 
     #[cfg(feature = "foreign-hashes")]
     fn compare_foreign(&self, password: &[u8], stored: &StoredHash) -> Result<Verdict, Unusable> {
-        // No import is peppered: a row that says so is not what it seems.
+        // Imported hashes never have a pepper. A row that names one is broken.
         if stored.pepper_id.is_some() {
             return Err(Unusable::Malformed);
         }
@@ -262,8 +274,8 @@ impl Hasher {
             .hash_password_into_with_memory(password, salt, output, &mut *blocks)
             .map_err(|_| HashError::Params)?;
         if argon2.params().t_cost() == 1 {
-            // After a single pass the first blocks still stand as they were derived from the
-            // password: whoever reads kept memory could test guesses with one BLAKE2b each.
+            // After a single pass the first blocks still hold what was derived from the password.
+            // An attacker who reads this memory could test each guess with one BLAKE2b.
             blocks.fill(Block::new());
         }
         self.hashes.fetch_add(1, Ordering::Relaxed);
@@ -271,8 +283,9 @@ impl Hasher {
         Ok(())
     }
 
-    /// Four times what is configured where that is more, so that hashes stay valid when it is lowered
-    /// in steps.
+    /// Returns the limits for stored strings. They are four times the configured values if these
+    /// are higher than the fixed limits. So hashes stay valid when the configuration is lowered
+    /// step by step.
     fn limits(&self) -> Limits {
         Limits {
             memory_kib: self.params.memory_kib.saturating_mul(4).max(STORED_MEMORY_KIB),
@@ -304,19 +317,21 @@ fn keyed(
     }
 }
 
-/// What one Argon2 hash costs.
+/// The cost parameters of an Argon2 hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HashParams {
     /// Memory in KiB.
     pub(crate) memory_kib: u32,
-    /// Passes over the memory.
+    /// The number of passes over the memory.
     pub(crate) iterations: u32,
-    /// Queues. They are computed one after the other: one hash never takes more than one core.
+    /// The degree of parallelism (RFC 9106 §3.1), which Argon2 calls `p`. It is part of the hash,
+    /// but this implementation never uses more than one core for a hash.
     pub(crate) parallelism: u32,
 }
 
 impl HashParams {
-    /// Memory times passes, which the time of a hash follows. Queues only cut the memory into pieces.
+    /// Memory times passes; the time of a hash is proportional to it. The parallelism only divides
+    /// the memory.
     pub(crate) fn cost(self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.iterations)
     }
@@ -327,15 +342,15 @@ impl HashParams {
 }
 
 impl Default for HashParams {
-    /// 19 MiB, two passes, one lane. Of OWASP's equal choices the one with more memory per hash
-    /// would halve the logins that fit in a given memory.
+    /// 19 MiB, two passes, parallelism 1. OWASP lists equal choices. One with more memory per hash
+    /// would halve the number of sign-ins that fit in the same memory.
     fn default() -> Self {
         Self { memory_kib: 19_456, iterations: 2, parallelism: 1 }
     }
 }
 
-/// Secrets that key every hash and are not in the database, each with the id that rows name it by.
-/// The first is the current one.
+/// Secrets that key every hash and are not stored in the database. Each has an id, by which rows
+/// name it. The first one is the current one.
 #[derive(Clone, Default)]
 pub(crate) struct Peppers(Arc<[Pepper]>);
 
@@ -345,11 +360,11 @@ struct Pepper {
 }
 
 impl Peppers {
-    /// Takes (id, secret) pairs, the current one first. An empty list means no pepper.
+    /// Takes pairs of id and secret, the current one first. An empty list means no pepper.
     ///
     /// # Errors
-    /// An empty or repeated id, or a secret outside 16 to 1024 bytes: an unset variable must not
-    /// pass as a pepper.
+    /// [`HashError::PepperId`] for an empty or repeated id, [`HashError::PepperLength`] for a
+    /// secret outside 16 to 1024 bytes. So an unset variable cannot pass as a pepper.
     pub(crate) fn new(peppers: Vec<(String, Vec<u8>)>) -> Result<Self, HashError> {
         let peppers: Vec<Pepper> = peppers
             .into_iter()
@@ -382,12 +397,12 @@ impl fmt::Debug for Peppers {
     }
 }
 
-/// What an account's row keeps of a password. Never printed.
+/// The stored password of an account. It is never printed.
 #[derive(Clone)]
 pub(crate) struct StoredHash {
-    /// The PHC string, or an imported hash as it came.
+    /// The PHC string, or an imported hash without changes.
     pub(crate) phc: String,
-    /// The pepper it was keyed with.
+    /// The id of the pepper that it was keyed with.
     pub(crate) pepper_id: Option<String>,
 }
 
@@ -397,82 +412,84 @@ impl fmt::Debug for StoredHash {
     }
 }
 
-/// What came of comparing a password with a stored hash. To a client, all but a match are one.
+/// The result of comparing a password with a stored hash. A client cannot tell `NoMatch` from
+/// `Unusable`.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the password.
+    /// The password is right.
     Match {
-        /// The hash is not what would be made now: store a new one. If that fails the login
-        /// stands; the next one tries again.
+        /// True if a new hash should be stored, because this one is not as it would be made now. If
+        /// that fails, the sign-in still succeeds, and the next one repeats it.
         rehash: bool,
     },
-    /// It is not.
+    /// The password is wrong.
     NoMatch,
-    /// Nothing can match this row. Worth a log line: only a reset helps, or the missing pepper.
+    /// No password can match this row. It should be logged: only a reset helps, or the missing
+    /// pepper.
     Unusable(Unusable),
 }
 
-/// Why a stored hash cannot be compared with.
+/// The reason why no password can be compared with a stored hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
-    /// No format known here, or one whose feature is off.
+    /// Its format is not known here, or the feature for it is off.
     #[error("the stored hash is in no known format")]
     UnknownFormat,
-    /// A known format, broken.
+    /// Its format is known, but the string is broken.
     #[error("the stored hash is malformed")]
     Malformed,
-    /// A parameter or a length is outside of its own bounds.
+    /// A parameter or a length is outside its own limit.
     #[error("the stored hash has parameters out of bounds")]
     OutOfBounds,
-    /// Each parameter may be, but together they ask for too much work.
+    /// Each parameter is within its limit, but together they demand too much work.
     #[error("the stored hash asks for too much work; its owner needs a new password (a reset)")]
     TooCostly,
-    /// Its pepper is not configured.
+    /// The pepper that it names is not configured.
     #[error("the stored hash names a pepper that is not configured")]
     MissingPepper,
-    /// Its working memory could not be had.
+    /// Its working memory cannot be allocated.
     #[error("there is no memory to compute the stored hash")]
     OutOfMemory,
 }
 
-/// Why a hasher cannot be configured, or a hash not be made.
+/// The reason why a hasher cannot be configured, or a hash cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HashError {
-    /// Parameters outside of what can be computed and verified again.
+    /// The parameters cannot be computed, or could not be verified again.
     #[error(
         "argon2 parameters out of range: 1 to 64 iterations, 1 to 16 lanes, 8 KiB or more a lane"
     )]
     Params,
-    /// A pepper's id is empty or taken.
+    /// The id of a pepper is empty or repeated.
     #[error("pepper ids must be distinct and not empty: `{id}`")]
     PepperId {
         /// The id.
         id: String,
     },
-    /// A pepper is too short to be a secret, or absurdly long.
+    /// A pepper is shorter than 16 bytes or longer than 1024.
     #[error("pepper `{id}` must have 16 to 1024 bytes")]
     PepperLength {
         /// The id.
         id: String,
     },
-    /// The working memory could not be had.
+    /// The working memory cannot be allocated.
     #[error("there is no memory to compute the hash")]
     OutOfMemory,
 }
 
-/// Argon2's working memory, kept between hashes: fresh pages for every hash cost a quarter of the
-/// throughput.
+/// The working memory of Argon2, kept between hashes. New pages for every hash would cost a quarter
+/// of the throughput.
 ///
-/// Empty at first, it grows with the first hash. After a stored hash that needed more than the
-/// configured parameters it shrinks back.
+/// It is empty at first and grows with the first hash. If a stored hash needed more than the
+/// configured parameters, it shrinks again afterwards.
 #[derive(Default)]
 pub(crate) struct Memory(Vec<Block>);
 
 impl Memory {
     fn at_least(&mut self, blocks: usize) -> Result<&mut [Block], HashError> {
         if self.0.len() < blocks {
-            // Old contents are of no use: cleared, they are not copied.
+            // The old contents are not needed. Clearing them first avoids a copy.
             self.0.clear();
             self.0.try_reserve_exact(blocks).map_err(|_| HashError::OutOfMemory)?;
             self.0.resize(blocks, Block::new());
@@ -480,7 +497,7 @@ impl Memory {
         Ok(&mut self.0[..blocks])
     }
 
-    /// A block is one KiB.
+    /// Shrinks the memory to this size. A block is one KiB.
     fn at_most(&mut self, memory_kib: u32) {
         let blocks = usize::try_from(memory_kib).unwrap_or(usize::MAX);
         if self.0.len() > blocks {
@@ -496,7 +513,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// What a stored Argon2 string may ask for.
+/// What a stored Argon2 string may demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Limits {
     memory_kib: u32,
@@ -504,7 +521,7 @@ struct Limits {
     cost: u64,
 }
 
-/// A stored Argon2 string within bounds.
+/// A stored Argon2 string within the limits.
 struct Row {
     algorithm: Algorithm,
     version: Version,
@@ -514,8 +531,8 @@ struct Row {
 }
 
 impl Row {
-    /// `$argon2id$v=19$m=19456,t=2,p=1$salt$output`, strictly in this order as every
-    /// implementation writes it; only `v` may be absent and then means 16 (version 1.0).
+    /// Parses `$argon2id$v=19$m=19456,t=2,p=1$salt$output`, strictly in the order that every
+    /// implementation writes. Only `v` may be missing; it is then 16 (version 1.0).
     fn parse(phc: &str, limits: Limits) -> Result<Self, Unusable> {
         let rest = phc.strip_prefix('$').ok_or(Unusable::Malformed)?;
         let (algorithm, rest) = rest.split_once('$').ok_or(Unusable::Malformed)?;
@@ -571,7 +588,7 @@ fn parse_params(text: &str, limits: Limits) -> Result<HashParams, Unusable> {
 }
 
 fn decode(text: &str, lengths: &RangeInclusive<usize>) -> Result<Vec<u8>, Unusable> {
-    // Four characters for three bytes; a longer text is not even decoded.
+    // Base64 has four characters for three bytes. A longer text is refused before it is decoded.
     if text.len() > lengths.end().div_ceil(3) * 4 {
         return Err(Unusable::OutOfBounds);
     }
@@ -589,8 +606,8 @@ mod tests {
     const MATCH: Verdict = Verdict::Match { rehash: false };
     const OUTDATED: Verdict = Verdict::Match { rehash: true };
 
-    // Made with Python's argon2-cffi (the reference implementation), the last through its context
-    // with a secret.
+    // Made with Python's argon2-cffi (the reference implementation). The last one was made through
+    // its context with a secret.
     const ARGON2ID: &str = "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
     const ARGON2I: &str = "$argon2i$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$tTEGqyzWgE8XeFIcVmGNBy2ro7tX1aVB4Lm/p52JsIo";
     const ARGON2D: &str = "$argon2d$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$ieoA3l7PS/I3ikiFn012V+F3IzsQbtSPrjbzufF2dPM";
@@ -615,7 +632,7 @@ mod tests {
         hasher.hash(password.as_ref(), SALT, &mut Memory::default()).unwrap()
     }
 
-    /// Verifies, and holds that it cost one hash and no memory beyond the configured.
+    /// Verifies, and checks that this cost one hash and kept no memory beyond the configured size.
     #[track_caller]
     fn check(hasher: &Hasher, password: impl AsRef<[u8]>, stored: &StoredHash, expected: Verdict) {
         let mut memory = Memory::default();
@@ -646,7 +663,7 @@ mod tests {
             ("a\0b".into(), "a\0c".into()),
             ("a".into(), "a\0".into()),
             ("a".into(), "a\0a".into()),
-            // The same letter composed and decomposed.
+            // The same letter, composed and decomposed.
             ("caf\u{e9}".into(), "cafe\u{301}".into()),
             ("x".into(), "X".into()),
         ] {
@@ -698,10 +715,10 @@ mod tests {
         check(&hasher(CHEAP, &[]), STAPLE, &stored, missing);
         check(&hasher(CHEAP, &[("2", PEPPER)]), STAPLE, &stored, missing);
         check(&hasher(CHEAP, &[("1", PEPPER)]), STAPLE, &stored, MATCH);
-        // The same id with another secret is only a wrong password.
+        // The same id with another secret looks like a wrong password.
         let other = hasher(CHEAP, &[("1", b"another pepper, also long enough")]);
         check(&other, STAPLE, &stored, Verdict::NoMatch);
-        // Nor does a row match that lost or gained the name of its pepper.
+        // A row that lost or gained the name of its pepper does not match either.
         check(&hasher(CHEAP, &[("1", PEPPER)]), STAPLE, &row(PEPPERED), Verdict::NoMatch);
     }
 
@@ -744,7 +761,7 @@ mod tests {
         let dearest =
             hasher(HashParams { memory_kib: 1024 * 1024, iterations: 4, parallelism: 1 }, &[]);
         assert_eq!(dearest.limits(), Limits { memory_kib: 4 * 1024 * 1024, cost: MAX_COST });
-        // What is made can be verified again.
+        // Every hash that is made can be verified again.
         assert!(dearest.params.cost() <= dearest.limits().cost);
     }
 
@@ -759,7 +776,8 @@ mod tests {
             check(&hasher, STAPLE, &row(params), Verdict::Unusable(Unusable::TooCostly));
             assert_eq!(hasher.examine(&row(params).phc), Err(Unusable::TooCostly), "{params}");
         }
-        // The neighbours: libsodium's moderate, RFC 9106's second choice, and the bound itself.
+        // These are still allowed: libsodium's "moderate", RFC 9106's second choice, and the limit
+        // itself.
         for params in
             ["m=262144,t=3,p=1", "m=65536,t=3,p=4", "m=262144,t=4,p=1", "m=16384,t=64,p=1"]
         {
@@ -790,7 +808,7 @@ mod tests {
         for stored in ["", "!", STAPLE, "$argon2$v=19$m=64,t=2,p=1$x$y", "$argon2x$", "$scrypt$"] {
             check(&hasher, STAPLE, &row(stored), Verdict::Unusable(Unusable::UnknownFormat));
         }
-        // No password matches an empty row, the empty one least of all.
+        // No password matches an empty row, not even the empty password.
         check(&hasher, "", &row(""), Verdict::Unusable(Unusable::UnknownFormat));
     }
 

@@ -1,23 +1,26 @@
-//! Passwords: what a new one may be, and how they are hashed.
+//! Passwords: which new ones are accepted, and how they are hashed.
 //!
 //! # A new password
-//! 1. At least 15 code points ([`min_length`](crate::config::PasswordConfig::min_length); 8 where a
-//!    second factor is required of everyone), at most 1024 bytes.
-//! 2. Not the account's username, address or phone number, nor the local part of the address, nor
-//!    the name of the service; also not with digits around.
-//! 3. Not one of the 27 579 common passwords that are shipped (`src/password/common.txt`: Django's
-//!    list, BSD 3-Clause, with zxcvbn's, MIT). Compared as a whole and folded; nothing is loaded.
-//! 4. No rules about which characters there must be, unless
-//!    [`composition`](crate::config::PasswordConfig::composition) asks for three kinds of four.
-//! 5. With the feature `strength` and `config.password.min_strength`: hard enough to guess as zxcvbn
-//!    judges its first hundred characters, on a blocking thread behind the gate of the hashes.
-//! 6. With a [`breached_list`](crate::Builder::breached_list): not known from a breach. It is asked
-//!    last, with a time limit, and an outage of it does not keep people from registering
-//!    ([`breached_outage`](crate::config::PasswordConfig::breached_outage)).
+//! 1. It has at least 15 code points ([`min_length`](crate::config::PasswordConfig::min_length); 8
+//!    where a second factor is required of everyone), and at most 1024 bytes.
+//! 2. It is not the account's username, address or phone number, the local part of the address, or
+//!    the name of the service. Digits before or after do not help.
+//! 3. It is not one of the 27 579 common passwords that are shipped (`src/password/common.txt`:
+//!    Django's list, BSD 3-Clause, with zxcvbn's, MIT). The whole password is compared in a folded
+//!    form. Nothing is loaded.
+//! 4. There are no rules about which characters it must have, unless
+//!    [`composition`](crate::config::PasswordConfig::composition) requires three kinds of four.
+//! 5. With the feature `strength` and `config.password.min_strength`, it must be hard enough to
+//!    guess. zxcvbn rates its first hundred characters, on a blocking thread behind the gate of the
+//!    hashes.
+//! 6. With a [`breached_list`](crate::Builder::breached_list), it must not be known from a breach.
+//!    This list is asked last and with a time limit. By default an outage of the list does not stop
+//!    registrations ([`breached_outage`](crate::config::PasswordConfig::breached_outage)).
 //!
-//! All reasons of the first five are given together, in the list `errors.password` (or
-//! `errors.new_password`) of a 422 `invalid_fields`, each with a
-//! [code](crate::guide::errors#invalid-fields). Passwords do not expire, and there are no hints.
+//! All reasons of the first five rules are reported together, in the list `errors.password` (or
+//! `errors.new_password`) of a 422 `invalid_fields`. Each has a
+//! [code](crate::guide::errors#invalid-fields). Passwords do not expire, and there are no password
+//! hints.
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -31,20 +34,25 @@
 //! # }
 //! ```
 //!
-//! Asking Have I Been Pwned over the network is left to the application: implement
-//! [`BreachedList`] with the HTTP client you have, send
+//! Portcullis does not ask Have I Been Pwned over the network. Your application can do it:
+//! implement [`BreachedList`] with the HTTP client that you have. Send
 //! [`prefix`](crate::port::PasswordSha1::prefix) to `https://api.pwnedpasswords.com/range/` (with
-//! the header `Add-Padding: true`), and look for [`suffix`](crate::port::PasswordSha1::suffix) with
-//! a count above zero in the answer. Five digits of a digest leave the house, no more.
+//! the header `Add-Padding: true`), and search the answer for
+//! [`suffix`](crate::port::PasswordSha1::suffix) with a count above zero. Only five digits of a
+//! digest are sent.
 //!
 //! # Hashing
-//! Argon2id with the OWASP parameters, on blocking threads behind a gate, so that a storm of
-//! logins costs bounded memory and leaves a core to everybody else. Sources (an IPv4 address, an IPv6
-//! /64 and again its /48) take turns at the gate, one of them has at most a quarter of the places to
-//! wait in, and nobody waits longer than [`hash_wait`](crate::config::PasswordConfig::hash_wait): then
-//! the answer is 503 with `Retry-After`. A stored hash that is older
-//! than the configuration (parameters, pepper, algorithm) is replaced at the next login. Unknown,
-//! unusable and passwordless accounts cost the same one hash as a wrong password.
+//! Passwords are hashed with Argon2id and the OWASP parameters, on blocking threads behind a gate.
+//! So many simultaneous sign-ins need limited memory, and leave one core for other requests.
+//! Sources (an IPv4 address, an IPv6 /64 and also its /48) are served in turn at the gate. One
+//! source has at most a quarter of the places to wait in. A request that waits longer than
+//! [`hash_wait`](crate::config::PasswordConfig::hash_wait) is answered with 503 and `Retry-After`.
+//!
+//! A stored hash that is older than the configuration (parameters, pepper, algorithm) is replaced
+//! at the next sign-in.
+//!
+//! Accounts that are unknown, unusable or without a password cost the same one hash as a wrong
+//! password. So the time of an answer does not tell which names have an account.
 //!
 //! A password is used exactly as it is sent: no trimming, no case folding, no Unicode
 //! normalization, no truncation.
@@ -85,26 +93,26 @@ use gate::{Gate, GateError};
 use hash::{HashParams, Hasher, Peppers, SALT_BYTES, StoredHash, Verdict};
 use policy::Policy;
 
-/// What came of a password check.
+/// The result of comparing a password with the stored one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Checked {
     Right {
-        /// Whether it would be hashed differently today.
+        /// True if it would be hashed differently today.
         outdated: bool,
     },
     Wrong,
 }
 
-/// The gate all hashing of one instance goes through.
+/// The gate for all hashing of one instance, and the rules for new passwords.
 pub(crate) struct Passwords {
     gate: Gate,
-    /// Salts for names that have no password.
+    /// The key for the salts of names that have no password.
     dummy_salts: DigestKey,
     policy: Policy,
     config: PasswordConfig,
     breached: Option<Arc<TimedPort<dyn BreachedList>>>,
     clock: Arc<dyn Clock>,
-    /// The operator hears of an overload.
+    /// Limits the warning about an overload to one a minute.
     warning: OncePerMinute,
 }
 
@@ -140,7 +148,7 @@ impl PerInstance for Passwords {
 }
 
 impl Passwords {
-    /// What a flow is told. The operator hears of an overload once a minute.
+    /// Translates an error of the gate. An overload is also logged, once a minute.
     fn fault(&self, error: GateError) -> Fault {
         let GateError::Overloaded { retry_after_secs } = error else {
             return Fault::Internal(error.to_string().into());
@@ -157,9 +165,9 @@ impl Passwords {
         Fault::Overloaded { retry_after: Duration::from_secs(retry_after_secs) }
     }
 
-    /// Why `field`, a new password, is refused for an account with these names; empty if it is not.
-    /// `source` is the address of the client that it is judged for, here and below: sources take
-    /// turns.
+    /// Returns why the new password in `field` is refused for an account with these names. The list
+    /// is empty if it is accepted. Here and below, `source` is the address of the client, because
+    /// the gate serves sources in turn.
     pub(crate) async fn faults(
         &self,
         field: &'static str,
@@ -217,15 +225,16 @@ impl Passwords {
         Ok(StoredPassword { hash: phc, pepper: pepper_id })
     }
 
-    /// Why a hash of another system could never be verified here, if so.
+    /// Returns why a hash of another system could never be verified here, if that is so.
     pub(crate) fn examine(&self, stored: &str) -> Option<String> {
         self.gate.examine(stored).err().map(|unusable| unusable.to_string())
     }
 
-    /// Compares a password with an account's, at the cost of exactly one hash whoever it is and
-    /// whether or not there is one. A hash that is out of date is only reported: replacing it
-    /// costs one more, which nobody may see who is not let in.
-    /// `name` is what the account was asked for by.
+    /// Compares a password with that of an account. It computes exactly one hash, for every account
+    /// and also for none. An outdated hash is only reported, because replacing it costs a second
+    /// hash. That is done only after the sign-in is allowed; otherwise the time would show that the
+    /// password was right.
+    /// `name` is the name that was typed for the account.
     pub(crate) async fn check(
         &self,
         password: &Password,
@@ -234,6 +243,8 @@ impl Passwords {
         source: Option<IpAddr>,
     ) -> Result<Checked, Fault> {
         if password.is_too_long() {
+            // Nothing else happens for such a password. The time differs, but it is the same for
+            // every name.
             return Ok(Checked::Wrong);
         }
         let dummy_salt = dummy_salt(&self.dummy_salts, name);
@@ -254,17 +265,17 @@ impl Passwords {
     }
 }
 
-/// A salt that stays with a name and that nobody else can compute.
+/// Returns a salt that stays the same for a name, and that nobody else can compute.
 fn dummy_salt(key: &DigestKey, name: &str) -> [u8; SALT_BYTES] {
     let mut salt = [0; SALT_BYTES];
     salt.copy_from_slice(&key.digest(name.as_bytes())[..SALT_BYTES]);
     salt
 }
 
-/// What tests look at.
+/// Numbers for tests.
 #[cfg(feature = "test-util")]
 impl crate::handle::Portcullis {
-    /// How many password hashes this instance has computed.
+    /// Returns how many password hashes this instance has computed.
     pub fn password_hashes(&self) -> u64 {
         self.per_instance::<Passwords>().gate.hashes()
     }

@@ -1,7 +1,7 @@
-//! What a new password may be.
+//! The rules for a new password.
 //!
-//! A refusal gives every reason at once. What is compared with a list or a name is a folded copy
-//! (NFKC, lower case); the password itself is never changed.
+//! A refusal gives all reasons at once. A folded copy (NFKC, lower case) is compared with lists and
+//! names. The password itself is never changed.
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
@@ -13,10 +13,11 @@ use crate::base::guessable::COMMON;
 use crate::base::invalid_field::InvalidField;
 use crate::config::{Composition, Config, PasswordConfig};
 
-/// A word that is shorter says little about a password that is it with digits around.
+/// The minimum length of a word. For shorter words, digits around the word are enough for a
+/// password.
 const MIN_WORD: usize = 3;
 
-/// What a password must not be, for one account.
+/// The names that a password of one account must not be.
 #[derive(Clone)]
 pub(crate) struct Names<'a>(pub(crate) Vec<&'a str>);
 
@@ -26,18 +27,18 @@ impl<'a> Names<'a> {
         Self(names.into_iter().flatten().collect())
     }
 
-    /// Together with the further names that it signs in with.
+    /// Adds the other sign-in names of the account.
     pub(crate) fn and(mut self, further: &'a [login_name::Model]) -> Self {
         self.0.extend(further.iter().filter_map(|name| name.typed.as_deref()));
         self
     }
 }
 
-/// The rules that need nothing but the password and the words around it.
+/// The rules that depend only on the password and on these words.
 pub(crate) struct Policy {
     min_length: usize,
     composition: Composition,
-    /// Names of the service, folded.
+    /// The names of the service, folded.
     words: Vec<String>,
 }
 
@@ -53,13 +54,13 @@ impl Policy {
         Self { min_length: *min_length, composition: *composition, words }
     }
 
-    /// The names of the service, which a judge of strength should know too.
+    /// Returns the names of the service, because the strength estimate needs them too.
     #[cfg(feature = "strength")]
     pub(crate) fn words(&self) -> &[String] {
         &self.words
     }
 
-    /// Every reason to refuse this password.
+    /// Returns all reasons to refuse this password.
     pub(crate) fn faults(
         &self,
         field: &'static str,
@@ -68,7 +69,7 @@ impl Policy {
     ) -> Vec<InvalidField> {
         let text = password.as_str();
         if text.len() > MAX_PASSWORD_BYTES {
-            // Nothing more is done with it.
+            // A password that is too long is not checked further, so it costs no more work.
             let message = format!("must have at most {MAX_PASSWORD_BYTES} bytes");
             let fault = InvalidField::new(field, "too_long", message);
             return vec![fault.param("max_bytes", MAX_PASSWORD_BYTES)];
@@ -101,27 +102,27 @@ impl Policy {
     }
 }
 
-/// One form for everything that looks the same. Only for comparing.
+/// Returns one form for all texts that look the same. Use it only to compare.
 fn fold(text: &str) -> String {
     text.nfkc().flat_map(char::to_lowercase).collect()
 }
 
-/// The host of a URL and its parts (`example.com`, `example`), or the text itself.
+/// Returns the host of a URL and its parts (`example.com`, `example`), or the text itself.
 fn words_of_service(text: &str) -> Vec<String> {
     let Some((_, rest)) = text.split_once("://") else { return vec![fold(text)] };
     let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
     let host = fold(host.strip_prefix("www.").unwrap_or(host));
     let mut labels: Vec<_> = host.split('.').map(str::to_owned).collect();
     if labels.len() > 1 {
-        // `com` is nobody's name.
+        // The last label, such as `com`, is no name of a service.
         labels.pop();
     }
     labels.push(host);
     labels
 }
 
-/// Whether the password is the name, or the local part of an address, in any spelling that signs
-/// in with it; or one of them with digits around.
+/// Returns true if the password is the name or the local part of an address, in any spelling that
+/// signs in with it. Digits before or after are ignored.
 fn is_name(password: &str, folded: &str, name: &str) -> bool {
     let normal =
         |text: &str| LoginId::parse(text).map_or_else(|_| fold(text), |id| id.normal().to_owned());
@@ -133,7 +134,7 @@ fn is_name(password: &str, folded: &str, name: &str) -> bool {
         .any(|name| *password == name || is_word(folded, name))
 }
 
-/// Whether a folded password is the word, with or without digits around.
+/// Returns true if a folded password is the word. Digits before or after are ignored.
 fn is_word(password: &str, word: &str) -> bool {
     let core =
         |text: &str| -> String { text.trim_matches(|c: char| c.is_ascii_digit()).to_owned() };
@@ -141,8 +142,8 @@ fn is_word(password: &str, word: &str) -> bool {
     password == word || word_inner.chars().count() >= MIN_WORD && *inner == word_inner
 }
 
-/// Whether the whole of a folded password is on the list. The list is searched as it lies in the
-/// program: nothing is built or copied.
+/// Returns true if the whole folded password is on the list. It searches the list inside the
+/// program, without building or copying anything.
 fn is_common(password: &str) -> bool {
     let list = COMMON.split_once("\n\n").map_or("", |(_, list)| list).as_bytes();
     let wanted = password.as_bytes();
@@ -161,7 +162,7 @@ fn is_common(password: &str) -> bool {
     false
 }
 
-/// How many kinds of characters a password has, of four.
+/// Returns how many of four kinds of characters a password has.
 fn kinds(password: &str) -> usize {
     let other = |c: char| !c.is_lowercase() && !c.is_uppercase() && !c.is_numeric();
     let kinds: [&dyn Fn(char) -> bool; 4] =
@@ -220,7 +221,7 @@ mod tests {
             ("ｉｌｏｖｅｙｏｕ１", 1),
             ("iloveyou1 and my cat", 0),
             ("not iloveyou1", 0),
-            // Too short and common: both are said.
+            // Too short and common: both reasons are given.
             ("qwerty", 2),
         ] {
             assert_eq!(faults(&policy, password, &[]), expected, "{password}");
@@ -251,7 +252,7 @@ mod tests {
             ("alice-123", 0),
             ("printer-shop is open", 0),
             ("com123456x", 0),
-            // A word of two letters is no name.
+            // A word with two letters is not used as a name.
             ("ab4711081", 0),
             ("9999999ab", 0),
         ] {

@@ -1,19 +1,21 @@
-//! The queue of the gate: who waits for a hash, and who is next.
+//! The queue of the gate: which callers wait for a hash, and which one is next.
 //!
-//! Callers that arrive together take turns by where they come from, so that one source with many
-//! connections delays itself and nobody else:
+//! Callers that wait are served in turn by their origin. So one client with many connections delays
+//! mainly itself:
 //!
-//! - A *source* is one IPv4 address or one IPv6 /64, a *network* one IPv4 address or one IPv6 /48:
-//!   somebody who has a /48 has 65 536 sources.
-//! - Networks take turns; within a network its sources do; within a source the first one that came
-//!   is served first.
-//! - One source has at most a quarter of the places, one network at most half.
-//! - When every place is taken, the longest network gives up its newest caller for one that comes
-//!   from elsewhere, unless that would only turn the two around.
-//! - Callers without a known address are one network that may take every place: there is nothing
-//!   to tell them apart by. They lose places to others as any network does.
+//! - A *source* is one IPv4 address or one IPv6 /64. A *network* is one IPv4 address or one IPv6
+//!   /48, because a client that has a /48 has 65 536 sources.
+//! - Networks are served in turn. Within a network its sources are served in turn. Within a source
+//!   the oldest caller is served first.
+//! - One source has at most a quarter of the places, one network at most half; each at least one.
+//! - When the queue is full, a caller from elsewhere can replace one that waits: the newest caller
+//!   of the network with the most callers. This happens only if that network still has at least as
+//!   many callers afterwards as the network of the new caller. So two networks cannot take the
+//!   place from each other forever.
+//! - Callers without a known address count as one network, which may take every place, because
+//!   nothing tells these callers apart. They can be replaced like the callers of any network.
 //!
-//! A caller that gives up leaves at once. Its number is what finds it.
+//! A caller that stops waiting leaves the queue at once. Its number identifies it.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -24,12 +26,12 @@ use tokio::sync::oneshot;
 
 use crate::base::client::{network_key, rate_key};
 
-/// One source has at most this part of the places.
+/// The divisor for the share of one source: at most a quarter of the places.
 const SOURCE_PART: usize = 4;
-/// One network has at most this part of the places.
+/// The divisor for the share of one network: at most half of the places.
 const NETWORK_PART: usize = 2;
 
-/// Where a caller comes from; no keys where that is unknown.
+/// Where a caller comes from. Both keys are `None` if its address is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Origin {
     network: Option<IpAddr>,
@@ -47,16 +49,16 @@ impl Origin {
 pub(super) struct Queue(Arc<Mutex<State>>);
 
 struct State {
-    /// Permits that nobody has. While there is one, nobody waits.
+    /// Permits that no caller has. As long as one is free, no caller waits.
     free: usize,
     lines: Lines<oneshot::Sender<Permit>>,
     last_number: u64,
 }
 
-/// The right to run one hash. Dropped, it goes to whoever is next.
+/// The right to compute one hash. When it is dropped, the next caller gets it.
 pub(super) struct Permit(Option<Queue>);
 
-/// No permit was to be had in time, or there was no place to wait for one.
+/// The caller got no permit in time, or there was no place to wait for one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoPermit;
 
@@ -67,6 +69,10 @@ impl Queue {
     }
 
     /// Waits for a permit, at most for `limit`. A caller that drops the future leaves the queue.
+    ///
+    /// # Errors
+    /// [`NoPermit`] when the caller is refused a place, loses its place to another, or waits too
+    /// long.
     pub(super) async fn permit(
         &self,
         address: Option<IpAddr>,
@@ -84,7 +90,7 @@ impl Queue {
             let (sender, permit) = oneshot::channel();
             match state.lines.enter(origin, number, sender) {
                 Entered::Waits => {}
-                // It hears of that because its sender is dropped here.
+                // The replaced caller learns it from its sender, which is dropped here.
                 Entered::InsteadOf(_) => {}
                 Entered::Refused => return Err(NoPermit),
             }
@@ -101,7 +107,7 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Permits that nobody has, and callers that wait.
+    /// Returns the number of free permits and of callers that wait.
     #[cfg(test)]
     pub(super) fn free_and_waiting(&self) -> (usize, usize) {
         let state = self.lock();
@@ -116,8 +122,9 @@ impl Drop for Permit {
         while let Some(sender) = state.lines.next() {
             match sender.send(Self(Some(queue.clone()))) {
                 Ok(()) => return,
-                // That one has just given up. Its permit is ours to pass on, and must not come back
-                // here while the lock is held.
+                // That caller has just stopped waiting, so the permit goes to the next one. It must
+                // not be dropped as a permit here: that would take the lock again, which this
+                // thread holds.
                 Err(mut unwanted) => unwanted.0 = None,
             }
         }
@@ -125,7 +132,8 @@ impl Drop for Permit {
     }
 }
 
-/// A place in the queue, given up when the caller is served or goes away.
+/// A place in the queue. It is freed when the caller is served or stops waiting. This is a guard
+/// because a cancelled request runs nothing but `drop`.
 struct Place<'a> {
     queue: &'a Queue,
     origin: Origin,
@@ -138,17 +146,17 @@ impl Drop for Place<'_> {
     }
 }
 
-/// What came of a caller that wanted a place.
+/// The result for a caller that wants a place.
 #[derive(Debug, PartialEq, Eq)]
 enum Entered<T> {
     Waits,
-    /// It has the place of this one.
+    /// It replaces this caller.
     InsteadOf(T),
     Refused,
 }
 
-/// The waiting callers, without a clock and without a task. The network and the source that are
-/// next stand in front.
+/// The waiting callers. This type needs no clock and no task, so tests can drive it step by step.
+/// The next network, and in it the next source, is in front.
 struct Lines<T> {
     places: usize,
     waiting: usize,
@@ -158,13 +166,13 @@ struct Lines<T> {
 struct Network<T> {
     key: Option<IpAddr>,
     waiting: usize,
-    /// None is ever empty.
+    /// No source in it is empty.
     sources: VecDeque<Source<T>>,
 }
 
 struct Source<T> {
     key: Option<IpAddr>,
-    /// The oldest in front.
+    /// The oldest caller is in front.
     callers: VecDeque<(u64, T)>,
 }
 
@@ -173,8 +181,8 @@ impl<T> Lines<T> {
         Self { places, waiting: 0, networks: VecDeque::new() }
     }
 
-    /// The most that one source, and the most that one network may have of the places. Whoever has
-    /// no address has no share.
+    /// Returns how many places one source and one network may have at most. Callers without an
+    /// address may have all.
     fn shares(&self, origin: Origin) -> (usize, usize) {
         match origin.network {
             None => (self.places, self.places),
@@ -221,8 +229,8 @@ impl<T> Lines<T> {
         self.waiting += 1;
     }
 
-    /// Takes the newest caller of the longest source of the longest network, if that network has
-    /// more than `than`.
+    /// Removes the newest caller of the source with the most callers, in the network with the most
+    /// callers. Returns `None` if that network has no more than `than` callers.
     fn displace(&mut self, than: usize) -> Option<T> {
         let longest = (0..self.networks.len()).max_by_key(|at| self.networks[*at].waiting)?;
         let network = &self.networks[longest];
@@ -234,8 +242,8 @@ impl<T> Lines<T> {
         self.take(longest, source, VecDeque::pop_back)
     }
 
-    /// Takes the caller that is served next. Its network goes behind the others, and so does its
-    /// source within the network.
+    /// Removes and returns the next caller. Its network then goes behind the other networks, and
+    /// its source behind the other sources of that network.
     fn next(&mut self) -> Option<T> {
         let (networks, sources) = (self.networks.len(), self.networks.front()?.sources.len());
         let caller = self.take(0, 0, VecDeque::pop_front)?;
@@ -250,7 +258,7 @@ impl<T> Lines<T> {
         Some(caller)
     }
 
-    /// Takes a caller out that does not wait any more, if it still stands here.
+    /// Removes a caller that no longer waits, if it is still in the queue.
     fn leave(&mut self, origin: Origin, number: u64) -> Option<T> {
         let network = self.networks.iter().position(|network| network.key == origin.network)?;
         let sources = &self.networks[network].sources;
@@ -260,7 +268,8 @@ impl<T> Lines<T> {
         self.take(network, source, |callers| callers.remove(at))
     }
 
-    /// Takes a caller of one source, and what is empty afterwards out of the turns.
+    /// Removes a caller of one source. If the source or the network is then empty, it is removed
+    /// too.
     fn take(
         &mut self,
         network: usize,
@@ -299,7 +308,7 @@ mod tests {
         Some(text.parse().expect("an address"))
     }
 
-    /// Fills lines with callers from these addresses; how many got in.
+    /// Adds callers from these addresses, and returns how many got a place.
     fn fill(lines: &mut Lines<u64>, first: u64, addresses: &[Option<IpAddr>]) -> usize {
         let numbers = first..;
         let entered = addresses.iter().zip(numbers).filter(|(address, number)| {
@@ -314,7 +323,7 @@ mod tests {
             let mut lines = Lines::new(64);
             let addresses: Vec<_> = (0..200).map(address).collect();
             assert_eq!(fill(&mut lines, 1, &addresses), expected, "{:?}", address(1));
-            // Somebody from elsewhere gets in, and is next but one at the latest.
+            // A caller from elsewhere gets a place, and is the next one or the one after.
             let other = Origin::of(ip("198.51.100.7"));
             assert!(!matches!(lines.enter(other, 1000, 1000), Entered::Refused));
             let served = [lines.next(), lines.next()];
@@ -322,11 +331,11 @@ mod tests {
         };
         check(|_| ip("192.0.2.1"), 16);
         check(|_| ip("::ffff:192.0.2.1"), 16);
-        // One /64, whichever address of it.
+        // Any addresses of one /64.
         check(|at| ip(&format!("2001:db8:1:2::{at:x}")), 16);
-        // One /48, with a /64 for each caller.
+        // One /48, with its own /64 for each caller.
         check(|at| ip(&format!("2001:db8:1:{at:x}::1")), 32);
-        // Nobody knows who they are.
+        // Callers without an address cannot be told apart.
         check(|_| None, 64);
     }
 
@@ -337,7 +346,7 @@ mod tests {
         let addresses: Vec<_> = four.iter().flat_map(|text| [ip(text), ip(text)]).collect();
         assert_eq!(fill(&mut lines, 1, &addresses), 8);
         let other = |last: u8| Origin::of(ip(&format!("198.51.100.{last}")));
-        // Each of the four has two, so each loses one to somebody who has none.
+        // Each of the four networks has two callers, so each loses one to a network that has none.
         let displaced: HashSet<_> = (0..4)
             .map(|at| match lines.enter(other(at), 100 + u64::from(at), 100 + u64::from(at)) {
                 Entered::InsteadOf(number) => number,
@@ -345,7 +354,8 @@ mod tests {
             })
             .collect();
         assert_eq!(displaced, HashSet::from([2, 4, 6, 8]));
-        // Now everybody has one: who comes later is sent away, whether known here or not.
+        // Now every network has one caller. Later callers are refused, whether their network waits
+        // or not.
         assert_eq!(lines.enter(other(9), 200, 200), Entered::Refused);
         assert_eq!(lines.enter(other(0), 201, 201), Entered::Refused);
         let order: Vec<_> = std::iter::from_fn(|| lines.next()).collect();
@@ -391,12 +401,14 @@ mod tests {
         collection::vec(step, 1..300)
     }
 
-    /// What was served while something waited, to see that nothing was served twice meanwhile.
+    /// Records what was served while something waited, to check that nothing was served twice
+    /// meanwhile.
     #[derive(Default)]
     struct Turns<K>(HashMap<K, HashSet<K>>);
 
     impl<K: Copy + Eq + std::hash::Hash> Turns<K> {
-        /// `waiting` are those that waited when `served` was; true if none was overtaken twice.
+        /// Takes what waited at the moment when `served` was served. Returns true if none was
+        /// overtaken twice.
         fn fair(&mut self, served: K, waiting: &HashSet<K>) -> bool {
             self.0.retain(|key, _| waiting.contains(key));
             self.0.remove(&served);
@@ -418,7 +430,7 @@ mod tests {
         ) {
             let addresses = addresses();
             let mut lines = Lines::new(places);
-            // Whom the model knows to wait, in the order of their coming.
+            // The callers that the model expects to wait, in the order in which they came.
             let mut model: Vec<(u64, Origin)> = Vec::new();
             let mut last = 0;
             let (mut networks, mut sources) = (Turns::default(), Turns::default());
@@ -470,7 +482,7 @@ mod tests {
                         prop_assert!(networks.fair(origin.network, &waiting));
                         let near = model.iter().filter(|(_, one)| one.network == origin.network);
                         let near: HashSet<_> = near.map(|(_, one)| one.source).collect();
-                        // The turns of other networks' sources stand still meanwhile.
+                        // The turns of sources in other networks do not change meanwhile.
                         let mut kept = std::mem::take(&mut sources.0);
                         let mut here = Turns(near.iter().filter_map(|key| kept.remove_entry(key)).collect());
                         prop_assert!(here.fair(origin.source, &near));
@@ -487,7 +499,7 @@ mod tests {
                         prop_assert_eq!(lines.leave(origin, number), None, "it has gone");
                     }
                 }
-                // Who leaves and comes again stands behind the others.
+                // A caller that leaves and comes again waits behind the others.
                 let all: HashSet<_> = model.iter().map(|(_, one)| one.network).collect();
                 networks.0.retain(|key, _| all.contains(key));
                 let all: HashSet<_> = model.iter().map(|(_, one)| one.source).collect();
@@ -524,7 +536,7 @@ mod tests {
         drop(one);
         assert_eq!(queue.free_and_waiting(), (0, 2));
         drop(first);
-        // The permit was two's, which goes without having looked at it.
+        // The permit was on its way to `two`, which goes without looking at it.
         assert_eq!(queue.free_and_waiting(), (0, 1));
         drop(two);
         assert_eq!(queue.free_and_waiting(), (0, 0));
@@ -552,7 +564,7 @@ mod tests {
         assert!(matches!(old.poll(), Some(Ok(_))));
     }
 
-    /// A future that is polled by hand.
+    /// A future that the test polls step by step.
     struct ByHand<'a, T>(std::pin::Pin<Box<dyn Future<Output = T> + 'a>>);
 
     fn by_hand<'a, T>(future: impl Future<Output = T> + 'a) -> ByHand<'a, T> {

@@ -1,17 +1,17 @@
-//! How hard a password is to guess, as zxcvbn judges it.
+//! Estimates with zxcvbn how hard a password is to guess.
 //!
-//! zxcvbn reads the first hundred characters and takes up to some milliseconds for them, so it runs
-//! on a blocking thread. What it keeps of the password while it works is not wiped.
+//! zxcvbn reads the first hundred characters and takes up to some milliseconds, so it runs on a
+//! blocking thread. It does not wipe its own copies of parts of the password.
 
 use zxcvbn::{Score, zxcvbn};
 
 use crate::config::Strength;
 
-/// What it is given of each word that the password should not be made of, and of how many.
+/// The limits for the words that zxcvbn gets: bytes of one word, and number of words.
 const MAX_WORD: usize = 100;
 const MAX_WORDS: usize = 32;
 
-/// Why a password is too easy to guess, if so.
+/// Returns why a password is too easy to guess, if it is.
 pub(crate) fn too_weak(password: &[u8], words: &[String], least: Strength) -> Option<String> {
     let text = std::str::from_utf8(password).ok()?;
     let mut known: Vec<&str> = Vec::new();
@@ -56,12 +56,12 @@ mod tests {
         {
             assert_eq!(weak(password, &[], Strength::Strong), None, "{password}");
         }
-        // What is known of the account makes a password of it weak.
+        // What is known of the account makes a password weak that consists of it.
         let name = "xqvortlebank";
         assert_eq!(weak("xqvortlebank7", &[], Strength::Good), None);
         assert!(weak("xqvortlebank7", &[name], Strength::Good).is_some());
         assert!(weak("xqvortlebank7", &["xqvortlebank@example.com"], Strength::Good).is_some());
-        // Levels are ordered.
+        // The levels are ordered.
         assert!(weak("lamp-tree-92", &[], Strength::Fair).is_none());
         let levels = [Strength::Fair, Strength::Good, Strength::Strong];
         let refused = levels.map(|least| weak("monkeys7", &[], least).is_some());

@@ -1,11 +1,11 @@
-//! A password that somebody typed.
+//! A password that a client sent.
 
 use zeroize::Zeroizing;
 
-/// The longest password in bytes. Longer ones are refused before any work.
+/// The length limit for passwords, in bytes. Longer ones are refused before any work.
 pub(super) const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// A password on its way through, wiped when it is dropped and never printed.
+/// A password of a request. It is wiped when it is dropped, and never printed.
 #[derive(Clone, serde::Deserialize)]
 #[serde(from = "String")]
 pub(crate) struct Password(Zeroizing<String>);
@@ -21,8 +21,8 @@ impl Password {
         &self.0
     }
 
-    /// Whether no account can have it. Such a one is wrong at once, whatever the name: nothing is read,
-    /// hashed or counted for it.
+    /// Returns true if it is longer than any account's password. Such a password is wrong at once
+    /// for every name: nothing is read, hashed or counted for it.
     pub(crate) fn is_too_long(&self) -> bool {
         self.0.len() > MAX_PASSWORD_BYTES
     }

@@ -1,30 +1,54 @@
-//! Changing one's password.
+//! Changing your own password.
 //!
-//! 1. Someone signed in shows the current password, or has proved a factor within the last five
-//!    minutes. A sign-in that must change its password has just shown it.
-//! 2. The new one is checked and hashed before anything is locked.
-//! 3. One transaction puts it in the place of exactly the hash that was checked, moves the
-//!    account's epoch (which ends all its sessions everywhere), ends the codes and links that were sent
-//!    to the account (but for those that undo a change of its address), and starts a new session for
-//!    the one who asked.
-//! 4. The owner is told.
+//! 1. The user sends the current password, or has proved a factor within the last five minutes. A
+//!    sign-in that must change its password has just proved one.
+//! 2. The new password is checked and hashed before anything is locked.
+//! 3. One transaction replaces exactly the hash that was checked, and increases the account's
+//!    epoch. This ends all sessions of the account everywhere. It also ends the codes and links
+//!    that were sent to the account, except those that undo a change of its address. It starts a
+//!    new session for the client that asked.
+//! 4. The owner gets a message.
 //!
-//! Whose password is changed comes from the session, never from the body.
+//! The account comes from the session, never from the body. So nobody can change the password of
+//! another account.
+//!
+//! # Example
+//!
+//! ```no_run
+//! # async fn example(
+//! #     auth: portcullis::Portcullis,
+//! #     session: portcullis::PasswordChangeSession,
+//! # ) -> Result<(), portcullis::Rejection> {
+//! use portcullis::ClientInfo;
+//!
+//! // A sign-in that must set a new password becomes a full session:
+//! let client = ClientInfo::default();
+//! let new = "correct horse battery staple";
+//! let issued = auth.password_change().finish(&session, new, &client).await?;
+//! // Add `issued` to the answer: `(issued, StatusCode::NO_CONTENT)`.
+//! # let _ = issued;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! - It does not reset a forgotten password. See [`password_reset`](crate::password_reset).
+//! - It does not set the password of another account.
 //!
 //! # Routes
-//! `PUT /password`, and apart from the others [`well_known`]: `GET /.well-known/change-password`,
-//! which password managers ask for; it leads to
-//! [`change_page`](crate::config::PasswordConfig::change_page) and is to be merged at the root of
-//! the application, not nested.
+//! `PUT /password`. Separately [`well_known`]: `GET /.well-known/change-password`, which password
+//! managers request. It redirects to [`change_page`](crate::config::PasswordConfig::change_page).
+//! Merge it at the root of your application, not nested.
 //!
 //! # Events
-//! `authn_password_change`, `authn_password_change_fail`; `authn_new_device` where it finishes a sign-in
-//! from a [new device](crate::new_device).
+//! `authn_password_change`, `authn_password_change_fail`; `authn_new_device` if it finishes a
+//! sign-in from a [new device](crate::new_device).
 //!
 //! # Errors
-//! `wrong_password` (403; also for the right one while too many have failed, see
-//! [`attempt`](crate::attempt)), `too_many_attempts` (429, where that is told), `insufficient_user_authentication` (401), `invalid_fields` (422),
-//! `password_changed_meanwhile` (409).
+//! `wrong_password` (403; also for the correct one after too many failures, see
+//! [`attempt`](crate::attempt)), `too_many_attempts` (429, only if limits are revealed),
+//! `insufficient_user_authentication` (401), `invalid_fields` (422), `password_changed_meanwhile`
+//! (409).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,39 +79,39 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::{routes, well_known};
 
-/// The field of the body that the new password comes in.
+/// The field of the body that contains the new password.
 const NEW_PASSWORD: &str = "new_password";
 
-/// Why a password was not changed.
+/// The reason why a password was not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordChangeError {
     /// The current password is wrong.
     #[error("the password is wrong")]
     WrongPassword,
-    /// Too many tries failed. Told only with `attempts.reveal_lockout`; otherwise it looks like a
-    /// wrong password.
+    /// Too many attempts failed. This is told only with `attempts.reveal_lockout`. Otherwise the
+    /// answer is that of a wrong password.
     #[error("too many tries failed")]
     TooManyAttempts {
-        /// When to come back.
+        /// The time to wait before the next attempt.
         retry_after: Duration,
     },
-    /// Neither the current password nor a recent factor was shown.
+    /// The request had no current password, and no factor was proved recently.
     #[error("show the current password, or sign in again first")]
     FactorTooOld {
-        /// How recent it must be.
+        /// How recently a factor must have been proved.
         max_age: Duration,
     },
     /// The new password cannot be used.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
-    /// Someone else changed it in the same moment.
+    /// Another request changed the password at the same moment.
     #[error("the password was changed meanwhile")]
     ChangedMeanwhile,
     /// The session ended meanwhile.
     #[error(transparent)]
     Session(SessionError),
-    /// A hook of the application's refused.
+    /// A hook of the application refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
     /// The infrastructure failed.
@@ -126,20 +150,20 @@ problem! {
     }
 }
 
-/// Changes one's password. See the [module page](self).
+/// Changes the own password of an account. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct PasswordChange<'a> {
     auth: &'a Portcullis,
 }
 
 impl Portcullis {
-    /// Changing one's password.
+    /// Returns the flow that changes the own password of an account.
     pub fn password_change(&self) -> PasswordChange<'_> {
         PasswordChange { auth: self }
     }
 }
 
-/// The session that asks, of whichever type.
+/// The session that asks, of either type.
 struct Asking<'a> {
     account: &'a Account,
     state: &'a Arc<SessionState>,
@@ -147,10 +171,11 @@ struct Asking<'a> {
 }
 
 impl PasswordChange<'_> {
-    /// Changes the password of whoever is signed in. Without `current` a factor must be recent.
+    /// Changes the password of the account that is signed in. Without `current`, a factor must have
+    /// been proved recently.
     ///
     /// # Errors
-    /// See [`PasswordChangeError`]. Whatever fails, nothing is changed.
+    /// See [`PasswordChangeError`]. After an error the password is unchanged.
     pub async fn change(
         &self,
         identity: &AccountOwner<owner::Password>,
@@ -172,10 +197,11 @@ impl PasswordChange<'_> {
         self.set(&asking, current, &Password::from(new.into()), client).await
     }
 
-    /// Sets the new password that a sign-in must set first, which makes it a full session.
+    /// Sets the new password that a sign-in must set first. The sign-in then becomes a full
+    /// session.
     ///
     /// # Errors
-    /// See [`PasswordChangeError`]. Whatever fails, nothing is changed.
+    /// See [`PasswordChangeError`]. After an error the password is unchanged.
     pub async fn finish(
         &self,
         session: &PasswordChangeSession,
@@ -210,8 +236,8 @@ impl PasswordChange<'_> {
         }
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let now = context.now();
-        // Whoever proved the address since this session was let in may have set a password: nothing
-        // but the epoch says that it is not the session's to change.
+        // This session may have begun before somebody else proved the address and set a password.
+        // Only the epoch shows that this session may no longer change it.
         let row = row.filter(|row| row.epoch == account.epoch);
         let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
         let attempts = self.auth.attempts();
@@ -244,7 +270,7 @@ impl PasswordChange<'_> {
                 }
             }
         }
-        // A password that has to be changed is not changed by setting the same one.
+        // If a password must be changed, setting the same one is not a change.
         if current.is_none()
             && row.must_change_password
             && matches!(
@@ -254,6 +280,8 @@ impl PasswordChange<'_> {
         {
             return Err(PasswordChangeError::same());
         }
+        // The hash is made before the transaction, because it takes long and must not hold a lock.
+        // If it fails, the right password was no failed attempt.
         let hashed = match passwords.hash(new, source).await {
             Ok(hashed) => hashed,
             Err(fault) => {
@@ -303,6 +331,8 @@ impl PasswordChange<'_> {
         };
         let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
             hooks.before_password_change(change, txn).await?;
+            // This replaces only the hash that was compared. If another request changed it
+            // meanwhile, the transaction fails and nothing is changed.
             if !account_store::change_password(txn, &row, hashed.clone(), signs_in_at).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
@@ -327,12 +357,12 @@ impl PasswordChange<'_> {
     }
 }
 
-/// The session that a change of the password leads to.
+/// The session that follows the change of a password.
 #[derive(Clone)]
 enum Next<'a> {
-    /// Of somebody who was signed in before.
+    /// Continues a session that was signed in before.
     GoesOn(Box<StartSession<'a>>),
-    /// Of a sign-in that had to set a new password: its end.
+    /// Finishes a sign-in that had to set a new password.
     SignsIn(Box<NewSession<'a>>),
 }
 
@@ -343,7 +373,7 @@ enum Started {
 }
 
 impl Next<'_> {
-    /// Whether the account has signed in by this.
+    /// Returns true if this finishes a sign-in.
     fn signs_in(&self) -> bool {
         match self {
             Self::GoesOn(_) => false,

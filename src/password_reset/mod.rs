@@ -1,58 +1,71 @@
-//! Forgotten passwords: a link by mail sets a new one.
+//! Forgotten passwords: a link in a mail sets a new one.
 //!
-//! 1. Someone types the name they sign in with. The answer is always the same, and so is the work:
-//!    whether there is such an account, whether it can be used, and whether mail was sent just before
-//!    cannot be told from outside. It comes after 25 ms at the soonest: where the work takes less, as
-//!    with a database nearby, the last microseconds by which it differs do not show.
-//! 2. The account's address gets a link with a token of 256 random bits, of which the database keeps
-//!    a keyed digest; or a [further](crate::login_name) address does, if that was typed and is proved. It
-//!    is good for an hour and once. A newer one takes its place. It dies when the address, the password
-//!    or the last sign-in changes, when the account's factors change, when the account is disabled, and
-//!    when the further address is removed. An end of sessions leaves it good: a thief with one session
-//!    could otherwise keep the owner from every reset, by ending the others all the time.
-//! 3. The link leads to a page of the application's. Opening it changes nothing; the page may
-//!    [`check`](PasswordReset::check) the token, which does not spend it.
-//! 4. With the token and a new password one transaction spends the token, sets the password and ends
-//!    every session of the account. The owner is told. Whose password it is comes from the token.
-//!    Locks of sign-ins and of asking for links are lifted. The device that did it is a
-//!    [known one](crate::attempt#known-devices) from then on, unless it asks not to be remembered.
+//! 1. Somebody types the name that they sign in with. The answer and the work are always the same.
+//!    So nobody can tell whether there is such an account, whether it can be used, or whether mail
+//!    was sent just before. The answer takes at least 25 ms. This hides the last microseconds of
+//!    difference when the work takes less time, for example with a database nearby.
+//! 2. The account's address gets a link with a token of 256 random bits. If a
+//!    [further](crate::login_name) address was typed and is proved, that address gets the link. The
+//!    database keeps only a keyed digest of the token. A link works once and for an hour. A newer
+//!    link replaces it. It also becomes invalid when the address, the password, the last sign-in or
+//!    the factors of the account change. The same happens when the account is disabled, or when the
+//!    further address is removed. It stays valid when sessions end. Otherwise a thief with one
+//!    session could end the others all the time, and so stop the owner from ever resetting the
+//!    password.
+//! 3. The link opens a page of your application. Opening it changes nothing. The page may
+//!    [`check`](PasswordReset::check) the token, which does not use it up.
+//! 4. The page sends the token and a new password. One transaction uses up the token, sets the
+//!    password and ends every session of the account. It also ends all outstanding codes and links,
+//!    except those that undo a change of an address. The account comes from the token. The owner
+//!    gets a message. Locks of sign-ins and of requests for links are removed. The device that did
+//!    the reset becomes a [known device](crate::attempt#known-devices), unless it asks not to be
+//!    remembered.
 //!
-//! Who receives mail at an address owns it. So a reset marks it as verified; and where it was not,
-//! somebody else may have made the account in wait for its owner: enrolled factors go (each with a message
-//! and the event `user_updated`, `factors removed`), other addresses and numbers, and all outstanding
-//! codes and links, together with the password and the sessions. Where it was, second factors stay: a
-//! reset proves a mailbox, not the person. [Nobody can enrol one](crate::account::Accounts::set_enrolled_factors)
-//! before the address is proved.
+//! A person who receives mail at an address is its owner. So a reset marks it as verified. What
+//! else happens depends on whether the address was verified before:
 //!
-//! # Who asks too often, and who guesses
+//! - If it was not verified, somebody else may have made the account to wait for the owner of the
+//!   address. So the reset also removes enrolled factors, other addresses and numbers, and the
+//!   former addresses with their links. Each removed factor causes a message and the event
+//!   `user_updated`, `factors removed`.
+//! - If it was verified, second factors stay, because a reset proves a mailbox and not a person.
+//!   [Nobody can enrol one](crate::account::Accounts::set_enrolled_factors) before the address is
+//!   proved.
 //!
-//! Each request for a link is a [try](crate::attempt) that has failed until a reset succeeds, which
-//! closes the account's window of requests. Too many are delayed and then refused for a while: the
-//! answer is the same, after as long a time, and nothing is sent; also for names that are nobody's. Two
-//! counts bound what a mailbox gets, and the narrower one decides: tries of everybody but known devices
-//! (15 in ten minutes, then none for an hour), and mails (`mail.per_hour`). Strangers who use up either
-//! do not keep the owner out: they made links leave for their mailbox, and the last of these stays good for
-//! an hour, while a request that is held back or refused takes no link's place. A browser that they have
-//! signed in from has its own count of tries.
+//! # Too many requests, and guessing
 //!
-//! Whoever sends a token tries it, whether they look or reset. A wrong, used or dead one is a failure of
-//! the account that it names, or else of itself. No lock of an account follows from that: 256 random bits
-//! are not guessed, and whoever found an old link in a log could otherwise keep the owner from using a
-//! fresh one. What bounds guessing is the limit per source: a source with too many failures is not
-//! listened to for ten minutes, except on a browser that the token's account is known to sign in from. A
-//! lock of sign-ins stops neither: the mail is the way out of it.
+//! Each request for a link is an [attempt](crate::attempt) that counts as failed until a reset
+//! succeeds. That reset closes the account's window of requests. Too many requests are delayed and
+//! then refused for a while. This also applies to names without an account. The answer is the same
+//! after the same time, but nothing is sent.
+//!
+//! Two limits apply to a mailbox, and the lower one decides: attempts from unknown devices (15 in
+//! ten minutes, then none for an hour), and mails (`mail.per_hour`). Strangers who use up a limit
+//! do not lock out the owner. Their requests sent links to the owner's mailbox, and the last link
+//! stays valid for an hour. A request that is delayed or refused does not replace a link. A browser
+//! that the owner has signed in from has its own count of attempts.
+//!
+//! Each check of a token and each reset is an attempt at the token. Only a check of a valid token
+//! does not count. A wrong, used or invalid token is a failure of the account that it names, or
+//! else of the token itself. Such failures never lock an account, because nobody can guess 256
+//! random bits. A lock would let anyone who found an old link in a log stop the owner from using a
+//! new one. Instead, guessing is limited per source. A source with too many failures is refused for
+//! ten minutes, except on a browser that is known to the token's account. A lock of sign-ins does
+//! not stop requests or resets, because the mail is the way to end that lock.
 //!
 //! # A form that is sent twice
 //!
-//! A second click would be told that the link is not good any more, and the person would think that no
-//! password was set. So for one minute the browser that used a link is told that it did
-//! (`reset_token_used`), and that is no failure of anybody. The row keeps a keyed digest of the address
-//! and the `User-Agent` that the link was used from. A cookie would say "the same browser" more exactly,
-//! but the first answer sets one that the second request, sent before it came, does not carry yet.
+//! After a double click, the second request would say that the link is invalid, and the user would
+//! think that no password was set. So for one minute the browser that used a link is told that it
+//! did (`reset_token_used`). This does not count as a failure. The row keeps a keyed digest of the
+//! address and the `User-Agent` that used the link. A cookie would identify the browser better. But
+//! the second request may be sent before the answer that sets the cookie has arrived.
 //!
-//! Someone else who found the spent link learns nothing from it, unless they are behind the same address
-//! with the same program. Then they learn that it was used within the last minute, which they could see
-//! as well by waiting at that address. It opens nothing in either case.
+//! Another person who found the used link learns nothing from it, except behind the same address
+//! with the same program. Then they learn that it was used within the last minute. They could also
+//! find that out by watching that address. The link never gives access again.
+//!
+//! # Example
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, token: String) -> Result<(), portcullis::Rejection> {
@@ -69,28 +82,30 @@
 //! ```
 //!
 //! # What it does not do
-//! - It signs nobody in: the next step is an ordinary login, with its second factor.
-//! - It sends no text messages: a phone number is lent by its provider, and taken back.
+//! - It does not sign in. The next step is an ordinary sign-in with its second factor.
+//! - It sends no text messages. A phone number belongs to its provider, who can give it to another
+//!   person.
 //!
 //! # Routes
 //! `POST /password/forgot` (`login`; always 202), `POST /password/reset/check` (`token`; 204),
-//! `POST /password/reset` (`token`, `password`, and as at a sign-in `remember` and `transport`; 204, or
-//! for a bearer 200 with its `device_token`). They are part of
-//! [`auth.routes()`](crate::Portcullis::routes) where there is a notifier.
+//! `POST /password/reset` (`token`, `password`, and as at a sign-in `remember` and `transport`;
+//! 204, or for a bearer 200 with its `device_token`). They are part of
+//! [`auth.routes()`](crate::Portcullis::routes) if there is a notifier.
 //!
 //! # Configuration
 //! [`password_reset_lifetime`](crate::config::MailConfig::password_reset_lifetime),
-//! [`links`](crate::config::MailConfig::links), and what limits mail, in `config.mail`;
-//! [`AttemptConfig`](crate::config::AttemptConfig), and what differs for
+//! [`links`](crate::config::MailConfig::links) and the limits for mail, in `config.mail`;
+//! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
 //! [`Forgot`](crate::config::AttemptKind::Forgot) in its `kinds`.
 //!
 //! # Events
 //! `authn_password_reset_request`, `authn_password_reset`, `authn_password_reset_fail`;
-//! `authn_login_lock` with the detail `forgot`. A refused try says `too_many_attempts`.
+//! `authn_login_lock` with the detail `forgot`. The event of a refused attempt says
+//! `too_many_attempts`.
 //!
 //! # Errors
-//! `invalid_reset_token` (400), `reset_token_used` (409), `invalid_fields` (422); `too_many_attempts` (429), only with
-//! `attempts.reveal_lockout`.
+//! `invalid_reset_token` (400), `reset_token_used` (409), `invalid_fields` (422);
+//! `too_many_attempts` (429), only with `attempts.reveal_lockout`.
 //!
 //! # Standard
 //! OWASP Forgot Password Cheat Sheet, ASVS 5.0 6.4, NIST SP 800-63B-4 4.2.
@@ -127,35 +142,36 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
-/// Why a password was not set.
+/// The reason why a password was not set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordResetError {
-    /// The token is unknown, used, too old, or about an account that has changed: which, is not
-    /// said.
+    /// The token is unknown, used or expired, or the account has changed since. The answer does not
+    /// say which.
     #[error("the link is not good any more; ask for a new one")]
     InvalidToken,
-    /// This browser has set a password with this link within the last minute: the form was sent twice.
-    /// The second password was not set.
+    /// This browser has set a password with this link within the last minute, because the form was
+    /// sent twice. The second password was not set.
     #[error("the password was set with this link a moment ago; sign in with it")]
     UsedJustNow,
-    /// The new password cannot be used. The token is still good.
+    /// The new password cannot be used. The token is still valid.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
-    /// Too many tries failed, here or from this source. Told only where the configuration says so:
-    /// otherwise a request is accepted without effect, and a token is invalid.
+    /// Too many attempts failed, for this account or from this source. This is told only if the
+    /// configuration says so. Otherwise a request is accepted without effect, and a token is
+    /// invalid.
     #[error("there were too many failed tries")]
     TooManyAttempts {
-        /// When to try again at the earliest.
+        /// The time to wait before the next attempt.
         retry_after: Duration,
     },
     /// This source asked too often. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// A hook of the application's refused. The token is still good.
+    /// A hook of the application refused. The token is still valid.
     #[error("{0}")]
     Refused(#[source] Refusal),
-    /// The infrastructure failed. The token is still good.
+    /// The infrastructure failed. The token is still valid.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -179,25 +195,26 @@ problem! {
     }
 }
 
-/// Sets forgotten passwords anew. See the [module page](self).
+/// Resets forgotten passwords. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct PasswordReset<'a> {
     auth: &'a Portcullis,
 }
 
 impl Portcullis {
-    /// Forgotten passwords.
+    /// Returns the flow for forgotten passwords.
     pub fn password_reset(&self) -> PasswordReset<'_> {
         PasswordReset { auth: self }
     }
 }
 
-/// What a token is bound to: a change of any of it kills the token. Not to the account's epoch, which any
-/// session can move; what else ends a link ends its row, see [`one_time::end_of_account`].
+/// The values that a token is bound to. If one of them changes, the token becomes invalid. The
+/// account's epoch is not one of them, because any session can increase it. What else ends a link
+/// ends its row; see [`one_time::end_of_account`].
 struct Binding([Vec<u8>; 4]);
 
 impl Binding {
-    /// With the further address that the link went to, if it was one.
+    /// Binds to the account, and to the further address if the link goes to one.
     fn of(row: &Model, further: Option<&str>) -> Self {
         let last_login = row.last_login_at.map(|at| at.as_millis().to_be_bytes().to_vec());
         Self([
@@ -208,7 +225,8 @@ impl Binding {
         ])
     }
 
-    /// For a token that nobody gets.
+    /// Returns the binding of a token that nobody gets. It makes the work the same for an unknown
+    /// name.
     fn of_nobody() -> Self {
         Self(Default::default())
     }
@@ -218,18 +236,20 @@ impl Binding {
     }
 }
 
-/// Whom a link is for, and where it goes.
+/// The account that a link is for, and the address that it goes to.
 struct Asked {
     row: Model,
     to: Recipient,
-    /// The normal form of the further address that it goes to, if that was typed.
+    /// The normal form of the further address, if the link goes to one.
     further: Option<String>,
 }
 
 impl Asked {
-    /// To the further address that was typed, if its owner has proved it, and the account's own before:
-    /// what first proves an account is its own address. Nowhere, if it has none of its own: then
-    /// somebody is taking back what a thief has changed.
+    /// Chooses the address for a link. It is the further address that was typed, if this one and
+    /// the account's own address are both proved. The own address must be proved too, because only
+    /// it can first prove an account. In all other cases it is the account's own address. If the
+    /// account has no own address, there is no link: then its owner may be undoing what a thief
+    /// changed.
     fn of(name: &login_name::Model, row: Model) -> Option<Self> {
         let own = row.email.as_deref()?;
         let further = name.typed.as_deref();
@@ -242,11 +262,12 @@ impl Asked {
 
 impl PasswordReset<'_> {
     /// Sends a link to the address of the account that signs in with this name (a username or an
-    /// address), if there is one. Success says nothing about that, nor that mail left.
+    /// address), if there is one. Success does not tell whether there is an account, or whether
+    /// mail was sent.
     ///
     /// # Errors
-    /// [`PasswordResetError::TooManyAttempts`], where that is told; [`PasswordResetError::RateLimited`],
-    /// whatever the name; an outage.
+    /// [`PasswordResetError::TooManyAttempts`], only if limits are revealed;
+    /// [`PasswordResetError::RateLimited`], for any name alike; an outage.
     pub async fn forgot(&self, login: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
         let started = Stopwatch::start();
         self.ask(login, client).await?;
@@ -259,10 +280,11 @@ impl PasswordReset<'_> {
         let context = self.auth.context();
         let db = context.db();
         let id = LoginId::parse(login).ok();
-        // No account has the empty name; asking for it keeps the work the same.
+        // No account has the empty name. Looking it up keeps the work the same.
         let asked = id.as_ref().map_or("", LoginId::normal);
         let name = id.as_ref().map_or_else(|| trim_login_id(login), LoginId::normal);
-        // Before it is known whether the name is anybody's.
+        // The device is read before it is known whether the name has an account, so this work is
+        // always done.
         let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);
         let found = db.read(account_store::find_with_name(&db.executor(), asked)).await?;
@@ -277,7 +299,8 @@ impl PasswordReset<'_> {
             }
         };
         if ticket.is_source_full() {
-            // The answer waits as for any other, and nothing is written that would fill a table.
+            // The answer takes as long as any other. Nothing is written, so a source cannot fill a
+            // table.
             return Ok(());
         }
         let now = context.now();
@@ -285,7 +308,8 @@ impl PasswordReset<'_> {
             let usable = Account::from(row.clone()).is_usable(now, false);
             Asked::of(&name, row).filter(|_| usable)
         });
-        // A refused request does the work of one for a name that nobody has.
+        // A refused request does the same work as one for a name without an account. Otherwise the
+        // time would tell them apart.
         let owner = found.as_ref().map(|found| found.row.id);
         let found = found.filter(|_| ticket.is_judged());
         let lifetime = context.config.mail.password_reset_lifetime;
@@ -299,15 +323,16 @@ impl PasswordReset<'_> {
         }
         let asked = transaction!(db, |txn| {
             let counted = match (to.map(Recipient::as_str), account) {
-                // Strangers take nothing from its owner's device, nor under another spelling.
+                // The owner's device has its own count, and a verified address one for all
+                // spellings. So strangers cannot use up what the owner may request.
                 (Some(to), _) if device.is_some() => Counted::OnKnownDevice(to),
                 (Some(to), Some(row)) if row.verified_at.is_some() => Counted::Proved(to),
                 (Some(to), _) => Counted::Mailbox(to),
                 (None, _) => Counted::Nobody(asked),
             };
             let admitted = outbox::admit(txn, context, kind, counted).await?;
-            // Whoever got a link just before keeps that one. The row that nobody can use makes the
-            // work the same.
+            // A mailbox that got a link just before keeps that link. The row that is written
+            // instead belongs to no account, and makes the work the same.
             let account = account.filter(|_| admitted.0);
             let binding = account.map_or_else(Binding::of_nobody, |row| Binding::of(row, further));
             let start = Start {
@@ -334,32 +359,32 @@ impl PasswordReset<'_> {
             };
             outbox::put_admitted(txn, context, &outgoing, admitted).await?;
             ticket.record(txn, &event).await?;
-            // Nobody has proved anything yet.
+            // The attempt counts as failed, because nobody has proved anything yet.
             ticket.failed(txn).await?;
             Ok::<_, PasswordResetError>(())
         });
         attempts.end_failed(ticket, asked)
     }
 
-    /// Whether a token is good, without spending it: for the page that asks for the new password. A
-    /// wrong one is counted as at a reset.
+    /// Checks that a token is valid, without using it up. The page that asks for the new password
+    /// needs this. A wrong token counts as at a reset.
     ///
     /// # Errors
-    /// [`PasswordResetError::InvalidToken`]; [`PasswordResetError::TooManyAttempts`], where that is
-    /// told; an outage.
+    /// [`PasswordResetError::InvalidToken`]; [`PasswordResetError::UsedJustNow`];
+    /// [`PasswordResetError::TooManyAttempts`], only if limits are revealed; an outage.
     pub async fn check(&self, token: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
         let (ticket, ..) = self.look(token, client).await?;
-        // Looking at a good link is no try: the reset that follows is.
+        // Looking at a valid link is not an attempt. The reset that follows is one.
         self.auth.attempts().withdraw(ticket).await;
         Ok(())
     }
 
-    /// Sets a new password for the account that the token belongs to, and ends its sessions. Nobody
-    /// is signed in, but the device that did it is a known one from then on: add what is returned to
-    /// the answer, unless the client asks not to be remembered.
+    /// Sets a new password for the account of the token, and ends its sessions. It does not sign
+    /// in, but the device becomes a known one. Add the returned value to the answer, unless the
+    /// client asks not to be remembered.
     ///
     /// # Errors
-    /// See [`PasswordResetError`]. Whatever fails, nothing is changed.
+    /// See [`PasswordResetError`]. After an error the password and the sessions are unchanged.
     pub async fn reset(
         &self,
         token: &str,
@@ -402,6 +427,8 @@ impl PasswordReset<'_> {
             at: now,
         };
         let done = transaction!(context.db(), |txn| {
+            // One conditional UPDATE uses up the token, so of simultaneous requests only one
+            // succeeds.
             if !challenge.spend_from(txn, context, client, now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
@@ -417,10 +444,12 @@ impl PasswordReset<'_> {
             if row.verified_at.is_none() {
                 remove_factors(txn, context, &row).await?;
             }
-            // Whatever else was sent before is worth nothing now: another link, a change of address.
+            // Everything that was sent before is now invalid: other links, and changes of an
+            // address.
             one_time::end_of_account(txn, row.id, None, now).await?;
             ticket.succeeded(txn).await?;
-            // Locks that strangers brought about do not keep out who reads the account's mail.
+            // Strangers may have caused the locks. They must not lock out an owner who can read the
+            // account's mail.
             attempts.close(txn, row.id, &[AttemptKind::Login, AttemptKind::Forgot]).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
@@ -428,22 +457,25 @@ impl PasswordReset<'_> {
             Ok(epoch)
         });
         if let Err(PasswordResetError::InvalidToken) = done {
-            // Somebody else was faster with it, or the same person, who pressed twice.
+            // Another request used the token first. It may come from the same person after a double
+            // click.
             if self.was_used_by(token, client).await? {
                 attempts.withdraw(ticket).await;
                 return Err(PasswordResetError::UsedJustNow);
             }
+            // The token was used by another browser, or the account has changed since it was read.
             let event = failed(Some(&row), client, now);
             attempts.fail(ticket, &event).await?;
             return Err(PasswordResetError::InvalidToken);
         }
         let epoch = attempts.end(ticket, done).await?;
-        // Who reads the account's mail is its owner, here and under the epoch that the reset began.
+        // Somebody who reads the account's mail is its owner. So the device becomes known, under
+        // the epoch that the reset began.
         let devices = self.auth.per_instance::<Devices>();
         Ok(devices.remember(context, client, row.id, epoch))
     }
 
-    /// Whether this browser has set a password with this token a moment ago.
+    /// Returns true if this browser has set a password with this token within the last minute.
     async fn was_used_by(
         &self,
         token: &str,
@@ -458,7 +490,7 @@ impl PasswordReset<'_> {
         Ok(found.is_some_and(|found| found.was_used_by(context, client, now)))
     }
 
-    /// The hash of a new password, if it can be one.
+    /// Hashes a new password, if it is accepted.
     async fn hash(
         &self,
         passwords: &Passwords,
@@ -476,8 +508,9 @@ impl PasswordReset<'_> {
         Ok(passwords.hash(new, client.address()).await?)
     }
 
-    /// The challenge of a token and its account, if both are as they were when it was sent, and the
-    /// try that this was. One that fails is over.
+    /// Returns the challenge and the account of a token, and the attempt that this is. The token
+    /// must be valid, and what it is bound to unchanged. In case of an error the attempt is already
+    /// finished.
     async fn look(
         &self,
         token: &str,
@@ -517,7 +550,8 @@ impl PasswordReset<'_> {
                 return Err(PasswordResetError::TooManyAttempts { retry_after });
             }
         };
-        // Of a refused try the verdict is thrown away.
+        // If the attempt was refused, the result is discarded: even a valid token is then invalid.
+        // This check comes last, so a refused attempt does the same work.
         let is_good = |challenge: &Challenge, row: &Model| {
             there
                 && challenge.is_open(now)
@@ -527,7 +561,8 @@ impl PasswordReset<'_> {
         };
         match challenge.zip(row) {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),
-            // It may have been used since it was read, and the account's row read after that.
+            // The token may have been used after it was read, and before the account's row was
+            // read.
             Some((challenge, _))
                 if challenge.was_used_by(context, client, now)
                     || challenge.is_open(now) && self.was_used_by(token, client).await? =>
@@ -544,7 +579,7 @@ impl PasswordReset<'_> {
     }
 }
 
-/// What tells of a token that was not good.
+/// Returns the event for an invalid token.
 fn failed(row: Option<&Model>, client: &ClientInfo, now: Timestamp) -> Event {
     let event = Event::new(EventKind::PasswordResetFailed, now)
         .from_client(client)

@@ -11,9 +11,10 @@ use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 
-/// Grants permissions to single accounts. Everything counts on the next request.
+/// Grants permissions to single accounts. Every change counts on the next request.
 ///
-/// Roles say why someone may do something; this is for the exceptions.
+/// A role tells why an account may do something, so prefer roles. Direct permissions are for
+/// exceptions.
 #[derive(Debug, Clone, Copy)]
 pub struct DirectPermissions<'a> {
     context: &'a Context,
@@ -21,23 +22,23 @@ pub struct DirectPermissions<'a> {
 }
 
 impl Portcullis {
-    /// Permissions of single accounts.
+    /// Returns the permissions of single accounts.
     pub fn permissions(&self) -> DirectPermissions<'_> {
         DirectPermissions { context: self.context(), db: self.context().db() }
     }
 }
 
 impl<'a> DirectPermissions<'a> {
-    /// The same inside a transaction of the caller's.
+    /// Works inside your transaction.
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Grants a permission; granting it again changes nothing.
+    /// Grants a permission. If the account has it already, nothing changes.
     ///
     /// # Errors
-    /// No such account; a permission in a domain of portcullis' own (`auth-…`); an outage.
+    /// No such account; a permission in a domain of portcullis (`auth-…`); an outage.
     pub async fn grant(
         &self,
         account: AccountId,
@@ -47,8 +48,8 @@ impl<'a> DirectPermissions<'a> {
         self.hand(EventKind::PermissionGranted, account, permission).await
     }
 
-    /// Revokes a permission that was granted in exactly this form; revoking another changes
-    /// nothing.
+    /// Revokes a permission that was granted in exactly this form. If it was not granted, nothing
+    /// changes.
     ///
     /// # Errors
     /// No such account; an outage.
@@ -60,8 +61,8 @@ impl<'a> DirectPermissions<'a> {
         self.hand(EventKind::PermissionRevoked, account, permission).await
     }
 
-    /// The permissions granted to an account directly. Rows that are not permissions are left out:
-    /// they grant nothing.
+    /// Returns the permissions that were granted to an account directly. Rows that are not valid
+    /// permissions are left out, because they grant nothing.
     ///
     /// # Errors
     /// An outage.

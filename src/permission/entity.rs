@@ -1,4 +1,4 @@
-//! The rows of authorization: roles, groups, what was granted to whom, and the epoch.
+//! The tables of authorization: roles, groups, grants, and the epoch.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 macro_rules! belongs_to {
@@ -23,9 +23,9 @@ macro_rules! belongs_to {
     };
 }
 
-/// One row: moved by every change of what a role or a group means. `version` is drawn at random each
-/// time, and remembered grants are kept under it: a counter would come to a number again after a
-/// backup was restored. `epoch` counts the changes.
+/// One row, which changes with every change of a role or a group. `version` is a new random number
+/// each time, and grants in memory are kept under it. A counter would not do: after a backup was
+/// restored, it would reach a number again that a node still remembers. `epoch` counts the changes.
 pub(crate) mod epoch {
     use sea_orm::entity::prelude::*;
 
@@ -44,7 +44,7 @@ pub(crate) mod epoch {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// A named bundle of permissions, space separated.
+/// A role: a name and its permissions, separated by spaces.
 pub(crate) mod role {
     use sea_orm::entity::prelude::*;
 
@@ -73,7 +73,7 @@ pub(crate) mod role {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Accounts and roles that belong together.
+/// A group of accounts, which can have roles.
 pub(crate) mod group {
     use sea_orm::entity::prelude::*;
 
@@ -234,7 +234,7 @@ pub(crate) mod membership {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Whose answer of the source is kept: the one that was asked for last.
+/// The number of the last question to the source, and of the question whose answer is stored.
 pub(crate) mod membership_turn {
     use sea_orm::entity::prelude::*;
 

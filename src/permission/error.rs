@@ -1,4 +1,4 @@
-//! What can be wrong with a grant.
+//! Errors of grants.
 
 use std::time::Duration;
 
@@ -7,18 +7,20 @@ use super::reserved::is_reserved;
 use crate::base::problem::problem;
 use crate::base::transaction::{Fault, is_foreign_key_violation, may_fault};
 
-/// How many permissions one role holds: more would not fit the column of the smallest database
-/// (64 KiB of text).
+/// The largest number of permissions in one role. More would not fit the column of the smallest
+/// database (64 KiB of text).
 pub(crate) const MAX_PERMISSIONS: usize = 240;
 
-/// Why something could not be granted, or what is granted not be made or changed.
+/// The reason why something could not be granted, or a role, group or membership could not be
+/// changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrantError {
-    /// The name of a role or group is empty, longer than 64 bytes, or has white space or syntax in it.
+    /// The name of a role or group is empty, longer than 64 bytes, or contains white space or
+    /// syntax.
     #[error("a name has 1 to 64 bytes without white space, `:`, `,` or `*`")]
     InvalidName,
-    /// A permission that is not one.
+    /// The text is not a permission.
     #[error("`{permission}` is not a permission: {error}")]
     InvalidPermission {
         /// The text, shortened.
@@ -29,7 +31,7 @@ pub enum GrantError {
     /// More permissions than one role may hold.
     #[error("a role holds at most {MAX_PERMISSIONS} permissions")]
     TooManyPermissions,
-    /// There is a role of this name with other permissions.
+    /// There is already a role of this name with other permissions.
     #[error("a role of this name exists with other permissions")]
     Exists,
     /// The resource is not a domain and an id.
@@ -41,16 +43,16 @@ pub enum GrantError {
     /// A role of this name would look like a level on a resource.
     #[error("a role of this name would look like a level on a resource")]
     ReservedName,
-    /// The permission names a domain that belongs to portcullis: one that begins with `auth-`.
+    /// The permission names a domain that belongs to portcullis: one that starts with `auth-`.
     #[error("`{permission}`: the domains that begin with `auth-` belong to portcullis")]
     ReservedDomain {
         /// The text, shortened.
         permission: String,
     },
-    /// Sessions could not be renewed often enough to last.
+    /// The idle time is too short: a session could not renew its token in time.
     #[error("an idle time must be at least {} seconds", .least.as_secs())]
     IdleTooShort {
-        /// The shortest: three times `session.replay_after`.
+        /// The minimum: three times `session.replay_after`.
         least: Duration,
     },
     /// There is no role of this name.
@@ -68,7 +70,7 @@ pub enum GrantError {
 }
 
 impl GrantError {
-    /// A permission that is to be declared or granted: none in a domain of ours.
+    /// Checks that a permission that is declared or granted is not in a domain of portcullis.
     pub(crate) fn check_domain(permission: &Permission) -> Result<(), Self> {
         if !is_reserved(permission) {
             return Ok(());
@@ -76,8 +78,8 @@ impl GrantError {
         Err(Self::ReservedDomain { permission: permission.as_str().chars().take(64).collect() })
     }
 
-    /// What a failed insert means: a key that points to nothing says that what it points to was
-    /// deleted between two statements.
+    /// Translates a failed insert. If a foreign key points to nothing, its target was deleted
+    /// between two statements.
     pub(crate) fn or_gone(error: sea_orm::DbErr, gone: Self) -> Self {
         if is_foreign_key_violation(&error) { gone } else { error.into() }
     }

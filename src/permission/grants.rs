@@ -1,4 +1,4 @@
-//! What an account may do, compiled once from its rows and then only looked at.
+//! The grants of an account, compiled once from its rows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub(crate) enum GrantRow {
     /// A role, granted to the account or to a group it belongs to.
     Role {
         role: RoleRow,
-        /// The resource the role is limited to; empty for everywhere.
+        /// The resource that the role is limited to; empty if it is not limited.
         resource: String,
         resource_id: String,
     },
@@ -20,21 +20,21 @@ pub(crate) enum GrantRow {
     Permission(String),
     /// A level on one resource.
     Membership { resource: String, resource_id: String, level: String },
-    /// The role that is named like a level, for an account that has some level.
+    /// The role with the name of a level, for an account that has some level.
     LevelRole(RoleRow),
 }
 
-/// What a row says of a role.
+/// The data of a role in a row.
 #[derive(Debug, Clone)]
 pub(crate) struct RoleRow {
     pub(crate) name: String,
-    /// Space separated.
+    /// Permissions, separated by spaces.
     pub(crate) permissions: String,
     pub(crate) requires_factor: bool,
     pub(crate) max_idle: Option<Duration>,
 }
 
-/// What an account may do: its permissions and roles, from wherever they come.
+/// What an account may do: all its permissions and roles, from all sources.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     permissions: PermissionSet,
@@ -44,9 +44,9 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Compiles rows. A permission that does not parse grants nothing and is reported; a role
-    /// limited to a resource gives only what it says about that resource, and no role name; a level
-    /// that is not configured gives nothing.
+    /// Compiles rows. A permission that cannot be parsed grants nothing and is reported. A role
+    /// that is limited to a resource gives its permissions on that resource, and no role name. A
+    /// level that is not configured gives nothing.
     pub(crate) fn compile(rows: impl IntoIterator<Item = GrantRow>, levels: Levels<'_>) -> Self {
         let mut grants = Self::default();
         let mut memberships = Vec::new();
@@ -61,7 +61,8 @@ impl Grants {
                         continue;
                     }
                     grants.permissions.extend(permissions);
-                    // Made before the levels were configured: it must not pass for one.
+                    // The role was created before the levels were configured. It must not count as
+                    // a level.
                     if levels.reserve(&role.name) {
                         tracing::error!(
                             target: "portcullis",
@@ -117,33 +118,33 @@ impl Grants {
         }
     }
 
-    /// The permissions.
+    /// Returns the permissions.
     pub fn permissions(&self) -> &PermissionSet {
         &self.permissions
     }
 
-    /// The names of the roles, sorted.
+    /// Returns the names of the roles, sorted.
     pub fn roles(&self) -> &[String] {
         &self.roles
     }
 
-    /// Whether a role of this name is among them.
+    /// Returns true if the account has a role of this name.
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.binary_search_by(|role| role.as_str().cmp(name)).is_ok()
     }
 
-    /// The shortest idle time that one of the roles asks for.
+    /// Returns the shortest idle time that one of the roles requires.
     pub fn max_idle(&self) -> Option<Duration> {
         self.max_idle
     }
 
-    /// Whether one of the roles asks for a second factor.
+    /// Returns true if one of the roles requires a second factor.
     pub fn requires_factor(&self) -> bool {
         self.requires_factor
     }
 }
 
-/// The permissions of a row that are some.
+/// Returns the valid permissions of a row, and reports the others.
 fn parsed(role: Option<&str>, text: &str) -> Vec<Permission> {
     let (permissions, refused) = parse_list(text);
     for (text, error) in refused {
@@ -218,7 +219,7 @@ mod tests {
             resource_id: String::new(),
         });
         assert_eq!(compile(rows).max_idle(), idle(60));
-        // The role named like a level counts as far as the level is reached.
+        // The role with the name of the level counts only if that level is reached.
         let owner = || GrantRow::LevelRole(role("owner", "list", idle(30)));
         assert_eq!(compile([owner(), member("list", "7", "owner")]).max_idle(), idle(30));
         assert_eq!(compile([owner(), member("list", "7", "editor")]).max_idle(), None);

@@ -1,4 +1,4 @@
-//! Groups: accounts and roles that belong together.
+//! Groups of accounts, which can have roles.
 
 use super::entity::group;
 use super::error::GrantError;
@@ -30,7 +30,7 @@ impl From<group::Model> for Group {
     }
 }
 
-/// Makes groups, changes their members and roles. Everything counts on the next request.
+/// Creates groups, and changes their members and roles. Every change counts on the next request.
 ///
 /// ```no_run
 /// # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
@@ -48,23 +48,23 @@ pub struct Groups<'a> {
 }
 
 impl Portcullis {
-    /// Groups.
+    /// Returns the groups.
     pub fn groups(&self) -> Groups<'_> {
         Groups { context: self.context(), db: self.context().db() }
     }
 }
 
 impl<'a> Groups<'a> {
-    /// The same inside a transaction of the caller's.
+    /// Works inside your transaction.
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Makes a group; making it again changes nothing.
+    /// Creates a group. If it exists already, nothing changes.
     ///
     /// # Errors
-    /// A name that is not one; an outage.
+    /// The name is not valid; an outage.
     pub async fn create(&self, name: &str) -> Result<Group, GrantError> {
         check_name(name)?;
         let now = self.context.now();
@@ -80,7 +80,8 @@ impl<'a> Groups<'a> {
                 return Ok(Some(existing));
             }
             if !store::insert_group(txn, row.clone()).await? {
-                // Someone else made it between the two; looked up again after the rollback.
+                // Another transaction created it between the two statements. It is read again after
+                // the rollback.
                 return Err(GrantError::Exists);
             }
             audit_log::record(txn, &event).await?;
@@ -94,7 +95,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// The group of this name.
+    /// Finds the group of this name.
     ///
     /// # Errors
     /// An outage.
@@ -103,7 +104,7 @@ impl<'a> Groups<'a> {
         Ok(row.map(Group::from))
     }
 
-    /// All groups by name.
+    /// Lists all groups, sorted by name.
     ///
     /// # Errors
     /// An outage.
@@ -112,7 +113,7 @@ impl<'a> Groups<'a> {
         Ok(rows.into_iter().map(Group::from).collect())
     }
 
-    /// The groups an account belongs to.
+    /// Returns the groups that an account belongs to.
     ///
     /// # Errors
     /// An outage.
@@ -138,7 +139,7 @@ impl<'a> Groups<'a> {
         Ok(())
     }
 
-    /// Adds an account; adding it again changes nothing.
+    /// Adds an account. If it is a member already, nothing changes.
     ///
     /// # Errors
     /// No such group or account; an outage.
@@ -146,7 +147,7 @@ impl<'a> Groups<'a> {
         self.member(Member::Joins, name, account).await
     }
 
-    /// Removes an account; removing one that is no member changes nothing.
+    /// Removes an account. If it is not a member, nothing changes.
     ///
     /// # Errors
     /// No such group or account; an outage.
@@ -193,7 +194,7 @@ impl<'a> Groups<'a> {
         self.hand(EventKind::RoleGranted, name, role, &Resource::everywhere()).await.map(drop)
     }
 
-    /// Takes a role from all members.
+    /// Takes a role away from all members.
     ///
     /// # Errors
     /// No such group or role; an outage.
@@ -201,8 +202,8 @@ impl<'a> Groups<'a> {
         self.hand(EventKind::RoleRevoked, name, role, &Resource::everywhere()).await.map(drop)
     }
 
-    /// Gives all members a role on one resource. Says which of the role's permissions give
-    /// nothing there.
+    /// Gives all members a role on one resource. Returns the permissions of the role that have no
+    /// effect there.
     ///
     /// # Errors
     /// No such group or role; an outage.
@@ -216,7 +217,7 @@ impl<'a> Groups<'a> {
         Ok(without_effect(&role, resource))
     }
 
-    /// Takes a role on one resource from all members.
+    /// Takes a role on one resource away from all members.
     ///
     /// # Errors
     /// No such group or role; an outage.
@@ -239,8 +240,8 @@ impl<'a> Groups<'a> {
         let now = self.context.now();
         let event = Event::new(kind, now).detail(format!("{role} to group {name}{resource}"));
         let role = transaction!(self.db, |txn| {
-            // First the lock: two changes of one group come one after the other, and the second
-            // sees what the first did.
+            // The lock comes first. So two changes of one group run one after the other, and the
+            // second sees what the first has done.
             if !store::lock_group(txn, name).await? {
                 return Err(GrantError::GroupNotFound);
             }

@@ -2,10 +2,10 @@
 //!
 //! # What it is for
 //!
-//! A permission is text that a person can read in a table and a program can check: `printer:print`,
-//! `dashboard:info,delete`, `doc:edit:42`. The same words are used for what someone *holds* (a
-//! grant), for what a route *asks* (a requirement) and for what a session may at most do (a
-//! ceiling).
+//! A permission is a text that a person can read in a table and a program can check:
+//! `printer:print`, `dashboard:info,delete`, `doc:edit:42`. The same language is used for three
+//! things: what an account *has* (a grant), what a route *requires* (a requirement), and the most
+//! that a session may do (a ceiling).
 //!
 //! ```text
 //! permission  = part *7( ":" part )               ; at most 256 bytes
@@ -14,18 +14,19 @@
 //! token       = 1*( any character but ":" "," "*", white space, control and invisible characters )
 //! ```
 //!
-//! # How a check flows
+//! # How a check works
 //!
-//! 1. Grants are parsed once, when an identity is loaded, into a [`PermissionSet`].
-//! 2. A requirement is parsed once, when a route is built, into its [`Atoms`]:
-//!    `dashboard:info,delete` asks for `dashboard:info` and for `dashboard:delete`.
-//! 3. [`PermissionSet::allows`] wants, for each atom, some grant that implies it. It does not
+//! 1. Grants are parsed once into a [`PermissionSet`], when an identity is loaded.
+//! 2. A requirement is parsed once into its [`Atoms`], when a route is built:
+//!    `dashboard:info,delete` requires `dashboard:info` and `dashboard:delete`.
+//! 3. [`PermissionSet::allows`] needs, for each atom, a grant that implies it. It does not
 //!    allocate.
 //!
-//! One grant implies one request when, part by part, the grant's part contains `*` or every
-//! alternative of the request's. A grant that ends early implies all below it (`a` implies `a:b`).
-//! What a grant has left over must contain `*` (`a:*` implies `a`, `a:b` does not). A `*` in the
-//! *request* is an alternative like any other, so it never widens: `a:b` does not imply `a:*`.
+//! A grant implies a request if each part of the grant contains `*` or every alternative of the
+//! request's part. A grant with fewer parts implies everything below it (`a` implies `a:b`). If a
+//! grant has more parts, the additional ones must contain `*` (`a:*` implies `a`, `a:b` does not).
+//! A `*` in the *request* is an ordinary alternative, so it never widens a grant: `a:b` does not
+//! imply `a:*`.
 //!
 //! # Example
 //!
@@ -45,8 +46,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Ids that come from users enter through [`Permission::on`]; string formatting never builds a
-//! permission:
+//! Ids that come from users must go through [`Permission::on`]. Never build a permission by
+//! formatting a string:
 //!
 //! ```rust
 //! use portcullis::Permission;
@@ -59,22 +60,23 @@
 //!
 //! # What it does not do
 //!
-//! - No repair. Nothing is trimmed or folded; `Doc` and `doc` differ, and so do two Unicode
-//!   spellings of `é`. What is malformed is refused when written and reported, never granted, when
-//!   read from an old row ([`parse_list`]).
-//! - No negation. A grant only adds; to take away is to revoke.
-//! - No patterns inside a token: `edit*` is refused rather than taken for a literal.
+//! - It repairs nothing. Nothing is trimmed or folded: `Doc` and `doc` differ, and so do two
+//!   Unicode spellings of `é`. A malformed permission is refused when it is written. In an old row
+//!   it is reported and never granted ([`parse_list`]).
+//! - It has no negation. A grant only adds rights. To take a right away, revoke the grant.
+//! - It has no patterns inside a token: `edit*` is refused, and not taken literally.
 //!
 //! # Limits
 //!
-//! Not configurable, so that what one node wrote every node reads: [`Permission::MAX_BYTES`],
-//! [`Permission::MAX_PARTS`], [`Permission::MAX_ALTERNATIVES`], [`Permission::MAX_ATOMS`].
+//! The limits are not configurable, so every node can read what another node wrote:
+//! [`Permission::MAX_BYTES`], [`Permission::MAX_PARTS`], [`Permission::MAX_ALTERNATIVES`],
+//! [`Permission::MAX_ATOMS`].
 //!
 //! # Standard
 //!
-//! Apache Shiro's `WildcardPermission`, made strict. [`Permission::implies`] is Shiro's on
-//! everything that parses here; Shiro also accepts `a:` (and then grants all of `a`) and `*:` (and
-//! then grants everything).
+//! Apache Shiro's `WildcardPermission`, but stricter. [`Permission::implies`] gives the same result
+//! as Shiro for everything that parses here. Shiro also accepts `a:` (and then grants all of `a`)
+//! and `*:` (and then grants everything).
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -88,26 +90,27 @@ const ANY: &str = "*";
 
 /// One parsed permission: a grant, a request or a ceiling.
 ///
-/// A value that exists is well formed. Cloning is cheap. Two permissions are equal when their parts
-/// are equal as sets (`a:b,c` is `a:c,b`); printing gives back the written form.
+/// Every value is well formed. Cloning is cheap. Two permissions are equal if their parts are equal
+/// as sets (`a:b,c` is `a:c,b`). `Display` writes the original text.
 #[derive(Clone)]
 pub struct Permission(Arc<Parsed>);
 
 struct Parsed {
     text: Box<str>,
-    /// The alternatives of all parts in turn; inside a part sorted by text and without repeats.
+    /// The alternatives of all parts, one part after the other. Within a part they are sorted by
+    /// text and occur once.
     alternatives: Box<[Span]>,
     parts: Box<[PartSpan]>,
 }
 
-/// Bytes of `text`.
+/// A range of bytes of `text`.
 #[derive(Clone, Copy)]
 struct Span {
     start: u16,
     end: u16,
 }
 
-/// Elements of `alternatives`.
+/// A range of elements of `alternatives`.
 struct PartSpan {
     start: u16,
     end: u16,
@@ -115,26 +118,28 @@ struct PartSpan {
 }
 
 impl Permission {
-    /// The longest text in bytes. An id has room (a uuid has 36), and a column of this length can
-    /// be indexed by every database.
+    /// The longest text, in bytes. An id fits (a uuid has 36), and every database can index a
+    /// column of this length.
     pub const MAX_BYTES: usize = 256;
 
-    /// The most parts. Domain, action and instance are three; the rest is room for deeper trees.
+    /// The largest number of parts. Domain, action and instance are three; more are for deeper
+    /// trees.
     pub const MAX_PARTS: usize = 8;
 
-    /// The most alternatives in one part, counted as written. A longer list is better a role.
+    /// The largest number of alternatives in one part, counted as written. For a longer list, use a
+    /// role.
     pub const MAX_ALTERNATIVES: usize = 32;
 
-    /// The most atoms of a requirement. Alternatives multiply, and 256 bytes could ask for billions
-    /// of checks.
+    /// The largest number of atoms of a requirement. Alternatives multiply, so 256 bytes could
+    /// demand billions of checks.
     pub const MAX_ATOMS: usize = 64;
 
     /// Parses the written form, strictly.
     ///
     /// # Errors
     ///
-    /// Whatever is not of the grammar of this module. Too long a text is refused before a character
-    /// of it is read.
+    /// The text does not follow the grammar of this module. A text that is too long is refused
+    /// before any character is read.
     pub fn parse(text: &str) -> Result<Self, PermissionError> {
         if text.len() > Self::MAX_BYTES {
             return Err(PermissionError::TooLong { bytes: text.len() });
@@ -186,33 +191,33 @@ impl Permission {
         })))
     }
 
-    /// The written form.
+    /// Returns the text as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
 
-    /// Whether this grant alone implies the whole of `requested`.
+    /// Returns true if this grant alone implies the whole of `requested`.
     ///
     /// Several grants together may allow what none of them implies: see [`PermissionSet::allows`].
     #[must_use]
     pub fn implies(&self, requested: &Permission) -> bool {
-        // Where the grant is the shorter, `zip` ends and nothing is left over; where the request
-        // is, the rest must be `*`.
+        // If the grant has fewer parts, `zip` ends and nothing is left over. If the request has
+        // fewer, the other parts of the grant must be `*`.
         self.parts().zip(requested.parts()).all(|(granted, asked)| granted.covers(asked))
             && self.parts().skip(requested.0.parts.len()).all(|left_over| left_over.any)
     }
 
-    /// Whether everything that `narrower` implies, this pattern implies too.
+    /// Returns true if this pattern implies everything that `narrower` implies.
     ///
-    /// The same question as [`implies`](Self::implies) asked of two patterns: use it for ceilings,
+    /// It is the same check as [`implies`](Self::implies), for two patterns. Use it for ceilings,
     /// for narrowing, and for "may this person grant that".
     #[must_use]
     pub fn covers(&self, narrower: &Permission) -> bool {
         self.implies(narrower)
     }
 
-    /// Whether there is anything that both have to do with: whether they agree as far as both go.
+    /// Returns true if both agree in every part that both have.
     pub(crate) fn overlaps(&self, other: &Permission) -> bool {
         self.parts().zip(other.parts()).all(|(mine, theirs)| {
             let share = || mine.tokens().any(|mine| theirs.tokens().any(|theirs| mine == theirs));
@@ -220,17 +225,17 @@ impl Permission {
         })
     }
 
-    /// This permission with `id` as one more part: `doc:edit` on `42` is `doc:edit:42`.
+    /// Returns this permission with `id` as one more part: `doc:edit` on `42` is `doc:edit:42`.
     ///
-    /// The way for ids that come from users. The id takes the next place, whichever that is: on
-    /// `doc` alone it would stand where actions stand, so write `doc:*` for all actions on one
-    /// document.
+    /// Use this for ids that come from users. The id becomes the next part, whatever that is. On
+    /// `doc` alone it would become the action, so write `doc:*` for all actions on one document.
     ///
     /// # Errors
     ///
-    /// An empty id; a character in it that is syntax (so `*` cannot mean all, nor `1,2` two) or
-    /// that no token may contain; too long a result or too many parts. Other ids never fail for
-    /// their content.
+    /// The id is empty or contains a forbidden character, or the result is too long or has too many
+    /// parts. Forbidden are characters that are syntax, so `*` cannot mean all, and `1,2` cannot
+    /// mean two. Characters that no token may contain are forbidden too. No other id fails because
+    /// of its content.
     pub fn on(&self, id: &str) -> Result<Self, PermissionError> {
         let bytes = self.as_str().len() + 1 + id.len();
         if bytes > Self::MAX_BYTES {
@@ -246,12 +251,12 @@ impl Permission {
         Self::parse(&format!("{self}:{id}"))
     }
 
-    /// What this permission of a role gives when the role is granted on one resource only.
+    /// Returns what this permission of a role gives when the role is granted on one resource only.
     ///
     /// On `list` `7`, `list` gives `list:*:7` and `list:read,edit` gives `list:read,edit:7`.
-    /// `None`, which is to be reported when the role is granted, for everything else: another
-    /// domain, several, `*` (or a role with `*` would own everything), three parts or more, an id
-    /// that [`on`](Self::on) refuses.
+    /// Everything else gives `None`, which must be reported when the role is granted: another
+    /// domain, several domains, `*` (otherwise a role with `*` would give everything), three or
+    /// more parts, and an id that [`on`](Self::on) refuses.
     #[must_use]
     pub fn on_resource(&self, resource: &str, id: &str) -> Option<Self> {
         let mut parts = self.parts();
@@ -266,13 +271,13 @@ impl Permission {
         }
     }
 
-    /// The requirement that this permission stands for.
+    /// Returns the requirement that this permission stands for.
     ///
     /// # Errors
     ///
     /// Only [`PermissionError::TooManyAtoms`].
     pub fn atoms(&self) -> Result<Atoms, PermissionError> {
-        // The usual requirement has one alternative in each part, and is its own atom.
+        // Most requirements have one alternative in each part, and so are their own atom.
         if self.0.alternatives.len() == self.0.parts.len() {
             return Ok(Atoms { permission: self.clone(), all: [self.clone()].into() });
         }
@@ -291,8 +296,8 @@ impl Permission {
         Ok(Atoms { permission: self.clone(), all })
     }
 
-    /// The ids at the place after `atom` for which this grant alone implies `atom:id`; `None` if it
-    /// is for none.
+    /// Returns the ids in the place after `atom` for which this grant alone implies `atom:id`;
+    /// `None` if there are none.
     fn ids_after(&self, atom: &Permission) -> Option<Ids<'_>> {
         let place = atom.0.parts.len();
         let fits = self.parts().zip(atom.parts()).all(|(granted, asked)| granted.covers(asked))
@@ -312,18 +317,18 @@ impl Permission {
     }
 }
 
-/// Two positions, neither beyond [`Permission::MAX_BYTES`], so that both fit.
+/// Makes a span. Neither position is beyond [`Permission::MAX_BYTES`], so both fit.
 fn span(start: usize, end: usize) -> Span {
     Span { start: start as u16, end: end as u16 }
 }
 
-/// What is wrong with a character that no token and no id may contain.
+/// Returns why a character is not allowed in tokens and ids, if it is not.
 fn unprintable(found: char, at: usize) -> Option<PermissionError> {
     match found {
         _ if found.is_whitespace() => Some(PermissionError::WhiteSpace { found, at }),
         _ if found.is_control() => Some(PermissionError::ControlCharacter { found, at }),
-        // Zero-width and direction characters: two grants that look alike in a review must be
-        // alike.
+        // Zero-width and direction characters. Two grants that look the same in a review must be
+        // the same.
         '\u{200B}'..='\u{200F}'
         | '\u{202A}'..='\u{202E}'
         | '\u{2060}'..='\u{2064}'
@@ -333,7 +338,7 @@ fn unprintable(found: char, at: usize) -> Option<PermissionError> {
     }
 }
 
-/// One part of a permission, seen as a set.
+/// One part of a permission, as a set.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     text: &'a str,
@@ -342,7 +347,7 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// In the order of their text, each once.
+    /// Returns the tokens, sorted by text, each once.
     fn tokens(self) -> impl Iterator<Item = &'a str> {
         self.spans
             .iter()
@@ -350,13 +355,13 @@ impl<'a> Part<'a> {
     }
 
     fn covers(self, asked: Part<'_>) -> bool {
-        // Both are sorted, so what was passed over on the way to one token is not needed for the
-        // next.
+        // Both are sorted. So tokens that were skipped for one token are not needed for the next.
         let mut mine = self.tokens();
         self.any || asked.tokens().all(|wanted| mine.any(|token| token == wanted))
     }
 
-    /// Any one of its tokens: what covers the part lists all of them, so one is enough to look for.
+    /// Returns any one of its tokens. A part that covers this one lists all its tokens, so a search
+    /// for one is enough.
     fn one(self) -> &'a str {
         self.tokens().next().unwrap_or(ANY)
     }
@@ -411,11 +416,10 @@ impl fmt::Debug for Permission {
     }
 }
 
-/// A compiled requirement: a permission as the set of its atoms, the permissions with one
-/// alternative in each part.
+/// A compiled requirement: a permission as the set of its atoms. An atom has one alternative in
+/// each part.
 ///
-/// Made by [`Permission::atoms`]. There is at least one and there are at most
-/// [`Permission::MAX_ATOMS`].
+/// [`Permission::atoms`] makes it. It has at least one atom and at most [`Permission::MAX_ATOMS`].
 #[derive(Debug, Clone)]
 pub struct Atoms {
     permission: Permission,
@@ -423,44 +427,47 @@ pub struct Atoms {
 }
 
 impl Atoms {
-    /// The permission that was compiled.
+    /// Returns the permission that was compiled.
     #[must_use]
     pub fn permission(&self) -> &Permission {
         &self.permission
     }
 
-    /// The atoms, for explanations: `set.grant_for(atom)` names the grant of each.
+    /// Returns the atoms. For an explanation, `set.grant_for(atom)` returns the grant for each.
     pub fn iter(&self) -> impl Iterator<Item = &Permission> {
         self.all.iter()
     }
 }
 
-/// The grants of one identity, compiled so that a check looks at few of them, however many there
-/// are.
+/// The grants of one identity, compiled so that a check looks at only a few of them, even if there
+/// are many.
 ///
 /// Equal grants are kept once, in the order in which they came.
 #[derive(Clone, Default)]
 pub struct PermissionSet {
     grants: Vec<Permission>,
-    /// Positions in `grants`, by a hash of tokens that a request must have to be implied. What
-    /// collides is told apart by `implies`.
+    /// Positions in `grants`, by a hash of tokens that a request must have to be implied. If two
+    /// hashes are equal, `implies` decides.
     index: HashMap<u64, Vec<usize>>,
-    /// Of which parts keys are made, one bit for each of the at most eight: all parts but `*`, not
-    /// the domain alone, or a thousand grants on documents would share a key. Few kinds occur,
-    /// because grants are alike in where they have `*`.
+    /// The parts from which keys are made, one bit for each of the at most eight parts. These are
+    /// all parts except `*`. The domain alone is not enough: a thousand grants on documents would
+    /// then share one key. There are few different values, because most grants have `*` in the same
+    /// places.
     shapes: Vec<u8>,
 }
 
 impl PermissionSet {
-    /// Whether every atom of the requirement is implied by some grant, each perhaps by another.
+    /// Returns true if every atom of the requirement is implied by some grant. Different atoms may
+    /// be implied by different grants.
     ///
-    /// The empty set allows nothing.
+    /// An empty set allows nothing.
     #[must_use]
     pub fn allows(&self, atoms: &Atoms) -> bool {
         atoms.iter().all(|atom| self.implying(atom).next().is_some())
     }
 
-    /// [`allows`](Self::allows) for a permission that is asked once, as one with an id in it.
+    /// Does the same as [`allows`](Self::allows), for a permission that is checked once, such as
+    /// one with an id.
     ///
     /// # Errors
     ///
@@ -469,17 +476,17 @@ impl PermissionSet {
         Ok(self.allows(&requested.atoms()?))
     }
 
-    /// The first grant that implies the whole of `requested`, for explanations.
+    /// Returns the first grant that implies the whole of `requested`, for explanations.
     #[must_use]
     pub fn grant_for(&self, requested: &Permission) -> Option<&Permission> {
         self.implying(requested).min().map(|position| &self.grants[position])
     }
 
-    /// For which ids `prefix:id` is allowed, to filter a list in the database: `doc:edit` may
-    /// answer all or `1` and `2`.
+    /// Returns the ids for which `prefix:id` is allowed, to filter a list in the database:
+    /// `doc:edit` may give all, or `1` and `2`.
     ///
-    /// An id counts only if every atom of the prefix is allowed on it. A prefix of more than
-    /// [`Permission::MAX_ATOMS`] can be required nowhere, so no id is answered.
+    /// An id counts only if every atom of the prefix is allowed on it. A prefix with more than
+    /// [`Permission::MAX_ATOMS`] atoms cannot be a requirement, so it gives no id.
     pub fn instances(&self, prefix: &Permission) -> Instances {
         let Ok(atoms) = prefix.atoms() else {
             return Instances::Only(BTreeSet::new());
@@ -498,27 +505,28 @@ impl PermissionSet {
         Instances::Only(only)
     }
 
-    /// Whether there is no grant.
+    /// Returns true if there are no grants.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.grants.is_empty()
     }
 
-    /// How many different grants there are.
+    /// Returns the number of different grants.
     #[must_use]
     pub fn len(&self) -> usize {
         self.grants.len()
     }
 
-    /// The grants in the order in which they came.
+    /// Returns the grants in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = &Permission> {
         self.grants.iter()
     }
 
-    /// The positions of the grants that imply `requested`, in no order and perhaps more than once.
+    /// Returns the positions of the grants that imply `requested`, in no order, and possibly more
+    /// than once.
     fn implying(&self, requested: &Permission) -> impl Iterator<Item = usize> {
         let candidates = self.shapes.iter().filter_map(|shape| {
-            // A grant that limits a part which the request does not have is left over.
+            // A grant that limits a part which the request does not have cannot imply it.
             if u16::from(*shape) >> requested.0.parts.len() != 0 {
                 return None;
             }
@@ -540,8 +548,8 @@ impl PermissionSet {
         let mut shape = 0;
         let mut hashers = vec![self.index.hasher().build_hasher()];
         for (part, place) in grant.parts().zip(0..) {
-            // `*` fits any token. A part whose alternatives would make too many keys is left out
-            // too: then the others find the grant, and `implies` decides.
+            // `*` fits any token. If the alternatives of a part would make too many keys, the part
+            // is left out. The other parts still find the grant, and `implies` decides.
             if part.any || hashers.len() * part.spans.len() > Permission::MAX_ATOMS {
                 continue;
             }
@@ -587,20 +595,21 @@ impl fmt::Debug for PermissionSet {
     }
 }
 
-/// For which ids something is allowed.
+/// The ids for which something is allowed.
 ///
-/// Exhaustive on purpose: a list filter that falls through to "everything else" shows too much.
+/// This enum is not `non_exhaustive` on purpose. Otherwise a list filter with a default arm could
+/// show too much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Instances {
-    /// For every id, also for those that do not exist yet.
+    /// Every id, including those that do not exist yet.
     All,
-    /// For these, perhaps for none.
+    /// These ids; the set may be empty.
     Only(BTreeSet<String>),
 }
 
 impl Instances {
-    /// The ids that are in both, as with a ceiling.
+    /// Returns the ids that are in both, for example to apply a ceiling.
     pub fn intersection(self, other: Self) -> Self {
         match (self, other) {
             (Self::All, ids) | (ids, Self::All) => ids,
@@ -612,18 +621,19 @@ impl Instances {
     }
 }
 
-/// [`Instances`] of one grant, borrowed.
+/// The [`Instances`] of one grant, borrowed.
 enum Ids<'a> {
     All,
     Of(Part<'a>),
 }
 
-/// Reads the permissions of a role's row: separated by one ASCII white space character each.
+/// Reads the permissions of a role's row, which are separated by one ASCII white space character
+/// each.
 ///
-/// Returns the good ones, and those that are refused with the reason (and cut to
-/// [`Permission::MAX_BYTES`], since they go to a log). A refused one grants nothing and does not
-/// spoil its neighbours. Nothing is trimmed: two blanks in a row enclose an empty permission, which
-/// is refused. The empty text is the empty list.
+/// Returns the valid ones, and the refused ones with their reasons. Refused texts are cut to
+/// [`Permission::MAX_BYTES`], because they are logged. A refused permission grants nothing and does
+/// not affect the others. Nothing is trimmed: between two spaces is an empty permission, which is
+/// refused. An empty text is an empty list.
 #[must_use]
 pub(crate) fn parse_list(text: &str) -> (Vec<Permission>, Vec<(String, PermissionError)>) {
     let (mut good, mut refused) = (Vec::new(), Vec::new());
@@ -642,95 +652,95 @@ pub(crate) fn parse_list(text: &str) -> (Vec<Permission>, Vec<(String, Permissio
     (good, refused)
 }
 
-/// Writes what [`parse_list`] reads.
+/// Writes a list that [`parse_list`] can read.
 #[must_use]
 pub(crate) fn write_list(permissions: &[Permission]) -> String {
     permissions.iter().map(Permission::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// Why a text is no permission. Parts count from 1, bytes from 0; the text itself is never
-/// repeated.
+/// The reason why a text is not a permission. Parts count from 1, bytes from 0. The error never
+/// contains the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PermissionError {
-    /// There is no character.
+    /// The text is empty.
     #[error("the permission is empty")]
     Empty,
-    /// More than [`Permission::MAX_BYTES`].
+    /// The text is longer than [`Permission::MAX_BYTES`].
     #[error("the permission has {bytes} bytes, more than {}", Permission::MAX_BYTES)]
     TooLong {
-        /// How many bytes it has.
+        /// The length in bytes.
         bytes: usize,
     },
-    /// More than [`Permission::MAX_PARTS`].
+    /// There are more parts than [`Permission::MAX_PARTS`].
     #[error("the permission has more than {} parts", Permission::MAX_PARTS)]
     TooManyParts,
-    /// More than [`Permission::MAX_ALTERNATIVES`].
+    /// A part has more alternatives than [`Permission::MAX_ALTERNATIVES`].
     #[error("part {part} has more than {} alternatives", Permission::MAX_ALTERNATIVES)]
     TooManyAlternatives {
-        /// Which part.
+        /// The number of the part.
         part: usize,
     },
-    /// A `:` at an end, or two in a row.
+    /// There is a `:` at the start or the end, or two in a row.
     #[error("part {part} is empty")]
     EmptyPart {
-        /// Which part.
+        /// The number of the part.
         part: usize,
     },
-    /// A `,` at an end of a part, or two in a row.
+    /// There is a `,` at the start or the end of a part, or two in a row.
     #[error("part {part} has an empty alternative")]
     EmptyAlternative {
-        /// Which part.
+        /// The number of the part.
         part: usize,
     },
-    /// `b*` or `**`.
+    /// A `*` is not alone, for example `b*` or `**`.
     #[error("part {part} has a `*` that does not stand alone")]
     StarInToken {
-        /// Which part.
+        /// The number of the part.
         part: usize,
     },
-    /// White space, of Unicode's kinds too.
+    /// There is white space, which includes Unicode white space.
     #[error("white space {found:?} at byte {at}")]
     WhiteSpace {
-        /// Which one.
+        /// The character.
         found: char,
-        /// At which byte.
+        /// Its position in bytes.
         at: usize,
     },
-    /// A control character.
+    /// There is a control character.
     #[error("control character {found:?} at byte {at}")]
     ControlCharacter {
-        /// Which one.
+        /// The character.
         found: char,
-        /// At which byte.
+        /// Its position in bytes.
         at: usize,
     },
-    /// A zero-width or direction character.
+    /// There is a zero-width or direction character.
     #[error("invisible character {found:?} at byte {at}")]
     InvisibleCharacter {
-        /// Which one.
+        /// The character.
         found: char,
-        /// At which byte.
+        /// Its position in bytes.
         at: usize,
     },
-    /// A requirement of more than [`Permission::MAX_ATOMS`].
+    /// The requirement has more atoms than [`Permission::MAX_ATOMS`].
     #[error("the permission stands for more than {} single ones", Permission::MAX_ATOMS)]
     TooManyAtoms,
-    /// A requirement that cannot be asked of one instance.
+    /// The requirement cannot be checked for one instance.
     #[error("{what} cannot be asked of one instance")]
     NotOnInstance {
-        /// Which part of it.
+        /// The part of the requirement that makes this impossible.
         what: &'static str,
     },
-    /// An instance without a name.
+    /// The id of an instance is empty.
     #[error("the id is empty")]
     EmptyId,
-    /// Syntax, white space, a control or an invisible character in an id.
+    /// The id contains syntax, white space, a control character or an invisible character.
     #[error("an id must not contain {found:?}, found at its byte {at}")]
     IdCharacter {
-        /// Which one.
+        /// The character.
         found: char,
-        /// At which byte of the id.
+        /// Its position in bytes of the id.
         at: usize,
     },
 }
@@ -771,7 +781,7 @@ mod tests {
         Instances::Only(ids.iter().copied().map(String::from).collect())
     }
 
-    /// The rules of the manual, as plainly as they can be written: sets, built for each call.
+    /// The rules of the module page, written as plainly as possible: sets, built for each call.
     mod reference {
         use std::collections::BTreeSet;
 
@@ -820,7 +830,7 @@ mod tests {
     #[test]
     fn a_grant_implies_what_the_manual_says() {
         let table = [
-            // The shorter implies the longer.
+            // The shorter one implies the longer one.
             ("a", "a", true),
             ("a", "a:b", true),
             ("a", "a:b:c", true),
@@ -896,7 +906,7 @@ mod tests {
         }
     }
 
-    /// More than two million pairs.
+    /// Checks more than two million pairs.
     #[test]
     fn every_pair_of_a_small_language_agrees_with_the_reference() {
         let parts = ["*", "a", "b", "a,b", "b,c", "b,*"];
@@ -916,7 +926,7 @@ mod tests {
         }
     }
 
-    /// Permissions over so few tokens that about every fourth pair matches.
+    /// Makes permissions with so few tokens that about every fourth pair matches.
     fn few_tokens() -> impl Strategy<Value = String> {
         let part = vec(select(vec!["*", "a", "b", "c"]), 1..=3);
         let part = part.prop_map(|tokens| tokens.join(","));
@@ -1112,7 +1122,7 @@ mod tests {
         let (good, refused) = parse_list(&format!("a {} b", "\u{e9}a".repeat(300_000)));
         assert_eq!(good, [permission("a"), permission("b")]);
         assert_eq!(refused[0].1, TooLong { bytes: 900_000 });
-        // Cut before the two bytes that would pass the limit, not between them.
+        // The cut is before the two bytes that exceed the limit, not between them.
         assert_eq!(refused[0].0.len(), 255);
     }
 
@@ -1226,7 +1236,7 @@ mod tests {
             let given = permission(role).on_resource("list", id);
             assert_eq!(given.as_ref().map(Permission::as_str), expected, "{role} on list {id}");
         }
-        // A resource whose name is syntax is no resource.
+        // A resource whose name is syntax is not a resource.
         assert_eq!(permission("*:edit").on_resource("*", "7"), None);
         assert_eq!(permission("list,doc:edit").on_resource("list,doc", "7"), None);
         assert_eq!(permission("list").on_resource("", "7"), None);
@@ -1241,11 +1251,11 @@ mod tests {
         assert!(held.allows(&both.atoms().unwrap()));
         assert!(!allows(&held, "dashboard:info,delete,send"));
 
-        // Nor do the halves of two grants make a third permission.
+        // The halves of two grants do not make a third permission either.
         assert!(!allows(&set(&["a:b", "c:d"]), "a:d"));
         assert!(!allows(&set(&["a:b", "c:d"]), "a,c:b,d"));
         assert!(allows(&set(&["a:b", "a:d", "c:b", "c:d"]), "a,c:b,d"));
-        // Nor do many grants make a `*`.
+        // Many grants do not make a `*` either.
         assert!(!allows(&set(&["a:b", "a:c"]), "a:*"));
     }
 
@@ -1285,7 +1295,7 @@ mod tests {
         assert_eq!(held.len(), 4);
         assert_eq!(held.grant_for(&permission("b:x")), Some(&permission("b:x,y")));
         assert_eq!(held.grant_for(&permission("z")), Some(&permission("*")));
-        // Implied is not equal: to take away `a` must leave `a:b`.
+        // Implied is not equal: if `a` is revoked, `a:b` must stay.
         assert_eq!(set(&["a", "a:b"]).len(), 2);
     }
 
@@ -1307,7 +1317,7 @@ mod tests {
             |n| format!("doc:action-{n}:7"),
             |n| format!("doc:*:{n}"),
             |n| format!("*:*:{n}"),
-            // More alternatives than there are keys.
+            // There are more alternatives than keys.
             |n| format!("{}:{}:{n}", "a,b,c,d,e,f,g,h,i", "j,k,l,m,n,o,p,q,r"),
         ];
         for shape in shapes {
@@ -1341,12 +1351,12 @@ mod tests {
             (vec!["doc:edit:1", "doc:*:2", "*:edit:3"], "doc:edit", only(&["1", "2", "3"])),
             (vec!["doc:edit:1:*"], "doc:edit", only(&["1"])),
             (vec!["doc:edit:1:x", "doc:read:2", "list:edit:3"], "doc:edit", only(&[])),
-            // With several atoms an id counts only if all of them have it.
+            // With several atoms, an id counts only if all of them allow it.
             (vec!["doc:edit:1,2", "doc:read:2,3"], "doc:edit,read", only(&["2"])),
             (vec!["doc:edit:1,2", "doc:read"], "doc:edit,read", only(&["1", "2"])),
             (vec!["doc:edit:1,2"], "doc:edit,read", only(&[])),
             (vec!["doc:edit", "doc:read"], "doc:edit,read", Instances::All),
-            // A `*` that is asked for is not every action that is held.
+            // A `*` in the request does not mean every action that is granted.
             (vec!["doc:edit:1"], "doc:*", only(&[])),
             (vec!["doc:*:1"], "doc:*", only(&["1"])),
         ];

@@ -1,12 +1,12 @@
-//! Levels: the configured order of what someone can be on one resource.
+//! Levels: the configured order of what an account can be on one resource.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The configured levels, lowest first, by the domain of their resource.
 ///
-/// A level is seen as the role `<resource>-<id>-<level>`. Neither a resource nor a level has a `-`
-/// in its name (the configuration is refused otherwise), so such a name reads in one way only,
-/// whatever the id is made of.
+/// A level counts as the role `<resource>-<id>-<level>`. The configuration refuses a `-` in the
+/// name of a resource or a level. So such a name can be read in only one way, whatever the id
+/// contains.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Levels<'a>(&'a BTreeMap<String, Vec<String>>);
 
@@ -15,26 +15,27 @@ impl<'a> Levels<'a> {
         Self(configured)
     }
 
-    /// This level and those below it, lowest first; nothing for a level that is not configured.
+    /// Returns this level and those below it, lowest first. The result is empty for a level that is
+    /// not configured.
     pub(crate) fn up_to(self, resource: &str, level: &str) -> &'a [String] {
         let Some(levels) = self.0.get(resource) else { return &[] };
         levels.iter().position(|known| known == level).map_or(&[], |last| &levels[..=last])
     }
 
-    /// Whether a role of this name would look like a level that someone has.
+    /// Returns true if a role of this name would look like a level that an account has.
     pub(crate) fn reserve(self, role: &str) -> bool {
         let Some((resource, rest)) = role.split_once('-') else { return false };
         let Some((id, level)) = rest.rsplit_once('-') else { return false };
         !id.is_empty() && !self.up_to(resource, level).is_empty()
     }
 
-    /// Every level of every resource, once.
+    /// Returns every level of every resource, each once.
     pub(crate) fn all(self) -> BTreeSet<&'a str> {
         self.0.values().flatten().map(String::as_str).collect()
     }
 }
 
-/// The role that a level is seen as.
+/// Returns the name of the role that a level counts as.
 pub(crate) fn role_name(resource: &str, id: &str, level: &str) -> String {
     format!("{resource}-{id}-{level}")
 }

@@ -1,15 +1,21 @@
-//! Permissions and roles: what someone may do.
+//! Permissions and roles: what an account may do.
 //!
-//! 1. A [`Permission`] is a wildcard text such as `doc:read` or `doc:edit:42`, parsed once.
-//! 2. A [role](Roles) bundles permissions under a name and is granted to accounts.
-//! 3. A request's [`Grants`] are everything its account has, compiled. They stay in memory under
-//!    the account's version and the global epoch, both read by the one statement of each request,
-//!    so a change counts on the next request of every node without any message between them.
+//! 1. A [`Permission`] is a text with wildcards such as `doc:read` or `doc:edit:42`. It is parsed
+//!    once.
+//! 2. A [role](Roles) is a set of permissions with a name. It is granted to accounts.
+//! 3. The [`Grants`] of a request are everything that its account has, in compiled form. They are
+//!    kept in memory under the account's version and the global epoch. The one statement of each
+//!    request reads both. So a change counts on the next request of every node, and nodes need no
+//!    messages between them.
 //!
-//! Grants come from roles, from [groups](Groups), [directly](DirectPermissions), from roles that are
-//! limited to one [`Resource`], and from a level on one ([`Memberships`]). An account's rights are all
-//! of them together; a superuser has all there are. How to use them is on the page
-//! [`guide::permissions`](crate::guide::permissions).
+//! Grants come from roles, from [groups](Groups), [directly](DirectPermissions), from roles that
+//! are limited to one [`Resource`], and from a level on one ([`Memberships`]). The rights of an
+//! account are all of them together. A superuser has all rights. The page
+//! [`guide::permissions`](crate::guide::permissions) explains how to use them.
+//!
+//! # What it does not do
+//! It has no negative permissions: a grant only adds rights. To take a right away, revoke the
+//! grant.
 
 mod catalogue;
 mod direct;

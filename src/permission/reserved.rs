@@ -1,12 +1,12 @@
-//! The domains that belong to portcullis itself.
+//! The domains that belong to portcullis.
 
 use super::language::Permission;
 
-/// How a domain begins that applications leave alone.
+/// The prefix of the domains that applications must not use.
 const PREFIX: &str = "auth-";
 
-/// Whether a permission names a domain of ours. `*` names none: it is granted to those who may do
-/// everything, and gives no more in our domains than anywhere else.
+/// Returns true if a permission names a domain of portcullis. `*` does not name one: it is granted
+/// to those who may do everything, and gives no more in these domains than in others.
 pub(crate) fn is_reserved(permission: &Permission) -> bool {
     let domains = permission.as_str().split(':').next().unwrap_or_default();
     domains.split(',').any(|domain| {
@@ -14,7 +14,8 @@ pub(crate) fn is_reserved(permission: &Permission) -> bool {
     })
 }
 
-/// The same for the domain of a permission declared with [`permissions!`](crate::permissions).
+/// Does the same for the domain of a permission that is declared with
+/// [`permissions!`](crate::permissions).
 pub(crate) const fn is_reserved_domain(domain: &[u8]) -> bool {
     let prefix = PREFIX.as_bytes();
     if domain.len() < prefix.len() {

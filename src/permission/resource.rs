@@ -1,11 +1,11 @@
-//! The one thing a role can be limited to.
+//! The resource that a role can be limited to.
 
 use std::fmt;
 
 use super::error::GrantError;
 use super::language::Permission;
 
-/// One resource: a domain of permissions and an id in it, such as list 7.
+/// One resource: a domain of permissions and an id in it, for example list 7.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resource {
     domain: String,
@@ -13,10 +13,10 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// The resource of this domain with this id.
+    /// Returns the resource of this domain with this id.
     ///
     /// # Errors
-    /// When either is empty, too long, or has permission syntax or white space in it.
+    /// One of them is empty or too long, or contains permission syntax or white space.
     pub fn new(domain: &str, id: &str) -> Result<Self, GrantError> {
         let token = |text: &str| {
             Permission::parse(text).is_ok_and(|p| !p.as_str().contains([':', ',', '*']))
@@ -27,17 +27,17 @@ impl Resource {
         Ok(Self { domain: domain.to_owned(), id: id.to_owned() })
     }
 
-    /// The domain, such as `list`.
+    /// Returns the domain, such as `list`.
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// The id in it.
+    /// Returns the id in the domain.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// No limit: what the empty columns mean.
+    /// Returns the value for "no limit", which is stored as empty columns.
     pub(crate) fn everywhere() -> Self {
         Self { domain: String::new(), id: String::new() }
     }
@@ -47,7 +47,7 @@ impl Resource {
     }
 }
 
-/// ` on list:7`, or nothing for everywhere.
+/// Writes ` on list:7`, or nothing if there is no limit.
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.domain.is_empty() {

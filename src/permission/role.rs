@@ -1,4 +1,4 @@
-//! Roles: named bundles of permissions.
+//! Roles: sets of permissions with a name.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ pub struct Role {
     pub id: RoleId,
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its description.
     pub description: Option<String>,
-    /// What it gives.
+    /// The permissions that it gives.
     pub permissions: Vec<Permission>,
-    /// How long a session of its holders may be idle, if shorter than usual.
+    /// The idle time of its holders' sessions, if it is shorter than usual.
     pub max_idle: Option<Duration>,
 }
 
@@ -47,7 +47,7 @@ impl From<role::Model> for Role {
     }
 }
 
-/// Makes, changes, grants and revokes roles.
+/// Creates, changes, grants and revokes roles.
 ///
 /// ```no_run
 /// # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
@@ -64,24 +64,25 @@ pub struct Roles<'a> {
 }
 
 impl Portcullis {
-    /// Roles.
+    /// Returns the roles.
     pub fn roles(&self) -> Roles<'_> {
         Roles { context: self.context(), db: self.context().db() }
     }
 }
 
 impl<'a> Roles<'a> {
-    /// The same inside a transaction of the caller's.
+    /// Works inside your transaction.
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Makes a role. Making the same role again changes nothing, so it can be done at every start.
+    /// Creates a role. If the same role exists already, nothing changes, so you can call this at
+    /// every start.
     ///
     /// # Errors
-    /// A role of this name with other permissions; a name or permission that is not one; a name
-    /// that a [level](super::Memberships) could be seen as; an outage.
+    /// A role of this name exists with other permissions; a name or permission that is not valid; a
+    /// name that a [level](super::Memberships) could have; an outage.
     pub async fn create<P: AsRef<str>>(
         &self,
         name: &str,
@@ -108,10 +109,12 @@ impl<'a> Roles<'a> {
                 return Ok(Err(existing));
             }
             if !store::insert_role(txn, row.clone()).await? {
-                // Someone else made it between the two; asked again after the rollback.
+                // Another transaction created it between the two statements. It is read again after
+                // the rollback.
                 return Err(GrantError::Exists);
             }
-            // A level of this name may be held already, and now gives what the role says.
+            // An account may already have a level with this name. The role now gives it
+            // permissions, so grants in memory must be read again.
             store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
             Ok(Ok(()))
@@ -136,7 +139,7 @@ impl<'a> Roles<'a> {
         }
     }
 
-    /// The role of this name.
+    /// Finds the role of this name.
     ///
     /// # Errors
     /// An outage.
@@ -145,7 +148,7 @@ impl<'a> Roles<'a> {
         Ok(row.map(Role::from))
     }
 
-    /// All roles by name.
+    /// Lists all roles, sorted by name.
     ///
     /// # Errors
     /// An outage.
@@ -154,7 +157,7 @@ impl<'a> Roles<'a> {
         Ok(rows.into_iter().map(Role::from).collect())
     }
 
-    /// The roles granted to an account.
+    /// Returns the roles that were granted to an account.
     ///
     /// # Errors
     /// An outage.
@@ -163,7 +166,7 @@ impl<'a> Roles<'a> {
         Ok(rows.into_iter().map(Role::from).collect())
     }
 
-    /// Says what a role is for.
+    /// Sets the description of a role.
     ///
     /// # Errors
     /// No such role; an outage.
@@ -171,10 +174,10 @@ impl<'a> Roles<'a> {
         self.change(name, role::Column::Description, description.into()).await
     }
 
-    /// Gives a role other permissions. Counts on the next request of everyone who has it.
+    /// Replaces the permissions of a role. This counts on the next request of everyone who has it.
     ///
     /// # Errors
-    /// No such role; a permission that is not one; an outage.
+    /// No such role; a text that is not a permission; an outage.
     pub async fn set_permissions<P: AsRef<str>>(
         &self,
         name: &str,
@@ -184,12 +187,14 @@ impl<'a> Roles<'a> {
         self.change(name, role::Column::Permissions, text.into()).await
     }
 
-    /// Limits how long a session of the role's holders may be idle. Counts on the next request.
+    /// Limits how long a session of the role's holders may be idle. This counts on the next
+    /// request.
     ///
     /// # Errors
     /// [`GrantError::IdleTooShort`] below three times
-    /// [`replay_after`](crate::config::SessionConfig::replay_after) (4.5 minutes): a token is replaced
-    /// after a third of it, and never sooner than that. No such role; an outage.
+    /// [`replay_after`](crate::config::SessionConfig::replay_after) (4.5 minutes). The reason is
+    /// that a token is replaced after a third of the idle time, but never earlier than
+    /// `replay_after`. No such role; an outage.
     pub async fn limit_idle(&self, name: &str, idle: Option<Duration>) -> Result<(), GrantError> {
         let least = self.context.config.session.replay_after.saturating_mul(3);
         if idle.is_some_and(|idle| idle < least) {
@@ -217,8 +222,8 @@ impl<'a> Roles<'a> {
         Ok(())
     }
 
-    /// Deletes a role. Nobody has it from the next request on, and a later role of the same name
-    /// starts without holders.
+    /// Deletes a role. From the next request on nobody has it. A later role of the same name starts
+    /// without holders.
     ///
     /// # Errors
     /// No such role; an outage.
@@ -235,7 +240,8 @@ impl<'a> Roles<'a> {
         Ok(())
     }
 
-    /// Grants a role; granting it again changes nothing. Counts on the next request.
+    /// Grants a role. If the account has it already, nothing changes. This counts on the next
+    /// request.
     ///
     /// # Errors
     /// No such role or account; an outage.
@@ -243,8 +249,7 @@ impl<'a> Roles<'a> {
         self.hand(Hand::Grant, account, name, &Resource::everywhere()).await.map(drop)
     }
 
-    /// Revokes a role; revoking one that was not granted changes nothing. Counts on the next
-    /// request.
+    /// Revokes a role. If it was not granted, nothing changes. This counts on the next request.
     ///
     /// # Errors
     /// No such role or account; an outage.
@@ -252,9 +257,9 @@ impl<'a> Roles<'a> {
         self.hand(Hand::Revoke, account, name, &Resource::everywhere()).await.map(drop)
     }
 
-    /// Grants a role on one resource: of its permissions only those about that resource count, and
-    /// only on this id (`list:edit` on list 7 is `list:edit:7`). Says which of the role's
-    /// permissions give nothing there.
+    /// Grants a role on one resource. Of its permissions only those about that resource count, and
+    /// only on this id (`list:edit` on list 7 is `list:edit:7`). Returns the permissions of the
+    /// role that have no effect there.
     ///
     /// # Errors
     /// No such role or account; an outage.
@@ -295,8 +300,8 @@ impl<'a> Roles<'a> {
         };
         let event = Event::new(kind, now).account(account).detail(format!("{name}{resource}"));
         let role = transaction!(self.db, |txn| {
-            // First the version: it locks the account's row, so two changes of one account
-            // come one after the other and the second sees what the first did.
+            // The version comes first: this locks the account's row. So two changes of one account
+            // run one after the other, and the second sees what the first has done.
             if !account::store::bump_grants(txn, account).await? {
                 return Err(GrantError::AccountNotFound);
             }
@@ -304,7 +309,8 @@ impl<'a> Roles<'a> {
             let changed = match hand {
                 Hand::Grant => {
                     let granted = store::grant_role(txn, account, role.id, resource, now).await;
-                    // The account's row is locked, so it is the role that was deleted meanwhile.
+                    // The account's row is locked, so it must be the role that was deleted
+                    // meanwhile.
                     granted.map_err(|error| GrantError::or_gone(error, GrantError::RoleNotFound))?
                 }
                 Hand::Revoke => store::revoke_role(txn, account, role.id, resource).await?,
@@ -318,7 +324,7 @@ impl<'a> Roles<'a> {
     }
 }
 
-/// The permissions of a role that give nothing when it is granted on this resource.
+/// Returns the permissions of a role that have no effect when it is granted on this resource.
 pub(crate) fn without_effect(role: &Role, resource: &Resource) -> Vec<Permission> {
     let (domain, id) = resource.columns();
     role.permissions

@@ -1,5 +1,6 @@
-//! Queries on roles and grants. Whatever changes what someone may do moves a version here: the
-//! account's own for what belongs to one account, the epoch for what a role means to everyone.
+//! Queries on roles and grants. Every change of what an account may do also changes a version here:
+//! the account's own version for a change of one account, the epoch for a change of a role or a
+//! group.
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -17,10 +18,10 @@ use crate::base::id::{AccountId, GroupId, RoleId};
 use crate::base::secret::random_version;
 use crate::base::transaction::is_unique_violation;
 
-/// The one row of `auth_epoch`.
+/// The id of the only row of `auth_epoch`.
 const EPOCH_ROW: i16 = 1;
 
-/// Tells all remembered grants that they are stale.
+/// Makes all grants in memory outdated.
 pub(crate) async fn bump_epoch<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
     let updated = epoch::Entity::update_many()
         .col_expr(epoch::Column::Epoch, Expr::col(epoch::Column::Epoch).add(1))
@@ -29,13 +30,14 @@ pub(crate) async fn bump_epoch<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> 
         .exec(db)
         .await?;
     if updated.rows_affected == 0 {
-        // Without its row nothing could tell a stale grant from a fresh one.
+        // Without this row no node could tell that its grants in memory are outdated.
         return Err(DbErr::RecordNotUpdated);
     }
     Ok(())
 }
 
-/// The same after a backup was restored: the counter goes above every number of the time that is lost.
+/// Does the same after a backup was restored. It raises the counter above every number of the lost
+/// time.
 pub(crate) async fn raise_epoch<C: ConnectionTrait>(db: &C, now: Timestamp) -> Result<(), DbErr> {
     bump_epoch(db).await?;
     epoch::Entity::update_many()
@@ -58,7 +60,7 @@ pub(crate) async fn roles<C: ConnectionTrait>(db: &C) -> Result<Vec<role::Model>
     role::Entity::find().order_by_asc(role::Column::Name).all(db).await
 }
 
-/// The roles granted to an account everywhere.
+/// Returns the roles that were granted to an account without a limit to a resource.
 pub(crate) async fn roles_of<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -72,7 +74,7 @@ pub(crate) async fn roles_of<C: ConnectionTrait>(
         .await
 }
 
-/// False when the name is taken.
+/// Inserts a role. Returns false if the name is taken.
 pub(crate) async fn insert_role<C: ConnectionTrait>(
     db: &C,
     role: role::Model,
@@ -85,7 +87,7 @@ pub(crate) async fn insert_role<C: ConnectionTrait>(
     }
 }
 
-/// Sets one column of a role. False when there is no such role.
+/// Sets one column of a role. Returns false if there is no such role.
 pub(crate) async fn set_role<C: ConnectionTrait>(
     db: &C,
     name: &str,
@@ -106,7 +108,8 @@ pub(crate) async fn delete_role<C: ConnectionTrait>(db: &C, name: &str) -> Resul
     Ok(deleted.rows_affected > 0)
 }
 
-/// False when it was granted already. The account's row is locked by whoever calls this.
+/// Grants a role. Returns false if it was granted already. The caller must have locked the
+/// account's row.
 pub(crate) async fn grant_role<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -130,7 +133,7 @@ pub(crate) async fn grant_role<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// False when it was not granted.
+/// Revokes a role. Returns false if it was not granted.
 pub(crate) async fn revoke_role<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -154,7 +157,7 @@ pub(crate) async fn groups<C: ConnectionTrait>(db: &C) -> Result<Vec<group::Mode
     group::Entity::find().order_by_asc(group::Column::Name).all(db).await
 }
 
-/// The groups an account belongs to.
+/// Returns the groups that an account belongs to.
 pub(crate) async fn groups_of<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -167,7 +170,7 @@ pub(crate) async fn groups_of<C: ConnectionTrait>(
         .await
 }
 
-/// False when the name is taken.
+/// Inserts a group. Returns false if the name is taken.
 pub(crate) async fn insert_group<C: ConnectionTrait>(
     db: &C,
     group: group::Model,
@@ -187,7 +190,7 @@ pub(crate) async fn delete_group<C: ConnectionTrait>(db: &C, name: &str) -> Resu
     Ok(deleted.rows_affected > 0)
 }
 
-/// Locks a group's row against other changes of its roles. False when there is no such group.
+/// Locks a group's row against other changes of its roles. Returns false if there is no such group.
 pub(crate) async fn lock_group<C: ConnectionTrait>(db: &C, name: &str) -> Result<bool, DbErr> {
     let updated = group::Entity::update_many()
         .col_expr(group::Column::Name, Expr::value(name))
@@ -197,7 +200,8 @@ pub(crate) async fn lock_group<C: ConnectionTrait>(db: &C, name: &str) -> Result
     Ok(updated.rows_affected > 0)
 }
 
-/// False when it was a member already. The account's row is locked by whoever calls this.
+/// Adds a member. Returns false if it was a member already. The caller must have locked the
+/// account's row.
 pub(crate) async fn join_group<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -216,7 +220,7 @@ pub(crate) async fn join_group<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// False when it was no member.
+/// Removes a member. Returns false if it was not a member.
 pub(crate) async fn leave_group<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -226,7 +230,8 @@ pub(crate) async fn leave_group<C: ConnectionTrait>(
     Ok(deleted.rows_affected > 0)
 }
 
-/// False when the group had it already. The group's row is locked by whoever calls this.
+/// Gives a group a role. Returns false if it had the role already. The caller must have locked the
+/// group's row.
 pub(crate) async fn grant_group_role<C: ConnectionTrait>(
     db: &C,
     group: GroupId,
@@ -250,7 +255,7 @@ pub(crate) async fn grant_group_role<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// False when the group did not have it.
+/// Takes a role from a group. Returns false if it did not have the role.
 pub(crate) async fn revoke_group_role<C: ConnectionTrait>(
     db: &C,
     group: GroupId,
@@ -263,7 +268,8 @@ pub(crate) async fn revoke_group_role<C: ConnectionTrait>(
     Ok(deleted.rows_affected > 0)
 }
 
-/// False when it was granted already. The account's row is locked by whoever calls this.
+/// Grants a permission. Returns false if it was granted already. The caller must have locked the
+/// account's row.
 pub(crate) async fn grant_permission<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -283,7 +289,7 @@ pub(crate) async fn grant_permission<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// False when it was not granted.
+/// Revokes a permission. Returns false if it was not granted.
 pub(crate) async fn revoke_permission<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -294,7 +300,7 @@ pub(crate) async fn revoke_permission<C: ConnectionTrait>(
     Ok(deleted.rows_affected > 0)
 }
 
-/// The permissions granted to an account directly, as they were written.
+/// Returns the permissions that were granted to an account directly, as they were written.
 pub(crate) async fn permissions_of<C: ConnectionTrait>(
     db: &C,
     account: AccountId,

@@ -1,10 +1,10 @@
-//! Permissions known to the compiler.
+//! Permissions as types, checked by the compiler.
 
 use super::language::{Permission, PermissionError};
 
-/// A permission known when the program is compiled, for [`Allowed`](crate::Allowed) and
-/// [`Requirement::typed`](crate::Requirement::typed). Usually made by
-/// [`permissions!`](crate::permissions).
+/// A permission that is known when the program is compiled, for [`Allowed`](crate::Allowed) and
+/// [`Requirement::typed`](crate::Requirement::typed). Usually [`permissions!`](crate::permissions)
+/// makes it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a typed permission",
     label = "not declared with `portcullis::permissions!`",
@@ -15,13 +15,13 @@ pub trait TypedPermission: Send + Sync + 'static {
     const TEXT: &'static str;
 }
 
-/// What can stand for a permission in a question: a parsed one, its text, or one declared with
+/// A value that names a permission in a check: a parsed permission, its text, or one declared with
 /// [`permissions!`](crate::permissions).
 pub trait IntoPermission {
-    /// The permission.
+    /// Returns the permission.
     ///
     /// # Errors
-    /// A text that is not one.
+    /// The text is not a permission.
     fn into_permission(self) -> Result<Permission, PermissionError>;
 }
 
@@ -45,9 +45,9 @@ impl<P: TypedPermission> IntoPermission for P {
 
 /// Declares permissions as types, checked when the program is compiled.
 ///
-/// Each domain becomes a module, each action a type in it. The text is the name in lower case
-/// unless one is given. `ALL` lists them, and `CATALOGUE` lists them with their documentation, for
-/// [`sync`](crate::permission::Catalogue::sync).
+/// Each domain becomes a module, and each action a type in it. The text is the name in lower case
+/// unless you give another one. `ALL` lists the permissions. `CATALOGUE` lists them with their
+/// documentation, for [`sync`](crate::permission::Catalogue::sync).
 ///
 /// ```
 /// use portcullis::{Allowed, TypedPermission};
@@ -66,7 +66,7 @@ impl<P: TypedPermission> IntoPermission for P {
 /// assert_eq!(ALL.len(), 4);
 /// ```
 ///
-/// What a permission is for stands before it:
+/// Write the description of a permission before it:
 ///
 /// ```
 /// portcullis::permissions! {
@@ -84,7 +84,7 @@ impl<P: TypedPermission> IntoPermission for P {
 /// fn print(_: portcullis::Allowed<printer::Prnt>) {}
 /// ```
 ///
-/// Nor does a text with permission syntax in it, or with white space:
+/// A text with permission syntax or white space does not compile either:
 ///
 /// ```compile_fail,E0080
 /// portcullis::permissions! { printer: Print = "print,query"; }
@@ -98,7 +98,7 @@ impl<P: TypedPermission> IntoPermission for P {
 /// portcullis::permissions! { printer: Print = ""; }
 /// ```
 ///
-/// The domains that begin with `auth-` belong to portcullis:
+/// The domains that start with `auth-` belong to portcullis:
 ///
 /// ```compile_fail,E0080
 /// portcullis::permissions! { account = "auth-account": Manage; }
@@ -132,7 +132,7 @@ macro_rules! permissions {
                         };
                     }
 
-                    // Checks it where it is declared, used or not.
+                    // Checks the text at its declaration, even if it is never used.
                     const _: &str = <$action as $crate::TypedPermission>::TEXT;
                 )+
             }
@@ -142,7 +142,7 @@ macro_rules! permissions {
         pub const ALL: &[&str] =
             &[$( $( <$domain::$action as $crate::TypedPermission>::TEXT ),+ ),+];
 
-        /// The same with what they are for, from their documentation.
+        /// The same with their descriptions, from their documentation.
         pub const CATALOGUE: &[(&str, &str)] = &[$( $( (
             <$domain::$action as $crate::TypedPermission>::TEXT,
             concat!($($description),*),
@@ -156,7 +156,7 @@ macro_rules! permissions {
     }};
 }
 
-/// The name in lower case.
+/// Returns the name in lower case.
 #[doc(hidden)]
 pub const fn lower<const N: usize>(name: &str) -> [u8; N] {
     let bytes = name.as_bytes();
@@ -169,7 +169,7 @@ pub const fn lower<const N: usize>(name: &str) -> [u8; N] {
     lower
 }
 
-/// `domain:action`, both checked to be tokens of the permission language.
+/// Returns `domain:action`. Both must be tokens of the permission language.
 #[doc(hidden)]
 pub const fn join<const N: usize>(domain: &str, action: &str) -> [u8; N] {
     check(domain.as_bytes());
@@ -210,7 +210,7 @@ const fn check(token: &[u8]) {
     }
 }
 
-/// The bytes as text.
+/// Returns the bytes as text.
 #[doc(hidden)]
 pub const fn text(bytes: &'static [u8]) -> &'static str {
     match core::str::from_utf8(bytes) {

@@ -1,4 +1,4 @@
-//! The row of a rate.
+//! The table of rates.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 use sea_orm::entity::prelude::*;
@@ -9,7 +9,7 @@ pub struct Model {
     /// Keyed digest of rule and subject.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
     pub key: Vec<u8>,
-    /// Until when the allowance is spent, in microseconds since 1970.
+    /// The time until which the quota is used up, in microseconds since 1970.
     pub spent_us: i64,
 }
 

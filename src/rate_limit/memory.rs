@@ -1,4 +1,4 @@
-//! Rates kept in this process.
+//! Rates in the memory of this process.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,11 +8,12 @@ use crate::base::rate::{Quota, RateKey, RateVerdict, now_us};
 
 const SHARDS: usize = 16;
 
-/// How many subjects one shard remembers.
+/// The largest number of subjects in one shard.
 const MOST_PER_SHARD: usize = 8192;
 
-/// Until when each subject's allowance is spent. Bounded: beyond some 130 000 subjects those that
-/// are quiet are forgotten, and if that is not enough, those that did least.
+/// The time until which each subject's quota is used up. The number of subjects is limited to about
+/// 130 000. Above that, subjects without recent requests are forgotten first, then those with the
+/// fewest.
 #[derive(Default)]
 pub(crate) struct Memory {
     shards: [Mutex<HashMap<RateKey, i64>>; SHARDS],
@@ -40,7 +41,7 @@ impl Memory {
         }
     }
 
-    /// Takes over what another store says.
+    /// Takes over the state of another store.
     pub(crate) fn at_least(&self, key: RateKey, spent_us: i64) {
         let shard = &self.shards[usize::from(key.as_bytes()[0]) % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,8 +55,9 @@ impl Memory {
     }
 }
 
-/// Forgets who is quiet, and in a flood of subjects the half that did least: whoever did most stays
-/// limited, and nobody new is turned away.
+/// Forgets subjects without recent requests. If there are still too many, forgets the half with the
+/// fewest requests. So the subjects with the most requests stay limited, and no new subject is
+/// refused.
 fn forget(shard: &mut HashMap<RateKey, i64>, now: Timestamp) {
     let now = now_us(now);
     shard.retain(|_, spent| *spent > now);
@@ -94,7 +96,7 @@ mod tests {
         }
         assert!(memory.len() <= SHARDS * MOST_PER_SHARD, "{}", memory.len());
         assert!(!memory.admit(busy, quota, at(0)).admitted);
-        // After a quiet time only those that come again are remembered.
+        // After a quiet time only the subjects that come again are remembered.
         for number in 0..200_000 {
             assert!(memory.admit(key(number), quota, at(120)).admitted, "{number}");
         }

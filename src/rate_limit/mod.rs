@@ -1,59 +1,62 @@
-//! Rate limits: how often one source, one account, one name may ask.
+//! Rate limits: how often a source, an account or a name may ask.
 //!
-//! 1. Every mounted route counts the source of a request (IPv4 address, IPv6 by /64) before it reads
-//!    a body. Where the address is not known all such clients count together, as ten sources
-//!    ([`unknown_sources`](crate::config::RateConfig::unknown_sources)). So do they under every
-//!    other limit of a source here: visitors' sessions, registrations, messages, names that are taken.
+//! 1. Every mounted route counts the source of a request (IPv4 address, IPv6 by /64) before it
+//!    reads a body. All clients without a known address count together, with the quota of ten
+//!    sources ([`unknown_sources`](crate::config::RateConfig::unknown_sources)). This also applies
+//!    to every other limit per source: visitors' sessions, registrations, messages, names that are
+//!    taken.
 //! 2. As soon as a mounted route knows the account that is signed in, it counts the account.
-//! 3. A login counts the device, if the account is known to sign in from it, or else the name that was
-//!    typed, in its normal form; before anything is hashed.
-//! 4. A source that finds names taken, at registration or for a further username, is counted for it,
-//!    and asks for no other name when it has found too many. It may sign in as before.
-//! 5. Registrations count for their source, whatever the names and however they end.
+//! 3. A sign-in counts the device if the account knows it, or else the name that was typed, in its
+//!    normal form. This happens before anything is hashed.
+//! 4. A source that asks for names that are taken is counted, at registration and for further
+//!    usernames. After too many it cannot ask for another name. It can still sign in.
+//! 5. Registrations count for their source, with any names and any result.
 //! 6. Above a limit the answer is 429 `rate_limited` with `Retry-After`, `RateLimit-Policy` and
-//!    `RateLimit`. A refusal costs nothing of the allowance.
+//!    `RateLimit`. A refused request does not use up the quota.
 //!
-//! The limits slide: after a quiet minute the whole [`Quota`] may be used at once, and from then on
-//! it comes back evenly, one every `period / count`. There is no window at whose edge twice as many
-//! get through; over a whole period that begins with a full burst it is the burst and what came back
-//! meanwhile.
+//! The limits slide. After a quiet minute the whole [`Quota`] can be used at once. From then on it
+//! comes back evenly, one every `period / count`. So there is no window whose edge lets twice as
+//! many through. A whole period that starts with a full burst allows the burst, and what has come
+//! back meanwhile.
 //!
 //! # Where rates are kept
-//! | store | for | costs |
+//! | store | use it for | cost |
 //! |---|---|---|
-//! | this process (default) | one node; with several each counts by itself | nothing |
-//! | the database, [`RateStore::Database`] | several nodes without anything else to run | one statement a request to a mounted route (two if it is refused) |
-//! | Redis, `RedisRateLimiter` (feature `redis`) | several nodes, much traffic | a round trip to Redis |
-//! | a [`RateLimiter`] of your own | | |
+//! | this process (default) | one node; with several nodes, each counts separately | nothing |
+//! | the database, [`RateStore::Database`] | several nodes without another service | one statement per request to a mounted route (two if it is refused) |
+//! | Redis, `RedisRateLimiter` (feature `redis`) | several nodes with much traffic | a round trip to Redis |
+//! | your own [`RateLimiter`] | | |
 //!
-//! A store that fails or does not answer within 250 ms is not asked again for a second. Meanwhile
-//! each node counts by itself, with a quarter of every quota: an outage makes limits stricter, never
-//! ends them.
+//! If a store fails or does not answer within 250 ms, it is not asked again for a second. Meanwhile
+//! each node counts separately, with a quarter of every quota. So an outage makes limits stricter,
+//! and never turns them off.
+//!
+//! # Example
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! use portcullis::rate_limit::Quota;
 //!
-//! // An account of a machine that asks often.
+//! // An account of a machine that sends many requests.
 //! auth.accounts().set_rate_limit(id, Some(5_000)).await?;
-//! // A limit of the application's own, in the same store.
+//! // A limit of your application, in the same store.
 //! auth.rate_limits().admit("export", &id.to_string(), Quota::per_minute(2)).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # What it does not do
-//! It does not know wrong passwords from right ones, and it limits only the routes of this library;
-//! the application's own routes call [`RateLimits::admit`].
+//! It does not distinguish wrong passwords from correct ones. It limits only the routes of this
+//! library; your own routes call [`RateLimits::admit`].
 //!
 //! # Configuration
 //! [`RateConfig`](crate::config::RateConfig); per account
 //! [`set_rate_limit`](crate::account::Accounts::set_rate_limit).
 //!
 //! # Events
-//! `excess_rate_limit_exceeded`: the first refusal of a rule and subject in a minute; the others are
-//! only counted in metrics.
+//! `excess_rate_limit_exceeded`: the first refusal of a rule and subject in a minute. The others
+//! are only counted in metrics.
 //!
 //! # Errors
 //! `rate_limited` (429).
@@ -96,26 +99,26 @@ pub use crate::base::rate::Quota;
 use memory::Memory;
 use store::DatabaseLimiter;
 
-/// How long a store that failed is left alone.
+/// How long a store is not asked after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is left of a quota while the shared store cannot be asked.
+/// The divisor for a quota while the shared store cannot be asked.
 const FALLBACK_PART: u32 = 4;
 
-/// How many subjects a minute get an event of their own.
+/// How many subjects get their own event in a minute.
 const EVENTS_A_MINUTE: usize = 100;
 
-/// Somebody asks too often.
+/// There were too many requests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("too many requests; try again later")]
 pub struct RateLimited {
-    /// The rule: `source`, `account`, `login`, `login_device`, `anonymous`, `registrations`, `messages`,
-    /// `taken_names`, or one of the application's own.
+    /// The rule: `source`, `account`, `login`, `login_device`, `anonymous`, `registrations`,
+    /// `messages`, `taken_names`, or one of your application.
     pub rule: &'static str,
-    /// What it allows.
+    /// The quota of the rule.
     pub quota: Quota,
-    /// When it is worth trying again.
+    /// The time to wait before the next request.
     pub retry_after: Duration,
 }
 
@@ -146,18 +149,18 @@ impl Problem for RateLimited {
 
 /// The state of an instance's limits.
 struct Limits {
-    /// What counts where no other store does.
+    /// Counts if there is no shared store, and reserves in any case.
     local: Memory,
-    /// What counts while the other store cannot be asked.
+    /// Counts while the shared store cannot be asked.
     fallback: Memory,
     shared: Option<Arc<TimedPort<dyn RateLimiter>>>,
-    /// Until when the shared store is left alone, in milliseconds; 0 while it answers.
+    /// The end of the pause of the shared store, in milliseconds; 0 while it answers.
     paused_until: AtomicI64,
     key: DigestKey,
     noted: Mutex<Noted>,
 }
 
-/// Who was told of in this minute.
+/// The subjects that got an event in this minute.
 #[derive(Default)]
 struct Noted {
     minute: i64,
@@ -198,7 +201,7 @@ impl Limits {
         let Some(shared) = &self.shared else { return self.local.admit(key, quota, now) };
         let paused_until = self.paused_until.load(Ordering::Acquire);
         if now.as_millis() >= paused_until
-            // A clock that was set back does not keep the store away for longer.
+            // If the clock was set back, the pause must not become longer.
             || paused_until - now.as_millis() > PAUSE.as_millis() as i64
         {
             let asked = shared.ask(context.config.rate.timeout, move |shared| {
@@ -229,11 +232,12 @@ impl Limits {
     }
 
     fn key_of(&self, rule: &str, subject: &str) -> RateKey {
-        // No rule's name has a NUL, so no two pairs read the same.
+        // No rule's name contains a NUL, so two different pairs never give the same text.
         RateKey::new(self.key.digest(format!("{rule}\0{subject}").as_bytes()))
     }
 
-    /// Whether this refusal is the first of its subject in this minute.
+    /// Returns true if this refusal is the first one of its subject in this minute. The number of
+    /// events in a minute is limited, so that many subjects cannot fill the audit log.
     fn is_news(&self, key: RateKey, now: Timestamp) -> bool {
         let minute = now.as_millis().div_euclid(60_000);
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,14 +248,14 @@ impl Limits {
     }
 }
 
-/// Whom a limit is about, for the event.
+/// The account or address of a limit, for the event.
 #[derive(Debug, Clone, Copy, Default)]
 struct About {
     account: Option<AccountId>,
     address: Option<IpAddr>,
 }
 
-/// One of a source's allowance, set aside until it is known whether it counts.
+/// One request of a source's quota, reserved until it is known whether it counts.
 pub(crate) struct Reserved {
     limits: Arc<Limits>,
     key: RateKey,
@@ -260,7 +264,7 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// It counts, on every node that shares the store.
+    /// Counts the reserved request, on every node that shares the store.
     pub(crate) async fn keep(mut self, context: &Context) {
         self.kept = true;
         if self.limits.shared.is_none() {
@@ -288,7 +292,7 @@ pub struct RateLimits<'a> {
 }
 
 impl Portcullis {
-    /// Rate limits.
+    /// Returns the rate limits.
     pub fn rate_limits(&self) -> RateLimits<'_> {
         RateLimits { auth: self }
     }
@@ -298,7 +302,8 @@ impl RateLimits<'_> {
     /// Counts one more of `rule` for `subject`, or refuses it.
     ///
     /// # Errors
-    /// [`RateLimited`], which a handler can pass on. Never an outage: then a stricter limit counts.
+    /// [`RateLimited`], which a handler can return. An outage is no error: then a stricter limit
+    /// counts.
     pub async fn admit(
         &self,
         rule: &'static str,
@@ -308,8 +313,8 @@ impl RateLimits<'_> {
         self.decide(rule, subject, quota, About::default()).await
     }
 
-    /// Counts something that a source does. Clients without a known address are one source, which
-    /// may do as much as several.
+    /// Counts an action of a source. All clients without a known address are one source, which may
+    /// do as much as several.
     pub(crate) async fn source(
         &self,
         rule: &'static str,
@@ -329,13 +334,13 @@ impl RateLimits<'_> {
         ("unknown".to_owned(), Quota::new(together, quota.period), about)
     }
 
-    /// Reserves one of `rule` for a source, for something that is counted only if it ends in a certain
-    /// way: [`keep`](Reserved::keep) it then. Dropped, it is given back. So many at once do not pass
-    /// the limit either. Of several nodes with a shared store, each may let one more pass than there
-    /// is left.
+    /// Reserves one request of `rule` for a source, for an action that counts only with a certain
+    /// result. Call [`keep`](Reserved::keep) for that result. If it is dropped, the request is
+    /// given back. So simultaneous requests cannot exceed the limit either. With several nodes and
+    /// a shared store, each node may allow one more than is left.
     ///
     /// # Errors
-    /// [`RateLimited`].
+    /// [`RateLimited`] if the quota is used up.
     pub(crate) fn reserve(
         &self,
         rule: &'static str,
@@ -354,8 +359,9 @@ impl RateLimits<'_> {
         Err(self.refuse(rule, quota, about, (key, verdict, now)))
     }
 
-    /// Counts a request of an account, or a login as `name`. `own` is the account's own limit; strangers
-    /// get none, for it would tell whose name has one.
+    /// Counts a request of an account, or a sign-in as `name`. `own` is the account's own limit. Do
+    /// not pass it for an unknown device: a different limit would tell which name has an account
+    /// with one.
     pub(crate) async fn principal(
         &self,
         rule: &'static str,
@@ -387,7 +393,7 @@ impl RateLimits<'_> {
         Err(self.refuse(rule, quota, about, (key, verdict, now)))
     }
 
-    /// Counts and tells a refusal.
+    /// Counts a refusal and reports it.
     fn refuse(
         &self,
         rule: &'static str,
@@ -399,7 +405,7 @@ impl RateLimits<'_> {
         if self.auth.context().per_instance::<Limits>().is_news(key, now) {
             self.tell(rule, about, now);
         }
-        // Zero would say that nothing is in the way.
+        // Zero would mean that the client need not wait.
         let retry_after = verdict.retry_after.max(Duration::from_millis(1));
         RateLimited { rule, quota, retry_after }
     }
@@ -416,15 +422,15 @@ impl RateLimits<'_> {
             });
             if let Err(error) = written {
                 tracing::warn!(target: "portcullis", error = ?error.to_string(), "an event could not be written");
-                // It happened all the same.
+                // The refusal has happened, so it is at least traced.
                 event.trace();
             }
         });
     }
 
-    /// Deletes the rows of subjects that have been quiet for their whole period, where rates are
-    /// kept in the database. Says how many there were. [`auth.maintenance()`](crate::maintenance) does
-    /// this too.
+    /// Deletes the rows of subjects that made no requests for their whole period, if rates are kept
+    /// in the database. Returns how many there were. [`auth.maintenance()`](crate::maintenance)
+    /// does this too.
     ///
     /// # Errors
     /// An outage.

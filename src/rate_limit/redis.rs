@@ -1,4 +1,4 @@
-//! Rates kept in Redis, so that several nodes count together.
+//! Rates in Redis, so that several nodes count together.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::base::clock::Timestamp;
 use crate::base::rate::{Quota, RateKey, RateVerdict, now_us};
 use crate::port::{HookFuture, RateLimiter};
 
-/// Reads, judges and writes in one step on the server. The numbers are below 2^53, so Lua's floating
-/// point keeps them exact; the key is forgotten when its allowance is whole again.
+/// Reads, decides and writes in one step on the server. All numbers are below 2^53, so Lua's
+/// floating point keeps them exact. The key expires when its quota is complete again.
 const SCRIPT: &str = "
 local now, interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local spent = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -24,10 +24,11 @@ redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after 
 return {1, string.format('%.0f', spent)}
 ";
 
-/// A [`RateLimiter`] in Redis (or a server that speaks as it does): one small script a request.
+/// A [`RateLimiter`] in Redis, or in a server with the same protocol. It runs one small script per
+/// request.
 ///
-/// It connects when it is first asked, and again by itself. While it cannot, the strict local limit
-/// counts.
+/// It connects at the first request, and reconnects automatically. While it has no connection, the
+/// stricter local limit counts.
 pub struct RedisRateLimiter {
     client: Client,
     prefix: String,
@@ -37,10 +38,10 @@ pub struct RedisRateLimiter {
 
 impl RedisRateLimiter {
     /// Keeps rates in the server at this URL, such as `redis://127.0.0.1:6379/0`, under keys that
-    /// start with `portcullis:rate:`. Does not connect yet.
+    /// start with `portcullis:rate:`. It does not connect yet.
     ///
     /// # Errors
-    /// The URL cannot be read.
+    /// The URL cannot be parsed.
     pub fn new(url: &str) -> Result<Self, RedisError> {
         Ok(Self {
             client: Client::open(url)?,
@@ -50,8 +51,8 @@ impl RedisRateLimiter {
         })
     }
 
-    /// Lets the keys start with something else. Services that share a server but no secret do not
-    /// meet: keys are digests made with the secret.
+    /// Sets another prefix for the keys. Two services that share a server, but not the secret,
+    /// never share a key, because keys are digests made with the secret.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -59,7 +60,8 @@ impl RedisRateLimiter {
     }
 
     async fn connection(&self) -> Result<ConnectionManager, RedisError> {
-        // No retries of its own: whoever asks has a request that waits, and a limit to fall back on.
+        // The connection makes no retries: a request is waiting, and there is a local limit
+        // instead.
         let connect = || {
             let config = ConnectionManagerConfig::new()
                 .set_number_of_retries(0)
@@ -103,7 +105,7 @@ impl RateLimiter for RedisRateLimiter {
 
 impl fmt::Debug for RedisRateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password.
+        // The URL may contain a password.
         f.debug_struct("RedisRateLimiter").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
-//! Rates kept in the database, so that several nodes count together without anything else to run.
+//! Rates in the database, so that several nodes count together without another service.
 //!
-//! An admission is one conditional UPDATE. A refusal costs a look at the row besides, and a subject
-//! that was never seen its insertion.
+//! An admission is one conditional UPDATE. A refusal also reads the row. The first request of a
+//! subject inserts it.
 
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ pub(crate) struct DatabaseLimiter {
     pub(crate) timeout: Duration,
 }
 
-/// How often two that insert or reset the same subject may get into each other's way.
+/// How often a request starts again because another one has just inserted or reset the same
+/// subject.
 const ROUNDS: usize = 4;
 
 impl DatabaseLimiter {
@@ -37,7 +38,7 @@ impl DatabaseLimiter {
         let mut refused = None;
         for _ in 0..ROUNDS {
             if db.retry(|| self.spend(key, quota, now)).await? {
-                // How much is left only a refusal tells; nobody asks here.
+                // Only a refusal needs to know how much is left, so it is not read here.
                 let verdict = quota.judge(0, now);
                 return Ok(RateVerdict { remaining: 0, ..verdict });
             }
@@ -50,11 +51,13 @@ impl DatabaseLimiter {
             let verdict = quota.judge(spent, now);
             if !verdict.admitted {
                 if spent > verdict.spent_us {
-                    // From before the clock was set back, or from under a longer period.
+                    // The value is from before the clock was set back, or from a longer period.
                     db.retry(|| self.reset(key, spent, verdict.spent_us)).await?;
                 }
                 return Ok(verdict);
             }
+            // Another request was faster, so this one starts again. If that happens in every round,
+            // the request is refused: a contended limit must not let requests through.
             refused = Some(RateVerdict { admitted: false, ..verdict });
         }
         refused.ok_or_else(|| Fault::Internal("a rate is contended".into()))
@@ -83,13 +86,15 @@ impl DatabaseLimiter {
             .await
     }
 
-    /// False when somebody else inserted it in the same moment.
+    /// Inserts the row of a subject. Returns false if another request inserted it at the same
+    /// moment.
     async fn first(&self, key: &RateKey, quota: Quota, now: Timestamp) -> Result<bool, DbErr> {
         let spent_us = quota.judge(0, now).spent_us;
         let row = ActiveModel { key: Set(key.as_bytes().to_vec()), spent_us: Set(spent_us) };
         match Entity::insert(row).exec_without_returning(&self.database).await {
             Ok(_) => Ok(true),
-            // Not "on conflict do nothing": MySQL counts a row it left alone as written.
+            // This is not "on conflict do nothing", because MySQL counts an unchanged row as
+            // written.
             Err(error) if is_unique_violation(&error) => Ok(false),
             Err(error) => Err(error),
         }
@@ -117,7 +122,7 @@ impl RateLimiter for DatabaseLimiter {
     }
 }
 
-/// Deletes at most `most` rows of subjects that have been quiet for their whole period.
+/// Deletes at most `most` rows of subjects that made no requests for their whole period.
 pub(crate) async fn purge_batch<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
@@ -136,7 +141,7 @@ pub(crate) async fn purge_batch<C: ConnectionTrait>(
     if keys.is_empty() {
         return Ok(0);
     }
-    // Asked again: a request may have come meanwhile.
+    // The condition is checked again, because a request may have come meanwhile.
     let deleted =
         Entity::delete_many().filter(Column::Key.is_in(keys)).filter(quiet).exec(db).await?;
     Ok(deleted.rows_affected)

@@ -1,46 +1,76 @@
-//! Registration: strangers make their own accounts.
+//! Registration: people create their own accounts.
 //!
-//! In the open mode a registration answers 201 with a session, or 409 for a name that is taken.
-//! Account and session are made in one transaction: there is never one without the other. Where there
-//! is a notifier, the address is asked to be [proved](crate::verification).
+//! In the **open** mode a registration is answered with 201 and a session, or with 409 if a name is
+//! taken. There is no session if `login.require_verified` is on. Account and session are created in
+//! one transaction, so there is never one without the other. If there is a notifier, the address
+//! gets a mail to [prove](crate::verification) it.
 //!
-//! In the **strict** mode (the default where `login.require_verified` is on and there is a notifier)
-//! nobody learns whose address is known:
+//! In the **strict** mode (the default with `login.require_verified` and a notifier) nobody learns
+//! whether an address has an account:
 //!
-//! 1. Whatever the address, the answer is 202 with the same bytes after the same one hash and the
-//!    same statements (for a known address some of them touch no row), and no session. An address is required; a phone number can be added later.
-//! 2. A free address gets a link and a code, an address of an account that is verified is told that it
-//!    has one, and one whose account still waits for its proof gets the proof again. Nothing that is
-//!    there is changed: neither name nor password of the second one is kept.
-//! 3. A username that is taken is 409, as in the open mode: usernames are public. A username that is
-//!    asked for is only the account's when its address is proved; kept from others before, it would
-//!    tell whether the address was free.
+//! 1. For every address the answer is 202 with the same bytes, after the same one hash and the same
+//!    statements. For a known address some of them change no row. There is no session. An address
+//!    is required. A phone number can be added later.
+//! 2. A free address gets a link and a code. If the address belongs to a verified account, its
+//!    owner is told so by mail. If the account is not verified yet, the verification mail is sent
+//!    again. Existing data never changes, and the name and the password of the second registration
+//!    are not stored.
+//! 3. A username that is taken is answered with 409, as in the open mode, because usernames are
+//!    public. The account gets the requested username only when its address is proved. If it were
+//!    reserved before, it would show whether the address was free.
 //!
-//! In this mode a hook that wants to refuse does so in `before_register`, which runs for every
-//! address; `after_register` runs only where an account was made.
+//! In this mode, a hook that wants to refuse must do so in `before_register`, which runs for every
+//! address. `after_register` runs only if an account was created.
 //!
-//! An address that its account never proved does not stay taken when that account is deleted, nor,
-//! in the open mode, when it is disabled (where there is a notifier, so that the next one is asked to
-//! prove it). In the strict mode a disabled account keeps it: whether it does would show. Delete the
-//! account if it was a stranger's.
+//! An address that its account never proved becomes free when that account is deleted. In the open
+//! mode it also becomes free when the account is disabled. This requires a notifier, so that the
+//! next account is asked to prove the address. In the strict mode a disabled account keeps the
+//! address, because a change would be visible. If such an account belongs to a stranger, delete it.
 //!
-//! Fields of the application's own come as the member `profile` and go to its
-//! [hooks](crate::hook::Hooks), which keep them in its own table in the same transaction. Where no
-//! hook reads them, `profile` is an unknown field.
+//! Fields of your application are sent in the member `profile`. Your [hooks](crate::hook::Hooks)
+//! get them, and can store them in your own table in the same transaction. If no hook reads them,
+//! `profile` is an unknown field.
+//!
+//! # Example
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::Rejection> {
+//! use portcullis::ClientInfo;
+//! use portcullis::account::NewAccount;
+//! use portcullis::registration::Application;
+//!
+//! let alice = NewAccount::username("alice");
+//! let application = Application::new(alice, "correct horse battery staple");
+//! let registered = auth.registration().register(application, &ClientInfo::default()).await?;
+//! # let _ = registered;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//! - It never creates a superuser or a verified account. For that, use
+//!   [`create`](Registration::create).
+//! - It does not prove an address. See [`verification`](crate::verification).
 //!
 //! # Routes
-//! `POST /register` (JSON, or a form from a page of ours).
+//! `POST /register` (JSON, or a form from your own pages).
+//!
+//! # Configuration
+//! `login.registration`, `login.id` and `login.require_verified`; `password`; the limits
+//! [`registrations`](crate::config::RateConfig::registrations),
+//! [`taken_names`](crate::config::RateConfig::taken_names) and
+//! [`per_source`](crate::config::MailConfig::per_source).
 //!
 //! # Errors
 //! `registration_closed` (403), `invalid_fields` (422, names each field), `username_taken`,
-//! `email_taken`, `phone_taken` (409), `rate_limited` (429): a source that registered too often, whatever the
-//! names ([`registrations`](crate::config::RateConfig::registrations)), found too many names taken
-//! ([`taken_names`](crate::config::RateConfig::taken_names)) or asked for too many messages
-//! ([`per_source`](crate::config::MailConfig::per_source)).
+//! `email_taken`, `phone_taken` (409), `rate_limited` (429): the source registered too often,
+//! whatever the names ([`registrations`](crate::config::RateConfig::registrations)), found too many
+//! names taken ([`taken_names`](crate::config::RateConfig::taken_names)) or asked for too many
+//! messages ([`per_source`](crate::config::MailConfig::per_source)).
 //!
 //! # Events
-//! `user_created`; `user_create_fail` of the account whose name somebody tried to register with, also
-//! where the answer says that it is taken.
+//! `user_created`; `user_create_fail` for the account whose name another person tried to register,
+//! also if the answer says that it is taken.
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.3.8 (no enumeration of accounts).
@@ -83,7 +113,7 @@ mod routes;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
-/// What someone registers with.
+/// The data of a registration.
 #[derive(Clone)]
 #[must_use]
 pub struct Application {
@@ -95,7 +125,7 @@ pub struct Application {
 }
 
 impl Application {
-    /// Names and a password.
+    /// Takes the names and a password.
     pub fn new(account: NewAccount, password: impl Into<String>) -> Self {
         Self {
             account,
@@ -106,20 +136,20 @@ impl Application {
         }
     }
 
-    /// What the application's [hooks](crate::hook::Hooks) are given as
+    /// Sets the data that the application's [hooks](crate::hook::Hooks) get as
     /// [`Registering::profile`](crate::hook::Registering::profile).
     pub fn profile(mut self, profile: Value) -> Self {
         self.profile = profile;
         self
     }
 
-    /// Whether the session outlives the browser. Default: yes.
+    /// Sets whether the session is remembered after the browser closes. The default is `true`.
     pub fn remember(mut self, remember: bool) -> Self {
         self.remember = remember;
         self
     }
 
-    /// How the token travels. Default: in the cookie.
+    /// Sets how the token is sent. The default is the cookie.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -132,24 +162,25 @@ impl std::fmt::Debug for Application {
     }
 }
 
-/// A new account and, unless it has to be verified first, its first session.
+/// A new account, and its first session unless it must be verified first.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Registered {
     /// The account.
     pub account: Account,
-    /// Its session. None where an account has to be verified before it can sign in.
+    /// Its session. `None` if an account must be verified before it can sign in.
     pub session: Option<Issued>,
 }
 
-/// Why a registration failed.
+/// The reason why a registration failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistrationError {
-    /// Accounts are made by the application.
+    /// Only the application creates accounts.
     #[error("registration is closed")]
     Closed,
-    /// Everybody is answered alike here, so there is no account or session to hand out.
+    /// In the strict mode all registrations get the same answer, so there is no account or session
+    /// to return.
     #[error("registration is strict; use `apply`, which does not tell whether a name was free")]
     Strict,
     /// The names cannot be used, or one is taken.
@@ -158,7 +189,7 @@ pub enum RegistrationError {
     /// This source asked too often. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// A hook of the application's refused.
+    /// A hook of the application refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
     /// The infrastructure failed.
@@ -196,39 +227,40 @@ problem! {
     passes on { Account, RateLimited, Refused, Fault }
 }
 
-/// Registers strangers. See the [module page](self).
+/// Registers new accounts. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Registration<'a> {
     auth: &'a Portcullis,
-    /// What the new account's session takes the place of.
+    /// What the session of the new account replaces.
     replaces: Option<Replaces>,
 }
 
 impl Portcullis {
-    /// Registration.
+    /// Returns the flow for registration.
     pub fn registration(&self) -> Registration<'_> {
         Registration { auth: self, replaces: None }
     }
 }
 
 impl Registration<'_> {
-    /// Registers over whatever session the request has: a visitor's goes on as the new account's,
-    /// any other ends. The mounted route does this; a handler of your own passes its request's
-    /// extensions.
+    /// Sets the session that the registration replaces: the one of the request. A visitor's session
+    /// continues as the new account's; any other ends. The mounted route does this. Your own
+    /// handler passes the extensions of its request.
     ///
     /// # Errors
-    /// The layer is missing, another site sent the request, or an outage.
+    /// The layer is missing, another site sent the request, or there is an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         let request_identity = RequestIdentity::of(extensions)?;
         self.replaces = sign_in::replaces(request_identity.replaced().await?, None);
         Ok(self)
     }
 
-    /// Makes an account for a stranger and signs it in, in the open mode.
+    /// Creates an account and signs it in, in the open mode.
     ///
     /// # Errors
-    /// Registration is closed or strict; fields that cannot be used, all named at once; a name that is
-    /// taken; a hook's refusal; an outage or too many passwords at once as 503.
+    /// Registration is closed or strict; fields that cannot be used, all reported at once; a name
+    /// that is taken; too many requests from this source; a hook's refusal; an outage, or too many
+    /// passwords at once, as 503.
     pub async fn register(
         &self,
         application: Application,
@@ -242,7 +274,8 @@ impl Registration<'_> {
             Policy::Automatic | Policy::Open => {}
         }
         let probe = NameProbe::begin(self.auth, client)?;
-        // A stranger says nothing about themselves but names and a password.
+        // People who register can choose only names and a password. The rest is reset, so nobody
+        // can make themselves verified or a superuser.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Open, client.address()).await?;
         self.count(client).await?;
@@ -287,7 +320,7 @@ impl Registration<'_> {
                 if config.login.require_verified {
                     return Ok((account, None));
                 }
-                // The first sign-in ever, which is from a new device by nature.
+                // This is the account's first sign-in, which never counts as a new device.
                 let row = account::Model { last_login_at: None, ..row };
                 let proved = PassedFactors::one(Factor::Password, now);
                 let made = NewSession::new(self.auth, &row, proved, client, now)
@@ -323,8 +356,9 @@ impl Registration<'_> {
         Ok(Registered { account, session })
     }
 
-    /// Counts a registration for its source, before anything is hashed or looked up: the answer depends
-    /// on nothing but the source. What has been refused for its fields made no work.
+    /// Counts a registration for its source, before anything is hashed or looked up. So the answer
+    /// depends only on the source. A registration with invalid fields is not counted, because it
+    /// needed no work.
     async fn count(&self, client: &ClientInfo) -> Result<(), RateLimited> {
         match self.auth.context().config.rate.registrations {
             Some(quota) => {
@@ -334,8 +368,8 @@ impl Registration<'_> {
         }
     }
 
-    /// A name is taken, which the answer says. Whoever has it can see in the audit log that somebody
-    /// was told.
+    /// Returns the error for a name that is taken. The owner of the name can see in the audit log
+    /// that somebody was told.
     async fn found_taken(
         &self,
         probe: Option<NameProbe<'_>>,
@@ -365,7 +399,8 @@ impl Registration<'_> {
         }
     }
 
-    /// Takes an address from an account that has no claim to it, where the new one is asked to prove it.
+    /// Removes an address from an account that has no claim to it, if the new account will be asked
+    /// to prove it.
     async fn free(
         &self,
         email: Option<&str>,
@@ -386,7 +421,7 @@ impl Registration<'_> {
         })
     }
 
-    /// Asks for the address of an account just made to be proved, where that can be done.
+    /// Sends the mail that asks to prove the address of a new account, if there is a notifier.
     async fn ask_for_proof(&self, txn: &Txn<'_>, account: &Account) -> Result<(), sea_orm::DbErr> {
         let context = self.auth.context();
         let Some(mailbox) = account.email().filter(|_| context.notifier.is_some()) else {
@@ -398,12 +433,13 @@ impl Registration<'_> {
         confirmation::send(txn, context, &proof).await
     }
 
-    /// Makes an account for a stranger without saying whether the address was free; what follows
-    /// comes by mail. What the route does in the strict mode.
+    /// Creates an account without telling whether the address was free. The rest follows by mail.
+    /// The route does this in the strict mode.
     ///
     /// # Errors
-    /// Registration is closed; fields that cannot be used, all named at once; a username that is
-    /// taken; a hook's refusal; an outage or too many passwords at once as 503.
+    /// Registration is closed; fields that cannot be used, all reported at once; a username that is
+    /// taken; too many requests from this source; a hook's refusal; an outage, or too many
+    /// passwords at once, as 503.
     pub async fn apply(
         &self,
         application: Application,
@@ -413,7 +449,7 @@ impl Registration<'_> {
         if context.config.login.registration == Policy::Closed {
             return Err(RegistrationError::Closed);
         }
-        // Only a username is ever said to be taken here.
+        // In this mode only a username is ever reported as taken.
         let probe = match application.account.username {
             Some(_) => Some(NameProbe::begin(self.auth, client)?),
             None => None,
@@ -422,7 +458,8 @@ impl Registration<'_> {
         self.check(&account, &application.password, Policy::Strict, client.address()).await?;
         self.count(client).await?;
         self.auth.count_message(client).await?;
-        // Before anything is looked up: it is computed for a known address too.
+        // The hash is computed before anything is looked up, and also for a known address. So the
+        // time is the same.
         let hashed = self
             .auth
             .per_instance::<Passwords>()
@@ -435,7 +472,8 @@ impl Registration<'_> {
         loop {
             let result = self.try_apply(&account, &application.profile, client).await;
             match result {
-                // Somebody registered the address in the same moment: now it is seen.
+                // Another request registered the address at the same moment. The next round sees
+                // it.
                 Err(RegistrationError::Account(AccountError::Taken(LoginIdKind::Email)))
                     if tries > 1 =>
                 {
@@ -449,8 +487,8 @@ impl Registration<'_> {
         }
     }
 
-    /// A free address and one that is taken cost the same statements: what only one
-    /// of them needs, the other does to no row.
+    /// Runs the same statements for a free and for a taken address. A statement that only one of
+    /// them needs changes no row for the other.
     async fn try_apply(
         &self,
         account: &NewAccount,
@@ -479,8 +517,8 @@ impl Registration<'_> {
         let wanted: Vec<String> = username.iter().chain([&email]).cloned().collect();
         let row = account.clone().into_row(names, now);
         let hooks = self.auth.per_instance::<HookList>();
-        // The username waits until the address is proved: whether it is free afterwards would tell
-        // whether the address was.
+        // The account gets the username only when its address is proved. Whether the username is
+        // free after a registration would otherwise tell whether the address was free.
         let kind = LoginIdKind::Email;
         let (normal, verified_at) = (email.as_str(), None);
         let name = account_store::Name {
@@ -500,7 +538,7 @@ impl Registration<'_> {
             let holding = taken.iter().find(|row| row.normal == email);
             let holder = holding.map(|row| row.account_id);
             let free = holder.is_none();
-            // Nobody has an id that was just made.
+            // No account has this new id, so the statement finds nothing but is still sent.
             let owner = account_store::find(txn, holder.unwrap_or(id)).await?;
             let event = match holder {
                 None => Event::new(EventKind::AccountCreated, now).account(id),
@@ -528,7 +566,7 @@ impl Registration<'_> {
         })
     }
 
-    /// Tells whoever has the address that somebody tried to register with it.
+    /// Tells the owner of the address that somebody tried to register with it.
     async fn tell_owner(
         &self,
         txn: &Txn<'_>,
@@ -545,7 +583,7 @@ impl Registration<'_> {
             return confirmation::send(txn, context, &proof).await;
         }
         let owner = owner.filter(|(row, _)| Account::from((*row).clone()).is_usable(now, false));
-        // As they wrote it themselves.
+        // The mail goes to the address as its owner wrote it.
         let recipient = owner.and_then(|(row, name)| Recipient::email(name.as_written(row)));
         let mut outgoing = Outgoing::new(MessageKind::AlreadyRegistered, recipient);
         if let Some((row, _)) = owner {
@@ -554,11 +592,11 @@ impl Registration<'_> {
         confirmation::send_instead(txn, context, &outgoing, normal).await
     }
 
-    /// Makes an account with a password for the application itself, whether or not strangers may
-    /// register: for seeding, imports by hand, or an administrator's form. Nobody is signed in.
+    /// Creates an account with a password for the application itself, in every mode: for seeding,
+    /// manual imports, or an administrator's form. It does not sign in.
     ///
     /// # Errors
-    /// Fields that cannot be used, all named at once; a name that is taken; an outage.
+    /// Fields that cannot be used, all reported at once; a name that is taken; an outage.
     pub async fn create(
         &self,
         account: NewAccount,
@@ -568,8 +606,9 @@ impl Registration<'_> {
         Ok(self.auth.accounts().create(account).await?)
     }
 
-    /// Checks names and password as [`create`](Self::create) does and hashes it, for an account that
-    /// is made in a transaction of yours: hashing takes too long to hold one open.
+    /// Checks names and password like [`create`](Self::create), and hashes the password, for an
+    /// account that you create in your own transaction. Hashing takes too long to keep a
+    /// transaction open for it.
     ///
     /// ```no_run
     /// # use portcullis::{Portcullis, Rejection};
@@ -588,7 +627,7 @@ impl Registration<'_> {
     /// ```
     ///
     /// # Errors
-    /// Fields that cannot be used, all named at once; an outage.
+    /// Fields that cannot be used, all reported at once; an outage.
     pub async fn prepare(
         &self,
         account: NewAccount,
@@ -624,7 +663,7 @@ impl Registration<'_> {
             missing.into_iter().map(|field| InvalidField::new(field, "required", "is required")),
         );
         if strict && account.phone.is_some() {
-            // Whether a number is known would show as plainly as whether an address is.
+            // The answer would show whether a number is known, as it would for an address.
             let message = "can be added when you are signed in";
             invalid.push(InvalidField::new("phone", "add_after_sign_in", message));
         }

@@ -1,4 +1,4 @@
-//! A browser without a network.
+//! A test client that behaves like a browser, without a network.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -25,10 +25,10 @@ use crate::permission::Permission;
 use crate::session::cookie::SessionCookie;
 use crate::session::{Issued, SessionError, Stage};
 
-/// Where the requests come from.
+/// The address that requests come from.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A client that keeps its session cookie, as a browser does. Its clones share it.
+/// A client that keeps its session cookie, as a browser does. Clones share it.
 #[derive(Clone)]
 pub struct TestClient {
     auth: Portcullis,
@@ -51,15 +51,15 @@ struct SignIn {
     ceiling: Option<Vec<Permission>>,
 }
 
-/// The token of the session, once there is one.
+/// The token of the session, as soon as there is one.
 #[derive(Default)]
 struct Jar {
     started: OnceCell<()>,
     token: Mutex<Option<String>>,
 }
 
-/// A client that is signed in as an account, before its first request. Each change here is of the
-/// session it is going to start; requests are those of [`TestClient`].
+/// A client that will sign in as an account with its first request. Changes here apply to the
+/// session that it will start. It sends requests like a [`TestClient`].
 #[derive(Debug, Clone)]
 pub struct TestLogin(TestClient);
 
@@ -82,7 +82,7 @@ impl TestLogin {
         self
     }
 
-    /// With these factors passed, each so long ago.
+    /// Sets the proved factors, each with the time since it was proved.
     #[must_use]
     pub fn with_factors(self, factors: impl IntoIterator<Item = (Factor, Duration)>) -> Self {
         let now = self.0.auth.context().now();
@@ -96,21 +96,21 @@ impl TestLogin {
         self.change(|sign_in| sign_in.factors = factors)
     }
 
-    /// The client, where it has to have the type of all the others.
+    /// Returns the client, for places that need the same type for all clients.
     pub fn into_client(self) -> TestClient {
         self.0
     }
 
-    /// Only as far as this stage: its second factor is missing, say.
+    /// Signs in only to this stage, for example to a missing second factor.
     #[must_use]
     pub fn at_stage(self, stage: Stage) -> Self {
         self.change(|sign_in| sign_in.stage = stage)
     }
 
-    /// With a session that is limited to what these permissions imply.
+    /// Limits the session to what these permissions imply.
     ///
     /// # Panics
-    /// When a text is not a permission.
+    /// If a text is not a permission.
     #[must_use]
     #[track_caller]
     pub fn limited_to<'p>(self, permissions: impl IntoIterator<Item = &'p str>) -> Self {
@@ -147,7 +147,7 @@ impl TestClient {
     /// Starts a request.
     ///
     /// # Panics
-    /// When the path is none.
+    /// If the path is not valid.
     #[track_caller]
     pub fn request(&self, method: Method, path: &str) -> TestRequest {
         let mut request = Request::new(Body::empty());
@@ -167,41 +167,41 @@ impl TestClient {
         TestRequest { client: self.clone(), request }
     }
 
-    /// `GET`.
+    /// Starts a `GET` request.
     #[track_caller]
     pub fn get(&self, path: &str) -> TestRequest {
         self.request(Method::GET, path)
     }
 
-    /// `POST`.
+    /// Starts a `POST` request.
     #[track_caller]
     pub fn post(&self, path: &str) -> TestRequest {
         self.request(Method::POST, path)
     }
 
-    /// `PUT`.
+    /// Starts a `PUT` request.
     #[track_caller]
     pub fn put(&self, path: &str) -> TestRequest {
         self.request(Method::PUT, path)
     }
 
-    /// `PATCH`.
+    /// Starts a `PATCH` request.
     #[track_caller]
     pub fn patch(&self, path: &str) -> TestRequest {
         self.request(Method::PATCH, path)
     }
 
-    /// `DELETE`.
+    /// Starts a `DELETE` request.
     #[track_caller]
     pub fn delete(&self, path: &str) -> TestRequest {
         self.request(Method::DELETE, path)
     }
 
-    /// The session cookie as a `Cookie` header has it, for a request made by other means. None when
-    /// the client is not signed in.
+    /// Returns the session cookie as the value of a `Cookie` header, for a request that you send in
+    /// another way. Returns `None` if the client is not signed in.
     ///
     /// # Panics
-    /// When the session cannot be started.
+    /// If the session cannot be started.
     pub async fn cookie(&self) -> Option<String> {
         self.jar.started.get_or_init(|| self.start()).await;
         let token = self.jar.token.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
@@ -234,12 +234,12 @@ impl TestClient {
         start.await
     }
 
-    /// Ends the sessions of its account, which may have a limited number of them.
+    /// Ends the sessions of its account, because the number of sessions may be limited.
     #[cfg(feature = "routes")]
     pub(super) async fn end(&self) {
         if let Who::Account(sign_in) = &self.who {
-            // One by one: ending them together would move the epoch of the account, and its next
-            // client here signs in with the account as it was read.
+            // They are ended one by one. To end them together would increase the epoch of the
+            // account, but its next client here uses the account as it was read before.
             let (sessions, account) = (self.auth.sessions(), &sign_in.account);
             for session in sessions.list(account).await.expect("the database answers") {
                 let ended = sessions.end_one(account.id(), session.id).await;
@@ -248,7 +248,7 @@ impl TestClient {
         }
     }
 
-    /// Does with the cookie what an answer says.
+    /// Stores or removes the cookie as the answer says.
     fn keep(&self, headers: &HeaderMap) {
         let cookie = SessionCookie::new(&self.auth.context().config);
         if let Some(token) = cookie.received(headers) {
@@ -269,7 +269,7 @@ impl fmt::Debug for TestClient {
     }
 }
 
-/// A request about to be sent.
+/// A request that can be sent.
 #[derive(Debug)]
 #[must_use = "nothing happens until it is sent"]
 pub struct TestRequest {
@@ -278,10 +278,10 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// With a header, in the place of one of the same name.
+    /// Sets a header, which replaces one of the same name.
     ///
     /// # Panics
-    /// When it is no header.
+    /// If the name or the value is not valid.
     #[track_caller]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -291,22 +291,22 @@ impl TestRequest {
         self
     }
 
-    /// Without a header that would be sent.
+    /// Removes a header that would be sent.
     pub fn without_header(mut self, name: &str) -> Self {
         self.request.headers_mut().remove(name);
         self
     }
 
-    /// With an extension, as a layer further out would leave one.
+    /// Adds an extension, as an outer layer would do.
     pub fn extension(mut self, extension: impl Clone + Send + Sync + 'static) -> Self {
         self.request.extensions_mut().insert(extension);
         self
     }
 
-    /// With a body in JSON.
+    /// Sets a JSON body.
     ///
     /// # Panics
-    /// When the value is none in JSON.
+    /// If the value cannot be written as JSON.
     #[track_caller]
     pub fn json(self, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
@@ -315,21 +315,21 @@ impl TestRequest {
         }
     }
 
-    /// With any body.
+    /// Sets any body.
     ///
     /// # Panics
-    /// When the media type is no header value.
+    /// If the media type is not a valid header value.
     #[track_caller]
     pub fn body(mut self, media_type: &str, body: impl Into<Bytes>) -> Self {
         *self.request.body_mut() = Body::from(body.into());
         self.header(CONTENT_TYPE.as_str(), media_type)
     }
 
-    /// Sends it into an application: an axum router, or any other tower service of HTTP. The
-    /// client keeps the cookie that comes back.
+    /// Sends the request to an application: an axum router, or any other tower service for HTTP.
+    /// The client keeps the cookie of the answer.
     ///
     /// # Panics
-    /// When the service fails instead of answering.
+    /// If the service fails instead of answering.
     pub async fn send<A, R>(self, app: &A) -> TestAnswer
     where
         A: Service<Request<Body>, Response = Response<R>> + Clone,
@@ -341,7 +341,7 @@ impl TestRequest {
         if let Some(cookie) = client.cookie().await
             && let Ok(cookie) = HeaderValue::try_from(cookie)
         {
-            // A header of the caller's with cookies of the application's own stays.
+            // A `Cookie` header that the test has set for its application stays.
             request.headers_mut().append(COOKIE, cookie);
         }
         let mut app = app.clone();
@@ -362,7 +362,7 @@ impl TestRequest {
     }
 }
 
-/// An answer, read to its end.
+/// An answer with its complete body.
 #[derive(Debug)]
 pub struct TestAnswer {
     parts: http::response::Parts,
@@ -370,30 +370,30 @@ pub struct TestAnswer {
 }
 
 impl TestAnswer {
-    /// The status; it can be compared with a number.
+    /// Returns the status. It can be compared with a number.
     pub fn status(&self) -> StatusCode {
         self.parts.status
     }
 
-    /// The headers.
+    /// Returns the headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// When it is not JSON.
+    /// If it is not JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         match serde_json::from_slice(&self.body) {
@@ -402,13 +402,13 @@ impl TestAnswer {
         }
     }
 
-    /// The stable code of a problem; empty for any other answer.
+    /// Returns the stable code of a problem. It is empty for any other answer.
     pub fn code(&self) -> String {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         body["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The typed error that a refusal leaves for layers further out.
+    /// Returns the typed error that a refusal leaves for outer layers.
     pub fn rejection(&self) -> Option<&Rejection> {
         self.parts.extensions.get()
     }

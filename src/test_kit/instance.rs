@@ -9,7 +9,7 @@ use crate::config::Delivery;
 use crate::handle::{Builder, Portcullis};
 use crate::message::RecordingNotifier;
 
-/// An instance for tests, with what a test wants to move and to look at.
+/// An instance for tests, with everything that a test needs to control or to read.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,19 +29,19 @@ use crate::message::RecordingNotifier;
 pub struct TestInstance {
     /// The instance.
     pub auth: Portcullis,
-    /// Its clock, which stands still until it is moved.
+    /// Its clock, which stands still until the test moves it.
     pub clock: MockClock,
-    /// The messages that were delivered: what the flows wrote into the outbox, once
-    /// `auth.outbox().deliver_due()` was called.
+    /// The delivered messages. What the flows put into the outbox appears here after
+    /// `auth.outbox().deliver_due()`.
     pub notifier: RecordingNotifier,
-    /// The statements asked through [`db`](Self::db).
+    /// The statements that were sent through [`db`](Self::db).
     pub statements: StatementCounter,
-    /// The connection, counted.
+    /// The connection, whose statements are counted.
     pub db: DatabaseConnection,
 }
 
 impl TestInstance {
-    /// On a migrated database, with a fresh secret and cheap hashing of passwords.
+    /// Makes an instance on a migrated database, with a new secret and cheap password hashing.
     ///
     /// # Panics
     /// Never with the defaults; see [`with`](Self::with).
@@ -49,10 +49,10 @@ impl TestInstance {
         Self::with(db, |builder| builder)
     }
 
-    /// The same, configured as the service is.
+    /// Does the same with a configuration, for example the one of your service.
     ///
     /// # Panics
-    /// When the configuration is wrong, naming every fault.
+    /// If the configuration is wrong. The message names every fault.
     #[track_caller]
     pub fn with(mut db: DatabaseConnection, build: impl FnOnce(Builder) -> Builder) -> Self {
         let statements = StatementCounter::install(&mut db);
@@ -64,7 +64,8 @@ impl TestInstance {
             .secret(Secret::generate())
             .configure(|config| {
                 config.mail.link_origin = Some("https://app.example.com".to_owned());
-                // Delivered when a test asks for it, so that it counts what it means to count.
+                // Messages are delivered only when the test asks for it. So a test counts only the
+                // statements that it means to count.
                 config.mail.delivery = Delivery::ByApplication;
                 config.password.danger_cheap_hashing = true;
                 config.password.memory_kib = 8;

@@ -1,4 +1,4 @@
-//! Who may call what: every guarded route, asked by everybody.
+//! The access matrix: every guarded route, requested by every kind of client.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::guard::shape::{Methods, Piece, parameters, pieces};
 use crate::guard::stop::{Ask, Reached};
 use crate::session::Stage;
 
-/// Which account may call which route, with which factors: a table, as text.
+/// A text table of which account may call which route, with which factors.
 ///
 /// Equal columns are written as one, so it stays readable with many roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub struct AccessMatrix {
 }
 
 impl AccessMatrix {
-    /// Compares it with the file that keeps it, relative to the package's folder. With
+    /// Compares the matrix with a file, relative to the folder of the package. With
     /// `PORTCULLIS_TEST_UPDATE=1` in the environment it writes the file instead.
     ///
     /// # Panics
-    /// When they differ, with the lines that do; when the file is not there.
+    /// If they differ, with the lines that differ; if the file does not exist.
     #[track_caller]
     pub fn check(&self, path: impl AsRef<Path>) {
         snapshot::check(&self.text, path.as_ref());
@@ -47,18 +47,19 @@ impl fmt::Display for AccessMatrix {
 }
 
 impl TestKit<'_> {
-    /// Asks every route of the guarded router in `app` as everybody: nobody, a visitor, sign-ins
-    /// that are not finished, an account without a role, one with each role, a superuser; and each
-    /// of the last three with no factor, with each one fresh and stale, and with all of them.
+    /// Requests every route of the guarded router in `app` with every kind of client: nobody, a
+    /// visitor, sign-ins that are not finished, an account without a role, one with each role, and
+    /// a superuser. The last three are repeated with no factor, with each factor fresh and old, and
+    /// with all of them.
     ///
-    /// The requests are real ones, with real sessions, through all layers and guards of the
-    /// application, but no handler runs. An extractor in a handler's signature is part of the
-    /// handler: what it refuses does not show here, and neither do portcullis' own routes, which are
-    /// handlers all. Routes behind `danger_unguarded` are listed apart. Routes on an instance are asked for one that no
-    /// role names, and for each that a role does name.
+    /// The requests and sessions are real and go through all layers and guards of the application,
+    /// but no handler runs. An extractor in a handler's signature is part of the handler. So its
+    /// refusals are not in the table. Neither are portcullis' own routes, because all of them are
+    /// handlers. Routes behind `danger_unguarded` are listed separately. A route on an instance is
+    /// requested for one that no role names, and for each one that a role names.
     ///
-    /// It makes an account for each role; use a database made for the test, with the roles of the
-    /// service in it.
+    /// It creates an account for each role. Use a separate database for this test, which contains
+    /// the roles of your service.
     ///
     /// ```no_run
     /// # async fn example(auth: portcullis::Portcullis, app: axum::Router) {
@@ -67,8 +68,8 @@ impl TestKit<'_> {
     /// ```
     ///
     /// # Panics
-    /// When the application does not have the routes it recorded, such as when its router was nested
-    /// in a plain one; when the database fails.
+    /// If the application does not have the routes that it recorded, for example because its router
+    /// was nested in a plain one; if the database fails.
     pub async fn matrix<A, R>(&self, app: &A) -> AccessMatrix
     where
         A: Service<Request<Body>, Response = Response<R>> + Clone,
@@ -104,7 +105,7 @@ impl TestKit<'_> {
         AccessMatrix { text: write(&rows, &columns, &others) }
     }
 
-    /// What is asked, and the routes that are not.
+    /// Returns the requests to make, and the routes that are not requested.
     async fn rows(&self) -> (Vec<Row>, Vec<GuardedRoute>) {
         let mut rows = Vec::new();
         let mut others = Vec::new();
@@ -139,7 +140,7 @@ impl TestKit<'_> {
         (rows, others)
     }
 
-    /// The instances that roles name, each with its domain.
+    /// Returns the instances that roles name, each with its domain.
     async fn granted_instances(&self) -> BTreeSet<(String, String)> {
         let roles = self.auth.roles().list().await.expect("the database answers");
         let mut found = BTreeSet::new();
@@ -188,14 +189,15 @@ impl TestKit<'_> {
         account
     }
 
-    /// Someone who is signed in, with every state of factors.
+    /// Returns an account that is signed in, once for each state of its factors.
     fn person(&self, name: &str, account: &Account) -> Person {
         let now = self.auth.context().now();
         let all = |at: Timestamp| {
             Factor::ALL.iter().fold(PassedFactors::default(), |all, factor| all.with(*factor, at))
         };
         let mut states = vec![PassedFactors::default()];
-        // A time ahead counts as just now, so the table does not depend on how long it takes.
+        // A time in the future counts as just now. So the table does not depend on how long the
+        // test takes.
         for at in [now.minus(LONG_AGO), now.plus(AHEAD)] {
             states.extend(Factor::ALL.iter().map(|factor| PassedFactors::one(*factor, at)));
             states.push(all(at));
@@ -206,12 +208,12 @@ impl TestKit<'_> {
     }
 }
 
-/// Longer than any requirement can sensibly ask.
+/// A time that is longer than any useful requirement.
 const LONG_AGO: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The methods that a route for every method is asked with.
+/// The methods to request, for a route that accepts every method.
 const ANY: [Method; 7] = [
     Method::GET,
     Method::HEAD,
@@ -227,7 +229,7 @@ const NO_ONES: &str = "an-instance-of-the-access-matrix";
 
 struct Person {
     name: String,
-    /// A client for each state of factors, in the order of [`state_name`].
+    /// One client for each state of factors, in the order of [`state_name`].
     states: Vec<TestClient>,
 }
 
@@ -242,7 +244,7 @@ struct Row {
     route: GuardedRoute,
     method: Method,
     uri: String,
-    /// The path, with the instance that is asked for.
+    /// The path, with the instance that is requested.
     path: String,
 }
 
@@ -267,7 +269,7 @@ impl Row {
     }
 }
 
-/// A text as a part of a path.
+/// Escapes a text as a part of a path.
 fn escaped(text: &str, slashes: bool) -> String {
     let plain = |byte: u8| {
         byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || slashes && byte == b'/'
@@ -277,7 +279,8 @@ fn escaped(text: &str, slashes: bool) -> String {
         .collect()
 }
 
-/// Equal answers, and who got them: a name, the states, and how many there are of them.
+/// Equal answers, and the clients that got them: a name, its states, and the number of all its
+/// states.
 struct Column {
     cells: Vec<String>,
     who: Vec<(String, Vec<usize>, usize)>,
@@ -369,7 +372,8 @@ fn write(rows: &[Row], columns: &[Column], others: &[GuardedRoute]) -> String {
     text
 }
 
-/// The rows of one route and instance that were answered alike, which are written as one.
+/// Groups the rows of one route and instance that have the same answers. They are written as one
+/// row.
 fn same(rows: &[Row], columns: &[Column]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (at, row) in rows.iter().enumerate() {
@@ -387,7 +391,7 @@ fn same(rows: &[Row], columns: &[Column]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// A, B, …, Z, AA, AB, …
+/// Returns A, B, …, Z, AA, AB, …
 fn label(at: usize) -> String {
     let letter = char::from(b'A' + u8::try_from(at % 26).unwrap_or_default());
     match at / 26 {
@@ -396,7 +400,7 @@ fn label(at: usize) -> String {
     }
 }
 
-/// Who a column is about, with as few words for the states of factors as will do.
+/// Names the clients of a column, with as few words as possible for their states of factors.
 fn named((name, states, all): &(String, Vec<usize>, usize)) -> String {
     if states.len() == *all {
         return name.clone();
@@ -420,7 +424,7 @@ fn named((name, states, all): &(String, Vec<usize>, usize)) -> String {
     format!("{name}: {}", words.join(", "))
 }
 
-/// The name of a state by its place.
+/// Returns the name of a state by its position.
 fn state_name(state: usize) -> String {
     let per_age = Factor::ALL.len() + 1;
     if state == 0 {

@@ -1,5 +1,5 @@
-//! Tests of a service, in a few lines and with nothing made up: real sessions in a real database,
-//! sent through the real application.
+//! Tests of your service in a few lines, without mocks: real sessions in a real database, sent
+//! through the real application.
 //!
 //! ```no_run
 //! # async fn example(
@@ -16,20 +16,21 @@
 //! # }
 //! ```
 //!
-//! 1. [`TestInstance::new`] makes an instance on a migrated database: clock that stands still,
-//!    recorded notices, cheap hashing, counted statements. An instance made otherwise will do too.
+//! 1. [`TestInstance::new`] makes an instance on a migrated database. It has a clock that stands
+//!    still, recorded messages, cheap password hashing and counted statements. You can also use an
+//!    instance that you made in another way.
 //! 2. [`auth.test()`](Portcullis::test) makes clients: [`nobody`](TestKit::nobody),
 //!    [`login_as`](TestKit::login_as) an account, a [`visitor`](TestKit::visitor).
-//! 3. A client sends requests into the application, without a network, as a browser would: with
-//!    its cookie, which it keeps as answers change it, and saying that they come from a page of the
+//! 3. A client sends requests to the application, without a network, like a browser. It sends its
+//!    cookie, and updates it as answers say. Its requests say that they come from a page of the
 //!    same origin.
-//! 4. [`matrix`](TestKit::matrix) asks the guards of every route of a guarded router about every
-//!    role; kept in a file, it shows in a review who may call what, and since when.
+//! 4. [`matrix`](TestKit::matrix) checks the guards of every route of a guarded router for every
+//!    role. Keep the result in a file: a review then shows who may call what, and what has changed.
 //!
-//! It does not check passwords: `login_as` signs in whoever it is told. To test that, post to the
-//! login route with a client of [`nobody`](TestKit::nobody), which is signed in from then on.
+//! `login_as` does not check a password. To test passwords, post to the login route with a client
+//! of [`nobody`](TestKit::nobody). After that, this client is signed in.
 //!
-//! Everything here panics instead of failing, with the place of the test.
+//! Errors are panics with the line of the test.
 
 use crate::account::Account;
 use crate::handle::Portcullis;
@@ -47,32 +48,32 @@ pub use instance::TestInstance;
 pub use matrix::AccessMatrix;
 pub use statements::StatementCounter;
 
-/// Clients and checks for tests. See the [module page](self).
+/// Makes clients and checks for tests. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct TestKit<'a> {
     auth: &'a Portcullis,
 }
 
 impl Portcullis {
-    /// Clients and checks for tests.
+    /// Returns clients and checks for tests.
     pub fn test(&self) -> TestKit<'_> {
         TestKit { auth: self }
     }
 }
 
 impl TestKit<'_> {
-    /// A client that is not signed in (yet).
+    /// Returns a client that is not signed in (yet).
     pub fn nobody(&self) -> TestClient {
         TestClient::nobody(self.auth)
     }
 
-    /// A client that is signed in as this account when it sends its first request. Without
-    /// [`with_factors`](TestLogin::with_factors) its session has passed none.
+    /// Returns a client that is signed in as this account when it sends its first request. Without
+    /// [`with_factors`](TestLogin::with_factors) its session has no proved factor.
     pub fn login_as(&self, account: &Account) -> TestLogin {
         TestLogin::new(self.auth, account)
     }
 
-    /// A client with an anonymous session.
+    /// Returns a client with an anonymous session.
     pub fn visitor(&self) -> TestClient {
         TestClient::visitor(self.auth)
     }

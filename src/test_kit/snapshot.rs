@@ -1,10 +1,10 @@
-//! A text and the file that keeps it.
+//! Compares a text with a file.
 
 use std::path::Path;
 
 use crate::config::env::updates_snapshots;
 
-/// Compares a text with the file that keeps it, or writes the file when the environment says so.
+/// Compares a text with its file, or writes the file if the environment says so.
 #[track_caller]
 pub(super) fn check(text: &str, path: &Path) {
     if updates_snapshots() {
@@ -14,7 +14,7 @@ pub(super) fn check(text: &str, path: &Path) {
         return;
     }
     let kept = match std::fs::read_to_string(path) {
-        // A checkout may have changed the ends of lines.
+        // A checkout may have changed the line ends.
         Ok(kept) => kept.replace("\r\n", "\n"),
         Err(error) => panic!("{}: {error}\n\n{HOW_TO_UPDATE}\n\n{text}", path.display()),
     };
@@ -30,10 +30,10 @@ pub(super) fn check(text: &str, path: &Path) {
 const HOW_TO_UPDATE: &str =
     "run the test with PORTCULLIS_TEST_UPDATE=1 to write the file, and read what changed";
 
-/// The lines of both, with those marked that only one of them has.
+/// Returns the lines of both texts. Lines that only one of them has are marked.
 fn difference(old: &str, new: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
-    // How long the longest common part of the two tails is.
+    // The length of the longest common part of the two rests.
     let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
     for (i, left) in old.iter().enumerate().rev() {
         for (j, right) in new.iter().enumerate().rev() {

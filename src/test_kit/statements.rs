@@ -1,11 +1,11 @@
-//! Counting what a connection asks.
+//! Counts the statements of a connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sea_orm::{DatabaseConnection, Statement};
 
-/// Counts the statements of a connection, and remembers them: how many a request costs is
-/// a property that tests can hold.
+/// Counts and stores the statements of a connection. So a test can check how many statements a
+/// request costs.
 ///
 /// ```no_run
 /// # async fn example(mut db: sea_orm::DatabaseConnection) {
@@ -18,19 +18,20 @@ use sea_orm::{DatabaseConnection, Statement};
 /// # }
 /// ```
 ///
-/// `BEGIN`, `COMMIT` and what an application asks with the driver itself are not counted.
+/// `BEGIN`, `COMMIT` and statements that an application sends with the driver itself are not
+/// counted.
 #[derive(Debug, Clone, Default)]
 pub struct StatementCounter(Arc<Mutex<Vec<Statement>>>);
 
 impl StatementCounter {
-    /// A counter of this connection's statements, in the place of its metric callback.
+    /// Installs a counter for this connection. It replaces the metric callback of the connection.
     pub fn install(db: &mut DatabaseConnection) -> Self {
         let counter = Self::default();
         counter.count_also(db);
         counter
     }
 
-    /// Counts another connection's too.
+    /// Also counts the statements of another connection.
     pub fn count_also(&self, db: &mut DatabaseConnection) {
         let counter = self.clone();
         db.set_metric_callback(move |info| {
@@ -39,24 +40,24 @@ impl StatementCounter {
         });
     }
 
-    /// How many there were so far.
+    /// Returns the number of statements so far.
     pub fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How many there are while `work` runs, whoever asks them.
+    /// Returns the number of statements while `work` runs, including those of other tasks.
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> (T, usize) {
         let before = self.count();
         let result = work.await;
         (result, self.count() - before)
     }
 
-    /// The texts so far; counts from zero again.
+    /// Returns the texts so far, and counts from zero again.
     pub fn take(&self) -> Vec<String> {
         self.take_statements().into_iter().map(|statement| statement.sql).collect()
     }
 
-    /// The same with their values, so that the database can be asked how it runs them.
+    /// Returns the same with their values, so that the test can ask the database how it runs them.
     pub fn take_statements(&self) -> Vec<Statement> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

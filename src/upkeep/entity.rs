@@ -1,4 +1,4 @@
-//! The row that says when maintenance last ran, and who is at it.
+//! The row with the lease and the time of the last maintenance.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
 use sea_orm::entity::prelude::*;
@@ -10,11 +10,11 @@ use crate::base::clock::Timestamp;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i16,
-    /// Until then a node has taken the work on. Each moves it on while it works.
+    /// The end of the lease. A run extends it while it works.
     pub leased_until: Timestamp,
-    /// Which node that is: a random number for each run.
+    /// The lease: a random number for each run.
     pub lease: i64,
-    /// When it was last done, whole.
+    /// When a run was last completed.
     pub finished_at: Option<Timestamp>,
 }
 

@@ -1,13 +1,15 @@
-//! Whose turn it is to run maintenance, when it last ran, and whether anybody runs it at all.
+//! The lease for maintenance, the time of its last run, and the warning if nobody runs it.
 //!
-//! It stands below the flows because a sign-in looks now and then whether maintenance still runs, and
-//! apart from `maintenance`, which stands above them all because it cleans up after each.
+//! This is below the flows, because a sign-in checks from time to time whether maintenance still
+//! runs. It is separate from `maintenance`, which is above all flows because it cleans up after
+//! them.
 //!
-//! - The lease is a row that a run takes for a few minutes and moves on while it works. Two nodes
-//!   that start at once do not do the work twice; after a node that was killed another goes on when
-//!   the lease is over. It only saves work: what is removed may be removed by two at once.
-//! - The time of the last run stands in the same row. A process that has served for days without one
-//!   looks there, after a sign-in and at most once an hour.
+//! - The lease is a row that a run takes for a few minutes and extends while it works. So two nodes
+//!   that start at the same time do not do the work twice. If a node was killed, another node
+//!   continues when the lease ends. The lease only saves work: two runs at the same time would do
+//!   no harm.
+//! - The same row contains the time of the last run. A process that has served for days without a
+//!   run reads it, after a sign-in and at most once an hour.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -24,21 +26,21 @@ mod store;
 /// How long a run may be silent before another node takes over.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
-/// So long without a run, and an operator is told.
+/// After this time without a run, the operator is told.
 const OVERDUE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
-/// How often a process looks, once it has served that long.
+/// How often a process checks, once it has served for that time.
 const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// The code of the finding.
+/// The code of the finding that is reported.
 const FINDING: &str = "maintenance_overdue";
 
-/// The right to do the work.
+/// The lease: the right to run maintenance.
 #[derive(Debug)]
 pub(crate) struct Lease(i64);
 
 impl Portcullis {
-    /// Takes the work on; none while another node has it.
+    /// Takes the lease. Returns `None` while another node has it.
     pub(crate) async fn take_upkeep(&self) -> Result<Option<Lease>, Fault> {
         let context = self.context();
         let db = context.db();
@@ -48,7 +50,7 @@ impl Portcullis {
         Ok(taken.then_some(Lease(lease)))
     }
 
-    /// Says that the work goes on. False when another node has taken over.
+    /// Extends the lease. Returns false if another node has taken over.
     pub(crate) async fn keep_upkeep(&self, lease: &Lease) -> Result<bool, Fault> {
         let context = self.context();
         let db = context.db();
@@ -56,7 +58,7 @@ impl Portcullis {
         db.retry(|| store::keep(&executor, lease.0, until)).await
     }
 
-    /// Ends the work; `done` when all of it was done.
+    /// Returns the lease. `done` is true if the run is complete.
     pub(crate) async fn end_upkeep(&self, lease: &Lease, done: bool) -> Result<(), Fault> {
         let context = self.context();
         let db = context.db();
@@ -70,14 +72,14 @@ impl Portcullis {
         Ok(())
     }
 
-    /// When maintenance last ran to its end, on whichever node.
+    /// Returns when maintenance last ran to its end, on any node.
     pub(crate) async fn last_upkeep(&self) -> Result<Option<Timestamp>, Fault> {
         let db = self.context().db();
         let executor = db.executor();
         db.read(store::finished_at(&executor)).await
     }
 
-    /// Looks whether maintenance still runs, if it is time to. Nobody waits for it.
+    /// Checks whether maintenance still runs, if it is time to. The sign-in does not wait for it.
     pub(crate) fn watch_upkeep(&self) {
         let now = self.context().now();
         if !self.per_instance::<Watch>().is_due(now) {
@@ -107,7 +109,7 @@ impl Portcullis {
     }
 }
 
-/// When to look next.
+/// The time of the next check, in milliseconds.
 struct Watch(AtomicI64);
 
 impl PerInstance for Watch {
@@ -117,7 +119,7 @@ impl PerInstance for Watch {
 }
 
 impl Watch {
-    /// True for one caller each time that it is time to look.
+    /// Returns true for exactly one caller each time that a check is due.
     fn is_due(&self, now: Timestamp) -> bool {
         let due = self.0.load(Ordering::Relaxed);
         let next = now.plus(LOOK_EVERY).as_millis();

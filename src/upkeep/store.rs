@@ -1,5 +1,5 @@
-//! Queries on the one row of maintenance. Every change is one conditional UPDATE whose count is the
-//! verdict.
+//! Queries on the only row of maintenance. Every change is one conditional UPDATE; the number of
+//! changed rows is the result.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
@@ -9,11 +9,11 @@ use sea_orm::{
 use super::entity::{ActiveModel, Column, Entity};
 use crate::base::clock::Timestamp;
 
-/// The one row.
+/// The id of the only row.
 const ROW: i16 = 1;
 
-/// Takes the work on until `until`. False while somebody else has it. A lease that ends later than any
-/// that is taken now is from a clock that was wrong, and counts for nothing after all.
+/// Takes the lease until `until`. Returns false while another run has it. A lease that ends later
+/// than any new one could was written by a wrong clock, and is ignored.
 pub(super) async fn take<C: ConnectionTrait>(
     db: &C,
     lease: i64,
@@ -41,7 +41,7 @@ pub(super) async fn take<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Keeps it until `until`. False when somebody else has it by now.
+/// Extends the lease until `until`. Returns false if another run has it now.
 pub(super) async fn keep<C: ConnectionTrait>(
     db: &C,
     lease: i64,
@@ -56,7 +56,7 @@ pub(super) async fn keep<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Gives it back, done or not.
+/// Ends the lease, and records the time if the run is complete.
 pub(super) async fn give_back<C: ConnectionTrait>(
     db: &C,
     lease: i64,
@@ -74,7 +74,7 @@ pub(super) async fn give_back<C: ConnectionTrait>(
     Ok(())
 }
 
-/// When it was last done.
+/// Returns when a run was last completed.
 pub(super) async fn finished_at<C: ConnectionTrait>(db: &C) -> Result<Option<Timestamp>, DbErr> {
     let at = Entity::find_by_id(ROW).select_only().column(Column::FinishedAt);
     Ok(at.into_tuple().one(db).await?.flatten())

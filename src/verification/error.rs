@@ -1,4 +1,4 @@
-//! What can go wrong when an address is proved.
+//! Errors of the verification of an address.
 
 use std::time::Duration;
 
@@ -9,47 +9,47 @@ use crate::hook::from_hooked;
 use crate::rate_limit::RateLimited;
 use crate::session::{SessionError, from_session};
 
-/// Why an address was not proved.
+/// The reason why an address was not proved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerificationError {
-    /// The code or link is wrong, expired, superseded, or made for something else; or its account
-    /// cannot be used.
+    /// The code or link is wrong, expired, replaced, or for something else; or its account cannot
+    /// be used.
     #[error("the code or link is wrong, or not good any more; ask for a new one")]
     WrongCode,
-    /// Too many wrong codes.
+    /// There were too many wrong codes.
     #[error("there were too many wrong codes; use the link, or wait")]
     TooManyTries {
-        /// When they are counted anew at the latest.
+        /// The longest time until the attempts are counted from zero again.
         retry_after: Duration,
     },
     /// The address was proved before.
     #[error("this address is verified already")]
     AlreadyVerified,
-    /// The password that came along is wrong. Nothing was spent.
+    /// The password in the request is wrong. The code or link is not used up.
     #[error("the password is wrong")]
     WrongPassword,
-    /// Too many wrong passwords. Told only where the configuration says so: otherwise the password
-    /// that came along is wrong.
+    /// There were too many wrong passwords. This is told only if the configuration says so.
+    /// Otherwise the answer is that of a wrong password.
     #[error("there were too many failed tries")]
     TooManyAttempts {
-        /// When to try again at the earliest.
+        /// The time to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The account has another address that is proved, so this one is only taken from someone who
-    /// is signed in, or with the password.
+    /// The account already has another address that is proved. So this one is accepted only with a
+    /// session or with the password.
     #[error("sign in first, or send the password along")]
     SignInFirst,
-    /// The text is no mail address.
+    /// The text is not a mail address.
     #[error("some fields cannot be used")]
     Invalid(Vec<InvalidField>),
     /// This source asked too often. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
-    /// The session is over: a step-up has put another one in its place, which is the one to ask with.
+    /// The session has ended: a step-up replaced it with another session. Ask with that one.
     #[error(transparent)]
     Session(SessionError),
-    /// A hook of the application's refused the session.
+    /// A hook of the application refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
     /// The infrastructure failed.

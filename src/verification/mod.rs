@@ -1,18 +1,22 @@
-//! Proving that an address is one's own.
+//! Verification: a user proves that an address is theirs.
 //!
-//! 1. A registration, or whoever asks again, makes a message leave for the address: a link and a
-//!    code, good for a day. A new one takes the place of the old, at most one a minute. What is
-//!    answered does not depend on whether the address is known: for an unknown one the same work is
-//!    done and nothing leaves.
-//! 2. The link leads to a page of the application. Opening it changes nothing, so a mail scanner
-//!    that follows links spends nothing; the page posts the token.
-//! 3. The token, or the address with the code, proves the address, once. A second time is 409.
-//! 4. **Who proves it decides what is kept.** In the browser that registered (a session of the
-//!    account, or the visitor's who registered), or with the account's password, everything stays.
-//!    From anywhere else it is somebody who has the mailbox and did not make the account, as far as
-//!    anyone can tell: then the password, all sessions, factors, other addresses and open codes that
-//!    were set before are wiped, and the answer is a sign-in that can do one thing, set a new
-//!    password. Whoever had put a trap into an account of somebody else's address loses it.
+//! 1. A registration or a new request sends a link and a code to the address, valid for a day. A
+//!    new one replaces the old one; there is at most one a minute. The answer does not depend on
+//!    whether the address is known. For an unknown address the same work is done, and nothing is
+//!    sent.
+//! 2. The link opens a page of your application. Opening it changes nothing, so a mail scanner that
+//!    follows links uses up nothing. The page posts the token.
+//! 3. The token, or the address with the code, proves the address once. A second time is answered
+//!    with 409.
+//! 4. **What is kept depends on who proves the address.** Everything is kept if the request comes
+//!    from the browser that registered, or contains the account's password. That browser has a
+//!    session of the account, or the session of the visitor who registered. In any other case, all
+//!    that is known is that somebody has the mailbox; somebody else may have created the account.
+//!    Then the password, all sessions, factors, other addresses and open codes are deleted. The
+//!    answer is a sign-in that can only set a new password. So an attacker who prepared an account
+//!    with another person's address loses access to it.
+//!
+//! # Example
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, client: portcullis::ClientInfo)
@@ -32,33 +36,33 @@
 //! ```
 //!
 //! # What it does not do
-//! - It does not sign in. Only the handed-over account gets a session, of a stage that can do
-//!   nothing but set the password.
-//! - It proves mail addresses; phones have their own flow.
+//! - It does not sign in. Only an account that is handed over gets a session, in a stage that can
+//!   only set the password.
+//! - It proves only mail addresses. For phone numbers see [`contact`](crate::contact).
 //!
 //! # Routes
-//! `POST /verification` `{email}` (or nothing, with a session): 202 always.
-//! `POST /verification/confirm` `{token}`, `{email, code}`, or `{code}` with a session; each with an
-//! optional `password`.
+//! `POST /verification` with `{email}`, or empty with a session: always 202.
+//! `POST /verification/confirm` with `{token}`, `{email, code}`, or `{code}` with a session; each
+//! with an optional `password`.
 //!
 //! # Configuration
 //! [`VerificationConfig`](crate::config::VerificationConfig), `login.require_verified`,
 //! `mail.links.verify`, [`ChallengeConfig`](crate::config::ChallengeConfig) for codes.
 //!
 //! # Events
-//! `user_verified`, with the detail `handed over` when everything was wiped; `user_updated` with the
-//! detail `factors removed` (and a message for each) if a second factor was among it;
+//! `user_verified`, with the detail `handed over` if everything was deleted; `user_updated` with
+//! the detail `factors removed` (and a message for each) if second factors were deleted;
 //! `authn_challenge_fail` for a wrong code, `authn_login_fail` for a wrong password.
 //!
-//! Wrong codes are counted as those of every [`challenge`](crate::challenge), also for addresses that
-//! are nobody's; links are not, for nobody guesses 256 bits. A wrong password is a failure of signing
-//! in: while the account is locked the right one is refused here as well, and a link without it or the
-//! browser that registered still proves the address.
+//! Wrong codes are counted like those of every [`challenge`](crate::challenge), also for addresses
+//! without an account. Links are not counted, because nobody can guess 256 bits. A wrong password
+//! counts as a failed sign-in. While the account is locked, the correct password is refused here
+//! too. A link without a password, or the browser that registered, still proves the address.
 //!
 //! # Errors
 //! `wrong_code` (403), `too_many_tries` (429), `already_verified` (409), `wrong_password` (403),
-//! `not_signed_in` and `session_ended` (401), `invalid_fields` (422); `too_many_attempts` (429), only with
-//! `attempts.reveal_lockout`.
+//! `not_signed_in` and `session_ended` (401), `invalid_fields` (422); `too_many_attempts` (429),
+//! only with `attempts.reveal_lockout`.
 //!
 //! # Standard
 //! NIST SP 800-63B-4 (codes by mail: 24 hours), OWASP ASVS 5.0 6.3 and 6.4; Sudhodanan and Paverd,
@@ -99,7 +103,7 @@ pub use error::VerificationError;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 
-/// What proves an address, and what else comes along.
+/// What proves an address, and the other data of the request.
 #[derive(Clone)]
 #[must_use]
 pub struct Confirmation {
@@ -115,18 +119,18 @@ enum By {
 }
 
 impl Confirmation {
-    /// The token of the link.
+    /// Uses the token of the link.
     pub fn token(token: impl Into<String>) -> Self {
         Self::by(By::Token(Zeroizing::new(token.into())))
     }
 
-    /// The code, and the address it was sent to.
+    /// Uses the code, with the address that it was sent to.
     pub fn code(address: impl Into<String>, code: impl Into<String>) -> Self {
         let code = Zeroizing::new(code.into());
         Self::by(By::Code { address: Some(address.into()), code })
     }
 
-    /// The code, from whoever is signed in.
+    /// Uses the code, with the address of the account that is signed in.
     pub fn own_code(code: impl Into<String>) -> Self {
         Self::by(By::Code { address: None, code: Zeroizing::new(code.into()) })
     }
@@ -135,13 +139,13 @@ impl Confirmation {
         Self { by, password: None, transport: Transport::Cookie }
     }
 
-    /// With the account's password, so that everything stays.
+    /// Adds the account's password, so that everything is kept.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into().into());
         self
     }
 
-    /// How a token travels, if there is to be one. Default: in the cookie.
+    /// Sets how a token is sent, if there will be one. The default is the cookie.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -154,22 +158,22 @@ impl std::fmt::Debug for Confirmation {
     }
 }
 
-/// A challenge that somebody has the token or the code of, and of a code the try that it was.
+/// A challenge whose token or code the client has sent, and the attempt if it was a code.
 #[derive(Clone, Copy)]
 struct Proved<'a> {
     challenge: &'a Challenge,
     ticket: Option<&'a Ticket>,
 }
 
-/// What a confirmation led to.
+/// The result of a confirmation.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "a sign-in may have begun"]
 pub enum Confirmed {
-    /// The address is proved and everything stays.
+    /// The address is proved and everything is kept.
     Verified(Verified),
-    /// The address is proved and the account was handed over: what was set before is gone, and a
-    /// new password is to be set.
+    /// The address is proved and the account was handed over. The earlier data is deleted, and a
+    /// new password must be set.
     PasswordRequired(Box<Issued>),
 }
 
@@ -177,14 +181,14 @@ pub enum Confirmed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// Whose it is.
+    /// The account of the address.
     pub account_id: AccountId,
-    /// Whether the username that was asked for at registration was taken by somebody else
-    /// meanwhile; the account has none now.
+    /// True if another account has meanwhile taken the username that was requested at registration.
+    /// This account then has no username.
     pub username_taken: bool,
 }
 
-/// Sends and takes proofs of addresses. See the [module page](self).
+/// Sends and checks proofs of addresses. See the [module page](self).
 #[derive(Debug, Clone)]
 pub struct Verification<'a> {
     auth: &'a Portcullis,
@@ -192,24 +196,25 @@ pub struct Verification<'a> {
 }
 
 impl Portcullis {
-    /// Verification of addresses.
+    /// Returns the flow that verifies addresses.
     pub fn verification(&self) -> Verification<'_> {
         Verification { auth: self, before: None }
     }
 }
 
 impl Verification<'_> {
-    /// Takes the session of the request into account: it may show that this is the browser that
-    /// registered. The mounted route does this; a handler of your own passes its request's
-    /// extensions.
+    /// Takes the session of the request into account, which may show that this is the browser that
+    /// registered. The mounted route does this. Your own handler passes the extensions of its
+    /// request.
     ///
     /// # Errors
-    /// The layer is missing, another site sent the request, a step-up has put another session in the
-    /// place of this one, or an outage.
+    /// The layer is missing, another site sent the request, a step-up replaced this session with
+    /// another one, or there is an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
         let request_identity = RequestIdentity::of(extensions)?;
         let before = request_identity.replaced().await?;
-        // Not taken for nobody: the account would be handed over, and what its owner set would be gone.
+        // A replaced session must not count as no session. Otherwise the account would be handed
+        // over, and everything that its owner has set would be deleted.
         if let Resolved::Full(identity) = before
             && identity.is_superseded()
         {
@@ -219,11 +224,11 @@ impl Verification<'_> {
         Ok(self)
     }
 
-    /// Sends a link and a code to an address whose account is not verified yet. Whether there is
-    /// one is not said.
+    /// Sends a link and a code to an address whose account is not verified yet. Success does not
+    /// tell whether there is one.
     ///
     /// # Errors
-    /// The text is no mail address; the source asked for too many messages; an outage.
+    /// The text is not a mail address; the source asked for too many messages; an outage.
     pub async fn send(&self, address: &str, client: &ClientInfo) -> Result<(), VerificationError> {
         let email = Email::parse(address)
             .map_err(|error| VerificationError::Invalid(vec![error.in_field("email")]))?;
@@ -233,7 +238,8 @@ impl Verification<'_> {
         let db = context.db();
         let row = db.read(account_store::find_by_name(&db.executor(), email.normal())).await?;
         let now = context.now();
-        // The address as the account has it, never as the stranger typed it.
+        // The mail goes to the address as the account has it, and never as it was typed here.
+        // Another spelling could reach another mailbox.
         let account = row.filter(|row| {
             confirmation::unproved(row, now).is_some_and(|normal| normal == email.normal())
         });
@@ -242,7 +248,7 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// The same for whoever is signed in.
+    /// Sends a link and a code to the address of the account that is signed in.
     ///
     /// # Errors
     /// The account is verified; it has no address; the session was replaced; an outage.
@@ -276,10 +282,11 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Takes a proof.
+    /// Checks a proof of an address.
     ///
     /// # Errors
-    /// See [`VerificationError`]. Whatever fails, nothing is changed and nothing is spent but a try.
+    /// See [`VerificationError`]. After an error nothing is changed. Only an attempt may be used
+    /// up.
     pub async fn confirm(
         &self,
         confirmation: Confirmation,
@@ -300,7 +307,7 @@ impl Verification<'_> {
                 let address = address.as_deref().or_else(|| self.own_address());
                 let found = self.find_by_code(address.unwrap_or_default(), code, client).await?;
                 let Some((challenge, ticket)) = found else {
-                    // Whether the address is somebody's must not show in the time.
+                    // The time must not show whether the address has an account.
                     started.alike().await;
                     return Err(VerificationError::WrongCode);
                 };
@@ -312,7 +319,7 @@ impl Verification<'_> {
         let usable = |row: &account::Model| Account::from(row.clone()).is_usable(now, false);
         let row = row.filter(usable).ok_or(VerificationError::WrongCode)?;
         if !challenge.is_open(now) {
-            // Who has a link that was good once may know what became of it.
+            // A client with a link that was once valid may know what became of the address.
             return Err(match row.verified_at {
                 Some(_) => VerificationError::AlreadyVerified,
                 None => VerificationError::WrongCode,
@@ -330,7 +337,7 @@ impl Verification<'_> {
         };
         match (&confirmed, ticket) {
             (Ok(_), Some(ticket)) => ticket.end_succeeded(),
-            // A hook refused, after the code was found right: it was no wrong guess.
+            // A hook refused after the code was found right, so this was no wrong guess.
             (Err(VerificationError::Refused(_)), Some(ticket)) => {
                 self.auth.attempts().withdraw(ticket).await;
             }
@@ -346,7 +353,7 @@ impl Verification<'_> {
         }
     }
 
-    /// Whether somebody else proved the address in the same moment.
+    /// Returns true if another request proved the address at the same moment.
     async fn is_proved(&self, challenge: &Challenge) -> Result<bool, VerificationError> {
         let db = self.auth.context().db();
         let wanted = [challenge.target().unwrap_or_default().to_owned()];
@@ -356,8 +363,9 @@ impl Verification<'_> {
         }))
     }
 
-    /// The challenge about this address, if the code is its code, and the try that this was. One is
-    /// taken first, also where there is no challenge.
+    /// Returns the challenge for this address if the code is right, and the attempt that this is.
+    /// The attempt is counted first, even if there is no challenge. Otherwise counting would tell
+    /// which addresses have one.
     async fn find_by_code(
         &self,
         address: &str,
@@ -382,7 +390,8 @@ impl Verification<'_> {
                 return Err(VerificationError::TooManyTries { retry_after });
             }
         };
-        // Of a refused try the verdict is thrown away.
+        // If the attempt was refused, the result is discarded. `&` and not `&&`: the code is always
+        // compared, so a refused attempt does the same work.
         let right = found.filter(|found| found.is_code(context, code) & ticket.is_judged());
         if let Some(found) = right {
             return Ok(Some((found, ticket)));
@@ -400,8 +409,8 @@ impl Verification<'_> {
         }
     }
 
-    /// Whether the request comes from the browser that registered: it has a session of the account,
-    /// or is the visitor who made it.
+    /// Returns true if the request comes from the browser that registered: it has a session of the
+    /// account, or is the visitor who created it.
     fn recognizes(&self, row: &account::Model) -> bool {
         match &self.before {
             Some(Resolved::Full(identity)) => identity.account().id() == row.id,
@@ -412,8 +421,9 @@ impl Verification<'_> {
         }
     }
 
-    /// Whether the account's password came along. It is a try at the password as any: whoever has
-    /// found a link must not guess what opens more than the address that it proves.
+    /// Returns true if the request contains the account's password. This counts as an attempt at
+    /// the password. Otherwise somebody who found a link could guess the password here without a
+    /// limit.
     async fn knows(
         &self,
         row: &account::Model,
@@ -499,7 +509,7 @@ impl Verification<'_> {
             .account(row.id)
             .from_client(client)
             .detail("handed over");
-        // What the person who prepared the account has set is gone by then.
+        // By then, everything that the creator of the account has set is deleted.
         let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
         let before = self.before.as_ref();
         let session = NewSession::new(
@@ -526,6 +536,8 @@ impl Verification<'_> {
                     before.changed(txn, self.proving(None, client, now)).await?;
                     one_time::end_of_account(txn, row.id, None, now).await?;
                     audit_log::record(txn, event).await?;
+                    // The hand-over has increased the epoch. The new session must have the new
+                    // epoch, or it would be invalid at once.
                     let epoch = account_store::epoch_of(txn, row.id).await?;
                     let epoch = epoch.ok_or(VerificationError::WrongCode)?;
                     let session = session.clone().at_epoch(epoch);
@@ -540,7 +552,7 @@ impl Verification<'_> {
         Ok(made?.committed(self.auth).await.into_issued())
     }
 
-    /// What hooks are told of a proof.
+    /// Describes the proof to hooks.
     fn proving<'b>(
         &'b self,
         session_id: Option<SessionId>,
@@ -550,8 +562,8 @@ impl Verification<'_> {
         NamesChange { auth: self.auth, cause: NamesCause::Proved, session_id, client, at }
     }
 
-    /// Runs a confirmation again if the username that comes with it was taken in the same moment:
-    /// then it is seen to be taken.
+    /// Runs a confirmation again if another request took the username at the same moment. The
+    /// second run sees that the username is taken.
     async fn claiming<T, F>(
         &self,
         row: &account::Model,
@@ -573,6 +585,8 @@ impl Verification<'_> {
     }
 
     async fn spend(&self, txn: &Txn<'_>, proof: Proved<'_>) -> Result<(), VerificationError> {
+        // A conditional UPDATE, so that a code or link works only once, even in simultaneous
+        // requests.
         if !proof.challenge.spend(txn, self.auth.context().now()).await? {
             return Err(VerificationError::WrongCode);
         }
@@ -582,8 +596,8 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Writes down that the address is proved, if it still is the account's, and gives the account
-    /// the username that waited for this.
+    /// Records that the address is proved, if it still belongs to the account. Then gives the
+    /// account the username that waited for this.
     async fn prove(
         &self,
         txn: &Txn<'_>,

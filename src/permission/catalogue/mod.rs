@@ -1,5 +1,5 @@
-//! The permissions that the code knows, in a table: for people who make roles, and to find grants that
-//! mention what no code asks for.
+//! The permissions that the code knows, in a table. People who create roles can read it. It also
+//! shows grants that name what no code asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,19 +14,19 @@ use crate::handle::Portcullis;
 
 mod store;
 
-/// The most that is kept of a description, in bytes.
+/// The longest description that is stored, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
-/// How many direct grants that differ are looked at.
+/// The largest number of different direct grants that are checked.
 const MAX_DIRECT: u64 = 10_000;
 
-/// How many are named in a finding.
+/// The largest number of grants that a finding names.
 const MAX_NAMED: usize = 10;
 
-/// A permission as the code declares it: its text, perhaps with what it is for.
+/// A permission as the code declares it: its text, and optionally its description.
 ///
-/// Made from a text, a pair of text and description, or what
-/// [`permissions!`](crate::permissions) lists as `ALL` and `CATALOGUE`.
+/// It can be made from a text, from a pair of text and description, or from an element of the `ALL`
+/// and `CATALOGUE` of [`permissions!`](crate::permissions).
 #[derive(Debug, Clone, Copy)]
 pub struct Declared<'a> {
     text: &'a str,
@@ -69,34 +69,35 @@ pub struct KnownPermission {
     pub description: Option<String>,
 }
 
-/// What [`sync`](Catalogue::sync) found.
+/// The result of [`sync`](Catalogue::sync).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "it says which grants mention what no code asks for"]
 pub struct Synced {
-    /// What is new in the table, sorted.
+    /// The permissions that are new in the table, sorted.
     pub added: Vec<String>,
-    /// What is in the table and was not declared, sorted: another version of the code may know it.
+    /// The permissions in the table that were not declared, sorted. Another version of the code may
+    /// know them.
     pub undeclared: Vec<String>,
-    /// Grants that can never be asked for.
+    /// Grants of what no code can ask for.
     pub doubtful: Vec<Doubtful>,
 }
 
-/// A grant that gives nothing that any code asks for.
+/// A grant of what no code can ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Doubtful {
-    /// The role that holds it; none for a permission granted directly.
+    /// The role that contains it; `None` for a permission that was granted directly.
     pub role: Option<String>,
     /// The text, shortened.
     pub permission: String,
-    /// Why it cannot be read, if it cannot; otherwise some of it is not in the catalogue.
+    /// Why it cannot be parsed, if it cannot. Otherwise a part of it is not in the catalogue.
     pub malformed: Option<PermissionError>,
 }
 
 impl fmt::Display for Doubtful {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Quoted and escaped: a row that was written past this library may hold anything.
+        // Quoted and escaped, because a row that another program wrote may contain anything.
         write!(f, "{:?}", self.permission)?;
         match &self.role {
             Some(role) => write!(f, " in role {role:?}"),
@@ -107,14 +108,15 @@ impl fmt::Display for Doubtful {
 
 /// The permissions that the code knows.
 ///
-/// 1. At each start the application [syncs](Self::sync) what its code declares: new ones are added,
-///    descriptions brought up to date, and nothing is ever deleted, because another version of the
-///    code may still be running.
-/// 2. Grants that mention what is not in the catalogue, or cannot be read at all, become a
+/// 1. At each start the application [syncs](Self::sync) what its code declares. New permissions are
+///    added and descriptions are updated. Nothing is deleted, because another version of the code
+///    may still be running.
+/// 2. Grants that name something outside the catalogue, or that cannot be parsed, become a
 ///    [finding](Portcullis::audit) and a warning in the log.
-/// 3. [`prune`](Self::prune) deletes what is not declared any more, when an operator says so.
+/// 3. [`prune`](Self::prune) deletes what is not declared any more, if an operator calls it.
 ///
-/// It decides nothing: a grant of something unknown is a grant of something that nobody asks for.
+/// The catalogue grants and refuses nothing. A grant of something unknown only has no effect,
+/// because no code asks for it.
 ///
 /// ```no_run
 /// portcullis::permissions! {
@@ -137,15 +139,15 @@ pub struct Catalogue<'a> {
 }
 
 impl Portcullis {
-    /// The permissions that the code knows.
+    /// Returns the catalogue of permissions that the code knows.
     pub fn catalogue(&self) -> Catalogue<'_> {
         Catalogue { auth: self }
     }
 }
 
 impl Catalogue<'_> {
-    /// Adds what is new and brings descriptions up to date; one that is left out stays as it was.
-    /// Deletes nothing. Then [checks](Self::check) all grants.
+    /// Adds new permissions and updates descriptions. A missing description stays as it was.
+    /// Nothing is deleted. Then all grants are [checked](Self::check).
     ///
     /// # Errors
     /// A text that is not a permission, and then nothing is written; an outage.
@@ -161,7 +163,8 @@ impl Catalogue<'_> {
         if !Changes::between(&stored, &declared).is_empty() {
             let now = context.now();
             let changes = transaction!(db, |txn| {
-                // Of several nodes that start at once each sees what the one before it wrote.
+                // The lock makes nodes that start at the same time wait for each other. Each one
+                // sees what the one before has written.
                 store::lock(txn).await?;
                 let changes = Changes::between(&store::all(txn).await?, &declared);
                 if changes.is_empty() {
@@ -186,8 +189,9 @@ impl Catalogue<'_> {
         Ok(Synced { added, undeclared, doubtful: self.check().await? })
     }
 
-    /// Deletes from the catalogue what is not among these, and says what that was. Grants stay as they
-    /// are; those that mention it are found by the next [check](Self::check).
+    /// Deletes from the catalogue what is not among these permissions, and returns what was
+    /// deleted. Grants stay as they are. The next [check](Self::check) finds those that name a
+    /// deleted permission.
     ///
     /// # Errors
     /// A text that is not a permission; an outage.
@@ -214,7 +218,7 @@ impl Catalogue<'_> {
         Ok(gone)
     }
 
-    /// What is in the catalogue, by its text.
+    /// Lists the catalogue, sorted by text.
     ///
     /// # Errors
     /// An outage.
@@ -228,10 +232,10 @@ impl Catalogue<'_> {
         Ok(known.collect())
     }
 
-    /// Looks through all roles and the direct grants (the first 10 000 that differ) for what cannot be
-    /// read, and for what no permission of the catalogue has to do with. An empty catalogue knows
-    /// nothing, and then only the first is looked for. What is found becomes a
-    /// [finding](Portcullis::audit) in the place of what was found before.
+    /// Checks all roles and the direct grants (the first 10 000 different ones). It finds
+    /// permissions that cannot be parsed, and permissions that match nothing in the catalogue. If
+    /// the catalogue is empty, it only finds the first kind. The result becomes a
+    /// [finding](Portcullis::audit), which replaces the earlier one.
     ///
     /// # Errors
     /// An outage.
@@ -259,7 +263,7 @@ impl Catalogue<'_> {
     }
 }
 
-/// Description by text.
+/// The description of each permission, by its text.
 type Parsed = BTreeMap<String, Option<String>>;
 
 fn parse<'p, D: Into<Declared<'p>>>(
@@ -279,7 +283,7 @@ fn parse<'p, D: Into<Declared<'p>>>(
     Ok(parsed)
 }
 
-/// What has to be written so that the table says what is declared.
+/// The changes that bring the table to what is declared.
 struct Changes {
     added: Vec<(String, Option<String>)>,
     described: Vec<(String, String)>,
@@ -309,7 +313,7 @@ impl Changes {
     }
 }
 
-/// Looks through the permissions of one row.
+/// Checks the permissions of one row.
 fn look(known: &[Permission], role: Option<&String>, text: &str, doubtful: &mut Vec<Doubtful>) {
     let shortened = |text: &str| text.chars().take(64).collect::<String>();
     let (permissions, refused) = parse_list(text);
@@ -326,8 +330,8 @@ fn look(known: &[Permission], role: Option<&String>, text: &str, doubtful: &mut 
     }));
 }
 
-/// Whether each alternative of a grant has to do with something in the catalogue. A grant of more
-/// alternatives than anyone may ask for at once is looked at as a whole.
+/// Returns true if each alternative of a grant matches something in the catalogue. A grant with
+/// more alternatives than a requirement may have is checked as a whole.
 fn is_known(known: &[Permission], granted: &Permission) -> bool {
     let overlaps = |part: &Permission| known.iter().any(|known| known.overlaps(part));
     known.is_empty()

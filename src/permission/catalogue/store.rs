@@ -9,11 +9,11 @@ use sea_orm::{
 use crate::base::clock::Timestamp;
 use crate::permission::entity::{account_permission, epoch, known};
 
-/// Rows in one statement.
+/// The number of rows in one statement.
 const AT_ONCE: usize = 200;
 
-/// Keeps other changes of the catalogue waiting until this transaction is over. The row belongs to the
-/// epoch, which is not moved: nobody's grants change.
+/// Locks the catalogue against other changes until this transaction ends. The locked row is that of
+/// the epoch. The epoch itself does not change, because no grants change.
 pub(super) async fn lock<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
     epoch::Entity::update_many()
         .col_expr(epoch::Column::Epoch, Expr::col(epoch::Column::Epoch))
@@ -68,7 +68,7 @@ pub(super) async fn remove<C: ConnectionTrait>(
     Ok(())
 }
 
-/// The permissions that are granted directly to anyone, each once.
+/// Returns the permissions that are granted directly to any account, each once.
 pub(super) async fn direct<C: ConnectionTrait>(db: &C, most: u64) -> Result<Vec<String>, DbErr> {
     account_permission::Entity::find()
         .select_only()

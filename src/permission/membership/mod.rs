@@ -1,4 +1,4 @@
-//! Memberships: who has which level on which resource.
+//! Memberships: which account has which level on which resource.
 
 use std::collections::BTreeMap;
 
@@ -19,28 +19,28 @@ use crate::port::SourceMembership;
 
 mod store;
 
-/// The most memberships of one account that are taken from a source. All of them are compiled into
-/// its grants; who has more has a role instead.
+/// The largest number of memberships of one account that are accepted from a source. All of them
+/// are compiled into its grants, so an account with more should have a role instead.
 const MAX_SOURCED: usize = 10_000;
 
 /// A level on one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Membership {
-    /// Whose it is.
+    /// The account.
     pub account_id: AccountId,
-    /// On what.
+    /// The resource.
     pub resource: Resource,
-    /// The level, as it was stored. One that is not configured any more gives nothing.
+    /// The level as it was stored. A level that is not configured any more gives nothing.
     pub level: String,
-    /// Where it comes from.
+    /// The origin.
     pub origin: MembershipOrigin,
-    /// Since when.
+    /// When it was granted.
     pub granted_at: Timestamp,
 }
 
-/// Where a membership comes from. What is given by hand and what the source says stand beside each
-/// other, and neither removes the other.
+/// The origin of a membership. Memberships of both origins can exist at the same time, and neither
+/// removes the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum MembershipOrigin {
@@ -51,7 +51,7 @@ pub enum MembershipOrigin {
 }
 
 impl MembershipOrigin {
-    /// The stable name.
+    /// Returns the stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hand => "hand",
@@ -68,7 +68,8 @@ impl MembershipOrigin {
 }
 
 impl Membership {
-    /// A row that is not one (an id with syntax in it, written past this library) is none.
+    /// Reads a row. Returns `None` for an invalid row that another program wrote, for example with
+    /// syntax in its id.
     fn from_row(row: membership::Model) -> Option<Self> {
         let origin = match row.origin {
             0 => MembershipOrigin::Hand,
@@ -85,29 +86,29 @@ impl Membership {
     }
 }
 
-/// What asking the source changed.
+/// The result of asking the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refreshed {
-    /// What it said is what was stored, or there is no source.
+    /// The answer equals what was stored, or there is no source.
     Unchanged,
-    /// So many were added and removed; one at another level counts as both.
+    /// Memberships were added and removed. A change of the level counts as both.
     Changed {
-        /// How many are new.
+        /// The number of new memberships.
         added: usize,
-        /// How many are gone.
+        /// The number of removed memberships.
         removed: usize,
     },
-    /// Somebody asked later and was answered earlier: that newer answer is the one that is kept.
+    /// A later question was answered earlier. That newer answer is kept.
     Superseded,
 }
 
-/// Gives and takes levels on single resources. Everything counts on the next request.
+/// Grants and revokes levels on single resources. Every change counts on the next request.
 ///
-/// The order of the levels is configured ([`Builder::levels`](crate::Builder::levels)). Who has a
-/// level has those below it too. Each is seen as the role `<resource>-<id>-<level>`, and the role
-/// that is named like the level gives its permissions on that resource, as
-/// [`Roles::grant_on`](crate::permission::Roles::grant_on) does.
+/// The order of the levels is configured ([`Builder::levels`](crate::Builder::levels)). An account
+/// with a level also has those below it. Each counts as the role `<resource>-<id>-<level>`. The
+/// role with the name of the level gives its permissions on that resource, like
+/// [`Roles::grant_on`](crate::permission::Roles::grant_on).
 ///
 /// ```no_run
 /// use portcullis::permission::Resource;
@@ -127,21 +128,23 @@ pub struct Memberships<'a> {
 }
 
 impl Portcullis {
-    /// Levels on resources.
+    /// Returns the levels on resources.
     pub fn memberships(&self) -> Memberships<'_> {
         Memberships { context: self.context(), db: self.context().db() }
     }
 
-    /// Asks the [`MembershipSource`](crate::port::MembershipSource) what it knows of an account, and
-    /// stores that in one transaction: what is new is added, what is gone is removed, what was given
-    /// by hand stays. Signing in does this by itself; call it when the application's own tables have
-    /// changed.
+    /// Asks the [`MembershipSource`](crate::port::MembershipSource) about an account, and stores
+    /// the answer in one transaction. New memberships are added, missing ones are removed, and
+    /// those that were given by hand stay. A sign-in does this automatically. Call it when your
+    /// application's own tables have changed.
     ///
-    /// The source is asked outside of every transaction. Of several refreshes at once the answer
-    /// to the one that asked last is kept, so an old answer never brings back what was taken away.
+    /// The source is asked outside of every transaction. If there are several refreshes at once,
+    /// the answer to the last question is kept. So an old answer never restores what was taken
+    /// away.
     ///
     /// # Errors
-    /// No such account; the source failed or took too long, and then nothing is changed; an outage.
+    /// No such account; the source failed or took too long, or named more memberships than an
+    /// account may have, and then nothing is changed; an outage.
     pub async fn refresh_memberships(&self, account: AccountId) -> Result<Refreshed, GrantError> {
         let context = self.context();
         let Some(source) = &context.membership_source else { return Ok(Refreshed::Unchanged) };
@@ -159,8 +162,8 @@ impl Portcullis {
         store_answer(context, account, turn, &accept(levels(context), answer)).await
     }
 
-    /// The same at the end of a sign-in. A source that fails keeps nobody out: what was stored
-    /// before goes on counting, and the failure is traced.
+    /// Does the same at the end of a sign-in. A source that fails does not stop the sign-in: the
+    /// stored memberships continue to count, and the failure is logged.
     pub(crate) async fn memberships_at_sign_in(&self, account: AccountId) {
         if let Err(error) = self.refresh_memberships(account).await {
             tracing::error!(
@@ -174,13 +177,13 @@ impl Portcullis {
 }
 
 impl<'a> Memberships<'a> {
-    /// The same inside a transaction of the caller's.
+    /// Works inside your transaction.
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Gives a level on one resource, in the place of any other that was given by hand there.
+    /// Gives a level on one resource. It replaces any other level that was given by hand there.
     ///
     /// # Errors
     /// A level that is not configured for this resource; no such account; an outage.
@@ -198,7 +201,7 @@ impl<'a> Memberships<'a> {
             .account(account)
             .detail(format!("{level}{resource}"));
         transaction!(self.db, |txn| {
-            // First the version: it locks the account's row.
+            // The version comes first, because this locks the account's row.
             if !account::store::bump_grants(txn, account).await? {
                 return Err(GrantError::AccountNotFound);
             }
@@ -210,7 +213,7 @@ impl<'a> Memberships<'a> {
         })
     }
 
-    /// Takes the level that was given by hand on one resource. What the source says of it stays.
+    /// Removes the level that was given by hand on one resource. A level from the source stays.
     ///
     /// # Errors
     /// No such account; an outage.
@@ -230,7 +233,7 @@ impl<'a> Memberships<'a> {
         })
     }
 
-    /// The memberships of an account, by resource and id.
+    /// Returns the memberships of an account, sorted by resource and id.
     ///
     /// # Errors
     /// An outage.
@@ -239,7 +242,7 @@ impl<'a> Memberships<'a> {
         Ok(rows.into_iter().filter_map(Membership::from_row).collect())
     }
 
-    /// Who has a level on one resource.
+    /// Returns the accounts that have a level on one resource.
     ///
     /// # Errors
     /// An outage.
@@ -248,8 +251,8 @@ impl<'a> Memberships<'a> {
         Ok(rows.into_iter().filter_map(Membership::from_row).collect())
     }
 
-    /// The levels that a membership gives, lowest first, each with the role it is seen as; nothing
-    /// for a level that is not configured.
+    /// Returns the levels that a membership gives, lowest first, each with the role that it counts
+    /// as. The result is empty for a level that is not configured.
     pub fn levels(&self, membership: &Membership) -> Vec<(String, String)> {
         let (resource, id) = membership.resource.columns();
         let levels = levels(self.context).up_to(resource, &membership.level).iter();
@@ -265,11 +268,11 @@ fn failed(what: &str) -> Fault {
     Fault::Internal(what.into())
 }
 
-/// Level by resource and id.
+/// The level by resource and id.
 type Answer = BTreeMap<(String, String), String>;
 
-/// What of an answer can be stored. What is no resource, and levels that are not configured, are
-/// left out and reported; of two levels on one resource the higher is taken.
+/// Returns the part of an answer that can be stored. Invalid resources and levels that are not
+/// configured are left out and reported. Of two levels on one resource the higher one is taken.
 fn accept(levels: Levels<'_>, answer: Vec<SourceMembership>) -> Answer {
     let mut accepted = BTreeMap::new();
     let mut refused = 0;
@@ -294,7 +297,8 @@ fn accept(levels: Levels<'_>, answer: Vec<SourceMembership>) -> Answer {
     accepted.into_iter().map(|(key, (_, level))| (key, level)).collect()
 }
 
-/// Notes that the source is about to be asked. Numbers rise in the order of asking.
+/// Records that the source is about to be asked. The numbers increase in the order of the
+/// questions. So a late answer to an earlier question can be recognised.
 async fn take_turn(context: &Context, account: AccountId) -> Result<i64, GrantError> {
     let db = context.db();
     for _ in 0..2 {
@@ -303,7 +307,8 @@ async fn take_turn(context: &Context, account: AccountId) -> Result<i64, GrantEr
         if let Some(turn) = turn {
             return Ok(turn);
         }
-        // The first time; outside of the transaction, whose lock on a gap would block others.
+        // This is the first question for the account. The row is inserted outside of the
+        // transaction, whose lock on a gap would block other inserts.
         let made = db.retry(|| store::first_turn(&context.database, account)).await;
         made.map_err(|fault| match fault {
             Fault::Database(error) => GrantError::or_gone(error, GrantError::AccountNotFound),
@@ -313,7 +318,7 @@ async fn take_turn(context: &Context, account: AccountId) -> Result<i64, GrantEr
     Err(GrantError::AccountNotFound)
 }
 
-/// Makes what is stored of the source what it said, unless a later question was answered before.
+/// Stores the answer of the source, unless a later question was answered before.
 async fn store_answer(
     context: &Context,
     account: AccountId,
@@ -322,7 +327,8 @@ async fn store_answer(
 ) -> Result<Refreshed, GrantError> {
     let now = context.now();
     transaction!(context.db(), |txn| {
-        // Locks the turn's row: answers of one account are written one after the other.
+        // This locks the row of the question, so answers about one account are written one after
+        // the other.
         if !store::keep_turn(txn, account, turn).await? {
             return Ok(Refreshed::Superseded);
         }

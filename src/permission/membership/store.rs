@@ -1,5 +1,5 @@
-//! Queries on memberships. Whoever changes one holds a lock that keeps others of the same kind
-//! waiting: by hand the account's row, from the source the turn's.
+//! Queries on memberships. A change locks out other changes of the same origin. By hand it locks
+//! the account's row, and from the source the row of the question's number.
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -13,8 +13,8 @@ use crate::base::id::AccountId;
 use crate::permission::entity::{membership, membership_turn};
 use crate::permission::resource::Resource;
 
-/// Rows and conditions in one statement: each takes up to six of SQLite's 32 766 placeholders, and
-/// conditions nest.
+/// The number of rows or conditions in one statement. Each takes up to six of SQLite's 32 766
+/// placeholders, and conditions are nested.
 const AT_ONCE: usize = 200;
 
 fn key(
@@ -43,7 +43,8 @@ fn row(
     }
 }
 
-/// False when it was so already. The account's row is locked by whoever calls this.
+/// Sets a level by hand. Returns false if it was set already. The caller must have locked the
+/// account's row.
 pub(super) async fn set_by_hand<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -74,7 +75,7 @@ pub(super) async fn set_by_hand<C: ConnectionTrait>(
     }
 }
 
-/// False when there was none.
+/// Removes a level that was given by hand. Returns false if there was none.
 pub(super) async fn remove_by_hand<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -112,7 +113,7 @@ pub(super) async fn on_resource<C: ConnectionTrait>(
         .await
 }
 
-/// The next number of this account; none if it never had one.
+/// Returns the next number of this account; `None` if it never had one.
 pub(super) async fn next_turn<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -129,7 +130,7 @@ pub(super) async fn next_turn<C: ConnectionTrait>(
     Ok(row.map(|row| row.asked))
 }
 
-/// Makes the row that numbers are counted in; somebody else may have made it meanwhile.
+/// Inserts the row that counts the numbers. Another transaction may have inserted it meanwhile.
 pub(super) async fn first_turn<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -143,7 +144,8 @@ pub(super) async fn first_turn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes the place of every answer to an earlier question. False when a later one is there.
+/// Records that the answer to this question is stored. Returns false if the answer to a later one
+/// already is.
 pub(super) async fn keep_turn<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
@@ -169,7 +171,7 @@ pub(super) async fn from_source<C: ConnectionTrait>(
         .await
 }
 
-/// Resource and id, and the level there.
+/// A resource and id, and the level there.
 type Entry = ((String, String), String);
 
 pub(super) async fn remove_sourced<C: ConnectionTrait>(
