@@ -9,7 +9,7 @@
 //! routes do too:
 //!
 //! 1. call `check_same_origin`, if the route is public;
-//! 2. call `over`, so that the new session replaces an old one;
+//! 2. call `replacing`, so that the new session replaces an old one;
 //! 3. return the issued session in the answer.
 //!
 //! Start the example with `cargo run -p own-handlers`, then run:
