@@ -125,7 +125,7 @@ fn token(issued: &Issued) -> Result<String, Failure> {
     Ok(value.ok_or("a cookie has attributes")?.0.to_owned())
 }
 
-/// Returns the sign-in name of the account with this number.
+/// Returns the login name of the account with this number.
 pub(crate) fn name(number: usize) -> String {
     format!("user{number:05}")
 }

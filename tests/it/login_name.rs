@@ -368,7 +368,7 @@ on_every_database! {
         assert_eq!(names(&probe).await, ["mallory", "victim@example.com"]);
         assert!(mail(&probe).await.is_empty());
         // An account without an address cannot be handed over to another person, so it may add
-        // usernames. Its first address would be its own address and not a further name.
+        // usernames. Its first address would be its main address and not a further name.
         let (_, mut alice) = probe.signed_in("alice").await;
         check_session(&add_username(&mut alice, "wonderland").await);
         let answer = alice.post(NAMES, json!({ "email": "alice@example.com" })).await;
@@ -836,7 +836,7 @@ on_every_database! {
         let (_, mut thief) = person(&probe, "alice").await;
         add_email(&probe, &mut thief, "thief@one.example").await;
         let undo = undo_token(&probe, "alice@example.com").await;
-        // A new password, the thief's address as the own address, another name, and the end of all
+        // A new password, the thief's address as the main address, another name, and the end of all
         // sessions.
         let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
         assert_eq!(thief.put("/auth/password", body).await.status, 200);
@@ -856,7 +856,7 @@ on_every_database! {
         check(&thief.get("/me").await, 401, "session_ended");
         assert_eq!(holder(&probe, "thief@one.example").await, None);
         assert_eq!(probe.text("SELECT email FROM auth_account").await, None);
-        // Undoing the change of the own address also removes what was added after it.
+        // Undoing the change of the main address also removes what was added after it.
         let change = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
         let body = json!({ "token": token(&change, "/email/undo") });
         assert_eq!(thief.stranger().post("/auth/email/undo", body).await.status, 204);
@@ -1101,7 +1101,7 @@ on_every_database! {
         for name in listed["names"].as_array().expect("names") {
             assert_eq!(name["own"], true, "{listed}");
         }
-        // It is the own address now, so it cannot be removed as a further name.
+        // It is the main address now, so it cannot be removed as a further name.
         check(&remove(&mut browser, "alice%40work.example").await, 409, "own_address");
         let sent = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
         let body = json!({ "token": token(&sent, "/email/undo") });
@@ -1151,7 +1151,7 @@ on_every_database! {
                 assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("password_change_required")));
             } else {
                 // A request with one of the squatter's names does not help the squatter: the link
-                // goes to the account's own address.
+                // goes to the account's main address.
                 let body = json!({ "login": format!("{name}@one.example") });
                 assert_eq!(owner.post("/auth/password/forgot", body).await.status, 202);
                 let body = json!({ "token": reset_token(&probe, &victim).await, "password": NEW_PASSWORD });

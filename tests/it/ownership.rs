@@ -549,7 +549,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Counts the differences between the rows of accounts and their sign-in names.
+/// Counts the differences between the rows of accounts and their login names.
 const DISAGREEMENTS: &str = "\
     SELECT (SELECT COUNT(*) FROM auth_account a \
       WHERE a.email IS NOT NULL AND a.deleted_at IS NULL AND NOT EXISTS \

@@ -159,7 +159,7 @@ impl Probe {
         row.and_then(|row| row.try_get_by_index(0).expect("a text"))
     }
 
-    /// Returns the numbers of accounts, sign-in names, sessions and events, which flows write.
+    /// Returns the numbers of accounts, login names, sessions and events, which flows write.
     pub async fn rows(&self) -> [i64; 4] {
         let mut counts = [0; 4];
         let tables = ["auth_account", "auth_login_name", "auth_session", "auth_event"];
