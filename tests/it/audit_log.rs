@@ -351,7 +351,7 @@ on_every_database! {
     }
 }
 
-// The other tests check what one thread traces. They use one database, because databases trace
+// The tests below check what one thread traces. They use one database, because databases trace
 // nothing.
 
 const AGENT: &str = "agent-canary-7c1d";

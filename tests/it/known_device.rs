@@ -157,8 +157,8 @@ on_every_database! {
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
         assert_eq!((probe.number(new).await, mails().await), (1, 1));
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
-        // The change of the password made the other device a new one. The owner was told of its network
-        // and browser before, so there is no second notice.
+        // The change of the password made the other device a new one. The owner was told of its
+        // network and browser before, so there is no second notice.
         let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
         assert_eq!(owner.put("/auth/password", change).await.status, 200);
         assert_eq!(owner.login("alice", "another long password").await.status, 200);
