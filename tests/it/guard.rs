@@ -704,8 +704,8 @@ async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
                 let answer = call(&app, send_with(method, path, None, &[])).await;
                 assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);
             }
-            // A guard around the methods of one route does not cover the plain 405, which runs no
-            // code of the application.
+            // A guard around the methods of one route does not cover the plain 405, which runs
+            // no handler.
             let answer = call(&app, send_with(method, "/methods", None, &[])).await;
             let expected = if matches!(method, "GET" | "HEAD") { 401 } else { 405 };
             assert_eq!(
