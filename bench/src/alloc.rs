@@ -1,4 +1,4 @@
-//! An allocator that counts while it is told to.
+//! An allocator that counts allocations between `start` and `stop`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ impl Counting {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::note(layout.size());
@@ -43,21 +43,21 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Allocations of the whole process between two moments.
+/// Allocations of the whole process between `start` and `stop`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allocated {
     pub(crate) count: u64,
     pub(crate) bytes: u64,
 }
 
-/// Starts counting from zero.
+/// Starts to count from zero.
 pub(crate) fn start() {
     ALLOCATIONS.store(0, Ordering::Relaxed);
     BYTES.store(0, Ordering::Relaxed);
     COUNTS.store(true, Ordering::Relaxed);
 }
 
-/// Stops counting.
+/// Stops counting and returns the result.
 pub(crate) fn stop() -> Allocated {
     COUNTS.store(false, Ordering::Relaxed);
     Allocated { count: ALLOCATIONS.load(Ordering::Relaxed), bytes: BYTES.load(Ordering::Relaxed) }

@@ -1,6 +1,7 @@
-//! The servers one would write by hand: the same statement, the same columns, a token of their own.
+//! Servers as a developer would write them by hand: the same statement, the same columns, and a
+//! token of their own.
 //!
-//! They verify the token with jsonwebtoken, look the session up by the SHA-256 of its random part,
+//! They verify the token with jsonwebtoken, find the session by the SHA-256 of its random part,
 //! decode every column that portcullis decodes, and refuse an ended session and a disabled account.
 //! They do not rotate, compare sources, know stages or read permissions.
 
@@ -24,7 +25,7 @@ use crate::Failure;
 
 const ISSUER: &str = "by-hand";
 
-/// What the hand-written token says.
+/// The claims of the hand-written token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
@@ -34,7 +35,7 @@ pub(crate) struct Claims {
     pub(crate) exp: i64,
 }
 
-/// Keys and rules, made once.
+/// The keys and the rules of verification, made once.
 pub(crate) struct Signer {
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -69,7 +70,7 @@ impl Signer {
         jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|data| data.claims)
     }
 
-    /// The digest to look for, if the request carries a good token.
+    /// Returns the digest to look for, if the request carries a valid token.
     fn digest(&self, headers: &HeaderMap) -> Option<[u8; 32]> {
         let claims = self.verify(cookie(headers)?)?;
         Some(digest(&BASE64URL_NOPAD.decode(claims.sid.as_bytes()).ok()?))
@@ -96,7 +97,7 @@ pub(crate) struct Me {
     pub(crate) username: String,
 }
 
-/// A stateless server: whoever has a good signature is let in.
+/// Builds a stateless server: it accepts every token with a valid signature.
 pub(crate) fn stateless(secret: &str) -> Router {
     async fn me(State(signer): State<Arc<Signer>>, headers: HeaderMap) -> Response {
         match cookie(&headers).and_then(|token| signer.verify(token)) {
@@ -107,8 +108,8 @@ pub(crate) fn stateless(secret: &str) -> Router {
     Router::new().route("/me", get(me)).with_state(Arc::new(Signer::new(secret)))
 }
 
-/// The columns of the statement that end up in the answer or decide about it. The others are
-/// decoded and dropped, as a handler that looks at a whole session would have them.
+/// The columns of the statement that the answer contains or depends on. The others are decoded and
+/// dropped, because a handler that reads a whole session would decode them too.
 struct Found {
     account: Option<Uuid>,
     username: Option<String>,
@@ -132,7 +133,7 @@ impl Found {
     }
 }
 
-/// Reads all 32 columns of the short statement by position.
+/// Reads 32 columns by position. They must be the columns of the short statement, in its order.
 macro_rules! read {
     ($row:ident.$column:ident) => {{
         use std::hint::black_box;
@@ -180,7 +181,7 @@ struct ByHand<D> {
 
 impl<D> ByHand<D> {
     fn new(secret: &str, statement: String, database: D) -> Arc<Self> {
-        // The text lives as long as the process, as one written into the program would.
+        // The text lives as long as the process, like a text that is written into the program.
         Arc::new(Self { signer: Signer::new(secret), statement: statement.leak(), database })
     }
 }
@@ -198,7 +199,7 @@ fn answer(found: Result<Option<Found>, impl std::error::Error>) -> Response {
 
 macro_rules! plain_sqlx {
     ($name:ident, $pool:ty) => {
-        /// The statement with plain sqlx.
+        /// Builds a server that sends the statement with plain sqlx.
         pub(crate) fn $name(secret: &str, statement: String, pool: $pool) -> Router {
             async fn find(
                 state: &ByHand<$pool>,
@@ -224,7 +225,7 @@ macro_rules! plain_sqlx {
 plain_sqlx!(sqlite, SqlitePool);
 plain_sqlx!(postgres, PgPool);
 
-/// The statement with sea-orm's raw statement.
+/// Builds a server that sends the statement as a raw statement of sea-orm.
 pub(crate) fn sea_orm(secret: &str, statement: String, db: DatabaseConnection) -> Router {
     async fn find(
         state: &ByHand<DatabaseConnection>,

@@ -21,31 +21,32 @@ use crate::server::instance;
 
 pub(crate) const ACCOUNTS: usize = 10_000;
 pub(crate) const SESSIONS: usize = 100_000;
-/// Sessions that the load uses, of portcullis and of the hand-written servers each.
+/// The number of sessions that the load uses: so many of portcullis, and so many of the
+/// hand-written servers.
 const USED: usize = 2_000;
-/// The last accounts are disabled.
+/// The number of disabled accounts. They are the last ones.
 pub(crate) const DISABLED: usize = 1_000;
 pub(crate) const PASSWORD: &str = "seven bright horses";
-/// Longer than any run of the bench.
+/// The lifetime of a token in seconds. It is longer than any run of the bench.
 const TOKEN_SECS: i64 = 3_600;
 
-/// What a client needs to be let in, and what it does not.
+/// The tokens of the clients: valid and expired ones.
 pub(crate) struct Tokens {
     pub(crate) portcullis: Vec<String>,
     pub(crate) by_hand: Vec<String>,
-    /// Signed, and older than their window.
+    /// Signed correctly, but past the time in which they can be renewed.
     pub(crate) portcullis_expired: Vec<String>,
     pub(crate) by_hand_expired: Vec<String>,
 }
 
-/// A random secret in text.
+/// Returns a random secret as text.
 pub(crate) fn secret() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
     Ok(HEXLOWER.encode(&bytes))
 }
 
-/// The same token with another signature.
+/// Returns the same token with another signature.
 pub(crate) fn forge(token: &str) -> String {
     let at = token.len() - 10;
     let other = if &token[at..=at] == "A" { "B" } else { "A" };
@@ -62,9 +63,9 @@ pub(crate) async fn fill(database: &Database, secret: &str) -> Result<Tokens, Fa
     write.accounts(&accounts).await?;
     let sids = write.sessions(&accounts).await?;
     let tokens = tokens(&db, secret, write.now, &sids).await?;
-    // Limited, as SQLite recommends. An unlimited ANALYZE also takes samples of the values
-    // (STAT4), and then SQLite plans a statement anew for every value that is bound to it: three
-    // times the CPU, whoever sends it.
+    // Limited, as SQLite recommends. An unlimited ANALYZE also takes samples of the values (STAT4).
+    // Then SQLite plans a statement again for every value that is bound to it. That takes three
+    // times the CPU, for any client of the database.
     let analyze = match db.get_database_backend() {
         DbBackend::Sqlite => "PRAGMA analysis_limit = 400; ANALYZE",
         _ => "ANALYZE",
@@ -83,7 +84,7 @@ async fn tokens(
     let signer = Signer::new(secret);
     let sign = |secs: i64| sids.iter().take(USED).map(move |sid| (sid, secs));
     let by_hand = sign(TOKEN_SECS).map(|(sid, secs)| signer.sign(sid, secs));
-    // The leeway of jsonwebtoken is a minute.
+    // jsonwebtoken accepts a token for one more minute after its end, so these must be older.
     let expired = sign(-120).map(|(sid, secs)| signer.sign(sid, secs));
     let long_ago = MockClock::at(Timestamp::from_millis(now).minus(Duration::from_secs(864_000)));
     Ok(Tokens {
@@ -97,7 +98,7 @@ async fn tokens(
     })
 }
 
-/// Starts sessions as portcullis does, in one transaction, and gives back their tokens.
+/// Starts sessions as portcullis does, in one transaction, and returns their tokens.
 async fn start(auth: &Portcullis, db: &DatabaseConnection) -> Result<Vec<String>, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
@@ -124,12 +125,12 @@ fn token(issued: &Issued) -> Result<String, Failure> {
     Ok(value.ok_or("a cookie has attributes")?.0.to_owned())
 }
 
-/// What the account of this number signs in with.
+/// Returns the login name of the account with this number.
 pub(crate) fn name(number: usize) -> String {
     format!("user{number:05}")
 }
 
-/// The one hash that all accounts share; computing 10 000 would take minutes.
+/// Returns the one hash that all accounts share. Computing 10 000 hashes would take minutes.
 fn password_hash() -> Result<String, Failure> {
     let (memory, passes, salt) = (19 * 1024, 2, b"sixteen bytes ok");
     let params = Params::new(memory, passes, 1, Some(32)).map_err(|error| error.to_string())?;
@@ -142,7 +143,7 @@ fn password_hash() -> Result<String, Failure> {
     Ok(format!("$argon2id$v=19$m={memory},t={passes},p=1${salt}${output}"))
 }
 
-/// Writes rows as text, a thousand a statement: it is not the writing that is measured.
+/// Writes rows as SQL text, a thousand per statement. The writing is not measured.
 struct Writer<'a> {
     db: &'a DatabaseConnection,
     now: i64,
@@ -181,7 +182,7 @@ impl Writer<'_> {
         self.rows("auth_account_role (account_id, role_id, granted_at)", rows).await
     }
 
-    /// The sessions beside those that portcullis starts. The hand-written servers know their
+    /// Writes the sessions that portcullis does not start. The hand-written servers know their
     /// tokens.
     async fn sessions(&self, accounts: &[Uuid]) -> Result<Vec<[u8; 16]>, Failure> {
         let count = SESSIONS - 2 * USED;
@@ -191,7 +192,7 @@ impl Writer<'_> {
         let end = now + 30 * 86_400_000;
         let row = |(number, sid): (usize, &[u8; 16])| {
             let id = Uuid::now_v7();
-            // Not those that are disabled.
+            // Skips the disabled accounts.
             let account = accounts[number % (ACCOUNTS - DISABLED)];
             let digest = self.bytes(&by_hand::digest(sid));
             format!(

@@ -1,4 +1,4 @@
-//! A database of its own for one run, and connections as the documentation recommends them.
+//! A separate database for each run, and connections as the documentation recommends them.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, St
 
 use crate::Failure;
 
-/// Connections of every server, whatever it is made of.
+/// The number of connections of every server, whatever it is built with.
 pub(crate) const CONNECTIONS: u32 = 10;
 
-/// Where the sessions are.
+/// Which database contains the sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Sqlite,
@@ -26,8 +26,8 @@ impl Backend {
     }
 }
 
-/// An empty database. The file goes with the value; a database on a server is dropped with
-/// [`remove`](Self::remove).
+/// An empty database. A SQLite file is deleted when the value is dropped. A database on a server is
+/// dropped with [`remove`](Self::remove).
 pub(crate) struct Database {
     pub(crate) url: String,
     name: String,
@@ -36,7 +36,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// None where the server's URL is not set.
+    /// Creates the database. Returns `None` if the URL of the server is not set.
     pub(crate) async fn create(backend: Backend) -> Result<Option<Self>, Failure> {
         let name = format!("portcullis_bench_{}", std::process::id());
         if backend == Backend::Sqlite {
@@ -57,7 +57,7 @@ impl Database {
         Ok(Some(Self { url, name, server: Some(server), _directory: None }))
     }
 
-    /// The processes of the database that serve this application.
+    /// Returns the ids of the database processes that serve this application.
     pub(crate) async fn processes(&self, application: &str) -> Result<Vec<u32>, Failure> {
         let Some(server) = &self.server else { return Ok(Vec::new()) };
         let admin = connect(server, "bench-admin", 1).await?;
@@ -70,7 +70,7 @@ impl Database {
         let pids = rows.iter().map(|row| row.try_get_by_index::<i32>(0));
         let pids = pids.collect::<Result<Vec<_>, _>>()?;
         admin.close().await?;
-        // On another machine they are none of ours.
+        // If the server is on another machine, these ids mean nothing here.
         let here = |pid: &u32| {
             std::fs::read_to_string(format!("/proc/{pid}/comm"))
                 .is_ok_and(|name| name.starts_with("postgres"))
@@ -78,7 +78,7 @@ impl Database {
         Ok(pids.into_iter().filter_map(|pid| u32::try_from(pid).ok()).filter(here).collect())
     }
 
-    /// Drops the database, with whoever is still connected.
+    /// Drops the database, even if clients are still connected.
     pub(crate) async fn remove(self) -> Result<(), Failure> {
         if let Some(server) = &self.server {
             let admin = connect(server, "bench-admin", 1).await?;
@@ -90,7 +90,7 @@ impl Database {
     }
 }
 
-/// A pool of exactly so many connections.
+/// Opens a pool with exactly this many connections.
 pub(crate) async fn connect(
     url: &str,
     application: &str,

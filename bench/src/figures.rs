@@ -1,11 +1,12 @@
 //! Medians, percentiles, and tables in Markdown.
 
-/// The middle value; of an even number the upper one of the two.
+/// Returns the middle value. For an even number of values it is the upper one of the two middle
+/// values.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     percentile(values, 0.5)
 }
 
-/// The value below which this share of all values lies.
+/// Returns the value below which this share of all values is.
 pub(crate) fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -13,7 +14,7 @@ pub(crate) fn percentile(values: impl IntoIterator<Item = f64>, share: f64) -> f
     sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
-/// A number with as many digits as it is worth.
+/// Writes a number. The larger it is, the fewer decimals it gets.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => "–".to_owned(),
@@ -24,7 +25,7 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// A table that prints itself when it is done.
+/// A table that is printed when it is complete.
 pub(crate) struct Table {
     title: String,
     columns: usize,
@@ -50,7 +51,7 @@ impl Table {
     }
 }
 
-/// A goal: what was reached, and what it should be.
+/// A table of goals: the figure that was reached, and the figure that is wanted.
 pub(crate) struct Goals(Table);
 
 impl Goals {

@@ -1,4 +1,4 @@
-//! What a guarded request costs an account with 1, 10, 100 and 1 000 grants: the same.
+//! What a guarded request costs an account with 1, 10, 100 and 1 000 grants. It should be the same.
 
 use axum::http::StatusCode;
 use portcullis::permission::Resource;
@@ -15,10 +15,10 @@ use crate::{Failure, Options};
 const COUNTS: [(&str, usize); 4] =
     [("1 grant", 1), ("10 grants", 10), ("100 grants", 100), ("1 000 grants", 1_000)];
 
-/// Requests in one stretch.
+/// The number of requests in one measurement.
 const CALLS: usize = 1_000;
 
-/// Measures `GET /admin` through the router, on each database by itself.
+/// Measures `GET /admin` through the router, on each database separately.
 pub(crate) async fn measure(backend: Backend, options: &Options) -> Result<(), Failure> {
     let Some(database) = Database::create(backend).await? else { return Ok(()) };
     let secret = secret()?;
@@ -58,7 +58,8 @@ pub(crate) async fn measure(backend: Backend, options: &Options) -> Result<(), F
     database.remove().await
 }
 
-/// So many grants, by turns of each kind; one of them is what the guard asks for.
+/// Gives this many grants, in turn of each kind. One of them is the permission that the guard
+/// requires.
 async fn give(
     auth: &Portcullis,
     db: &DatabaseConnection,

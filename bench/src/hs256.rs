@@ -1,4 +1,4 @@
-//! Verifying HS256 with either backend of jsonwebtoken, each in a process of its own.
+//! Verifying HS256 with each backend of jsonwebtoken. Each runs in a separate process.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -15,7 +15,7 @@ const BACKENDS: [&str; 2] = ["rust_crypto", "aws_lc_rs"];
 const ROUNDS: usize = 21;
 const CALLS: u32 = 20_000;
 
-/// Runs this program once per backend and prints what they found.
+/// Runs this program once per backend and prints the results.
 pub(crate) fn compare() -> Result<(), Failure> {
     let columns = ["backend", "decode ns", "refuse a forged one ns", "signature alone ns"];
     let mut table = Table::new("HS256 in process", &columns);
@@ -35,7 +35,7 @@ pub(crate) fn compare() -> Result<(), Failure> {
     Ok(())
 }
 
-/// For the child: names the backend and prints its three figures.
+/// Runs in the child process: prints the name of the backend and its three figures.
 pub(crate) fn measure(arguments: &[String]) -> Result<(), Failure> {
     let installed = match arguments.first().map(String::as_str) {
         Some("rust_crypto") => crypto::rust_crypto::DEFAULT_PROVIDER.install_default(),
@@ -60,7 +60,7 @@ pub(crate) fn measure(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The median over many rounds of what one call takes.
+/// Returns the median time of one call over many rounds, in nanoseconds.
 pub(crate) fn nanos<T>(mut call: impl FnMut() -> T) -> f64 {
     let rounds = (0..ROUNDS).map(|_| {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Without a network: what the layer, a refusal, a permission check and a whole request cost.
+//! Without a network: the cost of the layer, a refusal, a permission check and a whole request.
 
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ pub(crate) async fn measure(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A way into a router, and what must come out.
+/// A request to a router, and the status that it must return.
 pub(crate) struct Way {
     title: &'static str,
     router: Router,
@@ -155,7 +155,8 @@ impl Way {
         Ok(request)
     }
 
-    /// What a call takes, and what all of them allocated. Requests are made before.
+    /// Returns the time per call in microseconds, and the allocations of all calls together. The
+    /// requests are built before the measurement.
     pub(crate) async fn walk(&self) -> Result<(f64, Allocated), Failure> {
         let requests: Result<Vec<_>, _> = (0..self.calls).map(|n| self.request(n)).collect();
         let requests = requests?;
@@ -178,7 +179,7 @@ impl Way {
     }
 }
 
-/// The check of one permission among 50 grants, as a guard does it.
+/// Measures the check of one permission among 50 grants, as a guard does it.
 async fn permission(
     auth: &Portcullis,
     db: &DatabaseConnection,
@@ -222,7 +223,7 @@ async fn permission(
     Ok(())
 }
 
-/// Who a token belongs to, as a handler gets it.
+/// Returns the identity that belongs to a token, as a handler gets it.
 async fn identity(auth: &Portcullis, token: &str) -> Result<Identity, Failure> {
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);

@@ -1,4 +1,4 @@
-//! The load: a plain HTTP/1.1 client that keeps its connections and does nothing else.
+//! The load: a plain HTTP/1.1 client that keeps its connections open and does nothing else.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +11,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::Failure;
 use crate::figures::percentile;
 
-/// What a client calls itself, as long as browsers do; the sessions are started with the same.
+/// The user agent of the client. It is as long as that of browsers, and the sessions are started
+/// with the same one.
 pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 
 /// One request, ready to be written.
@@ -36,7 +37,7 @@ impl Request {
         Self::post("/auth/login", &body)
     }
 
-    /// From a page of ours, with JSON.
+    /// Builds a JSON request that comes from a page of the service itself.
     pub(crate) fn post(path: &str, body: &str) -> Self {
         Self(
             format!(
@@ -50,7 +51,7 @@ impl Request {
     }
 }
 
-/// An answer, as far as it is looked at.
+/// The parts of an answer that are checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -69,7 +70,7 @@ impl Connection {
         Self::open_from(Ipv4Addr::LOCALHOST, address).await
     }
 
-    /// From an address of its own: all of 127.0.0.0/8 is this machine.
+    /// Opens a connection from this address. All addresses in 127.0.0.0/8 belong to this machine.
     pub(crate) async fn open_from(source: Ipv4Addr, address: SocketAddr) -> Result<Self, Failure> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from((source, 0)))?;
@@ -93,7 +94,7 @@ impl Connection {
     }
 }
 
-/// Status and presence of `retry-after`, once head and body are there.
+/// Returns the status and whether there is a `retry-after`, once head and body are complete.
 fn complete(answer: &[u8]) -> Option<(u16, bool)> {
     let head_end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..head_end]).ok()?;
@@ -110,10 +111,10 @@ fn complete(answer: &[u8]) -> Option<(u16, bool)> {
     (answer.len() >= head_end + 4 + length).then_some((status, retry_after))
 }
 
-/// What came back during one stretch of load.
+/// The answers of one measurement.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
-    /// Milliseconds.
+    /// In milliseconds.
     pub(crate) latencies: Vec<f64>,
     pub(crate) secs: f64,
     pub(crate) unexpected: usize,
@@ -130,24 +131,24 @@ impl Outcome {
     }
 }
 
-/// How hard to press.
+/// How much load to send.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pressure {
     pub(crate) connections: usize,
     pub(crate) duration: Duration,
-    /// A pause after every answer; none for as fast as it goes.
+    /// The pause after every answer. `None` sends the next request at once.
     pub(crate) pause: Option<Duration>,
-    /// The status of a good answer.
+    /// The status of a correct answer.
     pub(crate) expect: u16,
     pub(crate) from: Origin,
 }
 
-/// Where the connections come from.
+/// The source addresses of the connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Origin {
-    /// All from this address.
+    /// All connections use this address.
     One(Ipv4Addr),
-    /// Each from one of its own, as people do.
+    /// Each connection has an address of its own, like real users.
     Each,
 }
 
@@ -163,8 +164,8 @@ impl Origin {
     }
 }
 
-/// Sends the requests in turn over several connections, each waiting for its answer before the
-/// next, until the time is over. Needs a `LocalSet`.
+/// Sends the requests in turn over several connections until the time has passed. Each connection
+/// waits for its answer before it sends the next request. It needs a `LocalSet`.
 pub(crate) async fn run(
     address: SocketAddr,
     requests: &Rc<Vec<Request>>,
@@ -183,7 +184,8 @@ pub(crate) async fn run(
             let requests = Rc::clone(requests);
             let outcome = Rc::clone(&outcome);
             tokio::task::spawn_local(async move {
-                // Each connection starts elsewhere, so that all sessions are in use at once.
+                // Each connection starts at another request, so that all sessions are in use at
+                // once.
                 let mut at = number * requests.len() / pressure.connections;
                 while start.elapsed() < pressure.duration {
                     let answer = connection.send(&requests[at % requests.len()]).await?;

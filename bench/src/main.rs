@@ -1,4 +1,4 @@
-//! What portcullis costs, beside what one would write by hand. See `bench/README.md`.
+//! What portcullis costs, compared with hand-written code. See `bench/README.md`.
 
 use std::error::Error;
 
@@ -35,14 +35,14 @@ bench all | servers | inprocess | grants | hs256 | storm | timing [--option valu
   --flow TEXTS       only flows of `timing` whose title has one of these, with commas between
   --database NAME    sqlite, postgres or both (both)";
 
-/// What can be chosen on the command line.
+/// The options of the command line.
 #[derive(Debug, Clone, Copy)]
 struct Options {
     seconds: f64,
     rounds: usize,
     connections: usize,
     samples: usize,
-    /// Empty for all.
+    /// Empty for all flows.
     flow: &'static str,
     backends: &'static [Backend],
 }
@@ -86,7 +86,7 @@ fn main() -> Result<(), Failure> {
     if command == "hs256-backend" {
         return hs256::measure(rest);
     }
-    // The default of the library; the other backend is measured by `hs256`.
+    // This is the default of the library. `hs256` measures the other backend.
     let _ = crypto::rust_crypto::DEFAULT_PROVIDER.install_default();
     if command == "serve" {
         let setup = Setup::from_arguments(rest)?;

@@ -1,4 +1,5 @@
-//! Servers as processes of their own: started, pinned to cores, and asked what they used.
+//! Servers in separate processes: starting them, pinning them to cores, and reading their resource
+//! use.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -7,12 +8,12 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::Failure;
 
-/// Which cores a process may use.
+/// The cores that a process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cores {
-    /// The first one, where servers are measured.
+    /// The first core, where servers are measured.
     Server,
-    /// The second one, where the load comes from.
+    /// The second core, which sends the load.
     Load,
     All,
 }
@@ -28,7 +29,7 @@ impl Cores {
     }
 }
 
-/// How many cores the machine has, whatever this process is pinned to.
+/// Returns the number of cores of the machine, even if this process is pinned to some of them.
 fn count() -> usize {
     fs::read_to_string("/proc/cpuinfo")
         .map(|text| text.lines().filter(|line| line.starts_with("processor")).count())
@@ -36,7 +37,7 @@ fn count() -> usize {
         .max(1)
 }
 
-/// Pins a process with all its threads.
+/// Pins a process and all its threads.
 pub(crate) fn pin(pid: u32, cores: Cores) -> Result<(), Failure> {
     let done = Command::new("taskset")
         .args(["-a", "-p", "-c", &cores.list(), &pid.to_string()])
@@ -50,7 +51,7 @@ pub(crate) fn pin_self(cores: Cores) -> Result<(), Failure> {
     pin(std::process::id(), cores)
 }
 
-/// A server in a process of its own. It ends with this value, or when this process dies.
+/// A server in a separate process. It ends when this value is dropped, or when this process dies.
 pub(crate) struct Server {
     child: Child,
     _lifeline: ChildStdin,
@@ -75,12 +76,12 @@ impl Server {
         Ok(Self { child, _lifeline: lifeline, address })
     }
 
-    /// CPU time so far, in seconds.
+    /// Returns the CPU time so far, in seconds.
     pub(crate) fn cpu_secs(&self) -> f64 {
         cpu_secs(self.child.id()).unwrap_or(f64::NAN)
     }
 
-    /// The most memory that was ever resident, in MiB.
+    /// Returns the peak of the resident memory, in MiB.
     pub(crate) fn peak_mib(&self) -> f64 {
         fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .ok()
@@ -99,7 +100,7 @@ impl Drop for Server {
     }
 }
 
-/// For the child: says where it listens, and ends the process when the parent is gone.
+/// Runs in the child process: prints its address, and ends the process when the parent is gone.
 pub(crate) fn announce(address: SocketAddr) {
     println!("{address}");
     std::thread::spawn(|| {
@@ -108,12 +109,12 @@ pub(crate) fn announce(address: SocketAddr) {
     });
 }
 
-/// CPU time of a process, user and system together.
+/// Returns the CPU time of a process in seconds, user and system together.
 pub(crate) fn cpu_secs(pid: u32) -> Option<f64> {
     // Linux has reported 100 ticks per second on every architecture for decades.
     const TICKS_PER_SEC: f64 = 100.0;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may have blanks in it.
+    // The name is in parentheses and can contain blanks.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;

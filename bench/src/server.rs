@@ -1,4 +1,4 @@
-//! The servers, each in a process of its own.
+//! The servers. Each runs in a separate process.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -14,7 +14,7 @@ use crate::by_hand::{self, Me};
 use crate::database::{CONNECTIONS, connect};
 use crate::{Failure, process};
 
-/// What can be measured side by side.
+/// The kinds of servers that can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// axum, no authentication.
@@ -24,9 +24,9 @@ pub(crate) enum Kind {
     /// By hand: the statement with sea-orm's raw statement.
     SeaOrm,
     Portcullis,
-    /// portcullis with nothing remembered: the full statement each time.
+    /// portcullis without remembered grants: the full statement for each request.
     Forgetful,
-    /// By hand: the signature alone.
+    /// By hand: only the signature is checked.
     Stateless,
 }
 
@@ -62,25 +62,26 @@ impl Kind {
     }
 }
 
-/// What a server in a process of its own is started with.
+/// The settings with which a server process is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) kind: Kind,
     pub(crate) url: String,
     pub(crate) secret: String,
-    /// How many logins may wait; the default if none.
+    /// How many logins may wait. `None` uses the default.
     pub(crate) hash_queue: Option<usize>,
-    /// The port of a mail server: registration is strict then, and accounts have to be verified.
+    /// The port of a mail server. If it is set, registration is strict, and accounts must be
+    /// verified.
     pub(crate) mail: Option<u16>,
 }
 
 impl Setup {
-    /// With nothing special.
+    /// Returns the settings without any of the options.
     pub(crate) fn new(kind: Kind, url: impl Into<String>, secret: impl Into<String>) -> Self {
         Self { kind, url: url.into(), secret: secret.into(), hash_queue: None, mail: None }
     }
 
-    /// What PostgreSQL knows its connections by.
+    /// Returns the application name that PostgreSQL shows for the connections of this server.
     pub(crate) fn application(kind: Kind) -> String {
         format!("bench-{}", kind.name())
     }
@@ -127,7 +128,8 @@ impl Setup {
                     config.login.require_verified = true;
                     config.login.registration = Registration::Strict;
                     config.mail.sender = Some("no-reply@bench.example".to_owned());
-                    // Locks are wanted there, not the minutes that it takes to get them.
+                    // The bench needs locked accounts, but not the minutes of delay before the
+                    // lock.
                     config.attempts.first_delay = std::time::Duration::ZERO;
                 }
                 if self.kind == Kind::Forgetful {
@@ -152,7 +154,7 @@ impl Setup {
     }
 }
 
-/// An instance of the library as the defaults make it.
+/// Builds an instance of the library with its defaults, except for the settings below.
 pub(crate) fn instance(
     db: DatabaseConnection,
     secret: &str,
@@ -161,13 +163,14 @@ pub(crate) fn instance(
     let builder = Portcullis::builder(db)
         .secret(Secret::new(secret)?)
         .public_url("https://bench.example")
-        // No rotation while it is measured: that is one write per session and quarter of an hour.
+        // No rotation during the measurement. In production it costs one write per session every 15
+        // minutes.
         .configure(|config| {
             config.session.token_lifetime = std::time::Duration::from_secs(7_200);
-            // What is measured is not how fast it refuses.
+            // The bench does not measure how fast rate limits refuse.
             config.rate.per_source = None;
             config.rate.per_principal = None;
-            // All load comes from one address, and much of it fails on purpose.
+            // All load comes from few addresses, and much of it fails on purpose.
             config.attempts.source_limit = None;
             config.mail.per_source = None;
             config.rate.taken_names = None;
@@ -176,7 +179,7 @@ pub(crate) fn instance(
     Ok(change(builder).build()?)
 }
 
-/// The routes without authentication.
+/// Builds the routes without authentication.
 pub(crate) fn open() -> Router {
     let me = async || {
         Json(Me {
@@ -190,7 +193,7 @@ pub(crate) fn open() -> Router {
         .route("/public", get(async || "welcome"))
 }
 
-/// The same routes behind portcullis.
+/// Builds the same routes, protected by portcullis.
 pub(crate) fn guarded(auth: &Portcullis) -> Result<Router, Failure> {
     let me = async |account: Account| {
         Json(Me {

@@ -1,4 +1,4 @@
-//! Servers side by side: one core for the server, one for the load, round after round.
+//! Servers compared with each other: one core for the server, one for the load, in several rounds.
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::process::{Cores, Server, cpu_secs, pin, pin_self};
 use crate::server::{Kind, Setup};
 use crate::{Failure, Options};
 
-/// One line of the comparison: a server and what is asked of it.
+/// One row of the comparison: a server and the requests that it gets.
 struct Contestant {
     kind: Kind,
     title: String,
@@ -23,10 +23,10 @@ struct Contestant {
     rounds: Vec<Round>,
 }
 
-/// What one round showed.
+/// The figures of one round.
 struct Round {
     per_sec: f64,
-    /// Of the server and its database processes.
+    /// Of the server and its database processes, per request.
     cpu_micros: f64,
     p50: f64,
     p99: f64,
@@ -47,7 +47,8 @@ impl Contestant {
         median(self.rounds.iter().map(figure))
     }
 
-    /// How many requests this one answers for each of the other, in the same round.
+    /// Returns how many requests this server answers for each request of the other, in the same
+    /// round.
     fn against(&self, other: &Self) -> f64 {
         let pairs = self.rounds.iter().zip(&other.rounds);
         median(pairs.map(|(mine, theirs)| mine.per_sec / theirs.per_sec))
@@ -59,7 +60,7 @@ impl Contestant {
     }
 }
 
-/// What is compared on one database.
+/// Returns the rows of the comparison on one database.
 fn contestants(backend: Backend, tokens: &Tokens) -> Vec<Contestant> {
     let mut all: Vec<_> = Kind::ALL
         .into_iter()
@@ -75,7 +76,7 @@ fn contestants(backend: Backend, tokens: &Tokens) -> Vec<Contestant> {
         all.push(Contestant::new(kind, ", guarded", "/admin", &tokens.portcullis, 200));
     }
     if backend == Backend::Sqlite {
-        // These never reach the database; once is enough.
+        // These never reach the database, so one database is enough.
         let forged =
             |tokens: &[String]| tokens.iter().map(|token| forge(token)).collect::<Vec<_>>();
         let (ours, theirs) = (forged(&tokens.portcullis), forged(&tokens.by_hand));
@@ -91,7 +92,7 @@ fn contestants(backend: Backend, tokens: &Tokens) -> Vec<Contestant> {
     all
 }
 
-/// Measures and prints one database.
+/// Measures one database and prints the results.
 pub(crate) async fn compare(backend: Backend, options: &Options) -> Result<(), Failure> {
     let Some(database) = Database::create(backend).await? else { return Ok(()) };
     let result = measure(backend, &database, options).await;

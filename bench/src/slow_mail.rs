@@ -1,4 +1,4 @@
-//! A mail server that takes its time.
+//! A slow mail server.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::Failure;
 
-/// What it takes for each mail.
+/// The time that it takes for each mail.
 pub(crate) const SLOW: Duration = Duration::from_secs(2);
 
-/// Listens on a port of its own until the program ends. Needs a `LocalSet`.
+/// Listens on a free port until the program ends. It needs a `LocalSet`.
 pub(crate) async fn start() -> Result<u16, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
@@ -23,7 +23,7 @@ pub(crate) async fn start() -> Result<u16, Failure> {
     Ok(port)
 }
 
-/// Takes every mail and keeps none.
+/// Accepts every mail and stores none.
 async fn serve(stream: TcpStream) -> Result<(), Failure> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 bench\r\n").await?;

@@ -1,5 +1,5 @@
-//! A storm of logins: how many a second beside hashing alone, how much memory, and what becomes of
-//! everybody else's requests.
+//! A storm of logins: how many there are per second compared with hashing alone, how much memory
+//! they use, and how it affects the requests of other users.
 
 use std::net::Ipv4Addr;
 use std::num::NonZero;
@@ -19,11 +19,11 @@ use crate::server::{Kind, Setup};
 use crate::{Failure, Options};
 
 const CLIENTS: [usize; 2] = [16, 256];
-/// Connections of the storm that comes from one source.
+/// The number of connections in the storm that comes from one source.
 const FROM_ONE: usize = 620;
-/// Somebody else's sign-in may take so long meanwhile.
+/// The longest time in milliseconds that a sign-in of another user may take during the storm.
 const HONEST_MS: f64 = 2_000.0;
-/// Storms take their time, and their figures repeat well.
+/// A storm takes long, and its figures vary little, so a few rounds are enough.
 const MOST_ROUNDS: usize = 3;
 
 struct Round {
@@ -33,7 +33,7 @@ struct Round {
     storm_p99: f64,
 }
 
-/// Measures and prints one database.
+/// Measures one database and prints the results.
 pub(crate) async fn compare(backend: Backend, options: &Options) -> Result<(), Failure> {
     let Some(database) = Database::create(backend).await? else { return Ok(()) };
     let result = LocalSet::new().run_until(measure(backend, &database, options)).await;
@@ -102,7 +102,7 @@ async fn measure(backend: Backend, database: &Database, options: &Options) -> Re
     Ok(())
 }
 
-/// One source signs in over as many connections as it can, and somebody else signs in meanwhile.
+/// One source signs in over many connections. Meanwhile another user signs in from another address.
 async fn from_one_source(
     setup: &Setup,
     options: &Options,
@@ -120,7 +120,7 @@ async fn from_one_source(
     };
     let logins = logins();
     let (storm, honest) = tokio::join!(run(server.address, &logins, storm), async {
-        // The storm has its share first.
+        // The storm starts first and fills the queue.
         tokio::time::sleep(Duration::from_secs(1)).await;
         run(server.address, &logins, honest).await
     });
@@ -151,7 +151,7 @@ async fn one_round(
 ) -> Result<Round, Failure> {
     let me = tokens.portcullis.iter().map(|token| Request::get("/me", Some(token)));
     let me = Rc::new(me.collect::<Vec<_>>());
-    // A few requests now and then: what a page of somebody else feels, not a load of its own.
+    // A few requests now and then show what another user experiences. They are no load themselves.
     let calmly = pressure(4, options.seconds, Some(Duration::from_millis(5)));
     let hashes_per_sec = hashing_alone(Duration::from_secs_f64(options.seconds))?;
     let calm = good(run(server.address, &me, calmly).await?)?;
@@ -184,13 +184,13 @@ fn good(outcome: Outcome) -> Result<Outcome, Failure> {
     }
 }
 
-/// As many threads as the gate has permits by default.
+/// Returns the number of threads: as many as the gate has permits by default.
 fn permits() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     cores.saturating_sub(1).max(1)
 }
 
-/// Hashes a second with nothing else to do, each thread with memory of its own that it keeps.
+/// Returns the hashes per second if nothing else runs. Each thread keeps its memory between hashes.
 fn hashing_alone(duration: Duration) -> Result<f64, Failure> {
     let params = Params::new(19 * 1024, 2, 1, Some(32)).map_err(|error| error.to_string())?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

@@ -1,9 +1,9 @@
-//! Whether the time of an answer tells what the answer does not.
+//! Does the time of an answer reveal what the answer does not say?
 //!
-//! The cases of a flow take turns in random order, one at a time, and Welch's t compares the times
-//! of each with those of the first: |t| below 4.5 is no difference that these samples can show. It is
-//! computed on all samples and on those below the 90th percentile, where the noise of the machine
-//! does not hide a small difference.
+//! The cases of a flow run in random order, one at a time. Welch's t compares the times of each
+//! case with those of the first. If |t| is below 4.5, these samples show no difference. The value
+//! is computed on all samples, and on those below the 90th percentile. There the noise of the
+//! machine does not hide a small difference.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,16 +22,17 @@ use crate::slow_mail;
 use crate::{Failure, Options};
 
 const THRESHOLD: f64 = 4.5;
-/// How far the medians may lie apart.
+/// The largest ratio between two medians.
 const MEDIANS: f64 = 1.05;
-/// Failures that lock a subject, by default.
+/// The number of failures that lock a subject, by default.
 const LOCKS: usize = 15;
-/// Connections that keep the gate busy.
+/// The number of connections that keep the gate busy.
 const BUSY: usize = 4;
-/// Nobody has these numbers. Numbers keep five digits, so that nothing but the account differs.
+/// No account has a number from here on. All numbers have five digits, so that only the account
+/// differs.
 const UNKNOWN: usize = ACCOUNTS;
 
-/// The accounts of one state that one case asks about in turn.
+/// The numbers of the accounts in one state. One case uses them in turn.
 #[derive(Clone, Copy)]
 struct Range {
     from: usize,
@@ -52,11 +53,12 @@ impl Range {
     }
 }
 
-/// Whether the gate of the hashes is busy meanwhile.
+/// Whether other clients keep the gate of the hashes busy during the measurement.
 #[derive(Clone, Copy, PartialEq)]
 enum Gate {
     Free,
-    /// Others sign in from elsewhere as fast as they can: each answer waits for its turn.
+    /// Other clients sign in from another address as fast as they can, so each answer waits for its
+    /// turn.
     Busy,
 }
 
@@ -65,12 +67,12 @@ struct Case {
     request: fn(usize) -> Request,
 }
 
-/// A flow that answers all of its cases alike.
+/// A flow that gives the same answer in all of its cases.
 struct Flow {
     title: &'static str,
     status: u16,
     gate: Gate,
-    /// Each is compared with the first.
+    /// Each case is compared with the first.
     cases: &'static [Case],
 }
 
@@ -181,7 +183,7 @@ const FLOWS: [Flow; 7] = [
             Case { name: "verified account", request: |n| verify(Range::new(4_500, 500).email(n)) },
         ],
     },
-    // After the flow before, which sent codes to the accounts that are not verified.
+    // This must follow the flow before it, which sends codes to the unverified accounts.
     Flow {
         title: "wrong codes",
         status: 403,
@@ -209,12 +211,12 @@ fn right(name: String) -> Request {
     Request::login(&name, PASSWORD)
 }
 
-/// Of the same length.
+/// A wrong password with the same length as the right one.
 fn wrong(name: String) -> Request {
     Request::login(&name, &PASSWORD.replace("horses", "houses"))
 }
 
-/// Longer than any password may be.
+/// A password that is longer than any password may be.
 fn too_long(name: String) -> Request {
     Request::login(&name, &PASSWORD.repeat(1_100 / PASSWORD.len() + 1))
 }
@@ -237,8 +239,8 @@ fn verify(email: String) -> Request {
     Request::post("/auth/verification", &format!(r#"{{"email":"{email}"}}"#))
 }
 
-/// Every account gets an address. Those from 5 000 on are not verified, those from 8 000 on have no
-/// password, and the last thousand is disabled, as ever.
+/// Every account gets an address. The accounts 5 000 to 7 999 are not verified, 8 000 to 8 999 have
+/// no password, and the last thousand is disabled, as in all parts of the bench.
 const STATES: [&str; 2] = [
     "UPDATE auth_account SET email = username || '@example.com', \
      verified_at = CASE WHEN username >= 'user05000' AND username < 'user08000' THEN NULL ELSE 1 END, \
@@ -248,7 +250,7 @@ const STATES: [&str; 2] = [
      SELECT email, id, 2, verified_at, created_at FROM auth_account",
 ];
 
-/// Measures and prints one database.
+/// Measures one database and prints the results.
 pub(crate) async fn compare(backend: Backend, options: &Options) -> Result<(), Failure> {
     let Some(database) = Database::create(backend).await? else { return Ok(()) };
     let result = LocalSet::new().run_until(measure(backend, &database, options)).await;
@@ -284,7 +286,7 @@ async fn measure(backend: Backend, database: &Database, options: &Options) -> Re
         let over = Rc::new(Cell::new(false));
         let (busy, count) = match flow.gate {
             Gate::Free => (None, options.samples),
-            // Each takes several times as long.
+            // Each sample takes several times as long.
             Gate::Busy => (Some(keep_busy(server.address, &over).await?), options.samples / 4),
         };
         let samples = collect(&mut connection, flow, count).await?;
@@ -298,7 +300,7 @@ async fn measure(backend: Backend, database: &Database, options: &Options) -> Re
     Ok(())
 }
 
-/// Signs in from elsewhere until it is over.
+/// Signs in from another address until `over` is true.
 async fn keep_busy(
     address: SocketAddr,
     over: &Rc<Cell<bool>>,
@@ -319,7 +321,7 @@ async fn keep_busy(
     Ok(tasks)
 }
 
-/// Milliseconds of each case.
+/// Returns the times of each case, in milliseconds.
 async fn collect(
     connection: &mut Connection,
     flow: &Flow,
@@ -336,7 +338,7 @@ async fn collect(
                 let (name, status) = (case.name, flow.status);
                 return Err(format!("{name}: {} instead of {status}", answer.status).into());
             }
-            // The first ones warm up.
+            // The first ten requests only warm up.
             if number >= 10 {
                 samples[at].push(answer.took.as_secs_f64() * 1e3);
             }
@@ -390,7 +392,7 @@ fn print(backend: Backend, flow: &Flow, samples: &[Vec<f64>], goals: &mut Goals)
 
 struct Moments {
     mean: f64,
-    /// Of the mean.
+    /// The variance of the mean.
     variance: f64,
 }
 
@@ -403,7 +405,7 @@ impl Moments {
     }
 }
 
-/// The difference of two means and its standard error.
+/// The difference of two means, and its standard error.
 struct Welch {
     difference: f64,
     error: f64,

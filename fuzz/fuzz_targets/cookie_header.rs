@@ -1,4 +1,4 @@
-//! Cuts the session cookie from any `Cookie` headers.
+//! Reads the session cookie from arbitrary `Cookie` headers.
 #![no_main]
 
 use std::sync::OnceLock;

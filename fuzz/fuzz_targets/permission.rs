@@ -1,4 +1,4 @@
-//! Parses and compares any permissions.
+//! Parses and compares arbitrary permissions.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Reads anything as a session token.
+//! Reads arbitrary bytes as a session token.
 #![no_main]
 
 use std::sync::OnceLock;
@@ -15,7 +15,8 @@ fuzz_target!(|input: &[u8]| {
         (runtime, world)
     });
     token(world, input);
-    // The same, as a change to the good token: where, and to what.
+    // Also reads the valid token with one changed byte. The input gives the position and the new
+    // byte.
     if let [high, low, byte, ..] = *input {
         let mut changed = world.token.clone().into_bytes();
         let at = usize::from(u16::from_be_bytes([high, low])) % changed.len();

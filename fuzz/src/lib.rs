@@ -1,5 +1,5 @@
-//! What the fuzz targets hold against portcullis. The integration tests run the same bodies on
-//! random input (`tests/it/fuzz.rs`), so they are kept true by every test run.
+//! The checks of the fuzz targets. The integration tests run the same checks on random input
+//! (`tests/it/fuzz.rs`), so every test run keeps them correct.
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
@@ -9,22 +9,23 @@ use portcullis::login::{Credentials, LoginOutcome};
 use portcullis::{Account, ClientInfo, Permission, PermissionSet, Portcullis, Secret, Transport};
 use portcullis_migration::{Migrator, MigratorTrait};
 
-/// What a `Cookie` pair of ours starts with.
+/// The start of a `Cookie` pair of portcullis.
 pub const START: &str = "__Host-session=";
 
-/// An instance and one token that is good in it.
+/// An instance, one valid session token and one valid device token.
 pub struct World {
     auth: Portcullis,
-    /// The good token.
+    /// The valid token of a visitor's session.
     pub token: String,
-    /// Whose device is known.
+    /// The account that knows the device.
     account: Account,
-    /// The token of that device.
+    /// The device token of that account.
     pub device: String,
 }
 
 impl World {
-    /// An instance on a database in memory, with one visitor.
+    /// Builds an instance on a database in memory, with one visitor and one account that is signed
+    /// in.
     pub async fn new() -> Self {
         let mut options = sea_orm::ConnectOptions::new("sqlite::memory:");
         options.max_connections(1).sqlx_logging(false);
@@ -54,9 +55,9 @@ impl World {
     }
 }
 
-/// A token is read exactly if it is the one that was signed, byte for byte.
+/// Checks that a token is accepted only if it is the signed one, byte for byte.
 pub fn token(world: &World, value: &[u8]) {
-    // These end or surround a cookie's value and belong to `cookie_header`.
+    // These bytes end or surround the value of a cookie. `cookie_header` tests them.
     if value.iter().any(|byte| b"; \t".contains(byte)) {
         return;
     }
@@ -66,8 +67,8 @@ pub fn token(world: &World, value: &[u8]) {
     assert_eq!(world.reads(&headers), value == world.token.as_bytes(), "{headers:?}");
 }
 
-/// A device is known exactly if it shows the token that was signed for it, byte for byte. That token is
-/// no session, and the token of a session makes no device.
+/// Checks that a device is known only if it shows the signed token, byte for byte. A device token
+/// is no session token, and a session token is no device token.
 pub fn device_token(world: &World, value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     let client = ClientInfo::default().with_device_token(text);
@@ -78,10 +79,9 @@ pub fn device_token(world: &World, value: &[u8]) {
     }
 }
 
-/// A cookie is read exactly if one pair, in all `Cookie` headers together, has our name to the
-/// letter and the good token, whatever else has our name. Lines are
-/// separated by line feeds; byte 1 stands for the good token, byte 2 for our name
-/// and its `=`.
+/// Checks that a cookie is accepted only if exactly one pair in all `Cookie` headers has the exact
+/// name and the valid token. Other pairs with the same name do not matter. In the input, line feeds
+/// separate the header lines, byte 1 means the valid token, and byte 2 means the name and its `=`.
 pub fn cookie_header(world: &World, input: &[u8]) {
     let mut headers = HeaderMap::new();
     let mut values = Vec::new();
@@ -105,7 +105,7 @@ pub fn cookie_header(world: &World, input: &[u8]) {
             }
         }
     }
-    // Of more than eight none is looked at.
+    // At most eight signatures are verified per request, so more cookies are not compared here.
     if values.len() > 8 {
         return;
     }
@@ -114,8 +114,8 @@ pub fn cookie_header(world: &World, input: &[u8]) {
     assert_eq!(world.reads(&headers), expected, "{headers:?}");
 }
 
-/// Three permissions, one a line: what parses prints as it was written, implies itself and what is
-/// below it, and implying goes on from one to the next.
+/// Checks up to three permissions, one per line. A permission that parses is printed as it was
+/// written. It implies itself and every narrower permission, and implication is transitive.
 pub fn permission(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let parsed: Vec<Permission> = text

@@ -32,7 +32,7 @@
 //!
 //! Each change takes effect on the next request, on every node, without a new sign-in. A request needs one short
 //! statement, independent of the number of grants. It reads two versions, and the compiled grants for these versions
-//! are in memory. Each change of a grant increases one of the versions, in the same transaction.
+//! are in memory. Each change of a grant replaces one of the versions, in the same transaction.
 //!
 //! # Levels
 //!

@@ -69,6 +69,13 @@
 //! | `POST /auth/session/refresh` | renews the token | [`own_session`](crate::own_session) |
 //! | `GET /auth/sessions` | lists the sessions of the account | [`own_session`](crate::own_session) |
 //! | `DELETE /auth/sessions/{id}`, `DELETE /auth/sessions` | ends other sessions | [`own_session`](crate::own_session) |
+//! | `POST /auth/sessions/{id}/report` | marks a session as suspicious | [`own_session`](crate::own_session) |
+//! | `POST /auth/verification`, `POST /auth/verification/confirm` | verifies a mail address | [`verification`](crate::verification) |
+//!
+//! Some routes need more set-up. With a notifier, there are also the routes of
+//! [`password_reset`](crate::password_reset), [`login_name`](crate::login_name) and the mail addresses of
+//! [`contact`](crate::contact). With a sender of text messages, there are also its routes for phone numbers. With
+//! a source of memberships, there are also those of [`membership`](crate::membership).
 //!
 //! `auth.routes()` does not include `POST /session/anonymous`. If visitors need a session, merge
 //! [`anonymous::routes`](crate::anonymous::routes). Each capability has its own `routes` function, so you

@@ -105,8 +105,18 @@ impl Attempts<'_> {
     /// }
     /// ```
     ///
-    /// After [`Verdict::Right`], [`Portcullis::sign_in`] starts the session, or [`Login::finish`]
-    /// continues a sign-in that waited for its second factor. Neither counts attempts.
+    /// After [`Verdict::Right`], [`Portcullis::sign_in`] starts the session, [`Login::finish`]
+    /// continues a sign-in that waited for its second factor, or [`Login::step_up`] notes that a
+    /// session has proved the factor again. None of them counts attempts.
+    ///
+    /// A guess at a [`Password`](Guess::Password) counts for the account that can sign in with the
+    /// name ([`account`](OpenAttempt::account)), as
+    /// [`login.id`](crate::config::LoginConfig::id) says. Do not look the account up in another way,
+    /// for example with [`find_by_login`](crate::account::Accounts::find_by_login), which accepts
+    /// other names. A guess that counts for one name and signs in the owner of another has no limit.
+    ///
+    /// Never call this inside a transaction of your own. It waits for other attempts at the same
+    /// account.
     ///
     /// A refused attempt begins like any other, and you compare as usual. A client must not notice
     /// the refusal, not even by the time. Only with

@@ -1,4 +1,4 @@
-//! Accounts (A2, A7): names in every spelling, and states that count on the next request.
+//! Accounts: names in every spelling, and states that take effect on the next request.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn found(auth: &Portcullis, login: &str) -> Option<AccountId> {
     account.map(|account| account.id())
 }
 
-/// The names of the fields that are refused.
+/// Returns the names of the refused fields.
 fn invalid(refused: Result<Account, AccountError>) -> Vec<&'static str> {
     match refused {
         Err(AccountError::Invalid(fields)) => fields.iter().map(|field| field.field).collect(),
@@ -47,7 +47,8 @@ async fn rows(probe: &Probe) -> (i64, i64) {
     )
 }
 
-/// The session is over with this very request, and its cookie stays: a 401 clears nothing.
+/// Checks that this request finds the session ended. Its cookie stays, because a 401 clears
+/// nothing.
 async fn is_over(browser: &mut Browser) {
     let answer = browser.get("/me").await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
@@ -199,7 +200,8 @@ on_every_database! {
         probe.auth.accounts().enable(alice.id()).await.expect("the date is cleared");
         probe.clock.advance(2 * DAY);
         assert_eq!(signs_in(&probe, "alice").await, 200);
-        // Enabling ends sessions: whoever had one while the account was in doubt signs in again.
+        // Enabling an account ends its sessions. A person who had one while the account was
+        // disabled, or was to be disabled, must sign in again.
         is_over(&mut browser).await;
     }
 
@@ -292,7 +294,7 @@ on_every_database! {
                 assert!(notice.text.contains("When: "), "{}", notice.text);
             }
         }
-        // An account without an address has nobody to tell.
+        // An account without an address gets no notice.
         let bob = probe.register("bob").await;
         let before = probe.notifier.sent().len();
         accounts.set_enrolled_factors(bob.id(), [Factor::Totp]).await.expect("set");
@@ -332,7 +334,7 @@ on_every_database! {
         enrolled(&[]).await.expect("nothing is added");
         accounts.verify(alice).await.expect("it is verified");
         enrolled(&[Factor::Totp]).await.expect("now it is hers");
-        // One more address that nobody proved: nothing more is added, but removed.
+        // One more unproved address: a factor can no longer be added, but it can be removed.
         let further = FurtherName::email("alice@work.example");
         accounts.add_name(alice, further).await.expect("it is added");
         let refused = enrolled(&[Factor::Totp, Factor::Passkey]).await;
@@ -344,7 +346,8 @@ on_every_database! {
         let log = probe.auth.audit_log().of_account(alice, 30).await.expect("the log");
         let removals = log.iter().filter(|e| e.detail.as_deref() == Some("factors removed"));
         assert_eq!(removals.count(), 1);
-        // A phone number opens nothing, and an account without an address is nobody else's.
+        // A phone number does not block a factor, because it gives nobody access. Neither does an
+        // account without an address, because it cannot belong to anybody else.
         let mut with_phone = NewAccount::username("bob");
         with_phone.phone = Some("+4915112345678".to_owned());
         let bob = accounts.create(with_phone).await.expect("it is made").id();
@@ -371,7 +374,7 @@ on_every_database! {
             tasks.join_all().await;
             let after = probe.auth.accounts().set_enrolled_factors(alice, [Factor::Passkey]).await;
             assert!(matches!(after, Err(AccountError::AddressNotProved)), "{after:?}");
-            // The order that the log tells: no factor was enrolled after the address had come.
+            // The order in the log: no factor was enrolled after the address was added.
             let log = probe.auth.audit_log().of_account(alice, 50).await.expect("the log");
             assert!(log.iter().any(|event| event.kind == "login_name_added"), "{log:?}");
         }
@@ -407,7 +410,7 @@ on_every_database! {
             let AccountError::Invalid(fields) = refused else { panic!("{refused}") };
             assert_eq!((fields[0].field, fields[0].code), ("name", "unknown_address"), "{text}");
         }
-        // A number proves an account only where there is no mail address.
+        // A phone number verifies an account only if the account has no mail address.
         let bob = accounts.find_by_login("bob").await.expect("it answers").expect("bob");
         accounts.verify_name(bob.id(), other).await.expect("it is verified");
         let is_verified = async |id| {
@@ -475,7 +478,8 @@ on_every_database! {
         let txn = probe.db.begin().await.expect("a transaction");
         let accounts = probe.auth.accounts().within(&txn);
         assert_eq!(taken(accounts.create(NewAccount::username("ALICE")).await).0, LoginIdKind::Username);
-        // PostgreSQL ends a transaction at a violated key; asking first keeps it alive.
+        // PostgreSQL aborts a transaction when a key is violated. Portcullis asks first, so the
+        // transaction stays usable.
         txn.execute_unprepared("UPDATE auth_epoch SET epoch = epoch + 7").await.expect("it goes on");
         let bob = accounts.create(NewAccount::username("bob")).await.expect("the account is made");
         txn.commit().await.expect("it commits");

@@ -1,4 +1,4 @@
-//! Import of accounts from another system (A15).
+//! Import of accounts from another system.
 
 use std::future::Future;
 use std::pin::pin;
@@ -26,7 +26,7 @@ fn id(number: u128) -> AccountId {
     Uuid::from_u128(number).into()
 }
 
-/// Accounts `user1` and so on.
+/// Returns accounts with the names `user1` and so on.
 fn users(numbers: std::ops::Range<u128>) -> impl Iterator<Item = ImportedAccount> + Send {
     numbers.map(|number| {
         ImportedAccount::new(id(number))
@@ -170,13 +170,13 @@ on_every_database! {
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account").await, 4);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_login_name").await, 5);
         assert_eq!(probe.browser().await.login("bob", PASSWORD).await.status, 200);
-        // A second run takes nothing that the first refused, and nothing twice.
+        // A second run does not import what the first one refused, and imports nothing twice.
         let again = import(&probe.auth, [base(1).username("fine"), base(4).username("alice")]).await;
         assert_eq!(counts(&again), (2, 0, 1, 1));
     }
 
     async fn an_import_that_was_cut_off_is_run_again(probe: Probe) {
-        // Dropped in the middle, after so many steps of its future.
+        // The import is dropped in the middle, after so many steps of its future.
         for steps in [1, 3, 9, 27, 81] {
             let import = probe.auth.account_import().batch(40);
             let mut run = pin!(import.run(users(1..121), |_| {}));
@@ -258,7 +258,7 @@ on_every_database! {
             ("phone", 2, false, 0, 1),
             ("both", 3, true, 1, 1),
             ("neither", 4, false, 0, 0),
-            // There is nothing else that it can be said of.
+            // The account has no mail address, so either time must mean its phone number.
             ("alone", 5, true, 0, 1),
             ("called", 6, true, 0, 1),
         ] {
@@ -275,8 +275,8 @@ on_every_database! {
     }
 }
 
-/// Fifty thousand rows, drawn as they are needed. Only on SQLite: the others take no less work and
-/// more time.
+/// Imports fifty thousand rows, which are generated one by one. It runs only on SQLite, because the
+/// other databases do the same work and take longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_thousand_accounts_are_imported_batch_by_batch() {
     probe::run(Backend::Sqlite, |probe: Probe| async move {
@@ -285,7 +285,7 @@ async fn fifty_thousand_accounts_are_imported_batch_by_batch() {
         let (report, statements) = probe.statements(report).await;
         assert_eq!(counts(&report.expect("the database answers")), (50_000, 50_000, 0, 0));
         assert_eq!(most, 50_000);
-        // Two looks and three inserts for each five hundred.
+        // Two reads and three inserts for every five hundred rows.
         assert_eq!(statements, 5 * 100);
         assert_eq!(probe.rows().await, [50_000, 100_000, 0, 50_000]);
         let mut browser = probe.browser().await;

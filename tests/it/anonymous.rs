@@ -1,4 +1,4 @@
-//! Anonymous sessions: a visitor who is recognised again but has no account.
+//! Anonymous sessions: a visitor without an account, who is recognised again.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn visitor(browser: &Browser) -> Browser {
     visitor
 }
 
-/// Notes what was replaced.
+/// Records which sessions were replaced.
 #[derive(Clone, Default)]
 struct Hook(Arc<Mutex<Vec<SessionReplaced>>>);
 
@@ -94,7 +94,7 @@ on_every_database! {
             let seen = seen.expect("the hook was called");
             assert_eq!(answer.json()["session_id"], seen.new.to_string());
             assert_eq!(answer.json()["account_id"], seen.account_id.expect("whose").to_string());
-            // Whoever planted the visitor's cookie gains nothing by it.
+            // An attacker who planted the visitor's cookie gains nothing.
             for path in ["/anonymous", "/me"] {
                 check_refused(&planted.get(path).await, 401, "session_ended");
             }
@@ -141,7 +141,7 @@ on_every_database! {
         let token = line.split_once('=').and_then(|(_, rest)| rest.split(';').next());
         let mut pending = browser.with_cookie(token.expect("a token"));
         check_refused(&pending.post_empty(START).await, 409, "already_signed_in");
-        // One that is over is no obstacle.
+        // An ended session does not prevent a new one.
         let ended = visitor.clone();
         assert_eq!(visitor.post_empty("/auth/logout").await.status, 204);
         assert_eq!(ended.clone().post_empty(START).await.status, 201);
@@ -149,7 +149,7 @@ on_every_database! {
 
     async fn each_source_starts_ten_a_minute(probe: Probe) {
         let app = app(&probe.auth);
-        // An IPv6 customer has a whole /64 and counts once.
+        // An IPv6 customer has a whole /64, which counts as one source.
         let sources = [
             ("192.0.2.1", "192.0.2.1"),
             ("2001:db8:1:2::1", "2001:db8:1:2:ffff::1"),
@@ -222,7 +222,7 @@ on_every_database! {
     }
 }
 
-/// Asks for an anonymous session from an address.
+/// Starts an anonymous session from an address.
 async fn start_from(app: &Router, address: &str) -> Response {
     let mut request = Request::post(START)
         .header("sec-fetch-site", "same-origin")

@@ -1,5 +1,5 @@
-//! Tries to prove who one is: counted before they are judged, delayed, locked (T1–T6), and never
-//! telling who has an account.
+//! Sign-in attempts: they are counted before they are checked, delayed and locked, and they never
+//! reveal who has an account.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,14 +23,14 @@ pub(crate) const WRONG: &str = "wrong horse battery staple";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// The waits after the 6th failure and those that follow.
+/// The delays in seconds, from the 6th failure on.
 const WAITS: [u64; 9] = [1, 2, 4, 8, 16, 32, 60, 60, 60];
 
 pub(crate) async fn browser_of(auth: &Portcullis) -> Browser {
     Browser::new(serve(app(auth)).await)
 }
 
-/// Fails as often as the rule lets one fail, waiting where it has to: `count` times in all.
+/// Makes `count` wrong attempts. It waits for each delay, so that every attempt counts.
 pub(crate) async fn fail(probe: &Probe, browser: &Browser, login: &str, count: usize) {
     for number in 1..=count {
         let before = tries(probe, "1 = 1").await;
@@ -43,13 +43,13 @@ pub(crate) async fn fail(probe: &Probe, browser: &Browser, login: &str, count: u
     }
 }
 
-/// Status, headers but for the date, and body: all that a client sees.
+/// Returns everything that a client sees: status, headers without the date, and body.
 fn seen(mut answer: Answer) -> (u16, HeaderMap, String) {
     answer.headers.remove("date");
     (answer.status, answer.headers, answer.text)
 }
 
-/// A login that says how it looked and whether it was judged: 1, or 0 if it was refused.
+/// Signs in and returns the answer, and 1 if the attempt was checked or 0 if it was refused.
 pub(crate) async fn login(
     probe: &Probe,
     browser: &Browser,
@@ -70,13 +70,13 @@ pub(crate) async fn is_refused(probe: &Probe, browser: &Browser, name: &str) -> 
     }
 }
 
-/// A client at this address.
+/// Returns a client at this address.
 fn from(address: &str) -> ClientInfo {
     let address: IpAddr = address.parse().expect("an address");
     ClientInfo::resolve(Some(address), &HeaderMap::new(), &TrustedProxies::default())
 }
 
-/// Whether the try was judged, and what came of it.
+/// Signs in from this address. Returns whether the attempt was checked, and its result.
 async fn try_from(
     probe: &Probe,
     address: &str,
@@ -89,7 +89,7 @@ async fn try_from(
     (tries(probe, "1 = 1").await > before, result.map(|_| ()))
 }
 
-/// How many tries there are that count: those that were refused are on record under a part of their
+/// Returns the number of attempts that count. Refused attempts are recorded under a part of their
 /// own.
 pub(crate) async fn tries(probe: &Probe, condition: &str) -> i64 {
     let count = "SELECT COUNT(*) FROM auth_attempt WHERE part <> -1 AND";
@@ -101,7 +101,8 @@ on_every_database! {
         probe.register("alice").await;
         let browser = probe.browser().await;
         fail(&probe, &browser, "alice", 14).await;
-        // The 15th locks; the wait before it is over, so nothing but the lock refuses the next.
+        // The 15th failure locks. The delay before it has passed, so only the lock can refuse the
+        // next attempt.
         let (answer, judged) = login(&probe, &browser, "alice", WRONG).await;
         assert_eq!((answer.status, judged), (401, 1));
         probe.clock.advance(Duration::from_secs(61));
@@ -138,7 +139,7 @@ on_every_database! {
         }
         probe.clock.advance(Duration::from_secs(16));
         assert!(!is_refused(&probe, &browser, "alice").await);
-        // A success has closed the window: six more are free.
+        // The success has closed the window, so six more attempts are free.
         for _ in 0..6 {
             assert_eq!(login(&probe, &browser, "alice", WRONG).await.1, 1);
         }
@@ -160,7 +161,7 @@ on_every_database! {
             }
         }
         assert_eq!(probe.auth.attempts().refused() - refused, 80);
-        // Eighty tries and a storm of Basic headers later it is free in the same moment.
+        // Eighty refused attempts have not made the lock longer: it ends at the same time.
         probe.clock.advance(HOUR);
         assert!(is_refused(&probe, &browser, "alice").await);
         probe.clock.advance(SECOND);
@@ -188,7 +189,7 @@ on_every_database! {
         for name in ["alice", "absent", "disabled", "deleted", "unverified", "passwordless"] {
             let mut course = Vec::new();
             for number in 0..20 {
-                // The right password where there is one, once it is locked.
+                // Once the name is locked, the right password is used, if there is one.
                 let password = if number < 15 { WRONG } else { PASSWORD };
                 let (answer, judged) = login(&probe, &browser, name, password).await;
                 course.push((seen(answer), judged));
@@ -220,7 +221,7 @@ on_every_database! {
         for name in spellings {
             assert!(is_refused(&probe, &browser, name).await, "{name}");
         }
-        // A name that is nobody's has one for all its spellings too.
+        // A name without an account also has one counter for all its spellings.
         for name in ["nobody", "NOBODY", "Nobody", "ＮＯＢＯＤＹ", "nobody", "nobody"] {
             assert_eq!(login(&probe, &browser, name, WRONG).await.1, 1, "{name}");
         }
@@ -232,7 +233,7 @@ on_every_database! {
         for name in ["mallory", "alice"] {
             probe.register(name).await;
         }
-        // Interleaved with successes of his own, a guesser gets no further.
+        // A guesser who signs in to another account in between gets no more attempts.
         let mut judged = 0;
         for _ in 0..20 {
             let (hashed, result) = try_from(&probe, "192.0.2.1", "alice", WRONG).await;
@@ -249,7 +250,8 @@ on_every_database! {
     async fn a_source_with_too_many_failures_waits_whomever_they_were_about(probe: Probe) {
         let probe = probe.configured(|config| config.attempts.source_limit = Some(20));
         probe.register("alice").await;
-        // Within one /64, and about somebody else each time; successes in between change nothing.
+        // All from one /64, and for a different name each time. Successes in between change
+        // nothing.
         for number in 0..20 {
             let address = format!("2001:db8:0:1::{number}");
             let (hashed, _) = try_from(&probe, &address, &format!("name{number}"), WRONG).await;
@@ -269,7 +271,7 @@ on_every_database! {
         probe.clock.advance(SECOND);
         assert!(try_from(&probe, "2001:db8:0:1::1", "alice", PASSWORD).await.1.is_ok());
 
-        // IPv4 is IPv4 however it is written.
+        // An IPv4 address counts as the same source in every spelling.
         for number in 0..20 {
             let address = if number % 2 == 0 { "192.0.2.9" } else { "::ffff:192.0.2.9" };
             assert!(try_from(&probe, address, &format!("other{number}"), WRONG).await.0);
@@ -296,7 +298,7 @@ on_every_database! {
             let judged = tries(&probe, "1 = 1").await - before;
             assert_eq!(judged, i64::from(number < 6), "{number}");
         }
-        // What nothing would limit leaves one row, however often.
+        // If nothing limits the refused attempts, they all use one row.
         let touched = "SELECT COUNT(*) FROM auth_attempt WHERE part = -1";
         assert_eq!(probe.number(touched).await, 1);
     }
@@ -352,7 +354,7 @@ on_every_database! {
     async fn without_delays_parallel_wrong_passwords_stop_at_the_limit(probe: Probe) {
         let probe = probe.configured(|config| config.attempts.first_delay = Duration::ZERO);
         let alice = probe.register("alice").await;
-        // Two nodes, which only the database keeps together.
+        // Two nodes that share only the database.
         let other = probe.rebuilt(|builder| {
             builder.configure(|config| config.attempts.first_delay = Duration::ZERO)
         });
@@ -368,7 +370,7 @@ on_every_database! {
         }
         assert_eq!(tries(&probe, "outcome = 1").await, 15);
         assert_eq!(tries(&probe, "1 = 1").await, 15);
-        // Each cost a hash, here or there.
+        // Each attempt cost one hash, on one of the nodes.
         let hashes = probe.auth.password_hashes() + other.password_hashes();
         assert_eq!(hashes, 1 + 100, "one of them made the account");
         for browser in &nodes {
@@ -399,14 +401,15 @@ on_every_database! {
             }
         }
         let judged = tries(&probe, "1 = 1").await;
-        // At most six before the success that closes the window, and six after it, besides itself
-        // and what was under way meanwhile.
+        // At most six attempts before the success that closes the window, six after it, the success
+        // itself, and those that were under way meanwhile.
         assert!(signed_in <= 1 && (6..=17).contains(&judged), "{signed_in} in, {judged} judged");
         assert!(is_refused(&probe, &browser, "alice").await);
     }
 
     async fn a_hundred_right_logins_at_once_all_sign_in(probe: Probe) {
-        // One account from many places, as a script does; and a hundred of one office.
+        // First one account from many places, as a script does. Then a hundred accounts of one
+        // office.
         probe.register("alice").await;
         let browser = probe.browser().await;
         let burst = async |names: Vec<String>| {
@@ -442,7 +445,7 @@ on_every_database! {
         for _ in 0..15 {
             assert_eq!(login(&probe, &browser, "alice", WRONG).await.1, 1);
         }
-        // Nobody was left to say how they ended.
+        // The process died before it could record the results.
         probe.execute("UPDATE auth_attempt SET outcome = 0").await;
         probe.clock.advance(Duration::from_secs(61));
         assert!(is_refused(&probe, &browser, "alice").await);
@@ -483,7 +486,7 @@ on_every_database! {
 
     async fn locked_means_locked_in_every_path_that_takes_the_password(probe: Probe) {
         let (_, mut owner) = probe.signed_in("alice").await;
-        // On a known device he would have a count of his own.
+        // On a known device the owner would have a separate count.
         owner.device = None;
         let browser = owner.stranger();
         let reauthenticate = json!({ "password": PASSWORD });
@@ -496,7 +499,7 @@ on_every_database! {
         for answer in &wrong {
             assert_eq!(answer.0, 403, "{}", answer.2);
         }
-        // Both were failures of the same counter.
+        // Both failures counted for the same subject.
         for _ in 0..4 {
             assert_eq!(login(&probe, &browser, "alice", WRONG).await.1, 1);
         }
@@ -511,7 +514,7 @@ on_every_database! {
         assert_eq!(seen(owner.put("/auth/password", change.clone()).await), wrong[1]);
         assert_eq!(tries(&probe, "1 = 1").await, before, "nothing was judged");
         assert_eq!(owner.get("/me").await.status, 200, "the session goes on");
-        // And free again in all of them.
+        // When the delay has passed, all paths work again.
         probe.clock.advance(SECOND);
         assert_eq!(owner.post("/auth/reauthenticate", reauthenticate).await.status, 200);
         assert_eq!(owner.put("/auth/password", change).await.status, 200);
@@ -571,10 +574,10 @@ on_every_database! {
         assert_eq!(locks.len(), 1);
         assert_eq!((locks[0].succeeded, locks[0].detail.as_deref()), (false, Some("login")));
         assert_eq!(locks[0].address.as_deref(), Some("127.0.0.1"));
-        // Of the name that is nobody's there is a lock too, without an account.
+        // The name without an account is locked too. Its event has no account.
         let kind = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_lock'";
         assert_eq!(probe.number(&format!("{kind} AND account_id IS NULL")).await, 1);
-        // What is refused is on record, and says so.
+        // Refused attempts are recorded, and their event gives the reason.
         let failures = |reason: &str| {
             let failed = events.iter().filter(|event| event.kind == "authn_login_fail");
             failed.filter(|event| event.detail.as_deref() == Some(reason)).count()
@@ -608,7 +611,7 @@ on_every_database! {
                 login(&probe, &browser, name, WRONG).await;
             }
             assert_eq!(login(&probe, &browser, name, WRONG).await.1, 0, "{name} is locked");
-            // The records of refused tries go with the others; here they are not counted.
+            // Deletes the records of refused attempts, so that the purges below do not count them.
             probe.execute("DELETE FROM auth_attempt WHERE part = -1").await;
         };
         let attempts = probe.auth.attempts();
@@ -616,7 +619,7 @@ on_every_database! {
         for name in ["alice", "bob", "nobody"] {
             lock(name).await;
         }
-        // Each condition by itself and together; what does not fit stays.
+        // Each condition alone and combined. Rows that do not match stay.
         assert_eq!(purge(Purge::everything().kind(AttemptKind::Challenge)).await, 0);
         assert_eq!(purge(Purge::everything().older_than(SECOND)).await, 0);
         assert_eq!(purge(Purge::everything().account(alice.id()).login("bob")).await, 0);
@@ -637,7 +640,7 @@ on_every_database! {
         assert_eq!(purge(Purge::everything()).await, 3 + 1);
         assert_eq!(purge(Purge::everything()).await, 0);
         assert!(!is_refused(&probe, &browser, "bob").await);
-        // An unlock is told, with whom it was about.
+        // A purge writes an event that names the account.
         let events = probe.auth.audit_log().of_account(bob.id(), 50).await.expect("it answers");
         assert_eq!(events.iter().filter(|event| event.kind == "attempts_purged").count(), 1);
     }

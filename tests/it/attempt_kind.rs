@@ -1,5 +1,5 @@
-//! Kinds of tries (T1, T2): each is on record and has limits of its own, and what locks one stops no
-//! other.
+//! Kinds of attempts: each kind is recorded and has its own limits. A lock of one kind stops no
+//! other kind.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use crate::on_every_database;
 use crate::support::probe::serve;
 use crate::support::{Browser, PASSWORD, Probe};
 
-/// What strangers have used up the tries at.
+/// The kind of attempts that strangers have used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Locked {
     SignIn,
     Forgot,
-    /// Codes that prove the address of the account.
+    /// Codes that verify the address of the account.
     Proof,
-    /// Codes that prove another one.
+    /// Codes that verify a new address.
     Change,
-    /// Codes of a purpose of the application's.
+    /// Codes for a purpose of the application.
     Transfer,
 }
 
-/// What somebody does who is who he says.
+/// What the legitimate user does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
     Login,
@@ -57,15 +57,15 @@ const PATHS: [Path; 11] = [
     Path::ConfirmByLink,
 ];
 
-/// An account with everything under way, on a browser that is known to nobody.
+/// An account with a pending request of every kind, on a browser that is not a known device.
 struct Person {
     name: String,
     browser: Browser,
-    /// The text of each message.
+    /// The text of the reset mail. `proof` and `change` contain the texts of the other mails.
     reset: String,
     proof: String,
     change: String,
-    /// Id and code.
+    /// The id and the code of the challenge.
     transfer: (String, String),
 }
 
@@ -99,7 +99,7 @@ impl Person {
         person
     }
 
-    /// The last message of this kind.
+    /// Returns the text of the last message of this kind.
     async fn sent(&self, probe: &Probe, kind: MessageKind) -> String {
         let mut sent = probe.mail().await;
         sent.retain(|message| message.kind == kind && message.to.as_str().contains(&self.name));
@@ -142,7 +142,7 @@ impl Person {
         self.browser.post(path, body).await.status
     }
 
-    /// Does it and says what came of it.
+    /// Follows this path and returns the result.
     async fn walk(&mut self, probe: &Probe, path: Path) -> String {
         let name = self.name.clone();
         let browser = &mut self.browser;
@@ -158,7 +158,7 @@ impl Person {
                 browser.put("/auth/password", body).await
             }
             Path::Forgot => {
-                // What a mailbox gets in a minute is another matter.
+                // The message limit of a mailbox is not tested here.
                 probe.execute("DELETE FROM auth_outbox_limit").await;
                 let answer = browser.post("/auth/password/forgot", json!({ "login": name })).await;
                 if answer.status == 202 && probe.mail().await.len() == mails {
@@ -204,13 +204,13 @@ impl Person {
     }
 }
 
-/// The token of a link in a message.
+/// Returns the token of the link in a message.
 fn token_of(text: &str) -> String {
     let (_, rest) = text.split_once("#token=").expect("a link");
     rest.split_whitespace().next().expect("a token").to_owned()
 }
 
-/// The code in a message.
+/// Returns the code in a message.
 fn code_of(text: &str) -> String {
     let (_, rest) = text.split_once("code is: ").expect("a code");
     rest.split_whitespace().next().expect("a code").to_owned()
@@ -220,7 +220,7 @@ on_every_database! {
     async fn what_is_locked_stops_its_own_paths_and_no_other(probe: Probe) {
         let probe = probe.configured(|config| {
             config.attempts.source_limit = None;
-            // Fifty-five people come from one address.
+            // Fifty-five people use one source address here.
             config.mail.per_source = None;
             config.attempts.first_delay = Duration::ZERO;
             config.attempts.limit = 3;
@@ -257,7 +257,7 @@ on_every_database! {
         assert_eq!(login(&probe, &stranger, "alice", WRONG).await.0.status, 401);
         probe.clock.advance(Duration::from_secs(1));
         assert_eq!(login(&probe, &stranger, "ALICE@example.com", PASSWORD).await.0.status, 200);
-        // Signing in has made the first link worthless: it still names its account.
+        // Signing in has made the first link invalid. Its token still names the account.
         assert_eq!(person.walk(&probe, Path::Reset).await, "400 invalid_reset_token");
         person.browser.device = None;
         assert_eq!(person.walk(&probe, Path::Forgot).await, "it works");
@@ -271,7 +271,7 @@ on_every_database! {
             let condition = format!("kind = {kind} AND outcome = {outcome}");
             probe.number(&format!("SELECT COUNT(*) {from} AND {condition}")).await
         };
-        // Kind, failed, succeeded.
+        // The kind, its failures and its successes.
         for (kind, failed, succeeded) in [(0, 1, 2), (1, 2, 0), (2, 1, 0), (4, 3, 2)] {
             assert_eq!((rows(kind, 1).await, rows(kind, 2).await), (failed, succeeded), "{kind}");
         }
@@ -280,7 +280,7 @@ on_every_database! {
         let distinct = |what: &str| format!("SELECT COUNT(*) FROM (SELECT DISTINCT {what} FROM auth_attempt) d");
         let subjects = probe.number(&distinct("subject")).await;
         assert_eq!(subjects, 2, "all of it is about one account, and codes about an address too");
-        // A purge of one kind leaves the others, and each is found by the account.
+        // A purge of one kind keeps the other kinds. Each kind is found by the account.
         let purge = async |kind| {
             let purge = Purge::everything().kind(kind).login("alice");
             probe.auth.attempts().purge(purge).await.expect("it answers")
@@ -292,7 +292,8 @@ on_every_database! {
         ] {
             assert_eq!(purge(kind).await, count, "{kind:?}");
         }
-        // What was typed to name it is found by its names of today; the address has changed.
+        // The count of what was typed is found by the present names. The address has changed
+        // meanwhile, so this row is found only by the address that was typed.
         assert_eq!(tries(&probe, "1 = 1").await, 1);
         let purge = Purge::everything().login("alice@example.com");
         assert_eq!(probe.auth.attempts().purge(purge).await.expect("it answers"), 1);
@@ -319,7 +320,7 @@ on_every_database! {
             person.walk(&probe, Path::Forgot).await;
             person.wrong_code(Locked::Transfer).await;
         }
-        // One of the requests was the preparation's.
+        // One of the requests was made by `Person::prepare`.
         assert_eq!((counted(0).await, counted(1).await, counted(4).await), (4, 2, 2));
         probe.clock.advance(40 * SECOND);
         assert_eq!(person.wrong_code(Locked::Transfer).await, 429, "the last second is the lock's");

@@ -1,4 +1,4 @@
-//! The audit log: every flow has its event, in the transaction of its change, and no secrets.
+//! The audit log: every flow writes its event in the transaction of its change, and no secrets.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 const NEW: &str = "another horse battery staple";
 const WRONG: &str = "wrong horse battery staple";
 
-/// The events since the last call that are about this account, oldest first. The clock is moved
-/// between flows, so their times tell them apart.
+/// Returns the events of this account since the last call, oldest first. The clock moves between
+/// flows, so the times of their events differ.
 async fn news(probe: &Probe, account: AccountId) -> Vec<RecordedEvent> {
     let now = probe.clock.now();
     let log = probe.auth.audit_log().of_account(account, 100).await.expect("the log");
@@ -31,8 +31,8 @@ async fn news(probe: &Probe, account: AccountId) -> Vec<RecordedEvent> {
     log.into_iter().rev().filter(|event| event.at == now).collect()
 }
 
-/// One event as it should be: kind, whether it went through, its word, and whether it names a
-/// session and an address.
+/// One expected event: its kind, whether it succeeded, its detail, and whether it names a session
+/// and an address.
 type Row<'a> = (&'a str, bool, Option<&'a str>, bool, bool);
 
 #[track_caller]
@@ -58,7 +58,7 @@ async fn staged_login(probe: &Probe, browser: &Browser, name: &str, result: &str
     account.expect("the account is there")
 }
 
-/// Waits for denials that are written in a task of their own.
+/// Waits for denials, which a separate task writes.
 async fn denials(probe: &Probe, account: AccountId, total: i64) -> Vec<(String, i64)> {
     let found = async || probe.auth.audit_log().denials_of(account).await.expect("the log");
     let written = async || found().await.iter().map(|(_, count)| count).sum::<i64>() >= total;
@@ -128,7 +128,7 @@ on_every_database! {
 
         browser.post_empty("/auth/logout").await;
         check(&news(&probe, alice).await, &[("session_ended", true, None, true, true)]);
-        // Nothing ended, nothing to tell.
+        // No session ended, so there is no event.
         browser.post_empty("/auth/logout").await;
         check(&news(&probe, alice).await, &[]);
     }
@@ -286,18 +286,18 @@ on_every_database! {
         for _ in 0..3 {
             assert_eq!(browser.get("/editors").await.status, 403);
         }
-        // One row for the rule, not one for each id that somebody tries.
+        // One row for the rule, and not one for each id that a client asks for.
         assert_eq!(browser.get("/docs/42").await.status, 403);
         assert_eq!(browser.get("/docs/43").await.status, 403);
         assert_eq!(bobs.get("/admin").await.status, 403);
-        // The first of each is there without waiting for the end of the minute.
+        // The first denial of each rule is written at once, before the minute has passed.
         assert_eq!(denials(&probe, bob.id(), 1).await, [("permission(admin:read)".to_owned(), 1)]);
         let rules = ["permission(admin:read)", "permission(doc:read)", "role(editor)"];
         let with = |counts: [i64; 3]| -> Vec<_> {
             rules.map(str::to_owned).into_iter().zip(counts).collect()
         };
         assert_eq!(denials(&probe, alice.id(), 3).await, with([1, 1, 1]));
-        // The rest is added, once.
+        // The other denials are added once, even if `flush` is called twice.
         for _ in 0..2 {
             probe.auth.audit_log().flush().await;
             assert_eq!(denials(&probe, alice.id(), 10).await, with([5, 2, 3]));
@@ -305,7 +305,7 @@ on_every_database! {
         let rows = "SELECT COUNT(*) FROM auth_denial";
         assert_eq!(probe.number(rows).await, 4);
 
-        // Another minute is another row.
+        // Another minute gets another row.
         probe.clock.advance(Duration::from_secs(60));
         for _ in 0..2 {
             assert_eq!(browser.get("/admin").await.status, 403);
@@ -314,7 +314,8 @@ on_every_database! {
         let counts = denials(&probe, alice.id(), 12).await;
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<i64>(), 12);
         assert_eq!(probe.number(rows).await, 5);
-        // They are no events, and who is not signed in is asked to, not denied.
+        // Denials are no events. A request without a session is not denied: the client is asked to
+        // sign in.
         assert_eq!(browser.stranger().get("/admin").await.status, 401);
         assert_eq!(probe.number(rows).await, 5);
         assert_eq!(probe.rows().await[3], events);
@@ -350,7 +351,8 @@ on_every_database! {
     }
 }
 
-// The rest looks at what is traced, by one thread; on one database, because none traces anything.
+// The tests below check what one thread traces. They use one database, because databases trace
+// nothing.
 
 const AGENT: &str = "agent-canary-7c1d";
 
@@ -429,7 +431,7 @@ async fn no_password_token_or_key_is_traced_or_stored() {
                 cookie = cookie_in(&answer);
             }
         }
-        // A rotation, a replay, a body that is no JSON, a body with the wrong field.
+        // A rotation, a replay, and bodies with a wrong field or a wrong type.
         probe.clock.advance(Duration::from_secs(16 * 60));
         let answer = call(&app, sent("GET", "/me", &[("cookie", &cookie)], None)).await;
         let rotated = cookie_in(&answer);
@@ -442,7 +444,7 @@ async fn no_password_token_or_key_is_traced_or_stored() {
         let body = json!({ "login": name, "password": [first] });
         call(&app, sent("POST", "/auth/login", &[], Some(&body))).await;
 
-        // And one flow whose database is gone.
+        // One flow whose database table is missing.
         probe.execute("ALTER TABLE auth_event RENAME TO auth_event_away").await;
         let body = json!({ "login": name, "password": second });
         assert_eq!(call(&app, sent("POST", "/auth/login", &[], Some(&body))).await.status, 503);
@@ -473,7 +475,7 @@ async fn no_password_token_or_key_is_traced_or_stored() {
         let stored = String::from_utf8_lossy(&stored);
         assert!(stored.contains(name), "the file is the database");
         for secret in &secrets {
-            // Of a token also its single parts: the claims and the signature.
+            // The claims and the signature of a token are also checked separately.
             let secret = secret.trim_start_matches("__Host-session=");
             for part in secret
                 .split('.')
@@ -540,7 +542,7 @@ async fn nothing_a_stranger_sends_forges_a_line_of_the_log() {
         let text = log.text();
         assert!(text.contains("authz_fail") && text.contains("a hook says"), "{text}");
         for line in text.lines() {
-            // Each line is one that the subscriber began: its time, its level, its target.
+            // The subscriber began each line: with a time, a level and a target.
             let mut words = line.split_whitespace();
             let time = words.next().unwrap_or_default();
             let level = words.next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Everything a stranger can send: it is refused with a stable code, or it is harmless. It is
-//! never a 5xx, and nothing is written for what is refused.
+//! All kinds of input from strangers. Each is refused with a stable code, or has no harmful effect.
+//! The answer is never a 5xx, and a refused request writes nothing.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::support::call::{Called, call, request};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
-/// Every mounted path with the methods it takes.
+/// Every mounted path with the methods that it accepts.
 const ROUTES: [(&str, &[&str]); 15] = [
     ("/auth/methods", &["GET", "HEAD"]),
     ("/auth/login", &["POST"]),
@@ -38,7 +38,7 @@ const ROUTES: [(&str, &[&str]); 15] = [
     ("/auth/login-names/nobody", &["DELETE"]),
 ];
 
-/// The routes that read a body, with one that is right but for who it names.
+/// The routes that read a body. Each has a valid body, but with a name that does not exist.
 fn with_body() -> [(&'static str, &'static str, Value); 6] {
     let new = "another horse battery staple";
     [
@@ -51,7 +51,8 @@ fn with_body() -> [(&'static str, &'static str, Value); 6] {
     ]
 }
 
-/// A problem as RFC 9457 has it, with what its status asks for, and the typed error behind it.
+/// Checks that the answer is a problem as in RFC 9457, with the headers that its status needs, and
+/// that the typed error is attached.
 #[track_caller]
 fn check_problem(answer: &Called, status: u16, code: &str, what: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{what}: {}", answer.text);
@@ -94,7 +95,7 @@ fn json_body(method: &str, path: &str, cookie: Option<&str>, body: &Value) -> Re
     sent(method, path, cookie, &[b"application/json"], body.to_string())
 }
 
-/// A body of so many KiB that does not say how long it is.
+/// Returns a body of this many KiB that does not state its length.
 fn endless(chunks: usize) -> Body {
     Body::new(Chunks(chunks))
 }
@@ -252,7 +253,7 @@ on_every_database! {
                     body.remove(field);
                     bodies.push(Value::Object(body).to_string());
                 }
-                // The same field twice: two readers would take two values.
+                // The same field twice. Two parsers could use different values.
                 let text = Value::Object(right.clone()).to_string();
                 bodies.push(format!("{},\"{field}\":{value}}}", &text[..text.len() - 1]));
                 let other = text.replacen(field.as_str(), &field.to_uppercase(), 1);
@@ -311,7 +312,7 @@ on_every_database! {
             let answer = call(&app, sent("POST", "/auth/login", None, &[media_type], body)).await;
             assert_eq!(answer.status, 200, "{body}: {}", answer.text);
         }
-        // Bytes that are no text cannot be a name of anybody.
+        // Bytes that are not text cannot be anybody's name.
         let answer = call(&app, sent("POST", "/auth/login", None, &[media_type], "login=%ff&password=%00")).await;
         assert_eq!(answer.status, 401, "{}", answer.text);
     }
@@ -341,7 +342,7 @@ on_every_database! {
             assert_eq!(call(&app, lying).await.status, 413);
         }
         assert_eq!((probe.rows().await, probe.auth.password_hashes()), before);
-        // The largest that is taken.
+        // The largest body that is accepted.
         let mut body = json!({ "login": "alice", "password": PASSWORD }).to_string();
         body.push_str(&" ".repeat(16 * 1024 - body.len()));
         let request = sent("POST", "/auth/login", None, &[b"application/json"], body);
@@ -367,14 +368,14 @@ on_every_database! {
         for media_types in [&[][..], json, &[b"application/json; charset=utf-8"], &[b"text/plain"]] {
             let start = sent("POST", "/auth/session/anonymous", None, media_types, "");
             assert_eq!(call(&app, start).await.status, 201, "{media_types:?}");
-            // The credentials stand in a header.
+            // The credentials are in a header.
             let mut login = sent("POST", "/auth/login", None, media_types, "");
             let basic = data_encoding::BASE64.encode(format!("alice:{PASSWORD}").as_bytes());
             let basic = format!("Basic {basic}").parse().expect("a header");
             login.headers_mut().insert("authorization", basic);
             assert_eq!(call(&app, login).await.status, 200, "{media_types:?}");
         }
-        // A blank is something, and where a body is needed, nothing is not one.
+        // A blank is a body. If a body is needed, an empty one is refused.
         let start = sent("POST", "/auth/session/anonymous", None, json, " ");
         check_problem(&call(&app, start).await, 400, "invalid_body", "a blank");
         let cookie = cookie(&probe, &alice).await;
@@ -514,7 +515,7 @@ on_every_database! {
             }
         }
         assert_eq!(probe.rows().await, before);
-        // A query does not change the path, nor a header the method.
+        // A query does not change the path, and a header does not change the method.
         for (method, path, header) in [
             ("GET", "/admin?x=1", None),
             ("GET", "/admin?_method=OPTIONS", None),
@@ -631,7 +632,7 @@ on_every_database! {
             (huge.as_bytes(), "HTTP/1.1 4"),
         ] {
             let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
-            // It may have answered and hung up before it was told everything.
+            // The server may answer and close the connection before it has read everything.
             let _ = stream.write_all(bytes).await;
             let mut start = vec![0; 12];
             if stream.read_exact(&mut start).await.is_ok() {

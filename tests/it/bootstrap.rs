@@ -1,5 +1,5 @@
-//! The first administrator (A9): once, with a random password, and never someone who was there
-//! before. That parallel starts make one is a test of its own among the races.
+//! The first administrator: created once, with a random password, and never by changing an existing
+//! account. The test of parallel starts is in `race`.
 
 use portcullis::Portcullis;
 use portcullis::account::{AccountError, LoginIdKind, NewAccount};
@@ -11,7 +11,7 @@ async fn superusers(probe: &Probe) -> i64 {
     probe.number("SELECT COUNT(*) FROM auth_account WHERE superuser = TRUE").await
 }
 
-/// The password of the administrator that this start made, if it made one.
+/// Returns the password of the administrator that this start created, if it created one.
 async fn start(auth: &Portcullis, name: &str) -> Option<String> {
     let made = auth.bootstrap_admin(NewAccount::username(name)).await;
     made.expect("the database answers").map(|admin| admin.password().to_owned())
@@ -42,7 +42,7 @@ on_every_database! {
 
     async fn the_password_is_random_and_only_its_hash_is_kept(probe: Probe) {
         let first = start(&probe.auth, "root").await.expect("an administrator");
-        // The mark is all that keeps it from being done twice; an operator can take it away.
+        // Only the mark prevents a second administrator. An operator can delete the mark.
         probe.execute("DELETE FROM auth_marker").await;
         let second = start(&probe.auth, "root2").await.expect("an administrator");
         assert_ne!(first, second);
@@ -83,7 +83,7 @@ on_every_database! {
         assert_eq!(superusers(&probe).await, 0);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account").await, 2);
 
-        // The refusals left no mark behind.
+        // The refused calls left no mark.
         assert!(start(&probe.auth, "root").await.is_some());
         assert_eq!(superusers(&probe).await, 1);
     }
@@ -111,7 +111,7 @@ on_every_database! {
     async fn an_administrator_gets_the_password_that_the_operator_chose(probe: Probe) {
         const CHOSEN: &str = "a password of the operator's";
         let auth = &probe.auth;
-        // A weak one makes nothing, so that it can be attempted again with another.
+        // A weak password creates nothing, so that the operator can call it again with another one.
         for (weak, code) in [("tiny", "too_short"), ("administrator12", "is_login_name"), ("", "too_short")] {
             let new = NewAccount::username("administrator");
             let refused = auth.bootstrap_admin_with_password(new, weak).await.expect_err(weak);
@@ -124,7 +124,7 @@ on_every_database! {
         let made = auth.bootstrap_admin_with_password(new(), CHOSEN).await.expect("it is made");
         let made = made.expect("it is the first");
         assert!(made.is_superuser());
-        // Once in the life of the database, by whichever method.
+        // Only once in the life of the database, with either method.
         let again = auth.bootstrap_admin_with_password(new(), "another password of theirs").await;
         assert!(again.expect("it answers").is_none());
         assert!(auth.bootstrap_admin(new()).await.expect("it answers").is_none());

@@ -1,5 +1,5 @@
-//! What requests cost (R2, R3, DOS-03): statements counted one by one, and the plans by which the
-//! databases run them on full tables. `BEGIN` and `COMMIT` are not counted by the driver.
+//! The cost of requests: the number of their statements, and the query plans of the databases on
+//! full tables. The driver does not count `BEGIN` and `COMMIT`.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// An account that may read what administrators read, signed in, its grants in memory.
+/// Returns a signed-in account that may read what administrators read. Its grants are in memory.
 async fn administrator(probe: &Probe) -> (Account, Browser) {
     let (account, mut browser) = probe.signed_in("alice").await;
     probe.auth.roles().create("editor", ["admin:read"]).await.expect("it is made");
@@ -32,13 +32,14 @@ async fn administrator(probe: &Probe) -> (Account, Browser) {
     (account, browser)
 }
 
-/// Sends a GET and says its status and its statements.
+/// Sends a GET and returns its status and the number of its statements.
 async fn cost(probe: &Probe, browser: &mut Browser, path: &str) -> (u16, usize) {
     let (answer, statements) = probe.statements(browser.get(path)).await;
     (answer.status, statements)
 }
 
-/// Waits until the first denial of the minute is in its table: it is written beside the request.
+/// Waits until the first denial of the minute is in its table. It is written in parallel to the
+/// request.
 async fn denial_is_written(probe: &Probe, account: &Account) {
     let written = async || {
         let denials = probe.auth.audit_log().denials_of(account.id()).await;
@@ -47,7 +48,7 @@ async fn denial_is_written(probe: &Probe, account: &Account) {
     until("the denial is written", written).await;
 }
 
-/// An id as this database writes it.
+/// Returns an id as this database writes it.
 fn id(backend: Backend, kind: u8, number: usize) -> String {
     let hex = format!("{kind:02x}{number:030x}");
     match backend {
@@ -56,7 +57,7 @@ fn id(backend: Backend, kind: u8, number: usize) -> String {
     }
 }
 
-/// Gives the only account so many grants: permissions, roles, and roles of groups by turns.
+/// Gives the only account this many grants: permissions, roles, and roles of groups in turn.
 async fn give(probe: &Probe, from: usize, to: usize) {
     let account = "(SELECT id FROM auth_account)";
     let backend = probe.database.backend;
@@ -90,7 +91,7 @@ async fn give(probe: &Probe, from: usize, to: usize) {
     probe.execute("UPDATE auth_account SET grants_version = grants_version + 1").await;
 }
 
-/// The same token with another signature.
+/// Returns the same token with another signature.
 fn forged(token: &str, number: usize) -> String {
     let (body, _) = token.rsplit_once('.').expect("a token has a signature");
     let bytes: Vec<u8> = (0..32).map(|at| (number.wrapping_mul(31) >> (at % 24)) as u8).collect();
@@ -112,7 +113,7 @@ on_every_database! {
             ("/public", 0),
             ("/auth/methods", 0),
             ("/nowhere", 0),
-            // Two guards and four extractors.
+            // This route has two guards and four extractors.
             ("/everything", 1),
             ("/me", 1),
             ("/maybe", 1),
@@ -137,7 +138,8 @@ on_every_database! {
     async fn a_request_costs_one_more_when_it_loads_rotates_or_first_uses_a_new_token_late(probe: Probe) {
         let (alice, mut browser) = administrator(&probe).await;
         assert_eq!(cost(&probe, &mut browser, "/everything").await, (200, 1));
-        // Grants that are not remembered: after a change, and at a node that has just started.
+        // Two cases in which grants are not in memory: after a change, and on a node that has just
+        // started.
         probe.auth.roles().revoke(alice.id(), "editor").await.expect("it is revoked");
         probe.auth.roles().grant(alice.id(), "editor").await.expect("it is granted");
         assert_eq!(cost(&probe, &mut browser, "/everything").await, (200, 2));
@@ -147,7 +149,8 @@ on_every_database! {
         assert_eq!(cost(&probe, &mut fresh, "/everything").await, (200, 2));
         assert_eq!(cost(&probe, &mut fresh, "/everything").await, (200, 1));
 
-        // A token that is due, twice; the retired one is handed its successor for nothing more.
+        // A due token is used twice. The holder of the retired token gets its successor without
+        // another statement.
         for _ in 0..2 {
             let old = browser.clone();
             probe.clock.advance(16 * MINUTE);
@@ -174,7 +177,7 @@ on_every_database! {
 
     async fn what_is_refused_costs_no_more_than_what_is_allowed(probe: Probe) {
         let (bob, mut other) = probe.signed_in("bob").await;
-        // Its grants are loaded, its denial is written beside the request, once a minute.
+        // The first request loads the grants. Its denial is written in parallel, once a minute.
         assert_eq!(other.get("/admin").await.status, 403);
         denial_is_written(&probe, &bob).await;
         for _ in 0..5 {
@@ -189,7 +192,7 @@ on_every_database! {
         browser.address = serve(app(&probe.auth)).await;
         for _ in 0..3 {
             assert_eq!(cost(&probe, &mut browser, "/everything").await, (200, 1));
-            // A change makes no second one necessary either.
+            // A change of the grants does not need a second statement either.
             probe.auth.roles().revoke(alice.id(), "editor").await.expect("it is revoked");
             assert_eq!(cost(&probe, &mut browser, "/me").await, (200, 1));
             probe.auth.roles().grant(alice.id(), "editor").await.expect("it is granted");
@@ -203,7 +206,7 @@ on_every_database! {
             "INSERT INTO auth_account_permission (account_id, permission, granted_at) \
              SELECT id, 'admin:read', 0 FROM auth_account"
         ).await;
-        // A node that tells which texts it runs.
+        // A node that records the texts of its statements.
         let mut db = connect(&probe.database.url).await;
         let texts = StatementCounter::install(&mut db);
         let auth = Portcullis::builder(db)
@@ -226,7 +229,7 @@ on_every_database! {
                 assert_eq!(ran(), std::slice::from_ref(&short), "{count}");
             }
         }
-        // All of them count: one of each kind.
+        // All grants count. One of each kind is checked.
         let identity = axum::Router::new()
             .route("/count", axum::routing::get(|identity: portcullis::Identity| async move {
                 let kinds = ["p999:read", "p997:read", "p998:read"].iter().filter(|text| {
@@ -250,7 +253,8 @@ on_every_database! {
         auth.roles().create("admin", ["admin:read"]).await.expect("it is made");
         auth.roles().create("editor", ["list:edit"]).await.expect("it is made");
         auth.roles().grant(alice.id(), "admin").await.expect("it is granted");
-        // Twenty roles, ten groups with a role each, thirty roles on resources, thirty levels.
+        // Twenty roles, ten groups with one role each, thirty roles on resources, and thirty
+        // levels.
         for number in 0..20 {
             let role = format!("role{number}");
             auth.roles().create(&role, [format!("p{number}:read")]).await.expect("it is made");
@@ -269,13 +273,14 @@ on_every_database! {
             let other = Resource::new("list", &format!("m{number}")).expect("a resource");
             auth.memberships().grant(alice.id(), &other, "editor").await.expect("it is given");
         }
-        // All of it loads in one statement more, once; then the short one is enough.
+        // One more statement loads all of them, once. After that the short statement is enough.
         assert_eq!(cost(&probe, &mut browser, "/everything").await, (200, 2));
         for _ in 0..5 {
             assert_eq!(cost(&probe, &mut browser, "/everything").await, (200, 1));
         }
         let session = browser.get("/auth/session").await.json();
-        // One role and twenty, ten of groups, `viewer` and `editor` on each of thirty lists.
+        // The role `admin`, twenty roles, ten roles of groups, and `viewer` and `editor` on each of
+        // the thirty lists.
         assert_eq!(session["roles"].as_array().map(Vec::len), Some(1 + 20 + 10 + 60));
     }
 
@@ -291,10 +296,10 @@ on_every_database! {
         });
         let (_, mut browser) = probe.signed_in("alice").await;
         let (answer, statements) = probe.statements(browser.stranger().login("alice", PASSWORD)).await;
-        // One more tells of a browser that is new.
+        // One more statement records the new device.
         assert_eq!((answer.status, statements), (200, 7 + 1 + 4));
         assert_eq!(cost(&probe, &mut browser, "/me").await, (200, 2), "its grants are loaded");
-        // What has not changed moves no version.
+        // Unchanged memberships do not change the version.
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
         assert_eq!(cost(&probe, &mut browser, "/me").await, (200, 1));
         let (answer, statements) = probe.statements(browser.post_empty("/auth/memberships/refresh")).await;
@@ -332,7 +337,7 @@ on_every_database! {
         let (status, statements) = probe.statements(oneshot(&app, "/everything", &token)).await;
         assert_eq!((status, statements), (200, 1), "the good one still is");
 
-        // Past its refresh window not even a right signature is worth a statement.
+        // After the refresh window even a valid signature does not cause a statement.
         probe.clock.advance(8 * 24 * 60 * MINUTE);
         let (status, statements) = probe.statements(oneshot(&app, "/everything", &token)).await;
         assert_eq!((status, statements), (401, 0));
@@ -527,43 +532,45 @@ on_every_database! {
             ("session, first late use", 200, 2),
             ("reauthenticate, wrong", 403, 6),
             ("reauthenticate", 200, 9),
-            // A password is none of the account's names, of which there may be several.
+            // The new password must not be one of the account's names, and there can be several.
             ("password, weak", 422, 2),
             ("password, wrong", 403, 7),
-            // What was sent to the account before ends with it.
+            // Ends the codes and links that were sent to the account before.
             ("password", 200, 10),
             ("end a foreign session", 404, 2),
-            // The epochs of the account and of the session that goes on, the others, the event; and which
-            // epoch it is by now, for the device that stays known.
+            // The epochs of the account and of the session that continues, the other sessions, and
+            // the event. One more statement reads the new epoch for the device that stays known.
             ("end the others", 200, 6),
             ("logout", 204, 3),
             ("logout again", 204, 1),
             ("logout of nobody", 204, 0),
             ("login to a forced change", 200, 7),
-            // With an event of the new device.
+            // With the event of the new device.
             ("forced change", 200, 11),
             ("anonymous", 201, 2),
             ("register over a visitor", 201, 8),
-            // Whose name it is, and the event of it.
+            // Reads who has the name, and writes the event.
             ("register, taken", 409, 3),
             ("register, invalid", 422, 0),
             ("register with two names", 201, 14),
             ("ask for a proof, unknown", 202, 8),
-            // As many as for one that is sent: whether one was must not show.
+            // As many as for a code that is sent, so that the cost does not reveal whether one was
+            // sent.
             ("ask for a proof, too soon", 202, 8),
             ("prove, wrong code", 403, 5),
-            // The password is a try at the password.
+            // The password counts as an attempt at the password.
             ("prove, with the password", 200, 11),
             ("prove, again", 409, 2),
             ("no such route", 404, 0),
-            // Each is a try: two statements take its number, and what fails is told by an event.
+            // Each request is an attempt: two statements take its number, and a failure writes an
+            // event.
             ("forgot", 202, 11),
             ("forgot, just before", 202, 11),
             ("forgot, unknown", 202, 11),
             ("check a link", 204, 5),
             ("reset, wrong token", 400, 3),
             ("reset, unknown token", 400, 4),
-            // One reads which epoch the device is known under.
+            // One statement reads the epoch with which the device is known.
             ("reset", 204, 13),
         ];
         assert_eq!(costs, expected);
@@ -572,7 +579,7 @@ on_every_database! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_forged_tokens_cost_nothing() {
-    // On one database, because not one statement is run.
+    // One database is enough, because no statement runs.
     crate::support::probe::run(Backend::Sqlite, |probe: Probe| async move {
         let (_, browser) = administrator(&probe).await;
         let token = browser.cookie.clone().expect("a cookie");
@@ -590,11 +597,11 @@ async fn ten_thousand_forged_tokens_cost_nothing() {
     .await;
 }
 
-/// The rows of the tables that the statements join.
+/// The number of rows in the tables that the statements join.
 const JOINED: usize = 10_000;
 const ACCOUNTS: usize = 100_000;
 
-/// An id made of a counter, as an expression of this database.
+/// Returns an expression of this database that makes an id from a counter.
 fn counted_id(backend: Backend, prefix: &str, counter: &str) -> String {
     match backend {
         Backend::Sqlite => format!("CAST(printf('{prefix}%014d', {counter}) AS BLOB)"),
@@ -603,7 +610,7 @@ fn counted_id(backend: Backend, prefix: &str, counter: &str) -> String {
     }
 }
 
-/// A text made of a counter.
+/// Returns an expression that makes a text from a counter.
 fn counted_text(backend: Backend, prefix: &str) -> String {
     match backend {
         Backend::MySql => format!("CONCAT('{prefix}', i)"),
@@ -611,7 +618,7 @@ fn counted_text(backend: Backend, prefix: &str) -> String {
     }
 }
 
-/// The digest of session number `i`: 32 bytes.
+/// Returns an expression for the digest of session number `i`, which has 32 bytes.
 fn counted_digest(backend: Backend) -> &'static str {
     match backend {
         Backend::Sqlite => "CAST(printf('%032d', i) AS BLOB)",
@@ -620,7 +627,7 @@ fn counted_digest(backend: Backend) -> &'static str {
     }
 }
 
-/// Fills every table that the statements read, and lets the database look at them.
+/// Fills every table that the statements read, and lets the database analyze them.
 async fn fill(backend: Backend, db: &DatabaseConnection) {
     let account = counted_id(backend, "aa", "i");
     let (role, group) = (counted_id(backend, "bb", "i"), counted_id(backend, "cc", "i"));
@@ -680,7 +687,7 @@ async fn fill(backend: Backend, db: &DatabaseConnection) {
                  SELECT i FROM n)"
             ),
             Backend::Postgres => format!("generate_series(1, {rows}) AS n(i)"),
-            // Ten digits, five or four times: nothing that only one of the two servers has.
+            // Joins ten digits five or four times. MySQL and MariaDB both support this.
             Backend::MySql => {
                 let digits = "SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 \
                     UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 \
@@ -703,7 +710,8 @@ async fn fill(backend: Backend, db: &DatabaseConnection) {
     }
 }
 
-/// Every step of the plan by which this database runs `text`, and those that read a whole table.
+/// Returns every step of the plan by which this database runs `text`, and the steps that read a
+/// whole table.
 async fn plan(backend: Backend, db: &DatabaseConnection, text: &str) -> (Vec<String>, Vec<String>) {
     let (mut steps, mut scans) = (Vec::new(), Vec::new());
     match backend {
@@ -748,7 +756,8 @@ async fn plan(backend: Backend, db: &DatabaseConnection, text: &str) -> (Vec<Str
             walk(&json[0]["Plan"], &mut steps, &mut scans);
         }
         Backend::MySql => {
-            // There is no plan without values: those of a row that is there.
+            // The database plans no statement without values, so the values of an existing row are
+            // used.
             let value = if text.contains("token_digest") {
                 "(SELECT token_digest FROM auth_session ORDER BY id LIMIT 1)"
             } else {
@@ -770,7 +779,7 @@ async fn plan(backend: Backend, db: &DatabaseConnection, text: &str) -> (Vec<Str
                 };
                 let (table, access) = (field("table"), field("type"));
                 let step = format!("{table} {access} {} {}", field("key"), field("Extra"));
-                // A union's own result is no table.
+                // The result of a union is not a table.
                 if matches!(access.as_str(), "ALL" | "index") && !table.starts_with('<') {
                     scans.push(step.clone());
                 }
@@ -781,8 +790,8 @@ async fn plan(backend: Backend, db: &DatabaseConnection, text: &str) -> (Vec<Str
     (steps, scans)
 }
 
-/// The nodes of a plan of PostgreSQL. With sequential scans off the planner may walk a whole index
-/// instead: an index without a condition is a scan too.
+/// Visits the nodes of a PostgreSQL plan. Without sequential scans the planner may read a whole
+/// index, so an index without a condition also counts as a scan.
 fn walk(node: &Value, steps: &mut Vec<String>, scans: &mut Vec<String>) {
     let (kind, relation) = (&node["Node Type"], &node["Relation Name"]);
     let kind = kind.as_str().unwrap_or_default();
@@ -799,7 +808,7 @@ fn walk(node: &Value, steps: &mut Vec<String>, scans: &mut Vec<String>) {
     }
 }
 
-/// No statement of a request reads a whole table, with one secret or with two.
+/// Checks that no statement of a request reads a whole table, with one secret or with two.
 async fn no_statement_reads_a_whole_table(backend: Backend) {
     let (url, _directory) = fresh(backend).await;
     let db = connect(&url).await;
@@ -816,7 +825,7 @@ async fn no_statement_reads_a_whole_table(backend: Backend) {
             assert!(scans.is_empty(), "{text}\n{scans:#?}\nof {steps:#?}");
         }
     }
-    // The test can tell: a statement that no index helps is found.
+    // This proves that the test works: it finds a statement that no index helps.
     let blind = if backend == Backend::Postgres {
         "SELECT id FROM auth_session WHERE idle_ms = 7 AND token_digest || token_digest <> $1"
     } else {

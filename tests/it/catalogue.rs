@@ -1,4 +1,4 @@
-//! The permissions that the code knows (P8), and grants that mention others.
+//! The permissions that the code declares, and grants of permissions that it does not declare.
 
 use portcullis::permission::{Doubtful, GrantError};
 use portcullis::{Permission, Portcullis, Problem};
@@ -17,7 +17,7 @@ mod declared {
     }
 }
 
-/// What is in the table: text and description.
+/// Returns the rows of the table: text and description.
 async fn stored(auth: &Portcullis) -> Vec<(String, Option<String>)> {
     let known = auth.catalogue().list().await.expect("it answers");
     known.into_iter().map(|known| (known.permission.to_string(), known.description)).collect()
@@ -27,7 +27,7 @@ fn texts(doubtful: &[Doubtful]) -> Vec<String> {
     doubtful.iter().map(ToString::to_string).collect()
 }
 
-/// The text of a finding, if there is one.
+/// Returns the text of a finding, if there is one.
 fn finding(auth: &Portcullis, code: &str) -> Option<String> {
     let findings = auth.audit();
     let mut found = findings.iter().filter(|finding| finding.code == code);
@@ -49,7 +49,8 @@ on_every_database! {
         ];
         assert_eq!(stored(&probe.auth).await, all);
 
-        // Again, and without descriptions, nothing changes and nothing is written.
+        // A second sync changes nothing and writes nothing, and neither does a sync without
+        // descriptions.
         for _ in 0..2 {
             let synced = catalogue.sync(declared::CATALOGUE).await.expect("it is the same");
             assert!(synced.added.is_empty());
@@ -60,7 +61,7 @@ on_every_database! {
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'catalogue_changed'";
         assert_eq!(probe.number(events).await, 1);
 
-        // Another version of the code: what it does not declare stays.
+        // Another version of the code. Permissions that it does not declare stay.
         let next = [("doc:read", "Reads all there is."), ("doc:print", "")];
         let synced = catalogue.sync(next).await.expect("it is written");
         assert_eq!(synced.added, ["doc:print"]);
@@ -71,7 +72,7 @@ on_every_database! {
         let synced = catalogue.sync(nothing).await.expect("nothing is declared");
         assert_eq!((synced.added.len(), synced.undeclared.len()), (0, 4));
 
-        // Until somebody says so.
+        // `prune` deletes them.
         let gone = catalogue.prune(next).await.expect("they are deleted");
         assert_eq!(gone, ["administration:everything", "doc:edit"]);
         assert!(catalogue.prune(next).await.expect("nothing is left").is_empty());
@@ -119,7 +120,7 @@ on_every_database! {
             let direct = Permission::parse(text).expect("a permission");
             auth.permissions().grant(alice.id(), &direct).await.expect("it is granted");
         }
-        // An empty catalogue knows nothing, so it finds nothing.
+        // An empty catalogue cannot compare, so it finds nothing.
         assert!(auth.catalogue().check().await.expect("it answers").is_empty());
         assert_eq!(finding(auth, "unknown_permissions"), None);
 
@@ -138,13 +139,13 @@ on_every_database! {
         assert!(text.contains("\"doc:raed\" in role \"typo\""), "{text}");
         assert_eq!(finding(auth, "malformed_permissions"), None);
 
-        // They give what they say and not what they were meant to say.
+        // A misspelt permission grants what it says, and not what was meant.
         manage.grant(alice.id(), "typo").await.expect("it is granted");
         manage.set_permissions("typo", ["doc:raed"]).await.expect("it is changed");
         assert_eq!(browser.get("/docs/2").await.status, 403);
         assert_eq!(browser.get("/docs/1").await.status, 200);
 
-        // What is mended is not reported any more.
+        // Corrected grants are no longer reported.
         for name in ["half", "other", "many"] {
             manage.delete(name).await.expect("it is deleted");
         }
@@ -170,7 +171,7 @@ on_every_database! {
              SELECT id, 'admin:', 0 FROM auth_account"
         ).await;
         probe.execute("UPDATE auth_epoch SET version = version + 1").await;
-        // Found without anything in the catalogue, and with it.
+        // They are found with an empty catalogue and with a filled one.
         for declare in [false, true] {
             let doubtful = match declare {
                 false => auth.catalogue().check().await.expect("it answers"),
@@ -200,7 +201,8 @@ on_every_database! {
         for number in 0..16 {
             let auth = if number % 2 == 0 { probe.auth.clone() } else { other.clone() };
             tasks.spawn(async move {
-                // In two orders, and each knows something the others do not.
+                // The nodes write in two different orders, and each declares one permission of its
+                // own.
                 let mut texts: Vec<String> = (0..300).map(|n| format!("doc:action{n}")).collect();
                 if number % 3 == 0 {
                     texts.reverse();

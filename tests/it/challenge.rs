@@ -1,4 +1,4 @@
-//! Challenges (V1, V2): codes of the application's own purposes, and the routes they open.
+//! Challenges: codes for purposes of the application, and the routes that they open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn text(body: &Value, name: &str) -> String {
     body[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// The session of the request, at whatever stage.
+/// The session of the request, at any stage.
 struct Who(Holder);
 
 impl<S: Send + Sync> FromRequestParts<S> for Who {
@@ -102,7 +102,7 @@ async fn answer(
     Ok(answered.target().map_or("right".to_owned(), |target| format!("right: {target}")))
 }
 
-/// A second factor that is a code of a challenge.
+/// Finishes a sign-in. Its second factor is the code of a challenge.
 async fn finish(
     auth: Portcullis,
     pending: PendingSession,
@@ -141,7 +141,7 @@ async fn transfer(answered: Answered<Transfer>) -> String {
     answered.target().unwrap_or("nothing").to_owned()
 }
 
-/// The usual application and one with challenges.
+/// Returns the usual application plus routes with challenges.
 pub(crate) fn bank(auth: &Portcullis) -> Router {
     Router::new()
         .route("/start", post(start))
@@ -173,7 +173,7 @@ async fn customer(probe: &Probe, name: &str) -> (AccountId, Browser) {
     (account.id(), browser.at(serve(bank(&probe.auth)).await))
 }
 
-/// A sign-in that waits for its second factor.
+/// Returns a sign-in that waits for its second factor.
 async fn waiting(probe: &Probe, name: &str) -> (AccountId, Browser) {
     let account = probe.register(name).await;
     let accounts = probe.auth.accounts();
@@ -184,14 +184,14 @@ async fn waiting(probe: &Probe, name: &str) -> (AccountId, Browser) {
     (account.id(), browser)
 }
 
-/// Starts a challenge; its id and code.
+/// Starts a challenge and returns its id and code.
 async fn started(browser: &mut Browser, body: Value) -> (String, String) {
     let answer = browser.post("/start", body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     (text(&answer.json(), "id"), text(&answer.json(), "code"))
 }
 
-/// A customer with a mail address, and what was sent to it about challenges so far.
+/// Signs in a customer with a mail address, and checks which codes were sent to it so far.
 async fn mailbox(probe: &Probe, name: &str) -> (AccountId, Browser) {
     let account = probe.register_with_email(name, &format!("{name}@example.com")).await;
     let mut browser = Browser::new(serve(bank(&probe.auth)).await);
@@ -204,13 +204,13 @@ async fn codes(probe: &Probe) -> Vec<Message> {
     probe.mail().await.into_iter().filter(ours).collect()
 }
 
-/// The code in a message.
+/// Returns the code in a message.
 fn code_of(message: &Message) -> String {
     let (_, rest) = message.text.split_once(" is: ").expect("a code");
     rest.split_whitespace().next().expect("a code").to_owned()
 }
 
-/// A code of the same kind that is another one.
+/// Returns another code with the same length and alphabet.
 pub(crate) fn wrong(code: &str) -> String {
     code.bytes().map(|digit| char::from(b'0' + (digit - b'0' + 1) % 10)).collect()
 }
@@ -261,7 +261,7 @@ on_every_database! {
         let answer = browser.post_empty("/transfer").await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "DE42 100 EUR"));
         check(&browser.post_empty("/transfer").await, 403, "challenge_required");
-        // The same answer opens nothing a second time.
+        // The same answer does not work a second time.
         check(&browser.post("/answer", json!({ "id": id, "code": code })).await, 403, "wrong_code");
         check(&browser.post_empty("/transfer").await, 403, "challenge_required");
         let log = probe.auth.audit_log().of_account(account, 1).await.expect("it answers");
@@ -292,7 +292,7 @@ on_every_database! {
                 at_once(&browser, "/answer", vec![json!({ "id": id, "code": code }); many]).await;
             assert_eq!((count(&answers, 200), count(&answers, 403)), (1, many - 1));
             assert_eq!(events(&probe, "authn_challenge_success").await, round as i64 + 1);
-            // And of many requests that would use it, one does.
+            // If many requests use the answer at once, only one succeeds.
             let uses = at_once(&browser, "/transfer", vec![json!({}); many]).await;
             assert_eq!((count(&uses, 200), count(&uses, 403)), (1, many - 1));
             probe.execute("DELETE FROM auth_attempt WHERE kind = 4").await;
@@ -308,7 +308,7 @@ on_every_database! {
             let answers = at_once(&browser, "/answer", vec![body; many]).await;
             assert_eq!((count(&answers, 403), count(&answers, 429)), (5, many - 5));
             assert_eq!(events(&probe, "authn_challenge_fail").await, 5 * (round as i64 + 1));
-            // The right code comes too late, and so does a new one.
+            // The right code comes too late, and so does the code of a new challenge.
             let late = browser.post("/answer", json!({ "id": id, "code": code })).await;
             check(&late, 429, "too_many_tries");
             let (id, code) = started(&mut browser, json!({})).await;
@@ -367,7 +367,7 @@ on_every_database! {
         let (_, mut browser) = customer(&probe, "alice").await;
         let mut tries = 0;
         let mut refused = None;
-        // Two tries a code, for as many codes as it takes.
+        // Two attempts at each code, with a new code each time.
         for _ in 0..4 {
             let (id, code) = started(&mut browser, json!({ "target": format!("payment {tries}") })).await;
             for _ in 0..2 {
@@ -384,7 +384,7 @@ on_every_database! {
         check(&refused, 429, "too_many_tries");
         let wait: u64 = refused.headers["retry-after"].to_str().expect("ASCII").parse().expect("seconds");
         assert_eq!(wait, 57 * 60, "from the first try, an hour");
-        // To the second: one before the hour is over it is refused, then it is not.
+        // One second before the hour has passed the code is refused. Then it is accepted.
         probe.clock.advance(56 * MINUTE - Duration::from_secs(1));
         let (id, code) = started(&mut browser, json!({})).await;
         let right = json!({ "id": id, "code": code });
@@ -416,23 +416,25 @@ on_every_database! {
         assert_eq!(elsewhere.login("alice", PASSWORD).await.status, 200);
         let (id, code) = started(&mut browser, json!({})).await;
         let right = json!({ "id": id, "code": code });
-        // Another account, and the same account in another browser, many times: it costs no try.
+        // Another account, and the same account in another browser. Many answers from there use up
+        // no attempt.
         for _ in 0..6 {
             check(&mallory.post("/answer", right.clone()).await, 403, "wrong_code");
             check(&elsewhere.post("/answer", right.clone()).await, 403, "wrong_code");
         }
         assert_eq!(events(&probe, "authn_challenge_fail").await, 0);
-        // Another purpose, and a challenge that is not there.
+        // Another purpose, and a challenge that does not exist.
         let other = json!({ "id": id, "code": code, "purpose": "closing" });
         check(&browser.post("/answer", other).await, 403, "wrong_code");
         let unknown = json!({ "id": "018f0000-0000-7000-8000-000000000000", "code": code });
         check(&browser.post("/answer", unknown).await, 403, "wrong_code");
-        // The code of one challenge for another one of the same account and session.
+        // The code of one challenge does not answer another challenge of the same account and
+        // session.
         let (closing, closing_code) = started(&mut browser, json!({ "purpose": "closing" })).await;
         let mixed = json!({ "id": closing, "code": code, "purpose": "closing" });
         check(&browser.post("/answer", mixed).await, 403, "wrong_code");
         assert_eq!(browser.post("/answer", right).await.status, 200);
-        // Answered in one session, it opens nothing in another.
+        // An answer in one session does not open a route in another session.
         check(&mallory.post_empty("/transfer").await, 403, "challenge_required");
         check(&elsewhere.post_empty("/transfer").await, 403, "challenge_required");
         check(&browser.post_empty("/close").await, 403, "challenge_required");
@@ -450,7 +452,7 @@ on_every_database! {
         let old = browser.clone();
         assert_eq!(browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await.status, 200);
         check(&browser.post_empty("/transfer").await, 403, "challenge_required");
-        // The old session ends what it began, for ten seconds.
+        // After a reauthentication the old session still works for ten seconds, but not longer.
         probe.clock.advance(Duration::from_secs(10));
         assert_eq!(old.clone().post_empty("/transfer").await.status, 401);
     }
@@ -485,7 +487,7 @@ on_every_database! {
             let answer = browser.post("/answer", json!({ "id": id, "code": code })).await;
             assert_eq!(answer.status, status);
         }
-        // An answer that was not used is superseded too.
+        // A new challenge also supersedes an answer that was not used.
         probe.clock.advance(MINUTE);
         started(&mut browser, json!({ "target": "one" })).await;
         assert_eq!(browser.post_empty("/transfer").await.text, "two");
@@ -496,7 +498,7 @@ on_every_database! {
         let (_, browser) = customer(&probe, "alice").await;
         let answers = at_once(&browser, "/start", vec![json!({}); 16]).await;
         assert_eq!((count(&answers, 200), count(&answers, 429)), (1, 15));
-        // Without a cool-down all start, and one of them is open.
+        // Without a cool-down all challenges start, and only one of them is open.
         let probe = probe.configured(|config| config.challenge.cool_down = Duration::ZERO);
         let browser = browser.at(serve(bank(&probe.auth)).await);
         let answers = at_once(&browser, "/start", vec![json!({}); 16]).await;
@@ -520,7 +522,7 @@ on_every_database! {
         check(&visitor.post("/answer", body(&id, "Kühe 8")).await, 403, "wrong_code");
         assert_eq!(visitor.post("/answer", body(&id, "Kühe 7")).await.status, 200);
         assert_eq!(visitor.post_empty("/close").await.text, "closed");
-        // Another picture may be asked for at once; the one before it is over.
+        // The visitor may request another picture at once. It replaces the one before.
         let (second, _) = started(&mut other, captcha).await;
         check(&other.post("/answer", body(&others, "Kühe 7")).await, 403, "wrong_code");
         assert_eq!(other.post("/answer", body(&second, "Kühe 7")).await.status, 200);
@@ -533,7 +535,7 @@ on_every_database! {
         for path in ["/guarded", "/guarded-only"] {
             target += 1;
             check(&browser.post_empty(path).await, 403, "challenge_required");
-            // No method goes around it.
+            // Other methods are guarded too.
             let options = browser.request(Method::OPTIONS, "/guarded");
             check(&browser.send(options).await, 403, "challenge_required");
             let (id, code) = started(&mut browser, json!({ "target": target.to_string() })).await;
@@ -543,7 +545,7 @@ on_every_database! {
             assert_eq!(answer.headers["cache-control"], "no-store");
             check(&browser.post_empty(path).await, 403, "challenge_required");
         }
-        // What was spent for one purpose is nothing for another type.
+        // An answer for one purpose cannot be used with the type of another purpose.
         let (id, code) = started(&mut browser, json!({ "target": "third" })).await;
         assert_eq!(browser.post("/answer", json!({ "id": id, "code": code })).await.status, 200);
         let both = browser.post_empty("/both").await;
@@ -562,7 +564,7 @@ on_every_database! {
         }
         assert_eq!(browser.post_empty("/misnamed").await.code(), "misconfigured");
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge").await, 0);
-        // One named like ours is another one all the same.
+        // A purpose with the name of a built-in one gets a prefix, so it is a different purpose.
         started(&mut browser, json!({ "purpose": "verification" })).await;
         let name = probe.text("SELECT purpose FROM auth_challenge").await;
         assert_eq!(name.as_deref(), Some("app:verification"));
@@ -586,7 +588,8 @@ on_every_database! {
             let found = format!("SELECT COUNT(*) FROM {table} WHERE {columns} LIKE '%{code}%'");
             assert_eq!(probe.number(&found).await, 0);
         }
-        // A new secret before the old one: what was made under that is still good.
+        // A new secret is put before the old one. Codes that were made with the old one are still
+        // valid.
         let old = probe.secret.clone();
         let newer = probe.rebuilt(|_| {
             Portcullis::builder(probe.db.clone())
@@ -596,7 +599,7 @@ on_every_database! {
         });
         let mut at_newer = browser.at(serve(bank(&newer)).await);
         assert_eq!(at_newer.post("/answer", json!({ "id": id, "code": code })).await.status, 200);
-        // And it supersedes what was started under the old one.
+        // A challenge with the new secret supersedes one that was started with the old secret.
         let open = "SELECT COUNT(*) FROM auth_challenge WHERE superseded_at IS NULL AND used_at IS NULL";
         assert_eq!(probe.number(open).await, 1);
         probe.clock.advance(MINUTE);
@@ -631,13 +634,13 @@ on_every_database! {
         check(&browser.post("/start", json!({})).await, 429, "too_soon");
         probe.clock.advance(10 * MINUTE);
         assert_eq!(purge().await, 1, "the challenge");
-        // When it was started is kept for as long as the longest cool-down that there may be.
+        // The start time is kept for as long as the longest possible cool-down.
         assert_eq!(purge().await, 0);
         let long = json!({ "cool_down_ms": 3_600_000 });
         let refused = browser.post("/start", long.clone()).await;
         check(&refused, 429, "too_soon");
         assert_eq!(refused.headers["retry-after"], "3600");
-        // The wrong try still counts.
+        // The wrong attempt still counts.
         let (id, code) = started(&mut browser, json!({})).await;
         for status in [403, 403, 403, 403, 429] {
             let answer = browser.post("/answer", json!({ "id": id, "code": wrong(&code) })).await;
@@ -660,7 +663,7 @@ on_every_database! {
         let right = json!({ "id": id, "code": code });
         assert_eq!(browser.post("/finish", right.clone()).await.text, "finished");
         assert_eq!(browser.get("/me").await.status, 200);
-        // The sign-in that waited is over, and its answer opens nothing for the session after it.
+        // The pending sign-in has ended. Its answer opens nothing for the session that follows it.
         check(&before.clone().post("/finish", right.clone()).await, 401, "session_ended");
         check(&before.clone().post("/answer", right).await, 401, "session_ended");
         check(&browser.post_empty("/transfer").await, 403, "challenge_required");
@@ -673,7 +676,7 @@ on_every_database! {
         let right = json!({ "id": id, "code": code });
         let answers = at_once(&browser, "/finish", vec![right; 16]).await;
         assert_eq!(count(&answers, 200), 1);
-        // Those that are not too late for the session are too late for the code.
+        // The other requests find either the session ended or the code used.
         assert_eq!(count(&answers, 403) + count(&answers, 401), 15);
         assert_eq!(events(&probe, "authn_challenge_success").await, 1);
     }
@@ -686,11 +689,11 @@ on_every_database! {
         let (_, mut mallory) = waiting(&probe, "mallory").await;
         let purpose = |id: &str, code: &str| json!({ "purpose": "second", "id": id, "code": code });
         let (id, code) = started(&mut one, json!({ "purpose": "second" })).await;
-        // The code of one sign-in is nothing to another one, of whatever account.
+        // The code of one sign-in does not work in another one, of this account or another.
         check(&two.post("/answer", purpose(&id, &code)).await, 403, "wrong_code");
         check(&mallory.post("/answer", purpose(&id, &code)).await, 403, "wrong_code");
         assert_eq!(events(&probe, "authn_challenge_fail").await, 0);
-        // Somebody who knows the password gets no more attempts by signing in again.
+        // A person who knows the password gets no more attempts by signing in again.
         let mut failed = 0;
         for browser in [&mut one, &mut two] {
             let (id, code) = started(browser, json!({ "purpose": "second" })).await;
@@ -750,12 +753,13 @@ on_every_database! {
             let answer = browser.post("/answer", json!({ "id": id, "code": code })).await;
             assert_eq!(answer.status, status, "{lifetime} {wait:?}: {}", answer.text);
         }
-        // No longer than wrong answers count, or one code would get more attempts than there are.
+        // A lifetime may not be longer than the time for which wrong answers count. Otherwise one
+        // code would get more attempts than allowed.
         for lifetime in [0, 999, 3_600_001, 90_000_000, u64::MAX] {
             let answer = browser.post("/start", json!({ "lifetime_ms": lifetime })).await;
             assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"), "{lifetime}");
         }
-        // The mail says it too.
+        // The mail states the lifetime too.
         let answer = browser.post("/mailed", json!({ "lifetime_ms": 180_000 })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert!(codes(&probe).await[0].text.contains("3 minutes"));
@@ -779,7 +783,7 @@ on_every_database! {
         }
         let answer = browser.post("/start", json!({ "cool_down_ms": 3_600_001 })).await;
         assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"));
-        // Nobody floods a mailbox by it.
+        // A cool-down of zero does not allow anybody to flood a mailbox.
         let none = json!({ "cool_down_ms": 0, "target": "payment" });
         assert_eq!(browser.post("/mailed", none.clone()).await.status, 200);
         let refused = browser.post("/mailed", none).await;
@@ -822,7 +826,7 @@ on_every_database! {
             check(&browser.post("/answer", json!({ "id": id, "code": other })).await, 403, "wrong_code");
         }
         assert_eq!(browser.post("/answer", json!({ "id": id, "code": "7" })).await.status, 200);
-        // Nothing could be sent for it.
+        // A challenge with an expected answer has no code to send.
         let (_, mut bob) = mailbox(&probe, "bob").await;
         let answer = bob.post("/mailed", json!({ "expecting": "7" })).await;
         assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"));
@@ -844,9 +848,9 @@ on_every_database! {
         for status in [403, 403, 403, 403, 403, 429] {
             assert_eq!(other.post("/answer", body(&others, "eight")).await.status, status);
         }
-        // Neither its question nor its attempts are gone.
+        // The visitor keeps the question and all attempts.
         assert_eq!(visitor.post("/answer", body(&id, "seven")).await.text, "right: contact");
-        // A code that is sent to an address is another matter: each address has its attempts.
+        // A code that is sent to an address is different: each address has its own attempts.
         let code = json!({ "purpose": "second", "target": "a@example.com" });
         started(&mut visitor, code.clone()).await;
         check(&other.post("/start", code).await, 429, "too_soon");
@@ -863,7 +867,7 @@ on_every_database! {
         let code = code_of(message);
         assert!(code.len() == 8 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
         assert!(message.html.as_ref().is_some_and(|html| html.contains(&code)));
-        // Whoever asked learns what to name it by and until when it is good, and nothing more.
+        // The client learns the id and the time at which the code expires, and nothing more.
         let body = answer.json();
         assert_eq!(body.as_object().map(serde_json::Map::len), Some(2));
         let expires_at = probe.auth_now().plus(10 * MINUTE).as_millis();
@@ -873,7 +877,7 @@ on_every_database! {
         check(&mallory.post("/answer", right.clone()).await, 403, "wrong_code");
         assert_eq!(browser.post("/answer", right).await.status, 200);
         assert_eq!(browser.post_empty("/transfer").await.text, "DE42");
-        // Delivered, it is in no table any more; nor are its digits in those of challenges before.
+        // After the delivery the code is in no table. Its digits are not in the digests either.
         for table in ["auth_outbox", "auth_challenge", "auth_challenge_start", "auth_event", "auth_attempt"] {
             let digits: String = code.bytes().map(|byte| format!("{byte:02x}")).collect();
             for value in probe.hex_dump(table).await {
@@ -896,7 +900,7 @@ on_every_database! {
             let early = browser.post("/mailed", json!({})).await;
             check(&early, 429, "too_soon");
             assert_eq!(early.headers["retry-after"], "60");
-            // Nor for another target: it is one mailbox.
+            // This also applies to another target, because it is the same mailbox.
             check(&browser.post("/mailed", json!({ "target": "other" })).await, 429, "too_soon");
             probe.clock.advance(Duration::from_secs(1));
         }
@@ -904,7 +908,7 @@ on_every_database! {
         let refused = browser.post("/mailed", json!({})).await;
         check(&refused, 429, "too_soon");
         assert_eq!(bob.post("/mailed", json!({})).await.status, 200, "his is another mailbox");
-        // What was refused has superseded nothing: the last code is the one that is good.
+        // A refused request supersedes nothing, so the last code that was sent is valid.
         for (at, status) in [(3, 403), (4, 200)] {
             let (id, code) = &sent[at];
             let answer = browser.post("/answer", json!({ "id": id, "code": code })).await;
@@ -965,7 +969,7 @@ on_every_database! {
         let refused = browser.post("/answer", right.clone()).await;
         check(&refused, 429, "too_many_tries");
         assert_eq!(refused.headers["retry-after"], "601");
-        // Not on a browser that has signed in to this account before.
+        // This does not apply to a browser that has signed in to this account before.
         assert_eq!(known.post("/answer", right).await.status, 200);
     }
 
@@ -995,7 +999,7 @@ on_every_database! {
     }
 }
 
-/// What `tracing` is told is kept per thread, so this runs on one, and on one database.
+/// `tracing` keeps its subscriber per thread. So this test uses one thread and one database.
 #[tokio::test]
 async fn no_code_that_is_sent_is_in_the_log() {
     crate::support::probe::run(Backend::Sqlite, |probe: Probe| async move {
@@ -1012,7 +1016,7 @@ async fn no_code_that_is_sent_is_in_the_log() {
         for event in ["authn_challenge_fail", "authn_challenge_success"] {
             assert!(text.contains(event), "{text}");
         }
-        // What the client of the test sends is its own; ours are these.
+        // Ignores the lines of the test's HTTP client. The lines of portcullis are these.
         let ours = |line: &&str| line.contains("portcullis");
         for line in text.lines().filter(ours) {
             assert!(!line.contains(&code) && !line.contains(&wrong(&code)), "{line}");

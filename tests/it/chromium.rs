@@ -1,4 +1,5 @@
-//! What a real browser does with our cookies. These run on one database; they are about the browser.
+//! What a real browser does with the session cookie. These tests use one database, because they
+//! test the browser.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ async fn run<F: Future<Output = ()>>(test: impl FnOnce(Probe, String) -> F) {
     crate::support::probe::run(Backend::Sqlite, async |probe| test(probe, path).await).await;
 }
 
-/// The application, with a route that shows which generation the browser sends, and a socket.
+/// The application with a route that shows which generation the browser sends, and a WebSocket.
 fn site(probe: &Probe) -> Router {
     app(&probe.auth)
         .route("/shown", get(shown))
@@ -44,7 +45,7 @@ async fn shown(headers: HeaderMap) -> String {
     payload["gen"].to_string()
 }
 
-/// Opens a WebSocket (RFC 6455 section 4.2.2) and keeps it open without a word.
+/// Opens a WebSocket (RFC 6455 section 4.2.2) and keeps it open without sending anything.
 async fn socket(_: Session, mut request: Request) -> Response {
     let key = request.headers()["sec-websocket-key"].as_bytes().to_vec();
     let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
@@ -95,7 +96,8 @@ async fn a_browser_that_was_killed_before_it_wrote_its_cookies_stays_signed_in()
         sign_in(&browser, &site).await;
         browser.quit().await;
 
-        // A busy machine gives the browser time to write its cookies before it is killed: then once more.
+        // On a busy machine the browser may save its cookies before it is killed. Then the test
+        // repeats this.
         let mut shown = 0;
         let browser = loop {
             let browser = start().await;
@@ -109,7 +111,7 @@ async fn a_browser_that_was_killed_before_it_wrote_its_cookies_stays_signed_in()
             let browser = start().await;
             let (_, found) = browser.fetch("/shown").await;
             if found == shown.to_string() {
-                // The old cookie is back: that is what was on disk.
+                // The old cookie is back, because it was the one on disk.
                 break browser;
             }
             shown += 1;

@@ -1,4 +1,4 @@
-//! The configuration: what is refused at the start, and what an operator is told.
+//! The configuration: what is refused at the start, and the findings for an operator.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::support::{Backend, Probe};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A connection to nothing: `build()` asks no database.
+/// A connection to nothing. This is enough, because `build()` does not use the database.
 fn nowhere() -> DatabaseConnection {
     DatabaseConnection::default()
 }
@@ -40,7 +40,7 @@ fn differs(config: &mut Config, kind: AttemptKind) {
     config.attempts.kinds.insert(kind, AttemptOverrides::default());
 }
 
-/// The knobs that a configuration is refused for.
+/// Returns the settings for which a configuration is refused.
 fn refused(change: impl FnOnce(&mut Config)) -> Vec<String> {
     match build(change) {
         Ok(_) => Vec::new(),
@@ -62,7 +62,7 @@ fn name(error: &ConfigError) -> String {
     }
 }
 
-/// The codes of what an operator is told.
+/// Returns the codes of the findings.
 fn findings(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
     let auth = build(change).expect("it is not refused");
     auth.audit().iter().map(|finding| finding.code).collect()
@@ -296,7 +296,7 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.rate.registrations = Some(Quota::new(100, 25 * HOUR)),
             |c| c.rate.registrations = None,
         ),
-        // Nobody waits for less than the settings say because the records of it went.
+        // Records must be kept long enough, so that deleting them never shortens a delay.
         (
             "retention.attempts",
             |c| c.attempts.longest_delay = 24 * HOUR,
@@ -316,7 +316,7 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
                 c.attempts.kinds.insert(AttemptKind::Forgot, own);
             },
         ),
-        // Of codes the window is that of codes.
+        // For codes, the window is the one in the settings of codes.
         (
             "retention.attempts",
             |c| {
@@ -474,7 +474,7 @@ fn an_older_secret_or_a_pepper_that_can_be_guessed_is_a_finding() {
     let random = "Tq3vYk0mVw1Jc7n4uXh8bZ5sLr2pGd6f";
     assert!(from(&[("SECRET", &format!("{random},{text}"))]).is_ok());
     assert!(from(&[("SECRET", &format!("{text},{random}"))]).is_err());
-    // Short or published ones are refused whatever they are for.
+    // Short or published secrets are always refused.
     assert!(Secret::in_use("short").is_err());
     assert!(Secret::in_use("your-256-bit-secret").is_err());
 }
@@ -667,7 +667,7 @@ fn the_environment_sets_every_knob_it_names() {
     Portcullis::builder(nowhere()).config(config).build().expect("it can be built");
 }
 
-/// Not a test by itself: what the next one starts as a process with an environment of its own.
+/// This is not a separate test. The next test starts it as a process with its own environment.
 #[test]
 #[ignore = "started by `variables_of_others_may_be_anything_and_ours_are_named`"]
 fn says_what_it_makes_of_its_environment() {
@@ -745,14 +745,14 @@ fn a_variable_that_is_not_known_or_not_understood_is_refused_without_its_value()
         assert_eq!(self::name(&errors.0[0]), format!("PORTCULLIS_{name}"));
         assert!(value.len() < 8 || !errors.to_string().contains(value), "{errors}");
     }
-    // What belongs to others is theirs.
+    // Variables of other programs are ignored.
     let theirs =
         [("HOME", "/root"), ("portcullis_bearer", "x"), ("PORTCULLIS_TEST_MYSQL_URL", "x")];
     let theirs = theirs.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert!(Config::from_vars(theirs).is_ok());
 }
 
-/// What only requests can show. It does not depend on the database.
+/// Only requests can show this. It does not depend on the database.
 #[tokio::test]
 async fn an_operator_is_warned_once_when_nobody_s_address_is_known() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
@@ -791,7 +791,7 @@ async fn an_operator_is_warned_once_when_nobody_s_address_is_known() {
         assert_eq!((count("no_peer_address"), count("forwarded_without_proxy")), (1, 1));
 
         probe.forget_attempts().await;
-        // With the proxy configured nothing is amiss.
+        // With the proxy configured there is no finding.
         let networks = vec!["192.0.2.0/24".parse().expect("a network")];
         let proxies = TrustedProxies::new(networks, ForwardedHeader::XForwardedFor);
         let auth = probe.rebuilt(|builder| builder.configure(|c| c.proxies = proxies));

@@ -1,4 +1,4 @@
-//! Changing the mail address and the phone number (V6, EML, RST-05, NOT-01).
+//! Changing the mail address and the phone number.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NEW_PASSWORD: &str = "another horse battery staple";
 
-/// An account with a username and an address that was proved, signed in.
+/// Signs in an account with a username and a verified address.
 async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
     let address = format!("{name}@example.com");
     let (id, browser) = claimant(probe, name, &address).await;
@@ -37,7 +37,7 @@ async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
     (id, browser)
 }
 
-/// The same with an address that nobody proved.
+/// Signs in an account whose address nobody has verified.
 async fn claimant(probe: &Probe, name: &str, address: &str) -> (AccountId, Browser) {
     let account = NewAccount::username(name).with_email(address);
     let application = Application::new(account, PASSWORD);
@@ -48,7 +48,7 @@ async fn claimant(probe: &Probe, name: &str, address: &str) -> (AccountId, Brows
     (id, browser)
 }
 
-/// With phones.
+/// Adds a sender of text messages.
 fn texting(mut probe: Probe) -> Probe {
     probe.auth = with_texts(&probe, |_| {});
     probe
@@ -69,14 +69,15 @@ async fn ask(browser: &mut Browser, email: &str) {
     assert_eq!((answer.status, answer.text.as_str()), (202, "{\"result\":\"accepted\"}"));
 }
 
-/// What was sent, but for what registrations ask to prove, and what tells of sign-ins elsewhere.
+/// Returns the sent messages, without verification mails of registrations and notices of new
+/// devices.
 async fn mail(probe: &Probe) -> Vec<Message> {
     let sent = probe.mail().await.into_iter();
     let others = [MessageKind::VerifyAddress, MessageKind::NewDevice];
     sent.filter(|message| !others.contains(&message.kind)).collect()
 }
 
-/// The last message of a kind to somebody.
+/// Returns the last message of this kind to this address.
 async fn message(probe: &Probe, kind: MessageKind, to: &str) -> Message {
     let sent = mail(probe).await;
     let found = sent.into_iter().rfind(|message| message.kind == kind && message.to.as_str() == to);
@@ -109,7 +110,7 @@ async fn undo_token(probe: &Probe, to: &str) -> String {
     token(&message(probe, MessageKind::EmailChangedUndo, to).await, "/email/undo")
 }
 
-/// Changes the address from beginning to end.
+/// Requests a new address and confirms it.
 async fn confirmed(probe: &Probe, browser: &mut Browser, new: &str) {
     probe.clock.advance(MINUTE);
     ask(browser, new).await;
@@ -118,7 +119,7 @@ async fn confirmed(probe: &Probe, browser: &mut Browser, new: &str) {
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
-/// The same, and how the old one undoes it.
+/// Changes the address and returns the undo token that the old address got.
 async fn change(probe: &Probe, browser: &mut Browser, old: &str, new: &str) -> String {
     confirmed(probe, browser, new).await;
     undo_token(probe, old).await
@@ -132,7 +133,7 @@ async fn phone(probe: &Probe, name: &str) -> Option<String> {
     probe.text(&format!("SELECT phone FROM auth_account WHERE username = '{name}'")).await
 }
 
-/// Whose names there are: normal form and owner's username.
+/// Returns the username of the account that has this name. `normal` is the normal form of the name.
 async fn holder(probe: &Probe, normal: &str) -> Option<String> {
     let query = format!(
         "SELECT a.username FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
@@ -145,7 +146,7 @@ async fn events(probe: &Probe, kind: &str) -> i64 {
     probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
 }
 
-/// Sends requests at the same moment; their answers in the order of the requests.
+/// Sends requests at the same moment. Returns the answers in the order of the requests.
 async fn at_once(requests: Vec<reqwest::RequestBuilder>) -> Vec<Answer> {
     let barrier = Arc::new(Barrier::new(requests.len()));
     let mut tasks = JoinSet::new();
@@ -173,7 +174,7 @@ on_every_database! {
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
         let old_session = browser.clone();
         ask(&mut browser, "Alice@New.example").await;
-        // Until it has proved itself nothing is different.
+        // Nothing changes until the new address is confirmed.
         assert_eq!(email(&probe, "alice").await.as_deref(), Some("alice@example.com"));
         assert_eq!(browser.stranger().login("alice@example.com", PASSWORD).await.status, 200);
         assert_eq!(browser.stranger().login("alice@new.example", PASSWORD).await.status, 401);
@@ -186,7 +187,8 @@ on_every_database! {
         assert_eq!(email(&probe, "alice").await.as_deref(), Some("Alice@New.example"));
         assert_eq!(holder(&probe, "alice@new.example").await.as_deref(), Some("alice"));
         assert_eq!(holder(&probe, "alice@example.com").await, None);
-        // Whoever asked goes on, in a new session; all others are over.
+        // The client that requested the change continues in a new session. All other sessions have
+        // ended.
         assert_eq!(browser.get("/me").await.text, alice.to_string());
         assert_eq!(browser.get("/lineage").await.text, lineage);
         for mut over in [other, old_session] {
@@ -194,7 +196,8 @@ on_every_database! {
         }
         assert_eq!(browser.stranger().login("alice@new.example", PASSWORD).await.status, 200);
         assert_eq!(browser.stranger().login("alice@example.com", PASSWORD).await.status, 401);
-        // The old one is told when, from where, and how to undo it; no secret, no new address.
+        // The old address learns when and from where it was changed, and how to undo it. The notice
+        // contains no secret and not the new address.
         let notice = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
         assert_eq!((notice.account_id, notice.at), (Some(alice), probe.clock.now()));
         for words in [&notice.text, notice.html.as_ref().expect("HTML")] {
@@ -228,7 +231,7 @@ on_every_database! {
         let (_, mut browser) = person(&probe, "alice").await;
         ask(&mut browser, "alice@new.example").await;
         let token = confirm_token(&probe, "alice@new.example").await;
-        // Opening the link, or these paths, changes nothing.
+        // Opening the link or one of these paths changes nothing.
         for path in ["/auth/email", "/auth/email/confirm", "/auth/email/undo"] {
             let answer = browser.get(&format!("{path}?token={token}")).await;
             check(&answer, 405, "method_not_allowed");
@@ -264,7 +267,7 @@ on_every_database! {
             let nobody = alice.stranger().post("/auth/email/confirm", body).await;
             check(&nobody, 401, "not_signed_in");
         }
-        // What is made for one purpose is worth nothing for another.
+        // A token for one purpose is not valid for another.
         let answer = alice.post("/auth/email/undo", json!({ "token": token })).await;
         check(&answer, 403, "wrong_code");
         for other in ["", "x", &token[1..], &token.to_lowercase(), &"A".repeat(43), &"é".repeat(9_000 / 2)] {
@@ -294,7 +297,7 @@ on_every_database! {
         let proven = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
         assert_eq!(proven.status, 200);
         ask(&mut browser, "alice@new.example").await;
-        // What was asked for with it may be confirmed later.
+        // A change that was requested in time can be confirmed later.
         probe.clock.advance(Duration::from_millis(3_599_999));
         let token = confirm_token(&probe, "alice@new.example").await;
         let answer = browser.post("/auth/email/confirm", json!({ "token": token })).await;
@@ -377,13 +380,14 @@ on_every_database! {
         let sent: Vec<_> =
             mail(&probe).await.into_iter().map(|m| (m.kind, m.to.as_str().to_owned(), m.account_id)).collect();
         assert_eq!(sent.len(), 2, "nobody is told of an account that was deleted: {sent:?}");
-        // As he wrote it himself, and with nothing in it that confirms anything.
+        // The address is written as Bob wrote it. The mail contains nothing that confirms the
+        // change.
         assert_eq!(sent[1], (MessageKind::EmailChangeTaken, "Bob@Example.com".to_owned(), Some(bob)));
         let told = message(&probe, MessageKind::EmailChangeTaken, "Bob@Example.com").await;
         for words in [&told.text, told.html.as_ref().expect("HTML")] {
             assert!(!words.contains("token") && !words.contains("alice"), "{words}");
         }
-        // And a guess at what was not sent is like any other.
+        // If no code was sent, a guess gets the same answer as any wrong code.
         for code in ["00000000", "12345678"] {
             let answer = alice.post("/auth/email/confirm", json!({ "code": code })).await;
             check(&answer, 403, "wrong_code");
@@ -395,7 +399,8 @@ on_every_database! {
         let (_, mut mallory) = person(&probe, "mallory").await;
         ask(&mut alice, "new@new.example").await;
         let token = confirm_token(&probe, "new@new.example").await;
-        // The same again, and by somebody else: nothing leaves, nothing is told.
+        // The same request again, and one from another account: nothing is sent, and the answers do
+        // not change.
         ask(&mut alice, "new@new.example").await;
         ask(&mut mallory, "new@new.example").await;
         assert_eq!(mail(&probe).await.len(), 1);
@@ -430,7 +435,7 @@ on_every_database! {
             }
             let token = confirm_token(&probe, &mine).await;
             probe.clock.advance(Duration::from_millis(1000));
-            // Confirming beside another change of the same account, too.
+            // Also confirms while another change of the same account is requested.
             let body = json!({ "token": token });
             let mut answers = at_once(vec![
                 post(&browser, "/auth/email/confirm", &body),
@@ -476,7 +481,7 @@ on_every_database! {
             let made_up = alice.with_cookie(alice.cookie.as_deref().unwrap_or_default());
             let won = answers.iter().position(|answer| answer.status == 200).expect("one wins");
             let (winner, loser) = if won == 0 { ("alice", "bob") } else { ("bob", "alice") };
-            // The loser is told what anybody is told whose link is not good.
+            // The loser gets the same answer as for any invalid link.
             check(&answers[1 - won], 403, "wrong_code");
             let winning = if won == 0 { &mut alice } else { &mut bob };
             winning.cookie = answers[won].cookie();
@@ -582,7 +587,8 @@ on_every_database! {
                     probe.auth.accounts().enable(id).await.expect("it is enabled");
                 }
                 _ => {
-                    // There and back again: the old value is the same, the account is not.
+                    // The address changes and changes back. The value is the old one, but the
+                    // account has a new epoch.
                     let third = format!("{name}@third.example");
                     let old = format!("{name}@example.com");
                     let undo = change(&probe, &mut asking, &old, &third).await;
@@ -637,7 +643,7 @@ on_every_database! {
         let mail = message(&probe, MessageKind::EmailChangeConfirm, "alice@third.example").await;
         let late = browser.post("/auth/email/confirm", json!({ "code": code(&mail) })).await;
         check(&late, 429, "too_many_tries");
-        // Nobody guesses a link: it still works.
+        // A link cannot be guessed, so it still works.
         let body = json!({ "token": token(&mail, "/email/confirm") });
         assert_eq!(browser.post("/auth/email/confirm", body).await.status, 200);
     }
@@ -645,11 +651,11 @@ on_every_database! {
     async fn the_old_address_undoes_a_change_once(probe: Probe) {
         let (alice, mut browser) = person(&probe, "alice").await;
         let undo = change(&probe, &mut browser, "alice@example.com", "mallory@new.example").await;
-        // Somebody asks for the next step already.
+        // The thief has already requested the next change.
         probe.clock.advance(MINUTE);
         ask(&mut browser, "mallory@third.example").await;
         let pending = confirm_token(&probe, "mallory@third.example").await;
-        // Nobody has to be signed in, and nobody is.
+        // The owner does not need to be signed in, and gets no session.
         let mut owner = browser.stranger();
         let answer = owner.post("/auth/email/undo", json!({ "token": undo })).await;
         assert_eq!((answer.status, answer.text.as_str(), answer.set_cookies().len()), (204, "", 0));
@@ -667,7 +673,7 @@ on_every_database! {
         assert_eq!(told.account_id, Some(alice));
         assert!(told.text.contains("From: 127.0.0.1"), "{}", told.text);
         assert_eq!(events(&probe, "email_change_undone").await, 1);
-        // The address that was taken away is told nothing and gets no way back.
+        // The address that is taken away gets no notice and no undo link.
         let to_other = mail(&probe).await;
         assert!(to_other.iter().all(|m| m.to.as_str() != "mallory@new.example" || m.kind == MessageKind::EmailChangeConfirm));
     }
@@ -687,13 +693,15 @@ on_every_database! {
             let request = browser.request(Method::POST, path);
             send(request.header("user-agent", agent.to_owned()).json(body))
         };
-        // Another browser is told what everybody is, and so is who types another code.
+        // Another browser gets the answer that everybody gets. So does a client that sends another
+        // code.
         check(&with(&browser, "curl/8.0", "/auth/email/confirm", &link).await, 403, "wrong_code");
         let body = json!({ "code": wrong(&code) });
         check(&browser.post("/auth/email/confirm", body).await, 403, "wrong_code");
         let undo = undo_token(&probe, "alice@example.com").await;
         let undo = json!({ "token": undo });
-        // At once, too: the second request is sent before the first is answered.
+        // The same for simultaneous clicks: the second request is sent before the first is
+        // answered.
         let mut clicks = JoinSet::new();
         for _ in 0..8 {
             let (browser, undo) = (browser.stranger(), undo.clone());
@@ -768,7 +776,7 @@ on_every_database! {
     }
 
     async fn an_address_that_was_never_proved_gets_no_way_back(probe: Probe) {
-        // It may be a stranger's, typed by mistake.
+        // The unverified address may belong to a stranger, because the user mistyped it.
         let (_, mut browser) = claimant(&probe, "alice", "stranger@example.com").await;
         ask(&mut browser, "alice@example.com").await;
         let token = confirm_token(&probe, "alice@example.com").await;
@@ -811,13 +819,13 @@ on_every_database! {
         change(&probe, &mut bob, "bob@example.com", "alice@example.com").await;
         let answer = alice.stranger().post("/auth/email/undo", json!({ "token": undo })).await;
         check(&answer, 409, "email_taken");
-        // Nothing at all has changed.
+        // Nothing has changed.
         assert_eq!(email(&probe, "alice").await.as_deref(), Some("alice@new.example"));
         assert_eq!(holder(&probe, "alice@example.com").await.as_deref(), Some("bob"));
         for browser in [&mut alice, &mut bob] {
             assert_eq!(browser.get("/me").await.status, 200);
         }
-        // Once it is free, the link is as good as before.
+        // Once the address is free, the link works again.
         confirmed(&probe, &mut bob, "bob@third.example").await;
         let answer = alice.stranger().post("/auth/email/undo", json!({ "token": undo })).await;
         assert_eq!(answer.status, 204, "{}", answer.text);
@@ -869,7 +877,7 @@ on_every_database! {
         let (_, mut browser) = person(&probe, "alice").await;
         let (first, second) = ("+4915112345678", "+4915112345679");
         for number in [first, second] {
-            // One that has been there for a week can be put back.
+            // A number that the account had for a week can be put back.
             probe.clock.advance(7 * DAY);
             assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
             let answer = browser.post("/auth/phone", json!({ "phone": number })).await;
@@ -885,7 +893,7 @@ on_every_database! {
             probe.mail().await;
         }
         assert_eq!(holder(&probe, first).await, None);
-        // Both the mail address and the old number hear of it.
+        // Both the mail address and the old number get a notice.
         message(&probe, MessageKind::PhoneChanged, "alice@example.com").await;
         assert_eq!(probe.notifier.sent_of(MessageKind::PhoneChanged).len(), 2);
         let undo = message(&probe, MessageKind::PhoneChangedUndo, first).await;
@@ -948,7 +956,7 @@ on_every_database! {
         assert_eq!(holder(&probe, number).await.as_deref(), Some("alice"));
         assert_eq!((phone(&probe, "alice").await.as_deref(), phone(&probe, "mallory").await), (Some(number), None));
         check(&mallory.get("/me").await, 401, "session_ended");
-        // Now it is proved: the next one who wants it is not even sent a code.
+        // The number is verified now. So the next account that requests it gets no code.
         probe.clock.advance(MINUTE);
         assert_eq!(mallory.login("mallory", PASSWORD).await.status, 200);
         mallory.post("/auth/phone", json!({ "phone": number })).await;
@@ -979,7 +987,7 @@ on_every_database! {
         browser.post("/auth/phone", json!({ "phone": number })).await;
         let text = message(&probe, MessageKind::PhoneChangeConfirm, number).await;
         assert_eq!(browser.post("/auth/phone/confirm", json!({ "code": code(&text) })).await.status, 200);
-        // Nobody but an operator can bring an account there.
+        // Only a change in the database can leave an account without its other names.
         let id = alice.id();
         probe.execute("DELETE FROM auth_login_name WHERE normal = 'alice'").await;
         let over = browser.delete("/auth/phone").await;
@@ -1002,7 +1010,8 @@ on_every_database! {
     }
 
     async fn a_number_proves_no_mail_address(probe: Probe) {
-        // Or whoever registers with somebody else's address would make it count as proved.
+        // Otherwise a person who registered with another person's address could get it verified
+        // this way.
         let probe = texting(probe);
         let (alice, mut browser) = claimant(&probe, "alice", "victim@example.com").await;
         let (bob, mut other) = probe.signed_in("bob").await;
@@ -1020,7 +1029,7 @@ on_every_database! {
     }
 
     async fn a_number_of_an_account_that_was_never_verified_gets_no_way_back(probe: Probe) {
-        // It would be a trap for whoever proves the account's address later.
+        // Otherwise it would be a trap for the person who verifies the account's address later.
         let probe = texting(probe);
         let (_, mut mallory) = claimant(&probe, "mallory", "victim@example.com").await;
         for number in ["+4915112345678", "+4915112345679"] {
@@ -1046,7 +1055,7 @@ on_every_database! {
         assert_eq!(victim.post("/auth/password/reset", body).await.status, 204);
         check(&mallory.get("/me").await, 401, "session_ended");
         assert_eq!(mallory.login("mallory", PASSWORD).await.status, 401);
-        // Not even in the victim's own hands.
+        // The old link does not work in the victim's session either.
         assert_eq!(victim.login("victim@example.com", NEW_PASSWORD).await.status, 200);
         for body in [json!({ "token": token(&mail, "/email/confirm") }), json!({ "code": code(&mail) })] {
             check(&victim.post("/auth/email/confirm", body).await, 403, "wrong_code");
@@ -1065,7 +1074,7 @@ on_every_database! {
         assert_eq!(thief.post("/auth/password/reset", body).await.status, 204);
         let answer = thief.post("/auth/email/undo", json!({ "token": undo })).await;
         assert_eq!(answer.status, 204, "{}", answer.text);
-        // Then the owner does what the mail says.
+        // Then the owner follows the instructions in the mail.
         probe.clock.advance(MINUTE);
         let body = json!({ "login": "alice@example.com" });
         assert_eq!(thief.post("/auth/password/forgot", body).await.status, 202);
@@ -1082,7 +1091,7 @@ on_every_database! {
         for secret in [token(&mail, "/email/confirm"), code(&mail)] {
             assert!(!data.contains(&secret));
         }
-        // Whoever writes into the database cannot turn a token to another address.
+        // An attacker who can write to the database cannot redirect a token to another address.
         let forged = data.replace("alice@new.example", "victim@example.com");
         probe.execute(&format!("UPDATE auth_challenge SET data = '{forged}' WHERE purpose = 'email_change'")).await;
         let answer = browser.post("/auth/email/confirm", json!({ "token": token(&mail, "/email/confirm") })).await;

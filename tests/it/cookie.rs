@@ -28,10 +28,10 @@ fn cookie(browser: &Browser) -> String {
     browser.cookie.clone().expect("a cookie")
 }
 
-/// The one Set-Cookie of an answer, taken apart: its value and its age.
+/// Checks the one session cookie of an answer. Returns its value and its age.
 fn check_cookie(answer: &Answer, name: &str, attributes: &[&str]) -> (String, Option<u64>) {
     let mut lines = answer.set_cookies();
-    // Beside it may be the one that tells a known device, with the same attributes.
+    // The answer can also set the cookie of a known device, with the same attributes.
     let of_device = |line: &String| line.starts_with(&format!("{name}-device="));
     if let Some(place) = lines.iter().position(of_device) {
         let device = lines.remove(place);
@@ -65,7 +65,7 @@ fn check_cookie(answer: &Answer, name: &str, attributes: &[&str]) -> (String, Op
 
 const ATTRIBUTES: [&str; 4] = ["Path=/", "Secure", "HttpOnly", "SameSite=Lax"];
 
-/// Every way in which the library sets or clears its cookie, with what it is called.
+/// Returns the answers in which the library sets or clears its cookie, each with a name.
 async fn every_answer_with_a_cookie(
     probe: &Probe,
     browser: &Browser,
@@ -152,7 +152,7 @@ on_every_database! {
             }
         }
         assert!(answers.len() > 40);
-        // The application's own routes vary as soon as somebody asked who it is, and only then.
+        // The application's own routes send `Vary` only if something has asked for the identity.
         assert_eq!(browser.get("/me").await.headers["vary"], "cookie, authorization");
         assert!(!browser.get("/public").await.headers.contains_key("vary"));
         assert!(!browser.get("/public").await.headers.contains_key("cache-control"));
@@ -223,7 +223,7 @@ on_every_database! {
             vec![format!("{COOKIE}={good}; a=b; {COOKIE}={evil}; {COOKIE}=")],
             vec![format!("{COOKIE}={good}"), format!("{COOKIE}={evil}")],
         ] {
-            // Where somebody must be known, two that count are one too many.
+            // Routes that need to know the user refuse two cookies that could both be valid.
             for path in ["/me", "/signed-in", "/auth/session"] {
                 let (answer, statements) = ask(&lines, path).await;
                 assert_eq!((answer.status, answer.code().as_str()), (400, "multiple_credentials"), "{lines:?}");
@@ -235,7 +235,7 @@ on_every_database! {
                 assert_eq!((answer.status, answer.text.as_str(), statements), (200, text, 0), "{lines:?}");
             }
         }
-        // One of another program, forged, damaged or dead does no harm beside the one that is good.
+        // A cookie that is foreign, forged, damaged or ended has no effect next to the valid one.
         let foreign = probe.rebuilt(|builder| {
             builder.configure(|config| config.keys.secrets = vec![portcullis::Secret::generate()])
         });
@@ -252,7 +252,7 @@ on_every_database! {
                 let (answer, _) = ask(&lines, "/me").await;
                 assert_eq!((answer.status, &answer.text), (200, &alice), "{lines:?}");
             }
-            // Alone they are nobody, and block nothing.
+            // Without a valid cookie nobody is signed in, and no public route is blocked.
             let lines = [format!("{COOKIE}={bad}; {COOKIE}={bad}")];
             let (answer, statements) = ask(&lines, "/me").await;
             assert_eq!((answer.code().as_str(), statements), ("invalid_token", 0), "{lines:?}");
@@ -260,7 +260,8 @@ on_every_database! {
             assert_eq!((answer.status, answer.text.as_str()), (200, "nobody"));
         }
         assert!(probe.auth.audit().iter().any(|finding| finding.code == "foreign_cookie"));
-        // However many are planted, only so many signatures are looked at.
+        // Only a limited number of signatures are verified, however many cookies an attacker
+        // plants.
         let forged = (0..50).map(|number| format!("{COOKIE}={}.{number}; ", good.rsplit_once('.').expect("parts").0));
         let lines = [format!("{}{COOKIE}={good}", forged.collect::<String>())];
         let (answer, statements) = ask(&lines, "/me").await;
@@ -312,10 +313,11 @@ on_every_database! {
             let answer = ask(&cookies, "/auth/register", body).await;
             assert!(matches!(answer.status, 201 | 409), "{}", answer.text);
         }
-        // The first sign-in above took the place of neither.
+        // The first sign-in above replaced neither session.
         assert_eq!(browser.with_cookie(&one).get("/me").await.status, 200);
         assert_eq!(browser.with_cookie(&two).get("/me").await.status, 200);
-        // Signing out ends what we signed, and clears the cookie as we set it.
+        // Signing out ends every session whose token portcullis signed, and clears the cookie with
+        // the attributes with which it was set.
         let answer = ask(&both(&one, &two), "/auth/logout", Value::Null).await;
         let cleared = [format!("{COOKIE}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")];
         assert_eq!((answer.status, answer.set_cookies()), (204, cleared.to_vec()));
@@ -348,10 +350,11 @@ on_every_database! {
         assert_eq!(ask(name).await.status, 200);
         probe.clock.advance(15 * MINUTE);
         check_cookie(&ask(name).await, name, &attributes);
-        // Deletion repeats all of it, or the browser keeps the one in the partition.
+        // Deletion must repeat all attributes. Otherwise the browser keeps the cookie in the
+        // partition.
         let answer = browser.stranger().post_empty("/auth/logout").await;
         assert_eq!(check_cookie(&answer, name, &attributes), (String::new(), Some(0)));
-        // Without the switch nothing is partitioned.
+        // Without the setting no cookie is partitioned.
         let answer = probe.browser().await.login("alice", PASSWORD).await;
         assert!(answer.set_cookies().iter().all(|line| !line.contains("Partitioned")));
     }
@@ -433,7 +436,7 @@ on_every_database! {
                 probe.clock.advance(wait);
                 let answer = browser.get(path).await;
                 assert_eq!(answer.status, status, "{path}");
-                // What was refused may still carry the next generation.
+                // A refused request can still carry the next generation.
                 assert_eq!(answer.cookie().is_some(), expected, "{path}");
                 assert_ne!(answer.cookie().as_deref(), Some(""));
             }
@@ -442,7 +445,7 @@ on_every_database! {
     }
 }
 
-/// The configuration asks no database.
+/// The configuration does not use the database.
 #[test]
 fn a_cookie_that_browsers_would_refuse_is_refused_when_building() {
     let faults = |change: &dyn Fn(&mut Config)| {
@@ -509,7 +512,7 @@ fn a_cookie_that_browsers_would_refuse_is_refused_when_building() {
     assert_eq!(faults(&|c| c.session.token_lifetime = Duration::ZERO).len(), 2);
 }
 
-/// What `tracing` is told is kept per thread, so this runs on one, and on one database.
+/// `tracing` keeps its subscriber per thread. So this test uses one thread and one database.
 #[tokio::test]
 async fn no_token_and_no_password_is_ever_in_a_body_or_a_trace() {
     #[derive(Clone, Default)]
@@ -531,8 +534,9 @@ async fn no_token_and_no_password_is_ever_in_a_body_or_a_trace() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    // With only one subscriber `tracing` asks the thread that comes to an event first whether
-    // anybody listens, and remembers a no. A second one makes it ask the subscribers.
+    // If there is only one subscriber, `tracing` asks the first thread that reaches an event
+    // whether anybody listens, and remembers a negative answer. With a second one it asks the
+    // subscribers.
     let _second =
         tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -569,7 +573,8 @@ async fn no_token_and_no_password_is_ever_in_a_body_or_a_trace() {
                 jar = Some(token);
             }
         }
-        // A session whose first token was copied before it rotated, so that a theft is told too.
+        // The first token of this session was copied before its rotation, so that a theft is also
+        // reported.
         let login = json!({ "login": "alice", "password": NEW_PASSWORD });
         let (_, _, copy) = call(&app, Method::POST, "/auth/login", &login, None).await;
         let mut jar = copy.clone();
@@ -607,7 +612,7 @@ async fn no_token_and_no_password_is_ever_in_a_body_or_a_trace() {
     .await;
 }
 
-/// Calls the application on this thread: status, body, and the token it sets.
+/// Calls the application on this thread. Returns status, body and the new token.
 async fn call(
     app: &Router,
     method: Method,

@@ -25,7 +25,7 @@ fn with(method: &str, path: &str, headers: Headers<'_>) -> Request<Body> {
     request.body(Body::empty()).expect("a request")
 }
 
-/// The host's own routes, each protected in another way, for every method.
+/// The application's own routes. Each is protected in another way, for every method.
 fn host(auth: &Portcullis) -> Router {
     Router::new()
         .route("/extractor", any(|_: Account| async { "done" }))
@@ -49,7 +49,7 @@ async fn account(probe: &Probe) -> Account {
     }
 }
 
-/// A cookie of a session on this instance.
+/// Returns the cookie of a session on this instance.
 async fn cookie(probe: &Probe, auth: &Portcullis) -> String {
     let account = account(probe).await;
     auth.test().login_as(&account).cookie().await.expect("a session")
@@ -68,7 +68,7 @@ fn check_refused(answer: &Called, what: &str) {
     assert!(answer.rejection.is_some(), "{what}");
 }
 
-/// Sends each row to every route of the host with a cookie.
+/// Sends each row to every route of the application with a cookie.
 async fn check(probe: &Probe, auth: &Portcullis, rows: &[(&str, Headers<'_>, bool)]) {
     let cookie = cookie(probe, auth).await;
     let app = host(auth);
@@ -99,11 +99,11 @@ on_every_database! {
             ("POST", &[("sec-fetch-site", "unheard-of")], false),
             ("POST", &[("sec-fetch-site", "SAME-ORIGIN")], false),
             ("POST", &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], false),
-            // A neighbour on a subdomain is a stranger, whatever its origin says.
+            // A site on another subdomain is not trusted, even if it sends our origin.
             ("POST", &[("sec-fetch-site", "same-site"), ("origin", OURS)], false),
             ("POST", &[("sec-fetch-site", "cross-site"), ("origin", OURS)], false),
             ("POST", &[("sec-fetch-site", "cross-site"), ("origin", LISTED)], false),
-            // Old browsers say only their origin.
+            // Old browsers send only their origin.
             ("POST", &[("origin", OURS)], true),
             ("POST", &[("origin", "http://example.com")], true),
             ("POST", &[("origin", EVIL)], false),
@@ -116,9 +116,9 @@ on_every_database! {
             ("POST", &[("origin", "https://sub.example.com")], false),
             ("POST", &[("origin", "example.com")], false),
             ("POST", &[("origin", OURS), ("origin", OURS)], false),
-            // Scripts say nothing.
+            // Scripts send neither header.
             ("POST", &[], true),
-            // Reading is free; everything else is not.
+            // Reading is always allowed. All other methods are checked.
             ("GET", &[("sec-fetch-site", "cross-site")], true),
             ("HEAD", &[("sec-fetch-site", "cross-site")], true),
             ("GET", &[("origin", EVIL)], true),
@@ -127,7 +127,7 @@ on_every_database! {
             ("DELETE", &[("sec-fetch-site", "cross-site")], false),
             ("TRACE", &[("sec-fetch-site", "cross-site")], false),
             ("DELETE", &[("sec-fetch-site", "same-origin")], true),
-            // A header does not change what the method is.
+            // A header does not change the method.
             (
                 "POST",
                 &[("x-http-method-override", "GET"), ("sec-fetch-site", "cross-site")],
@@ -172,13 +172,13 @@ on_every_database! {
             ("POST", &[("origin", "capacitor://LOCALHOST")], false),
             ("POST", &[("origin", "capacitor://localhost.attacker.example")], false),
             ("POST", &[("origin", "http://localhost")], false),
-            // A host of the same name is no site of ours.
+            // An app scheme with the same host name is a different origin.
             ("POST", &[("origin", "capacitor://example.com")], false),
             ("POST", &[("origin", "null")], false),
             ("POST", &[("origin", "null"), ("sec-fetch-site", "cross-site")], false),
         ])
         .await;
-        // Unlisted, they are strangers.
+        // Origins that are not listed are refused.
         check(&probe, &probe.auth, &[("POST", &[("origin", "capacitor://localhost")], false)]).await;
     }
 
@@ -205,7 +205,7 @@ on_every_database! {
             ("POST", &[("origin", OURS)], true),
         ])
         .await;
-        // Without a cookie there is nothing to protect on the host's routes.
+        // Without a cookie there is nothing to protect on the application's routes.
         let answer = call(&host(&auth), with("POST", "/option", &[])).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "nobody"));
         let answer = call(&app(&auth), with("POST", "/auth/logout", &[])).await;
@@ -235,7 +235,8 @@ on_every_database! {
             let answer = call(&app, with("POST", path, evil)).await;
             assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in"), "{path}");
         }
-        // Nor does the rule touch a route that asks for no identity, with a cookie or without.
+        // The rule does not apply to a route that does not ask for an identity, with or without a
+        // cookie.
         let mut request = with("POST", "/unguarded", evil);
         let cookie = cookie(&probe, &probe.auth).await;
         request.headers_mut().insert("cookie", cookie.parse().expect("a header"));
@@ -256,7 +257,7 @@ on_every_database! {
             ("POST", "/auth/session/anonymous"),
             ("DELETE", "/auth/sessions"),
             ("DELETE", "/auth/sessions/0197f0e0-0000-7000-8000-000000000000"),
-            // A method that the path does not take changes nothing about who may ask.
+            // A method that the path does not accept is checked in the same way.
             ("PATCH", "/auth/login"),
         ] {
             for cookie in [None, Some(&cookie)] {
@@ -344,7 +345,8 @@ on_every_database! {
         ] {
             let token = bearer(&probe, &auth).await;
             let with = |credentials: Headers<'_>| with(method, path, &[credentials, &evil].concat());
-            // Basic is what browsers add by themselves, and so is a cookie.
+            // Browsers send Basic credentials and cookies on their own, so they do not exempt a
+            // request.
             for credentials in [
                 &[][..],
                 &[("authorization", "Basic YWxpY2U6c2VjcmV0")],
@@ -358,7 +360,7 @@ on_every_database! {
             assert_eq!(answer.status, status, "{path}: {}", answer.text);
             assert!(!answer.headers.contains_key("set-cookie"), "{path}");
         }
-        // From our own page, both together are refused where somebody has to be known.
+        // From our own page, both together are refused where the user must be known.
         let token = bearer(&probe, &auth).await;
         let both = [
             ("cookie", cookie.as_str()),
@@ -369,7 +371,7 @@ on_every_database! {
             probe.statements(call(&app, with("DELETE", "/auth/sessions", &both))).await;
         let refused = (answer.status, answer.code(), statements);
         assert_eq!(refused, (400, "multiple_credentials".to_owned(), 0));
-        // Where bearers are switched off, the token is nothing of ours and exempts nothing.
+        // If bearer tokens are off, the token is ignored and exempts nothing.
         let headers = [("authorization", token.as_str()), ("sec-fetch-site", "cross-site")];
         let off = crate::support::probe::app(&probe.auth);
         check_refused(&call(&off, with("POST", "/auth/logout", &headers)).await, "switched off");
@@ -401,7 +403,7 @@ on_every_database! {
         }
         let answer = call(&host, with("POST", "/asked", &[&both[..], &evil].concat())).await;
         assert_eq!(answer.text, "cross_site_request");
-        // Long past its renewal, in the jar of an application that uses tokens now.
+        // The cookie can no longer be renewed. It is still stored by a client that now uses tokens.
         probe.clock.advance(std::time::Duration::from_secs(40 * 24 * 60 * 60));
         let token = bearer(&probe, &auth).await;
         for cookie in [&stale, "__Host-session=nonsense"] {
@@ -455,7 +457,7 @@ on_every_database! {
                     let request = with(method, path, headers);
                     let (answer, statements) = probe.statements(call(&app, request)).await;
                     assert_eq!(statements, 0);
-                    // Two cookies keep nobody from a route where nobody must be known.
+                    // Two cookies do not block a route that works without a user.
                     if path == "/option" && headers.iter().all(|(name, _)| *name == "cookie") {
                         assert_eq!(answer.status, 200, "{method} {path} {headers:?}");
                         continue;
@@ -466,7 +468,8 @@ on_every_database! {
                         "{method} {path} {headers:?}"
                     );
                 }
-                // A header that is not ours is the host's business.
+                // An `Authorization` header that is not a portcullis token belongs to the
+                // application.
                 for foreign in ["Basic YWxpY2U6c2VjcmV0", "Bearer of.bad.news", "Negotiate abc", ""] {
                     let headers = [("cookie", cookie.as_str()), ("authorization", foreign)];
                     let answer = call(&app, with(method, path, &headers)).await;
@@ -474,7 +477,7 @@ on_every_database! {
                 }
             }
         }
-        // Where bearers are switched off, a token in the header is nothing of ours either.
+        // If bearer tokens are off, a token in the header belongs to the application too.
         let app = host(&probe.auth);
         let headers = [("cookie", cookie.as_str()), ("authorization", token.as_str())];
         assert_eq!(call(&app, with("POST", "/extractor", &headers)).await.status, 200);
@@ -483,7 +486,7 @@ on_every_database! {
     }
 }
 
-/// On one database and one thread, whose log is read.
+/// Uses one database and one thread, because it reads the log of that thread.
 #[tokio::test]
 async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
     use crate::support::log::Log;
@@ -511,7 +514,8 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
             }
         };
         send(3).await;
-        // Once a minute, with what was compared; nothing of the request can end a field.
+        // One warning a minute, which says what was compared. Nothing in the request can end a
+        // field of the log.
         let told = warnings();
         assert_eq!(told.len(), 1, "{told:#?}");
         for part in [
@@ -539,7 +543,7 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].code, "cross_site_requests_refused");
         assert!(found[0].text.contains("https://public.example"), "{}", found[0].text);
-        // The other kinds of refusal are told as well, and tell no credential.
+        // The other kinds of refusals are logged too, without any credential.
         let twice = format!("{cookie}; {cookie}");
         call(&app, with("GET", "/me", &[("cookie", &twice)])).await;
         let form = request("POST", "/auth/login")
@@ -552,7 +556,7 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
             assert!(text.contains(code), "{code}");
         }
         assert!(!text.contains(cookie.split('=').nth(1).expect("a token")), "a credential is told");
-        // An empty body is of no type, whatever a client calls it: nothing is refused.
+        // An empty body has no media type, whatever the client says, so nothing is refused.
         let forms = || log.text().matches("forms_without_origin_refused").count();
         let before = forms();
         probe.clock.advance(Duration::from_secs(60));
@@ -566,7 +570,7 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
             assert_eq!(call(&app, login).await.status, 200);
         }
         assert_eq!(forms(), before);
-        // What a stranger made up does not stand in the way of what a proxy does later.
+        // Requests of a stranger do not hide a misconfigured proxy that appears later.
         probe.clock.advance(Duration::from_secs(600));
         let own = [("origin", "https://www.public.example"), ("cookie", &*cookie)];
         for _ in 0..20 {
@@ -575,7 +579,7 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
         let found = findings(&auth);
         assert_eq!(found.len(), 1);
         assert!(found[0].text.contains("https://www.public.example"), "{}", found[0].text);
-        // A clock that is set back silences nothing for as long as it was wrong.
+        // If the clock is set back, warnings continue at once.
         let told = warnings().len();
         probe.clock.step_back(Duration::from_secs(60 * 60));
         send(1).await;
@@ -583,7 +587,8 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
         probe.clock.advance(Duration::from_secs(60));
         send(1).await;
         assert_eq!(warnings().len(), told + 2);
-        // Slowly, it is no finding: nobody has to look at one bot a minute.
+        // Slow refusals are no finding: an operator does not need to know about one bot request a
+        // minute.
         let calm = probe.rebuilt(|builder| builder);
         let app = crate::support::probe::app(&calm);
         for _ in 0..30 {
@@ -595,7 +600,7 @@ async fn what_is_refused_for_its_origin_is_told_and_becomes_a_finding() {
     .await;
 }
 
-/// Forms of other sites; on one database, because none is asked.
+/// Forms of other sites. One database is enough, because no statement runs.
 #[tokio::test]
 async fn a_route_that_takes_json_takes_no_form_or_plain_text() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {

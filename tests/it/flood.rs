@@ -1,5 +1,5 @@
-//! Floods: what one source takes from others when it asks as often as it can, and what it leaves
-//! behind.
+//! Floods: what happens to other clients if one source sends as many requests as it can, and how
+//! many rows that leaves.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ use crate::support::{Backend, PASSWORD, Probe, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A request with a body in JSON from this address, or from nowhere that is known.
+/// Builds a JSON request from this address, or from an unknown address.
 fn sent(from: Option<&str>, method: &str, path: &str, body: &Value) -> Request<Body> {
     let request = request(method, path).header("content-type", "application/json");
     let request = match from {
@@ -35,7 +35,7 @@ fn sent(from: Option<&str>, method: &str, path: &str, body: &Value) -> Request<B
     request.body(Body::from(body.to_string())).expect("a request")
 }
 
-/// The same with a session.
+/// Builds the same request with a session.
 fn signed(from: &str, method: &str, path: &str, token: &str, body: &Value) -> Request<Body> {
     let mut request = sent(Some(from), method, path, body);
     let cookie = format!("{COOKIE}={token}").parse().expect("a header");
@@ -43,7 +43,7 @@ fn signed(from: &str, method: &str, path: &str, token: &str, body: &Value) -> Re
     request
 }
 
-/// Every cookie that an answer sets, as a browser sends them back.
+/// Returns every cookie that an answer sets, in the form in which a browser sends them.
 fn cookies(answer: &Called) -> String {
     let lines = answer.headers.get_all("set-cookie").iter();
     let pairs = lines.filter_map(|line| line.to_str().ok()?.split(';').next());
@@ -54,7 +54,7 @@ async fn post(app: &Router, from: Option<&str>, path: &str, body: Value) -> Call
     call(app, sent(from, "POST", path, &body)).await
 }
 
-/// Registers with an address.
+/// Registers with a mail address.
 async fn register(app: &Router, from: Option<&str>, email: &str) -> Called {
     post(app, from, "/auth/register", json!({ "email": email, "password": PASSWORD })).await
 }
@@ -73,13 +73,13 @@ fn token_of(message: &Message) -> String {
     rest.split_whitespace().next().expect("a token").to_owned()
 }
 
-/// Marks the address of every account as proved.
+/// Marks the address of every account as verified.
 async fn prove_all(probe: &Probe) {
     probe.execute("UPDATE auth_account SET verified_at = 1").await;
     probe.execute("UPDATE auth_login_name SET verified_at = 1").await;
 }
 
-/// The most failures of registrations that the audit log has.
+/// Returns the number of failed registrations in the audit log.
 async fn probes_recorded(probe: &Probe) -> i64 {
     probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'user_create_fail'").await
 }
@@ -91,7 +91,7 @@ fn token(answer: &Called) -> String {
     values.next().expect("a session").split(';').next().unwrap_or_default().to_owned()
 }
 
-/// The kinds of messages in the order in which they leave.
+/// Records the kinds of messages in the order in which they are sent.
 #[derive(Debug, Clone, Default)]
 struct Order(Arc<Mutex<Vec<MessageKind>>>);
 
@@ -108,7 +108,7 @@ impl Notifier for Order {
     }
 }
 
-/// Signs in from one address over many connections, again and again until it is told to stop.
+/// Signs in from one address over many connections, until it is stopped.
 struct Storm {
     over: Arc<AtomicBool>,
     sent_away: Arc<AtomicUsize>,
@@ -145,7 +145,7 @@ impl Storm {
         Self { over, sent_away, tasks }
     }
 
-    /// Until the source has had its share for the first time.
+    /// Waits until the first request of the source is refused with a 503.
     async fn is_full(&self) {
         until("one is sent away", async || self.sent_away.load(Ordering::SeqCst) > 0).await;
     }
@@ -158,7 +158,7 @@ impl Storm {
     }
 }
 
-/// Hashes that take long enough for callers to meet, one at a time.
+/// An instance whose hashes take long enough for callers to meet, and run one at a time.
 fn slow(probe: &Probe, queue: usize, wait: Duration) -> Portcullis {
     probe.rebuilt(|builder| {
         builder.configure(|config| {
@@ -236,7 +236,7 @@ on_every_database! {
         assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 100);
         assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 400);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, 100);
-        // A source that is known has its own.
+        // A source with a known address has its own limit.
         assert_eq!(post(&app, Some("192.0.2.1"), start, json!({})).await.status, 201);
         probe.clock.advance(MINUTE);
         assert_eq!(post(&app, None, start, json!({})).await.status, 201);
@@ -268,7 +268,7 @@ on_every_database! {
         };
         let mut accepted = 0;
         for number in 0..120usize {
-            // From a source of its own each.
+            // Each request comes from another source.
             let from = format!("192.0.2.{}", number % 250);
             let answer = register(&app, Some(&from), &spellings(number)).await;
             accepted += usize::from(answer.status == 201);
@@ -277,7 +277,7 @@ on_every_database! {
         assert!(accepted > 100, "{accepted}");
         let sent = probe.mail().await.len();
         assert_eq!(sent, 5, "in 58 minutes");
-        // Somebody else is no spelling of it.
+        // An address of another person is not one of these spellings.
         assert_eq!(register(&app, Some("192.0.2.1"), "target-2@example.com").await.status, 201);
         assert_eq!(probe.mail().await.len(), sent + 1);
     }
@@ -302,14 +302,14 @@ on_every_database! {
             }
             rows
         };
-        // The refusal itself is told once.
+        // The refusal itself writes one event.
         let refused = register(&app, source, "one@example.com").await;
         assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"));
         assert!(refused.headers.contains_key("retry-after"));
         let told = "SELECT COUNT(*) FROM auth_event WHERE kind = 'excess_rate_limit_exceeded'";
         until("it is told", async || probe.number(told).await > 0).await;
         let before = count().await;
-        // Known or not: the answer is the same, and nothing is written.
+        // For a known and an unknown address the answer is the same, and nothing is written.
         for email in ["alice@example.com", "nobody@example.com"] {
             let answers = [
                 register(&app, source, email).await,
@@ -321,7 +321,7 @@ on_every_database! {
             }
         }
         assert_eq!(count().await, before);
-        // Another source, and signing in from this one, go on.
+        // Other sources are not limited, and this source can still sign in.
         assert_eq!(register(&app, Some("192.0.2.2"), "two@example.com").await.status, 202);
         let body = json!({ "login": "alice", "password": PASSWORD });
         assert_eq!(post(&app, source, "/auth/login", body).await.status, 200);
@@ -347,7 +347,8 @@ on_every_database! {
         let at = sent.iter().position(|kind| *kind == MessageKind::PasswordReset);
         assert!(at.is_some_and(|at| at < 8), "{at:?}");
         assert_eq!(sent.len(), 61);
-        // What has waited for an hour is not overtaken any more: nothing starves.
+        // A message that has waited for an hour is not overtaken any more, so every message is sent
+        // in the end.
         assert_eq!(register(&app, None, "last@example.com").await.status, 201);
         probe.clock.advance(Duration::from_secs(60 * 60 + 1));
         for number in 0..10 {
@@ -366,7 +367,7 @@ on_every_database! {
         let app = app(&probe.auth);
         let login = json!({ "login": "alice", "password": PASSWORD });
         let device = cookies(&post(&app, Some("198.51.100.1"), "/auth/login", login).await);
-        // Accounts with other spellings that nobody proved, and names that nobody has.
+        // Accounts with other spellings that nobody has verified, and names without an account.
         for number in 0..10 {
             probe.register_with_email(&format!("m{number}"), &format!("target+{number}@example.com")).await;
             for login in [format!("m{number}"), format!("target+x{number}@example.com")] {
@@ -378,13 +379,13 @@ on_every_database! {
         }
         let others = probe.mail().await.len();
         assert!((1..=5).contains(&others), "{others}");
-        // They have taken nothing from the owner.
+        // They have used nothing of the owner's limit.
         let body = json!({ "login": "target@example.com" });
         assert_eq!(post(&app, Some("203.0.113.1"), "/auth/password/forgot", body.clone()).await.status, 202);
         let sent = probe.mail().await;
         assert_eq!(sent.len(), others + 1);
         assert_eq!(sent[others].to.as_str(), "target@example.com");
-        // Somebody asks in the owner's very name until no more is sent.
+        // A stranger sends requests with exactly the owner's name, until no more mail is sent.
         for number in 0..8 {
             probe.clock.advance(MINUTE);
             let from = format!("192.0.2.{}", 100 + number);
@@ -392,13 +393,13 @@ on_every_database! {
         }
         let sent = probe.mail().await;
         assert_eq!(sent.len(), others + 5);
-        // On a device that the account knows, one more is sent at once.
+        // On a device that the account knows, one more request is sent at once.
         let mut request = sent_from_device(&device, &body);
         request.extensions_mut().insert(PeerAddr("198.51.100.1".parse().expect("an address")));
         assert_eq!(call(&app, request).await.status, 202);
         let sent = probe.mail().await;
         assert_eq!(sent.len(), others + 6);
-        // And whoever reads the mailbox has a link that is good, wherever they are.
+        // A person who reads the mailbox has a valid link, from any address.
         let newest = token_of(&sent[others + 5]);
         let body = json!({ "token": newest, "password": "another horse battery staple" });
         assert_eq!(post(&app, Some("203.0.113.2"), "/auth/password/reset", body).await.status, 204);
@@ -431,10 +432,10 @@ on_every_database! {
             let one = one.expect("each is told as what it is");
             assert_eq!((one.address.as_deref(), one.succeeded), (source, false));
         }
-        // A free name is refused from there as well, so the refusal tells nothing.
+        // A free name is refused from there too, so the refusal reveals nothing.
         let answer = register(&app, source, "free@example.com").await;
         assert_eq!((answer.status, answer.code().as_str()), (429, "rate_limited"));
-        // Signing in is not concerned, nor is anybody else.
+        // Signing in works as usual, and so does everything from other sources.
         let login = json!({ "login": "alice", "password": PASSWORD });
         assert_eq!(post(&app, source, "/auth/login", login).await.status, 200);
         assert_eq!(register(&app, Some("192.0.2.2"), "free@example.com").await.status, 201);
@@ -479,13 +480,14 @@ on_every_database! {
             let answer = post(&nodes[number % 2], Some("192.0.2.1"), "/auth/register", body).await;
             taken += usize::from(answer.status == 409);
         }
-        // Each node may let one more pass before it knows.
+        // Each node may accept one more request before it knows of the limit.
         assert!((5..=7).contains(&taken), "{taken}");
     }
 
     async fn one_source_registers_a_hundred_times_an_hour_whatever_the_name(probe: Probe) {
         probe.register_with_email("alice", "alice@example.com").await;
-        // In the open mode by username and by address, with mail and without, and in the strict mode.
+        // In the open mode with a username and with an address, with and without mail, and in the
+        // strict mode.
         let silent = Portcullis::builder(probe.db.clone()).clock(probe.clock.clone()).configure(|config| {
             config.password.danger_cheap_hashing = true;
             (config.password.memory_kib, config.password.iterations) = (8, 1);
@@ -501,14 +503,14 @@ on_every_database! {
                 let name = if by_address { format!("{name}@example.com") } else { name.to_owned() };
                 json!({ if by_address { "email" } else { "username" }: name, "password": PASSWORD })
             };
-            // What is refused for its fields is none.
+            // A request that is refused for its fields does not count.
             for _ in 0..5 {
                 let wrong = json!({ "username": "a b", "password": PASSWORD });
                 assert_eq!(post(&app, Some(&source), "/auth/register", wrong).await.status, 422);
             }
             let ask = async |name: &str| post(&app, Some(&source), "/auth/register", body(name)).await;
             for number in 0..100 {
-                // A name that is taken counts like a free one.
+                // A taken name counts like a free one.
                 let (name, expected) = match number % 10 {
                     0 if made == 202 => ("alice".to_owned(), 202),
                     0 => ("alice".to_owned(), 409),
@@ -526,9 +528,9 @@ on_every_database! {
             for name in ["retry-after", "ratelimit-policy"] {
                 assert_eq!(told(&free, name), told(&taken, name));
             }
-            // But for the event that says so.
+            // Nothing is written except for the event.
             assert_eq!(probe.rows().await[..3], rows[..3]);
-            // Nobody else is concerned, nor are sign-ins from there.
+            // Other sources can register, and this source can still sign in.
             let other = format!("198.51.100.{node}");
             let body = body(&format!("other{node}"));
             assert_eq!(post(&app, Some(&other), "/auth/register", body).await.status, made);
@@ -593,17 +595,17 @@ on_every_database! {
     }
 }
 
-/// Asks for a link with the cookies of a browser.
+/// Builds a request for a link with the cookies of a browser.
 fn sent_from_device(cookies: &str, body: &Value) -> Request<Body> {
     let mut request = sent(None, "POST", "/auth/password/forgot", body);
-    // The browser has signed out since.
+    // The browser has signed out, so the session cookie is left out.
     let kept = cookies.split("; ").filter(|pair| !pair.starts_with(&format!("{COOKIE}=")));
     let kept = kept.collect::<Vec<_>>().join("; ");
     request.headers_mut().insert("cookie", kept.parse().expect("a header"));
     request
 }
 
-/// One thread, which can be listened to.
+/// Uses one thread, so that its log can be read.
 #[tokio::test]
 async fn a_full_queue_fills_no_log() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
@@ -630,7 +632,7 @@ async fn a_full_queue_fills_no_log() {
     .await;
 }
 
-/// One thread, which can be listened to.
+/// Uses one thread, so that its log can be read.
 #[tokio::test]
 async fn tries_that_wait_too_long_for_others_are_told_once() {
     crate::support::probe::run(Backend::Postgres, async |probe: Probe| {

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets on random input. They concern parsers, not databases, so they
-//! run once, on a database in memory.
+//! The checks of the fuzz targets on random input. They test parsers and not databases, so they run
+//! once, on a database in memory.
 
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::strategy::Just;
@@ -11,7 +11,7 @@ mod bodies;
 use bodies::World;
 
 fn hold<S: Strategy>(cases: u32, input: S, body: impl Fn(S::Value)) {
-    // No file of past failures: a failure is written down as a test.
+    // No file of past failures: each failure becomes a test.
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&input, |input| {
         body(input);
@@ -61,7 +61,7 @@ async fn a_device_is_known_only_by_what_was_signed_for_it() {
         bodies::device_token(&world, &good[..at]);
         bodies::device_token(&world, &good[at + 1..]);
     }
-    // Header, payload and signature of the two tokens in every mixture.
+    // All mixtures of the header, payload and signature of the two tokens.
     let parts: Vec<Vec<&str>> =
         [&world.device, &world.token].iter().map(|token| token.split('.').collect()).collect();
     for mixture in 0..8 {

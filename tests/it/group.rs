@@ -13,7 +13,7 @@ fn permission(text: &str) -> Permission {
     Permission::parse(text).expect("a permission")
 }
 
-/// A browser that is signed in to an application which answers whether each permission is given.
+/// Signs in to an application that answers whether each permission is granted.
 async fn asking(probe: &Probe, name: &str) -> (AccountId, Browser) {
     let account = probe.register(name).await;
     let app = axum::Router::new()

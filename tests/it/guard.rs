@@ -1,4 +1,4 @@
-//! Guards and extractors: who is let through, and what everybody else is told.
+//! Guards and extractors: who gets access, and what the other clients are told.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn send_with(
     request.body(Body::empty()).expect("a request")
 }
 
-/// One requirement in each of its shapes.
+/// The same requirement as a layer, as an extractor and in a handler.
 fn one_permission(auth: &Portcullis) -> Router {
     Router::new()
         .route("/layer", get(|| async { "ok" }))
@@ -78,7 +78,7 @@ fn one_permission(auth: &Portcullis) -> Router {
         .layer(auth.layer())
 }
 
-/// A new account with these permissions, through a role of its own.
+/// Creates an account with these permissions, through a role of its own.
 async fn account(probe: &Probe, name: &str, permissions: &[&str]) -> Account {
     let account = probe.register(name).await;
     if !permissions.is_empty() {
@@ -251,7 +251,7 @@ on_every_database! {
             assert_eq!(answer.json()["factors"], serde_json::json!(["password"]));
             assert_eq!(answer.json()["detail"], "prove again: password");
         }
-        // No factor helps who may not anyway.
+        // A step-up does not help an account that lacks the permission.
         let answer = denied.get("/both").send(&app).await;
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (403, "denied"));
 
@@ -307,7 +307,7 @@ on_every_database! {
             (&reader, "/docs/42x", 403),
             (&reader, "/docs/Abc", 200),
             (&reader, "/docs/%41bc", 200),
-            // Ids that differ in case are two things.
+            // Ids that differ in case are different things.
             (&reader, "/docs/abc", 403),
             (&reader, "/docs/ABC", 403),
             (&root, "/docs/43", 200),
@@ -317,7 +317,8 @@ on_every_database! {
             let answer = call(&app, get_with(path, Some(cookie))).await;
             assert_eq!(answer.status, status, "{path}: {}", answer.text);
         }
-        // No such thing can exist, for those who may do everything too. Nobody learns even that.
+        // No resource can have such an id. A superuser gets 404 too. A client that is not signed in
+        // does not learn even that.
         for id in [
             "*", "%2a", "%2A", "1,2", "1%2c2", "1,", "x:y", "x%3ay", ":", "%3A", "42:", ",", "*,42",
             "%20", "%00", "42%00", "4%0a2", "%e2%80%ae42", "%ff", "%c0%aa",
@@ -404,19 +405,21 @@ on_every_database! {
                 assert_eq!((answer.status, answer.text.as_str()), (200, *expected), "{who} {path}");
             }
         }
-        // Marked by an administrator: nobody for an option, its own code for all else.
+        // A session that is marked as suspicious: `None` for an `Option`, and a code of its own
+        // elsewhere.
         probe.execute("UPDATE auth_session SET suspicious_at = 1").await;
         let answer = call(&app, get_with("/session", Some(&suspicious))).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "false"));
         let answer = call(&one_permission(auth), get_with("/layer", Some(&suspicious))).await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "session_suspicious"));
-        // What says nothing about who it is stays an error.
+        // An error that says nothing about the user stays an error.
         let headers = [("sec-fetch-site", "cross-site")];
         for path in ["/session", "/account", "/identity"] {
             let answer = call(&app, send_with("POST", path, Some(&good), &headers)).await;
             assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
             let twice = format!("{good}; {good}");
-            // Two that count are nobody here: another program's cookie must not keep people out.
+            // Two valid cookies count as no user here. Another program's cookie must not block
+            // public pages.
             let answer = call(&app, get_with(path, Some(&twice))).await;
             assert_eq!((answer.status, answer.text.as_str()), (200, "false"));
         }
@@ -462,13 +465,14 @@ on_every_database! {
             call(&app, send_with(method, path, None, &headers)).await
         };
         for (path, location) in [
-            // The path as the browser asked for it, not what is left of it inside.
+            // The full path as the browser requested it, and not the rest that an inner router
+            // sees.
             ("/app/v1/doc/42", "/login?next=/app/v1/doc/42"),
             ("/app/v1/doc/42?page=2&x=%20", "/login?next=/app/v1/doc/42%3Fpage%3D2%26x%3D%2520"),
             ("/app/v1/extractor", "/login?next=/app/v1/extractor"),
             ("/", "/login?next=/"),
             ("/anything", "/login?next=/anything"),
-            // What would lead away from here is left out.
+            // A path that would lead to another site is left out.
             ("//attacker.example/", "/login"),
             ("/%2f%2fattacker.example", "/login"),
             ("/%5cattacker.example", "/login"),
@@ -482,7 +486,7 @@ on_every_database! {
                 assert_eq!(answer.headers["location"], location, "{method} {path}");
                 assert_eq!(answer.headers["cache-control"], "no-store");
                 assert!(answer.rejection.is_some());
-                // No problem with another status in it.
+                // A redirect contains no problem document, because that would state another status.
                 assert_eq!(answer.text, "");
                 assert!(!answer.headers.contains_key("content-type"));
                 assert!(!answer.headers.contains_key("www-authenticate"));
@@ -509,7 +513,7 @@ on_every_database! {
                 assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
             }
         }
-        // What the browser says it is doing goes before what it takes.
+        // The fetch mode that the browser sends takes precedence over `Accept`.
         for (mode, kinds, status) in [
             (&["navigate"][..], BROWSER, 303),
             (&["navigate"], "*/*", 303),
@@ -532,7 +536,8 @@ on_every_database! {
                 assert_eq!(json, status == 401);
             }
         }
-        // Who is signed in but may not gets no other answer from signing in again.
+        // A signed-in account without the permission is not redirected, because signing in again
+        // would not help.
         let cookie = session(&auth, &account(&probe, "alice", &[]).await).await;
         let request = send_with("GET", "/app/v1/doc/42", Some(&cookie), &[("accept", BROWSER)]);
         assert_eq!(call(&app, request).await.status, 403);
@@ -574,7 +579,8 @@ on_every_database! {
         let (proxy, stranger) = ("10.1.2.3", "192.0.2.1");
         for (auth, peer, said, prefix) in [
             (&configured, proxy, &[][..], "/app"),
-            // The header counts where it is switched on, from a proxy that is listed, once.
+            // The header counts only if it is switched on, comes from a listed proxy, and appears
+            // once.
             (&configured, proxy, &["/other"], "/app"),
             (&told, proxy, &["/other"], "/other"),
             (&told, proxy, &["/a/b/"], "/a/b"),
@@ -582,7 +588,7 @@ on_every_database! {
             (&told, proxy, &[], "/app"),
             (&told, stranger, &["/other"], "/app"),
             (&told, proxy, &["/x", "/y"], "/app"),
-            // Nothing in it leads away from here.
+            // Nothing in the header can lead to another site.
             (&told, proxy, &["//attacker.example"], "/app"),
             (&told, proxy, &["/\\attacker.example"], "/app"),
             (&told, proxy, &["https://attacker.example"], "/app"),
@@ -596,11 +602,12 @@ on_every_database! {
             let found = location(auth, peer, "/.well-known/change-password", said).await;
             assert_eq!(found, format!("{prefix}/account"), "{peer} {said:?}");
         }
-        // What would lead away without the prefix is left out with it too.
+        // A path that would lead to another site without the prefix is left out with the prefix
+        // too.
         for path in ["//attacker.example", "/%2f%2fattacker.example", "/..//attacker.example"] {
             assert_eq!(location(&configured, proxy, path, &[]).await, "/app/login");
         }
-        // Without a path in the public URL, and without a word of the proxy, there is no prefix.
+        // If the public URL has no path and the header is off, there is no prefix.
         let plain = probe.rebuilt(|builder| {
             builder.public_url("https://example.com").configure(|c| {
                 c.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
@@ -638,10 +645,10 @@ on_every_database! {
             ("/session", Some("no-store")),
             ("/account", Some("no-store")),
             ("/identity", Some("no-store")),
-            // Whoever says something says it.
+            // A handler that sets the header itself keeps its value.
             ("/guard/own", Some("private, max-age=5")),
             ("/guard/old", None),
-            // Public pages are the application's own business.
+            // Public pages are the responsibility of the application.
             ("/option", None),
             ("/public", None),
             ("/public/own", Some(PUBLIC)),
@@ -665,7 +672,7 @@ on_every_database! {
     }
 }
 
-/// On one database, because none is asked.
+/// One database is enough, because no statement depends on it.
 #[tokio::test]
 async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
@@ -697,7 +704,8 @@ async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
                 let answer = call(&app, send_with(method, path, None, &[])).await;
                 assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);
             }
-            // Around the methods of one route, the plain 405 stays outside: it runs nothing.
+            // A guard around the methods of one route does not cover the plain 405, which runs
+            // no handler.
             let answer = call(&app, send_with(method, "/methods", None, &[])).await;
             let expected = if matches!(method, "GET" | "HEAD") { 401 } else { 405 };
             assert_eq!(
@@ -709,7 +717,8 @@ async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
         let cookie = session(auth, &account(&probe, "alice", &["doc:read"]).await).await;
         let answer = call(&app, send_with("OPTIONS", "/any/1", Some(&cookie), &[])).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "ok"));
-        // A browser's preflight carries no credential: what answers it stands further out.
+        // A browser's preflight carries no credential, so the layer that answers it must be outside
+        // of the guard.
         let cors = tower_http::cors::CorsLayer::new()
             .allow_origin(axum::http::HeaderValue::from_static("https://app.example"))
             .allow_methods([axum::http::Method::PUT]);
@@ -722,7 +731,7 @@ async fn every_method_is_guarded_and_only_the_405_of_axum_passes() {
     .await;
 }
 
-/// What the host builds wrong; on one database, because none is asked.
+/// Mistakes of the application. One database is enough, because nothing depends on it.
 #[tokio::test]
 async fn a_guard_that_can_decide_nothing_lets_nobody_through_and_is_a_finding() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
@@ -759,7 +768,7 @@ async fn a_guard_that_can_decide_nothing_lets_nobody_through_and_is_a_finding() 
                 found.map(|finding| finding.text.contains(named)).collect::<Vec<_>>(),
                 [true]
             );
-            // The neighbour that can decide does.
+            // The correct guard next to it works.
             let cookie = session(&auth, &granted).await;
             let read = Router::new()
                 .route("/docs/{id}", any(|| async { "ok" }))
@@ -773,7 +782,7 @@ async fn a_guard_that_can_decide_nothing_lets_nobody_through_and_is_a_finding() 
                 );
             }
         }
-        // With an id from elsewhere too.
+        // The same with an id from another part of the request.
         let auth = &probe.auth;
         let by_header = auth.require(Requirement::role("editor")).on(|_| Some("7".to_owned()));
         let app = Router::new()
@@ -863,7 +872,7 @@ async fn a_guard_that_names_what_is_not_there_is_a_fault_of_the_application() {
             let rejection = answer.rejection.expect("the typed error").to_string();
             assert!(rejection.contains(named), "{rejection}");
         }
-        // Outside of any route there is no parameter at all.
+        // Outside of any route there is no parameter.
         let app = Router::new()
             .fallback(|| async { "ok" })
             .layer(auth.require(permission("doc:read")).on_path("id"))

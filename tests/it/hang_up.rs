@@ -1,5 +1,5 @@
-//! Clients that hang up, and time limits that run out: whenever it happens, every connection goes
-//! back into the pool without a transaction, and what was begun is done or undone as a whole.
+//! Clients that disconnect, and time limits that pass. At any moment, every connection must return
+//! to the pool without a transaction, and a change must be done completely or not at all.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -49,7 +49,7 @@ const NEW: &str = "another horse battery staple";
 const CONNECTIONS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A pool of five, as a small service has it.
+/// Opens a pool of five connections, like a small service.
 async fn five(probe: &Probe) -> DatabaseConnection {
     five_at(probe, &probe.database.url).await
 }
@@ -67,7 +67,7 @@ async fn five_at(probe: &Probe, url: &str) -> DatabaseConnection {
     db
 }
 
-/// A node of its own on that pool.
+/// Builds a node that uses such a pool of its own.
 async fn node(probe: &Probe) -> (Portcullis, DatabaseConnection) {
     let db = five(probe).await;
     (on(probe, db.clone()), db)
@@ -98,12 +98,13 @@ fn with(
     change(builder).build().expect("the configuration is right")
 }
 
-/// Every connection of the pool is there, none has a transaction open, and a write goes through.
+/// Checks that the pool has all its connections, that none has an open transaction, and that a
+/// write succeeds.
 async fn check_whole(probe: &Probe, auth: &Portcullis, db: &DatabaseConnection, what: &str) {
     check_whole_beside(probe, auth, db, what, 0).await;
 }
 
-/// The same beside so many transactions that the test itself has open.
+/// The same check while the test itself has this many transactions open.
 async fn check_whole_beside(
     probe: &Probe,
     auth: &Portcullis,
@@ -177,16 +178,16 @@ async fn check_whole_beside(
     assert!(found.is_some(), "{what}: a write is seen by others");
 }
 
-/// When a request is given up.
+/// When a request is dropped.
 #[derive(Debug, Clone, Copy)]
 enum Point {
-    /// After so many polls, so while whatever it asked for last is on its way.
+    /// After so many polls, while the last operation that it started is still running.
     Polls(usize),
     /// When so many statements have been answered.
     Statements(usize),
 }
 
-/// Awaits `work` until the point is reached; none if it was given up.
+/// Awaits `work` until the point is reached. Returns `None` if `work` was dropped.
 async fn up_to<T>(probe: &Probe, point: Point, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut polls = 0;
@@ -203,7 +204,7 @@ async fn up_to<T>(probe: &Probe, point: Point, work: impl Future<Output = T>) ->
                 if probe.database.statements.count() - answered > most {
                     return Poll::Ready(None);
                 }
-                // Statements are answered in tasks, which do not wake this one.
+                // Statements are answered in other tasks, which do not wake this one.
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -225,7 +226,7 @@ const FLOWS: [&str; 10] = [
     "not an account",
 ];
 
-/// A request that starts this flow, for an account of its own.
+/// Builds a request that starts this flow, with an account of its own.
 async fn prepared(probe: &Probe, flow: &str, number: usize) -> Request<Body> {
     let name = format!("{}{number}", flow.replace(' ', ""));
     let email = format!("{name}@example.com");
@@ -285,7 +286,7 @@ async fn answered(app: &Router, request: Request<Body>) -> StatusCode {
     }
 }
 
-/// Gives each flow up at every point until it ends before the point is reached.
+/// Drops each flow at one point after another, until it ends before the point is reached.
 async fn give_up_everywhere(probe: &Probe, point: impl Fn(usize) -> Point) {
     let (auth, db) = node(probe).await;
     let app = app(&auth);
@@ -308,7 +309,7 @@ async fn give_up_everywhere(probe: &Probe, point: impl Fn(usize) -> Point) {
     }
 }
 
-/// Stalls the database at every third message of each flow, for longer than it is waited for.
+/// Stalls the database at every third message of each flow, for longer than the time limit.
 async fn run_out_of_time_everywhere(probe: Probe) {
     let url = &probe.database.url;
     let (scheme, rest) = url.split_once("://").expect("a URL");
@@ -358,7 +359,7 @@ async fn a_time_limit_that_runs_out_anywhere_leaves_the_pool_whole_on_mysql() {
     crate::support::probe::run(Backend::MySql, run_out_of_time_everywhere).await;
 }
 
-/// Lets a login wait inside its transaction.
+/// Makes a login wait inside its transaction.
 #[derive(Clone, Default)]
 struct Waits {
     inside: Arc<Notify>,
@@ -373,7 +374,7 @@ impl Hooks for Waits {
     }
 }
 
-/// Never comes back, for the account of this name.
+/// Never returns, for the account with this name.
 #[derive(Clone)]
 struct Hangs {
     account: AccountId,
@@ -392,11 +393,11 @@ impl Hooks for Hangs {
     }
 }
 
-/// Locks the row of the account, and then waits for a row of the application's.
+/// Locks the row of the account, and then waits for a row of the application.
 #[derive(Clone)]
 struct WaitsForRow;
 
-/// Computed where no row can be waited for: nobody else writes beside a writer of SQLite.
+/// A long computation for SQLite. A writer is alone there, so it cannot wait for a row.
 const SLOW: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) \
     SELECT COUNT(*) FROM n";
 
@@ -439,7 +440,7 @@ impl OnSessionReplaced for WaitsForRow {
     }
 }
 
-/// A row of the application's that somebody holds until the transaction ends.
+/// Creates a row of the application, and locks it until the transaction ends.
 async fn held_row(probe: &Probe) -> DatabaseTransaction {
     probe.execute("DROP TABLE IF EXISTS app_row").await;
     probe.execute("CREATE TABLE app_row (id INTEGER PRIMARY KEY)").await;
@@ -452,8 +453,8 @@ async fn held_row(probe: &Probe) -> DatabaseTransaction {
     holder
 }
 
-/// Asks the application's own pool for a row of a table that somebody has locked, whatever it is asked:
-/// the database does not even prepare that statement.
+/// Reads a row of a locked table through the application's own pool, in every port. The database
+/// does not even prepare this statement until the lock is released.
 #[derive(Clone)]
 struct AsksThePool {
     db: DatabaseConnection,
@@ -509,7 +510,7 @@ impl RateLimiter for AsksThePool {
     }
 }
 
-/// Answers nobody while it is set.
+/// Does not answer while the flag is set.
 #[derive(Clone)]
 struct AnswersNobody(Arc<AtomicBool>);
 
@@ -524,7 +525,7 @@ impl MembershipSource for AnswersNobody {
     }
 }
 
-/// The number of the only connection of a pool, at its server.
+/// Returns the number that the server uses for the only connection of a pool.
 async fn number_of(db: &DatabaseConnection) -> i64 {
     let backend = db.get_database_backend();
     let text = match backend {
@@ -536,7 +537,7 @@ async fn number_of(db: &DatabaseConnection) -> i64 {
     row.expect("it answers").expect("a row").try_get_by_index(0).expect("a number")
 }
 
-/// A table of the application's that nobody else can read until the lock is let go.
+/// Creates a table of the application, and locks it so that nobody else can read it.
 async fn locked_table(probe: &Probe) -> DatabaseTransaction {
     probe.execute("DROP TABLE IF EXISTS app_row").await;
     probe.execute("CREATE TABLE app_row (id INTEGER PRIMARY KEY)").await;
@@ -558,7 +559,7 @@ async fn unlock(probe: &Probe, holder: DatabaseTransaction) {
     holder.rollback().await.expect("it ends");
 }
 
-/// Says in a hook that it was there, so that its line of the log shows the span it belongs to.
+/// Writes a log line in a hook, so that the test sees to which span the line belongs.
 struct Tells;
 
 impl Hooks for Tells {
@@ -657,7 +658,8 @@ on_every_database! {
             clients.spawn(async move {
                 let mut stream = tokio::net::TcpStream::connect(address).await.expect("it answers");
                 stream.write_all(&bytes).await.expect("it is sent");
-                // As long as the others together get so many statements answered: any moment.
+                // Stays until all clients together have received so many answers from the database,
+                // so the moment varies.
                 let from = statements.count();
                 for _ in 0..200 {
                     if statements.count() - from > number % 23 {
@@ -689,7 +691,7 @@ on_every_database! {
         waits.go_on.notify_one();
         auth.drain().await;
         let sessions = probe.auth.sessions().list(&alice).await.expect("the database answers");
-        // The one of the registration, and the one of the login.
+        // The session of the registration, and the session of the login.
         assert_eq!(sessions.len(), 2);
     }
 
@@ -724,7 +726,7 @@ on_every_database! {
                 .await;
             }
             if !opens {
-                // It is over before it can go on, also on a machine that is busy.
+                // The flow has ended before it could continue, also on a busy machine.
                 auth.drain().await;
             }
             go_on.notify_one();
@@ -782,7 +784,7 @@ on_every_database! {
             check_whole(&probe, &auth, &db, "a hook that hung").await;
         }
         let sessions = probe.auth.sessions().list(&alice).await.expect("the database answers");
-        // The one of the registration.
+        // Only the session of the registration.
         assert_eq!(sessions.len(), 1);
     }
 
@@ -805,7 +807,8 @@ on_every_database! {
             let app = app.clone();
             requests.spawn(async move { call(&app, sign_in(&format!("alice{number}"))).await });
         }
-        // Twice as many as have a permit: the others get theirs when the first are through.
+        // Twice as many requests as permits. The second half gets permits when the first half has
+        // ended.
         let ended = tokio::time::timeout(PATIENCE, requests.join_all());
         for answer in ended.await.expect("nobody waits for the row") {
             assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"), "{}", answer.text);
@@ -860,7 +863,7 @@ on_every_database! {
         let alice = probe.register("alice").await;
         let holder = held_row(&probe).await;
         let mut options = ConnectOptions::new(&probe.database.url);
-        // Nothing is left that could end another one.
+        // The pool has only one connection, so no other one can end the connection of the hook.
         options.max_connections(1).acquire_timeout(PATIENCE).sqlx_logging(false);
         let db = sea_orm::Database::connect(options).await.expect("the database answers");
         let auth = with(&probe, db.clone(), |builder| {
@@ -884,7 +887,8 @@ on_every_database! {
         if waited.is_err() {
             let written = tokio::time::timeout(PATIENCE, writes).await;
             written.expect("there is a connection").expect("it is whole");
-            // What was sent to end the other one may arrive late, and must not end this one.
+            // The command to end the old connection may arrive late. It must not end a connection
+            // that is in use again.
             let is_new = number_of(&db).await != before;
             assert!(is_new || probe.database.backend == Backend::Sqlite, "the connection is used again");
         }
@@ -954,7 +958,7 @@ on_every_database! {
         }
         check_whole(&probe, &auth, &db, "four that took too long").await;
         if probe.database.backend != Backend::MySql {
-            // The driver takes no harm, so nothing is kept waiting.
+            // These drivers tolerate a dropped statement, so it does not continue.
             assert_eq!(slow.ended.load(Ordering::SeqCst), 0);
         }
         probe.execute("DROP TABLE app_row").await;
@@ -982,7 +986,7 @@ on_every_database! {
     async fn what_a_task_of_a_write_traces_belongs_to_the_span_of_the_request(probe: Probe) {
         probe.register("alice").await;
         let mut options = ConnectOptions::new(&probe.database.url);
-        // Each statement is a line of the log.
+        // Each statement writes a line to the log.
         options.max_connections(1).sqlx_logging(true);
         let db = sea_orm::Database::connect(options).await.expect("the database answers");
         let auth = with(&probe, db, |builder| builder.hooks(Tells));
@@ -999,7 +1003,8 @@ on_every_database! {
         let statements = text.lines().filter(|line| line.contains(" sqlx::query: "));
         let written: Vec<_> =
             statements.filter(|line| writes.iter().any(|write| line.contains(write))).collect();
-        // SQLite runs them in a thread of the driver's, which nobody listens to.
+        // On SQLite a thread of the driver runs the statements, and this test does not read its
+        // log.
         assert!(!written.is_empty() || probe.database.backend == Backend::Sqlite, "{text}");
         assert!(written.iter().all(of_request), "{written:?}");
     }

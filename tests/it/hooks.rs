@@ -1,5 +1,5 @@
-//! Hooks around registration, login, logout and the change of a password (A13), and the
-//! application's own fields that come with a registration (A12).
+//! Hooks at registration, login, logout and a change of the password, and the application's own
+//! fields in a registration.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,17 +27,17 @@ use crate::support::{Browser, PASSWORD, Probe};
 const NEW: &str = "another horse battery staple";
 const WRONG: &str = "wrong horse battery staple";
 
-/// What a hook does where it is told to.
+/// What a hook does at the chosen place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Refuse,
     Fail,
     Panic,
-    /// Reports a deadlock, as often as this.
+    /// Reports a deadlock this many times.
     Deadlock(usize),
 }
 
-/// Writes a row whenever it is called, and misbehaves at one place.
+/// Writes a row at each call, and fails at one place.
 #[derive(Clone, Default)]
 struct Journal {
     name: &'static str,
@@ -117,7 +117,7 @@ impl Hooks for Journal {
     }
 }
 
-/// A problem of the application's own.
+/// A problem that the application defines.
 #[derive(Debug, thiserror::Error)]
 #[error("banned until tomorrow")]
 struct Banned;
@@ -140,7 +140,7 @@ impl Problem for Banned {
     }
 }
 
-/// Four flows, each with the hooks it calls in their order.
+/// Four flows. Each calls its hooks in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Register,
@@ -173,7 +173,7 @@ impl Flow {
     }
 }
 
-/// The application's own tables, gone again when the test is over.
+/// Creates the application's own tables for the test, and deletes them afterwards.
 async fn with_tables(probe: &Probe, test: impl Future<Output = ()>) {
     const TABLES: [&str; 2] = ["app_step", "app_profile"];
     for table in TABLES {
@@ -204,7 +204,7 @@ fn names(seen: &[String]) -> Vec<&str> {
     seen.iter().map(|line| line.split(' ').next().unwrap_or_default()).collect()
 }
 
-/// A hook that cannot reach what it asks, and says so in words that are nobody's business.
+/// A hook that cannot reach its service. Its error text must not reach the client.
 struct Directory;
 
 const SECRET_WORDS: &str = "connect to ldap://10.0.0.7 as cn=svc failed";
@@ -228,7 +228,7 @@ on_every_database! {
         let problem = rejection.problem();
         let document = serde_json::to_string(&rejection.document()).expect("it is plain data");
         assert_eq!(document, answer.text);
-        // Whoever writes an error body of their own takes one of these.
+        // An application that writes its own error body uses one of these texts.
         for text in
             [document, rejection.to_string(), problem.to_string(), format!("{:?}", problem.detail())]
         {
@@ -236,7 +236,7 @@ on_every_database! {
         }
         assert_eq!(rejection.document().detail, None);
         assert!(rejection.private_cause().contains(SECRET_WORDS), "{}", rejection.private_cause());
-        // A refusal is told: it is meant for the client.
+        // The text of a refusal reaches the client, because it is meant for the client.
         let refused = portcullis::Rejection::new(Refusal::new(StatusCode::FORBIDDEN, "banned", "later"));
         assert_eq!(refused.document().detail.as_deref(), Some("later"));
     }
@@ -281,7 +281,7 @@ on_every_database! {
                         assert!(!answer.text.contains("10.0.0.7"), "{what}");
                         assert!(answer.set_cookies().is_empty(), "{what}");
                         assert_eq!(steps(&probe).await, 0, "{what}");
-                        // A refused login is written down as such, and nothing else is.
+                        // A refused login writes one event. Nothing else is written.
                         let told = i64::from(flow == Flow::Login && deed == Deed::Refuse);
                         let [accounts, names, sessions, events] = before;
                         assert_eq!(
@@ -295,7 +295,7 @@ on_every_database! {
                     }
                 }
             }
-            // The neighbour that passes: the same with nothing in the way.
+            // The same flows succeed without these hooks.
             let mut browser = ours.clone();
             for flow in [Flow::ChangePassword, Flow::Logout, Flow::Register] {
                 let answer = flow.run(&mut browser).await;
@@ -332,7 +332,7 @@ on_every_database! {
             assert!(rejection.downcast_ref::<Banned>().is_some(), "{rejection:?}");
             assert!(rejection.downcast_ref::<LoginError>().is_none());
 
-            // Who calls the flow himself finds it in the error.
+            // A caller of the flow finds the refusal in the error.
             let credentials = Credentials::password("alice", PASSWORD);
             let error = auth.login().with_password(credentials, &ClientInfo::default()).await;
             let Err(LoginError::Refused(refusal)) = error else { panic!("{error:?}") };
@@ -361,7 +361,7 @@ on_every_database! {
             probe.clock.advance(Duration::from_secs(1));
             assert_eq!(asked.login("alice", PASSWORD).await.status, 451);
             assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, sessions);
-            // Both were signed in when they were made, and not since.
+            // Registration set the last login of both accounts. They have not signed in since.
             let last_login = "SELECT COUNT(*) FROM auth_account WHERE last_login_at <> created_at";
             assert_eq!(probe.number(last_login).await, 0);
             let events = probe.auth.audit_log().of_account(alice.id(), 1).await.expect("the log");
@@ -391,7 +391,7 @@ on_every_database! {
                 "after_password_change",
             ];
             assert_eq!(journal.take(), expected);
-            // Proving a password again is no login.
+            // A reauthentication is not a login.
             let again = browser.post("/auth/reauthenticate", json!({ "password": NEW })).await;
             assert_eq!((again.status, journal.take()), (200, Vec::new()));
 
@@ -418,7 +418,7 @@ on_every_database! {
                 "2 after_login Session",
             ];
             assert_eq!(one.take(), expected);
-            // The first that refuses is the last that is asked.
+            // After the first refusal no other hook is called.
             let first = Journal { deed: Some(Deed::Refuse), at: "before_login", ..one };
             let auth = probe.rebuilt(|builder| builder.hooks(first).hooks(two.clone()));
             assert_eq!(browser_of(&auth).await.login("alice", PASSWORD).await.status, 451);
@@ -436,7 +436,7 @@ on_every_database! {
             let seen = journal.take();
             assert_eq!(seen.iter().filter(|line| line.starts_with("before_register")).count(), 3);
             assert_eq!((probe.rows().await[0], steps(&probe).await), (1, 4));
-            // A deadlock that stays is an outage like any other.
+            // A deadlock that does not end is an outage like any other.
             let stuck = Journal::misbehaves("before_login", Deed::Deadlock(usize::MAX));
             let mut browser = browser_of(&hooked(&probe, stuck.clone())).await;
             let answer = browser.login("bob", PASSWORD).await;
@@ -498,7 +498,7 @@ on_every_database! {
             assert!(matches!(refused, Err(SessionError::Refused(_))), "{refused:?}");
             let live = auth.sessions().list(&alice).await.expect("the list");
             assert!(live.iter().any(|session| session.id == issued.session_id()));
-            // An administrator who ends it is not asked.
+            // If an administrator ends the session, no hook is called.
             refusing.sessions().end_one(alice.id(), issued.session_id()).await.expect("ended");
             assert_eq!(steps(&probe).await, 2);
         })
@@ -519,7 +519,7 @@ on_every_database! {
     }
 }
 
-/// Keeps the nickname that comes with a registration.
+/// Stores the nickname of a registration.
 struct Nicknames;
 
 #[derive(Deserialize)]
@@ -594,11 +594,11 @@ on_every_database! {
                 assert_eq!(answer.json()["errors"], json!({ "profile": reason }), "{profile}");
                 assert_eq!(probe.rows().await, before, "{profile}");
             }
-            // The application's own key refuses: no account without its profile.
+            // The application's unique key refuses the profile, so there is no account either.
             let answer = register("bob", json!({ "nickname": "ali" })).await;
             assert_eq!((answer.status, answer.code().as_str()), (409, "nickname_taken"));
             assert_eq!(probe.rows().await, before);
-            // And no profile without its account.
+            // A refused account has no profile either.
             let answer = register("alice", json!({ "nickname": "other" })).await;
             assert_eq!((answer.status, answer.code().as_str()), (409, "username_taken"));
             assert_eq!(probe.number("SELECT COUNT(*) FROM app_profile").await, 1);

@@ -1,4 +1,4 @@
-//! Known devices: the owner gets in where strangers keep the account locked.
+//! Known devices: the owner can sign in while strangers keep the account locked.
 
 use http::HeaderMap;
 use portcullis::message::MessageKind;
@@ -23,9 +23,9 @@ on_every_database! {
             let body = json!({ "password": PASSWORD });
             assert_eq!(owner.post("/auth/reauthenticate", body).await.status, 200);
         }
-        // These successes have closed the window of this device only.
+        // These successes have closed only the window of this device.
         assert!(is_refused(&probe, &stranger, "alice").await);
-        // The device has a count of its own: a thief of the cookie cannot guess without end.
+        // The device has a separate count, so a thief with the cookie cannot guess without limit.
         for number in 0..10 {
             let before = tries(&probe, "1 = 1").await;
             assert_eq!(owner.login("alice", WRONG).await.status, 401);
@@ -58,7 +58,7 @@ on_every_database! {
         let flipped: String = signature.chars().rev().collect();
         for other in [
             mallory.device.clone().expect("a device"),
-            // A token of a session proves nothing about a device.
+            // A session token proves nothing about a device.
             owner.cookie.clone().expect("a cookie"),
             mallory.cookie.clone().expect("a cookie"),
             String::new(),
@@ -69,7 +69,7 @@ on_every_database! {
         ] {
             assert_eq!(tried(Some(&other)).await, (401, 0), "{other}");
         }
-        // Two of them: nobody can tell which is whose.
+        // If there are two device cookies, it is not clear which one belongs to the browser.
         let twins = format!("{known}; {}={known}", crate::support::browser::DEVICE);
         assert_eq!(tried(Some(&twins)).await, (401, 0));
         assert_eq!(tried(None).await, (401, 0));
@@ -131,7 +131,7 @@ on_every_database! {
             "__Host-session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
             "__Host-session-device=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
         ]);
-        // A failure and a request of the session say nothing about it.
+        // A failed login and a request of the session do not change the device cookie.
         let mut owner = browser.clone();
         assert!(owner.login("alice", WRONG).await.set_cookies().is_empty());
         assert!(owner.get("/me").await.set_cookies().is_empty());
@@ -150,14 +150,15 @@ on_every_database! {
         for _ in 0..3 {
             assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
         }
-        // Who does not get in has no device.
+        // A failed sign-in does not count as a new device.
         assert_eq!(owner.stranger().login("alice", WRONG).await.status, 401);
         assert_eq!((probe.number(new).await, mails().await), (0, 0));
         let mut other = owner.stranger();
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
         assert_eq!((probe.number(new).await, mails().await), (1, 1));
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
-        // One that was put out is a new one; of its place the owner was told before.
+        // The change of the password made the other device a new one. The owner was told of its
+        // network and browser before, so there is no second notice.
         let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
         assert_eq!(owner.put("/auth/password", change).await.status, 200);
         assert_eq!(owner.login("alice", "another long password").await.status, 200);
@@ -203,7 +204,8 @@ on_every_database! {
         }
         let device = browser.device.clone().expect("a device");
         assert!(device.len() < 2000, "{}", device.len());
-        // The one that is used moves to the front; the one used longest ago goes next.
+        // The account that was used last moves to the front. The one that was used longest ago is
+        // removed next.
         assert_eq!(browser.login("berta", PASSWORD).await.status, 200);
         probe.forget_attempts().await;
         assert_eq!(browser.login("anna", PASSWORD).await.status, 200);
@@ -279,7 +281,7 @@ on_every_database! {
         assert_eq!(other.login("alice", before).await.status, 200);
         let new = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_new_device'";
         assert_eq!(probe.number(new).await, 0, "who reads the mail of the account is no news");
-        // Not on a browser that is to forget.
+        // A browser that shall not remember the user does not become a known device.
         let mut public = browser.stranger();
         let answer = reset(&mut public, json!({ "remember": false })).await;
         assert_eq!((answer.status, answer.set_cookies().len()), (204, 0), "{answer:?}");
@@ -292,7 +294,8 @@ on_every_database! {
         for name in ["bob", "cora"] {
             probe.register(name).await;
         }
-        // Both carry what the browser had before, and the browser keeps the cookie of one of them.
+        // Both requests carry the old cookie, and the browser keeps only one of the two new
+        // cookies.
         let (mut left, mut right) = (browser.clone(), browser.clone());
         let (a, b) = tokio::join!(left.login("bob", PASSWORD), right.login("cora", PASSWORD));
         assert_eq!((a.status, b.status), (200, 200));
@@ -304,7 +307,7 @@ on_every_database! {
         assert_eq!(browser.clone().login("alice", PASSWORD).await.status, 200);
         assert_eq!(browser.clone().login("cora", PASSWORD).await.status, 200);
         assert_eq!(browser.clone().login("bob", PASSWORD).await.status, 401, "as in a new browser");
-        // Its next sign-in brings it back beside the others.
+        // The next sign-in adds the account again. The others stay.
         probe.forget_attempts().await;
         assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
         for name in ["alice", "bob", "cora"] {
@@ -337,7 +340,7 @@ on_every_database! {
         assert!(answer.json()["device_token"].is_string(), "renewed");
         let answer = send(shown("/auth/reauthenticate", &proof, &device)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        // Where bearer tokens are off, nobody looks at the header.
+        // If bearer tokens are off, the header is ignored.
         let off = probe.rebuilt(|builder| builder);
         let mut plain = body.clone();
         plain.as_object_mut().expect("an object").remove("transport");
@@ -360,7 +363,7 @@ on_every_database! {
             owner.post_empty("/auth/logout").await;
             assert_eq!(owner.login(&name, PASSWORD).await.status, 200, "{scope}");
             assert_eq!(other.login(&name, PASSWORD).await.status, 401, "{scope}: it was put out");
-            // Twice in a row, and from where nothing is known.
+            // The same again, and then in a browser without a device cookie.
             assert_eq!(owner.delete(&format!("/auth/sessions{scope}")).await.status, 200);
             assert_eq!(owner.login(&name, PASSWORD).await.status, 200, "{scope}");
             owner.device = None;
@@ -383,7 +386,7 @@ on_every_database! {
         };
         let answer = send(ask("x")).await;
         assert_eq!((answer.status, answer.json().get("device_token").cloned()), (200, None));
-        // The epoch has moved without it.
+        // The last call increased the epoch, and did not renew this token.
         let answer = send(ask(&device)).await;
         assert_eq!(answer.json().get("device_token"), None, "{}", answer.text);
         let again = browser.raw(reqwest::Method::POST, "/auth/login").json(&body);

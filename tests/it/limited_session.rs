@@ -15,7 +15,8 @@ use crate::support::{PASSWORD, Probe, until};
 
 const NEW: &str = "another long password";
 
-/// A session whose ceiling is this, with a fresh password: only the ceiling stands in its way.
+/// Starts a session with this ceiling and a recent password check. So only the ceiling can refuse
+/// it.
 async fn limited(probe: &Probe, account: &Account, ceiling: &[&str]) -> String {
     let client = portcullis::ClientInfo::default();
     let parse = |text: &&str| Permission::parse(text).expect("a permission");
@@ -41,8 +42,8 @@ async fn send(app: &Router, cookie: &str, method: &str, path: &str, body: Option
     call(app, request.expect("a request")).await
 }
 
-/// Each change of the account and each look at where it is signed in, with the permission it needs.
-/// What ends the session comes last.
+/// Each change of the account and each view of its sessions, with the permission that it needs. The
+/// routes that end the session come last.
 fn account_routes(other: &str) -> Vec<(&'static str, Method, String, Option<Value>)> {
     let text = |path: &str| format!("/auth{path}");
     vec![
@@ -94,7 +95,7 @@ on_every_database! {
             assert_eq!(probe.dump("auth_session").await, sessions, "{path}");
         }
         assert_eq!(probe.mail().await.len(), 0);
-        // What belongs to the session and not to the account goes on.
+        // What belongs to the session and not to the account still works.
         let me = send(&app, &cookie, "GET", "/auth/session", None).await;
         assert_eq!((me.status, me.text.contains("doc:read")), (200, true));
         assert_eq!(send(&app, &cookie, "GET", "/auth/memberships", None).await.status, 200);
@@ -128,12 +129,13 @@ on_every_database! {
         for ceiling in everything.into_iter().chain(narrow) {
             let other = probe.signed_in_as(&alice).await;
             for (permission, method, path, body) in account_routes(&other) {
-                // Each from a session of its own, for some of them end it. The account is read again,
-                // for what was read before all sessions were ended starts none that counts.
+                // Each request has a session of its own, because some of them end it. The account
+                // is read again, because an old copy has an old epoch and starts only invalid
+                // sessions.
                 let alice = probe.auth.accounts().find(alice.id()).await.expect("it answers");
                 let alice = alice.expect("an account");
                 let cookie = limited(&probe, &alice, &["doc:read", ceiling]).await;
-                // The password stays, so that the next one can be tried.
+                // The wrong password keeps the password unchanged for the next request.
                 let body = body.map(|mut body| {
                     if let Some(current) = body.get_mut("current_password") {
                         *current = json!("a wrong password");
@@ -153,7 +155,7 @@ on_every_database! {
         let body = json!({ "current_password": PASSWORD, "new_password": NEW });
         let answer = send(&app, &cookie, "PUT", "/auth/password", Some(body)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        // The session that follows keeps the ceiling.
+        // The new session keeps the ceiling.
         let cookie = answer.headers["set-cookie"].to_str().expect("ASCII");
         let cookie = cookie.split(';').next().expect("a cookie").to_owned();
         let answer = send(&app, &cookie, "GET", "/auth/sessions", None).await;
@@ -182,7 +184,7 @@ on_every_database! {
         let denials = async || {
             probe.auth.audit_log().denials_of(alice.id()).await.expect("the log")
         };
-        // The first of a minute is written by a task of its own.
+        // A separate task writes the first denial of a minute.
         until("it is counted", async || !denials().await.is_empty()).await;
         assert_eq!(denials().await, [("ceiling(auth-account:sessions)".to_owned(), 1)]);
     }
@@ -221,11 +223,11 @@ on_every_database! {
         }
         roles.create("editor", ["doc:read"]).await.expect("a role");
         assert!(reserved(roles.set_permissions("editor", ["auth-account:manage"]).await));
-        // A name that only looks like one is the application's.
+        // Names that only look similar belong to the application.
         roles.set_permissions("editor", ["author:read", "auth:read"]).await.expect("they are its own");
         let permission = Permission::parse("auth:read").expect("a permission");
         probe.auth.permissions().grant(alice.id(), &permission).await.expect("it is granted");
-        // What stands there already can be taken away.
+        // An existing grant of this kind can be revoked.
         let permission = Permission::parse("auth-account:manage").expect("a permission");
         probe.auth.permissions().revoke(alice.id(), &permission).await.expect("nothing to revoke");
     }

@@ -19,7 +19,7 @@ use crate::support::{Browser, PASSWORD, Probe};
 
 const WRONG: &str = "wrong horse battery staple";
 
-/// A browser for another instance than the probe's own.
+/// Returns a browser for another instance than that of the probe.
 async fn browser_of(auth: &Portcullis) -> Browser {
     Browser::new(serve(app(auth)).await)
 }
@@ -50,7 +50,7 @@ async fn stored_pepper(probe: &Probe, username: &str) -> Option<String> {
     probe.text(&query).await
 }
 
-/// What a stage's cookie gets on every route but those made for it.
+/// Checks that the cookie of an unfinished sign-in opens no route that is not made for its stage.
 async fn check_opens_nothing(browser: &mut Browser, code: &str) {
     for path in ["/me", "/session-id", "/signed-in", "/admin", "/docs/1", "/editors", "/everything"]
     {
@@ -70,7 +70,7 @@ async fn check_opens_nothing(browser: &mut Browser, code: &str) {
     assert_eq!(browser.get("/public").await.status, 200);
 }
 
-/// A sign-in of the application's own, as its guide tells to write one.
+/// A sign-in in the application's own handler, as the guide shows it.
 async fn own_login(
     auth: Portcullis,
     client: ClientInfo,
@@ -146,10 +146,10 @@ on_every_database! {
             (&[("sec-fetch-site", "same-origin")][..], 200),
             (&[("origin", ours.as_str())], 200),
             (&[("sec-fetch-site", "same-origin"), ("origin", ours.as_str())], 200),
-            // Nothing speaks against these, and nothing for them.
+            // These headers neither prove nor exclude that our own page sent the form.
             (&[], 415),
             (&[("sec-fetch-site", "none")], 415),
-            // Login CSRF: another site would sign its visitor in as somebody else.
+            // Login CSRF: another site would sign its visitor in to the attacker's account.
             (&[("sec-fetch-site", "cross-site")], 403),
             (&[("sec-fetch-site", "same-site"), ("origin", ours.as_str())], 403),
             (&[("origin", "https://attacker.example")], 403),
@@ -159,7 +159,7 @@ on_every_database! {
             assert_eq!(answer.status, expected, "{headers:?}: {}", answer.text);
             assert_eq!(answer.cookie().is_some(), expected == 200, "{headers:?}");
         }
-        // JSON cannot be sent from another site without asking first, so silence is enough.
+        // Another site cannot send JSON without a preflight, so JSON needs no proof of its origin.
         let body = json!({ "login": "alice", "password": PASSWORD });
         let answer = send(browser.raw(Method::POST, "/auth/login").json(&body)).await;
         assert_eq!(answer.status, 200);
@@ -184,7 +184,7 @@ on_every_database! {
             let wrong = encoded(&format!("{username}:{}", &password[..password.len() - 1]));
             assert_eq!(basic(&browser, &format!("Basic {wrong}")).await.status, 401);
         }
-        // The rest of what a login says may stand beside it.
+        // The body may contain the other fields of a login.
         let credentials = format!("Basic {}", encoded("alice:colons: here :and: there:"));
         let request = browser
             .request(Method::POST, "/auth/login")
@@ -269,15 +269,15 @@ on_every_database! {
             .header("authorization", &proxy)
             .form(&[("login", "alice"), ("password", PASSWORD)]);
         assert_eq!(alice(&send(form).await), own);
-        // Half of them are meant as the whole: a header does not fill in what is missing.
+        // If the body has one of the two fields, the header does not supply the missing one.
         for half in [json!({ "login": "alice" }), json!({ "password": PASSWORD })] {
             let answer = send(post(&[&proxy], &half)).await;
             assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_body"));
         }
-        // A wrong password in the body is not mended by a right one in the header.
+        // A wrong password in the body is refused, even if the header has the right one.
         let wrong = json!({ "login": "alice", "password": WRONG });
         assert_eq!(send(post(&[&proxy], &wrong)).await.status, 401);
-        // Without names in the body the header is ours.
+        // If the body has neither name nor password, the header is used.
         let answer = send(post(&[&proxy], &json!({ "remember": true }))).await;
         assert_eq!(answer.status, 200);
         assert_ne!(alice(&answer), own);
@@ -327,17 +327,18 @@ on_every_database! {
                 let answer = browser.stranger().login(&typed, PASSWORD).await;
                 assert_eq!(answer.status, 200, "{typed:?}: {}", answer.text);
             }
-            // Of a password nothing is cut.
+            // Nothing is removed from a password.
             let answer = browser.stranger().login("mia", &format!("{before}{PASSWORD}{after}")).await;
             assert_eq!(answer.status, 401, "{before:?} {after:?}");
         }
         let header = format!("Basic {}", encoded(&format!(" mia\u{a0}:{PASSWORD}")));
         assert_eq!(basic(&browser, &header).await.status, 200);
-        // Within a name it is no better than before, and nothing but blanks is nobody.
+        // Such characters inside a name are not removed, and a name of only such characters belongs
+        // to nobody.
         for typed in ["m ia", "m\u{200b}ia", " ", "\u{feff}", ""] {
             assert_eq!(browser.stranger().login(typed, PASSWORD).await.status, 401, "{typed:?}");
         }
-        // What is kept never has it, whichever way it comes.
+        // Stored names never contain them, in whatever way they were entered.
         let new = json!({ "username": " zoe\u{a0}", "email": "\u{feff}zoe@example.com ", "password": PASSWORD });
         let answer = browser.post("/auth/register", new.clone()).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
@@ -373,7 +374,8 @@ on_every_database! {
     async fn blanks_around_a_name_make_no_count_of_their_own(probe: Probe) {
         probe.register_with_email("mia", "mia@example.com").await;
         let browser = probe.browser().await;
-        // A name that can be nobody's is one subject too, however much is typed around it.
+        // A name that cannot belong to anybody also has one counter, with and without such
+        // characters around it.
         for (name, spelt) in [("mia", " mia\u{200b}"), ("no:body", "no:body ")] {
             for number in 0..8 {
                 let typed = if number % 2 == 0 { name } else { spelt };
@@ -428,7 +430,7 @@ on_every_database! {
             ("unverified", PASSWORD),
             ("passwordless", PASSWORD),
             ("passwordless", ""),
-            // Texts that cannot be a name of anyone.
+            // Texts that cannot be anybody's name.
             ("", PASSWORD),
             ("wr ong", PASSWORD),
             (" wrong ", "wrong horse battery staple"),
@@ -692,7 +694,8 @@ on_every_database! {
         assert_eq!(after["session"]["expires_at"], before["session"]["expires_at"]);
         assert_ne!(after["session"]["id"], before["session"]["id"]);
         assert_eq!(browser.get("/lineage").await.text, lineage);
-        // What another tab has under way ends as it began; afterwards the old session is over.
+        // The requests of another tab still succeed for ten seconds. Then the old session has
+        // ended.
         assert_eq!(old.clone().get("/me").await.status, 200);
         probe.clock.advance(std::time::Duration::from_secs(10));
         let answer = old.clone().get("/me").await;
@@ -794,7 +797,7 @@ on_every_database! {
     }
 
     async fn more_logins_than_can_be_hashed_are_told_to_come_back(probe: Probe) {
-        // Long enough that logins sent together overlap; nothing waits for a clock.
+        // The hash takes long enough that simultaneous logins overlap. No clock is involved.
         let auth = probe.rebuilt(|builder| {
             builder.configure(|config| {
                 config.password.memory_kib = 19 * 1024;

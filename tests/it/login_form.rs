@@ -1,4 +1,4 @@
-//! Sign-in and sign-out by a form without a script.
+//! Sign-in and sign-out with a form that needs no script.
 
 use axum::http::StatusCode;
 use portcullis::account::NewAccount;
@@ -13,7 +13,7 @@ use crate::on_every_database;
 use crate::support::browser::{Answer, COOKIE, DEVICE, send};
 use crate::support::{Browser, PASSWORD, Probe};
 
-/// What Chromium sends with the form of a page.
+/// The `Accept` header that Chromium sends with the form of a page.
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 fn with_page(probe: Probe) -> Probe {
@@ -22,7 +22,7 @@ fn with_page(probe: Probe) -> Probe {
     })
 }
 
-/// Posts a form as a page of ours does.
+/// Posts a form as a page of the same origin does.
 async fn post(browser: &mut Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
     post_with(browser, path, fields, &[("accept", HTML), ("sec-fetch-site", "same-origin")]).await
 }
@@ -85,7 +85,7 @@ on_every_database! {
         let answer = post(&mut browser, "/auth/logout", &[("next", "/goodbye")]).await;
         leads_to(&answer, "/goodbye");
         assert_eq!(browser.get("/me").await.status, 401);
-        // Without `next` both lead to the start page. It may also stand in the address of the form.
+        // Without `next` both lead to the start page. `next` can also be in the URL of the form.
         leads_to(&post(&mut browser, "/auth/login", &sign_in("")).await, "/");
         leads_to(&post(&mut browser, "/auth/logout", &[]).await, "/");
         let fields = &sign_in("")[..2];
@@ -125,7 +125,7 @@ on_every_database! {
             assert!(header(&answer, "location").starts_with("/login?error="), "{evil:?}");
             assert!(!header(&answer, "location").contains("next"), "{evil:?}");
         }
-        // Two of them are none: what one program reads another might not.
+        // Two values count as none, because two programs could read different ones.
         let twice = [("login", "alice"), ("password", PASSWORD), ("next", "/a"), ("next", "/b")];
         leads_to(&post(&mut browser, "/auth/login", &twice).await, "/");
     }
@@ -155,11 +155,11 @@ on_every_database! {
             let answer = post_with(&mut browser, "/auth/logout", &[], headers).await;
             assert_eq!(answer.status, 204);
         }
-        // JSON is no form, whatever its sender prefers.
+        // JSON is not a form, even if the client accepts HTML.
         let request = browser.request(Method::POST, "/auth/login").header("accept", HTML);
         let answer = send(request.json(&json!({ "login": "alice", "password": PASSWORD }))).await;
         assert_eq!(answer.status, 200);
-        // Nor is there a redirect where no login page is configured.
+        // Without a configured login page there is no redirect.
         let mut plain = plain;
         let answer = post(&mut plain, "/auth/login", &fields).await;
         assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("session")));
@@ -173,7 +173,7 @@ on_every_database! {
         let answer = post_with(&mut browser, "/auth/login", &sign_in("/a"), &evil).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
         assert_eq!(answer.cookie(), None);
-        // A browser that says nothing shows no proof.
+        // A browser that sends neither header proves nothing.
         let answer = post_with(&mut browser, "/auth/login", &sign_in("/a"), &[("accept", HTML)]).await;
         assert_eq!(header(&answer, "location"), "/login?error=unsupported_media_type&next=/a");
         assert_eq!(answer.cookie(), None);
@@ -209,7 +209,7 @@ on_every_database! {
         let answer = post(&mut browser, "/auth/login", &sign_in("/a")).await;
         leads_to(&answer, "/login?error=bannedx1&next=/a");
         assert_eq!(answer.cookie(), None);
-        // A token has no place in a redirect.
+        // A redirect cannot carry a token.
         let bearer = [("login", "x"), ("password", "y"), ("transport", "bearer")];
         let answer = post(&mut browser, "/auth/login", &bearer).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "bearer_not_enabled"));

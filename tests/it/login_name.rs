@@ -1,4 +1,4 @@
-//! Further names of an account (A14, O2, EML, NOT-01, PRE-01, T4).
+//! Further names of an account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const NAMES: &str = "/auth/login-names";
 const CONFIRM: &str = "/auth/login-names/confirm";
 const UNDO: &str = "/auth/login-names/undo";
 
-/// An account with a username and an address that was proved, signed in.
+/// Signs in an account with a username and a verified address.
 async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
     let account = NewAccount::username(name).with_email(format!("{name}@example.com")).verified();
     let account = probe.auth.registration().create(account, PASSWORD).await;
@@ -35,7 +35,7 @@ async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
     (account.expect("the account is made").id(), browser)
 }
 
-/// The same with an address that nobody proved.
+/// Signs in an account whose address nobody has verified.
 async fn claimant(probe: &Probe, name: &str, address: &str) -> (AccountId, Browser) {
     let account = NewAccount::username(name).with_email(address);
     let application = Application::new(account, PASSWORD);
@@ -66,7 +66,7 @@ async fn ask(browser: &mut Browser, email: &str) {
     assert_eq!((answer.status, answer.text.as_str()), (202, "{\"result\":\"accepted\"}"));
 }
 
-/// Adds an address from beginning to end.
+/// Requests a further address and confirms it.
 async fn add_email(probe: &Probe, browser: &mut Browser, email: &str) {
     probe.clock.advance(MINUTE);
     ask(browser, email).await;
@@ -78,14 +78,15 @@ async fn remove(browser: &mut Browser, name: &str) -> Answer {
     browser.delete(&format!("{NAMES}/{name}")).await
 }
 
-/// What was sent, but for what registrations ask to prove, and what tells of sign-ins elsewhere.
+/// Returns the sent messages, without verification mails of registrations and notices of new
+/// devices.
 async fn mail(probe: &Probe) -> Vec<Message> {
     let sent = probe.mail().await.into_iter();
     let others = [MessageKind::VerifyAddress, MessageKind::NewDevice];
     sent.filter(|message| !others.contains(&message.kind)).collect()
 }
 
-/// The last message of a kind to somebody.
+/// Returns the last message of this kind to this address.
 async fn message(probe: &Probe, kind: MessageKind, to: &str) -> Message {
     let sent = mail(probe).await;
     let found = sent.into_iter().rfind(|message| message.kind == kind && message.to.as_str() == to);
@@ -122,7 +123,7 @@ async fn reset_token(probe: &Probe, to: &str) -> String {
     token(&message(probe, MessageKind::PasswordReset, to).await, "/password/reset")
 }
 
-/// Username of whoever has a name, if anybody has.
+/// Returns the username of the account that has this name, if there is one.
 async fn holder(probe: &Probe, normal: &str) -> Option<String> {
     let query = format!(
         "SELECT a.username FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
@@ -131,7 +132,7 @@ async fn holder(probe: &Probe, normal: &str) -> Option<String> {
     probe.text(&query).await
 }
 
-/// The normal forms of all names, in their order.
+/// Returns the normal forms of all names, sorted.
 async fn names(probe: &Probe) -> Vec<String> {
     let mut names = Vec::new();
     for row in probe.dump("auth_login_name").await {
@@ -145,7 +146,7 @@ async fn events(probe: &Probe, kind: &str) -> i64 {
     probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
 }
 
-/// Sends requests at the same moment; their answers in the order of the requests.
+/// Sends requests at the same moment. Returns the answers in the order of the requests.
 async fn at_once(requests: Vec<reqwest::RequestBuilder>) -> Vec<Answer> {
     let barrier = Arc::new(Barrier::new(requests.len()));
     let mut tasks = JoinSet::new();
@@ -181,7 +182,7 @@ on_every_database! {
         for name in ["wonderland", "WONDERLAND", "alice", "Alice@example.com"] {
             assert_eq!(browser.stranger().login(name, PASSWORD).await.status, 200, "{name}");
         }
-        // What the account shows is what it was.
+        // The account shows the same names as before.
         let me = browser.get("/auth/session").await.json();
         assert_eq!((&me["account"]["username"], &me["account"]["email"]), (&json!("alice"), &json!("alice@example.com")));
         assert_eq!(events(&probe, "login_name_added").await, 1);
@@ -193,13 +194,13 @@ on_every_database! {
         let mail = message(&probe, MessageKind::LoginNameConfirm, "Alice@Work.example").await;
         assert_eq!(mail.account_id, Some(alice));
         assert!(mail.text.contains("60 minutes"), "{}", mail.text);
-        // Before that it is nobody's.
+        // Before the confirmation the address belongs to nobody.
         assert_eq!(holder(&probe, "alice@work.example").await, None);
         assert_eq!(browser.stranger().login("alice@work.example", PASSWORD).await.status, 401);
         let mut other = browser.stranger();
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
         let token = token(&mail, "/login-names/confirm");
-        // What was asked for with a recent factor may be confirmed later.
+        // A name that was requested with a recent factor can be confirmed later.
         probe.clock.advance(30 * MINUTE);
         check_session(&browser.post(CONFIRM, json!({ "token": token })).await);
         check(&other.get("/me").await, 401, "session_ended");
@@ -271,12 +272,12 @@ on_every_database! {
             check_session(&remove(&mut browser, name).await);
         }
         assert_eq!(browser.get("/auth/session").await.json()["account"]["username"], Value::Null);
-        // The first one of an account that has none is its own.
+        // The first username of an account without one becomes its own username.
         check_session(&add_username(&mut browser, "Fourth").await);
         assert_eq!(browser.get("/auth/session").await.json()["account"]["username"], "Fourth");
         let listed = browser.get(NAMES).await.json();
         assert!(listed["names"].as_array().expect("names").iter().all(|name| name["own"] == true), "{listed}");
-        // Whoever gave a name up has not got it any more: anybody may.
+        // A name that an account gave up is free for everybody.
         let (_, mut bob) = person(&probe, "bob").await;
         check_session(&add_username(&mut bob, "alice").await);
     }
@@ -366,8 +367,8 @@ on_every_database! {
         check(&answer, 403, "address_not_proved");
         assert_eq!(names(&probe).await, ["mallory", "victim@example.com"]);
         assert!(mail(&probe).await.is_empty());
-        // There is nobody to hand an account over to that has no address: its usernames are its own.
-        // Its first address is its own and no further one.
+        // An account without an address cannot be handed over to another person, so it may add
+        // usernames. Its first address would be its main address and not a further name.
         let (_, mut alice) = probe.signed_in("alice").await;
         check_session(&add_username(&mut alice, "wonderland").await);
         let answer = alice.post(NAMES, json!({ "email": "alice@example.com" })).await;
@@ -396,7 +397,7 @@ on_every_database! {
         }
         for taken in ["bob", "BOB", "Ｂob"] {
             check(&add_username(&mut browser, taken).await, 409, "username_taken");
-            // That it was told is an event.
+            // The answer that the name is taken writes an event.
             before.1[3] += 1;
         }
         for body in [
@@ -411,7 +412,7 @@ on_every_database! {
             check(&browser.post(NAMES, body).await, 400, "invalid_body");
         }
         assert_eq!((names(&probe).await, probe.rows().await), before);
-        // Another letter is another name.
+        // A name with another letter is another name.
         check_session(&add_username(&mut browser, "bób").await);
     }
 
@@ -472,7 +473,7 @@ on_every_database! {
             .map(|m| (m.kind, m.to.as_str().to_owned(), m.account_id))
             .collect();
         assert_eq!(sent.len(), 3, "nobody is told of an account that was deleted: {sent:?}");
-        // As they wrote it themselves.
+        // The addresses as their owners wrote them.
         let taken = MessageKind::EmailChangeTaken;
         assert_eq!(sent[1..], [
             (taken, "Bob@Work.example".to_owned(), Some(bob)),
@@ -487,7 +488,8 @@ on_every_database! {
     async fn an_account_that_cannot_be_used_keeps_no_unproved_address_from_its_owner(probe: Probe) {
         let (squatter, _) = claimant(&probe, "squatter", "alice@work.example").await;
         let (_, mut alice) = person(&probe, "alice").await;
-        // As long as it can be used the way to it is a forgotten password.
+        // While the other account can be used, its address can be claimed only with a password
+        // reset.
         ask(&mut alice, "alice@work.example").await;
         message(&probe, MessageKind::EmailChangeTaken, "alice@work.example").await;
         probe.auth.accounts().disable(squatter).await.expect("it is disabled");
@@ -496,7 +498,7 @@ on_every_database! {
         probe.auth.accounts().enable(squatter).await.expect("it is enabled");
         let squatter = probe.auth.accounts().find(squatter).await.expect("it answers");
         assert_eq!(squatter.expect("an account").email(), None);
-        // One that was proved stays with its account, whatever became of that.
+        // A verified address stays with its account, even if the account is disabled.
         let (bob, _) = person(&probe, "bob").await;
         probe.auth.accounts().disable(bob).await.expect("it is disabled");
         probe.clock.advance(MINUTE);
@@ -521,7 +523,7 @@ on_every_database! {
                 ask(browser, &address).await;
                 bodies.push(json!({ "token": confirm_token(&probe, &address).await }));
             }
-            // Each from eight windows.
+            // Each account sends eight requests.
             let requests = (0..16).map(|n| post(if n % 2 == 0 { &alice } else { &bob }, CONFIRM, &bodies[n % 2]));
             let answers = at_once(requests.collect()).await;
             let won: Vec<_> = answers.iter().enumerate().filter(|(_, answer)| answer.status == 200).collect();
@@ -530,7 +532,7 @@ on_every_database! {
                 match (answer.status, answer.code().as_str()) {
                     (403, "wrong_code") => {}
                     (409, "link_used") if number % 2 == won % 2 => {}
-                    // The winner's own sessions but one are over.
+                    // All other sessions of the winner have ended.
                     (401, "session_ended") if number % 2 == won % 2 => {}
                     other => panic!("{other:?}"),
                 }
@@ -586,7 +588,7 @@ on_every_database! {
         ask(&mut browser, "alice@third.example").await;
         let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@third.example").await;
         check(&browser.post(CONFIRM, json!({ "code": code(&mail) })).await, 429, "too_many_tries");
-        // Nobody guesses a link: it still works.
+        // A link cannot be guessed, so it still works.
         check_session(&browser.post(CONFIRM, json!({ "token": token(&mail, "/login-names/confirm") })).await);
     }
 
@@ -756,11 +758,11 @@ on_every_database! {
             assert!(words.contains("7 days") && words.contains(&undo), "{words}");
             assert!(!words.contains("thief"), "{words}");
         }
-        // Somebody asks for the next one already.
+        // The thief has already requested the next address.
         probe.clock.advance(MINUTE);
         ask(&mut browser, "thief@third.example").await;
         let pending = confirm_token(&probe, "thief@third.example").await;
-        // Nobody has to be signed in, and nobody is.
+        // The owner does not need to be signed in, and gets no session.
         let mut owner = browser.stranger();
         let answer = owner.post(UNDO, json!({ "token": undo })).await;
         assert_eq!((answer.status, answer.text.as_str(), answer.set_cookies().len()), (204, "", 0));
@@ -772,7 +774,7 @@ on_every_database! {
         message(&probe, MessageKind::LoginNameRemoved, "alice@example.com").await;
         let detail = "SELECT detail FROM auth_event WHERE kind = 'login_name_undone'";
         assert_eq!(probe.text(detail).await.as_deref(), Some("email"));
-        // The one that was taken away is told nothing.
+        // The removed address gets no notice.
         let told = mail(&probe).await.into_iter().filter(|m| m.to.as_str() == "thief@work.example");
         assert!(told.map(|m| m.kind).eq([MessageKind::LoginNameConfirm]));
     }
@@ -834,7 +836,8 @@ on_every_database! {
         let (_, mut thief) = person(&probe, "alice").await;
         add_email(&probe, &mut thief, "thief@one.example").await;
         let undo = undo_token(&probe, "alice@example.com").await;
-        // His password, his address for the account's own, another name, the end of all sessions.
+        // A new password, the thief's address as the main address, another name, and the end of all
+        // sessions.
         let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
         assert_eq!(thief.put("/auth/password", body).await.status, 200);
         probe.clock.advance(MINUTE);
@@ -853,7 +856,7 @@ on_every_database! {
         check(&thief.get("/me").await, 401, "session_ended");
         assert_eq!(holder(&probe, "thief@one.example").await, None);
         assert_eq!(probe.text("SELECT email FROM auth_account").await, None);
-        // And the change of the account's own address takes along what was added after it.
+        // Undoing the change of the main address also removes what was added after it.
         let change = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
         let body = json!({ "token": token(&change, "/email/undo") });
         assert_eq!(thief.stranger().post("/auth/email/undo", body).await.status, 204);
@@ -891,7 +894,7 @@ on_every_database! {
         for browser in [&mut alice, &mut bob] {
             assert_eq!(browser.get("/me").await.status, 200);
         }
-        // Whoever writes into the database cannot turn a token to another name.
+        // An attacker who can write to the database cannot redirect a token to another name.
         let undo = undo_token(&probe, "bob@example.com").await;
         probe.execute("UPDATE auth_challenge SET target = 'bob' WHERE purpose = 'login_name_undo'").await;
         check(&bob.post(UNDO, json!({ "token": undo })).await, 403, "wrong_code");
@@ -899,7 +902,7 @@ on_every_database! {
     }
 
     async fn the_last_name_to_sign_in_with_stays(probe: Probe) {
-        // What counts is what the configuration lets people sign in with.
+        // Only names that the configuration allows for signing in count.
         for (ids, name, last) in [
             (LoginIds::Username, "anna", true),
             (LoginIds::Email, "berta", false),
@@ -917,7 +920,7 @@ on_every_database! {
                 check_session(&add_username(&mut browser, "anna2").await);
                 check_session(&remove(&mut browser, name).await);
                 check(&remove(&mut browser, "anna2").await, 409, "only_login_name");
-                // Nor does undoing leave it without one.
+                // The undo does not remove the only name either.
                 let undo = undo_token(&probe, "anna@example.com").await;
                 check(&browser.stranger().post(UNDO, json!({ "token": undo })).await, 409, "only_login_name");
                 assert_eq!(browser.get("/me").await.status, 200);
@@ -938,7 +941,8 @@ on_every_database! {
             let (first, second) = (format!("first{round}"), format!("second{round}"));
             let (id, mut browser) = probe.signed_in(&first).await;
             check_session(&add_username(&mut browser, &second).await);
-            // From two sessions, so that none of the two is over by itself.
+            // The requests come from two sessions, so that neither request ends the session of the
+            // other.
             let mut other = browser.stranger();
             assert_eq!(other.login(&first, PASSWORD).await.status, 200);
             let answers = at_once(vec![
@@ -959,7 +963,7 @@ on_every_database! {
         let (_, mut browser) = person(&probe, "alice").await;
         let mut other = browser.stranger();
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
-        // Of sixteen at once one gets through; the others' session is over then.
+        // Of sixteen simultaneous requests one succeeds. It ends the sessions of the others.
         let bodies: Vec<_> = (0..16).map(|n| json!({ "username": format!("name{n}") })).collect();
         let requests = bodies.iter().enumerate().map(|(n, body)| post(if n % 2 == 0 { &browser } else { &other }, NAMES, body));
         let answers = at_once(requests.collect()).await;
@@ -969,7 +973,8 @@ on_every_database! {
             assert_eq!(answer.code(), "session_ended");
         }
         browser.cookie = won[0].cookie();
-        // An address that was asked for while there was room has to find some when it comes.
+        // The limit also applies when an address is confirmed that was requested before the limit
+        // was reached.
         ask(&mut browser, "alice@work.example").await;
         let asked = confirm_token(&probe, "alice@work.example").await;
         let given = FurtherName::email("alice@given.example").verified();
@@ -998,7 +1003,7 @@ on_every_database! {
             ("wonderland", "alice@example.com"),
             ("alice", "alice@example.com"),
             ("alice@EXAMPLE.com", "alice@example.com"),
-            // Nobody has shown that it is hers.
+            // The owner has not verified this address.
             ("alice@unproved.example", "alice@example.com"),
         ] {
             probe.clock.advance(2 * MINUTE);
@@ -1015,7 +1020,7 @@ on_every_database! {
         probe.clock.advance(2 * MINUTE);
         costs.push(probe.statements(stranger.post("/auth/password/forgot", body)).await.1);
         assert!(costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
-        // A newer link takes the place of the older one, whichever address it went to.
+        // A newer link replaces the older one, even if it went to another address.
         let older = reset_token(&probe, "alice@example.com").await;
         probe.clock.advance(2 * MINUTE);
         let body = json!({ "login": "alice@work.example" });
@@ -1046,7 +1051,7 @@ on_every_database! {
             if by_owner {
                 check_session(&remove(&mut browser, &format!("{name}%40work.example")).await);
             } else {
-                // Even if nothing else of the account has moved.
+                // This is the case even if nothing else of the account has changed.
                 probe.execute(&format!("DELETE FROM auth_login_name WHERE normal = '{address}'")).await;
             }
             let answer = stranger.post("/auth/password/reset/check", check_reset).await;
@@ -1073,7 +1078,7 @@ on_every_database! {
         for login in logins {
             assert_eq!(browser.stranger().login(login, PASSWORD).await.status, 401, "{login} is locked");
         }
-        // One of the names is enough to lift it.
+        // Any one of the names is enough to remove the lock.
         let purge = portcullis::attempt::Purge::everything().login("alice@WORK.example");
         let purged = probe.auth.attempts().purge(purge).await.expect("it answers");
         assert_eq!(purged, 8 + 4 + 1, "those, the refused ones and the sign-in at the beginning");
@@ -1096,7 +1101,7 @@ on_every_database! {
         for name in listed["names"].as_array().expect("names") {
             assert_eq!(name["own"], true, "{listed}");
         }
-        // It is its own now: no more to be removed as a further one.
+        // It is the main address now, so it cannot be removed as a further name.
         check(&remove(&mut browser, "alice%40work.example").await, 409, "own_address");
         let sent = message(&probe, MessageKind::EmailChangedUndo, "alice@example.com").await;
         let body = json!({ "token": token(&sent, "/email/undo") });
@@ -1145,7 +1150,8 @@ on_every_database! {
                 let answer = owner.post("/auth/verification/confirm", body).await;
                 assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("password_change_required")));
             } else {
-                // Not even by asking with a name of the squatter's: the link goes to the account's own.
+                // A request with one of the squatter's names does not help the squatter: the link
+                // goes to the account's main address.
                 let body = json!({ "login": format!("{name}@one.example") });
                 assert_eq!(owner.post("/auth/password/forgot", body).await.status, 202);
                 let body = json!({ "token": reset_token(&probe, &victim).await, "password": NEW_PASSWORD });
@@ -1169,7 +1175,7 @@ on_every_database! {
         let txn = probe.db.begin().await.expect("a transaction");
         let within = accounts.within(&txn);
         within.add_name(id, FurtherName::username("second")).await.expect("it is added");
-        // What is refused leaves the transaction whole.
+        // A refusal leaves the transaction usable.
         for (name, taken) in [("bob", true), ("second", true), ("a b", false)] {
             let refused = within.add_name(id, FurtherName::username(name)).await;
             assert_eq!(matches!(refused, Err(AccountError::Taken(_))), taken, "{refused:?}");
@@ -1202,7 +1208,7 @@ on_every_database! {
         let refused = accounts.add_name(bob, FurtherName::username("third")).await;
         assert!(matches!(refused, Err(AccountError::NotFound)), "{refused:?}");
 
-        // Its owner proves the one that was added unproved.
+        // The owner verifies the address that was added without verification.
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
         ask(&mut browser, "alice@WORK.example").await;
         let token = confirm_token(&probe, "alice@WORK.example").await;
@@ -1211,7 +1217,7 @@ on_every_database! {
         assert_eq!(probe.number(proved).await, 1);
         let again = browser.post(NAMES, json!({ "email": "alice@work.example" })).await;
         assert_eq!(again.field_codes("email"), ["already_yours"]);
-        // A first username is the account's own.
+        // The first username becomes the account's own username.
         let nameless = probe.auth.accounts().create(NewAccount::email("carol@example.com")).await.expect("carol");
         accounts.add_name(nameless.id(), FurtherName::username("Carol")).await.expect("it is added");
         let carol = accounts.find(nameless.id()).await.expect("it answers").expect("an account");
@@ -1232,7 +1238,7 @@ on_every_database! {
         for answer in answers.iter().filter(|answer| !matches!(answer.status, 200 | 201)) {
             check(answer, 409, "username_taken");
         }
-        // The losers' sessions go on.
+        // The sessions of the losers continue.
         let mut live = 0;
         for browser in &mut browsers {
             live += usize::from(browser.get("/me").await.status == 200);
@@ -1260,7 +1266,7 @@ on_every_database! {
         let (token, code) = (token(&mail, "/login-names/confirm"), code(&mail));
         let data = probe.text("SELECT data FROM auth_challenge WHERE purpose = 'login_name'").await.expect("data");
         assert!(data.contains("alice@work.example") && !data.contains(&token) && !data.contains(&code));
-        // Whoever writes into the database cannot turn a token to another address.
+        // An attacker who can write to the database cannot redirect a token to another address.
         let forged = data.replace("alice@work.example", "victim@example.com");
         probe.execute(&format!("UPDATE auth_challenge SET data = '{forged}' WHERE purpose = 'login_name'")).await;
         check(&browser.post(CONFIRM, json!({ "token": token })).await, 403, "wrong_code");
@@ -1285,7 +1291,8 @@ on_every_database! {
             probe.auth.accounts().add_name(first, name).await.expect("it is added");
         }
         let report = import().run(rows(4), |_| {}).await.expect("the database answers");
-        // Those that are there are skipped; an address that is a further name of another is taken.
+        // Existing accounts are skipped. An address that is a further name of another account is
+        // taken.
         assert_eq!((report.imported, report.skipped, report.refused.len()), (0, 2, 1));
     }
 }

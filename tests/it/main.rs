@@ -1,4 +1,4 @@
-//! The integration tests: one binary, one file a capability, each test on every database.
+//! The integration tests: one binary, one file per capability, each test on every database.
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod account;

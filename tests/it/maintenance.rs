@@ -1,5 +1,5 @@
-//! Maintenance: everything goes when its time is over and not before, on every database, beside other
-//! nodes and live traffic.
+//! Maintenance: every row is deleted when its time has passed and not before. This holds on every
+//! database, next to other nodes and live traffic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::support::{Backend, PASSWORD, Probe, until};
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many rows each table has that has any.
+/// Returns the number of rows of each table that is not empty.
 async fn rows(probe: &Probe) -> BTreeMap<&'static str, i64> {
     let mut rows = BTreeMap::new();
     for table in TABLES {
@@ -51,7 +51,7 @@ fn strict(probe: Probe) -> Probe {
     })
 }
 
-/// What a stranger sends for an address, each kind of request once.
+/// Sends each kind of request that a stranger can send for an address, once.
 async fn ask_for_everything(probe: &Probe, address: &str) {
     let mut browser = probe.browser().await;
     let wrong = "not the right password";
@@ -69,30 +69,30 @@ async fn ask_for_everything(probe: &Probe, address: &str) {
     }
 }
 
-/// The quotas of one source, as in the defaults but smaller.
+/// The quotas of one source. They are like the defaults but smaller.
 const REGISTRATIONS: i64 = 6;
 const MESSAGES: i64 = 8;
 const TRIES: i64 = 10;
 const VISITORS: i64 = 5;
 const REQUESTS: i64 = 600;
 
-/// How many rows one source leaves at most with [`ask_from`] in one minute.
+/// Returns the maximum number of rows that one source leaves in one minute with [`ask_from`].
 fn bound(table: &str) -> i64 {
     match table {
         "auth_account" | "auth_login_name" => REGISTRATIONS,
-        // In the open mode a registration is a sign-in.
+        // In the open mode a registration also signs in.
         "auth_session" => VISITORS + REGISTRATIONS,
         "auth_challenge" | "auth_challenge_start" | "auth_outbox" | "auth_outbox_limit" => MESSAGES,
-        // A try at a code has two; and of each kind there is one row that a full source touches.
+        // An attempt at a code has two rows. Each kind also has one row that a full source updates.
         "auth_attempt" => 2 * TRIES + 4,
-        // Each registration has two, and one says of each limit that it is met: of registrations,
-        // messages and visitors, and of guesses at many names.
+        // Each registration has two events. Each exceeded limit has one: registrations, messages,
+        // visitors, and guesses at many names.
         "auth_event" => TRIES + 2 * REGISTRATIONS + VISITORS + MESSAGES + 4,
         _ => 0,
     }
 }
 
-/// Every kind of request that a stranger can send, once, from one source.
+/// Sends every kind of request that a stranger can send, once, from one source.
 async fn ask_from(app: &Router, source: &str, address: &str) -> Vec<u16> {
     let wrong = "not the right password";
     let token = BASE64URL_NOPAD.encode(&Sha256::digest(address));
@@ -155,7 +155,7 @@ on_every_database! {
         let nodes: [(&str, &dyn Fn() -> Portcullis); 3] = [("open", &open), ("strict", &strict), ("silent", &silent)];
         for (at, (mode, node)) in nodes.into_iter().enumerate() {
             for (of, name) in ["known", "unknown"].into_iter().enumerate() {
-                // Rates are kept in an instance: this one has served nobody.
+                // Rates are kept per instance. This one is new.
                 let auth = node();
                 let app = app(&auth);
                 let source = format!("192.0.2.{}", at * 2 + of);
@@ -175,12 +175,12 @@ on_every_database! {
                     let added = count - before.get(table).unwrap_or(&0);
                     assert!(added <= bound(table), "{mode} {name}: {table} has {added} more");
                 }
-                // Every one of these is refused for a limit of its own, and leaves nothing.
+                // Each of these requests exceeds a limit, and leaves no row.
                 ask(30..50).await;
                 assert_eq!(rows(&probe).await, full, "{mode} {name}");
-                // The last ones are refused for their rate: one event says so.
+                // The last requests exceed the request rate, which writes one event.
                 let mut statuses = ask(50..90).await;
-                // Without mail there are no routes of a lost password.
+                // Without mail there are no routes for a forgotten password.
                 statuses.retain(|status| *status != 404);
                 assert!(statuses.ends_with(&[429; 20]), "{mode} {name}: {statuses:?}");
                 let mut expected = full.clone();
@@ -246,17 +246,17 @@ on_every_database! {
             left.push(added);
             probe.mail().await;
         }
-        // The first of all makes the row of its visitor's source and the like as well.
+        // The first round also creates rows that stay, such as the row of a visitor's source.
         assert_eq!(left[0], left[1]);
         assert!(left[0].len() >= 5, "{left:?}");
 
-        // A day after the last of it stopped being good; what is of use may stay as long as it is.
+        // A day after the last of it expired. A row may stay while it can still be used.
         probe.clock.advance(DAY + DAY);
         let report = probe.auth.maintenance().run().await.expect("it runs");
         assert!(!report.left_to_another && report.challenges > 0 && report.messages > 0, "{report}");
         let mut expected = account_alone.clone();
         let left = rows(&probe).await;
-        // Events have a time of their own, and the run is one.
+        // Events have a retention time of their own. The run itself writes one event.
         expected.insert("auth_event", left["auth_event"]);
         expected.insert("auth_maintenance", 1);
         assert_eq!(left, expected);
@@ -275,7 +275,8 @@ on_every_database! {
         let run = async || probe.auth.maintenance().run().await.expect("it runs");
         assert_eq!(run().await.total(), 0, "nothing is over yet");
 
-        // In use, renewed each day: only what was ended goes, after its seven days.
+        // The session is used and renewed each day. Only the ended session is deleted, after seven
+        // days.
         let mut removed = Vec::new();
         for day in 1..=31 {
             probe.clock.advance(DAY);
@@ -293,7 +294,7 @@ on_every_database! {
                 }
             }
         }
-        // Attempts of the first day; the denial after 30 days.
+        // The attempts of the first day, and the denial after 30 days.
         assert_eq!(removed, [(1, "attempts", 2), (7, "sessions", 1), (31, "denials", 1)]);
         probe.clock.advance(7 * DAY);
         let report = run().await;
@@ -340,7 +341,8 @@ on_every_database! {
         auth.account_import().run(imported, |_| {}).await.expect("it is imported");
         let proved = auth.accounts().find_by_login("proved@example.com").await.expect("it answers");
         auth.accounts().verify(proved.expect("an account").id()).await.expect("it is verified");
-        // Proved by what knows nothing of the trial.
+        // An administrator's statement verifies the address, without ending the trial of the
+        // account.
         probe.execute(
             "UPDATE auth_login_name SET verified_at = 1 WHERE normal = 'by-hand@example.com'"
         ).await;
@@ -365,11 +367,11 @@ on_every_database! {
         assert_eq!(probe.number(trials).await, 0, "nobody is looked at twice");
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_removed'";
         assert_eq!(probe.number(events).await, 1);
-        // The address is free again, and its owner gets mail.
+        // The address is free again, and its owner can register.
         register("squatter@example.com").await;
         assert_eq!(left().await.len(), 5);
 
-        // Where accounts are of use unproved, none is on trial.
+        // If unverified accounts can be used, no account is on trial.
         let open = probe.rebuilt(|builder| builder);
         let application = Application::new(NewAccount::email("open@example.com"), PASSWORD);
         open.registration().register(application, &ClientInfo::default()).await.expect("it is made");
@@ -384,7 +386,7 @@ on_every_database! {
             let account = NewAccount::email(format!("{name}@example.com"));
             let application = Application::new(account, PASSWORD);
             probe.auth.registration().apply(application, &ClientInfo::default()).await.expect("it is taken");
-            // Each is older than the next.
+            // The accounts have different ages.
             probe.clock.advance(Duration::from_secs(1));
         }
         let (kind, trigger, untrigger) = match probe.database.backend {
@@ -468,7 +470,7 @@ on_every_database! {
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, 0);
         let ran = probe.auth.maintenance().last_run().await.expect("it answers");
         assert_eq!(ran, Some(probe.auth_now()));
-        // Also without the lease nobody is in another's way: the work is the same twice.
+        // Without the lease two nodes do not disturb each other either: the rows are deleted once.
         for _ in 0..600 {
             let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
         }
@@ -484,7 +486,7 @@ on_every_database! {
             let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
         }
         probe.clock.advance(2 * DAY);
-        // Dropped after its first batch, in the pause before the second.
+        // The run is dropped after its first batch, in the pause before the second.
         let killed = probe.rebuilt(|builder| builder);
         let dead = killed.clone();
         let task = tokio::spawn(async move { killed.maintenance().run().await });
@@ -492,7 +494,7 @@ on_every_database! {
         until("a batch is gone", async || probe.number(sessions).await < 1200).await;
         task.abort();
         let _ = task.await;
-        // A statement that was under way still ends.
+        // A statement that was already running still ends.
         dead.drain().await;
         let left = probe.number("SELECT COUNT(*) FROM auth_session").await;
         if left > 0 {
@@ -551,7 +553,7 @@ on_every_database! {
         probe.clock.advance(HOUR);
         login().await;
         until("it is found", async || found()).await;
-        // It goes as soon as somebody does the work, here or elsewhere.
+        // The finding disappears as soon as maintenance runs, on this node or another.
         probe.auth.maintenance().run().await.expect("it runs");
         assert!(!found());
         let other = probe.rebuilt(|builder| builder);
@@ -566,7 +568,7 @@ on_every_database! {
     async fn a_restored_backup_brings_no_session_link_or_message_back(probe: Probe) {
         let alice = probe.register_with_email("alice", "alice@example.com").await;
         let mut browser = probe.browser().await;
-        // Twice: the first sign-in ever is compared with nothing.
+        // Signs in twice, because the first sign-in of an account is compared with nothing.
         for _ in 0..2 {
             browser.cookie = None;
             assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
@@ -582,7 +584,7 @@ on_every_database! {
         let mail = probe.mail().await.pop().expect("a link").text;
         let token = mail.split_once("#token=").expect("a token").1[..43].to_owned();
         probe.clock.advance(Duration::from_secs(120));
-        // This one still waits to be sent.
+        // This message has not been sent yet.
         let carol = NewAccount::email("carol@example.com").verified();
         probe.auth.registration().create(carol, PASSWORD).await.expect("it is made");
         let body = json!({ "login": "carol@example.com" });
@@ -597,14 +599,16 @@ on_every_database! {
         let sent = probe.mail().await.len();
         assert_eq!(probe.mail().await.len(), sent, "nothing is sent twice");
         assert_eq!(sent, 1);
-        // Above everything that the lost time may have handed out, and again each time.
+        // The epoch is higher than any that the lost time can have used, and it increases with each
+        // call.
         let epoch = "SELECT epoch FROM auth_account WHERE username = 'alice'";
         let first = probe.number(epoch).await;
         assert_eq!(first, probe.auth_now().as_millis());
         assert_eq!(probe.auth.maintenance().after_restore().await.expect("it is done"), 3);
         assert_eq!(probe.number(epoch).await, first + 1);
         assert!(probe.number("SELECT epoch FROM auth_epoch").await >= first);
-        // Everybody can sign in again; the browser that was known is a new device, and its owner is told.
+        // Everybody can sign in again. The known browser has become a new device, and the owner is
+        // told.
         browser.device = device;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
         assert_eq!(probe.number(new_devices).await, 1);
@@ -617,10 +621,11 @@ on_every_database! {
     }
 }
 
-/// Rows of each table that are not over, as many as a planner needs to prefer an index.
+/// Rows per table that have not expired. A planner prefers an index for this many rows.
 const FILLED: usize = 20_000;
 
-/// The tables that no run cleans, and why they do not grow for ever all the same.
+/// The tables that maintenance does not clean, each with the reason why it does not grow without
+/// limit.
 const STAY: [(&str, &str); 12] = [
     ("auth_maintenance", "one row"),
     (
@@ -650,7 +655,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
     let mut tables = TABLES.to_vec();
     tables.sort_unstable();
     assert_eq!(told, tables, "each table stands in exactly one of the two lists");
-    // The counter of all grants is one row that is never removed.
+    // The counter of all grants is one row, which is never removed.
     let mut known: Vec<_> =
         portcullis::schema::tables().into_iter().map(|table| table.name).collect();
     known.retain(|table| table != "auth_epoch");
@@ -658,8 +663,8 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
     assert_eq!(known, tables);
 }
 
-/// The tables that maintenance cleans, with what fills them from a counter `i`; `{id}`, `{bytes}` stand
-/// for values of those types.
+/// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
+/// and `{bytes}` stand for values of those types.
 const FILLING: [(&str, &str, &str); 14] = [
     (
         "auth_account",
@@ -735,7 +740,7 @@ async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
             .replace("{bytes}", bytes)
             .replace("{text}", text)
             .replace("{late}", &format!("({late} + i)"));
-        // A word of its own in MySQL and MariaDB.
+        // `key` is a reserved word in MySQL and MariaDB.
         let columns = match backend {
             Backend::MySql => columns.replace("key,", "`key`,"),
             _ => columns.to_owned(),
@@ -747,7 +752,7 @@ async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
     }
 }
 
-/// The steps of a plan that read a whole table or a whole index.
+/// Returns the steps of a plan that read a whole table or a whole index.
 async fn scans(backend: Backend, db: &DatabaseConnection, statement: &Statement) -> Vec<String> {
     let explain = match backend {
         Backend::Sqlite => "EXPLAIN QUERY PLAN",
@@ -785,7 +790,7 @@ async fn scans(backend: Backend, db: &DatabaseConnection, statement: &Statement)
     scans
 }
 
-/// Not one statement of a run that finds nothing reads a whole table.
+/// Checks that no statement of a run that finds nothing reads a whole table.
 async fn no_statement_of_maintenance_reads_a_whole_table(backend: Backend) {
     let (url, _directory) = fresh(backend).await;
     let db = connect(&url).await;
@@ -807,7 +812,7 @@ async fn no_statement_of_maintenance_reads_a_whole_table(backend: Backend) {
     for (table, ..) in FILLING {
         assert!(touched(table), "{table} is never looked at");
     }
-    // A write is planned like the look for its rows.
+    // A write has the same plan as the search for its rows.
     for statement in ran.iter().filter(|statement| !statement.sql.starts_with("INSERT")) {
         if statement.sql.contains("auth_maintenance") {
             continue;
@@ -815,7 +820,7 @@ async fn no_statement_of_maintenance_reads_a_whole_table(backend: Backend) {
         let found = scans(backend, &db, statement).await;
         assert!(found.is_empty(), "{}\n{found:#?}", statement.sql);
     }
-    // The test can tell.
+    // This proves that the test works: it finds a statement that no index helps.
     let blind = Statement::from_string(
         db.get_database_backend(),
         "SELECT id FROM auth_session WHERE idle_ms = 7",

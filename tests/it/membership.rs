@@ -1,4 +1,4 @@
-//! Levels on resources (P5) and the source they are computed by (P6).
+//! Levels on resources, and the source that computes them.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use crate::support::{Browser, PASSWORD, Probe};
 
 const LEVELS: [&str; 3] = ["viewer", "editor", "owner"];
 
-/// The application's own tables, as a source.
+/// The application's own tables as a source.
 #[derive(Clone, Default)]
 struct Tables(Arc<Inner>);
 
@@ -27,7 +27,7 @@ struct Tables(Arc<Inner>);
 struct Inner {
     rows: Mutex<Rows>,
     asked: AtomicUsize,
-    /// What an answer that was computed already waits for, if it does.
+    /// If set, a computed answer waits for this before it is returned.
     gate: Mutex<Option<Arc<Notify>>>,
     computed: Notify,
 }
@@ -39,7 +39,7 @@ enum Rows {
     These(Vec<SourceMembership>),
     Fails,
     NeverAnswers,
-    /// Writes into the database before it answers.
+    /// Writes to the database before it answers.
     Writes(DatabaseConnection),
 }
 
@@ -83,7 +83,7 @@ impl MembershipSource for Tables {
     }
 }
 
-/// With levels on lists and documents.
+/// Configures levels on lists and documents.
 fn with_levels(probe: Probe) -> Probe {
     probe.configured(|config| {
         let levels = LEVELS.map(str::to_owned).to_vec();
@@ -92,7 +92,7 @@ fn with_levels(probe: Probe) -> Probe {
     })
 }
 
-/// The same, and a source.
+/// Adds a source too.
 fn with_source(mut probe: Probe) -> (Probe, Tables) {
     let tables = Tables::default();
     let source = tables.clone();
@@ -106,7 +106,7 @@ fn resource(domain: &str, id: &str) -> Resource {
     Resource::new(domain, id).expect("a resource")
 }
 
-/// Answers what an identity has: roles, whether it may, and on which ids.
+/// Returns what an identity has: its roles, whether it has a permission, and on which ids.
 fn asking(auth: &Portcullis) -> axum::Router {
     use axum::extract::Path;
     use axum::routing::get;
@@ -168,7 +168,7 @@ async fn events(probe: &Probe, kind: &str) -> i64 {
     probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
 }
 
-/// What is stored of an account: resource, id, level, origin.
+/// Returns the stored memberships of an account: resource, id, level and origin.
 async fn stored(probe: &Probe, account: AccountId) -> Vec<String> {
     let memberships = probe.auth.memberships().of(account).await.expect("it answers");
     let line = |m: &portcullis::permission::Membership| {
@@ -240,7 +240,7 @@ on_every_database! {
         assert_eq!(roles(&mut neighbour).await, "");
         assert!(!may(&mut neighbour, "list:read:7").await);
 
-        // Another level takes its place, up and down.
+        // Another level replaces the level, higher or lower.
         memberships.grant(alice.id(), &seven, "owner").await.expect("it is raised");
         assert!(may(&mut browser, "list:delete:7").await);
         assert_eq!(stored(&probe, alice.id()).await, ["list:7:owner:hand"]);
@@ -250,7 +250,7 @@ on_every_database! {
         assert!(!may(&mut browser, "list:edit:7").await && may(&mut browser, "list:read:7").await);
         assert_eq!(events(&probe, "membership_granted").await, 3);
 
-        // The role named like the level can change or go; the level stays.
+        // The role with the name of the level can be changed or deleted. The level stays.
         manage.set_permissions("viewer", ["list:look"]).await.expect("it is changed");
         assert!(may(&mut browser, "list:look:7").await && !may(&mut browser, "list:read:7").await);
         manage.delete("viewer").await.expect("it is deleted");
@@ -314,15 +314,16 @@ on_every_database! {
         assert!(matches!(refused, Err(GrantError::AccountNotFound)), "{refused:?}");
         assert_eq!(roles(&mut browser).await, "doc-7-reader list-7-editor list-7-owner list-7-viewer");
 
-        // The configuration drops it: what is stored stays and gives nothing.
+        // The configuration no longer has the level. The stored membership stays, but gives
+        // nothing.
         probe.auth = probe.rebuilt(|builder| builder.levels("list", ["viewer", "editor"]));
         browser.address = serve(asking(&probe.auth)).await;
         assert_eq!(roles(&mut browser).await, "");
         assert_eq!(stored(&probe, alice.id()).await, ["doc:7:reader:hand", "list:7:owner:hand"]);
-        // And without any level nothing is even asked for.
+        // Without any level, memberships are not even read.
         browser.address = serve(asking(&probe.rebuilt(|builder| builder))).await;
         assert_eq!(roles(&mut browser).await, "");
-        // In another order it is another height.
+        // Another order changes which level is higher.
         let turned = probe.rebuilt(|builder| builder.levels("list", ["owner", "editor", "viewer"]));
         browser.address = serve(asking(&turned)).await;
         assert_eq!(roles(&mut browser).await, "list-7-owner");
@@ -332,7 +333,7 @@ on_every_database! {
         let probe = with_levels(probe);
         let (alice, mut browser) = signed_in(&probe, "alice").await;
         let memberships = probe.auth.memberships();
-        // Ids may have a dash: uuids do.
+        // Ids may contain a dash, as UUIDs do.
         for id in ["7-owner", "-", "a-b-c", "018f0000-0000-7000-8000-000000000000", "ключ"] {
             memberships.grant(alice.id(), &resource("list", id), "viewer").await.expect("it is given");
         }
@@ -348,7 +349,7 @@ on_every_database! {
             assert!(Resource::new("list", id).is_err(), "{id:?}");
         }
 
-        // A role of such a name cannot be made.
+        // A role with such a name cannot be created.
         let manage = probe.auth.roles();
         for name in ["list-7-owner", "list-a-b-viewer", "doc-x-reader"] {
             let refused = manage.create(name, ["doc:read"]).await;
@@ -358,7 +359,8 @@ on_every_database! {
         for name in ["list-owner", "list-7-reader", "lists-7-owner", "list-7-owners"] {
             manage.create(name, ["doc:read"]).await.expect("nothing is named so");
         }
-        // One that was made before the levels were configured is not seen under its name.
+        // A role with such a name can exist from before the levels were configured. It is not found
+        // under this name.
         let before = probe.rebuilt(|builder| builder);
         before.roles().create("list-7-owner", ["doc:read"]).await.expect("no level is configured");
         before.roles().grant(alice.id(), "list-7-owner").await.expect("it is granted");
@@ -372,7 +374,7 @@ on_every_database! {
         probe.auth.roles().create("editor", ["list:edit"]).await.expect("a role");
         tables.say(&[("list", "1", "viewer"), ("list", "2", "editor")]);
         let (alice, mut browser) = signed_in(&probe, "alice").await;
-        // Registered and signed in.
+        // One call at the registration, and one at the sign-in.
         assert_eq!(tables.asked(), 2);
         assert_eq!(roles(&mut browser).await, "list-1-viewer list-2-editor list-2-viewer");
         assert!(may(&mut browser, "list:edit:2").await && !may(&mut browser, "list:edit:1").await);
@@ -380,7 +382,8 @@ on_every_database! {
         memberships.grant(alice.id(), &resource("list", "1"), "editor").await.expect("it is given");
         memberships.grant(alice.id(), &resource("list", "9"), "viewer").await.expect("it is given");
 
-        // One added, one raised, one removed; what was given by hand stays.
+        // One membership added, one raised and one removed. The memberships that were given by hand
+        // stay.
         tables.say(&[("list", "1", "owner"), ("doc", "3", "reader")]);
         for _ in 0..5 {
             assert!(!roles(&mut browser).await.contains("owner"), "no request asks the source");
@@ -407,7 +410,7 @@ on_every_database! {
         let answer = browser.post_empty("/auth/memberships/refresh").await;
         assert_eq!(answer.json(), json!({ "added": 0, "removed": 0 }));
 
-        // By hand only what was given by hand is taken.
+        // A revocation by hand removes only memberships that were given by hand.
         memberships.revoke(alice.id(), &resource("list", "1")).await.expect("it is taken");
         memberships.revoke(alice.id(), &resource("doc", "3")).await.expect("nothing to take");
         assert_eq!(roles(&mut browser).await, owner);
@@ -432,7 +435,7 @@ on_every_database! {
         assert_eq!((tables.asked(), roles(&mut second).await.as_str()), (2, "list-2-viewer"));
         assert_eq!(roles(&mut browser).await, "list-2-viewer", "the account's other session sees it too");
 
-        // A sign-in that is not finished asks nothing; its end does.
+        // An unfinished sign-in does not call the source. Its last step does.
         let carol = probe.auth.accounts().find_by_login("carol").await.expect("it answers").expect("carol");
         probe.auth.accounts().require_password_change(carol.id()).await.expect("it is set");
         tables.say(&[("list", "3", "viewer")]);
@@ -490,7 +493,7 @@ on_every_database! {
             ("*", "2", "owner"),
             ("li-st", "2", "owner"),
             ("doc", "2", "owner"),
-            // Twice, at two levels: the higher, whichever comes first.
+            // The same resource with two levels: the higher level counts, in any order.
             ("list", "3", "owner"),
             ("list", "3", "viewer"),
             ("list", "4", "viewer"),
@@ -505,7 +508,7 @@ on_every_database! {
         );
         assert!(!may(&mut browser, "list:read").await);
 
-        // As many as one account may have, and one more.
+        // As many memberships as one account may have, and then more.
         let many = |count: usize| {
             let rows = (0..count).map(|id| SourceMembership::new("list", id.to_string(), "viewer"));
             Rows::These(rows.collect())
@@ -537,7 +540,8 @@ on_every_database! {
                 let (auth, id) = (probe.auth.clone(), alice.id());
                 async move { auth.refresh_memberships(id).await }
             });
-            // Its answer is computed and on its way; now the tables change, and somebody asks again.
+            // Its answer is computed but not yet returned. Now the tables change, and another
+            // refresh runs.
             tables.0.computed.notified().await;
             tables.say(&[("list", "1", after)]);
             probe.auth.refresh_memberships(alice.id()).await.expect("it answers");
@@ -553,7 +557,7 @@ on_every_database! {
         let alice = portcullis::account::NewAccount::username("alice");
         let alice = probe.auth.accounts().create(alice).await.expect("an account").id();
         tables.say(&[("list", "1", "viewer"), ("list", "2", "owner"), ("doc", "1", "reader")]);
-        // The first ever of this account, all at once.
+        // The first refreshes of this account, all at the same time.
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..16 {
             let auth = probe.auth.clone();
@@ -579,7 +583,8 @@ on_every_database! {
 
     async fn the_source_is_asked_outside_of_every_transaction(probe: Probe) {
         let (probe, tables) = with_source(probe);
-        // It writes by a connection of its own: beside an open writing transaction it would wait.
+        // The source writes with its own connection. If a writing transaction of portcullis were
+        // open, it would have to wait.
         tables.become_(Rows::Writes(probe.database.connect().await));
         let (_, mut browser) = signed_in(&probe, "alice").await;
         assert_eq!(browser.post_empty("/auth/memberships/refresh").await.status, 200);
@@ -633,7 +638,7 @@ on_every_database! {
         assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
         assert_eq!(tables.asked(), asked);
 
-        // A session with a ceiling sees what its ceiling covers.
+        // A session with a ceiling sees only what its ceiling covers.
         let client = portcullis::ClientInfo::default();
         let ceiling = Permission::parse("role:list-1-viewer").expect("a permission");
         let issued = probe.auth.sessions().start(&alice, &client).ceiling([ceiling]).await.expect("it starts");
@@ -654,7 +659,7 @@ on_every_database! {
             .layer(probe.auth.layer());
         browser.address = serve(by_hand).await;
         assert_eq!(browser.get("/auth/memberships").await.status, 200);
-        // Without a source there is nothing to ask, and nothing changes.
+        // Without a source a refresh does nothing.
         let answer = browser.post_empty("/auth/memberships/refresh").await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "added": 0, "removed": 0 })));
         assert_eq!(browser.post("/auth/memberships", json!({})).await.status, 405);
@@ -667,7 +672,8 @@ on_every_database! {
         let (probe, tables) = with_source(probe);
         tables.say(&[("list", "1", "viewer")]);
         let (alice, mut browser) = signed_in(&probe, "alice").await;
-        // Whose turn it is cannot be said: signing in goes on with what is stored.
+        // The table that orders the refreshes is missing. A sign-in continues with the stored
+        // memberships.
         probe.execute("ALTER TABLE auth_membership_turn RENAME TO auth_membership_turn_away").await;
         let mut other = browser.stranger();
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
@@ -675,7 +681,7 @@ on_every_database! {
         assert_eq!(other.post_empty("/auth/memberships/refresh").await.status, 503);
         probe.execute("ALTER TABLE auth_membership_turn_away RENAME TO auth_membership_turn").await;
 
-        // The memberships themselves cannot be read: a request that needs them is 503.
+        // The memberships cannot be read. A request that needs them gets a 503.
         probe.auth.roles().create("any", ["a:b"]).await.expect("a role");
         probe.auth.roles().grant(alice.id(), "any").await.expect("it is granted");
         probe.execute("ALTER TABLE auth_membership RENAME TO auth_membership_away").await;

@@ -1,5 +1,5 @@
-//! Counters of events. On SQLite alone: what is counted is no matter of the database. The recorder
-//! is the thread's own, so everything runs on one thread.
+//! Counters of events. The test uses only SQLite, because the counters do not depend on the
+//! database. The recorder belongs to a thread, so everything runs on one thread.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use crate::support::call::{call, cookie_of, request};
 use crate::support::{Backend, Probe, probe};
 
-/// Counts by the value of the label `event`.
+/// Counters, by the value of the label `event`.
 #[derive(Default)]
 struct Counts(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
 

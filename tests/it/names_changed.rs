@@ -1,4 +1,4 @@
-//! What hooks are told when the names of an account change, and that they can refuse it.
+//! The information that hooks get when the names of an account change. They can refuse the change.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const NUMBER: &str = "+4915112345678";
 const NAMES: &str = "/auth/login-names";
 
-/// Notes what it is told, and refuses one cause.
+/// Records its calls, and refuses one cause.
 #[derive(Clone, Default)]
 struct Watch {
     seen: Arc<Mutex<Vec<String>>>,
@@ -30,8 +30,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// What it was told since the last look: the account, the cause, and names that came (`+`), went
-    /// (`-`) and were proved (`!`).
+    /// Returns the calls since the last call of `take`: the account, the cause, and the names that
+    /// were added (`+`), removed (`-`) and verified (`!`).
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().expect("nothing panics while it is held"))
     }
@@ -70,7 +70,7 @@ fn watched(mut probe: Probe) -> (Probe, Watch) {
     (probe, watch)
 }
 
-/// An account with a username and an address that was proved, signed in.
+/// Signs in an account with a username and a verified address.
 async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
     let account = NewAccount::username(name).with_email(format!("{name}@example.com")).verified();
     let account = probe.auth.registration().create(account, PASSWORD).await;
@@ -79,14 +79,14 @@ async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
     (account.expect("the account is made").id(), browser)
 }
 
-/// The token of the last message of a kind to somebody.
+/// Returns the token of the last message of this kind to this address.
 async fn token(probe: &Probe, kind: MessageKind, to: &str) -> String {
     let mut sent = probe.mail().await.into_iter();
     let found = sent.rfind(|message| message.kind == kind && message.to.as_str() == to);
     token_of(&found.unwrap_or_else(|| panic!("no {kind:?} to {to}")))
 }
 
-/// Asks for a change and proves the new address; the answer to the proof.
+/// Requests a change and confirms the new address. Returns the answer to the confirmation.
 async fn proved(probe: &Probe, browser: &mut Browser, path: &str, address: &str) -> Answer {
     probe.clock.advance(MINUTE);
     let answer = browser.post(path, json!({ "email": address })).await;
@@ -106,7 +106,7 @@ async fn proved_number(probe: &Probe, browser: &mut Browser) -> Answer {
     assert_eq!(answer.status, 202, "{}", answer.text);
     let sent = probe.mail().await;
     let found = sent.iter().rfind(|message| message.kind == MessageKind::PhoneChangeConfirm);
-    // A text message has the code in other words than a mail.
+    // A text message has other words around the code than a mail.
     let text = &found.expect("a code").text;
     let digits: String = text
         .split(|c: char| !c.is_ascii_digit())
@@ -121,7 +121,7 @@ async fn names(probe: &Probe, account: AccountId) -> i64 {
     probe.number("SELECT COUNT(*) FROM auth_login_name").await
 }
 
-/// Uses what every hook knows of the account and of the instance.
+/// Uses the account and the instance that every hook receives.
 #[derive(Clone, Default)]
 struct Knows(Arc<Mutex<Vec<String>>>);
 
@@ -186,7 +186,7 @@ on_every_database! {
         assert_eq!(browser.put("/auth/password", body).await.status, 200);
         assert_eq!(roles().await, 0);
         assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
-        // A visitor's session has no account.
+        // The session of a visitor has no account.
         let seen = std::mem::take(&mut *knows.0.lock().expect("nothing panics while it is held"));
         assert_eq!(seen, [
             "before_register false",
@@ -212,7 +212,7 @@ on_every_database! {
         check(answer, &["alice: Added +alice@work.example !alice@work.example"]);
         let answer = alice.delete(&format!("{NAMES}/wonderland")).await;
         check(answer, &["alice: Removed -wonderland"]);
-        // The next of the usernames becomes the account's own: nothing else comes or goes.
+        // The next username becomes the account's own. This is no addition and no removal.
         assert_eq!(alice.post(NAMES, json!({ "username": "liddell" })).await.status, 200);
         watch.take();
         check(alice.delete(&format!("{NAMES}/alice")).await, &["alice: Removed -alice"]);
@@ -251,7 +251,7 @@ on_every_database! {
         assert_eq!(answer.status, 204, "{}", answer.text);
         assert_eq!(watch.take(), ["alice: Undone -wonderland"]);
 
-        // A reset proves an address that was never proved, and a number of before is gone.
+        // A reset verifies an address that was not verified, and removes a number from before.
         let mut new = NewAccount::username("bob").with_email("bob@example.com");
         new.phone = Some(NUMBER.to_owned());
         probe.auth.registration().create(new, PASSWORD).await.expect("the account is made");
@@ -288,7 +288,7 @@ on_every_database! {
             let answer = alice.post(NAMES, json!({ "username": "wonderland" })).await;
             assert_eq!((answer.status, answer.code().as_str()), (403, "names_are_frozen"));
         }
-        // Another cause passes.
+        // A change with another cause succeeds.
         let answer = proved(&probe, &mut alice, "/auth/email", "alice@new.example").await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         watch.refuse(Some(NamesCause::Changed));
@@ -302,7 +302,7 @@ on_every_database! {
         let link = token(&probe, MessageKind::EmailChangeConfirm, "alice@third.example").await;
         let answer = alice.post("/auth/email/confirm", json!({ "token": link })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        // Nor was an attempt counted for a correct code that a hook refused.
+        // A right code that a hook refuses does not count as an attempt either.
         watch.refuse(Some(NamesCause::Changed));
         probe.clock.advance(MINUTE);
         let asked = alice.post("/auth/email", json!({ "email": "alice@fourth.example" })).await;
@@ -317,7 +317,7 @@ on_every_database! {
         watch.refuse(None);
         let answer = alice.post("/auth/email/confirm", json!({ "code": code })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        // A name that is taken is no matter for a hook.
+        // If the name is taken, no hook is called.
         let taken = probe.auth.accounts().create(NewAccount::username("alice")).await;
         assert!(matches!(taken, Err(AccountError::Taken(_))));
     }

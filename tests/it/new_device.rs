@@ -1,4 +1,4 @@
-//! What the owner of an account is told of sign-ins from devices that the account does not know.
+//! The messages to the owner of an account about sign-ins from unknown devices.
 
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use crate::support::{Browser, PASSWORD, Probe};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A digest leaves a day after the first sign-in that it tells of, to within some milliseconds.
+/// A digest is sent a day after its first sign-in. One second more allows for some milliseconds of
+/// difference.
 const A_DAY_LATER: Duration = Duration::from_secs(24 * 60 * 60 + 1);
 const EVENTS: &str = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_new_device'";
 const NEW: &str = "another horse battery staple";
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 
-/// An instance behind a proxy that says where requests come from, and `alice`, who has signed in once
-/// before: the first sign-in ever is told to nobody.
+/// Builds an instance behind a proxy that sends the client addresses, and `alice`. She has signed
+/// in once before, because the first sign-in of an account causes no notice.
 async fn alice(probe: Probe) -> (Probe, Browser) {
     let probe = probe.configured(|config| {
         config.service.bearer = true;
@@ -35,7 +36,7 @@ async fn alice(probe: Probe) -> (Probe, Browser) {
     (probe, browser)
 }
 
-/// Signs in as `alice` by a client without cookies at this address.
+/// Signs in as `alice` from this address, with a client that has no cookies.
 async fn sign_in(browser: &Browser, address: &str, agent: &str) -> Answer {
     sign_in_with(browser, address, agent, json!({ "login": "alice", "password": PASSWORD })).await
 }
@@ -56,7 +57,7 @@ async fn verify(probe: &Probe) {
     probe.auth.accounts().verify(id).await.expect("it is verified");
 }
 
-/// The message with a link that sets a new password, asked for by `alice`.
+/// Requests a reset link for `alice` and returns the message.
 async fn link(probe: &Probe, browser: &Browser) -> Message {
     let body = json!({ "login": "alice" });
     assert_eq!(browser.stranger().post("/auth/password/forgot", body).await.status, 202);
@@ -65,14 +66,14 @@ async fn link(probe: &Probe, browser: &Browser) -> Message {
     link.expect("a link")
 }
 
-/// The messages of both kinds so far, the oldest first.
+/// Returns the messages of both kinds so far, oldest first.
 async fn mails(probe: &Probe) -> Vec<Message> {
     let sent = probe.mail().await;
     let kinds = ["new_device", "new_device_digest"];
     sent.into_iter().filter(|message| kinds.contains(&message.kind.as_str())).collect()
 }
 
-/// How many sign-ins were told by themselves, and how many messages told of several.
+/// Returns the number of notices of one sign-in, and the number of digests.
 async fn notices(probe: &Probe) -> (usize, usize) {
     let mails = mails(probe).await;
     let own = mails.iter().filter(|mail| mail.kind == MessageKind::NewDevice).count();
@@ -93,7 +94,7 @@ on_every_database! {
         let digest = mails(&probe).await.pop().expect("a digest");
         assert!(digest.text.contains("19"), "{}", digest.text);
         assert!(digest.text.contains("192.0.2.1"), "{}", digest.text);
-        // Nothing more is sent where nothing more happens, and the next one begins a new digest.
+        // Without another sign-in nothing is sent. The next sign-in starts a new digest.
         probe.clock.advance(2 * DAY);
         assert_eq!(notices(&probe).await, (1, 1));
         assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
@@ -110,7 +111,7 @@ on_every_database! {
             assert_eq!(sign_in(&browser, "192.0.2.1", "curl/8.5.0").await.status, 200);
         }
         assert_eq!(notices(&probe).await, (1, 0));
-        // The same network and browser: another address of the /24, another version.
+        // The same network and browser: another address in the /24, and another version.
         assert_eq!(sign_in(&browser, "192.0.2.200", "curl/8.19.1").await.status, 200);
         assert_eq!(notices(&probe).await, (1, 0));
         for (number, (address, agent)) in [
@@ -130,7 +131,7 @@ on_every_database! {
             let mail = mails(&probe).await.pop().expect("a mail");
             assert!(mail.text.contains(address), "{}", mail.text);
         }
-        // What one account was told says nothing to another.
+        // Each account has its own notices. One account's notice does not prevent another's.
         probe.register_with_email("bob", "bob@example.com").await;
         let bob = json!({ "login": "bob", "password": PASSWORD });
         for _ in 0..2 {
@@ -153,7 +154,8 @@ on_every_database! {
         assert_eq!(notices(&probe).await, (10, 1));
         let digest = mails(&probe).await.pop().expect("a digest");
         assert!(digest.text.contains("Sign-ins: 3\n"), "{}", digest.text);
-        // Of those above the ten the owner was not told by themselves: they are as new as before.
+        // The sign-ins above the limit of ten had no notice of their own, so their networks are
+        // still new.
         assert_eq!(sign_in(&browser, "198.51.12.1", "curl/8.5.0").await.status, 200);
         assert_eq!(sign_in(&browser, "198.51.0.1", "curl/8.5.0").await.status, 200);
         assert_eq!(notices(&probe).await, (11, 1));
@@ -198,14 +200,14 @@ on_every_database! {
         assert_eq!(answer.status, 200);
         assert!(answer.set_cookies().is_empty());
         assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (1, (1, 0)));
-        // Who does not want to be remembered is told of too.
+        // A client that is not to be remembered causes a notice too.
         let mut forgettable = body.clone();
         forgettable["remember"] = json!(false);
         let answer = sign_in_with(&browser, "203.0.113.9", "curl/8.5.0", forgettable).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.json().get("device_token"), None, "and leaves nothing behind");
         assert_eq!(notices(&probe).await, (2, 0));
-        // A client that shows its device is not new, wherever it is.
+        // A client with its device token is not new, from any address.
         let answer = sign_in_with(&browser, "203.0.113.9", FIREFOX, body.clone()).await;
         let device = answer.json()["device_token"].as_str().expect("a device token").to_owned();
         let request = browser
@@ -217,7 +219,7 @@ on_every_database! {
         let answer = send(request).await;
         assert_eq!(answer.status, 200);
         assert_eq!(notices(&probe).await, (2, 0));
-        // One that shows what it is not allowed to be is new.
+        // A client with an invalid device token is new.
         let token = answer.json()["token"].as_str().expect("a token").to_owned();
         for shown in [token, format!("{device}x"), "x".to_owned(), "A".repeat(5000)] {
             let request = browser
@@ -245,7 +247,7 @@ on_every_database! {
             }
         }
         assert_eq!(probe.number(EVENTS).await, before);
-        // Who fails is told of nothing, and is no device.
+        // A failed sign-in causes no notice, and does not make the device known.
         assert_eq!(browser.stranger().login("alice", WRONG).await.status, 401);
         probe.clock.advance(HOUR);
         assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (before, (1, 0)));
@@ -256,7 +258,8 @@ on_every_database! {
         for _ in 0..2 {
             assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
         }
-        // And the first one: the account was signed in when it was made, from somewhere else.
+        // There is also an event for the first one, because the registration signed in from another
+        // place.
         assert_eq!(probe.number(EVENTS).await, 3);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_outbox").await, 0);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_told_place").await, 0);
@@ -265,7 +268,8 @@ on_every_database! {
     async fn a_device_that_was_put_out_is_told_of_when_it_comes_back(probe: Probe) {
         let (probe, browser) = alice(probe).await;
         verify(&probe).await;
-        // Somebody with a phished password signs in once; the owner hears of it and sets a new one.
+        // A thief with a phished password signs in once. The owner gets a notice and sets a new
+        // password.
         let thief = sign_in(&browser, "203.0.113.9", FIREFOX).await;
         let device = thief.cookie_of(crate::support::browser::DEVICE).expect("a device");
         assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (1, (1, 0)));
@@ -273,7 +277,7 @@ on_every_database! {
         let body = json!({ "token": token, "password": NEW });
         let mut owner = browser.stranger();
         assert_eq!(owner.post("/auth/password/reset", body).await.status, 204);
-        // They get the new one too, and show their old device in another network.
+        // The thief gets the new password too, and shows the old device token in another network.
         let again = |address: &str, device: &str| {
             let cookie = format!("{}={device}", crate::support::browser::DEVICE);
             browser
@@ -288,7 +292,7 @@ on_every_database! {
         assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (2, (2, 0)));
         let mail = mails(&probe).await.pop().expect("a mail");
         assert!(mail.text.contains("198.51.100.7"), "{}", mail.text);
-        // What did the reset is known, wherever it is.
+        // The device that did the reset is known, from any address.
         let device = owner.device.clone().expect("a device");
         assert_eq!(send(again("192.0.2.77", &device)).await.status, 200);
         assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (2, (2, 0)));
@@ -308,7 +312,8 @@ on_every_database! {
                 assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
                 assert_eq!(owner.delete("/auth/sessions").await.status, 200);
             }
-            // The application starts a session there, and a factor is shown again in it.
+            // The application starts a session on the device. Then the password is checked again in
+            // this session.
             let client = ClientInfo::default().with_device_token(&device);
             let account = find().await;
             let start = probe.auth.sessions().start(&account, &client);
@@ -331,7 +336,8 @@ on_every_database! {
     async fn an_honest_person_hears_once_of_each_other_place_after_a_reset(probe: Probe) {
         let (probe, browser) = alice(probe).await;
         verify(&probe).await;
-        // A browser at home, told of before, and one at work whose only sign-in was long ago.
+        // A browser at home, which the owner was told of, and one at work, which has not signed in
+        // for a long time.
         let home = sign_in(&browser, "192.0.2.1", FIREFOX).await;
         let home = home.cookie_of(crate::support::browser::DEVICE).expect("a device");
         let work = sign_in(&browser, "198.51.100.1", FIREFOX).await;
@@ -428,7 +434,8 @@ on_every_database! {
         let answer = send(request).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!((probe.number(EVENTS).await, notices(&probe).await), (1, (1, 0)));
-        // Whoever is signed in all the way has been judged before.
+        // A change of the password in a full session is not a sign-in, so there is no second
+        // notice.
         let mut thief = browser.with_cookie(&answer.cookie().expect("a cookie"));
         let body = json!({ "new_password": "a third horse battery staple" });
         assert_eq!(thief.put("/auth/password", body).await.status, 200);

@@ -1,5 +1,5 @@
-//! Several nodes on one database (P7, SES-07, SES-13, AZ-06): what one of them changes counts in
-//! the next request at the other, though it remembers grants.
+//! Several nodes on one database. A change on one node takes effect on the next request to the
+//! other node, although it remembers grants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +13,11 @@ use crate::on_every_database;
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
-/// What someone can be on a document; `reader` is the lower one.
+/// The levels on a document. `reader` is the lower one.
 const LEVELS: [&str; 2] = ["reader", "keeper"];
 
-/// Another node: connections, memory and port of its own; database, clock and secret in common.
+/// Builds another node. It has its own connections, memory and port, and shares the database, clock
+/// and secret.
 async fn node(probe: &Probe) -> (Portcullis, Browser) {
     let auth = Portcullis::builder(probe.database.connect().await)
         .clock(probe.clock.clone())
@@ -33,20 +34,20 @@ async fn node(probe: &Probe) -> (Portcullis, Browser) {
     (auth, browser)
 }
 
-/// The same browser at another node.
+/// Returns the same browser for another node.
 fn at(node: &Browser, who: &Browser) -> Browser {
     let mut browser = node.clone();
     browser.cookie.clone_from(&who.cookie);
     browser
 }
 
-/// The versions that remembered grants of this account are kept under.
+/// Returns the versions with which the grants of this account are remembered.
 async fn versions(probe: &Probe, username: &str) -> (i64, i64) {
     let version = format!("SELECT grants_version FROM auth_account WHERE username = '{username}'");
     (probe.number(&version).await, probe.number("SELECT version FROM auth_epoch").await)
 }
 
-/// A change of what alice may do: her own grants, or what a role of hers means.
+/// A change of alice's permissions: one of her grants, or the permissions of one of her roles.
 #[derive(Debug)]
 enum Change {
     Grant(&'static str),
@@ -68,7 +69,7 @@ impl Change {
     }
 }
 
-/// A copy of the rows that say who may do what.
+/// A copy of the rows that contain permissions.
 struct Backup;
 
 impl Backup {
@@ -83,7 +84,7 @@ impl Backup {
     }
 
     async fn restore(&self, probe: &Probe) {
-        // Rows that others point to are set back, the others replaced.
+        // Rows with references to them are set back. The other rows are replaced.
         for (table, columns) in [
             ("auth_account", &["grants_version"][..]),
             ("auth_role", &["permissions"]),
@@ -107,12 +108,12 @@ impl Backup {
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// Numbers that look random and are the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, limit: u64) -> u64 {
-        // Knuth's MMIX; the low bits are poor, so the high ones are taken.
+        // Knuth's MMIX generator. Its low bits are poor, so the high bits are used.
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
@@ -167,7 +168,7 @@ on_every_database! {
         let document = Resource::new("doc", "1").expect("a resource");
         let read = Permission::parse("doc:read:1").expect("a permission");
         let id = alice.id();
-        // Each write, and what `/docs/1` and `/docs/2` answer at the other node right after it.
+        // Each write, and the answers of `/docs/1` and `/docs/2` on the other node right after it.
         macro_rules! then {
             ($($work:expr => $first:literal, $second:literal;)+) => { $(
                 $work.await.expect(stringify!($work));
@@ -203,7 +204,7 @@ on_every_database! {
             auth.refresh_memberships(id) => 403, 403;
             auth.memberships().grant(id, &document, "reader") => 200, 403;
             auth.roles().delete("reader") => 403, 403;
-            // The level came first; the role that is named like it counts as soon as it is there.
+            // The level came first. The role with its name takes effect as soon as it exists.
             auth.roles().create("reader", ["doc:read"]) => 200, 403;
             auth.accounts().set_superuser(id, true) => 200, 200;
             auth.accounts().set_superuser(id, false) => 200, 403;
@@ -218,7 +219,7 @@ on_every_database! {
         let (_, other) = node(&probe).await;
         let mut other = at(&other, &browser);
         assert_eq!((browser.get("/admin").await.status, other.get("/admin").await.status), (200, 200));
-        // The flag is a column of the account, read by the statement of each request.
+        // The flag is a column of the account, which the statement of each request reads.
         probe.execute("UPDATE auth_account SET superuser = FALSE").await;
         assert_eq!((browser.get("/admin").await.status, other.get("/admin").await.status), (403, 403));
     }
@@ -239,7 +240,8 @@ on_every_database! {
                 "others" => assert_eq!(second.delete("/auth/sessions").await.status, 200),
                 "all" => assert_eq!(second.delete("/auth/sessions?scope=all").await.status, 200),
                 "password" => {
-                    // There and back, so that the next round signs in with the usual one.
+                    // Changes the password and changes it back, so that the next round can sign in
+                    // with the usual one.
                     for new in ["another long password", PASSWORD] {
                         let answer = second.put("/auth/password", json!({ "new_password": new })).await;
                         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -265,7 +267,7 @@ on_every_database! {
         let (_, other) = node(&probe).await;
         let mut other = at(&other, &browser);
         assert_eq!(other.get("/me").await.text, alice.id().to_string());
-        // A token is renewed at one node and used at the other.
+        // A token is renewed on one node and used on the other.
         probe.clock.advance(std::time::Duration::from_secs(16 * 60));
         let answer = other.get("/me").await;
         assert_eq!((answer.status, answer.set_cookies().len()), (200, 1));
@@ -289,7 +291,8 @@ on_every_database! {
         roles.create("editor", ["doc:read"]).await.expect("it is made");
         roles.create("doomed", ["doc:read"]).await.expect("it is made");
 
-        // What moves: alice's version, the epoch, bob's version.
+        // Which versions change: alice's version, the version of all authorization, and bob's
+        // version.
         macro_rules! moves {
             ($what:literal, $work:expr, $expected:expr) => {{
                 let (before, bobs) = (versions(&probe, "alice").await, versions(&probe, "bob").await);
@@ -328,7 +331,7 @@ on_every_database! {
         moves!("no level", auth.memberships().revoke(alice.id(), &list), account);
         moves!("a source that adds", auth.refresh_memberships(alice.id()), account);
         moves!("the same source", auth.refresh_memberships(alice.id()), nothing);
-        // And the neighbours that change nobody's grants.
+        // These similar calls change nobody's grants.
         moves!("memberships of", auth.memberships().of(alice.id()), nothing);
         moves!("memberships on", auth.memberships().on(&list), nothing);
 
@@ -338,7 +341,8 @@ on_every_database! {
         moves!("of", roles.of(alice.id()), nothing);
         moves!("verify", probe.auth.accounts().verify(alice.id()), nothing);
 
-        // A change that fails moves nothing, so it cannot make others load for nothing either.
+        // A failed change moves no version. So it cannot make other requests load their grants in
+        // vain.
         let before = (versions(&probe, "alice").await, versions(&probe, "bob").await);
         assert!(roles.grant(alice.id(), "missing").await.is_err());
         assert!(roles.revoke(alice.id(), "missing").await.is_err());
@@ -367,7 +371,8 @@ on_every_database! {
         let nodes = [probe.auth.clone(), other];
         let mut doors = [browser.clone(), at(&elsewhere, &browser)];
         let names = ["editor", "reader", "keeper"];
-        // What the database should hold: each role's permission, if there is one, and its holder.
+        // The expected content of the database: each role's permission, if there is one, and
+        // whether alice has the role.
         let mut model = [(None::<u64>, false); 3];
         let mut numbers = Numbers(42);
         for step in 0..60 {
@@ -421,8 +426,8 @@ on_every_database! {
         roles.create("editor", ["admin:read"]).await.expect("it is made");
         roles.create("reader", ["doc:read"]).await.expect("it is made");
         let backup = Backup::take(&probe).await;
-        // Each of the two ways in which grants change: after the backup was restored, as many other
-        // changes follow as there were before it, so that counters would come to the same numbers.
+        // Tests both ways in which grants change. After the restore there are as many changes as
+        // before it, so counters would reach the same numbers.
         for (before, after) in [(Change::Grant("editor"), Change::Grant("reader")),
                                 (Change::Role("admin:read"), Change::Role("doc:read"))] {
             for change in [&before, &after] {
@@ -451,7 +456,7 @@ on_every_database! {
         probe.auth.roles().create("editor", ["admin:read"]).await.expect("it is made");
         let (_, elsewhere) = node(&probe).await;
         let mut door = at(&elsewhere, &browser);
-        // Requests all the time, so that each change meets some that are just loading.
+        // Requests run all the time, so that each change meets some that are just loading.
         let over = Arc::new(AtomicBool::new(false));
         let readers: Vec<_> = (0..3)
             .map(|_| {
@@ -467,7 +472,8 @@ on_every_database! {
         let roles = probe.auth.roles();
         let mut wrong = Vec::new();
         for round in 0..30 {
-            // By turns through the account's version and through the epoch.
+            // Alternates between changes of the account's version and of the version of all
+            // authorization.
             let status = match round % 4 {
                 0 => { roles.grant(alice.id(), "editor").await.expect("it is granted"); 200 }
                 1 => { roles.set_permissions("editor", ["doc"]).await.expect("it is changed"); 403 }

@@ -1,6 +1,6 @@
-//! Outages (X6, AVL-01, AVL-02): whatever happens to the database, a request is answered 503 and
-//! told when to come back; never 401, never let through, never with a cookie cleared, and nothing
-//! is half done. What needs no database goes on, and everything does once the database is back.
+//! Outages. If the database fails in any way, a request gets a 503 with a time to try again. It
+//! never gets a 401, is never allowed, never has its cookie cleared, and nothing is half done.
+//! Requests that need no database still work, and all work again once the database is back.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,17 +26,17 @@ use crate::support::{Backend, Browser, PASSWORD, Probe};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Open,
-    /// Whatever is connected is cut off, whoever connects is turned away.
+    /// Ends all connections and refuses new ones.
     Down,
-    /// Nothing goes through, nothing is cut off.
+    /// Passes on nothing, but ends no connection.
     Stalled,
 }
 
-/// What lies between portcullis and its database.
+/// A proxy between portcullis and its database.
 pub struct Wire {
     pub address: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,
-    /// How many more messages to the database go through before the next one meets `fate`.
+    /// The number of messages to the database that still pass before `fate` happens.
     left: Arc<AtomicI64>,
     fate: Arc<watch::Sender<Mode>>,
 }
@@ -85,13 +85,13 @@ impl Wire {
         wire
     }
 
-    /// Lets `messages` through, then fails as `fate` says.
+    /// Passes on this many messages, and then fails as `fate` says.
     pub fn fail_after(&self, messages: i64, fate: Mode) {
         self.fate.send_replace(fate);
         self.left.store(messages, Ordering::SeqCst);
     }
 
-    /// What it is in now.
+    /// Returns the current mode.
     pub fn mode(&self) -> Mode {
         *self.mode.borrow()
     }
@@ -126,8 +126,8 @@ async fn carry(
     }
 }
 
-/// A node whose database is at the end of a wire. One connection, so that every message of a flow
-/// goes over it, and so that a flow that wanted two at once would be found out.
+/// A node that reaches its database through a wire. It has one connection. So every message of a
+/// flow passes through it, and a flow that needs two connections at once is detected.
 struct Remote {
     wire: Wire,
     db: DatabaseConnection,
@@ -178,17 +178,17 @@ impl Remote {
         Self { wire, db, browser }
     }
 
-    /// The same browser at the end of the wire.
+    /// Returns the same browser for this node.
     fn at(&self, who: &Browser) -> Browser {
         let mut browser = self.browser.clone();
         browser.cookie.clone_from(&who.cookie);
         browser
     }
 
-    /// Opens the wire and waits until what still lay on it has gone through.
+    /// Opens the wire and waits until the messages that were held back have passed.
     async fn mend(&self) {
         self.wire.set(Mode::Open);
-        // A connection that was cut off is found out by its use, once.
+        // The pool notices a broken connection only when it uses the connection.
         let mut errors = Vec::new();
         for _ in 0..5 {
             let one = Statement::from_string(self.db.get_database_backend(), "SELECT 1");
@@ -201,7 +201,7 @@ impl Remote {
     }
 }
 
-/// What every answer to an outage looks like.
+/// Checks what every answer to an outage has in common.
 fn check_outage(answer: &Answer, what: &str) {
     assert_eq!(answer.status, 503, "{what}: {}", answer.text);
     let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
@@ -210,14 +210,14 @@ fn check_outage(answer: &Answer, what: &str) {
     assert_eq!(header("cache-control"), Some("no-store"), "{what}");
     assert_eq!(header("www-authenticate"), None, "{what}");
     assert!(answer.set_cookies().is_empty(), "{what}: {:?}", answer.set_cookies());
-    // The four members that say nothing of what happened.
+    // These four members reveal nothing about the cause.
     let expected = json!({
         "type": "about:blank", "title": "Service Unavailable", "status": 503, "code": "unavailable",
     });
     assert_eq!(answer.json(), expected, "{what}");
 }
 
-/// What needs no database is answered as ever.
+/// Checks that routes without a database work as usual.
 async fn check_public(browser: &Browser) {
     let mut browser = browser.clone();
     for path in ["/public", "/auth/methods"] {
@@ -231,7 +231,7 @@ async fn check_public(browser: &Browser) {
     }
 }
 
-/// Everything that a flow might leave half done.
+/// Returns the numbers of all rows that a flow could leave half done.
 async fn rows(probe: &Probe) -> Vec<i64> {
     let mut rows = Vec::new();
     for (what, of) in [
@@ -255,9 +255,9 @@ struct Flow {
     name: &'static str,
     method: &'static str,
     path: &'static str,
-    /// Whether the request comes with a session.
+    /// True if the request has a session.
     signed_in: bool,
-    /// How much time passes before it.
+    /// The seconds that pass before the request.
     later: u64,
     status: u16,
 }
@@ -323,7 +323,7 @@ async fn back_to_the_usual_password(probe: &Probe, flow: Flow) {
     }
 }
 
-/// A browser at the probe's own node, which nothing happens to, signed in as an administrator.
+/// Signs in an administrator on the probe's own node, which does not fail.
 async fn administrator(probe: &Probe) -> Browser {
     let (alice, browser) = probe.signed_in("alice").await;
     probe.auth.roles().create("editor", ["admin:read"]).await.expect("it is made");
@@ -331,14 +331,14 @@ async fn administrator(probe: &Probe) -> Browser {
     browser
 }
 
-/// Runs each flow again and again, and fails the wire at one message later every time, until it
-/// gets through.
+/// Runs each flow again and again. Each time the wire fails one message later, until the flow
+/// succeeds.
 async fn cut_at_every_message(probe: Probe) {
     let mut direct = administrator(&probe).await;
     let remote = Remote::new(&probe, Duration::from_secs(5)).await;
     for flow in FLOWS {
         let mut cuts = 0;
-        // So many sign-ins are too many for one minute.
+        // All these sign-ins within one minute would exceed a limit.
         probe.clock.advance(Duration::from_secs(60));
         loop {
             assert!(cuts < 100, "{} never gets through", flow.name);
@@ -378,7 +378,7 @@ async fn cut_at_every_message(probe: Probe) {
             }
             remote.mend().await;
             assert_eq!(rows(&probe).await, before, "{what}");
-            // It recovers without a restart, and the session was not lost.
+            // The node recovers without a restart, and the session still exists.
             let mut again = remote.at(&direct);
             let answer = again.get("/everything").await;
             assert_eq!(answer.status, 200, "{what}: {}", answer.text);
@@ -388,15 +388,15 @@ async fn cut_at_every_message(probe: Probe) {
     }
 }
 
-/// The same with a wire on which nothing moves: the time limit answers.
+/// The same with a wire that passes on nothing. The time limit ends the request.
 async fn stall_at_many_messages(probe: Probe) {
     let mut direct = administrator(&probe).await;
     let remote = Remote::new(&probe, Duration::from_millis(300)).await;
     for (flow, step) in
         [(FLOWS[0], 1), (FLOWS[2], 1), (FLOWS[10], 3), (FLOWS[12], 3), (FLOWS[13], 4)]
     {
-        // Once undisturbed, so that every statement is prepared: sqlx loses a connection of MySQL's
-        // that is given up while a statement is being prepared.
+        // Runs the flow once without a failure, so that every statement is prepared. If a statement
+        // is abandoned while MySQL prepares it, sqlx loses the connection.
         let mut browser = remote.at(&direct);
         if !flow.signed_in {
             browser.cookie = None;
@@ -425,12 +425,13 @@ async fn stall_at_many_messages(probe: Probe) {
             check_outage(&answer, &what);
             check_public(&browser).await;
             remote.mend().await;
-            // What lay on the wire went through after all. Only a commit can have: then all of it.
+            // The messages that were held back have passed now. Only a commit can be among them,
+            // and then the whole change is done.
             let after = rows(&probe).await;
             let accounts = after[0] - before[0];
             let complete = match flow.name {
                 "logout" => after[3] == before[3] - 1 && after[4] == before[4] + 1,
-                // One event more tells that tries before it came to nothing.
+                // One more event can say that attempts before it failed.
                 "login" => after[2] == before[2] + 1 && (1..=2).contains(&(after[4] - before[4])),
                 "register" => {
                     accounts == 1
@@ -454,7 +455,7 @@ async fn stall_at_many_messages(probe: Probe) {
     }
 }
 
-// SQLite is not reached over a wire; what can happen to its file is tested below.
+// SQLite is not reached through a wire. The tests below cover failures of its file.
 
 #[needs("PORTCULLIS_TEST_POSTGRES_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -480,8 +481,8 @@ async fn a_database_that_stalls_is_a_503_after_the_time_limit_on_mysql() {
     crate::support::probe::run(Backend::MySql, stall_at_many_messages).await;
 }
 
-/// On SQLite alone, whose file is this test's own: a table that is gone fails the statements that
-/// use it, at whichever step of a flow they come.
+/// Uses only SQLite, because each test has its own file there. A missing table makes all statements
+/// that use it fail, at any step of a flow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_refuses_any_step_is_a_503_that_leaves_nothing_behind() {
     crate::support::probe::run(Backend::Sqlite, |probe: Probe| async move {
@@ -527,7 +528,7 @@ async fn a_database_that_refuses_any_step_is_a_503_that_leaves_nothing_behind() 
     .await;
 }
 
-/// On SQLite alone: there one writer keeps all others out.
+/// Uses only SQLite, because there one writer blocks all others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_does_not_let_go_is_a_503_and_readers_go_on() {
     crate::support::probe::run(Backend::Sqlite, |probe: Probe| async move {
@@ -566,7 +567,7 @@ on_every_database! {
         check_public(&browser).await;
         held.rollback().await.expect("it is given back");
 
-        // No flow wants two connections at once: every one gets through with the only one.
+        // No flow needs two connections at once: each succeeds with only one.
         assert_eq!(browser.get("/everything").await.status, 200);
         for flow in FLOWS {
             let mut asking = browser.stranger();
@@ -583,7 +584,7 @@ on_every_database! {
 
     async fn an_outage_before_anything_was_asked_is_asked_again_after_it(probe: Probe) {
         let (_, mut browser) = probe.signed_in("alice").await;
-        // Nothing about the failure is kept: not for this client, not for its token.
+        // The failure leaves no trace, neither for this client nor for its token.
         let db = one_connection(&probe.database.url).await;
         let auth = node(&probe, db.clone(), Duration::from_millis(300));
         browser.address = serve(app(&auth)).await;

@@ -1,4 +1,4 @@
-//! The outbox: what is put in leaves once, and nobody reads it on the way.
+//! The outbox: each message is sent once, and nobody can read it before.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::support::{Backend, PASSWORD, Probe, until};
 const NEW: &str = "another horse battery staple";
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
-/// Fails, refuses, panics or hangs as told, and keeps what it was given.
+/// A notifier that fails, refuses, panics or hangs as told. It keeps the messages that it received.
 #[derive(Debug, Clone)]
 struct Difficult {
     how: Arc<Mutex<How>>,
@@ -58,7 +58,7 @@ impl Notifier for Difficult {
             let how = *self.how.lock().expect("not poisoned");
             match how {
                 How::Works => Ok(()),
-                // An error that says more than it should.
+                // An error that reveals more than it should.
                 How::Fails => Err(NotifyError::temporary(format!("no line, {message:?}"))),
                 How::Refuses => Err(NotifyError::permanent("no such mailbox")),
                 How::Panics => panic!("a notifier of somebody's"),
@@ -68,7 +68,7 @@ impl Notifier for Difficult {
     }
 }
 
-/// Asks for a link to alice's address on this instance.
+/// Requests a link to alice's address on this instance.
 async fn forgot(auth: &Portcullis) {
     auth.password_reset().forgot("alice", &ClientInfo::default()).await.expect("it is asked for");
 }
@@ -86,7 +86,7 @@ fn token(message: &Message) -> String {
     rest.split_whitespace().next().expect("a token").to_owned()
 }
 
-/// Fails after everything was written.
+/// A hook that fails after everything was written.
 #[derive(Clone)]
 struct Breaks;
 
@@ -100,7 +100,7 @@ impl Hooks for Breaks {
     }
 }
 
-/// A mail server on loopback as the notifier.
+/// Returns a notifier that uses a mail server on loopback.
 fn smtp(address: std::net::SocketAddr) -> SmtpNotifier {
     SmtpNotifier::danger_plaintext("127.0.0.1", address.port()).expect("it is loopback")
 }
@@ -137,10 +137,10 @@ on_every_database! {
         for value in before.iter().chain(&after) {
             assert!(!value.contains(&hex("example.com")), "the address is in the table");
         }
-        // What was sent is gone from it.
+        // A sent message is removed from its row.
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_outbox WHERE payload IS NOT NULL").await, 0);
         assert_eq!(state(&probe).await, "sent");
-        // The test can tell: what is there is found.
+        // This proves that the test works: it finds a text that is stored.
         assert!(after.contains(&hex("password_reset")));
     }
 
@@ -151,7 +151,7 @@ on_every_database! {
         for login in ["alice", "bob"] {
             probe.auth.password_reset().forgot(login, &client).await.expect("it is asked for");
         }
-        // Somebody who can write the table wants alice's link in bob's mailbox.
+        // An attacker who can write to the table wants alice's link in bob's mailbox.
         let payload = probe.text("SELECT MIN(payload) FROM auth_outbox").await.expect("a payload");
         probe.execute(&format!("UPDATE auth_outbox SET payload = '{payload}'")).await;
         assert_eq!(probe.mail().await.len(), 1, "only the row it was sealed for");
@@ -204,7 +204,7 @@ on_every_database! {
         let delivered = auth.outbox().deliver_due().await.expect("the outbox is read");
         assert_eq!(delivered.sent, 1);
         let [mail] = &server.mails()[..] else { panic!("one mail") };
-        // Quoted-printable, as mail encodes long lines.
+        // Decodes quoted-printable, in which mail encodes long lines.
         let text = mail.data.replace("=\n", "").replace("=3D", "=");
         let (_, rest) = text.split_once("#token=").expect("a link");
         let token: String = rest.chars().take(43).collect();
@@ -222,7 +222,7 @@ on_every_database! {
             })
         });
         let mut browser = probe.browser().await.at(serve(app(&auth)).await);
-        // Both answers come although no mail ever leaves.
+        // Both requests are answered, although no mail is ever sent.
         for login in ["alice", "nobody"] {
             let answer = browser.post("/auth/password/forgot", json!({ "login": login })).await;
             assert_eq!(answer.status, 202);
@@ -254,7 +254,7 @@ on_every_database! {
         assert_eq!((delivered.given_up, notifier.seen().len()), (1, 5));
         assert_eq!(state(&probe).await, "failed");
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_outbox WHERE payload IS NULL").await, 1);
-        // All tries were of one message.
+        // All attempts were for the same message.
         let ids: HashSet<_> = notifier.seen().iter().map(|message| message.id).collect();
         assert_eq!(ids.len(), 1);
         let log = probe.auth.audit_log().of_account(account.id(), 10).await.expect("the log");
@@ -274,7 +274,7 @@ on_every_database! {
         assert_eq!((delivered.given_up, notifier.seen().len()), (1, 1));
         probe.clock.advance(Duration::from_secs(60));
         forgot(&auth).await;
-        // The link is good for an hour; nobody wants it afterwards.
+        // The link is valid for one hour. After that it is not sent.
         probe.clock.advance(Duration::from_secs(60 * 60));
         let delivered = auth.outbox().deliver_due().await.expect("the outbox is read");
         assert_eq!((delivered.given_up, notifier.seen().len()), (1, 1));
@@ -320,7 +320,7 @@ on_every_database! {
         }
         let mut sent = 0;
         for delivered in nodes.join_all().await {
-            // One that lost against the others leaves the rest to them.
+            // A node that found all messages taken reports none. The other nodes send them.
             sent += delivered.map_or(0, |delivered| delivered.sent);
         }
         sent += probe.rebuilt(|builder| builder.notifier(recorder.clone())).outbox().deliver_due().await.expect("the outbox is read").sent;
@@ -365,7 +365,7 @@ on_every_database! {
         let worker = probe.auth.clone();
         let task = tokio::spawn(async move { worker.outbox().run().await });
         until("it is sent", async || probe.notifier.sent().len() == 1).await;
-        // And is woken by what comes.
+        // A new message wakes the worker.
         probe.clock.advance(Duration::from_secs(60));
         forgot(&probe.auth).await;
         until("it is sent", async || probe.notifier.sent().len() == 2).await;
@@ -378,7 +378,8 @@ on_every_database! {
         let auth = probe.rebuilt(|builder| {
             builder.configure(|config| config.mail.delivery = Delivery::Soon)
         });
-        // Not more than there may be in an hour. The first one leaves somebody asleep until tomorrow.
+        // Not more messages than allowed per hour. The first one leaves a task that sleeps until
+        // tomorrow.
         let mut task = None;
         for round in 1..=4 {
             probe.clock.advance(Duration::from_secs(60));
@@ -392,7 +393,7 @@ on_every_database! {
             }
         }
         let task = task.expect("it was started");
-        // Nor does it where the application runs nothing.
+        // The same without a worker of the application.
         task.abort();
         let _ = task.await;
         for round in 5..=7 {
@@ -425,7 +426,7 @@ on_every_database! {
         probe.register_with_email("alice", "alice@example.com").await;
         let server = Smtp::start(Manners::Kind).await;
         let auth = probe.rebuilt(|builder| builder.notifier(smtp(server.address)));
-        // Registration refuses them all; an import by hand may have written them.
+        // Registration refuses all of these. An import by hand may have written them.
         for address in [
             "a@example.com,b@evil.example",
             "a@example.com b@evil.example",
@@ -461,7 +462,7 @@ on_every_database! {
     }
 }
 
-/// Writes an address past every check.
+/// Writes an address without any check.
 async fn set_email(probe: &Probe, address: &str) {
     use sea_orm::{ConnectionTrait, Statement};
     let backend = probe.db.get_database_backend();
@@ -474,7 +475,7 @@ async fn set_email(probe: &Probe, address: &str) {
     probe.db.execute_raw(statement).await.expect("it is written");
 }
 
-/// A message that waits for tomorrow, as the digest of new devices does.
+/// Adds a message that is sent tomorrow, like the digest of new devices.
 async fn put_off_till_tomorrow(probe: &Probe) {
     probe.clock.advance(Duration::from_secs(60));
     forgot(&probe.auth).await;
@@ -486,15 +487,15 @@ async fn put_off_till_tomorrow(probe: &Probe) {
         .await;
 }
 
-/// Time for whoever has sent to note it and to go to sleep. Too little of it fails no test.
+/// Waits until the sender has recorded the result and sleeps. If this is too short, no test fails.
 async fn time_to_note_it(probe: &Probe) {
     for _ in 0..100 {
         probe.number("SELECT COUNT(*) FROM auth_outbox").await;
     }
 }
 
-/// Lets time pass until something is there: five rounds at most, because whoever is to find it may only
-/// now go to sleep. What is always busy never waits, so paused time stands still but for this.
+/// Lets time pass until `there` is true, in at most five rounds, because the worker may start to
+/// sleep only now. A busy task does not wait, so paused time moves only by these steps.
 async fn pass_until(there: impl Fn() -> bool) {
     tokio::time::pause();
     for _ in 0..150 {
@@ -510,7 +511,7 @@ async fn pass_until(there: impl Fn() -> bool) {
     until("it is there", async || there()).await;
 }
 
-// One thread: only there can time be paused.
+// Uses one thread, because time can be paused only there.
 #[tokio::test]
 async fn what_another_node_left_is_found_by_a_later_round() {
     for delivery in [Delivery::Soon, Delivery::ByApplication] {
@@ -520,7 +521,7 @@ async fn what_another_node_left_is_found_by_a_later_round() {
             let auth = probe.rebuilt(|builder| {
                 builder.configure(|config| {
                     config.mail.delivery = delivery;
-                    // What is asked while time jumps is still answered in time.
+                    // The statements that run while time jumps must not time out.
                     config.database.timeout = Duration::from_secs(60 * 60);
                 })
             });
@@ -533,7 +534,7 @@ async fn what_another_node_left_is_found_by_a_later_round() {
             let worker = auth.clone();
             let task = tokio::spawn(async move { worker.outbox().run().await });
             until("it is sent", async || probe.notifier.sent().len() == 1).await;
-            // The other one says nothing to this one, and dies.
+            // The other node does not notify this one, and dies.
             probe.clock.advance(Duration::from_secs(60));
             forgot(&probe.auth).await;
             pass_until(|| probe.notifier.sent().len() == 2).await;
@@ -565,7 +566,7 @@ async fn what_failed_is_tried_again_without_a_worker_of_the_applications() {
     .await;
 }
 
-/// On one database: what follows is about mail.
+/// Uses one database, because the following tests are about mail.
 async fn on_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Probe) -> F) {
     crate::support::probe::run(Backend::Sqlite, test).await;
 }
@@ -721,7 +722,8 @@ async fn nothing_of_a_message_is_logged() {
         assert!(text.contains("could not be sent") && text.contains("message_failed"), "{text}");
         for secret in [&*token(message), "#token", "canary"] {
             let lines: Vec<_> = text.lines().filter(|line| line.contains(secret)).collect();
-            // The driver shows parameters of its statements at trace level; ours never do.
+            // The driver logs the parameters of its statements at trace level. The lines of
+            // portcullis never contain them.
             let ours: Vec<_> = lines.iter().filter(|line| line.contains("portcullis")).collect();
             assert!(ours.is_empty(), "{secret}: {ours:?}");
         }

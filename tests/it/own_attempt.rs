@@ -1,4 +1,5 @@
-//! Guesses that an application compares by means of its own: counted as ours are, and with them.
+//! Guesses that an application checks itself. They count in the same way as guesses at the
+//! passwords of portcullis, and together with them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::on_every_database;
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe, until};
 
-/// What the directory of the application accepts.
+/// The password that the application's directory accepts.
 const DIRECTORY_PASSWORD: &str = "the password of the directory";
 
 fn client() -> ClientInfo {
@@ -36,7 +37,7 @@ async fn guess(probe: &Probe, guess: Guess<'_>, right: bool) -> Verdict {
     attempt.judge(right).await.expect("it is judged")
 }
 
-/// Many guesses at the same moment: how many were right, and counted.
+/// Makes many guesses at the same moment. Returns how many were right and counted.
 async fn at_once(auth: &Portcullis, name: &'static str, right: bool, many: usize) -> usize {
     let barrier = Arc::new(Barrier::new(many));
     let mut guesses = JoinSet::new();
@@ -77,7 +78,7 @@ async fn directory(
     }
 }
 
-/// The code of a hardware key, which is always the same.
+/// A sign-in with the code of a hardware key, which is always the same.
 async fn hardware_key(
     State(auth): State<Portcullis>,
     pending: PendingSession,
@@ -110,13 +111,13 @@ on_every_database! {
             assert_eq!(guess(&probe, Guess::Password(" Alice"), false).await, Verdict::Wrong);
             assert_eq!(browser.stranger().login("alice", "wrong horse battery staple").await.status, 401);
         }
-        // After the sixth there is a wait, and the right guess is thrown away in both places.
+        // After the sixth failure there is a delay. A right guess is refused in both places.
         assert_eq!(guess(&probe, Guess::Password("alice"), true).await, Verdict::Wrong);
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
         assert_eq!(guess(&probe, Guess::Password("bob"), true).await, Verdict::Right);
         probe.clock.advance(SECOND);
         assert_eq!(guess(&probe, Guess::Password("alice"), true).await, Verdict::Right);
-        // A success closes the window: there are six more.
+        // A success closes the window, so there are six more attempts.
         for _ in 0..6 {
             assert_eq!(guess(&probe, Guess::Password("alice"), false).await, Verdict::Wrong);
         }
@@ -130,12 +131,12 @@ on_every_database! {
     async fn fifteen_failures_lock_and_the_owner_is_told_once(probe: Probe) {
         let account = probe.register_with_email("alice", "alice@example.com").await;
         for number in 1..=15 {
-            // A name that is nobody's is locked in the same way.
+            // A name without an account is locked in the same way.
             for name in ["alice", "nobody"] {
                 assert_eq!(guess(&probe, Guess::Password(name), false).await, Verdict::Wrong);
             }
             assert_eq!(tries(&probe, "1 = 1").await, 2 * number, "each was judged");
-            // The waits after the sixth: 1, 2, 4 … 60 seconds.
+            // The delays after the sixth failure: 1, 2, 4 … 60 seconds.
             if number >= 6 {
                 probe.clock.advance(Duration::from_secs(60.min(1 << (number - 6))));
             }
@@ -251,7 +252,7 @@ on_every_database! {
         for own in [Guess::Password("alice"), Guess::PasswordOf(&alice)] {
             assert_eq!(guess(&probe, own, true).await, Verdict::Right);
         }
-        // And the right password brings no new attempts at the factor.
+        // The right password gives no new attempts at the second factor.
         assert_eq!(guess(&probe, Guess::SecondFactor(&alice), true).await, Verdict::Wrong);
         let failed = "kind = 'authn_login_fail' AND detail = 'wrong_second_factor'";
         assert_eq!(events(&probe, failed).await, 6);
@@ -291,11 +292,12 @@ on_every_database! {
             refused.headers.remove("date");
             assert_eq!((answer.status, answer.headers, answer.text), (refused.status, refused.headers, refused.text));
         }
-        // The owner gets in on the browser that the account knows.
+        // The owner can sign in on a browser that is known to the account.
         assert!(browser.device.is_some());
         let answer = browser.post("/directory", body("alice", DIRECTORY_PASSWORD)).await;
         assert_eq!(answer.text, "signed in", "{}", answer.status);
-        // Where locks are told, it is told before anything is compared, by the name that was typed.
+        // If lockouts are revealed, the answer comes before anything is compared, and depends on
+        // the typed name.
         let telling = probe.configured(|config| config.attempts.reveal_lockout = true);
         for _ in 0..6 {
             assert_eq!(guess(&telling, Guess::Password("nobody at all"), false).await, Verdict::Wrong);

@@ -1,4 +1,4 @@
-//! Messages of the application's own, and the values of every message.
+//! Messages of the application, and the values of every message.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,7 +58,7 @@ on_every_database! {
         assert_eq!(names, ["at", "inviter", "link", "service", "service_url"]);
         let printed = format!("{mail:?}");
         assert!(!printed.contains("f3b1c0ffee") && !printed.contains("alice"), "{printed}");
-        // A phone gets the text alone.
+        // A phone number gets only the text.
         send(&probe.auth, invitation(Recipient::Phone("+4915112345678".to_owned()))).await;
         let text = probe.mail().await.pop().expect("it is sent");
         assert_eq!((text.subject.as_str(), text.html), ("", None));
@@ -85,7 +85,7 @@ on_every_database! {
         assert_eq!(put.expect("it is put in"), Put::Queued);
         txn.rollback().await;
         assert_eq!(probe.mail().await.len(), 0);
-        // Not counted either.
+        // The rolled back message does not count for the limit either.
         let txn = probe.auth.begin().await.expect("it opens");
         let put = probe.auth.outbox().within(&txn).send(invitation(to("alice@example.com"))).await;
         assert_eq!(put.expect("it is put in"), Put::Queued);
@@ -107,7 +107,7 @@ on_every_database! {
         let alice = || to("alice@example.com");
         let error = refused(&probe.auth, OwnMessage::new("unheard_of", alice())).await;
         assert!(matches!(error, SendError::UnknownKind("unheard_of")), "{error:?}");
-        // A kind of portcullis' own is none of these.
+        // The application cannot send a message of a built-in kind this way.
         let error = refused(&probe.auth, OwnMessage::new("password_reset", alice())).await;
         assert!(matches!(error, SendError::UnknownKind(_)), "{error:?}");
         let lacking = OwnMessage::new(INVITATION, alice()).value("link", SECRET_LINK);
@@ -124,7 +124,7 @@ on_every_database! {
         }
         let error = refused(&probe.auth, invitation(Recipient::Phone("112".to_owned()))).await;
         assert_eq!((error.status().as_u16(), error.code()), (422, "invalid_recipient"));
-        // Without text messages no phone can be written to.
+        // Without a sender of text messages, no phone number can be a recipient.
         let by_mail = probe.rebuilt(|builder| builder.template(MessageKind::Own(INVITATION), TEXT, HTML));
         let phone = Recipient::Phone("+4915112345678".to_owned());
         let error = refused(&by_mail, invitation(phone)).await;
@@ -157,7 +157,7 @@ on_every_database! {
     }
 
     async fn a_provider_with_templates_of_its_own_gets_the_code(probe: Probe) {
-        /// Sends a template of the provider's by its values.
+        /// Sends a template of the provider, with the values of the message.
         #[derive(Debug, Clone, Default)]
         struct Provider(Arc<Mutex<Vec<String>>>);
 

@@ -1,4 +1,4 @@
-//! One's own sessions: who am I, where else am I signed in, sign me out there.
+//! The sessions of the own account: who is signed in, where else, and signing out there.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn check_refused(answer: &Answer, status: u16, code: &str) {
     assert!(answer.set_cookies().is_empty(), "a refusal touched the cookie: {answer:?}");
 }
 
-/// The ids of the sessions that are listed.
+/// Returns the ids of the listed sessions.
 async fn listed(browser: &mut Browser) -> Vec<String> {
     let answer = browser.get("/auth/sessions").await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -36,7 +36,7 @@ async fn id_of(browser: &mut Browser) -> String {
     browser.get("/session-id").await.text
 }
 
-/// Browsers that are signed in as one new account; nothing else is.
+/// Returns browsers that are signed in to one new account. The account has no other sessions.
 async fn signed_in<const N: usize>(probe: &Probe, username: &str) -> [Browser; N] {
     let account = probe.register(username).await;
     probe.auth.sessions().end_all(account.id(), None).await.expect("they end");
@@ -57,7 +57,7 @@ on_every_database! {
         let bob = probe.register("bob").await;
         let client = ClientInfo::default();
         for number in 0..250 {
-            // Many in the same moment, and those of somebody else in between.
+            // Many sessions start at the same moment, and sessions of another account in between.
             if number % 50 == 0 {
                 probe.clock.advance(Duration::from_millis(1));
             }
@@ -77,9 +77,9 @@ on_every_database! {
             let Some(next) = page["next"].as_str().map(str::to_owned) else { break };
             page = browser.get(&format!("/auth/sessions?after={next}")).await.json();
         }
-        // Those and the two that were there, of the registration and of the sign-in.
+        // These sessions, and those of the registration and of the sign-in.
         assert_eq!(sizes, [100, 100, 52]);
-        // Each once, the newest first, the one that asks among them.
+        // Each session is listed once, newest first. The session of the request is among them.
         let mut sorted = seen.clone();
         sorted.sort();
         sorted.dedup();
@@ -89,7 +89,7 @@ on_every_database! {
         let current = browser.get("/session-id").await.text;
         assert!(seen.contains(&current));
 
-        // A session that has ended, or is somebody else's, is a place in the list too.
+        // The list can continue after a session that has ended or belongs to another account.
         let gone = seen[99].clone();
         assert_eq!(browser.delete(&format!("/auth/sessions/{gone}")).await.status, 204);
         let page = browser.get(&format!("/auth/sessions?after={gone}")).await.json();
@@ -98,7 +98,7 @@ on_every_database! {
             let answer = browser.get(&format!("/auth/sessions?{query}")).await;
             assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_body"), "{query}");
         }
-        // What ends sessions sees all of them.
+        // Ending the sessions covers all pages.
         let answer = browser.delete("/auth/sessions").await;
         assert_eq!(answer.json()["ended"], 250);
         assert_eq!(ids(&browser.get("/auth/sessions").await.json()), [current]);
@@ -200,7 +200,7 @@ on_every_database! {
         }
         assert!(!listed(&mut stranger).await.iter().any(|id| ids.contains(id)));
 
-        // Whatever does not count any more is not shown.
+        // Sessions that are no longer valid are not listed.
         assert_eq!(third.post_empty("/auth/logout").await.status, 204);
         assert_eq!(listed(&mut first).await, ids[1..]);
         probe.clock.advance(6 * DAY);
@@ -226,7 +226,7 @@ on_every_database! {
         check_refused(&second.get("/me").await, 401, "session_ended");
         check_refused(&first.delete(&path).await, 404, "session_not_found");
         assert_eq!(first.get("/me").await.status, 200);
-        // One's own present session may be ended too; the cookie is left to a logout.
+        // The own current session can be ended too. Only a logout clears the cookie.
         let path = format!("/auth/sessions/{}", id_of(&mut first).await);
         let answer = first.delete(&path).await;
         assert_eq!((answer.status, answer.cookie()), (204, None));

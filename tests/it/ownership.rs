@@ -1,22 +1,23 @@
-//! Who owns an account, whatever is done in whatever order.
+//! Who owns an account, after any actions in any order.
 //!
-//! Three persons, each with mailboxes of his own, two browsers and one password, do everything that
-//! decides about an account, at random: with any address, with any letter that one of their mailboxes
-//! ever got. What must hold then is said without a word about how it is done:
+//! Three persons each have mailboxes of their own, two browsers and one password. They do
+//! everything that decides about the ownership of an account, at random. They use any address, and
+//! any message that one of their mailboxes has received. The following must hold, however it is
+//! implemented:
 //!
-//! 1. An account of which somebody proved an address is open to nobody else: no session, no
-//!    password, whatever was sent to others.
-//! 2. An account counts as verified if and only if that happened.
-//! 3. An address is one account's, and its row and its names say the same.
-//! 4. Whoever has a mailbox gets an account with its address in a few steps, and keeps it while
-//!    everybody else uses up everything he ever got.
-//! 5. Nothing is answered by a failure of the server.
+//! 1. If somebody has verified an address of an account, the account is open to nobody else. No
+//!    session and no password of others works, whatever was sent to them.
+//! 2. An account counts as verified if, and only if, this has happened.
+//! 3. An address belongs to one account, and its row and its names are consistent.
+//! 4. A person who has a mailbox gets an account with its address in a few steps. They keep it
+//!    while all others use everything that they have ever received.
+//! 5. No answer is a server error.
 //!
-//! And of an account that has an owner: a thief with a live session changes addresses, numbers, names and
-//! the password, at two nodes whose clocks are 30 s apart. After the owner has changed the password and
-//! put the address back, nothing that the thief holds works.
+//! A second test is about an account that has an owner. A thief with a live session changes
+//! addresses, numbers, names and the password, on two nodes whose clocks differ by 30 s. After the
+//! owner has changed the password and put the address back, nothing that the thief holds works.
 //!
-//! A walk that fails prints what was done. Another first seed walks elsewhere.
+//! A failed walk prints what was done. Another seed gives other walks.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -40,14 +41,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The attacker, the victim and a third one.
+/// The attacker, the victim and a third person.
 const NAMES: [&str; 3] = ["mallory", "victim", "carol"];
 
-/// Whose each mailbox is. The victim's come up most often.
+/// The owner of each mailbox. The victim's mailboxes are used most often.
 const MAILBOXES: [(&str, usize); 5] =
     [("mallory", 0), ("mallory2", 0), ("victim", 1), ("victim2", 1), ("carol", 2)];
 
-/// Small random numbers that are the same for the same seed.
+/// Small pseudo-random numbers, which are the same for the same seed.
 struct Random(u64);
 
 impl Random {
@@ -68,7 +69,7 @@ impl Random {
     }
 }
 
-/// What a mailbox got.
+/// A message that a mailbox received.
 #[derive(Clone)]
 struct Letter {
     kind: MessageKind,
@@ -79,26 +80,26 @@ struct Letter {
 struct Person {
     password: String,
     browsers: [Browser; 2],
-    /// The addresses that he has typed into a form of registration.
+    /// The addresses that the person has used to register.
     registered: Vec<String>,
     letters: Vec<Letter>,
 }
 
-/// One walk through one instance, with addresses of its own.
+/// One random walk through one instance, with addresses of its own.
 struct Walk<'a> {
     probe: &'a Probe,
     auth: Portcullis,
     notifier: RecordingNotifier,
-    /// Messages that were sorted into the mailboxes.
+    /// Messages that were already put into the mailboxes.
     seen: HashSet<MessageId>,
     number: usize,
     open: bool,
     random: Random,
     stranger: Browser,
     people: Vec<Person>,
-    /// Who proved an address of each account, the first time.
+    /// Who first verified an address of each account.
     owners: BTreeMap<String, usize>,
-    /// What worked, and how often.
+    /// What succeeded, and how often.
     worked: BTreeMap<String, usize>,
     done: String,
 }
@@ -112,7 +113,7 @@ impl<'a> Walk<'a> {
                 config.login.registration =
                     if open { Registration::Open } else { Registration::Strict };
                 config.login.require_verified = !open || number % 3 == 2;
-                // What strangers may do how often has tests of its own.
+                // Other tests cover the limits for strangers.
                 config.attempts.limit = 100;
                 config.attempts.delay_from = 100;
                 config.attempts.first_delay = Duration::ZERO;
@@ -151,7 +152,7 @@ impl<'a> Walk<'a> {
         format!("{}@w{}.example", MAILBOXES[mailbox].0, self.number)
     }
 
-    /// One of all addresses, or the victim's.
+    /// Returns any address, most often the victim's.
     fn some_address(&mut self) -> String {
         let mailbox = if self.random.one_in(2) { 2 } else { self.random.below(MAILBOXES.len()) };
         self.address(mailbox)
@@ -172,7 +173,7 @@ impl<'a> Walk<'a> {
         self.auth.accounts().find_by_login(login).await.expect("it answers")
     }
 
-    /// A letter of one of these kinds, mostly the latest.
+    /// Returns a message of this kind, most often the latest.
     fn letter(&mut self, who: usize, kind: MessageKind) -> Option<Letter> {
         let letters = self.people[who].letters.iter().filter(|letter| letter.kind == kind);
         let letters: Vec<_> = letters.cloned().collect();
@@ -183,7 +184,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Sends a request and writes down what came of it.
+    /// Sends a request and records the result.
     async fn send(
         &mut self,
         who: usize,
@@ -212,17 +213,18 @@ impl<'a> Walk<'a> {
         answer
     }
 
-    /// Delivers what was sent, each to the one whose mailbox it is.
+    /// Delivers the sent messages to the owners of the mailboxes.
     async fn sort(&mut self) {
         self.auth.outbox().deliver_due().await.expect("the outbox is read");
-        // One that was written beside an answer may be older than what was sorted before it.
+        // A message that is written in parallel to an answer may be older than messages that were
+        // sorted before it.
         let mut new = self.notifier.sent();
         new.retain(|message| self.seen.insert(message.id));
-        // Several may leave at once; a walk is the same each time.
+        // Several messages may be sent at once. Sorting makes each walk the same every time.
         new.sort_by_key(|message| (message.to.as_str().to_owned(), message.kind));
         for message in new.iter() {
             if message.kind == MessageKind::NewDeviceDigest {
-                // It tells of what another walk did, a day later.
+                // A digest is about an earlier walk, a day before.
                 continue;
             }
             let to = message.to.as_str().to_owned();
@@ -236,7 +238,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Notes that a letter proved the address it went to.
+    /// Records that a message verified the address to which it was sent.
     async fn proved(&mut self, who: usize, letter: &Letter) {
         let Some(account) = self.account(&letter.to).await else {
             self.fail(&format!("{} was proved and is nobody's", letter.to))
@@ -247,7 +249,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Something that somebody can do as things are.
+    /// Does something that is possible at the moment.
     async fn step(&mut self) {
         loop {
             let who = self.random.below(NAMES.len()).min(self.random.below(NAMES.len()));
@@ -307,7 +309,7 @@ impl<'a> Walk<'a> {
 
     async fn login(&mut self, who: usize, at: usize) -> bool {
         let registered = self.people[who].registered.clone();
-        // The latest of those that worked, as people do.
+        // Most often the latest address, as real users do.
         let address = match registered.last() {
             Some(last) if !self.random.one_in(3) => last.clone(),
             Some(_) => self.random.pick(&registered),
@@ -331,7 +333,8 @@ impl<'a> Walk<'a> {
         true
     }
 
-    /// Signs in, as a recent factor is asked for, and names another address: mostly as it is meant.
+    /// Signs in, because a recent factor is required, and requests another address. It is most
+    /// often an own one.
     async fn ask_for_change(&mut self, who: usize, at: usize) -> bool {
         self.login(who, at).await;
         if self.people[who].browsers[at].cookie.is_none() {
@@ -377,7 +380,7 @@ impl<'a> Walk<'a> {
         answer.status == 204
     }
 
-    /// What an operator does to the account that has an address.
+    /// Does what an operator can do to the account that has an address.
     async fn switch_off_and_on(&mut self) -> bool {
         let address = self.some_address();
         let Some(account) = self.account(&address).await else { return false };
@@ -387,7 +390,8 @@ impl<'a> Walk<'a> {
         let (id, nobodys) = (account.id(), !account.is_verified());
         let result = match what {
             0 => accounts.require_password_change(id).await,
-            // For good, and only while it is nobody's: who was disabled himself may well be kept out.
+            // These two are not undone. They are only done to accounts without an owner, because a
+            // disabled owner may stay locked out.
             1 if nobodys && self.open => accounts.disable(id).await,
             2 if nobodys => accounts.delete(id).await,
             3 => {
@@ -412,7 +416,7 @@ impl<'a> Walk<'a> {
         let _ = writeln!(self.done, "{} s pass", time.as_secs());
     }
 
-    /// What must hold after each step.
+    /// Checks what must hold after each step.
     async fn check(&mut self, thoroughly: bool) {
         for (who, name) in NAMES.iter().enumerate() {
             for at in 0..2 {
@@ -442,7 +446,7 @@ impl<'a> Walk<'a> {
                 let Some(login) = login.filter(|_| who != owner) else { continue };
                 let password = &self.people[who].password;
                 let status = self.stranger.clone().login(login, password).await.status;
-                // A username that still waits may be somebody else's name.
+                // A username that is still unverified may be another person's name.
                 let same =
                     self.account(login).await.is_some_and(|found| found.id() == account.id());
                 if same && status != 401 {
@@ -455,12 +459,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The newest letter of a kind that came after so many others.
+    /// Returns the newest message of this kind that came after the first `before` messages.
     fn came(&self, who: usize, before: usize, kind: MessageKind) -> Option<Letter> {
         self.people[who].letters[before..].iter().rfind(|letter| letter.kind == kind).cloned()
     }
 
-    /// How somebody gets an account with the address of his mailbox, wherever the walk has led.
+    /// Gets an account with the address of the own mailbox, after any walk.
     async fn recover(&mut self, mailbox: usize) -> AccountId {
         let (address, who) = (self.address(mailbox), MAILBOXES[mailbox].1);
         let _ = writeln!(self.done, "-- {} wants {address}", NAMES[who]);
@@ -469,7 +473,8 @@ impl<'a> Walk<'a> {
         let before = self.people[who].letters.len();
         let body = json!({ "login": address });
         self.send(who, 1, "POST", "/auth/password/forgot", body).await;
-        // A proof that a sign-in asked for beside its answer may come in between.
+        // A verification mail that a sign-in requested in parallel to its answer may arrive in
+        // between.
         match self.came(who, before, MessageKind::PasswordReset) {
             Some(letter) => {
                 if !self.reset(who, 1, &letter).await {
@@ -497,7 +502,7 @@ impl<'a> Walk<'a> {
         self.keeps(mailbox, None).await
     }
 
-    /// That whoever has the mailbox signs in with its address.
+    /// Checks that the owner of the mailbox can sign in with its address.
     async fn keeps(&mut self, mailbox: usize, account: Option<AccountId>) -> AccountId {
         let (address, who) = (self.address(mailbox), MAILBOXES[mailbox].1);
         let body = json!({ "login": address, "password": self.people[who].password });
@@ -516,7 +521,7 @@ impl<'a> Walk<'a> {
         id
     }
 
-    /// Everything that somebody was ever sent, in every browser he has.
+    /// Uses everything that was ever sent to this person, in all of their browsers.
     async fn use_everything_up(&mut self, who: usize) {
         let _ = writeln!(self.done, "-- {} uses up everything", NAMES[who]);
         for letter in self.people[who].letters.clone() {
@@ -544,7 +549,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How often the rows of accounts and the names that find them differ.
+/// Counts the differences between the rows of accounts and their login names.
 const DISAGREEMENTS: &str = "\
     SELECT (SELECT COUNT(*) FROM auth_account a \
       WHERE a.email IS NOT NULL AND a.deleted_at IS NULL AND NOT EXISTS \
@@ -558,26 +563,27 @@ const DISAGREEMENTS: &str = "\
     + (SELECT COUNT(*) FROM auth_login_name n JOIN auth_account a ON a.id = n.account_id \
       WHERE n.kind = 2 AND (n.verified_at IS NULL) <> (a.verified_at IS NULL))";
 
-/// A thief with a live session of the victim's account, and the way in which the victim comes back. Two
-/// nodes serve it, whose clocks are 30 s apart.
+/// A thief with a live session of the victim's account, and the ways in which the victim gets it
+/// back. Two nodes serve the account. Their clocks differ by 30 s.
 struct Siege<'a> {
     probe: &'a Probe,
     number: usize,
     nodes: [Portcullis; 2],
     clocks: [MockClock; 2],
     notifier: RecordingNotifier,
-    /// Messages that were sorted into the mailboxes.
+    /// Messages that were already put into the mailboxes.
     seen: HashSet<MessageId>,
     random: Random,
     victim: Browser,
     thief: Browser,
     addresses: [std::net::SocketAddr; 2],
-    /// The password that opens the account now, and who set it.
+    /// The present password of the account. `thiefs_password` is true if the thief set it.
     password: String,
     thiefs_password: bool,
-    /// Whether the thief knows the victim's password too; then they stay, and keep it as it is.
+    /// True if the thief also knows the victim's password. Then they stay signed in and do not
+    /// change it.
     knows: bool,
-    /// Every session that the thief ever had, and every letter.
+    /// Every session that the thief ever had. `thiefs` contains every message to the thief.
     sessions: Vec<Browser>,
     thiefs: Vec<Letter>,
     victims: Vec<Letter>,
@@ -662,7 +668,7 @@ impl<'a> Siege<'a> {
         let _ = writeln!(self.done, "{} s pass", time.as_secs());
     }
 
-    /// Sends a request of the thief's or the victim's to one of the nodes.
+    /// Sends a request of the thief or of the victim to one of the nodes.
     async fn send(&mut self, thief: bool, method: &str, path: &str, body: Value) -> Answer {
         let node = self.random.below(2);
         let browser = if thief { &mut self.thief } else { &mut self.victim };
@@ -694,7 +700,7 @@ impl<'a> Siege<'a> {
         }
         let sent = self.notifier.sent();
         for message in &sent {
-            // The clocks differ, so what came last is not at the end.
+            // The clocks differ, so the latest message is not always at the end.
             if !self.seen.insert(message.id) {
                 continue;
             }
@@ -717,7 +723,7 @@ impl<'a> Siege<'a> {
         letters.iter().rfind(|letter| letter.kind == kind).cloned()
     }
 
-    /// A mailbox or number that nobody had before.
+    /// Returns a mailbox or number that nobody had before.
     fn fresh(&mut self, phone: bool) -> String {
         let at = self.mailboxes.len();
         let new = match phone {
@@ -728,10 +734,10 @@ impl<'a> Siege<'a> {
         new
     }
 
-    /// Something that a thief can do.
+    /// Does something that a thief can do.
     async fn strike(&mut self) {
         self.pass(MINUTE);
-        // The password, if they know it, makes a factor recent again.
+        // If the thief knows the password, it makes a factor recent again.
         if self.thiefs_password || self.knows {
             let (name, password) = (self.name(), self.password.clone());
             let body = json!({ "login": name, "password": password });
@@ -739,7 +745,7 @@ impl<'a> Siege<'a> {
         }
         match self.random.below(9) {
             0..3 => {
-                // A new one, or one that was theirs before.
+                // A new address, or one that the thief had before.
                 let mails: Vec<_> =
                     self.mailboxes.iter().filter(|one| one.contains('@')).cloned().collect();
                 let new = match mails.is_empty() || self.random.one_in(2) {
@@ -793,7 +799,7 @@ impl<'a> Siege<'a> {
         }
     }
 
-    /// Everything that a letter could be good for.
+    /// Uses a message of the thief in every possible way.
     async fn spend(&mut self, letter: &Letter) {
         let token = &letter.token;
         for path in [
@@ -825,8 +831,8 @@ impl<'a> Siege<'a> {
         own || self.send(false, "POST", "/auth/login", body).await.status == 200
     }
 
-    /// The victim puts the address back: by the link in the mail, or signed in, at once or as a further
-    /// name first.
+    /// Puts the victim's address back: by the link in the mail, or in a session. In a session it is
+    /// changed at once, or added as a further name first.
     async fn put_back(&mut self) {
         if self.email().await == Some(self.own()) {
             return;
@@ -864,7 +870,7 @@ impl<'a> Siege<'a> {
         }
     }
 
-    /// The victim sets a new password: knowing the old one, or by mail.
+    /// Sets a new password of the victim: with the old password, or by mail.
     async fn new_password(&mut self) {
         let new = format!("the new password of victim {}", self.number);
         if !self.thiefs_password && self.sign_in().await {
@@ -887,10 +893,11 @@ impl<'a> Siege<'a> {
         self.thiefs_password = false;
     }
 
-    /// What the victim does when they find out, in either order, and a look at the list of names.
+    /// Does what the victim does when they notice the theft, in either order, and then removes
+    /// unknown names.
     async fn come_back(&mut self) {
         let _ = writeln!(self.done, "-- the victim comes back");
-        // A link for a forgotten password goes to the address that the account has.
+        // A reset link goes to the present address of the account.
         if self.thiefs_password || self.random.one_in(2) {
             self.put_back().await;
             self.new_password().await;
@@ -911,7 +918,7 @@ impl<'a> Siege<'a> {
         }
     }
 
-    /// Nothing that the thief holds works, at either node.
+    /// Checks that nothing that the thief holds works on either node.
     async fn hold(&mut self) {
         let _ = writeln!(self.done, "-- the thief uses everything up");
         let before = self.password.clone();
@@ -972,7 +979,7 @@ on_every_database! {
                     _ => {}
                 }
             }
-            // What the steps alone have led to.
+            // The results of the steps alone.
             for (what, times) in std::mem::take(&mut walk.worked) {
                 *worked.entry(what).or_default() += times;
             }
@@ -1004,7 +1011,8 @@ on_every_database! {
             for _ in 0..8 {
                 siege.strike().await;
                 match siege.random.below(8) {
-                    // Whoever knows the password has time: up to the 30 days of the memory.
+                    // A thief who knows the password has time: up to the 30 days for which former
+                    // addresses are remembered.
                     0 | 1 if siege.knows => siege.pass(3 * DAY),
                     2 if siege.knows => siege.pass(HOUR),
                     _ => {}

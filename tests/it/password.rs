@@ -1,4 +1,4 @@
-//! What a new password may be (A4, PW-01 to PW-05), wherever one is set.
+//! The rules for a new password, wherever one is set.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,14 +21,14 @@ async fn register(browser: &Browser, username: &str, password: &str) -> Answer {
     browser.stranger().post("/auth/register", body).await
 }
 
-/// What an outage of the list looks like.
+/// How the list fails.
 #[derive(Clone, Copy)]
 enum Broken {
     Fails,
     Hangs,
 }
 
-/// A list in memory that notes what it is asked for.
+/// A list in memory that records its calls.
 #[derive(Clone, Default)]
 struct List {
     asked: Arc<AtomicUsize>,
@@ -36,7 +36,7 @@ struct List {
     broken: Option<Broken>,
 }
 
-/// SHA-1 of "breached but not common", computed elsewhere.
+/// The SHA-1 of "breached but not common", computed elsewhere.
 const BREACHED: (&str, &str) =
     ("breached but not common", "33649EEEE0BCA3F3F501C99A74F97FBE00EB818A");
 
@@ -86,7 +86,7 @@ on_every_database! {
             .create(portcullis::account::NewAccount::username("carol"), "iloveyou")
             .await;
         assert!(created.is_err(), "the application's own accounts have good passwords too");
-        // The neighbour: longer by a word.
+        // One word longer, and the password is accepted.
         assert_eq!(register(&browser, "bob", "iloveyou bob").await.status, 201);
         let change = json!({ "current_password": PASSWORD, "new_password": "iloveyou too" });
         assert_eq!(browser.put("/auth/password", change).await.status, 200);
@@ -173,7 +173,7 @@ on_every_database! {
             let answer = browser.stranger().post("/auth/password/reset", body).await;
             assert_eq!(answer.status, status, "{new}: {}", answer.text);
         }
-        // Nobody else's names are in the way.
+        // Names of other accounts do not matter.
         probe.register("bob").await;
         assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
         let body = json!({ "current_password": PASSWORD, "new_password": taken[0] });
@@ -201,7 +201,8 @@ on_every_database! {
         let change = json!({ "current_password": PASSWORD, "new_password": "aaaabbbbcccc" });
         let answer = browser.put("/auth/password", change).await;
         assert_eq!(answer.field_codes("new_password"), ["too_easy_to_guess"]);
-        // The longest there may be is judged in bounded time, and one byte more not at all.
+        // The longest possible password is checked in bounded time. One byte more, and it is not
+        // checked.
         let mut long = "aA1!".repeat(256);
         assert_eq!(register(&browser, "frank", &long).await.status, 422);
         long.push('x');
@@ -228,7 +229,8 @@ on_every_database! {
         assert_eq!(asked(), 2);
         let prefixes = list.prefixes.lock().expect("nothing panics").clone();
         assert!(prefixes.iter().all(|prefix| prefix.len() == 5), "{prefixes:?}");
-        // Not at a login: someone whose password is found in a breach later still gets in.
+        // The list is not used at a login, so a user whose password is breached later can still
+        // sign in.
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
         assert_eq!(asked(), 2);
         let change = json!({ "current_password": PASSWORD, "new_password": BREACHED.0 });

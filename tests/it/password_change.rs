@@ -1,4 +1,4 @@
-//! Changing one's password.
+//! Changing the own password.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -79,7 +79,7 @@ on_every_database! {
         let session = browser.get("/session-id").await.text;
         let body = json!({ "current_password": PASSWORD, "new_password": NEW });
         assert_eq!(browser.put("/auth/password", body).await.status, 200);
-        // The other mail asks for a proof of the address.
+        // The other mail asks to verify the address.
         probe.mail().await;
         let notices = probe.notifier.sent_of(MessageKind::PasswordChanged);
         let [notice] = &notices[..] else { panic!("one notice") };
@@ -103,7 +103,7 @@ on_every_database! {
         let mut other = browser.stranger();
         other.login("alice", PASSWORD).await;
         let before = hash(&probe, "alice").await;
-        // The factor is fresh, but what is shown must be right.
+        // The factor is recent, but the given password must be right.
         for wrong in [WRONG, "", "Correct horse battery staple", NEW, &"a".repeat(2000)] {
             let body = json!({ "current_password": wrong, "new_password": NEW });
             let answer = browser.put("/auth/password", body).await;
@@ -114,7 +114,7 @@ on_every_database! {
         assert_eq!(browser.get("/me").await.status, 200);
         assert_eq!(other.get("/me").await.status, 200);
         assert_eq!(events(&probe, "authn_password_change").await, 0);
-        // The one that no account can have is wrong at once, and leaves nothing.
+        // A password that is too long for any account is refused at once, without a record.
         assert_eq!(events(&probe, "authn_password_change_fail").await, 4);
         let log = probe.auth.audit_log().of_account(alice.id(), 20).await.expect("the log");
         let event = log.iter().find(|event| event.kind == "authn_password_change_fail");
@@ -148,7 +148,7 @@ on_every_database! {
             }
         }
         assert_eq!(probe.auth.password_hashes(), hashes, "refused before any hashing");
-        // The same one again would end nothing that a thief has.
+        // The same password again would not end anything that a thief has.
         let body = json!({ "current_password": PASSWORD, "new_password": PASSWORD });
         let answer = browser.put("/auth/password", body).await;
         assert_eq!(answer.field_codes("new_password"), ["unchanged"]);
@@ -162,7 +162,7 @@ on_every_database! {
         probe.clock.advance(Duration::from_millis(299_999));
         let answer = browser.put("/auth/password", json!({ "new_password": NEW })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        // The change itself proves nothing anew but the password that was just set.
+        // The new password works.
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
     }
 
@@ -224,7 +224,8 @@ on_every_database! {
         assert_eq!(stranger.post_empty("/auth/session/anonymous").await.status, 201);
         check(&stranger.put("/auth/password", body.clone()).await, 401, "not_signed_in");
         check(&browser.with_cookie("forged").put("/auth/password", body.clone()).await, 401, "invalid_token");
-        // Another site's page has the cookie sent along, but not the word of the browser.
+        // A browser sends the cookie with a request of another site, but it also says where the
+        // request comes from.
         let cookie = browser.cookie.clone().expect("a cookie");
         let request = browser
             .raw(Method::PUT, "/auth/password")
@@ -244,7 +245,7 @@ on_every_database! {
         assert_eq!(browser.login("alice", PASSWORD).await.json()["result"], "password_change_required");
         let half = browser.clone();
 
-        // Setting the one it has is no change.
+        // The present password is not a change.
         let answer = browser.put("/auth/password", json!({ "new_password": PASSWORD })).await;
         assert_eq!(answer.field_codes("new_password"), ["unchanged"]);
         let answer = browser.put("/auth/password", json!({ "new_password": "short" })).await;
@@ -261,7 +262,7 @@ on_every_database! {
         check(&half.clone().put("/auth/password", body).await, 401, "session_ended");
         assert_eq!(browser.login("alice", NEW).await.json()["result"], "session");
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
-        // She has no address, so a row says that there was nobody to write to.
+        // The account has no address, so a row says that there is no recipient.
         assert_eq!(probe.mail().await.len(), 0);
         assert_eq!(probe.text("SELECT kind FROM auth_outbox").await.as_deref(), Some("none"));
     }
@@ -281,7 +282,8 @@ on_every_database! {
     }
 
     async fn a_request_that_began_before_the_account_changed_hands_changes_no_password(probe: Probe) {
-        // It was let in while its session was good, and its factor is recent: it shows no password.
+        // The request was accepted while its session was valid. Its factor is recent, so it does
+        // not need the password.
         let held: Arc<Mutex<Option<Identity>>> = Arc::default();
         let hold = {
             let held = Arc::clone(&held);

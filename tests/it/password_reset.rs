@@ -22,14 +22,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The waits after the 6th request and those that follow.
+/// The delays in seconds, from the 6th request on.
 const WAITS: [u64; 9] = [1, 2, 4, 8, 16, 32, 60, 60, 60];
 
 fn check(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text);
 }
 
-/// The token in a message's link.
+/// Returns the token of the link in a message.
 fn token(message: &Message) -> String {
     let (_, rest) = message.text.split_once("#token=").expect("a link");
     rest.split_whitespace().next().expect("a token").to_owned()
@@ -44,7 +44,7 @@ async fn reset(browser: &mut Browser, token: &str, password: &str) -> Answer {
     browser.post("/auth/password/reset", body).await
 }
 
-/// Asks for a link and takes it from the mailbox.
+/// Requests a link and takes it from the mailbox.
 async fn ask(probe: &Probe, browser: &mut Browser, login: &str) -> String {
     let before = probe.mail().await.len();
     assert_eq!(forgot(browser, login).await.status, 202);
@@ -61,7 +61,7 @@ async fn look(browser: &mut Browser, token: &str) -> Answer {
     browser.post("/auth/password/reset/check", json!({ "token": token })).await
 }
 
-/// Status, headers but for the date, and body: all that a client sees.
+/// Returns everything that a client sees: status, headers without the date, and body.
 fn seen(mut answer: Answer) -> (u16, String, String) {
     answer.headers.remove("date");
     (answer.status, format!("{:?}", answer.headers), answer.text)
@@ -73,12 +73,12 @@ async fn tries(probe: &Probe, kind: AttemptKind, condition: &str) -> i64 {
         AttemptKind::Reset => 2,
         other => panic!("{other:?} is not tested here"),
     };
-    // Those that were refused are on record under a part of their own.
+    // Refused attempts are recorded under a part of their own.
     let count = "SELECT COUNT(*) FROM auth_attempt WHERE part <> -1 AND kind";
     probe.number(&format!("{count} = {kind} AND {condition}")).await
 }
 
-/// With so many requests before a lock, and no delays.
+/// Locks after this many requests, without delays.
 fn locking_at(probe: Probe, limit: u32) -> Probe {
     locking_at_and(probe, limit, |_| {})
 }
@@ -93,7 +93,7 @@ fn locking_at_and(probe: Probe, limit: u32, more: impl FnOnce(&mut Config)) -> P
     })
 }
 
-/// Fails as long as it is told to.
+/// A hook that fails while the flag is set.
 #[derive(Clone, Default)]
 struct Moody(Arc<AtomicBool>);
 
@@ -122,7 +122,7 @@ on_every_database! {
         assert!(mail.text.contains(&format!("https://app.example.com/password/reset#token={token}")));
         assert_eq!(token.len(), 43, "256 bits");
 
-        // Looking does not spend it, however often.
+        // Checking the link does not use it up.
         for _ in 0..5 {
             let answer = browser.post("/auth/password/reset/check", json!({ "token": token })).await;
             assert_eq!(answer.status, 204, "{}", answer.text);
@@ -134,7 +134,7 @@ on_every_database! {
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
 
-        // The owner is told, without a link that signs in.
+        // The owner gets a notice, without a link that signs in.
         let sent = probe.mail().await;
         let told = sent.iter().find(|mail| mail.kind == MessageKind::PasswordChanged);
         let told = told.expect("a notice");
@@ -166,7 +166,7 @@ on_every_database! {
                 assert!(started.elapsed() >= Duration::from_millis(25), "proof {name}");
             }
         }
-        // Whether it was held back or refused does not show either.
+        // The time does not show either whether a request was held back or refused.
         for _ in 0..20 {
             let started = tokio::time::Instant::now();
             auth.password_reset().forgot("alice", &client).await.expect("it is accepted");
@@ -237,7 +237,7 @@ on_every_database! {
             match change {
                 "login" => assert_eq!(browser.stranger().login(change, PASSWORD).await.status, 200),
                 "password" => {
-                    // Signed in before, so that only the password changes.
+                    // Signs in before, so that only the password changes.
                     let mut other = browser.stranger();
                     other.login(change, PASSWORD).await;
                     probe.clock.advance(MINUTE);
@@ -281,7 +281,7 @@ on_every_database! {
     }
 
     async fn of_a_hundred_who_use_a_link_at_once_one_wins(probe: Probe) {
-        // The losers come too late with a used link, which counts for their source.
+        // The losers use a link that is already used. This counts for their source.
         let probe = probe.configured(|config| config.attempts.source_limit = None);
         let (_, mut browser) = alice(&probe).await;
         let token = ask(&probe, &mut browser, "alice").await;
@@ -314,7 +314,7 @@ on_every_database! {
             let request = browser.request(Method::POST, "/auth/password/reset");
             request.header("user-agent", agent).json(&json!({ "token": token, "password": NEW }))
         };
-        // However often, and at once: the second request is sent before the first is answered.
+        // Any number of clicks at once: the second request is sent before the first is answered.
         let mut clicks = JoinSet::new();
         for _ in 0..16 {
             clicks.spawn(send(from("Mozilla/5.0 Firefox/150.0")));
@@ -325,9 +325,9 @@ on_every_database! {
         let told = answers.iter().find(|answer| answer.status == 409).expect("one");
         check(told, 409, "reset_token_used");
         assert!(told.set_cookies().is_empty());
-        // That was no failure of anybody.
+        // This does not count as a failure.
         assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 0);
-        // Somebody else who found the link is told what everybody is.
+        // Another client with the link gets the answer that everybody gets.
         check(&send(from("curl/8.0")).await, 400, "invalid_reset_token");
         probe.clock.advance(MINUTE - Duration::from_millis(1));
         check(&send(from("Mozilla/5.0 Firefox/150.0")).await, 409, "reset_token_used");
@@ -340,7 +340,7 @@ on_every_database! {
         let (_, browser) = alice(&probe).await;
         let mut known = browser.stranger();
         assert_eq!(known.login("alice", PASSWORD).await.status, 200);
-        // With the cookie of its device from before, and with none.
+        // With the old cookie of its device, and without one.
         for mut browser in [known, browser.stranger()] {
             let token = ask(&probe, &mut browser, "alice").await;
             let first = reset(&mut browser, &token, NEW).await;
@@ -357,12 +357,12 @@ on_every_database! {
     async fn a_link_that_was_never_used_tells_nothing(probe: Probe) {
         let (_, mut browser) = alice(&probe).await;
         let token = ask(&probe, &mut browser, "alice").await;
-        // A newer one has taken its place.
+        // A newer link replaces the older one.
         probe.clock.advance(MINUTE);
         let newer = ask(&probe, &mut browser, "alice").await;
         assert_eq!(reset(&mut browser, &newer, NEW).await.status, 204);
         check(&reset(&mut browser, &token, NEW).await, 400, "invalid_reset_token");
-        // Where no address is known, no browser is.
+        // Without a known address there is no known browser.
         probe.clock.advance(MINUTE);
         let second = ask(&probe, &mut browser, "alice").await;
         let (client, resets) = (ClientInfo::default(), probe.auth.password_reset());
@@ -378,7 +378,7 @@ on_every_database! {
             let answer = reset(&mut browser, &token, bad).await;
             assert!(!answer.field_codes("password").is_empty());
         }
-        // A wrong token learns nothing about passwords.
+        // A wrong token reveals nothing about the password rules.
         check(&reset(&mut browser, "wrong", "short").await, 400, "invalid_reset_token");
         assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
     }
@@ -409,12 +409,13 @@ on_every_database! {
         check(&browser.get("/me").await, 401, "second_factor_required");
     }
 
-    /// The classic pre-hijack: somebody registers with the address of another and waits.
+    /// Classic pre-hijacking: an attacker registers with another person's address and waits.
     async fn who_receives_the_mail_of_an_unverified_account_owns_it_alone(probe: Probe) {
         let (account, mut victim) = alice(&probe).await;
         let mut attacker = victim.stranger();
         assert_eq!(attacker.login("alice", PASSWORD).await.status, 200);
-        // Nobody can enrol one while the address is not proved; should one be there, it goes and is told.
+        // A factor cannot be enrolled while the address is unverified. If there is one anyway, it
+        // is removed, and the owner is told.
         probe.execute("UPDATE auth_account SET enrolled_factors = 8").await;
         let token = ask(&probe, &mut victim, "alice@example.com").await;
         assert_eq!(reset(&mut victim, &token, NEW).await.status, 204);
@@ -434,7 +435,7 @@ on_every_database! {
         let probe = probe.configured(|config| config.login.require_verified = true);
         let (_, mut browser) = alice(&probe).await;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 401);
-        // The right password asks for the proof, beside the answer.
+        // The right password requests a verification mail, in parallel to the answer.
         crate::registration::messages_are_written(&probe, 1).await;
         let token = ask(&probe, &mut browser, "alice").await;
         assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
@@ -499,7 +500,7 @@ on_every_database! {
                 check(&browser.post("/auth/password/forgot", body).await, 400, "invalid_body");
             }
         }
-        // Signed in as somebody else, it is still the token's account.
+        // In a session of another account, the reset still applies to the account of the token.
         browser.login("bob", PASSWORD).await;
         assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
         assert_eq!(browser.get("/me").await.text, bob.id().to_string());
@@ -540,7 +541,7 @@ on_every_database! {
                 assert_eq!(answer.status, 405, "{method} {path}");
             }
         }
-        // No cookie is needed for it to be refused.
+        // The request is refused even without a cookie.
         let request = browser
             .raw(Method::POST, "/auth/password/reset")
             .header("sec-fetch-site", "cross-site")
@@ -567,7 +568,7 @@ on_every_database! {
     }
 
     async fn a_mailbox_gets_five_links_an_hour_however_many_ask(probe: Probe) {
-        // Before the lock of requests comes into it.
+        // Avoids the lock of requests, which is not tested here.
         let probe = locking_at(probe, 100);
         let (_, browser) = alice(&probe).await;
         let mut racers = JoinSet::new();
@@ -604,7 +605,7 @@ on_every_database! {
                 let before = tries(&probe, AttemptKind::Forgot, "1 = 1").await;
                 let (answer, statements) = probe.statements(forgot(&mut browser, login)).await;
                 let counted = tries(&probe, AttemptKind::Forgot, "1 = 1").await - before;
-                // That the first refusal of a minute is a denial is written beside the request.
+                // The first refusal of a minute writes a denial in parallel to the request.
                 let statements = if number < 15 { statements } else { 0 };
                 course.push((seen(answer), counted, statements));
                 let wait = (number + 1).checked_sub(6).and_then(|at| WAITS.get(at));
@@ -613,7 +614,8 @@ on_every_database! {
             let counted: Vec<_> = course.iter().map(|(_, counted, _)| *counted).collect();
             assert_eq!(counted, [[1; 15].as_slice(), &[0; 5]].concat(), "{login}");
             all.push((login, course));
-            // The last second belongs to the lock, and the one after it does not.
+            // In the last second of the lock a request is still refused. In the next second it
+            // counts.
             probe.clock.advance(HOUR);
             for (wait, counts) in [(Duration::ZERO, 15), (SECOND, 16)] {
                 probe.clock.advance(wait);
@@ -714,7 +716,7 @@ on_every_database! {
     }
 
     async fn of_fifty_requests_at_once_no_more_than_the_limit_are_counted(probe: Probe) {
-        // Fifty wait for each other here, on a machine that may be busy.
+        // Fifty requests wait for each other here, perhaps on a busy machine.
         let patient = |config: &mut Config| config.database.timeout = Duration::from_secs(60);
         let probe = locking_at_and(probe, 15, patient);
         let (_, browser) = alice(&probe).await;
@@ -744,7 +746,8 @@ on_every_database! {
         assert_eq!(forgot(&mut stranger, "alice").await.status, 202);
         assert_eq!(probe.mail().await.len(), mails, "locked");
         let token = ask(&probe, &mut owner, "alice").await;
-        // Nor does the limit of a source stop him: he may sit beside whoever reached it.
+        // The limit of a source does not stop the owner either. Another client at the same address
+        // may have reached it.
         let probe = probe.configured(|config| config.attempts.source_limit = Some(1));
         let mut owner = owner.at(serve(app(&probe.auth)).await);
         let mut stranger = owner.stranger();
@@ -766,7 +769,7 @@ on_every_database! {
         let sent = probe.mail().await;
         let mail = sent.iter().find(|mail| mail.to.as_str() == "alice@example.com");
         assert_eq!(reset(&mut browser, &token(mail.expect("a mail")), NEW).await.status, 204);
-        // What failed stays on record for its source; the success stands behind it.
+        // The failures stay recorded for their source. The success comes after them.
         assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome = 1").await, 9);
         assert_eq!(tries(&probe, AttemptKind::Forgot, "outcome = 2").await, 1);
         assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 2").await, 1);
@@ -781,11 +784,11 @@ on_every_database! {
         let (account, mut browser) = alice(&probe).await;
         let used = ask(&probe, &mut browser, "alice").await;
         assert_eq!(reset(&mut browser, &used, NEW).await.status, 204);
-        // On a known device nothing of this would count.
+        // On a known device these failures would not count.
         browser.device = None;
         probe.clock.advance(HOUR);
         let good = ask(&probe, &mut browser, "alice").await;
-        // A good link that is looked at is no try.
+        // Checking a valid link is no attempt.
         for _ in 0..30 {
             assert_eq!(look(&mut browser, &good).await.status, 204);
         }
@@ -796,10 +799,10 @@ on_every_database! {
             let guess = format!("{number}{}", &good[..42]);
             wrong.push(seen(reset(&mut browser, &guess, PASSWORD).await));
         }
-        // With the request for the link before.
+        // The request for the link before counts too.
         wrong.push(seen(look(&mut browser, "").await));
         assert_eq!(tries(&probe, AttemptKind::Reset, "outcome = 1").await, 19);
-        // Nothing more is judged from there: nobody learns whether he has found one.
+        // The source is full now. So nobody learns whether they have found a valid link.
         for _ in 0..3 {
             wrong.push(seen(look(&mut browser, &good).await));
             wrong.push(seen(reset(&mut browser, &good, PASSWORD).await));
@@ -835,7 +838,7 @@ on_every_database! {
             assert_eq!(browser.stranger().login("alice", "wrong horse battery").await.status, 401);
         }
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 401, "refused for now");
-        // Somebody has found an old link.
+        // A stranger has found an old link.
         let mut racers = JoinSet::new();
         for _ in 0..50 {
             let (mut browser, used) = (browser.stranger(), used.clone());
@@ -872,7 +875,7 @@ on_every_database! {
         let answer = reset(&mut browser, &token, NEW).await;
         assert_eq!(answer.status, 204, "{}", answer.text);
         check(&thief.get("/me").await, 401, "session_ended");
-        // The device that did it is known under the epoch that the reset began.
+        // The device that did the reset is known with the epoch that the reset started.
         crate::attempt::fail(&probe, &browser.stranger(), "alice", 15).await;
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 401);
         assert_eq!(browser.login("alice", NEW).await.status, 200);
@@ -913,7 +916,8 @@ on_every_database! {
             thieves.join_all().await;
             assert_eq!(answer.status, 204, "round {round}: {}", answer.text);
             check(&thief.get("/me").await, 401, "session_ended");
-            // It is known under the epoch that came of it, whatever else moved that meanwhile.
+            // The device is known with the epoch after the reset, even if the thieves increased the
+            // epoch meanwhile.
             crate::attempt::fail(&probe, &browser.stranger(), "alice", 15).await;
             assert_eq!(owner.login("alice", &format!("{NEW} {}", round + 1)).await.status, 200);
             probe.forget_attempts().await;
@@ -921,7 +925,7 @@ on_every_database! {
     }
 
     async fn what_changes_who_owns_an_account_ends_its_links_while_they_are_read(probe: Probe) {
-        // Each between the look at a link and its use.
+        // Each change happens between the check of a link and its use.
         let (account, mut browser) = alice(&probe).await;
         let accounts = probe.auth.accounts();
         accounts.verify(account.id()).await.expect("it is verified");
@@ -957,7 +961,7 @@ on_every_database! {
         use portcullis::Clock;
         use portcullis::base::clock::MockClock;
 
-        // On a known device, whose requests strangers do not hold back.
+        // On a known device, whose requests do not share a limit with those of strangers.
         let (_, mut browser) = alice(&probe).await;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
         let fast = MockClock::at(probe.clock.now());
@@ -970,7 +974,8 @@ on_every_database! {
         assert_eq!(forgot(&mut browser, "alice").await.status, 202);
         let sent = probe.mail().await;
         assert_eq!(sent.len(), before + 1, "one mail");
-        // They are in the order of their times, and the stranger's is from a fast clock.
+        // The messages are ordered by their times, and the stranger's message comes from a fast
+        // clock.
         assert!(sent[0].text.contains("#token="), "{}", sent[0].text);
         let token = token(&sent[0]);
         assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);

@@ -1,4 +1,4 @@
-//! Roles (P1-P3): made, changed, granted, revoked, deleted, and what is malformed gives nothing.
+//! Roles: created, changed, granted, revoked and deleted. Malformed permissions grant nothing.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn roles(probe: &Probe) -> i64 {
     probe.number("SELECT COUNT(*) FROM auth_role").await
 }
 
-/// What the routes of an administrator and of an editor answer.
+/// Returns the answers of the routes of an administrator and of an editor.
 async fn doors(browser: &mut Browser) -> (u16, u16) {
     (browser.get("/admin").await.status, browser.get("/editors").await.status)
 }
@@ -47,7 +47,7 @@ on_every_database! {
         assert_eq!(roles.find("editor").await.expect("it answers"), Some(editor.clone()));
         assert_eq!(roles.find("Editor").await.expect("it answers"), None);
 
-        // Names tell case apart: another spelling is another role.
+        // Names are case-sensitive: another spelling is another role.
         roles.create("Editor", ["doc:read"]).await.expect("it is made");
         roles.create("auditor", Vec::<&str>::new()).await.expect("a role may give nothing yet");
         let mut names: Vec<_> =
@@ -118,7 +118,7 @@ on_every_database! {
     }
 
     async fn the_longest_permissions_a_role_may_hold_are_kept_whole(probe: Probe) {
-        // The column of MariaDB holds 64 KiB.
+        // The column in MariaDB holds 64 KiB.
         let longest: Vec<_> = (0..240).map(|n| format!("{n:03}:{}", "x".repeat(252))).collect();
         let role = probe.auth.roles().create("big", &longest).await.expect("it is made");
         assert_eq!(texts(&role.permissions), longest);
@@ -219,7 +219,7 @@ on_every_database! {
             probe.execute("UPDATE auth_epoch SET version = version + 1").await;
             assert_eq!(browser.get("/admin").await.status, admin, "{stored:?}");
             assert_eq!(browser.get("/docs/42").await.status, document, "{stored:?}");
-            // The same when nothing is remembered and the grants come with the session.
+            // The same without remembered grants, where the full statement reads the grants.
             let forgetful = probe.rebuilt(|b| b.configure(|c| c.database.remembered_grants = 0));
             let address = crate::support::probe::serve(crate::support::probe::app(&forgetful)).await;
             let mut other = browser.clone();
@@ -234,7 +234,7 @@ on_every_database! {
         let (_, mut neighbour) = probe.signed_in("bob").await;
         let manage = probe.auth.roles();
         manage.create("editor", ["admin:read"]).await.expect("it is made");
-        // A token could not be replaced often enough.
+        // The token could not be replaced often enough.
         let short = manage.limit_idle("editor", Some(Duration::from_secs(269))).await;
         assert!(matches!(short, Err(GrantError::IdleTooShort { least }) if least.as_secs() == 270));
         manage.limit_idle("editor", Some(Duration::from_secs(270))).await.expect("it is limited");
@@ -243,7 +243,7 @@ on_every_database! {
             probe.clock.advance(Duration::from_secs(269));
             assert_eq!(browser.get("/admin").await.status, 200);
         }
-        // In use it never seems idle, though it is asked for all the time.
+        // A session in use never seems idle, even if it sends requests all the time.
         for _ in 0..20 {
             probe.clock.advance(Duration::from_secs(30));
             assert_eq!(browser.get("/admin").await.status, 200);
@@ -270,7 +270,7 @@ on_every_database! {
         probe.auth.roles().create("editor", ["admin:read"]).await.expect("it is made");
         let role = "SELECT id FROM auth_role WHERE name = 'editor'";
         let account = |name| format!("SELECT id FROM auth_account WHERE username = '{name}'");
-        // Groups and direct grants are read by every request; they are written by the operator.
+        // Requests read groups and direct grants. Here the operator writes them.
         probe.execute(&format!(
             "INSERT INTO auth_group (id, name, created_at) SELECT id, 'staff', 0 FROM ({role}) r"
         )).await;
@@ -292,7 +292,7 @@ on_every_database! {
         assert!(roles_of(&probe, alice.id()).await.is_empty(), "only what was granted to the account");
         assert!(roles_of(&probe, bob.id()).await.is_empty());
 
-        // With the group's role goes what the group gave.
+        // If the group's role is deleted, its members lose what the role gave.
         probe.auth.roles().delete("editor").await.expect("it is deleted");
         assert_eq!(doors(&mut browser).await, (403, 403));
         assert_eq!(doors(&mut other).await, (200, 403));
@@ -367,7 +367,7 @@ on_every_database! {
         assert!(Requirement::permission(&most).is_ok());
         let refused = Requirement::permission(&more);
         assert!(matches!(refused, Err(portcullis::PermissionError::TooManyAtoms)), "{refused:?}");
-        // A requirement that fits does not grow past the limit by an id.
+        // An added id does not make a requirement exceed the limit.
         let atoms = Requirement::permission(&format!("doc:{}", list(32))).expect("32 atoms");
         assert!(atoms.on("7").is_ok());
 
@@ -381,7 +381,8 @@ on_every_database! {
                     portcullis::Instances::Only(ids) => i32::try_from(ids.len()).expect("few"),
                 };
                 let held = Requirement::permission(&most).expect("64 atoms");
-                // Of each: what is held, its ids, too many at once, and what is no permission.
+                // The permission that the account has, its ids, a pattern with too many atoms, and
+                // a text that is not a permission.
                 format!("{} {} {} {}", identity.meets(&held), count("doc:a8"), count(&prefix), count("doc:"))
             }))
             .layer(probe.auth.layer());
@@ -395,7 +396,7 @@ on_every_database! {
         probe.auth.roles().create("editor", nothing).await.expect("it is made");
         probe.auth.roles().grant(alice.id(), "editor").await.expect("it is granted");
         assert_eq!(doors(&mut browser).await, (403, 200));
-        // On a resource it gives nothing at all, and neither does `*`.
+        // On a resource an empty role gives nothing, and neither does `*`.
         probe.auth.roles().create("owner", ["*", "*:read", "doc,admin:read"]).await.expect("it is made");
         let list = portcullis::permission::Resource::new("admin", "read").expect("a resource");
         for role in ["editor", "owner"] {

@@ -1,4 +1,4 @@
-//! The layers without axum: on a bare hyper server, around a plain function.
+//! The layers without axum: on a plain hyper server, around a function.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ fn permission(text: &str) -> Requirement {
     Requirement::permission(text).expect("a permission")
 }
 
-/// Says who asks and from where: what a service can learn without axum.
+/// Returns who sends the request and from where. A service can learn this without axum.
 async fn who(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (mut parts, _) = request.into_parts();
     let identity = Identity::from_request_parts(&mut parts, &()).await;
@@ -123,7 +123,7 @@ on_every_database! {
     }
 
     async fn the_layer_takes_any_body_and_leaves_the_service_its_own(probe: Probe) {
-        /// A body type that nobody else knows.
+        /// A body type that no library knows.
         struct Strange;
 
         let alice = probe.register("alice").await;

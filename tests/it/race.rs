@@ -1,5 +1,5 @@
-//! Races: many at once, on real connections. Whoever loses gets the winner's result or a plain
-//! refusal; nothing is half done, and no busy or deadlocked statement shows as a failure.
+//! Races: many requests at once, on real connections. The loser gets the winner's result or a plain
+//! refusal. Nothing is half done, and no busy error or deadlock appears as a failure.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::support::fault::{real_conflicts, reported};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
-/// Runs `count` tasks that start at the same moment; their results in the order of their numbers.
+/// Runs `count` tasks that start at the same moment. Returns the results in the order of their
+/// numbers.
 async fn parallel<T, F>(count: usize, task: impl Fn(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
@@ -42,7 +43,8 @@ where
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// How many answers have this status. Every answer must have one of those that are allowed.
+/// Returns how many answers have this status. Every other answer must have one of the allowed
+/// statuses.
 fn count(answers: &[Answer], status: u16, others: &[u16]) -> usize {
     for answer in answers {
         let known = answer.status == status || others.contains(&answer.status);
@@ -59,7 +61,8 @@ async fn live_sessions(probe: &Probe) -> i64 {
     probe.number("SELECT COUNT(*) FROM auth_session WHERE ended_at IS NULL").await
 }
 
-/// Sessions and names whose account is not there: what a half-done registration would leave.
+/// Returns the number of sessions and names without an account. An incomplete registration would
+/// leave them.
 async fn orphans(probe: &Probe) -> i64 {
     let mut orphans = 0;
     for table in ["auth_session", "auth_login_name"] {
@@ -84,7 +87,7 @@ fn change_to(browser: &Browser, number: usize) -> impl Future<Output = Answer> +
     send(browser.request(Method::PUT, "/auth/password").json(&body))
 }
 
-/// Which of these passwords sign in.
+/// Returns which of these passwords work.
 async fn passwords_that_work(probe: &Probe, username: &str, count: usize) -> Vec<usize> {
     let mut working = Vec::new();
     for number in 0..count {
@@ -97,7 +100,7 @@ async fn passwords_that_work(probe: &Probe, username: &str, count: usize) -> Vec
     working
 }
 
-/// Fails as a database does that is busy, so many times, in the middle of a transaction.
+/// A hook that fails like a busy database, this many times, in the middle of a transaction.
 struct Busy {
     error: DbErr,
     left: Arc<AtomicUsize>,
@@ -131,13 +134,14 @@ on_every_database! {
         let issued = start.await.expect("a session");
         let (auth, id) = (probe.auth.clone(), account.id());
         let ending = tokio::spawn(async move { auth.sessions().end_all(id, None).await });
-        // Whichever is first, the other one waits: both lock the account's row before anything else.
+        // The later one waits for the first one, because both lock the account's row before
+        // anything else.
         txn.commit().await.expect("it commits");
         ending.await.expect("no panic").expect("they end");
         let pair = crate::support::call::cookie_of(&issued);
         let request = browser.raw(Method::GET, "/me").header("cookie", pair);
         assert_eq!(send(request).await.code(), "session_ended");
-        // Whoever signs in now is signed in.
+        // A sign-in after that works.
         let mut browser = browser;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
         assert_eq!(browser.get("/me").await.status, 200);
@@ -157,7 +161,8 @@ on_every_database! {
                 let answer = twin.login("alice", PASSWORD).await;
                 match answer.status {
                     200 => Ok(answer.cookie().into_iter().collect()),
-                    // The sessions were ended between its look at the account and its own.
+                    // The sessions were ended between the time when the sign-in read the account
+                    // and the time when it locked the row.
                     401 if answer.code() == "session_ended" => Ok(Vec::new()),
                     status => Err(format!("{status}: {}", answer.text)),
                 }
@@ -166,7 +171,7 @@ on_every_database! {
         .await;
         let tokens: Vec<String> = statuses.into_iter().flat_map(|made| made.expect("it works")).collect();
         assert!(tokens.len() <= 48);
-        // The one that asked goes on, through all of them.
+        // The session that asked continues through all of this.
         assert_eq!(mine.get("/me").await.status, 200);
         probe.auth.sessions().end_all(account, Some(current)).await.expect("they end");
         for token in tokens {
@@ -184,7 +189,7 @@ on_every_database! {
             let account = probe.register(&format!("user-{}", end.replace(' ', "-"))).await;
             let fresh = probe.auth.accounts().find(account.id()).await.expect("it is read");
             let fresh = fresh.expect("an account");
-            // The row of the session is made from what was read before the end, and commits after it.
+            // The session is made with what was read before the end, and commits after it.
             let stale = fresh.clone();
             let accounts = probe.auth.accounts();
             match end {
@@ -237,7 +242,7 @@ on_every_database! {
         let made = parallel(8, |number| {
             let node = nodes[number].clone();
             async move {
-                // Half of them with another name: it is still one administrator.
+                // Half of the calls use another name. There is still only one administrator.
                 let name = if number % 2 == 0 { "root" } else { "admin" };
                 let made = node.bootstrap_admin(NewAccount::username(name)).await;
                 made.expect("the database answers").map(|admin| admin.password().to_owned())
@@ -434,7 +439,7 @@ on_every_database! {
             change_to(if number % 2 == 0 { &first } else { &second }, number)
         })
         .await;
-        // Both may go through, one after the other; then the later one counts.
+        // Both may succeed, one after the other. Then the later one counts.
         assert!((1..=2).contains(&count(&answers, 200, &[401, 409])));
         let working = passwords_that_work(&probe, "alice", 16).await;
         assert_eq!(working.len(), 1, "{working:?}");
@@ -523,8 +528,8 @@ on_every_database! {
             .await;
             let (proved, left) = (answers.pop().expect("two"), answers.pop().expect("two"));
             assert_eq!((left.status, left.cookie().as_deref()), (204, Some("")), "{}", left.text);
-            // Whichever came first: the old session is over, and a new one is there only if the
-            // proof went through before.
+            // In either order the old session has ended. There is a new session only if the
+            // reauthentication came first.
             let went_through = count(std::slice::from_ref(&proved), 200, &[401]) == 1;
             assert_eq!(live_sessions(&probe).await, before - 1 + i64::from(went_through));
             assert_eq!(one.get("/me").await.status, 401);
@@ -568,7 +573,7 @@ on_every_database! {
                 assert_eq!(one.get("/me").await.status, 401);
             }
             probe.auth.accounts().enable(alice.id()).await.expect("it is enabled");
-            // What was signed in before stays out: enabling does not bring a session back.
+            // The ended sessions stay ended: enabling the account does not bring them back.
             for answer in answers.iter().filter(|answer| answer.status == 200) {
                 let mut one = browser.with_cookie(&answer.cookie().expect("a cookie"));
                 assert_eq!(one.get("/me").await.status, 401);
@@ -619,7 +624,7 @@ on_every_database! {
                 let answer = browser.login("alice", PASSWORD).await;
                 assert_eq!(answer.status, status, "{text}: {}", answer.text);
                 assert_eq!(met.load(Ordering::SeqCst), attempts, "{text}");
-                // One new session for the old one, or nothing at all.
+                // Either one new session replaces the old one, or nothing has changed.
                 let made = i64::from(status == 200);
                 let after = (live_sessions(&probe).await, rows(&probe, "auth_session").await);
                 assert_eq!(after, (before.0, before.1 + made), "{text}");
@@ -631,7 +636,7 @@ on_every_database! {
 
     async fn a_transaction_that_failed_otherwise_is_not_tried_again(probe: Probe) {
         let (_, mut browser) = probe.signed_in("alice").await;
-        // The words of one that would be tried again do not make it one.
+        // The error text alone does not cause a repetition. Only the code does.
         let others = [
             reported("53100", "the disk is full"),
             reported("23505", "deadlock detected"),

@@ -1,5 +1,5 @@
-//! Rate limits (T7, THR-03, THR-04, THR-10, THR-12): per source and per principal, in each store,
-//! exactly as many as allowed however many ask at once, and never none because a store is down.
+//! Rate limits per source and per principal, in each store. Exactly as many requests succeed as
+//! allowed, also if they are simultaneous. If a store is down, the limits do not disappear.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn limited(probe: &Probe, source: Option<u32>, principal: Option<u32>) -> Portcu
     })
 }
 
-/// A request from this address.
+/// Builds a request from this address.
 fn from(address: &str, method: &str, path: &str) -> Request<Body> {
     let address: IpAddr = address.parse().expect("an address");
     request(method, path).extension(PeerAddr(address)).body(Body::empty()).expect("a request")
@@ -52,7 +52,7 @@ async fn ask(app: &Router, address: &str) -> u16 {
     call(app, from(address, "GET", "/auth/methods")).await.status
 }
 
-/// How many of so many requests are let through, one after another.
+/// Returns how many requests succeed, one after another.
 async fn admitted(app: &Router, address: &str, tries: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..tries {
@@ -75,7 +75,8 @@ fn check_refusal(answer: &Called, rule: &str, count: u32, wait: u32) {
     assert!(!answer.headers.contains_key("set-cookie"));
 }
 
-/// A hundred requests to `/auth/methods` at once, at these nodes by turns: how many came through.
+/// Sends a hundred requests to `/auth/methods` at once, to these nodes in turn. Returns how many
+/// succeeded.
 async fn a_hundred_at_once(nodes: &[Portcullis]) -> usize {
     let mut browsers = Vec::new();
     for node in nodes {
@@ -98,13 +99,13 @@ async fn a_hundred_at_once(nodes: &[Portcullis]) -> usize {
     answers.iter().filter(|answer| answer.status == 200).count()
 }
 
-/// A limiter whose keys no other test has.
+/// Returns a limiter with keys that no other test uses.
 fn redis_limiter(url: &str, name: &str) -> RedisRateLimiter {
     let prefix = format!("portcullis:test:{}:{name}:", std::process::id());
     RedisRateLimiter::new(url).expect("a URL").prefix(prefix)
 }
 
-/// What a store of the application's own may do wrong.
+/// How a store of the application can fail.
 #[derive(Clone, Copy)]
 enum Broken {
     Fails,
@@ -158,7 +159,7 @@ on_every_database! {
             ] {
                 check_refusal(&call(&app, from("192.0.2.1", method, path)).await, "source", 5, 12);
             }
-            // A body that would be refused is not even looked at.
+            // A body that would be refused is not even checked.
             let huge = request("POST", "/auth/login")
                 .extension(PeerAddr("192.0.2.1".parse().expect("an address")))
                 .header("content-length", "10000000")
@@ -168,10 +169,10 @@ on_every_database! {
         })
         .await;
         assert!(statements <= 1, "nothing but the event: {statements}");
-        // The neighbour's allowance is whole, and the application's own routes are its own.
+        // The other source still has its full limit. The routes of the application are not limited.
         assert_eq!(admitted(&app, "192.0.2.2", 7).await, 5);
         assert_eq!(call(&app, from("192.0.2.1", "GET", "/public")).await.status, 200);
-        // It comes back evenly, not all at once.
+        // The limit recovers evenly, not all at once.
         probe.clock.advance(Duration::from_secs(11));
         assert_eq!(admitted(&app, "192.0.2.1", 3).await, 0);
         probe.clock.advance(Duration::from_secs(1));
@@ -182,7 +183,7 @@ on_every_database! {
 
     async fn there_is_no_edge_of_a_window_to_double_the_allowance_at(probe: Probe) {
         let app = app(&limited(&probe, Some(10), None));
-        // Whatever second a minute is taken to begin at.
+        // This holds at any second of a minute.
         for _ in 0..12 {
             assert_eq!(admitted(&app, "192.0.2.1", 20).await, 10);
             probe.clock.advance(Duration::from_secs(1));
@@ -227,7 +228,7 @@ on_every_database! {
             }
             let again = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
             assert_eq!(again.status, 429);
-            // What is not ours is not limited here.
+            // Routes of the application are not limited here.
             assert_eq!(browser.get("/me").await.status, 200);
         }
         assert_eq!(other.get("/auth/session").await.status, 200);
@@ -270,7 +271,7 @@ on_every_database! {
         for name in ["alice", "nobody"] {
             let mut before = 0;
             for number in 0..5 {
-                // However it is spelt.
+                // In any spelling.
                 let spelt = if number % 2 == 0 { name.to_owned() } else { name.to_uppercase() };
                 let answer = browser.stranger().login(&spelt, "a wrong password").await;
                 if number < 3 {
@@ -353,7 +354,7 @@ on_every_database! {
         let answer = call(&app(&node(30)), from("127.0.0.1", "GET", "/auth/methods")).await;
         assert_eq!(answer.status, 200, "one more has come back");
         check_refusal(&call(&app(&node(30)), from("127.0.0.1", "GET", "/auth/methods")).await, "source", 30, 1);
-        // A row each, one statement a request, one more for a refusal.
+        // One row per source, one statement per request, and one more per refusal.
         let app = app(&node(30));
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_rate").await, 1);
         let mut costs = Vec::new();
@@ -363,10 +364,10 @@ on_every_database! {
             assert_eq!(status, 200);
             costs.push(statements);
         }
-        // An event of the refusals before may still have been on its way.
+        // An event of an earlier refusal may still be in progress.
         assert_eq!(costs.iter().min(), Some(&1), "{costs:?}");
         assert_eq!(admitted(&app, "127.0.0.1", 40).await, 29);
-        // What is quiet can be deleted, and only that.
+        // Only rows that are no longer needed can be deleted.
         assert_eq!(ask(&app, "192.0.2.1").await, 200);
         assert_eq!(probe.auth.rate_limits().purge().await.expect("it answers"), 0);
         probe.clock.advance(Duration::from_secs(5));
@@ -420,7 +421,8 @@ on_every_database! {
             let app = app(&node);
             assert_eq!(admitted(&app, "192.0.2.1", 4).await, 4);
             wire.set(mode);
-            // A quarter, counted here. Within the second the server is not asked again.
+            // The node now counts a quarter itself. It does not ask the server again within the
+            // same second.
             assert_eq!(admitted(&app, "192.0.2.1", 30).await, 10, "{mode:?}");
             wire.set(Mode::Open);
             probe.clock.advance(Duration::from_secs(2));
@@ -430,7 +432,7 @@ on_every_database! {
                 if back > 2 {
                     break;
                 }
-                // A connection that was cut off is found out by its use.
+                // A broken connection is noticed only when it is used.
                 probe.clock.advance(Duration::from_secs(2));
             }
             assert!((30..=40).contains(&back), "{mode:?}: {back}");
@@ -457,7 +459,7 @@ on_every_database! {
                 })
             });
             let app = app(&node);
-            // A quarter of two is still one: nobody is locked out altogether.
+            // A quarter of two is rounded up to one, so nobody is locked out completely.
             assert_eq!(admitted(&app, "192.0.2.1", 10).await, 1);
             assert_eq!(asked(), 1);
             probe.clock.advance(Duration::from_secs(1));
@@ -533,7 +535,7 @@ on_every_database! {
     }
 }
 
-/// On the databases that lie behind a wire.
+/// Databases that are reached through a wire.
 async fn a_database_that_is_cut_off(probe: Probe) {
     let url = &probe.database.url;
     let (scheme, rest) = url.split_once("://").expect("a URL");

@@ -30,7 +30,7 @@ fn no_cart<'a>(_: SessionReplaced, _: &'a DatabaseTransaction) -> HookFuture<'a,
 
 const ALICE: &str = "alice@example.com";
 
-/// The mode in which nobody learns whose address is known.
+/// Switches to the mode in which nobody learns which addresses are known.
 fn strict(probe: Probe) -> Probe {
     probe.configured(|config| {
         config.login.require_verified = true;
@@ -38,14 +38,14 @@ fn strict(probe: Probe) -> Probe {
     })
 }
 
-/// What an address can be to us.
+/// The states in which an address can be.
 const STATES: [&str; 6] = ["free", "verified", "waiting", "disabled", "deleted", "passwordless"];
 
 fn address(state: &str) -> String {
     format!("{state}@example.com")
 }
 
-/// An account in each of these states but the first, an hour ago.
+/// Creates an account in each of these states except the first, one hour ago.
 async fn addresses_in_every_state(probe: &Probe) {
     let client = portcullis::ClientInfo::default();
     let accounts = probe.auth.accounts();
@@ -68,8 +68,8 @@ async fn addresses_in_every_state(probe: &Probe) {
     probe.clock.advance(Duration::from_secs(3600));
 }
 
-/// Waits until there are so many messages, sent or held back: a login asks for a proof beside its
-/// answer.
+/// Waits until there are this many messages, sent or held back. A login requests a verification
+/// mail in parallel to its answer.
 pub(crate) async fn messages_are_written(probe: &Probe, count: i64) {
     let written = async || probe.number("SELECT COUNT(*) FROM auth_outbox").await == count;
     until("the message is written", written).await;
@@ -95,7 +95,7 @@ on_every_database! {
         assert_eq!(me["account"]["verified"], false);
         assert_eq!(me["factors"][0]["factor"], "password");
         assert_eq!(browser.get("/admin").await.status, 403, "a new account may do nothing");
-        // One account with three names, one session, and the events of both.
+        // One account with three names, one session, and two events.
         assert_eq!(probe.rows().await, [1, 3, 1, 2]);
     }
 
@@ -123,7 +123,7 @@ on_every_database! {
             let answer = register(&browser, body.clone()).await;
             assert_eq!((answer.status, answer.code().as_str()), (409, code), "{body}");
             assert_eq!(answer.cookie(), None);
-            // Nothing but the event of it.
+            // Only the event is written.
             before[3] += 1;
             assert_eq!(probe.rows().await, before, "{body}");
         }
@@ -210,7 +210,7 @@ on_every_database! {
         let email = || json!({ "email": "alice-in-wonderland@example.com" });
         let wide = || json!({ "username": "Ａｌｉｃｅ-in-wonderland" });
         for (number, (names, password, status)) in [
-            // Code points are counted, not bytes.
+            // The length is counted in code points, not in bytes.
             (none(), "aaaaaaaaaaaaaa".to_owned(), 422),
             (none(), "aaaaaaaaaaaaaaa".to_owned(), 201),
             (none(), "ä".repeat(14), 422),
@@ -222,10 +222,10 @@ on_every_database! {
             (none(), "a".repeat(1025), 422),
             (none(), "ä".repeat(512), 201),
             (none(), "ä".repeat(513), 422),
-            // No rule about which characters: spaces and controls are characters too.
+            // All characters are allowed, also spaces and control characters.
             (none(), " ".repeat(15), 201),
             (none(), "nul\0in the middle".to_owned(), 201),
-            // Not what is asked for beside it, in any spelling that signs in.
+            // The names in the same request are not allowed, in any spelling that signs in.
             (long_name(), "alice-in-wonderland".to_owned(), 422),
             (long_name(), "ALICE-in-Wonderland".to_owned(), 422),
             (wide(), "alice-in-wonderland".to_owned(), 422),
@@ -403,7 +403,7 @@ on_every_database! {
         assert!(!answer.text.contains("cart"), "{}", answer.text);
         assert_eq!(probe.rows().await, before);
         assert_eq!(browser.get("/anonymous").await.status, 200, "the visitor goes on");
-        // Nothing stands in the way of another try.
+        // Nothing prevents another registration.
         assert_eq!(browser.stranger().post("/auth/register", body).await.status, 201);
     }
 
@@ -455,7 +455,7 @@ on_every_database! {
         assert_eq!((answer.status, answer.set_cookies().len()), (201, 0));
         assert!(answer.json()["token"].is_string());
     }
-    // The strict mode: nobody learns whose address is known.
+    // The strict mode: nobody learns which addresses are known.
 
     async fn strict_registration_answers_everybody_with_the_same_bytes_after_one_hash(probe: Probe) {
         let probe = strict(probe);
@@ -483,7 +483,8 @@ on_every_database! {
         for answer in &answers {
             assert_eq!(answer, &answers[0]);
         }
-        // The owners are told, each what is true of him; who cannot use the account is not.
+        // Each owner is told what applies to their account. The owner of an account that cannot be
+        // used is told nothing.
         let mut told: Vec<_> = probe.mail().await[before..]
             .iter()
             .map(|message| (message.to.as_str().to_owned(), message.kind))
@@ -491,7 +492,7 @@ on_every_database! {
         told.sort();
         use portcullis::MessageKind::{AlreadyRegistered, VerifyAddress};
         let expected = [
-            // Nobody had proved it.
+            // Nobody had verified this address.
             ("deleted@example.com".to_owned(), VerifyAddress),
             ("free@example.com".to_owned(), VerifyAddress),
             ("passwordless@example.com".to_owned(), VerifyAddress),
@@ -499,7 +500,7 @@ on_every_database! {
             ("waiting@example.com".to_owned(), VerifyAddress),
         ];
         assert_eq!(told, expected);
-        // Two accounts more, no session.
+        // Two more accounts, and no session.
         let after = probe.rows().await;
         assert_eq!((after[0] - rows[0], after[1] - rows[1], after[2]), (2, 2, 0));
     }
@@ -513,7 +514,7 @@ on_every_database! {
             probe.clock.advance(Duration::from_secs(3600));
             let states = STATES.map(|name| if name == "free" { free } else { name });
             let mut ran = Vec::new();
-            // The second time within the cool-down, where nothing more is sent.
+            // The second round is within the cool-down, so nothing more is sent.
             for (again, name) in [false, true].into_iter().flat_map(|again| states.map(|name| (again, name))) {
                 let body = json!({ "username": username, "email": address(name), "password": PASSWORD });
                 probe.database.statements.take();
@@ -527,7 +528,8 @@ on_every_database! {
                 assert_eq!(texts, expected, "{name}, again: {again}, username: {username:?}");
             }
         }
-        // Those that were free have an account now; of the others nothing is kept but what is told.
+        // The free addresses have an account now. For the others only the event and the message are
+        // stored.
         let after = probe.rows().await;
         assert_eq!((after[0] - before[0], after[1] - before[1], after[2]), (3, 3, 0));
         let told = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_create_fail'";
@@ -599,7 +601,7 @@ on_every_database! {
             headers.remove("date");
             (answer.status, answer.text.clone(), headers)
         };
-        // Within the cool-down nothing is sent, and a wrong password never sends anything.
+        // Within the cool-down nothing is sent. A wrong password never sends anything.
         let right = browser.login(ALICE, PASSWORD).await;
         assert_eq!(bytes(&right), bytes(&unknown));
         messages_are_written(&probe, 2).await;
@@ -627,13 +629,14 @@ on_every_database! {
         let token = crate::verification::token_of(&crate::verification::asked(&probe, ALICE).await);
         let body = json!({ "token": token, "password": PASSWORD });
         assert_eq!(browser.clone().post("/auth/verification/confirm", body).await.status, 200);
-        // A name that is somebody's is 409 as in the open mode, whatever the address.
+        // A taken username gets a 409 as in the open mode, for any address.
         for email in [ALICE, "free@example.com"] {
             let body = json!({ "username": "ALICE", "email": email, "password": PASSWORD });
             let answer = register(&browser, body).await;
             assert_eq!((answer.status, answer.code().as_str()), (409, "username_taken"));
         }
-        // The probe: register a new name with the address, then the name again with another one.
+        // The attack: register a new username with the address, then the same username with another
+        // address.
         for (name, email) in [("probe1", ALICE), ("probe2", "unknown@example.com")] {
             for email in [email, &format!("{name}@example.com")] {
                 let body = json!({ "username": name, "email": email, "password": PASSWORD });
@@ -664,7 +667,7 @@ on_every_database! {
     }
 
     async fn many_registrations_of_one_address_at_once_make_one_account(probe: Probe) {
-        // A hundred that wait for one row, on however slow a machine.
+        // A hundred requests wait for one row, perhaps on a slow machine.
         let probe = probe.configured(|config| {
             config.login.require_verified = true;
             config.login.registration = Registration::Strict;
@@ -680,7 +683,7 @@ on_every_database! {
             let mut tasks = tokio::task::JoinSet::new();
             for number in 0..many {
                 let (barrier, browser) = (std::sync::Arc::clone(&barrier), browser.clone());
-                // In many spellings, each with a username of its own.
+                // The address in different spellings, each with a username of its own.
                 let email = if number % 2 == 0 { email.to_owned() } else { email.to_uppercase() };
                 tasks.spawn(async move {
                     barrier.wait().await;
@@ -747,7 +750,8 @@ on_every_database! {
         assert_eq!((probe.rows().await, probe.auth.password_hashes()), ([0; 4], 0));
     }
 
-    /// NextAuth GHSA-xv97-c62v-4587: a list of addresses sent the link to the attacker as well.
+    /// NextAuth GHSA-xv97-c62v-4587: with a list of addresses, the link was also sent to the
+    /// attacker.
     async fn an_address_that_is_a_list_gets_no_account_and_no_mail(probe: Probe) {
         let browser = probe.browser().await;
         let strict = strict(probe);
@@ -769,7 +773,8 @@ on_every_database! {
         assert_eq!(strict.mail().await.len(), 0);
     }
 
-    /// Devise #5790: a form told whether an account is there unless a mode against it was on.
+    /// Devise #5790: a form revealed whether an account exists, unless a mode against this was
+    /// switched on.
     async fn asking_twenty_times_tells_no_more_than_asking_once(probe: Probe) {
         let probe = strict(probe);
         let browser = probe.browser().await;
@@ -788,7 +793,7 @@ on_every_database! {
         assert!(seen[0].iter().all(|(status, _)| *status == 202));
     }
 
-    /// Fenrus #250: registering an existing name overwrote its password.
+    /// Fenrus #250: a registration with an existing name overwrote its password.
     async fn registering_an_address_that_is_known_changes_nothing_of_its_account(probe: Probe) {
         let probe = strict(probe);
         let browser = probe.browser().await;
@@ -813,7 +818,8 @@ on_every_database! {
     }
 
     async fn an_address_that_nobody_proved_is_not_kept_for_an_account_that_is_over(probe: Probe) {
-        // Or a stranger keeps it from its owner for good: by deleting the account, or being banned.
+        // Otherwise a stranger could keep the address from its owner forever, by deleting the
+        // account or by getting it banned.
         let strict = probe.rebuilt(|builder| builder.configure(|config| {
             config.login.require_verified = true;
             config.login.registration = Registration::Strict;

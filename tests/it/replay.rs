@@ -1,5 +1,5 @@
-//! Replays: what looks like a stolen copy of a token and is none, and what is one. A killed browser,
-//! a lost answer, clocks apart and a slow handler sign nobody out; a thief is found out.
+//! Replays: what only looks like a stolen copy of a token, and what is one. A killed browser, a
+//! lost answer, clocks that differ and a slow handler sign nobody out. A thief is detected.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ async fn thefts(probe: &Probe) -> i64 {
     events(probe, "session_theft_suspected").await
 }
 
-/// A node with connections and a clock of its own.
+/// Builds a node with its own connections and clock.
 async fn node(probe: &Probe, clock: &MockClock) -> SocketAddr {
     let auth = Portcullis::builder(probe.database.connect().await)
         .clock(clock.clone())
@@ -70,7 +70,7 @@ async fn node(probe: &Probe, clock: &MockClock) -> SocketAddr {
     serve(app(&auth)).await
 }
 
-/// Handlers that wait before they ask who somebody is, or before they answer.
+/// Handlers that wait before they ask for the identity, or before they answer.
 #[derive(Clone)]
 struct Slow {
     arrived: Arc<Semaphore>,
@@ -133,7 +133,7 @@ struct Started {
 }
 
 impl Started {
-    /// Lets the handler go on: the status, and the generation that comes with the answer.
+    /// Lets the handler continue. Returns the status, and the generation in the answer.
     async fn finish(self) -> (u16, Option<i64>) {
         self.slow.goes_on.add_permits(1);
         let answer = self.answer.await.expect("no panic");
@@ -156,12 +156,13 @@ on_every_database! {
             assert_eq!(browser.get("/me").await.status, 200);
             for pause in [SECOND, MINUTE, HOUR] {
                 probe.clock.advance(pause);
-                // The old cookie is back, again and again.
+                // The browser has the old cookie again, several times.
                 browser = browser.with_cookie(&on_disk);
                 let answer = browser.get("/me").await;
                 assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)));
             }
-            // It lives on, and the old one is worthless as soon as that is certain.
+            // The session continues. The old token becomes invalid as soon as it is certain that
+            // the browser has the new one.
             for _ in 0..3 {
                 probe.clock.advance(REPLAY);
                 assert_eq!(browser.get("/me").await.status, 200);
@@ -173,12 +174,12 @@ on_every_database! {
     async fn a_page_that_loads_in_parallel_after_a_lost_answer_stays_signed_in(probe: Probe) {
         let (_, browser) = probe.signed_in("alice").await;
         probe.clock.advance(LIFETIME);
-        // The answer is lost: the browser keeps what it had.
+        // The answer is lost, so the browser keeps its old token.
         assert_eq!(handed_out(&browser.clone().get("/me").await), Some(1));
         probe.clock.advance(HOUR);
         let mut first = browser.clone();
         assert_eq!(handed_out(&first.get("/me").await), Some(1));
-        // What the page asked for meanwhile still shows the old one, after the new one was used.
+        // The parallel requests of the page still show the old token, after the new one was used.
         assert_eq!(first.get("/me").await.status, 200);
         let mut requests = JoinSet::new();
         for _ in 0..16 {
@@ -189,7 +190,7 @@ on_every_database! {
             assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)), "{}", answer.text);
         }
         assert_eq!(thefts(&probe).await, 0);
-        // A while later it is a replay like any other.
+        // Later it is a replay like any other.
         probe.clock.advance(REPLAY);
         assert_eq!(first.get("/me").await.status, 200);
         check_refused(&browser.clone().get("/me").await, "session_ended");
@@ -208,7 +209,8 @@ on_every_database! {
             pass(LIFETIME + MINUTE);
             let mut browser = browser.at(nodes[first]);
             assert_eq!(handed_out(&browser.get("/me").await), Some(1));
-            // Within thirty seconds of a rotation the file may have the old one; nodes take turns.
+            // For thirty seconds after a rotation the file may contain the old token. The nodes
+            // take turns.
             for _ in 0..2 {
                 for node in [second, first, second] {
                     assert_eq!(browser.at(nodes[node]).get("/me").await.status, 200);
@@ -221,7 +223,7 @@ on_every_database! {
             assert_eq!(browser.at(nodes[second]).get("/me").await.status, 200);
             let answer = browser.with_cookie(&on_disk).at(nodes[first]).get("/me").await;
             assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)), "{name}");
-            // Later on a copy is one, at whichever node.
+            // Later the old token is a copy, on any node.
             pass(2 * MINUTE);
             assert_eq!(browser.at(nodes[second]).get("/me").await.status, 200);
             pass(MINUTE);
@@ -243,19 +245,20 @@ on_every_database! {
         assert_eq!(handed_out(&browser.get("/me").await), Some(1));
         probe.clock.advance(REPLAY);
         assert_eq!(browser.get("/me").await.status, 200);
-        // Its token is a replay by now, but was none when it was sent. Its answer is too late to carry
-        // a new one, which could take the place of a newer one.
+        // Its token is a replay now, but was valid when it was sent. The answer is too late to
+        // carry a new token, which could replace a newer one.
         assert_eq!(early.finish().await, (200, None));
         probe.clock.advance(LIFETIME);
         assert_eq!(handed_out(&browser.get("/me").await), Some(2));
         assert_eq!(earlier.finish().await, (200, None));
         probe.clock.advance(LIFETIME);
         assert_eq!(handed_out(&browser.get("/me").await), Some(3));
-        // So far back nobody knows; it is refused, and nobody is accused.
+        // Nobody knows whether a token from so long ago was valid. It is refused, but this does not
+        // count as a theft.
         assert_eq!(earliest.finish().await, (401, None));
         assert_eq!(thefts(&probe).await, 0);
         assert_eq!(browser.get("/me").await.status, 200);
-        // All else is judged when it is asked for.
+        // All other checks use the time at which the handler asks.
         let asked = Slow::start(auth, "/asks-late", &cookie(&browser)).await;
         assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
         assert_eq!(asked.finish().await, (401, None));
@@ -270,7 +273,7 @@ on_every_database! {
             assert_eq!(answer.finish().await, (200, carries.then_some(1)));
             let answer = browser.get("/me").await;
             assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)));
-            // It came late, so it counts from then that the browser has it.
+            // The answer was sent late. The time until the generation counts as stored starts then.
             probe.clock.advance(MINUTE);
             assert_eq!(browser.get("/me").await.status, 200);
         }
@@ -338,7 +341,8 @@ on_every_database! {
             ] {
                 let name = format!("{binding:?}-{address}-{}", agent.len());
                 let account = probe.register(&name).await;
-                // Started without a source, so that the rule about where it was started is silent.
+                // The session has no recorded source. So the rule about the source of the start
+                // does not apply.
                 let issued = auth.sessions().start(&account, &Default::default()).await;
                 let token = crate::support::call::cookie_of(&issued.expect("a session"));
                 probe.clock.advance(LIFETIME);
@@ -360,7 +364,7 @@ on_every_database! {
         let (_, mut browser) = probe.signed_in("alice").await;
         let first = cookie(&browser);
         probe.clock.advance(LIFETIME);
-        // A proxy that answers 502 after the service has rotated.
+        // A proxy answers 502 after the service has rotated the token.
         let lost = send(browser.request(Method::GET, "/me")).await;
         assert_eq!(handed_out(&lost), Some(1));
         for wait in [Duration::ZERO, SECOND, MINUTE] {
@@ -374,7 +378,8 @@ on_every_database! {
     }
 }
 
-/// Asks who somebody is from there: the status, and whether a cookie came with it.
+/// Requests the identity from this source. Returns the status, and whether the answer sets a
+/// cookie.
 async fn ask(app: &Router, pair: &str, (address, agent): (&str, &str)) -> (u16, bool) {
     let mut request = Request::get("/me").header("cookie", pair);
     if !agent.is_empty() {

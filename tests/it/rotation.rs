@@ -1,4 +1,4 @@
-//! Rotation: an expired token is exchanged for its next generation, and a copy gives itself away.
+//! Rotation: an expired token is replaced by its next generation, and a copy is detected.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,12 +25,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A token is due after this.
+/// After this time a token is due.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// A generation that is used when it is as old as this makes the one before a replay.
+/// If a generation is used at this age, the one before it becomes a replay.
 const REPLAY: Duration = Duration::from_secs(90);
 
-/// What a token says.
+/// Returns the claims of a token.
 fn payload(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a payload");
     let bytes = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).expect("base64url");
@@ -45,7 +45,7 @@ fn cookie(browser: &Browser) -> String {
     browser.cookie.clone().expect("a cookie")
 }
 
-/// The generation that an answer hands out, and that it hands out no more than one.
+/// Returns the generation in an answer, and checks that there is at most one.
 fn handed_out(answer: &Answer) -> Option<i64> {
     assert!(answer.set_cookies().len() <= 1, "{:?}", answer.set_cookies());
     let cookie = answer.cookie()?;
@@ -69,7 +69,7 @@ async fn thefts(probe: &Probe) -> i64 {
     probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
 }
 
-/// The notices of thefts that are in the outbox.
+/// Returns the number of theft notices in the outbox.
 async fn notices(probe: &Probe) -> i64 {
     probe.number("SELECT COUNT(*) FROM auth_outbox").await
 }
@@ -178,7 +178,7 @@ on_every_database! {
         probe.clock.advance(LIFETIME);
         assert_eq!(handed_out(&browser.get("/me").await), Some(1));
         probe.clock.advance(REPLAY - Duration::from_millis(1));
-        // Used a little too early to say that its browser keeps it.
+        // This use is slightly too early to prove that the browser keeps the generation.
         assert_eq!(browser.get("/me").await.status, 200);
         let answer = browser.with_cookie(&first).get("/rotated").await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "true"));
@@ -188,9 +188,9 @@ on_every_database! {
         probe.clock.advance(Duration::from_millis(1));
         assert_eq!(browser.get("/me").await.status, 200);
         let answer = browser.with_cookie(&first).get("/me").await;
-        // Nobody's cookie is cleared: the one in the jar may be another tab's newer one.
+        // No cookie is cleared, because the browser may already have a newer one from another tab.
         check_refused(&answer, "session_ended");
-        // The owner's own token is over too.
+        // The owner's own token is invalid too.
         check_refused(&browser.get("/me").await, "session_ended");
         check_refused(&browser.with_cookie(&first).get("/me").await, "session_ended");
         assert_eq!(thefts(&probe).await, 1);
@@ -198,7 +198,7 @@ on_every_database! {
         assert_eq!(notice.kind, MessageKind::SessionTheftSuspected);
         assert_eq!(notice.account_id, Some(account.id()));
         assert!(notice.text.contains("From: 127.0.0.1"), "{}", notice.text);
-        // Another session of the account goes on.
+        // The account can have another session.
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
     }
 
@@ -361,7 +361,7 @@ on_every_database! {
         probe.clock.advance(LIFETIME - SECOND);
         let answer = browser.get("/me").await;
         assert_eq!((answer.status, handed_out(&answer)), (200, None));
-        // No route may put the end off, whichever way the token travels.
+        // No route extends the lifetime, for a cookie or for a bearer token.
         let answer = browser.post_empty("/auth/session/refresh").await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "refresh_not_enabled"));
         assert_eq!(answer.cookie(), None);
@@ -380,7 +380,7 @@ on_every_database! {
             (Duration::ZERO, 0),
             (REPLAY, 1),
             (SECOND, 1),
-            // Old enough, but this copy of it has just been handed out.
+            // The generation is old enough, but this copy of it was issued only now.
             (REPLAY - SECOND, 1),
             (REPLAY, 2),
         ] {
@@ -401,7 +401,7 @@ on_every_database! {
         let window = LIFETIME + 5 * MINUTE;
         let probe = probe.configured(|config| config.session.refresh_window = Some(window));
         let (_, mut browser) = probe.signed_in("alice").await;
-        // Each copy is younger than the time after which its generation is replaced.
+        // Each copy is younger than the age at which its generation is replaced.
         for round in 0..30 {
             probe.clock.advance(REPLAY - 10 * SECOND);
             let answer = browser.post_empty("/auth/session/refresh").await;
@@ -428,7 +428,7 @@ on_every_database! {
                 assert_eq!((answer.status, handed_out(answer)), (200, Some(round)), "{}", answer.text);
             }
             assert_eq!(highest_generation(&probe).await, round);
-            // Each of the tokens is one that the row knows.
+            // Each of the tokens is valid.
             for answer in &answers {
                 let mut twin = browser.with_cookie(&answer.cookie().expect("a cookie"));
                 assert_eq!(twin.get("/me").await.status, 200);
@@ -487,7 +487,7 @@ on_every_database! {
         let second = answer.json()["token"].as_str().expect("a token").to_owned();
         assert_eq!(generation(&second), 1);
         assert_eq!(call(Method::GET, "/me", &second).await.status, 200);
-        // A lost answer: asked again, the same generation comes back.
+        // The answer was lost. The same request gets the same generation again.
         let again = call(Method::POST, refresh, &first).await.json();
         assert_eq!(generation(again["token"].as_str().expect("a token")), 1);
         probe.clock.advance(REPLAY);
@@ -540,20 +540,20 @@ on_every_database! {
         };
         let mut token = cookie(&browser);
         let mut made = 0;
-        // A handshake: the next generation comes with the 101.
+        // A handshake gets the next generation with the 101.
         probe.clock.advance(LIFETIME);
         let (status, cookie) = ask("GET", "/socket", handshake, &token).await;
         made += 1;
         assert_eq!((status, cookie.as_deref().map(generation)), (101, Some(made)));
         token = cookie.unwrap_or(token);
-        // One that is not accepted gets none; the next request does.
+        // A handshake that is not accepted gets none. The next request does.
         probe.clock.advance(LIFETIME);
         assert_eq!(ask("GET", "/page", handshake, &token).await, (200, None));
         made += 1;
         let (status, cookie) = ask("GET", "/page", &[], &token).await;
         assert_eq!((status, cookie.as_deref().map(generation)), (200, Some(made)));
         token = cookie.unwrap_or(token);
-        // Whatever else asks for an upgrade is a request like any other.
+        // All other requests with an `Upgrade` header are ordinary requests.
         let without = |name: &str| {
             handshake.iter().copied().filter(|(header, _)| *header != name).collect::<Vec<_>>()
         };
@@ -626,7 +626,7 @@ on_every_database! {
         };
         let (id, rotated) = ask("/late").await;
         assert!(!rotated);
-        // It could not have been told its next generation, so there is none.
+        // The answer could not carry the next generation, so none was made.
         assert_eq!(highest_generation(&probe).await, 0);
         assert_eq!(ask("/early").await, (id, true));
         assert_eq!(highest_generation(&probe).await, 1);
@@ -644,7 +644,8 @@ on_every_database! {
                 .body(Body::empty())
                 .expect("a request")
         };
-        // Grants are remembered from now on, so that both requests cost the same.
+        // The second request goes to another instance, which has to load the grants as well. So the
+        // costs of both can be compared.
         let plain = route().layer(probe.rebuilt(|builder| builder).layer());
         let work = nested.clone().oneshot(request());
         let (response, statements) = probe.statements(work).await;
@@ -654,8 +655,8 @@ on_every_database! {
         assert_eq!(highest_generation(&probe).await, 1);
         let (response, plainly) = probe.statements(plain.oneshot(request())).await;
         assert_eq!(response.expect("an answer").status(), 200);
-        // The session, its grants, the rotation; and for the plain one, which comes second, no
-        // rotation any more.
+        // The session, its grants and the rotation. The second request comes after the rotation, so
+        // it needs only two.
         assert_eq!((statements, plainly), (3, 2));
     }
 
@@ -677,7 +678,8 @@ on_every_database! {
         let old_header = cookie(&browser).split('.').next().map(str::to_owned);
         assert_eq!(handed_out(&browser.get("/me").await), Some(1));
         assert_ne!(cookie(&browser).split('.').next().map(str::to_owned), old_header);
-        // Nodes that still sign with the old secret and those that have both take it alike.
+        // Nodes that still sign with the old secret accept the token, and so do nodes with both
+        // secrets.
         assert_eq!(browser.get("/me").await.status, 200);
         browser.address = later;
         assert_eq!(browser.get("/me").await.status, 200);
@@ -701,7 +703,7 @@ on_every_database! {
                 requests.spawn(async move { twin.get("/me").await });
             }
             for answer in requests.join_all().await {
-                // The answers are lost each time, so the first token stays good.
+                // Each answer is lost, so the first token stays valid.
                 assert_eq!((answer.status, handed_out(&answer)), (200, Some(1)), "{round}");
             }
         }
@@ -719,7 +721,7 @@ on_every_database! {
             let answer = browser.get("/me").await;
             assert_eq!((answer.status, handed_out(&answer)), (200, Some(round)));
         }
-        // In use it rotates often enough never to seem idle.
+        // A session in use rotates often enough, so it never seems idle.
         for _ in 0..12 {
             probe.clock.advance(5 * MINUTE);
             assert_eq!(browser.get("/me").await.status, 200);
@@ -728,7 +730,8 @@ on_every_database! {
         check_refused(&browser.get("/me").await, "session_expired");
         check_refused(&browser.post_empty("/auth/session/refresh").await, "session_expired");
         assert_eq!(neighbour.get("/me").await.status, 200);
-        // Lifting the limit counts at once, as a grant does: the session was never ended.
+        // Removing the limit takes effect at once, like a grant, because the session was never
+        // ended.
         roles.limit_idle("admin", None).await.expect("it is lifted");
         assert_eq!(browser.get("/me").await.status, 200);
     }
@@ -767,7 +770,7 @@ on_every_database! {
         let (_, mut ended) = probe.signed_in("bob").await;
         let kept = cookie(&ended);
         assert_eq!(ended.post_empty("/auth/logout").await.status, 204);
-        // The clock is an hour fast when every kind of token is made.
+        // The clock is one hour ahead when each kind of token is made.
         let mut browser = probe.browser().await;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
         let mut rotated = browser.stranger();
@@ -798,7 +801,8 @@ on_every_database! {
             assert_eq!(other.get(path).await.status, 200, "{path}");
         }
         let device = browser.device.clone();
-        // What rates counted at the wrong time refuses one, and is forgotten then.
+        // The rate limit counted at the wrong time. It refuses one request and then discards that
+        // count.
         let _ = browser.login("alice", PASSWORD).await;
         probe.clock.advance(SECOND);
         let again = browser.login("alice", PASSWORD).await;
@@ -806,7 +810,7 @@ on_every_database! {
         assert!(device.is_some() && browser.device.is_some());
         let found = codes(&probe).iter().filter(|code| **code == "clock_skew").count();
         assert_eq!(found, 1, "the operator is told, once");
-        // What the row says is over stays over, and the right time goes on.
+        // Sessions that the row marks as ended stay ended. Time continues correctly.
         check_refused(&ended.with_cookie(&kept).get("/me").await, "session_ended");
         for _ in 0..8 {
             probe.clock.advance(LIFETIME);
@@ -818,7 +822,8 @@ on_every_database! {
     }
 }
 
-/// What a thousand requests write is counted on one database: the statements are the same.
+/// Counts what a thousand requests write. One database is enough, because the statements are the
+/// same.
 #[tokio::test]
 async fn a_thousand_requests_in_one_interval_write_at_most_twice() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
@@ -857,7 +862,7 @@ async fn a_thousand_requests_in_one_interval_write_at_most_twice() {
     .await;
 }
 
-/// A browser with a session of this stage; of none, an anonymous one.
+/// Returns a browser with a session of this stage. Without a stage it is an anonymous session.
 async fn started(
     probe: &Probe,
     account: &Account,
@@ -877,7 +882,7 @@ async fn started(
     Browser::new(address).with_cookie(value.expect("a value"))
 }
 
-/// Answers at once, and finds out who asked when its body is read.
+/// Answers at once, and asks for the identity when the body is read.
 async fn late(request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     Response::new(Body::new(LateBody(Some(Box::pin(async move {

@@ -1,4 +1,4 @@
-//! The guarded router (R12, AZ-01): what it guards, what it records, what it refuses to be given.
+//! The guarded router: what it guards, what it records, and what it refuses to accept.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Runs {
     }
 }
 
-/// A client of a new account with these permissions.
+/// Returns a client of a new account with these permissions.
 async fn client(probe: &Probe, name: &str, permissions: &[&str]) -> TestClient {
     let new = portcullis::account::NewAccount::username(name);
     let account = probe.auth.accounts().create(new).await.expect("an account");
@@ -66,7 +66,7 @@ async fn status(app: &Router, client: &TestClient, method: &str, path: &str) -> 
     client.request(method, path).send(app).await.status().as_u16()
 }
 
-/// What a router says when it is built wrong.
+/// Returns the panic message of a router that is built wrongly.
 fn refusal<S>(build: impl FnOnce() -> GuardedRouter<S>) -> String
 where
     S: Clone + Send + Sync + 'static,
@@ -192,7 +192,7 @@ on_every_database! {
             assert_eq!(get.send(&app).await.status(), 401, "{name}");
         }
         assert_eq!(runs.take(), 0);
-        // HEAD is GET without its body, and asks the same.
+        // HEAD is GET without a body, and has the same requirement.
         assert_eq!(status(&app, &nobody, "HEAD", "/read").await, 401);
         assert_eq!(runs.take(), 0);
         assert_eq!(status(&app, &reader, "HEAD", "/read").await, 200);
@@ -266,7 +266,7 @@ on_every_database! {
             ("/a/open", [200, 200, 200]),
             ("/a/1", [401, 200, 200]),
             ("/a/2", [401, 200, 403]),
-            // The same letters in another spelling are an id, and asked for as one.
+            // The same letters in another spelling are an id, and need the permission for it.
             ("/a/%6fpen", [401, 200, 200]),
             ("/a/OPEN", [401, 200, 403]),
             ("/a/open/", [404, 404, 404]),
@@ -363,7 +363,7 @@ on_every_database! {
             "GET, DELETE /old/open: UNGUARDED",
             "ANY /older/{*fallback}: UNGUARDED",
         ]);
-        // The plain name takes portcullis' own routes and nothing that hides among them.
+        // `auth_routes` accepts only the routes of portcullis, and no other routes among them.
         for stranger in [
             plain(),
             auth.routes().route("/open", get(hello)),
@@ -371,13 +371,13 @@ on_every_database! {
             auth.routes().nest("/deep", plain()),
             auth.routes().fallback(hello),
             Router::new().nest_service("/x", any(hello).with_state(())),
-            // With paths of ours, but without ours.
+            // The paths of portcullis, but with other handlers.
             Router::new().route("/session", get(hello)),
             Router::new().route("/session", get(hello)).layer(auth.layer()),
             portcullis::login::routes(auth).route("/session", get(hello)),
             portcullis::login::routes(auth).nest("/more", Router::new().route("/login", post(hello))),
             auth.routes().route("/session", axum::routing::head(hello)),
-            // What cannot be read may hide anything.
+            // A path that cannot be read could hide anything.
             auth.routes().route("/\u{1}", get(hello)),
         ] {
             let text = refusal(|| auth.router::<()>().auth_routes("/auth", stranger.clone()));
@@ -390,7 +390,7 @@ on_every_database! {
         assert_eq!(status(&app, &visitor, "POST", "/auth/session/anonymous").await, 201);
         let answer = visitor.put("/auth/login").send(&app).await;
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (405, "method_not_allowed"));
-        // Behind a prefix of its own, and from another instance.
+        // The routes with a prefix of their own, and the routes of another instance.
         let nested = Router::new().nest("/v1", auth.routes());
         let app: Router = auth.router().auth_routes("/api", nested).into_router();
         assert_eq!(status(&app, &visitor, "GET", "/api/v1/session").await, 401);
@@ -478,12 +478,12 @@ on_every_database! {
         ] {
             assert!(text.contains(part), "{text:?} says nothing of {part:?}");
         }
-        // A parameter may stand in the prefix, or be a wildcard.
+        // A parameter can be in the prefix, or it can be a wildcard.
         let right = router()
             .nest("/{id}", router().route("/x", get(hello), by("id")))
             .route("/files/{*path}", get(hello), by("path"));
         let _: Router = right.into_router();
-        // Guards of one instance know nothing of who another one signed in.
+        // Guards of one instance do not know who is signed in with another.
         let other = probe.rebuilt(|builder| builder);
         let foreign = || other.router().route("/x", get(hello), doc::Read);
         for text in [refusal(|| router().nest("/y", foreign())), refusal(|| router().merge(foreign()))] {
@@ -509,7 +509,7 @@ on_every_database! {
         );
         let app: Router = auth
             .router()
-            // Around the handler: inside of the guard.
+            // This layer is around the handler and inside the guard.
             .route("/inside", get(hello).layer(counted.clone()), doc::Read)
             .layer(greeted)
             .into_router()
@@ -518,17 +518,18 @@ on_every_database! {
         let reader = client(&probe, "reader", &["doc:read"]).await;
         let answer = none.get("/inside").send(&app).await;
         assert_eq!((answer.status().as_u16(), runs.take()), (403, 0));
-        // Between: it knows who asks, of requests that are refused too.
+        // This layer is between. It knows the identity, also for refused requests.
         assert_eq!(answer.headers()["x-known"], "true");
         let answer = auth.test().nobody().get("/inside").send(&app).await;
         assert_eq!((answer.status().as_u16(), &answer.headers()["x-known"]), (401, &"false".parse().expect("a value")));
         assert_eq!(status(&app, &reader, "GET", "/inside").await, 200);
         assert_eq!(runs.take(), 1);
-        // A layer around a method router sees what it does not take, such as a preflight.
+        // A layer around a method router also sees methods that the router does not accept, such as
+        // a preflight.
         assert_eq!(status(&app, &none, "OPTIONS", "/inside").await, 405);
         assert_eq!(runs.take(), 1);
-        // Put into a plain router, with another layer of the same instance around it, it is the
-        // same; its refusals are of the same kind.
+        // In a plain router with another layer of the same instance around it, nothing changes.
+        // Refusals stay the same too.
         let app = Router::new().nest("/v1", app).layer(auth.layer());
         let answer = none.get("/v1/inside").send(&app).await;
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (403, "denied"));

@@ -1,6 +1,6 @@
-//! The tables (X3): what the migrations make is what the entities describe, read back from each
-//! database's own catalogs; they go up and down beside a host's own; no two names that a person
-//! would call the same live side by side.
+//! The tables. The migrations must create what the entities describe, which is read back from the
+//! catalogs of each database. They run up and down next to the application's own migrations. Two
+//! names that a person would call the same cannot both exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,21 +14,21 @@ use crate::on_every_database;
 use crate::support::database::{TABLES, connect_at_most, drop_fresh, fresh};
 use crate::support::{Backend, Probe};
 
-/// A table as far as both the catalogs and the entities can tell.
+/// A table, as far as the catalogs and the entities can both describe it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shape {
-    /// Name to family of types and whether it may be empty.
+    /// From a name to its family of types, and whether it is nullable.
     columns: BTreeMap<String, (&'static str, bool)>,
     primary_key: Vec<String>,
-    /// Column, table, column, and whether deleting there deletes here.
+    /// Column, other table, other column, and whether deleting there deletes here.
     foreign_keys: BTreeSet<(String, String, String, bool)>,
-    /// Besides the primary key.
+    /// The unique keys besides the primary key.
     unique: BTreeSet<Vec<String>>,
 }
 
 type Shapes = BTreeMap<String, Shape>;
 
-/// The indexes that are no keys: the entities do not know of them.
+/// The indexes that are not keys. The entities do not describe them.
 const LOOKUPS: [(&str, &[&str]); 28] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
@@ -103,7 +103,7 @@ fn number(row: &QueryResult, at: usize) -> i64 {
         .expect("a number")
 }
 
-/// The names of the tables there are.
+/// Returns the names of the existing tables.
 async fn tables(backend: Backend, db: &DatabaseConnection) -> BTreeSet<String> {
     let query = match backend {
         Backend::Sqlite => {
@@ -118,12 +118,13 @@ async fn tables(backend: Backend, db: &DatabaseConnection) -> BTreeSet<String> {
     ask(db, query).await.iter().map(|row| text(row, 0)).collect()
 }
 
-/// An index as the catalogs list it: table, name, whether unique, whether the primary key, column.
+/// An index in the catalogs: table, name, whether it is unique, whether it is the primary key, and
+/// column.
 type IndexRow = (String, String, bool, bool, String);
 
 async fn index_rows(backend: Backend, db: &DatabaseConnection) -> Vec<IndexRow> {
     let query = match backend {
-        // `origin` tells a primary key, which SQLite keeps as an index of its own.
+        // `origin` identifies a primary key, for which SQLite keeps a separate index.
         Backend::Sqlite => {
             "SELECT t.name, l.name, l.\"unique\", l.origin = 'pk', c.name \
              FROM sqlite_schema t, pragma_index_list(t.name) l, pragma_index_info(l.name) c \
@@ -151,7 +152,7 @@ async fn index_rows(backend: Backend, db: &DatabaseConnection) -> Vec<IndexRow> 
     ask(db, query).await.iter().map(row).collect()
 }
 
-/// Table, column, type, whether it may be empty.
+/// Returns table, column, type and whether it is nullable.
 async fn column_rows(
     backend: Backend,
     db: &DatabaseConnection,
@@ -177,7 +178,7 @@ async fn column_rows(
     ask(db, query).await.iter().map(row).collect()
 }
 
-/// Table, column, table, column, what deleting does.
+/// Returns table, column, other table, other column, and the effect of deleting.
 async fn foreign_key_rows(
     backend: Backend,
     db: &DatabaseConnection,
@@ -231,7 +232,8 @@ fn family(backend: Backend, kind: &str) -> &'static str {
     }
 }
 
-/// What the catalogs say of our tables; not of the one for bookkeeping, nor of a host's.
+/// Returns what the catalogs contain about the tables of portcullis, without its bookkeeping table
+/// and the application's tables.
 async fn found(
     backend: Backend,
     db: &DatabaseConnection,
@@ -278,7 +280,7 @@ async fn check(backend: Backend, db: &DatabaseConnection) {
     assert_eq!(lookups, wanted.collect());
 
     for (name, shape) in &shapes {
-        // A key with an empty part does not keep anything apart.
+        // A key with a nullable column does not guarantee uniqueness.
         for column in shape.unique.iter().flatten().chain(&shape.primary_key) {
             assert!(!shape.columns[column].1, "{name}.{column} may be empty and is part of a key");
         }
@@ -287,10 +289,10 @@ async fn check(backend: Backend, db: &DatabaseConnection) {
 
 async fn migrate_beside_a_host(backend: Backend) {
     let (url, _directory) = fresh(backend).await;
-    // One connection. A second one of SQLite keeps an index in mind that the first has dropped with its
-    // table, and then refuses to create it: its schema is looked at again only where a table is missing.
+    // One connection. A second connection of SQLite remembers an index that the first one has dropped
+    // with its table, and then refuses to create it. It reads the schema again only if a table is missing.
     let db = connect_at_most(&url, 1).await;
-    // A host that keeps books in sea-orm's usual table, and has a table of its own.
+    // An application that uses the bookkeeping table of sea-orm, and has a table of its own.
     for own in [
         "CREATE TABLE seaql_migrations (version VARCHAR(255) NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
         "INSERT INTO seaql_migrations VALUES ('m20260101_the_hosts', 7)",
@@ -325,7 +327,7 @@ async fn migrate_beside_a_host(backend: Backend) {
     assert_eq!(tables(backend, &db).await, left);
     assert_eq!(number(&ask(&db, applied).await[0], 0), 0);
 
-    // One by one as well, down and up.
+    // Also one by one, down and up.
     for done in 1..=count {
         Migrator::up(&db, Some(1)).await.expect("one goes up");
         assert_eq!(number(&ask(&db, applied).await[0], 0), done);
@@ -367,7 +369,8 @@ async fn the_migrations_go_up_and_down_beside_a_hosts_own_on_mysql() {
 #[test]
 fn the_entities_describe_every_table_with_its_keys() {
     let described = described();
-    // What empties a database between tests knows all of them but the epoch, whose row stays.
+    // The list of tables that are emptied between tests has all tables except the epoch, whose row
+    // stays.
     let emptied: BTreeSet<&str> = TABLES.into_iter().chain(["auth_epoch"]).collect();
     assert_eq!(described.keys().map(String::as_str).collect::<BTreeSet<_>>(), emptied);
     let foreign_keys: Vec<_> = described
@@ -401,8 +404,7 @@ fn the_entities_describe_every_table_with_its_keys() {
     );
 }
 
-/// On MySQL and MariaDB alone: the other two have no character set or collation per column that
-/// could be wrong.
+/// Only MySQL and MariaDB have a character set and collation per column, which could be wrong.
 #[needs("PORTCULLIS_TEST_MYSQL_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_text_column_compares_byte_by_byte_on_mysql() {
@@ -455,7 +457,7 @@ on_every_database! {
     }
 
     async fn the_keys_themselves_tell_case_and_accents_apart(probe: Probe) {
-        // Beneath the normal form: what an import or another program writes.
+        // Writes the keys directly, without the normal form, as an import or another program does.
         let alice = probe.register("zoe").await;
         assert_eq!(alice.username(), Some("zoe"));
         let insert = |normal: &str| {

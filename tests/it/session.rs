@@ -1,4 +1,4 @@
-//! Sessions: how they begin, what replaces them, how they end, and what never gets past them.
+//! Sessions: how they start, what replaces them, how they end, and what is always refused.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -42,7 +42,7 @@ fn check_refused(answer: &Answer, code: &str) {
     assert!(answer.set_cookies().is_empty(), "a 401 touched the cookie: {answer:?}");
 }
 
-/// The condition that finds a session's row.
+/// Returns the condition that selects a session's row.
 fn is(probe: &Probe, id: SessionId) -> String {
     match probe.database.backend {
         Backend::Postgres => format!("id = '{id}'"),
@@ -58,7 +58,7 @@ async fn events(probe: &Probe, kind: &str) -> i64 {
     probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
 }
 
-/// A client at this address with this user agent.
+/// Returns a client at this address with this user agent.
 fn client(address: &str, user_agent: &str) -> ClientInfo {
     let mut headers = HeaderMap::new();
     if !user_agent.is_empty() {
@@ -68,7 +68,7 @@ fn client(address: &str, user_agent: &str) -> ClientInfo {
     ClientInfo::resolve(address, &headers, &TrustedProxies::default())
 }
 
-/// The token in the cookie of a session that was started by hand.
+/// Returns the token in the cookie of a session that the test started itself.
 fn token(issued: &Issued) -> String {
     let mut headers = HeaderMap::new();
     issued.apply(&mut headers);
@@ -77,7 +77,7 @@ fn token(issued: &Issued) -> String {
     value.expect("a value").to_owned()
 }
 
-/// Ways for a session to be replaced.
+/// The ways to replace a session.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Step {
     Login,
@@ -102,7 +102,7 @@ impl Step {
     }
 }
 
-/// Notes what was replaced, in the transaction; or fails.
+/// Records the replaced sessions in their transaction, or fails.
 #[derive(Clone, Default)]
 struct Hook {
     fails: bool,
@@ -116,7 +116,7 @@ impl OnSessionReplaced for Hook {
         txn: &'a DatabaseTransaction,
     ) -> HookFuture<'a, ()> {
         Box::pin(async move {
-            // What the application does here is undone with everything else.
+            // This change of the application is rolled back with everything else.
             txn.execute_unprepared("UPDATE auth_account SET phone = '+4930123456'").await?;
             self.seen.lock().expect("nothing panics while it is held").push(replaced);
             if self.fails { Err("the cart cannot be moved".into()) } else { Ok(()) }
@@ -141,7 +141,7 @@ on_every_database! {
             assert_ne!(session_id(&mut browser).await, id);
             assert_eq!(browser.get("/lineage").await.text, lineage);
             let new_end = &browser.get("/auth/session").await.json()["session"]["expires_at"];
-            // Only a login puts the end off.
+            // Only a login moves the end of the session.
             assert_eq!(*new_end == end, step != Step::Login, "{step:?}");
             assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, rows + 1);
             let reason = if step == Step::Reauthenticate { "stepped_up" } else { "superseded" };
@@ -150,8 +150,9 @@ on_every_database! {
                 is(&probe, id)
             );
             assert_eq!(probe.number(&superseded).await, 1, "{step:?}");
-            // The old cookie is over and nobody is alarmed, also when it would have rotated. Only after
-            // a step-up it lets other tabs end what they began.
+            // The old cookie is invalid, without any suspicion of theft, also when it would have
+            // rotated. Only after a step-up it works for a while, so that other tabs can finish
+            // their requests.
             let over = if step == Step::Reauthenticate { 10 * SECOND } else { Duration::ZERO };
             for wait in [over, HOUR] {
                 probe.clock.advance(wait);
@@ -264,7 +265,7 @@ on_every_database! {
             check_refused(&browser.get("/me").await, "session_ended");
         }
         assert_eq!(events(&probe, "session_ended").await, 1);
-        // Nothing to end is no error; the client forgets what it has.
+        // Ending a session that does not exist is no error. The client forgets its cookie.
         for unknown in [None, Some(""), Some("nonsense"), Some("a.b.c")] {
             let mut browser = browser.stranger();
             browser.cookie = unknown.map(str::to_owned);
@@ -395,7 +396,7 @@ on_every_database! {
             }
             assert_eq!(browser.get(extractor).await.status, 200);
         }
-        // A full session in turn is none of them.
+        // A full session is not accepted as any of these stages.
         let (_, browser) = probe.signed_in("bob").await;
         let mut browser = browser.at(address);
         for path in own {
@@ -419,7 +420,7 @@ on_every_database! {
             assert_eq!((answer.status, answer.text.as_str()), (200, "nobody"));
             assert!(answer.set_cookies().is_empty());
         }
-        // Another site's request says nothing about who is signed in; that is still an error.
+        // A request from another site says nothing about the user, so it stays an error.
         let request = browser
             .raw(Method::POST, "/maybe")
             .header("cookie", format!("{COOKIE}={ended}"))
@@ -447,7 +448,7 @@ on_every_database! {
             check_refused(&elsewhere.get("/me").await, "session_ended");
             if change == "disable" {
                 accounts.enable(id).await.expect("it is enabled");
-                // Enabled again, it starts afresh: nothing old is raised.
+                // After enabling, old sessions stay ended.
                 check_refused(&browser.get("/me").await, "session_ended");
                 let name = "user-disable";
                 assert_eq!(browser.stranger().login(name, PASSWORD).await.status, 200);
@@ -472,7 +473,7 @@ on_every_database! {
         let account = probe.register("alice").await;
         probe.auth.accounts().disable(account.id()).await.expect("it is disabled");
         probe.auth.accounts().enable(account.id()).await.expect("it is enabled");
-        // `account` is how it was before.
+        // `account` is the state from before the change.
         let issued = probe.auth.sessions().start(&account, &ClientInfo::default()).await;
         let mut browser = probe.browser().await.with_cookie(&token(&issued.expect("started")));
         check_refused(&browser.get("/me").await, "session_ended");
@@ -533,7 +534,7 @@ on_every_database! {
         const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
         const NEWER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0";
         let account = probe.register("alice").await;
-        // From where, to where, and whether that is the same place.
+        // The source at the start, the source of the request, and whether they count as the same.
         let moves = [
             (("192.0.2.1", FIREFOX), ("192.0.2.1", FIREFOX), true),
             (("192.0.2.1", FIREFOX), ("192.0.2.254", NEWER), true),
@@ -543,7 +544,7 @@ on_every_database! {
             (("192.0.2.1", FIREFOX), ("2001:db8::1", FIREFOX), false),
             (("2001:db8:1:2::1", FIREFOX), ("2001:db8:1:2:ffff::1", FIREFOX), true),
             (("2001:db8:1:2::1", FIREFOX), ("2001:db8:1:3::1", FIREFOX), false),
-            // What is not known is not compared.
+            // Unknown values are not compared.
             (("", ""), ("192.0.2.1", FIREFOX), true),
             (("192.0.2.1", FIREFOX), ("", ""), true),
         ];
@@ -561,7 +562,7 @@ on_every_database! {
                 let expected = if ends { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
                 assert_eq!(response.status(), expected, "{binding:?} {address} -> {to} {to_agent}");
                 assert!(!response.headers().contains_key("set-cookie"));
-                // Once ended it is over for its owner too.
+                // After that the session has ended for the owner too.
                 let response = ask(&app, &token, address, agent, &[]).await;
                 assert_eq!(response.status(), expected);
                 let noted = events(&probe, "session_source_changed").await - before;
@@ -696,7 +697,7 @@ on_every_database! {
                 assert_eq!((answer.code().as_str(), statements), ("multiple_credentials", 0));
             }
         }
-        // Two of ours are one too many, also without a cookie.
+        // Two tokens of portcullis are refused, even without a cookie.
         let request = browser
             .raw(Method::GET, "/me")
             .header("authorization", format!("Bearer {token}"))
@@ -805,7 +806,7 @@ on_every_database! {
     }
 }
 
-/// Asks for one's account from an address with a user agent.
+/// Requests the account from this address, with this user agent.
 async fn ask(
     app: &Router,
     token: &str,

@@ -1,4 +1,4 @@
-//! What the application keeps with a session (S15).
+//! Data that the application stores with a session.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn visitor_write(
     Ok(auth.session_data(&visitor).write(&body).await?)
 }
 
-/// Signs out and asks afterwards with what it still holds.
+/// Ends the session, and then uses its data with the identity that the handler still holds.
 async fn too_late(
     State(write): State<bool>,
     auth: Portcullis,
@@ -120,14 +120,14 @@ on_every_database! {
 
     async fn four_kibibytes_fit_and_one_byte_more_is_refused(probe: Probe) {
         let mut alice = signed_in(&probe, "alice").await;
-        // Two quotes belong to it.
+        // The two quotes of the JSON text count too.
         let fits = "x".repeat(MAX_SESSION_DATA - 2);
         assert_eq!(put(&mut alice, "/data", &fits).await, 200);
         let request = alice.request(reqwest::Method::POST, "/data").body(format!("{fits}x"));
         let answer = alice.send(request).await;
         assert_eq!((answer.status, answer.code().as_str()), (413, "session_data_too_large"));
         assert_eq!(alice.get("/data").await.text, json!(fits).to_string());
-        // Three bytes each: the size is that of the bytes.
+        // Each of these characters has three bytes. The size is counted in bytes.
         assert_eq!(put(&mut alice, "/data", &"✓".repeat(1364)).await, 200);
         assert_eq!(put(&mut alice, "/data", &"✓".repeat(1365)).await, 413);
     }
@@ -164,7 +164,7 @@ on_every_database! {
             let kept = probe.text("SELECT MAX(data) FROM auth_session_data").await;
             let answer = alice.get(path).await;
             assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"), "{path}");
-            // Not even removed: a session that is over changes nothing.
+            // The data is not removed either: an ended session changes nothing.
             assert_eq!(probe.text("SELECT MAX(data) FROM auth_session_data").await, kept);
         }
     }
@@ -201,7 +201,7 @@ on_every_database! {
         let run = async || probe.auth.maintenance().run().await.expect("it runs").session_data;
         let mut alice = signed_in(&probe, "alice").await;
         assert_eq!(put(&mut alice, "/data", "a cart").await, 200);
-        // A sign-in over a session that lives gives the lineage another thirty days.
+        // A sign-in that replaces a live session gives the lineage another thirty days.
         for day in 1..=50 {
             probe.clock.advance(DAY);
             if day % 25 == 0 {
@@ -227,10 +227,10 @@ on_every_database! {
         assert_eq!(put(&mut alice, "/visitor", "hers").await, 200);
         probe.register("alice").await;
         probe.clock.advance(DAY - MOMENT);
-        // She signs in at the last moment: her lineage goes on.
+        // Alice signs in at the last moment, so her lineage continues.
         assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
         probe.clock.advance(MOMENT);
-        // A sign-in of the other one may be under way.
+        // A sign-in of the other visitor could still be in progress, so the data stays.
         assert_eq!((run().await, probe.number(ROWS).await), (0, 2));
         probe.clock.advance(HOUR + MOMENT);
         assert_eq!((run().await, probe.number(ROWS).await), (1, 1));
@@ -243,7 +243,7 @@ on_every_database! {
         for browser in [&mut alice, &mut bob] {
             assert_eq!(put(browser, "/data", "a cart").await, 200);
         }
-        // As where the account was removed.
+        // The same as if the account had been removed.
         probe.execute(
             "DELETE FROM auth_session WHERE account_id IN \
              (SELECT id FROM auth_account WHERE username = 'bob')"
@@ -264,7 +264,7 @@ on_every_database! {
             "INSERT INTO auth_session_data (lineage_id, data, written_at) \
              SELECT lineage_id, '1', created_at FROM auth_session"
         ).await;
-        // Lineages begin with the time and end at random: about one in sixteen stays.
+        // Lineage ids start with the time and end with random bits, so about one in sixteen stays.
         let last = match probe.database.backend {
             Backend::Postgres => "RIGHT(lineage_id::text, 1) <> '7'",
             Backend::MySql => "RIGHT(HEX(lineage_id), 1) <> '7'",

@@ -1,5 +1,5 @@
-//! How many sessions an account may have (S9, SES-14), which of them count (S8), and what is
-//! deleted when they are over (X5).
+//! The maximum number of sessions per account, which sessions count, and what is deleted when they
+//! have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn limited(probe: Probe, most: u32, at_limit: AtLimit) -> Probe {
     })
 }
 
-/// Signs in from a new place, a second later than the last one.
+/// Signs in with a new browser, one second after the last sign-in.
 async fn log_in(probe: &Probe, browser: &Browser, username: &str) -> (Answer, Browser) {
     probe.clock.advance(Duration::from_secs(1));
     let mut browser = browser.stranger();
@@ -59,7 +59,7 @@ async fn start_a_hundred(probe: &Probe, account: &Account) -> Vec<Result<Issued,
 on_every_database! {
     async fn of_more_sessions_than_allowed_the_oldest_ends(probe: Probe) {
         let probe = limited(probe, 2, AtLimit::EvictOldest);
-        // Registering is the first.
+        // The registration starts the first session.
         let alice = probe.register("alice").await;
         let browser = probe.browser().await;
         let (_, first) = log_in(&probe, &browser, "alice").await;
@@ -86,15 +86,15 @@ on_every_database! {
         assert!(answer.set_cookies().is_empty());
         assert_eq!(probe.rows().await, before);
         assert_eq!(status(&first).await.0, 200);
-        // What takes the place of a session needs no room of its own.
+        // A session that replaces another does not count as an additional one.
         let again = first.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
         assert_eq!(again.status, 200, "{}", again.text);
         assert_eq!(first.login("alice", PASSWORD).await.status, 200, "over its own session");
-        // Signing out elsewhere makes room.
+        // After signing out elsewhere, another sign-in is allowed.
         assert_eq!(first.delete("/auth/sessions").await.status, 200);
         assert_eq!(log_in(&probe, &first, "alice").await.0.status, 200);
         assert_eq!(log_in(&probe, &first, "alice").await.0.status, 409);
-        // So does a changed password, which ends the others by the epoch alone.
+        // The same after a change of the password. It ends the other sessions only by the epoch.
         let change = json!({ "new_password": "another long password" });
         assert_eq!(first.put("/auth/password", change).await.status, 200);
         let mut browser = first.stranger();
@@ -107,18 +107,18 @@ on_every_database! {
         let browser = probe.browser().await;
         assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 409);
         let id = probe.auth.sessions().list(&alice).await.expect("it answers")[0].id;
-        // Suspicious, it counts for nothing; trusted again, it does.
+        // A suspicious session does not count. If the mark is removed, it counts again.
         probe.auth.sessions().mark_suspicious(id).await.expect("it is marked");
         let (answer, mut second) = log_in(&probe, &browser, "alice").await;
         assert_eq!(answer.status, 200);
         assert_eq!(second.post_empty("/auth/logout").await.status, 204);
         probe.auth.sessions().clear_suspicion(id).await.expect("it is cleared");
         assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 409);
-        // Idle for too long.
+        // The session was idle for too long, so it does not count.
         probe.clock.advance(8 * DAY);
         assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 200);
         assert_eq!(log_in(&probe, &browser, "alice").await.0.status, 409);
-        // A sign-in that is not finished needs no room, and finished it does.
+        // An unfinished sign-in does not count. A finished one does.
         let client = ClientInfo::default();
         let sessions = probe.auth.sessions();
         let pending = sessions.start(&alice, &client).stage(Stage::PendingSecondFactor).await;
@@ -130,7 +130,8 @@ on_every_database! {
     async fn a_hundred_sign_ins_at_once_leave_no_more_than_allowed(probe: Probe) {
         let probe = limited(probe, 5, AtLimit::EvictOldest);
         let alice = probe.register("alice").await;
-        // Of sessions of one millisecond any may be the one to go; that of registering is older.
+        // If several sessions have the same start time, any of them can be evicted. One second
+        // later, the session of the registration is the oldest.
         probe.clock.advance(Duration::from_secs(1));
         let browser = Browser::new(serve(app(&probe.auth)).await);
         let mut alive = 0;
@@ -150,7 +151,7 @@ on_every_database! {
         let probe = limited(probe, 5, AtLimit::Refuse);
         let alice = probe.register("alice").await;
         probe.auth.sessions().end_all(alice.id(), None).await.expect("they end");
-        // Read again: what was read before signs nobody in any more.
+        // Reads the account again, because an old copy has an old epoch and cannot start a session.
         let alice = probe.auth.accounts().find(alice.id()).await.expect("it answers");
         let alice = alice.expect("an account");
         let mut started = 0;
@@ -168,7 +169,8 @@ on_every_database! {
         let (alice, browser) = probe.signed_in("alice").await;
         let now = probe.clock.now().as_millis();
         let day = 86_400_000;
-        // Each in a session of its own: what its row is made to say, and whether it lives.
+        // Each case changes the row of a separate session. The second value says whether the
+        // session is still valid.
         for (change, lives) in [
             ("generation = 0".to_owned(), true),
             (format!("expires_at = {}", now + 1), true),
@@ -188,7 +190,7 @@ on_every_database! {
             let listed = listed.iter().any(|session| session.id.to_string() == id);
             let signed_in = other.get("/auth/session").await.status == 200;
             assert_eq!((listed, signed_in), (lives, lives), "{change}");
-            // What is neither is no session that could be ended or reported either.
+            // An invalid session cannot be ended or reported either.
             for path in ["", "/report"] {
                 let path = format!("/auth/sessions/{id}{path}");
                 let method = if path.ends_with("report") { Method::POST } else { Method::DELETE };
@@ -198,7 +200,7 @@ on_every_database! {
                 }
             }
         }
-        // With the account: a date that is past, deleted, not verified where that is required.
+        // The same for the account: a past date, deleted, and not verified where this is required.
         for (change, lives) in [
             (format!("disabled_at = {}", now + 1), true),
             (format!("disabled_at = {now}"), false),
@@ -255,7 +257,7 @@ on_every_database! {
         probe.clock.advance(2 * DAY);
         let (purged, statements) = probe.statements(probe.auth.sessions().purge(DAY)).await;
         assert_eq!(purged.expect("the database answers"), 1100);
-        // Three looks for what was ended; three looks for what expired, each with a delete.
+        // Three reads for ended sessions, and three reads for expired ones, each with a delete.
         assert_eq!(statements, 3 + 3 * 2);
         assert_eq!(status(&browser).await.0, 200);
     }
@@ -267,7 +269,7 @@ async fn log_in_now(browser: &Browser) -> (Answer, Browser) {
     (answer, browser)
 }
 
-/// A condition for the row of this session, as its database writes ids.
+/// Returns a condition for the row of this session, in the form in which its database writes ids.
 fn row_of(probe: &Probe, id: &str) -> String {
     let hex = id.replace('-', "");
     match probe.database.backend {

@@ -1,4 +1,4 @@
-//! How every way to sign in ends, also that of an application with means of its own.
+//! How every way to sign in ends, including the application's own means.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ use crate::support::log::Log;
 use crate::support::probe::{app, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe};
 
-/// Notes which hooks were called, and that memberships were asked for.
+/// Records which hooks were called, and the requests for memberships.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<String>>>);
 
@@ -82,15 +82,15 @@ impl Hooks for Nights {
     }
 }
 
-/// An instance that notes what a sign-in calls.
+/// Builds an instance that records what a sign-in calls.
 fn seeing(probe: &Probe) -> (Portcullis, Seen) {
     let seen = Seen::default();
     let auth = probe.rebuilt(|builder| builder.hooks(seen.clone()).membership_source(seen.clone()));
     (auth, seen)
 }
 
-/// Who a handler of the application's own signs in: the header `who` says it, where another would ask a
-/// directory.
+/// A sign-in in the application's own handler. The header `who` names the person, where a real
+/// application would ask a directory.
 async fn own_login(
     State(auth): State<Portcullis>,
     client: ClientInfo,
@@ -115,7 +115,7 @@ async fn own_login(
     Ok((outcome.into_issued(), result).into_response())
 }
 
-/// A second factor of the application's own, which it has checked.
+/// A second factor of the application, which the application has checked.
 async fn own_factor(
     State(auth): State<Portcullis>,
     pending: PendingSession,
@@ -150,7 +150,7 @@ async fn with_totp(probe: &Probe, name: &str) -> Account {
     account
 }
 
-/// A sign-in of this account that waits for its second factor.
+/// Returns a sign-in of this account that waits for its second factor.
 async fn pending(auth: &Portcullis, browser: &mut Browser, name: &str) -> PendingSession {
     let answer = browser.login(name, PASSWORD).await;
     assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
@@ -188,7 +188,7 @@ on_every_database! {
         let (auth, seen) = seeing(&probe);
         with_totp(&probe, "alice").await;
         let mut browser = browser_of(&auth).await;
-        // Once before, so that another device is a new one.
+        // The account signs in once before, so that another device is a new one.
         browser.login("alice", PASSWORD).await;
         assert_eq!(browser.post_empty("/own-factor").await.status, 200);
         assert_eq!(browser.get("/me").await.status, 200);
@@ -210,7 +210,7 @@ on_every_database! {
         assert_eq!(events(&probe, "authn_new_device").await, 1);
         let told = probe.mail().await;
         assert!(told.iter().any(|mail| mail.kind == MessageKind::NewDevice), "the owner hears of it");
-        // What waited is over: it makes no second session.
+        // The pending sign-in has ended, so it cannot make a second session.
         let mut again = browser.with_cookie(&waiting);
         let answer = again.post_empty("/own-factor").await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
@@ -250,7 +250,7 @@ on_every_database! {
         let refused = login.finish(&waiting, Factor::Passkey, &client).await;
         let refused = refused.expect_err("it is not enrolled");
         assert_eq!((refused.status().as_u16(), refused.code()), (409, "factor_not_enrolled"));
-        // Nor once the account cannot be used, or its password was changed meanwhile.
+        // It is also refused if the account was disabled meanwhile.
         probe.auth.accounts().disable(account.id()).await.expect("it is disabled");
         let refused = login.finish(&waiting, Factor::Totp, &client).await;
         assert!(matches!(refused, Err(LoginError::Session(SessionError::Over))), "{refused:?}");
@@ -459,7 +459,7 @@ on_every_database! {
         let mut browser = browser_of(&probe.auth).await;
         let answer = browser.login("alice", PASSWORD).await;
         assert_eq!(answer.json()["result"], "second_factor_required");
-        // Nor is one factor both the first and the second.
+        // One factor cannot be both the first and the second.
         assert_eq!(own(&mut browser.stranger(), "alice", "").await.1, "second factor");
         accounts.set_enrolled_factors(account.id(), [Factor::External]).await.expect("they are set");
         assert_eq!(own(&mut browser.stranger(), "alice", "").await.1, "second factor");
@@ -498,7 +498,7 @@ on_every_database! {
         assert_eq!(own(&mut browser, "alice", "").await.0, 200);
         assert_eq!(events(&probe, "authn_new_device").await, 1, "the owner's device is known");
 
-        // What the account demands, it demands of every way in.
+        // The account's requirements apply to every way to sign in.
         let accounts = auth.accounts();
         accounts.require_password_change(account.id()).await.expect("it is set");
         assert_eq!(own(&mut browser.stranger(), "alice", "").await, (200, "password".to_owned()));
@@ -516,7 +516,7 @@ on_every_database! {
         assert_eq!(own(&mut browser, "alice", "").await.0, 401);
         assert_eq!(browser.cookie, None);
         assert_eq!(events(&probe, "authn_login_fail").await, 1);
-        // Nor an account that was changed after the application has read it.
+        // The same for an account that was changed after the application read it.
         let bob = probe.register("bob").await;
         probe.auth.sessions().end_all(bob.id(), None).await.expect("they end");
         let client = ClientInfo::default();
@@ -564,7 +564,7 @@ on_every_database! {
     }
 }
 
-/// Makes a second account with each that is registered, and refuses some after that.
+/// Creates a second account with each registration, and refuses some registrations after that.
 #[derive(Clone, Default)]
 struct Twins(Arc<std::sync::OnceLock<Portcullis>>);
 
@@ -585,7 +585,7 @@ impl Hooks for Twins {
     }
 }
 
-/// What a hook does within its transaction is told with what the flow does.
+/// Checks that events of a hook in its transaction are reported together with those of the flow.
 async fn told_with_its_flow(probe: Probe) {
     let twins = Twins::default();
     let auth = probe.rebuilt(|builder| builder.hooks(twins.clone()));
@@ -602,7 +602,8 @@ async fn told_with_its_flow(probe: Probe) {
     }
 }
 
-/// What a caller's transaction did is told when it has committed, and not at all if it is rolled back.
+/// Checks that events of a caller's transaction are reported after the commit, and not after a
+/// rollback.
 async fn told_after_the_commit(probe: Probe) {
     let (log, _listening) = Log::start();
     let told = |name: &str| log.events().iter().filter(|line| line.contains(name)).count();
@@ -622,7 +623,8 @@ async fn told_after_the_commit(probe: Probe) {
     assert_eq!(told("user_created"), 1, "{}", log.text());
     assert_eq!(told(&account.id().to_string()), 1);
 
-    // Of a transaction that portcullis did not open, nobody knows the end: it is not told as done.
+    // The end of a transaction that portcullis did not open is not known, so its events are marked
+    // as uncommitted.
     let txn = sea_orm::TransactionTrait::begin(&probe.db).await.expect("it begins");
     let account = accounts().within(&txn).create(new("bob")).await.expect("it is made");
     txn.rollback().await.expect("it is rolled back");
@@ -634,14 +636,14 @@ async fn told_after_the_commit(probe: Probe) {
     assert!(lines.iter().all(|line| line.contains("portcullis::event::uncommitted")), "{lines:?}");
     assert_eq!(lines.len(), 1);
 
-    // A flow that fails has told nothing.
+    // A failed flow reports nothing.
     let first = accounts().create(new("carol")).await;
     assert!(first.is_ok());
     assert!(accounts().create(new("carol")).await.is_err());
     assert_eq!(told("user_created"), 2);
 }
 
-// On one thread, to which the log listens.
+// Uses one thread, because the log is kept per thread.
 mod nothing_is_told_before_its_commit {
     use super::*;
     use crate::support::probe::run;

@@ -1,5 +1,5 @@
-//! A step-up makes a new session. The one before keeps its old rights for ten seconds, for what
-//! other tabs have under way, and can do nothing that lasts.
+//! A step-up makes a new session. The old one keeps its rights for ten seconds, so that other tabs
+//! can finish their requests. It cannot do anything with a lasting effect.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn factor_time(answer: &Answer) -> Value {
     answer.json()["factors"][0]["passed_at"].clone()
 }
 
-/// The tab that showed its password again, and one that has the old cookie.
+/// Returns the tab that checked its password again, and a tab with the old cookie.
 async fn stepped_up(probe: &Probe, username: &str) -> (Browser, Browser) {
     let (_, mut browser) = probe.signed_in(username).await;
     let old = browser.clone();
@@ -75,7 +75,7 @@ on_every_database! {
         let mut old = browser.clone();
         let other = browser.stranger().login("alice", PASSWORD).await.json()["session_id"].clone();
         let other = other.as_str().expect("an id").to_owned();
-        // Its token is due while it lingers.
+        // The old session's token becomes due during the ten seconds.
         probe.clock.advance(LIFETIME - SECOND);
         let stepped_up = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
         assert_eq!(stepped_up.status, 200, "{}", stepped_up.text);
@@ -231,7 +231,7 @@ on_every_database! {
         }
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_attempt").await, tries, "no try was taken");
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_challenge").await, 2);
-        // The session that took its place may.
+        // The new session may do this.
         probe.clock.advance(MINUTE);
         let own = challenge(&mut browser).await;
         assert_eq!(browser.post("/answer", own).await.status, 200);

@@ -1,5 +1,5 @@
-//! Sessions that were marked suspicious (S13): 401 everywhere, nothing goes on from them, only
-//! signing out works.
+//! Sessions that were marked as suspicious. They get a 401 everywhere, they cannot be continued,
+//! and only signing out works.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn id_of(browser: &mut Browser) -> SessionId {
     browser.get("/session-id").await.text.parse().expect("an id")
 }
 
-/// Two browsers of one account.
+/// Returns two browsers of one account.
 async fn two(probe: &Probe) -> (Browser, Browser) {
     let (_, one) = probe.signed_in("alice").await;
     let mut other = one.stranger();
@@ -38,7 +38,7 @@ fn check_suspicious(answer: &Answer, what: &str) {
     assert!(answer.headers.contains_key("www-authenticate"), "{what}");
 }
 
-/// Everything that asks who one is, with a body that would do for who may.
+/// Returns all routes that need a session, each with a body that would otherwise be accepted.
 fn routes(id: SessionId) -> Vec<(Method, String, Option<Value>)> {
     let change = json!({ "current_password": PASSWORD, "new_password": "another long password" });
     let plain = |method: Method, path: &str| (method, path.to_owned(), None);
@@ -74,14 +74,14 @@ async fn check_every_route(browser: &Browser, id: SessionId) {
         }
         check_suspicious(&send(request).await, &format!("{method} {path}"));
     }
-    // A public page is public, and nobody is signed in there.
+    // Public pages still work, and nobody is signed in there.
     for (path, text) in [("/public", "public"), ("/maybe", "nobody")] {
         let answer = browser.clone().get(path).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, text), "{path}");
     }
 }
 
-/// Marks each new session that takes the place of another, in its transaction.
+/// Marks each session that replaces another one, in its transaction.
 fn distrust(auth: Portcullis) -> impl portcullis::port::OnSessionReplaced {
     struct Distrust(Portcullis);
     impl portcullis::port::OnSessionReplaced for Distrust {
@@ -109,7 +109,7 @@ on_every_database! {
         check_every_route(&thief, id).await;
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'session_suspicious'";
         assert_eq!(probe.number(events).await, 1);
-        // Its owner sees it as such, and ends it.
+        // The owner sees the mark, and ends the session.
         let sessions = owner.get("/auth/sessions").await.json();
         let marks: Vec<_> = sessions["sessions"]
             .as_array()
@@ -152,7 +152,7 @@ on_every_database! {
             .header("sec-fetch-site", "cross-site");
         assert_eq!(send(foreign).await.code(), "cross_site_request");
         assert_eq!(bob.get("/auth/session").await.status, 200);
-        // One's own present session is one's own too.
+        // The current session can be reported too.
         let own = id_of(&mut alice).await;
         assert_eq!(alice.post_empty(&format!("/auth/sessions/{own}/report")).await.status, 204);
         check_suspicious(&alice.get("/auth/session").await, "the present one");
@@ -169,7 +169,7 @@ on_every_database! {
         assert_eq!(browser.get("/auth/session").await.status, 200);
         let unknown = "018f0000-0000-7000-8000-000000000000".parse().expect("an id");
         assert!(sessions.mark_suspicious(unknown).await.is_err());
-        // What is rolled back never was.
+        // A mark that is rolled back has no effect.
         let txn = probe.db.begin().await.expect("a transaction");
         sessions.within(&txn).mark_suspicious(id).await.expect("it is marked");
         txn.rollback().await.expect("it rolls back");
@@ -197,7 +197,7 @@ on_every_database! {
                 check_suspicious(&refresh, "refreshed");
             }
         }
-        // Who signs in anew is signed in anew, whatever he had before.
+        // A new sign-in gives a normal session.
         assert_eq!(thief.login("alice", PASSWORD).await.status, 200);
         assert_eq!(thief.get("/me").await.status, 200);
         check_suspicious(&old.clone().get("/me").await, "the old one");
@@ -207,7 +207,7 @@ on_every_database! {
         use portcullis::ClientInfo;
         let (alice, mut browser) = probe.signed_in("alice").await;
         let id = id_of(&mut browser).await;
-        // A handler that holds an identity while its session is marked.
+        // A handler holds an identity while its session is marked.
         let auth = probe.auth.clone();
         let router: axum::Router = axum::Router::new()
             .route(
@@ -238,7 +238,7 @@ on_every_database! {
             let request = browser.request(Method::GET, "/auth/session");
             send(request.header("user-agent", agent))
         };
-        // Started without one, so nothing is compared.
+        // The session started without a user agent, so nothing is compared.
         assert_eq!(ask("Firefox/141").await.status, 200);
         let login = browser.stranger().request(Method::POST, "/auth/login");
         let login = login.header("user-agent", "Firefox/141");

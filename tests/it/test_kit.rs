@@ -1,4 +1,4 @@
-//! The kit for tests of services (X9), used as a service's own tests would.
+//! The kit for tests of services, used like a service's own tests use it.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ on_every_database! {
         let kit = auth.test();
         let client = kit.login_as(&alice);
         assert_eq!(client.get("/me").send(&service).await.text(), alice.id().to_string());
-        // The same-origin rule is on: these are requests of a browser on a page of ours.
+        // The same-origin rule is on: these are requests of a browser on a page of the same origin.
         for request in [
             client.get("/docs"),
             client.post("/docs"),
@@ -101,7 +101,7 @@ on_every_database! {
         assert_eq!(client.cookie().await, None);
         assert_eq!(client.get("/me").send(&service).await.code(), "not_signed_in");
 
-        // One session for all requests of a client, another one for another client.
+        // A client uses one session for all its requests. Another client uses another session.
         let client = probe.auth.test().login_as(&alice);
         let id = async || client.get("/session-id").send(&service).await.text();
         assert_eq!(id().await, id().await);
@@ -127,7 +127,7 @@ on_every_database! {
         clock.advance(Duration::from_secs(16 * 60));
         assert_eq!(client.get("/me").send(&service).await.code(), "token_expired");
         assert!(notifier.sent().is_empty());
-        // Another connection is counted where it is told to.
+        // Statements on another connection are counted where the test installs the counter.
         let mut other = db.clone();
         let counter = StatementCounter::install(&mut other);
         let auth = Portcullis::builder(other).secret(portcullis::Secret::generate()).build();
@@ -160,12 +160,12 @@ on_every_database! {
             .into_router();
         let matrix = auth.test().matrix(&service).await;
         matrix.check("tests/it/test_kit.txt");
-        // Once more, with other accounts: the same text.
+        // A second time, with other accounts: the text is the same.
         assert_eq!(auth.test().matrix(&service).await, matrix);
     }
 
     async fn a_matrix_shows_what_a_change_of_a_role_or_a_route_opens(probe: Probe) {
-        // An account that may have no second session is asked about all the same.
+        // The matrix also works for an account that may not have a second session.
         let auth = &probe.rebuilt(|builder| {
             builder.configure(|config| {
                 config.session.max_per_account = Some(1);
@@ -214,8 +214,8 @@ on_every_database! {
     }
 
     async fn what_only_the_matrix_may_send_stops_at_the_guards(probe: Probe) {
-        // A handler of the application cannot make the marker, so it cannot leak either way: the
-        // same request without the kit runs the handler, and a refused one does not come so far.
+        // A handler of the application cannot create the marker, so the marker cannot leak. The
+        // same request without the kit runs the handler. A refused request does not reach it.
         let auth = &probe.auth;
         let service: Router = auth
             .router()

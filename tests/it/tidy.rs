@@ -1,13 +1,14 @@
-//! The house rules that a reader would otherwise have to take on trust. They look at the source as
-//! text: comments are left out, the contents of string literals too unless a rule says so, and so
-//! are the test modules at the end of a file.
+//! Rules of this repository that a reader could otherwise not verify. They read the source as text.
+//! Comments are left out, and so are the test modules at the end of a file. The contents of string
+//! literals are left out too, unless a rule needs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// Bottom up. Imports run down only; what stands on one floor never imports each other.
+/// The floors from the lowest to the highest. A module imports only from lower floors. Modules on
+/// one floor do not import each other.
 const FLOORS: [&[&str]; 24] = [
     &["base"],
     &["config"],
@@ -52,7 +53,7 @@ const LEAVES: &[&str] = &[
     "verification",
 ];
 
-/// What must never be printed, and lives in the file named here.
+/// Types that must never be printed, each with the file that defines it.
 const SECRETS: [(&str, &str); 19] = [
     ("base/jwt.rs", "SigningKey"),
     ("base/jwt.rs", "Jwt"),
@@ -77,7 +78,7 @@ const SECRETS: [(&str, &str); 19] = [
 
 const MOST_LINES: usize = 900;
 
-/// Longer files, each with its reason.
+/// Files that may be longer, each with the reason.
 const LONG_FILES: [(&str, &str); 2] = [
     ("permission/language.rs", "the language, its manual page and its tables are one thought"),
     ("password/hash.rs", "half of it are tests against hashes of other implementations"),
@@ -85,11 +86,11 @@ const LONG_FILES: [(&str, &str); 2] = [
 
 /// A source file below `src`.
 struct File {
-    /// Relative to `src`, such as `session/cookie.rs`.
+    /// The path below `src`, such as `session/cookie.rs`.
     path: String,
-    /// Without comments, contents of literals and test modules.
+    /// The source without comments, contents of literals and test modules.
     code: String,
-    /// The same with the contents of literals.
+    /// The same, with the contents of literals.
     text: String,
     lines: usize,
 }
@@ -105,7 +106,7 @@ impl File {
         }
     }
 
-    /// The module it belongs to: the name of its folder, or of the file itself.
+    /// Returns the module to which the file belongs: the name of its folder, or of the file itself.
     fn module(&self) -> &str {
         self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
     }
@@ -117,7 +118,7 @@ enum Literals {
     Empty,
 }
 
-/// The source without comments, and without the contents of strings if so asked.
+/// Returns the source without comments and, if requested, without the contents of strings.
 fn strip(source: &str, literals: Literals) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -139,7 +140,7 @@ fn strip(source: &str, literals: Literals) -> String {
         } else if first == '"' {
             (1, "\"".to_owned())
         } else if rest.starts_with("'\"'") || rest.starts_with("'\\'") {
-            // A quote as a character literal opens nothing.
+            // A quote in a character literal does not start a string.
             let end = rest[2..].find('\'').map_or(rest.len(), |at| at + 3);
             rest = &rest[end..];
             continue;
@@ -160,7 +161,7 @@ fn strip(source: &str, literals: Literals) -> String {
     out
 }
 
-/// Where a literal's closing quote ends.
+/// Returns the position after the closing quote of a literal.
 fn end_of_literal(body: &str, close: &str, escapes: bool) -> usize {
     let mut at = 0;
     while at < body.len() {
@@ -212,8 +213,8 @@ fn read_sources() -> Vec<File> {
     files
 }
 
-/// Holds a rule against all sources, and against one made up to break it: a rule that finds
-/// nothing there would find nothing anywhere.
+/// Applies a rule to all sources, and to an example that breaks it. If a rule finds nothing in the
+/// example, it would never find anything.
 fn check(rule: impl Fn(&File) -> Vec<String>, path: &str, broken: &str) {
     let example = File::new(path, broken);
     assert!(!rule(&example).is_empty(), "the rule does not see: {broken}");
@@ -221,7 +222,7 @@ fn check(rule: impl Fn(&File) -> Vec<String>, path: &str, broken: &str) {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// Whether `word` stands in the code by itself, not as part of a longer name.
+/// Returns whether `word` is in the code as a separate word, and not as part of a longer name.
 fn has(code: &str, word: &str) -> bool {
     let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word).any(|(at, _)| {
@@ -233,7 +234,7 @@ fn has(code: &str, word: &str) -> bool {
     })
 }
 
-/// Refuses words outside the files that may have them.
+/// Refuses these words outside of the files that may use them.
 fn only_in<'a>(allowed: &'a [&'a str], words: &'a [&'a str]) -> impl Fn(&File) -> Vec<String> + 'a {
     move |file| {
         if allowed.iter().any(|allowed| file.path.ends_with(allowed)) {
@@ -244,13 +245,13 @@ fn only_in<'a>(allowed: &'a [&'a str], words: &'a [&'a str]) -> impl Fn(&File) -
     }
 }
 
-/// The first names of all `crate::…` paths, but for `$crate::` in a macro: that one is the public
-/// face, as its user sees it.
+/// Returns the first names of all `crate::…` paths. It leaves out `$crate::` in a macro, because
+/// that is the public interface, as the macro's user sees it.
 fn imports(code: &str) -> Vec<String> {
     names_after(code, "crate::")
 }
 
-/// The names that follow this start of a path, each of a group.
+/// Returns the names that follow this start of a path, including each name of a group.
 fn names_after(code: &str, root: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, root) in code.match_indices(root) {
@@ -287,16 +288,16 @@ fn names_after(code: &str, root: &str) -> Vec<String> {
     names
 }
 
-/// What has a place in the order of its folder: a file, or a folder in it. A file and the folder of
-/// its name are one.
+/// Returns the folder and the part of it to which a file belongs. A part is a file, or a folder
+/// inside. A file and the folder with its name are one part.
 fn part(file: &File) -> (&str, &str) {
     let (folder, rest) = file.path.split_once('/').unwrap_or(("", &file.path));
     let part = rest.split('/').next().unwrap_or_default();
     (folder, part.trim_end_matches(".rs"))
 }
 
-/// The parts of a folder that each of its parts imports. What a folder's page only publishes
-/// (`pub use`) is no import.
+/// Returns for each part of a folder the parts that it imports. A re-export (`pub use`, `pub(crate)
+/// use`) does not count.
 fn imports_inside(files: &[File], folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     let files: Vec<_> = files.iter().filter(|file| part(file).0 == folder).collect();
     let parts: BTreeSet<_> = files.iter().map(|file| part(file).1).collect();
@@ -322,7 +323,7 @@ fn imports_inside(files: &[File], folder: &str) -> BTreeMap<String, BTreeSet<Str
             names.extend(names_after(&code, "super::"));
         }
         for name in names {
-            // A module in the file itself, such as one of several tables.
+            // A module in the same file, such as one of several tables.
             if has(&code, &format!("mod {name}")) && own != "mod" {
                 continue;
             }
@@ -335,7 +336,7 @@ fn imports_inside(files: &[File], folder: &str) -> BTreeMap<String, BTreeSet<Str
     found
 }
 
-/// A way from a part back to itself, if there is one.
+/// Returns a path from a part back to itself, if there is one.
 fn circle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     fn visit(
         at: &str,
@@ -494,7 +495,7 @@ fn only_stores_build_queries() {
         "query_one_raw",
         "query_all_raw",
     ];
-    // The last two pass statements on, and ask for the connection that they run on.
+    // The last two send statements, and ask for the connection on which they run.
     let stores =
         ["/store.rs", "audit_log/mod.rs", "base/transaction/txn.rs", "base/transaction/server.rs"];
     let broken = "account::Entity::find().one(db)";
@@ -503,11 +504,11 @@ fn only_stores_build_queries() {
 
 #[test]
 fn one_function_makes_the_session_of_a_sign_in() {
-    // What says that somebody has signed in, and what decides how far they are in.
+    // The first says that somebody has signed in. The second decides the stage of the sign-in.
     let words = ["EventKind::LoginSucceeded", "at_stage"];
     let homes = ["flow/sign_in.rs", "session/issue.rs", "test_kit/client.rs", "test_kit/matrix.rs"];
     check(only_in(&homes, &words), "login/mod.rs", "start.event(EventKind::LoginSucceeded)");
-    // And only one place writes the row, whatever the session is for.
+    // Only one place inserts the row of a session, of any kind.
     let inserts = |file: &File| {
         let there = file.module() == "session" && has(&file.code, "store::insert");
         let misplaced = there && file.path != "session/issue.rs";
@@ -520,8 +521,8 @@ fn one_function_makes_the_session_of_a_sign_in() {
 
 #[test]
 fn only_a_transaction_tells_of_what_was_recorded() {
-    // The last three tell of what has no row: a session that moved, and two events that happened though
-    // they could not be written.
+    // The last three report things without a row: a session that moved, and two events that
+    // happened but could not be written.
     let homes = [
         "base/event.rs",
         "audit_log/mod.rs",
@@ -560,7 +561,7 @@ fn only_problem_rs_builds_error_answers() {
         misplaced.then(|| format!("{} writes problem+json", file.path)).into_iter().collect()
     };
     check(problem_json, "route.rs", r#"const TYPE: &str = "application/problem+json";"#);
-    // A tuple with a status of its own is an answer; only successes are built that way.
+    // A tuple with its own status is an answer. Only successes may be built in this way.
     let tuples = |file: &File| {
         let answers = file.code.match_indices("(StatusCode::").filter_map(|(at, start)| {
             let name = file.code[at + start.len()..]
@@ -586,7 +587,8 @@ fn only_the_session_cookie_file_writes_set_cookie() {
     check(rule, "login/routes.rs", r#"headers.append("Set-Cookie", value);"#);
 }
 
-/// What shows a secret: a derived or written `Display` or `Serialize`, or a derived `Debug`.
+/// Returns what would print a secret: a derived or written `Display` or `Serialize`, or a derived
+/// `Debug`.
 fn shown(file: &File) -> Vec<String> {
     let mut faults = Vec::new();
     for (_, secret) in SECRETS {
@@ -630,7 +632,7 @@ fn no_secret_is_printed_or_serialized() {
     }
 }
 
-/// The texts between quotes.
+/// Returns the texts between quotes.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('"').skip(1).step_by(2)
 }
@@ -649,7 +651,7 @@ fn the_guide_knows_every_error_code_and_no_other() {
             let rows = table.split("passes on").next().unwrap_or_default();
             codes.extend(quoted(rows).map(str::to_owned));
         }
-        // They have a table of their own, and a test.
+        // The codes of invalid fields have a separate table and a separate test.
         codes.extend(field_codes(file).0);
     }
     assert!(codes.len() > 30, "only {} codes were found", codes.len());
@@ -664,11 +666,11 @@ fn the_guide_knows_every_error_code_and_no_other() {
     }
 }
 
-/// The codes of invalid fields that a file makes, and where one is made of what is no literal.
+/// Returns the codes of invalid fields in a file, and the places where a code is not a literal.
 fn field_codes(file: &File) -> (Vec<String>, Vec<String>) {
     let (mut codes, mut hidden) = (Vec::new(), Vec::new());
     for call in file.text.split("InvalidField::new(").skip(1) {
-        // The field comes first: a literal, a constant or a call without a comma.
+        // The field is the first argument. It is a literal, a constant, or a call without a comma.
         let code = call.split_once(',').map_or("", |(_, rest)| rest.trim_start());
         match code.strip_prefix('"').and_then(|code| code.split_once('"')) {
             Some((code, _)) => codes.push(code.to_owned()),
@@ -702,17 +704,17 @@ fn the_guide_knows_every_code_of_an_invalid_field_and_no_other() {
     }
 }
 
-/// What notes a finding. The first argument is its code.
+/// The calls that report a finding. The first argument is its code.
 const NOTES_FINDING: [&str; 2] = ["report_finding(", ".update_finding("];
 
-/// The codes of findings that a file makes: the first argument of what notes one, and constants named
-/// for it.
+/// Returns the codes of findings in a file: the first arguments of calls that report one, and
+/// constants whose names say so.
 fn finding_codes(file: &File) -> Vec<String> {
     let word = |text: &str| {
         let literal = text.trim_start().strip_prefix('"')?;
         let (code, rest) = literal.split_once('"')?;
         let plain = code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        // One word is a kind of something else.
+        // A single word is a code of another kind.
         let ends = rest.trim_start().starts_with([',', ';']);
         (plain && ends && code.contains('_')).then(|| code.to_owned())
     };
@@ -723,7 +725,7 @@ fn finding_codes(file: &File) -> Vec<String> {
     found.filter_map(word).chain(listed.map(str::to_owned)).collect()
 }
 
-/// Codes of findings that are not written out where they are noted, and would be seen by nobody here.
+/// Returns codes of findings that are not literals at the call. This test could not see them.
 fn hidden_finding_codes(file: &File) -> Vec<String> {
     let noted = NOTES_FINDING.iter().flat_map(|start| file.text.split(start).skip(1));
     let first = noted.map(|rest| rest.split([',', ')']).next().unwrap_or_default().trim());
@@ -732,7 +734,7 @@ fn hidden_finding_codes(file: &File) -> Vec<String> {
     hidden.map(|code| format!("{}: the code of a finding is behind `{code}`", file.path)).collect()
 }
 
-/// The names of events, as the table and the log have them.
+/// Returns the names of events, as the table and the log contain them.
 fn event_names() -> Vec<String> {
     let file = sources().iter().find(|file| file.path == "base/event.rs").expect("it is there");
     let kinds = file.text.split("\nevent_kinds! {").nth(1).expect("the list of kinds");
@@ -740,20 +742,20 @@ fn event_names() -> Vec<String> {
     quoted(kinds).map(str::to_owned).collect()
 }
 
-/// What a file warns of: the texts of its warnings and errors, where they are written out.
+/// Returns the texts of the warnings and errors that a file logs as literals.
 fn warnings(file: &File) -> Vec<String> {
     let mut texts = Vec::new();
     for start in ["tracing::warn!(", "tracing::error!("] {
         for call in file.text.split(start).skip(1) {
             let call = call.split(");").next().unwrap_or_default();
             let text = call.rsplit('"').nth(1).unwrap_or_default();
-            // One with a code is looked up by that.
+            // A warning with a code is found by the code.
             let code = call.split("code = \"").nth(1).and_then(|rest| rest.split('"').next());
             if let Some(code) = code {
                 texts.push(code.to_owned());
                 continue;
             }
-            // A literal may go on in the next line.
+            // A literal can continue on the next line.
             let lines: Vec<_> = text.split("\\\n").map(str::trim_start).collect();
             let text = lines.concat();
             if !text.is_empty() && text != "{text}" && text != "{}" {
@@ -792,7 +794,7 @@ fn an_operator_can_look_up_every_finding_and_every_warning() {
         "login/mod.rs",
         r#"tracing::warn!(target: "portcullis", %error, "the moon is full");"#,
     );
-    // And none that is made up.
+    // The page contains no others.
     let codes: Vec<_> = sources().iter().flat_map(finding_codes).collect();
     let texts: Vec<_> = sources().iter().flat_map(warnings).collect();
     assert!(codes.len() >= 12 && texts.len() >= 15, "{codes:?} {texts:?}");
@@ -808,7 +810,7 @@ fn an_operator_can_look_up_every_finding_and_every_warning() {
             "the page makes up {cell}"
         );
     }
-    // What stands under a heading is what the heading says.
+    // Each section contains only what its heading says.
     let section = |heading: &str| {
         let section = page.split(&format!("//! # {heading}\n")).nth(1).expect("a section");
         let section = section.split("//! # ").next().unwrap_or_default();
@@ -846,7 +848,7 @@ fn every_file_the_guide_names_is_there() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Put together here, or this file would find itself.
+    // These words are put together here. Otherwise this file would find itself.
     let words = [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("db", "g!")];
     let notes = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
     for folder in ["src", "migration/src", "tests", "examples", "fuzz"] {

@@ -1,6 +1,7 @@
-//! Tokens over HTTP: what is forged, oversized or dead costs nothing and says nothing.
+//! Tokens over HTTP. A forged, oversized or invalid token costs no statement, and its answer
+//! reveals nothing.
 //!
-//! The shapes of claims and headers are tested where the keys are, beside `base::jwt`.
+//! The tests of claims and headers are next to `base::jwt`, where the keys are.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +25,7 @@ fn base64(bytes: impl AsRef<[u8]>) -> String {
     data_encoding::BASE64URL_NOPAD.encode(bytes.as_ref())
 }
 
-/// Header and payload of a token.
+/// Returns the header and the payload of a token.
 fn read(token: &str) -> (Value, Value) {
     let mut parts = token.split('.').map(|part| {
         let bytes = data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64url");
@@ -45,7 +46,7 @@ fn check_refused(answer: &Answer, code: &str) {
     assert!(answer.set_cookies().is_empty(), "a 401 touched the cookie: {answer:?}");
 }
 
-/// What somebody without the key makes of a good token.
+/// Returns tokens that an attacker without the key can make from a valid one.
 fn forgeries(good: &str, other: &str) -> Vec<String> {
     let parts: Vec<&str> = good.split('.').collect();
     let [header, payload, signature] = parts[..] else { panic!("three parts") };
@@ -146,7 +147,7 @@ on_every_database! {
             check_refused(&answer, "invalid_token");
             assert_eq!(statements, 0);
         }
-        // It is the token and not the header that makes the session.
+        // The token makes the session, and not the header.
         let request = alice.raw(Method::GET, "/me").header("authorization", format!("Bearer {good}"));
         assert_eq!(alice.stranger().send(request).await.status, 200);
         assert_eq!(alice.get("/me").await.status, 200);
@@ -183,7 +184,7 @@ on_every_database! {
                 if stage < 5 {
                     check_refused(&answer, "invalid_token");
                 } else {
-                    // A stage of a later version: this one cannot say what it means.
+                    // This version does not know the stage, which belongs to a later version.
                     assert_eq!(answer.status, 503, "{path}: {answer:?}");
                     assert!(answer.set_cookies().is_empty());
                 }
@@ -252,7 +253,7 @@ on_every_database! {
                 assert_eq!(payload["sid"].as_str().map(str::len), Some(22));
             } else {
                 assert_eq!(names(&payload), ["acc", "aud", "exp", "iss"]);
-                // One account: 32 bytes.
+                // One account takes 32 bytes.
                 assert_eq!(payload["acc"].as_str().map(str::len), Some(43));
             }
             let text = format!("{header}{payload}");
@@ -292,7 +293,7 @@ on_every_database! {
     }
 }
 
-/// No statement is asked, so one database shows it.
+/// One database is enough, because no statement runs.
 #[tokio::test]
 async fn thousands_of_forged_tokens_and_a_megabyte_cost_no_statement() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
@@ -321,7 +322,7 @@ async fn thousands_of_forged_tokens_and_a_megabyte_cost_no_statement() {
             ] {
                 assert_eq!(ask(large).await, 401);
             }
-            // Something large beside it does no harm either.
+            // A large cookie next to it has no effect either.
             let many = format!("{}{COOKIE}=x", "a=b; ".repeat(megabyte / 5));
             assert_eq!(ask(many).await, 401);
         };
@@ -331,7 +332,7 @@ async fn thousands_of_forged_tokens_and_a_megabyte_cost_no_statement() {
     .await;
 }
 
-/// An Ed25519 key in PKCS #8: a fixed start and 32 bytes.
+/// Returns an Ed25519 key in PKCS #8: a fixed start and 32 bytes.
 fn ed25519() -> String {
     let start = "302e020100300506032b657004220420";
     let mut der = data_encoding::HEXLOWER.decode(start.as_bytes()).expect("hexadecimal");

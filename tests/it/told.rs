@@ -1,5 +1,6 @@
-//! What a stranger is told about tries depends only on what they typed: not on whether a name has an
-//! owner, not on the other names of that owner, not on what the owner does meanwhile.
+//! What a stranger is told about attempts depends only on what they typed. It does not depend on
+//! whether a name has an owner, on the other names of that owner, or on what the owner does
+//! meanwhile.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 const CONFIRM: &str = "/auth/verification/confirm";
 
-/// An account with a username, an address and a further address, all proved.
+/// Creates an account with a username, an address and a further address, all verified.
 async fn with_two_addresses(probe: &Probe, name: &str) -> AccountId {
     let account = NewAccount::username(name).with_email(format!("{name}@one.example")).verified();
     let account = probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
@@ -31,7 +32,7 @@ async fn with_two_addresses(probe: &Probe, name: &str) -> AccountId {
     account.id()
 }
 
-/// The answers to so many wrong codes for an address, one after the other.
+/// Returns the answers to this many wrong codes for an address, one after the other.
 async fn wrong_codes(browser: &Browser, address: &str, count: usize) -> Vec<(u16, String)> {
     let mut answers = Vec::new();
     for _ in 0..count {
@@ -46,13 +47,13 @@ fn statuses(answers: &[(u16, String)]) -> Vec<u16> {
     answers.iter().map(|(status, _)| *status).collect()
 }
 
-/// A client at this address.
+/// Returns a client at this address.
 fn from(address: &str) -> ClientInfo {
     let address: IpAddr = address.parse().expect("an address");
     ClientInfo::resolve(Some(address), &HeaderMap::new(), &TrustedProxies::default())
 }
 
-/// Whether somebody with this name and password gets in from there.
+/// Returns whether this name and password can sign in from this address.
 async fn gets_in(probe: &Probe, address: &str, name: &str, password: &str) -> bool {
     let credentials = Credentials::password(name, password);
     probe.auth.login().with_password(credentials, &from(address)).await.is_ok()
@@ -88,7 +89,7 @@ on_every_database! {
         let strangers = wrong_codes(&browser, "nobody@two.example", 8).await;
         assert_eq!(other, strangers);
         assert_eq!(statuses(&other), [403, 403, 403, 403, 403, 429, 429, 429]);
-        // They cost the same too.
+        // They cost the same number of statements too.
         let cost = async |address: &str| {
             probe.clock.advance(HOUR);
             wrong_codes(&browser, "alice@one.example", 5).await;
@@ -103,7 +104,7 @@ on_every_database! {
         let mut owner = probe.browser().await;
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
         let browser = owner.stranger();
-        // The first name of the account locks it; of its other names that does not show.
+        // The first name locks the account. This does not show at the other names of the account.
         let mut seen = Vec::new();
         for name in ["nobody", "alice", "alice@one.example", "alice@two.example", "nobody@one.example"] {
             let mut answers = Vec::new();
@@ -115,14 +116,14 @@ on_every_database! {
             seen.push(answers);
         }
         assert!(seen.iter().all(|answers| *answers == seen[0]));
-        // What the owner does opens nothing that a stranger could see.
+        // Nothing that the owner does changes what a stranger sees.
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
         probe.auth.accounts().disable(alice).await.expect("it is disabled");
         probe.auth.accounts().enable(alice).await.expect("it is enabled");
         for name in ["alice", "alice@one.example", "nobody"] {
             assert_eq!(browser.stranger().login(name, WRONG).await.status, 429, "{name}");
         }
-        // A name that gets an owner goes on as it was.
+        // If the name gets an owner, its answers stay the same.
         probe.register("nobody").await;
         assert_eq!(browser.stranger().login("nobody", PASSWORD).await.status, 429);
         probe.clock.advance(SECOND);
@@ -146,7 +147,7 @@ on_every_database! {
         }
         assert_eq!((costs[0].0, costs[0].3), (401, 1));
         assert!(costs.iter().all(|cost| *cost == costs[0]), "{costs:#?}");
-        // However often: it does not prolong the lock, which ends to the second.
+        // Any number of attempts does not make the lock longer. It ends at the exact second.
         let until = probe.auth.attempts().refused_until(alice.id(), AttemptKind::Login).await;
         for _ in 0..20 {
             assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
@@ -171,7 +172,8 @@ on_every_database! {
         let tasks: Vec<_> = (0..16)
             .map(|number| {
                 let mut browser = busy.stranger();
-                // Half of them of a name that nothing was tried at, half of the locked one.
+                // Half of the attempts use the locked name, and half use names without any
+                // attempts.
                 let name = if number % 2 == 0 { "alice".to_owned() } else { format!("name{number}") };
                 tokio::spawn(async move { (number % 2, browser.login(&name, WRONG).await.status) })
             })
@@ -207,7 +209,7 @@ on_every_database! {
         assert_eq!(owner.put("/auth/password", body).await.code(), "wrong_password");
         assert_eq!(probe.auth.password_hashes() - hashes, 1, "the one that was not too long");
         assert_eq!(tries(&probe, "1 = 1").await - records, 1);
-        // One byte less is a password like any other.
+        // One byte less, and the password is hashed as usual.
         let before = probe.auth.password_hashes();
         assert_eq!(browser.stranger().login("alice", &long[1..]).await.status, 401);
         assert_eq!(probe.auth.password_hashes() - before, 1);
@@ -229,7 +231,7 @@ on_every_database! {
         }
         assert_eq!(refused, 10);
         assert_eq!(stranger.stranger().login("alice", PASSWORD).await.status, 429);
-        // The owner has a budget, which is no larger than the name's.
+        // The owner's device has its own rate limit. It is not higher than the limit of the name.
         for _ in 0..20 {
             assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
         }
@@ -237,7 +239,8 @@ on_every_database! {
         assert_eq!((answer.status, answer.code().as_str()), (429, "rate_limited"));
         probe.clock.advance(Duration::from_secs(3));
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
-        // A limit of the account's own is not for strangers: it would tell whose name has one.
+        // The account's own limit does not apply to strangers, because it would reveal who has such
+        // a limit.
         probe.clock.advance(Duration::from_secs(60));
         probe.auth.accounts().set_rate_limit(alice.id(), Some(2)).await.expect("it is set");
         for name in ["alice", "nobody"] {
@@ -254,11 +257,13 @@ on_every_database! {
         let probe = probe.configured(|config| config.attempts.source_limit = Some(20));
         with_two_addresses(&probe, "alice").await;
         probe.register("mallory").await;
-        // Six failures at one name of the account, from elsewhere: its other name is refused too.
+        // After six failures at one name of the account, from another source, its other name is
+        // refused too.
         for _ in 0..6 {
             assert!(!gets_in(&probe, "192.0.2.1", "alice@one.example", WRONG).await);
         }
-        // Who could see when a source is full would see whether two names are one account.
+        // If a stranger could see when a source is full, they could see whether two names belong to
+        // one account.
         for (source, name) in [("192.0.2.2", "alice@two.example"), ("192.0.2.3", "nobody@two.example")] {
             for number in 0..20 {
                 assert!(gets_in(&probe, source, "mallory", PASSWORD).await, "{name} {number}");
@@ -281,7 +286,7 @@ on_every_database! {
                 })
             });
             let name = format!("name-{limit}-{delay_from}");
-            // A guesser who tries every two seconds, for ten minutes.
+            // A guesser makes an attempt every two seconds for ten minutes.
             for _ in 0..300 {
                 let credentials = Credentials::password(name.clone(), WRONG);
                 let tried = node.login().with_password(credentials, &ClientInfo::default()).await;
@@ -319,7 +324,7 @@ on_every_database! {
         let refused = "SELECT COUNT(*) FROM auth_attempt WHERE part = -1 AND kind = 4";
         assert_eq!(probe.number(refused).await, 5);
 
-        // The same with passwords, which are hashed meanwhile.
+        // The same with passwords. They take time to hash.
         let tasks: Vec<_> = (0..60)
             .map(|number| {
                 let name = ["alice", "alice@one.example", "alice@two.example"][number % 3];
@@ -332,7 +337,7 @@ on_every_database! {
         }
         assert_eq!(tries(&probe, "kind = 0 AND outcome = 1").await, 6);
         assert_eq!(probe.auth.attempts().busy(), 0);
-        // A purge of the account forgets all of it.
+        // A purge of the account deletes all of this.
         let purge = Purge::everything().account(alice);
         probe.auth.attempts().purge(purge).await.expect("it answers");
         assert_eq!(tries(&probe, "1 = 1").await, 0);
@@ -348,7 +353,7 @@ on_every_database! {
                 config.attempts.limit = 1;
             })
         });
-        // Its own hash takes long, so that one try is under way while the next one comes.
+        // The hash takes long, so that one attempt is in progress when the next one comes.
         let probe = Probe { auth: slow.clone(), ..probe };
         with_two_addresses(&probe, "alice").await;
         let first = tokio::spawn(async move {
@@ -430,17 +435,18 @@ on_every_database! {
         spray(0..99, 1).await;
         probe.clock.advance(HOUR);
         assert!(!found() && pager.0.lock().expect("no test panics there").is_empty());
-        // None of these meets a limit: of each name and each address there is one.
+        // None of these attempts reaches a limit, because each name and each address is used only
+        // once.
         spray(0..150, 2).await;
         assert!(found());
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_spraying_suspected'";
-        // The event first, and then the hook, in a task of their own.
+        // A separate task first writes the event and then calls the hook.
         auth.drain().await;
         assert_eq!(probe.number(events).await, 1, "once a window");
         let paged = pager.0.lock().expect("no test panics there").clone();
         assert_eq!(paged.len(), 1, "{paged:?}");
         assert!(paged[0].contains("% of sign-ins failed"), "{paged:?}");
-        // What is kept in the database is no password and no name.
+        // The database contains no password and no name.
         let dump = probe.dump("auth_event").await.join("\n");
         assert!(!dump.contains(WRONG) && !dump.contains("person1"));
     }
@@ -470,7 +476,7 @@ on_every_database! {
         let bob = with_two_addresses(&probe, "bob").await;
         let browser = probe.browser().await;
         let moved = "alice@two.example";
-        // Locked by this very name, which then becomes another account's.
+        // Locked by attempts at exactly this name, which then moves to another account.
         fail(&probe, &browser, moved, 15).await;
         probe.clock.advance(Duration::from_secs(70));
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401);
@@ -565,8 +571,8 @@ on_every_database! {
     }
 }
 
-/// A refused try runs the check with what the account has stored, and not with something made up. On one
-/// database and one thread, whose log is read.
+/// A refused attempt checks the hash that the account has, and not a made-up one. The test uses one
+/// database and one thread, because it reads the log of that thread.
 #[tokio::test]
 async fn a_refused_try_looks_at_the_stored_hash() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {

@@ -1,4 +1,4 @@
-//! Proving addresses (V4), and accounts that somebody else prepared (PRE-01).
+//! Verifying addresses, and accounts that an attacker prepared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,19 +24,19 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The token of a link.
+/// Returns the token of a link.
 pub(crate) fn token_of(message: &Message) -> String {
     let (_, rest) = message.text.split_once("#token=").expect("a link");
     rest.split_whitespace().next().expect("a token").to_owned()
 }
 
-/// The code of a message.
+/// Returns the code of a message.
 pub(crate) fn code_of(message: &Message) -> String {
     let (_, rest) = message.text.split_once("code is: ").expect("a code");
     rest.split_whitespace().next().expect("a code").to_owned()
 }
 
-/// The last message that asks for this address to be proved.
+/// Returns the last verification mail to this address.
 pub(crate) async fn asked(probe: &Probe, address: &str) -> Message {
     let messages = probe.mail().await;
     let mut ours = messages.into_iter().filter(|message| {
@@ -45,7 +45,7 @@ pub(crate) async fn asked(probe: &Probe, address: &str) -> Message {
     ours.next_back().expect("a message")
 }
 
-/// Registers by the route and stays in that browser.
+/// Registers through the route, and returns the browser that did it.
 async fn registered(probe: &Probe, name: &str, address: &str) -> Browser {
     let mut browser = probe.browser().await;
     let body = json!({ "username": name, "email": address, "password": PASSWORD });
@@ -112,7 +112,7 @@ on_every_database! {
         check(&confirm(&mut browser, token.clone()).await, 409, "already_verified");
         check(&confirm(&mut browser.stranger(), token).await, 409, "already_verified");
         check(&browser.post_empty("/auth/verification").await, 409, "already_verified");
-        // Everything stays: this session and the password.
+        // Nothing else changes: this session and the password still work.
         assert_eq!(browser.get("/me").await.text, alice.id().to_string());
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
         let log = probe.auth.audit_log().of_account(alice.id(), 20).await.expect("the log");
@@ -149,7 +149,7 @@ on_every_database! {
             is(&confirm(&mut browser, body(&code)).await, 200, "verified");
             check(&confirm(&mut browser, body(&code)).await, 409, "already_verified");
         }
-        // Without a session a code alone is a code for nobody.
+        // Without a session, a code without an address belongs to nobody.
         check(&confirm(&mut probe.browser().await, json!({ "code": "12345678" })).await, 403, "wrong_code");
     }
 
@@ -158,7 +158,7 @@ on_every_database! {
             config.login.require_verified = true;
             config.login.registration = Registration::Strict;
         });
-        // A visitor who registers, and is known again by his anonymous session.
+        // A visitor registers, and is recognised by the anonymous session.
         let mut visitor = probe.browser().await;
         assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
         let body = json!({ "username": "alice", "email": ADDRESS, "password": PASSWORD });
@@ -166,7 +166,7 @@ on_every_database! {
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
         is(&confirm(&mut visitor, token).await, 200, "verified");
         assert_eq!(visitor.login("alice", PASSWORD).await.status, 200);
-        // Anybody with the password.
+        // Any browser with the password.
         let bob = json!({ "username": "bob", "email": "bob@example.com", "password": PASSWORD });
         assert_eq!(probe.browser().await.post("/auth/register", bob).await.status, 202);
         let token = token_of(&asked(&probe, "bob@example.com").await);
@@ -184,7 +184,8 @@ on_every_database! {
         let (_, mut mallory) = probe.signed_in("mallory").await;
         registered(&probe, "alice", ADDRESS).await;
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
-        // Signed in as somebody else: the account is handed over, the other session goes.
+        // The browser is signed in to another account. The account is handed over, and the other
+        // session ends.
         let answer = confirm(&mut mallory, token).await;
         is(&answer, 200, "password_change_required");
         assert_eq!(mallory.get("/me").await.status, 401);
@@ -196,7 +197,7 @@ on_every_database! {
     }
 
     async fn from_anywhere_else_nothing_that_was_set_before_is_left(probe: Probe) {
-        // Somebody who is not alice, with her address.
+        // An attacker registers with alice's address.
         let mut mallory = probe.browser().await;
         let body = json!({
             "username": "alice", "email": ADDRESS, "phone": "+4917012345678", "password": PASSWORD,
@@ -211,7 +212,7 @@ on_every_database! {
         let answer = confirm(&mut alice, token.clone()).await;
         is(&answer, 200, "password_change_required");
         assert!(alice.cookie.is_some());
-        // Not a session: nothing but setting a password.
+        // This is no full session. It can only set a password.
         check(&alice.get("/me").await, 401, "password_change_required");
         for browser in [&mut mallory, &mut second] {
             assert_eq!(browser.get("/me").await.status, 401, "a session that was there before");
@@ -236,14 +237,14 @@ on_every_database! {
         let id = account(&probe, "alice").await.id();
         let refused = probe.auth.accounts().set_enrolled_factors(id, [Factor::Totp]).await;
         assert!(matches!(refused, Err(portcullis::account::AccountError::AddressNotProved)));
-        // One that came there all the same.
+        // A factor that was added in another way.
         probe.execute("UPDATE auth_account SET enrolled_factors = 8").await;
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
         let mut alice = probe.browser().await;
         is(&confirm(&mut alice, token).await, 200, "password_change_required");
         is(&alice.put("/auth/password", json!({ "new_password": NEW })).await, 200, "session");
         is(&probe.browser().await.login("alice", NEW).await, 200, "session");
-        // It does not go in silence.
+        // The removal is reported.
         let sent = probe.mail().await;
         assert!(sent.iter().any(|m| m.kind == MessageKind::FactorRemoved && m.to.as_str() == ADDRESS));
         let log = probe.auth.audit_log().of_account(id, 20).await.expect("the log");
@@ -253,7 +254,7 @@ on_every_database! {
     async fn an_account_that_is_verified_is_never_handed_over(probe: Probe) {
         let mut alice = registered(&probe, "alice", ADDRESS).await;
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
-        // Verified otherwise meanwhile, while the address itself still waits.
+        // The account was verified in another way, but the address itself was not.
         probe.execute("UPDATE auth_account SET verified_at = 1").await;
         let mut elsewhere = probe.browser().await;
         check(&confirm(&mut elsewhere, token.clone()).await, 401, "not_signed_in");
@@ -275,7 +276,7 @@ on_every_database! {
         let mut browser = probe.browser().await;
         let mut answers = Vec::new();
         for name in ["alice", "verified", "disabled", "deleted", "nobody"] {
-            // Twice: the second is within the cool-down.
+            // Two requests. The second is within the cool-down.
             for _ in 0..2 {
                 let body = json!({ "email": format!("{name}@example.com") });
                 let (answer, statements) =
@@ -303,7 +304,7 @@ on_every_database! {
     async fn what_is_sent_again_replaces_what_was_sent_and_not_before_it_is_sent(probe: Probe) {
         let mut browser = registered(&probe, "alice", ADDRESS).await;
         let first = asked(&probe, ADDRESS).await;
-        // Within the cool-down nothing leaves, and the first stays good.
+        // Within the cool-down no mail is sent, and the first one stays valid.
         probe.clock.advance(59 * SECOND);
         let body = json!({ "email": "ALICE@example.com" });
         assert_eq!(browser.stranger().post("/auth/verification", body.clone()).await.status, 202);
@@ -316,7 +317,7 @@ on_every_database! {
             check(&confirm(&mut browser, body).await, 403, "wrong_code");
         }
         is(&confirm(&mut browser, json!({ "token": token_of(&second) })).await, 200, "verified");
-        // Whoever proved it is not written to again.
+        // A verified address gets no more mail.
         probe.clock.advance(HOUR);
         assert_eq!(browser.stranger().post("/auth/verification", body).await.status, 202);
         assert_eq!(token_of(&asked(&probe, ADDRESS).await), token_of(&second));
@@ -346,7 +347,7 @@ on_every_database! {
         assert_eq!((count(&answers, 403), count(&answers, 429)), (5, 95));
         let right = json!({ "email": ADDRESS, "code": code_of(&message), "password": PASSWORD });
         check(&confirm(&mut browser.stranger(), right).await, 429, "too_many_tries");
-        // A new code brings no new tries (keycloak #26180).
+        // A new code gives no new attempts (keycloak #26180).
         probe.clock.advance(2 * MINUTE);
         let body = json!({ "email": ADDRESS });
         assert_eq!(browser.stranger().post("/auth/verification", body).await.status, 202);
@@ -419,7 +420,7 @@ on_every_database! {
         let mut bob = registered(&probe, "bob", "bob@example.com").await;
         let message = asked(&probe, ADDRESS).await;
         let (token, code) = (token_of(&message), code_of(&message));
-        // Her code for his address, his session with her code.
+        // Alice's code with Bob's session, and with Bob's address.
         check(&confirm(&mut bob, json!({ "code": code })).await, 403, "wrong_code");
         check(&confirm(&mut bob, json!({ "email": "bob@example.com", "code": code })).await, 403, "wrong_code");
         let challenge = probe.text("SELECT purpose FROM auth_challenge").await;
@@ -458,7 +459,7 @@ on_every_database! {
             let cross = browser.raw(Method::POST, path).header("sec-fetch-site", "cross-site");
             assert_eq!(send(cross.json(&body)).await.code(), "cross_site_request");
         }
-        // A form can be sent from anywhere without asking.
+        // Another site can send a form without a preflight.
         let form = browser.request(Method::POST, "/auth/verification/confirm").form(&[("token", &token)]);
         assert_eq!(send(form).await.status, 415);
         assert!(!account(&probe, "alice").await.is_verified());
@@ -487,7 +488,7 @@ on_every_database! {
         let mut alice = probe.browser().await;
         let body = json!({ "email": "alice@example.com" });
         assert_eq!(alice.post("/auth/verification", body).await.status, 202);
-        // To the address as it was given to the application, not as a stranger typed it.
+        // The mail goes to the address as the application stores it, not as a stranger typed it.
         let message = asked(&probe, "Alice@Example.com").await;
         is(&confirm(&mut alice, json!({ "token": token_of(&message) })).await, 200, "password_change_required");
         is(&alice.put("/auth/password", json!({ "new_password": NEW })).await, 200, "session");
@@ -495,15 +496,16 @@ on_every_database! {
         assert_eq!(account(&probe, "alice").await.id(), made.id(), "the username stays");
     }
 
-    // The five attacks of "Pre-hijacked accounts" (PRE-01), as far as their flows are here. Merging
-    // with a provider's account, and a provider that verifies nothing, have no flow yet.
+    // The five attacks of the paper "Pre-hijacked accounts", as far as portcullis has such flows.
+    // It has no flow yet that merges accounts with those of an identity provider, and none for a
+    // provider that verifies nothing.
 
     async fn prehijacking_a_password_set_before_opens_nothing_afterwards(probe: Probe) {
         let mut mallory = registered(&probe, "victim", ADDRESS).await;
         let mut victim = probe.browser().await;
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
         is(&confirm(&mut victim, token).await, 200, "password_change_required");
-        // Also while the new password is still to be set.
+        // The old password does not work while the new one is not yet set, either.
         check(&mallory.login(ADDRESS, PASSWORD).await, 401, "invalid_credentials");
         is(&victim.put("/auth/password", json!({ "new_password": NEW })).await, 200, "session");
         check(&mallory.login(ADDRESS, PASSWORD).await, 401, "invalid_credentials");
@@ -512,7 +514,7 @@ on_every_database! {
 
     async fn prehijacking_by_an_unexpired_session_ends_with_the_proof(probe: Probe) {
         let mut mallory = registered(&probe, "victim", ADDRESS).await;
-        // Kept alive, in several browsers, and freshly rotated.
+        // The sessions are kept alive, in several browsers, and rotated recently.
         probe.clock.advance(16 * MINUTE);
         assert_eq!(mallory.get("/me").await.status, 200);
         let mut second = mallory.stranger();
@@ -602,7 +604,8 @@ on_every_database! {
     }
 
     async fn prehijacking_by_a_known_browser_does_not_hide_a_later_sign_in(probe: Probe) {
-        // Or whoever prepared the account could come back with a stolen password and nobody is told.
+        // Otherwise the attacker who prepared the account could return with a stolen password, and
+        // the owner would not be told.
         let mut mallory = probe.browser().await;
         let body = json!({ "username": "alice", "email": ADDRESS, "password": PASSWORD });
         assert_eq!(mallory.post("/auth/register", body).await.status, 201);
@@ -627,7 +630,7 @@ on_every_database! {
         assert_eq!(owner.put("/auth/password", change).await.status, 200);
         assert_eq!(second.login("alice", "a third long password").await.status, 200);
         assert_eq!(news().await, 1);
-        // A browser of another kind, or it would wait for the message that tells of several.
+        // Another kind of browser. Otherwise the sign-in would wait for the digest.
         let body = json!({ "login": "alice", "password": "a third long password" });
         let login = mallory.request(reqwest::Method::POST, "/auth/login").json(&body);
         assert_eq!(login.header("user-agent", "curl/8.5.0").send().await.expect("an answer").status(), 200);
@@ -715,7 +718,7 @@ on_every_database! {
         let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(old.get("/me").await.status, 200, "it lingers");
-        // It can neither have its own code taken nor ask for another.
+        // The old sign-in can neither use its own code nor request another one.
         let code = json!({ "code": code_of(&asked(&probe, ADDRESS).await) });
         check(&confirm(&mut old, code).await, 401, "session_ended");
         check(&confirm(&mut old, token.clone()).await, 401, "session_ended");

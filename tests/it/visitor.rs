@@ -48,7 +48,7 @@ async fn answer(
     Ok("right")
 }
 
-/// Who it is, as each extractor after the first one sees it.
+/// Returns the user, as each extractor after the first one sees it.
 async fn who(
     before: Option<Identity>,
     visitor: Visitor,
@@ -66,7 +66,7 @@ async fn who(
     }
 }
 
-/// Signs in over the session that was started for the same request.
+/// Signs in and replaces the session that was started for the same request.
 async fn sign_in(
     auth: Portcullis,
     visitor: Visitor,
@@ -156,7 +156,7 @@ on_every_database! {
         assert_eq!(answer.headers["cache-control"], "no-store");
         let first = answer.json();
         let body = |code: &str| json!({ "id": first["id"], "code": code });
-        // Another visitor cannot answer it, and gets a session by the attempt.
+        // Another visitor cannot answer the question. The attempt gives them a session.
         let mut other = browser.stranger();
         let refused = other.post("/answer", body("seven")).await;
         assert_eq!((refused.status, refused.code().as_str()), (403, "wrong_code"));
@@ -167,7 +167,7 @@ on_every_database! {
         assert_eq!(browser.post_empty("/message").await.text, "sent");
         check(&browser.post_empty("/message").await, 403, "challenge_required");
         check(&other.post_empty("/message").await, 403, "challenge_required");
-        // A session that is there goes on.
+        // An existing session continues.
         let again = browser.get("/picture").await;
         assert_eq!((again.json()["session"].clone(), again.set_cookies().len()), (first["session"].clone(), 0));
         assert_eq!(sessions(&probe).await, 2);
@@ -180,7 +180,7 @@ on_every_database! {
         assert_eq!(browser.get("/who").await.text, first.text);
         assert_eq!(browser.post_empty("/who").await.text, first.text);
         assert_eq!(sessions(&probe).await, 1);
-        // Whatever the answer says, the visitor is recognised from then on.
+        // The visitor is recognised from then on, even if the answer is an error.
         let mut other = browser.stranger();
         assert_eq!(other.get("/fails").await.status, 418);
         assert!(other.get("/who").await.set_cookies().is_empty());
@@ -214,7 +214,7 @@ on_every_database! {
         assert_eq!((answer.status, answer.set_cookies().len()), (200, 2), "session and device: {answer:?}");
         assert_eq!(browser.get("/me").await.status, 200);
         assert_eq!(browser.get("/lineage").await.text, answer.text, "the lineage goes on");
-        // What the answer does to the cookie itself is the stronger one.
+        // A cookie action of the answer itself takes precedence.
         let mut other = browser.stranger();
         let answer = other.get("/leaves").await;
         assert_eq!((answer.status, answer.cookie().as_deref()), (200, Some("")), "{answer:?}");
@@ -233,7 +233,7 @@ on_every_database! {
         assert_eq!(sessions(&probe).await, 10);
         check(&browser.clone().get("/who").await, 429, "rate_limited");
         check(&browser.clone().post_empty("/auth/session/anonymous").await, 429, "rate_limited");
-        // One who has a session is not concerned.
+        // A visitor with a session is not limited.
         let cookie = answers.iter().find_map(Answer::cookie).expect("a cookie");
         assert_eq!(browser.with_cookie(&cookie).get("/who").await.status, 200);
         probe.clock.advance(MINUTE);
@@ -250,9 +250,11 @@ on_every_database! {
         let foreign = browser.raw(Method::POST, "/who").header("origin", "https://evil.example");
         check(&send(foreign).await, 403, "cross_site_request");
         assert_eq!(sessions(&probe).await, 0);
-        // Browsers send a `Lax` cookie with a link, so there was none.
+        // Browsers send a `Lax` cookie when a link is followed. So without a cookie there is no
+        // session yet.
         assert_eq!(send(from(Method::GET, "cross-site")).await.status, 200);
-        // A `Strict` one they do not: a link would sign people out.
+        // Browsers do not send a `Strict` cookie with such a request. A new session would replace
+        // the cookie and sign people out.
         let strict = probe.configured(|config| config.cookie.same_site = SameSite::Strict);
         let browser = browser_of(&strict).await;
         let from = |site: &str| browser.raw(Method::GET, "/who").header("sec-fetch-site", site);
@@ -271,15 +273,15 @@ on_every_database! {
         check(&slow_tab.get("/who").await, 401, "session_ended");
         probe.clock.advance(MINUTE);
         check(&slow_tab.get("/who").await, 401, "session_ended");
-        // If the answer to the sign-in was lost, the visitor is not kept out for ever.
+        // If the answer to the sign-in was lost, the visitor gets a new session after a while.
         probe.clock.advance(Duration::from_millis(1));
         let answer = slow_tab.get("/who").await;
         assert!(answer.text.starts_with("visitor ") && answer.cookie().is_some(), "{answer:?}");
-        // A session that ended in another way left nothing better behind.
+        // If a session ended in another way, the browser has no newer cookie.
         let mut gone = browser.clone();
         assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
         assert!(gone.get("/who").await.text.starts_with("visitor "));
-        // Nor did a cookie that is none of ours, or too old.
+        // The same applies to a foreign cookie, and to one that is too old.
         let mut odd = browser.with_cookie("odd");
         assert!(odd.get("/who").await.text.starts_with("visitor "));
         probe.clock.advance(Duration::from_secs(24 * 60 * 60));
@@ -302,9 +304,9 @@ on_every_database! {
         assert!(send(with(&token)).await.text.starts_with("account "));
         probe.clock.advance(16 * MINUTE);
         check(&send(with(&token)).await, 401, "token_expired");
-        // What is not a token of ours is nothing to us.
+        // A token of another program is ignored.
         assert!(send(with("another")).await.text.starts_with("visitor "));
-        // Two cookies that count: a third one would help nobody.
+        // Two valid cookies. A third one would not help.
         let mut two = Vec::new();
         for _ in 0..2 {
             let mut visitor = browser.stranger();

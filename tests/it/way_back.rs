@@ -1,6 +1,6 @@
-//! Who may put an address, a number or a name of an account back, and until when. A thief holds a
-//! session, the password or a mailbox of their own; the owner comes back. What must hold: after the
-//! owner has changed the password and put the address back, nothing that the thief holds works.
+//! Who may put an address, a number or a name of an account back, and until when. A thief has a
+//! session, the password or a mailbox of their own, and then the owner returns. After the owner has
+//! changed the password and put the address back, nothing that the thief holds may work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,28 +27,28 @@ const NEW_PASSWORD: &str = "another horse battery staple";
 const OWN: &str = "alice@example.com";
 const FIRST_PHONE: &str = "+4915112345670";
 
-/// An account whose address was proved when it was made, and a browser that nobody is signed in on.
+/// Creates an account with a verified address, and a browser without a session.
 async fn owner(probe: &Probe) -> (AccountId, Browser) {
     let account = NewAccount::username("alice").with_email(OWN).verified();
     let account = probe.auth.registration().create(account, PASSWORD).await;
     (account.expect("the account is made").id(), probe.browser().await)
 }
 
-/// With phones.
+/// Adds a sender of text messages.
 fn texting(mut probe: Probe) -> Probe {
     let texts = probe.notifier.clone();
     probe.auth = probe.rebuilt(|builder| builder.text_messages(texts));
     probe
 }
 
-/// A new session in this browser: what it does next has a recent factor.
+/// Starts a new session in this browser, so that its next requests have a recent factor.
 async fn sign_in(browser: &mut Browser, password: &str) {
     browser.cookie = None;
     let answer = browser.login("alice", password).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
-/// The messages of a kind to somebody, the oldest first.
+/// Returns the messages of a kind to this recipient, oldest first.
 async fn letters(probe: &Probe, kind: MessageKind, to: &str) -> Vec<Message> {
     let sent = probe.mail().await.into_iter();
     sent.filter(|message| message.kind == kind && message.to.as_str() == to).collect()
@@ -63,12 +63,12 @@ fn token_of(message: &Message) -> Option<String> {
     rest.split_whitespace().next().map(str::to_owned)
 }
 
-/// The token in the last message of a kind to somebody: a way back, if there is one in it.
+/// Returns the undo token in the last message of a kind to this recipient, if it contains one.
 async fn way_back(probe: &Probe, kind: MessageKind, to: &str) -> Option<String> {
     token_of(&letter(probe, kind, to).await)
 }
 
-/// Changes the address from beginning to end, from the browser's session.
+/// Requests a new address and confirms it, in the browser's session.
 async fn change(probe: &Probe, browser: &mut Browser, new: &str) -> Answer {
     probe.clock.advance(MINUTE);
     let answer = browser.post("/auth/email", json!({ "email": new })).await;
@@ -82,7 +82,7 @@ fn worked(answer: &Answer) {
     assert!(matches!(answer.status, 200 | 204), "{}", answer.text);
 }
 
-/// The same, and what the address that goes was sent.
+/// Changes the address. Returns the undo token that the replaced address got, if it got one.
 async fn moved(probe: &Probe, browser: &mut Browser, old: &str, new: &str) -> Option<String> {
     worked(&change(probe, browser, new).await);
     way_back(probe, MessageKind::EmailChangedUndo, old).await
@@ -132,7 +132,7 @@ async fn names(probe: &Probe) -> Vec<String> {
     names
 }
 
-/// Whether whoever reads this mailbox gets a link to set a new password.
+/// Returns whether this mailbox gets a link to set a new password.
 async fn resets(probe: &Probe, browser: &Browser, login: &str) -> bool {
     probe.clock.advance(HOUR);
     let before = probe.mail().await.len();
@@ -154,7 +154,7 @@ on_every_database! {
         sign_in(&mut thief, PASSWORD).await;
         let owners = moved(&probe, &mut thief, OWN, "thief@one.example").await;
         assert!(owners.is_some(), "the first address gets one");
-        // The owner does what the mail says, but signed in.
+        // The owner does what the mail says, but in a session.
         let mut owner = browser.clone();
         sign_in(&mut owner, PASSWORD).await;
         new_password(&mut owner, PASSWORD, NEW_PASSWORD).await;
@@ -178,7 +178,7 @@ on_every_database! {
             match what {
                 "spent" => {
                     worked(&undo(&browser, &link).await);
-                    // And the thief, who knows the password, comes again.
+                    // The thief knows the password and signs in again.
                     sign_in(&mut thief, PASSWORD).await;
                     last = format!("again@r{round}.example");
                     let again = moved(&probe, &mut thief, OWN, &last).await;
@@ -198,7 +198,8 @@ on_every_database! {
     }
 
     async fn what_was_undone_is_no_address_to_be_put_back(probe: Probe) {
-        // Or the thief would put the own address back, and the owner's would get no way back.
+        // Otherwise the thief could put their own address back, and the owner's address would get
+        // no link.
         let (_, browser) = owner(&probe).await;
         for round in 0..4 {
             let mut thief = browser.clone();
@@ -214,7 +215,7 @@ on_every_database! {
             }
             assert_eq!(email(&probe).await.as_deref(), Some(OWN));
         }
-        // Nor after the owner has moved on to another one, which has been there for a week.
+        // The same after the owner has changed to another address and has had it for a week.
         let mut owner = browser.clone();
         sign_in(&mut owner, PASSWORD).await;
         assert!(moved(&probe, &mut owner, OWN, "alice@new.example").await.is_some());
@@ -234,7 +235,8 @@ on_every_database! {
         sign_in(&mut browser, PASSWORD).await;
         let early = moved(&probe, &mut browser, "b@example.com", "c@example.com").await;
         assert_eq!(early, None, "a second is missing");
-        // What matters is how long it was the account's, not how long ago it came.
+        // The time for which the account had the address counts, and not the time since it was
+        // added.
         probe.clock.advance(3 * DAY);
         sign_in(&mut browser, PASSWORD).await;
         let unsettled = moved(&probe, &mut browser, "c@example.com", "b@example.com").await;
@@ -255,7 +257,8 @@ on_every_database! {
             let account = NewAccount::username(&name).with_email(&own).verified();
             probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
             let browser = probe.browser().await;
-            // The thief's address has been the account's for long enough to get a link as soon as it goes.
+            // The account has had the thief's address for so long that it gets a link when it is
+            // replaced.
             let mut thief = browser.clone();
             assert_eq!(thief.login(&name, PASSWORD).await.status, 200);
             add_address(&probe, &mut thief, &one).await;
@@ -263,7 +266,7 @@ on_every_database! {
             thief.cookie = None;
             assert_eq!(thief.login(&name, PASSWORD).await.status, 200);
             let owners = moved(&probe, &mut thief, &own, &one).await.expect("a way back");
-            // The next step follows at once, at a node whose clock is 30 s behind, or ahead.
+            // The next change follows at once, on a node whose clock is 30 s behind or ahead.
             probe.clock.advance(2 * SECOND);
             let clock = MockClock::at(probe.clock.now());
             if behind { clock.step_back(30 * SECOND) } else { clock.advance(30 * SECOND) }
@@ -287,7 +290,7 @@ on_every_database! {
     }
 
     async fn what_came_after_a_change_goes_with_it_by_the_counter(probe: Probe) {
-        // Made where it is 30 s earlier, names look older than the change they came after.
+        // On a node that is 30 s behind, new names look older than the change before them.
         let mut probe = probe;
         let texts = probe.notifier.clone();
         probe.auth = probe.rebuilt(|builder| {
@@ -357,7 +360,7 @@ on_every_database! {
     }
 
     async fn the_first_address_ends_what_a_settled_later_one_was_given(probe: Probe) {
-        // The thief was there for a week before the owner came.
+        // The thief's address was there for a week before the owner returned.
         let (_, browser) = owner(&probe).await;
         let mut thief = browser.clone();
         sign_in(&mut thief, PASSWORD).await;
@@ -386,11 +389,11 @@ on_every_database! {
         set_phone(&probe, &mut owner, FIRST_PHONE).await;
         let kind = MessageKind::PhoneChangedUndo;
         assert_eq!(way_back(&probe, kind, "+4915112345678").await, None);
-        // Nor if it is only taken away.
+        // The same if it is only removed.
         set_phone(&probe, &mut owner, "+4915112345679").await;
         worked(&owner.delete("/auth/phone").await);
         assert_eq!(way_back(&probe, kind, "+4915112345679").await, None);
-        // One that has been there for a week gets one, and its way back puts it back.
+        // A number that the account had for a week gets a link, and the link puts it back.
         set_phone(&probe, &mut owner, FIRST_PHONE).await;
         probe.clock.advance(7 * DAY);
         sign_in(&mut owner, NEW_PASSWORD).await;
@@ -411,7 +414,8 @@ on_every_database! {
         add_address(&probe, &mut owner, "alice@work.example").await;
         let told = letter(&probe, MessageKind::LoginNameAdded, "thief@one.example").await;
         assert_eq!(token_of(&told), None, "{}", told.text);
-        // One that is settled gets a link, which an earlier address ends.
+        // A settled address gets a link when a name is added. Putting back an earlier address ends
+        // this link.
         probe.clock.advance(8 * DAY);
         sign_in(&mut owner, PASSWORD).await;
         add_address(&probe, &mut owner, "alice@club.example").await;
@@ -445,7 +449,7 @@ on_every_database! {
     }
 
     async fn a_further_name_that_never_went_is_not_put_back(probe: Probe) {
-        // A thief's, which the owner overlooked before they moved on.
+        // The thief adds a name. The owner does not notice it and then changes the address.
         let (_, browser) = owner(&probe).await;
         let mut thief = browser.clone();
         sign_in(&mut thief, PASSWORD).await;
@@ -456,8 +460,8 @@ on_every_database! {
         probe.clock.advance(8 * DAY);
         sign_in(&mut thief, PASSWORD).await;
         let link = moved(&probe, &mut thief, "alice@new.example", "thief@one.example").await;
-        // Whatever the thief does then, in whichever order: the owner's address was there before theirs
-        // took its place.
+        // The thief can do this in any order. The owner's address came before the thief's address
+        // replaced it.
         new_password(&mut thief, PASSWORD, NEW_PASSWORD).await;
         worked(&thief.delete("/auth/sessions").await);
         let link = link.expect("it has been the account's for a week");
@@ -494,8 +498,8 @@ on_every_database! {
     }
 
     async fn the_first_address_ends_a_thiefs_link_whichever_other_one_took_its_place(probe: Probe) {
-        // The same order of addresses with the parts exchanged: nobody can tell them apart, so the
-        // thief's gets a link as well. The address that went ends it.
+        // The same order of addresses with the roles exchanged. Portcullis cannot tell the two
+        // cases apart, so the thief's address gets a link too. The first address ends it.
         let (_, browser) = owner(&probe).await;
         let mut owner = browser.clone();
         sign_in(&mut owner, PASSWORD).await;
@@ -539,7 +543,7 @@ on_every_database! {
             assert_eq!(names(&probe).await, ["alice", OWN], "what came since goes with it");
             assert!(!resets(&probe, &browser, "thief@one.example").await);
         }
-        // And it is the first address as it was before, whatever comes.
+        // It is still the first address as before, after any change.
         let mut thief = browser.clone();
         sign_in(&mut thief, PASSWORD).await;
         let link = moved(&probe, &mut thief, OWN, "thief@one.example").await;
@@ -556,7 +560,7 @@ on_every_database! {
         let mut owner = browser.clone();
         sign_in(&mut owner, PASSWORD).await;
         add_address(&probe, &mut owner, OWN).await;
-        // Nor does it end when somebody removes that name.
+        // The link does not end either when that name is removed.
         sign_in(&mut thief, PASSWORD).await;
         worked(&thief.delete("/auth/login-names/alice%40example.com").await);
         add_address(&probe, &mut thief, OWN).await;
@@ -566,7 +570,7 @@ on_every_database! {
     }
 
     async fn an_earlier_address_that_is_added_again_came_when_it_was_added(probe: Probe) {
-        // Otherwise it would stay when an address is put back that went before.
+        // Otherwise the address would stay when an address from before it is put back.
         let (_, browser) = owner(&probe).await;
         let mut thief = browser.clone();
         sign_in(&mut thief, PASSWORD).await;
@@ -622,7 +626,7 @@ on_every_database! {
         for name in ["thief1", "thief2"] {
             worked(&thief.post("/auth/login-names", json!({ "username": name })).await);
         }
-        // The oldest of the others takes the place of the account's own.
+        // The oldest of the other usernames becomes the account's own.
         worked(&thief.delete("/auth/login-names/alice").await);
         worked(&thief.delete("/auth/login-names/second").await);
         let username = || async {
@@ -649,7 +653,7 @@ on_every_database! {
         assert_eq!(gone, None);
         worked(&undo(&browser, &first).await);
         assert_eq!(email(&probe).await.as_deref(), Some(OWN));
-        // What went with it may be set again, as anything may.
+        // The removed address may be set again, like any other.
         sign_in(&mut owner, PASSWORD).await;
         assert!(moved(&probe, &mut owner, OWN, "alice@three.example").await.is_some());
     }
@@ -683,7 +687,7 @@ on_every_database! {
             let rows = probe.dump("auth_former_address").await;
             assert_eq!(rows.len(), left);
         }
-        // After that it is an address like any other.
+        // After that it is an ordinary address.
         sign_in(&mut owner, PASSWORD).await;
         let link = moved(&probe, &mut owner, "alice@two.example", OWN).await;
         assert!(link.is_some(), "that one has been there for a month");

@@ -1,4 +1,4 @@
-//! The challenge of a 401.
+//! The `WWW-Authenticate` header of a 401.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::call::{call, request};
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
-/// A 401 of the application's own.
+/// A 401 of the application itself.
 async fn own() -> impl IntoResponse {
     (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer realm=\"mine\"")], "mine")
 }
@@ -40,9 +40,9 @@ on_every_database! {
             };
             assert_eq!(challenge("/fresh").await, scheme);
             assert_eq!(challenge("/auth/sessions").await, scheme);
-            // What the application answers itself is left as it is.
+            // The application's own answer is not changed.
             assert_eq!(challenge("/own").await, "Bearer realm=\"mine\"");
-            // What RFC 9470 adds for a step-up stays.
+            // The parameters of RFC 9470 for a step-up stay.
             let alice = probe.register(&format!("alice-{bearer}")).await;
             let old = auth.test().login_as(&alice).with_factors([(Factor::Password, FIVE_MINUTES)]);
             let answer = old.get("/fresh").send(&app).await;

@@ -1,4 +1,4 @@
-//! `Allowed` asks for a type that names a permission.
+//! `Allowed` needs a type that names a permission.
 
 struct PrintPages;
 

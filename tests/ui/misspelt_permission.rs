@@ -1,4 +1,4 @@
-//! A permission that was not declared is no type.
+//! A permission that was not declared has no type.
 
 portcullis::permissions! { printer: Query, Print; }
 

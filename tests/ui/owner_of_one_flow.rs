@@ -1,4 +1,4 @@
-//! Who may change the address may not change the password for that.
+//! An owner who was checked for a change of the address may not change the password with it.
 
 use portcullis::identity::owner::Contact;
 use portcullis::{AccountOwner, ClientInfo, Portcullis};

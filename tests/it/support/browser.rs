@@ -1,4 +1,4 @@
-//! A browser: an HTTP client with a cookie, which says where its requests come from.
+//! A browser: an HTTP client that keeps cookies and states where its requests come from.
 
 use std::net::SocketAddr;
 
@@ -9,21 +9,21 @@ use serde_json::Value;
 /// The name of the session cookie.
 pub const COOKIE: &str = "__Host-session";
 
-/// The name of the cookie that tells a known device.
+/// The name of the cookie of a known device.
 pub const DEVICE: &str = "__Host-session-device";
 
-/// A client of one server. It keeps the session cookie as a browser does, and sends
-/// `Sec-Fetch-Site: same-origin` unless told otherwise.
+/// A client of one server. It keeps the session cookie like a browser. It sends `Sec-Fetch-Site:
+/// same-origin`, unless it is told otherwise.
 #[derive(Clone)]
 pub struct Browser {
     pub address: SocketAddr,
     pub cookie: Option<String>,
-    /// What tells that an account has signed in from here.
+    /// The device cookie, which shows that an account has signed in from here.
     pub device: Option<String>,
     http: Client,
 }
 
-/// An answer, read to its end.
+/// An answer, read completely.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -36,12 +36,12 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {:?}", self.text))
     }
 
-    /// The stable code of a problem.
+    /// Returns the stable code of a problem.
     pub fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The codes of what is wrong with a field, in their order. Each reason has params and a message.
+    /// Returns the error codes of a field, in their order. Each error has params and a message.
     #[track_caller]
     pub fn field_codes(&self, field: &str) -> Vec<String> {
         assert_eq!((self.status, self.code().as_str()), (422, "invalid_fields"), "{}", self.text);
@@ -64,12 +64,12 @@ impl Answer {
             .collect()
     }
 
-    /// The session cookie that this answer sets; an empty one is a deletion.
+    /// Returns the session cookie that this answer sets. An empty one is a deletion.
     pub fn cookie(&self) -> Option<String> {
         self.cookie_of(COOKIE)
     }
 
-    /// The same of any of our cookies.
+    /// Returns the same for another cookie of portcullis.
     pub fn cookie_of(&self, name: &str) -> Option<String> {
         let ours: Vec<_> = self
             .set_cookies()
@@ -93,22 +93,22 @@ impl Browser {
         Self { address, cookie: None, device: None, http }
     }
 
-    /// Another browser: the same without its cookies.
+    /// Returns another browser, without cookies.
     pub fn stranger(&self) -> Self {
         Self { cookie: None, device: None, ..self.clone() }
     }
 
-    /// The same browser with another cookie.
+    /// Returns the same browser with another cookie.
     pub fn with_cookie(&self, cookie: &str) -> Self {
         Self { cookie: Some(cookie.to_owned()), ..self.clone() }
     }
 
-    /// The same browser talking to another server: another node, or the same built anew.
+    /// Returns the same browser for another server: another node, or one that was built again.
     pub fn at(&self, address: SocketAddr) -> Self {
         Self { address, ..self.clone() }
     }
 
-    /// A request as this browser sends it.
+    /// Builds a request as this browser sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.raw(method, path).header("sec-fetch-site", "same-origin");
         let pairs = [(COOKIE, &self.cookie), (DEVICE, &self.device)];
@@ -119,12 +119,12 @@ impl Browser {
         if pairs.is_empty() { request } else { request.header("cookie", pairs.join("; ")) }
     }
 
-    /// A request with nothing in it.
+    /// Builds a request without cookies and other headers.
     pub fn raw(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://{}{path}", self.address))
     }
 
-    /// Sends a request and keeps the cookie that comes back.
+    /// Sends a request and keeps the cookies of the answer.
     pub async fn send(&mut self, request: RequestBuilder) -> Answer {
         let answer = send(request).await;
         match answer.cookie() {
@@ -155,7 +155,7 @@ impl Browser {
         self.send(request).await
     }
 
-    /// A POST without a body.
+    /// Sends a POST without a body.
     pub async fn post_empty(&mut self, path: &str) -> Answer {
         let request = self.request(Method::POST, path);
         self.send(request).await
@@ -172,7 +172,7 @@ impl Browser {
     }
 }
 
-/// Sends a request and reads the answer to its end.
+/// Sends a request and reads the complete answer.
 pub async fn send(request: RequestBuilder) -> Answer {
     let response = request.send().await.expect("the server answers");
     let status = response.status().as_u16();

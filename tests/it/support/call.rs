@@ -1,5 +1,5 @@
-//! Requests without a network: what no client library would send, and answers with what they
-//! carry for outer layers.
+//! Requests without a network. They can have content that no client library would send, and the
+//! answers include their extensions for outer layers.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -8,18 +8,18 @@ use portcullis::Rejection;
 use serde_json::Value;
 use tower::ServiceExt;
 
-/// An answer, read to its end.
+/// An answer, read completely.
 #[derive(Debug)]
 pub struct Called {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
-    /// The typed error that a refusal leaves for layers further out.
+    /// The typed error that a refusal leaves for outer layers.
     pub rejection: Option<Rejection>,
 }
 
 impl Called {
-    /// The stable code of a problem; empty for any other answer.
+    /// Returns the stable code of a problem. It is empty for any other answer.
     pub fn code(&self) -> String {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
         body["code"].as_str().unwrap_or_default().to_owned()
@@ -31,7 +31,7 @@ pub fn request(method: &str, path: &str) -> request::Builder {
     Request::builder().method(method).uri(path).header("host", "example.com")
 }
 
-/// Sends a request straight into the application.
+/// Sends a request directly to the application.
 pub async fn call(app: &Router, request: Request<Body>) -> Called {
     let response = match app.clone().oneshot(request).await {
         Ok(response) => response,
@@ -47,7 +47,7 @@ pub async fn call(app: &Router, request: Request<Body>) -> Called {
     }
 }
 
-/// The cookie that a session sets, as a browser sends it back.
+/// Returns the cookie of a session, in the form in which a browser sends it.
 pub fn cookie_of(issued: &portcullis::Issued) -> String {
     let mut headers = HeaderMap::new();
     issued.apply(&mut headers);

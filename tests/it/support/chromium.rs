@@ -1,4 +1,4 @@
-//! A real Chromium, driven through chromedriver's HTTP interface (W3C WebDriver).
+//! A real Chromium, controlled through the HTTP interface of chromedriver (W3C WebDriver).
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -60,7 +60,7 @@ impl Chromium {
         self.ask("url", json!({ "url": url })).await;
     }
 
-    /// Runs a script in the page; what its promise gives.
+    /// Runs a script in the page and returns the value of its promise.
     pub async fn run(&self, script: &str) -> Value {
         let script = format!(
             "const done = arguments[0]; \
@@ -69,7 +69,7 @@ impl Chromium {
         self.ask("execute/async", json!({ "script": script, "args": [] })).await
     }
 
-    /// What a page of the site gets when it asks for a path: status and text.
+    /// Requests a path from a page of the site. Returns status and text.
     pub async fn fetch(&self, path: &str) -> (u64, String) {
         let script = format!(
             "const answer = await fetch('{path}', {{ cache: 'no-store' }}); \
@@ -80,14 +80,14 @@ impl Chromium {
         (status, answer[1].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Closes the browser as its user does: what it has is written to disk.
+    /// Closes the browser as its user does, so that its data is written to disk.
     pub async fn quit(mut self) {
         let answer = self.http.delete(&self.session).send().await;
         answer.expect("chromedriver answers");
         self.stop();
     }
 
-    /// Kills the browser and all its processes at once: what it has not written is lost.
+    /// Kills the browser and all its processes at once. Data that was not written is lost.
     pub fn kill(mut self) {
         let mut doomed = vec![self.process];
         let mut at = 0;
@@ -119,7 +119,7 @@ impl Drop for Chromium {
     }
 }
 
-/// chromedriver, which ends with the test however that ends.
+/// A chromedriver process, which ends with the test in any case.
 struct Driver(Child);
 
 impl Driver {
@@ -135,7 +135,7 @@ impl Drop for Driver {
     }
 }
 
-/// The port that chromedriver says it listens on.
+/// Returns the port on which chromedriver says that it listens.
 fn port_of(driver: &mut Child) -> u16 {
     let output = driver.stdout.take().expect("it is piped");
     let mut lines = BufReader::new(output).lines();
@@ -144,7 +144,7 @@ fn port_of(driver: &mut Child) -> u16 {
         let (_, port) = line.rsplit_once("successfully on port ")?;
         port.trim_end_matches('.').parse().ok()
     });
-    // What it says later is read and dropped, or it would wait for a reader.
+    // Later output is read and dropped. Otherwise chromedriver would wait for a reader.
     std::thread::spawn(move || lines.for_each(drop));
     port.expect("chromedriver says its port")
 }
@@ -154,7 +154,7 @@ fn children_of(process: u32) -> Vec<u32> {
     list.unwrap_or_default().split_whitespace().filter_map(|id| id.parse().ok()).collect()
 }
 
-/// Whether a process runs; one that is dead and waits for its parent does not.
+/// Returns whether a process runs. A dead process that waits for its parent does not run.
 fn alive(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());

@@ -1,7 +1,7 @@
-//! A database of its own for each test.
+//! A separate database for each test.
 //!
-//! SQLite: a copy of a file that was migrated once. PostgreSQL and MariaDB: a small pool of
-//! databases, each migrated once per run, emptied before it is used again.
+//! For SQLite this is a copy of a file that was migrated once. For PostgreSQL and MariaDB there is
+//! a small pool of databases. Each is migrated once per run, and emptied before it is used again.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::needed;
 
-/// The databases portcullis runs on.
+/// The databases that portcullis supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
     Sqlite,
@@ -33,13 +33,13 @@ impl Backend {
         }
     }
 
-    /// The server's URL without a database; empty for SQLite.
+    /// Returns the server's URL without a database. It is empty for SQLite.
     fn server(self) -> String {
         if self == Self::Sqlite {
             return String::new();
         }
         let url = needed(self.variable());
-        // Everything after the host is ours to choose.
+        // The test chooses everything after the host itself.
         let after_scheme = url.find("://").map_or(0, |at| at + 3);
         match url[after_scheme..].find('/') {
             Some(slash) => url[..after_scheme + slash].to_owned(),
@@ -48,16 +48,16 @@ impl Backend {
     }
 }
 
-/// How many databases are in use at once. Each has a pool or two of connections, and a server of
-/// its default configuration takes no more than 100, however many cores run tests.
+/// Limits how many databases are used at once. Each has one or two pools of connections, and a
+/// server with its default configuration accepts only 100, on any number of cores.
 static PLACES: Semaphore = Semaphore::const_new(6);
 
-/// A migrated, empty database that nobody else uses until this is dropped.
+/// A migrated, empty database, which no other test uses until this is dropped.
 pub struct Database {
     _place: SemaphorePermit<'static>,
     pub backend: Backend,
     pub url: String,
-    /// Statements run so far through connections made here.
+    /// The statements so far on connections that were opened here.
     pub statements: StatementCounter,
     pooled: Option<String>,
     _directory: Option<tempfile::TempDir>,
@@ -83,7 +83,7 @@ impl Database {
         Self { _place: place, backend, url, statements, pooled, _directory: directory }
     }
 
-    /// A connection pool that counts its statements.
+    /// Opens a connection pool that counts its statements.
     pub async fn connect(&self) -> DatabaseConnection {
         let mut db = connect(&self.url).await;
         self.statements.count_also(&mut db);
@@ -188,7 +188,7 @@ async fn create(backend: Backend, server: &str) -> String {
     name
 }
 
-/// Drops what earlier runs left behind.
+/// Drops what earlier runs left.
 async fn sweep(backend: Backend, admin: &DatabaseConnection) {
     let query = match backend {
         Backend::Postgres => {
@@ -211,7 +211,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
     }
 }
 
-/// Every table, those that point to others first.
+/// Every table. Tables with references come before the tables to which they refer.
 pub const TABLES: [&str; 26] = [
     "auth_maintenance",
     "auth_told_place",
@@ -250,8 +250,8 @@ async fn empty(db: &DatabaseConnection) {
         .expect("the epoch is reset");
 }
 
-/// A new database with nothing in it, for a test that does to it what no other test should meet.
-/// It is dropped by the next run.
+/// Creates a new empty database, for a test whose changes would disturb other tests. The next run
+/// drops it.
 pub async fn fresh(backend: Backend) -> (String, Option<tempfile::TempDir>) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let server = backend.server();
@@ -275,7 +275,7 @@ pub async fn fresh(backend: Backend) -> (String, Option<tempfile::TempDir>) {
     (format!("{server}/{name}"), None)
 }
 
-/// Drops what [`fresh`] made.
+/// Drops what [`fresh`] created.
 pub async fn drop_fresh(backend: Backend, url: &str) {
     let Some((server, name)) = url.rsplit_once('/') else { return };
     let system = match backend {

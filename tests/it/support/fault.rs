@@ -1,4 +1,4 @@
-//! Errors of databases: those that a driver would report, and those that one did.
+//! Errors of databases: errors that a driver would report, and errors that a driver did report.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, Transacti
 use super::database::connect;
 use super::{Backend, Probe};
 
-/// What a driver reports.
+/// The content of an error that a driver reports.
 #[derive(Debug)]
 struct Reported {
     code: &'static str,
@@ -52,14 +52,14 @@ impl DatabaseError for Reported {
     }
 }
 
-/// An error with this code, as a driver reports it.
+/// Returns an error with this code, as a driver reports it.
 pub fn reported(code: &'static str, text: &'static str) -> DbErr {
     let error = sqlx::Error::Database(Box::new(Reported { code, text }));
     DbErr::Query(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
-/// Errors of transactions that met another one, as this database really reports them, where it can
-/// in another language than English.
+/// Causes conflicts between transactions, and returns the errors that this database really reports.
+/// If possible, their language is not English.
 pub async fn real_conflicts(probe: &Probe) -> Vec<(&'static str, DbErr)> {
     let url = &probe.database.url;
     probe.execute("CREATE TABLE app_thing (id INTEGER PRIMARY KEY, n INTEGER)").await;
@@ -69,10 +69,10 @@ pub async fn real_conflicts(probe: &Probe) -> Vec<(&'static str, DbErr)> {
     match probe.database.backend {
         Backend::Sqlite => {
             for db in [&one, &other] {
-                // What waiting costs is not what this is about.
+                // The waiting time does not matter here.
                 db.execute_unprepared("PRAGMA busy_timeout = 0").await.expect("it is set");
             }
-            // A snapshot that is too old to write on.
+            // A snapshot that is too old to write.
             let first = one.begin().await.expect("it opens");
             first
                 .query_all_raw(statement(probe, "SELECT n FROM app_thing"))
@@ -155,7 +155,8 @@ async fn failed(txn: &DatabaseTransaction, text: &str) -> DbErr {
     txn.execute_unprepared(text).await.err().unwrap_or_else(|| panic!("{text} meets nobody"))
 }
 
-/// The error, if this one is chosen; it ends either way, so that the other goes on.
+/// Runs a statement that may be chosen as the victim of a deadlock, and returns the error. The
+/// transaction ends in any case, so that the other one continues.
 async fn crossing(txn: DatabaseTransaction, text: &str) -> Option<DbErr> {
     let error = txn.execute_unprepared(text).await.err();
     txn.rollback().await.expect("it ends");

@@ -1,4 +1,4 @@
-//! What a test's own thread says to `tracing`, as an operator reads it.
+//! The `tracing` output of a test's own thread, as an operator reads it.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -7,16 +7,17 @@ use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines written so far. Use it in a test of one thread: other threads are not listened to.
+/// The lines so far. Use it in a test with one thread, because the output of other threads is not
+/// recorded.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Listens, at every level, until the guard is dropped.
+    /// Starts to record at every level, until the guard is dropped.
     pub fn start() -> (Self, DefaultGuard) {
-        // With one subscriber alone, tracing asks whichever thread first reaches a call site
-        // whether anybody listens, and remembers the answer of one that does not. A second one
-        // makes it ask all of them.
+        // If there is only one subscriber, `tracing` asks the first thread that reaches an event
+        // whether anybody listens, and remembers a negative answer. With a second one it asks all
+        // of them.
         static SECOND: OnceLock<Dispatch> = OnceLock::new();
         SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
         let log = Self::default();
@@ -34,7 +35,7 @@ impl Log {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The lines of events of ours: those whose target says so.
+    /// Returns the lines of portcullis events. Their target identifies them.
     pub fn events(&self) -> Vec<String> {
         let of_ours = |line: &&str| line.split_whitespace().nth(2) == Some("portcullis::event:");
         self.text().lines().filter(of_ours).map(str::to_owned).collect()

@@ -1,4 +1,5 @@
-//! What the tests stand on: real databases, a real HTTP server and client, a clock that is moved.
+//! The basis of the tests: real databases, a real HTTP server and client, and a clock that the test
+//! moves.
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ pub use browser::Browser;
 pub use database::{Backend, Database};
 pub use probe::{PASSWORD, Probe};
 
-/// Runs each test on SQLite, PostgreSQL and MariaDB. Where the URL of a database is not set, its
-/// tests are ignored. So are all of them where something else is missing that they say they need.
+/// Runs each test on SQLite, PostgreSQL and MariaDB. If the URL of a database is not set, its tests
+/// are ignored. If another requirement of the tests is missing, all of them are ignored.
 ///
 /// ```ignore
 /// on_every_database! {
@@ -28,7 +29,7 @@ pub use probe::{PASSWORD, Probe};
 /// }
 /// ```
 ///
-/// A test of its own says it with [`needs`](portcullis_test_needs::needs).
+/// A single test states its requirements with [`needs`](portcullis_test_needs::needs).
 #[macro_export]
 macro_rules! on_every_database {
     (needs($need:tt); $($(#[$meta:meta])* async fn $name:ident($probe:ident: Probe) $body:block)+) => {
@@ -66,11 +67,11 @@ macro_rules! on_every_database {
     };
 }
 
-/// Waits for what another task brings about, for no longer than a minute: on a busy machine that task
-/// may not have had a turn for a while, so what counts is time and not how often it was looked at.
+/// Waits until another task has done something, for one minute at most. The time counts and not the
+/// number of checks, because the task may not run for a while on a busy machine.
 ///
 /// # Panics
-/// Panics after that minute, with what was waited for.
+/// Panics after that minute, and names what it waited for.
 pub async fn until(what: &str, there: impl AsyncFn() -> bool) {
     let looking = async {
         while !there().await {
@@ -81,10 +82,10 @@ pub async fn until(what: &str, there: impl AsyncFn() -> bool) {
     tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// A variable that says where something is which a test says it needs.
+/// Returns the value of a variable that a test requires.
 ///
 /// # Panics
-/// Panics where it is not set: a test that cannot run never passes.
+/// Panics if it is not set, because a test that cannot run must not pass.
 #[expect(clippy::disallowed_methods, reason = "the tests are told where the servers are")]
 pub fn needed(variable: &str) -> String {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());

@@ -1,4 +1,4 @@
-//! One instance on one database, with everything a test wants to look at.
+//! One instance on one database, with everything that a test wants to check.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use sea_orm::DatabaseConnection;
 
 use super::{Backend, Browser, Database};
 
-/// Long enough for every policy.
+/// A password that is long enough for every policy.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// A clock, a database, a notifier, and an instance of portcullis on them.
+/// A clock, a database, a notifier, and an instance of portcullis that uses them.
 pub struct Probe {
     pub auth: Portcullis,
     pub clock: MockClock,
@@ -31,7 +31,8 @@ pub struct Probe {
     pub secret: Secret,
 }
 
-/// Runs a test on one database. A test on another than SQLite says that it needs it.
+/// Runs a test on one database. For a database other than SQLite, the test must state that it needs
+/// it.
 pub async fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(Probe) -> F) {
     test(Probe::on(Database::new(backend).await).await).await;
 }
@@ -49,21 +50,21 @@ impl Probe {
         Self { auth, clock, notifier, db, database, secret }
     }
 
-    /// Another instance on the same database, clock and secret, configured differently: another
-    /// node, or the same after a change of its configuration.
+    /// Builds another instance on the same database, clock and secret, with another configuration.
+    /// It stands for another node, or for this node after a change of its configuration.
     pub fn rebuilt(&self, change: impl FnOnce(Builder) -> Builder) -> Portcullis {
         let builder =
             builder(self.db.clone(), &self.clock, &self.notifier).secret(self.secret.clone());
         change(builder).build().expect("the configuration is right")
     }
 
-    /// Puts a differently configured instance in the place of the probe's own.
+    /// Replaces the probe's instance with one that has another configuration.
     pub fn configured(mut self, change: impl FnOnce(&mut portcullis::Config)) -> Self {
         self.auth = self.rebuilt(|builder| builder.configure(change));
         self
     }
 
-    /// Makes an account with a password.
+    /// Creates an account with a password.
     pub async fn register(&self, username: &str) -> Account {
         use portcullis::account::NewAccount;
         use portcullis::registration::Application;
@@ -74,7 +75,7 @@ impl Probe {
         registered.expect("the account is made").account
     }
 
-    /// Makes an account with an address and a password. The address is not verified.
+    /// Creates an account with an address and a password. The address is not verified.
     pub async fn register_with_email(&self, username: &str, email: &str) -> Account {
         use portcullis::account::NewAccount;
 
@@ -87,7 +88,7 @@ impl Probe {
         Browser::new(serve(app(&self.auth)).await)
     }
 
-    /// A browser that is signed in as a new account of this name.
+    /// Registers an account with this name and returns a browser that is signed in to it.
     pub async fn signed_in(&self, username: &str) -> (Account, Browser) {
         let account = self.register(username).await;
         let mut browser = self.browser().await;
@@ -96,21 +97,21 @@ impl Probe {
         (account, browser)
     }
 
-    /// Starts another full session of an account; its id.
+    /// Starts another full session of an account and returns its id.
     pub async fn signed_in_as(&self, account: &Account) -> String {
         let client = portcullis::ClientInfo::default();
         let issued = self.auth.sessions().start(account, &client).await.expect("a session");
         issued.session_id().to_string()
     }
 
-    /// Delivers what is in the outbox; all messages sent so far.
+    /// Delivers the messages in the outbox and returns all messages sent so far.
     pub async fn mail(&self) -> Vec<Message> {
         self.auth.outbox().deliver_due().await.expect("the outbox is read");
         self.notifier.sent()
     }
 
-    /// Every column of every row of a table, each as the hexadecimal digits of its bytes: what
-    /// somebody with a copy of the table has.
+    /// Returns every column of every row of a table, as the hexadecimal digits of its bytes. This
+    /// is what an attacker with a copy of the table has.
     pub async fn hex_dump(&self, table: &str) -> Vec<String> {
         use sea_orm::ConnectionTrait;
         let tables = portcullis::schema::tables();
@@ -135,12 +136,12 @@ impl Probe {
         values
     }
 
-    /// How many statements `work` costs.
+    /// Runs `work` and returns the number of its statements.
     pub async fn statements<T>(&self, work: impl Future<Output = T>) -> (T, usize) {
         self.database.statements.during(work).await
     }
 
-    /// The one number that a query gives.
+    /// Returns the number that a query selects.
     pub async fn number(&self, query: &str) -> i64 {
         use sea_orm::ConnectionTrait;
         let statement =
@@ -149,7 +150,7 @@ impl Probe {
         row.expect("a row").try_get_by_index(0).expect("a number")
     }
 
-    /// The one text that a query gives; none for NULL and for no row.
+    /// Returns the text that a query selects. It is `None` for NULL and if there is no row.
     pub async fn text(&self, query: &str) -> Option<String> {
         use sea_orm::ConnectionTrait;
         let statement =
@@ -158,7 +159,7 @@ impl Probe {
         row.and_then(|row| row.try_get_by_index(0).expect("a text"))
     }
 
-    /// How many accounts, login names, sessions and events there are: what flows write.
+    /// Returns the numbers of accounts, login names, sessions and events, which flows write.
     pub async fn rows(&self) -> [i64; 4] {
         let mut counts = [0; 4];
         let tables = ["auth_account", "auth_login_name", "auth_session", "auth_event"];
@@ -168,18 +169,18 @@ impl Probe {
         counts
     }
 
-    /// The present moment of the probe's clock.
+    /// Returns the present time of the probe's clock.
     pub fn auth_now(&self) -> portcullis::Timestamp {
         portcullis::Clock::now(&self.clock)
     }
 
-    /// Forgets every failed try, for a test that guesses more often than it may.
+    /// Deletes all recorded attempts, for a test that guesses more often than allowed.
     pub async fn forget_attempts(&self) {
         let purged = self.auth.attempts().purge(portcullis::attempt::Purge::everything()).await;
         purged.expect("the records are removed");
     }
 
-    /// All rows of a table as text, bytes in hexadecimal.
+    /// Returns all rows of a table as text, with bytes in hexadecimal.
     pub async fn dump(&self, table: &str) -> Vec<String> {
         use sea_orm::ConnectionTrait;
         let columns: Vec<_> = portcullis::schema::tables()
@@ -223,11 +224,12 @@ impl Probe {
 fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifier) -> Builder {
     Portcullis::builder(db).clock(clock.clone()).notifier(notifier.clone()).configure(|config| {
         config.mail.link_origin = Some("https://app.example.com".to_owned());
-        // Delivered when a test asks for it, so that statements can be counted.
+        // The test delivers messages when it needs them, so that statements can be counted.
         config.mail.delivery = Delivery::ByApplication;
-        // A hundred at once on a busy machine are no outage.
+        // A hundred requests at once on a busy machine must not count as an outage.
         config.database.timeout = Duration::from_secs(20);
-        // Most tests are of accounts with a username alone; strict registration has its own.
+        // Most tests use accounts with only a username. The tests of strict registration change
+        // this.
         config.login.registration = Registration::Open;
         config.password.danger_cheap_hashing = true;
         config.password.memory_kib = 8;
@@ -235,7 +237,7 @@ fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifi
     })
 }
 
-/// An application with a route for every kind of protection.
+/// Returns an application with a route for every kind of protection.
 pub fn app(auth: &Portcullis) -> Router {
     let permission = |text| Requirement::permission(text).expect("a permission");
     Router::new()
@@ -292,7 +294,7 @@ async fn maybe(session: Option<Session>) -> String {
     session.map_or_else(|| "nobody".to_owned(), |session| session.id().to_string())
 }
 
-/// Serves an application on a port of its own until the test ends.
+/// Serves an application on a free port until the test ends.
 pub async fn serve(app: Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

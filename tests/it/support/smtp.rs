@@ -1,4 +1,5 @@
-//! A mail server on loopback: as much of RFC 5321 as a client needs, and a few bad manners.
+//! A mail server on loopback. It implements as much of RFC 5321 as a client needs, and it can
+//! misbehave.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,27 +11,27 @@ use tokio::task::JoinHandle;
 /// How a server treats its clients.
 #[derive(Debug, Clone, Copy)]
 pub enum Manners {
-    /// Takes every mail.
+    /// Accepts every mail.
     Kind,
-    /// Takes connections and never says a word.
+    /// Accepts connections and never answers.
     Silent,
-    /// Answers every recipient with this.
+    /// Answers every recipient with this text.
     Refuses(&'static str),
 }
 
-/// A mail as it came.
+/// A mail as it was received.
 #[derive(Debug, Clone)]
 pub struct Mail {
     /// The reverse path.
     pub from: String,
     /// The forward paths.
     pub to: Vec<String>,
-    /// Headers and body, lines ended by `\n`.
+    /// Headers and body. Lines end with `\n`.
     pub data: String,
 }
 
 impl Mail {
-    /// The values of a header, unfolded.
+    /// Returns the values of a header, unfolded.
     pub fn header(&self, name: &str) -> Vec<String> {
         let head = self.data.split("\n\n").next().unwrap_or_default().replace("\n ", " ");
         let prefix = format!("{}:", name.to_lowercase());
@@ -41,7 +42,7 @@ impl Mail {
     }
 }
 
-/// A running server; it stops when this is dropped.
+/// A running server. It stops when this is dropped.
 pub struct Smtp {
     pub address: SocketAddr,
     mails: Arc<Mutex<Vec<Mail>>>,
@@ -64,7 +65,7 @@ impl Smtp {
             while let Ok((stream, _)) = listener.accept().await {
                 let (mails, commands) = (Arc::clone(&shared.0), Arc::clone(&shared.1));
                 served.spawn(async move {
-                    // A client that goes away is no fault of the server's.
+                    // A client that disconnects is not an error of the server.
                     let _ = serve(stream, manners, &mails, &commands).await;
                 });
             }
@@ -72,12 +73,12 @@ impl Smtp {
         Self { address, mails, commands, task }
     }
 
-    /// The mails so far.
+    /// Returns the mails so far.
     pub fn mails(&self) -> Vec<Mail> {
         self.mails.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What clients said so far, without the mails themselves.
+    /// Returns the commands of the clients so far, without the mails themselves.
     pub fn commands(&self) -> Vec<String> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,13 +1,13 @@
-//! For the tests of this workspace only.
+//! An attribute for the tests of this workspace only.
 //!
-//! The test harness decides before a test runs whether it is ignored, so a test that finds out by
-//! itself that its database is missing can only pass, and a suite without databases looks like one
-//! that proved everything. So this is decided when the test is compiled. Cargo compiles it again
-//! when a variable appears, disappears or changes.
+//! The test harness decides before a test runs whether the test is ignored. If a test notices only
+//! later that its database is missing, it can do nothing but pass. Then a suite without databases
+//! looks as if it had proved everything. So this attribute decides when the test is compiled. Cargo
+//! compiles the test again when a variable appears, disappears or changes.
 
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
-/// Marks the test as ignored unless each of these environment variables is set to something:
+/// Marks the test as ignored, unless each of these environment variables has a value:
 ///
 /// ```ignore
 /// #[needs("PORTCULLIS_TEST_POSTGRES_URL")]
@@ -39,15 +39,15 @@ fn is_set(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| !value.is_empty())
 }
 
-/// `const _: Option<&str> = option_env!("..");`, by which the compiler tells cargo what the test
-/// depends on.
+/// Returns `const _: Option<&str> = option_env!("..");`. With it the compiler tells cargo on which
+/// variable the test depends.
 fn tracked(variable: &Literal) -> TokenStream {
     let source =
         format!("const _: ::core::option::Option<&str> = ::core::option_env!({variable});");
     source.parse().expect("an item")
 }
 
-/// `#[ignore = ".."]`
+/// Returns `#[ignore = ".."]`.
 fn ignored(reason: &str) -> TokenStream {
     let attribute: TokenStream = [
         TokenTree::Ident(Ident::new("ignore", Span::call_site())),
