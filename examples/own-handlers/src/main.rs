@@ -8,9 +8,11 @@
 //! The application chooses bodies, paths and answers. A handler that signs somebody in must do two things
 //! that the mounted routes do too:
 //!
-//! 1. call `check_same_origin`, if the route is public;
-//! 2. call `replacing`, so that the new session replaces an old one;
-//! 3. return the issued session in the answer.
+//! 1. call `replacing`, so that the new session replaces an old one;
+//! 2. return the issued session in the answer.
+//!
+//! `public()` refuses what another site sends, so the handlers need no check of their own. In a plain axum
+//! router they call `auth.check_same_origin(..)`.
 //!
 //! Start the example with `cargo run -p own-handlers`, then run:
 //!
