@@ -14,7 +14,8 @@ use tower_service::Service;
 
 use crate::base::problem::challenge_by_cookie;
 use crate::handle::Portcullis;
-use crate::identity::request_identity::{RequestIdentity, Resolver};
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolver::Resolver;
 
 impl Portcullis {
     /// Returns the layer. Add it once, outside of every route and layer that needs to know the

@@ -60,7 +60,8 @@ use crate::base::problem::Rejection;
 use crate::base::same_origin::Facts;
 use crate::handle::Portcullis;
 use crate::identity::refused::{Compared, Refused};
-use crate::identity::request_identity::{RequestIdentity, Resolver};
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolver::Resolver;
 use crate::session::SignedOut;
 
 pub(crate) mod credential;
@@ -71,6 +72,7 @@ pub mod owner;
 pub(crate) mod refused;
 pub(crate) mod request_identity;
 pub(crate) mod resolved;
+mod resolver;
 pub(crate) mod step_up;
 mod store;
 

@@ -7,26 +7,22 @@ use std::time::Duration;
 
 use http::header::UPGRADE;
 use http::{HeaderMap, Method, StatusCode};
-use quick_cache::sync::Cache;
 use tokio::sync::OnceCell;
 
 use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
-use crate::base::id::SessionId;
-use crate::base::jwt::Claims;
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
 use crate::base::transaction::Fault;
-use crate::context::Context;
-use crate::handle::{PerInstance, Portcullis};
+use crate::handle::Portcullis;
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::error::{AuthError, NotSignedIn};
-use crate::identity::grant_cache::{GrantCache, Versions};
 use crate::identity::refused::{Compared, Refused};
 use crate::identity::resolved::{Identity, IdentityData, Resolved};
-use crate::identity::store::{Found, Statements};
-use crate::permission::{GrantRow, Grants, Levels, parse_list};
+use crate::identity::resolver::Resolver;
+use crate::identity::store::Found;
+use crate::permission::parse_list;
 #[cfg(feature = "routes")]
 use crate::rate_limit::RateLimited;
 use crate::session::cookie::{CookieAction, SessionCookie};
@@ -44,55 +40,10 @@ mod visitor;
 use token::Token;
 use turn::{Turn, Turned};
 
-/// What every request needs to be resolved, made once per instance.
-pub(crate) struct Resolver {
-    pub(crate) cookie: SessionCookie,
-    statements: Statements,
-    memory: Option<GrantCache>,
-    /// Sessions whose changed source was already traced, with that source. Without this, a session
-    /// that stays at the new source would write one log line per request.
-    moved: Cache<SessionId, ClientInfo>,
-    /// The generations that were handed to another client than the one that made them. Each is
-    /// recorded only once.
-    shared: Cache<(SessionId, i64), ()>,
-    /// Findings that were already reported. Each is reported once, and reporting takes a lock.
-    found_foreign_cookie: AtomicBool,
-    found_clock_skew: AtomicBool,
-}
-
-/// The maximum number of entries in each of the two caches above.
-const MOVED_SESSIONS: usize = 10_000;
-
 /// A new generation is added to an answer only if the answer leaves within this time after the
 /// request arrived. Otherwise the answer of a slow handler could replace a newer cookie by an older
 /// one.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(60);
-
-impl PerInstance for Resolver {
-    fn open(context: &Context) -> Self {
-        Self {
-            cookie: SessionCookie::new(&context.config),
-            statements: Statements::new(
-                context.database.backend(),
-                context.session_digests.len(),
-                Levels::new(&context.config.permission.levels),
-            ),
-            memory: GrantCache::new(context.config.database.remembered_grants),
-            moved: Cache::new(MOVED_SESSIONS),
-            shared: Cache::new(MOVED_SESSIONS),
-            found_foreign_cookie: AtomicBool::new(false),
-            found_clock_skew: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Resolver {
-    /// The texts of the statements. A test asks the database for their query plans.
-    #[cfg(feature = "test-util")]
-    pub(crate) fn texts(&self) -> [&str; 3] {
-        self.statements.texts()
-    }
-}
 
 /// The handle in the extensions of the request.
 pub(crate) struct RequestIdentity {
@@ -448,7 +399,7 @@ impl RequestIdentity {
         let Token { token_type, claims, transport } = token;
         let mut lost_a_race = false;
         loop {
-            let Some(found) = self.find(&claims).await? else {
+            let Some(found) = self.resolver.find(context, &claims.sid).await? else {
                 return Ok(Judged::nobody(NotSignedIn::InvalidToken));
             };
             let Found { state, account, authorization, grants } = found;
@@ -508,7 +459,7 @@ impl RequestIdentity {
                 let resolved = stage(Arc::new(state), account, transport);
                 return Ok(Judged { resolved, generation: 0 });
             }
-            let grants = self.grants(&account, authorization, grants).await?;
+            let grants = self.resolver.grants(context, &account, authorization, grants).await?;
             // A role can shorten the idle time. The row does not know this, because roles change
             // after it was written.
             if grants.max_idle().is_some_and(|idle| now >= state.rotated_at.plus(idle)) {
@@ -544,48 +495,6 @@ impl RequestIdentity {
         let db = self.auth.context().db();
         let executor = db.executor();
         db.read(session_store::goes_on(&executor, account, state.lineage_id, now)).await
-    }
-
-    async fn find(&self, claims: &Claims) -> Result<Option<Found>, AuthError> {
-        let context = self.auth.context();
-        let digests: Vec<_> =
-            context.session_digests.iter().map(|key| key.digest(&claims.sid)).collect();
-        let statements = &self.resolver.statements;
-        let db = context.db();
-        let found = if self.resolver.memory.is_some() {
-            db.read(statements.find(&context.database, &digests)).await?
-        } else {
-            Box::pin(db.read(statements.find_with_grants(&context.database, &digests))).await?
-        };
-        Ok(found)
-    }
-
-    /// Returns the grants of the account: from the full statement, from memory, or by one more
-    /// statement.
-    async fn grants(
-        &self,
-        account: &Account,
-        authorization: Option<i64>,
-        rows: Vec<GrantRow>,
-    ) -> Result<Arc<Grants>, AuthError> {
-        let context = self.auth.context();
-        let levels = Levels::new(&context.config.permission.levels);
-        let Some(memory) = &self.resolver.memory else {
-            return Ok(Arc::new(Grants::compile(rows, levels)));
-        };
-        let versions = authorization
-            .map(|authorization| Versions { account: account.grants_version, authorization });
-        if let Some(grants) = versions.and_then(|versions| memory.find(account.id, versions)) {
-            return Ok(grants);
-        }
-        let db = context.db();
-        let rows = db.read(self.resolver.statements.grants(&context.database, account.id));
-        let (rows, versions) = Box::pin(rows).await?;
-        let grants = Arc::new(Grants::compile(rows, levels));
-        if let Some(versions) = versions {
-            memory.keep(account.id, versions, Arc::clone(&grants));
-        }
-        Ok(grants)
     }
 }
 

@@ -51,7 +51,9 @@ impl RequestIdentity {
             return Err(self.refuse_cross_site(cross_site));
         }
         for (_, claims) in shown {
-            let Some(Found { state, .. }) = self.find(&claims).await? else { continue };
+            let Some(Found { state, .. }) = self.resolver.find(context, &claims.sid).await? else {
+                continue;
+            };
             if state.ended.is_none() || state.lingers(now) {
                 let (sessions, client) = (self.auth.sessions(), Some(self.client()));
                 sessions.sign_out(state.id, state.account_id, client, now).await?;

@@ -1,0 +1,108 @@
+//! What every request needs to be resolved: statements, caches, and the name of the cookie.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use quick_cache::sync::Cache;
+
+use crate::account::Account;
+use crate::base::client::ClientInfo;
+use crate::base::id::SessionId;
+use crate::context::Context;
+use crate::handle::PerInstance;
+use crate::identity::error::AuthError;
+use crate::identity::grant_cache::{GrantCache, Versions};
+use crate::identity::store::{Found, Statements};
+use crate::permission::{GrantRow, Grants, Levels};
+use crate::session::cookie::SessionCookie;
+
+/// What every request needs to be resolved, made once per instance.
+pub(crate) struct Resolver {
+    pub(crate) cookie: SessionCookie,
+    statements: Statements,
+    memory: Option<GrantCache>,
+    /// Sessions whose changed source was already traced, with that source. Without this, a session
+    /// that stays at the new source would write one log line per request.
+    pub(super) moved: Cache<SessionId, ClientInfo>,
+    /// The generations that were handed to another client than the one that made them. Each is
+    /// recorded only once.
+    pub(super) shared: Cache<(SessionId, i64), ()>,
+    /// Findings that were already reported. Each is reported once, and reporting takes a lock.
+    pub(super) found_foreign_cookie: AtomicBool,
+    pub(super) found_clock_skew: AtomicBool,
+}
+
+/// The maximum number of entries in each of the two caches above.
+const MOVED_SESSIONS: usize = 10_000;
+
+impl PerInstance for Resolver {
+    fn open(context: &Context) -> Self {
+        Self {
+            cookie: SessionCookie::new(&context.config),
+            statements: Statements::new(
+                context.database.backend(),
+                context.session_digests.len(),
+                Levels::new(&context.config.permission.levels),
+            ),
+            memory: GrantCache::new(context.config.database.remembered_grants),
+            moved: Cache::new(MOVED_SESSIONS),
+            shared: Cache::new(MOVED_SESSIONS),
+            found_foreign_cookie: AtomicBool::new(false),
+            found_clock_skew: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Resolver {
+    /// Returns the session with this id of a token, its account and, if none are kept in memory,
+    /// its grants.
+    pub(super) async fn find(
+        &self,
+        context: &Context,
+        sid: &[u8; 16],
+    ) -> Result<Option<Found>, AuthError> {
+        let digests: Vec<_> = context.session_digests.iter().map(|key| key.digest(sid)).collect();
+        let statements = &self.statements;
+        let db = context.db();
+        let found = if self.memory.is_some() {
+            db.read(statements.find(&context.database, &digests)).await?
+        } else {
+            Box::pin(db.read(statements.find_with_grants(&context.database, &digests))).await?
+        };
+        Ok(found)
+    }
+
+    /// Returns the grants of the account: from the full statement, from memory, or by one more
+    /// statement.
+    pub(super) async fn grants(
+        &self,
+        context: &Context,
+        account: &Account,
+        authorization: Option<i64>,
+        rows: Vec<GrantRow>,
+    ) -> Result<Arc<Grants>, AuthError> {
+        let levels = Levels::new(&context.config.permission.levels);
+        let Some(memory) = &self.memory else {
+            return Ok(Arc::new(Grants::compile(rows, levels)));
+        };
+        let versions = authorization
+            .map(|authorization| Versions { account: account.grants_version, authorization });
+        if let Some(grants) = versions.and_then(|versions| memory.find(account.id, versions)) {
+            return Ok(grants);
+        }
+        let db = context.db();
+        let rows = db.read(self.statements.grants(&context.database, account.id));
+        let (rows, versions) = Box::pin(rows).await?;
+        let grants = Arc::new(Grants::compile(rows, levels));
+        if let Some(versions) = versions {
+            memory.keep(account.id, versions, Arc::clone(&grants));
+        }
+        Ok(grants)
+    }
+
+    /// The texts of the statements. A test asks the database for their query plans.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn texts(&self) -> [&str; 3] {
+        self.statements.texts()
+    }
+}
