@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use crate::base::announcement::announce;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, SessionId};
@@ -247,6 +248,10 @@ impl Event {
     pub(crate) fn trace(&self) {
         event_line!(self, "portcullis::event");
         count(self.kind.as_str());
+        // A failed attempt changes nothing, and strangers can cause any number of them.
+        if self.succeeded {
+            announce(self.account_id, self.session_id);
+        }
     }
 
     /// Writes to `tracing` that the event was recorded in a transaction whose end is not known. It

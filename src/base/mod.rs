@@ -1,6 +1,7 @@
 //! The lowest layer: clock, ids, secrets, tokens, clients, problems and transactions. Nothing here
 //! knows a database table.
 
+pub(crate) mod announcement;
 pub mod client;
 pub mod clock;
 pub mod event;

@@ -185,8 +185,17 @@
 //! any other. The new token comes with the answer that accepts the handshake: 101, or 200 to an extended
 //! `CONNECT` of HTTP/2. Other requests with an `Upgrade` header are ordinary requests.
 //!
-//! An open stream is not closed when its session ends. If you keep streams open, check the session again from
-//! time to time.
+//! Portcullis does not close an open stream when its session ends, and an [`Identity`](crate::Identity) never
+//! changes. If you keep streams open:
+//!
+//! | to | call |
+//! |---|---|
+//! | close the stream with its session | [`auth.session_end(&identity, every)`](crate::Portcullis::session_end), a future for `select!` |
+//! | check permissions before you act on a message | [`auth.recheck(&identity)`](crate::Portcullis::recheck) returns a new `Identity`, or 401 |
+//!
+//! The future completes at once if this process ends the session. It finds what other nodes do by asking the
+//! database every few seconds. Neither call renews the session. A client that only listens has to send a
+//! request now and then, before its idle time is over.
 //!
 //! [`Session`]: crate::Session
 //! [`Session::just_rotated`]: crate::Session::just_rotated

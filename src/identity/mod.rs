@@ -69,6 +69,7 @@ mod error;
 mod grant_cache;
 mod layer;
 pub mod owner;
+mod recheck;
 pub(crate) mod refused;
 pub(crate) mod request_identity;
 pub(crate) mod resolved;

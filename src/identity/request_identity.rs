@@ -14,15 +14,13 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
-use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::refused::{Compared, Refused};
-use crate::identity::resolved::{Identity, IdentityData, Resolved};
-use crate::identity::resolver::Resolver;
+use crate::identity::resolved::{Identity, Resolved, TokenId};
+use crate::identity::resolver::{Resolver, goes_on};
 use crate::identity::store::Found;
-use crate::permission::parse_list;
 #[cfg(feature = "routes")]
 use crate::rate_limit::RateLimited;
 use crate::session::cookie::{CookieAction, SessionCookie};
@@ -30,7 +28,7 @@ use crate::session::issue::{cookie_age, mint};
 use crate::session::judge::{Ended, Generation, SessionState};
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session, Stage,
-    Transport, store as session_store,
+    Transport,
 };
 
 mod token;
@@ -417,7 +415,7 @@ impl RequestIdentity {
             // A step-up replaced this session seconds ago. Its requests still pass, but it is never
             // renewed, and it ends together with the session that replaced it.
             if state.lingers(now)
-                && (purpose != Use::Request || !Box::pin(self.goes_on(&state, now)).await?)
+                && (purpose != Use::Request || !Box::pin(goes_on(context, &state, now)).await?)
             {
                 self.note_newer_cookie(&state, now);
                 return over(Ended::Superseded);
@@ -460,9 +458,7 @@ impl RequestIdentity {
                 return Ok(Judged { resolved, generation: 0 });
             }
             let grants = self.resolver.grants(context, &account, authorization, grants).await?;
-            // A role can shorten the idle time. The row does not know this, because roles change
-            // after it was written.
-            if grants.max_idle().is_some_and(|idle| now >= state.rotated_at.plus(idle)) {
+            if state.idles_longer_than(grants.max_idle(), now) {
                 return over(Ended::Expired);
             }
             let turn = Turn { state: &state, claims: &claims, generation, transport, purpose, now };
@@ -479,22 +475,10 @@ impl RequestIdentity {
                 // The row says that the session is valid. It does not matter who rotated it.
                 Turned::Lost => (false, state.generation),
             };
-            let ceiling =
-                state.ceiling.as_deref().map(|text| parse_list(text).0.into_iter().collect());
             let session = Session { state: Arc::new(state), transport, just_rotated };
-            let data = IdentityData { session, account, grants, ceiling, resolved_at: now };
-            let resolved = Resolved::Full(Identity(Arc::new(data)));
-            return Ok(Judged { resolved, generation });
+            let identity = Identity::new(TokenId(claims.sid), session, account, grants, now);
+            return Ok(Judged { resolved: Resolved::Full(identity), generation });
         }
-    }
-
-    /// True if the session that replaced this one still counts. If it does not, the remaining
-    /// rights of this one end with it.
-    async fn goes_on(&self, state: &SessionState, now: Timestamp) -> Result<bool, Fault> {
-        let Some(account) = state.account_id else { return Ok(false) };
-        let db = self.auth.context().db();
-        let executor = db.executor();
-        db.read(session_store::goes_on(&executor, account, state.lineage_id, now)).await
     }
 }
 

@@ -8,7 +8,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::SessionId;
 use crate::context::Context;
 use crate::permission::typed::IntoPermission;
-use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet};
+use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet, parse_list};
 #[cfg(feature = "routes")]
 use crate::session::Stage;
 use crate::session::{
@@ -19,8 +19,21 @@ use crate::session::{
 #[derive(Debug, Clone)]
 pub struct Identity(pub(crate) Arc<IdentityData>);
 
+/// The id of the session in its token. It is not the token, because it has no signature, but it is
+/// not to be shown either.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenId(pub(crate) [u8; 16]);
+
+impl std::fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenId(..)")
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct IdentityData {
+    /// How the session is found again.
+    pub(crate) token_id: TokenId,
     pub(crate) session: Session,
     pub(crate) account: Arc<Account>,
     pub(crate) grants: Arc<Grants>,
@@ -31,6 +44,19 @@ pub(crate) struct IdentityData {
 }
 
 impl Identity {
+    pub(crate) fn new(
+        token_id: TokenId,
+        session: Session,
+        account: Arc<Account>,
+        grants: Arc<Grants>,
+        now: Timestamp,
+    ) -> Self {
+        let ceiling = session.state.ceiling.as_deref();
+        let ceiling = ceiling.map(|text| parse_list(text).0.into_iter().collect());
+        let resolved_at = now;
+        Self(Arc::new(IdentityData { token_id, session, account, grants, ceiling, resolved_at }))
+    }
+
     /// Returns the session.
     pub fn session(&self) -> &Session {
         &self.0.session

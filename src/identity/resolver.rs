@@ -7,7 +7,9 @@ use quick_cache::sync::Cache;
 
 use crate::account::Account;
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
 use crate::base::id::SessionId;
+use crate::base::transaction::Fault;
 use crate::context::Context;
 use crate::handle::PerInstance;
 use crate::identity::error::AuthError;
@@ -15,6 +17,8 @@ use crate::identity::grant_cache::{GrantCache, Versions};
 use crate::identity::store::{Found, Statements};
 use crate::permission::{GrantRow, Grants, Levels};
 use crate::session::cookie::SessionCookie;
+use crate::session::judge::SessionState;
+use crate::session::store as session_store;
 
 /// What every request needs to be resolved, made once per instance.
 pub(crate) struct Resolver {
@@ -105,4 +109,17 @@ impl Resolver {
     pub(crate) fn texts(&self) -> [&str; 3] {
         self.statements.texts()
     }
+}
+
+/// True if the session that replaced this one still counts. If it does not, the remaining rights of
+/// this one end with it.
+pub(super) async fn goes_on(
+    context: &Context,
+    state: &SessionState,
+    now: Timestamp,
+) -> Result<bool, Fault> {
+    let Some(account) = state.account_id else { return Ok(false) };
+    let db = context.db();
+    let executor = db.executor();
+    db.read(session_store::goes_on(&executor, account, state.lineage_id, now)).await
 }

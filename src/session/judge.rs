@@ -168,6 +168,12 @@ impl SessionState {
         }
     }
 
+    /// True if it was idle for longer than a role allows. A role can shorten the idle time. The row
+    /// does not know this, because roles change after it was written.
+    pub(crate) fn idles_longer_than(&self, most: Option<Duration>, now: Timestamp) -> bool {
+        most.is_some_and(|idle| now >= self.rotated_at.plus(idle))
+    }
+
     /// True if a step-up replaced it so recently that requests of other tabs may still arrive with
     /// it.
     pub(crate) fn lingers(&self, now: Timestamp) -> bool {

@@ -36,6 +36,7 @@ mod metrics;
 mod names_changed;
 mod new_device;
 mod node;
+mod open_connection;
 mod outage;
 mod outbox;
 mod own_attempt;

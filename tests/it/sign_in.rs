@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::browser::{COOKIE, send};
-use crate::support::call::{call, cookie_of, request};
+use crate::support::call::{cookie_of, extracted};
 use crate::support::log::Log;
 use crate::support::probe::{app, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe};
@@ -156,23 +156,6 @@ async fn pending(auth: &Portcullis, browser: &mut Browser, name: &str) -> Pendin
     assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
     let cookie = browser.cookie.clone().expect("a cookie");
     extracted(auth, &format!("{COOKIE}={cookie}")).await
-}
-
-/// What an extractor makes of this cookie.
-async fn extracted<T>(auth: &Portcullis, cookie: &str) -> T
-where
-    T: FromRequestParts<()> + Send + 'static,
-{
-    let found = Arc::new(Mutex::new(None));
-    let keep = Arc::clone(&found);
-    let handler = move |extracted: T| async move {
-        *keep.lock().expect("nothing panics while it is held") = Some(extracted);
-    };
-    let app = axum::Router::new().route("/", axum::routing::get(handler)).layer(auth.layer());
-    let request = request("GET", "/").header("cookie", cookie);
-    call(&app, request.body(axum::body::Body::empty()).expect("a request")).await;
-    let extracted = found.lock().expect("nothing panics while it is held").take();
-    extracted.expect("the cookie is one of the kind")
 }
 
 async fn pending_of(auth: &Portcullis, issued: &Issued) -> PendingSession {

@@ -9,7 +9,7 @@ use crate::account::Account;
 use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
-use crate::identity::resolved::IdentityData;
+use crate::identity::resolved::{IdentityData, TokenId};
 use crate::permission::{GrantRow, Grants, Levels, RoleRow};
 use crate::session::judge::SessionState;
 use crate::session::{Session, Stage, Transport};
@@ -73,6 +73,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
     };
     let row = GrantRow::Role { role, resource: String::new(), resource_id: String::new() };
     Identity(Arc::new(IdentityData {
+        token_id: TokenId([0; 16]),
         session: Session {
             state: Arc::new(state),
             transport: Transport::Cookie,
@@ -187,6 +188,7 @@ type Entries = [Option<usize>; 4];
 fn below(ceiling: Option<Entries>, account: &Identity) -> Identity {
     let data = &*account.0;
     Identity(Arc::new(IdentityData {
+        token_id: TokenId([0; 16]),
         session: data.session.clone(),
         account: Arc::clone(&data.account),
         grants: Arc::clone(&data.grants),

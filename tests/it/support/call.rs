@@ -1,10 +1,14 @@
 //! Requests without a network. They can have content that no client library would send, and the
 //! answers include their extensions for outer layers.
 
+use std::sync::{Arc, Mutex};
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Request, request};
-use portcullis::Rejection;
+use axum::routing::get;
+use portcullis::{Portcullis, Rejection};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -53,4 +57,24 @@ pub fn cookie_of(issued: &portcullis::Issued) -> String {
     issued.apply(&mut headers);
     let line = headers["set-cookie"].to_str().expect("a cookie is ASCII");
     line.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// Returns what an extractor makes of a `Cookie` header.
+///
+/// # Panics
+/// Panics if the extractor refuses the request.
+pub async fn extracted<T>(auth: &Portcullis, cookie: &str) -> T
+where
+    T: FromRequestParts<()> + Send + 'static,
+{
+    let found = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&found);
+    let handler = move |extracted: T| async move {
+        *keep.lock().expect("nothing panics while it is held") = Some(extracted);
+    };
+    let app = Router::new().route("/", get(handler)).layer(auth.layer());
+    let request = request("GET", "/").header("cookie", cookie);
+    call(&app, request.body(Body::empty()).expect("a request")).await;
+    let extracted = found.lock().expect("nothing panics while it is held").take();
+    extracted.expect("the cookie is one of the kind")
 }

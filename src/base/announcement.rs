@@ -1,0 +1,132 @@
+//! Wakes those who wait for a change of an account or a session, in this process.
+//!
+//! An open connection must end when its session ends. It asks the database again from time to time,
+//! because another process may end the session. A change that was made in this process is announced,
+//! so the connection asks at once.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::base::id::{AccountId, SessionId};
+
+/// Who waits, for all instances of the process, by the id of an account or a session. No two things
+/// have the same id. A listener that is woken without need asks one statement more.
+static LISTENERS: LazyLock<Mutex<HashMap<Uuid, Arc<Notify>>>> = LazyLock::new(Mutex::default);
+
+fn listeners() -> MutexGuard<'static, HashMap<Uuid, Arc<Notify>>> {
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Announces that something about this account or session has changed. Call it after the commit.
+pub(crate) fn announce(account: Option<AccountId>, session: Option<SessionId>) {
+    let ids = [account.map(AccountId::as_uuid), session.map(SessionId::as_uuid)];
+    let listeners = listeners();
+    for notify in ids.into_iter().flatten().filter_map(|id| listeners.get(&id)) {
+        notify.notify_waiters();
+    }
+}
+
+/// Waits for changes of a session and its account.
+#[derive(Debug)]
+pub(crate) struct Listener([(Uuid, Arc<Notify>); 2]);
+
+impl Listener {
+    pub(crate) fn new(account: AccountId, session: SessionId) -> Self {
+        let mut listeners = listeners();
+        Self(
+            [account.as_uuid(), session.as_uuid()]
+                .map(|id| (id, Arc::clone(listeners.entry(id).or_default()))),
+        )
+    }
+
+    /// Completes at the next announcement after this call. Call it before a check, so that nothing is
+    /// missed between the check and the wait.
+    pub(crate) fn next(&self) -> impl Future<Output = ()> + Send + use<> {
+        let [account, session] = [0, 1].map(|at| Arc::clone(&self.0[at].1).notified_owned());
+        async move {
+            let (mut account, mut session) = (pin!(account), pin!(session));
+            poll_fn(|cx| match account.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => session.as_mut().poll(cx),
+            })
+            .await;
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut listeners = listeners();
+        for (id, notify) in &self.0 {
+            // The map has one reference, and this listener another.
+            if Arc::strong_count(notify) <= 2 {
+                listeners.remove(id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::clock::Timestamp;
+
+    fn account() -> AccountId {
+        AccountId::new(Timestamp::from_millis(1))
+    }
+
+    fn session() -> SessionId {
+        SessionId::new(Timestamp::from_millis(1))
+    }
+
+    async fn is_woken(next: impl Future<Output = ()>) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), next).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn an_announcement_wakes_the_listeners_of_its_account_and_session_and_no_other() {
+        let (alice, bob) = (account(), account());
+        let (first, second, third) = (session(), session(), session());
+        let listeners = [(alice, first), (alice, second), (bob, third)];
+        let listeners = listeners.map(|(account, session)| Listener::new(account, session));
+        for (account, session, woken) in [
+            (Some(alice), None, [true, true, false]),
+            (None, Some(second), [false, true, false]),
+            (Some(bob), Some(first), [true, false, true]),
+            (None, None, [false, false, false]),
+        ] {
+            let waiting = listeners.each_ref().map(Listener::next);
+            announce(account, session);
+            for (next, expected) in waiting.into_iter().zip(woken) {
+                assert_eq!(is_woken(next).await, expected, "{account:?} {session:?}");
+            }
+        }
+        // An announcement before `next` is not for this listener.
+        announce(Some(alice), None);
+        assert!(!is_woken(listeners[0].next()).await);
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_leaves_nothing_behind() {
+        let (account, one, two) = (account(), session(), session());
+        let ids = [account.as_uuid(), one.as_uuid(), two.as_uuid()];
+        let known = || ids.map(|id| listeners().contains_key(&id));
+        let (first, second) = (Listener::new(account, one), Listener::new(account, two));
+        let waiting = first.next();
+        assert_eq!(known(), [true; 3]);
+        drop(waiting);
+        drop(first);
+        assert_eq!(known(), [true, false, true]);
+        drop(second);
+        assert_eq!(known(), [false; 3]);
+        announce(Some(account), Some(one));
+    }
+}
