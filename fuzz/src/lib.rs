@@ -34,7 +34,10 @@ impl World {
         let auth = Portcullis::builder(db)
             .secret(Secret::generate())
             .clock(MockClock::default())
-            .configure(|config| config.password.danger_cheap_hashing = true)
+            .configure(|config| {
+                config.password.danger_cheap_hashing = true;
+                config.service.bearer = true;
+            })
             .build()
             .expect("the configuration is right");
         let visitor = auth.sessions().start_anonymous(&ClientInfo::default());

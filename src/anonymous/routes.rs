@@ -3,21 +3,28 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::base::client::ClientInfo;
 use crate::base::problem::{Problem, Rejection};
+use crate::guard::description::RouteBody;
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
 use crate::identity::resolved::Resolved;
-use crate::route::{self, OptionalBody, mount, signed_in};
+use crate::route::{self, OptionalBody, mount, row, signed_in};
 use crate::session::Transport;
 
 /// Returns the route that starts an anonymous session.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    mount(auth, "anonymous", Router::new().route("/session/anonymous", post(start)))
+    mount(
+        auth,
+        "anonymous",
+        [row(Method::POST, "/session/anonymous", start)
+            .takes(RouteBody::OptionalJsonOrForm)
+            .answers(&[StatusCode::CREATED])
+            .refuses(&["already_signed_in", "bearer_not_enabled", "multiple_credentials"])],
+    )
 }
 
 /// The reason why no anonymous session was started.

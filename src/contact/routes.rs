@@ -3,36 +3,61 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, post};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Proof;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
-use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
+use crate::route::{self, JsonOrForm, RouteError, Row, mount, row, signed_in};
 
 /// The routes of changing one's address: those of mail where there is a notifier, those of phones
 /// where there is a sender of text messages.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     let context = auth.context();
-    let mut router = Router::new();
+    let owner = RouteCaller::owner::<owner::Contact>();
+    let change = |row: Row| {
+        row.by(owner).takes(RouteBody::JsonOrForm).answers(&[StatusCode::ACCEPTED]).refuses(&[
+            "insufficient_user_authentication",
+            "invalid_fields",
+            "too_soon",
+        ])
+    };
+    let confirm = |row: Row| {
+        let errors = &["link_used", "too_many_tries", "wrong_code"];
+        row.by(owner).takes(RouteBody::JsonOrForm).refuses(errors)
+    };
+    let undo = |row: Row| {
+        row.takes(RouteBody::JsonOrForm)
+            .answers(&[StatusCode::NO_CONTENT])
+            .refuses(&["link_used", "wrong_code"])
+    };
+    let mut rows = Vec::new();
     if context.notifier.is_some() {
-        router = router
-            .route("/email", post(change_email))
-            .route("/email/confirm", post(confirm_email))
-            .route("/email/undo", post(undo_email));
+        let taken = &["email_taken"];
+        rows.extend([
+            change(row(Method::POST, "/email", change_email)),
+            confirm(row(Method::POST, "/email/confirm", confirm_email)).refuses(taken),
+            undo(row(Method::POST, "/email/undo", undo_email)).refuses(taken),
+        ]);
     }
     if context.text_messages.is_some() {
-        router = router
-            .route("/phone", post(change_phone).merge(delete(remove_phone)))
-            .route("/phone/confirm", post(confirm_phone))
-            .route("/phone/undo", post(undo_phone));
+        let taken = &["phone_taken"];
+        rows.extend([
+            change(row(Method::POST, "/phone", change_phone)),
+            row(Method::DELETE, "/phone", remove_phone)
+                .by(owner)
+                .answers(&[StatusCode::OK, StatusCode::NO_CONTENT])
+                .refuses(&["insufficient_user_authentication", "only_login_name"]),
+            confirm(row(Method::POST, "/phone/confirm", confirm_phone)).refuses(taken),
+            undo(row(Method::POST, "/phone/undo", undo_phone)).refuses(taken),
+        ]);
     }
-    mount(auth, "contact", router)
+    mount(auth, "contact", rows)
 }
 
 fn accepted() -> Response {

@@ -1,11 +1,13 @@
 //! Who may call a route of a guarded router.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
+use crate::guard::description::RouteDescription;
 use crate::guard::require::Require;
 use crate::guard::requirement::{Outcome, Requirement};
 use crate::guard::service::{Admit, Admitting, Guarded};
@@ -33,8 +35,8 @@ pub(super) enum Kind {
     Public(Public),
     Session(SessionAccess),
     Requires(Require),
-    /// A route of ours, which decides by itself.
-    Own,
+    /// A route of portcullis, which decides itself and says how.
+    Own(Arc<RouteDescription>),
     /// Behind `danger_unguarded`: nobody here knows.
     Unguarded,
 }
@@ -97,7 +99,7 @@ impl Access {
 
     /// Whether it is one of portcullis' own routes, which decide by themselves.
     pub fn is_own(&self) -> bool {
-        matches!(self.0, Kind::Own)
+        matches!(self.0, Kind::Own(_))
     }
 
     /// Whether it came through [`danger_unguarded`](super::GuardedRouter::danger_unguarded).
@@ -138,7 +140,7 @@ impl Access {
             (Kind::Requires(require), Some(identity)) => {
                 return require.requirement().check(identity);
             }
-            (Kind::Session(SessionAccess::Stage(_)) | Kind::Own | Kind::Unguarded, _)
+            (Kind::Session(SessionAccess::Stage(_)) | Kind::Own(_) | Kind::Unguarded, _)
             | (Kind::Requires(_), None) => false,
         };
         if met { Outcome::Met } else { Outcome::Denied }
@@ -170,7 +172,7 @@ impl<P: TypedPermission> From<P> for Access {
     }
 }
 
-/// Such as `public`, `any session`, `permission(doc:read)` or `permission(doc:read) on {id}`.
+/// Such as `public`, `any session`, `own: signed in`, `permission(doc:read)` or `permission(doc:read) on {id}`.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -180,7 +182,7 @@ impl fmt::Display for Access {
             Kind::Session(SessionAccess::Any) => f.write_str("any session"),
             Kind::Session(SessionAccess::Stage(stage)) => write!(f, "stage({})", stage.as_str()),
             Kind::Requires(require) => write!(f, "{require}"),
-            Kind::Own => f.write_str("decides by itself"),
+            Kind::Own(description) => write!(f, "own: {}", description.caller),
             Kind::Unguarded => f.write_str("UNGUARDED"),
         }
     }

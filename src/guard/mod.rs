@@ -15,6 +15,8 @@
 mod access;
 pub(crate) mod caller;
 pub(crate) mod decision;
+#[cfg(feature = "routes")]
+pub(crate) mod description;
 pub(crate) mod extract;
 mod require;
 mod requirement;
@@ -32,6 +34,8 @@ pub(crate) mod visitor;
 #[cfg(feature = "routes")]
 pub use access::{Access, Public, any_session, public, stage, visitor};
 pub use caller::Caller;
+#[cfg(feature = "routes")]
+pub use description::{RouteBody, RouteCaller, RouteDescription};
 pub use extract::Allowed;
 pub use require::{Require, RequireService};
 pub use requirement::{Explanation, Outcome, Requirement, RequirementError};

@@ -1,18 +1,18 @@
 //! What a guarded router knows of its routes: methods, path, and who may call them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::routing::MethodRouter;
-use http::Method;
 
 use crate::base::secret::random_array;
 use crate::context::Context;
-use crate::guard::access::Access;
+use crate::guard::access::{Access, Kind};
+use crate::guard::description::RouteDescription;
 use crate::guard::requirement::Outcome;
-use crate::guard::shape::{Methods, Shape, routes_of};
+use crate::guard::shape::{Methods, Shape};
 use crate::handle::{PerInstance, Portcullis};
 use crate::identity::Identity;
 
@@ -39,6 +39,14 @@ impl GuardedRoute {
     /// Who may call it.
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// What it takes and answers, if it is a route of portcullis.
+    pub fn description(&self) -> Option<&RouteDescription> {
+        match &self.access.0 {
+            Kind::Own(description) => Some(description),
+            _ => None,
+        }
     }
 }
 
@@ -110,18 +118,20 @@ impl fmt::Display for GuardedRoutes {
     }
 }
 
-/// What an instance knows of routes.
+/// A path and the row of portcullis that it belongs to.
+pub(super) type Described = (String, Arc<RouteDescription>);
+
+/// What an instance knows about routes.
 pub(crate) struct Routes {
     recorded: Mutex<Recorded>,
-    /// What a mark of this instance begins with. Random, so that no router has it by chance.
+    /// The start of every mark of this instance. It is random, so that no other router has it by chance.
     mark: String,
-    /// The routes of ours that were made, by the mark of their capability: paths as they are before
-    /// nesting, each with one of its methods.
-    own: Mutex<BTreeMap<String, BTreeSet<(String, Method)>>>,
+    /// The rows of the routes that were mounted, by the mark of their capability.
+    own: Mutex<BTreeMap<String, Vec<Arc<RouteDescription>>>>,
 }
 
 struct Recorded {
-    /// By path and methods: a router that is built again takes the place of the one before.
+    /// By path and methods. A router that is built again replaces the previous one.
     by_path: BTreeMap<(String, String), GuardedRoute>,
     list: GuardedRoutes,
 }
@@ -148,34 +158,40 @@ impl Routes {
         recorded.list = recorded.by_path.values().cloned().collect();
     }
 
-    /// Those of these routes that are not marks, or the first one that is not ours.
+    /// Returns these routes without the marks, each with its description, or the first path that is not
+    /// one of portcullis.
     ///
-    /// A route is ours if the mark of its capability is there: [`mount`](crate::route::mount) puts it
-    /// among the routes of the capability, and nobody else can. axum takes a path and method only
-    /// once, so beside the mark, what has the path and method of ours *is* ours. By its path alone a
-    /// stranger's `GET /session` would look the same.
-    pub(super) fn own(&self, routes: Vec<(Shape, String)>) -> Result<Vec<(Shape, String)>, String> {
+    /// A route is one of portcullis if the mark of its capability is there.
+    /// [`mount`](crate::route::mount) puts it among the routes of the capability, and nobody else can.
+    /// axum accepts a path and method only once. So beside the mark, a route with the path and method of
+    /// a row *is* that row. By its path alone, a stranger's `GET /session` would look the same.
+    pub(super) fn own(&self, routes: Vec<(Shape, String)>) -> Result<Vec<Described>, String> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let (marks, routes): (Vec<_>, Vec<_>) =
             routes.into_iter().partition(|(_, path)| path.contains(&self.mark));
-        let mut known = BTreeSet::new();
+        let mut known = BTreeMap::new();
         for (_, mark) in &marks {
             let Some((prefix, _)) = mark.split_once(&self.mark) else { continue };
-            let ours = own.get(&mark[prefix.len()..]).into_iter().flatten();
-            known.extend(ours.map(|(path, method)| (format!("{prefix}{path}"), method.clone())));
+            for row in own.get(&mark[prefix.len()..]).into_iter().flatten() {
+                known.insert((format!("{prefix}{}", row.path), row.method.clone()), row);
+            }
         }
-        let stranger = routes.iter().find(|(shape, path)| {
-            let mut listed = shape.listed.iter();
-            shape.listed.is_empty()
-                || !listed.all(|method| known.contains(&(path.clone(), method.clone())))
-        });
-        match stranger {
-            Some((_, path)) => Err(path.clone()),
-            None => Ok(routes),
+        let mut described = Vec::new();
+        for (shape, path) in routes {
+            if shape.listed.is_empty() {
+                return Err(path);
+            }
+            for method in shape.listed {
+                match known.get(&(path.clone(), method)) {
+                    Some(row) => described.push((path.clone(), Arc::clone(row))),
+                    None => return Err(path),
+                }
+            }
         }
+        Ok(described)
     }
 
-    /// Whether this is the path of a mark.
+    /// True if this is the path of a mark.
     pub(super) fn is_mark(&self, path: &str) -> bool {
         path.contains(&self.mark)
     }
@@ -190,20 +206,18 @@ impl Portcullis {
         recorded.list.clone()
     }
 
-    /// Notes the routes that a capability of ours is about to mount, and marks them: a path more,
-    /// which takes no method.
+    /// Notes the routes that a capability is about to mount, and marks them with one more path, which
+    /// takes no method.
     pub(crate) fn mark_own_routes<S: Clone + Send + Sync + 'static>(
         &self,
         capability: &str,
         router: Router<S>,
+        descriptions: Vec<RouteDescription>,
     ) -> Router<S> {
         let routes = self.per_instance::<Routes>();
         let mark = format!("{}{capability}", routes.mark);
         let mut own = routes.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = own.entry(mark.clone()).or_default();
-        for (shape, path) in routes_of(&router).unwrap_or_default() {
-            ours.extend(shape.listed.into_iter().map(|method| (path.clone(), method)));
-        }
+        own.entry(mark.clone()).or_default().extend(descriptions.into_iter().map(Arc::new));
         router.route(&mark, MethodRouter::new())
     }
 }

@@ -181,16 +181,18 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
                  or this version of axum is not known; use `danger_unguarded(..)`"
             );
         };
-        let listed = match known.own(listed) {
-            Ok(listed) => listed,
+        let described = match known.own(listed) {
+            Ok(described) => described,
             Err(stranger) => panic!(
                 "`{stranger}` is no route of this instance of portcullis: give it to \
                  `route(..)`, with who may call it"
             ),
         };
-        // Every other method is answered by a 405 of ours.
-        let listed = listed.into_iter().map(|(shape, path)| (Methods::Only(shape.listed), path));
-        self.note_all(prefix, Some(listed.collect()), &Access(Kind::Own));
+        for (path, description) in described {
+            // Every other method is answered with 405.
+            let methods = Methods::Only(vec![description.method.clone()]);
+            self.note(methods, &nested(prefix, &path), Access(Kind::Own(description)));
+        }
         self.router = match prefix {
             "/" => self.router.merge(routes),
             prefix => self.router.nest(prefix, routes),
@@ -314,7 +316,7 @@ fn guarded<S: Clone + Send + Sync + 'static>(
         Kind::Session(session) => wrap(methods, shape, *session),
         Kind::Public(public) if public.from_anywhere => methods,
         Kind::Public(_) => wrap(methods, shape, SameOriginOnly),
-        Kind::Own | Kind::Unguarded => methods,
+        Kind::Own(_) | Kind::Unguarded => methods,
     }
 }
 

@@ -3,6 +3,7 @@
 //! | page | what it explains |
 //! |---|---|
 //! | [`start`] | what to add to an axum service, and which routes you get |
+//! | [`routes`] | every route: who may call it, what it takes, what it answers |
 //! | [`sessions`] | how sessions and tokens work, and how to start one in your own handler |
 //! | [`existing_users`] | how to move from a users table that you already have |
 //! | [`from_axum_login`] | how to move from axum-login, trait by trait |
@@ -56,6 +57,7 @@ pub mod lockout;
 pub mod mail;
 pub mod operating;
 pub mod permissions;
+pub mod routes;
 pub mod sessions;
 pub mod start;
 pub mod testing;

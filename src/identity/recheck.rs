@@ -99,13 +99,15 @@ impl Portcullis {
         async move {
             loop {
                 let announced = listener.next();
+                // Nothing can move the absolute end, so this needs no database.
+                if auth.context().now() >= identity.session().expires_at() {
+                    return NotSignedIn::Ended(Ended::Expired);
+                }
                 if let Err(AuthError::NotSignedIn(reason)) = auth.recheck(&identity).await {
                     return reason;
                 }
                 let left = identity.session().expires_at().since(auth.context().now());
-                // A moment later, because the session still counts until its end.
-                let wait = every.min(left.saturating_add(LEAST_WAIT));
-                let _ = tokio::time::timeout(wait, announced).await;
+                let _ = tokio::time::timeout(every.min(left), announced).await;
             }
         }
     }

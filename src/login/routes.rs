@@ -4,9 +4,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
 use super::Credentials;
@@ -14,22 +13,45 @@ use super::basic::BasicCredentials;
 use super::form::redirected;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::password::Password;
-use crate::route::{self, Json, OptionalBody, RouteError, mount, signed_in};
+use crate::route::{self, Json, OptionalBody, RouteError, mount, row, signed_in};
 use crate::session::Transport;
 
 /// The routes of signing in and out.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     let for_browsers = from_fn_with_state(auth.clone(), redirected);
-    let router = Router::new()
-        .route("/methods", get(methods))
-        .route("/login", post(login).layer(for_browsers.clone()))
-        .route("/logout", post(logout).layer(for_browsers))
-        .route("/reauthenticate", post(reauthenticate));
-    mount(auth, "login", router)
+    mount(
+        auth,
+        "login",
+        [
+            row(Method::GET, "/methods", methods),
+            row(Method::POST, "/login", login)
+                .takes(RouteBody::OptionalJsonOrForm)
+                .answers(&[StatusCode::OK, StatusCode::SEE_OTHER])
+                .refuses(&[
+                    "bearer_not_enabled",
+                    "invalid_basic_authorization",
+                    "invalid_credentials",
+                    "multiple_credentials",
+                    "session_ended",
+                    "session_limit",
+                    "too_many_attempts",
+                ])
+                .around(|route| route.layer(for_browsers.clone())),
+            row(Method::POST, "/logout", logout)
+                .answers(&[StatusCode::NO_CONTENT, StatusCode::SEE_OTHER])
+                .refuses(&["multiple_credentials"])
+                .around(|route| route.layer(for_browsers.clone())),
+            row(Method::POST, "/reauthenticate", reauthenticate)
+                .by(RouteCaller::SignedIn)
+                .takes(RouteBody::Json)
+                .refuses(&["too_many_attempts", "wrong_password"]),
+        ],
+    )
 }
 
 async fn methods(State(auth): State<Portcullis>) -> Response {

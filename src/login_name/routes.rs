@@ -5,8 +5,7 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,22 +13,56 @@ use super::LoginNameError;
 use crate::account::LoginIdKind;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::one_time::Proof;
-use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
+use crate::route::{self, JsonOrForm, RouteError, Row, mount, row, signed_in};
 
 /// The routes of an account's names, where there is a notifier.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    let mut router = Router::new();
-    if auth.context().notifier.is_some() {
-        router = router
-            .route("/login-names", get(list).post(add))
-            .route("/login-names/confirm", post(confirm).merge(delete(remove_confirm)))
-            .route("/login-names/undo", post(undo).merge(delete(remove_undo)))
-            .route("/login-names/{name}", delete(remove));
+    if auth.context().notifier.is_none() {
+        return mount(auth, "login_name", []);
     }
-    mount(auth, "login_name", router)
+    let owner = RouteCaller::owner::<owner::LoginNames>();
+    let removes = |row: Row| {
+        row.by(owner).refuses(&[
+            "insufficient_user_authentication",
+            "name_not_found",
+            "only_login_name",
+            "own_address",
+        ])
+    };
+    mount(
+        auth,
+        "login_name",
+        [
+            row(Method::GET, "/login-names", list).by(owner),
+            row(Method::POST, "/login-names", add)
+                .by(owner)
+                .takes(RouteBody::JsonOrForm)
+                .answers(&[StatusCode::OK, StatusCode::ACCEPTED])
+                .refuses(&[
+                    "address_not_proved",
+                    "insufficient_user_authentication",
+                    "invalid_fields",
+                    "too_many_names",
+                    "too_soon",
+                    "username_taken",
+                ]),
+            row(Method::POST, "/login-names/confirm", confirm)
+                .by(owner)
+                .takes(RouteBody::JsonOrForm)
+                .refuses(&["link_used", "too_many_names", "too_many_tries", "wrong_code"]),
+            row(Method::POST, "/login-names/undo", undo)
+                .takes(RouteBody::JsonOrForm)
+                .answers(&[StatusCode::NO_CONTENT])
+                .refuses(&["link_used", "only_login_name", "wrong_code"]),
+            removes(row(Method::DELETE, "/login-names/{name}", remove)),
+            removes(row(Method::DELETE, "/login-names/confirm", remove_confirm)),
+            removes(row(Method::DELETE, "/login-names/undo", remove_undo)),
+        ],
+    )
 }
 
 async fn list(

@@ -3,23 +3,32 @@
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use axum::routing::{get, post};
+use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::OwnMembership;
 use crate::base::problem::Rejection;
+use crate::guard::description::RouteCaller;
 use crate::handle::Portcullis;
 use crate::identity::owner::Memberships;
 use crate::identity::{AccountOwner, Identity};
 use crate::permission::{Membership, Refreshed};
-use crate::route::{self, mount};
+use crate::route::{self, mount, row};
 
 /// The routes of one's own memberships.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    let router =
-        Router::new().route("/memberships", get(list)).route("/memberships/refresh", post(refresh));
-    mount(auth, "membership", router)
+    mount(
+        auth,
+        "membership",
+        [
+            row(Method::GET, "/memberships", list)
+                .by(RouteCaller::SignedIn)
+                .refuses(&["invalid_body", "invalid_resource"]),
+            row(Method::POST, "/memberships/refresh", refresh)
+                .by(RouteCaller::owner::<Memberships>()),
+        ],
+    )
 }
 
 #[derive(Deserialize)]

@@ -4,30 +4,44 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::base::client::ClientInfo;
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
+use crate::guard::description::RouteCaller;
 use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::owner::Sessions;
 use crate::identity::{AccountOwner, Identity};
-use crate::route::{self, RouteError, mount};
+use crate::route::{self, RouteError, mount, row};
 use crate::session::{SESSIONS_A_PAGE, SessionError, SessionsEnded, Transport};
 
 /// The routes of one's own sessions.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    let router = Router::new()
-        .route("/session", get(who_am_i))
-        .route("/session/refresh", post(refresh))
-        .route("/sessions", get(list).delete(end_all))
-        .route("/sessions/{id}", delete(end_one))
-        .route("/sessions/{id}/report", post(report));
-    mount(auth, "own_session", router)
+    let owner = RouteCaller::owner::<Sessions>();
+    mount(
+        auth,
+        "own_session",
+        [
+            row(Method::GET, "/session", who_am_i).by(RouteCaller::SignedIn),
+            row(Method::POST, "/session/refresh", refresh)
+                .by(RouteCaller::SignedIn)
+                .refuses(&["refresh_not_enabled"]),
+            row(Method::GET, "/sessions", list).by(owner).refuses(&["invalid_body"]),
+            row(Method::DELETE, "/sessions", end_all).by(owner).refuses(&["invalid_body"]),
+            row(Method::DELETE, "/sessions/{id}", end_one)
+                .by(owner)
+                .answers(&[StatusCode::NO_CONTENT])
+                .refuses(&["session_not_found"]),
+            row(Method::POST, "/sessions/{id}/report", report)
+                .by(owner)
+                .answers(&[StatusCode::NO_CONTENT])
+                .refuses(&["session_not_found"]),
+        ],
+    )
 }
 
 async fn who_am_i(

@@ -1,44 +1,56 @@
 //! `PUT /password`.
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, put};
-use http::StatusCode;
+use http::request::Parts;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::PasswordChangeError;
 use crate::base::client::ClientInfo;
 use crate::base::invalid_field::InvalidField;
 use crate::base::problem::Rejection;
+use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
-use crate::identity::AuthError;
 use crate::identity::credential::prefix_of;
+use crate::identity::owner;
 use crate::identity::resolved::Resolved;
+use crate::identity::{AccountOwner, AuthError, NotSignedIn};
 use crate::password::Password;
-use crate::route::{Json, mount, signed_in};
+use crate::route::{Json, mount, row, signed_in};
+use crate::session::{PasswordChangeSession, Stage};
 
 /// The routes of changing one's password.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    mount(auth, "password_change", Router::new().route("/password", put(change)))
+    let caller = RouteCaller::owner_or::<owner::Password>(Stage::MustChangePassword);
+    mount(
+        auth,
+        "password_change",
+        [row(Method::PUT, "/password", change).by(caller).takes(RouteBody::Json).refuses(&[
+            "insufficient_user_authentication",
+            "invalid_fields",
+            "password_changed_meanwhile",
+            "too_many_attempts",
+            "wrong_password",
+        ])],
+    )
 }
 
-/// `GET /.well-known/change-password` (W3C): leads a password manager to the page that
-/// [`change_page`](crate::config::PasswordConfig::change_page) names, and nowhere without one. Merge
-/// it at the root: `Router::new().merge(password_change::well_known(&auth))`.
+/// Returns `GET /.well-known/change-password` (W3C). It leads a password manager to the page that
+/// [`change_page`](crate::config::PasswordConfig::change_page) names. Without such a page, there is no
+/// route. Merge it at the root: `Router::new().merge(password_change::well_known(&auth))`.
 pub fn well_known<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    let router = match auth.context().config.password.change_page.clone() {
-        Some(page) => Router::new().route(
-            "/.well-known/change-password",
-            get(async move |State(auth): State<Portcullis>, request: Request| {
-                let prefix = prefix_of(&auth, request.headers(), request.extensions());
-                Redirect::to(&format!("{}{page}", prefix.as_str())).into_response()
-            }),
-        ),
-        None => Router::new(),
+    let page = auth.context().config.password.change_page.clone();
+    let lead = |page: String| {
+        let to_page = async move |State(auth): State<Portcullis>, request: Request| {
+            let prefix = prefix_of(&auth, request.headers(), request.extensions());
+            Redirect::to(&format!("{}{page}", prefix.as_str())).into_response()
+        };
+        row(Method::GET, "/.well-known/change-password", to_page).answers(&[StatusCode::SEE_OTHER])
     };
-    mount(auth, "well_known", router)
+    mount(auth, "well_known", page.map(lead))
 }
 
 #[derive(Deserialize)]
@@ -49,32 +61,47 @@ struct ChangeBody {
     new_password_again: Option<Password>,
 }
 
+/// Who may change the password: the owner, or a sign-in that must set a new one.
+enum Changer {
+    Owner(AccountOwner<owner::Password>),
+    MustChange(PasswordChangeSession),
+}
+
+impl FromRequestParts<Portcullis> for Changer {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Portcullis) -> Result<Self, Rejection> {
+        let before = Before::from_request_parts(parts, state).await?;
+        match before.resolved() {
+            Some(Resolved::Full(identity)) => Ok(Self::Owner(before.owner(identity)?)),
+            Some(Resolved::PasswordChange(session)) => Ok(Self::MustChange(session.clone())),
+            other => {
+                let reason = other.map_or(NotSignedIn::NoCredential, Resolved::not_signed_in);
+                Err(AuthError::NotSignedIn(reason).into())
+            }
+        }
+    }
+}
+
 async fn change(
     State(auth): State<Portcullis>,
-    before: Before,
+    changer: Changer,
     client: ClientInfo,
     Json(body): Json<ChangeBody>,
 ) -> Result<Response, Rejection> {
     let new = body.new_password.as_str();
-    let who = before.resolved();
-    if !matches!(who, Some(Resolved::Full(_) | Resolved::PasswordChange(_))) {
-        let reason =
-            who.map_or(crate::identity::NotSignedIn::NoCredential, Resolved::not_signed_in);
-        return Err(AuthError::NotSignedIn(reason).into());
-    }
     if body.new_password_again.as_ref().is_some_and(|again| again.as_str() != new) {
         let message = "differs from new_password";
         let field = InvalidField::new("new_password_again", "repetition_differs", message);
         return Err(PasswordChangeError::Invalid(vec![field]).into());
     }
     let flow = auth.password_change();
-    let issued = match who {
-        Some(Resolved::Full(identity)) => {
+    let issued = match changer {
+        Changer::Owner(owner) => {
             let current = body.current_password.as_ref().map(Password::as_str);
-            flow.change(&before.owner(identity)?, current, new, &client).await?
+            flow.change(&owner, current, new, &client).await?
         }
-        Some(Resolved::PasswordChange(session)) => flow.finish(session, new, &client).await?,
-        _ => return Err(AuthError::WrongStage("a session").into()),
+        Changer::MustChange(session) => flow.finish(&session, new, &client).await?,
     };
     Ok(signed_in(StatusCode::OK, issued))
 }

@@ -3,15 +3,15 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::description::RouteBody;
 use crate::handle::Portcullis;
 use crate::password::Password;
-use crate::route::{self, JsonOrForm, mount};
+use crate::route::{self, JsonOrForm, mount, row};
 use crate::session::Transport;
 
 /// The routes of forgotten passwords.
@@ -22,11 +22,30 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             "the routes of forgotten passwords are mounted and there is no notifier to send a link with",
         );
     }
-    let routes = Router::new()
-        .route("/password/forgot", post(forgot))
-        .route("/password/reset/check", post(check))
-        .route("/password/reset", post(reset));
-    mount(auth, "password_reset", routes)
+    mount(
+        auth,
+        "password_reset",
+        [
+            row(Method::POST, "/password/forgot", forgot)
+                .takes(RouteBody::JsonOrForm)
+                .answers(&[StatusCode::ACCEPTED])
+                .refuses(&["too_many_attempts"]),
+            row(Method::POST, "/password/reset/check", check)
+                .takes(RouteBody::JsonOrForm)
+                .answers(&[StatusCode::NO_CONTENT])
+                .refuses(&["invalid_reset_token", "reset_token_used", "too_many_attempts"]),
+            row(Method::POST, "/password/reset", reset)
+                .takes(RouteBody::JsonOrForm)
+                .answers(&[StatusCode::OK, StatusCode::NO_CONTENT])
+                .refuses(&[
+                    "bearer_not_enabled",
+                    "invalid_fields",
+                    "invalid_reset_token",
+                    "reset_token_used",
+                    "too_many_attempts",
+                ]),
+        ],
+    )
 }
 
 #[derive(Deserialize)]

@@ -3,8 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,15 +12,32 @@ use crate::account::NewAccount;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::config::Registration as Policy;
+use crate::guard::description::RouteBody;
 use crate::handle::Portcullis;
 use crate::hook::HookList;
 use crate::password::Password;
-use crate::route::{self, JsonOrForm, RouteError, mount, signed_in};
+use crate::route::{self, JsonOrForm, RouteError, mount, row, signed_in};
 use crate::session::Transport;
 
 /// The routes of registration.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    mount(auth, "registration", Router::new().route("/register", post(register)))
+    mount(
+        auth,
+        "registration",
+        [row(Method::POST, "/register", register)
+            .takes(RouteBody::JsonOrForm)
+            .answers(&[StatusCode::CREATED, StatusCode::ACCEPTED])
+            .refuses(&[
+                "bearer_not_enabled",
+                "email_taken",
+                "invalid_fields",
+                "multiple_credentials",
+                "phone_taken",
+                "registration_closed",
+                "session_ended",
+                "username_taken",
+            ])],
+    )
 }
 
 #[derive(Deserialize)]

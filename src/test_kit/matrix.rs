@@ -54,9 +54,9 @@ impl TestKit<'_> {
     ///
     /// The requests and sessions are real and go through all layers and guards of the application,
     /// but no handler runs. An extractor in a handler's signature is part of the handler. So its
-    /// refusals are not in the table. Neither are portcullis' own routes, because all of them are
-    /// handlers. Routes behind `danger_unguarded` are listed separately. A route on an instance is
-    /// requested for one that no role names, and for each one that a role names.
+    /// refusals are not in the table. The routes of portcullis are listed separately, with what they
+    /// say about their callers, and so are routes behind `danger_unguarded`. A route on an instance
+    /// is requested for one that no role names, and for each one that a role names.
     ///
     /// It creates an account for each role. Use a separate database for this test, which contains
     /// the roles of your service.
@@ -111,11 +111,8 @@ impl TestKit<'_> {
         let mut others = Vec::new();
         let granted = self.granted_instances().await;
         for route in &self.auth.guarded_routes() {
-            if route.access().is_unguarded() {
+            if route.access().is_unguarded() || route.access().is_own() {
                 others.push(route.clone());
-                continue;
-            }
-            if route.access().is_own() {
                 continue;
             }
             let mut instances = BTreeSet::new();
@@ -360,14 +357,19 @@ fn write(rows: &[Row], columns: &[Column], others: &[GuardedRoute]) -> String {
         table.push(cells);
     }
     align(&mut text, &table);
-    if !others.is_empty() {
-        text.push_str(
-            "\nUnguarded: each may be called by anyone whom it does not refuse by itself.\n\n",
-        );
-        let other = |route: &GuardedRoute| {
+    let (own, unguarded): (Vec<_>, Vec<_>) =
+        others.iter().partition(|route| route.access().is_own());
+    for (routes, title) in [
+        (own, "Routes of portcullis, and who may call them by their own decision."),
+        (unguarded, "Unguarded: each may be called by anyone whom it does not refuse by itself."),
+    ] {
+        let line = |route: &&GuardedRoute| {
             vec![route.methods().to_string(), route.path().to_owned(), route.access().to_string()]
         };
-        align(&mut text, &others.iter().map(other).collect::<Vec<_>>());
+        if !routes.is_empty() {
+            text.push_str(&format!("\n{title}\n\n"));
+            align(&mut text, &routes.iter().map(line).collect::<Vec<_>>());
+        }
     }
     text
 }

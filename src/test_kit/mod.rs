@@ -61,6 +61,15 @@ impl Portcullis {
     }
 }
 
+/// From now on, a mounted route panics if it answers with a status or an error code that its
+/// [description](crate::guard::RouteDescription) does not name. It is for the tests of portcullis
+/// itself: a hook may answer with other codes.
+#[cfg(feature = "routes")]
+#[doc(hidden)]
+pub fn check_route_descriptions() {
+    crate::route::be_strict();
+}
+
 impl TestKit<'_> {
     /// Returns a client that is not signed in (yet).
     pub fn nobody(&self) -> TestClient {

@@ -3,27 +3,48 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::{Confirmation, Confirmed};
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::resolved::Resolved;
 use crate::password::Password;
-use crate::route::{self, Json, OptionalBody, RouteError, mount, signed_in};
+use crate::route::{self, Json, OptionalBody, RouteError, mount, row, signed_in};
 use crate::session::Transport;
 
 /// The routes of verification.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    let router = Router::new()
-        .route("/verification", post(send))
-        .route("/verification/confirm", post(confirm));
-    mount(auth, "verification", router)
+    mount(
+        auth,
+        "verification",
+        [
+            row(Method::POST, "/verification", send)
+                .takes(RouteBody::OptionalJsonOrForm)
+                .answers(&[StatusCode::ACCEPTED])
+                .refuses(&["already_verified", "invalid_fields"])
+                // Without an address in the body, it is for accounts that are signed in.
+                .refuses(RouteCaller::SignedIn.errors()),
+            row(Method::POST, "/verification/confirm", confirm).takes(RouteBody::Json).refuses(&[
+                "already_verified",
+                "bearer_not_enabled",
+                "invalid_fields",
+                "multiple_credentials",
+                "not_signed_in",
+                "session_ended",
+                "session_limit",
+                "too_many_attempts",
+                "too_many_tries",
+                "wrong_code",
+                "wrong_password",
+            ]),
+        ],
+    )
 }
 
 #[derive(Deserialize)]

@@ -54,6 +54,7 @@ mod registration;
 mod replay;
 mod rotation;
 mod router;
+mod routes;
 mod schema;
 mod session;
 mod session_data;

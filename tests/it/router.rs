@@ -129,7 +129,7 @@ on_every_database! {
             "POST /fresh: factor(totp, within 60s)",
             "GET /me: signed_in",
         ]);
-        for line in ["POST /auth/login: decides by itself", "GET, DELETE /auth/sessions: decides by itself"] {
+        for line in ["POST /auth/login: own: anyone", "GET /auth/session: own: signed in"] {
             assert!(recorded.iter().any(|known| known == line), "{line}: {recorded:#?}");
         }
     }
@@ -405,7 +405,7 @@ on_every_database! {
         let at_root: Router = root.router().auth_routes("/", well_known).into_router();
         let path = "/.well-known/change-password";
         assert_eq!(status(&at_root, &root.test().nobody(), "GET", path).await, 303);
-        assert_eq!(table(&root), [format!("GET {path}: decides by itself")]);
+        assert_eq!(table(&root), [format!("GET {path}: own: anyone")]);
         let one: Router = auth.router().auth_routes("/x", portcullis::login::routes(auth)).into_router();
         assert_eq!(status(&one, &visitor, "GET", "/x/methods").await, 200);
     }

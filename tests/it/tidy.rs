@@ -553,7 +553,7 @@ fn only_problem_rs_builds_error_answers() {
     let words = ["status_mut", "WWW_AUTHENTICATE", "RETRY_AFTER", "Response::builder"];
     let rule = only_in(&["base/problem.rs"], &words);
     check(rule, "login/routes.rs", "*response.status_mut() = StatusCode::FORBIDDEN;");
-    let bodies = only_in(&["base/problem.rs", "src/route.rs", "route.rs"], &["Response::new"]);
+    let bodies = only_in(&["base/problem.rs", "route/mod.rs"], &["Response::new"]);
     check(bodies, "guard/require.rs", "Response::new(Body::empty())");
     let problem_json = |file: &File| {
         let there = file.text.contains("application/problem+json");

@@ -39,6 +39,7 @@ pub async fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(Pro
 
 impl Probe {
     async fn on(database: Database) -> Self {
+        portcullis::test_kit::check_route_descriptions();
         let db = database.connect().await;
         let clock = MockClock::default();
         let notifier = RecordingNotifier::default();

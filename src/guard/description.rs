@@ -1,0 +1,139 @@
+//! What a route of portcullis takes and answers, and who may call it.
+
+use std::fmt;
+
+use http::{Method, StatusCode};
+
+use crate::identity::owner::AccountPermission;
+use crate::session::Stage;
+
+/// The description of one of portcullis' own routes. The router is made from it, and so are the lists
+/// of routes, so they cannot disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteDescription {
+    /// The method. `HEAD` comes with `GET`.
+    pub method: Method,
+    /// The path before nesting, such as `/sessions/{id}`.
+    pub path: &'static str,
+    /// Who may call it.
+    pub caller: RouteCaller,
+    /// What it reads from the body.
+    pub body: RouteBody,
+    /// The status codes of its successful answers.
+    pub answers: &'static [StatusCode],
+    /// Its [error codes](crate::guide::errors), in alphabetical order. A hook of the application can
+    /// answer with others.
+    pub errors: Vec<&'static str>,
+}
+
+/// Who may call a route of portcullis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteCaller {
+    /// Anyone, with or without a session. The route may need something else, such as a code.
+    Anyone,
+    /// An account that is signed in.
+    SignedIn,
+    /// The owner of an account: signed in, and not limited by a ceiling that does not cover this
+    /// permission. See [`owner`](crate::identity::owner).
+    Owner(&'static str),
+    /// The same, or a sign-in that is at this stage.
+    OwnerOrStage(&'static str, Stage),
+}
+
+/// The kinds of body that a route of portcullis reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteBody {
+    /// None; a body is ignored.
+    None,
+    /// An object in JSON.
+    Json,
+    /// An object in JSON, or a form from a page of this service.
+    JsonOrForm,
+    /// The same, or no body at all.
+    OptionalJsonOrForm,
+}
+
+impl RouteCaller {
+    pub(crate) fn owner<P: AccountPermission>() -> Self {
+        Self::Owner(P::TEXT)
+    }
+
+    pub(crate) fn owner_or<P: AccountPermission>(stage: Stage) -> Self {
+        Self::OwnerOrStage(P::TEXT, stage)
+    }
+
+    /// The error codes of a caller who is not accepted.
+    pub(crate) fn errors(self) -> &'static [&'static str] {
+        match self {
+            Self::Anyone => &[],
+            Self::SignedIn => &NOT_SIGNED_IN,
+            Self::Owner(_) | Self::OwnerOrStage(..) => &NOT_OWNER,
+        }
+    }
+}
+
+impl RouteBody {
+    /// The error codes of a body that is not accepted.
+    pub(crate) fn errors(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Json | Self::JsonOrForm | Self::OptionalJsonOrForm => {
+                &["body_too_large", "invalid_body", "unsupported_media_type"]
+            }
+        }
+    }
+}
+
+const NOT_SIGNED_IN: [&str; 10] = [
+    "enrolment_required",
+    "invalid_token",
+    "multiple_credentials",
+    "not_signed_in",
+    "password_change_required",
+    "second_factor_required",
+    "session_ended",
+    "session_expired",
+    "session_suspicious",
+    "token_expired",
+];
+
+const NOT_OWNER: [&str; 11] = [
+    "enrolment_required",
+    "invalid_token",
+    "limited_session",
+    "multiple_credentials",
+    "not_signed_in",
+    "password_change_required",
+    "second_factor_required",
+    "session_ended",
+    "session_expired",
+    "session_suspicious",
+    "token_expired",
+];
+
+impl fmt::Display for RouteCaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::SignedIn => f.write_str("signed in"),
+            Self::Owner(permission) => write!(f, "owner({permission})"),
+            Self::OwnerOrStage(permission, stage) => {
+                write!(f, "owner({permission}) or stage({})", stage.as_str())
+            }
+        }
+    }
+}
+
+impl fmt::Display for RouteBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Json => "JSON",
+            Self::JsonOrForm => "JSON or form",
+            Self::OptionalJsonOrForm => "JSON, form or none",
+        })
+    }
+}

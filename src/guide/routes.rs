@@ -1,0 +1,39 @@
+//! Every route: who may call it, what it takes, and what it answers.
+//!
+//! The paths are those before nesting. With `.nest("/auth", auth.routes())`, `/login` becomes `/auth/login`.
+//! [`auth.routes()`](crate::Portcullis::routes) contains all routes that your configuration allows, except those
+//! marked with a star. Mount these yourself:
+//!
+//! | routes | mount |
+//! |---|---|
+//! | `/session/anonymous` | [`anonymous::routes(&auth)`](crate::anonymous::routes) |
+//! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |
+//!
+//! # Who may call a route
+//!
+//! | word | meaning |
+//! |---|---|
+//! | anyone | everyone, with or without a session; the route may need a code or a password |
+//! | signed in | an account that is signed in |
+//! | owner(..) | the same, if the session is not limited, or if its ceiling covers the named permission; see [`owner`](crate::identity::owner) |
+//! | stage(..) | a sign-in at this [stage](crate::Stage) |
+//!
+//! # Error codes that many routes have
+//!
+//! | routes | codes |
+//! |---|---|
+//! | all | `rate_limited`, `overloaded`, `unavailable`, `internal_error` |
+//! | all except `GET` | `cross_site_request` |
+//! | those with a body | `invalid_body`, `body_too_large`, `unsupported_media_type` |
+//! | those for accounts that are signed in | `not_signed_in`, `invalid_token`, `token_expired`, `session_ended`, `session_expired`, `session_suspicious`, `second_factor_required`, `password_change_required`, `enrolment_required`, `multiple_credentials` |
+//! | those for owners | `limited_session` |
+//!
+//! A [hook](crate::hook::Hooks) of your application can refuse with a code of its own. All codes are explained on
+//! the page of [`errors`](super::errors).
+//!
+//! # All routes
+//!
+#![doc = include_str!("routes.md")]
+//!
+//! [`auth.guarded_routes()`](crate::Portcullis::guarded_routes) returns the same rows to your program. The
+//! `description()` of a route has its body, its answers and its error codes.
