@@ -6,7 +6,7 @@ use super::row::Challenge;
 use crate::attempt::{Admission, Subject, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::id::{AccountId, SessionId};
-use crate::base::transaction::Fault;
+use crate::base::transaction::{Fault, MaybeFault};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::outstanding::Kind;
@@ -19,6 +19,25 @@ pub(crate) enum Try {
     Taken(Ticket),
     /// There is none for so long.
     TooMany(Duration),
+}
+
+/// Ends an attempt at a code that was right, with the result of what it led to. Only a wrong guess counts:
+/// where something else failed, such as a hook, the attempt is taken back. `is_wrong` are the errors that
+/// say that the code was not good any more.
+pub(crate) async fn end_right<T, E: MaybeFault>(
+    auth: &Portcullis,
+    ticket: Ticket,
+    result: &Result<T, E>,
+    is_wrong: impl Fn(&E) -> bool,
+) {
+    match result {
+        Ok(_) => ticket.end_succeeded(),
+        Err(error) if is_wrong(error) => {}
+        // A hook's error of the database is no outage, so it is taken back as well. Where the database
+        // does not answer, nobody waits for it once more.
+        Err(error) if matches!(error.fault(), Some(Fault::Timeout)) => {}
+        Err(_) => auth.attempts().withdraw(ticket).await,
+    }
 }
 
 /// Takes a try at the code that an address was sent, whether or not there is one: that must not show.
