@@ -64,6 +64,9 @@ impl Hooks for Watch {
         assert!(!printed.contains("alice") && !printed.contains(NUMBER), "{printed}");
         let before = change.before.username().unwrap_or("nobody");
         let mut told = format!("{before}: {:?}", change.cause);
+        if !change.before.is_verified() && change.account.is_verified() {
+            told.push_str(" for the first time");
+        }
         let lists = [('+', change.added), ('-', change.removed), ('!', change.proved)];
         for (sign, names) in lists {
             let mut texts: Vec<_> = names.iter().map(|ChangedName { text, .. }| text).collect();
@@ -264,7 +267,7 @@ on_every_database! {
         assert_eq!(watch.take(), [""; 0], "what a registration brings is told by its own hooks");
         let link = token(&probe, MessageKind::VerifyAddress, "bob@example.com").await;
         let answer = bob.post("/auth/verification/confirm", json!({ "token": link })).await;
-        check(answer, &["bob: Proved !bob@example.com"]);
+        check(answer, &["bob: Proved for the first time !bob@example.com"]);
     }
 
     async fn an_undone_addition_and_a_reset_are_told(probe: Probe) {
@@ -288,7 +291,7 @@ on_every_database! {
         let body = json!({ "token": reset, "password": "another horse battery staple" });
         let answer = bob.post("/auth/password/reset", body).await;
         assert!(answer.status < 300, "{}", answer.text);
-        assert_eq!(watch.take(), ["bob: Proved -+4915112345678 !bob@example.com"]);
+        assert_eq!(watch.take(), ["bob: Proved for the first time -+4915112345678 !bob@example.com"]);
     }
 
     async fn an_account_that_loses_a_number_to_its_owner_is_told_of_too(probe: Probe) {
