@@ -248,6 +248,9 @@ impl<'a> StartChallenge<'a> {
 
     /// The answer, where the application asks a question of its own, instead of a code. It may not be
     /// empty.
+    ///
+    /// A question that is asked again replaces the one before it. An answer that was not used yet stays
+    /// good, the last one of a session.
     pub fn expecting(mut self, answer: impl Into<String>) -> Self {
         self.expected = Some(answer.into());
         self

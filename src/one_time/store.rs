@@ -1,8 +1,8 @@
 //! Queries on challenges. Every change is one conditional UPDATE whose count is the verdict.
 
-use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait,
     QueryFilter, QueryOrder, QuerySelect, UpdateMany,
 };
 
@@ -136,6 +136,64 @@ pub(crate) async fn supersede<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<(), DbErr> {
     superseding(now).filter(challenge::Column::Subject.is_in(subjects)).exec(db).await?;
+    Ok(())
+}
+
+/// Removes the challenges of these subjects of one of the application's purposes, for a newer one takes
+/// their place: nobody asks what became of them, and a session that starts one after the other would leave
+/// any number of rows.
+pub(crate) async fn remove<C: ConnectionTrait>(
+    db: &C,
+    subjects: Vec<Vec<u8>>,
+) -> Result<(), DbErr> {
+    challenge::Entity::delete_many()
+        .filter(challenge::Column::Subject.is_in(subjects))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// The same, but an answer that was not used yet stays, the newest one of each session. `session` is the
+/// one that starts: it removes its own older ones.
+pub(crate) async fn remove_unanswered<C: ConnectionTrait>(
+    db: &C,
+    subjects: Vec<Vec<u8>>,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    use challenge::Column;
+
+    let newest: Option<(Timestamp, ChallengeId)> = challenge::Entity::find()
+        .select_only()
+        .columns([Column::AnsweredAt, Column::Id])
+        .filter(Column::Subject.is_in(subjects.clone()))
+        .filter(Column::SessionId.eq(session))
+        .filter(Column::AnsweredAt.is_not_null())
+        .filter(Column::UsedAt.is_null())
+        .filter(Column::ExpiresAt.gt(now))
+        .order_by_desc(Column::AnsweredAt)
+        .order_by_desc(Column::Id)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await?;
+    // By its moment and not by all other ids: one that is answered just now is newer.
+    let older = newest.map(|(answered_at, id)| {
+        let before = Column::AnsweredAt.lt(answered_at);
+        let beside = Column::AnsweredAt.eq(answered_at).and(Column::Id.lt(id));
+        Column::SessionId.eq(session).and(before.or(beside))
+    });
+    let over = Condition::any()
+        .add(Column::AnsweredAt.is_null())
+        .add(Column::UsedAt.is_not_null())
+        .add(Column::SupersededAt.is_not_null())
+        .add(Column::ExpiresAt.lte(now))
+        .add_option(older);
+    challenge::Entity::delete_many()
+        .filter(Column::Subject.is_in(subjects))
+        .filter(over)
+        .exec(db)
+        .await?;
     Ok(())
 }
 

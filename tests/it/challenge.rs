@@ -828,7 +828,8 @@ on_every_database! {
         assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"));
         assert!(codes(&probe).await.is_empty());
         let starts = probe.number("SELECT COUNT(*) FROM auth_challenge").await;
-        assert_eq!(starts, fits.len() as i64 + 1, "what is refused leaves nothing behind");
+        // The question took the place of the one with the empty target.
+        assert_eq!(starts, fits.len() as i64, "what is refused leaves nothing behind");
     }
 
     async fn what_is_asked_of_a_visitor_concerns_no_other_visitor(probe: Probe) {
@@ -992,6 +993,59 @@ on_every_database! {
         assert_eq!(browser.post("/answer", right).await.status, 200);
         let locks = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_lock' AND detail = 'challenge'";
         assert_eq!(probe.number(locks).await, 1);
+    }
+
+    async fn a_session_that_asks_again_and_again_leaves_a_bounded_number_of_rows(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let mut visitor = browser.stranger();
+        assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
+        let question = json!({ "purpose": "closing", "expecting": "seven" });
+        let code = json!({ "purpose": "closing", "cool_down_ms": 0 });
+        let right = |id: &str| json!({ "purpose": "closing", "id": id, "code": "seven" });
+        let rows = async || probe.number("SELECT COUNT(*) FROM auth_challenge").await;
+        for browser in [&mut visitor, &mut browser] {
+            for body in [&question, &code] {
+                for _ in 0..200 {
+                    started(browser, body.clone()).await;
+                }
+                assert_eq!(rows().await, 1, "{body}");
+            }
+            let (id, _) = started(browser, question.clone()).await;
+            assert_eq!(browser.post("/answer", right(&id)).await.status, 200);
+            // Another page of the same browser shows the question again: the answer is not lost.
+            let (next, _) = started(browser, question.clone()).await;
+            assert_eq!(browser.post_empty("/close").await.text, "closed");
+            check(&browser.post_empty("/close").await, 403, "challenge_required");
+            assert_eq!(browser.post("/answer", right(&next)).await.status, 200);
+            // Nor does anybody collect answers.
+            for _ in 0..20 {
+                let (id, _) = started(browser, question.clone()).await;
+                assert_eq!(browser.post("/answer", right(&id)).await.status, 200);
+                probe.clock.advance(Duration::from_millis(1));
+            }
+            assert_eq!(rows().await, 2, "the answers of the last two");
+            let starts = at_once(browser, "/start", vec![question.clone(); 16]).await;
+            assert_eq!(count(&starts, 200), 16);
+            assert_eq!(rows().await, 2, "the last answer and the last question");
+            assert_eq!(browser.post_empty("/close").await.text, "closed");
+            let (id, _) = started(browser, question.clone()).await;
+            assert_eq!(rows().await, 1);
+            assert_eq!(browser.post("/answer", right(&id)).await.status, 200);
+            assert_eq!(browser.post_empty("/close").await.text, "closed");
+            probe.execute("DELETE FROM auth_challenge").await;
+        }
+    }
+
+    async fn an_answer_in_one_session_outlives_a_question_in_another_of_its_account(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let mut elsewhere = browser.stranger();
+        assert_eq!(elsewhere.login("alice", PASSWORD).await.status, 200);
+        let question = json!({ "purpose": "closing", "expecting": "seven" });
+        let (id, _) = started(&mut browser, question.clone()).await;
+        let right = json!({ "purpose": "closing", "id": id, "code": "seven" });
+        assert_eq!(browser.post("/answer", right).await.status, 200);
+        started(&mut elsewhere, question).await;
+        assert_eq!(browser.post_empty("/close").await.text, "closed");
     }
 }
 
