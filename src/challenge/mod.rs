@@ -240,7 +240,9 @@ impl<'a> StartChallenge<'a> {
     ///
     /// A visitor has no account to count by. So wrong codes of visitors are counted by the target, which
     /// then is an address or a number that the code is sent to, and a new code replaces that of another
-    /// visitor. What is [asked](Self::expecting) of a visitor concerns their session alone.
+    /// visitor. All spellings of a mailbox count together, as for the limits of the
+    /// [outbox](crate::outbox), and a number counts without spaces and dashes. What you get back is the target
+    /// as you gave it. What is [asked](Self::expecting) of a visitor concerns their session alone.
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
         self

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::digest::counted_as;
 use super::row::Challenge;
 use crate::attempt::{Admission, Subject, Ticket};
 use crate::base::client::ClientInfo;
@@ -98,10 +99,11 @@ impl Challenge {
     ) -> Result<Try, Fault> {
         let row = self.row();
         let attempts = auth.attempts();
-        let subject = match (row.account_id, &row.target) {
+        let target = row.target.as_deref().filter(|_| !self.is_shown()).map(counted_as);
+        let subject = match (row.account_id, target.filter(|target| !target.is_empty())) {
             (Some(id), _) => subject_of(auth, id, epoch, client).inside(),
-            (None, Some(target)) if !self.is_shown() => attempts.subject_of_target(target),
-            (None, _) => {
+            (None, Some(target)) => attempts.subject_of_target(&target),
+            (None, None) => {
                 let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
                 attempts.subject_of_unnamed(alone)
             }

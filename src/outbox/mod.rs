@@ -89,6 +89,7 @@ pub(crate) mod store;
 
 pub use deliver::Delivered;
 pub use error::SendError;
+pub(crate) use mailbox::one_spelling;
 pub(crate) use purge::WINDOW;
 
 use keys::{OutboxKeys, fold, row_name};

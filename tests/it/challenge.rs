@@ -1047,6 +1047,59 @@ on_every_database! {
         started(&mut elsewhere, question).await;
         assert_eq!(browser.post_empty("/close").await.text, "closed");
     }
+
+    async fn all_spellings_of_an_address_share_the_cool_down_and_the_attempts_of_visitors(probe: Probe) {
+        let address = serve(bank(&probe.auth)).await;
+        let (mut visitor, mut other) = (Browser::new(address), Browser::new(address));
+        for browser in [&mut visitor, &mut other] {
+            assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+        }
+        let to = |target: &str| json!({ "target": target });
+        for (spellings, another) in [
+            (
+                ["Bob@shop.example", "bOb@SHOP.example", " bob+1@shop.example ", "bob+a+b@shop.example", "\u{ff42}ob@shop.example"],
+                "rob@shop.example",
+            ),
+            (
+                ["Jane.Doe@gmail.com", "janedoe@gmail.com", "j.anedoe+x@googlemail.com", "JANEDOE@gmail.com", "jane.doe+1@gmail.com"],
+                "jane-doe@gmail.com",
+            ),
+            (
+                ["+4915112345678", " +4915112345678", "+4915112345678 ", "+49 151 12345678", "+49-151-12345678"],
+                "+4915112345679",
+            ),
+        ] {
+            let (id, code) = started(&mut visitor, to(spellings[0])).await;
+            for spelling in spellings {
+                check(&other.post("/start", to(spelling)).await, 429, "too_soon");
+            }
+            let answer = visitor.post("/answer", json!({ "id": id, "code": code })).await;
+            assert_eq!(answer.text, format!("right: {}", spellings[0]), "as it was given");
+            for spelling in spellings {
+                probe.clock.advance(MINUTE);
+                let (id, code) = started(&mut other, to(spelling)).await;
+                let body = json!({ "id": id, "code": wrong(&code) });
+                check(&other.post("/answer", body).await, 403, "wrong_code");
+            }
+            probe.clock.advance(MINUTE);
+            let (id, code) = started(&mut visitor, to(spellings[1])).await;
+            let right = json!({ "id": id, "code": code });
+            check(&visitor.post("/answer", right).await, 429, "too_many_tries");
+            let (id, code) = started(&mut visitor, to(another)).await;
+            let right = json!({ "id": id, "code": code });
+            assert_eq!(visitor.post("/answer", right).await.status, 200, "{another}");
+        }
+    }
+
+    async fn what_an_account_confirms_is_told_apart_as_it_is_written(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        // Two things to confirm, and no addresses that anything is sent to.
+        let (one, first) = started(&mut browser, json!({ "target": "Bob@shop.example" })).await;
+        let (two, second) = started(&mut browser, json!({ "target": "bob@shop.example" })).await;
+        for (id, code) in [(one, first), (two, second)] {
+            assert_eq!(browser.post("/answer", json!({ "id": id, "code": code })).await.status, 200);
+        }
+    }
 }
 
 /// What `tracing` is told is kept per thread, so this runs on one, and on one database.
