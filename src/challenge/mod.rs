@@ -357,11 +357,11 @@ impl<'a> StartChallenge<'a> {
             return Err(ChallengeError::Misconfigured("an empty answer would let everybody in"));
         }
         let config = &self.context.config;
-        let longest = config.tries_window().max(config.challenge.code_lifetime);
-        let longest = longest.min(LONGEST_LIFETIME);
+        let longest = config.tries_window().min(LONGEST_LIFETIME);
         if !(Duration::from_secs(1)..=longest).contains(&self.lifetime) {
             let reason = "the lifetime of a challenge must be between one second and 24 hours, and no \
-                          longer than challenge.tries_window";
+                          longer than challenge.tries_window, or than the window of Challenge in \
+                          attempts.kinds";
             return Err(ChallengeError::Misconfigured(reason));
         }
         if self.cool_down.is_some_and(|cool_down| cool_down > LONGEST_COOL_DOWN) {

@@ -629,7 +629,8 @@ pub struct AttemptConfig {
     pub watch: Option<WatchConfig>,
     /// What is different for one kind; what it leaves out is as above. For codes that is
     /// [`tries`](ChallengeConfig::tries) in [`tries_window`](ChallengeConfig::tries_window), without
-    /// delays and without a lock beyond that. Tokens of a [`Reset`](AttemptKind::Reset) are counted
+    /// delays and without a lock beyond that; its `window` is no shorter than
+    /// [`code_lifetime`](ChallengeConfig::code_lifetime). Tokens of a [`Reset`](AttemptKind::Reset) are counted
     /// and never locked: nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }

@@ -1174,3 +1174,23 @@ fn a_configuration_that_would_be_guessed_is_refused_and_its_neighbour_passes() {
         assert_eq!(refused(good), "", "{knob}");
     }
 }
+
+#[test]
+fn a_code_gets_no_more_attempts_by_settings_of_its_kind() {
+    let refused = |window: Duration| {
+        let auth = Portcullis::builder(sea_orm::DatabaseConnection::default())
+            .secret(Secret::generate())
+            .configure(|config| {
+                let mut own = AttemptOverrides::default();
+                own.window = Some(window);
+                config.attempts.kinds.insert(AttemptKind::Challenge, own);
+            })
+            .build();
+        auth.err().map(|errors| errors.to_string()).unwrap_or_default()
+    };
+    for short in [MINUTE, 10 * MINUTE - Duration::from_millis(1)] {
+        let said = refused(short);
+        assert!(said.contains("attempts.kinds") && said.contains("code_lifetime"), "{said}");
+    }
+    assert_eq!(refused(10 * MINUTE), "");
+}
