@@ -61,12 +61,16 @@
 //! [`send`](StartChallenge::send) mails the code to the account's address;
 //! [`prepare`](StartChallenge::prepare) hands it to the application, which has another way to send it.
 //!
+//! Here one request answers and another one acts. A handler that acts on the answer itself calls
+//! [`answer_and_spend`](Challenges::answer_and_spend), which opens no route.
+//!
 //! For a picture (captcha) the application draws the question itself and says what answers it:
 //! [`expecting`](StartChallenge::expecting). A visitor's anonymous session can hold one too.
 //!
 //! # A sign-in that is not finished
-//! A [`PendingSession`] holds challenges as well, so a code can be the second factor: start one, answer it,
-//! then finish the sign-in with [`finish`](crate::login::Login::finish). Four things to know:
+//! A [`PendingSession`] holds challenges as well, so a code can be the second factor: start one, answer it
+//! with [`answer_and_spend`](Challenges::answer_and_spend), then finish the sign-in with
+//! [`finish`](crate::login::Login::finish). Four things to know:
 //!
 //! - Only the password was proved so far. Use a purpose of its own for a second factor. With the purpose of
 //!   a signed-in action, somebody who knows the password could replace the owner's codes.
@@ -491,9 +495,12 @@ impl<'a> Challenges<'a> {
         }
     }
 
-    /// Answers a challenge, once: of any number of right answers one counts. It opens, for five minutes
-    /// and once, the routes that ask for this purpose. Or the caller acts on what it returns. For one
-    /// purpose do only one of both, or one answer does two things.
+    /// Answers a challenge, once: of any number of right answers one counts. For five minutes and once, the
+    /// answer opens the routes that ask for this purpose: [`Answered<P>`](Answered) or
+    /// [`require_challenge`](Portcullis::require_challenge) spends it.
+    ///
+    /// Use this where another request does what the answer is for. Where this request does it, use
+    /// [`answer_and_spend`](Self::answer_and_spend): otherwise one answer does two things.
     ///
     /// # Errors
     /// [`ChallengeError::WrongCode`] for whatever is wrong with the answer or the challenge;
@@ -506,7 +513,36 @@ impl<'a> Challenges<'a> {
         answer: &str,
         client: &ClientInfo,
     ) -> Result<RightAnswer, ChallengeError> {
-        let holder = holder.into();
+        let answering = Answering { purpose, id, answer, client, then: Then::Keep };
+        self.judge(answering, holder.into()).await
+    }
+
+    /// Answers a challenge and spends it, in one transaction: of any number of right answers one counts, and
+    /// it opens no route.
+    ///
+    /// Use this where the handler that calls it acts on the answer. Where another request does, use
+    /// [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// The same as of [`answer`](Self::answer). Nothing may be done then.
+    pub async fn answer_and_spend(
+        &self,
+        purpose: &str,
+        holder: impl Into<Holder>,
+        id: ChallengeId,
+        answer: &str,
+        client: &ClientInfo,
+    ) -> Result<RightAnswer, ChallengeError> {
+        let answering = Answering { purpose, id, answer, client, then: Then::Spend };
+        self.judge(answering, holder.into()).await
+    }
+
+    async fn judge(
+        &self,
+        answering: Answering<'_>,
+        holder: Holder,
+    ) -> Result<RightAnswer, ChallengeError> {
+        let Answering { purpose, id, answer, client, then } = answering;
         holder.check()?;
         let context = self.auth.context();
         let kind = application(purpose)?;
@@ -532,7 +568,12 @@ impl<'a> Challenges<'a> {
         let answered = event(EventKind::ChallengeAnswered);
         let failed = Event { succeeded: false, ..event(EventKind::ChallengeFailed) };
         let right = transaction!(self.db, |txn| {
-            if right && challenge.answer(txn, context).await? {
+            let counts = match then {
+                _ if !right => false,
+                Then::Keep => challenge.answer(txn, context).await?,
+                Then::Spend => challenge.answer_and_spend(txn, now).await?,
+            };
+            if counts {
                 ticket.succeeded(txn).await?;
                 audit_log::record(txn, &answered).await?;
                 return Ok(true);
@@ -579,6 +620,24 @@ impl<'a> Challenges<'a> {
             }
         }
     }
+}
+
+/// An answer that is to be judged.
+struct Answering<'a> {
+    purpose: &'a str,
+    id: ChallengeId,
+    answer: &'a str,
+    client: &'a ClientInfo,
+    then: Then,
+}
+
+/// What becomes of a right answer.
+#[derive(Clone, Copy)]
+enum Then {
+    /// It opens a route, once.
+    Keep,
+    /// The caller acts on it.
+    Spend,
 }
 
 fn application(purpose: &str) -> Result<Kind, ChallengeError> {

@@ -96,6 +96,21 @@ pub(crate) async fn answer<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Notes the right answer and uses it up at once.
+pub(crate) async fn answer_and_spend<C: ConnectionTrait>(
+    db: &C,
+    id: ChallengeId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = open(id, now)
+        .col_expr(challenge::Column::AnsweredAt, Expr::value(Some(now)))
+        .col_expr(challenge::Column::UsedAt, Expr::value(Some(now)))
+        .filter(challenge::Column::AnsweredAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
 /// Uses a challenge up. False when someone else did, or when it is too late.
 pub(crate) async fn spend<C: ConnectionTrait>(
     db: &C,

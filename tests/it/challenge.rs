@@ -102,6 +102,20 @@ async fn answer(
     Ok(answered.target().map_or("right".to_owned(), |target| format!("right: {target}")))
 }
 
+/// Acts on the answer itself.
+async fn confirm(
+    auth: Portcullis,
+    Who(holder): Who,
+    client: ClientInfo,
+    Json(body): Json<Value>,
+) -> Result<String, Rejection> {
+    let id: ChallengeId = text(&body, "id").parse().expect("an id");
+    let code = text(&body, "code");
+    let challenges = auth.challenges();
+    let answered = challenges.answer_and_spend("transfer", holder, id, &code, &client).await?;
+    Ok(answered.target().unwrap_or("nothing").to_owned())
+}
+
 /// A second factor that is a code of a challenge.
 async fn finish(
     auth: Portcullis,
@@ -111,7 +125,8 @@ async fn finish(
 ) -> Result<Response, Rejection> {
     let id: ChallengeId = text(&body, "id").parse().expect("an id");
     let code = text(&body, "code");
-    let answered = auth.challenges().answer("second", &pending, id, &code, &client).await?;
+    let answered =
+        auth.challenges().answer_and_spend("second", &pending, id, &code, &client).await?;
     assert_eq!(answered.target(), None);
     let outcome = auth.login().finish(&pending, Factor::Totp, &client).await?;
     Ok((outcome.into_issued(), "finished").into_response())
@@ -147,6 +162,7 @@ pub(crate) fn bank(auth: &Portcullis) -> Router {
         .route("/start", post(start))
         .route("/mailed", post(mailed))
         .route("/answer", post(answer))
+        .route("/confirm", post(confirm))
         .route("/finish", post(finish))
         .route("/transfer", post(transfer))
         .route("/close", post(|_: Answered<Closing>| async { "closed" }))
@@ -278,6 +294,34 @@ on_every_database! {
         }
         let grouped = format!(" {first}-{last} ");
         assert_eq!(browser.post("/answer", json!({ "id": id, "code": grouped })).await.status, 200);
+    }
+
+    async fn an_answer_that_is_spent_at_once_does_one_thing(probe: Probe) {
+        let probe = probe.configured(|config| config.challenge.tries = 100);
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let (id, code) = started(&mut browser, json!({ "target": "DE42 100 EUR" })).await;
+        check(&browser.post("/confirm", json!({ "id": id, "code": wrong(&code) })).await, 403, "wrong_code");
+        let right = json!({ "id": id, "code": code });
+        assert_eq!(browser.post("/confirm", right.clone()).await.text, "DE42 100 EUR");
+        for path in ["/transfer", "/guarded"] {
+            check(&browser.post_empty(path).await, 403, "challenge_required");
+        }
+        for path in ["/confirm", "/answer"] {
+            check(&browser.post(path, right.clone()).await, 403, "wrong_code");
+        }
+        // Of many at once one acts.
+        let (id, code) = started(&mut browser, json!({})).await;
+        let answers = at_once(&browser, "/confirm", vec![json!({ "id": id, "code": code }); 16]).await;
+        assert_eq!((count(&answers, 200), count(&answers, 403)), (1, 15));
+        assert_eq!(events(&probe, "authn_challenge_success").await, 2);
+        check(&browser.post_empty("/transfer").await, 403, "challenge_required");
+        // Nor does one that opens a route and one that acts at once make two of it.
+        probe.clock.advance(MINUTE);
+        let (id, code) = started(&mut browser, json!({ "target": "two ways" })).await;
+        let right = vec![json!({ "id": id, "code": code }); 8];
+        let [one, other] = ["/confirm", "/answer"].map(|path| at_once(&browser, path, right.clone()));
+        let (one, other) = tokio::join!(one, other);
+        assert_eq!(count(&one, 200) + count(&other, 200), 1);
     }
 
     async fn of_many_right_answers_at_once_one_counts(probe: Probe) {
