@@ -241,7 +241,11 @@ fn start(
     let phone = matches!(to, Recipient::Phone(_));
     let rendered = context.templates.render(kind, values, row.created_at).map_err(|error| {
         tracing::error!(target: "portcullis", kind = kind.as_str(), error = ?error.kind(), "a template failed");
-        Failure::ForGood("template")
+        match kind {
+            // A node with another version of the application may have what it needs.
+            MessageKind::Own(_) => Failure::ForNow,
+            _ => Failure::ForGood("template"),
+        }
     })?;
     let message = Message {
         id: row.id,

@@ -144,6 +144,32 @@ on_every_database! {
         assert_eq!(probe.mail().await.len(), 1);
     }
 
+    async fn a_node_with_an_older_template_leaves_it_to_the_newer_ones(probe: Probe) {
+        let probe = inviting(probe);
+        let older = probe.rebuilt(|builder| {
+            let text = "Subject: Join\n\n{{ inviter }} invites you to {{ team }}: {{ link }}\n";
+            builder.template(MessageKind::Own(INVITATION), text, HTML)
+        });
+        // Nobody gives `team` any more.
+        send(&probe.auth, invitation(to("alice@example.com"))).await;
+        let delivered = older.outbox().deliver_due().await.expect("it is read");
+        assert_eq!((delivered.sent, delivered.put_off, delivered.given_up), (0, 1, 0));
+        probe.clock.advance(MINUTE);
+        let mail = probe.mail().await.pop().expect("it is sent");
+        assert_eq!(mail.value("link"), Some(SECRET_LINK));
+        // Where no node can send it, it is given up like any other.
+        send(&probe.auth, invitation(to("bob@example.com"))).await;
+        let mut given_up = 0;
+        for _ in 0..20 {
+            let delivered = older.outbox().deliver_due().await.expect("it is read");
+            given_up += delivered.given_up;
+            probe.clock.advance(60 * MINUTE);
+        }
+        assert_eq!(given_up, 1);
+        let kept = "SELECT COUNT(*) FROM auth_outbox WHERE payload IS NOT NULL";
+        assert_eq!(probe.number(kept).await, 0);
+    }
+
     async fn a_value_cannot_begin_a_line_of_its_own(probe: Probe) {
         let probe = inviting(probe);
         let message = OwnMessage::new(INVITATION, to("alice@example.com"))
