@@ -286,15 +286,15 @@ impl Builder {
         if let MessageKind::Own(name) = kind {
             self.templates.kinds.insert(name);
         }
-        let sources = &mut self.templates.sources;
-        sources.insert(format!("{}.txt", kind.as_str()), text.into());
-        sources.insert(format!("{}.html", kind.as_str()), html.into());
+        let (file, sources) = (kind.file(), &mut self.templates.sources);
+        sources.insert(format!("{file}.txt"), text.into());
+        sources.insert(format!("{file}.html"), html.into());
         self
     }
 
     /// Takes templates from a folder, read once by [`build`](Self::build): `<kind>.txt` and
-    /// `<kind>.html`, named as [`MessageKind::as_str`], and `layout.html` around all the HTML. What
-    /// is not there stays as it is.
+    /// `<kind>.html`, named as [`MessageKind::as_str`] (`app-<kind>.txt` for a kind of your own), and
+    /// `layout.html` around all the HTML. What is not there stays as it is.
     pub fn template_folder(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.templates.folder = Some(folder.into());
         self

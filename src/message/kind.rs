@@ -1,5 +1,14 @@
 //! The kinds of messages, each with its templates and the values they may use.
 
+use std::borrow::Cow;
+
+/// Before the name of a kind of the application's own in the outbox, as before their purposes of challenges:
+/// a built-in one that comes later takes no name from anybody.
+const APPLICATION: &str = "app:";
+
+/// The same before the name of its files. No kind has a `-` in its name.
+const APPLICATION_FILE: &str = "app-";
+
 /// What a kind's built-in templates say.
 pub(crate) struct BuiltIn {
     /// `Subject: …`, an empty line, and the text.
@@ -26,7 +35,7 @@ macro_rules! message_kinds {
         #[non_exhaustive]
         pub enum MessageKind {
             $($(#[$doc])* $name,)+
-            /// A kind of the application's own, by its name: 1 to 64 lower case letters, digits and `_`.
+            /// A kind of the application's own, by its name: 1 to 60 lower case letters, digits and `_`.
             /// It is declared by giving its templates to [`Builder::template`](crate::Builder::template),
             /// and sent by [`Outbox::send`](crate::outbox::Outbox::send).
             Own(&'static str),
@@ -36,7 +45,8 @@ macro_rules! message_kinds {
             /// Every kind that portcullis sends itself.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// The stable name in the outbox, in the log and of the templates' files.
+            /// The stable name in the outbox, in the log and of the templates' files. There a kind of the
+            /// application's own has `app:` before its name, and `app-` before that of its files.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ Self::Own(name) => name }
             }
@@ -129,14 +139,31 @@ impl MessageKind {
         )
     }
 
-    /// Whether the name of a kind of the application's own can be stored, and is no file of another kind.
+    /// The name in the outbox, in limits and in the log.
+    pub(crate) fn stored(self) -> Cow<'static, str> {
+        match self {
+            Self::Own(name) => format!("{APPLICATION}{name}").into(),
+            built_in => built_in.as_str().into(),
+        }
+    }
+
+    /// The name of the templates' files, without its end.
+    pub(crate) fn file(self) -> Cow<'static, str> {
+        match self {
+            Self::Own(name) => format!("{APPLICATION_FILE}{name}").into(),
+            built_in => built_in.as_str().into(),
+        }
+    }
+
+    /// The name of a kind of the application's own, of the one in the outbox.
+    pub(crate) fn own_name(stored: &str) -> Option<&str> {
+        stored.strip_prefix(APPLICATION)
+    }
+
+    /// Whether this can be the name of a kind of the application's own.
     pub(crate) fn is_own_name(name: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let free = |kind: &Self| kind.as_str() != name;
-        (1..=64).contains(&name.len())
-            && name.bytes().all(plain)
-            // `none` is a row for nobody, and `layout.html` is around all others.
-            && !matches!(name, "none" | "layout")
-            && Self::ALL.iter().all(free)
+        // The column has room for 64, with what is before the name.
+        (1..=60).contains(&name.len()) && name.bytes().all(plain)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{MessageKind, Recipient, Values};
+use super::{Recipient, Values};
 use crate::base::id::AccountId;
 
 /// A message of the application's own kind, for [`Outbox::send`](crate::outbox::Outbox::send). It carries
@@ -19,7 +19,7 @@ pub struct OwnMessage {
 }
 
 impl OwnMessage {
-    /// A message of the kind [`MessageKind::Own`]`(kind)`. Its templates were given to
+    /// A message of the kind [`MessageKind::Own`](super::MessageKind::Own)`(kind)`. Its templates were given to
     /// [`Builder::template`](crate::Builder::template).
     pub fn new(kind: &'static str, to: Recipient) -> Self {
         let good_for = Duration::from_secs(24 * 60 * 60);
@@ -43,10 +43,6 @@ impl OwnMessage {
     pub fn good_for(mut self, duration: Duration) -> Self {
         self.good_for = duration;
         self
-    }
-
-    pub(crate) fn message_kind(&self) -> MessageKind {
-        MessageKind::Own(self.kind)
     }
 }
 

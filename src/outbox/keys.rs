@@ -28,5 +28,5 @@ pub(super) fn fold(recipient: &str) -> String {
 
 /// What a payload is sealed for: this row, as this kind.
 pub(super) fn row_name(id: MessageId, kind: MessageKind) -> Vec<u8> {
-    [id.as_uuid().as_bytes(), kind.as_str().as_bytes()].concat()
+    [id.as_uuid().as_bytes(), kind.stored().as_bytes()].concat()
 }

@@ -170,6 +170,51 @@ on_every_database! {
         assert_eq!(probe.number(kept).await, 0);
     }
 
+    async fn an_own_kind_may_have_the_name_of_a_built_in_one(probe: Probe) {
+        let mut probe = probe;
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in [
+            ("password_reset.txt", "Subject: The built-in one\n\n{{ link }}\n"),
+            // In a folder those of the application have `app-` before them.
+            ("app-password_reset.txt", "Subject: The own one\n\n{{ link }}\n"),
+        ] {
+            std::fs::write(folder.path().join(name), text).expect("the file is written");
+        }
+        let own = MessageKind::Own("password_reset");
+        let none = MessageKind::Own("none");
+        probe.auth = probe.rebuilt(|builder| builder.template(own, TEXT, HTML).template(none, TEXT, HTML));
+        probe.register_with_email("alice", "alice@example.com").await;
+        let mut browser = probe.browser().await;
+        let body = json!({ "login": "alice@example.com" });
+        assert_eq!(browser.post("/auth/password/forgot", body).await.status, 202);
+        // They do not share a limit either.
+        let message = |kind| {
+            OwnMessage::new(kind, to("alice@example.com")).value("inviter", "Bob").value("link", SECRET_LINK)
+        };
+        for kind in ["password_reset", "none"] {
+            assert_eq!(send(&probe.auth, message(kind)).await, Put::Queued, "{kind}");
+        }
+        for kind in ["password_reset", "app:password_reset", "app:none"] {
+            let rows = format!("SELECT COUNT(*) FROM auth_outbox WHERE kind = '{kind}'");
+            assert_eq!(probe.number(&rows).await, 1, "{kind}");
+        }
+        let sent = probe.mail().await;
+        let of = |kind| sent.iter().filter(|mail| mail.kind == kind).collect::<Vec<_>>();
+        let ([reset], [invitation], [_]) = (&of(MessageKind::PasswordReset)[..], &of(own)[..], &of(none)[..])
+        else { panic!("one of each: {sent:?}") };
+        assert!(reset.text.contains("#token=") && !reset.text.contains(SECRET_LINK), "{}", reset.text);
+        assert_eq!(invitation.text, format!("Bob invites you: {SECRET_LINK}\n"));
+
+        let path = folder.path().to_owned();
+        probe.auth = probe.rebuilt(|builder| {
+            builder.template(own, "Subject: Not this\n\n-", HTML).template_folder(path)
+        });
+        probe.clock.advance(MINUTE);
+        assert_eq!(send(&probe.auth, message("password_reset")).await, Put::Queued);
+        let sent = probe.mail().await.pop().expect("it is sent");
+        assert_eq!((sent.kind, sent.subject.as_str()), (own, "Not this"), "code wins over a folder");
+    }
+
     async fn a_value_cannot_begin_a_line_of_its_own(probe: Probe) {
         let probe = inviting(probe);
         let message = OwnMessage::new(INVITATION, to("alice@example.com"))
@@ -220,7 +265,9 @@ fn the_name_of_a_kind_is_one_that_can_be_stored_and_is_nobody_elses() {
             .map(drop)
             .map_err(|errors| errors.to_string())
     };
-    for good in ["a", "invitation", "invoice_2", "x".repeat(64).leak()] {
+    // Also what is the name of something else: these are stored with `app:` before them.
+    let names = ["none", "layout", "password_reset"];
+    for good in ["a", "invitation", "invoice_2", "x".repeat(60).leak()].into_iter().chain(names) {
         assert_eq!(build(good, TEXT), Ok(()), "{good}");
     }
     for bad in [
@@ -230,12 +277,9 @@ fn the_name_of_a_kind_is_one_that_can_be_stored_and_is_nobody_elses() {
         "in vitation",
         "../invitation",
         "invitation.txt",
-        "none",
-        "layout",
-        "password_reset",
         "\u{e9}",
         "a\0",
-        "x".repeat(65).leak(),
+        "x".repeat(61).leak(),
     ] {
         let said = build(bad, TEXT).expect_err(bad);
         assert!(said.contains("mail templates"), "{said}");
