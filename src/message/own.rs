@@ -1,9 +1,10 @@
 //! Messages of the application's own.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Recipient, Values};
+use super::{MAX_CHARS, Recipient, Values};
 use crate::base::id::AccountId;
 
 /// A message of the application's own kind, for [`Outbox::send`](crate::outbox::Outbox::send). It carries
@@ -15,6 +16,8 @@ pub struct OwnMessage {
     pub(crate) to: Recipient,
     pub(crate) account_id: Option<AccountId>,
     pub(crate) values: Values,
+    /// The names of those that would be cut.
+    pub(crate) too_long: BTreeSet<&'static str>,
     pub(crate) good_for: Duration,
 }
 
@@ -23,13 +26,20 @@ impl OwnMessage {
     /// [`Builder::template`](crate::Builder::template).
     pub fn new(kind: &'static str, to: Recipient) -> Self {
         let good_for = Duration::from_secs(24 * 60 * 60);
-        Self { kind, to, account_id: None, values: Values::new(), good_for }
+        let (values, too_long) = (Values::new(), BTreeSet::new());
+        Self { kind, to, account_id: None, values, too_long, good_for }
     }
 
-    /// A value of the template. At most 500 characters are kept, and line breaks, control and invisible
-    /// characters become spaces.
+    /// A value of the template, of at most 500 characters: a longer one is refused by
+    /// [`send`](crate::outbox::Outbox::send). Line breaks, control and invisible characters become spaces.
     pub fn value(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.values = self.values.with(name, value);
+        let text = value.to_string();
+        if text.chars().nth(MAX_CHARS).is_some() {
+            self.too_long.insert(name);
+        } else {
+            self.too_long.remove(name);
+        }
+        self.values = self.values.with(name, text);
         self
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// No value is longer: nobody writes an essay through somebody else's mail.
-const MAX_CHARS: usize = 500;
+pub(crate) const MAX_CHARS: usize = 500;
 
 /// Names and texts. They may be codes and links, so they never print; the outbox keeps them sealed.
 #[derive(Clone, Default, Serialize, Deserialize)]

@@ -76,7 +76,7 @@ use crate::base::id::{AccountId, MessageId};
 use crate::base::transaction::{Db, Fault, OpenTransaction, Txn, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::message::{Cause, MessageKind, OwnMessage, Recipient, Values};
+use crate::message::{Cause, MAX_CHARS, MessageKind, OwnMessage, Recipient, Values};
 use crate::rate_limit::RateLimited;
 
 mod deliver;
@@ -384,6 +384,9 @@ impl<'a> Outbox<'a> {
         let to = to.ok_or(SendError::Recipient)?;
         if !context.can_send_to(&to) {
             return Err(SendError::NoNotifier);
+        }
+        if let Some(name) = message.too_long.first() {
+            return Err(SendError::ValueTooLong { kind: message.kind, name, limit: MAX_CHARS });
         }
         let values = message.values;
         if context.templates.render(kind, values.clone(), context.now()).is_err() {
