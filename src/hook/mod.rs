@@ -4,8 +4,9 @@
 //! writes are one, and it can refuse.
 //!
 //! # What it does not do
-//! A hook is no place for mail or for calls to other services: it may run again, and the transaction may
-//! still be rolled back. Write a row of your own, or wait for the event.
+//! A hook is no place for calls to other services, such as a mail server: it may run again, and the transaction
+//! may still be rolled back. Write a row of your own, or wait for the event. To send a message, put it into the
+//! outbox with `call.auth.outbox().within(txn).send(..)`: it leaves only if the transaction commits, and once.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -230,8 +231,9 @@ pub struct NamesChanged<'a> {
 /// - **A hook runs in a task of its own**, like a statement, so that a client who hangs up does not
 ///   cut its statements short. Task-locals of your middleware are not there; the tracing span is.
 /// - **A hook may be called again** for the same request: a transaction that met a deadlock or a busy
-///   database is tried up to three times more. So send no mail from here; note it in a table, or wait
-///   for the event.
+///   database is tried up to three times more. So call no other service from here; note it in a table, or
+///   wait for the event. A message goes into the [outbox](crate::outbox), with
+///   `call.auth.outbox().within(txn).send(..)`: it leaves only if the transaction commits.
 /// - On PostgreSQL a failed statement ends the transaction; where a failure is expected, open a nested
 ///   one with `txn.begin()`.
 /// - No hook ever sees a password.
