@@ -289,15 +289,15 @@ impl Builder {
         if let MessageKind::Own(name) = kind {
             self.templates.kinds.insert(name);
         }
-        let sources = &mut self.templates.sources;
-        sources.insert(format!("{}.txt", kind.as_str()), text.into());
-        sources.insert(format!("{}.html", kind.as_str()), html.into());
+        let (file, sources) = (kind.file(), &mut self.templates.sources);
+        sources.insert(format!("{file}.txt"), text.into());
+        sources.insert(format!("{file}.html"), html.into());
         self
     }
 
     /// Reads templates from a folder, once, in [`build`](Self::build). The files are `<kind>.txt`
-    /// and `<kind>.html`, with the names of [`MessageKind::as_str`], and `layout.html` for all
-    /// HTML. The default is used for each file that is missing.
+    /// and `<kind>.html`, with the names of [`MessageKind::as_str`] (`app-<kind>.txt` for a kind of
+    /// your own), and `layout.html` for all HTML. The default is used for each file that is missing.
     pub fn template_folder(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.templates.folder = Some(folder.into());
         self

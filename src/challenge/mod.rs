@@ -70,14 +70,17 @@
 //! [`send`](StartChallenge::send) mails the code to the address of the account.
 //! [`prepare`](StartChallenge::prepare) gives it to the application, which sends it in another way.
 //!
+//! In this flow one request answers and another one acts. A handler that acts on the answer itself
+//! calls [`answer_and_spend`](Challenges::answer_and_spend). Such an answer opens no route.
+//!
 //! For a picture (captcha), the application draws the question itself and sets the answer with
 //! [`expecting`](StartChallenge::expecting). The anonymous session of a visitor can hold such a
 //! challenge too.
 //!
 //! # An unfinished sign-in
 //! A [`PendingSession`] can hold challenges as well, so a code can be the second factor. Start a
-//! challenge, answer it, then finish the sign-in with [`finish`](crate::login::Login::finish). Note
-//! four things:
+//! challenge, answer it with [`answer_and_spend`](Challenges::answer_and_spend), then finish the
+//! sign-in with [`finish`](crate::login::Login::finish). Note four things:
 //!
 //! - Only the password was proved so far. Use a separate purpose for a second factor. With the
 //!   purpose of an action for signed-in users, a person who knows the password could replace the
@@ -256,7 +259,9 @@ impl<'a> StartChallenge<'a> {
     ///
     /// A visitor has no account for which attempts could be counted. So wrong codes of visitors are
     /// counted for the target, which must be the address or number to which the code is sent. A new
-    /// code replaces the code of another visitor with the same target. A question that is
+    /// code replaces the code of another visitor with the same target. All spellings of a mailbox
+    /// count together, as for the limits of the [outbox](crate::outbox), and a number counts without
+    /// spaces and dashes. You get the target back as you gave it. A question that is
     /// [shown](Self::expecting) to a visitor affects only their session.
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
@@ -265,6 +270,9 @@ impl<'a> StartChallenge<'a> {
 
     /// Sets the answer, if the application asks its own question instead of sending a code. It must
     /// not be empty.
+    ///
+    /// A new question replaces the previous one. An answer that was not used yet stays valid, but
+    /// only the last one of a session.
     pub fn expecting(mut self, answer: impl Into<String>) -> Self {
         self.expected = Some(answer.into());
         self
@@ -371,11 +379,11 @@ impl<'a> StartChallenge<'a> {
             return Err(ChallengeError::Misconfigured("an empty answer would let everybody in"));
         }
         let config = &self.context.config;
-        let longest = config.tries_window().max(config.challenge.code_lifetime);
-        let longest = longest.min(LONGEST_LIFETIME);
+        let longest = config.tries_window().min(LONGEST_LIFETIME);
         if !(Duration::from_secs(1)..=longest).contains(&self.lifetime) {
             let reason = "the lifetime of a challenge must be between one second and 24 hours, and no \
-                          longer than challenge.tries_window";
+                          longer than challenge.tries_window, or than the window of Challenge in \
+                          attempts.kinds";
             return Err(ChallengeError::Misconfigured(reason));
         }
         if self.cool_down.is_some_and(|cool_down| cool_down > LONGEST_COOL_DOWN) {
@@ -506,9 +514,11 @@ impl<'a> Challenges<'a> {
     }
 
     /// Answers a challenge, once: of several correct answers, only one counts. For five minutes and
-    /// one request, the correct answer gives access to the routes that require this purpose.
-    /// Alternatively, the caller acts on the returned value. Use only one of these two ways for a
-    /// purpose. Otherwise one answer allows two actions.
+    /// one request, the correct answer gives access to the routes that require this purpose:
+    /// [`Answered<P>`](Answered) or [`require_challenge`](Portcullis::require_challenge) spends it.
+    ///
+    /// Use this if another request does what the answer is for. If this request does it, use
+    /// [`answer_and_spend`](Self::answer_and_spend). Otherwise one answer allows two actions.
     ///
     /// # Errors
     /// [`ChallengeError::WrongCode`] if anything is wrong with the answer or the challenge;
@@ -522,7 +532,36 @@ impl<'a> Challenges<'a> {
         answer: &str,
         client: &ClientInfo,
     ) -> Result<RightAnswer, ChallengeError> {
-        let holder = holder.into();
+        let answering = Answering { purpose, id, answer, client, then: Then::Keep };
+        self.judge(answering, holder.into()).await
+    }
+
+    /// Answers a challenge and spends it, in one transaction: of any number of right answers one counts, and
+    /// it opens no route.
+    ///
+    /// Use this where the handler that calls it acts on the answer. Where another request does, use
+    /// [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// The same as of [`answer`](Self::answer). Nothing may be done then.
+    pub async fn answer_and_spend(
+        &self,
+        purpose: &str,
+        holder: impl Into<Holder>,
+        id: ChallengeId,
+        answer: &str,
+        client: &ClientInfo,
+    ) -> Result<RightAnswer, ChallengeError> {
+        let answering = Answering { purpose, id, answer, client, then: Then::Spend };
+        self.judge(answering, holder.into()).await
+    }
+
+    async fn judge(
+        &self,
+        answering: Answering<'_>,
+        holder: Holder,
+    ) -> Result<RightAnswer, ChallengeError> {
+        let Answering { purpose, id, answer, client, then } = answering;
         holder.check()?;
         let context = self.auth.context();
         let kind = application(purpose)?;
@@ -550,7 +589,12 @@ impl<'a> Challenges<'a> {
         // The correct code alone is not enough: the conditional UPDATE decides which of several
         // simultaneous answers counts.
         let right = transaction!(self.db, |txn| {
-            if right && challenge.answer(txn, context).await? {
+            let counts = match then {
+                _ if !right => false,
+                Then::Keep => challenge.answer(txn, context).await?,
+                Then::Spend => challenge.answer_and_spend(txn, now).await?,
+            };
+            if counts {
                 ticket.succeeded(txn).await?;
                 audit_log::record(txn, &answered).await?;
                 return Ok(true);
@@ -597,6 +641,24 @@ impl<'a> Challenges<'a> {
             }
         }
     }
+}
+
+/// An answer that is to be judged.
+struct Answering<'a> {
+    purpose: &'a str,
+    id: ChallengeId,
+    answer: &'a str,
+    client: &'a ClientInfo,
+    then: Then,
+}
+
+/// What becomes of a right answer.
+#[derive(Clone, Copy)]
+enum Then {
+    /// It opens a route, once.
+    Keep,
+    /// The caller acts on it.
+    Spend,
 }
 
 fn application(purpose: &str) -> Result<Kind, ChallengeError> {

@@ -331,6 +331,13 @@ impl Config {
             "challenge.tries_window",
             "must be at least as long as challenge.code_lifetime, or one code would get tries twice",
         );
+        check.refuse_if(
+            challenge.tries_window >= challenge.code_lifetime
+                && self.tries_window() < challenge.code_lifetime,
+            "attempts.kinds",
+            "the window of Challenge must be at least as long as challenge.code_lifetime, or one code would \
+             get tries twice",
+        );
     }
 
     fn check_contact(&self, check: &mut Checker) {

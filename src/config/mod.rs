@@ -641,7 +641,8 @@ pub struct AttemptConfig {
     pub watch: Option<WatchConfig>,
     /// Different values for one kind. A field that is `None` keeps the value from above. Codes have
     /// [`tries`](ChallengeConfig::tries) in [`tries_window`](ChallengeConfig::tries_window)
-    /// instead, without delays and without a further lock. Tokens of a
+    /// instead, without delays and without a further lock. Their `window` must not be shorter than
+    /// [`code_lifetime`](ChallengeConfig::code_lifetime). Tokens of a
     /// [`Reset`](AttemptKind::Reset) are counted and never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }

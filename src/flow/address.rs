@@ -22,7 +22,7 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::SessionId;
-use crate::base::transaction::{Fault, Txn};
+use crate::base::transaction::{Fault, MaybeFault, Txn};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
@@ -33,14 +33,13 @@ use crate::outstanding::Kind;
 use crate::session::{Issued, SessionError, StartSession};
 
 /// Creates the errors of a capability for what can fail here.
-pub(crate) trait AddressError: From<Fault> + From<DbErr> {
+pub(crate) trait AddressError: MaybeFault + From<DbErr> {
     fn factor_too_old(max_age: Duration) -> Self;
     fn wrong_code() -> Self;
     fn used_just_now() -> Self;
     fn too_many_tries(retry_after: Duration) -> Self;
     fn too_soon(retry_after: Duration) -> Self;
     fn is_wrong_code(&self) -> bool;
-    fn is_refused(&self) -> bool;
 }
 
 /// Implements [`AddressError`] for an error that has variants with these names.
@@ -69,10 +68,6 @@ macro_rules! address_error {
 
             fn is_wrong_code(&self) -> bool {
                 matches!(self, Self::WrongCode)
-            }
-
-            fn is_refused(&self) -> bool {
-                matches!(self, Self::Refused(_))
             }
         }
     };
@@ -291,18 +286,10 @@ impl Confirming<'_> {
             }
             return Err(E::used_just_now());
         }
-        match (result, ticket) {
-            // The code was correct. If a hook refuses, this does not count as a failure.
-            (Err(error), Some(ticket)) if error.is_refused() => {
-                self.auth.attempts().withdraw(ticket).await;
-                Err(error)
-            }
-            (Ok(value), Some(ticket)) => {
-                ticket.end_succeeded();
-                Ok(value)
-            }
-            (result, _) => result,
+        if let Some(ticket) = ticket {
+            one_time::end_right(self.auth, ticket, &result, E::is_wrong_code).await;
         }
+        result
     }
 
     async fn look_up(&self) -> Result<Option<Challenge>, Fault> {

@@ -117,7 +117,7 @@
 //! | `attempts.watch.window`, `least_failures`, `names_per_network` | 10 min, 100, 50 | detects passwords tried at many accounts from many addresses. A small service has fewer than a hundred failures by mistake, and even a Monday morning has less than three times the usual share. An office where fifty people mistype and most of them fail is rare |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, because browsers limit the age of a cookie to that. A device remembers five accounts: enough for a family, and small enough for a cookie |
 //! | messages about new devices | each network and kind of browser once in 30 d, ten a day, repeats in one message a day | not configurable: [`new_device`](crate::new_device) has the reasons |
-//! | `attempts.kinds` | no differences | failures of one kind never lock another. A kind uses the settings above for everything that it does not set; for codes, `challenge.tries` and `tries_window` apply. `Reset` has no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
+//! | `attempts.kinds` | no differences | failures of one kind never lock another. A kind uses the settings above for everything that it does not set; for codes, `challenge.tries` and `tries_window` apply, and a window that is shorter than `challenge.code_lifetime` is refused: one code would get more attempts. `Reset` has no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
 //!
 //! # Proxies
 //!

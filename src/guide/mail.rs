@@ -112,8 +112,11 @@
 //! # }
 //! ```
 //!
+//! In the outbox and in the log your kinds have `app:` before their names, and in a folder of templates their files
+//! have `app-` (`app-invitation.txt`). So your kinds may have any names.
+//!
 //! `auth.outbox().within(&txn).send(..)` sends it only if your transaction commits. `send` fails if the template
-//! uses a value that the message does not have.
+//! uses a value that the message does not have, or if a value has more than 500 characters.
 //!
 //! # Pages for changes of addresses and names
 //!

@@ -9,8 +9,10 @@
 //! 3. A hook can refuse. The flow is then rolled back, and the refusal is the answer.
 //!
 //! # What it does not do
-//! A hook is not the place for mail or for calls to other services. It may run again, and the
-//! transaction may still be rolled back. Write a row of your own, or wait for the event.
+//! A hook is not the place for calls to other services, such as a mail server. It may run again, and
+//! the transaction may still be rolled back. Write a row of your own, or wait for the event. To send a
+//! message, put it into the outbox with `call.auth.outbox().within(txn).send(..)`. It leaves only if
+//! the transaction commits, and only once.
 //!
 //! # Configuration
 //! [`database.hook_timeout`](crate::config::DatabaseConfig::hook_timeout) limits the time of all
@@ -244,8 +246,9 @@ pub struct NamesChanged<'a> {
 ///   interrupt its statements. Task-locals of your middleware are not available. The tracing span
 ///   is.
 /// - **A hook may be called again** for the same request: a transaction with a deadlock or a busy
-///   database is retried up to three times. So do not send mail from a hook. Write a row, or wait
-///   for the event.
+///   database is retried up to three times. So do not call other services from a hook. Write a row,
+///   or wait for the event. A message goes into the [outbox](crate::outbox), with
+///   `call.auth.outbox().within(txn).send(..)`. It leaves only if the transaction commits.
 /// - On PostgreSQL a failed statement ends the transaction. If you expect a failure, open a nested
 ///   transaction with `txn.begin()`.
 /// - A hook never gets a password.

@@ -1,5 +1,14 @@
 //! The kinds of messages, each with its templates and the values they may use.
 
+use std::borrow::Cow;
+
+/// The prefix of an application's kind in the outbox. The purposes of its challenges have it too. So a
+/// built-in kind that is added later cannot have the name of an application's kind.
+const APPLICATION: &str = "app:";
+
+/// The prefix of its file names. No kind has a `-` in its name.
+const APPLICATION_FILE: &str = "app-";
+
 /// The built-in templates of a kind.
 pub(crate) struct BuiltIn {
     /// `Subject: …`, an empty line, and the text.
@@ -27,7 +36,7 @@ macro_rules! message_kinds {
         #[non_exhaustive]
         pub enum MessageKind {
             $($(#[$doc])* $name,)+
-            /// A kind of your application, by its name: 1 to 64 lower-case letters, digits and `_`.
+            /// A kind of your application, by its name: 1 to 60 lower-case letters, digits and `_`.
             /// To declare it, pass its templates to
             /// [`Builder::template`](crate::Builder::template). To send it, use
             /// [`Outbox::send`](crate::outbox::Outbox::send).
@@ -39,7 +48,8 @@ macro_rules! message_kinds {
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
             /// Returns the stable name, used in the outbox, in the log and for the files of the
-            /// templates.
+            /// templates. A kind of your application has the prefix `app:` there, and its files the
+            /// prefix `app-`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ Self::Own(name) => name }
             }
@@ -135,15 +145,31 @@ impl MessageKind {
         )
     }
 
-    /// Returns true if this can be the name of an application's kind: it can be stored, and is not
-    /// the file name of another kind.
+    /// Returns the name in the outbox, in limits and in the log.
+    pub(crate) fn stored(self) -> Cow<'static, str> {
+        match self {
+            Self::Own(name) => format!("{APPLICATION}{name}").into(),
+            built_in => built_in.as_str().into(),
+        }
+    }
+
+    /// Returns the name of the template files, without the extension.
+    pub(crate) fn file(self) -> Cow<'static, str> {
+        match self {
+            Self::Own(name) => format!("{APPLICATION_FILE}{name}").into(),
+            built_in => built_in.as_str().into(),
+        }
+    }
+
+    /// Returns the name of an application's kind from its name in the outbox.
+    pub(crate) fn own_name(stored: &str) -> Option<&str> {
+        stored.strip_prefix(APPLICATION)
+    }
+
+    /// True if this can be the name of an application's kind.
     pub(crate) fn is_own_name(name: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let free = |kind: &Self| kind.as_str() != name;
-        (1..=64).contains(&name.len())
-            && name.bytes().all(plain)
-            // `none` is a row without a recipient, and `layout.html` is the frame of all others.
-            && !matches!(name, "none" | "layout")
-            && Self::ALL.iter().all(free)
+        // The column has room for 64 characters, including the prefix.
+        (1..=60).contains(&name.len()) && name.bytes().all(plain)
     }
 }

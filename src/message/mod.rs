@@ -59,7 +59,7 @@ pub use own::OwnMessage;
 pub use recording::RecordingNotifier;
 #[cfg(feature = "smtp")]
 pub use smtp::{SmtpError, SmtpNotifier};
-pub(crate) use values::Values;
+pub(crate) use values::{MAX_CHARS, Values};
 
 /// The recipient of a message: exactly one mailbox or one phone.
 #[derive(Clone, PartialEq, Eq, Hash)]

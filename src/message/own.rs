@@ -1,9 +1,10 @@
 //! Messages of your application.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{MessageKind, Recipient, Values};
+use super::{MAX_CHARS, Recipient, Values};
 use crate::base::id::AccountId;
 
 /// A message of your application, for [`Outbox::send`](crate::outbox::Outbox::send). It may contain
@@ -15,6 +16,8 @@ pub struct OwnMessage {
     pub(crate) to: Recipient,
     pub(crate) account_id: Option<AccountId>,
     pub(crate) values: Values,
+    /// The names of those that would be cut.
+    pub(crate) too_long: BTreeSet<&'static str>,
     pub(crate) good_for: Duration,
 }
 
@@ -23,13 +26,21 @@ impl OwnMessage {
     /// [`Builder::template`](crate::Builder::template).
     pub fn new(kind: &'static str, to: Recipient) -> Self {
         let good_for = Duration::from_secs(24 * 60 * 60);
-        Self { kind, to, account_id: None, values: Values::new(), good_for }
+        let (values, too_long) = (Values::new(), BTreeSet::new());
+        Self { kind, to, account_id: None, values, too_long, good_for }
     }
 
-    /// Sets a value of the template. At most 500 characters are kept. Line breaks, control
-    /// characters and invisible characters become spaces.
+    /// Sets a value of the template, with at most 500 characters. A longer value is refused by
+    /// [`send`](crate::outbox::Outbox::send). Line breaks, control characters and invisible
+    /// characters become spaces.
     pub fn value(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.values = self.values.with(name, value);
+        let text = value.to_string();
+        if text.chars().nth(MAX_CHARS).is_some() {
+            self.too_long.insert(name);
+        } else {
+            self.too_long.remove(name);
+        }
+        self.values = self.values.with(name, text);
         self
     }
 
@@ -44,10 +55,6 @@ impl OwnMessage {
     pub fn good_for(mut self, duration: Duration) -> Self {
         self.good_for = duration;
         self
-    }
-
-    pub(crate) fn message_kind(&self) -> MessageKind {
-        MessageKind::Own(self.kind)
     }
 }
 

@@ -67,13 +67,13 @@ impl Templates {
         let mut errors = Vec::new();
         for kind in &own.kinds {
             if !MessageKind::is_own_name(kind) {
-                let rule =
-                    "1 to 64 lower case letters, digits and `_`, and not the name of another";
+                let rule = "1 to 60 lower case letters, digits and `_`";
                 errors.push(fault(format!("{kind:?} cannot be the name of a kind: use {rule}")));
                 continue;
             }
             // A folder may contain these files too.
-            for file in [format!("{kind}.txt"), format!("{kind}.html")] {
+            let file = MessageKind::Own(kind).file();
+            for file in [format!("{file}.txt"), format!("{file}.html")] {
                 sources.insert(file, String::new());
             }
         }
@@ -90,7 +90,8 @@ impl Templates {
             }
             // A misspelt file would be ignored silently, so it is an error.
             sources.remove(&name);
-            errors.push(fault(format!("{name:?} is the name of no template")));
+            let hint = "those of your own kinds begin with `app-`";
+            errors.push(fault(format!("{name:?} is the name of no template; {hint}")));
         }
         let templates = Self { service, service_url, sources, kinds: own.kinds.clone() };
         let own = own.kinds.iter().filter(|kind| MessageKind::is_own_name(kind));
@@ -109,7 +110,7 @@ impl Templates {
             }
             let at = Timestamp::from_millis(0);
             if let Err(error) = templates.render(kind, values, at) {
-                errors.push(fault(format!("{}: {error:#}", kind.as_str())));
+                errors.push(fault(format!("{}: {error:#}", kind.file())));
             }
         }
         if errors.is_empty() { Ok(templates) } else { Err(errors) }
@@ -132,7 +133,7 @@ impl Templates {
             .with("at", at.for_people());
         let blanks = Value::from_pairs(values.iter());
         let fill = |extension: &str| {
-            let name = format!("{}.{extension}", kind.as_str());
+            let name = format!("{}.{extension}", kind.file());
             environment.get_template(&name)?.render(blanks.clone())
         };
         let (text, html) = (fill("txt")?, fill("html")?);
@@ -148,10 +149,17 @@ impl Templates {
         Ok(Rendered { values, subject, text, html })
     }
 
-    /// Returns the kind with this name, if this node knows it.
-    pub(crate) fn kind(&self, name: &str) -> Option<MessageKind> {
-        let built_in = MessageKind::ALL.iter().copied().find(|kind| kind.as_str() == name);
-        built_in.or_else(|| self.kinds.get(name).map(|kind| MessageKind::Own(kind)))
+    /// Returns the kind with this name in the outbox, if this node knows it.
+    pub(crate) fn kind(&self, stored: &str) -> Option<MessageKind> {
+        match MessageKind::own_name(stored) {
+            Some(name) => self.own_kind(name),
+            None => MessageKind::ALL.iter().copied().find(|kind| kind.as_str() == stored),
+        }
+    }
+
+    /// Returns the application's kind with this name.
+    pub(crate) fn own_kind(&self, name: &str) -> Option<MessageKind> {
+        self.kinds.get(name).map(|kind| MessageKind::Own(kind))
     }
 
     /// Returns the names that the templates of a kind use and that have no value.
@@ -160,7 +168,7 @@ impl Templates {
         let names: BTreeSet<String> = ["txt", "html"]
             .iter()
             .filter_map(|extension| {
-                let name = format!("{}.{extension}", kind.as_str());
+                let name = format!("{}.{extension}", kind.file());
                 Some(environment.get_template(&name).ok()?.undeclared_variables(false))
             })
             .flatten()
@@ -177,9 +185,9 @@ impl Templates {
         for filter in ["escape", "e"] {
             environment.add_filter(filter, escape);
         }
+        let file = kind.file();
         for (name, source) in &self.sources {
-            let of_kind =
-                name.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            let of_kind = name.strip_prefix(&*file).is_some_and(|rest| rest.starts_with('.'));
             if of_kind || name == LAYOUT {
                 environment.add_template(name, source)?;
             }

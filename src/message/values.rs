@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The length limit for a value, in characters, so that nobody can send a long text of their own in
 /// another person's mail.
-const MAX_CHARS: usize = 500;
+pub(crate) const MAX_CHARS: usize = 500;
 
 /// Names and texts. They may be codes and links, so they are never printed, and the outbox seals
 /// them.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::digest::counted_as;
 use super::row::Challenge;
 use crate::attempt::{Admission, Subject, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::id::{AccountId, SessionId};
-use crate::base::transaction::Fault;
+use crate::base::transaction::{Fault, MaybeFault};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::outstanding::Kind;
@@ -19,6 +20,25 @@ pub(crate) enum Try {
     Taken(Ticket),
     /// There is none until this time has passed.
     TooMany(Duration),
+}
+
+/// Ends an attempt with a correct code. `result` is what the flow did with it. Only a wrong guess
+/// counts, so the attempt is withdrawn if something else failed, such as a hook. `is_wrong` is true for
+/// the errors that say that the code was not valid any more.
+pub(crate) async fn end_right<T, E: MaybeFault>(
+    auth: &Portcullis,
+    ticket: Ticket,
+    result: &Result<T, E>,
+    is_wrong: impl Fn(&E) -> bool,
+) {
+    match result {
+        Ok(_) => ticket.end_succeeded(),
+        Err(error) if is_wrong(error) => {}
+        // A database error of a hook is not an outage, so the attempt is withdrawn too. If the database
+        // does not answer, the client does not wait for it once more.
+        Err(error) if matches!(error.fault(), Some(Fault::Timeout)) => {}
+        Err(_) => auth.attempts().withdraw(ticket).await,
+    }
 }
 
 /// Takes an attempt at the code that was sent to an address, whether or not a code was sent. The
@@ -80,10 +100,11 @@ impl Challenge {
     ) -> Result<Try, Fault> {
         let row = self.row();
         let attempts = auth.attempts();
-        let subject = match (row.account_id, &row.target) {
+        let target = row.target.as_deref().filter(|_| !self.is_shown()).map(counted_as);
+        let subject = match (row.account_id, target.filter(|target| !target.is_empty())) {
             (Some(id), _) => subject_of(auth, id, epoch, client).inside(),
-            (None, Some(target)) if !self.is_shown() => attempts.subject_of_target(target),
-            (None, _) => {
+            (None, Some(target)) => attempts.subject_of_target(&target),
+            (None, None) => {
                 let alone = row.session_id.map_or(row.id.as_uuid(), SessionId::as_uuid);
                 attempts.subject_of_unnamed(alone)
             }

@@ -2,10 +2,13 @@
 
 use subtle::ConstantTimeEq;
 
+use crate::account::LoginId;
 use crate::base::client::ClientInfo;
 use crate::base::id::{AccountId, ChallengeId};
 use crate::base::secret::{DigestKey, Purpose as KeyPurpose};
 use crate::context::Context;
+use crate::outbox::one_spelling;
+use crate::outstanding::APPLICATION;
 
 /// What a challenge is about.
 pub(super) struct Subject<'a> {
@@ -22,7 +25,10 @@ impl Subject<'_> {
     pub(super) fn digests(&self, context: &Context, alone: &[u8]) -> Vec<Vec<u8>> {
         let account = self.account.map(AccountId::as_uuid);
         let account = account.as_ref().map_or(&[][..], |id| id.as_bytes());
-        let target = self.target.unwrap_or_default().as_bytes();
+        let target = self.target.unwrap_or_default();
+        let visitors = account.is_empty() && !self.alone && self.purpose.starts_with(APPLICATION);
+        let counted = visitors.then(|| counted_as(target));
+        let target = counted.as_deref().unwrap_or(target).as_bytes();
         let is_alone = account.is_empty() && (target.is_empty() || self.alone);
         let alone = if is_alone { alone } else { &[] };
         digests(
@@ -30,6 +36,21 @@ impl Subject<'_> {
             KeyPurpose::ChallengeSubject,
             &[self.purpose.as_bytes(), account, target, alone],
         )
+    }
+}
+
+/// What a visitor's code is counted by: the mailbox or number that the target is, in whatever spelling.
+/// Each further spelling would be another code at once, and five guesses more.
+pub(super) fn counted_as(target: &str) -> String {
+    let target = target.trim();
+    if let Ok(id) = LoginId::parse(target) {
+        return one_spelling(id.normal());
+    }
+    // What is no address or number to us may be one to the application.
+    match target.strip_prefix('+') {
+        _ if target.contains('@') => one_spelling(target),
+        Some(number) => format!("+{}", number.replace(|c: char| !c.is_ascii_digit(), "")),
+        None => target.to_owned(),
     }
 }
 

@@ -100,6 +100,15 @@ impl Challenge {
         store::answer(txn, self.row.id, until, now).await
     }
 
+    /// The same, and uses the challenge up.
+    pub(crate) async fn answer_and_spend<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        now: Timestamp,
+    ) -> Result<bool, DbErr> {
+        store::answer_and_spend(txn, self.row.id, now).await
+    }
+
     /// Uses it up. Of several simultaneous callers, only one gets true.
     pub(crate) async fn spend<C: ConnectionTrait>(
         &self,

@@ -132,7 +132,15 @@ async fn insert<C: ConnectionTrait>(
 ) -> Result<Started, DbErr> {
     let now = context.now();
     let purpose = start.kind.name();
-    store::supersede(txn, subjects.clone(), now).await?;
+    match (start.kind, start.session_id) {
+        // Another page of the same browser may show the question again, before the answer is used.
+        (Kind::Application(_), Some(session)) if start.is_shown() => {
+            store::remove_unanswered(txn, subjects.clone(), session, now).await?;
+        }
+        (Kind::Application(_), _) => store::remove(txn, subjects.clone()).await?,
+        // Who has an older link of ours may be told what became of it.
+        _ => store::supersede(txn, subjects.clone(), now).await?,
+    }
     let token = Zeroizing::new(BASE64URL_NOPAD.encode(&*Zeroizing::new(random_array::<32>())));
     let code = match start.answer {
         Answer::TokenOnly => None,

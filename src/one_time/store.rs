@@ -1,10 +1,10 @@
 //! Queries on challenges. Every change is one conditional UPDATE, and the number of changed rows
 //! tells whether it happened. So of two requests with the same code, only one succeeds.
 
-use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect, UpdateMany,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
+    EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany,
 };
 
 use super::entity::{challenge, start};
@@ -97,6 +97,21 @@ pub(crate) async fn answer<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Records the correct answer and uses the challenge up at once.
+pub(crate) async fn answer_and_spend<C: ConnectionTrait>(
+    db: &C,
+    id: ChallengeId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = open(id, now)
+        .col_expr(challenge::Column::AnsweredAt, Expr::value(Some(now)))
+        .col_expr(challenge::Column::UsedAt, Expr::value(Some(now)))
+        .filter(challenge::Column::AnsweredAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
 /// Uses up a challenge. Returns false if another request did so, or if it has expired.
 pub(crate) async fn spend<C: ConnectionTrait>(
     db: &C,
@@ -137,6 +152,64 @@ pub(crate) async fn supersede<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<(), DbErr> {
     superseding(now).filter(challenge::Column::Subject.is_in(subjects)).exec(db).await?;
+    Ok(())
+}
+
+/// Removes the challenges of these subjects, which have a purpose of the application, because a newer
+/// one replaces them. Nobody asks what became of them. Otherwise a session that starts one after the
+/// other would leave any number of rows.
+pub(crate) async fn remove<C: ConnectionTrait>(
+    db: &C,
+    subjects: Vec<Vec<u8>>,
+) -> Result<(), DbErr> {
+    challenge::Entity::delete_many()
+        .filter(challenge::Column::Subject.is_in(subjects))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// The same, but the newest unused answer of each session stays. `session` is the one that starts a
+/// challenge. It removes its own older answers.
+pub(crate) async fn remove_unanswered<C: ConnectionTrait>(
+    db: &C,
+    subjects: Vec<Vec<u8>>,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    use challenge::Column;
+
+    let newest: Option<(Timestamp, ChallengeId)> = challenge::Entity::find()
+        .select_only()
+        .columns([Column::AnsweredAt, Column::Id])
+        .filter(Column::Subject.is_in(subjects.clone()))
+        .filter(Column::SessionId.eq(session))
+        .filter(Column::AnsweredAt.is_not_null())
+        .filter(Column::UsedAt.is_null())
+        .filter(Column::ExpiresAt.gt(now))
+        .order_by_desc(Column::AnsweredAt)
+        .order_by_desc(Column::Id)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await?;
+    // The time is compared, not only the id. A challenge that is answered now is newer.
+    let older = newest.map(|(answered_at, id)| {
+        let before = Column::AnsweredAt.lt(answered_at);
+        let beside = Column::AnsweredAt.eq(answered_at).and(Column::Id.lt(id));
+        Column::SessionId.eq(session).and(before.or(beside))
+    });
+    let over = Condition::any()
+        .add(Column::AnsweredAt.is_null())
+        .add(Column::UsedAt.is_not_null())
+        .add(Column::SupersededAt.is_not_null())
+        .add(Column::ExpiresAt.lte(now))
+        .add_option(older);
+    challenge::Entity::delete_many()
+        .filter(Column::Subject.is_in(subjects))
+        .filter(over)
+        .exec(db)
+        .await?;
     Ok(())
 }
 

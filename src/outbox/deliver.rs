@@ -246,8 +246,12 @@ fn start(
     let (to, values) = Payload::open(context, row, kind).ok_or(unreadable)?;
     let phone = matches!(to, Recipient::Phone(_));
     let rendered = context.templates.render(kind, values, row.created_at).map_err(|error| {
-        tracing::error!(target: "portcullis", kind = kind.as_str(), error = ?error.kind(), "a template failed");
-        Failure::ForGood("template")
+        tracing::error!(target: "portcullis", kind = &*kind.stored(), error = ?error.kind(), "a template failed");
+        match kind {
+            // A node with another version of the application may have what it needs.
+            MessageKind::Own(_) => Failure::ForNow,
+            _ => Failure::ForGood("template"),
+        }
     })?;
     let message = Message {
         id: row.id,

@@ -19,6 +19,16 @@ pub enum SendError {
         /// The names that the template uses and that have no value.
         missing: Vec<String>,
     },
+    /// A value has more characters than fit. It is not cut, or a link in it would be broken.
+    #[error("the value {name:?} of {kind:?} has more than {limit} characters")]
+    ValueTooLong {
+        /// The kind.
+        kind: &'static str,
+        /// The name of the value.
+        name: &'static str,
+        /// How many characters a value may have.
+        limit: usize,
+    },
     /// The recipient is not one plain mailbox or phone number.
     #[error("the recipient is not one plain mail address or phone number")]
     Recipient,
@@ -35,7 +45,7 @@ may_fault!(SendError);
 
 problem! {
     SendError {
-        Self::UnknownKind(_) | Self::Template { .. } | Self::NoNotifier =>
+        Self::UnknownKind(_) | Self::Template { .. } | Self::ValueTooLong { .. } | Self::NoNotifier =>
             INTERNAL_SERVER_ERROR, "misconfigured";
         Self::Recipient => UNPROCESSABLE_ENTITY, "invalid_recipient";
     }

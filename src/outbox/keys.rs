@@ -29,5 +29,5 @@ pub(super) fn fold(recipient: &str) -> String {
 /// Returns the associated data of a sealed payload: this row and this kind. So a payload cannot be
 /// moved to another row.
 pub(super) fn row_name(id: MessageId, kind: MessageKind) -> Vec<u8> {
-    [id.as_uuid().as_bytes(), kind.as_str().as_bytes()].concat()
+    [id.as_uuid().as_bytes(), kind.stored().as_bytes()].concat()
 }

@@ -15,7 +15,7 @@ use unicode_normalization::UnicodeNormalization;
 const WITHOUT_DOTS: [&str; 2] = ["gmail.com", "googlemail.com"];
 
 /// Returns the form of a recipient that is counted. A text that is no mail address is only folded.
-pub(super) fn one_spelling(recipient: &str) -> String {
+pub(crate) fn one_spelling(recipient: &str) -> String {
     let text: String = recipient.nfkc().flat_map(char::to_lowercase).nfkc().collect();
     let Some((local, domain)) = text.rsplit_once('@') else { return text };
     let domain = domain.trim_end_matches('.');

@@ -84,7 +84,7 @@ use crate::base::id::{AccountId, MessageId};
 use crate::base::transaction::{Db, Fault, OpenTransaction, Txn, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::message::{Cause, MessageKind, OwnMessage, Recipient, Values};
+use crate::message::{Cause, MAX_CHARS, MessageKind, OwnMessage, Recipient, Values};
 use crate::rate_limit::RateLimited;
 
 mod deliver;
@@ -97,6 +97,7 @@ pub(crate) mod store;
 
 pub use deliver::Delivered;
 pub use error::SendError;
+pub(crate) use mailbox::one_spelling;
 pub(crate) use purge::WINDOW;
 
 use keys::{OutboxKeys, fold, row_name};
@@ -231,7 +232,7 @@ pub(crate) async fn admit<C: ConnectionTrait>(
     let mail = &context.config.mail;
     let allowed = store::Limit { cool_down: mail.cool_down, most: mail.per_hour, window: WINDOW };
     let keys = context.per_instance::<OutboxKeys>();
-    let text = format!("{}\0{}", kind.as_str(), counted.text());
+    let text = format!("{}\0{}", kind.stored(), counted.text());
     let digest = keys.recipients.digest(text.as_bytes());
     Ok(Admitted(store::admit(txn, digest, &allowed, context.now()).await?))
 }
@@ -314,7 +315,7 @@ fn row(
     let recipient = to.map_or("", Recipient::as_str);
     let row = entity::message::Model {
         id,
-        kind: if to.is_some() { outgoing.kind.as_str() } else { NOBODY }.to_owned(),
+        kind: to.map_or(NOBODY.into(), |_| outgoing.kind.stored()).into_owned(),
         recipient: keys.recipients.digest(fold(recipient).as_bytes()).to_vec(),
         account_id: outgoing.account_id,
         key_id: sealed.key_id,
@@ -382,10 +383,9 @@ impl<'a> Outbox<'a> {
     /// See [`SendError`]. After an error nothing is sent. The templates are rendered at once, so a
     /// missing value is found here and not at the delivery.
     pub async fn send(&self, message: OwnMessage) -> Result<Put, SendError> {
-        let (context, kind) = (self.context, message.message_kind());
-        if context.templates.kind(message.kind) != Some(kind) {
-            return Err(SendError::UnknownKind(message.kind));
-        }
+        let context = self.context;
+        let kind = context.templates.own_kind(message.kind);
+        let kind = kind.ok_or(SendError::UnknownKind(message.kind))?;
         let to = match &message.to {
             Recipient::Email(address) => Recipient::email(address),
             Recipient::Phone(number) => Recipient::phone(number),
@@ -393,6 +393,9 @@ impl<'a> Outbox<'a> {
         let to = to.ok_or(SendError::Recipient)?;
         if !context.can_send_to(&to) {
             return Err(SendError::NoNotifier);
+        }
+        if let Some(name) = message.too_long.first() {
+            return Err(SendError::ValueTooLong { kind: message.kind, name, limit: MAX_CHARS });
         }
         let values = message.values;
         if context.templates.render(kind, values.clone(), context.now()).is_err() {

@@ -433,12 +433,12 @@ impl PasswordReset<'_> {
                 return Err(PasswordResetError::InvalidToken);
             }
             hooks.before_password_change(change, txn).await?;
+            let names = NamesBefore::read(self.auth, txn, row.id).await?;
             if !account_store::reset_password(txn, &row, hashed.clone(), now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
             let epoch = account_store::epoch_of(txn, row.id).await?;
             let epoch = epoch.ok_or(PasswordResetError::InvalidToken)?;
-            let names = NamesBefore::read(self.auth, txn, row.id).await?;
             account_store::settle_names(txn, &row, now).await?;
             names.changed(txn, proving).await?;
             if row.verified_at.is_none() {

@@ -294,7 +294,6 @@ impl Verification<'_> {
     ) -> Result<Confirmed, VerificationError> {
         let context = self.auth.context();
         let db = context.db();
-        let now = context.now();
         let (challenge, ticket) = match &confirmation.by {
             By::Token(token) => {
                 let executor = db.executor();
@@ -314,6 +313,31 @@ impl Verification<'_> {
                 (challenge, Some(ticket))
             }
         };
+        let proof = Proved { challenge: &challenge, ticket: ticket.as_ref() };
+        let confirmed = self.proved(proof, &confirmation, client).await;
+        if let Some(ticket) = ticket {
+            let is_wrong = |error: &_| matches!(error, VerificationError::WrongCode);
+            one_time::end_right(self.auth, ticket, &confirmed, is_wrong).await;
+        }
+        match confirmed {
+            Err(VerificationError::WrongCode | VerificationError::SignInFirst)
+                if self.is_proved(&challenge).await? =>
+            {
+                Err(VerificationError::AlreadyVerified)
+            }
+            other => other,
+        }
+    }
+
+    /// What becomes of a link or code that was found right.
+    async fn proved(
+        &self,
+        proof: Proved<'_>,
+        confirmation: &Confirmation,
+        client: &ClientInfo,
+    ) -> Result<Confirmed, VerificationError> {
+        let (context, challenge) = (self.auth.context(), proof.challenge);
+        let (db, now) = (context.db(), context.now());
         let id = challenge.account_id().ok_or(VerificationError::WrongCode)?;
         let row = db.read(account_store::find(&db.executor(), id)).await?;
         let usable = |row: &account::Model| Account::from(row.clone()).is_usable(now, false);
@@ -325,31 +349,14 @@ impl Verification<'_> {
                 None => VerificationError::WrongCode,
             });
         }
-        let kept = self.recognizes(&row) || self.knows(&row, &confirmation, client).await?;
-        let proof = Proved { challenge: &challenge, ticket: ticket.as_ref() };
-        let confirmed = if kept {
+        let kept = self.recognizes(&row) || self.knows(&row, confirmation, client).await?;
+        if kept {
             self.keep(&row, proof, client).await.map(Confirmed::Verified)
         } else if row.verified_at.is_some() {
             Err(VerificationError::SignInFirst)
         } else {
-            let issued = self.hand_over(&row, proof, &confirmation, client).await;
+            let issued = self.hand_over(&row, proof, confirmation, client).await;
             issued.map(|issued| Confirmed::PasswordRequired(Box::new(issued)))
-        };
-        match (&confirmed, ticket) {
-            (Ok(_), Some(ticket)) => ticket.end_succeeded(),
-            // A hook refused after the code was found right, so this was no wrong guess.
-            (Err(VerificationError::Refused(_)), Some(ticket)) => {
-                self.auth.attempts().withdraw(ticket).await;
-            }
-            (Ok(_) | Err(_), _) => {}
-        }
-        match confirmed {
-            Err(VerificationError::WrongCode | VerificationError::SignInFirst)
-                if self.is_proved(&challenge).await? =>
-            {
-                Err(VerificationError::AlreadyVerified)
-            }
-            other => other,
         }
     }
 

@@ -102,6 +102,20 @@ async fn answer(
     Ok(answered.target().map_or("right".to_owned(), |target| format!("right: {target}")))
 }
 
+/// Acts on the answer in the same request.
+async fn confirm(
+    auth: Portcullis,
+    Who(holder): Who,
+    client: ClientInfo,
+    Json(body): Json<Value>,
+) -> Result<String, Rejection> {
+    let id: ChallengeId = text(&body, "id").parse().expect("an id");
+    let code = text(&body, "code");
+    let challenges = auth.challenges();
+    let answered = challenges.answer_and_spend("transfer", holder, id, &code, &client).await?;
+    Ok(answered.target().unwrap_or("nothing").to_owned())
+}
+
 /// Finishes a sign-in. Its second factor is the code of a challenge.
 async fn finish(
     auth: Portcullis,
@@ -111,7 +125,8 @@ async fn finish(
 ) -> Result<Response, Rejection> {
     let id: ChallengeId = text(&body, "id").parse().expect("an id");
     let code = text(&body, "code");
-    let answered = auth.challenges().answer("second", &pending, id, &code, &client).await?;
+    let answered =
+        auth.challenges().answer_and_spend("second", &pending, id, &code, &client).await?;
     assert_eq!(answered.target(), None);
     let outcome = auth.login().finish(&pending, Factor::Totp, &client).await?;
     Ok((outcome.into_issued(), "finished").into_response())
@@ -147,6 +162,7 @@ pub(crate) fn bank(auth: &Portcullis) -> Router {
         .route("/start", post(start))
         .route("/mailed", post(mailed))
         .route("/answer", post(answer))
+        .route("/confirm", post(confirm))
         .route("/finish", post(finish))
         .route("/transfer", post(transfer))
         .route("/close", post(|_: Answered<Closing>| async { "closed" }))
@@ -278,6 +294,34 @@ on_every_database! {
         }
         let grouped = format!(" {first}-{last} ");
         assert_eq!(browser.post("/answer", json!({ "id": id, "code": grouped })).await.status, 200);
+    }
+
+    async fn an_answer_that_is_spent_at_once_does_one_thing(probe: Probe) {
+        let probe = probe.configured(|config| config.challenge.tries = 100);
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let (id, code) = started(&mut browser, json!({ "target": "DE42 100 EUR" })).await;
+        check(&browser.post("/confirm", json!({ "id": id, "code": wrong(&code) })).await, 403, "wrong_code");
+        let right = json!({ "id": id, "code": code });
+        assert_eq!(browser.post("/confirm", right.clone()).await.text, "DE42 100 EUR");
+        for path in ["/transfer", "/guarded"] {
+            check(&browser.post_empty(path).await, 403, "challenge_required");
+        }
+        for path in ["/confirm", "/answer"] {
+            check(&browser.post(path, right.clone()).await, 403, "wrong_code");
+        }
+        // Of many at once one acts.
+        let (id, code) = started(&mut browser, json!({})).await;
+        let answers = at_once(&browser, "/confirm", vec![json!({ "id": id, "code": code }); 16]).await;
+        assert_eq!((count(&answers, 200), count(&answers, 403)), (1, 15));
+        assert_eq!(events(&probe, "authn_challenge_success").await, 2);
+        check(&browser.post_empty("/transfer").await, 403, "challenge_required");
+        // Nor does one that opens a route and one that acts at once make two of it.
+        probe.clock.advance(MINUTE);
+        let (id, code) = started(&mut browser, json!({ "target": "two ways" })).await;
+        let right = vec![json!({ "id": id, "code": code }); 8];
+        let [one, other] = ["/confirm", "/answer"].map(|path| at_once(&browser, path, right.clone()));
+        let (one, other) = tokio::join!(one, other);
+        assert_eq!(count(&one, 200) + count(&other, 200), 1);
     }
 
     async fn of_many_right_answers_at_once_one_counts(probe: Probe) {
@@ -832,7 +876,8 @@ on_every_database! {
         assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"));
         assert!(codes(&probe).await.is_empty());
         let starts = probe.number("SELECT COUNT(*) FROM auth_challenge").await;
-        assert_eq!(starts, fits.len() as i64 + 1, "what is refused leaves nothing behind");
+        // The question took the place of the one with the empty target.
+        assert_eq!(starts, fits.len() as i64, "what is refused leaves nothing behind");
     }
 
     async fn what_is_asked_of_a_visitor_concerns_no_other_visitor(probe: Probe) {
@@ -997,6 +1042,112 @@ on_every_database! {
         let locks = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_lock' AND detail = 'challenge'";
         assert_eq!(probe.number(locks).await, 1);
     }
+
+    async fn a_session_that_asks_again_and_again_leaves_a_bounded_number_of_rows(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let mut visitor = browser.stranger();
+        assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
+        let question = json!({ "purpose": "closing", "expecting": "seven" });
+        let code = json!({ "purpose": "closing", "cool_down_ms": 0 });
+        let right = |id: &str| json!({ "purpose": "closing", "id": id, "code": "seven" });
+        let rows = async || probe.number("SELECT COUNT(*) FROM auth_challenge").await;
+        for browser in [&mut visitor, &mut browser] {
+            for body in [&question, &code] {
+                for _ in 0..200 {
+                    started(browser, body.clone()).await;
+                }
+                assert_eq!(rows().await, 1, "{body}");
+            }
+            let (id, _) = started(browser, question.clone()).await;
+            assert_eq!(browser.post("/answer", right(&id)).await.status, 200);
+            // Another page of the same browser shows the question again: the answer is not lost.
+            let (next, _) = started(browser, question.clone()).await;
+            assert_eq!(browser.post_empty("/close").await.text, "closed");
+            check(&browser.post_empty("/close").await, 403, "challenge_required");
+            assert_eq!(browser.post("/answer", right(&next)).await.status, 200);
+            // Nor does anybody collect answers.
+            for _ in 0..20 {
+                let (id, _) = started(browser, question.clone()).await;
+                assert_eq!(browser.post("/answer", right(&id)).await.status, 200);
+                probe.clock.advance(Duration::from_millis(1));
+            }
+            assert_eq!(rows().await, 2, "the answers of the last two");
+            let starts = at_once(browser, "/start", vec![question.clone(); 16]).await;
+            assert_eq!(count(&starts, 200), 16);
+            assert_eq!(rows().await, 2, "the last answer and the last question");
+            assert_eq!(browser.post_empty("/close").await.text, "closed");
+            let (id, _) = started(browser, question.clone()).await;
+            assert_eq!(rows().await, 1);
+            assert_eq!(browser.post("/answer", right(&id)).await.status, 200);
+            assert_eq!(browser.post_empty("/close").await.text, "closed");
+            probe.execute("DELETE FROM auth_challenge").await;
+        }
+    }
+
+    async fn an_answer_in_one_session_outlives_a_question_in_another_of_its_account(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        let mut elsewhere = browser.stranger();
+        assert_eq!(elsewhere.login("alice", PASSWORD).await.status, 200);
+        let question = json!({ "purpose": "closing", "expecting": "seven" });
+        let (id, _) = started(&mut browser, question.clone()).await;
+        let right = json!({ "purpose": "closing", "id": id, "code": "seven" });
+        assert_eq!(browser.post("/answer", right).await.status, 200);
+        started(&mut elsewhere, question).await;
+        assert_eq!(browser.post_empty("/close").await.text, "closed");
+    }
+
+    async fn all_spellings_of_an_address_share_the_cool_down_and_the_attempts_of_visitors(probe: Probe) {
+        let address = serve(bank(&probe.auth)).await;
+        let (mut visitor, mut other) = (Browser::new(address), Browser::new(address));
+        for browser in [&mut visitor, &mut other] {
+            assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+        }
+        let to = |target: &str| json!({ "target": target });
+        for (spellings, another) in [
+            (
+                ["Bob@shop.example", "bOb@SHOP.example", " bob+1@shop.example ", "bob+a+b@shop.example", "\u{ff42}ob@shop.example"],
+                "rob@shop.example",
+            ),
+            (
+                ["Jane.Doe@gmail.com", "janedoe@gmail.com", "j.anedoe+x@googlemail.com", "JANEDOE@gmail.com", "jane.doe+1@gmail.com"],
+                "jane-doe@gmail.com",
+            ),
+            (
+                ["+4915112345678", " +4915112345678", "+4915112345678 ", "+49 151 12345678", "+49-151-12345678"],
+                "+4915112345679",
+            ),
+        ] {
+            let (id, code) = started(&mut visitor, to(spellings[0])).await;
+            for spelling in spellings {
+                check(&other.post("/start", to(spelling)).await, 429, "too_soon");
+            }
+            let answer = visitor.post("/answer", json!({ "id": id, "code": code })).await;
+            assert_eq!(answer.text, format!("right: {}", spellings[0]), "as it was given");
+            for spelling in spellings {
+                probe.clock.advance(MINUTE);
+                let (id, code) = started(&mut other, to(spelling)).await;
+                let body = json!({ "id": id, "code": wrong(&code) });
+                check(&other.post("/answer", body).await, 403, "wrong_code");
+            }
+            probe.clock.advance(MINUTE);
+            let (id, code) = started(&mut visitor, to(spellings[1])).await;
+            let right = json!({ "id": id, "code": code });
+            check(&visitor.post("/answer", right).await, 429, "too_many_tries");
+            let (id, code) = started(&mut visitor, to(another)).await;
+            let right = json!({ "id": id, "code": code });
+            assert_eq!(visitor.post("/answer", right).await.status, 200, "{another}");
+        }
+    }
+
+    async fn what_an_account_confirms_is_told_apart_as_it_is_written(probe: Probe) {
+        let (_, mut browser) = customer(&probe, "alice").await;
+        // Two things to confirm, and no addresses that anything is sent to.
+        let (one, first) = started(&mut browser, json!({ "target": "Bob@shop.example" })).await;
+        let (two, second) = started(&mut browser, json!({ "target": "bob@shop.example" })).await;
+        for (id, code) in [(one, first), (two, second)] {
+            assert_eq!(browser.post("/answer", json!({ "id": id, "code": code })).await.status, 200);
+        }
+    }
 }
 
 /// `tracing` keeps its subscriber per thread. So this test uses one thread and one database.
@@ -1070,4 +1221,24 @@ fn a_configuration_that_would_be_guessed_is_refused_and_its_neighbour_passes() {
         assert!(refused(bad).contains(&format!("challenge.{knob}")), "{knob}: {}", refused(bad));
         assert_eq!(refused(good), "", "{knob}");
     }
+}
+
+#[test]
+fn a_code_gets_no_more_attempts_by_settings_of_its_kind() {
+    let refused = |window: Duration| {
+        let auth = Portcullis::builder(sea_orm::DatabaseConnection::default())
+            .secret(Secret::generate())
+            .configure(|config| {
+                let mut own = AttemptOverrides::default();
+                own.window = Some(window);
+                config.attempts.kinds.insert(AttemptKind::Challenge, own);
+            })
+            .build();
+        auth.err().map(|errors| errors.to_string()).unwrap_or_default()
+    };
+    for short in [MINUTE, 10 * MINUTE - Duration::from_millis(1)] {
+        let said = refused(short);
+        assert!(said.contains("attempts.kinds") && said.contains("code_lifetime"), "{said}");
+    }
+    assert_eq!(refused(10 * MINUTE), "");
 }

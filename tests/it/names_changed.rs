@@ -10,7 +10,7 @@ use portcullis::hook::{
     SigningIn, SigningOut,
 };
 use portcullis::{AccountId, MessageKind, Refusal};
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde_json::json;
 
 use crate::on_every_database;
@@ -22,11 +22,20 @@ const MINUTE: Duration = Duration::from_secs(60);
 const NUMBER: &str = "+4915112345678";
 const NAMES: &str = "/auth/login-names";
 
+/// How a hook fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    ByItself,
+    InTheDatabase,
+    ByTheTimeLimit,
+}
+
 /// Records its calls, and refuses one cause.
 #[derive(Clone, Default)]
 struct Watch {
     seen: Arc<Mutex<Vec<String>>>,
     refused: Arc<Mutex<Option<NamesCause>>>,
+    failing: Arc<Mutex<Option<Failure>>>,
 }
 
 impl Watch {
@@ -39,14 +48,25 @@ impl Watch {
     fn refuse(&self, cause: Option<NamesCause>) {
         *self.refused.lock().expect("nothing panics while it is held") = cause;
     }
+
+    fn fail(&self, failure: Option<Failure>) {
+        *self.failing.lock().expect("nothing panics while it is held") = failure;
+    }
 }
 
 impl Hooks for Watch {
-    async fn names_changed(&self, change: NamesChanged<'_>, _: &DatabaseTransaction) -> HookResult {
+    async fn names_changed(
+        &self,
+        change: NamesChanged<'_>,
+        txn: &DatabaseTransaction,
+    ) -> HookResult {
         let printed = format!("{change:?}");
         assert!(!printed.contains("alice") && !printed.contains(NUMBER), "{printed}");
         let before = change.before.username().unwrap_or("nobody");
         let mut told = format!("{before}: {:?}", change.cause);
+        if !change.before.is_verified() && change.account.is_verified() {
+            told.push_str(" for the first time");
+        }
         let lists = [('+', change.added), ('-', change.removed), ('!', change.proved)];
         for (sign, names) in lists {
             let mut texts: Vec<_> = names.iter().map(|ChangedName { text, .. }| text).collect();
@@ -58,6 +78,15 @@ impl Hooks for Watch {
         self.seen.lock().expect("nothing panics while it is held").push(told);
         if *self.refused.lock().expect("nothing panics while it is held") == Some(change.cause) {
             Err(Refusal::new(StatusCode::FORBIDDEN, "names_are_frozen", "come back tomorrow"))?;
+        }
+        let failing = *self.failing.lock().expect("nothing panics while it is held");
+        match failing {
+            None => {}
+            Some(Failure::ByItself) => Err("the ledger is away")?,
+            Some(Failure::InTheDatabase) => {
+                txn.execute_unprepared("INSERT INTO app_no_such_table (name) VALUES ('a')").await?;
+            }
+            Some(Failure::ByTheTimeLimit) => tokio::time::sleep(MINUTE).await,
         }
         Ok(())
     }
@@ -238,7 +267,7 @@ on_every_database! {
         assert_eq!(watch.take(), [""; 0], "what a registration brings is told by its own hooks");
         let link = token(&probe, MessageKind::VerifyAddress, "bob@example.com").await;
         let answer = bob.post("/auth/verification/confirm", json!({ "token": link })).await;
-        check(answer, &["bob: Proved !bob@example.com"]);
+        check(answer, &["bob: Proved for the first time !bob@example.com"]);
     }
 
     async fn an_undone_addition_and_a_reset_are_told(probe: Probe) {
@@ -262,7 +291,7 @@ on_every_database! {
         let body = json!({ "token": reset, "password": "another horse battery staple" });
         let answer = bob.post("/auth/password/reset", body).await;
         assert!(answer.status < 300, "{}", answer.text);
-        assert_eq!(watch.take(), ["bob: Proved -+4915112345678 !bob@example.com"]);
+        assert_eq!(watch.take(), ["bob: Proved for the first time -+4915112345678 !bob@example.com"]);
     }
 
     async fn an_account_that_loses_a_number_to_its_owner_is_told_of_too(probe: Probe) {
@@ -320,5 +349,52 @@ on_every_database! {
         // If the name is taken, no hook is called.
         let taken = probe.auth.accounts().create(NewAccount::username("alice")).await;
         assert!(matches!(taken, Err(AccountError::Taken(_))));
+    }
+
+    async fn a_failing_hook_uses_up_no_attempts_at_a_right_code(probe: Probe) {
+        let (mut probe, watch) = watched(probe);
+        let texts = probe.notifier.clone();
+        probe.auth = probe.rebuilt(|builder| {
+            let builder = builder.hooks(watch.clone()).text_messages(texts);
+            builder.configure(|config| config.database.hook_timeout = Duration::from_millis(50))
+        });
+        let failures = [Failure::ByItself, Failure::InTheDatabase, Failure::ByTheTimeLimit];
+        let last = async |kind: MessageKind| {
+            let sent = probe.mail().await;
+            code_of(sent.iter().rfind(|mail| mail.kind == kind).expect("a code"))
+        };
+        let check = async |browser: &mut Browser, path: &str, code: String, failure: Failure| {
+            let body = json!({ "code": code });
+            watch.fail(Some(failure));
+            for _ in 0..7 {
+                let answer = browser.post(path, body.clone()).await;
+                assert_eq!(answer.status, 503, "{path} {failure:?}: {}", answer.text);
+            }
+            watch.fail(None);
+            let answer = browser.post(path, body).await;
+            assert_eq!(answer.status, 200, "{path} {failure:?}: {}", answer.text);
+        };
+        for (number, failure) in failures.into_iter().enumerate() {
+            let (_, mut alice) = person(&probe, &format!("alice{number}")).await;
+            for (path, kind) in [
+                ("/auth/email", MessageKind::EmailChangeConfirm),
+                (NAMES, MessageKind::LoginNameConfirm),
+            ] {
+                probe.clock.advance(MINUTE);
+                let address = format!("alice@{}{number}.example", path.len());
+                let asked = alice.post(path, json!({ "email": address })).await;
+                assert_eq!(asked.status, 202, "{}", asked.text);
+                let code = last(kind).await;
+                check(&mut alice, &format!("{path}/confirm"), code, failure).await;
+            }
+            // A verification, in the browser that registered.
+            let mut bob = probe.browser().await;
+            let name = format!("bob{number}");
+            let address = format!("{name}@example.com");
+            let body = json!({ "username": name, "email": address, "password": PASSWORD });
+            assert_eq!(bob.post("/auth/register", body).await.status, 201);
+            let code = last(MessageKind::VerifyAddress).await;
+            check(&mut bob, "/auth/verification/confirm", code, failure).await;
+        }
     }
 }

@@ -104,7 +104,7 @@ async fn second(
 ) -> Result<Response, Rejection> {
     let id: ChallengeId = body["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
     let code = body["code"].as_str().expect("a code");
-    let _ = auth.challenges().answer("second", &pending, id, code, &client).await?;
+    let _ = auth.challenges().answer_and_spend("second", &pending, id, code, &client).await?;
     let outcome = auth.login().finish(&pending, Factor::Totp, &client).await?;
     Ok((outcome.into_issued(), "finished").into_response())
 }

@@ -314,6 +314,8 @@ async fn leave_message(
 ) -> Result<Json<Value>, Rejection> {
     let id: ChallengeId = body.id.parse().map_err(|_| ChallengeError::WrongCode)?;
     let challenges = auth.challenges();
-    let answered = challenges.answer("question", &visitor, id, &body.answer, &client).await?;
+    // This handler acts on the answer, so it also spends it.
+    let answer = challenges.answer_and_spend("question", &visitor, id, &body.answer, &client);
+    let answered = answer.await?;
     Ok(Json(json!({ "received": body.text, "question": answered.id() })))
 }
