@@ -1,6 +1,6 @@
-//! What all mounted routes share: reading bodies, the same-origin check, headers of every answer.
+//! What all mounted routes share: reading bodies, the same-origin check and the headers of answers.
 //!
-//! Routes hold no rule of a capability: they parse, call the flow, and answer.
+//! Routes contain no rule of a capability. They parse the request, call the flow and answer.
 
 use std::net::IpAddr;
 
@@ -25,28 +25,28 @@ use crate::identity::request_identity::RequestIdentity;
 use crate::rate_limit::Quota;
 use crate::session::{Issued, SessionError, Stage, Transport};
 
-/// No body of ours is larger.
+/// The maximum size of a request body, in bytes. No mounted route needs a larger one.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Why a request to a mounted route could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RouteError {
-    /// 415.
+    /// 415: the body has another media type, or is a form without proof of its origin.
     #[error("send {0}")]
     UnsupportedMediaType(&'static str),
-    /// 413.
+    /// 413: the body is too large.
     #[error("the body may have at most {MAX_BODY_BYTES} bytes")]
     TooLarge,
-    /// 400.
+    /// 400: the body or the query is invalid.
     #[error("{0}")]
     InvalidBody(String),
-    /// 400.
+    /// 400: renewing tokens is switched off.
     #[error("tokens are not renewed here; sign in again when this one has expired")]
     RefreshOff,
-    /// 405.
+    /// 405: the path exists, but not with this method.
     #[error("this path does not take this method")]
     MethodNotAllowed,
-    /// 500.
+    /// 500: the route panicked.
     #[error("the request ended in a fault of this program")]
     Internal,
 }
@@ -63,8 +63,8 @@ problem! {
     passes on {  }
 }
 
-/// Finishes the routes of a capability: they carry their own layer and state, so that a user only
-/// nests them.
+/// Finishes the routes of a capability. They bring their own layer and state, so that an
+/// application only has to nest them.
 pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
     auth: &Portcullis,
     capability: &'static str,
@@ -78,11 +78,12 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
         .with_state(auth.clone())
 }
 
-/// Refuses what another site sent, with or without a cookie: a forced login is an attack too.
-/// Whatever comes back is for this client alone.
+/// Refuses requests that another site sent, with or without a cookie. Without a cookie, the site
+/// could still sign its visitor in to an account of the attacker (login CSRF). No cache may store
+/// an answer.
 ///
-/// All of it runs in a task of its own: a client that hangs up takes the request back only until a
-/// transaction is open, and a panic is an answer.
+/// The request runs in a separate task. If the client disconnects, the request stops, unless it has
+/// opened a transaction: then it runs to its end. A panic becomes a 500.
 async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) -> Response {
     let flow = auth.clone();
     let ended =
@@ -101,6 +102,8 @@ async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) ->
     response
 }
 
+/// Checks the origin, then the rate limit of the source, and then runs the route. So requests that
+/// another site sent do not use up the limit.
 async fn shielded(auth: Portcullis, request: Request, next: Next) -> Response {
     let same_origin = RequestIdentity::of(request.extensions()).and_then(|identity| {
         identity.check_same_origin(request.method(), request.uri(), request.headers())
@@ -122,8 +125,9 @@ async fn shielded(auth: Portcullis, request: Request, next: Next) -> Response {
     }
 }
 
-/// The address that a request counts for, if it is known, and how many it may make. Sees to it that the request is
-/// counted for its account too, as soon as that is known.
+/// Returns the address that a request counts for, if it is known, and the quota of a source. It
+/// returns `None` if there is no such limit. It also marks the request, so that it is counted for
+/// its account as soon as the account is known.
 fn counted(
     auth: &Portcullis,
     headers: &HeaderMap,
@@ -137,10 +141,10 @@ fn counted(
 /// A body in JSON.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// A body in JSON, or a form that shows it was sent from a page of ours.
+/// A body in JSON, or a form whose headers prove that a page of this service sent it.
 pub(crate) struct JsonOrForm<T>(pub(crate) T);
 
-/// The same, or no body at all.
+/// The same as [`JsonOrForm`], or no body at all.
 pub(crate) struct OptionalBody<T>(pub(crate) Option<T>);
 
 impl<T: DeserializeOwned> FromRequest<Portcullis> for Json<T> {
@@ -170,7 +174,8 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for OptionalBody<T> {
     type Rejection = Rejection;
 
     async fn from_request(request: Request, auth: &Portcullis) -> Result<Self, Rejection> {
-        // Judged after the body: nothing is of no type, and many clients name one for it anyway.
+        // The type is checked after the body was read. An empty body has no type, but many clients
+        // send a `Content-Type` with it.
         let kind = match request.headers().contains_key(CONTENT_TYPE) {
             true => json_or_form(&request),
             false => Err(RouteError::UnsupportedMediaType("application/json").into()),
@@ -187,19 +192,21 @@ impl<T: DeserializeOwned> FromRequest<Portcullis> for OptionalBody<T> {
 
 const JSON_OR_FORM: &str = "application/json, or a form from a page of this origin";
 
-/// A form of which nothing shows that a page of ours sent it. A form can be sent from anywhere without
-/// asking, so absence of a contradiction is not enough.
+/// A form without proof that a page of this service sent it. Any site can make a browser send a
+/// form, without a CORS preflight. So it is not enough that no header names another site.
 struct UnprovedForm(Compared);
 
 impl UnprovedForm {
-    /// The refusal, told to the operator.
+    /// Returns the refusal, and tells the operator about it.
     fn refuse(self, auth: &Portcullis) -> Rejection {
         auth.note_refused(Refused::FormWithoutProof, &self.0);
         RouteError::UnsupportedMediaType(JSON_OR_FORM).into()
     }
 }
 
-/// What the body is: JSON, or a form.
+/// Returns the media type of the body: JSON, or a form. A form needs proof of its origin, unless
+/// the only credential of the request is a token in a header. No browser adds such a token by
+/// itself.
 fn json_or_form(request: &Request) -> Result<Result<MediaType, UnprovedForm>, Rejection> {
     let kind =
         media_type(request.headers()).ok_or(RouteError::UnsupportedMediaType(JSON_OR_FORM))?;
@@ -227,8 +234,8 @@ impl MediaType {
     }
 }
 
-/// The one media type of the body, if it is one that is known. Two headers, or any charset but
-/// UTF-8, are not.
+/// Returns the media type of the body, if it is a known one. It returns `None` for two headers, and
+/// for every charset except UTF-8.
 fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -248,12 +255,13 @@ fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     }
 }
 
-/// Whether the body is a form.
+/// True if the body is a form.
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     matches!(media_type(headers), Some(MediaType::Form))
 }
 
-/// A whole body, if it is none that is too large.
+/// Reads the whole body. It is an error if the body is too large. The stated length is checked
+/// first, so that nothing is read if it is already too large.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Rejection> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
@@ -283,13 +291,14 @@ fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
     serde_urlencoded::from_bytes(body).map_err(|error| RouteError::InvalidBody(named(&error)))
 }
 
-/// The parameters of a query, each of them at most once; one that is not known is refused like a
-/// field of a body.
+/// Reads the parameters of a query. Each may occur at most once. An unknown parameter is refused
+/// like an unknown field of a body.
 pub(crate) fn query<T: DeserializeOwned>(query: Option<&str>) -> Result<T, RouteError> {
     from_form(query.unwrap_or_default().as_bytes())
 }
 
-/// What serde says is wrong, as far as it names fields and never values: a value may be a password.
+/// Returns what serde says is wrong, but only if the text names a field. A text with a value is
+/// replaced, because a value may be a password.
 fn named(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
     for start in ["unknown field", "missing field", "duplicate field"] {
@@ -300,7 +309,8 @@ fn named(error: &dyn std::fmt::Display) -> String {
     "a field of the body has the wrong type".to_owned()
 }
 
-/// Refuses a bearer token where none is taken, before anything is compared or counted.
+/// Returns an error if a bearer token was requested and these are switched off. Call it before
+/// anything is compared or counted.
 pub(crate) fn check_transport(auth: &Portcullis, transport: Transport) -> Result<(), SessionError> {
     if transport == Transport::Bearer && !auth.context().config.service.bearer {
         return Err(SessionError::BearerOff);
@@ -308,7 +318,8 @@ pub(crate) fn check_transport(auth: &Portcullis, transport: Transport) -> Result
     Ok(())
 }
 
-/// The answer to a sign-in: the cookie or, for a bearer, the token in the body.
+/// Builds the answer to a sign-in. It carries the cookie or, for a bearer token, the token in the
+/// body.
 pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
     let mut body = serde_json::json!({
         "result": if issued.stage() == Stage::Full { "session" } else { issued.stage().as_str() },
@@ -327,12 +338,12 @@ pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
     }
     let stage = issued.stage();
     let mut response = (status, issued, json(&body)).into_response();
-    // For a layer that answers a browser otherwise.
+    // The layer that redirects a browser after a form reads the stage from here.
     response.extensions_mut().insert(stage);
     response
 }
 
-/// A JSON body.
+/// Builds an answer with a JSON body.
 pub(crate) fn json(body: &serde_json::Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
