@@ -1,9 +1,9 @@
 //! Accounts, sessions and authorization for axum and tower services, on the database they already
 //! have.
 //!
-//! Portcullis brings the routes of signing in, layers and extractors that know who a request is,
-//! and guards that know what it may do. It keeps its tables (`auth_*`) in the SQLite, PostgreSQL,
-//! MySQL or MariaDB database that the service uses through sea-orm.
+//! Portcullis has routes for signing in, and layers and extractors that find out who sent a
+//! request. Its guards decide what a request may do. Its tables (`auth_*`) are in the SQLite,
+//! PostgreSQL, MySQL or MariaDB database that the service already uses through sea-orm.
 //!
 //! # Three lines
 //!
@@ -27,50 +27,54 @@
 //! # }
 //! ```
 //!
-//! No route goes into that router without saying who may call it: see [`GuardedRouter`]. In a plain
-//! axum router the second and third line are `.nest("/auth", auth.routes())` and
+//! Every route in this router must say who may call it: see [`GuardedRouter`]. In a plain axum
+//! router, the second and third line are `.nest("/auth", auth.routes())` and
 //! `.layer(auth.layer())`, and guards are layers.
 //!
-//! The [guide] has the rest: [how to start](guide::start), [every default with its
-//! reason](guide::defaults), [every error code](guide::errors), and [what published holes would
-//! need here](guide::threats).
+//! The [guide] explains the rest: [how to start](guide::start), [every default with its
+//! reason](guide::defaults), [every error code](guide::errors), and [how known attacks are
+//! prevented](guide::threats).
 //!
 //! # What a handler can ask for
 //!
-//! | extractor | is |
+//! | extractor | what it is |
 //! |---|---|
-//! | [`Account`] | who is signed in |
+//! | [`Account`] | the account that is signed in |
 //! | [`Session`] | the session: id, times, factors |
-//! | [`Identity`] | both, and what they may do |
-//! | [`Allowed<P>`](Allowed) | proof that the request was allowed the permission `P` |
+//! | [`Identity`] | the account, the session and what they may do |
+//! | [`Allowed<P>`](Allowed) | proof that the request has the permission `P` |
+//! | [`AccountOwner`] | proof that the session may change its own account |
 //! | [`PendingSession`], [`PasswordChangeSession`], [`EnrolmentSession`] | a sign-in that is not finished |
 //! | [`AnonymousSession`] | a visitor without an account |
-//! | [`Visitor`] | the session of the request; a visitor's is started where there is none |
+//! | [`Visitor`] | the session of the request; if there is none, an anonymous session is started |
+//! | [`Caller`](guard::Caller) | who sent the request, with one variant for each stage |
 //! | [`ClientInfo`] | where the request comes from |
 //! | [`Portcullis`] | the handle, for flows of your own |
 //!
-//! Each refuses what is not of its kind. As `Option<..>` it is `None` when nobody fitting is there,
-//! and still an error for an outage or another site's request.
+//! Each extractor of a session rejects sessions in any other stage. `Account`, `Session`,
+//! `Identity` and the four other sessions also work as `Option<..>`. The value is then `None` if
+//! the request has no such session. An outage, or a request that another site sent, is still an
+//! error.
 //!
 //! # Features
 //!
-//! A feature makes something available and changes nothing by itself.
+//! A feature makes something available. Compiling it changes no behaviour.
 //!
 //! | feature | default | brings |
 //! |---|---|---|
 //! | `routes` | yes | mountable axum routes, guards on path parameters |
 //! | `rust_crypto` | yes | token signatures in Rust |
-//! | `aws_lc_rs` | | token signatures by aws-lc; with both, `rust_crypto` is used |
-//! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, replaced at the next login |
+//! | `aws_lc_rs` | | token signatures by aws-lc; if both are on, `rust_crypto` is used |
+//! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, which the next login replaces |
 //! | `smtp` | | sends mail by SMTP: [`SmtpNotifier`](message::SmtpNotifier) |
 //! | `redis` | | keeps rate limits in Redis, see [`rate_limit`] |
-//! | `strength` | | judges how hard a new password is to guess, where configured |
+//! | `strength` | | checks how hard a new password is to guess, if this is configured |
 //! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
 //! | `test-util` | | mock clock, recording notifier, cheap hashing, [`test_kit`]: see [`guide::testing`] |
 //!
-//! Without `routes` everything runs on any tower service over `http`; one of the two signature
-//! backends is needed, and `build()` says so. Drivers, runtime and TLS of the database are chosen in
-//! the service's own `sea-orm` dependency.
+//! Without `routes`, portcullis runs on any tower service that uses `http`. One of the two features
+//! for signatures must be on; otherwise `build()` fails and says so. Choose the driver, the runtime
+//! and the TLS of the database in the `sea-orm` dependency of your service.
 
 pub mod account;
 pub mod account_import;
@@ -145,13 +149,16 @@ pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
 #[cfg(feature = "routes")]
 impl Portcullis {
-    /// The usual set of routes: signing in and out, one's own sessions, registration, verification
-    /// of addresses, changing the password; setting a forgotten one anew, changing the mail
-    /// address and adding further names where there is a notifier, the phone number where text messages are sent;
-    /// one's own [memberships](membership) where a source of them is set. Nest them where you like:
-    /// `.nest("/auth", auth.routes())`.
+    /// Returns the usual set of routes. Nest them where you like: `.nest("/auth", auth.routes())`.
     ///
-    /// Each capability's `routes` can be merged by itself instead.
+    /// - Always: signing in and out, the user's own sessions, registration, verifying an address
+    ///   and changing the password.
+    /// - If there is a notifier: resetting a forgotten password, changing the mail address, and
+    ///   adding or removing sign-in names.
+    /// - If text messages can be sent: changing the phone number.
+    /// - If a source of memberships is set: the user's own [memberships](membership).
+    ///
+    /// You can also merge the `routes` of single capabilities.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()
             .merge(login::routes(self))
@@ -175,7 +182,7 @@ pub use session::{
     Session, SignedOut, Stage, Transport,
 };
 
-/// Keeps the README's example compiling.
+/// Compiles the example of the README as a test.
 #[cfg(all(doctest, feature = "routes"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

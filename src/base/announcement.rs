@@ -1,8 +1,8 @@
-//! Wakes those who wait for a change of an account or a session, in this process.
+//! Wakes the tasks of this process that wait for a change of an account or a session.
 //!
-//! An open connection must end when its session ends. It asks the database again from time to time,
-//! because another process may end the session. A change that was made in this process is announced,
-//! so the connection asks at once.
+//! An open connection must end when its session ends. It asks the database from time to time,
+//! because another process may end the session. A change in this process is announced, so that the
+//! connection asks at once. An announcement is only a reason to ask: the database decides.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use crate::base::id::{AccountId, SessionId};
 
-/// Who waits, for all instances of the process, by the id of an account or a session. No two things
-/// have the same id. A listener that is woken without need asks one statement more.
+/// The listeners, by the id of an account or a session. All instances of portcullis in the process
+/// share them. Ids are unique, and a listener that is woken without need only runs one statement
+/// more.
 static LISTENERS: LazyLock<Mutex<HashMap<Uuid, Arc<Notify>>>> = LazyLock::new(Mutex::default);
 
 fn listeners() -> MutexGuard<'static, HashMap<Uuid, Arc<Notify>>> {
@@ -37,6 +38,7 @@ pub(crate) fn announce(account: Option<AccountId>, session: Option<SessionId>) {
 pub(crate) struct Listener([(Uuid, Arc<Notify>); 2]);
 
 impl Listener {
+    /// Registers a listener for this account and this session.
     pub(crate) fn new(account: AccountId, session: SessionId) -> Self {
         let mut listeners = listeners();
         Self(
@@ -64,7 +66,8 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = listeners();
         for (id, notify) in &self.0 {
-            // The map has one reference, and this listener another.
+            // The map has one reference, and this listener has another. A future of `next` has one
+            // too, so drop it before the listener. Otherwise the entry stays in the map.
             if Arc::strong_count(notify) <= 2 {
                 listeners.remove(id);
             }
@@ -109,7 +112,7 @@ mod tests {
                 assert_eq!(is_woken(next).await, expected, "{account:?} {session:?}");
             }
         }
-        // An announcement before `next` is not for this listener.
+        // An announcement before the call of `next` does not complete its future.
         announce(Some(alice), None);
         assert!(!is_woken(listeners[0].next()).await);
     }

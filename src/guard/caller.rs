@@ -1,4 +1,4 @@
-//! Who calls, at whatever stage.
+//! Who sent a request, at any stage.
 
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
@@ -12,8 +12,8 @@ use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Stage,
 };
 
-/// Who a request is, with one arm for each stage that a session can have. It is the extractor for a
-/// handler that answers more than one of them, such as a page that shows the next step of a sign-in.
+/// Who sent a request, with one variant for each stage that a session can have. Use this extractor
+/// in a handler that answers several stages, such as a page that shows the next step of a sign-in.
 ///
 /// ```
 /// use portcullis::guard::Caller;
@@ -29,17 +29,19 @@ use crate::session::{
 /// }
 /// ```
 ///
-/// The enum has no further arms and no `non_exhaustive`: should a later version add a stage, a handler
-/// that does not know it stops compiling, and does not take it for one that it knows. Write no `_` arm
-/// that lets somebody in.
+/// The enum is not `non_exhaustive`. If a later version adds a stage, a handler that does not know
+/// it no longer compiles, and so cannot confuse it with another stage. Never write a `_` arm that
+/// lets somebody in.
 ///
 /// # Errors
-/// 400 `multiple_credentials` for two credentials, 403 `cross_site_request` for a cookie that another
-/// site made the browser send, 503 while the database does not answer. A forged, expired or ended
-/// session is [`Nobody`](Self::Nobody).
+/// - 400 `multiple_credentials` if the request has two credentials.
+/// - 403 `cross_site_request` if another site made the browser send the cookie.
+/// - 503 during an outage of the database.
+///
+/// A forged, expired or ended session is no error: it is [`Nobody`](Self::Nobody).
 #[derive(Debug, Clone)]
 pub enum Caller {
-    /// No session, or one that has ended.
+    /// There is no session, or it has ended.
     Nobody,
     /// A visitor without an account.
     Visitor(AnonymousSession),
@@ -54,7 +56,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// The stage of the session, if there is a session.
+    /// Returns the stage of the session, if there is a session.
     pub fn stage(&self) -> Option<Stage> {
         match self {
             Self::Nobody => None,
@@ -66,7 +68,7 @@ impl Caller {
         }
     }
 
-    /// The public id of the session, if there is a session.
+    /// Returns the public id of the session, if there is a session.
     pub fn session_id(&self) -> Option<SessionId> {
         match self {
             Self::Nobody => None,
@@ -78,7 +80,8 @@ impl Caller {
         }
     }
 
-    /// Who is signed in, if somebody is. A sign-in that is not finished is nobody here.
+    /// Returns the identity, if somebody is signed in. It is `None` for a sign-in that is not
+    /// finished.
     pub fn identity(&self) -> Option<&Identity> {
         match self {
             Self::SignedIn(identity) => Some(identity),

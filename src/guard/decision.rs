@@ -1,4 +1,4 @@
-//! Who is let in: what guards and extractors share.
+//! Decides whether a request meets a requirement. Guards and extractors share this.
 
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -12,7 +12,7 @@ use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity, NotSignedIn};
 
-/// The identity of a request that meets a requirement.
+/// Returns the identity of a request that meets a requirement.
 pub(crate) async fn admit(
     request_identity: &RequestIdentity,
     requirement: &Requirement,
@@ -23,6 +23,8 @@ pub(crate) async fn admit(
     Ok(identity)
 }
 
+/// Returns the identity of a request. If nobody is signed in, the error is a 401 or a redirect to
+/// the login page.
 pub(crate) async fn signed_in(
     request_identity: &RequestIdentity,
     parts: &Parts,
@@ -32,7 +34,7 @@ pub(crate) async fn signed_in(
             request_identity.answers_somebody();
             Ok(identity.clone())
         }
-        // The login page does not help who has one cookie too many.
+        // The login page does not help here: signing in does not remove the second cookie.
         Resolved::Nobody(reason @ NotSignedIn::MultipleCredentials) => {
             Err(AuthError::NotSignedIn(*reason).into())
         }
@@ -46,7 +48,8 @@ pub(crate) async fn signed_in(
     }
 }
 
-/// Where to send a browser that wants a page and is not signed in, if that is configured.
+/// Returns where to send a browser that wants a page and is not signed in. It is `None` if no login
+/// page is configured, or if the request does not navigate.
 fn login_page(request_identity: &RequestIdentity, parts: &Parts) -> Option<String> {
     let Unauthenticated::LoginPage(page) =
         &request_identity.auth().context().config.service.unauthenticated
@@ -56,6 +59,7 @@ fn login_page(request_identity: &RequestIdentity, parts: &Parts) -> Option<Strin
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
+    // From here on the answer depends on two request headers, so the layer names them in `Vary`.
     request_identity.asked_how();
     if !navigates(&parts.headers) {
         return None;
@@ -65,7 +69,9 @@ fn login_page(request_identity: &RequestIdentity, parts: &Parts) -> Option<Strin
     let uri = original_uri(parts);
     let here = uri.path_and_query().map_or("/", |path| path.as_str());
     let separator = if page.contains('?') { '&' } else { '?' };
-    // Judged without the prefix too: behind it, a path that leads away would look like one of ours.
+    // The path is also checked without the prefix, to prevent an open redirect. A path such as
+    // `//evil.example` leads to another site, but with a prefix before it, it looks like a path of
+    // this one.
     let next = ReturnTo::parse(here).and_then(|_| ReturnTo::parse(&format!("{prefix}{here}")));
     Some(match next {
         Some(next) => format!("{prefix}{page}{separator}next={}", next.as_query_value()),
@@ -73,14 +79,15 @@ fn login_page(request_identity: &RequestIdentity, parts: &Parts) -> Option<Strin
     })
 }
 
-/// Whether a browser asks for a page to show, and not a script of a page for a part of it: htmx or
-/// `fetch` would put the login page into the middle of another.
+/// True if a browser asks for a page to show. A script (htmx or `fetch`) asks for a part of a page.
+/// It would put the login page into the middle of the page that the user sees.
 pub(crate) fn navigates(headers: &HeaderMap) -> bool {
     let mut modes = headers.get_all("sec-fetch-mode").iter();
     match (modes.next(), modes.next()) {
         (Some(mode), None) => mode == "navigate",
         (Some(_), Some(_)) => false,
-        // Old browsers do not say, nor do current ones to plain-http hosts other than this machine.
+        // Old browsers do not send this header. Current browsers send it over plain HTTP only to
+        // their own machine.
         (None, _) => {
             let mut accepts = headers.get_all(http::header::ACCEPT).iter();
             accepts.any(|accept| accept.to_str().is_ok_and(prefers_html))
@@ -88,7 +95,7 @@ pub(crate) fn navigates(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether HTML is named and stands before JSON, which is how browsers ask.
+/// True if `Accept` names HTML, and names it before JSON. Browsers ask like this.
 fn prefers_html(accept: &str) -> bool {
     let position = |name| accept.split(',').position(|item| item.trim().starts_with(name));
     match (position("text/html"), position("application/json")) {
@@ -107,7 +114,7 @@ fn original_uri(parts: &Parts) -> &http::Uri {
     &parts.uri
 }
 
-/// 401 for an API, the login page for a browser.
+/// A 401 that a browser gets as a redirect to the login page.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 struct ToLogin {
@@ -133,7 +140,8 @@ impl Problem for ToLogin {
     }
 }
 
-/// Checks what is asked, and notes a denial under the name of its rule.
+/// Checks whether the identity meets `asked`. A denial is recorded in the audit log under the name
+/// of `rule`.
 pub(crate) fn decide(
     request_identity: &RequestIdentity,
     identity: &Identity,

@@ -1,8 +1,7 @@
-//! Extractors: typed views of who a request is.
+//! Extractors: typed values that say who sent a request.
 //!
-//! Each takes only its own kind. A sign-in that still waits for its second factor is a
-//! [`PendingSession`] and nothing else, so a handler that asks for a [`Session`] cannot be reached
-//! with it.
+//! Each extractor rejects sessions in any other stage. A sign-in that still waits for its second
+//! factor is only a [`PendingSession`]. So it cannot reach a handler that asks for a [`Session`].
 
 use std::marker::PhantomData;
 #[cfg(feature = "routes")]
@@ -129,7 +128,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientInfo {
     }
 }
 
-/// The handle itself, so that a handler needs no state for it.
+/// Extracts portcullis itself, so that a handler needs no state for it.
 impl<S: Send + Sync> FromRequestParts<S> for Portcullis {
     type Rejection = Rejection;
 
@@ -138,7 +137,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Portcullis {
     }
 }
 
-/// Proof that the request was allowed `P`: a guard as an extractor.
+/// Proof that the request has the permission `P`: a guard as an extractor.
 ///
 /// ```
 /// use portcullis::Allowed;
@@ -149,6 +148,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Portcullis {
 ///     "printing"
 /// }
 /// ```
+///
+/// # Errors
+/// A request without the permission gets the same answers as with
+/// [`auth.require(..)`](Portcullis::require): 401, a redirect to the login page, or 403. A type
+/// whose text is not a permission gets 500 `guard_misconfigured`.
 #[derive(Debug, Clone)]
 pub struct Allowed<P> {
     identity: Identity,
@@ -156,7 +160,7 @@ pub struct Allowed<P> {
 }
 
 impl<P> Allowed<P> {
-    /// Who it was allowed to.
+    /// Returns the identity that has the permission.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -174,7 +178,7 @@ impl<S: Send + Sync, P: TypedPermission> FromRequestParts<S> for Allowed<P> {
     }
 }
 
-/// What a request to one of our routes was before the route does something about it.
+/// Who sent a request to a mounted route. This is resolved before the route changes anything.
 #[cfg(feature = "routes")]
 pub(crate) struct Before(Arc<RequestIdentity>);
 
@@ -184,7 +188,7 @@ impl Before {
         self.0.resolved()
     }
 
-    /// The owner of the account, for a route that takes other sessions too.
+    /// Returns the owner of the account, for a route that accepts other sessions too.
     pub(crate) fn owner<P: AccountPermission>(
         &self,
         identity: &Identity,
@@ -204,7 +208,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Before {
     }
 }
 
-/// The handle itself, for the routes that do something with a token but look at it.
+/// The lazy handle of a request. Routes that renew a token or sign out use it, because they do more
+/// than read who sent the request.
 #[cfg(feature = "routes")]
 pub(crate) struct Handle(pub(crate) Arc<RequestIdentity>);
 

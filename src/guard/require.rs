@@ -16,18 +16,26 @@ use crate::identity::request_identity::RequestIdentity;
 use crate::permission::PermissionError;
 
 impl Portcullis {
-    /// A layer that lets through only who meets `requirement`. Put it on routes with
-    /// `route_layer`; it needs [`Portcullis::layer`] further out.
+    /// Returns a layer that lets a request through only if it meets `requirement`. Put it on routes
+    /// with `route_layer`. It needs [`Portcullis::layer`] further out.
     ///
-    /// Nobody signed in is 401, or a redirect to the login page as configured; a requirement that
-    /// is not met is 403. Every method is judged, `OPTIONS` too: with `any(..)`, a nested service or a
-    /// fallback of the route's own it reaches a handler like any other. A browser's CORS preflight
-    /// carries no credential, so a `CorsLayer` belongs outside of the guards, where it answers
-    /// before they are asked. axum's own 405, for a method that a route does not take, runs
-    /// nothing: it stays outside of the `route_layer` of a method router (`get(..).route_layer(..)`) and
-    /// of [`auth.router()`](Self::router), and inside of a whole router's.
+    /// | the request | gets |
+    /// |---|---|
+    /// | is not signed in | 401, or a redirect to the login page if one is configured |
+    /// | does not meet the requirement | 403 `denied` |
+    /// | must first prove a factor (again) | 401 `insufficient_user_authentication` |
     ///
-    /// A permission declared with [`permissions!`](crate::permissions) can be given as it is:
+    /// The guard checks every method, also `OPTIONS`. With `any(..)`, a nested service or a
+    /// fallback of the route, an `OPTIONS` request reaches a handler like any other request. The
+    /// CORS preflight of a browser has no credential. So put a `CorsLayer` outside of the guards,
+    /// where it answers first.
+    ///
+    /// axum answers a method that a route does not have with 405, and runs nothing. In
+    /// [`auth.router()`](Self::router), and with the `route_layer` of a method router
+    /// (`get(..).route_layer(..)`), the guard does not check this answer. With the `route_layer` of
+    /// a whole router it does.
+    ///
+    /// You can pass a permission that was declared with [`permissions!`](crate::permissions):
     ///
     /// ```
     /// # #[cfg(feature = "routes")]
@@ -46,7 +54,7 @@ impl Portcullis {
     }
 }
 
-/// Finds the id of the instance a request is about.
+/// Finds the id of the instance that a request is about.
 type FindId = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 #[derive(Clone)]
@@ -75,7 +83,7 @@ impl Require {
         &self.requirement
     }
 
-    /// The path parameter of [`on_path`](Self::on_path).
+    /// Returns the path parameter that [`on_path`](Self::on_path) was given.
     #[cfg(feature = "routes")]
     pub(crate) fn parameter(&self) -> Option<&str> {
         match &self.instance {
@@ -84,8 +92,8 @@ impl Require {
         }
     }
 
-    /// What keeps this from being asked on an instance, if it is to be: a guard like that is a
-    /// mistake of the program.
+    /// Returns why the requirement cannot be checked on one instance, if the guard tries to do
+    /// that. Such a guard is a bug in the application.
     pub(crate) fn fault(&self) -> Option<String> {
         let place = match &self.instance {
             Instance::Whole => return None,
@@ -101,34 +109,39 @@ impl Require {
         ))
     }
 
-    /// Asks for the permission on the one instance that the route's path parameter names:
-    /// `doc:read` on `/docs/{id}` asks for `doc:read:42`. An id with permission syntax in it is
-    /// 404: no such thing can exist.
+    /// Requires the permission on the one instance that the path parameter names. On `/docs/{id}`,
+    /// `doc:read` becomes `doc:read:42`. An id that contains permission syntax is answered with
+    /// 404, because no instance can have it.
     ///
-    /// The id is compared as the path has it, percent-decoded once. `/docs/07` asks for
-    /// `doc:read:07`, which is another instance than `7`. A handler that reads both as the number 7
-    /// has to refuse the one that it would not write itself, or look at what it loaded.
+    /// The id is compared as it is in the path, percent-decoded once. `/docs/07` requires
+    /// `doc:read:07`, and `07` is another instance than `7`. If your handler reads both as the
+    /// number 7, it must refuse the spelling that it would not write itself. Or it checks the id of
+    /// what it loaded.
     ///
     /// # What is refused
-    /// A parameter that the path has twice (a nested router can repeat a name), and a requirement
-    /// that has `not(..)` or `role(..)` inside or no permission at all:
-    /// [`auth.router()`](Portcullis::router) panics when it is finished, and a plain router answers
-    /// 500 `guard_misconfigured` and notes a finding of that name. Nobody is let through.
+    /// - The path does not have the parameter, or has it twice. A nested router can repeat a name.
+    /// - The requirement contains `not(..)` or `role(..)`, or contains no permission.
+    ///
+    /// In these cases [`auth.router()`](Portcullis::router) panics when you finish it. A plain
+    /// router answers 500 `guard_misconfigured` and reports a finding with that code. No request
+    /// passes.
     #[cfg(feature = "routes")]
     pub fn on_path(mut self, parameter: &str) -> Self {
         self.instance = Instance::Path(parameter.into());
         self
     }
 
-    /// The same with the id from anywhere in the request; `None` is 404.
+    /// Does the same as `on_path`, with an id from anywhere in the request. If `id` returns `None`,
+    /// the answer is 404.
     pub fn on(mut self, id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         self.instance = Instance::Custom(Arc::new(id));
         self
     }
 
+    /// Checks the request. Its body is not read.
     async fn judge(&self, parts: &mut Parts) -> Result<(), Rejection> {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
-        // First this: who is not signed in learns nothing about which ids can exist.
+        // This comes first: a client that is not signed in must not learn which ids can exist.
         let identity = signed_in(&request_identity, parts).await?;
         let id = match &self.instance {
             Instance::Whole => {
@@ -155,8 +168,8 @@ impl Require {
             }
             Err(_) => return Err(AuthError::NoSuchInstance.into()),
         };
-        // The rule that is noted is the route's: with the id in it, whoever tries many ids would
-        // fill the audit log.
+        // The audit log gets the rule of the route, without the id. Otherwise a client that tries
+        // many ids would fill it.
         Ok(decide(&request_identity, &identity, &asked, &self.requirement)?)
     }
 }
@@ -167,14 +180,14 @@ impl Admit for Require {
     }
 }
 
-/// A guard that can decide nothing decides nothing, and an operator learns of it.
+/// Refuses the request of a guard that cannot decide, and reports a finding to the operator.
 fn misconfigured(request_identity: &RequestIdentity, fault: String) -> Rejection {
     request_identity.auth().report_finding("guard_misconfigured", &fault);
     AuthError::Misconfigured(fault).into()
 }
 
-/// A parameter of the route's path; none when it is no text. An error says what is wrong with the
-/// route.
+/// Returns a parameter of the path, or `None` if a parameter of the path is not UTF-8. An error
+/// says what is wrong with the route.
 #[cfg(feature = "routes")]
 async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, String> {
     use axum::extract::rejection::RawPathParamsRejection;
@@ -188,7 +201,7 @@ async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>,
     let mut values = params.iter().flatten().filter(|(key, _)| *key == name);
     match (values.next(), values.next()) {
         (Some((_, value)), None) => Ok(Some(value.to_owned())),
-        // Nested routers may each have a parameter of this name; which one is meant is not known.
+        // Nested routers may each have a parameter of this name. Nothing says which one is meant.
         (Some(_), Some(_)) => Err(format!(
             "`.on_path({name:?})`: the path has more than one parameter of this name; rename one, \
              or choose with `.on(..)`"
@@ -200,7 +213,7 @@ async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>,
     }
 }
 
-/// The requirement, and the instance it is asked on: `permission(doc:read) on {id}`.
+/// Writes the requirement and its instance: `permission(doc:read) on {id}`.
 impl fmt::Display for Require {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.instance {
@@ -226,5 +239,5 @@ impl<S> Layer<S> for Require {
     }
 }
 
-/// The service that [`Require`] makes.
+/// The service that the layer [`Require`] makes.
 pub type RequireService<S> = Guarded<S>;

@@ -1,17 +1,19 @@
-//! What a route asks of whoever calls it.
+//! What a route requires from a request.
 //!
-//! One value serves a guard, a check inside a handler, a menu and an explanation. It has three
-//! answers: [`Denied`](Outcome::Denied), [`StepUp`](Outcome::StepUp) (once a factor is proved,
-//! again) and [`Met`](Outcome::Met). `all` takes the worst of its parts and `any` the best, so
-//! their order never matters.
+//! You can use one value for a guard, a check inside a handler, a menu and an explanation. A check
+//! has three results: [`Denied`](Outcome::Denied), [`StepUp`](Outcome::StepUp) (the user must first
+//! prove a factor, or prove it again) and [`Met`](Outcome::Met). The result of `all` is the worst
+//! of its parts, and the result of `any` is the best. So the order of the parts never matters.
 //!
 //! # `not` and limited sessions
-//! A session with a ceiling may do less than its account. `not` turns less into more: of somebody
-//! whose role `suspended` is hidden by a ceiling, `not(role("suspended"))` would be true. So the part
-//! of a `not` is judged without the ceiling, and the part of a `not` inside of it with the ceiling
-//! again. Then a narrower ceiling never lets through what a wider one keeps out. What a
-//! [`custom`](Requirement::custom) rule looks at is not known here, so a limited session never meets a
-//! `not` that has one inside.
+//! A session with a ceiling may do less than its account. `not` would turn less into more. If a
+//! ceiling hid the role `suspended`, `not(role("suspended"))` would be true for a suspended
+//! account. So the part inside a `not` is checked without the ceiling. A `not` inside another `not`
+//! is checked with the ceiling again. Then a narrower ceiling never allows what a wider one
+//! forbids.
+//!
+//! Portcullis does not know what a [`custom`](Requirement::custom) rule looks at. So a limited
+//! session never meets a `not` that contains one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use crate::identity::{AuthError, Identity};
 use crate::permission::typed::TypedPermission;
 use crate::permission::{Atoms, Permission, PermissionError};
 
-/// What a route asks: the same value serves a guard, a check inside a handler, and a menu.
+/// What a route requires. Use the same value for a guard, a check inside a handler and a menu.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,7 +57,7 @@ enum Node {
     },
     All(Vec<Requirement>),
     Any(Vec<Requirement>),
-    /// `custom` says whether there is a rule of the application's own inside.
+    /// `custom` is true if `part` contains a rule of the application.
     Not {
         part: Requirement,
         custom: bool,
@@ -68,15 +70,17 @@ enum Node {
 
 type Holds = dyn Fn(&Identity) -> bool + Send + Sync;
 
-/// Whether the ceiling of a session counts where a part of a requirement stands.
+/// How a part of a requirement treats the ceiling of a session. It depends on the `not`s around the
+/// part.
 #[derive(Clone, Copy, PartialEq)]
 enum Ceiling {
     Counts,
-    /// Under an odd number of `not`s, where hiding something would grant something.
+    /// The part is inside an odd number of `not`s. There, to hide a right would grant another one.
     LeftOut,
 }
 
 impl Ceiling {
+    /// Returns the treatment inside one more `not`.
     fn under_not(self) -> Self {
         match self {
             Self::Counts => Self::LeftOut,
@@ -85,47 +89,49 @@ impl Ceiling {
     }
 }
 
-/// How an identity stands to a requirement. The order matters: the worse comes first.
+/// The result of checking an identity against a requirement. The variants are ordered from worst to
+/// best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It may not, whatever it proves.
+    /// The identity does not meet the requirement, and no factor would change that.
     Denied,
-    /// It may once it proves a factor (again).
+    /// The user must first prove a factor, or prove it again.
     StepUp,
-    /// It may.
+    /// The identity meets the requirement.
     Met,
 }
 
-/// Why a requirement cannot be put together.
+/// Why a requirement cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequirementError {
-    /// `all([])` would let everyone through, `any([])` no one; neither is ever meant.
+    /// The list is empty. `all([])` would allow everyone and `any([])` nobody, and neither is ever
+    /// intended.
     #[error("a list of requirements must not be empty")]
     Empty,
-    /// "Without a fresh factor" could be met by waiting.
+    /// There is a factor, or the age of one, inside a `not`. A user could meet such a requirement
+    /// by waiting.
     #[error("`not` cannot be asked of a factor or its age")]
     NotFactor,
 }
 
 impl Identity {
-    /// Whether it meets a requirement: the same decision a guard makes.
+    /// Returns true if it meets a requirement. A guard decides in the same way.
     pub fn meets(&self, requirement: &Requirement) -> bool {
         requirement.check(self) == Outcome::Met
     }
 
-    /// How it stands to a requirement.
+    /// Checks it against a requirement.
     pub fn check(&self, requirement: &Requirement) -> Outcome {
         requirement.check(self)
     }
 
-    /// The answer to give if it does not meet a requirement, for a check inside a handler:
-    /// `identity.require(&rule)?`. A step-up is asked for as a guard asks for it. Unlike a guard it notes
-    /// no denial in the audit log.
+    /// Checks a requirement inside a handler: `identity.require(&rule)?`. The errors are the
+    /// answers that a guard gives. Unlike a guard, it does not record a denial in the audit log.
     ///
     /// # Errors
-    /// 403 `denied`, or 401 `insufficient_user_authentication` with what would do.
+    /// 403 `denied`, or 401 `insufficient_user_authentication` with the factors that would help.
     pub fn require(&self, requirement: &Requirement) -> Result<(), Rejection> {
         match requirement.check(self) {
             Outcome::Met => Ok(()),
@@ -134,41 +140,41 @@ impl Identity {
         }
     }
 
-    /// How it stands to a requirement and why: which grant, factor or age decided. For an operator
-    /// or a log; a client that is told learns how to get around it.
+    /// Checks a requirement and says why: which grant, factor or age decided. This is for an
+    /// operator or a log. Do not send it to a client, which would learn how to get around the rule.
     pub fn explain(&self, requirement: &Requirement) -> Explanation {
         requirement.explain(self)
     }
 }
 
 impl Requirement {
-    /// Anyone who is signed in.
+    /// Requires that someone is signed in.
     pub fn signed_in() -> Self {
         Self(Arc::new(Node::SignedIn))
     }
 
-    /// A permission. Several alternatives (`doc:read,write`) ask for each of them; they may come
+    /// Requires a permission. A list (`doc:read,write`) requires all of its entries. They may come
     /// from different grants.
     ///
     /// # Errors
-    /// When the text is not a permission, or asks for more than 64 at once.
+    /// The text is not a permission, or it asks for more than 64 at once.
     pub fn permission(text: &str) -> Result<Self, PermissionError> {
         Self::from_permission(&Permission::parse(text)?)
     }
 
-    /// The same from a parsed permission.
+    /// Requires a permission that is already parsed. See [`permission`](Self::permission).
     ///
     /// # Errors
-    /// When it asks for more than 64 at once.
+    /// It asks for more than 64 at once.
     pub fn from_permission(permission: &Permission) -> Result<Self, PermissionError> {
         Ok(Self(Arc::new(Node::Permission(permission.atoms()?))))
     }
 
-    /// A permission declared with [`permissions!`](crate::permissions).
+    /// Requires a permission that was declared with [`permissions!`](crate::permissions).
     ///
     /// # Panics
-    /// If a [`TypedPermission`] made by hand holds a text that is not a permission; one made by the
-    /// macro was checked when it was compiled.
+    /// If you implemented [`TypedPermission`] yourself, with a text that is not a permission or
+    /// that asks for more than 64 at once. The macro checks its texts when it is compiled.
     pub fn typed<P: TypedPermission>(_: P) -> Self {
         match Self::permission(P::TEXT) {
             Ok(requirement) => requirement,
@@ -176,47 +182,49 @@ impl Requirement {
         }
     }
 
-    /// A role by its name. Permissions age better: they say what a route does, not who may.
+    /// Requires a role, by its name. Prefer permissions: they say what a route does and not who may
+    /// call it, so they need to change less often.
     pub fn role(name: impl Into<String>) -> Self {
         Self(Arc::new(Node::Role(name.into())))
     }
 
-    /// A factor that was passed in this session, whenever.
+    /// Requires that this factor was passed in this session, at any time.
     pub fn factor(factor: Factor) -> Self {
         Self(Arc::new(Node::Factor { factor: Some(factor), within: None }))
     }
 
-    /// A factor that was passed in this session at most this long ago.
+    /// Requires that this factor was passed in this session, less than `age` ago.
     pub fn factor_within(factor: Factor, age: Duration) -> Self {
         Self(Arc::new(Node::Factor { factor: Some(factor), within: Some(age) }))
     }
 
-    /// Any factor that was passed at most this long ago.
+    /// Requires that any factor was passed in this session, less than `age` ago.
     pub fn within(age: Duration) -> Self {
         Self(Arc::new(Node::Factor { factor: None, within: Some(age) }))
     }
 
-    /// Each of these.
+    /// Requires all of these.
     ///
     /// # Errors
-    /// An empty list.
+    /// The list is empty.
     pub fn all(parts: impl IntoIterator<Item = Self>) -> Result<Self, RequirementError> {
         Ok(Self(Arc::new(Node::All(some(parts)?))))
     }
 
-    /// At least one of these.
+    /// Requires at least one of these.
     ///
     /// # Errors
-    /// An empty list.
+    /// The list is empty.
     pub fn any(parts: impl IntoIterator<Item = Self>) -> Result<Self, RequirementError> {
         Ok(Self(Arc::new(Node::Any(some(parts)?))))
     }
 
-    /// Everyone who does not meet this. The part is judged without the ceiling of a limited session;
-    /// with a [`custom`](Self::custom) rule inside, a limited session is denied.
+    /// Requires that `part` is not met. The part is checked without the ceiling of a limited
+    /// session, so that a ceiling cannot give rights. If the part contains a
+    /// [`custom`](Self::custom) rule, a limited session is denied.
     ///
     /// # Errors
-    /// When it asks for a factor or an age anywhere inside.
+    /// The part contains a factor or the age of one.
     #[expect(clippy::should_implement_trait, reason = "it can fail, and `!` is easily overlooked")]
     pub fn not(part: Self) -> Result<Self, RequirementError> {
         if part.asks_for_factor() {
@@ -226,8 +234,9 @@ impl Requirement {
         Ok(Self(Arc::new(Node::Not { part, custom })))
     }
 
-    /// A rule of the application's own. It sees the identity with its limits, and must answer at
-    /// once: what it needs from a database belongs into a permission.
+    /// Requires that a rule of the application holds. The rule gets the identity with its ceiling.
+    /// It must answer at once, because it cannot wait for a database. If it needs data from a
+    /// database, use a permission instead.
     pub fn custom(
         name: impl Into<String>,
         holds: impl Fn(&Identity) -> bool + Send + Sync + 'static,
@@ -235,17 +244,22 @@ impl Requirement {
         Self(Arc::new(Node::Custom { name: name.into(), holds: Arc::new(holds) }))
     }
 
-    /// The same requirement limited to one instance, in every permission it asks for. Factors, ages
-    /// and rules of the application's own stay as they are.
+    /// Returns the same requirement with every permission limited to one instance. Factors, ages
+    /// and rules of the application do not change.
     ///
-    /// A permission that names only a domain asks for every action on the instance: the id must
-    /// not come to stand where an action stands, or an id could spell one.
+    /// A permission that names only a domain then requires every action on the instance: `doc`
+    /// becomes `doc:*:42`. The id must not take the place of the action. Otherwise an id such as
+    /// `read` would mean an action.
     ///
     /// # Errors
-    /// When the id has permission syntax in it. When the requirement cannot be asked of one
-    /// instance: with a `not` inside, two spellings of one id (`7` and `07`) would get two answers,
-    /// and the one that is not granted would pass; a role says nothing about an instance; and without
-    /// any permission inside nothing would be limited.
+    /// The id is not a valid part of a permission, for example because it contains permission
+    /// syntax.
+    ///
+    /// [`PermissionError::NotOnInstance`] if the requirement cannot be limited to one instance:
+    /// - It contains a `not`. Two spellings of one id (`7` and `07`) would then get two results,
+    ///   and the spelling that is not granted would pass.
+    /// - It contains a role. A role says nothing about an instance.
+    /// - It contains no permission. Then nothing would be limited.
     pub fn on(&self, id: &str) -> Result<Self, PermissionError> {
         match self.not_on_an_instance() {
             Some(what) => Err(PermissionError::NotOnInstance { what }),
@@ -253,7 +267,7 @@ impl Requirement {
         }
     }
 
-    /// What in this requirement cannot be asked of one instance.
+    /// Returns the part of this requirement that cannot be limited to one instance.
     pub(crate) fn not_on_an_instance(&self) -> Option<&'static str> {
         if self.contains(&|node| matches!(node, Node::Not { .. })) {
             Some("`not(..)`")
@@ -266,7 +280,7 @@ impl Requirement {
         }
     }
 
-    /// [`on`](Self::on), for what is known to be possible on an instance.
+    /// Does the same as [`on`](Self::on), without the check that it is possible.
     pub(crate) fn narrowed(&self, id: &str) -> Result<Self, PermissionError> {
         let each = |parts: &[Self]| {
             parts.iter().map(|part| part.narrowed(id)).collect::<Result<Vec<_>, _>>()
@@ -288,7 +302,7 @@ impl Requirement {
         })))
     }
 
-    /// The first parts of the permissions it asks for.
+    /// Returns the domains (the first parts) of the permissions that it requires.
     #[cfg(all(feature = "routes", feature = "test-util"))]
     pub(crate) fn domains(&self) -> Vec<String> {
         match &*self.0 {
@@ -313,7 +327,7 @@ impl Requirement {
         self.contains(&|node| matches!(node, Node::Custom { .. }))
     }
 
-    /// Whether this or a part of it is such a node.
+    /// True if this requirement, or a part of it, is such a node.
     fn contains(&self, wanted: &dyn Fn(&Node) -> bool) -> bool {
         let inside = match &*self.0 {
             Node::All(parts) | Node::Any(parts) => parts.iter().any(|part| part.contains(wanted)),
@@ -327,7 +341,7 @@ impl Requirement {
         inside || wanted(&self.0)
     }
 
-    /// How this identity stands to it. No allocation, no I/O.
+    /// Checks an identity against it, without allocation and without I/O.
     pub(crate) fn check(&self, identity: &Identity) -> Outcome {
         self.judge(identity, Ceiling::Counts)
     }
@@ -356,8 +370,8 @@ impl Requirement {
                 .map(|part| part.judge(identity, ceiling))
                 .max()
                 .unwrap_or(Outcome::Denied),
-            // Of the outermost such `not` only, so that another `not` around it cannot turn this
-            // refusal into a permission.
+            // Refuses a limited session (see the page of this module). Only where the ceiling
+            // counts: inside an odd number of `not`s, this refusal would become a permission.
             Node::Not { custom: true, .. }
                 if ceiling == Ceiling::Counts && identity.ceiling().is_some() =>
             {
@@ -370,12 +384,12 @@ impl Requirement {
         }
     }
 
-    /// The next step towards it, for an identity that has to step up.
+    /// Returns the next step towards it, for an identity that must prove a factor.
     pub(crate) fn step_up(&self, identity: &Identity) -> StepUp {
         self.next_step(identity).unwrap_or_default()
     }
 
-    /// None where a step-up is not what is missing.
+    /// Returns `None` where no step-up is missing, or where none would help.
     fn next_step(&self, identity: &Identity) -> Option<StepUp> {
         if self.check(identity) != Outcome::StepUp {
             return None;
@@ -391,7 +405,7 @@ impl Requirement {
         }
     }
 
-    /// How this identity stands to it, and what decided, part by part.
+    /// Checks an identity against it, and says for each part what decided.
     pub(crate) fn explain(&self, identity: &Identity) -> Explanation {
         self.explain_under(identity, Ceiling::Counts)
     }
@@ -443,13 +457,14 @@ impl Requirement {
     }
 }
 
-/// As [`Requirement::typed`].
+/// Does the same as [`Requirement::typed`].
 impl<P: TypedPermission> From<P> for Requirement {
     fn from(permission: P) -> Self {
         Self::typed(permission)
     }
 }
 
+/// Collects the parts of a list that must not be empty.
 fn some(
     parts: impl IntoIterator<Item = Requirement>,
 ) -> Result<Vec<Requirement>, RequirementError> {
@@ -457,14 +472,14 @@ fn some(
     if parts.is_empty() { Err(RequirementError::Empty) } else { Ok(parts) }
 }
 
-/// When a factor was last passed, or any.
+/// Returns when this factor was last passed. Without a factor, returns when any was last passed.
 fn passed_at(identity: &Identity, factor: Option<Factor>) -> Option<Timestamp> {
     let factors = identity.session().factors();
     factor.map_or_else(|| factors.latest(), |factor| factors.passed_at(factor))
 }
 
-/// Whether it was passed, and less than `within` ago. A time in the future, which a clock that was
-/// set back leaves behind, counts as just now.
+/// True if the factor was passed, and less than `within` ago. If a clock was set back, this time
+/// can be in the future. It then counts as just now.
 fn passed(identity: &Identity, factor: Option<Factor>, within: Option<Duration>) -> bool {
     passed_at(identity, factor)
         .is_some_and(|at| within.is_none_or(|age| identity.resolved_at().since(at) < age))
@@ -496,17 +511,17 @@ fn because_permission(atoms: &Atoms, identity: &Identity, ceiling: Ceiling) -> S
     reasons.join("; ")
 }
 
-/// How an identity stands to a requirement and why: for an operator or a log, never for the client.
+/// The result of a check and its reason. It is for an operator or a log, never for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
     /// The rule.
     pub rule: String,
-    /// How the identity stands to it.
+    /// The result of the check.
     pub outcome: Outcome,
     /// The grant, factor or age that decided.
     pub because: String,
-    /// The same for its parts.
+    /// The explanations of its parts.
     pub parts: Vec<Explanation>,
 }
 
@@ -518,14 +533,14 @@ impl Explanation {
     }
 }
 
-/// A line for each part, indented.
+/// Writes one line for the rule and one for each part, indented.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, 0)
     }
 }
 
-/// The requirement as a rule's name in the log: `all(permission(doc:read), within(300s))`.
+/// Writes the requirement as a name for the log: `all(permission(doc:read), within(300s))`.
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |f: &mut fmt::Formatter<'_>, name: &str, parts: &[Self]| {
@@ -560,11 +575,11 @@ impl fmt::Debug for Requirement {
     }
 }
 
-/// The step-up by one factor, or by any factor of the account's.
+/// Returns the step-up by this factor or, without one, by any factor of the account.
 fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Duration>) -> StepUp {
     let enrolled = identity.account().enrolled_factors();
-    // A password is no second factor, so the row does not list it. It is offered if the requirement names
-    // it, or if this session was started with it.
+    // A password is no second factor, so the row does not list it. It is offered if the requirement
+    // names it, or if this session was started with it.
     let has = |candidate: Factor| {
         let by_password = identity.session().factors().passed_at(Factor::Password).is_some();
         match candidate {

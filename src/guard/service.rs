@@ -1,4 +1,5 @@
-//! What guards have in common as a service: ask, and go on only if nothing is against it.
+//! The service that all guards share. It checks a request, and calls the inner service only if the
+//! check passes.
 
 use std::fmt;
 use std::future::Future;
@@ -14,15 +15,15 @@ use tower_service::Service;
 
 use crate::base::problem::Rejection;
 
-/// Decides whether a request goes on, before its body is read. What it finds may be left in the
-/// request's extensions; an error is the answer.
+/// Decides whether a request may reach the inner service, before its body is read. It may put what
+/// it finds into the extensions of the request. An error is the answer.
 pub(crate) trait Admit: fmt::Debug + Send + Sync + 'static {
     fn admit<'a>(&'a self, parts: &'a mut Parts) -> Admitting<'a>;
 }
 
 pub(crate) type Admitting<'a> = Pin<Box<dyn Future<Output = Result<(), Rejection>> + Send + 'a>>;
 
-/// The service that a guard makes of the one it is layered around.
+/// The service that a guard makes from the inner service.
 #[derive(Debug, Clone)]
 pub struct Guarded<S> {
     inner: S,
@@ -53,7 +54,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The service that was polled ready is the one to call; its clone waits for the next.
+        // Only the service that was polled ready may be called. Its clone stays for the next
+        // request.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let guard = Arc::clone(&self.guard);

@@ -1,8 +1,9 @@
-//! What a route takes: its methods, and the parameters of its path.
+//! The methods of a route and the parameters of its path.
 //!
-//! axum keeps no list of its routes and hides the methods of a [`MethodRouter`]; only its `Debug`
-//! output names them. It is read here, strictly: what is not understood counts as taking every
-//! method, so that a guard is around all of it.
+//! axum has no public list of its routes, and it hides the methods of a [`MethodRouter`]. Only its
+//! `Debug` output names them. This file reads that output strictly. A method router that it cannot
+//! read counts as one that accepts every method. So if a new version of axum prints something else,
+//! the guard covers every method.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +16,9 @@ use http::Method;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Methods {
-    /// Every method: made with axum's `any`, or with a fallback of its own.
+    /// Every method. The route was made with axum's `any`, or it has a fallback of its own.
     Any,
-    /// These. `HEAD` comes with `GET`.
+    /// Only these methods. `GET` includes `HEAD`.
     Only(Vec<Method>),
 }
 
@@ -33,25 +34,26 @@ impl fmt::Display for Methods {
     }
 }
 
-/// A method router, seen from outside.
+/// What can be known about a method router from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shape {
     /// The methods with a handler of their own.
     pub(super) listed: Vec<Method>,
-    /// Whether every other method is certainly answered by axum's plain 405.
+    /// True if axum's plain 405 certainly answers every other method.
     pub(super) closed: bool,
 }
 
 impl Shape {
+    /// The shape of a route that cannot be read. It counts as one that accepts every method.
     const UNKNOWN: Self = Self { listed: Vec::new(), closed: false };
 
-    /// The methods that may run something.
+    /// Returns the methods that may run something.
     pub(super) fn methods(&self) -> Methods {
         if self.closed { Methods::Only(self.listed.clone()) } else { Methods::Any }
     }
 }
 
-/// In the order in which axum prints them.
+/// The fields of a method router, in the order in which axum prints them.
 const FIELDS: [(&str, Method); 9] = [
     ("get", Method::GET),
     ("head", Method::HEAD),
@@ -64,12 +66,13 @@ const FIELDS: [(&str, Method); 9] = [
     ("connect", Method::CONNECT),
 ];
 
+/// Returns the shape of a method router.
 pub(super) fn shape<S>(methods: &MethodRouter<S>) -> Shape {
     parse_methods(&format!("{methods:?}")).map_or(Shape::UNKNOWN, |(shape, _)| shape)
 }
 
-/// Reads `MethodRouter { get: BoxedHandler, …, fallback: Default(Route), allow_header: … }`; the
-/// text after it.
+/// Reads `MethodRouter { get: BoxedHandler, …, fallback: Default(Route), allow_header: … }`. Also
+/// returns the text after it.
 fn parse_methods(text: &str) -> Option<(Shape, &str)> {
     let mut rest = text.strip_prefix("MethodRouter { ")?;
     let mut listed = Vec::new();
@@ -94,12 +97,14 @@ fn parse_methods(text: &str) -> Option<(Shape, &str)> {
     Some((Shape { listed, closed }, tail))
 }
 
-/// The routes of a plain router by path, read from its `Debug` output; none if that is not
-/// understood.
+/// Returns the routes of a plain router, sorted by path. It reads them from the `Debug` output, and
+/// returns `None` if it cannot read that.
 pub(super) fn routes_of<S>(router: &Router<S>) -> Option<Vec<(Shape, String)>> {
     parse_router(&format!("{router:?}"))
 }
 
+/// Reads the routes with their methods first, and then the path of each route. Every route must
+/// have exactly one path. Otherwise the text is not understood.
 fn parse_router(text: &str) -> Option<Vec<(Shape, String)>> {
     let mut rest = text.strip_prefix("Router { path_router: PathRouter { routes: {")?;
     let mut endpoints = BTreeMap::new();
@@ -130,11 +135,11 @@ fn parse_router(text: &str) -> Option<Vec<(Shape, String)>> {
     endpoints.is_empty().then_some(routes)
 }
 
-/// How the path of a fallback is written.
+/// The path under which a fallback is listed.
 pub(super) const FALLBACK: &str = "{*fallback}";
 
-/// The rest of a quoted text and what follows it. A path with an escape other than these two is
-/// not understood.
+/// Returns the rest of a quoted text, and the text after it. It returns `None` for a path with an
+/// escape other than `\"` and `\\`.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut path = String::new();
     let mut chars = text.char_indices();
@@ -151,7 +156,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// The names of a path's parameters.
+/// Returns the names of the parameters of a path.
 pub(crate) fn parameters(path: &str) -> impl Iterator<Item = &str> {
     pieces(path).filter_map(|piece| match piece {
         Piece::Parameter(name) => Some(name),
@@ -166,7 +171,7 @@ pub(crate) enum Piece<'a> {
     Parameter(&'a str),
 }
 
-/// Cuts a path at its parameters; a doubled brace is a brace.
+/// Cuts a path at its parameters. A doubled brace is a literal brace.
 pub(crate) fn pieces(path: &str) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = path;
     std::iter::from_fn(move || {
@@ -192,7 +197,7 @@ pub(crate) fn pieces(path: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// The path under a prefix, joined as axum joins them.
+/// Returns the path under a prefix. It joins them as axum does.
 pub(super) fn nested(prefix: &str, path: &str) -> String {
     if prefix.ends_with('/') {
         format!("{prefix}{}", path.trim_start_matches('/'))
@@ -220,8 +225,8 @@ mod tests {
         methods.layer(through)
     }
 
-    /// Pins what axum prints: should an update change it, guards stay around everything, and this
-    /// fails.
+    /// Fixes what axum prints. If an update changes it, this test fails, and the guards still cover
+    /// every method.
     #[test]
     fn the_methods_of_a_method_router_are_read_from_what_axum_prints() {
         let service = || handler.with_state(());

@@ -1,4 +1,4 @@
-//! The session of a request, also of one that had none.
+//! The session of a request. If the request has none, one is started.
 
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
@@ -10,9 +10,9 @@ use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
 use crate::session::AnonymousSession;
 
-/// The session of the request, whatever its stage. If there is none, the extractor starts a visitor's
-/// (anonymous) session, and its cookie goes on the answer. So a visitor can hold a challenge, or anything
-/// else that hangs on a session, without a middleware that starts one.
+/// The session of the request, at any stage. If there is none, the extractor starts an anonymous
+/// session for a visitor, and the answer carries its cookie. So a visitor can have a challenge, or
+/// anything else that needs a session, without a middleware that starts one.
 ///
 /// ```no_run
 /// use portcullis::guard::Visitor;
@@ -26,28 +26,33 @@ use crate::session::AnonymousSession;
 /// }
 /// ```
 ///
-/// 1. A request with a session keeps it: of somebody who is [signed in](Self::identity), of a
-///    [visitor](Self::anonymous), or of a sign-in that is not finished.
-/// 2. For a request without one, a session is started. It can be used at once: what asks later in the same
-///    request finds it, also [`replacing`](crate::login::Login::replacing).
-/// 3. The cookie goes on the answer, whatever its status, unless the answer sets or clears the session
-///    cookie itself, or takes longer than a minute.
+/// 1. A request with a session keeps it. The session can be of somebody who is
+///    [signed in](Self::identity), of a [visitor](Self::anonymous), or of a sign-in that is not
+///    finished.
+/// 2. For a request without one, a session is started. It can be used at once. Everything that runs
+///    later in the same request finds it, also [`replacing`](crate::login::Login::replacing).
+/// 3. The answer carries the cookie, whatever its status is. It does not if it sets or clears the
+///    session cookie itself, or if it takes longer than a minute.
 ///
 /// # When none is started
-/// - Too many were: the limit is that of `POST /session/anonymous`
+/// - The source has started too many. The limit is that of `POST /session/anonymous`
 ///   ([`anonymous_per_minute`](crate::config::SessionConfig::anonymous_per_minute)), and both count
-///   together. 429 `rate_limited`.
-/// - Another site sent the request. Its browser may hold a cookie that it did not send, and the new one
-///   would take its place. 403 `cross_site_request`. With `SameSite=Strict` that includes links on other
-///   sites.
-/// - Another session took the place of this one less than a minute ago, as when another tab has signed in.
-///   401 `session_ended`.
-/// - The client sends a bearer token that is not good: 401. It sends two session cookies that are: 400.
+///   together. The answer is 429 `rate_limited`.
+/// - Another site sent the request. The browser may have a session cookie that it did not send, and
+///   the new cookie would replace it. The answer is 403 `cross_site_request`. With
+///   `SameSite=Strict` this includes links on other sites.
+/// - Another session replaced this one less than a minute ago, for example because another tab has
+///   signed in. The answer is 401 `session_ended`.
+/// - The token is so old that the browser may already have a newer one. The answer is 401
+///   `token_expired`.
+/// - The client sent a bearer token that is not valid. The answer is 401.
+/// - The client sent two session cookies that are valid. The answer is 400 `multiple_credentials`.
 ///
 /// # What it does not do
-/// Two tabs without a cookie that load at the same moment start two sessions, and the later answer wins.
-/// If one of them signs in, a slow answer to the other can still put a visitor's cookie over the new
-/// session's. So use it on routes that need a visitor's session, and not around the whole application.
+/// Two tabs without a cookie that load at the same moment start two sessions, and the later answer
+/// wins. If one tab signs in, a slow answer to the other tab can still replace the new cookie by
+/// that of a visitor. So use this extractor on routes that need a visitor's session. Do not use it
+/// around the whole application.
 #[derive(Debug, Clone)]
 pub struct Visitor {
     session_id: SessionId,
@@ -55,12 +60,12 @@ pub struct Visitor {
 }
 
 impl Visitor {
-    /// The public id of the session.
+    /// Returns the public id of the session.
     pub fn session_id(&self) -> SessionId {
         self.session_id
     }
 
-    /// The visitor's session, if the visitor has no account.
+    /// Returns the anonymous session, if the session is one.
     pub fn anonymous(&self) -> Option<&AnonymousSession> {
         match &self.resolved {
             Resolved::Anonymous(session) => Some(session),
@@ -68,7 +73,7 @@ impl Visitor {
         }
     }
 
-    /// Who is signed in, if somebody is.
+    /// Returns the identity, if somebody is signed in.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.resolved {
             Resolved::Full(identity) => Some(identity),
@@ -86,7 +91,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
-        // Boxed: seldom, and large.
+        // Boxed, because it is rare and its future is large.
         let resolved = Box::pin(request_identity.visitor(parts)).await?.clone();
         let nobody = || AuthError::NotSignedIn(resolved.not_signed_in());
         let session_id = resolved.session_id().ok_or_else(nobody)?;

@@ -1,4 +1,4 @@
-//! Asks again who somebody is, for a connection that is open for longer than its request.
+//! Checks a session again, for a connection that stays open after its request.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,21 +17,25 @@ use crate::session::{Session, Stage};
 const LEAST_WAIT: Duration = Duration::from_millis(50);
 
 impl Portcullis {
-    /// Asks the database again whether a session counts, and what its account may do now. An
-    /// [`Identity`] is what was true when its request arrived, so ask before you act on a message
-    /// that came later, over a WebSocket for example. It costs the one statement of a request.
+    /// Asks the database again if a session counts, and what its account may do now. An
+    /// [`Identity`] says what was true when its request was resolved. So call this before you act
+    /// on a message that came later, for example over a WebSocket. It costs the one statement of a
+    /// request.
     ///
-    /// The session is not renewed by this. A client that only listens for longer than the idle time
-    /// has to send a request now and then.
+    /// This does not renew the session. A client that only listens must send a request now and
+    /// then, before its idle time has passed.
     ///
     /// # Errors
-    /// [`AuthError::NotSignedIn`] if the session has ended; also if a step-up has replaced it, and
-    /// then the client connects again with its new session. An outage.
+    /// [`AuthError::NotSignedIn`] if the session has ended. A session that a step-up has replaced
+    /// ends at most ten seconds later, and the client must connect again with its new session.
+    /// [`AuthError::Fault`] during an outage: then it is not known if the session counts.
     pub async fn recheck(&self, identity: &Identity) -> Result<Identity, AuthError> {
         let context = self.context();
         let resolver = self.per_instance::<Resolver>();
         let over = |reason| AuthError::NotSignedIn(NotSignedIn::Ended(reason));
         let token_id = identity.0.token_id;
+        // There is no replay check: the message showed no token, so no old copy of one can be in
+        // use.
         let found = resolver.find(context, &token_id.0).await?;
         let now = context.now();
         let Some(Found { state, account, authorization, grants }) = found else {
@@ -57,12 +61,13 @@ impl Portcullis {
         Ok(Identity::new(token_id, session, Arc::new(account), grants, now))
     }
 
-    /// Waits until a session ends, and returns why. Use it to close a connection that is still open.
+    /// Waits until a session ends, and returns why. Use it to close a connection that is still
+    /// open.
     ///
-    /// A session that is ended in this process ends the wait at once: by signing out, by a changed
-    /// password, or because the account was disabled. For what other processes do, it asks the
-    /// database every `every`, which should be some seconds (the shortest is 50 milliseconds). Each
-    /// time costs the one statement of a request. During an outage it goes on waiting.
+    /// If this process ends the session, the wait ends at once. Examples are signing out, a changed
+    /// password and a disabled account. To find what other processes do, this asks the database
+    /// after each interval `every`. Choose some seconds; the minimum is 50 milliseconds. Each check
+    /// costs the one statement of a request. During an outage the wait continues.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -93,16 +98,20 @@ impl Portcullis {
         every: Duration,
     ) -> impl Future<Output = NotSignedIn> + Send + use<> {
         let (auth, identity) = (self.clone(), identity.clone());
-        // From now on, also if the future is polled later.
+        // Registered at the call. The first check in the future finds what happens before it is
+        // polled.
         let listener = Listener::new(identity.account().id(), identity.session().id());
         let every = every.max(LEAST_WAIT);
         async move {
             loop {
+                // Before the check, so that no change between the check and the wait is missed.
                 let announced = listener.next();
                 // Nothing can move the absolute end, so this needs no database.
                 if auth.context().now() >= identity.session().expires_at() {
                     return NotSignedIn::Ended(Ended::Expired);
                 }
+                // Only a known end counts. If an outage counted too, it would close every
+                // connection.
                 if let Err(AuthError::NotSignedIn(reason)) = auth.recheck(&identity).await {
                     return reason;
                 }

@@ -1,4 +1,4 @@
-//! What every request needs to be resolved: statements, caches, and the name of the cookie.
+//! What portcullis needs to resolve a request: the statements, the caches and the cookie.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +20,7 @@ use crate::session::cookie::SessionCookie;
 use crate::session::judge::SessionState;
 use crate::session::store as session_store;
 
-/// What every request needs to be resolved, made once per instance.
+/// What portcullis needs to resolve a request. It is made once per instance.
 pub(crate) struct Resolver {
     pub(crate) cookie: SessionCookie,
     statements: Statements,
@@ -28,7 +28,7 @@ pub(crate) struct Resolver {
     /// Sessions whose changed source was already traced, with that source. Without this, a session
     /// that stays at the new source would write one log line per request.
     pub(super) moved: Cache<SessionId, ClientInfo>,
-    /// The generations that were handed to another client than the one that made them. Each is
+    /// The generations that were given to another client than the one that made them. Each is
     /// recorded only once.
     pub(super) shared: Cache<(SessionId, i64), ()>,
     /// Findings that were already reported. Each is reported once, and reporting takes a lock.
@@ -58,8 +58,9 @@ impl PerInstance for Resolver {
 }
 
 impl Resolver {
-    /// Returns the session with this id of a token, its account and, if none are kept in memory,
-    /// its grants.
+    /// Returns the session that belongs to the id in a token, and its account. It also returns the
+    /// grants, if keeping grants in memory is switched off. The id is looked up by its digests, one
+    /// for each configured secret.
     pub(super) async fn find(
         &self,
         context: &Context,
@@ -76,8 +77,8 @@ impl Resolver {
         Ok(found)
     }
 
-    /// Returns the grants of the account: from the full statement, from memory, or by one more
-    /// statement.
+    /// Returns the grants of the account. They come from the full statement, from memory, or from
+    /// one more statement.
     pub(super) async fn grants(
         &self,
         context: &Context,
@@ -96,6 +97,8 @@ impl Resolver {
         }
         let db = context.db();
         let rows = db.read(self.statements.grants(&context.database, account.id));
+        // These versions were read in the same state of the database as the rows. Under the
+        // versions of the earlier statement, the memory could keep rows that do not belong to them.
         let (rows, versions) = Box::pin(rows).await?;
         let grants = Arc::new(Grants::compile(rows, levels));
         if let Some(versions) = versions {
@@ -111,8 +114,8 @@ impl Resolver {
     }
 }
 
-/// True if the session that replaced this one still counts. If it does not, the remaining rights of
-/// this one end with it.
+/// Returns true if the session that replaced this one still counts. If it does not, the remaining
+/// rights of this one end too. Otherwise they would stay valid for seconds after a sign-out.
 pub(super) async fn goes_on(
     context: &Context,
     state: &SessionState,

@@ -217,6 +217,8 @@ impl OpenAttempt {
         let Self { auth, ticket, failure, account: _ } = self;
         let context = auth.context();
         let attempts = auth.attempts();
+        // A refused attempt fails on the same path as a wrong guess. The answer and its time must
+        // not show that the guess was right.
         if !right || !ticket.is_judged() {
             let failure = Event { at: context.now(), ..failure };
             attempts.fail(ticket, &failure).await?;

@@ -1,4 +1,5 @@
-//! Signing in by your own means: LDAP, another service, a hardware key.
+//! Signing in a user that your application has identified: by LDAP, another service or a hardware
+//! key.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -47,9 +48,11 @@ impl Portcullis {
     /// }
     /// ```
     ///
-    /// The result depends on the account. If it has enrolled second factors and none of them was
-    /// [proved](SignIn::proved), the sign-in is not finished yet. [`Login::finish`] is then the
-    /// next step.
+    /// The result depends on the account:
+    /// - If the account has enrolled second factors, one of them must be [proved](SignIn::proved)
+    ///   in addition to another factor. A passkey is enough alone. Otherwise the sign-in is not
+    ///   finished yet, and [`Login::finish`] is the next step.
+    /// - If the account must set a new password, that is the next step.
     ///
     /// This does not count attempts. Count them with [`begin`](crate::attempt::Attempts::begin)
     /// before you compare anything.
@@ -66,8 +69,8 @@ impl Portcullis {
 }
 
 impl SignIn<'_> {
-    /// Adds a factor that was proved just now. [`Factor::External`] stands for anything without a
-    /// name here.
+    /// Adds a factor that was proved just now. [`Factor::External`] stands for everything that has
+    /// no variant of its own.
     pub fn proved(mut self, factor: Factor) -> Self {
         let now = self.login.auth.context().now();
         self.proved = self.proved.with(factor, now);
@@ -118,20 +121,28 @@ impl SignIn<'_> {
 }
 
 impl Login<'_> {
-    /// Finishes a sign-in with a second factor that the application has checked by its own means. It does
-    /// everything that a sign-in with a password does: hooks, the event, memberships, the known device and
-    /// the notice of a new one. A sign-in is finished once: of two at the same time one is refused.
+    /// Finishes a sign-in with a second factor that your application has checked. It does
+    /// everything that a sign-in with a password does: hooks, the event, memberships, the known
+    /// device and the notice of a new device. A sign-in can be finished only once. If two requests
+    /// finish it at the same time, one of them is refused.
     ///
-    /// The factor is one of those that the account has [enrolled](crate::account::Accounts), and another
-    /// one than the sign-in began with. [`Factor::External`] may be both, because it stands for several
-    /// things: a service that knows the person first, and then a hardware key.
+    /// The account must have [enrolled](crate::account::Accounts) the factor, and the sign-in must
+    /// have begun with another one. Only [`Factor::External`] may be both, because it stands for
+    /// different things. For example, a service first identifies the person, and then the person
+    /// uses a hardware key.
     ///
-    /// If the account must set a new password, that comes next.
+    /// If the account must set a new password, that is the next step.
+    ///
+    /// This does not count attempts. Count them with [`begin`](crate::attempt::Attempts::begin)
+    /// before you compare anything.
     ///
     /// # Errors
-    /// [`LoginError::FactorNotEnrolled`]; [`LoginError::FactorUsedAlready`]; [`LoginError::Session`] when
-    /// the sign-in is over, or was finished before, or the account cannot be used any more; a hook's
-    /// refusal; an outage.
+    /// - [`LoginError::FactorNotEnrolled`], always for [`Factor::Password`], which is never a
+    ///   second factor.
+    /// - [`LoginError::FactorUsedAlready`].
+    /// - [`LoginError::Session`] if the sign-in has ended or was already finished, or if the
+    ///   account can no longer be used or has changed.
+    /// - A hook's refusal; an outage.
     pub async fn finish(
         &self,
         pending: &PendingSession,
@@ -160,13 +171,13 @@ impl Login<'_> {
         self.signed_in(made, row.id, client, now).await
     }
 
-    /// Notes that a session has proved a factor again, which the application has checked by its own means:
-    /// a password by its directory, or the code of a hardware key. A new session takes the place of this
-    /// one, with the same end and the same ceiling. [`reauthenticate`](Self::reauthenticate) does this for
-    /// a password that portcullis knows.
+    /// Records that a session has proved a factor again. Your application has checked the factor,
+    /// for example a password in its directory or the code of a hardware key. A new session
+    /// replaces this one, with the same end and the same ceiling.
+    /// [`reauthenticate`](Self::reauthenticate) does this for a password that portcullis knows.
     ///
-    /// Guesses are not counted here: count them with [`begin`](crate::attempt::Attempts::begin) before you
-    /// compare anything.
+    /// This does not count attempts. Count them with [`begin`](crate::attempt::Attempts::begin)
+    /// before you compare anything.
     ///
     /// ```no_run
     /// use portcullis::login::{Guess, LoginError, Verdict};
@@ -190,9 +201,9 @@ impl Login<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`LoginError::FactorNotEnrolled`] for a factor that the account has not set up, but for a password
-    /// and [`Factor::External`]; [`LoginError::Session`] when the session has ended meanwhile; a hook's
-    /// refusal; an outage.
+    /// [`LoginError::FactorNotEnrolled`] for a factor that the account has not enrolled. A password
+    /// and [`Factor::External`] need not be enrolled. [`LoginError::Session`] if the session has
+    /// ended meanwhile; a hook's refusal; an outage.
     pub async fn step_up(
         &self,
         identity: &Identity,

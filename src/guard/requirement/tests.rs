@@ -1,4 +1,4 @@
-//! The algebra of requirements against a naive evaluator, and what limits do to it.
+//! Compares requirements with a naive evaluator, and tests what a ceiling changes.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-/// Someone with the role `editor` (`doc:read`), who showed a password ten minutes ago.
+/// An identity with the role `editor` (`doc:read`) that passed a password ten minutes ago.
 fn editor() -> Identity {
     with_factors(&[])
 }
 
-/// The same with these second factors enrolled.
+/// The same identity with these second factors enrolled.
 fn with_factors(enrolled: &[Factor]) -> Identity {
     let state = SessionState {
         id: SessionId::new(NOW),
@@ -99,7 +99,7 @@ enum Plain {
     Not(Box<Plain>),
 }
 
-/// Leaves 0 to 2 are met, 3 to 5 denied, 6 and 7 ask for a step-up.
+/// The leaves 0 to 2 are met, 3 to 5 are denied, and 6 and 7 need a step-up.
 fn leaf(number: u8) -> Requirement {
     match number {
         0 => permission("doc:read"),
@@ -123,7 +123,8 @@ fn build(plain: &Plain) -> Result<Requirement, RequirementError> {
     }
 }
 
-/// -1 denied, 0 step-up, 1 met; none where it must be refused.
+/// Returns -1 for denied, 0 for step-up and 1 for met. It returns `None` if the requirement must
+/// not be buildable.
 fn naive(plain: &Plain) -> Option<i8> {
     match plain {
         Plain::Leaf(0..=2) => Some(1),
@@ -174,7 +175,7 @@ proptest! {
     }
 }
 
-/// Entries of ceilings, each line from wide to narrow.
+/// The entries that ceilings are made of. Each line goes from wide to narrow.
 const NARROWER: [&[&str]; 4] = [
     &["*", "doc", "doc:read", "doc:read:7"],
     &["doc:write", "doc:write:7"],
@@ -182,7 +183,7 @@ const NARROWER: [&[&str]; 4] = [
     &["role:admin,editor", "role:admin"],
 ];
 
-/// A ceiling: of each line above at most one entry, by its place.
+/// A ceiling. It has at most one entry of each line above, given by its position.
 type Entries = [Option<usize>; 4];
 
 fn below(ceiling: Option<Entries>, account: &Identity) -> Identity {
@@ -201,7 +202,7 @@ fn below(ceiling: Option<Entries>, account: &Identity) -> Identity {
     }))
 }
 
-/// The same without entries, or with narrower ones.
+/// Returns the same ceiling with some entries removed or made narrower.
 fn narrower(ceiling: Entries, by: [Option<usize>; 4]) -> Entries {
     let mut narrow = [None; 4];
     for (at, line) in NARROWER.iter().enumerate() {
@@ -213,7 +214,7 @@ fn narrower(ceiling: Entries, by: [Option<usize>; 4]) -> Entries {
     narrow
 }
 
-/// A requirement without a rule of the application's own.
+/// A requirement without a rule of the application.
 fn without_custom() -> impl Strategy<Value = Requirement> {
     let leaf = prop_oneof![
         prop::sample::select(&["doc:read", "doc:read:7", "doc:write", "doc"][..])
@@ -360,7 +361,7 @@ fn a_step_up_names_the_factors_of_this_account_that_would_do() {
         (any.as_ref().expect("a list"), &[Passkey], &[Passkey], &[]),
         (any.as_ref().expect("a list"), &[Totp, Passkey], &[Totp, Passkey], &[]),
         (any.as_ref().expect("a list"), &[], &[], &[Totp, Passkey]),
-        // The second factor serves both parts.
+        // The second factor meets both parts.
         (all.as_ref().expect("a list"), &[Passkey], &[Passkey], &[]),
         (all.as_ref().expect("a list"), &[], &[], &[Totp, Passkey]),
     ] {
