@@ -133,7 +133,8 @@ impl Found {
     }
 }
 
-/// Reads 32 columns by position. They must be the columns of the short statement, in its order.
+/// Reads 35 columns by position. They must be the columns of the short statement, in its order
+/// (`COLUMNS` in `src/identity/store.rs`).
 macro_rules! read {
     ($row:ident.$column:ident) => {{
         use std::hint::black_box;
@@ -146,29 +147,32 @@ macro_rules! read {
         black_box::<i64>($row.$column(6)?);
         black_box::<Option<i64>>($row.$column(7)?);
         black_box::<Option<i64>>($row.$column(8)?);
-        black_box::<i64>($row.$column(9)?);
-        let expires_at: i64 = $row.$column(10)?;
+        black_box::<Option<i64>>($row.$column(9)?);
+        black_box::<Option<i64>>($row.$column(10)?);
         black_box::<i64>($row.$column(11)?);
-        black_box::<bool>($row.$column(12)?);
-        black_box::<String>($row.$column(13)?);
-        black_box::<Option<String>>($row.$column(14)?);
-        black_box::<Option<String>>($row.$column(15)?);
+        let expires_at: i64 = $row.$column(12)?;
+        black_box::<i64>($row.$column(13)?);
+        black_box::<bool>($row.$column(14)?);
+        black_box::<String>($row.$column(15)?);
         black_box::<Option<String>>($row.$column(16)?);
-        let ended_at: Option<i64> = $row.$column(17)?;
+        black_box::<Option<String>>($row.$column(17)?);
         black_box::<Option<String>>($row.$column(18)?);
-        black_box::<Option<i64>>($row.$column(19)?);
-        let username: Option<String> = $row.$column(20)?;
-        black_box::<Option<String>>($row.$column(21)?);
-        black_box::<Option<String>>($row.$column(22)?);
-        black_box::<Option<bool>>($row.$column(23)?);
-        black_box::<Option<i64>>($row.$column(24)?);
-        black_box::<Option<i64>>($row.$column(25)?);
+        let ended_at: Option<i64> = $row.$column(19)?;
+        black_box::<Option<String>>($row.$column(20)?);
+        black_box::<Option<i64>>($row.$column(21)?);
+        let username: Option<String> = $row.$column(22)?;
+        black_box::<Option<String>>($row.$column(23)?);
+        black_box::<Option<String>>($row.$column(24)?);
+        black_box::<Option<bool>>($row.$column(25)?);
         black_box::<Option<i64>>($row.$column(26)?);
         black_box::<Option<i64>>($row.$column(27)?);
-        let disabled_at: Option<i64> = $row.$column(28)?;
+        black_box::<Option<i64>>($row.$column(28)?);
         black_box::<Option<i64>>($row.$column(29)?);
-        black_box::<Option<i64>>($row.$column(30)?);
-        let account: Option<Uuid> = $row.$column(31)?;
+        let disabled_at: Option<i64> = $row.$column(30)?;
+        black_box::<Option<i64>>($row.$column(31)?);
+        black_box::<Option<i64>>($row.$column(32)?);
+        black_box::<i64>($row.$column(33)?);
+        let account: Option<Uuid> = $row.$column(34)?;
         Found { account, username, ended_at, expires_at, disabled_at }
     }};
 }

@@ -540,7 +540,10 @@ impl<'a> Accounts<'a> {
             store::verify_name(txn, row, address, now).await?;
         }
         let column = entity::account::Column::VerifiedAt;
-        if !store::set(txn, row.id, column, now, store::Sessions::Keep).await? {
+        // The time of the first verification stays.
+        if row.verified_at.is_none()
+            && !store::set(txn, row.id, column, now, store::Sessions::Keep).await?
+        {
             return Err(AccountError::NotFound);
         }
         match store::claim_username(txn, row, now).await? {

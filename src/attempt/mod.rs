@@ -567,11 +567,10 @@ impl Attempts<'_> {
     ) -> Result<T, E> {
         match &result {
             Ok(_) => ticket.end_succeeded(),
-            // A failed hook is not an outage of the database and not a wrong guess.
-            Err(error) if error.fault().is_none_or(|fault| matches!(fault, Fault::Internal(_))) => {
-                self.withdraw(ticket).await;
-            }
-            Err(_) => ticket.over = true,
+            // If the database does not answer, the client does not wait for it once more.
+            Err(error) if matches!(error.fault(), Some(Fault::Timeout)) => ticket.over = true,
+            // The guess was right. A failed hook, also one with a database error, is no wrong guess.
+            Err(_) => self.withdraw(ticket).await,
         }
         result
     }

@@ -80,6 +80,11 @@ impl SignIn<'_> {
     /// Sets the session that the sign-in replaces: the one of the request. A visitor's session
     /// continues as the account's; any other ends.
     ///
+    /// A provider may send its answer as a form from its own site (SAML, or `form_post` of OpenID
+    /// Connect). Such a request is refused here, because it looks like an attack. Check the state of
+    /// the provider's protocol and leave `replacing` out. Browsers send no session cookie with such a
+    /// form, so there is nothing to replace.
+    ///
     /// # Errors
     /// The layer is missing, another site sent the request, or there is an outage.
     pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {

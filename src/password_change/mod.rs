@@ -53,16 +53,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Account, store as account_store};
+use crate::account::entity::account;
+use crate::account::{Account, StoredPassword, store as account_store};
+use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
 use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem, step_up_challenge};
 use crate::base::transaction::{Fault, Txn, may_fault, transaction};
 use crate::flow::password_attempt::{Attempted, attempt_inside};
-use crate::flow::sign_in::{Demands, Locked, Made, NewSession};
+use crate::flow::sign_in::{self, Demands, Locked, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::hook::{ChangingPassword, HookList, from_hooked};
 use crate::identity::{AccountOwner, owner};
@@ -168,6 +171,8 @@ struct Asking<'a> {
     account: &'a Account,
     state: &'a Arc<SessionState>,
     transport: Transport,
+    client: &'a ClientInfo,
+    now: Timestamp,
 }
 
 impl PasswordChange<'_> {
@@ -193,8 +198,10 @@ impl PasswordChange<'_> {
             account: identity.account(),
             state: &session.state,
             transport: session.transport(),
+            client,
+            now: context.now(),
         };
-        self.set(&asking, current, &Password::from(new.into()), client).await
+        self.set(&asking, current, &Password::from(new.into())).await
     }
 
     /// Sets the new password that a sign-in must set first. The sign-in then becomes a full
@@ -212,8 +219,10 @@ impl PasswordChange<'_> {
             account: session.account(),
             state: &session.state,
             transport: session.transport(),
+            client,
+            now: self.auth.context().now(),
         };
-        self.set(&asking, None, &Password::from(new.into()), client).await
+        self.set(&asking, None, &Password::from(new.into())).await
     }
 
     async fn set(
@@ -221,86 +230,132 @@ impl PasswordChange<'_> {
         asking: &Asking<'_>,
         current: Option<&str>,
         new: &Password,
-        client: &ClientInfo,
     ) -> Result<Issued, PasswordChangeError> {
-        let context = self.auth.context();
-        let passwords = self.auth.per_instance::<Passwords>();
-        let source = client.address();
-        let account = asking.account;
-        let db = context.db();
-        let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
-        let names = Names::of(account).and(&further);
-        let faults = passwords.faults(NEW_PASSWORD, new, &names, source).await?;
-        if !faults.is_empty() {
-            return Err(PasswordChangeError::Invalid(faults));
-        }
-        let row = db.read(account_store::find(&db.executor(), account.id())).await?;
-        let now = context.now();
-        // This session may have begun before somebody else proved the address and set a password.
-        // Only the epoch shows that this session may no longer change it.
-        let row = row.filter(|row| row.epoch == account.epoch);
-        let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
-        let attempts = self.auth.attempts();
-        let mut ticket = None;
-        if let Some(current) = current {
-            let current = Password::from(current.to_owned());
-            if current.is_too_long() {
-                return Err(PasswordChangeError::WrongPassword);
+        let row = self.changeable(asking, new).await?;
+        let ticket = match current {
+            Some(current) => {
+                let current = Password::from(current.to_owned());
+                Some(self.check_current(asking, &row, &current, new).await?)
             }
-            let attempted = attempt_inside(self.auth, row.id, Some(&row), &current, client).await?;
-            match attempted {
-                Attempted::TooMany(retry_after) => {
-                    return Err(PasswordChangeError::TooManyAttempts { retry_after });
-                }
-                Attempted::Judged(admitted, Checked::Right { .. })
-                    if current.as_str() == new.as_str() =>
-                {
-                    attempts.withdraw(admitted).await;
-                    return Err(PasswordChangeError::same());
-                }
-                Attempted::Judged(admitted, Checked::Right { .. }) => ticket = Some(admitted),
-                Attempted::Judged(admitted, Checked::Wrong) => {
-                    let event = Event::new(EventKind::PasswordChangeFailed, now)
-                        .account(account.id())
-                        .session(asking.state.id)
-                        .from_client(client)
-                        .failed("wrong_password");
-                    attempts.fail(admitted, &event).await?;
-                    return Err(PasswordChangeError::WrongPassword);
-                }
+            None => {
+                self.check_is_another(asking, &row, new).await?;
+                None
             }
-        }
-        // If a password must be changed, setting the same one is not a change.
-        if current.is_none()
-            && row.must_change_password
-            && matches!(
-                passwords.check(new, Some(&row), &row.id.to_string(), source).await?,
-                Checked::Right { .. }
-            )
-        {
-            return Err(PasswordChangeError::same());
-        }
+        };
         // The hash is made before the transaction, because it takes long and must not hold a lock.
         // If it fails, the right password was no failed attempt.
-        let hashed = match passwords.hash(new, source).await {
+        let passwords = self.auth.per_instance::<Passwords>();
+        let hashed = match passwords.hash(new, asking.client.address()).await {
             Ok(hashed) => hashed,
             Err(fault) => {
                 if let Some(ticket) = ticket {
-                    attempts.withdraw(ticket).await;
+                    self.auth.attempts().withdraw(ticket).await;
                 }
                 return Err(fault.into());
             }
         };
-        let event = Event::new(EventKind::PasswordChanged, now)
-            .account(account.id())
-            .session(asking.state.id)
-            .from_client(client);
+        let next = self.next(asking, &row);
+        let signs_in = next.signs_in();
+        let changed = self.write(asking, &row, hashed, next, ticket.as_ref()).await;
+        let changed = match ticket {
+            Some(ticket) => self.auth.attempts().end(ticket, changed).await,
+            None => changed,
+        };
+        if signs_in && matches!(changed, Err(PasswordChangeError::Refused(_))) {
+            sign_in::record_refusal(self.auth, asking.account.id(), asking.client, asking.now)
+                .await?;
+        }
+        Ok(match changed? {
+            Started::GoesOn(issued) => *issued,
+            Started::SignedIn(made) => made.committed(self.auth).await.into_issued(),
+        })
+    }
+
+    /// Checks the new password, and returns the row of the account that may get it.
+    async fn changeable(
+        &self,
+        asking: &Asking<'_>,
+        new: &Password,
+    ) -> Result<account::Model, PasswordChangeError> {
+        let account = asking.account;
+        let db = self.auth.context().db();
+        let further = db.read(account_store::names_of(&db.executor(), account.id())).await?;
+        let names = Names::of(account).and(&further);
+        let passwords = self.auth.per_instance::<Passwords>();
+        let faults = passwords.faults(NEW_PASSWORD, new, &names, asking.client.address()).await?;
+        if !faults.is_empty() {
+            return Err(PasswordChangeError::Invalid(faults));
+        }
+        let row = db.read(account_store::find(&db.executor(), account.id())).await?;
+        // This session may have begun before somebody else proved the address and set a password.
+        // Only the epoch shows that this session may no longer change it.
+        let row = row.filter(|row| row.epoch == account.epoch);
+        row.ok_or(PasswordChangeError::Session(SessionError::Over))
+    }
+
+    /// Compares the current password. The attempt that is returned waits for its end.
+    async fn check_current(
+        &self,
+        asking: &Asking<'_>,
+        row: &account::Model,
+        current: &Password,
+        new: &Password,
+    ) -> Result<Ticket, PasswordChangeError> {
+        if current.is_too_long() {
+            return Err(PasswordChangeError::WrongPassword);
+        }
+        let attempts = self.auth.attempts();
+        match attempt_inside(self.auth, row.id, Some(row), current, asking.client).await? {
+            Attempted::TooMany(retry_after) => {
+                Err(PasswordChangeError::TooManyAttempts { retry_after })
+            }
+            Attempted::Judged(ticket, Checked::Right { .. }) => {
+                if current.as_str() == new.as_str() {
+                    attempts.withdraw(ticket).await;
+                    return Err(PasswordChangeError::same());
+                }
+                Ok(ticket)
+            }
+            Attempted::Judged(ticket, Checked::Wrong) => {
+                let event = Event::new(EventKind::PasswordChangeFailed, asking.now)
+                    .account(row.id)
+                    .session(asking.state.id)
+                    .from_client(asking.client)
+                    .failed("wrong_password");
+                attempts.fail(ticket, &event).await?;
+                Err(PasswordChangeError::WrongPassword)
+            }
+        }
+    }
+
+    /// If a password must be changed, setting the same one is not a change.
+    async fn check_is_another(
+        &self,
+        asking: &Asking<'_>,
+        row: &account::Model,
+        new: &Password,
+    ) -> Result<(), PasswordChangeError> {
+        if !row.must_change_password {
+            return Ok(());
+        }
+        let passwords = self.auth.per_instance::<Passwords>();
+        let id = row.id.to_string();
+        match passwords.check(new, Some(row), &id, asking.client.address()).await? {
+            Checked::Right { .. } => Err(PasswordChangeError::same()),
+            Checked::Wrong => Ok(()),
+        }
+    }
+
+    /// Prepares the session that follows.
+    fn next<'n>(&'n self, asking: &'n Asking<'_>, row: &'n account::Model) -> Next<'n> {
+        let context = self.auth.context();
+        let (client, now) = (asking.client, asking.now);
         let factors = asking.state.factors.clone().with(Factor::Password, now);
         let epoch = row.epoch + 1;
-        let next = match asking.state.stage {
+        match asking.state.stage {
             Stage::Full => Next::GoesOn(Box::new(
-                StartSession::new(context, db, client)
-                    .of(account)
+                StartSession::new(context, context.db(), client)
+                    .of(asking.account)
                     .at_epoch(epoch)
                     .going_on_from(asking.state, asking.transport)
                     .passed(factors),
@@ -309,17 +364,33 @@ impl PasswordChange<'_> {
             | Stage::MustChangePassword
             | Stage::MustEnrol
             | Stage::Anonymous => Next::SignsIn(Box::new(
-                NewSession::new(self.auth, &row, factors, client, now)
-                    .demands(Demands { new_password: false, ..Demands::of(&row) })
+                NewSession::new(self.auth, row, factors, client, now)
+                    .demands(Demands { new_password: false, ..Demands::of(row) })
                     .finishing(asking.state, asking.transport)
                     .at_epoch(epoch),
             )),
-        };
-        let signs_in_at = next.signs_in().then_some(now);
-        let notice =
-            Outgoing::new(MessageKind::PasswordChanged, account.email().and_then(Recipient::email))
-                .account(account.id())
-                .values(Values::new().with_some("address", client.address()));
+        }
+    }
+
+    /// Writes the change and everything that follows from it.
+    async fn write(
+        &self,
+        asking: &Asking<'_>,
+        row: &account::Model,
+        hashed: StoredPassword,
+        next: Next<'_>,
+        ticket: Option<&Ticket>,
+    ) -> Result<Started, PasswordChangeError> {
+        let context = self.auth.context();
+        let Asking { account, client, now, .. } = *asking;
+        let event = Event::new(EventKind::PasswordChanged, now)
+            .account(account.id())
+            .session(asking.state.id)
+            .from_client(client);
+        let to = account.email().and_then(Recipient::email);
+        let notice = Outgoing::new(MessageKind::PasswordChanged, to)
+            .account(account.id())
+            .values(Values::new().with_some("address", client.address()));
         let hooks = self.auth.per_instance::<HookList>();
         let change = ChangingPassword {
             auth: self.auth,
@@ -329,30 +400,23 @@ impl PasswordChange<'_> {
             client,
             at: now,
         };
-        let changed: Result<_, PasswordChangeError> = transaction!(db, |txn| {
+        let signs_in_at = next.signs_in().then_some(now);
+        transaction!(context.db(), |txn| {
             hooks.before_password_change(change, txn).await?;
             // This replaces only the hash that was compared. If another request changed it
             // meanwhile, the transaction fails and nothing is changed.
-            if !account_store::change_password(txn, &row, hashed.clone(), signs_in_at).await? {
+            if !account_store::change_password(txn, row, hashed.clone(), signs_in_at).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
             one_time::end_by_session(txn, account, now).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
-            if let Some(ticket) = &ticket {
+            if let Some(ticket) = ticket {
                 ticket.succeeded(txn).await?;
             }
             let started = next.clone().start(txn).await?;
             hooks.after_password_change(change, txn).await?;
             Ok(started)
-        });
-        let started = match ticket {
-            Some(ticket) => attempts.end(ticket, changed).await?,
-            None => changed?,
-        };
-        Ok(match started {
-            Started::GoesOn(issued) => *issued,
-            Started::SignedIn(made) => made.committed(self.auth).await.into_issued(),
         })
     }
 }

@@ -201,56 +201,10 @@ impl<'a> StartSession<'a> {
         }
         let now = context.now();
         let config = &context.config.session;
-        let lifetime = match self.stage {
-            Stage::Full if self.remember => config.absolute_lifetime,
-            Stage::Full => config.unremembered_lifetime,
-            Stage::PendingSecondFactor | Stage::MustEnrol => config.pending_lifetime,
-            Stage::MustChangePassword => config.password_change_lifetime,
-            Stage::Anonymous => config.anonymous_lifetime,
-        };
-        let idle = match (self.stage, config.refresh_window) {
-            (Stage::Full, Some(window)) => window.min(lifetime),
-            _ => lifetime,
-        };
-        let end = self.until.map_or(now.plus(lifetime), |until| until.min(now.plus(lifetime)));
         let sid: [u8; 16] = random_array();
-        let id = SessionId::new(now);
-        let row = Model {
-            id,
-            token_digest: context.session_digests[0].digest(&sid).to_vec(),
-            lineage_id: self
-                .replaces
-                .and_then(|old| old.lineage_id)
-                .unwrap_or_else(|| LineageId::new(now)),
-            account_id: self.account.as_ref().map(Account::id),
-            account_epoch: self.account.as_ref().map_or(0, |account| account.epoch),
-            stage: self.stage.number(),
-            generation: 0,
-            rotated_at: now,
-            late_use_at: None,
-            previous_late_use_at: None,
-            rotated_network: None,
-            rotated_browser: None,
-            created_at: now,
-            expires_at: end,
-            idle_ms: i64::try_from(idle.as_millis()).unwrap_or(i64::MAX),
-            persistent: self.remember,
-            factors: self.factors.to_column(),
-            ceiling: self.ceiling.clone(),
-            address: self.client.address().map(|address| address.to_string()),
-            // The column counts characters and the text was cut by bytes, so it fits.
-            user_agent: self.client.user_agent().map(str::to_owned),
-            ended_at: None,
-            end_reason: None,
-            suspicious_at: None,
-        };
-        let mut event = Event::new(self.event, now).session(id).from_client(&self.client);
-        if let Some(account) = &self.account {
-            event = event.account(account.id);
-        }
-        if self.stage != Stage::Full {
-            event = event.detail(self.stage.as_str());
-        }
+        let row = self.row(&sid, now);
+        let id = row.id;
+        let event = self.started(id, now);
         let signs_in = self.event == EventKind::LoginSucceeded;
         let auth = Portcullis::of(context);
         let hooks = auth.per_instance::<HookList>();
@@ -287,24 +241,7 @@ impl<'a> StartSession<'a> {
             }
             store::insert(txn, row.clone()).await?;
             if let Some(old) = self.replaces {
-                let ended = if old.promotes {
-                    store::promote(txn, old.id, self.old_epoch, self.old_lingers, now).await?
-                } else {
-                    store::end(txn, old.id, Ended::Superseded, now).await?
-                };
-                if old.promotes && !ended {
-                    return Err(SessionError::Over);
-                }
-                if !ended {
-                    // If a step-up replaced the session before, its remaining rights end here.
-                    store::stop_lingering(txn, old.id).await?;
-                }
-                let replaced = SessionReplaced { old: old.id, new: id, account_id: row.account_id };
-                // Of two logins that replace the same session, only the one that ended it takes
-                // over its data.
-                if ended {
-                    hooks.session_replaced(context, replaced, txn).await?;
-                }
+                self.end_replaced(txn, old, &row, now).await?;
             }
             if let Some((account, most)) = limited {
                 keep_to_limit(txn, config, account, most, &event, require_verified).await?;
@@ -313,7 +250,7 @@ impl<'a> StartSession<'a> {
             if let Some(login) = login.filter(|_| self.stage == Stage::Full) {
                 hooks.after_login(login, txn).await?;
             }
-            Ok(())
+            Ok::<_, SessionError>(())
         })?;
         let minted = mint(context, self.stage, sid, 0, now, row.expires_at, None);
         let cookie = SessionCookie::new(&context.config);
@@ -333,6 +270,95 @@ impl<'a> StartSession<'a> {
             state: SessionState::try_from(row).ok().map(Arc::new),
         };
         Ok(issued)
+    }
+
+    /// Returns how long the session may last, and how long it may be idle.
+    fn lifetimes(&self) -> (Duration, Duration) {
+        let config = &self.context.config.session;
+        let lifetime = match self.stage {
+            Stage::Full if self.remember => config.absolute_lifetime,
+            Stage::Full => config.unremembered_lifetime,
+            Stage::PendingSecondFactor | Stage::MustEnrol => config.pending_lifetime,
+            Stage::MustChangePassword => config.password_change_lifetime,
+            Stage::Anonymous => config.anonymous_lifetime,
+        };
+        let idle = match (self.stage, config.refresh_window) {
+            (Stage::Full, Some(window)) => window.min(lifetime),
+            _ => lifetime,
+        };
+        (lifetime, idle)
+    }
+
+    /// Returns the row of the session. `sid` is its id in the token.
+    fn row(&self, sid: &[u8; 16], now: Timestamp) -> Model {
+        let (lifetime, idle) = self.lifetimes();
+        let end = now.plus(lifetime);
+        let lineage_id = self.replaces.and_then(|old| old.lineage_id);
+        Model {
+            id: SessionId::new(now),
+            token_digest: self.context.session_digests[0].digest(sid).to_vec(),
+            lineage_id: lineage_id.unwrap_or_else(|| LineageId::new(now)),
+            account_id: self.account.as_ref().map(Account::id),
+            account_epoch: self.account.as_ref().map_or(0, |account| account.epoch),
+            stage: self.stage.number(),
+            generation: 0,
+            rotated_at: now,
+            late_use_at: None,
+            previous_late_use_at: None,
+            rotated_network: None,
+            rotated_browser: None,
+            created_at: now,
+            expires_at: self.until.map_or(end, |until| until.min(end)),
+            idle_ms: i64::try_from(idle.as_millis()).unwrap_or(i64::MAX),
+            persistent: self.remember,
+            factors: self.factors.to_column(),
+            ceiling: self.ceiling.clone(),
+            address: self.client.address().map(|address| address.to_string()),
+            // The column counts characters and the text was cut by bytes, so it fits.
+            user_agent: self.client.user_agent().map(str::to_owned),
+            ended_at: None,
+            end_reason: None,
+            suspicious_at: None,
+        }
+    }
+
+    /// Returns the event of the start.
+    fn started(&self, id: SessionId, now: Timestamp) -> Event {
+        let mut event = Event::new(self.event, now).session(id).from_client(&self.client);
+        if let Some(account) = &self.account {
+            event = event.account(account.id);
+        }
+        if self.stage != Stage::Full {
+            event = event.detail(self.stage.as_str());
+        }
+        event
+    }
+
+    /// Ends the session that the new one replaces, or continues it.
+    async fn end_replaced(
+        &self,
+        txn: &Txn<'_>,
+        old: Replaces,
+        new: &Model,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
+        let ended = if old.promotes {
+            store::promote(txn, old.id, self.old_epoch, self.old_lingers, now).await?
+        } else {
+            store::end(txn, old.id, Ended::Superseded, now).await?
+        };
+        if old.promotes && !ended {
+            return Err(SessionError::Over);
+        }
+        if !ended {
+            // If a step-up replaced the session before, its remaining rights end here.
+            return Ok(store::stop_lingering(txn, old.id).await?);
+        }
+        // Of two logins that replace the same session, only the one that ended it takes over its
+        // data.
+        let replaced = SessionReplaced { old: old.id, new: new.id, account_id: new.account_id };
+        let hooks = Portcullis::of(self.context).per_instance::<HookList>();
+        Ok(hooks.session_replaced(self.context, replaced, txn).await?)
     }
 
     /// Returns what makes the device known, if the sign-in is complete. A device that was known

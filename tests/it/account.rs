@@ -60,6 +60,18 @@ async fn signs_in(probe: &Probe, username: &str) -> u16 {
 }
 
 on_every_database! {
+    async fn a_second_verification_does_not_move_the_first_one(probe: Probe) {
+        let account = probe.register_with_email("twice", "twice@example.com").await;
+        let accounts = probe.auth.accounts();
+        let verified_at = "SELECT verified_at FROM auth_account WHERE verified_at IS NOT NULL";
+        accounts.verify(account.id()).await.expect("it is verified");
+        let first = probe.number(verified_at).await;
+        probe.clock.advance(std::time::Duration::from_secs(3_600));
+        accounts.verify(account.id()).await.expect("it stays verified");
+        accounts.verify_name(account.id(), "twice@example.com").await.expect("it stays verified");
+        assert_eq!(probe.number(verified_at).await, first);
+    }
+
     async fn an_account_is_found_by_each_of_its_names_in_every_spelling(probe: Probe) {
         let new = named(Some("Alice"), Some("Alice.B@Example.COM"), Some("+41791234567"));
         let alice = probe.auth.accounts().create(new).await.expect("the account is made");

@@ -22,7 +22,7 @@ use portcullis::{
     Refusal, Rejection, Stage, Transport,
 };
 use reqwest::Method;
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -71,10 +71,15 @@ impl MembershipSource for Seen {
 #[derive(Clone, Default)]
 struct Nights {
     closed: Arc<AtomicBool>,
+    /// Its table is not there.
+    broken: Arc<AtomicBool>,
 }
 
 impl Hooks for Nights {
-    async fn before_login(&self, _: SigningIn<'_>, _: &DatabaseTransaction) -> HookResult {
+    async fn before_login(&self, _: SigningIn<'_>, txn: &DatabaseTransaction) -> HookResult {
+        if self.broken.load(Ordering::SeqCst) {
+            txn.execute_unprepared("INSERT INTO app_no_such_table (name) VALUES ('a')").await?;
+        }
         if self.closed.load(Ordering::SeqCst) {
             Err(Refusal::new(StatusCode::FORBIDDEN, "closed", "come back tomorrow"))?;
         }
@@ -389,6 +394,42 @@ on_every_database! {
         nights.closed.store(false, Ordering::SeqCst);
         assert_eq!(browser.post_empty("/own-factor").await.status, 200);
         assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn a_sign_in_that_a_hook_refuses_at_its_new_password_is_on_record(probe: Probe) {
+        let account = probe.register("alice").await;
+        let accounts = probe.auth.accounts();
+        accounts.require_password_change(account.id()).await.expect("it is required");
+        let nights = Nights::default();
+        let auth = probe.rebuilt(|builder| builder.hooks(nights.clone()));
+        let mut browser = browser_of(&auth).await;
+        let answer = browser.login("alice", PASSWORD).await;
+        assert_eq!(answer.json()["result"], "password_change_required");
+        nights.closed.store(true, Ordering::SeqCst);
+        let change = json!({ "new_password": "another horse battery staple" });
+        let answer = browser.put("/auth/password", change.clone()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "closed"));
+        let refused = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_fail' AND detail = 'refused'";
+        assert_eq!(probe.number(refused).await, 1);
+        nights.closed.store(false, Ordering::SeqCst);
+        assert_eq!(browser.put("/auth/password", change).await.status, 200);
+        assert_eq!(probe.number(refused).await, 1);
+        assert_eq!(browser.get("/me").await.status, 200);
+    }
+
+    async fn a_hook_that_fails_makes_no_right_password_wrong(probe: Probe) {
+        probe.register("alice").await;
+        let nights = Nights::default();
+        let auth = probe.rebuilt(|builder| builder.hooks(nights.clone()));
+        let mut browser = browser_of(&auth).await;
+        nights.broken.store(true, Ordering::SeqCst);
+        for _ in 0..20 {
+            let answer = browser.login("alice", PASSWORD).await;
+            assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+        }
+        nights.broken.store(false, Ordering::SeqCst);
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(events(&probe, "authn_login_lock").await, 0);
     }
 
     async fn a_finished_sign_in_keeps_what_was_chosen_at_its_beginning(probe: Probe) {
