@@ -63,7 +63,7 @@
 //! | `Login`: a password, wherever it is compared | the account, or a name without an account | as above | a correct password; a reset of the password |
 //! | `Forgot`: a request for a link | the same | as above; it counts as failed until the link is used. A refused request writes what a request for an unknown name writes | a reset of the password |
 //! | `Reset`: the token of a link, checked or used | the account that it names, otherwise the token | only per source: nobody can guess 256 bits, and a person with a valid link must not be stopped. A refused token is compared, and the result is discarded | |
-//! | `Challenge`: a code | the account or address, and the purpose of the code | `challenge.tries` (or `tries_by_purpose`) in `tries_window`; visible by what was typed | nothing: a correct code does not count |
+//! | `Challenge`: a code | the account or address, and the purpose of the code | `challenge.attempts` (or `attempts_by_purpose`) in `attempts_window`; visible by what was typed | nothing: a correct code does not count |
 //! | `SecondFactor`: a factor that the application compares | the account | as above | a correct one |
 //!
 //! A slow comparison is stored as pending until it ends, and later attempts wait for it. So many

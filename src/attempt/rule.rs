@@ -107,7 +107,7 @@ impl Rule {
         let own = attempts.kinds.get(&kind).cloned().unwrap_or_default();
         let (limit, window, lock, first_delay) = match kind {
             AttemptKind::Challenge => {
-                (codes.tries, codes.tries_window, Lock::WhileTheyCount, Duration::ZERO)
+                (codes.attempts, codes.attempts_window, Lock::WhileTheyCount, Duration::ZERO)
             }
             AttemptKind::Reset => (1, attempts.window, Lock::Never, Duration::ZERO),
             _ => {
@@ -529,7 +529,7 @@ mod tests {
         assert_eq!(of(AttemptKind::Forgot), (3, seconds(60), hour));
         // For codes, the configuration of codes is the general one.
         assert_eq!(of(AttemptKind::Challenge), (3, seconds(3600), Lock::WhileTheyCount));
-        config.challenge.tries_window = seconds(7200);
+        config.challenge.attempts_window = seconds(7200);
         let own = config.attempts.kinds.get_mut(&AttemptKind::Challenge).expect("it is there");
         own.lockout = Some(seconds(5));
         let rule = Rule::of(&config, AttemptKind::Challenge);

@@ -110,7 +110,7 @@
 //! |---|---|---|
 //! | how long a code is valid | [`lifetime`](StartChallenge::lifetime) | it belongs to one code |
 //! | how soon another code may be sent | [`cool_down`](StartChallenge::cool_down) | it belongs to one code |
-//! | how many wrong answers are allowed | [`tries_by_purpose`](crate::config::ChallengeConfig::tries_by_purpose) | they are counted over all codes of a purpose. If each code had its own limit, the most generous one would apply |
+//! | how many wrong answers are allowed | [`attempts_by_purpose`](crate::config::ChallengeConfig::attempts_by_purpose) | they are counted over all codes of a purpose. If each code had its own limit, the most generous one would apply |
 //! # Events
 //! `authn_challenge_success` and `authn_challenge_fail`, with the purpose. `authn_login_lock` with
 //! the detail `challenge`, if the last attempt was wrong.
@@ -379,10 +379,10 @@ impl<'a> StartChallenge<'a> {
             return Err(ChallengeError::Misconfigured("an empty answer would let everybody in"));
         }
         let config = &self.context.config;
-        let longest = config.tries_window().min(LONGEST_LIFETIME);
+        let longest = config.attempts_window().min(LONGEST_LIFETIME);
         if !(Duration::from_secs(1)..=longest).contains(&self.lifetime) {
             let reason = "the lifetime of a challenge must be between one second and 24 hours, and no \
-                          longer than challenge.tries_window, or than the window of Challenge in \
+                          longer than challenge.attempts_window, or than the window of Challenge in \
                           attempts.kinds";
             return Err(ChallengeError::Misconfigured(reason));
         }

@@ -289,22 +289,22 @@ impl Config {
             "a code must have at least 20 bits (6 digits; NIST SP 800-63B-4) and at most 64 characters",
         );
         check.refuse_if(
-            !(1..=100).contains(&challenge.tries),
-            "challenge.tries",
+            !(1..=100).contains(&challenge.attempts),
+            "challenge.attempts",
             "must be between 1 and 100 (NIST SP 800-63B-4)",
         );
-        for (purpose, tries) in &challenge.tries_by_purpose {
+        for (purpose, attempts) in &challenge.attempts_by_purpose {
             check.refuse_if(
-                !ChallengeConfig::is_purpose(purpose) || !(1..=100).contains(tries),
-                "challenge.tries_by_purpose",
+                !ChallengeConfig::is_purpose(purpose) || !(1..=100).contains(attempts),
+                "challenge.attempts_by_purpose",
                 "must name purposes (1 to 48 lower-case letters, digits, dashes, underscores) with \
-                 between 1 and 100 tries each (NIST SP 800-63B-4)",
+                 between 1 and 100 attempts each (NIST SP 800-63B-4)",
             );
         }
         let second = Duration::from_secs(1);
         for (knob, value) in [
             ("challenge.code_lifetime", challenge.code_lifetime),
-            ("challenge.tries_window", challenge.tries_window),
+            ("challenge.attempts_window", challenge.attempts_window),
             ("challenge.answered_lifetime", challenge.answered_lifetime),
         ] {
             check.refuse_if(value < second, knob, "must be at least one second");
@@ -327,16 +327,16 @@ impl Config {
              tell that its address was free",
         );
         check.refuse_if(
-            challenge.tries_window < challenge.code_lifetime,
-            "challenge.tries_window",
-            "must be at least as long as challenge.code_lifetime, or one code would get tries twice",
+            challenge.attempts_window < challenge.code_lifetime,
+            "challenge.attempts_window",
+            "must be at least as long as challenge.code_lifetime, or one code would get attempts twice",
         );
         check.refuse_if(
-            challenge.tries_window >= challenge.code_lifetime
-                && self.tries_window() < challenge.code_lifetime,
+            challenge.attempts_window >= challenge.code_lifetime
+                && self.attempts_window() < challenge.code_lifetime,
             "attempts.kinds",
             "the window of Challenge must be at least as long as challenge.code_lifetime, or one code would \
-             get tries twice",
+             get attempts twice",
         );
     }
 
@@ -546,7 +546,7 @@ impl Config {
             let own = kind.map(|(_, own)| own.clone()).unwrap_or_default();
             let (window, lockout, first_delay) = match kind {
                 Some((AttemptKind::Challenge, _)) => {
-                    (self.challenge.tries_window, Duration::ZERO, Duration::ZERO)
+                    (self.challenge.attempts_window, Duration::ZERO, Duration::ZERO)
                 }
                 _ => (attempts.window, attempts.lockout, attempts.first_delay),
             };
@@ -556,7 +556,7 @@ impl Config {
             let lasts = own.lockout.unwrap_or(lockout).max(delay);
             own.window.unwrap_or(window).saturating_add(lasts)
         });
-        let longest = kinds.chain([attempts.source_window, self.challenge.tries_window]).max();
+        let longest = kinds.chain([attempts.source_window, self.challenge.attempts_window]).max();
         check.refuse_if(
             longest.is_some_and(|longest| retention.attempts < longest),
             "retention.attempts",

@@ -320,7 +320,7 @@ async fn settle(
             delivered.sent += 1;
             return Ok(());
         }
-        Err(Failure::ForNow) if u32::from(row.attempts.unsigned_abs()) < mail.tries => {
+        Err(Failure::ForNow) if u32::from(row.attempts.unsigned_abs()) < mail.attempts => {
             let doublings = u32::from(row.attempts.unsigned_abs()).saturating_sub(1).min(20);
             let wait = mail.first_retry.saturating_mul(1 << doublings).min(LONGEST_WAIT);
             let until = now.plus(wait);

@@ -297,7 +297,7 @@ on_every_database! {
     }
 
     async fn an_answer_that_is_spent_at_once_does_one_thing(probe: Probe) {
-        let probe = probe.configured(|config| config.challenge.tries = 100);
+        let probe = probe.configured(|config| config.challenge.attempts = 100);
         let (_, mut browser) = customer(&probe, "alice").await;
         let (id, code) = started(&mut browser, json!({ "target": "DE42 100 EUR" })).await;
         check(&browser.post("/confirm", json!({ "id": id, "code": wrong(&code) })).await, 403, "wrong_code");
@@ -326,7 +326,7 @@ on_every_database! {
 
     async fn of_many_right_answers_at_once_one_counts(probe: Probe) {
         let probe = probe.configured(|config| {
-            config.challenge.tries = 100;
+            config.challenge.attempts = 100;
             config.challenge.cool_down = Duration::ZERO;
         });
         let (_, mut browser) = customer(&probe, "alice").await;
@@ -714,7 +714,7 @@ on_every_database! {
     }
 
     async fn of_many_right_codes_at_once_one_finishes_the_sign_in(probe: Probe) {
-        let probe = probe.configured(|config| config.challenge.tries = 100);
+        let probe = probe.configured(|config| config.challenge.attempts = 100);
         let (_, mut browser) = waiting(&probe, "alice").await;
         let (id, code) = started(&mut browser, json!({ "purpose": "second" })).await;
         let right = json!({ "id": id, "code": code });
@@ -838,7 +838,7 @@ on_every_database! {
 
     async fn a_purpose_may_have_a_number_of_attempts_of_its_own(probe: Probe) {
         let probe = probe.configured(|config| {
-            config.challenge.tries_by_purpose = [("closing".to_owned(), 2), ("second".to_owned(), 7)].into();
+            config.challenge.attempts_by_purpose = [("closing".to_owned(), 2), ("second".to_owned(), 7)].into();
             config.challenge.cool_down = Duration::ZERO;
         });
         let (_, mut browser) = customer(&probe, "alice").await;
@@ -1199,23 +1199,23 @@ fn a_configuration_that_would_be_guessed_is_refused_and_its_neighbour_passes() {
             |c| c.code_alphabet = "0123456789 ".into(),
             |c| c.code_alphabet = "abcdefgh".into(),
         ),
-        ("tries", |c| c.tries = 0, |c| c.tries = 1),
+        ("attempts", |c| c.attempts = 0, |c| c.attempts = 1),
         (
-            "tries_by_purpose",
-            |c| c.tries_by_purpose = [("a".to_owned(), 0)].into(),
-            |c| c.tries_by_purpose = [("a".to_owned(), 1)].into(),
+            "attempts_by_purpose",
+            |c| c.attempts_by_purpose = [("a".to_owned(), 0)].into(),
+            |c| c.attempts_by_purpose = [("a".to_owned(), 1)].into(),
         ),
         (
-            "tries_by_purpose",
-            |c| c.tries_by_purpose = [("a".to_owned(), 101)].into(),
-            |c| c.tries_by_purpose = [("a".to_owned(), 100)].into(),
+            "attempts_by_purpose",
+            |c| c.attempts_by_purpose = [("a".to_owned(), 101)].into(),
+            |c| c.attempts_by_purpose = [("a".to_owned(), 100)].into(),
         ),
         (
-            "tries_by_purpose",
-            |c| c.tries_by_purpose = [("app:a".to_owned(), 5)].into(),
-            |c| c.tries_by_purpose = [("step_2".to_owned(), 5)].into(),
+            "attempts_by_purpose",
+            |c| c.attempts_by_purpose = [("app:a".to_owned(), 5)].into(),
+            |c| c.attempts_by_purpose = [("step_2".to_owned(), 5)].into(),
         ),
-        ("tries_window", |c| c.tries_window = MINUTE, |c| c.tries_window = 10 * MINUTE),
+        ("attempts_window", |c| c.attempts_window = MINUTE, |c| c.attempts_window = 10 * MINUTE),
     ];
     for (knob, bad, good) in rows {
         assert!(refused(bad).contains(&format!("challenge.{knob}")), "{knob}: {}", refused(bad));
