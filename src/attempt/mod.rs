@@ -156,7 +156,7 @@
 //!
 //! # Errors
 //!
-//! `too_many_attempts` (429), only with `reveal_lockout`. For codes, `too_many_tries` (429).
+//! `too_many_attempts` (429): for codes always, for all other attempts only with `reveal_lockout`.
 //!
 //! # Standard
 //!

@@ -17,7 +17,7 @@ pub enum ChallengeError {
     /// The attempts for this purpose are used up. The correct code is refused too, and so is a new
     /// code.
     #[error("there were too many wrong codes; wait")]
-    TooManyTries {
+    TooManyAttempts {
         /// The time until attempts are possible again.
         retry_after: Duration,
     },
@@ -56,7 +56,7 @@ may_fault!(ChallengeError);
 problem! {
     ChallengeError {
         Self::WrongCode => FORBIDDEN, "wrong_code";
-        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
         Self::NoAddress => UNPROCESSABLE_ENTITY, "no_address";
         Self::Required(_) => FORBIDDEN, "challenge_required";
@@ -65,7 +65,7 @@ problem! {
     }
     passes on { Session, Fault }
     retry_after {
-        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
+        Self::TooManyAttempts { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     members {
         // The challenge that the client has to start.

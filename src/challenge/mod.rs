@@ -116,7 +116,7 @@
 //! the detail `challenge`, if the last attempt was wrong.
 //!
 //! # Error codes
-//! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403),
+//! `wrong_code` (403), `too_many_attempts` (429), `too_soon` (429), `challenge_required` (403),
 //! `no_address` (422), `invalid_target` (422), `session_ended` (401).
 //!
 //! # Standard
@@ -522,7 +522,7 @@ impl<'a> Challenges<'a> {
     ///
     /// # Errors
     /// [`ChallengeError::WrongCode`] if anything is wrong with the answer or the challenge;
-    /// [`ChallengeError::TooManyTries`]; [`ChallengeError::Session`] if the session was replaced;
+    /// [`ChallengeError::TooManyAttempts`]; [`ChallengeError::Session`] if the session was replaced;
     /// [`ChallengeError::InvalidPurpose`]; an outage.
     pub async fn answer(
         &self,
@@ -576,7 +576,7 @@ impl<'a> Challenges<'a> {
         let epoch = holder.account.as_ref().map(|account| account.epoch);
         let ticket = match challenge.take_try(self.auth, epoch, client).await? {
             Try::Taken(ticket) => ticket,
-            Try::TooMany(retry_after) => return Err(ChallengeError::TooManyTries { retry_after }),
+            Try::TooMany(retry_after) => return Err(ChallengeError::TooManyAttempts { retry_after }),
         };
         let right = challenge.is_code(context, answer);
         let event = |kind| {

@@ -32,7 +32,7 @@ pub enum ContactError {
     UsedJustNow,
     /// The attempts are used up. The correct code is refused too, and so is a new code.
     #[error("there were too many wrong codes; wait")]
-    TooManyTries {
+    TooManyAttempts {
         /// The time until attempts are possible again.
         retry_after: Duration,
     },
@@ -70,7 +70,7 @@ problem! {
         Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
         Self::WrongCode => FORBIDDEN, "wrong_code";
         Self::UsedJustNow => CONFLICT, "link_used";
-        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
         Self::Taken(LoginIdKind::Phone) => CONFLICT, "phone_taken";
         Self::Taken(_) => CONFLICT, "email_taken";
@@ -78,7 +78,7 @@ problem! {
     }
     passes on { Session, Refused, Fault }
     retry_after {
-        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
+        Self::TooManyAttempts { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     challenge {
         Self::FactorTooOld { max_age } => step_up_challenge(*max_age),

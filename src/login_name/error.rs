@@ -50,7 +50,7 @@ pub enum LoginNameError {
     UsedJustNow,
     /// All attempts are used up. The correct code is refused too, and so is a new one.
     #[error("there were too many wrong codes; wait")]
-    TooManyTries {
+    TooManyAttempts {
         /// The time until the attempts are counted from zero again.
         retry_after: Duration,
     },
@@ -98,12 +98,12 @@ problem! {
         Self::OnlyLoginName => CONFLICT, "only_login_name";
         Self::WrongCode => FORBIDDEN, "wrong_code";
         Self::UsedJustNow => CONFLICT, "link_used";
-        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
     }
     passes on { Session, Refused, Fault }
     retry_after {
-        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
+        Self::TooManyAttempts { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     challenge {
         Self::FactorTooOld { max_age } => step_up_challenge(*max_age),

@@ -19,7 +19,7 @@ pub enum VerificationError {
     WrongCode,
     /// There were too many wrong codes.
     #[error("there were too many wrong codes; use the link, or wait")]
-    TooManyTries {
+    TooManyCodes {
         /// The longest time until the attempts are counted from zero again.
         retry_after: Duration,
     },
@@ -64,8 +64,8 @@ from_hooked!(VerificationError);
 problem! {
     VerificationError {
         Self::WrongCode => FORBIDDEN, "wrong_code";
-        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
-        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
+        Self::TooManyCodes { .. } | Self::TooManyAttempts { .. } =>
+            TOO_MANY_REQUESTS, "too_many_attempts";
         Self::AlreadyVerified => CONFLICT, "already_verified";
         Self::WrongPassword => FORBIDDEN, "wrong_password";
         Self::SignInFirst => UNAUTHORIZED, "not_signed_in";
@@ -73,7 +73,7 @@ problem! {
     }
     passes on { Session, RateLimited, Refused, Fault }
     retry_after {
-        Self::TooManyTries { retry_after } | Self::TooManyAttempts { retry_after } => *retry_after,
+        Self::TooManyCodes { retry_after } | Self::TooManyAttempts { retry_after } => *retry_after,
     }
     members {
         Self::Invalid(fields) => InvalidField::members(fields),

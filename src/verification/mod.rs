@@ -60,9 +60,9 @@
 //! too. A link without a password, or the browser that registered, still proves the address.
 //!
 //! # Errors
-//! `wrong_code` (403), `too_many_tries` (429), `already_verified` (409), `wrong_password` (403),
-//! `not_signed_in` and `session_ended` (401), `invalid_fields` (422); `too_many_attempts` (429),
-//! only with `attempts.reveal_lockout`.
+//! `wrong_code` (403), `already_verified` (409), `wrong_password` (403), `not_signed_in` and
+//! `session_ended` (401), `invalid_fields` (422); `too_many_attempts` (429): for codes, and for
+//! passwords only with `attempts.reveal_lockout`.
 //!
 //! # Standard
 //! NIST SP 800-63B-4 (codes by mail: 24 hours), OWASP ASVS 5.0 6.3 and 6.4; Sudhodanan and Paverd,
@@ -394,7 +394,7 @@ impl Verification<'_> {
         let ticket = match taken {
             Try::Taken(ticket) => ticket,
             Try::TooMany(retry_after) => {
-                return Err(VerificationError::TooManyTries { retry_after });
+                return Err(VerificationError::TooManyCodes { retry_after });
             }
         };
         // If the attempt was refused, the result is discarded. `&` and not `&&`: the code is always

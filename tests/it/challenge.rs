@@ -354,10 +354,10 @@ on_every_database! {
             assert_eq!(events(&probe, "authn_challenge_fail").await, 5 * (round as i64 + 1));
             // The right code comes too late, and so does the code of a new challenge.
             let late = browser.post("/answer", json!({ "id": id, "code": code })).await;
-            check(&late, 429, "too_many_tries");
+            check(&late, 429, "too_many_attempts");
             let (id, code) = started(&mut browser, json!({})).await;
             let late = browser.post("/answer", json!({ "id": id, "code": code })).await;
-            check(&late, 429, "too_many_tries");
+            check(&late, 429, "too_many_attempts");
             check(&browser.post_empty("/transfer").await, 403, "challenge_required");
         }
     }
@@ -377,7 +377,7 @@ on_every_database! {
         assert_eq!((count(&answers, 403), count(&answers, 429)), (5, 46));
         for mut node in nodes {
             let late = node.post("/answer", json!({ "id": id, "code": code })).await;
-            check(&late, 429, "too_many_tries");
+            check(&late, 429, "too_many_attempts");
         }
     }
 
@@ -425,14 +425,14 @@ on_every_database! {
         }
         assert_eq!(tries, 5);
         let refused = refused.expect("the sixth was refused");
-        check(&refused, 429, "too_many_tries");
+        check(&refused, 429, "too_many_attempts");
         let wait: u64 = refused.headers["retry-after"].to_str().expect("ASCII").parse().expect("seconds");
         assert_eq!(wait, 57 * 60, "from the first try, an hour");
         // One second before the hour has passed the code is refused. Then it is accepted.
         probe.clock.advance(56 * MINUTE - Duration::from_secs(1));
         let (id, code) = started(&mut browser, json!({})).await;
         let right = json!({ "id": id, "code": code });
-        check(&browser.post("/answer", right.clone()).await, 429, "too_many_tries");
+        check(&browser.post("/answer", right.clone()).await, 429, "too_many_attempts");
         probe.clock.advance(Duration::from_secs(1));
         assert_eq!(browser.post("/answer", right).await.status, 200);
     }
@@ -750,7 +750,7 @@ on_every_database! {
         let mut three = one.stranger();
         assert_eq!(three.login("alice", PASSWORD).await.status, 200);
         let (id, code) = started(&mut three, json!({ "purpose": "second" })).await;
-        check(&three.post("/answer", purpose(&id, &code)).await, 429, "too_many_tries");
+        check(&three.post("/answer", purpose(&id, &code)).await, 429, "too_many_attempts");
         let (id, code) = started(&mut mallory, json!({ "purpose": "second" })).await;
         assert_eq!(mallory.post("/answer", purpose(&id, &code)).await.status, 200);
         let ended = probe.auth.sessions().end_all(account, None).await;
@@ -848,7 +848,7 @@ on_every_database! {
             let answers = at_once(&browser, "/answer", vec![body; 16]).await;
             assert_eq!((count(&answers, 403), count(&answers, 429)), (tries, 16 - tries), "{purpose}");
             let right = json!({ "purpose": purpose, "id": id, "code": code });
-            check(&browser.post("/answer", right).await, 429, "too_many_tries");
+            check(&browser.post("/answer", right).await, 429, "too_many_attempts");
         }
     }
 
@@ -1012,7 +1012,7 @@ on_every_database! {
         }
         let right = json!({ "id": id, "code": code });
         let refused = browser.post("/answer", right.clone()).await;
-        check(&refused, 429, "too_many_tries");
+        check(&refused, 429, "too_many_attempts");
         assert_eq!(refused.headers["retry-after"], "601");
         // This does not apply to a browser that has signed in to this account before.
         assert_eq!(known.post("/answer", right).await.status, 200);
@@ -1033,10 +1033,10 @@ on_every_database! {
         }
         let right = json!({ "id": id, "code": code });
         let refused = browser.post("/answer", right.clone()).await;
-        check(&refused, 429, "too_many_tries");
+        check(&refused, 429, "too_many_attempts");
         assert_eq!(refused.headers["retry-after"], "31");
         probe.clock.advance(Duration::from_secs(30));
-        check(&browser.post("/answer", right.clone()).await, 429, "too_many_tries");
+        check(&browser.post("/answer", right.clone()).await, 429, "too_many_attempts");
         probe.clock.advance(Duration::from_secs(1));
         assert_eq!(browser.post("/answer", right).await.status, 200);
         let locks = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_lock' AND detail = 'challenge'";
@@ -1132,7 +1132,7 @@ on_every_database! {
             probe.clock.advance(MINUTE);
             let (id, code) = started(&mut visitor, to(spellings[1])).await;
             let right = json!({ "id": id, "code": code });
-            check(&visitor.post("/answer", right).await, 429, "too_many_tries");
+            check(&visitor.post("/answer", right).await, 429, "too_many_attempts");
             let (id, code) = started(&mut visitor, to(another)).await;
             let right = json!({ "id": id, "code": code });
             assert_eq!(visitor.post("/answer", right).await.status, 200, "{another}");
