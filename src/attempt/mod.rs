@@ -420,11 +420,11 @@ impl Attempts<'_> {
                 let key = Key { subject: source, ..own.clone() };
                 return self.touch(&key, Standing::SourceFull, now).await;
             }
-            let judge = |tries: &[rule::Try]| {
+            let judge = |attempts: &[rule::Attempt]| {
                 if started.elapsed() < patience {
-                    rule.judge(tries, now)
+                    rule.judge(attempts, now)
                 } else {
-                    rule.judge_strictly(tries, now)
+                    rule.judge_strictly(attempts, now)
                 }
             };
             // The visible count decides first: an attempt that is answered with 429 leaves no
@@ -449,9 +449,9 @@ impl Attempts<'_> {
                 let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
                 continue;
             }
-            let next = |key: &Key, tries: &[rule::Try]| Taken {
+            let next = |key: &Key, attempts: &[rule::Attempt]| Taken {
                 key: key.clone(),
-                number: tries.first().map_or(1, |last| last.number + 1),
+                number: attempts.first().map_or(1, |last| last.number + 1),
             };
             let of_typed = told.map(|key| next(key, &records.told));
             let (of_subject, standing) = match of_own {

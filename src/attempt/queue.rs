@@ -112,11 +112,11 @@ impl Queues {
     /// Warns the operator, once a minute, that an attempt was answered 503 because it waited too
     /// long.
     pub(crate) fn tell_overload(&self, now: Timestamp) {
-        count("tries_overloaded");
+        count("attempts_overloaded");
         if self.warning.is_first(now) {
             tracing::warn!(
                 target: "portcullis",
-                code = "tries_overloaded",
+                code = "attempts_overloaded",
                 "tries of one subject wait for each other for longer than `database.timeout`: such requests \
                  are answered 503",
             );

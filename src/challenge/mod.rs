@@ -136,7 +136,9 @@ use crate::guard::visitor::Visitor;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, LONGEST_COOL_DOWN, Start, Started, Try, store};
+use crate::one_time::{
+    self, Answer, Challenge, CodeAttempt, LONGEST_COOL_DOWN, Start, Started, store,
+};
 use crate::outbox::{self, Admitted, Counted, Outgoing, Put};
 use crate::outstanding::{ApplicationPurpose, Kind};
 use crate::session::{
@@ -574,9 +576,11 @@ impl<'a> Challenges<'a> {
             .filter(|found| found.is_open(now) && !found.is_answered())
             .ok_or(ChallengeError::WrongCode)?;
         let epoch = holder.account.as_ref().map(|account| account.epoch);
-        let ticket = match challenge.take_try(self.auth, epoch, client).await? {
-            Try::Taken(ticket) => ticket,
-            Try::TooMany(retry_after) => return Err(ChallengeError::TooManyAttempts { retry_after }),
+        let ticket = match challenge.take_attempt(self.auth, epoch, client).await? {
+            CodeAttempt::Taken(ticket) => ticket,
+            CodeAttempt::TooMany(retry_after) => {
+                return Err(ChallengeError::TooManyAttempts { retry_after });
+            }
         };
         let right = challenge.is_code(context, answer);
         let event = |kind| {

@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, Proof, Start, Try};
+use crate::one_time::{self, Answer, Challenge, CodeAttempt, Proof, Start};
 use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::outstanding::Kind;
 use crate::session::{Issued, SessionError, StartSession};
@@ -238,10 +238,10 @@ impl Confirming<'_> {
     ) -> Result<Option<Ticket>, E> {
         let Proof::Code(code) = self.proof else { return Ok(None) };
         let account = self.identity.account();
-        let taken = challenge.take_try(self.auth, Some(account.epoch), self.client).await?;
+        let taken = challenge.take_attempt(self.auth, Some(account.epoch), self.client).await?;
         let ticket = match taken {
-            Try::Taken(ticket) => ticket,
-            Try::TooMany(retry_after) => return Err(E::too_many_attempts(retry_after)),
+            CodeAttempt::Taken(ticket) => ticket,
+            CodeAttempt::TooMany(retry_after) => return Err(E::too_many_attempts(retry_after)),
         };
         if challenge.is_code(self.auth.context(), code) {
             return Ok(Some(ticket));

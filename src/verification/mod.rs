@@ -90,7 +90,7 @@ use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
-use crate::one_time::{self, Challenge, Try};
+use crate::one_time::{self, Challenge, CodeAttempt};
 use crate::outstanding::Kind;
 use crate::password::{Checked, Password};
 use crate::session::{Issued, SessionError, Transport};
@@ -390,10 +390,10 @@ impl Verification<'_> {
         let newest = one_time::newest(&executor, context, &kind, account, normal);
         let found = db.read(newest).await?;
         let known = row.map(|row| (row.id, row.epoch));
-        let taken = one_time::take_try_at(self.auth, &kind, known, normal, client).await?;
+        let taken = one_time::take_attempt_at(self.auth, &kind, known, normal, client).await?;
         let ticket = match taken {
-            Try::Taken(ticket) => ticket,
-            Try::TooMany(retry_after) => {
+            CodeAttempt::Taken(ticket) => ticket,
+            CodeAttempt::TooMany(retry_after) => {
                 return Err(VerificationError::TooManyCodes { retry_after });
             }
         };
