@@ -182,7 +182,7 @@ impl Holder {
     /// challenge would outlive it.
     fn check(&self) -> Result<(), ChallengeError> {
         if self.superseded {
-            return Err(ChallengeError::Session(SessionError::Over));
+            return Err(ChallengeError::Session(SessionError::Ended));
         }
         Ok(())
     }

@@ -330,7 +330,7 @@ impl Contact<'_> {
         let issued = transaction!(context.db(), |txn| {
             let applying = Applying { context, identity, client, channel: Channel::Phone, now };
             let applied = applying.apply(txn, &change, &event).await?;
-            applied.ok_or(ContactError::Session(SessionError::Over))
+            applied.ok_or(ContactError::Session(SessionError::Ended))
         })?;
         Ok(Some(issued))
     }

@@ -111,7 +111,7 @@ impl From<SessionError> for AuthError {
             SessionError::Refused(refusal) => Self::Refused(refusal),
             SessionError::Fault(fault) => fault.into(),
             // No flow that starts a session converts its error here.
-            SessionError::Over
+            SessionError::Ended
             | SessionError::NotFound
             | SessionError::LimitReached
             | SessionError::BearerOff => Self::NotSignedIn(NotSignedIn::Ended(Ended::Revoked)),

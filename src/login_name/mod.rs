@@ -531,7 +531,7 @@ impl Changing<'_> {
         if store::lock_and_end_sessions(txn, self.id(), epoch, lineage, self.now).await? {
             return Ok(());
         }
-        Err(LoginNameError::Session(SessionError::Over))
+        Err(LoginNameError::Session(SessionError::Ended))
     }
 
     /// Checks that the account may have one more name.

@@ -239,7 +239,7 @@ impl PasswordChange<'_> {
         // This session may have begun before somebody else proved the address and set a password.
         // Only the epoch shows that this session may no longer change it.
         let row = row.filter(|row| row.epoch == account.epoch);
-        let row = row.ok_or(PasswordChangeError::Session(SessionError::Over))?;
+        let row = row.ok_or(PasswordChangeError::Session(SessionError::Ended))?;
         let attempts = self.auth.attempts();
         let mut ticket = None;
         if let Some(current) = current {

@@ -10,7 +10,7 @@ use crate::hook::from_hooked;
 pub enum SessionError {
     /// The session that should continue has ended.
     #[error("the session is over; sign in again")]
-    Over,
+    Ended,
     /// The account has no such session.
     #[error("there is no such session")]
     NotFound,
@@ -34,7 +34,7 @@ from_hooked!(SessionError);
 
 problem! {
     SessionError {
-        Self::Over => UNAUTHORIZED, "session_ended";
+        Self::Ended => UNAUTHORIZED, "session_ended";
         Self::NotFound => NOT_FOUND, "session_not_found";
         Self::LimitReached => CONFLICT, "session_limit";
         Self::BearerOff => BAD_REQUEST, "bearer_not_enabled";

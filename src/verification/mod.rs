@@ -255,7 +255,7 @@ impl Verification<'_> {
     pub async fn send_own(&self, identity: &Identity) -> Result<(), VerificationError> {
         let account = identity.account();
         if identity.is_superseded() {
-            return Err(SessionError::Over.into());
+            return Err(SessionError::Ended.into());
         }
         if account.is_verified() {
             return Err(VerificationError::AlreadyVerified);
