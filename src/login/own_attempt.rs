@@ -219,7 +219,7 @@ impl OpenAttempt {
         let attempts = auth.attempts();
         // A refused attempt fails on the same path as a wrong guess. The answer and its time must
         // not show that the guess was right.
-        if !right || !ticket.is_judged() {
+        if !right || !ticket.counts() {
             let failure = Event { at: context.now(), ..failure };
             attempts.fail(ticket, &failure).await?;
             return Ok(Verdict::Wrong);

@@ -44,7 +44,7 @@ pub(crate) async fn end_right<T, E: MaybeFault>(
 /// Takes an attempt at the code that was sent to an address, whether or not a code was sent. The
 /// answer must not reveal the difference. So the visible limit counts the address. The account is
 /// protected without saying so: its attempt may be one whose result [does not
-/// count](Ticket::is_judged).
+/// count](Ticket::counts).
 pub(crate) async fn take_attempt_at(
     auth: &Portcullis,
     kind: &Kind,

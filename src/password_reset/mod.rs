@@ -311,7 +311,7 @@ impl PasswordReset<'_> {
         // A refused request does the same work as one for a name without an account. Otherwise the
         // time would tell them apart.
         let owner = found.as_ref().map(|found| found.row.id);
-        let found = found.filter(|_| ticket.is_judged());
+        let found = found.filter(|_| ticket.counts());
         let lifetime = context.config.mail.password_reset_lifetime;
         let to = found.as_ref().map(|found| &found.to);
         let further = found.as_ref().and_then(|found| found.further.as_deref());
@@ -557,7 +557,7 @@ impl PasswordReset<'_> {
                 && challenge.is_open(now)
                 && Account::from(row.clone()).is_usable(now, false)
                 && challenge.is_bound_to(context, &Binding::of(row, challenge.data()).parts())
-                && ticket.is_judged()
+                && ticket.counts()
         };
         match challenge.zip(row) {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),

@@ -399,7 +399,7 @@ impl Verification<'_> {
         };
         // If the attempt was refused, the result is discarded. `&` and not `&&`: the code is always
         // compared, so a refused attempt does the same work.
-        let right = found.filter(|found| found.is_code(context, code) & ticket.is_judged());
+        let right = found.filter(|found| found.is_code(context, code) & ticket.counts());
         if let Some(found) = right {
             return Ok(Some((found, ticket)));
         }
