@@ -42,7 +42,7 @@
 //! | text | what it means | what to do |
 //! |---|---|---|
 //! | "request failed" | An answer with a 5xx status. `error` has the cause, which the client does not see. Answers with `overloaded` are not logged here, but by `hash_queue_full` and `attempts_overloaded`. | Check the database, the store of rate limits or the hook that `error` names. |
-//! | "asked for instances of no permission" | The code calls `identity.instances(..)` with a text that is not a permission. The result is empty. | Correct the text in the code. |
+//! | "instances() was called with an invalid permission" | The code calls `identity.instances(..)` with a text that is not a permission. The result is empty. | Correct the text in the code. |
 //! | "the store of rates cannot be asked: each node counts by itself, more strictly" | Redis or the database did not answer in time. | Check the store. Until it works again, each node allows a quarter of every limit. |
 //! | "an event could not be written" | The event of a refused request, or of many failed sign-ins, is missing in `auth_event`. It is still in the traces and metrics. | Check the database. |
 //! | "denials could not be counted" | The counts of denials are missing in the database. They are still in the traces and metrics. | Check the database. |

@@ -9,7 +9,7 @@ use crate::hook::from_hooked;
 #[non_exhaustive]
 pub enum SessionError {
     /// The session that should continue has ended.
-    #[error("the session is over; sign in again")]
+    #[error("the session has ended; sign in again")]
     Ended,
     /// The account has no such session.
     #[error("there is no such session")]
@@ -22,7 +22,7 @@ pub enum SessionError {
     LimitReached,
     /// A bearer token was asked for, and they are not switched on
     /// ([`bearer`](crate::config::ServiceConfig::bearer)).
-    #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
+    #[error("bearer tokens are switched off; leave `transport` out")]
     BearerOff,
     /// The infrastructure failed.
     #[error(transparent)]

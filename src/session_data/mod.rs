@@ -95,7 +95,7 @@ mod sealed {
 #[non_exhaustive]
 pub enum SessionDataError {
     /// The session has ended.
-    #[error("the session is over; sign in again")]
+    #[error("the session has ended; sign in again")]
     Ended,
     /// The value is larger than [`MAX_SESSION_DATA`].
     #[error("a session keeps at most {MAX_SESSION_DATA} bytes, this has {bytes}")]
@@ -104,7 +104,7 @@ pub enum SessionDataError {
         bytes: usize,
     },
     /// The stored data is not of this type, or the value cannot be written as JSON.
-    #[error("the data of the session does not fit its type")]
+    #[error("the session data does not match the expected type")]
     Unreadable(#[source] serde_json::Error),
     /// The infrastructure failed.
     #[error(transparent)]
