@@ -331,7 +331,8 @@ impl<'a> StartChallenge<'a> {
     pub async fn send(self) -> Result<SentChallenge, ChallengeError> {
         let kind = self.check()?;
         if self.expected.is_some() {
-            let reason = "a challenge whose answer the application gives has no code to send";
+            let reason =
+                "this challenge has no code to send, because the application set the answer";
             return Err(ChallengeError::Misconfigured(reason));
         }
         let account = self.holder.account.as_ref();
