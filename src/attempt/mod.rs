@@ -589,7 +589,7 @@ impl Attempts<'_> {
         let withdrawn = db.retry(|| store::withdraw(&executor, ticket.rows())).await;
         if let Err(error) = withdrawn {
             // The attempt then counts as a failure.
-            tracing::debug!(target: "portcullis", %error, "a try could not be withdrawn");
+            tracing::debug!(target: "portcullis", %error, "an attempt could not be removed");
         }
         ticket.over = true;
     }

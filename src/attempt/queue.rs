@@ -117,8 +117,8 @@ impl Queues {
             tracing::warn!(
                 target: "portcullis",
                 code = "attempts_overloaded",
-                "tries of one subject wait for each other for longer than `database.timeout`: such requests \
-                 are answered 503",
+                "attempts of one subject wait longer than `database.timeout` for each other; these requests \
+                 are answered with 503",
             );
         }
     }

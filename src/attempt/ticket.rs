@@ -132,7 +132,7 @@ impl Ticket {
     /// to check [`counts`](Self::counts) signs nobody in.
     pub(crate) async fn succeeded(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         if !self.counts() {
-            return Err(DbErr::Custom("a refused try cannot succeed".to_owned()));
+            return Err(DbErr::Custom("a refused attempt cannot succeed".to_owned()));
         }
         if let Some(event) = &self.reports.after_failures {
             audit_log::record(txn, event).await?;
@@ -230,7 +230,7 @@ fn give_up(context: &Context, lost: Lost, position: Option<QueuePosition>) {
             Ok::<_, Fault>(())
         });
         if let Err(error) = settled {
-            tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
+            tracing::debug!(target: "portcullis", %error, "a dropped attempt could not be marked as failed");
         }
         // Only now: this wakes the next attempt in the queue, which then reads the settled rows.
         drop(position);

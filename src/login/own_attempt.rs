@@ -42,7 +42,7 @@ impl fmt::Debug for Guess<'_> {
 
 /// The result of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a guess that was right counts only if this says so"]
+#[must_use = "sign in only after `Verdict::Right`"]
 pub enum Verdict {
     /// The guess was right, and it counts.
     Right,
