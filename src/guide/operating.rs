@@ -43,14 +43,14 @@
 //! |---|---|---|
 //! | "request failed" | An answer with a 5xx status. `error` has the cause, which the client does not see. Answers with `overloaded` are not logged here, but by `hash_queue_full` and `attempts_overloaded`. | Check the database, the store of rate limits or the hook that `error` names. |
 //! | "instances() was called with an invalid permission" | The code calls `identity.instances(..)` with a text that is not a permission. The result is empty. | Correct the text in the code. |
-//! | "the store of rates cannot be asked: each node counts by itself, more strictly" | Redis or the database did not answer in time. | Check the store. Until it works again, each node allows a quarter of every limit. |
+//! | "the rate store does not answer; each node counts locally, with stricter limits" | Redis or the database did not answer in time. | Check the store. Until it works again, each node allows a quarter of every limit. |
 //! | "an event could not be written" | The event of a refused request, or of many failed sign-ins, is missing in `auth_event`. It is still in the traces and metrics. | Check the database. |
 //! | "denials could not be counted" | The counts of denials are missing in the database. They are still in the traces and metrics. | Check the database. |
-//! | "a role is named like a level and is not seen under its name" | The name of a role looks like a level on one resource, so it does not count as a role. | Rename the role. |
+//! | "a role has the name of a level and is ignored by name" | The name of a role looks like a level on one resource, so it does not count as a role. | Rename the role. |
 //! | "a level that is not configured gives nothing" | A membership has a level that is not, or no longer, in `permission.levels`. | Configure the level again, or remove those memberships. |
 //! | "a stored permission grants nothing" | A stored permission cannot be parsed. | The same as for `malformed_permissions` above. |
 //! | "memberships could not be refreshed and stay as they were" | The source of memberships failed or took too long at a sign-in. | Check the source. Until then the levels stay as at the last refresh. |
-//! | "the source named resources that are none, or levels that are not configured" | A part of the source's answer was ignored. | Correct the source, or configure the levels. |
+//! | "the source returned invalid resources or unknown levels" | A part of the source's answer was ignored. | Correct the source, or configure the levels. |
 //! | "a proof was not asked for again" | A user with the correct password and an unverified address did not get a new verification mail. | Check the database. |
 //! | "the outbox cannot be read" | Messages are waiting. | Check the database. The messages are sent when it works again. |
 //! | "a template failed" | One of your templates cannot be rendered. The message is not sent. | Correct the template. `build()` found no error because it uses sample values. |
