@@ -395,13 +395,13 @@ impl Config {
                 || !(1..=16).contains(&password.parallelism)
                 || !(8 * password.parallelism..=1024 * 1024).contains(&password.memory_kib),
             "password.memory_kib",
-            "Argon2id takes 1 to 64 iterations, 1 to 16 lanes, 8 KiB a lane to 1 GiB",
+            "Argon2id takes 1 to 64 iterations, parallelism 1 to 16, at least 8 KiB of memory for each and at most 1 GiB",
         );
         // Above this, one sign-in occupies a core for more than about five seconds.
         check.refuse_if(
             u64::from(password.memory_kib) * u64::from(password.iterations) > 4 * 1024 * 1024,
             "password.memory_kib",
-            "times password.iterations must be at most 4 GiB, or one sign-in takes a core for seconds",
+            "memory_kib times iterations must be at most 4 GiB; more would occupy a core for seconds per sign-in",
         );
         #[cfg(feature = "test-util")]
         if password.danger_cheap_hashing {
@@ -410,7 +410,7 @@ impl Config {
         check.refuse_if(
             !meets_owasp_floor(password.memory_kib, password.iterations),
             "password.memory_kib",
-            "is below the OWASP floor for Argon2id with these iterations (19456 KiB with 2)",
+            "is below the OWASP minimum for Argon2id with these iterations (19456 KiB with 2)",
         );
     }
 
@@ -566,7 +566,7 @@ impl Config {
         check.refuse_if(
             retention.events.is_some_and(|time| time < DAY),
             "retention.events",
-            "must be at least one day; `None` keeps events for ever",
+            "must be at least one day; `None` keeps events forever",
         );
         check.refuse_if(
             retention.unverified_accounts.is_some_and(|time| time < self.verification.lifetime),
@@ -592,8 +592,8 @@ impl Config {
         find(
             "guessable_secret",
             self.keys.secrets.iter().skip(1).chain(peppers).any(Secret::is_guessable),
-            "an older secret or a pepper was thought up and can be guessed: put a random one before it, and \
-             remove it when nothing is left that was made under it",
+            "an older secret or a pepper can be guessed: put a random one before it, and remove it when \
+             nothing depends on it",
         );
         find(
             "insecure_cookies",
@@ -603,7 +603,7 @@ impl Config {
         find(
             "same_site_none",
             self.cookie.same_site == SameSite::None,
-            "cookies are sent with requests from every site; only the same-origin check stands between",
+            "cookies are sent with requests from every site; only the same-origin check protects against cross-site requests",
         );
         find(
             "password_alone_below_15",

@@ -309,7 +309,7 @@ impl Config {
 
     /// Returns the settings of the watch, unless it is turned off.
     fn watch(&mut self) -> Result<&mut WatchConfig, String> {
-        let off = "sets up a watch that PORTCULLIS_WATCH switches off: leave one of them out";
+        let off = "configures the watch, which PORTCULLIS_WATCH turns off; remove one of them";
         self.attempts.watch.as_mut().ok_or_else(|| off.to_owned())
     }
 }

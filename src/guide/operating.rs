@@ -51,14 +51,14 @@
 //! | "a stored permission grants nothing" | A stored permission cannot be parsed. | The same as for `malformed_permissions` above. |
 //! | "memberships could not be refreshed and stay as they were" | The source of memberships failed or took too long at a sign-in. | Check the source. Until then the levels stay as at the last refresh. |
 //! | "the source returned invalid resources or unknown levels" | A part of the source's answer was ignored. | Correct the source, or configure the levels. |
-//! | "a proof was not asked for again" | A user with the correct password and an unverified address did not get a new verification mail. | Check the database. |
+//! | "a verification mail could not be sent again" | A user with the correct password and an unverified address did not get a new verification mail. | Check the database. |
 //! | "the outbox cannot be read" | Messages are waiting. | Check the database. The messages are sent when it works again. |
 //! | "a template failed" | One of your templates cannot be rendered. The message is not sent. | Correct the template. `build()` found no error because it uses sample values. |
 //! | "a message could not be sent" | The mail server refused the message or did not answer. Portcullis retries; after the last attempt it writes an event `message_failed`. | Check the mail server. |
-//! | "the list of breached passwords could not be asked" | New passwords are accepted without this check, or refused, depending on `password.breached_outage`. | Check the list. |
+//! | "the list of breached passwords did not answer" | New passwords are accepted without this check, or refused, depending on `password.breached_outage`. | Check the list. |
 //! | "a stored password is unusable" | The hash of an account cannot be verified. `reason` says why: a pepper that is not configured, parameters above the cost limit, or a malformed hash. The owner gets the answer for a wrong password. | Configure the pepper again, or ask the owner to reset the password. |
-//! | "maintenance failed and is tried again" | A run ended with an error. | Check the database. |
-//! | "an account that was never proved stays: the database refuses to remove it; a table of the application that points to it needs ON DELETE CASCADE" | A foreign key of one of your tables, or a trigger, prevented maintenance from deleting the account. `error` says which one. Later runs skip this account. | Add `ON DELETE CASCADE`, or delete such accounts yourself. |
+//! | "maintenance failed and will be retried" | A run ended with an error. | Check the database. |
+//! | "an unverified account was kept: the database refuses to delete it; a table of the application that points to it needs ON DELETE CASCADE" | A foreign key of one of your tables, or a trigger, prevented maintenance from deleting the account. `error` says which one. Later runs skip this account. | Add `ON DELETE CASCADE`, or delete such accounts yourself. |
 //! | "the suspicion hook failed", "the suspicion hook did not end in time" | The hook for suspicious traffic returned an error, or ran for too long. The finding and the event exist anyway. | Check the hook. |
 //! | "a mounted route panicked" | See `route_panicked` above. | See there. |
 //! | "a hook took too long" | See `hook_timeout` above. | See there. |

@@ -259,7 +259,7 @@ on_every_database! {
         assert_eq!(ids.len(), 1);
         let log = probe.auth.audit_log().of_account(account.id(), 10).await.expect("the log");
         let event = log.iter().find(|event| event.kind == "message_failed").expect("the event");
-        assert_eq!(event.detail.as_deref(), Some("password_reset: too many tries"));
+        assert_eq!(event.detail.as_deref(), Some("password_reset: too many attempts"));
         probe.clock.advance(Duration::from_secs(100_000));
         auth.outbox().deliver_due().await.expect("the outbox is read");
         assert_eq!(notifier.seen().len(), 5);
