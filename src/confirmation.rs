@@ -32,7 +32,7 @@ pub(crate) fn remind_soon(context: &Context, row: &account::Model, now: Timestam
     context.clone().database.beside(async move {
         if let Err(fault) = remind(&context, &row, &normal).await {
             let error = ErrorChain(&fault).to_string();
-            tracing::error!(target: "portcullis", ?error, "a proof was not asked for again");
+            tracing::error!(target: "portcullis", ?error, "a verification mail could not be sent again");
         }
     });
 }

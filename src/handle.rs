@@ -381,7 +381,7 @@ impl Builder {
             }
             Registration::Automatic => login.registration = Registration::Open,
             Registration::Strict if notifier.is_none() => {
-                let reason = "strict needs a notifier: what a new account needs comes by mail";
+                let reason = "strict registration needs a notifier, because it sends mail";
                 let knob = "login.registration";
                 errors.push(ConfigError::Knob { knob, reason: reason.to_owned() });
             }

@@ -10,7 +10,7 @@ use crate::base::transaction::{Fault, may_fault};
 #[non_exhaustive]
 pub enum AccountError {
     /// Some fields are invalid. Each has its reason.
-    #[error("some fields cannot be used")]
+    #[error("some fields are not valid")]
     Invalid(Vec<InvalidField>),
     /// The name already belongs to an account.
     #[error("this {} is taken", word(*.0))]
@@ -20,7 +20,9 @@ pub enum AccountError {
     NotFound,
     /// A mail address of the account is not verified, so it may belong to another person. A factor
     /// that was enrolled before would lock that person out once they verify it.
-    #[error("prove or remove the account's unproved mail address before a factor is enrolled")]
+    #[error(
+        "verify or remove the account's unverified mail address before you enrol a second factor"
+    )]
     AddressNotProved,
     /// The infrastructure failed.
     #[error(transparent)]

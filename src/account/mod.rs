@@ -514,7 +514,7 @@ impl<'a> Accounts<'a> {
             let names = store::names_of(txn, id).await?;
             let found = names.iter().find(|found| found.normal == name.normal());
             if found.is_none_or(|found| found.kind == LoginIdKind::Username.number()) {
-                let message = "is no address of the account";
+                let message = "is not an address of this account";
                 return Err(invalid(InvalidField::new("name", "unknown_address", message)));
             }
             if row.main_address().as_deref() == Some(name.normal()) {
@@ -641,7 +641,7 @@ impl<'a> Accounts<'a> {
     /// [`AccountError::NotFound`] if the account does not exist or was deleted.
     /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn set_superuser(&self, id: AccountId, superuser: bool) -> Result<(), AccountError> {
-        let what = if superuser { "made superuser" } else { "superuser no longer" };
+        let what = if superuser { "made superuser" } else { "no longer superuser" };
         let column = entity::account::Column::Superuser;
         self.set(id, what, column, superuser, store::Sessions::Keep).await
     }

@@ -212,7 +212,7 @@ impl fmt::Display for ImportRefusal {
                 }
                 Ok(())
             }
-            Self::Nameless => f.write_str("it has no name to sign in with"),
+            Self::Nameless => f.write_str("it has no username, mail address or phone number"),
             Self::Taken(LoginIdKind::Username) => f.write_str("its username is taken"),
             Self::Taken(LoginIdKind::Email) => f.write_str("its email address is taken"),
             Self::Taken(LoginIdKind::Phone) => f.write_str("its phone number is taken"),

@@ -30,7 +30,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 /// The reason why no anonymous session was started.
 #[derive(Debug, thiserror::Error)]
 enum AnonymousError {
-    #[error("this client has a session already")]
+    #[error("this client already has a session")]
     AlreadySignedIn,
 }
 

@@ -63,7 +63,7 @@
 //! | `Login`: a password, wherever it is compared | the account, or a name without an account | as above | a correct password; a reset of the password |
 //! | `Forgot`: a request for a link | the same | as above; it counts as failed until the link is used. A refused request writes what a request for an unknown name writes | a reset of the password |
 //! | `Reset`: the token of a link, checked or used | the account that it names, otherwise the token | only per source: nobody can guess 256 bits, and a person with a valid link must not be stopped. A refused token is compared, and the result is discarded | |
-//! | `Challenge`: a code | the account or address, and the purpose of the code | `challenge.tries` (or `tries_by_purpose`) in `tries_window`; visible by what was typed | nothing: a correct code does not count |
+//! | `Challenge`: a code | the account or address, and the purpose of the code | `challenge.attempts` (or `attempts_by_purpose`) in `attempts_window`; visible by what was typed | nothing: a correct code does not count |
 //! | `SecondFactor`: a factor that the application compares | the account | as above | a correct one |
 //!
 //! A slow comparison is stored as pending until it ends, and later attempts wait for it. So many
@@ -156,7 +156,7 @@
 //!
 //! # Errors
 //!
-//! `too_many_attempts` (429), only with `reveal_lockout`. For codes, `too_many_tries` (429).
+//! `too_many_attempts` (429): for codes always, for all other attempts only with `reveal_lockout`.
 //!
 //! # Standard
 //!
@@ -194,10 +194,10 @@ pub(crate) use subject::Subject;
 pub(crate) use ticket::Ticket;
 
 use key::{Key, REFUSED, SourceRule, TOUCHED, Taken, WHOLE};
-use queue::{Place, Queues, Underway};
+use queue::{QueuePosition, Queues, Underway};
 use rule::{Outcome, Rule, Ruling};
 use subject::{Origin, SubjectKey};
-use ticket::{GivenUp, Standing, Telling, meanwhile};
+use ticket::{GivenUp, Reports, Standing, meanwhile};
 use watch::Seen;
 
 /// How long an attempt waits before it looks again, if its result depends on pending attempts.
@@ -211,7 +211,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
 pub(crate) enum Admission {
     /// Do all the work, and report through the ticket how it ended. The result of a refused attempt
-    /// must be discarded: see [`Ticket::is_judged`].
+    /// must be discarded: see [`Ticket::counts`].
     Admitted(Ticket),
     /// Answer at once that there were too many. This only happens where limits are visible, by what
     /// was typed.
@@ -219,7 +219,7 @@ pub(crate) enum Admission {
 }
 
 /// The situation of one more attempt.
-struct Line<'a> {
+struct NextAttempt<'a> {
     rule: &'a Rule,
     /// The protective count.
     own: &'a Key,
@@ -227,7 +227,7 @@ struct Line<'a> {
     told: Option<&'a Key>,
     tells: bool,
     origin: Origin,
-    place: &'a Place,
+    position: &'a QueuePosition,
 }
 
 /// The decision about one more attempt.
@@ -324,14 +324,15 @@ impl Attempts<'_> {
         // reveal that the names belong to one account.
         let queue = subject.typed.filter(|_| subject.origin == Origin::Anywhere);
         let queue = Key { subject: queue.unwrap_or(own.subject), ..own.clone() };
-        let place = Place::take(&queues, &queue);
+        let position = QueuePosition::take(&queues, &queue);
         let origin = subject.origin;
         let told = told.as_ref();
-        let line = Line { rule: &rule, own: &own, told, tells, origin, place: &place };
+        let attempt =
+            NextAttempt { rule: &rule, own: &own, told, tells, origin, position: &position };
         let signs_in = kind == AttemptKind::Login;
         let seen = subject.typed.filter(|_| signs_in);
         let seen = seen.map(|name| Seen::new(&name, client.address()));
-        let ticket = match self.decide(&line, client).await? {
+        let ticket = match self.decide(&attempt, client).await? {
             Decision::Free { own, told, underway, failures, locks, now } => {
                 let event = |kind| {
                     let event = Event::new(kind, now).from_client(client);
@@ -349,29 +350,29 @@ impl Attempts<'_> {
                 });
                 Ticket {
                     auth: self.auth.clone(),
-                    place: Some(place),
+                    position: Some(position),
                     underway: Some(underway),
                     own,
                     told,
                     standing: Standing::Counted,
                     meanwhile: meanwhile(kind),
-                    telling: Box::new(Telling { locks, after_failures, seen, dropped: None }),
+                    reports: Box::new(Reports { locks, after_failures, seen, dropped: None }),
                     over: false,
                 }
             }
             Decision::Refused { own, told, standing } => {
                 queues.note_refused();
                 // No attempt waits for the end of a refused one.
-                drop(place);
+                drop(position);
                 Ticket {
                     auth: self.auth.clone(),
-                    place: None,
+                    position: None,
                     underway: None,
                     own,
                     told,
                     standing,
                     meanwhile: meanwhile(kind),
-                    telling: Box::new(Telling { seen, ..Telling::default() }),
+                    reports: Box::new(Reports { seen, ..Reports::default() }),
                     over: false,
                 }
             }
@@ -388,8 +389,12 @@ impl Attempts<'_> {
 
     /// Applies the rule and takes the next number. The attempts of one subject do this one after
     /// the other.
-    async fn decide(&self, line: &Line<'_>, client: &ClientInfo) -> Result<Decision, Fault> {
-        let Line { rule, own, told, tells, origin, place } = *line;
+    async fn decide(
+        &self,
+        attempt: &NextAttempt<'_>,
+        client: &ClientInfo,
+    ) -> Result<Decision, Fault> {
+        let NextAttempt { rule, own, told, tells, origin, position } = *attempt;
         let started = Stopwatch::start();
         let context = self.auth.context();
         let config = &context.config.attempts;
@@ -402,7 +407,7 @@ impl Attempts<'_> {
         let db = context.db();
         let executor = db.executor();
         let patience = context.config.database.timeout;
-        let Ok(_turn) = tokio::time::timeout(patience, place.queue().turn.lock()).await else {
+        let Ok(_turn) = tokio::time::timeout(patience, position.queue().turn.lock()).await else {
             self.auth.per_instance::<Queues>().tell_overload(context.now());
             return Err(Fault::Overloaded { retry_after: Duration::from_secs(1) });
         };
@@ -420,11 +425,11 @@ impl Attempts<'_> {
                 let key = Key { subject: source, ..own.clone() };
                 return self.touch(&key, Standing::SourceFull, now).await;
             }
-            let judge = |tries: &[rule::Try]| {
+            let judge = |attempts: &[rule::Attempt]| {
                 if started.elapsed() < patience {
-                    rule.judge(tries, now)
+                    rule.judge(attempts, now)
                 } else {
-                    rule.judge_strictly(tries, now)
+                    rule.judge_strictly(attempts, now)
                 }
             };
             // The visible count decides first: an attempt that is answered with 429 leaves no
@@ -432,7 +437,7 @@ impl Attempts<'_> {
             let of_told = told.map(|_| judge(&records.told));
             let elsewhere = records.own.iter().any(|one| {
                 let row = Taken { key: own.clone(), number: one.number };
-                one.outcome == Outcome::Pending && place.is_elsewhere(&row)
+                one.outcome == Outcome::Pending && position.is_elsewhere(&row)
             });
             // A pending attempt at another name of the account is not waited for, because the
             // waiting time would reveal that the names belong together. It counts as failed here.
@@ -445,13 +450,13 @@ impl Attempts<'_> {
                 return Ok(Decision::FreeAt(until));
             }
             if matches!(of_own, Ruling::Wait) || matches!(of_told, Some(Ruling::Wait)) {
-                let settled = place.queue().settled.notified();
+                let settled = position.queue().settled.notified();
                 let _ = tokio::time::timeout(LOOK_AGAIN, settled).await;
                 continue;
             }
-            let next = |key: &Key, tries: &[rule::Try]| Taken {
+            let next = |key: &Key, attempts: &[rule::Attempt]| Taken {
                 key: key.clone(),
-                number: tries.first().map_or(1, |last| last.number + 1),
+                number: attempts.first().map_or(1, |last| last.number + 1),
             };
             let of_typed = told.map(|key| next(key, &records.told));
             let (of_subject, standing) = match of_own {
@@ -477,7 +482,7 @@ impl Attempts<'_> {
                 let (own, told) = (of_subject, of_typed);
                 return Ok(match of_own {
                     Ruling::Free { failures, locks } if standing == Standing::Counted => {
-                        let underway = place.begin(&own);
+                        let underway = position.begin(&own);
                         Decision::Free { own, told, underway, failures, locks, now }
                     }
                     _ => Decision::Refused { own, told, standing },
@@ -583,7 +588,7 @@ impl Attempts<'_> {
         let withdrawn = db.retry(|| store::withdraw(&executor, ticket.rows())).await;
         if let Err(error) = withdrawn {
             // The attempt then counts as a failure.
-            tracing::debug!(target: "portcullis", %error, "a try could not be withdrawn");
+            tracing::debug!(target: "portcullis", %error, "an attempt could not be removed");
         }
         ticket.over = true;
     }

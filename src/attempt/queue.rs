@@ -47,14 +47,14 @@ impl PerInstance for Queues {
 }
 
 /// A position in a queue. The queue is removed with its last position.
-pub(crate) struct Place {
+pub(crate) struct QueuePosition {
     queues: Arc<Queues>,
     key: Key,
     /// `None` only while the position is being dropped.
     queue: Option<Arc<Queue>>,
 }
 
-impl Place {
+impl QueuePosition {
     pub(crate) fn take(queues: &Arc<Queues>, key: &Key) -> Self {
         let mut known = queues.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = Arc::clone(known.entry(key.clone()).or_default());
@@ -62,11 +62,11 @@ impl Place {
     }
 
     pub(crate) fn queue(&self) -> &Arc<Queue> {
-        self.queue.as_ref().expect("a place has a queue until it is dropped")
+        self.queue.as_ref().expect("a position has a queue until it is dropped")
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePosition {
     fn drop(&mut self) {
         let Some(queue) = self.queue.take() else { return };
         queue.settled.notify_one();
@@ -93,7 +93,7 @@ impl Drop for Underway {
     }
 }
 
-impl Place {
+impl QueuePosition {
     /// Records that this row is being compared from now on.
     pub(crate) fn begin(&self, row: &Taken) -> Underway {
         let mut underway = self.queues.underway.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,13 +112,13 @@ impl Queues {
     /// Warns the operator, once a minute, that an attempt was answered 503 because it waited too
     /// long.
     pub(crate) fn tell_overload(&self, now: Timestamp) {
-        count("tries_overloaded");
+        count("attempts_overloaded");
         if self.warning.is_first(now) {
             tracing::warn!(
                 target: "portcullis",
-                code = "tries_overloaded",
-                "tries of one subject wait for each other for longer than `database.timeout`: such requests \
-                 are answered 503",
+                code = "attempts_overloaded",
+                "attempts of one subject wait longer than `database.timeout` for each other; these requests \
+                 are answered with 503",
             );
         }
     }
@@ -151,8 +151,8 @@ mod tests {
     fn a_lane_is_kept_only_while_somebody_is_in_it() {
         let queues = Arc::new(Queues::default());
         let key = Key { subject: [1; 32], kind: AttemptKind::Login, part: 0 };
-        let first = Place::take(&queues, &key);
-        let second = Place::take(&queues, &key);
+        let first = QueuePosition::take(&queues, &key);
+        let second = QueuePosition::take(&queues, &key);
         assert!(Arc::ptr_eq(first.queue(), second.queue()));
         drop(first);
         assert_eq!(queues.queues.lock().unwrap().len(), 1);
@@ -171,7 +171,7 @@ mod tests {
                         // All threads use the same few subjects at about the same time.
                         subject[..4].copy_from_slice(&(number / 10).to_be_bytes());
                         let key = Key { subject, kind: AttemptKind::Login, part: 0 };
-                        drop(Place::take(&queues, &key));
+                        drop(QueuePosition::take(&queues, &key));
                     }
                 });
             }

@@ -40,7 +40,7 @@ impl Outcome {
 
 /// An attempt, as the rule sees it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Try {
+pub(crate) struct Attempt {
     pub(crate) number: i64,
     pub(crate) at: Timestamp,
     pub(crate) outcome: Outcome,
@@ -107,7 +107,7 @@ impl Rule {
         let own = attempts.kinds.get(&kind).cloned().unwrap_or_default();
         let (limit, window, lock, first_delay) = match kind {
             AttemptKind::Challenge => {
-                (codes.tries, codes.tries_window, Lock::WhileTheyCount, Duration::ZERO)
+                (codes.attempts, codes.attempts_window, Lock::WhileTheyCount, Duration::ZERO)
             }
             AttemptKind::Reset => (1, attempts.window, Lock::Never, Duration::ZERO),
             _ => {
@@ -163,27 +163,27 @@ impl Rule {
         self.success == Success::IsNoFailure
     }
 
-    /// Decides about one more attempt at `now`. `tries` are the latest attempts, the newest first,
-    /// as many as [`reads`](Self::reads) says.
-    pub(crate) fn judge(&self, tries: &[Try], now: Timestamp) -> Ruling {
+    /// Decides about one more attempt at `now`. `attempts` are the latest ones, the newest first, as
+    /// many as [`reads`](Self::reads) says.
+    pub(crate) fn judge(&self, attempts: &[Attempt], now: Timestamp) -> Ruling {
         // First with pending attempts as failures. If one more is allowed even then, it need not
         // wait.
-        let verdict = self.judge_failures(&self.failures(tries, |_| true), now);
+        let verdict = self.judge_failures(&self.failures(attempts, |_| true), now);
         if matches!(verdict, Ruling::Free { .. }) {
             return verdict;
         }
         // Then without them. If one more is allowed now, the decision depends on the pending ones.
         let over =
-            |t: &Try| t.outcome != Outcome::Pending || t.at > now || now.since(t.at) >= PENDING;
-        match self.judge_failures(&self.failures(tries, over), now) {
+            |t: &Attempt| t.outcome != Outcome::Pending || t.at > now || now.since(t.at) >= PENDING;
+        match self.judge_failures(&self.failures(attempts, over), now) {
             Ruling::Free { .. } => Ruling::Wait,
             _ => verdict,
         }
     }
 
     /// Decides in the same way, but counts a pending attempt as a failure.
-    pub(crate) fn judge_strictly(&self, tries: &[Try], now: Timestamp) -> Ruling {
-        self.judge_failures(&self.failures(tries, |_| true), now)
+    pub(crate) fn judge_strictly(&self, attempts: &[Attempt], now: Timestamp) -> Ruling {
+        self.judge_failures(&self.failures(attempts, |_| true), now)
     }
 
     fn judge_failures(&self, failed: &[Timestamp], now: Timestamp) -> Ruling {
@@ -225,11 +225,11 @@ impl Rule {
     }
 
     /// Returns the times of the failures that count, the newest first.
-    fn failures(&self, tries: &[Try], counts: impl Fn(&Try) -> bool) -> Vec<Timestamp> {
-        let closes = |one: &Try| {
+    fn failures(&self, attempts: &[Attempt], counts: impl Fn(&Attempt) -> bool) -> Vec<Timestamp> {
+        let closes = |one: &Attempt| {
             one.outcome == Outcome::Succeeded && self.success == Success::ClosesTheWindow
         };
-        tries
+        attempts
             .iter()
             .take_while(|one| !closes(one))
             .filter(|one| one.outcome != Outcome::Succeeded && counts(one))
@@ -274,15 +274,15 @@ mod tests {
         }
     }
 
-    fn failed(times: &[i64]) -> Vec<Try> {
-        let tries = times.iter().zip(1..).map(|(second, number)| Try {
+    fn failed(times: &[i64]) -> Vec<Attempt> {
+        let attempts = times.iter().zip(1..).map(|(second, number)| Attempt {
             number,
             at: at(*second),
             outcome: Outcome::Failed,
         });
-        let mut tries: Vec<_> = tries.collect();
-        tries.reverse();
-        tries
+        let mut attempts: Vec<_> = attempts.collect();
+        attempts.reverse();
+        attempts
     }
 
     /// The same rule in plain code. It is locked if `limit` failures within the window ended no
@@ -374,16 +374,16 @@ mod tests {
                         let mut now = 0;
                         while now <= period {
                             let from = failures.len().saturating_sub(rule.reads());
-                            let tries: Vec<_> = failures[from..]
+                            let attempts: Vec<_> = failures[from..]
                                 .iter()
                                 .rev()
-                                .map(|at| Try {
+                                .map(|at| Attempt {
                                     number: 1,
                                     at: Timestamp::from_millis(*at),
                                     outcome: Outcome::Failed,
                                 })
                                 .collect();
-                            match rule.judge(&tries, Timestamp::from_millis(now)) {
+                            match rule.judge(&attempts, Timestamp::from_millis(now)) {
                                 Ruling::Free { .. } => failures.push(now),
                                 Ruling::Delayed { until } => now = until.as_millis(),
                                 Ruling::Locked { until } => now = until.as_millis() + 1,
@@ -444,8 +444,9 @@ mod tests {
             times.push(last);
             failed(&times)
         };
-        let locked =
-            |tries: &[Try], now| matches!(rule.judge(tries, at(now)), Ruling::Locked { .. });
+        let locked = |attempts: &[Attempt], now| {
+            matches!(rule.judge(attempts, at(now)), Ruling::Locked { .. })
+        };
         assert!(locked(&spread(600), 600));
         assert!(!locked(&spread(601), 601), "the first one is older than the window");
         assert!(locked(&spread(600), 4200));
@@ -498,19 +499,20 @@ mod tests {
     #[test]
     fn a_success_closes_the_window_and_pending_tries_count() {
         let rule = rule(3, 600, 3600);
-        let one = |number, outcome| Try { number, at: at(number), outcome };
+        let one = |number, outcome| Attempt { number, at: at(number), outcome };
         let now = at(10);
-        let tries = [one(3, Outcome::Failed), one(2, Outcome::Succeeded), one(1, Outcome::Failed)];
-        assert_eq!(rule.judge(&tries, now), Ruling::Free { failures: 1, locks: false });
-        let tries = [one(3, Outcome::Pending), one(2, Outcome::Failed), one(1, Outcome::Failed)];
-        assert_eq!(rule.judge(&tries, now), Ruling::Wait);
-        assert!(matches!(rule.judge_strictly(&tries, now), Ruling::Locked { .. }));
+        let attempts =
+            [one(3, Outcome::Failed), one(2, Outcome::Succeeded), one(1, Outcome::Failed)];
+        assert_eq!(rule.judge(&attempts, now), Ruling::Free { failures: 1, locks: false });
+        let attempts = [one(3, Outcome::Pending), one(2, Outcome::Failed), one(1, Outcome::Failed)];
+        assert_eq!(rule.judge(&attempts, now), Ruling::Wait);
+        assert!(matches!(rule.judge_strictly(&attempts, now), Ruling::Locked { .. }));
         assert!(
-            matches!(rule.judge(&tries, at(63)), Ruling::Locked { .. }),
+            matches!(rule.judge(&attempts, at(63)), Ruling::Locked { .. }),
             "who made it has died: it failed"
         );
-        let tries = [one(3, Outcome::Failed), one(2, Outcome::Failed), one(1, Outcome::Failed)];
-        assert!(matches!(rule.judge(&tries, now), Ruling::Locked { .. }));
+        let attempts = [one(3, Outcome::Failed), one(2, Outcome::Failed), one(1, Outcome::Failed)];
+        assert!(matches!(rule.judge(&attempts, now), Ruling::Locked { .. }));
     }
 
     #[test]
@@ -529,7 +531,7 @@ mod tests {
         assert_eq!(of(AttemptKind::Forgot), (3, seconds(60), hour));
         // For codes, the configuration of codes is the general one.
         assert_eq!(of(AttemptKind::Challenge), (3, seconds(3600), Lock::WhileTheyCount));
-        config.challenge.tries_window = seconds(7200);
+        config.challenge.attempts_window = seconds(7200);
         let own = config.attempts.kinds.get_mut(&AttemptKind::Challenge).expect("it is there");
         own.lockout = Some(seconds(5));
         let rule = Rule::of(&config, AttemptKind::Challenge);
@@ -540,16 +542,20 @@ mod tests {
     fn codes_have_so_many_tries_in_any_window_whatever_succeeds_meanwhile() {
         let rule = Rule::of(&Config::default(), AttemptKind::Challenge);
         let wrong = [0, 600, 1200, 1800, 2400];
-        let mut tries = failed(&wrong);
+        let mut attempts = failed(&wrong);
         let locks = Ruling::Free { failures: 4, locks: true };
-        assert_eq!(rule.judge(&tries[1..], at(2400)), locks, "the fifth may still be tried");
+        assert_eq!(rule.judge(&attempts[1..], at(2400)), locks, "the fifth may still be tried");
         let first_free = at(3600);
         for now in [2400, 3000, 3599] {
-            assert_eq!(rule.judge(&tries, at(now)), Ruling::Delayed { until: first_free }, "{now}");
+            assert_eq!(
+                rule.judge(&attempts, at(now)),
+                Ruling::Delayed { until: first_free },
+                "{now}"
+            );
         }
-        assert!(matches!(rule.judge(&tries, first_free), Ruling::Free { .. }));
-        tries.insert(0, Try { number: 6, at: at(2500), outcome: Outcome::Succeeded });
-        assert_eq!(rule.judge(&tries, at(3000)), Ruling::Delayed { until: first_free });
+        assert!(matches!(rule.judge(&attempts, first_free), Ruling::Free { .. }));
+        attempts.insert(0, Attempt { number: 6, at: at(2500), outcome: Outcome::Succeeded });
+        assert_eq!(rule.judge(&attempts, at(3000)), Ruling::Delayed { until: first_free });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sea_orm::{
 
 use super::entity::{Column, Entity, Model};
 use super::key::{Key, REFUSED, SourceRule, Taken};
-use super::rule::{Outcome, Rule, Try};
+use super::rule::{Attempt, Outcome, Rule};
 use crate::base::clock::Timestamp;
 use crate::base::transaction::is_unique_violation;
 use crate::config::AttemptKind;
@@ -19,8 +19,8 @@ use crate::config::AttemptKind;
 /// newest first. Also the failure of the source that is `limit` failures back.
 #[derive(Default)]
 pub(crate) struct Records {
-    pub(crate) own: Vec<Try>,
-    pub(crate) told: Vec<Try>,
+    pub(crate) own: Vec<Attempt>,
+    pub(crate) told: Vec<Attempt>,
     pub(crate) source_full_since: Option<Timestamp>,
 }
 
@@ -77,16 +77,16 @@ pub(crate) async fn records<C: ConnectionTrait>(
         let number: i64 = row.try_get_by_index(1)?;
         let outcome: i16 = row.try_get_by_index(2)?;
         let at: Timestamp = row.try_get_by_index(3)?;
-        let one = Try { number, at, outcome: Outcome::from_number(outcome) };
+        let one = Attempt { number, at, outcome: Outcome::from_number(outcome) };
         match about {
             OWN => found.own.push(one),
             TOLD => found.told.push(one),
             _ => found.source_full_since = Some(at),
         }
     }
-    for tries in [&mut found.own, &mut found.told] {
-        tries.sort_by_key(|one| std::cmp::Reverse(one.number));
-        tries.dedup_by_key(|one| one.number);
+    for attempts in [&mut found.own, &mut found.told] {
+        attempts.sort_by_key(|one| std::cmp::Reverse(one.number));
+        attempts.dedup_by_key(|one| one.number);
     }
     Ok(found)
 }

@@ -76,7 +76,7 @@ impl Subject {
     /// for another. A known device has no separate count here. Otherwise a thief of the device
     /// would have twice as many attempts.
     pub(crate) fn for_purpose(mut self, auth: &Portcullis, purpose: &str) -> Self {
-        let limits = &auth.context().config.challenge.tries_by_purpose;
+        let limits = &auth.context().config.challenge.attempts_by_purpose;
         let own = purpose.strip_prefix(APPLICATION).and_then(|name| limits.get(name));
         self.limit = own.copied();
         self.part = auth.per_instance::<SubjectKey>().part(b"purpose ", purpose.as_bytes());

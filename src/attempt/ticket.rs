@@ -3,7 +3,7 @@
 use sea_orm::DbErr;
 
 use super::key::{TOO_MANY_ATTEMPTS, Taken};
-use super::queue::{Place, Underway};
+use super::queue::{QueuePosition, Underway};
 use super::rule::Outcome;
 use super::store;
 use super::watch::{self, Seen};
@@ -20,7 +20,7 @@ use crate::outbox::{self, Outgoing};
 pub(crate) struct Ticket {
     pub(super) auth: Portcullis,
     /// Its position in the queue, which it holds until the attempt is over.
-    pub(super) place: Option<Place>,
+    pub(super) position: Option<QueuePosition>,
     /// Held until the attempt is over, too.
     pub(super) underway: Option<Underway>,
     /// Its row in the protective count, and its row in the visible count, if there is one.
@@ -29,7 +29,7 @@ pub(crate) struct Ticket {
     pub(super) standing: Standing,
     /// What the rows contain until the attempt ends.
     pub(super) meanwhile: Outcome,
-    pub(super) telling: Box<Telling>,
+    pub(super) reports: Box<Reports>,
     /// True if nothing more must be reported about it.
     pub(super) over: bool,
 }
@@ -50,7 +50,7 @@ pub(super) enum Standing {
 
 /// What is reported about an attempt in addition to its result.
 #[derive(Default)]
-pub(super) struct Telling {
+pub(super) struct Reports {
     /// If it fails, that it causes a lock: the event for the operator and, for a sign-in, the
     /// message to the owner.
     pub(super) locks: Option<(Event, Option<Outgoing>)>,
@@ -71,14 +71,14 @@ impl std::fmt::Debug for Ticket {
 impl Ticket {
     /// Adds the event of its failure, for a flow of the application, which may drop the attempt.
     pub(crate) fn if_dropped(mut self, failure: Event) -> Self {
-        self.telling.dropped = Some(failure);
+        self.reports.dropped = Some(failure);
         self
     }
 
     /// Returns true if the result counts. If not, it must be discarded after the work was done, and
     /// a correct guess gets the answer of a wrong one.
     #[must_use]
-    pub(crate) fn is_judged(&self) -> bool {
+    pub(crate) fn counts(&self) -> bool {
         self.standing == Standing::Counted
     }
 
@@ -111,7 +111,7 @@ impl Ticket {
 
     /// Reports that it failed, in the transaction of its event.
     pub(crate) async fn failed(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
-        if let Some((event, notice)) = &self.telling.locks {
+        if let Some((event, notice)) = &self.reports.locks {
             audit_log::record(txn, event).await?;
             if let Some(notice) = notice {
                 outbox::put(txn, self.auth.context(), notice).await?;
@@ -129,12 +129,12 @@ impl Ticket {
     ///
     /// # Errors
     /// The database failed. A refused attempt always returns an error, so that a flow which forgets
-    /// to check [`is_judged`](Self::is_judged) signs nobody in.
+    /// to check [`counts`](Self::counts) signs nobody in.
     pub(crate) async fn succeeded(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
-        if !self.is_judged() {
-            return Err(DbErr::Custom("a refused try cannot succeed".to_owned()));
+        if !self.counts() {
+            return Err(DbErr::Custom("a refused attempt cannot succeed".to_owned()));
         }
-        if let Some(event) = &self.telling.after_failures {
+        if let Some(event) = &self.reports.after_failures {
             audit_log::record(txn, event).await?;
         }
         if let Some(told) = &self.told {
@@ -156,7 +156,7 @@ impl Ticket {
     }
 
     fn tell_watch(&self, succeeded: bool) {
-        if let Some(seen) = &self.telling.seen {
+        if let Some(seen) = &self.reports.seen {
             watch::note(&self.auth, *seen, succeeded);
         }
     }
@@ -166,20 +166,20 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         drop(self.underway.take());
         // The rows of fast checks already say that it failed.
-        let untold = self.telling.locks.is_some() || self.telling.dropped.is_some();
+        let untold = self.reports.locks.is_some() || self.reports.dropped.is_some();
         if self.over || self.meanwhile == Outcome::Failed && !untold {
             return;
         }
         let rows = self.rows().cloned().collect();
-        let telling = std::mem::take(&mut *self.telling);
-        let failure = telling.dropped.map(|event| match self.standing {
+        let reports = std::mem::take(&mut *self.reports);
+        let failure = reports.dropped.map(|event| match self.standing {
             Standing::Counted => event,
             _ => event.failed(TOO_MANY_ATTEMPTS),
         });
         // What a full source brings about fills no table.
         let recorded = matches!(self.standing, Standing::Counted | Standing::Refused);
-        let lost = Lost { rows, failure: failure.filter(|_| recorded), locks: telling.locks };
-        give_up(self.auth.context(), lost, self.place.take());
+        let lost = Lost { rows, failure: failure.filter(|_| recorded), locks: reports.locks };
+        give_up(self.auth.context(), lost, self.position.take());
     }
 }
 
@@ -209,7 +209,7 @@ struct Lost {
 /// Records in a separate task that an attempt has failed. Otherwise later attempts would wait for
 /// its result for up to a minute. An attacker who always hangs up could also lock an account
 /// without a report to anybody.
-fn give_up(context: &Context, lost: Lost, place: Option<Place>) {
+fn give_up(context: &Context, lost: Lost, position: Option<QueuePosition>) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;
     }
@@ -230,10 +230,10 @@ fn give_up(context: &Context, lost: Lost, place: Option<Place>) {
             Ok::<_, Fault>(())
         });
         if let Err(error) = settled {
-            tracing::debug!(target: "portcullis", %error, "a try that was given up stays open");
+            tracing::debug!(target: "portcullis", %error, "a dropped attempt could not be marked as failed");
         }
         // Only now: this wakes the next attempt in the queue, which then reads the settled rows.
-        drop(place);
+        drop(position);
     });
 }
 

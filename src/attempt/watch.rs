@@ -226,7 +226,9 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
     }
     auth.report_finding(
         "password_spraying",
-        &format!("many sign-ins fail that no limit of one account or source stops: {suspicion}"),
+        &format!(
+            "many sign-ins fail without reaching a limit of an account or source: {suspicion}"
+        ),
     );
     let mut event = Event::new(EventKind::SprayingSuspected, now).failed(&suspicion.to_string());
     if let Suspicion::NamesFromNetwork { network, .. } = &suspicion {
@@ -250,10 +252,10 @@ fn tell(auth: &Portcullis, suspicion: Suspicion, now: Timestamp) {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 let error = ErrorChain(&*error).to_string();
-                tracing::warn!(target: "portcullis", ?error, "the hook of suspicions failed");
+                tracing::warn!(target: "portcullis", ?error, "the suspicion hook failed");
             }
             None => {
-                tracing::warn!(target: "portcullis", "the hook of suspicions did not end in time");
+                tracing::warn!(target: "portcullis", "the suspicion hook did not end in time");
             }
         }
     });

@@ -63,7 +63,7 @@ impl InvalidField {
 /// # assert_eq!(refusal.problem().code(), "invalid_fields");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("some fields cannot be used")]
+#[error("some fields are not valid")]
 pub struct InvalidFields(pub Vec<InvalidField>);
 
 impl Problem for InvalidFields {

@@ -297,18 +297,18 @@ pub enum OriginError {
     )]
     Scheme,
     /// It contains letters that browsers send as Punycode.
-    #[error("an origin is ASCII; write an international host in its xn-- form")]
+    #[error("an origin must be ASCII; write an international host in its xn-- form")]
     NotAscii,
     /// It contains user information, a path, a query or a fragment.
-    #[error("an origin ends after host and port, without even a slash")]
+    #[error("an origin must end after the host and port, without a slash")]
     NotOnlyOrigin,
     /// The host is missing or malformed, or contains a wildcard.
     #[error("the host of the origin is not a name or address")]
     Host,
     /// The path of a public URL cannot be a prefix of paths.
     #[error(
-        "the path of a public URL is plain segments such as /app, at most 128 bytes, without a \
-         slash at its end"
+        "the path of a public URL must consist of plain segments such as /app, have at most 128 \
+         bytes and not end with a slash"
     )]
     Path,
     /// The port is not a number from 1 to 65535.

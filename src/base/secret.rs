@@ -55,12 +55,12 @@ pub enum SecretError {
     Known,
     /// Too few different bytes to be random.
     #[error(
-        "this secret repeats too few different bytes to be random; make one with `openssl rand -base64 32`"
+        "this secret has too few different bytes to be random; make a random one with `openssl rand -base64 32`"
     )]
     Repetitive,
     /// Made of words, repetitions, sequences or runs of a keyboard.
     #[error(
-        "this secret was thought up (words, repetitions or sequences) and can be guessed; even many words are not told from a sentence that is known. Make a random one with `openssl rand -base64 32`"
+        "this secret can be guessed because it consists of words, repetitions or sequences; make a random one with `openssl rand -base64 32`"
     )]
     Guessable,
 }

@@ -104,7 +104,7 @@ pub enum Fault {
     Timeout,
     /// The queue of passwords that wait to be hashed is full, or attempts with one name waited too
     /// long for each other.
-    #[error("too much is under way at once")]
+    #[error("the server is overloaded; try again later")]
     Overloaded {
         /// How long to wait before trying again.
         retry_after: Duration,
@@ -331,7 +331,7 @@ impl<'a> Db<'a> {
     pub(crate) async fn commit(&self, scope: Scope<'_>) -> Result<(), Fault> {
         let Scope::New(txn) = scope else { return Ok(()) };
         let Some(own) = txn.into_own() else {
-            let reason = "a statement of the transaction was given up";
+            let reason = "a statement of the transaction was cancelled and is still running";
             return Err(Fault::Internal(reason.into()));
         };
         self.within_limit(own.commit()).await

@@ -135,7 +135,7 @@ impl Portcullis {
 
 /// A guard, see [`Portcullis::require_challenge`].
 #[derive(Debug, Clone)]
-#[must_use = "a guard guards what it is layered around"]
+#[must_use = "a guard protects nothing until it is added as a layer"]
 pub struct RequireChallenge {
     purpose: Arc<str>,
 }

@@ -110,13 +110,13 @@
 //! |---|---|---|
 //! | how long a code is valid | [`lifetime`](StartChallenge::lifetime) | it belongs to one code |
 //! | how soon another code may be sent | [`cool_down`](StartChallenge::cool_down) | it belongs to one code |
-//! | how many wrong answers are allowed | [`tries_by_purpose`](crate::config::ChallengeConfig::tries_by_purpose) | they are counted over all codes of a purpose. If each code had its own limit, the most generous one would apply |
+//! | how many wrong answers are allowed | [`attempts_by_purpose`](crate::config::ChallengeConfig::attempts_by_purpose) | they are counted over all codes of a purpose. If each code had its own limit, the most generous one would apply |
 //! # Events
 //! `authn_challenge_success` and `authn_challenge_fail`, with the purpose. `authn_login_lock` with
 //! the detail `challenge`, if the last attempt was wrong.
 //!
 //! # Error codes
-//! `wrong_code` (403), `too_many_tries` (429), `too_soon` (429), `challenge_required` (403),
+//! `wrong_code` (403), `too_many_attempts` (429), `too_soon` (429), `challenge_required` (403),
 //! `no_address` (422), `invalid_target` (422), `session_ended` (401).
 //!
 //! # Standard
@@ -136,7 +136,9 @@ use crate::guard::visitor::Visitor;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, LONGEST_COOL_DOWN, Start, Started, Try, store};
+use crate::one_time::{
+    self, Answer, Challenge, CodeAttempt, LONGEST_COOL_DOWN, Start, Started, store,
+};
 use crate::outbox::{self, Admitted, Counted, Outgoing, Put};
 use crate::outstanding::{ApplicationPurpose, Kind};
 use crate::session::{
@@ -180,7 +182,7 @@ impl Holder {
     /// challenge would outlive it.
     fn check(&self) -> Result<(), ChallengeError> {
         if self.superseded {
-            return Err(ChallengeError::Session(SessionError::Over));
+            return Err(ChallengeError::Session(SessionError::Ended));
         }
         Ok(())
     }
@@ -329,7 +331,8 @@ impl<'a> StartChallenge<'a> {
     pub async fn send(self) -> Result<SentChallenge, ChallengeError> {
         let kind = self.check()?;
         if self.expected.is_some() {
-            let reason = "a challenge whose answer the application gives has no code to send";
+            let reason =
+                "this challenge has no code to send, because the application set the answer";
             return Err(ChallengeError::Misconfigured(reason));
         }
         let account = self.holder.account.as_ref();
@@ -379,10 +382,10 @@ impl<'a> StartChallenge<'a> {
             return Err(ChallengeError::Misconfigured("an empty answer would let everybody in"));
         }
         let config = &self.context.config;
-        let longest = config.tries_window().min(LONGEST_LIFETIME);
+        let longest = config.attempts_window().min(LONGEST_LIFETIME);
         if !(Duration::from_secs(1)..=longest).contains(&self.lifetime) {
             let reason = "the lifetime of a challenge must be between one second and 24 hours, and no \
-                          longer than challenge.tries_window, or than the window of Challenge in \
+                          longer than challenge.attempts_window, or than the window of Challenge in \
                           attempts.kinds";
             return Err(ChallengeError::Misconfigured(reason));
         }
@@ -522,7 +525,7 @@ impl<'a> Challenges<'a> {
     ///
     /// # Errors
     /// [`ChallengeError::WrongCode`] if anything is wrong with the answer or the challenge;
-    /// [`ChallengeError::TooManyTries`]; [`ChallengeError::Session`] if the session was replaced;
+    /// [`ChallengeError::TooManyAttempts`]; [`ChallengeError::Session`] if the session was replaced;
     /// [`ChallengeError::InvalidPurpose`]; an outage.
     pub async fn answer(
         &self,
@@ -574,9 +577,11 @@ impl<'a> Challenges<'a> {
             .filter(|found| found.is_open(now) && !found.is_answered())
             .ok_or(ChallengeError::WrongCode)?;
         let epoch = holder.account.as_ref().map(|account| account.epoch);
-        let ticket = match challenge.take_try(self.auth, epoch, client).await? {
-            Try::Taken(ticket) => ticket,
-            Try::TooMany(retry_after) => return Err(ChallengeError::TooManyTries { retry_after }),
+        let ticket = match challenge.take_attempt(self.auth, epoch, client).await? {
+            CodeAttempt::Taken(ticket) => ticket,
+            CodeAttempt::TooMany(retry_after) => {
+                return Err(ChallengeError::TooManyAttempts { retry_after });
+            }
         };
         let right = challenge.is_code(context, answer);
         let event = |kind| {

@@ -289,22 +289,22 @@ impl Config {
             "a code must have at least 20 bits (6 digits; NIST SP 800-63B-4) and at most 64 characters",
         );
         check.refuse_if(
-            !(1..=100).contains(&challenge.tries),
-            "challenge.tries",
+            !(1..=100).contains(&challenge.attempts),
+            "challenge.attempts",
             "must be between 1 and 100 (NIST SP 800-63B-4)",
         );
-        for (purpose, tries) in &challenge.tries_by_purpose {
+        for (purpose, attempts) in &challenge.attempts_by_purpose {
             check.refuse_if(
-                !ChallengeConfig::is_purpose(purpose) || !(1..=100).contains(tries),
-                "challenge.tries_by_purpose",
+                !ChallengeConfig::is_purpose(purpose) || !(1..=100).contains(attempts),
+                "challenge.attempts_by_purpose",
                 "must name purposes (1 to 48 lower-case letters, digits, dashes, underscores) with \
-                 between 1 and 100 tries each (NIST SP 800-63B-4)",
+                 between 1 and 100 attempts each (NIST SP 800-63B-4)",
             );
         }
         let second = Duration::from_secs(1);
         for (knob, value) in [
             ("challenge.code_lifetime", challenge.code_lifetime),
-            ("challenge.tries_window", challenge.tries_window),
+            ("challenge.attempts_window", challenge.attempts_window),
             ("challenge.answered_lifetime", challenge.answered_lifetime),
         ] {
             check.refuse_if(value < second, knob, "must be at least one second");
@@ -327,16 +327,16 @@ impl Config {
              tell that its address was free",
         );
         check.refuse_if(
-            challenge.tries_window < challenge.code_lifetime,
-            "challenge.tries_window",
-            "must be at least as long as challenge.code_lifetime, or one code would get tries twice",
+            challenge.attempts_window < challenge.code_lifetime,
+            "challenge.attempts_window",
+            "must be at least as long as challenge.code_lifetime, or one code would get attempts twice",
         );
         check.refuse_if(
-            challenge.tries_window >= challenge.code_lifetime
-                && self.tries_window() < challenge.code_lifetime,
+            challenge.attempts_window >= challenge.code_lifetime
+                && self.attempts_window() < challenge.code_lifetime,
             "attempts.kinds",
             "the window of Challenge must be at least as long as challenge.code_lifetime, or one code would \
-             get tries twice",
+             get attempts twice",
         );
     }
 
@@ -395,13 +395,13 @@ impl Config {
                 || !(1..=16).contains(&password.parallelism)
                 || !(8 * password.parallelism..=1024 * 1024).contains(&password.memory_kib),
             "password.memory_kib",
-            "Argon2id takes 1 to 64 iterations, 1 to 16 lanes, 8 KiB a lane to 1 GiB",
+            "Argon2id takes 1 to 64 iterations, parallelism 1 to 16, at least 8 KiB of memory for each and at most 1 GiB",
         );
         // Above this, one sign-in occupies a core for more than about five seconds.
         check.refuse_if(
             u64::from(password.memory_kib) * u64::from(password.iterations) > 4 * 1024 * 1024,
             "password.memory_kib",
-            "times password.iterations must be at most 4 GiB, or one sign-in takes a core for seconds",
+            "memory_kib times iterations must be at most 4 GiB; more would occupy a core for seconds per sign-in",
         );
         #[cfg(feature = "test-util")]
         if password.danger_cheap_hashing {
@@ -410,7 +410,7 @@ impl Config {
         check.refuse_if(
             !meets_owasp_floor(password.memory_kib, password.iterations),
             "password.memory_kib",
-            "is below the OWASP floor for Argon2id with these iterations (19456 KiB with 2)",
+            "is below the OWASP minimum for Argon2id with these iterations (19456 KiB with 2)",
         );
     }
 
@@ -546,7 +546,7 @@ impl Config {
             let own = kind.map(|(_, own)| own.clone()).unwrap_or_default();
             let (window, lockout, first_delay) = match kind {
                 Some((AttemptKind::Challenge, _)) => {
-                    (self.challenge.tries_window, Duration::ZERO, Duration::ZERO)
+                    (self.challenge.attempts_window, Duration::ZERO, Duration::ZERO)
                 }
                 _ => (attempts.window, attempts.lockout, attempts.first_delay),
             };
@@ -556,7 +556,7 @@ impl Config {
             let lasts = own.lockout.unwrap_or(lockout).max(delay);
             own.window.unwrap_or(window).saturating_add(lasts)
         });
-        let longest = kinds.chain([attempts.source_window, self.challenge.tries_window]).max();
+        let longest = kinds.chain([attempts.source_window, self.challenge.attempts_window]).max();
         check.refuse_if(
             longest.is_some_and(|longest| retention.attempts < longest),
             "retention.attempts",
@@ -566,7 +566,7 @@ impl Config {
         check.refuse_if(
             retention.events.is_some_and(|time| time < DAY),
             "retention.events",
-            "must be at least one day; `None` keeps events for ever",
+            "must be at least one day; `None` keeps events forever",
         );
         check.refuse_if(
             retention.unverified_accounts.is_some_and(|time| time < self.verification.lifetime),
@@ -592,8 +592,8 @@ impl Config {
         find(
             "guessable_secret",
             self.keys.secrets.iter().skip(1).chain(peppers).any(Secret::is_guessable),
-            "an older secret or a pepper was thought up and can be guessed: put a random one before it, and \
-             remove it when nothing is left that was made under it",
+            "an older secret or a pepper can be guessed: put a random one before it, and remove it when \
+             nothing depends on it",
         );
         find(
             "insecure_cookies",
@@ -603,7 +603,7 @@ impl Config {
         find(
             "same_site_none",
             self.cookie.same_site == SameSite::None,
-            "cookies are sent with requests from every site; only the same-origin check stands between",
+            "cookies are sent with requests from every site; only the same-origin check protects against cross-site requests",
         );
         find(
             "password_alone_below_15",

@@ -29,7 +29,7 @@
 //! | `PORTCULLIS_PASSWORD_MIN_STRENGTH` (feature `strength`) | `fair`, `good` or `strong` |
 //! | `PORTCULLIS_PASSWORD_CONTEXT_WORDS` | words |
 //! | `PORTCULLIS_PASSWORD_CHANGE_PAGE` | path of the page on which a password is changed |
-//! | `PORTCULLIS_CODE_LENGTH`, `PORTCULLIS_CODE_ALPHABET`, `PORTCULLIS_CODE_LIFETIME`, `PORTCULLIS_CODE_TRIES`, `PORTCULLIS_CODE_TRIES_WINDOW`, `PORTCULLIS_CODE_COOL_DOWN` | [`ChallengeConfig`](super::ChallengeConfig) |
+//! | `PORTCULLIS_CODE_LENGTH`, `PORTCULLIS_CODE_ALPHABET`, `PORTCULLIS_CODE_LIFETIME`, `PORTCULLIS_CODE_ATTEMPTS`, `PORTCULLIS_CODE_ATTEMPTS_WINDOW`, `PORTCULLIS_CODE_COOL_DOWN` | [`ChallengeConfig`](super::ChallengeConfig) |
 //! | `PORTCULLIS_ATTEMPT_LIMIT` | number |
 //! | `PORTCULLIS_ATTEMPT_WINDOW`, `PORTCULLIS_LOCKOUT` | durations |
 //! | `PORTCULLIS_ATTEMPT_SOURCE_LIMIT` | number or `off` |
@@ -52,7 +52,7 @@
 //! | `PORTCULLIS_REMEMBERED_GRANTS` | number |
 //! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
 //! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_PASSWORD_RESET_LIFETIME`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
-//! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_TRIES` | numbers |
+//! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_ATTEMPTS` | numbers |
 //! | `PORTCULLIS_RETENTION_SESSIONS`, `PORTCULLIS_RETENTION_CHALLENGES`, `PORTCULLIS_RETENTION_ATTEMPTS`, `PORTCULLIS_RETENTION_DENIALS` | durations |
 //! | `PORTCULLIS_RETENTION_EVENTS`, `PORTCULLIS_RETENTION_UNVERIFIED_ACCOUNTS` | durations, or `off` to keep them |
 
@@ -240,8 +240,8 @@ impl Config {
             "CODE_LENGTH" => self.challenge.code_length = number(value)?,
             "CODE_ALPHABET" => value.clone_into(&mut self.challenge.code_alphabet),
             "CODE_LIFETIME" => self.challenge.code_lifetime = duration(value)?,
-            "CODE_TRIES" => self.challenge.tries = number(value)?,
-            "CODE_TRIES_WINDOW" => self.challenge.tries_window = duration(value)?,
+            "CODE_ATTEMPTS" => self.challenge.attempts = number(value)?,
+            "CODE_ATTEMPTS_WINDOW" => self.challenge.attempts_window = duration(value)?,
             "CODE_COOL_DOWN" => self.challenge.cool_down = duration(value)?,
             "ATTEMPT_LIMIT" => self.attempts.limit = number(value)?,
             "ATTEMPT_WINDOW" => self.attempts.window = duration(value)?,
@@ -293,7 +293,7 @@ impl Config {
             "PASSWORD_RESET_LIFETIME" => self.mail.password_reset_lifetime = duration(value)?,
             "MAIL_SEND_TIMEOUT" => self.mail.send_timeout = duration(value)?,
             "MAIL_PER_HOUR" => self.mail.per_hour = number(value)?,
-            "MAIL_TRIES" => self.mail.tries = number(value)?,
+            "MAIL_ATTEMPTS" => self.mail.attempts = number(value)?,
             "RETENTION_SESSIONS" => self.retention.sessions = duration(value)?,
             "RETENTION_CHALLENGES" => self.retention.challenges = duration(value)?,
             "RETENTION_ATTEMPTS" => self.retention.attempts = duration(value)?,
@@ -309,7 +309,7 @@ impl Config {
 
     /// Returns the settings of the watch, unless it is turned off.
     fn watch(&mut self) -> Result<&mut WatchConfig, String> {
-        let off = "sets up a watch that PORTCULLIS_WATCH switches off: leave one of them out";
+        let off = "configures the watch, which PORTCULLIS_WATCH turns off; remove one of them";
         self.attempts.watch.as_mut().ok_or_else(|| off.to_owned())
     }
 }

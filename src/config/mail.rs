@@ -40,7 +40,7 @@ pub struct MailConfig {
     pub first_retry: Duration,
     /// The maximum number of delivery attempts. Default: 10, which takes slightly more than three
     /// hours.
-    pub tries: u32,
+    pub attempts: u32,
     /// How long the outbox keeps the record of a sent message. Default: 24 h.
     pub keep: Duration,
     /// What delivers the messages. Default: a task of the library, as soon as there is a message.
@@ -95,7 +95,7 @@ impl Default for MailConfig {
             password_reset_lifetime: HOUR,
             send_timeout: Duration::from_secs(30),
             first_retry: Duration::from_secs(30),
-            tries: 10,
+            attempts: 10,
             keep: DAY,
             delivery: Delivery::Soon,
         }
@@ -217,8 +217,8 @@ impl Config {
         }
         check.refuse_if(mail.per_hour == 0, "mail.per_hour", "must be at least 1");
         check.refuse_if(
-            mail.tries == 0 || mail.tries > 100,
-            "mail.tries",
+            mail.attempts == 0 || mail.attempts > 100,
+            "mail.attempts",
             "must be at least 1 and at most 100",
         );
         check.refuse_if(

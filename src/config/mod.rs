@@ -478,14 +478,14 @@ pub struct ChallengeConfig {
     /// How long a code is valid. Default: 10 min.
     pub code_lifetime: Duration,
     /// How many wrong answers are allowed for one purpose of one account in
-    /// [`tries_window`](Self::tries_window), whatever the number of codes. Default: 5.
-    pub tries: u32,
+    /// [`attempts_window`](Self::attempts_window), whatever the number of codes. Default: 5.
+    pub attempts: u32,
     /// The same for single purposes of your application, by their name, 1 to 100 each. It takes
-    /// precedence over [`tries`](Self::tries) and over a limit in [`kinds`](AttemptConfig::kinds).
-    /// Default: none.
-    pub tries_by_purpose: BTreeMap<String, u32>,
+    /// precedence over [`attempts`](Self::attempts) and over a limit in
+    /// [`kinds`](AttemptConfig::kinds). Default: none.
+    pub attempts_by_purpose: BTreeMap<String, u32>,
     /// The time in which wrong answers are counted, from the first one. Default: 1 h.
-    pub tries_window: Duration,
+    pub attempts_window: Duration,
     /// How long an answered challenge gives access to the route that requires it. Default: 5 min.
     pub answered_lifetime: Duration,
     /// The time after which the same challenge may be sent again. Default: 1 min.
@@ -498,9 +498,9 @@ impl Default for ChallengeConfig {
             code_length: 8,
             code_alphabet: "0123456789".to_owned(),
             code_lifetime: 10 * MINUTE,
-            tries: 5,
-            tries_by_purpose: BTreeMap::new(),
-            tries_window: HOUR,
+            attempts: 5,
+            attempts_by_purpose: BTreeMap::new(),
+            attempts_window: HOUR,
             answered_lifetime: 5 * MINUTE,
             cool_down: MINUTE,
         }
@@ -640,8 +640,9 @@ pub struct AttemptConfig {
     /// see [`WatchConfig`].
     pub watch: Option<WatchConfig>,
     /// Different values for one kind. A field that is `None` keeps the value from above. Codes have
-    /// [`tries`](ChallengeConfig::tries) in [`tries_window`](ChallengeConfig::tries_window)
-    /// instead, without delays and without a further lock. Their `window` must not be shorter than
+    /// [`attempts`](ChallengeConfig::attempts) in
+    /// [`attempts_window`](ChallengeConfig::attempts_window) instead, without delays and without a
+    /// further lock. Their `window` must not be shorter than
     /// [`code_lifetime`](ChallengeConfig::code_lifetime). Tokens of a
     /// [`Reset`](AttemptKind::Reset) are counted and never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
@@ -803,9 +804,9 @@ impl Default for DatabaseConfig {
 
 impl Config {
     /// Returns how long a wrong code counts.
-    pub(crate) fn tries_window(&self) -> Duration {
+    pub(crate) fn attempts_window(&self) -> Duration {
         let own = self.attempts.kinds.get(&AttemptKind::Challenge).and_then(|own| own.window);
-        own.unwrap_or(self.challenge.tries_window)
+        own.unwrap_or(self.challenge.attempts_window)
     }
 
     /// Returns `iss` and `aud` of tokens.

@@ -15,35 +15,35 @@ use crate::session::{SessionError, from_session};
 #[non_exhaustive]
 pub enum ContactError {
     /// The last factor was proved too long ago.
-    #[error("prove the password again first")]
+    #[error("check your password again first")]
     FactorTooOld {
         /// The maximum age of the factor.
         max_age: Duration,
     },
     /// The new address cannot be used.
-    #[error("some fields cannot be used")]
+    #[error("some fields are not valid")]
     Invalid(Vec<InvalidField>),
     /// The code or link is wrong or has expired, or another account has taken the address in the
     /// meantime. The error does not say which.
-    #[error("the code or link is wrong, or not good any more")]
+    #[error("the code or link is wrong or no longer valid; request a new one")]
     WrongCode,
     /// This browser used the code or link successfully less than a minute ago.
-    #[error("this code or link has worked already; there is nothing left to do")]
+    #[error("this code or link was already used; nothing is left to do")]
     UsedJustNow,
     /// The attempts are used up. The correct code is refused too, and so is a new code.
-    #[error("there were too many wrong codes; wait")]
-    TooManyTries {
+    #[error("too many failed attempts; try again later")]
+    TooManyAttempts {
         /// The time until attempts are possible again.
         retry_after: Duration,
     },
     /// A change was requested a short time ago.
-    #[error("a code was sent a moment ago; wait before asking for another")]
+    #[error("a code was just sent; wait before you request another one")]
     TooSoon {
         /// The longest time until another one may be requested.
         retry_after: Duration,
     },
     /// The old address should be put back, but another account has proved it since.
-    #[error("the old one belongs to another account now")]
+    #[error("the old address or number now belongs to another account")]
     Taken(LoginIdKind),
     /// The account would have no sign-in name left.
     #[error("this is the only sign-in name left")]
@@ -70,7 +70,7 @@ problem! {
         Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
         Self::WrongCode => FORBIDDEN, "wrong_code";
         Self::UsedJustNow => CONFLICT, "link_used";
-        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
         Self::Taken(LoginIdKind::Phone) => CONFLICT, "phone_taken";
         Self::Taken(_) => CONFLICT, "email_taken";
@@ -78,7 +78,7 @@ problem! {
     }
     passes on { Session, Refused, Fault }
     retry_after {
-        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
+        Self::TooManyAttempts { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     challenge {
         Self::FactorTooOld { max_age } => step_up_challenge(*max_age),

@@ -121,7 +121,7 @@
 //! # Error codes
 //! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403),
 //! `link_used` (409: a second click in the same browser, [for one minute](crate::password_reset)),
-//! `too_many_tries` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, for an undo),
+//! `too_many_attempts` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, for an undo),
 //! `only_login_name` (409).
 //!
 //! # Standard
@@ -330,7 +330,7 @@ impl Contact<'_> {
         let issued = transaction!(context.db(), |txn| {
             let applying = Applying { context, identity, client, channel: Channel::Phone, now };
             let applied = applying.apply(txn, &change, &event).await?;
-            applied.ok_or(ContactError::Session(SessionError::Over))
+            applied.ok_or(ContactError::Session(SessionError::Ended))
         })?;
         Ok(Some(issued))
     }

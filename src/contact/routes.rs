@@ -28,7 +28,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         ])
     };
     let confirm = |row: Row| {
-        let errors = &["link_used", "too_many_tries", "wrong_code"];
+        let errors = &["link_used", "too_many_attempts", "wrong_code"];
         row.by(owner).takes(RouteBody::JsonOrForm).refuses(errors)
     };
     let undo = |row: Row| {

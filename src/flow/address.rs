@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, Proof, Start, Try};
+use crate::one_time::{self, Answer, Challenge, CodeAttempt, Proof, Start};
 use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::outstanding::Kind;
 use crate::session::{Issued, SessionError, StartSession};
@@ -37,7 +37,7 @@ pub(crate) trait AddressError: MaybeFault + From<DbErr> {
     fn factor_too_old(max_age: Duration) -> Self;
     fn wrong_code() -> Self;
     fn used_just_now() -> Self;
-    fn too_many_tries(retry_after: Duration) -> Self;
+    fn too_many_attempts(retry_after: Duration) -> Self;
     fn too_soon(retry_after: Duration) -> Self;
     fn is_wrong_code(&self) -> bool;
 }
@@ -58,8 +58,8 @@ macro_rules! address_error {
                 Self::UsedJustNow
             }
 
-            fn too_many_tries(retry_after: std::time::Duration) -> Self {
-                Self::TooManyTries { retry_after }
+            fn too_many_attempts(retry_after: std::time::Duration) -> Self {
+                Self::TooManyAttempts { retry_after }
             }
 
             fn too_soon(retry_after: std::time::Duration) -> Self {
@@ -238,10 +238,10 @@ impl Confirming<'_> {
     ) -> Result<Option<Ticket>, E> {
         let Proof::Code(code) = self.proof else { return Ok(None) };
         let account = self.identity.account();
-        let taken = challenge.take_try(self.auth, Some(account.epoch), self.client).await?;
+        let taken = challenge.take_attempt(self.auth, Some(account.epoch), self.client).await?;
         let ticket = match taken {
-            Try::Taken(ticket) => ticket,
-            Try::TooMany(retry_after) => return Err(E::too_many_tries(retry_after)),
+            CodeAttempt::Taken(ticket) => ticket,
+            CodeAttempt::TooMany(retry_after) => return Err(E::too_many_attempts(retry_after)),
         };
         if challenge.is_code(self.auth.context(), code) {
             return Ok(Some(ticket));

@@ -55,7 +55,7 @@ pub(crate) async fn attempt(
         Ok(checked) => {
             // A refused attempt never succeeds, not even with the correct password. Otherwise
             // guessing could continue during a lock.
-            let checked = if ticket.is_judged() { checked } else { Checked::Wrong };
+            let checked = if ticket.counts() { checked } else { Checked::Wrong };
             Ok(Attempted::Judged(ticket, checked))
         }
         Err(fault) => {

@@ -193,7 +193,7 @@ impl<'a> NewSession<'a> {
             // If the epoch has changed since the row was read, or the account was disabled, nothing
             // is updated.
             if !account_store::note_login(txn, self.row.id, self.row.epoch, self.now).await? {
-                return Err(SessionError::Over);
+                return Err(SessionError::Ended);
             }
         } else {
             session_store::lock_account(txn, self.row.id).await?;

@@ -67,7 +67,7 @@ enum Instance {
 
 /// A guard, see [`Portcullis::require`].
 #[derive(Clone)]
-#[must_use = "a guard guards what it is layered around"]
+#[must_use = "a guard protects nothing until it is added as a layer"]
 pub struct Require {
     requirement: Requirement,
     instance: Instance,
@@ -103,8 +103,8 @@ impl Require {
         };
         let what = self.requirement.not_on_an_instance()?;
         Some(format!(
-            "`{}` with `{place}`: {what} cannot be asked of one instance; put it into a guard of \
-             its own without `{place}`",
+            "`{}` with `{place}`: {what} cannot be limited to one instance; put it into a separate \
+             guard without `{place}`",
             self.requirement
         ))
     }

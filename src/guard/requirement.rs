@@ -112,7 +112,7 @@ pub enum RequirementError {
     Empty,
     /// There is a factor, or the age of one, inside a `not`. A user could meet such a requirement
     /// by waiting.
-    #[error("`not` cannot be asked of a factor or its age")]
+    #[error("`not` must not contain a factor or the age of a factor")]
     NotFactor,
 }
 
@@ -452,7 +452,7 @@ impl Requirement {
                     .to_owned()
             }
             Node::Not { .. } => "the opposite of its part".to_owned(),
-            Node::Custom { .. } => "the application's own rule says so".to_owned(),
+            Node::Custom { .. } => "a rule of the application decided".to_owned(),
         }
     }
 }

@@ -242,7 +242,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     ///
     /// # Panics
     /// When a guard asks `on_path` for a parameter that its route does not have, or has twice, and
-    /// when its requirement cannot be asked of one instance (see
+    /// when its requirement cannot be limited to one instance (see
     /// [`on_path`](super::Require::on_path)).
     #[track_caller]
     pub fn into_router(self) -> Router<S> {

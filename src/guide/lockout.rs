@@ -47,9 +47,9 @@
 //! | `POST /verification/confirm` with the password | same answer as for a wrong password | - | - |
 //! | `POST /password/forgot` | same answer as for an accepted request, but nothing is sent | - | - |
 //! | `POST /password/reset`, `/password/reset/check` | - | - | - |
-//! | `POST /verification/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
-//! | `POST /email/confirm`, `/phone/confirm`, `/login-names/confirm` with a code | - | - | 429 `too_many_tries`, for this purpose |
-//! | a code of your application | - | - | 429 `too_many_tries`, for this purpose |
+//! | `POST /verification/confirm` with a code | - | - | 429 `too_many_attempts`, for this purpose |
+//! | `POST /email/confirm`, `/phone/confirm`, `/login-names/confirm` with a code | - | - | 429 `too_many_attempts`, for this purpose |
+//! | a code of your application | - | - | 429 `too_many_attempts`, for this purpose |
 //! | a link instead of a code | - | - | - |
 //!
 //! Passwords and second factors that your application compares, in a directory for example, are counted by

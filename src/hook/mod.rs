@@ -106,7 +106,7 @@ impl Registering<'_> {
         } else if error.starts_with("duplicate field") {
             InvalidField::new(field, "duplicate_field", message)
         } else {
-            return InvalidField::new(field, "wrong_form", "is not of the form that is asked for");
+            return InvalidField::new(field, "wrong_form", "does not have the required form");
         };
         let name: String = error.split('`').nth(1).unwrap_or_default().chars().take(200).collect();
         invalid.param("name", name)
@@ -532,7 +532,9 @@ impl HookList {
                 tracing::warn!(target: "portcullis", code, ?limit, "a hook took too long");
                 Err(HookError::from("a hook took too long").into())
             }
-            Err(HookEnded::Died) => Err(HookError::from("a hook was not run to its end").into()),
+            Err(HookEnded::Died) => {
+                Err(HookError::from("a hook was stopped before it finished").into())
+            }
         }
     }
 }

@@ -45,10 +45,10 @@ pub enum AuthError {
     #[error("{}", detail(*.0))]
     NotSignedIn(NotSignedIn),
     /// 401: the session is valid, but not of the stage that this handler takes.
-    #[error("this needs {0}")]
+    #[error("this route needs {0}")]
     WrongStage(&'static str),
     /// 403: the requirement is not met.
-    #[error("this account may not do that")]
+    #[error("this account does not have the permission")]
     Denied,
     /// 403: the session is limited, and its ceiling does not cover this permission of an account
     /// owner. See [`owner`](crate::identity::owner).
@@ -67,7 +67,7 @@ pub enum AuthError {
     #[error("the request carries more than one credential; send one")]
     MultipleCredentials,
     /// 404: the id in the path cannot be the id of anything.
-    #[error("there is nothing here")]
+    #[error("not found")]
     NoSuchInstance,
     /// 500: the application did not add the layer.
     #[error(
@@ -111,7 +111,7 @@ impl From<SessionError> for AuthError {
             SessionError::Refused(refusal) => Self::Refused(refusal),
             SessionError::Fault(fault) => fault.into(),
             // No flow that starts a session converts its error here.
-            SessionError::Over
+            SessionError::Ended
             | SessionError::NotFound
             | SessionError::LimitReached
             | SessionError::BearerOff => Self::NotSignedIn(NotSignedIn::Ended(Ended::Revoked)),
@@ -134,11 +134,11 @@ fn step_up_detail(needed: &StepUp) -> String {
 fn detail(reason: NotSignedIn) -> &'static str {
     match reason {
         NotSignedIn::NoCredential | NotSignedIn::Anonymous => "sign in first",
-        NotSignedIn::InvalidToken => "the session is not known; sign in again",
+        NotSignedIn::InvalidToken => "the session token is not valid; sign in again",
         NotSignedIn::TokenExpired => "the token has expired; renew it or sign in again",
         NotSignedIn::Ended(Ended::Suspicious) => "the session was marked suspicious; sign out",
-        NotSignedIn::Ended(_) => "the session is over; sign in again",
-        NotSignedIn::SecondFactorRequired => "the second factor is still missing",
+        NotSignedIn::Ended(_) => "the session has ended; sign in again",
+        NotSignedIn::SecondFactorRequired => "prove the second factor first",
         NotSignedIn::PasswordChangeRequired => "set a new password first",
         NotSignedIn::EnrolmentRequired => "enrol a second factor first",
         NotSignedIn::MultipleCredentials => {

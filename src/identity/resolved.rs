@@ -121,7 +121,7 @@ impl Identity {
         let permission = match permission.into_permission() {
             Ok(permission) => permission,
             Err(error) => {
-                tracing::error!(target: "portcullis", %error, "asked for instances of no permission");
+                tracing::error!(target: "portcullis", %error, "instances() was called with an invalid permission");
                 return Instances::Only(std::collections::BTreeSet::new());
             }
         };

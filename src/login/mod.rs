@@ -179,7 +179,7 @@ pub enum LoginError {
     FactorUsedAlready,
     /// Too many attempts failed. This is told only with `attempts.reveal_lockout`. Otherwise the
     /// answer is that of a wrong password.
-    #[error("too many attempts failed")]
+    #[error("too many failed attempts; try again later")]
     TooManyAttempts {
         /// The time to wait before the next attempt.
         retry_after: Duration,

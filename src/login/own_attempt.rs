@@ -42,7 +42,7 @@ impl fmt::Debug for Guess<'_> {
 
 /// The result of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a guess that was right counts only if this says so"]
+#[must_use = "sign in only after `Verdict::Right`"]
 pub enum Verdict {
     /// The guess was right, and it counts.
     Right,
@@ -219,7 +219,7 @@ impl OpenAttempt {
         let attempts = auth.attempts();
         // A refused attempt fails on the same path as a wrong guess. The answer and its time must
         // not show that the guess was right.
-        if !right || !ticket.is_judged() {
+        if !right || !ticket.counts() {
             let failure = Event { at: context.now(), ..failure };
             attempts.fail(ticket, &failure).await?;
             return Ok(Verdict::Wrong);

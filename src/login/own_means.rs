@@ -158,7 +158,7 @@ impl Login<'_> {
         let context = self.auth.context();
         let now = context.now();
         let row = self.usable(account.id(), account.epoch, now).await?;
-        let row = row.ok_or(LoginError::Session(SessionError::Over))?;
+        let row = row.ok_or(LoginError::Session(SessionError::Ended))?;
         let enrolled = EnrolledFactors(row.enrolled_factors);
         if factor == Factor::Password || !enrolled.contains(factor) {
             return Err(LoginError::FactorNotEnrolled);

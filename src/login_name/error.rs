@@ -15,47 +15,47 @@ use crate::session::{SessionError, from_session};
 #[non_exhaustive]
 pub enum LoginNameError {
     /// The last factor was proved too long ago.
-    #[error("prove the password again first")]
+    #[error("check your password again first")]
     FactorTooOld {
         /// How recently a factor must have been proved.
         max_age: Duration,
     },
     /// The account has no address of its own, or it was never proved.
-    #[error("the account's own address has to be proved first")]
+    #[error("verify the account's main address first")]
     AddressNotProved,
     /// The name cannot be used.
-    #[error("some fields cannot be used")]
+    #[error("some fields are not valid")]
     Invalid(Vec<InvalidField>),
     /// The username already belongs to an account.
     #[error("this username is taken")]
     UsernameTaken,
     /// The account already has the largest number of names (`login.max_names`).
-    #[error("the account has as many names as it may have; remove one first")]
+    #[error("the account has the maximum number of names; remove one first")]
     TooManyNames,
     /// The account has no such name. A name of another account gets the same error.
     #[error("the account has no such name")]
     NotFound,
     /// It is the account's own address or number. It can be changed, but not removed here.
-    #[error("it is the account's own address or number; change that one instead")]
+    #[error("this is the account's main address or number; change it instead")]
     OwnAddress,
     /// The account would have no name left to sign in with.
     #[error("this is the only sign-in name left")]
     OnlyLoginName,
     /// The code or link is wrong or not valid any more, or another account got the address
     /// meanwhile. The answer does not say which.
-    #[error("the code or link is wrong, or not good any more")]
+    #[error("the code or link is wrong or no longer valid; request a new one")]
     WrongCode,
     /// This browser used the code or link less than a minute ago, and it worked.
-    #[error("this code or link has worked already; there is nothing left to do")]
+    #[error("this code or link was already used; nothing is left to do")]
     UsedJustNow,
     /// All attempts are used up. The correct code is refused too, and so is a new one.
-    #[error("there were too many wrong codes; wait")]
-    TooManyTries {
+    #[error("too many failed attempts; try again later")]
+    TooManyAttempts {
         /// The time until the attempts are counted from zero again.
         retry_after: Duration,
     },
     /// A code for an address was requested a moment ago.
-    #[error("a code was sent a moment ago; wait before asking for another")]
+    #[error("a code was just sent; wait before you request another one")]
     TooSoon {
         /// The time until another code can be requested.
         retry_after: Duration,
@@ -98,12 +98,12 @@ problem! {
         Self::OnlyLoginName => CONFLICT, "only_login_name";
         Self::WrongCode => FORBIDDEN, "wrong_code";
         Self::UsedJustNow => CONFLICT, "link_used";
-        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
+        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
     }
     passes on { Session, Refused, Fault }
     retry_after {
-        Self::TooManyTries { retry_after } | Self::TooSoon { retry_after } => *retry_after,
+        Self::TooManyAttempts { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     challenge {
         Self::FactorTooOld { max_age } => step_up_challenge(*max_age),

@@ -90,8 +90,8 @@
 //! `insufficient_user_authentication` (401), `address_not_proved` (403), `invalid_fields` (422),
 //! `username_taken` (409), `too_many_names` (409), `name_not_found` (404), `own_address` (409),
 //! `only_login_name` (409), `wrong_code` (403), `link_used` (409: a second click after a success;
-//! [only the same browser gets it, for one minute](crate::password_reset)), `too_many_tries` (429),
-//! `too_soon` (429).
+//! [only the same browser gets it, for one minute](crate::password_reset)), `too_many_attempts`
+//! (429), `too_soon` (429).
 //!
 //! # Standard
 //! ASVS 5.0 6.3.5 to 6.3.7, NIST SP 800-63B-4 4.1 and 4.6.
@@ -531,7 +531,7 @@ impl Changing<'_> {
         if store::lock_and_end_sessions(txn, self.id(), epoch, lineage, self.now).await? {
             return Ok(());
         }
-        Err(LoginNameError::Session(SessionError::Over))
+        Err(LoginNameError::Session(SessionError::Ended))
     }
 
     /// Checks that the account may have one more name.

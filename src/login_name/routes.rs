@@ -53,7 +53,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::POST, "/login-names/confirm", confirm)
                 .by(owner)
                 .takes(RouteBody::JsonOrForm)
-                .refuses(&["link_used", "too_many_names", "too_many_tries", "wrong_code"]),
+                .refuses(&["link_used", "too_many_attempts", "too_many_names", "wrong_code"]),
             row(Method::POST, "/login-names/undo", undo)
                 .takes(RouteBody::JsonOrForm)
                 .answers(&[StatusCode::NO_CONTENT])

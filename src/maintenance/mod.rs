@@ -298,7 +298,7 @@ async fn repeat<F: Future<Output = Result<(), Fault>>>(period: Duration, run: im
         let wait = match run().await {
             Ok(()) => period,
             Err(fault) => {
-                tracing::warn!(target: "portcullis", error = ?ErrorChain(&fault).to_string(), "maintenance failed and is tried again");
+                tracing::warn!(target: "portcullis", error = ?ErrorChain(&fault).to_string(), "maintenance failed and will be retried");
                 period.min(TRY_AGAIN)
             }
         };
@@ -472,7 +472,7 @@ impl Sweep<'_> {
                     // Otherwise it would be the first one of every later run, and no account after
                     // it would be removed.
                     Err(fault) if !noting && fault.is_refusal() => {
-                        tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&fault).to_string(), "an account that was never proved stays: the database refuses to remove it; a table of the application that points to it needs ON DELETE CASCADE");
+                        tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&fault).to_string(), "an unverified account was kept: the database refuses to delete it; a table of the application that points to it needs ON DELETE CASCADE");
                         db.retry(|| account_store::end_trial(&executor, *id)).await?;
                     }
                     Err(fault) => return Err(fault.into()),

@@ -175,7 +175,7 @@ pub enum NotifyError {
     #[error("the message could not be sent now")]
     Temporary(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It can never be sent. It is given up.
-    #[error("the message was refused for good")]
+    #[error("the message was permanently rejected")]
     Permanent(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -23,7 +23,7 @@ pub enum SmtpError {
     #[error("TLS cannot be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Unencrypted mail would leave this machine.
-    #[error("plaintext is for loopback only")]
+    #[error("unencrypted SMTP is allowed only to this machine")]
     NotLoopback,
 }
 

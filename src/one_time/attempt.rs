@@ -15,7 +15,7 @@ use crate::session::device::Devices;
 
 /// The result of asking for an attempt at a code.
 #[expect(clippy::large_enum_variant, reason = "it is matched where it is returned")]
-pub(crate) enum Try {
+pub(crate) enum CodeAttempt {
     /// It counts as wrong until its ticket says otherwise.
     Taken(Ticket),
     /// There is none until this time has passed.
@@ -44,21 +44,21 @@ pub(crate) async fn end_right<T, E: MaybeFault>(
 /// Takes an attempt at the code that was sent to an address, whether or not a code was sent. The
 /// answer must not reveal the difference. So the visible limit counts the address. The account is
 /// protected without saying so: its attempt may be one whose result [does not
-/// count](Ticket::is_judged).
-pub(crate) async fn take_try_at(
+/// count](Ticket::counts).
+pub(crate) async fn take_attempt_at(
     auth: &Portcullis,
     kind: &Kind,
     account: Option<(AccountId, i64)>,
     address: &str,
     client: &ClientInfo,
-) -> Result<Try, Fault> {
+) -> Result<CodeAttempt, Fault> {
     let devices = auth.per_instance::<Devices>();
     let device = devices.look_up(&devices.read(auth.context(), client), account).known();
     let subject = match account {
         Some((id, _)) => auth.attempts().subject_of(id).typed(auth, address),
         None => auth.attempts().subject(None, address),
     };
-    take_try(auth, subject.on_device(auth, device), &kind.name(), client).await
+    take_attempt(auth, subject.on_device(auth, device), &kind.name(), client).await
 }
 
 /// The subject for attempts at an account, from a device that may be known.
@@ -74,16 +74,16 @@ fn subject_of(
     auth.attempts().subject_of(id).on_device(auth, device)
 }
 
-async fn take_try(
+async fn take_attempt(
     auth: &Portcullis,
     subject: Subject,
     purpose: &str,
     client: &ClientInfo,
-) -> Result<Try, Fault> {
+) -> Result<CodeAttempt, Fault> {
     let subject = subject.for_purpose(auth, purpose);
     Ok(match auth.attempts().take(AttemptKind::Challenge, &subject, client).await? {
-        Admission::Admitted(ticket) => Try::Taken(ticket),
-        Admission::TooMany { retry_after } => Try::TooMany(retry_after),
+        Admission::Admitted(ticket) => CodeAttempt::Taken(ticket),
+        Admission::TooMany { retry_after } => CodeAttempt::TooMany(retry_after),
     })
 }
 
@@ -92,12 +92,12 @@ impl Challenge {
     /// account (`epoch` is its epoch), whatever code or address they are about. Without an account
     /// they are counted for the target. The caller has the session to which the challenge belongs,
     /// so the limit of that account is revealed.
-    pub(crate) async fn take_try(
+    pub(crate) async fn take_attempt(
         &self,
         auth: &Portcullis,
         epoch: Option<i64>,
         client: &ClientInfo,
-    ) -> Result<Try, Fault> {
+    ) -> Result<CodeAttempt, Fault> {
         let row = self.row();
         let attempts = auth.attempts();
         let target = row.target.as_deref().filter(|_| !self.is_shown()).map(counted_as);
@@ -109,6 +109,6 @@ impl Challenge {
                 attempts.subject_of_unnamed(alone)
             }
         };
-        take_try(auth, subject, &row.purpose, client).await
+        take_attempt(auth, subject, &row.purpose, client).await
     }
 }

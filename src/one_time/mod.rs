@@ -14,7 +14,7 @@ mod row;
 mod start;
 pub(crate) mod store;
 
-pub(crate) use attempt::{Try, end_right, take_try_at};
+pub(crate) use attempt::{CodeAttempt, end_right, take_attempt_at};
 pub use proof::Proof;
 pub(crate) use row::{
     Challenge, answered, end_by_session, end_of_account, find, find_by_proof, find_by_token,

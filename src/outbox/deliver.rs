@@ -273,9 +273,7 @@ fn start(
             (Recipient::Email(_), Some(notifier), _) => notifier.send(&message),
             (Recipient::Phone(_), _, Some(phones)) => phones.send(&message),
             _ => {
-                return Err(NotifyError::temporary(
-                    "there is nothing to send it with on this node",
-                ));
+                return Err(NotifyError::temporary("this node has no notifier for this recipient"));
             }
         };
         // The time limit is here and not where the result is awaited, because other messages of the
@@ -320,7 +318,7 @@ async fn settle(
             delivered.sent += 1;
             return Ok(());
         }
-        Err(Failure::ForNow) if u32::from(row.attempts.unsigned_abs()) < mail.tries => {
+        Err(Failure::ForNow) if u32::from(row.attempts.unsigned_abs()) < mail.attempts => {
             let doublings = u32::from(row.attempts.unsigned_abs()).saturating_sub(1).min(20);
             let wait = mail.first_retry.saturating_mul(1 << doublings).min(LONGEST_WAIT);
             let until = now.plus(wait);
@@ -328,7 +326,7 @@ async fn settle(
             delivered.put_off += 1;
             return Ok(());
         }
-        Err(Failure::ForNow) => "too many tries",
+        Err(Failure::ForNow) => "too many attempts",
         Err(Failure::ForGood(reason)) => reason,
     };
     let mut event = Event::new(EventKind::MessageFailed, now)

@@ -34,7 +34,7 @@ pub enum SendError {
     Recipient,
     /// There is no notifier for this recipient: see [`Builder::notifier`](crate::Builder::notifier)
     /// and [`Builder::text_messages`](crate::Builder::text_messages).
-    #[error("nothing can be sent to such a recipient: there is no notifier for it")]
+    #[error("no notifier is configured for this recipient")]
     NoNotifier,
     /// The infrastructure failed.
     #[error(transparent)]

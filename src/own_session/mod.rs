@@ -77,7 +77,7 @@ impl OwnSessions<'_> {
     /// Other devices do not stay known.
     ///
     /// # Errors
-    /// [`SessionError::Over`] if the session that asks was ended or replaced meanwhile; nothing is
+    /// [`SessionError::Ended`] if the session that asks was ended or replaced meanwhile; nothing is
     /// ended then. An outage.
     pub async fn end_others(&self, client: &ClientInfo) -> Result<SessionsEnded, SessionError> {
         let current = self.owner.session().id();

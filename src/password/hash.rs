@@ -458,7 +458,8 @@ pub(crate) enum Unusable {
 pub(crate) enum HashError {
     /// The parameters cannot be computed, or could not be verified again.
     #[error(
-        "argon2 parameters out of range: 1 to 64 iterations, 1 to 16 lanes, 8 KiB or more a lane"
+        "argon2 parameters out of range: 1 to 64 iterations, parallelism 1 to 16, at least 8 KiB of \
+         memory for each"
     )]
     Params,
     /// The id of a pepper is empty or repeated.

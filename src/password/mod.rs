@@ -158,8 +158,8 @@ impl Passwords {
             tracing::warn!(
                 target: "portcullis",
                 code = "hash_queue_full",
-                "passwords wait for longer than `password.hash_wait`, or more of them than a source or \
-                 the queue (`password.hash_queue`) may have: such requests are answered 503",
+                "the password queue is full or too slow: such requests are answered with 503; see \
+                 `password.hash_queue` and `password.hash_wait`",
             );
         }
         Fault::Overloaded { retry_after: Duration::from_secs(retry_after_secs) }
@@ -207,7 +207,7 @@ impl Passwords {
             Some(Err(error)) => ErrorChain(&*error).to_string(),
             None => "it did not answer in time".to_owned(),
         };
-        let text = "the list of breached passwords could not be asked";
+        let text = "the list of breached passwords did not answer";
         tracing::error!(target: "portcullis", error = ?reason, "{text}");
         match self.config.breached_outage {
             BreachedOutage::Accept => Ok(false),

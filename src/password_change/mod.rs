@@ -94,22 +94,22 @@ pub enum PasswordChangeError {
     WrongPassword,
     /// Too many attempts failed. This is told only with `attempts.reveal_lockout`. Otherwise the
     /// answer is that of a wrong password.
-    #[error("too many tries failed")]
+    #[error("too many failed attempts; try again later")]
     TooManyAttempts {
         /// The time to wait before the next attempt.
         retry_after: Duration,
     },
     /// The request had no current password, and no factor was proved recently.
-    #[error("show the current password, or sign in again first")]
+    #[error("send the current password, or sign in again first")]
     FactorTooOld {
         /// How recently a factor must have been proved.
         max_age: Duration,
     },
     /// The new password cannot be used.
-    #[error("some fields cannot be used")]
+    #[error("some fields are not valid")]
     Invalid(Vec<InvalidField>),
     /// Another request changed the password at the same moment.
-    #[error("the password was changed meanwhile")]
+    #[error("another request changed the password; sign in with the new one")]
     ChangedMeanwhile,
     /// The session ended meanwhile.
     #[error(transparent)]
@@ -124,7 +124,7 @@ pub enum PasswordChangeError {
 
 impl PasswordChangeError {
     fn same() -> Self {
-        let message = "must not be the present one";
+        let message = "must differ from the current password";
         Self::Invalid(vec![InvalidField::new(NEW_PASSWORD, "unchanged", message)])
     }
 }
@@ -290,7 +290,7 @@ impl PasswordChange<'_> {
         // This session may have begun before somebody else proved the address and set a password.
         // Only the epoch shows that this session may no longer change it.
         let row = row.filter(|row| row.epoch == account.epoch);
-        row.ok_or(PasswordChangeError::Session(SessionError::Over))
+        row.ok_or(PasswordChangeError::Session(SessionError::Ended))
     }
 
     /// Compares the current password. The attempt that is returned waits for its end.

@@ -148,19 +148,19 @@ pub use routes::routes;
 pub enum PasswordResetError {
     /// The token is unknown, used or expired, or the account has changed since. The answer does not
     /// say which.
-    #[error("the link is not good any more; ask for a new one")]
+    #[error("the link is no longer valid; request a new one")]
     InvalidToken,
     /// This browser has set a password with this link within the last minute, because the form was
     /// sent twice. The second password was not set.
     #[error("the password was set with this link a moment ago; sign in with it")]
     UsedJustNow,
     /// The new password cannot be used. The token is still valid.
-    #[error("some fields cannot be used")]
+    #[error("some fields are not valid")]
     Invalid(Vec<InvalidField>),
     /// Too many attempts failed, for this account or from this source. This is told only if the
     /// configuration says so. Otherwise a request is accepted without effect, and a token is
     /// invalid.
-    #[error("there were too many failed tries")]
+    #[error("too many failed attempts; try again later")]
     TooManyAttempts {
         /// The time to wait before the next attempt.
         retry_after: Duration,
@@ -311,7 +311,7 @@ impl PasswordReset<'_> {
         // A refused request does the same work as one for a name without an account. Otherwise the
         // time would tell them apart.
         let owner = found.as_ref().map(|found| found.row.id);
-        let found = found.filter(|_| ticket.is_judged());
+        let found = found.filter(|_| ticket.counts());
         let lifetime = context.config.mail.password_reset_lifetime;
         let to = found.as_ref().map(|found| &found.to);
         let further = found.as_ref().and_then(|found| found.further.as_deref());
@@ -557,7 +557,7 @@ impl PasswordReset<'_> {
                 && challenge.is_open(now)
                 && Account::from(row.clone()).is_usable(now, false)
                 && challenge.is_bound_to(context, &Binding::of(row, challenge.data()).parts())
-                && ticket.is_judged()
+                && ticket.counts()
         };
         match challenge.zip(row) {
             Some((challenge, row)) if is_good(&challenge, &row) => Ok((ticket, challenge, row)),

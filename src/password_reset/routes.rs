@@ -19,7 +19,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
     if auth.context().notifier.is_none() {
         auth.report_finding(
             "password_reset_without_notifier",
-            "the routes of forgotten passwords are mounted and there is no notifier to send a link with",
+            "the password reset routes are mounted, but there is no notifier to send the link",
         );
     }
     mount(

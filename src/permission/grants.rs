@@ -67,7 +67,7 @@ impl Grants {
                         tracing::error!(
                             target: "portcullis",
                             role = ?role.name,
-                            "a role is named like a level and is not seen under its name",
+                            "a role has the name of a level and is ignored by name",
                         );
                     } else {
                         grants.roles.push(role.name);

@@ -727,7 +727,7 @@ pub enum PermissionError {
     #[error("the permission stands for more than {} single ones", Permission::MAX_ATOMS)]
     TooManyAtoms,
     /// The requirement cannot be checked for one instance.
-    #[error("{what} cannot be asked of one instance")]
+    #[error("{what} cannot be limited to one instance")]
     NotOnInstance {
         /// The part of the requirement that makes this impossible.
         what: &'static str,

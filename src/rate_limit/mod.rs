@@ -211,7 +211,7 @@ impl Limits {
                 Some(Ok(verdict)) => {
                     if paused_until != 0 {
                         self.paused_until.store(0, Ordering::Release);
-                        tracing::info!(target: "portcullis", "the store of rates answers again");
+                        tracing::info!(target: "portcullis", "the rate store answers again");
                     }
                     return verdict;
                 }
@@ -223,7 +223,7 @@ impl Limits {
                 tracing::error!(
                     target: "portcullis",
                     error = ?failed,
-                    "the store of rates cannot be asked: each node counts by itself, more strictly",
+                    "the rate store does not answer; each node counts locally, with stricter limits",
                 );
             }
         }

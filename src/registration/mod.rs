@@ -468,16 +468,16 @@ impl Registration<'_> {
         account.password = Some(hashed);
         account.lineage_id = self.replaces.and_then(|replaces| replaces.lineage_id);
         account.on_trial = context.config.login.require_verified;
-        let mut tries = 3;
+        let mut attempts = 3;
         loop {
             let result = self.try_apply(&account, &application.profile, client).await;
             match result {
                 // Another request registered the address at the same moment. The next round sees
                 // it.
                 Err(RegistrationError::Account(AccountError::Taken(LoginIdKind::Email)))
-                    if tries > 1 =>
+                    if attempts > 1 =>
                 {
-                    tries -= 1;
+                    attempts -= 1;
                 }
                 Err(RegistrationError::Account(AccountError::Taken(kind))) if probe.is_some() => {
                     return Err(self.found_taken(probe, kind, &account, client).await);

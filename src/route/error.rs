@@ -18,13 +18,13 @@ pub(crate) enum RouteError {
     #[error("{0}")]
     InvalidBody(String),
     /// 400.
-    #[error("tokens are not renewed here; sign in again when this one has expired")]
+    #[error("renewing tokens is switched off; sign in again after the token expires")]
     RefreshOff,
     /// 405.
     #[error("this path does not take this method")]
     MethodNotAllowed,
     /// 500.
-    #[error("the request ended in a fault of this program")]
+    #[error("an internal error occurred")]
     Internal,
 }
 

@@ -9,8 +9,8 @@ use crate::hook::from_hooked;
 #[non_exhaustive]
 pub enum SessionError {
     /// The session that should continue has ended.
-    #[error("the session is over; sign in again")]
-    Over,
+    #[error("the session has ended; sign in again")]
+    Ended,
     /// The account has no such session.
     #[error("there is no such session")]
     NotFound,
@@ -22,7 +22,7 @@ pub enum SessionError {
     LimitReached,
     /// A bearer token was asked for, and they are not switched on
     /// ([`bearer`](crate::config::ServiceConfig::bearer)).
-    #[error("tokens in the Authorization header are not switched on here; leave `transport` out")]
+    #[error("bearer tokens are switched off; leave `transport` out")]
     BearerOff,
     /// The infrastructure failed.
     #[error(transparent)]
@@ -34,7 +34,7 @@ from_hooked!(SessionError);
 
 problem! {
     SessionError {
-        Self::Over => UNAUTHORIZED, "session_ended";
+        Self::Ended => UNAUTHORIZED, "session_ended";
         Self::NotFound => NOT_FOUND, "session_not_found";
         Self::LimitReached => CONFLICT, "session_limit";
         Self::BearerOff => BAD_REQUEST, "bearer_not_enabled";

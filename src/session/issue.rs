@@ -348,7 +348,7 @@ impl<'a> StartSession<'a> {
             store::end(txn, old.id, Ended::Superseded, now).await?
         };
         if old.promotes && !ended {
-            return Err(SessionError::Over);
+            return Err(SessionError::Ended);
         }
         if !ended {
             // If a step-up replaced the session before, its remaining rights end here.

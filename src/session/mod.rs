@@ -410,7 +410,7 @@ impl<'a> Sessions<'a> {
     /// [`own_sessions`](crate::own_session) keeps the device of the user who asks known.
     ///
     /// # Errors
-    /// [`SessionError::Over`] if `except` does not count any more. Then nothing is ended, because
+    /// [`SessionError::Ended`] if `except` does not count any more. Then nothing is ended, because
     /// it may have been replaced by a session that should continue. An outage.
     pub async fn end_all(
         &self,
@@ -457,7 +457,7 @@ impl<'a> Sessions<'a> {
         let event = Event::new(EventKind::SessionsEnded, now).account(account);
         let ended = transaction!(self.db, |txn| {
             let ended = store::end_all(txn, account, except, seen, now).await?;
-            let count = ended.ok_or(SessionError::Over)?;
+            let count = ended.ok_or(SessionError::Ended)?;
             let epoch = match epoch {
                 Epoch::Asked => account_store::epoch_of(txn, account).await?,
                 Epoch::NotAsked => None,

@@ -54,7 +54,7 @@ impl Stage {
         }
     }
 
-    /// What a session at this stage is, for "this needs ..".
+    /// What a session at this stage is, for "this route needs ..".
     pub(crate) const fn in_words(self) -> &'static str {
         match self {
             Self::Full => "a finished sign-in",

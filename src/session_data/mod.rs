@@ -95,8 +95,8 @@ mod sealed {
 #[non_exhaustive]
 pub enum SessionDataError {
     /// The session has ended.
-    #[error("the session is over; sign in again")]
-    Over,
+    #[error("the session has ended; sign in again")]
+    Ended,
     /// The value is larger than [`MAX_SESSION_DATA`].
     #[error("a session keeps at most {MAX_SESSION_DATA} bytes, this has {bytes}")]
     TooLarge {
@@ -104,7 +104,7 @@ pub enum SessionDataError {
         bytes: usize,
     },
     /// The stored data is not of this type, or the value cannot be written as JSON.
-    #[error("the data of the session does not fit its type")]
+    #[error("the session data does not match the expected type")]
     Unreadable(#[source] serde_json::Error),
     /// The infrastructure failed.
     #[error(transparent)]
@@ -113,7 +113,7 @@ pub enum SessionDataError {
 
 problem! {
     SessionDataError {
-        Self::Over => UNAUTHORIZED, "session_ended";
+        Self::Ended => UNAUTHORIZED, "session_ended";
         Self::TooLarge { .. } => PAYLOAD_TOO_LARGE, "session_data_too_large";
         Self::Unreadable(_) => INTERNAL_SERVER_ERROR, "session_data_unreadable";
     }
@@ -163,7 +163,7 @@ impl SessionData<'_> {
         let (db, verified) = (context.db(), context.config.login.require_verified);
         let executor = db.executor();
         let data = db.read(store::read(&executor, self.session, context.now(), verified)).await?;
-        let text = data.ok_or(SessionDataError::Over)?;
+        let text = data.ok_or(SessionDataError::Ended)?;
         let value = text.map(|text| serde_json::from_str(&text)).transpose();
         value.map_err(SessionDataError::Unreadable)
     }
@@ -182,7 +182,7 @@ impl SessionData<'_> {
         let (db, verified) = (context.db(), context.config.login.require_verified);
         let (executor, now) = (db.executor(), context.now());
         let write = || store::write(&executor, self.session, &text, now, verified);
-        if db.retry(write).await? { Ok(()) } else { Err(SessionDataError::Over) }
+        if db.retry(write).await? { Ok(()) } else { Err(SessionDataError::Ended) }
     }
 
     /// Removes the value. It is no error if there is none, or if the session has ended.

@@ -15,23 +15,23 @@ use crate::session::{SessionError, from_session};
 pub enum VerificationError {
     /// The code or link is wrong, expired, replaced, or for something else; or its account cannot
     /// be used.
-    #[error("the code or link is wrong, or not good any more; ask for a new one")]
+    #[error("the code or link is wrong or no longer valid; request a new one")]
     WrongCode,
     /// There were too many wrong codes.
-    #[error("there were too many wrong codes; use the link, or wait")]
-    TooManyTries {
+    #[error("too many wrong codes; use the link, or try again later")]
+    TooManyCodes {
         /// The longest time until the attempts are counted from zero again.
         retry_after: Duration,
     },
     /// The address was proved before.
-    #[error("this address is verified already")]
+    #[error("this address is already verified")]
     AlreadyVerified,
     /// The password in the request is wrong. The code or link is not used up.
     #[error("the password is wrong")]
     WrongPassword,
     /// There were too many wrong passwords. This is told only if the configuration says so.
     /// Otherwise the answer is that of a wrong password.
-    #[error("there were too many failed tries")]
+    #[error("too many failed attempts; try again later")]
     TooManyAttempts {
         /// The time to wait before the next attempt.
         retry_after: Duration,
@@ -41,7 +41,7 @@ pub enum VerificationError {
     #[error("sign in first, or send the password along")]
     SignInFirst,
     /// The text is not a mail address.
-    #[error("some fields cannot be used")]
+    #[error("some fields are not valid")]
     Invalid(Vec<InvalidField>),
     /// This source asked too often. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
@@ -64,8 +64,8 @@ from_hooked!(VerificationError);
 problem! {
     VerificationError {
         Self::WrongCode => FORBIDDEN, "wrong_code";
-        Self::TooManyTries { .. } => TOO_MANY_REQUESTS, "too_many_tries";
-        Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
+        Self::TooManyCodes { .. } | Self::TooManyAttempts { .. } =>
+            TOO_MANY_REQUESTS, "too_many_attempts";
         Self::AlreadyVerified => CONFLICT, "already_verified";
         Self::WrongPassword => FORBIDDEN, "wrong_password";
         Self::SignInFirst => UNAUTHORIZED, "not_signed_in";
@@ -73,7 +73,7 @@ problem! {
     }
     passes on { Session, RateLimited, Refused, Fault }
     retry_after {
-        Self::TooManyTries { retry_after } | Self::TooManyAttempts { retry_after } => *retry_after,
+        Self::TooManyCodes { retry_after } | Self::TooManyAttempts { retry_after } => *retry_after,
     }
     members {
         Self::Invalid(fields) => InvalidField::members(fields),

@@ -60,9 +60,9 @@
 //! too. A link without a password, or the browser that registered, still proves the address.
 //!
 //! # Errors
-//! `wrong_code` (403), `too_many_tries` (429), `already_verified` (409), `wrong_password` (403),
-//! `not_signed_in` and `session_ended` (401), `invalid_fields` (422); `too_many_attempts` (429),
-//! only with `attempts.reveal_lockout`.
+//! `wrong_code` (403), `already_verified` (409), `wrong_password` (403), `not_signed_in` and
+//! `session_ended` (401), `invalid_fields` (422); `too_many_attempts` (429): for codes, and for
+//! passwords only with `attempts.reveal_lockout`.
 //!
 //! # Standard
 //! NIST SP 800-63B-4 (codes by mail: 24 hours), OWASP ASVS 5.0 6.3 and 6.4; Sudhodanan and Paverd,
@@ -90,7 +90,7 @@ use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::identity::{AuthError, Identity};
-use crate::one_time::{self, Challenge, Try};
+use crate::one_time::{self, Challenge, CodeAttempt};
 use crate::outstanding::Kind;
 use crate::password::{Checked, Password};
 use crate::session::{Issued, SessionError, Transport};
@@ -255,7 +255,7 @@ impl Verification<'_> {
     pub async fn send_own(&self, identity: &Identity) -> Result<(), VerificationError> {
         let account = identity.account();
         if identity.is_superseded() {
-            return Err(SessionError::Over.into());
+            return Err(SessionError::Ended.into());
         }
         if account.is_verified() {
             return Err(VerificationError::AlreadyVerified);
@@ -390,16 +390,16 @@ impl Verification<'_> {
         let newest = one_time::newest(&executor, context, &kind, account, normal);
         let found = db.read(newest).await?;
         let known = row.map(|row| (row.id, row.epoch));
-        let taken = one_time::take_try_at(self.auth, &kind, known, normal, client).await?;
+        let taken = one_time::take_attempt_at(self.auth, &kind, known, normal, client).await?;
         let ticket = match taken {
-            Try::Taken(ticket) => ticket,
-            Try::TooMany(retry_after) => {
-                return Err(VerificationError::TooManyTries { retry_after });
+            CodeAttempt::Taken(ticket) => ticket,
+            CodeAttempt::TooMany(retry_after) => {
+                return Err(VerificationError::TooManyCodes { retry_after });
             }
         };
         // If the attempt was refused, the result is discarded. `&` and not `&&`: the code is always
         // compared, so a refused attempt does the same work.
-        let right = found.filter(|found| found.is_code(context, code) & ticket.is_judged());
+        let right = found.filter(|found| found.is_code(context, code) & ticket.counts());
         if let Some(found) = right {
             return Ok(Some((found, ticket)));
         }

@@ -39,7 +39,6 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 "session_ended",
                 "session_limit",
                 "too_many_attempts",
-                "too_many_tries",
                 "wrong_code",
                 "wrong_password",
             ]),

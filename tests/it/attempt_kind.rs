@@ -241,7 +241,7 @@ on_every_database! {
                     (Locked::Forgot, Path::Forgot) => "nothing is sent",
                     (Locked::Proof, Path::ProveByCode)
                     | (Locked::Change, Path::ConfirmByCode)
-                    | (Locked::Transfer, Path::Answer) => "429 too_many_tries",
+                    | (Locked::Transfer, Path::Answer) => "429 too_many_attempts",
                     _ => "it works",
                 };
                 assert_eq!(came_of_it, expected, "{path:?} while locked: {locked:?}");

@@ -297,7 +297,7 @@ on_every_database! {
     }
 
     async fn an_answer_that_is_spent_at_once_does_one_thing(probe: Probe) {
-        let probe = probe.configured(|config| config.challenge.tries = 100);
+        let probe = probe.configured(|config| config.challenge.attempts = 100);
         let (_, mut browser) = customer(&probe, "alice").await;
         let (id, code) = started(&mut browser, json!({ "target": "DE42 100 EUR" })).await;
         check(&browser.post("/confirm", json!({ "id": id, "code": wrong(&code) })).await, 403, "wrong_code");
@@ -326,7 +326,7 @@ on_every_database! {
 
     async fn of_many_right_answers_at_once_one_counts(probe: Probe) {
         let probe = probe.configured(|config| {
-            config.challenge.tries = 100;
+            config.challenge.attempts = 100;
             config.challenge.cool_down = Duration::ZERO;
         });
         let (_, mut browser) = customer(&probe, "alice").await;
@@ -354,10 +354,10 @@ on_every_database! {
             assert_eq!(events(&probe, "authn_challenge_fail").await, 5 * (round as i64 + 1));
             // The right code comes too late, and so does the code of a new challenge.
             let late = browser.post("/answer", json!({ "id": id, "code": code })).await;
-            check(&late, 429, "too_many_tries");
+            check(&late, 429, "too_many_attempts");
             let (id, code) = started(&mut browser, json!({})).await;
             let late = browser.post("/answer", json!({ "id": id, "code": code })).await;
-            check(&late, 429, "too_many_tries");
+            check(&late, 429, "too_many_attempts");
             check(&browser.post_empty("/transfer").await, 403, "challenge_required");
         }
     }
@@ -377,7 +377,7 @@ on_every_database! {
         assert_eq!((count(&answers, 403), count(&answers, 429)), (5, 46));
         for mut node in nodes {
             let late = node.post("/answer", json!({ "id": id, "code": code })).await;
-            check(&late, 429, "too_many_tries");
+            check(&late, 429, "too_many_attempts");
         }
     }
 
@@ -425,14 +425,14 @@ on_every_database! {
         }
         assert_eq!(tries, 5);
         let refused = refused.expect("the sixth was refused");
-        check(&refused, 429, "too_many_tries");
+        check(&refused, 429, "too_many_attempts");
         let wait: u64 = refused.headers["retry-after"].to_str().expect("ASCII").parse().expect("seconds");
         assert_eq!(wait, 57 * 60, "from the first try, an hour");
         // One second before the hour has passed the code is refused. Then it is accepted.
         probe.clock.advance(56 * MINUTE - Duration::from_secs(1));
         let (id, code) = started(&mut browser, json!({})).await;
         let right = json!({ "id": id, "code": code });
-        check(&browser.post("/answer", right.clone()).await, 429, "too_many_tries");
+        check(&browser.post("/answer", right.clone()).await, 429, "too_many_attempts");
         probe.clock.advance(Duration::from_secs(1));
         assert_eq!(browser.post("/answer", right).await.status, 200);
     }
@@ -714,7 +714,7 @@ on_every_database! {
     }
 
     async fn of_many_right_codes_at_once_one_finishes_the_sign_in(probe: Probe) {
-        let probe = probe.configured(|config| config.challenge.tries = 100);
+        let probe = probe.configured(|config| config.challenge.attempts = 100);
         let (_, mut browser) = waiting(&probe, "alice").await;
         let (id, code) = started(&mut browser, json!({ "purpose": "second" })).await;
         let right = json!({ "id": id, "code": code });
@@ -750,7 +750,7 @@ on_every_database! {
         let mut three = one.stranger();
         assert_eq!(three.login("alice", PASSWORD).await.status, 200);
         let (id, code) = started(&mut three, json!({ "purpose": "second" })).await;
-        check(&three.post("/answer", purpose(&id, &code)).await, 429, "too_many_tries");
+        check(&three.post("/answer", purpose(&id, &code)).await, 429, "too_many_attempts");
         let (id, code) = started(&mut mallory, json!({ "purpose": "second" })).await;
         assert_eq!(mallory.post("/answer", purpose(&id, &code)).await.status, 200);
         let ended = probe.auth.sessions().end_all(account, None).await;
@@ -838,7 +838,7 @@ on_every_database! {
 
     async fn a_purpose_may_have_a_number_of_attempts_of_its_own(probe: Probe) {
         let probe = probe.configured(|config| {
-            config.challenge.tries_by_purpose = [("closing".to_owned(), 2), ("second".to_owned(), 7)].into();
+            config.challenge.attempts_by_purpose = [("closing".to_owned(), 2), ("second".to_owned(), 7)].into();
             config.challenge.cool_down = Duration::ZERO;
         });
         let (_, mut browser) = customer(&probe, "alice").await;
@@ -848,7 +848,7 @@ on_every_database! {
             let answers = at_once(&browser, "/answer", vec![body; 16]).await;
             assert_eq!((count(&answers, 403), count(&answers, 429)), (tries, 16 - tries), "{purpose}");
             let right = json!({ "purpose": purpose, "id": id, "code": code });
-            check(&browser.post("/answer", right).await, 429, "too_many_tries");
+            check(&browser.post("/answer", right).await, 429, "too_many_attempts");
         }
     }
 
@@ -1012,7 +1012,7 @@ on_every_database! {
         }
         let right = json!({ "id": id, "code": code });
         let refused = browser.post("/answer", right.clone()).await;
-        check(&refused, 429, "too_many_tries");
+        check(&refused, 429, "too_many_attempts");
         assert_eq!(refused.headers["retry-after"], "601");
         // This does not apply to a browser that has signed in to this account before.
         assert_eq!(known.post("/answer", right).await.status, 200);
@@ -1033,10 +1033,10 @@ on_every_database! {
         }
         let right = json!({ "id": id, "code": code });
         let refused = browser.post("/answer", right.clone()).await;
-        check(&refused, 429, "too_many_tries");
+        check(&refused, 429, "too_many_attempts");
         assert_eq!(refused.headers["retry-after"], "31");
         probe.clock.advance(Duration::from_secs(30));
-        check(&browser.post("/answer", right.clone()).await, 429, "too_many_tries");
+        check(&browser.post("/answer", right.clone()).await, 429, "too_many_attempts");
         probe.clock.advance(Duration::from_secs(1));
         assert_eq!(browser.post("/answer", right).await.status, 200);
         let locks = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_lock' AND detail = 'challenge'";
@@ -1132,7 +1132,7 @@ on_every_database! {
             probe.clock.advance(MINUTE);
             let (id, code) = started(&mut visitor, to(spellings[1])).await;
             let right = json!({ "id": id, "code": code });
-            check(&visitor.post("/answer", right).await, 429, "too_many_tries");
+            check(&visitor.post("/answer", right).await, 429, "too_many_attempts");
             let (id, code) = started(&mut visitor, to(another)).await;
             let right = json!({ "id": id, "code": code });
             assert_eq!(visitor.post("/answer", right).await.status, 200, "{another}");
@@ -1199,23 +1199,23 @@ fn a_configuration_that_would_be_guessed_is_refused_and_its_neighbour_passes() {
             |c| c.code_alphabet = "0123456789 ".into(),
             |c| c.code_alphabet = "abcdefgh".into(),
         ),
-        ("tries", |c| c.tries = 0, |c| c.tries = 1),
+        ("attempts", |c| c.attempts = 0, |c| c.attempts = 1),
         (
-            "tries_by_purpose",
-            |c| c.tries_by_purpose = [("a".to_owned(), 0)].into(),
-            |c| c.tries_by_purpose = [("a".to_owned(), 1)].into(),
+            "attempts_by_purpose",
+            |c| c.attempts_by_purpose = [("a".to_owned(), 0)].into(),
+            |c| c.attempts_by_purpose = [("a".to_owned(), 1)].into(),
         ),
         (
-            "tries_by_purpose",
-            |c| c.tries_by_purpose = [("a".to_owned(), 101)].into(),
-            |c| c.tries_by_purpose = [("a".to_owned(), 100)].into(),
+            "attempts_by_purpose",
+            |c| c.attempts_by_purpose = [("a".to_owned(), 101)].into(),
+            |c| c.attempts_by_purpose = [("a".to_owned(), 100)].into(),
         ),
         (
-            "tries_by_purpose",
-            |c| c.tries_by_purpose = [("app:a".to_owned(), 5)].into(),
-            |c| c.tries_by_purpose = [("step_2".to_owned(), 5)].into(),
+            "attempts_by_purpose",
+            |c| c.attempts_by_purpose = [("app:a".to_owned(), 5)].into(),
+            |c| c.attempts_by_purpose = [("step_2".to_owned(), 5)].into(),
         ),
-        ("tries_window", |c| c.tries_window = MINUTE, |c| c.tries_window = 10 * MINUTE),
+        ("attempts_window", |c| c.attempts_window = MINUTE, |c| c.attempts_window = 10 * MINUTE),
     ];
     for (knob, bad, good) in rows {
         assert!(refused(bad).contains(&format!("challenge.{knob}")), "{knob}: {}", refused(bad));

@@ -637,12 +637,12 @@ on_every_database! {
         assert_eq!((count(403), count(429)), (5, 95));
         assert_eq!(events(&probe, "authn_challenge_fail").await, 5);
         let late = browser.post("/auth/email/confirm", json!({ "code": right })).await;
-        check(&late, 429, "too_many_tries");
+        check(&late, 429, "too_many_attempts");
         probe.clock.advance(MINUTE);
         ask(&mut browser, "alice@third.example").await;
         let mail = message(&probe, MessageKind::EmailChangeConfirm, "alice@third.example").await;
         let late = browser.post("/auth/email/confirm", json!({ "code": code(&mail) })).await;
-        check(&late, 429, "too_many_tries");
+        check(&late, 429, "too_many_attempts");
         // A link cannot be guessed, so it still works.
         let body = json!({ "token": token(&mail, "/email/confirm") });
         assert_eq!(browser.post("/auth/email/confirm", body).await.status, 200);

@@ -656,7 +656,7 @@ async fn tries_that_wait_too_long_for_others_are_told_once() {
         let sent_away = answers.iter().filter(|answer| answer.code() == "overloaded").count();
         assert!(sent_away >= 2, "{sent_away}");
         let text = log.text();
-        let told = text.lines().filter(|line| line.contains("tries_overloaded")).count();
+        let told = text.lines().filter(|line| line.contains("attempts_overloaded")).count();
         assert_eq!(told, 1, "{text}");
     })
     .await;

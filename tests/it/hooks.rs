@@ -572,7 +572,7 @@ on_every_database! {
             let before = probe.rows().await;
             let missing = "missing field `nickname`";
             let unknown = "unknown field `admin`, expected `nickname`";
-            let form = ("wrong_form", json!({}), "is not of the form that is asked for");
+            let form = ("wrong_form", json!({}), "does not have the required form");
             let long = json!({ "a".repeat(9_000): 1 });
             let cut = "a".repeat(200);
             let long_text = format!("unknown field `{}", "a".repeat(185));

@@ -583,11 +583,11 @@ on_every_database! {
         let answers = at_once((0..50).map(|_| post(&browser, CONFIRM, &body)).collect()).await;
         let count = |status| answers.iter().filter(|answer| answer.status == status).count();
         assert_eq!((count(403), count(429)), (5, 45));
-        check(&browser.post(CONFIRM, json!({ "code": right })).await, 429, "too_many_tries");
+        check(&browser.post(CONFIRM, json!({ "code": right })).await, 429, "too_many_attempts");
         probe.clock.advance(MINUTE);
         ask(&mut browser, "alice@third.example").await;
         let mail = message(&probe, MessageKind::LoginNameConfirm, "alice@third.example").await;
-        check(&browser.post(CONFIRM, json!({ "code": code(&mail) })).await, 429, "too_many_tries");
+        check(&browser.post(CONFIRM, json!({ "code": code(&mail) })).await, 429, "too_many_attempts");
         // A link cannot be guessed, so it still works.
         check_session(&browser.post(CONFIRM, json!({ "token": token(&mail, "/login-names/confirm") })).await);
     }

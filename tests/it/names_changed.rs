@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::on_every_database;
 use crate::support::browser::Answer;
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe};
 use crate::verification::{code_of, token_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -146,8 +146,13 @@ async fn proved_number(probe: &Probe, browser: &mut Browser) -> Answer {
 }
 
 async fn names(probe: &Probe, account: AccountId) -> i64 {
-    let _ = account;
-    probe.number("SELECT COUNT(*) FROM auth_login_name").await
+    let its_own = match probe.database.backend {
+        Backend::Postgres => format!("account_id = '{account}'"),
+        Backend::Sqlite | Backend::MySql => {
+            format!("HEX(account_id) = UPPER(REPLACE('{account}', '-', ''))")
+        }
+    };
+    probe.number(&format!("SELECT COUNT(*) FROM auth_login_name WHERE {its_own}")).await
 }
 
 /// Uses the account and the instance that every hook receives.
@@ -312,6 +317,7 @@ on_every_database! {
         let (probe, watch) = watched(probe);
         let (id, mut alice) = person(&probe, "alice").await;
         let before = names(&probe, id).await;
+        assert_eq!(before, 2, "the username and the address");
         watch.refuse(Some(NamesCause::Added));
         for _ in 0..2 {
             let answer = alice.post(NAMES, json!({ "username": "wonderland" })).await;

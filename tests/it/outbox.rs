@@ -237,7 +237,7 @@ on_every_database! {
         let auth = probe.rebuilt(|builder| {
             let builder = builder.notifier(notifier.clone());
             builder.configure(|config| {
-                config.mail.tries = 5;
+                config.mail.attempts = 5;
                 config.mail.password_reset_lifetime = Duration::from_secs(24 * 60 * 60);
             })
         });
@@ -259,7 +259,7 @@ on_every_database! {
         assert_eq!(ids.len(), 1);
         let log = probe.auth.audit_log().of_account(account.id(), 10).await.expect("the log");
         let event = log.iter().find(|event| event.kind == "message_failed").expect("the event");
-        assert_eq!(event.detail.as_deref(), Some("password_reset: too many tries"));
+        assert_eq!(event.detail.as_deref(), Some("password_reset: too many attempts"));
         probe.clock.advance(Duration::from_secs(100_000));
         auth.outbox().deliver_due().await.expect("the outbox is read");
         assert_eq!(notifier.seen().len(), 5);
@@ -770,12 +770,13 @@ async fn without_a_notifier_nothing_is_kept_and_with_one_there_must_be_an_origin
             .configure(|config| {
                 config.mail.links.password_reset = "https://evil.example/{token}".to_owned();
                 config.mail.links.verify = "/verify".to_owned();
-                config.mail.tries = 0;
+                config.mail.attempts = 0;
             })
             .build()
             .expect_err("all of it is wrong")
             .to_string();
-        for named in ["new_device", "mail.links.password_reset", "mail.links.verify", "mail.tries"]
+        for named in
+            ["new_device", "mail.links.password_reset", "mail.links.verify", "mail.attempts"]
         {
             assert!(faults.contains(named), "{named} is not in {faults}");
         }

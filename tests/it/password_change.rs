@@ -339,7 +339,7 @@ on_every_database! {
             let theirs = "a password of hers alone";
             let owner = identity.owner().expect("it has no limit");
             let changed = probe.auth.password_change().change(&owner, None, theirs, &client).await;
-            let over = matches!(changed, Err(PasswordChangeError::Session(SessionError::Over)));
+            let over = matches!(changed, Err(PasswordChangeError::Session(SessionError::Ended)));
             assert_eq!((changed.is_ok(), over), (end == "nothing", end != "nothing"), "{end}");
             assert_eq!(probe.text(&before).await == hash, end != "nothing", "{end}");
             let status = Browser::new(address).login(&name, theirs).await.status;

@@ -465,14 +465,14 @@ on_every_database! {
                     let both = Requirement::all([role, doc::Read.into()]).expect("a list");
                     router().route("/docs/{id}", get(hello), auth.require(both).on_path("id"))
                 }),
-                "`role(..)` cannot be asked of one instance",
+                "`role(..)` cannot be limited to one instance",
             ),
             (
                 refusal(|| {
                     let by_header = auth.require(Requirement::role("editor")).on(|_| None);
                     router().route("/docs", get(hello), by_header)
                 }),
-                "`role(..)` cannot be asked of one instance",
+                "`role(..)` cannot be limited to one instance",
             ),
             (refusal(|| router().nest("/", router())), "root"),
         ] {

@@ -221,7 +221,7 @@ on_every_database! {
             match result.expect("no panic") {
                 Ok(LoginOutcome::Session(_)) => finished += 1,
                 Ok(other) => panic!("{other:?}"),
-                Err(LoginError::Session(SessionError::Over)) => {}
+                Err(LoginError::Session(SessionError::Ended)) => {}
                 Err(error) => panic!("{error:?}"),
             }
         }
@@ -241,7 +241,7 @@ on_every_database! {
         // It is also refused if the account was disabled meanwhile.
         probe.auth.accounts().disable(account.id()).await.expect("it is disabled");
         let refused = login.finish(&waiting, Factor::Totp, &client).await;
-        assert!(matches!(refused, Err(LoginError::Session(SessionError::Over))), "{refused:?}");
+        assert!(matches!(refused, Err(LoginError::Session(SessionError::Ended))), "{refused:?}");
         assert_eq!(probe.auth.sessions().list(&account).await.expect("it answers").len(), 0);
     }
 

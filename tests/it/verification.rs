@@ -346,14 +346,14 @@ on_every_database! {
         let answers = at_once(vec![browser.stranger(); 100], "/auth/verification/confirm", &bad).await;
         assert_eq!((count(&answers, 403), count(&answers, 429)), (5, 95));
         let right = json!({ "email": ADDRESS, "code": code_of(&message), "password": PASSWORD });
-        check(&confirm(&mut browser.stranger(), right).await, 429, "too_many_tries");
+        check(&confirm(&mut browser.stranger(), right).await, 429, "too_many_attempts");
         // A new code gives no new attempts (keycloak #26180).
         probe.clock.advance(2 * MINUTE);
         let body = json!({ "email": ADDRESS });
         assert_eq!(browser.stranger().post("/auth/verification", body).await.status, 202);
         let message = asked(&probe, ADDRESS).await;
         let right = json!({ "email": ADDRESS, "code": code_of(&message), "password": PASSWORD });
-        check(&confirm(&mut browser.stranger(), right).await, 429, "too_many_tries");
+        check(&confirm(&mut browser.stranger(), right).await, 429, "too_many_attempts");
         let body = json!({ "token": token_of(&message) });
         is(&confirm(&mut browser.clone(), body).await, 200, "verified");
     }

@@ -41,7 +41,9 @@ impl ServerConnection {
             _ => return Ok(None),
         };
         let row = txn.query_one_raw(Statement::from_string(backend, text)).await?;
-        let row = row.ok_or_else(|| DbErr::Custom("a connection has no name".to_owned()))?;
+        let row = row.ok_or_else(|| {
+            DbErr::Custom("the database did not return the id of the connection".to_owned())
+        })?;
         Ok(Some(Self { id: row.try_get_by_index(0)?, server: row.try_get_by_index(1)? }))
     }
 

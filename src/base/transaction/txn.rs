@@ -197,7 +197,7 @@ async fn run<T: Send + 'static>(
 ) -> Result<T, DbErr> {
     match tasks.spawn(work).await {
         Ok(result) => result,
-        Err(error) => Err(DbErr::Custom(format!("the task of a statement: {error}"))),
+        Err(error) => Err(DbErr::Custom(format!("the task that ran a statement failed: {error}"))),
     }
 }
 
@@ -546,7 +546,9 @@ impl Transaction {
     pub async fn commit(self) -> Result<(), DbErr> {
         match self.0.into_own() {
             Some(own) => own.commit().await,
-            None => Err(DbErr::Custom("a statement of the transaction was given up".to_owned())),
+            None => Err(DbErr::Custom(
+                "a statement of the transaction was cancelled and is still running".to_owned(),
+            )),
         }
     }
 

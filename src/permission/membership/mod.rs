@@ -291,7 +291,7 @@ fn accept(levels: Levels<'_>, answer: Vec<SourceMembership>) -> Answer {
         tracing::warn!(
             target: "portcullis",
             refused,
-            "the source named resources that are none, or levels that are not configured",
+            "the source returned invalid resources or unknown levels",
         );
     }
     accepted.into_iter().map(|(key, (_, level))| (key, level)).collect()
