@@ -162,6 +162,7 @@
 //!
 //! OWASP ASVS 6.3.1, NIST SP 800-63B-4 3.2.2.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
@@ -357,6 +358,7 @@ impl Attempts<'_> {
                     standing: Standing::Counted,
                     meanwhile: meanwhile(kind),
                     reports: Box::new(Reports { locks, after_failures, seen, dropped: None }),
+                    reported: AtomicBool::new(false),
                     over: false,
                 }
             }
@@ -373,6 +375,7 @@ impl Attempts<'_> {
                     standing,
                     meanwhile: meanwhile(kind),
                     reports: Box::new(Reports { seen, ..Reports::default() }),
+                    reported: AtomicBool::new(false),
                     over: false,
                 }
             }

@@ -171,6 +171,21 @@ pub(crate) async fn touch<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Records that attempts failed which nobody will report. An attempt whose result was recorded in
+/// the meantime keeps its result. Returns true if any of them was still pending.
+pub(crate) async fn settle_pending<'a, C: ConnectionTrait>(
+    db: &C,
+    rows: impl IntoIterator<Item = &'a Taken>,
+) -> Result<bool, DbErr> {
+    let settled = Entity::update_many()
+        .col_expr(Column::Outcome, Expr::value(Outcome::Failed.number()))
+        .filter(any(rows))
+        .filter(Column::Outcome.eq(Outcome::Pending.number()))
+        .exec(db)
+        .await?;
+    Ok(settled.rows_affected > 0)
+}
+
 /// Records how an attempt ended.
 pub(crate) async fn settle<'a, C: ConnectionTrait>(
     db: &C,

@@ -1,5 +1,7 @@
 //! A running attempt: what its flow must report about it, and what happens without a report.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use sea_orm::DbErr;
 
 use super::key::{TOO_MANY_ATTEMPTS, Taken};
@@ -30,6 +32,8 @@ pub(crate) struct Ticket {
     /// What the rows contain until the attempt ends.
     pub(super) meanwhile: Outcome,
     pub(super) reports: Box<Reports>,
+    /// True from the moment when a transaction begins to report the result.
+    pub(super) reported: AtomicBool,
     /// True if nothing more must be reported about it.
     pub(super) over: bool,
 }
@@ -111,6 +115,7 @@ impl Ticket {
 
     /// Reports that it failed, in the transaction of its event.
     pub(crate) async fn failed(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
+        self.reported.store(true, Ordering::Relaxed);
         if let Some((event, notice)) = &self.reports.locks {
             audit_log::record(txn, event).await?;
             if let Some(notice) = notice {
@@ -134,6 +139,7 @@ impl Ticket {
         if !self.counts() {
             return Err(DbErr::Custom("a refused attempt cannot succeed".to_owned()));
         }
+        self.reported.store(true, Ordering::Relaxed);
         if let Some(event) = &self.reports.after_failures {
             audit_log::record(txn, event).await?;
         }
@@ -165,20 +171,28 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         drop(self.underway.take());
-        // The rows of fast checks already say that it failed.
-        let untold = self.reports.locks.is_some() || self.reports.dropped.is_some();
-        if self.over || self.meanwhile == Outcome::Failed && !untold {
+        if self.over {
             return;
         }
         let rows = self.rows().cloned().collect();
-        let reports = std::mem::take(&mut *self.reports);
+        let pending = self.meanwhile == Outcome::Pending;
+        // The rows of fast checks already say that it failed. So they do not show whether a
+        // transaction has reported the result, which may still commit in a task of its own.
+        let reports = match !pending && *self.reported.get_mut() {
+            true => Reports::default(),
+            false => std::mem::take(&mut *self.reports),
+        };
+        if !pending && reports.locks.is_none() && reports.dropped.is_none() {
+            return;
+        }
         let failure = reports.dropped.map(|event| match self.standing {
             Standing::Counted => event,
             _ => event.failed(TOO_MANY_ATTEMPTS),
         });
         // What a full source brings about fills no table.
         let recorded = matches!(self.standing, Standing::Counted | Standing::Refused);
-        let lost = Lost { rows, failure: failure.filter(|_| recorded), locks: reports.locks };
+        let failure = failure.filter(|_| recorded);
+        let lost = Lost { rows, pending, failure, locks: reports.locks };
         give_up(self.auth.context(), lost, self.position.take());
     }
 }
@@ -194,7 +208,7 @@ impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
         if self.armed {
             let rows = std::mem::take(&mut self.rows);
-            give_up(self.context, Lost { rows, failure: None, locks: None }, None);
+            give_up(self.context, Lost { rows, pending: true, failure: None, locks: None }, None);
         }
     }
 }
@@ -202,6 +216,8 @@ impl Drop for GivenUp<'_> {
 /// An attempt that ended without a result, and what has to be reported about it.
 struct Lost {
     rows: Vec<Taken>,
+    /// True if the rows say so until a result is recorded.
+    pending: bool,
     failure: Option<Event>,
     locks: Option<(Event, Option<Outgoing>)>,
 }
@@ -215,8 +231,14 @@ fn give_up(context: &Context, lost: Lost, position: Option<QueuePosition>) {
     }
     let context = context.clone();
     context.clone().database.beside(async move {
-        let Lost { rows, failure, locks } = lost;
+        let Lost { rows, pending, failure, locks } = lost;
         let settled = transaction!(context.db(), |txn| {
+            // A transaction with the result may have committed in the meantime, in a task of its
+            // own. This waits for it. Then the result stays, and nothing is reported twice.
+            let unknown = store::settle_pending(txn, &rows).await?;
+            if pending && !unknown {
+                return Ok(());
+            }
             if let Some(event) = &failure {
                 audit_log::record(txn, event).await?;
             }
@@ -226,7 +248,6 @@ fn give_up(context: &Context, lost: Lost, position: Option<QueuePosition>) {
                     outbox::put(txn, &context, notice).await?;
                 }
             }
-            store::settle(txn, &rows, Outcome::Failed).await?;
             Ok::<_, Fault>(())
         });
         if let Err(error) = settled {

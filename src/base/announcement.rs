@@ -35,16 +35,14 @@ pub(crate) fn announce(account: Option<AccountId>, session: Option<SessionId>) {
 
 /// Waits for changes of a session and its account.
 #[derive(Debug)]
-pub(crate) struct Listener([(Uuid, Arc<Notify>); 2]);
+pub(crate) struct Listener(Vec<(Uuid, Arc<Notify>)>);
 
 impl Listener {
     /// Registers a listener for this account and this session.
     pub(crate) fn new(account: AccountId, session: SessionId) -> Self {
         let mut listeners = listeners();
-        Self(
-            [account.as_uuid(), session.as_uuid()]
-                .map(|id| (id, Arc::clone(listeners.entry(id).or_default()))),
-        )
+        let mut listen = |id: Uuid| (id, Arc::clone(listeners.entry(id).or_default()));
+        Self(vec![listen(account.as_uuid()), listen(session.as_uuid())])
     }
 
     /// Completes at the next announcement after this call. Call it before a check, so that nothing is
@@ -65,11 +63,13 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = listeners();
-        for (id, notify) in &self.0 {
-            // The map has one reference, and this listener has another. A future of `next` has one
-            // too, so drop it before the listener. Otherwise the entry stays in the map.
-            if Arc::strong_count(notify) <= 2 {
-                listeners.remove(id);
+        for (id, notify) in self.0.drain(..) {
+            // While the map is locked: of two listeners that are dropped at once, the second one
+            // sees that nobody else is left. A future of `next` has a reference too, so drop it
+            // before the listener. Otherwise the entry stays in the map.
+            drop(notify);
+            if listeners.get(&id).is_some_and(|kept| Arc::strong_count(kept) == 1) {
+                listeners.remove(&id);
             }
         }
     }

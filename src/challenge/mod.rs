@@ -593,27 +593,34 @@ impl<'a> Challenges<'a> {
         let failed = Event { succeeded: false, ..event(EventKind::ChallengeFailed) };
         // The correct code alone is not enough: the conditional UPDATE decides which of several
         // simultaneous answers counts.
-        let right = transaction!(self.db, |txn| {
+        let judged = transaction!(self.db, |txn| {
+            if !right {
+                ticket.failed(txn).await?;
+                audit_log::record(txn, &failed).await?;
+                return Ok(Judged::Wrong);
+            }
             let counts = match then {
-                _ if !right => false,
                 Then::Keep => challenge.answer(txn, context).await?,
                 Then::Spend => challenge.answer_and_spend(txn, now).await?,
             };
-            if counts {
-                ticket.succeeded(txn).await?;
-                audit_log::record(txn, &answered).await?;
-                return Ok(true);
+            if !counts {
+                return Ok(Judged::Late);
             }
-            ticket.failed(txn).await?;
-            audit_log::record(txn, &failed).await?;
-            Ok::<_, ChallengeError>(false)
-        })?;
-        if right {
-            ticket.end_succeeded();
-            Ok(RightAnswer { challenge })
-        } else {
-            ticket.end_failed();
-            Err(ChallengeError::WrongCode)
+            ticket.succeeded(txn).await?;
+            audit_log::record(txn, &answered).await?;
+            Ok::<_, ChallengeError>(Judged::Right)
+        });
+        match &judged {
+            Ok(Judged::Right) => ticket.end_succeeded(),
+            Ok(Judged::Wrong) => ticket.end_failed(),
+            // A double click is no guess.
+            Ok(Judged::Late) => self.auth.attempts().withdraw(ticket).await,
+            Err(_) if right => one_time::end_right(self.auth, ticket, &judged, |_| false).await,
+            Err(_) => drop(ticket),
+        }
+        match judged? {
+            Judged::Right => Ok(RightAnswer { challenge }),
+            Judged::Wrong | Judged::Late => Err(ChallengeError::WrongCode),
         }
     }
 
@@ -646,6 +653,14 @@ impl<'a> Challenges<'a> {
             }
         }
     }
+}
+
+/// What became of an answer.
+enum Judged {
+    Right,
+    Wrong,
+    /// It was right, but another one was faster.
+    Late,
 }
 
 /// An answer that is to be judged.

@@ -15,7 +15,7 @@ use crate::session::{SessionError, from_session};
 #[non_exhaustive]
 pub enum ContactError {
     /// The last factor was proved too long ago.
-    #[error("check your password again first")]
+    #[error("enter your password again first")]
     FactorTooOld {
         /// The maximum age of the factor.
         max_age: Duration,

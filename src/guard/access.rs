@@ -7,6 +7,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
+use crate::guard::decision::refused;
 use crate::guard::description::RouteDescription;
 use crate::guard::require::Require;
 use crate::guard::requirement::{Outcome, Requirement};
@@ -45,7 +46,7 @@ pub(super) enum Kind {
 ///
 /// A request that another site sent is refused (403 `cross_site_request`) if its method can change
 /// something, so that a route that signs people in needs no check of its own. Methods other than
-/// `GET`, `HEAD` and `OPTIONS` can. Programs that are no browsers are not affected: a payment
+/// `GET`, `HEAD` and `OPTIONS` can, and so can the handshake of a WebSocket. Programs that are no browsers are not affected: a payment
 /// provider may call a webhook. [`from_anywhere`](Public::from_anywhere) takes the check away.
 pub fn public() -> Public {
     Public { from_anywhere: false }
@@ -63,7 +64,9 @@ impl Public {
     /// others embed. Do not use it where a request signs somebody in: another site could sign
     /// your users in to an account of its own.
     ///
-    /// A session's cookie is still not taken from another site.
+    /// A session cookie is still not accepted from another site. If a browser sends one and the
+    /// handler asks who the caller is, the answer is 403 `cross_site_request`. So do not use an
+    /// extractor of portcullis there.
     pub fn from_anywhere(self) -> Self {
         Self { from_anywhere: true }
     }
@@ -76,13 +79,15 @@ pub fn visitor() -> Access {
 }
 
 /// A session at any stage may call the route: a visitor's, that of a sign-in that is not finished,
-/// or a full one. [`Caller`](super::Caller) says which. A request without a session is 401.
+/// or a full one. [`Caller`](super::Caller) says which. A request without a session is 401, or
+/// goes to the login page as [configured](crate::config::Unauthenticated).
 pub fn any_session() -> Access {
     Access(Kind::Session(SessionAccess::Any))
 }
 
 /// A session at this stage may call the route, and no other: `stage(Stage::PendingSecondFactor)` is
-/// for the page that asks for the second factor. Other sessions are 401 `wrong_stage`.
+/// for the page that asks for the second factor. Other sessions are 401 `wrong_stage`, and a request
+/// without a session is refused as by [`any_session`].
 /// `stage(Stage::Full)` is [`Requirement::signed_in`].
 pub fn stage(stage: Stage) -> Access {
     match stage {
@@ -230,7 +235,7 @@ impl SessionAccess {
             Self::Any | Self::Stage(_) => request_identity.resolve().await?,
         };
         let Some(found) = resolved.stage() else {
-            return Err(AuthError::NotSignedIn(resolved.not_signed_in()).into());
+            return Err(refused(&request_identity, parts, resolved.not_signed_in()));
         };
         match self {
             Self::Stage(stage) if stage != found => {

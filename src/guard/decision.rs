@@ -34,17 +34,24 @@ pub(crate) async fn signed_in(
             request_identity.answers_somebody();
             Ok(identity.clone())
         }
-        // The login page does not help here: signing in does not remove the second cookie.
-        Resolved::Nobody(reason @ NotSignedIn::MultipleCredentials) => {
-            Err(AuthError::NotSignedIn(*reason).into())
-        }
-        other => {
-            let error = AuthError::NotSignedIn(other.not_signed_in());
-            Err(match login_page(request_identity, parts) {
-                Some(location) => Rejection::new(ToLogin { error, location }),
-                None => error.into(),
-            })
-        }
+        other => Err(refused(request_identity, parts, other.not_signed_in())),
+    }
+}
+
+/// Returns the answer for a caller who has to sign in: a problem, or the login page for a browser.
+pub(super) fn refused(
+    request_identity: &RequestIdentity,
+    parts: &Parts,
+    reason: NotSignedIn,
+) -> Rejection {
+    let error = AuthError::NotSignedIn(reason);
+    // The login page does not help here: signing in does not remove the second cookie.
+    if reason == NotSignedIn::MultipleCredentials {
+        return error.into();
+    }
+    match login_page(request_identity, parts) {
+        Some(location) => Rejection::new(ToLogin { error, location }),
+        None => error.into(),
     }
 }
 

@@ -44,7 +44,7 @@
 //! | `auth.require(doc::Read).on_path("id")` | accounts with this permission on the instance in the path | [`Identity`](crate::Identity) |
 //!
 //! `public()` also protects against other sites. If a page of another site sends a `POST`, `PUT`, `PATCH` or
-//! `DELETE`, the answer is 403 `cross_site_request`. So a public route that signs people in needs no check of
+//! `DELETE`, or opens a WebSocket, the answer is 403 `cross_site_request`. So a public route that signs people in needs no check of
 //! its own. Programs that are not browsers may still call it. If pages of other sites must be able to call a
 //! route, write `public().from_anywhere()`. All other accesses need a session, and portcullis accepts a
 //! session cookie only from your own site.

@@ -193,8 +193,8 @@
 //! | close the stream with its session | [`auth.session_end(&identity, every)`](crate::Portcullis::session_end), a future for `select!` |
 //! | check permissions before you act on a message | [`auth.recheck(&identity)`](crate::Portcullis::recheck) returns a new `Identity`, or 401 |
 //!
-//! The future completes at once if this process ends the session. It finds what other nodes do by asking the
-//! database every few seconds. Neither call renews the session. A client that only listens has to send a
+//! The future completes at once if this process ends the session. It finds what other nodes do, and what your own
+//! `DatabaseTransaction` does, by asking the database every few seconds. Neither call renews the session. A client that only listens has to send a
 //! request now and then, before its idle time is over.
 //!
 //! [`Session`]: crate::Session

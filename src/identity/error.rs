@@ -48,7 +48,7 @@ pub enum AuthError {
     #[error("this route needs {0}")]
     WrongStage(&'static str),
     /// 403: the requirement is not met.
-    #[error("this account does not have the permission")]
+    #[error("this account is not allowed to do this")]
     Denied,
     /// 403: the session is limited, and its ceiling does not cover this permission of an account
     /// owner. See [`owner`](crate::identity::owner).

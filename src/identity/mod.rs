@@ -112,7 +112,8 @@ pub struct Peeked {
 impl Portcullis {
     /// Checks the same-origin rule, for your own route that signs someone in or acts without a
     /// session. Portcullis applies the rule itself when a session cookie is used with an unsafe
-    /// method, and always on mounted routes. A request whose only credential is a bearer token of
+    /// method, on mounted routes, on the `public()` routes of [`auth.router()`](Self::router), and in
+    /// `replacing(..)` and `log_out(..)`. A request whose only credential is a bearer token of
     /// portcullis passes, because no browser adds such a token on its own.
     ///
     /// # Errors

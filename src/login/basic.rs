@@ -35,8 +35,8 @@ use crate::password::Password;
 /// cases.
 ///
 /// Browsers add this header also to requests that another site causes. So a handler that accepts it
-/// from browsers needs [`check_same_origin`](crate::Portcullis::check_same_origin), like any other
-/// sign-in.
+/// from browsers must refuse other sites, like any other sign-in: by `replacing(..)`, by a
+/// `public()` route, or by [`check_same_origin`](crate::Portcullis::check_same_origin).
 #[derive(Clone)]
 pub struct BasicCredentials {
     pub(super) login: String,

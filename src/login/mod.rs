@@ -15,12 +15,15 @@
 //!    Such a sign-in has another type and another token.
 //!
 //! # Your own means of sign-in
-//! To sign in an account by LDAP, another service or a hardware key, use
-//! [`auth.sign_in(..)`](crate::Portcullis::sign_in). To finish a sign-in with your own check of a
-//! second factor, use [`auth.login().finish(..)`](Login::finish). Both do everything that a sign-in
-//! with a password does. Neither counts attempts. Use
-//! [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) for that; it has the same limits
-//! as the attempts that portcullis counts.
+//! | to | call |
+//! |---|---|
+//! | sign somebody in by LDAP, another service or a hardware key | [`auth.sign_in(..)`](crate::Portcullis::sign_in) |
+//! | finish a sign-in with your own check of a second factor | [`auth.login().finish(..)`](Login::finish) |
+//! | note that a session has proved a factor again | [`auth.login().step_up(..)`](Login::step_up) |
+//! | count guesses before you compare them | [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) |
+//!
+//! The first two do everything that a sign-in with a password does. Only the last one counts
+//! attempts, with the limits of the attempts that portcullis compares.
 //!
 //! # What it does not do
 //! - It does not tell why a sign-in failed.
@@ -73,8 +76,9 @@
 //! `authn_new_device`, `authn_reauthenticated`, `session_ended`.
 //!
 //! # Errors
-//! `invalid_credentials` (401), `wrong_password` (403), `factor_not_enrolled` (409), `overloaded`
-//! and `unavailable` (503); `too_many_attempts` (429), only if limits are revealed.
+//! `invalid_credentials` (401), `session_ended` (401), `wrong_password` (403), `factor_not_enrolled`,
+//! `factor_used_already` and `session_limit` (409), `bearer_not_enabled` (400), `rate_limited` (429),
+//! `overloaded` and `unavailable` (503); `too_many_attempts` (429), only if limits are revealed.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use crate::session::{SessionError, from_session};
 #[non_exhaustive]
 pub enum LoginNameError {
     /// The last factor was proved too long ago.
-    #[error("check your password again first")]
+    #[error("enter your password again first")]
     FactorTooOld {
         /// How recently a factor must have been proved.
         max_age: Duration,

@@ -1,6 +1,7 @@
 //! Keyed digests. The rows store them instead of tokens, codes, subjects and bindings.
 
 use subtle::ConstantTimeEq;
+use unicode_normalization::UnicodeNormalization;
 
 use crate::account::LoginId;
 use crate::base::client::ClientInfo;
@@ -39,18 +40,25 @@ impl Subject<'_> {
     }
 }
 
-/// What a visitor's code is counted by: the mailbox or number that the target is, in whatever spelling.
-/// Each further spelling would be another code at once, and five guesses more.
+/// Returns the form of a visitor's target by which its codes are counted: the mailbox or number,
+/// whatever its spelling. Each further spelling would mean another code at once, and five more
+/// guesses.
 pub(super) fn counted_as(target: &str) -> String {
-    let target = target.trim();
-    if let Ok(id) = LoginId::parse(target) {
-        return one_spelling(id.normal());
+    let text: String = target.nfkc().collect();
+    let text = text.trim();
+    // A number may have a form here that only the application understands.
+    let is_number = |c: char| c.is_ascii_digit() || c.is_whitespace() || "+-./()".contains(c);
+    if text.contains(|c: char| c.is_ascii_digit()) && text.chars().all(is_number) {
+        let plus = if text.starts_with('+') { "+" } else { "" };
+        return format!("{plus}{}", text.replace(|c: char| !c.is_ascii_digit(), ""));
     }
-    // What is no address or number to us may be one to the application.
-    match target.strip_prefix('+') {
-        _ if target.contains('@') => one_spelling(target),
-        Some(number) => format!("+{}", number.replace(|c: char| !c.is_ascii_digit(), "")),
-        None => target.to_owned(),
+    // The address in `A Name <name@example.com>`, which some mailers accept.
+    let named = text.strip_suffix('>').and_then(|text| text.rsplit_once('<'));
+    let text = named.map_or(text, |(_, address)| address.trim());
+    match LoginId::parse(text) {
+        Ok(id) => one_spelling(id.normal()),
+        Err(_) if text.contains('@') => one_spelling(text),
+        Err(_) => text.to_owned(),
     }
 }
 

@@ -21,6 +21,7 @@ use super::transport::Transport;
 use super::typed::{AnonymousSession, PendingSession};
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
+use crate::base::announcement::announce;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
@@ -67,6 +68,8 @@ pub struct StartSession<'a> {
     event: EventKind,
     /// True if the full session that is replaced keeps its old rights for a short time.
     old_lingers: bool,
+    /// True if the session that is continued is a full one.
+    continues_full: bool,
     /// The epoch under which the session that is continued counts.
     old_epoch: i64,
 }
@@ -87,6 +90,7 @@ impl<'a> StartSession<'a> {
             until: None,
             event: EventKind::SessionStarted,
             old_lingers: false,
+            continues_full: false,
             old_epoch: 0,
         }
     }
@@ -122,7 +126,8 @@ impl<'a> StartSession<'a> {
         self.remember = old.persistent;
         self.transport = transport;
         self.ceiling.clone_from(&old.ceiling);
-        if old.stage == Stage::Full {
+        self.continues_full = old.stage == Stage::Full;
+        if self.continues_full {
             self.until = Some(old.expires_at);
         }
         self
@@ -234,7 +239,9 @@ impl<'a> StartSession<'a> {
             if let Some(login) = login {
                 hooks.before_login(login, txn).await?;
             }
-            let limit = config.max_per_account.filter(|_| self.stage == Stage::Full);
+            // A full session that continues another one adds none.
+            let limit = config.max_per_account;
+            let limit = limit.filter(|_| self.stage == Stage::Full && !self.continues_full);
             let limited = row.account_id.zip(limit);
             if let Some((account, _)) = limited {
                 store::lock_account(txn, account).await?;
@@ -282,11 +289,16 @@ impl<'a> StartSession<'a> {
             Stage::MustChangePassword => config.password_change_lifetime,
             Stage::Anonymous => config.anonymous_lifetime,
         };
-        let idle = match (self.stage, config.refresh_window) {
-            (Stage::Full, Some(window)) => window.min(lifetime),
-            _ => lifetime,
-        };
-        (lifetime, idle)
+        match (self.stage, config.refresh_window) {
+            (Stage::Full, Some(window)) => (lifetime, window.min(lifetime)),
+            // Tokens are not renewed, so the session ends with its token, also for an open
+            // connection that shows no token.
+            (Stage::Full, None) => {
+                let lifetime = lifetime.min(config.token_lifetime);
+                (lifetime, lifetime)
+            }
+            _ => (lifetime, lifetime),
+        }
     }
 
     /// Returns the row of the session. `sid` is its id in the token.
@@ -350,6 +362,8 @@ impl<'a> StartSession<'a> {
         if old.promotes && !ended {
             return Err(SessionError::Ended);
         }
+        // An open connection of the old session ends with it. The event names only the new one.
+        txn.after_commit(move |_| announce(None, Some(old.id)));
         if !ended {
             // If a step-up replaced the session before, its remaining rights end here.
             return Ok(store::stop_lingering(txn, old.id).await?);

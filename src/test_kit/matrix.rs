@@ -305,6 +305,7 @@ fn cell(row: &Row, answer: &TestAnswer) -> String {
     match code {
         Some("denied") => "no".to_owned(),
         Some("insufficient_user_authentication") => "step up".to_owned(),
+        Some("wrong_stage") => "stage".to_owned(),
         Some(_) if status == StatusCode::UNAUTHORIZED || status.is_redirection() => {
             "sign in".to_owned()
         }
@@ -327,7 +328,8 @@ Who may call what, as the guards of the service decided.
 yes      may call it
 no       403, whatever is proved
 step up  401 until a factor is proved, or proved again
-sign in  401 until signed in
+sign in  401 without a session, or until signed in
+stage    401 for a session at another stage
 
 Fresh is a factor that was passed just now, stale one that was passed ten years ago.
 ";

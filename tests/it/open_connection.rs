@@ -111,6 +111,31 @@ on_every_database! {
         }
     }
 
+    async fn another_account_in_the_same_browser_ends_the_connection_at_once(probe: Probe) {
+        let (_, browser) = probe.signed_in("alice").await;
+        probe.register("bob").await;
+        let identity = identity(&probe.auth, &browser).await;
+        let waiting = tokio::spawn(probe.auth.session_end(&identity, RARELY));
+        tokio::task::yield_now().await;
+        let mut browser = browser;
+        assert_eq!(browser.login("bob", PASSWORD).await.status, 200);
+        let reason = end(async { waiting.await.expect("it does not panic") }).await;
+        assert_eq!(reason, NotSignedIn::Ended(Ended::Superseded));
+    }
+
+    async fn without_renewal_a_connection_ends_with_its_token(probe: Probe) {
+        let probe = probe.configured(|config| config.session.refresh_window = None);
+        let (_, browser) = probe.signed_in("alice").await;
+        let identity = identity(&probe.auth, &browser).await;
+        let token = probe.auth_now().as_millis() + 15 * 60 * 1000;
+        assert_eq!(identity.session().expires_at().as_millis(), token);
+        goes_on(probe.auth.session_end(&identity, OFTEN)).await;
+        probe.clock.advance(Duration::from_secs(15 * 60 + 1));
+        assert_eq!(why(probe.auth.recheck(&identity).await), NotSignedIn::Ended(Ended::Expired));
+        let reason = end(probe.auth.session_end(&identity, RARELY)).await;
+        assert_eq!(reason, NotSignedIn::Ended(Ended::Expired));
+    }
+
     async fn what_another_process_ends_is_found_by_asking(probe: Probe) {
         let (_, browser) = probe.signed_in("alice").await;
         let identity = identity(&probe.auth, &browser).await;

@@ -204,6 +204,23 @@ on_every_database! {
         assert_eq!(mails.iter().filter(|mail| mail.kind == MessageKind::AccountLocked).count(), 1);
     }
 
+    async fn a_client_that_hangs_up_while_its_result_is_written_changes_no_result(probe: Probe) {
+        let account = probe.register("alice").await;
+        for round in 0_u64..40 {
+            let right = round % 2 == 0;
+            let attempt = probe.auth.attempts().begin(Guess::SecondFactor(&account), &client()).await;
+            let judged = attempt.expect("it begins").judge(right);
+            let wait = Duration::from_micros(50 * round);
+            let _ = tokio::time::timeout(wait, judged).await;
+            until("nothing is pending", async || tries(&probe, "outcome = 0").await == 0).await;
+            probe.clock.advance(HOUR);
+        }
+        // What was not told by its transaction was told by the drop, and nothing was told twice.
+        let failed = tries(&probe, "outcome = 1").await;
+        assert_eq!(events(&probe, "kind = 'authn_login_fail'").await, failed);
+        assert_eq!(tries(&probe, "outcome = 2").await + failed, 40);
+    }
+
     async fn a_name_that_signs_nobody_in_gives_no_attempts_at_its_owner(probe: Probe) {
         let new = portcullis::account::NewAccount::username("alice").with_email("alice@example.com");
         let new = new.with_phone("+493012345678").verified();
