@@ -262,7 +262,7 @@ impl<'a> StartChallenge<'a> {
     /// A visitor has no account for which attempts could be counted. So wrong codes of visitors are
     /// counted for the target, which must be the address or number to which the code is sent. A new
     /// code replaces the code of another visitor with the same target. All spellings of a mailbox
-    /// count together, as for the limits of the [outbox](crate::outbox), and a number counts without
+    /// count together, as for the limits of the [outbox], and a number counts without
     /// spaces and dashes. You get the target back as you gave it. A question that is
     /// [shown](Self::expecting) to a visitor affects only their session.
     pub fn target(mut self, target: impl Into<String>) -> Self {

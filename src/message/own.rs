@@ -22,7 +22,7 @@ pub struct OwnMessage {
 }
 
 impl OwnMessage {
-    /// Returns a message of the kind [`MessageKind::Own`]`(kind)`. Its templates were passed to
+    /// Returns a message of the kind [`MessageKind::Own`](super::MessageKind::Own)`(kind)`. Its templates were passed to
     /// [`Builder::template`](crate::Builder::template).
     pub fn new(kind: &'static str, to: Recipient) -> Self {
         let good_for = Duration::from_secs(24 * 60 * 60);

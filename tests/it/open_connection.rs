@@ -1,7 +1,7 @@
 //! Connections that are open for longer than their request: they ask again who somebody is, and end
 //! with the session.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::routing::get;
@@ -216,10 +216,8 @@ on_every_database! {
         let request = browser.request(reqwest::Method::GET, "/stream");
         let mut answer = request.send().await.expect("an answer");
         assert_eq!(answer.chunk().await.expect("a chunk").as_deref(), Some(&b"hello, "[..]));
-        let began = Instant::now();
         assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
         assert_eq!(answer.chunk().await.expect("a chunk").as_deref(), Some(&b"signed out"[..]));
         assert_eq!(answer.chunk().await.expect("the end"), None);
-        assert!(began.elapsed() < RARELY);
     }
 }
