@@ -112,3 +112,39 @@ pub(super) fn used_from(
     let parts: [&[u8]; 3] = [id.as_bytes(), address.as_bytes(), program.as_bytes()];
     Some(digests(context, KeyPurpose::UsedFrom, &parts))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spellings_of_one_target_are_counted_as_one() {
+        let groups: [&[&str]; 4] = [
+            &[
+                "bob@example.com",
+                " BOB@Example.com ",
+                "bob+shop@example.com",
+                "Bob <bob@example.com>",
+                "somebody <BOB+1@example.com>",
+            ],
+            &[
+                "+49 151 1234567",
+                "+49-151-1234567",
+                "+49 (151) 1234567",
+                "\u{ff0b}49151\u{ff11}234567",
+            ],
+            &["0151 1234567", "0151-1234567", "0151/1234567", "015-11234567"],
+            &["order 17", " order 17"],
+        ];
+        for group in groups {
+            for target in group {
+                assert_eq!(counted_as(target), counted_as(group[0]), "{target}");
+            }
+        }
+        for (at, group) in groups.iter().enumerate() {
+            for other in &groups[at + 1..] {
+                assert_ne!(counted_as(group[0]), counted_as(other[0]));
+            }
+        }
+    }
+}

@@ -322,6 +322,10 @@ on_every_database! {
         let [one, other] = ["/confirm", "/answer"].map(|path| at_once(&browser, path, right.clone()));
         let (one, other) = tokio::join!(one, other);
         assert_eq!(count(&one, 200) + count(&other, 200), 1);
+        // Being late with a right answer is no guess: the only failure is the wrong one above.
+        assert_eq!(events(&probe, "authn_challenge_fail").await, 1);
+        let failed = "SELECT COUNT(*) FROM auth_attempt WHERE outcome = 1";
+        assert_eq!(probe.number(failed).await, 1);
     }
 
     async fn of_many_right_answers_at_once_one_counts(probe: Probe) {

@@ -705,6 +705,36 @@ on_every_database! {
         assert_eq!(full.get("/menu").send(&app).await.text(), "/any /full /menu /public /visitor");
     }
 
+    async fn a_browser_without_a_session_is_sent_to_the_login_page_by_every_access(probe: Probe) {
+        use portcullis::Stage;
+        use portcullis::config::Unauthenticated;
+        use portcullis::guard::{any_session, stage};
+
+        let page = Unauthenticated::LoginPage("/login".to_owned());
+        let probe = probe.configured(|config| config.service.unauthenticated = page);
+        let auth = &probe.auth;
+        let app: Router = auth
+            .router()
+            .route("/me", get(hello), Requirement::signed_in())
+            .route("/any", get(hello), any_session())
+            .route("/code", get(hello), stage(Stage::PendingSecondFactor))
+            .into_router();
+        let nobody = auth.test().nobody();
+        for path in ["/me", "/any", "/code"] {
+            let answer = nobody.get(path).header("sec-fetch-mode", "navigate").send(&app).await;
+            assert_eq!(answer.status(), 303, "{path}");
+            let location = answer.headers()["location"].to_str().expect("a path");
+            assert!(location.starts_with("/login?next="), "{location}");
+            let answer = nobody.get(path).header("sec-fetch-mode", "cors").send(&app).await;
+            assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, "not_signed_in"));
+        }
+        // A session at another stage has nothing to do at the login page.
+        let account = probe.register("nova").await;
+        let full = auth.test().login_as(&account).into_client();
+        let answer = full.get("/code").header("sec-fetch-mode", "navigate").send(&app).await;
+        assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, "wrong_stage"));
+    }
+
     async fn an_ended_session_and_two_credentials_are_told_apart_for_a_caller(probe: Probe) {
         use portcullis::guard::{Caller, any_session};
 

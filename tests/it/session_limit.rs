@@ -101,6 +101,25 @@ on_every_database! {
         assert_eq!(browser.login("alice", "another long password").await.status, 200);
     }
 
+    async fn a_step_up_works_above_a_limit_that_was_lowered(probe: Probe) {
+        let (_, mut first) = probe.signed_in("alice").await;
+        let second = log_in(&probe, &first, "alice").await.1;
+        let auth = probe.rebuilt(|builder| {
+            builder.configure(|config| {
+                config.session.max_per_account = Some(1);
+                config.session.at_limit = AtLimit::Refuse;
+            })
+        });
+        first = first.at(serve(app(&auth)).await);
+        let again = first.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(again.status, 200, "{}", again.text);
+        assert_eq!(status(&first).await.0, 200);
+        assert_eq!(status(&second).await.0, 200);
+        // It gives no way to one more.
+        let answer = first.stranger().login("alice", PASSWORD).await;
+        assert_eq!((answer.status, answer.code().as_str()), (409, "session_limit"));
+    }
+
     async fn only_what_counts_is_counted(probe: Probe) {
         let probe = limited(probe, 1, AtLimit::Refuse);
         let alice = probe.register("alice").await;
