@@ -633,6 +633,7 @@ async fn a_full_queue_fills_no_log() {
 }
 
 /// Uses one thread, so that its log can be read.
+#[portcullis_test_needs::needs("PORTCULLIS_TEST_POSTGRES_URL")]
 #[tokio::test]
 async fn tries_that_wait_too_long_for_others_are_told_once() {
     crate::support::probe::run(Backend::Postgres, async |probe: Probe| {
