@@ -61,7 +61,7 @@ where
 ///
 /// If the client disconnects, it continues. At the time limit it is dropped. On MySQL and MariaDB,
 /// a statement that is dropped half-way makes its connection unusable. There it may continue for
-/// five minutes instead, as long as no more than 256 others of its kind do. It has the tracing span
+/// five minutes instead, unless more than 256 other calls already do so. It has the tracing span
 /// of the request, but no task-locals of your middleware. The same applies to [`MembershipSource`],
 /// [`BreachedList`], [`RateLimiter`] and [`OnSuspicion`].
 pub trait SessionInfo: Send + Sync + 'static {

@@ -539,14 +539,14 @@ impl<'a> Challenges<'a> {
         self.judge(answering, holder.into()).await
     }
 
-    /// Answers a challenge and spends it, in one transaction: of any number of right answers one counts, and
-    /// it opens no route.
+    /// Answers a challenge and spends it, in one transaction. Of several correct answers, only one
+    /// counts. It gives access to no route.
     ///
-    /// Use this where the handler that calls it acts on the answer. Where another request does, use
+    /// Use this if the handler that calls it acts on the answer. If another request does, use
     /// [`answer`](Self::answer).
     ///
     /// # Errors
-    /// The same as of [`answer`](Self::answer). Nothing may be done then.
+    /// The same as for [`answer`](Self::answer). After an error, do nothing.
     pub async fn answer_and_spend(
         &self,
         purpose: &str,

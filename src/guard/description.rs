@@ -66,11 +66,13 @@ impl RouteCaller {
     }
 
     /// The error codes of a caller who is not accepted.
-    pub(crate) fn errors(self) -> &'static [&'static str] {
+    pub(crate) fn errors(self) -> Vec<&'static str> {
         match self {
-            Self::Anyone => &[],
-            Self::SignedIn => &NOT_SIGNED_IN,
-            Self::Owner(_) | Self::OwnerOrStage(..) => &NOT_OWNER,
+            Self::Anyone => Vec::new(),
+            Self::SignedIn => NOT_SIGNED_IN.to_vec(),
+            Self::Owner(_) | Self::OwnerOrStage(..) => {
+                [NOT_SIGNED_IN.as_slice(), &["limited_session"]].concat()
+            }
         }
     }
 }
@@ -90,20 +92,6 @@ impl RouteBody {
 const NOT_SIGNED_IN: [&str; 10] = [
     "enrolment_required",
     "invalid_token",
-    "multiple_credentials",
-    "not_signed_in",
-    "password_change_required",
-    "second_factor_required",
-    "session_ended",
-    "session_expired",
-    "session_suspicious",
-    "token_expired",
-];
-
-const NOT_OWNER: [&str; 11] = [
-    "enrolment_required",
-    "invalid_token",
-    "limited_session",
     "multiple_credentials",
     "not_signed_in",
     "password_change_required",

@@ -79,7 +79,7 @@ impl Row {
     /// The handler, and the description with all error codes.
     fn finish(self) -> (MethodRouter<Portcullis>, RouteDescription) {
         let Self { mut description, handler } = self;
-        let implied = [description.caller.errors(), description.body.errors()].concat();
+        let implied = [description.caller.errors().as_slice(), description.body.errors()].concat();
         description.errors.extend(implied);
         description.errors.sort_unstable();
         description.errors.dedup();

@@ -29,7 +29,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 .answers(&[StatusCode::ACCEPTED])
                 .refuses(&["already_verified", "invalid_fields"])
                 // Without an address in the body, it is for accounts that are signed in.
-                .refuses(RouteCaller::SignedIn.errors()),
+                .refuses(&RouteCaller::SignedIn.errors()),
             row(Method::POST, "/verification/confirm", confirm).takes(RouteBody::Json).refuses(&[
                 "already_verified",
                 "bearer_not_enabled",

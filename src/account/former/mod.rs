@@ -50,7 +50,8 @@
 //!   was removed could return with the removed address, and the owner's address would get no link.
 //! - A further name that was never the own address cannot be restored. When it becomes the own
 //!   address, this is an ordinary change, and gives it a new sequence. See below.
-//! - So every remembered address came before the present address of its kind. For this reason a
+//! - So every remembered mail address is older than the present one, and the same is true for
+//!   phone numbers. For this reason a
 //!   reset, a changed password and an end of all sessions have nothing to end here. A link to a
 //!   later address does not exist, and a link to an earlier one stays valid.
 //!
