@@ -113,7 +113,6 @@ pub mod rate_limit;
 pub mod registration;
 #[cfg(feature = "routes")]
 mod route;
-#[cfg(feature = "test-util")]
 pub mod schema;
 pub mod session;
 pub mod session_data;
@@ -147,6 +146,7 @@ pub use identity::{AccountOwner, AuthError, Identity, NotSignedIn, StepUp};
 pub use message::{Message, MessageKind, Notifier, Recipient};
 pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};
+pub use schema::TablesError;
 #[cfg(feature = "routes")]
 impl Portcullis {
     /// Returns the usual set of routes. Nest them where you like: `.nest("/auth", auth.routes())`.

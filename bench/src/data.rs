@@ -166,7 +166,7 @@ impl Writer<'_> {
             format!("({id}, '{name}', '{hash}', FALSE, FALSE, 0, 0, 0, {disabled}, {now})")
         };
         let columns = "auth_account (id, username, password_hash, must_change_password, \
-                       superuser, epoch, grants_version, enrolled_factors, disabled_at, created_at)";
+                       superuser, epoch, version, enrolled_factors, disabled_at, created_at)";
         self.rows(columns, ids.iter().enumerate().map(row)).await?;
         let row = |(number, id): (usize, &Uuid)| {
             format!("('{}', {}, 1, {now})", name(number), self.uuid(id))
@@ -196,14 +196,14 @@ impl Writer<'_> {
             let account = accounts[number % (ACCOUNTS - DISABLED)];
             let digest = self.bytes(&by_hand::digest(sid));
             format!(
-                "({}, {digest}, {}, {}, 0, 0, 0, {now}, {now}, {end}, 604800000, TRUE, \
+                "({}, {digest}, {number}, {}, {}, 0, 0, 0, {now}, {now}, {end}, 604800000, TRUE, \
                  'pwd:{now}', '127.0.0.1', '{USER_AGENT}')",
                 self.uuid(&id),
                 self.uuid(&id),
                 self.uuid(&account),
             )
         };
-        let columns = "auth_session (id, token_digest, lineage_id, account_id, account_epoch, \
+        let columns = "auth_session (id, token_digest, version, lineage_id, account_id, account_epoch, \
                        stage, generation, rotated_at, created_at, expires_at, idle_ms, persistent, \
                        factors, address, user_agent)";
         self.rows(columns, sids.iter().enumerate().map(row)).await?;

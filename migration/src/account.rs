@@ -28,7 +28,7 @@ impl MigrationTrait for Migration {
             .col(required("must_change_password").boolean())
             .col(required("superuser").boolean())
             .col(required("epoch").big_integer())
-            .col(required("grants_version").big_integer())
+            .col(required("version").big_integer())
             .col(required("enrolled_factors").big_integer())
             .col(optional("verified_at").big_integer())
             .col(optional("registered_lineage_id").uuid())

@@ -10,7 +10,7 @@ pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &str {
-        "m0102_catalogue"
+        "m0008_catalogue"
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &str {
-        "m0103_maintenance"
+        "m0012_maintenance"
     }
 }
 

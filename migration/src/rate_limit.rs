@@ -10,7 +10,7 @@ pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &str {
-        "m0009_rate_limit"
+        "m0011_rate_limit"
     }
 }
 

@@ -21,6 +21,7 @@ impl MigrationTrait for Migration {
         let session = table(manager, "auth_session")
             .col(required("id").uuid().primary_key())
             .col(required("token_digest").binary_len(32))
+            .col(required("version").big_integer())
             .col(required("lineage_id").uuid())
             .col(optional("account_id").uuid())
             .col(required("account_epoch").big_integer())

@@ -23,8 +23,9 @@ pub(crate) mod account {
         pub superuser: bool,
         /// Increased by every change that ends the account's sessions.
         pub epoch: i64,
-        /// Changed by every change of what the account may do.
-        pub grants_version: i64,
+        /// A random number that is replaced by every change of the row or of the grants that a request
+        /// can notice.
+        pub version: i64,
         pub enrolled_factors: i64,
         /// When its first address was verified.
         pub verified_at: Option<Timestamp>,

@@ -219,7 +219,7 @@ pub(crate) async fn set_username<C: ConnectionTrait>(
     next: Option<&login_name::Model>,
 ) -> Result<(), DbErr> {
     let typed = next.and_then(|name| name.typed.as_deref());
-    account::Entity::update_many()
+    changing()
         .col_expr(account::Column::Username, Expr::value(typed))
         .filter(account::Column::Id.eq(id))
         .exec(db)
@@ -234,9 +234,23 @@ pub(crate) async fn set_username<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Returns an update of accounts that a request can notice. It replaces their version. Everything
+/// that was remembered about an account belongs to the version that was read with it, so it is not
+/// used any more. All changed rows may get the same version, because what is remembered is kept for
+/// each account separately.
+pub(crate) fn changing() -> UpdateMany<account::Entity> {
+    account::Entity::update_many().col_expr(account::Column::Version, Expr::value(random_version()))
+}
+
+/// Returns an update of columns that no request reads: the hash of the same password, the time of
+/// the last sign-in, the trial. The version stays.
+fn recording() -> UpdateMany<account::Entity> {
+    account::Entity::update_many()
+}
+
 /// Returns an update of an account that is not deleted. It also ends the account's sessions.
 pub(crate) fn ending_sessions(id: AccountId) -> UpdateMany<account::Entity> {
-    account::Entity::update_many()
+    changing()
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::DeletedAt.is_null())
@@ -325,7 +339,7 @@ pub(crate) async fn verify<C: ConnectionTrait>(
     id: AccountId,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let updated = account::Entity::update_many()
+    let updated = changing()
         .col_expr(account::Column::VerifiedAt, Expr::value(Some(now)))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::VerifiedAt.is_null())
@@ -349,7 +363,7 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     let id = row.id;
-    let updated = account::Entity::update_many()
+    let updated = changing()
         .col_expr(account::Column::PasswordHash, Expr::value(None::<String>))
         .col_expr(account::Column::PasswordPepper, Expr::value(None::<String>))
         .col_expr(account::Column::MustChangePassword, Expr::value(true))
@@ -399,7 +413,7 @@ pub(crate) async fn settle_names<C: ConnectionTrait>(
     verify_name(db, row, email.normal(), now).await?;
     keep_only(db, row.id, email.normal()).await?;
     former::forget_all(db, row.id).await?;
-    account::Entity::update_many()
+    changing()
         .col_expr(account::Column::Phone, Expr::value(None::<String>))
         .filter(account::Column::Id.eq(row.id))
         .exec(db)
@@ -441,7 +455,7 @@ pub(crate) async fn evict<C: ConnectionTrait>(
         return Ok(false);
     }
     let email = holder.email.as_deref().and_then(|email| Email::parse(email).ok());
-    let mut update = account::Entity::update_many()
+    let mut update = changing()
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(holder.id));
     if email.is_some_and(|email| email.normal() == normal) {
@@ -490,7 +504,7 @@ pub(crate) async fn claim_username<C: ConnectionTrait>(
 
 /// Removes a username from an account's row, because another account has it.
 pub(crate) async fn drop_username<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
-    account::Entity::update_many()
+    changing()
         .col_expr(account::Column::Username, Expr::value(None::<String>))
         .filter(account::Column::Id.eq(id))
         .exec(db)
@@ -522,7 +536,7 @@ pub(crate) async fn set_first_username<C: ConnectionTrait>(
     id: AccountId,
     typed: &str,
 ) -> Result<bool, DbErr> {
-    let updated = account::Entity::update_many()
+    let updated = changing()
         .col_expr(account::Column::Username, Expr::value(Some(typed)))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::Username.is_null())
@@ -540,7 +554,7 @@ pub(crate) async fn set<C: ConnectionTrait>(
     sessions: Sessions,
 ) -> Result<bool, DbErr> {
     let epoch = Expr::col(account::Column::Epoch);
-    let mut update = account::Entity::update_many();
+    let mut update = changing();
     // MySQL sets columns from left to right, and each expression sees the values set before it. The
     // epoch comes first, because its expression reads the old `disabled_at`.
     update = match sessions {
@@ -569,7 +583,7 @@ pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
     row: &account::Model,
     enrolled: EnrolledFactors,
 ) -> Result<bool, DbErr> {
-    let updated = account::Entity::update_many()
+    let updated = changing()
         .col_expr(account::Column::EnrolledFactors, Expr::value(enrolled.0))
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(row.id))
@@ -595,7 +609,7 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
         Some(hash) => account::Column::PasswordHash.eq(hash),
         None => account::Column::PasswordHash.is_null(),
     };
-    let mut update = account::Entity::update_many();
+    let mut update = changing();
     if let Some(at) = signs_in_at {
         update = update.col_expr(account::Column::LastLoginAt, Expr::value(Some(at)));
     }
@@ -642,7 +656,7 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
         Some(at) => Column::LastLoginAt.eq(at),
         None => Column::LastLoginAt.is_null(),
     };
-    let mut update = account::Entity::update_many()
+    let mut update = changing()
         .col_expr(Column::PasswordHash, Expr::value(new.hash))
         .col_expr(Column::PasswordPepper, Expr::value(new.pepper))
         .col_expr(Column::MustChangePassword, Expr::value(false))
@@ -672,7 +686,7 @@ pub(crate) async fn rehash<C: ConnectionTrait>(
     old_hash: &str,
     new: StoredPassword,
 ) -> Result<bool, DbErr> {
-    let updated = account::Entity::update_many()
+    let updated = recording()
         .col_expr(account::Column::PasswordHash, Expr::value(new.hash))
         .col_expr(account::Column::PasswordPepper, Expr::value(new.pepper))
         .filter(account::Column::Id.eq(id))
@@ -691,7 +705,7 @@ pub(crate) async fn note_login<C: ConnectionTrait>(
     epoch: i64,
     at: Timestamp,
 ) -> Result<bool, DbErr> {
-    let updated = account::Entity::update_many()
+    let updated = recording()
         .col_expr(account::Column::LastLoginAt, Expr::value(Some(at)))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::Epoch.eq(epoch))
@@ -707,7 +721,7 @@ pub(crate) async fn set_last_login<C: ConnectionTrait>(
     id: AccountId,
     at: Timestamp,
 ) -> Result<(), DbErr> {
-    account::Entity::update_many()
+    recording()
         .col_expr(account::Column::LastLoginAt, Expr::value(Some(at)))
         .filter(account::Column::Id.eq(id))
         .exec(db)
@@ -717,11 +731,7 @@ pub(crate) async fn set_last_login<C: ConnectionTrait>(
 
 /// Makes cached grants of this account stale. Returns false if there is no such account.
 pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
-    let updated = account::Entity::update_many()
-        .col_expr(account::Column::GrantsVersion, Expr::value(random_version()))
-        .filter(account::Column::Id.eq(id))
-        .exec(db)
-        .await?;
+    let updated = changing().filter(account::Column::Id.eq(id)).exec(db).await?;
     Ok(updated.rows_affected > 0)
 }
 
@@ -767,9 +777,8 @@ pub(crate) async fn raise_epochs<C: ConnectionTrait>(
     let epoch = || Expr::col(account::Column::Epoch);
     let least = now.as_millis();
     let raised = CaseStatement::new().case(epoch().lt(least), least).finally(epoch().add(1));
-    let updated = account::Entity::update_many()
+    let updated = changing()
         .col_expr(account::Column::Epoch, raised.into())
-        .col_expr(account::Column::GrantsVersion, Expr::value(random_version()))
         .filter(account::Column::Id.is_in(ids.iter().copied()))
         .exec(db)
         .await?;
@@ -821,7 +830,7 @@ pub(crate) async fn remove_unproved<C: ConnectionTrait>(
 
 /// Ends the trial: the account stays.
 pub(crate) async fn end_trial<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
-    account::Entity::update_many()
+    recording()
         .col_expr(account::Column::OnTrialSince, Expr::value(None::<i64>))
         .filter(account::Column::Id.eq(id))
         .exec(db)

@@ -6,7 +6,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, Upd
 
 use super::channel::Channel;
 use crate::account::entity::{account, login_name};
-use crate::account::store::ending_sessions;
+use crate::account::store::{changing as changing_account, ending_sessions};
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId};
 use crate::session::store as session_store;
@@ -86,7 +86,7 @@ pub(super) async fn restore<C: ConnectionTrait>(
     old: &str,
     now: Timestamp,
 ) -> Result<(), DbErr> {
-    let update = account::Entity::update_many()
+    let update = changing_account()
         .col_expr(channel.column(), Expr::value(Some(old)))
         .filter(account::Column::Id.eq(id));
     proving(update, channel, now).exec(db).await?;
@@ -126,7 +126,7 @@ pub(super) async fn release_since<C: ConnectionTrait>(
 
 /// Removes the phone number of an account.
 pub(super) async fn clear_phone<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
-    account::Entity::update_many()
+    changing_account()
         .col_expr(account::Column::Phone, Expr::value(None::<String>))
         .filter(account::Column::Id.eq(id))
         .exec(db)

@@ -9,6 +9,8 @@
 //! | [`from_axum_login`] | how to move from axum-login, trait by trait |
 //! | [`guards`] | how a route states who may call it |
 //! | [`permissions`] | how accounts get their permissions: roles, groups, levels |
+//! | [`migrations`] | how the tables are created: several nodes, SQL files, new versions |
+//! | [`sqlx`] | how to use portcullis in a service on sqlx |
 //! | [`backups`] | what a restored backup brings back, and how to end it |
 //! | [`defaults`] | every default value, with its reason and source |
 //! | [`errors`] | every error code, its status and its cause |
@@ -55,10 +57,12 @@ pub mod from_axum_login;
 pub mod guards;
 pub mod lockout;
 pub mod mail;
+pub mod migrations;
 pub mod operating;
 pub mod permissions;
 pub mod routes;
 pub mod sessions;
+pub mod sqlx;
 pub mod start;
 pub mod testing;
 pub mod threats;

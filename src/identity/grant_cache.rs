@@ -1,6 +1,6 @@
 //! Compiled grants, kept in memory under the versions at which they were read.
 //!
-//! The statement of each request reads the account's `grants_version` and the version of all
+//! The statement of each request reads the account's `version` and the version of all
 //! authorization. A cached set is used only if both match. So no node must be told about a change.
 //!
 //! Both versions are random, and the statement that loads a set reads them again. So one version

@@ -90,8 +90,8 @@ impl Resolver {
         let Some(memory) = &self.memory else {
             return Ok(Arc::new(Grants::compile(rows, levels)));
         };
-        let versions = authorization
-            .map(|authorization| Versions { account: account.grants_version, authorization });
+        let versions =
+            authorization.map(|authorization| Versions { account: account.version, authorization });
         if let Some(grants) = versions.and_then(|versions| memory.find(account.id, versions)) {
             return Ok(grants);
         }

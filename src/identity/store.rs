@@ -55,7 +55,7 @@ const COLUMNS: [(&str, &str, Option<&str>); 35] = [
     ("a.phone", "text", None),
     ("a.superuser", "boolean", None),
     ("a.epoch", "bigint", None),
-    ("a.grants_version", "bigint", None),
+    ("a.version", "bigint", None),
     ("a.enrolled_factors", "bigint", None),
     ("a.verified_at", "bigint", None),
     ("a.disabled_at", "bigint", None),
@@ -208,7 +208,7 @@ impl Statements {
         }
         // One statement sees one state of the database. So these versions belong to these grants.
         grants.push_str(&format!(
-            " UNION ALL SELECT {VERSIONS}, {0}, {0}, {0}, {0}, {1}, a.grants_version, \
+            " UNION ALL SELECT {VERSIONS}, {0}, {0}, {0}, {0}, {1}, a.version, \
              {AUTHORIZATION_VERSION} FROM auth_account a WHERE a.id = {2}",
             null("text"),
             null("boolean"),
@@ -432,7 +432,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
             phone: column!(),
             superuser: column!(),
             epoch: column!(),
-            grants_version: column!(),
+            version: column!(),
             enrolled: EnrolledFactors(column!()),
             verified_at: column!(),
             disabled_at: column!(),

@@ -4,7 +4,7 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 
 use crate::account::entity::{account, login_name};
-use crate::account::store::ending_sessions;
+use crate::account::store::{changing as changing_account, ending_sessions};
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId};
 use crate::session::store as session_store;
@@ -43,7 +43,7 @@ pub(super) async fn remove<C: ConnectionTrait>(
 
 /// Removes the account's own mail address.
 pub(super) async fn clear_email<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
-    account::Entity::update_many()
+    changing_account()
         .col_expr(account::Column::Email, Expr::value(None::<String>))
         .filter(account::Column::Id.eq(id))
         .exec(db)

@@ -28,7 +28,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::jwt::Claims;
-use crate::base::secret::random_array;
+use crate::base::secret::{random_array, random_version};
 use crate::base::transaction::{Db, OpenTransaction, Txn, transaction};
 use crate::config::{AtLimit, SessionConfig};
 use crate::context::Context;
@@ -309,6 +309,7 @@ impl<'a> StartSession<'a> {
         Model {
             id: SessionId::new(now),
             token_digest: self.context.session_digests[0].digest(sid).to_vec(),
+            version: random_version(),
             lineage_id: lineage_id.unwrap_or_else(|| LineageId::new(now)),
             account_id: self.account.as_ref().map(Account::id),
             account_epoch: self.account.as_ref().map_or(0, |account| account.epoch),

@@ -371,7 +371,7 @@ mod tests {
             phone: None,
             superuser: false,
             epoch: 3,
-            grants_version: 0,
+            version: 0,
             enrolled: Default::default(),
             verified_at: None,
             disabled_at: None,

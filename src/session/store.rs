@@ -11,8 +11,10 @@ use super::entity::{Column, Entity, Model};
 use super::judge::{ClientMark, Ended, LINGERS, STEPPED_UP};
 use super::stage::Stage;
 use crate::account::entity::account;
+use crate::account::store::changing as changing_account;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId, SessionId};
+use crate::base::secret::random_version;
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(), DbErr> {
     let row = super::entity::ActiveModel::from(row).reset_all();
@@ -20,12 +22,17 @@ pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(),
     Ok(())
 }
 
+/// Returns an update of sessions. It replaces their version: see the account's.
+fn changing() -> UpdateMany<Entity> {
+    Entity::update_many().col_expr(Column::Version, Expr::value(random_version()))
+}
+
 fn ending(reason: Ended, now: Timestamp) -> UpdateMany<Entity> {
     ending_as(reason.as_str(), now)
 }
 
 fn ending_as(reason: &'static str, now: Timestamp) -> UpdateMany<Entity> {
-    Entity::update_many()
+    changing()
         .col_expr(Column::EndedAt, Expr::value(Some(now)))
         .col_expr(Column::EndReason, Expr::value(Some(reason)))
         .filter(Column::EndedAt.is_null())
@@ -173,7 +180,7 @@ pub(crate) async fn mark_suspicious<C: ConnectionTrait>(
     if let Some(account) = account {
         which = which.add(Column::AccountId.eq(account));
     }
-    let marked = Entity::update_many()
+    let marked = changing()
         .col_expr(Column::SuspiciousAt, Expr::value(Some(now)))
         .filter(Column::SuspiciousAt.is_null())
         .filter(which.clone())
@@ -192,7 +199,7 @@ pub(crate) async fn clear_suspicion<C: ConnectionTrait>(
     id: SessionId,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let cleared = Entity::update_many()
+    let cleared = changing()
         .col_expr(Column::SuspiciousAt, Expr::value(None::<i64>))
         .filter(Column::Id.eq(id))
         .filter(Column::SuspiciousAt.is_not_null())
@@ -320,7 +327,7 @@ pub(crate) async fn end_all<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<Option<u64>, DbErr> {
     let epoch = account::Column::Epoch;
-    let mut moved = account::Entity::update_many()
+    let mut moved = changing_account()
         .col_expr(epoch, Expr::col(epoch).add(1))
         .filter(account::Column::Id.eq(account));
     if let Some(seen) = seen {
@@ -335,7 +342,7 @@ pub(crate) async fn end_all<C: ConnectionTrait>(
             .from(account::Entity)
             .and_where(account::Column::Id.eq(account))
             .to_owned();
-        let kept = Entity::update_many()
+        let kept = changing()
             .col_expr(Column::AccountEpoch, Expr::col(Column::AccountEpoch).add(1))
             .filter(Column::Id.eq(id))
             .filter(Column::AccountId.eq(account))
@@ -400,7 +407,7 @@ pub(crate) async fn rotate<C: ConnectionTrait>(
     let Rotation { id, generation, digest, by, arrived_at, now } = *rotation;
     // MySQL sets columns from left to right, and each expression sees the columns before it. So
     // `previous_late_use_at` must be set before `late_use_at` is cleared.
-    let updated = Entity::update_many()
+    let updated = changing()
         .col_expr(Column::PreviousLateUseAt, Expr::col(Column::LateUseAt).if_null(arrived_at))
         .col_expr(Column::LateUseAt, Expr::value(None::<i64>))
         .col_expr(Column::Generation, Expr::col(Column::Generation).add(1))
@@ -423,7 +430,7 @@ pub(crate) async fn mark_late_use<C: ConnectionTrait>(
     generation: i64,
     arrived_at: Timestamp,
 ) -> Result<(), DbErr> {
-    Entity::update_many()
+    changing()
         .col_expr(Column::LateUseAt, Expr::value(Some(arrived_at)))
         .filter(Column::Id.eq(id))
         .filter(Column::Generation.eq(generation))
@@ -435,7 +442,7 @@ pub(crate) async fn mark_late_use<C: ConnectionTrait>(
 
 /// Ends the remaining rights of a session that a step-up has replaced.
 pub(crate) async fn stop_lingering<C: ConnectionTrait>(db: &C, id: SessionId) -> Result<(), DbErr> {
-    Entity::update_many()
+    changing()
         .col_expr(Column::EndReason, Expr::value(Some(Ended::Superseded.as_str())))
         .filter(Column::Id.eq(id))
         .filter(Column::EndReason.eq(STEPPED_UP))

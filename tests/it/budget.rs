@@ -88,7 +88,7 @@ async fn give(probe: &Probe, from: usize, to: usize) {
     for (table, rows) in tables.iter().filter(|(_, rows)| !rows.is_empty()) {
         probe.execute(&format!("INSERT INTO {table} VALUES {}", rows.join(", "))).await;
     }
-    probe.execute("UPDATE auth_account SET grants_version = grants_version + 1").await;
+    probe.execute("UPDATE auth_account SET version = version + 1").await;
 }
 
 /// Returns the same token with another signature.
@@ -382,15 +382,15 @@ on_every_database! {
         let expected = [
             ("list", 200, 2),
             ("username", 200, 16),
-            ("no username", 422, 1),
+            ("no username", 422, 2),
             ("ask", 202, 11),
             ("ask, just before", 202, 8),
             ("ask, no mailbox", 422, 1),
             ("wrong code", 403, 5),
             ("wrong token", 403, 2),
             ("confirm", 200, 18),
-            ("remove", 200, 11),
-            ("remove, not there", 404, 3),
+            ("remove", 200, 12),
+            ("remove, not there", 404, 4),
             ("undo, wrong token", 403, 1),
             ("undo", 204, 9),
         ];
@@ -435,7 +435,7 @@ on_every_database! {
             ("wrong token", 403, 2),
             ("undo, wrong token", 403, 1),
             ("confirm", 200, 13),
-            ("ask", 202, 10),
+            ("ask", 202, 11),
             ("confirm", 200, 20),
             ("undo", 204, 15),
         ];
@@ -537,7 +537,7 @@ on_every_database! {
             ("password, wrong", 403, 7),
             // Ends the codes and links that were sent to the account before.
             ("password", 200, 10),
-            ("end a foreign session", 404, 2),
+            ("end a foreign session", 404, 3),
             // The epochs of the account and of the session that continues, the other sessions, and
             // the event. One more statement reads the new epoch for the device that stays known.
             ("end the others", 200, 6),
@@ -636,16 +636,16 @@ async fn fill(backend: Backend, db: &DatabaseConnection) {
     for (table, columns, values, rows) in [
         (
             "auth_account",
-            "id, username, must_change_password, superuser, epoch, grants_version, \
+            "id, username, must_change_password, superuser, epoch, version, \
              enrolled_factors, created_at",
             format!("{account}, {}, FALSE, FALSE, 0, 0, 0, 0", name("user")),
             ACCOUNTS,
         ),
         (
             "auth_session",
-            "id, token_digest, lineage_id, account_id, account_epoch, stage, generation, \
+            "id, token_digest, version, lineage_id, account_id, account_epoch, stage, generation, \
              rotated_at, created_at, expires_at, idle_ms, persistent, factors",
-            format!("{session}, {digest}, {session}, {account}, 0, 0, 0, 0, 0, 0, 0, FALSE, ''"),
+            format!("{session}, {digest}, 0, {session}, {account}, 0, 0, 0, 0, 0, 0, 0, FALSE, ''"),
             JOINED,
         ),
         (

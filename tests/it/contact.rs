@@ -32,7 +32,7 @@ async fn person(probe: &Probe, name: &str) -> (AccountId, Browser) {
         ))
         .await;
     probe
-        .execute(&format!("UPDATE auth_account SET verified_at = {now} WHERE username = '{name}'"))
+        .execute(&format!("UPDATE auth_account SET version = version + 1, verified_at = {now} WHERE username = '{name}'"))
         .await;
     (id, browser)
 }
@@ -992,7 +992,7 @@ on_every_database! {
         probe.execute("DELETE FROM auth_login_name WHERE normal = 'alice'").await;
         let over = browser.delete("/auth/phone").await;
         assert_eq!((over.status, over.code().as_str()), (401, "session_ended"), "{}", over.text);
-        probe.execute("UPDATE auth_account SET username = NULL").await;
+        probe.execute("UPDATE auth_account SET version = version + 1, username = NULL").await;
         check(&browser.delete("/auth/phone").await, 409, "only_login_name");
         let account = probe.auth.accounts().find(id).await.expect("it answers").expect("an account");
         assert_eq!(account.phone(), Some(number));

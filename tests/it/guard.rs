@@ -407,7 +407,7 @@ on_every_database! {
         }
         // A session that is marked as suspicious: `None` for an `Option`, and a code of its own
         // elsewhere.
-        probe.execute("UPDATE auth_session SET suspicious_at = 1").await;
+        probe.execute("UPDATE auth_session SET version = version + 1, suspicious_at = 1").await;
         let answer = call(&app, get_with("/session", Some(&suspicious))).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "false"));
         let answer = call(&one_permission(auth), get_with("/layer", Some(&suspicious))).await;

@@ -761,7 +761,7 @@ on_every_database! {
             let account = NewAccount::username(name);
             probe.auth.accounts().create(account).await.expect("it is made");
             let update = format!(
-                "UPDATE auth_account SET password_hash = '{hash}' WHERE username = '{name}'"
+                "UPDATE auth_account SET version = version + 1, password_hash = '{hash}' WHERE username = '{name}'"
             );
             probe.execute(&update).await;
             assert_eq!(browser.stranger().login(name, WRONG).await.status, 401, "{name}");
@@ -785,7 +785,7 @@ on_every_database! {
             "",
         ] {
             let update = format!(
-                "UPDATE auth_account SET password_hash = '{hash}' WHERE username = 'alice'"
+                "UPDATE auth_account SET version = version + 1, password_hash = '{hash}' WHERE username = 'alice'"
             );
             probe.execute(&update).await;
             probe.forget_attempts().await;

@@ -668,14 +668,14 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 const FILLING: [(&str, &str, &str); 14] = [
     (
         "auth_account",
-        "id, username, must_change_password, superuser, epoch, grants_version, enrolled_factors, created_at",
+        "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
         "{id}, {text}, FALSE, FALSE, 0, 0, 0, 0",
     ),
     (
         "auth_session",
-        "id, token_digest, lineage_id, account_id, account_epoch, stage, generation, rotated_at, \
+        "id, token_digest, version, lineage_id, account_id, account_epoch, stage, generation, rotated_at, \
          created_at, expires_at, idle_ms, persistent, factors",
-        "{id}, {bytes}, {id}, {id}, 0, 0, 0, {late}, {late}, {late}, 0, FALSE, ''",
+        "{id}, {bytes}, 0, {id}, {id}, 0, 0, 0, {late}, {late}, {late}, 0, FALSE, ''",
     ),
     ("auth_session_data", "lineage_id, data, written_at", "{id}, '', {late}"),
     (

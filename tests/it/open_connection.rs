@@ -143,7 +143,7 @@ on_every_database! {
         let waiting = tokio::spawn(probe.auth.session_end(&identity, OFTEN));
         // Another program writes the row; nothing is announced here.
         let now = probe.auth_now().as_millis();
-        probe.execute(&format!("UPDATE auth_session SET ended_at = {now}, end_reason = 'revoked'")).await;
+        probe.execute(&format!("UPDATE auth_session SET version = version + 1, ended_at = {now}, end_reason = 'revoked'")).await;
         let reason = end(async { waiting.await.expect("it does not panic") }).await;
         assert_eq!(reason, NotSignedIn::Ended(Ended::Revoked));
         // One whose row is gone.

@@ -467,9 +467,9 @@ async fn set_email(probe: &Probe, address: &str) {
     use sea_orm::{ConnectionTrait, Statement};
     let backend = probe.db.get_database_backend();
     let text = if probe.database.backend == Backend::Postgres {
-        "UPDATE auth_account SET email = $1 WHERE username = 'alice'"
+        "UPDATE auth_account SET version = version + 1, email = $1 WHERE username = 'alice'"
     } else {
-        "UPDATE auth_account SET email = ? WHERE username = 'alice'"
+        "UPDATE auth_account SET version = version + 1, email = ? WHERE username = 'alice'"
     };
     let statement = Statement::from_sql_and_values(backend, text, [address.into()]);
     probe.db.execute_raw(statement).await.expect("it is written");

@@ -254,7 +254,7 @@ on_every_database! {
                     good = true;
                 }
                 "email" => {
-                    probe.execute("UPDATE auth_account SET email = 'e@example.com' WHERE username = 'email'").await;
+                    probe.execute("UPDATE auth_account SET version = version + 1, email = 'e@example.com' WHERE username = 'email'").await;
                 }
                 "disabled" => accounts.disable(account.id()).await.expect("it is disabled"),
                 "back" => {
@@ -416,7 +416,7 @@ on_every_database! {
         assert_eq!(attacker.login("alice", PASSWORD).await.status, 200);
         // A factor cannot be enrolled while the address is unverified. If there is one anyway, it
         // is removed, and the owner is told.
-        probe.execute("UPDATE auth_account SET enrolled_factors = 8").await;
+        probe.execute("UPDATE auth_account SET version = version + 1, enrolled_factors = 8").await;
         let token = ask(&probe, &mut victim, "alice@example.com").await;
         assert_eq!(reset(&mut victim, &token, NEW).await.status, 204);
         let told = probe.mail().await;

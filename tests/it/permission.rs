@@ -308,7 +308,7 @@ on_every_database! {
                  SELECT a.id, r.id, 'doc', '42', 0 FROM auth_account a, auth_role r WHERE r.name = '{role}'"
             )).await;
         }
-        probe.execute("UPDATE auth_account SET grants_version = grants_version + 1").await;
+        probe.execute("UPDATE auth_account SET version = version + 1").await;
         assert_eq!(browser.get("/docs/42").await.status, 200);
         for closed in ["/docs/43", "/docs/9", "/admin", "/editors"] {
             assert_eq!(browser.get(closed).await.status, 403, "{closed}");

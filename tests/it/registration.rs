@@ -318,7 +318,7 @@ on_every_database! {
         for field in [
             "role", "roles", "groups", "permissions", "superuser", "is_superuser", "is_admin",
             "admin", "verified", "verified_at", "email_verified", "id", "account_id", "epoch",
-            "grants_version", "enrolled_factors", "must_change_password", "password_hash",
+            "version", "enrolled_factors", "must_change_password", "password_hash",
             "disabled_at", "created_at", "stage", "ceiling", "Username", "USERNAME", "__proto__",
         ] {
             for value in [json!(true), json!("admin"), json!(["admin"]), Value::Null] {

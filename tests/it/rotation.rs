@@ -173,7 +173,7 @@ on_every_database! {
 
     async fn a_retired_token_is_a_theft_once_its_successor_was_used_late(probe: Probe) {
         let (account, mut browser) = probe.signed_in("alice").await;
-        probe.execute("UPDATE auth_account SET email = 'alice@example.com'").await;
+        probe.execute("UPDATE auth_account SET version = version + 1, email = 'alice@example.com'").await;
         let first = cookie(&browser);
         probe.clock.advance(LIFETIME);
         assert_eq!(handed_out(&browser.get("/me").await), Some(1));
@@ -258,12 +258,12 @@ on_every_database! {
             probe.clock.advance(HOUR);
             let update = |set: &str| match probe.database.backend {
                 Backend::MySql => format!(
-                    "UPDATE auth_session SET {set} WHERE HEX(id) = UPPER(REPLACE('{uuid}', '-', ''))"
+                    "UPDATE auth_session SET version = version + 1, {set} WHERE HEX(id) = UPPER(REPLACE('{uuid}', '-', ''))"
                 ),
                 Backend::Sqlite => format!(
-                    "UPDATE auth_session SET {set} WHERE HEX(id) = UPPER(REPLACE('{uuid}', '-', ''))"
+                    "UPDATE auth_session SET version = version + 1, {set} WHERE HEX(id) = UPPER(REPLACE('{uuid}', '-', ''))"
                 ),
-                Backend::Postgres => format!("UPDATE auth_session SET {set} WHERE id = '{uuid}'"),
+                Backend::Postgres => format!("UPDATE auth_session SET version = version + 1, {set} WHERE id = '{uuid}'"),
             };
             let code = match change {
                 "disabled" => {

@@ -16,7 +16,7 @@ use crate::support::{Backend, Probe};
 
 /// A table, as far as the catalogs and the entities can both describe it.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Shape {
+pub(crate) struct Shape {
     /// From a name to its family of types, and whether it is nullable.
     columns: BTreeMap<String, (&'static str, bool)>,
     primary_key: Vec<String>,
@@ -26,7 +26,7 @@ struct Shape {
     unique: BTreeSet<Vec<String>>,
 }
 
-type Shapes = BTreeMap<String, Shape>;
+pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
 const LOOKUPS: [(&str, &[&str]); 28] = [
@@ -234,7 +234,7 @@ fn family(backend: Backend, kind: &str) -> &'static str {
 
 /// Returns what the catalogs contain about the tables of portcullis, without its bookkeeping table
 /// and the application's tables.
-async fn found(
+pub(crate) async fn catalog(
     backend: Backend,
     db: &DatabaseConnection,
 ) -> (Shapes, BTreeSet<(String, Vec<String>)>) {
@@ -266,8 +266,8 @@ async fn found(
     (shapes, lookups)
 }
 
-async fn check(backend: Backend, db: &DatabaseConnection) {
-    let (shapes, lookups) = found(backend, db).await;
+pub(crate) async fn check(backend: Backend, db: &DatabaseConnection) {
+    let (shapes, lookups) = catalog(backend, db).await;
     let described = described();
     for (name, shape) in &described {
         assert_eq!(shapes.get(name), Some(shape), "{name}");
@@ -307,7 +307,7 @@ async fn migrate_beside_a_host(backend: Backend) {
     let count = Migrator::migrations().len() as i64;
 
     Migrator::up(&db, None).await.expect("they go up");
-    let first = found(backend, &db).await;
+    let first = catalog(backend, &db).await;
     check(backend, &db).await;
     assert_eq!(tables(backend, &db).await, &hosts | &ours);
     assert_eq!(number(&ask(&db, applied).await[0], 0), count);
@@ -338,7 +338,7 @@ async fn migrate_beside_a_host(backend: Backend) {
     }
     Migrator::up(&db, None).await.expect("they go up again");
     check(backend, &db).await;
-    assert_eq!(found(backend, &db).await, first);
+    assert_eq!(catalog(backend, &db).await, first);
     assert_eq!(tables(backend, &db).await, &hosts | &ours);
 
     let kept = ask(&db, "SELECT version, applied_at FROM seaql_migrations").await;

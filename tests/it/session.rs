@@ -117,7 +117,10 @@ impl OnSessionReplaced for Hook {
     ) -> HookFuture<'a, ()> {
         Box::pin(async move {
             // This change of the application is rolled back with everything else.
-            txn.execute_unprepared("UPDATE auth_account SET phone = '+4930123456'").await?;
+            txn.execute_unprepared(
+                "UPDATE auth_account SET version = version + 1, phone = '+4930123456'",
+            )
+            .await?;
             self.seen.lock().expect("nothing panics while it is held").push(replaced);
             if self.fails { Err("the cart cannot be moved".into()) } else { Ok(()) }
         })
@@ -317,7 +320,7 @@ on_every_database! {
             if suspicious {
                 let row = is(&probe, issued.session_id());
                 probe
-                    .execute(&format!("UPDATE auth_session SET suspicious_at = 1 WHERE {row}"))
+                    .execute(&format!("UPDATE auth_session SET version = version + 1, suspicious_at = 1 WHERE {row}"))
                     .await;
             }
             probe.clock.advance(age);
@@ -332,7 +335,7 @@ on_every_database! {
     async fn a_suspicious_session_can_do_nothing_but_log_out(probe: Probe) {
         let (_, mut browser) = probe.signed_in("alice").await;
         let row = is(&probe, session_id(&mut browser).await);
-        probe.execute(&format!("UPDATE auth_session SET suspicious_at = 1 WHERE {row}")).await;
+        probe.execute(&format!("UPDATE auth_session SET version = version + 1, suspicious_at = 1 WHERE {row}")).await;
         for path in ["/me", "/signed-in", "/auth/session", "/auth/sessions", "/pending"] {
             check_refused(&browser.get(path).await, "session_suspicious");
         }

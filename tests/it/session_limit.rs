@@ -204,7 +204,7 @@ on_every_database! {
             let (answer, mut other) = log_in_now(&browser).await;
             let id = answer.json()["session_id"].as_str().expect("an id").to_owned();
             let row = row_of(&probe, &id);
-            probe.execute(&format!("UPDATE auth_session SET {change} WHERE {row}")).await;
+            probe.execute(&format!("UPDATE auth_session SET version = version + 1, {change} WHERE {row}")).await;
             let listed = probe.auth.sessions().list(&alice).await.expect("it answers");
             let listed = listed.iter().any(|session| session.id.to_string() == id);
             let signed_in = other.get("/auth/session").await.status == 200;
@@ -227,7 +227,7 @@ on_every_database! {
             (format!("deleted_at = {now}"), false),
             ("deleted_at = NULL".to_owned(), true),
         ] {
-            probe.execute(&format!("UPDATE auth_account SET {change}")).await;
+            probe.execute(&format!("UPDATE auth_account SET version = version + 1, {change}")).await;
             let listed = !probe.auth.sessions().list(&alice).await.expect("it answers").is_empty();
             assert_eq!((listed, status(&browser).await.0 == 200), (lives, lives), "{change}");
         }

@@ -503,6 +503,34 @@ fn only_stores_build_queries() {
 }
 
 #[test]
+fn changes_of_accounts_and_sessions_go_through_the_function_that_moves_the_version() {
+    // Whatever was remembered about the row is used as long as its version stays the same.
+    let homes = ["account/store.rs"];
+    let rule = only_in(&homes, &["account::Entity::update_many"]);
+    check(rule, "login/store.rs", "account::Entity::update_many().exec(db)");
+    let twice = |file: &File| {
+        let most = match file.path.as_str() {
+            // One replaces the version, the other one records what no request reads.
+            "account/store.rs" => 2,
+            "session/store.rs" => 1,
+            _ => return Vec::new(),
+        };
+        let entity =
+            if most == 2 { "account::Entity::update_many" } else { " Entity::update_many" };
+        let found = file.code.matches(entity).count();
+        (found != most)
+            .then(|| format!("{} updates rows directly", file.path))
+            .into_iter()
+            .collect()
+    };
+    check(
+        twice,
+        "session/store.rs",
+        "let updated = Entity::update_many().exec(db).await?;\n Entity::update_many()",
+    );
+}
+
+#[test]
 fn one_function_makes_the_session_of_a_sign_in() {
     // The first says that somebody has signed in. The second decides the stage of the sign-in.
     let words = ["EventKind::LoginSucceeded", "at_stage"];

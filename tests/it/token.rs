@@ -178,7 +178,7 @@ on_every_database! {
         let (_, mut browser) = probe.signed_in("alice").await;
         assert_eq!(browser.get("/me").await.status, 200);
         for stage in 1..=5 {
-            probe.execute(&format!("UPDATE auth_session SET stage = {stage}")).await;
+            probe.execute(&format!("UPDATE auth_session SET version = version + 1, stage = {stage}")).await;
             for path in ["/me", "/pending", "/must-change", "/anonymous"] {
                 let answer = browser.get(path).await;
                 if stage < 5 {
@@ -190,7 +190,7 @@ on_every_database! {
                 }
             }
         }
-        probe.execute("UPDATE auth_session SET stage = 0").await;
+        probe.execute("UPDATE auth_session SET version = version + 1, stage = 0").await;
         assert_eq!(browser.get("/me").await.status, 200);
     }
 

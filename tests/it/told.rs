@@ -580,7 +580,11 @@ async fn a_refused_try_looks_at_the_stored_hash() {
         let browser = browser_of(&probe.auth).await;
         fail(&probe, &browser, "alice", 15).await;
         probe.clock.advance(SECOND);
-        probe.execute("UPDATE auth_account SET password_hash = 'no hash at all'").await;
+        probe
+            .execute(
+                "UPDATE auth_account SET version = version + 1, password_hash = 'no hash at all'",
+            )
+            .await;
         let (log, _listening) = crate::support::log::Log::start();
         for _ in 0..2 {
             let credentials = Credentials::password("alice", PASSWORD);

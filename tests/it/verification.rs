@@ -238,7 +238,7 @@ on_every_database! {
         let refused = probe.auth.accounts().set_enrolled_factors(id, [Factor::Totp]).await;
         assert!(matches!(refused, Err(portcullis::account::AccountError::AddressNotProved)));
         // A factor that was added in another way.
-        probe.execute("UPDATE auth_account SET enrolled_factors = 8").await;
+        probe.execute("UPDATE auth_account SET version = version + 1, enrolled_factors = 8").await;
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
         let mut alice = probe.browser().await;
         is(&confirm(&mut alice, token).await, 200, "password_change_required");
@@ -255,7 +255,7 @@ on_every_database! {
         let mut alice = registered(&probe, "alice", ADDRESS).await;
         let token = json!({ "token": token_of(&asked(&probe, ADDRESS).await) });
         // The account was verified in another way, but the address itself was not.
-        probe.execute("UPDATE auth_account SET verified_at = 1").await;
+        probe.execute("UPDATE auth_account SET version = version + 1, verified_at = 1").await;
         let mut elsewhere = probe.browser().await;
         check(&confirm(&mut elsewhere, token.clone()).await, 401, "not_signed_in");
         assert_eq!(alice.get("/me").await.status, 200);

@@ -58,7 +58,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
         phone: None,
         superuser: false,
         epoch: 0,
-        grants_version: 0,
+        version: 0,
         enrolled: enrolled.iter().copied().collect(),
         verified_at: None,
         disabled_at: None,

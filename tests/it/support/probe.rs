@@ -222,7 +222,7 @@ impl Probe {
     }
 }
 
-fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifier) -> Builder {
+pub fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNotifier) -> Builder {
     Portcullis::builder(db).clock(clock.clone()).notifier(notifier.clone()).configure(|config| {
         config.mail.link_origin = Some("https://app.example.com".to_owned());
         // The test delivers messages when it needs them, so that statements can be counted.

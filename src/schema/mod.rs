@@ -1,14 +1,93 @@
-//! The tables as the entities describe them, for the test that compares the migrations with them.
+//! Checks that the database has the tables of this version.
+//!
+//! The migrations create and change the tables. Call [`check_tables`](Portcullis::check_tables)
+//! after them, when your service starts. If you apply the SQL files yourself, it finds a file that
+//! was forgotten. Without it you would find out from the first request that needs the new column.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::TablesError> {
+//! auth.check_tables().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It sends one statement per table that reads no row. Tables and columns that it does not know are
+//! not a fault: a newer version may have added them.
 
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
 
+use crate::base::transaction::{Db, Fault};
+use crate::handle::Portcullis;
 use crate::{
     account, attempt, audit_log, new_device, one_time, outbox, permission, rate_limit, session,
     session_data, upkeep,
 };
 
+mod store;
+
+/// The reason why the tables do not fit this version.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TablesError {
+    /// Tables or columns are missing. Each is written as `table` or `table.column`.
+    #[error(
+        "the database does not have {}, or its user may not read it; run the migrations of this version of portcullis",
+        .0.join(", ")
+    )]
+    Missing(Vec<String>),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Portcullis {
+    /// Checks that the database has every table and every column that this version uses.
+    ///
+    /// # Errors
+    /// - [`TablesError::Missing`]: everything that is missing, by name.
+    /// - [`TablesError::Fault`]: the database cannot be reached.
+    pub async fn check_tables(&self) -> Result<(), TablesError> {
+        let db = self.context().db();
+        let mut missing = Vec::new();
+        for table in tables() {
+            let columns: Vec<&str> =
+                table.columns.iter().map(|column| column.name.as_str()).collect();
+            if is_there(db, &table.name, &columns).await? {
+                continue;
+            }
+            let before = missing.len();
+            if is_there(db, &table.name, &[]).await? {
+                for column in columns {
+                    if !is_there(db, &table.name, &[column]).await? {
+                        missing.push(format!("{}.{column}", table.name));
+                    }
+                }
+            }
+            if missing.len() == before {
+                missing.push(table.name);
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err(TablesError::Missing(missing)) }
+    }
+}
+
+/// Returns true if these columns can be read. If the database cannot answer at all, that is the
+/// error.
+async fn is_there(db: Db<'_>, table: &str, columns: &[&str]) -> Result<bool, Fault> {
+    let executor = db.executor();
+    match db.read(store::read_nothing(&executor, Some(table), columns)).await {
+        Ok(()) => Ok(true),
+        Err(Fault::Database(_)) => {
+            db.read(store::read_nothing(&executor, None, &[])).await?;
+            Ok(false)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
 /// A table as its entity describes it.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Table {
     /// Its name.
@@ -23,6 +102,7 @@ pub struct Table {
 }
 
 /// A column as its entity describes it.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Column {
     /// Its name.
@@ -36,6 +116,7 @@ pub struct Column {
 }
 
 /// Returns every table of portcullis.
+#[doc(hidden)]
 pub fn tables() -> Vec<Table> {
     vec![
         table::<account::entity::account::Entity>(),

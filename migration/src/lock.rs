@@ -1,0 +1,184 @@
+//! Only one process changes the tables at a time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
+    RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::IntoSchemaManagerConnection;
+use sea_orm_migration::SchemaManagerConnection as Executor;
+
+/// The name of the advisory lock on PostgreSQL, as a number: `portcull` in ASCII.
+const KEY: i64 = 0x706f_7274_6375_6c6c;
+
+/// How long a process waits for another one that migrates.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The work to do while the lock is held.
+type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 't>>;
+
+/// Runs `work` while no other process runs work under this lock on the same database.
+///
+/// [`Migrator`](crate::Migrator) does this by itself. Call it if the migrator of your application
+/// has the same problem (sea-orm's has no lock), or if its list contains these migrations:
+///
+/// ```no_run
+/// use portcullis_migration::{locked, MigratorTrait};
+/// # use portcullis_migration::Migrator as YourMigrator;
+///
+/// # async fn example(db: sea_orm_migration::sea_orm::DatabaseConnection)
+/// # -> Result<(), sea_orm_migration::sea_orm::DbErr> {
+/// locked(&db, |txn| Box::pin(YourMigrator::up(txn, None))).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// `work` gets the connection that holds the lock and must use no other. On PostgreSQL and SQLite
+/// it is a transaction: if the work fails, all of it is undone. MySQL and MariaDB commit after each
+/// statement that changes a table.
+///
+/// - PostgreSQL: an advisory lock of the transaction. It also works behind a pooler that pools
+///   transactions.
+/// - MySQL and MariaDB: `GET_LOCK`, with a name that contains the database.
+/// - SQLite: the write lock of the file (`BEGIN IMMEDIATE`).
+///
+/// If a connection is passed, the work runs in a task. It then finishes even if the caller stops
+/// waiting. If a transaction is passed, the lock is taken in it, and `work` gets this transaction.
+///
+/// # Errors
+///
+/// The errors of `work`, and a [`DbErr`] if the lock is not free after five minutes or the database
+/// cannot be reached.
+///
+/// # Panics
+///
+/// It must be called inside a tokio runtime.
+pub async fn locked<'c, C, F, T>(db: C, work: F) -> Result<T, DbErr>
+where
+    C: IntoSchemaManagerConnection<'c>,
+    F: for<'t> FnOnce(&'t DatabaseTransaction) -> Work<'t, T> + Send + 'static,
+    T: Send + 'static,
+{
+    match db.into_database_executor() {
+        Executor::Connection(db) => {
+            let db = db.clone();
+            let task = tokio::spawn(async move {
+                let txn = begin(&db).await?;
+                // What was changed on MySQL is committed either way.
+                match within(&txn, work).await {
+                    Ok(done) => txn.commit().await.map(|()| done),
+                    Err(error) => {
+                        txn.rollback().await?;
+                        Err(error)
+                    }
+                }
+            });
+            task.await.map_err(|error| DbErr::Custom(format!("a migration failed: {error}")))?
+        }
+        Executor::Transaction(txn) => within(txn, work).await,
+        Executor::OwnedTransaction(txn) => {
+            let done = within(&txn, work).await?;
+            txn.commit().await?;
+            Ok(done)
+        }
+    }
+}
+
+/// Opens the transaction that takes the lock.
+async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let began = Instant::now();
+    let backend = db.get_database_backend();
+    let options = TransactionOptions {
+        // With a stricter level, the transaction would not see what the process that had the lock
+        // before has committed.
+        isolation_level: (backend == DbBackend::Postgres).then_some(IsolationLevel::ReadCommitted),
+        access_mode: None,
+        sqlite_transaction_mode: (backend == DbBackend::Sqlite)
+            .then_some(SqliteTransactionMode::Immediate),
+    };
+    loop {
+        match db.begin_with_options(options).await {
+            Err(error) if backend == DbBackend::Sqlite && is_busy(&error) => {
+                wait(began).await?;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Returns true if another connection of SQLite has the lock (`SQLITE_BUSY`).
+fn is_busy(error: &DbErr) -> bool {
+    let (DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    let SqlxError::Database(error) = &**error else { return false };
+    // The lowest byte of an extended code is the code itself.
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
+}
+
+async fn wait(began: Instant) -> Result<(), DbErr> {
+    if began.elapsed() >= PATIENCE {
+        return Err(DbErr::Custom(format!(
+            "another process has held the lock for migrations for {} s; if none is running, look \
+             for a connection that was left open",
+            PATIENCE.as_secs()
+        )));
+    }
+    tokio::time::sleep(PAUSE).await;
+    Ok(())
+}
+
+/// Takes the lock on this connection, and does the work.
+async fn within<F, T>(txn: &DatabaseTransaction, work: F) -> Result<T, DbErr>
+where
+    F: for<'t> FnOnce(&'t DatabaseTransaction) -> Work<'t, T> + Send,
+{
+    let began = Instant::now();
+    match txn.get_database_backend() {
+        DbBackend::Postgres => {
+            let query = format!("SELECT pg_try_advisory_xact_lock({KEY})");
+            while !ask::<bool>(txn, &query).await? {
+                wait(began).await?;
+            }
+            work(txn).await
+        }
+        DbBackend::MySql => {
+            // Such names belong to the whole server and have at most 64 characters. A short wait,
+            // repeated, also works where the server limits the time of a statement.
+            let name = "CONCAT('portcullis:', SHA1(DATABASE()))";
+            let query = format!("SELECT GET_LOCK({name}, 1) + 0");
+            while ask::<Option<i64>>(txn, &query).await? != Some(1) {
+                wait(began).await?;
+            }
+            let done = work(txn).await;
+            // The connection goes back to its pool, and would keep the lock.
+            let released =
+                ask::<Option<i64>>(txn, &format!("SELECT RELEASE_LOCK({name}) + 0")).await;
+            let done = done?;
+            released?;
+            Ok(done)
+        }
+        // The transaction is the lock. One that the caller opened takes it with its first write.
+        _ => work(txn).await,
+    }
+}
+
+async fn ask<T>(txn: &DatabaseTransaction, query: &str) -> Result<T, DbErr>
+where
+    T: sea_orm_migration::sea_orm::TryGetable,
+{
+    let statement = Statement::from_string(txn.get_database_backend(), query.to_owned());
+    let row = txn.query_one_raw(statement).await?;
+    row.ok_or_else(|| DbErr::Custom("the lock for migrations did not answer".to_owned()))?
+        .try_get_by_index(0)
+}

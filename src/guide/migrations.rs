@@ -1,0 +1,71 @@
+//! The tables: three ways to create them, several nodes, and new versions.
+//!
+//! All tables are named `auth_*`. `auth_migration` records which migrations were applied.
+//!
+//! # With the migration crate
+//!
+//! ```ignore
+//! use portcullis_migration::{Migrator, MigratorTrait};
+//!
+//! Migrator::up(&db, None).await?;
+//! auth.check_tables().await?;
+//! ```
+//!
+//! Call it at every start, or as a separate step of your deployment. Processes that start together wait for
+//! each other, on an empty database too. The one that waits finds nothing left to do. If the lock is not free
+//! after five minutes, that is an error.
+//!
+//! | database | the lock | a migration that fails |
+//! |---|---|---|
+//! | PostgreSQL | an advisory lock in the transaction of all migrations | everything is undone |
+//! | SQLite | the write lock of the file | everything is undone |
+//! | MySQL, MariaDB | `GET_LOCK` on the migrating connection | what was created stays, because they commit after each `CREATE`; the record tells which migrations are complete |
+//!
+//! # Together with your own migrations
+//!
+//! Both can run in any order, because each has its own record. If your tables refer to `auth_account`, run yours
+//! second. sea-orm's migrator has no lock. Run yours under the one of portcullis:
+//!
+//! ```ignore
+//! use portcullis_migration::{Migrator, MigratorTrait, locked};
+//!
+//! locked(&db, |txn| {
+//!     Box::pin(async move {
+//!         Migrator::up(txn, None).await?;
+//!         YourMigrator::up(txn, None).await
+//!     })
+//! })
+//! .await?;
+//! ```
+//!
+//! [`locked`] takes a function. It gets the connection that holds the lock, and must use no other.
+//!
+//! You can also put `Migrator::migrations()` into the list of your own migrator, before yours. Then your table records
+//! them, and you must not call the `Migrator` of portcullis as well.
+//!
+//! [`locked`]: https://docs.rs/portcullis-migration/latest/portcullis_migration/fn.locked.html
+//!
+//! # As SQL files
+//!
+//! `migration/sql` has a folder for each database, with one file for each migration. A test compares them with
+//! the migrations. Use them if your service does not use sea-orm's migrations. The page [`sqlx`](super::sqlx)
+//! shows how. Each file also writes its line into `auth_migration`, so you can change to the crate later.
+//!
+//! Apply every file, in the order of their names, and do not change them. If you forget one,
+//! [`check_tables`](crate::Portcullis::check_tables) names what is missing when your service starts.
+//!
+//! # New versions
+//!
+//! A released migration is never changed. A new version adds migrations, and its CHANGELOG says so. A test upgrades
+//! a filled database of each released version.
+//!
+//! - **Forward:** start the new version. The first node migrates while the old nodes still run. A migration
+//!   in a version that is compatible by its number only adds tables, columns and indexes. So old nodes keep working.
+//! - **Back:** an older version does not know the newer migrations, and its `Migrator::up` refuses them by name. It
+//!   cannot know what they changed. If you may have to go back to an older version, run the migrations as a separate
+//!   step of the deployment, and only call [`check_tables`](crate::Portcullis::check_tables) at the start. It accepts
+//!   tables and columns that it does not know.
+//! - **Edited:** if the record has a gap, `Migrator::up` names the missing migration and changes nothing.
+//!
+//! If you change rows with SQL of your own, also replace the version of each row: `version` in `auth_account` and
+//! `auth_session`. Everything that a node remembers about a row belongs to its version.

@@ -1,0 +1,91 @@
+//! Your service uses sqlx: one pool, your own migrations, and no migration crate.
+//!
+//! portcullis talks to the database through sea-orm, and sea-orm uses sqlx. So both sides can share one pool and one
+//! version of sqlx (0.9). Your code does not need sea-orm, except for rows that you write in a transaction of
+//! portcullis. `examples/sqlx-host` is a complete service with `query_as!`, chrono and PostgreSQL.
+//!
+//! # Why not the migration crate
+//!
+//! `portcullis-migration` depends on `sea-orm-migration`, which turns on the default features of sea-orm. One of them
+//! is `sqlx/time`. With it, `query_as!` expects types of the crate `time` for times. If your structs have
+//! `chrono::DateTime<Utc>`, they no longer compile. portcullis itself does not turn it on. So apply the SQL files
+//! instead. If your service uses `time`, or no macros, you can use the crate.
+//!
+//! # Set-up
+//!
+//! ```toml
+//! [dependencies]
+//! portcullis = { path = "../portcullis" }
+//! sea-orm = { version = "2", default-features = false, features = ["runtime-tokio", "sqlx-postgres"] }
+//! sqlx = { version = "0.9", default-features = false, features = ["runtime-tokio", "postgres", "macros", "migrate", "chrono", "uuid"] }
+//! ```
+//!
+//! Copy the files of your database into your folder of migrations, under names that sort where you want them:
+//!
+//! ```console
+//! $ for file in ../portcullis/migration/sql/postgres/*.sql; do
+//! >     name=$(basename "$file"); cp "$file" "migrations/2026010100${name%%_*}_auth_${name#*_}"
+//! > done
+//! ```
+//!
+//! A new version of portcullis may have new files. Copy those under new names, after your latest migration. Never
+//! change a file that was applied: sqlx compares their checksums.
+//!
+//! ```ignore
+//! let pool = PgPoolOptions::new()
+//!     .max_connections(10)
+//!     .test_before_acquire(false) // a ping before each use doubles the cost of a request
+//!     .connect(&url)
+//!     .await?;
+//! sqlx::migrate!().run(&pool).await?; // has a lock of its own: several nodes may start together
+//! let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
+//! let auth = Portcullis::builder(db).secret(secret).build()?;
+//! auth.check_tables().await?; // names a file that was forgotten
+//! ```
+//!
+//! # Your rows next to the accounts
+//!
+//! | you want | do |
+//! |---|---|
+//! | the account's id in your table | a column `uuid` with a foreign key to `auth_account (id)` |
+//! | the account in a handler | take [`Account`](crate::Account), and bind `account.id().as_uuid()` |
+//! | the names of accounts in a list of yours | join `auth_account`: `username`, `email` and `phone` are the main names as they were typed |
+//! | an account and your row in one transaction | [`auth.begin()`](crate::Portcullis::begin), and your row by a statement of sea-orm |
+//! | your row with each registration | [`Hooks::after_register`](crate::hook::Hooks::after_register) gets the transaction |
+//!
+//! Only read the tables `auth_*`. Change them through the methods, which also end sessions, record events and
+//! notify owners.
+//!
+//! sea-orm does not lend the sqlx connection inside its transaction. So the statements of such a transaction are not
+//! checked by `query!`:
+//!
+//! ```no_run
+//! use portcullis::account::NewAccount;
+//! use portcullis::{Fault, Portcullis, Rejection};
+//! use sea_orm::{ConnectionTrait, DbBackend, Statement};
+//!
+//! async fn join(auth: &Portcullis, name: String, pen_name: String) -> Result<(), Rejection> {
+//!     let txn = auth.begin().await?;
+//!     let account = auth.accounts().within(&txn).create(NewAccount::username(name)).await?;
+//!     let author = Statement::from_sql_and_values(
+//!         DbBackend::Postgres,
+//!         "INSERT INTO author (account_id, pen_name) VALUES ($1, $2)",
+//!         [account.id().as_uuid().into(), pen_name.into()],
+//!     );
+//!     txn.execute_raw(author).await.map_err(Fault::from)?;
+//!     txn.commit().await.map_err(Fault::from)?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! If an early return drops the transaction, it is rolled back.
+//!
+//! # Types
+//!
+//! | column | PostgreSQL | MySQL, MariaDB | SQLite | in Rust |
+//! |---|---|---|---|---|
+//! | ids | `uuid` | `binary(16)` | `uuid_text` (16 bytes) | `uuid::Uuid` |
+//! | times (`…_at`) | `bigint` | `bigint` | `integer` | `i64`, milliseconds since 1970 UTC |
+//! | digests | `bytea` | `binary(32)` | `blob` | `Vec<u8>` |
+//!
+//! `DateTime::from_timestamp_millis` of chrono reads such a time.

@@ -1,0 +1,428 @@
+//! Running the migrations: several processes at once, a record that does not fit, and the SQL files
+//! for services that do not use the migration crate.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use portcullis::TablesError;
+use portcullis_migration::{Migrator, MigratorTrait, locked};
+use portcullis_test_needs::needs;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait};
+use tokio::sync::oneshot;
+
+use crate::schema::{catalog, check};
+use crate::support::Backend;
+use crate::support::database::{connect_at_most, drop_fresh, fresh};
+
+/// Runs a test on an empty database of each kind.
+macro_rules! on_every_empty_database {
+    ($(async fn $name:ident($backend:ident: Backend, $url:ident: String) $body:block)*) => { $(
+        mod $name {
+            use super::*;
+
+            async fn body($backend: Backend, $url: String) $body
+
+            async fn run(backend: Backend) {
+                let (url, _directory) = fresh(backend).await;
+                body(backend, url.clone()).await;
+                drop_fresh(backend, &url).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                run(Backend::Sqlite).await;
+            }
+
+            #[needs("PORTCULLIS_TEST_POSTGRES_URL")]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                run(Backend::Postgres).await;
+            }
+
+            #[needs("PORTCULLIS_TEST_MYSQL_URL")]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_mysql() {
+                run(Backend::MySql).await;
+            }
+        }
+    )* };
+}
+
+/// Each node has a pool of its own with one connection, as separate processes would.
+async fn start_together(url: &str, nodes: usize) {
+    let mut starts = Vec::new();
+    for _ in 0..nodes {
+        let db = connect_at_most(url, 1).await;
+        starts.push(tokio::spawn(async move {
+            Migrator::up(&db, None).await.expect("a node starts");
+            db.close().await.expect("the connection closes");
+        }));
+    }
+    for start in starts {
+        start.await.expect("no node panics");
+    }
+}
+
+async fn number(db: &DatabaseConnection, query: &str) -> i64 {
+    let statement = Statement::from_string(db.get_database_backend(), query);
+    let row = db.query_one_raw(statement).await.expect("it answers").expect("a row");
+    row.try_get_by_index(0).expect("a number")
+}
+
+async fn applied(db: &DatabaseConnection) -> i64 {
+    number(db, "SELECT COUNT(*) FROM auth_migration").await
+}
+
+fn all() -> i64 {
+    i64::try_from(Migrator::migrations().len()).expect("a small number")
+}
+
+/// Creates a table of the application without asking whether it exists.
+async fn create_own_table(txn: &sea_orm::DatabaseTransaction) -> Result<(), DbErr> {
+    let there = Statement::from_string(txn.get_database_backend(), "SELECT COUNT(*) FROM own");
+    // Asking for a missing table would end the transaction of PostgreSQL.
+    let savepoint = txn.begin().await?;
+    let exists = savepoint.query_one_raw(there).await.is_ok();
+    savepoint.rollback().await?;
+    if !exists {
+        txn.execute_unprepared("CREATE TABLE own (id BIGINT NOT NULL PRIMARY KEY)").await?;
+    }
+    Ok(())
+}
+
+on_every_empty_database! {
+    async fn nodes_that_start_together_on_an_empty_database_all_start(backend: Backend, url: String) {
+        start_together(&url, 5).await;
+        let db = connect_at_most(&url, 1).await;
+        assert_eq!(applied(&db).await, all());
+        check(backend, &db).await;
+        start_together(&url, 2).await;
+        assert_eq!(applied(&db).await, all());
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn nodes_that_start_together_on_an_old_database_all_start(backend: Backend, url: String) {
+        let db = connect_at_most(&url, 1).await;
+        for old in [1, 3] {
+            Migrator::up(&db, Some(old)).await.expect("an old version has run");
+            start_together(&url, 3).await;
+            assert_eq!(applied(&db).await, all());
+            check(backend, &db).await;
+            Migrator::down(&db, None).await.expect("they go down");
+        }
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn a_transaction_of_the_caller_is_used(backend: Backend, url: String) {
+        let db = connect_at_most(&url, 1).await;
+        let txn = db.begin().await.expect("it begins");
+        Migrator::up(&txn, None).await.expect("they go up");
+        if backend == Backend::MySql {
+            // Here each change of a table is committed at once.
+            txn.commit().await.expect("it commits");
+        } else {
+            txn.rollback().await.expect("it rolls back");
+            Migrator::up(&db, None).await.expect("nothing was left");
+        }
+        assert_eq!(applied(&db).await, all());
+        check(backend, &db).await;
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn a_migrator_of_the_application_runs_under_the_same_lock(_backend: Backend, url: String) {
+        let mut starts = Vec::new();
+        for _ in 0..5 {
+            let db = connect_at_most(&url, 1).await;
+            starts.push(tokio::spawn(async move {
+                locked(&db, |txn| {
+                    Box::pin(async move {
+                        create_own_table(txn).await?;
+                        Migrator::up(txn, None).await
+                    })
+                })
+                .await
+                .expect("a node starts");
+                db.close().await.expect("the connection closes");
+            }));
+        }
+        for start in starts {
+            start.await.expect("no node panics");
+        }
+        let db = connect_at_most(&url, 1).await;
+        assert_eq!(applied(&db).await, all());
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn work_that_fails_frees_the_lock(backend: Backend, url: String) {
+        let first = connect_at_most(&url, 1).await;
+        let failed: Result<(), _> = locked(&first, |txn| {
+            Box::pin(async move {
+                create_own_table(txn).await?;
+                Err(DbErr::Custom("the third statement fails".to_owned()))
+            })
+        })
+        .await;
+        assert_eq!(failed, Err(DbErr::Custom("the third statement fails".to_owned())));
+        // Its connection stays open, as in a pool.
+        let second = connect_at_most(&url, 1).await;
+        Migrator::up(&second, None).await.expect("the lock is free");
+        let own = second.execute_unprepared("SELECT COUNT(*) FROM own").await;
+        assert_eq!(own.is_ok(), backend == Backend::MySql, "the others undo all of it");
+        first.close().await.expect("the connection closes");
+        second.close().await.expect("the connection closes");
+    }
+
+    async fn work_finishes_although_its_caller_stops_waiting(_backend: Backend, url: String) {
+        let first = connect_at_most(&url, 1).await;
+        let (started, has_started) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel::<()>();
+        let (done, is_done) = oneshot::channel();
+        let call = locked(&first, move |txn| {
+            Box::pin(async move {
+                started.send(()).expect("the test waits");
+                may_go_on.await.expect("the test goes on");
+                create_own_table(txn).await?;
+                let _ = done.send(());
+                Ok(())
+            })
+        });
+        let call = tokio::time::timeout(Duration::from_millis(300), call);
+        let (stopped, has_started) = tokio::join!(call, has_started);
+        assert!(stopped.is_err() && has_started.is_ok(), "the caller stops waiting");
+
+        // Another process has to wait until the work is done.
+        let second = connect_at_most(&url, 1).await;
+        let mut other = tokio::spawn(async move {
+            Migrator::up(&second, None).await.expect("the lock becomes free");
+            second
+        });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut other).await;
+        assert!(early.is_err(), "the lock is held");
+        go_on.send(()).expect("the work waits");
+        is_done.await.expect("the work finishes");
+        let second = other.await.expect("the other process starts");
+        assert_eq!(number(&second, "SELECT COUNT(*) FROM own").await, 0);
+        assert_eq!(applied(&second).await, all());
+        first.close().await.expect("the connection closes");
+        second.close().await.expect("the connection closes");
+    }
+
+    async fn a_database_of_a_newer_version_is_refused_by_name(_backend: Backend, url: String) {
+        let db = connect_at_most(&url, 1).await;
+        Migrator::up(&db, None).await.expect("they go up");
+        db.execute_unprepared("INSERT INTO auth_migration VALUES ('m9999_later', 0)").await.expect("a row");
+        for refused in [Migrator::up(&db, None).await, Migrator::down(&db, None).await] {
+            let text = refused.expect_err("it is refused").to_string();
+            assert!(text.contains("m9999_later") && text.contains("newer"), "{text}");
+        }
+        assert_eq!(applied(&db).await, all() + 1, "nothing was changed");
+        db.execute_unprepared("DELETE FROM auth_migration WHERE version = 'm9999_later'").await.expect("gone");
+        Migrator::up(&db, None).await.expect("it fits again");
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn a_record_with_a_gap_is_refused_by_name(_backend: Backend, url: String) {
+        let db = connect_at_most(&url, 1).await;
+        Migrator::up(&db, None).await.expect("they go up");
+        db.execute_unprepared("DELETE FROM auth_migration WHERE version = 'm0003_permission'").await.expect("gone");
+        let refused = Migrator::up(&db, None).await.expect_err("it is refused").to_string();
+        assert!(refused.contains("m0003_permission") && refused.contains("edited"), "{refused}");
+        assert_eq!(applied(&db).await, all() - 1);
+        db.execute_unprepared("INSERT INTO auth_migration VALUES ('m0003_permission', 0)").await.expect("a row");
+        Migrator::up(&db, None).await.expect("it fits again");
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn starting_afresh_keeps_the_tables_of_the_application(backend: Backend, url: String) {
+        let db = connect_at_most(&url, 1).await;
+        db.execute_unprepared("CREATE TABLE own (id BIGINT NOT NULL PRIMARY KEY)").await.expect("a table");
+        Migrator::up(&db, None).await.expect("they go up");
+        db.execute_unprepared("INSERT INTO own VALUES (7)").await.expect("a row");
+        db.execute_unprepared("UPDATE auth_epoch SET epoch = 5").await.expect("a change");
+        for again in ["fresh", "refresh"] {
+            match again {
+                "fresh" => Migrator::fresh(&db).await.expect(again),
+                _ => Migrator::refresh(&db).await.expect(again),
+            }
+            check(backend, &db).await;
+            assert_eq!(number(&db, "SELECT id FROM own").await, 7);
+            assert_eq!(number(&db, "SELECT epoch FROM auth_epoch").await, 0);
+        }
+        Migrator::reset(&db).await.expect("all is gone");
+        assert!(db.execute_unprepared("SELECT * FROM auth_migration").await.is_err());
+        assert_eq!(number(&db, "SELECT id FROM own").await, 7);
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn a_service_can_check_its_tables_when_it_starts(backend: Backend, url: String) {
+        let db = connect_at_most(&url, 2).await;
+        let secret = portcullis::Secret::generate();
+        let auth = portcullis::Portcullis::builder(db.clone()).secret(secret).build().expect("it is built");
+        let Err(TablesError::Missing(missing)) = auth.check_tables().await else { panic!("all is missing") };
+        assert_eq!(missing.len(), portcullis::schema::tables().len());
+        Migrator::up(&db, Some(2)).await.expect("two go up");
+        let text = auth.check_tables().await.expect_err("some are missing").to_string();
+        assert!(text.contains("auth_role,") && !text.contains("auth_session,"), "{text}");
+        Migrator::up(&db, None).await.expect("they go up");
+        auth.check_tables().await.expect("all is there");
+
+        // What a newer version has added is no fault.
+        db.execute_unprepared("ALTER TABLE auth_session ADD COLUMN later BIGINT").await.expect("a column");
+        auth.check_tables().await.expect("all is there");
+        db.execute_unprepared("ALTER TABLE auth_session DROP COLUMN user_agent").await.expect("no column");
+        let drop = match backend {
+            Backend::MySql => "DROP TABLE auth_rate, auth_marker",
+            _ => "DROP TABLE auth_rate; DROP TABLE auth_marker",
+        };
+        db.execute_unprepared(drop).await.expect("no tables");
+        let Err(TablesError::Missing(missing)) = auth.check_tables().await else { panic!("three are missing") };
+        assert_eq!(missing, ["auth_marker", "auth_session.user_agent", "auth_rate"]);
+        db.close().await.expect("the connection closes");
+        let outage = auth.check_tables().await;
+        assert!(matches!(outage, Err(TablesError::Fault(_))), "{outage:?}");
+    }
+
+    async fn the_sql_files_do_the_same_as_the_migrations(backend: Backend, url: String) {
+        let written = record(backend, &url).await;
+        let db = connect_at_most(&url, 1).await;
+        let first = catalog(backend, &db).await;
+        Migrator::reset(&db).await.expect("all is gone");
+        db.close().await.expect("the connection closes");
+
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("migration/sql").join(name(backend));
+        if std::env::var_os("PORTCULLIS_TEST_UPDATE").is_some() {
+            let _ = std::fs::remove_dir_all(&folder);
+            std::fs::create_dir_all(&folder).expect("a folder");
+            for (file, text) in &written {
+                std::fs::write(folder.join(file), text).expect("a file");
+            }
+        }
+        let mut files: Vec<String> = std::fs::read_dir(&folder)
+            .expect("the folder")
+            .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
+            .collect();
+        files.sort();
+        assert_eq!(files, written.iter().map(|(file, _)| file.clone()).collect::<Vec<_>>());
+        let db = connect_at_most(&url, 1).await;
+        for (file, text) in &written {
+            let there = std::fs::read_to_string(folder.join(file)).expect("a file");
+            assert_eq!(&there, text, "{file}: run this test with PORTCULLIS_TEST_UPDATE=1");
+            db.execute_unprepared(&there).await.expect(file);
+        }
+        check(backend, &db).await;
+        assert_eq!(catalog(backend, &db).await, first);
+        // The files also record what they did. So a service may use the crate later.
+        assert_eq!(applied(&db).await, all());
+        Migrator::up(&db, None).await.expect("nothing is left to do");
+        assert_eq!(number(&db, "SELECT COUNT(*) FROM auth_epoch").await, 1);
+        db.close().await.expect("the connection closes");
+    }
+}
+
+#[test]
+fn the_host_on_sqlx_has_copies_of_the_sql_files() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let copies = root.join("examples/sqlx-host/migrations");
+    let mut seen = 0;
+    for file in std::fs::read_dir(root.join("migration/sql/postgres")).expect("the folder") {
+        let file = file.expect("a file").path();
+        let name = file.file_stem().and_then(|name| name.to_str()).expect("a name");
+        let (number, rest) = name.split_once('_').expect("a number and a name");
+        let copy = copies.join(format!("2026010100{number}_auth_{rest}.sql"));
+        let text = std::fs::read_to_string(&file).expect("a file");
+        if std::env::var_os("PORTCULLIS_TEST_UPDATE").is_some() {
+            std::fs::write(&copy, &text).expect("a file");
+        }
+        let copied = std::fs::read_to_string(&copy).unwrap_or_default();
+        assert_eq!(copied, text, "{}: run this test with PORTCULLIS_TEST_UPDATE=1", copy.display());
+        seen += 1;
+    }
+    let all = std::fs::read_dir(copies).expect("the folder");
+    let auth = all.filter(|file| {
+        let name = file.as_ref().expect("a file").file_name();
+        name.to_string_lossy().contains("_auth_")
+    });
+    assert_eq!(auth.count(), seen);
+}
+
+pub(crate) fn name(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Sqlite => "sqlite",
+        Backend::Postgres => "postgres",
+        Backend::MySql => "mysql",
+    }
+}
+
+/// Runs the migrations one by one, and returns a file for each with its statements.
+async fn record(backend: Backend, url: &str) -> Vec<(String, String)> {
+    let mut db = connect_at_most(url, 1).await;
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let hears = heard.clone();
+    db.set_metric_callback(move |info| {
+        hears.lock().expect("nothing panics while it is held").push(info.statement.to_string());
+    });
+    let mut files = Vec::new();
+    for migration in Migrator::migrations() {
+        Migrator::up(&db, Some(1)).await.expect("it goes up");
+        let heard = std::mem::take(&mut *heard.lock().expect("nothing panics while it is held"));
+        let name = migration.name();
+        let mut text = format!(
+            "-- {name}: the statements of portcullis_migration. Do not edit this file.\n\
+             -- A test compares both.\n\n"
+        );
+        for statement in heard {
+            let record = statement.contains("auth_migration");
+            let changes = ["CREATE ", "ALTER ", "INSERT ", "UPDATE ", "DROP "];
+            if !changes.iter().any(|verb| statement.starts_with(verb))
+                || record && !files.is_empty()
+            {
+                continue;
+            }
+            if record && (statement.starts_with("INSERT") || text.contains("auth_migration")) {
+                continue;
+            }
+            text.push_str(&lay_out(&statement));
+            text.push_str(";\n\n");
+        }
+        let now = match backend {
+            Backend::Sqlite => "CAST(strftime('%s', 'now') AS INTEGER)",
+            Backend::Postgres => "CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)",
+            Backend::MySql => "UNIX_TIMESTAMP()",
+        };
+        text.push_str(&format!(
+            "INSERT INTO auth_migration (version, applied_at) VALUES ('{name}', {now});\n"
+        ));
+        files.push((format!("{}.sql", name.trim_start_matches('m')), text));
+    }
+    db.close().await.expect("the connection closes");
+    files
+}
+
+/// Puts each column of a new table on a line of its own.
+fn lay_out(statement: &str) -> String {
+    let Some(rest) = statement.strip_prefix("CREATE TABLE ") else { return statement.to_owned() };
+    let mut text = "CREATE TABLE ".to_owned();
+    let mut depth = 0;
+    let mut fresh = false;
+    for c in rest.chars() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if std::mem::take(&mut fresh) && c == ' ' {
+            continue;
+        }
+        match c {
+            '(' if depth == 1 => text.push_str("(\n   "),
+            ')' if depth == 0 => text = format!("{}\n)", text.trim_end()),
+            ',' if depth == 1 => {
+                text.push_str(",\n    ");
+                fresh = true;
+            }
+            _ => text.push(c),
+        }
+    }
+    text
+}
