@@ -55,6 +55,7 @@ pub mod errors;
 pub mod existing_users;
 pub mod from_axum_login;
 pub mod guards;
+pub mod jobs;
 pub mod lockout;
 pub mod mail;
 pub mod migrations;

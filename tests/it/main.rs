@@ -25,6 +25,7 @@ mod group;
 mod guard;
 mod hang_up;
 mod hooks;
+mod job_identity;
 mod known_device;
 mod limited_session;
 mod login;
