@@ -12,7 +12,7 @@
 //! | the same configuration | public URL, issuer, cookie name and [levels](super::permissions#levels) too |
 //! | the same clock | NTP; differences of up to 30 seconds do no harm |
 //! | limits for all nodes together | `PORTCULLIS_RATE_STORE=database`, or Redis |
-//! | migrations once | before the new version starts, see [below](#migrations) |
+//! | the tables before the traffic | see [below](#migrations) |
 //! | maintenance and outbox | spawned on every node; a lease lets one node work at a time, see [`housekeeping`](super::housekeeping) |
 //! | the real client addresses | on every node, see [`proxies`](super::proxies) |
 //! | a clean stop | `auth.drain()` and `auth.audit_log().flush()`, see [below](#rolling-releases) |
@@ -47,20 +47,10 @@
 //!
 //! # Migrations
 //!
-//! Run them as a step of the release, before the first new node starts:
-//!
-//! ```no_run
-//! use portcullis_migration::{Migrator, MigratorTrait};
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let db = sea_orm::Database::connect(std::env::var("DATABASE_URL")?).await?;
-//!     Migrator::up(&db, None).await?;
-//!     Ok(())
-//! }
-//! ```
-//!
-//! Connect this program directly to the database, and not through a connection pooler.
+//! Nodes may start together and all run the migrations: they wait for each other. See
+//! [`migrations`](super::migrations). If several versions run side by side, run them as a step of the release
+//! instead, before the first new node starts. Call [`check_tables`](crate::Portcullis::check_tables) at the start of
+//! each node, so that a node without its tables gets no traffic.
 //!
 //! # Rolling releases
 //!

@@ -23,8 +23,8 @@
 //!
 //! - `ignore_startup_parameters`: sqlx sets `extra_float_digits` when it connects. Without this line PgBouncer
 //!   refuses the connection.
-//! - `max_prepared_statements`: more than the different statements of your service. Portcullis has about 200.
-//!   Leave the line out for a version before 1.21, and set `pool_mode = session`.
+//! - `max_prepared_statements`: above 0. With a number above the different statements of your service, none has to
+//!   be prepared twice. Leave the line out for a version before 1.21, and set `pool_mode = session`.
 //! - `default_pool_size`: more than `database.writers` of all nodes together, so that a read never waits for a
 //!   writer. If a hook hangs, portcullis ends its connection from *another* connection of the pool.
 //! - `query_wait_timeout`: shorter than `database.timeout`, so that an overloaded pool is an ordinary 503.
@@ -57,13 +57,9 @@
 //! ALTER ROLE app SET lock_timeout = '4s';
 //! ```
 //!
-//! Portcullis sets nothing in a session. It uses no `LISTEN`, no temporary tables and no advisory locks
-//! of a session.
-//!
-//! # Migrations
-//!
-//! Run them directly against PostgreSQL (port 5432), not through the pooler. The host's own migrations often
-//! use locks of a session.
+//! Portcullis sets nothing in a session. It uses no `LISTEN`, no temporary tables and no locks of a session. Its
+//! migrations hold their lock in one transaction, so they work through PgBouncer too. The migrations of your
+//! application may need a session (`sqlx::migrate!` does): run them directly against PostgreSQL.
 //!
 //! # What was tried
 //!

@@ -272,10 +272,8 @@ impl Statements {
                 ACCOUNT => {
                     let account = account(&row, id)?;
                     let authorization: Option<i64> = row.try_get_by_index(8)?;
-                    found.versions = authorization.map(|authorization| Versions {
-                        account: account.version,
-                        authorization,
-                    });
+                    found.versions = authorization
+                        .map(|authorization| Versions { account: account.version, authorization });
                     found.account = Some(account);
                 }
                 kind => found.rows.push(grant(&row, kind, [1, 2, 3, 4, 5, 6])?),

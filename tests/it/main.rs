@@ -59,6 +59,7 @@ mod replay;
 mod rotation;
 mod router;
 mod routes;
+mod rows_with_owners;
 mod schema;
 mod session;
 mod session_data;
