@@ -142,7 +142,7 @@ pub use guard::{
 };
 pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError, Visitor};
 pub use handle::{Builder, Portcullis};
-pub use identity::{AccountOwner, AuthError, Identity, NotSignedIn, StepUp};
+pub use identity::{AccountOwner, AuthError, Identity, JobError, JobIdentity, NotSignedIn, StepUp};
 pub use message::{Message, MessageKind, Notifier, Recipient};
 pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};

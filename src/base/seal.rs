@@ -53,6 +53,11 @@ impl Sealer {
         Sealed { key_id: key_id.clone(), text }
     }
 
+    /// Returns true if the secret with this name is configured.
+    pub(crate) fn knows(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|(id, _)| id == key_id)
+    }
+
     /// Decrypts a value that was sealed for this row. Returns `None` if it was sealed for another
     /// row, was changed, or its secret is no longer configured.
     pub(crate) fn open(&self, key_id: &str, text: &str, row: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

@@ -14,6 +14,11 @@
 //!
 //! Portcullis does not know what a [`custom`](Requirement::custom) rule looks at. So a limited
 //! session never meets a `not` that contains one.
+//!
+//! # Jobs
+//! A [job](JobIdentity) has no session. It never meets a factor, the age of one, a `custom` rule,
+//! or a `not` that contains a `custom` rule. No step-up would change this, so the result is
+//! [`Denied`](Outcome::Denied).
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +27,9 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
 use crate::base::problem::Rejection;
+use crate::identity::resolved::Rights;
 use crate::identity::step_up::StepUp;
-use crate::identity::{AuthError, Identity};
+use crate::identity::{AuthError, Identity, JobError, JobIdentity};
 use crate::permission::typed::TypedPermission;
 use crate::permission::{Atoms, Permission, PermissionError};
 
@@ -143,12 +149,42 @@ impl Identity {
     /// Checks a requirement and says why: which grant, factor or age decided. This is for an
     /// operator or a log. Do not send it to a client, which would learn how to get around the rule.
     pub fn explain(&self, requirement: &Requirement) -> Explanation {
-        requirement.explain(self)
+        requirement.explain(self.rights())
+    }
+}
+
+impl JobIdentity {
+    /// Returns true if the job may do what the requirement says.
+    pub fn meets(&self, requirement: &Requirement) -> bool {
+        self.check(requirement) == Outcome::Met
+    }
+
+    /// Checks the job against a requirement. The result is never [`Outcome::StepUp`].
+    pub fn check(&self, requirement: &Requirement) -> Outcome {
+        requirement.judge(self.rights(), Ceiling::Counts)
+    }
+
+    /// Checks a requirement inside a job: `job.require(&rule)?`. A denial is counted like that of a
+    /// request, under the name `job(..)` with the requirement in it.
+    ///
+    /// # Errors
+    /// [`JobError::Denied`].
+    pub fn require(&self, requirement: &Requirement) -> Result<(), JobError> {
+        if self.meets(requirement) {
+            return Ok(());
+        }
+        self.note_denial(&format!("job({requirement})"));
+        Err(JobError::Denied)
+    }
+
+    /// Checks a requirement and says why, for an operator or a log. See [`Identity::explain`].
+    pub fn explain(&self, requirement: &Requirement) -> Explanation {
+        requirement.explain(self.rights())
     }
 }
 
 impl Requirement {
-    /// Requires that someone is signed in.
+    /// Requires that someone is signed in. A job meets it too: it runs for an account.
     pub fn signed_in() -> Self {
         Self(Arc::new(Node::SignedIn))
     }
@@ -343,44 +379,45 @@ impl Requirement {
 
     /// Checks an identity against it, without allocation and without I/O.
     pub(crate) fn check(&self, identity: &Identity) -> Outcome {
-        self.judge(identity, Ceiling::Counts)
+        self.judge(identity.rights(), Ceiling::Counts)
     }
 
-    fn judge(&self, identity: &Identity, ceiling: Ceiling) -> Outcome {
+    fn judge(&self, rights: Rights<'_>, ceiling: Ceiling) -> Outcome {
         let met = |met| if met { Outcome::Met } else { Outcome::Denied };
         match &*self.0 {
             Node::SignedIn => Outcome::Met,
-            Node::Permission(atoms) if ceiling == Ceiling::LeftOut => met(identity.granted(atoms)),
-            Node::Permission(atoms) => met(identity.allows(atoms)),
-            Node::Role(name) if ceiling == Ceiling::LeftOut => {
-                met(identity.grants().has_role(name))
-            }
-            Node::Role(name) => met(identity.has_role(name)),
-            Node::Factor { factor, within } => match passed(identity, *factor, *within) {
-                true => Outcome::Met,
-                false => Outcome::StepUp,
+            Node::Permission(atoms) if ceiling == Ceiling::LeftOut => met(rights.grant(atoms)),
+            Node::Permission(atoms) => met(rights.allow(atoms)),
+            Node::Role(name) if ceiling == Ceiling::LeftOut => met(rights.grants.has_role(name)),
+            Node::Role(name) => met(rights.has_role(name)),
+            Node::Factor { factor, within } => match rights.identity {
+                Some(identity) if passed(identity, *factor, *within) => Outcome::Met,
+                Some(_) => Outcome::StepUp,
+                // Nobody is there who could prove a factor.
+                None => Outcome::Denied,
             },
             Node::All(parts) => parts
                 .iter()
-                .map(|part| part.judge(identity, ceiling))
+                .map(|part| part.judge(rights, ceiling))
                 .min()
                 .unwrap_or(Outcome::Denied),
             Node::Any(parts) => parts
                 .iter()
-                .map(|part| part.judge(identity, ceiling))
+                .map(|part| part.judge(rights, ceiling))
                 .max()
                 .unwrap_or(Outcome::Denied),
-            // Refuses a limited session (see the page of this module). Only where the ceiling
-            // counts: inside an odd number of `not`s, this refusal would become a permission.
+            // Refuses a limited session and a job (see the page of this module). Only where the
+            // ceiling counts: inside an odd number of `not`s, this refusal would become a
+            // permission.
             Node::Not { custom: true, .. }
-                if ceiling == Ceiling::Counts && identity.ceiling().is_some() =>
+                if ceiling == Ceiling::Counts && !knows_custom_rules(rights) =>
             {
                 Outcome::Denied
             }
             Node::Not { part, .. } => {
-                met(part.judge(identity, ceiling.under_not()) == Outcome::Denied)
+                met(part.judge(rights, ceiling.under_not()) == Outcome::Denied)
             }
-            Node::Custom { holds, .. } => met(holds(identity)),
+            Node::Custom { holds, .. } => met(rights.identity.is_some_and(|who| holds(who))),
         }
     }
 
@@ -405,53 +442,57 @@ impl Requirement {
         }
     }
 
-    /// Checks an identity against it, and says for each part what decided.
-    pub(crate) fn explain(&self, identity: &Identity) -> Explanation {
-        self.explain_under(identity, Ceiling::Counts)
+    /// Checks rights against it, and says for each part what decided.
+    pub(crate) fn explain(&self, rights: Rights<'_>) -> Explanation {
+        self.explain_under(rights, Ceiling::Counts)
     }
 
-    fn explain_under(&self, identity: &Identity, ceiling: Ceiling) -> Explanation {
+    fn explain_under(&self, rights: Rights<'_>, ceiling: Ceiling) -> Explanation {
         let parts = match &*self.0 {
             Node::All(parts) | Node::Any(parts) => {
-                parts.iter().map(|part| part.explain_under(identity, ceiling)).collect()
+                parts.iter().map(|part| part.explain_under(rights, ceiling)).collect()
             }
-            Node::Not { part, .. } => vec![part.explain_under(identity, ceiling.under_not())],
+            Node::Not { part, .. } => vec![part.explain_under(rights, ceiling.under_not())],
             _ => Vec::new(),
         };
-        let mut because = self.because(identity, ceiling);
+        let mut because = self.because(rights, ceiling);
         let depends = matches!(&*self.0, Node::Permission(_) | Node::Role(_));
-        if depends && ceiling == Ceiling::LeftOut && identity.ceiling().is_some() {
-            because.push_str(" (inside `not`, so the session's ceiling is left out)");
+        if depends && ceiling == Ceiling::LeftOut && rights.are_limited() {
+            because.push_str(" (inside `not`, so the ceiling is left out)");
         }
-        Explanation {
-            rule: self.to_string(),
-            outcome: self.judge(identity, ceiling),
-            because,
-            parts,
-        }
+        Explanation { rule: self.to_string(), outcome: self.judge(rights, ceiling), because, parts }
     }
 
-    fn because(&self, identity: &Identity, ceiling: Ceiling) -> String {
-        let limited = identity.ceiling().is_some();
+    fn because(&self, rights: Rights<'_>, ceiling: Ceiling) -> String {
         match &*self.0 {
+            Node::SignedIn if rights.identity.is_none() => "the job runs for an account".to_owned(),
             Node::SignedIn => "someone is signed in".to_owned(),
-            Node::Permission(atoms) => because_permission(atoms, identity, ceiling),
-            Node::Role(name) if identity.has_role(name) => "the account has this role".to_owned(),
-            Node::Role(name) if identity.grants().has_role(name) && ceiling == Ceiling::LeftOut => {
+            Node::Permission(atoms) => because_permission(atoms, rights, ceiling),
+            Node::Role(name) if rights.has_role(name) => "the account has this role".to_owned(),
+            Node::Role(name) if rights.grants.has_role(name) && ceiling == Ceiling::LeftOut => {
                 "the account has this role".to_owned()
             }
-            Node::Role(name) if identity.grants().has_role(name) => {
-                "the account has this role, but the session's ceiling does not cover it".to_owned()
+            Node::Role(name) if rights.grants.has_role(name) => {
+                "the account has this role, but the ceiling does not cover it".to_owned()
             }
             Node::Role(_) => "the account does not have this role".to_owned(),
-            Node::Factor { factor, .. } => because_factor(*factor, identity),
+            Node::Factor { factor, .. } => match rights.identity {
+                Some(identity) => because_factor(*factor, identity),
+                None => "a job has no session, so it has proved no factor".to_owned(),
+            },
             Node::All(_) => "the worst of its parts".to_owned(),
             Node::Any(_) => "the best of its parts".to_owned(),
-            Node::Not { custom: true, .. } if limited && ceiling == Ceiling::Counts => {
-                "the session is limited, and what the application's own rule looks at is not known"
+            Node::Not { custom: true, .. }
+                if ceiling == Ceiling::Counts && !knows_custom_rules(rights) =>
+            {
+                "the session is limited, or this is a job, and what the application's own rule looks \
+                 at is not known"
                     .to_owned()
             }
             Node::Not { .. } => "the opposite of its part".to_owned(),
+            Node::Custom { .. } if rights.identity.is_none() => {
+                "a job has no session, which the application's own rule looks at".to_owned()
+            }
             Node::Custom { .. } => "a rule of the application decided".to_owned(),
         }
     }
@@ -462,6 +503,12 @@ impl<P: TypedPermission> From<P> for Requirement {
     fn from(permission: P) -> Self {
         Self::typed(permission)
     }
+}
+
+/// True if a rule of the application can decide. It looks at the session of a request, and a ceiling
+/// may hide from it what it looks for.
+fn knows_custom_rules(rights: Rights<'_>) -> bool {
+    rights.identity.is_some() && !rights.are_limited()
 }
 
 /// Collects the parts of a list that must not be empty.
@@ -494,14 +541,14 @@ fn because_factor(factor: Option<Factor>, identity: &Identity) -> String {
     }
 }
 
-fn because_permission(atoms: &Atoms, identity: &Identity, ceiling: Ceiling) -> String {
+fn because_permission(atoms: &Atoms, rights: Rights<'_>, ceiling: Ceiling) -> String {
     let mut reasons = Vec::new();
     for atom in atoms.iter() {
         let uncovered = ceiling == Ceiling::Counts
-            && identity.ceiling().is_some_and(|c| c.grant_for(atom).is_none());
-        let grant = identity.grants().permissions().grant_for(atom);
-        reasons.push(match (identity.account().is_superuser(), grant) {
-            _ if uncovered => format!("the session's ceiling does not cover `{atom}`"),
+            && rights.ceilings.iter().any(|ceiling| ceiling.grant_for(atom).is_none());
+        let grant = rights.grants.permissions().grant_for(atom);
+        reasons.push(match (rights.account.is_superuser(), grant) {
+            _ if uncovered => format!("the ceiling does not cover `{atom}`"),
             (true, _) => "the account may do everything".to_owned(),
             (false, Some(grant)) => format!("`{grant}` implies `{atom}`"),
             (false, None) => format!("no grant implies `{atom}`"),

@@ -1,9 +1,33 @@
-//! Restoring a backup: what it brings back, and how to end that.
+//! Backups: what to keep, what a restored one brings back, and how to end that.
+//!
+//! # What to back up
+//!
+//! Back up the whole database at once, your tables together with the tables `auth_*`. They refer to each other.
+//!
+//! | database | command |
+//! |---|---|
+//! | SQLite | `sqlite3 app.sqlite "VACUUM INTO 'backup.sqlite'"`; never copy the file while the service runs |
+//! | PostgreSQL | `pg_dump --format=custom app > backup.dump` |
+//! | MySQL and MariaDB | `mariadb-dump --single-transaction app > backup.sql` |
+//!
+//! Keep the secrets and the peppers too, but in another place. A thief of the backup then has password hashes
+//! and addresses, and no key.
+//!
+//! | lost | what happens |
+//! |---|---|
+//! | the secret | everyone signs in again; links and codes are invalid; waiting mails cannot be sent; each device counts as new |
+//! | a pepper | nobody whose hash needs it can sign in; they must reset their passwords |
+//! | a signing key of your own | everyone signs in again |
+//!
+//! A backup contains personal data. Delete old backups when your rules say so, also those of people who were
+//! deleted meanwhile.
+//!
+//! # A restored backup is an old state
 //!
 //! A backup is an old state of the database. Restoring it undoes every later change. This includes changes
 //! that were made for security: ended sessions, changed passwords, used links.
 //!
-//! # What comes back
+//! ## What comes back
 //!
 //! | what | reason | ended by `after_restore` |
 //! |---|---|---|

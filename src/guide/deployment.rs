@@ -1,4 +1,4 @@
-//! Production set-up: secrets, database connections, proxies, several nodes, outages.
+//! Production set-up: secrets, database connections, cookies, outages.
 //!
 //! # The secret
 //!
@@ -58,63 +58,10 @@
 //!
 //! On MySQL and MariaDB the migrations create the tables with a binary collation. Do not change it.
 //!
-//! # Proxies
+//! # Proxies and several nodes
 //!
-//! Behind a proxy, all clients seem to have the address of the proxy. To see the real addresses, list the
-//! network of the proxy in `proxies.networks` (`PORTCULLIS_TRUSTED_PROXIES=10.0.0.0/8`). List only networks
-//! from which clients cannot connect. Portcullis reads the configured header from right to left. It trusts
-//! only the entries that a listed proxy wrote.
-//!
-//! Serve with `into_make_service_with_connect_info::<SocketAddr>()`, or insert
-//! [`PeerAddr`](crate::PeerAddr) into each request. Without one of these, client addresses are unknown. All
-//! clients then share the limits of
-//! [`rate.unknown_sources`](crate::config::RateConfig::unknown_sources) sources, and failed attempts are not
-//! counted per source.
-//!
-//! ## `Host` and the public URL
-//!
-//! Set `service.public_url` if a proxy changes `Host`. Otherwise portcullis refuses requests without
-//! `Sec-Fetch-Site` as requests from another site. Not only old browsers send such requests. Chromium 156
-//! does not send `Sec-Fetch-Site` with WebSocket handshakes, nor to plain-http hosts on other machines (names
-//! on a local network).
-//!
-//! Each refusal is a warning in the log that shows the compared values. Repeated refusals are a
-//! [finding](super::operating). Terminate TLS and send HSTS at the proxy.
-//!
-//! ## A path prefix
-//!
-//! Some proxies remove a prefix from the path. For example, people open `https://example.com/app/docs`, and
-//! the service receives `/docs`. Then include the prefix in the public URL: `https://example.com/app`.
-//! Portcullis adds it to redirects, `next` and links in messages.
-//!
-//! If people reach one service under several prefixes, let the proxy send `X-Forwarded-Prefix`, and set
-//! `proxies.prefix` to true (`PORTCULLIS_FORWARDED_PREFIX=true`). Portcullis trusts this header only from a
-//! listed proxy, and only if it consists of plain path segments. Every listed proxy must set or remove it.
-//! Links in messages never depend on a request.
-//!
-//! If the service receives the full path (`Router::nest("/app", ..)`), do not put the prefix into the public
-//! URL. Write it into the paths that you configure.
-//!
-//! # Several nodes
-//!
-//! Nodes share only the database and the secret. They need no message bus and no sticky sessions. Each request
-//! reads the session, the account and the versions of its grants. So a change on one node takes effect on the
-//! next request to every other node.
-//!
-//! Each node keeps this in memory:
-//!
-//! - compiled grants, stored by the versions that each request reads;
-//! - the queue for password hashing;
-//! - the counters of [rate limits](crate::rate_limit).
-//!
-//! Rate limits therefore apply per node: with four nodes, a source may send four times as many requests. To
-//! share the counters, store them in the database (`PORTCULLIS_RATE_STORE=database`);
-//! [`maintenance`](crate::maintenance) deletes old rows. For much traffic, give the builder a `RedisRateLimiter`
-//! (feature `redis`). While the shared store is down, each node counts locally, with a quarter of every limit.
-//!
-//! The clocks of nodes may differ by up to 30 seconds. A token from further in the future is still accepted,
-//! because the row in the database decides whether the session is valid. Such a token causes the finding
-//! `clock_skew`.
+//! These have pages of their own: [`proxies`](super::proxies), [`nodes`](super::nodes) and
+//! [`pgbouncer`](super::pgbouncer).
 //!
 //! # Several services on one host
 //!

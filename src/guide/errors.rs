@@ -40,7 +40,7 @@
 //!
 //! | code | status | cause |
 //! |---|---|---|
-//! | `denied` | 403 | the requirement is not met; the log says which one |
+//! | `denied` | 403 | the requirement is not met; the log says which one. A [job](super::jobs) never meets a factor |
 //! | `limited_session` | 403 | the session has a ceiling that does not cover this change of the account, see [`owner`](crate::identity::owner) |
 //! | `cross_site_request` | 403 | a page of another site sent the request |
 //! | `not_found` | 404 | the id in the path is not a possible id |
@@ -127,6 +127,7 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `account_not_found` | 404 | there is no such account |
+//! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity): the account cannot be used now |
 //! | `session_limit` | 409 | the account has the maximum number of sessions; sign out on another device first |
 //! | `session_data_too_large` | 413 | the session data is larger than 4 KiB |
 //! | `session_data_unreadable` | 500 | the stored session data does not match the type that the code reads |

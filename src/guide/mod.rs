@@ -1,26 +1,44 @@
 //! The guide: how to do things, and the reasons behind them.
 //!
-//! | page | what it explains |
+//! # I want to …
+//!
+//! | begin | page |
 //! |---|---|
-//! | [`start`] | what to add to an axum service, and which routes you get |
-//! | [`routes`] | every route: who may call it, what it takes, what it answers |
-//! | [`sessions`] | how sessions and tokens work, and how to start one in your own handler |
-//! | [`existing_users`] | how to move from a users table that you already have |
-//! | [`from_axum_login`] | how to move from axum-login, trait by trait |
-//! | [`guards`] | how a route states who may call it |
-//! | [`permissions`] | how accounts get their permissions: roles, groups, levels |
-//! | [`migrations`] | how the tables are created: several nodes, SQL files, new versions |
-//! | [`sqlx`] | how to use portcullis in a service on sqlx |
-//! | [`backups`] | what a restored backup brings back, and how to end it |
-//! | [`defaults`] | every default value, with its reason and source |
-//! | [`errors`] | every error code, its status and its cause |
-//! | [`deployment`] | secrets, proxies, several nodes, outages |
-//! | [`lockout`] | failed sign-ins: the effect on attackers and on legitimate users |
-//! | [`mail`] | mail and text messages: the set-up and your own templates |
-//! | [`operating`] | every finding and warning: what it means, and what to do |
-//! | [`testing`] | how to test your own service |
-//! | [`threats`] | published vulnerabilities of similar systems, and how portcullis prevents them |
-//! | [`verification`] | how addresses are verified, and how this stops accounts that an attacker prepared |
+//! | add accounts to an axum service | [`start`] |
+//! | see every route, and who may call it | [`routes`] |
+//! | use the users table that I have | [`existing_users`] |
+//! | use it in a service on sqlx, without sea-orm | [`sqlx`] |
+//! | move from axum-login | [`from_axum_login`] |
+//!
+//! | build | page |
+//! |---|---|
+//! | say who may call a route, and send people to a login page | [`guards`] |
+//! | give roles, groups and levels | [`permissions`] |
+//! | let everyone edit their own rows, and share them | [`rows_with_owners`] |
+//! | understand sessions, start one in my own handler, or keep a WebSocket open | [`sessions`] |
+//! | run a background job for a person | [`jobs`] |
+//! | send mails and text messages | [`mail`] |
+//! | verify addresses | [`verification`] |
+//! | know what failed sign-ins mean for attackers and for people | [`lockout`] |
+//! | test my service | [`testing`] |
+//!
+//! | run | page |
+//! |---|---|
+//! | set up secrets, the database and cookies for production | [`deployment`] |
+//! | put it behind nginx or Caddy, or under a path prefix | [`proxies`] |
+//! | run more than one node, or release without a pause | [`nodes`] |
+//! | create the tables, or get a new version | [`migrations`] |
+//! | use PgBouncer | [`pgbouncer`] |
+//! | delete old rows | [`housekeeping`] |
+//! | make and restore backups | [`backups`] |
+//! | collect logs and metrics, and set alerts | [`telemetry`] |
+//! | know what a finding, a warning or an event means | [`operating`] |
+//!
+//! | look up | page |
+//! |---|---|
+//! | every default value, with its reason and source | [`defaults`] |
+//! | every error code | [`errors`] |
+//! | published vulnerabilities of similar systems, and how portcullis prevents them | [`threats`] |
 //!
 //! The manual of each capability is the page of its module.
 //!
@@ -55,15 +73,22 @@ pub mod errors;
 pub mod existing_users;
 pub mod from_axum_login;
 pub mod guards;
+pub mod housekeeping;
+pub mod jobs;
 pub mod lockout;
 pub mod mail;
 pub mod migrations;
+pub mod nodes;
 pub mod operating;
 pub mod permissions;
+pub mod pgbouncer;
+pub mod proxies;
 pub mod routes;
+pub mod rows_with_owners;
 pub mod sessions;
 pub mod sqlx;
 pub mod start;
+pub mod telemetry;
 pub mod testing;
 pub mod threats;
 pub mod verification;

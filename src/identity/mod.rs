@@ -67,6 +67,7 @@ use crate::session::SignedOut;
 pub(crate) mod credential;
 mod error;
 mod grant_cache;
+mod job;
 mod layer;
 pub mod owner;
 mod recheck;
@@ -78,6 +79,7 @@ pub(crate) mod step_up;
 mod store;
 
 pub use error::{AuthError, NotSignedIn};
+pub use job::{JobError, JobIdentity};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
 pub use owner::AccountOwner;
 pub use resolved::Identity;

@@ -73,6 +73,12 @@ impl Identity {
         &self.0.grants
     }
 
+    /// Returns what a requirement is checked against.
+    pub(crate) fn rights(&self) -> Rights<'_> {
+        let IdentityData { account, grants, ceiling, .. } = &*self.0;
+        Rights { account, grants, ceilings: ceiling.as_slice(), identity: Some(self) }
+    }
+
     /// Returns the permissions to which the session is limited, or `None` if it has no ceiling.
     pub fn ceiling(&self) -> Option<&PermissionSet> {
         self.0.ceiling.as_ref()
@@ -118,6 +124,57 @@ impl Identity {
     /// The result is empty for a text that is not a permission, or that asks for more than 64 at
     /// once. The first error is traced.
     pub fn instances(&self, permission: impl IntoPermission) -> Instances {
+        self.rights().instances(permission)
+    }
+
+    /// True if the account has the role with this name, or the [level](crate::permission::Roles)
+    /// with this name. A ceiling hides a role unless it covers `role:<name>`.
+    pub fn has_role(&self, name: &str) -> bool {
+        self.rights().has_role(name)
+    }
+}
+
+/// What somebody may do. It is what a requirement is checked against: the rights of a request, or
+/// those of a job, which has no session.
+#[derive(Clone, Copy)]
+pub(crate) struct Rights<'a> {
+    pub(crate) account: &'a Account,
+    pub(crate) grants: &'a Grants,
+    /// The permissions to which the rights are limited. Each of these sets counts.
+    pub(crate) ceilings: &'a [PermissionSet],
+    /// The request with its session. A job has none, so it has proved no factor.
+    pub(crate) identity: Option<&'a Identity>,
+}
+
+impl Rights<'_> {
+    /// True if a ceiling takes something away.
+    pub(crate) fn are_limited(&self) -> bool {
+        !self.ceilings.is_empty()
+    }
+
+    /// True if the account allows all of `atoms`, and each ceiling does too.
+    pub(crate) fn allow(&self, atoms: &Atoms) -> bool {
+        self.grant(atoms) && self.ceilings.iter().all(|ceiling| ceiling.allows(atoms))
+    }
+
+    /// True if the account allows all of `atoms`, whatever its rights are limited to.
+    pub(crate) fn grant(&self, atoms: &Atoms) -> bool {
+        self.account.is_superuser() || self.grants.permissions().allows(atoms)
+    }
+
+    /// See [`Identity::has_role`].
+    pub(crate) fn has_role(&self, name: &str) -> bool {
+        let covers = |ceiling: &PermissionSet| {
+            Permission::parse("role")
+                .and_then(|role| role.on(name))
+                .and_then(|role| ceiling.allows_permission(&role))
+                .unwrap_or(false)
+        };
+        self.grants.has_role(name) && self.ceilings.iter().all(covers)
+    }
+
+    /// See [`Identity::instances`].
+    pub(crate) fn instances(&self, permission: impl IntoPermission) -> Instances {
         let permission = match permission.into_permission() {
             Ok(permission) => permission,
             Err(error) => {
@@ -125,39 +182,15 @@ impl Identity {
                 return Instances::Only(std::collections::BTreeSet::new());
             }
         };
-        let permission = &permission;
-        let granted = if self.0.account.is_superuser() {
+        let granted = if self.account.is_superuser() {
             Instances::All
         } else {
-            self.0.grants.permissions().instances(permission)
+            self.grants.permissions().instances(&permission)
         };
-        match &self.0.ceiling {
-            Some(ceiling) => granted.intersection(ceiling.instances(permission)),
-            None => granted,
-        }
-    }
-
-    /// True if the account allows all of `atoms` and, if the session has a ceiling, the ceiling
-    /// does too.
-    pub(crate) fn allows(&self, atoms: &Atoms) -> bool {
-        self.granted(atoms) && self.0.ceiling.as_ref().is_none_or(|ceiling| ceiling.allows(atoms))
-    }
-
-    /// True if the account allows all of `atoms`, whatever its session is limited to.
-    pub(crate) fn granted(&self, atoms: &Atoms) -> bool {
-        self.0.account.is_superuser() || self.0.grants.permissions().allows(atoms)
-    }
-
-    /// True if the account has the role with this name, or the [level](crate::permission::Roles)
-    /// with this name. A ceiling hides a role unless it covers `role:<name>`.
-    pub fn has_role(&self, name: &str) -> bool {
-        self.0.grants.has_role(name)
-            && self.0.ceiling.as_ref().is_none_or(|ceiling| {
-                Permission::parse("role")
-                    .and_then(|role| role.on(name))
-                    .and_then(|role| ceiling.allows_permission(&role))
-                    .unwrap_or(false)
-            })
+        let limit = |found: Instances, ceiling: &PermissionSet| {
+            found.intersection(ceiling.instances(&permission))
+        };
+        self.ceilings.iter().fold(granted, limit)
     }
 }
 

@@ -8,13 +8,13 @@ use quick_cache::sync::Cache;
 use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
-use crate::base::id::SessionId;
+use crate::base::id::{AccountId, SessionId};
 use crate::base::transaction::Fault;
 use crate::context::Context;
 use crate::handle::PerInstance;
 use crate::identity::error::AuthError;
 use crate::identity::grant_cache::{GrantCache, Versions};
-use crate::identity::store::{Found, Statements};
+use crate::identity::store::{Found, Granted, Statements};
 use crate::permission::{GrantRow, Grants, Levels};
 use crate::session::cookie::SessionCookie;
 use crate::session::judge::SessionState;
@@ -86,8 +86,8 @@ impl Resolver {
         authorization: Option<i64>,
         rows: Vec<GrantRow>,
     ) -> Result<Arc<Grants>, AuthError> {
-        let levels = Levels::new(&context.config.permission.levels);
         let Some(memory) = &self.memory else {
+            let levels = Levels::new(&context.config.permission.levels);
             return Ok(Arc::new(Grants::compile(rows, levels)));
         };
         let versions =
@@ -96,15 +96,38 @@ impl Resolver {
             return Ok(grants);
         }
         let db = context.db();
-        let rows = db.read(self.statements.grants(&context.database, account.id));
+        let found = db.read(self.statements.grants(&context.database, account.id));
         // These versions were read in the same state of the database as the rows. Under the
         // versions of the earlier statement, the memory could keep rows that do not belong to them.
-        let (rows, versions) = Box::pin(rows).await?;
-        let grants = Arc::new(Grants::compile(rows, levels));
-        if let Some(versions) = versions {
-            memory.keep(account.id, versions, Arc::clone(&grants));
+        Ok(self.compiled(context, account.id, Box::pin(found).await?))
+    }
+
+    /// Returns an account and its grants, as one statement reads them. `None` if there is no such
+    /// row.
+    pub(super) async fn account(
+        &self,
+        context: &Context,
+        id: AccountId,
+    ) -> Result<Option<(Account, Arc<Grants>)>, Fault> {
+        let db = context.db();
+        let found = db.read(self.statements.grants(&context.database, id));
+        let mut found = Box::pin(found).await?;
+        let account = found.account.take();
+        Ok(account.map(|account| (account, self.compiled(context, id, found))))
+    }
+
+    /// Returns the grants that belong to these rows, and keeps them in memory.
+    fn compiled(&self, context: &Context, account: AccountId, found: Granted) -> Arc<Grants> {
+        let kept = self.memory.as_ref().zip(found.versions);
+        if let Some(grants) = kept.and_then(|(memory, versions)| memory.find(account, versions)) {
+            return grants;
         }
-        Ok(grants)
+        let levels = Levels::new(&context.config.permission.levels);
+        let grants = Arc::new(Grants::compile(found.rows, levels));
+        if let Some((memory, versions)) = kept {
+            memory.keep(account, versions, Arc::clone(&grants));
+        }
+        grants
     }
 
     /// The texts of the statements. A test asks the database for their query plans.

@@ -74,7 +74,7 @@ const ROLE: i32 = 1;
 const PERMISSION: i32 = 2;
 const MEMBERSHIP: i32 = 3;
 const LEVEL_ROLE: i32 = 4;
-const VERSIONS: i32 = 5;
+const ACCOUNT: i32 = 5;
 
 /// The fixed texts for one database.
 #[derive(Debug)]
@@ -98,6 +98,17 @@ pub(crate) struct Found {
     pub(crate) authorization: Option<i64>,
     /// The grants, if the full statement was used.
     pub(crate) grants: Vec<GrantRow>,
+}
+
+/// The grants of an account, and the account itself, read from the same state of the database.
+#[derive(Debug, Default)]
+pub(crate) struct Granted {
+    /// `None` if the account is gone.
+    pub(crate) account: Option<Account>,
+    pub(crate) rows: Vec<GrantRow>,
+    /// To what the rows belong. `None` if the account is gone, or if the version of all
+    /// authorization is missing.
+    pub(crate) versions: Option<Versions>,
 }
 
 impl Statements {
@@ -172,46 +183,42 @@ impl Statements {
             placeholders.start_branch();
             placeholders.one()
         };
-        let role =
-            "r.name, r.permissions, g.resource, g.resource_id, r.requires_factor, r.max_idle_ms";
-        let role = format!("{role}, {}", null("bigint"));
-        let no_role = format!("{}, {1}, {1}", null("boolean"), null("bigint"));
+        let (text, number) = (null("text"), null("bigint"));
+        // The columns that only the row of the account has.
+        let rest = vec![number.as_str(); 7].join(", ");
+        let role = format!(
+            "r.name, r.permissions, g.resource, g.resource_id, r.requires_factor, r.max_idle_ms, {rest}"
+        );
+        let no_role = format!("{}, {number}, {rest}", null("boolean"));
         let mut grants = format!(
             "SELECT {ROLE} AS kind, {role} FROM auth_account_role g \
              JOIN auth_role r ON r.id = g.role_id WHERE g.account_id = {} \
              UNION ALL SELECT {ROLE}, {role} FROM auth_account_group m \
              JOIN auth_group_role g ON g.group_id = m.group_id JOIN auth_role r ON r.id = g.role_id \
              WHERE m.account_id = {} \
-             UNION ALL SELECT {PERMISSION}, {}, p.permission, {}, {}, {no_role} \
+             UNION ALL SELECT {PERMISSION}, {text}, p.permission, {text}, {text}, {no_role} \
              FROM auth_account_permission p WHERE p.account_id = {}",
             account(),
             account(),
-            null("text"),
-            null("text"),
-            null("text"),
             account(),
         );
         if !names.is_empty() {
             grants.push_str(&format!(
-                " UNION ALL SELECT {MEMBERSHIP}, g.level, {}, g.resource, g.resource_id, {no_role} \
+                " UNION ALL SELECT {MEMBERSHIP}, g.level, {text}, g.resource, g.resource_id, {no_role} \
                  FROM auth_membership g WHERE g.account_id = {} \
-                 UNION ALL SELECT {LEVEL_ROLE}, r.name, r.permissions, {}, {}, r.requires_factor, \
-                 r.max_idle_ms, {} FROM auth_role r WHERE r.name IN ({names}) \
+                 UNION ALL SELECT {LEVEL_ROLE}, r.name, r.permissions, {text}, {text}, \
+                 r.requires_factor, r.max_idle_ms, {rest} FROM auth_role r WHERE r.name IN ({names}) \
                  AND EXISTS (SELECT 1 FROM auth_membership g WHERE g.account_id = {})",
-                null("text"),
                 account(),
-                null("text"),
-                null("text"),
-                null("bigint"),
                 account(),
             ));
         }
-        // One statement sees one state of the database. So these versions belong to these grants.
+        // One statement sees one state of the database. So this account, its versions and these
+        // grants belong together.
         grants.push_str(&format!(
-            " UNION ALL SELECT {VERSIONS}, {0}, {0}, {0}, {0}, {1}, a.version, \
-             {AUTHORIZATION_VERSION} FROM auth_account a WHERE a.id = {2}",
-            null("text"),
-            null("boolean"),
+            " UNION ALL SELECT {ACCOUNT}, a.username, a.email, a.phone, {text}, a.superuser, a.epoch, \
+             a.version, {AUTHORIZATION_VERSION}, a.enrolled_factors, a.verified_at, \
+             a.disabled_at, a.deleted_at, a.rate_limit FROM auth_account a WHERE a.id = {}",
             account(),
         ));
         let branches = if names.is_empty() { 3 } else { 5 };
@@ -253,30 +260,26 @@ impl Statements {
         Ok(found.map(|found| Found { grants, ..found }))
     }
 
-    /// Returns the grants of an account and their versions, read from the same state of the
-    /// database. A request that read versions earlier may get newer grants here. The versions are
-    /// `None` if the account is gone, or if the version of all authorization is missing.
-    pub(crate) async fn grants(
-        &self,
-        db: &Database,
-        account: AccountId,
-    ) -> Result<(Vec<GrantRow>, Option<Versions>), DbErr> {
+    /// Returns the grants of an account, and the account. A request that read versions earlier may
+    /// get newer grants here.
+    pub(crate) async fn grants(&self, db: &Database, id: AccountId) -> Result<Granted, DbErr> {
         let times = if self.backend == DbBackend::MySql { self.branches + 1 } else { 1 };
-        let values = vec![Value::from(account.as_uuid()); times];
+        let values = vec![Value::from(id.as_uuid()); times];
         let statement = Statement::from_sql_and_values(self.backend, &self.grants, values);
-        let (mut grants, mut versions) = (Vec::new(), None);
+        let mut found = Granted::default();
         for row in db.query_all_raw(statement).await? {
             match row.try_get_by_index(0)? {
-                VERSIONS => {
-                    let account = row.try_get_by_index(6)?;
-                    let authorization: Option<i64> = row.try_get_by_index(7)?;
-                    versions =
-                        authorization.map(|authorization| Versions { account, authorization });
+                ACCOUNT => {
+                    let account = account(&row, id)?;
+                    let authorization: Option<i64> = row.try_get_by_index(8)?;
+                    found.versions = authorization
+                        .map(|authorization| Versions { account: account.version, authorization });
+                    found.account = Some(account);
                 }
-                kind => grants.push(grant(&row, kind, [1, 2, 3, 4, 5, 6])?),
+                kind => found.rows.push(grant(&row, kind, [1, 2, 3, 4, 5, 6])?),
             }
         }
-        Ok((grants, versions))
+        Ok(found)
     }
 
     /// The texts. A test asks the database for their query plans.
@@ -315,6 +318,24 @@ fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, 
         },
         LEVEL_ROLE => GrantRow::LevelRole(role()?),
         _ => return Err(DbErr::Type(format!("a grant has the unknown kind {kind}"))),
+    })
+}
+
+/// Reads the row of an account in the statement of the grants.
+fn account(row: &QueryResult, id: AccountId) -> Result<Account, DbErr> {
+    Ok(Account {
+        id,
+        username: row.try_get_by_index(1)?,
+        email: row.try_get_by_index(2)?,
+        phone: row.try_get_by_index(3)?,
+        superuser: row.try_get_by_index(5)?,
+        epoch: row.try_get_by_index(6)?,
+        version: row.try_get_by_index(7)?,
+        enrolled: EnrolledFactors(row.try_get_by_index(9)?),
+        verified_at: row.try_get_by_index(10)?,
+        disabled_at: row.try_get_by_index(11)?,
+        deleted_at: row.try_get_by_index(12)?,
+        rate_limit: row.try_get_by_index(13)?,
     })
 }
 

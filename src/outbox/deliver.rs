@@ -242,6 +242,10 @@ fn start(
     }
     // A node with another version may know this kind.
     let kind = context.templates.kind(&row.kind).ok_or(Failure::ForNow)?;
+    // A node with another secret can read it. So nobody's mail is lost while nodes differ.
+    if !context.per_instance::<OutboxKeys>().sealer.knows(&row.key_id) {
+        return Err(Failure::ForNow);
+    }
     let unreadable = Failure::ForGood("unreadable");
     let (to, values) = Payload::open(context, row, kind).ok_or(unreadable)?;
     let phone = matches!(to, Recipient::Phone(_));

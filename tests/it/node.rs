@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis::account::NewAccount;
 use portcullis::permission::Resource;
-use portcullis::{AccountId, Permission, Portcullis};
+use portcullis::{AccountId, Permission, Portcullis, Secret};
 use serde_json::json;
 
 use crate::on_every_database;
@@ -273,6 +273,80 @@ on_every_database! {
         assert_eq!((answer.status, answer.set_cookies().len()), (200, 1));
         let mut back = at(&browser, &other);
         assert_eq!(back.get("/me").await.status, 200);
+    }
+
+    async fn nodes_with_different_secrets_harm_no_session_of_each_other_and_tell_the_operator(probe: Probe) {
+        let found = |auth: &Portcullis| auth.audit().iter().any(|finding| finding.code == "foreign_cookie");
+        let account = probe.register_with_email("alice", "alice@example.com").await;
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        let strange = probe.rebuilt(|builder| {
+            builder.configure(|config| config.keys.secrets = vec![Secret::generate()])
+        });
+        let elsewhere = serve(app(&strange)).await;
+        let mut other = browser.at(elsewhere);
+        // Two nodes with the same secret, for comparison.
+        let same = probe.rebuilt(|builder| builder);
+        let mut twin = browser.at(serve(app(&same)).await);
+        assert_eq!(twin.get("/me").await.status, 200);
+
+        let sessions = probe.dump("auth_session").await;
+        for (method, path, status) in [
+            ("GET", "/me", 401),
+            ("POST", "/me", 401),
+            ("GET", "/auth/session", 401),
+            ("POST", "/auth/session/refresh", 401),
+            ("DELETE", "/auth/sessions?scope=all", 401),
+            ("GET", "/public", 200),
+            ("GET", "/maybe", 200),
+        ] {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+            let request = other.request(method, path);
+            let (answer, statements) = probe.statements(other.send(request)).await;
+            assert_eq!((answer.status, statements), (status, 0), "{path}: {}", answer.text);
+            if status == 401 {
+                assert_eq!(answer.code(), "invalid_token", "{path}");
+            }
+            // The browser keeps the cookie, for the node that made it.
+            assert!(answer.set_cookies().is_empty(), "{path}: {:?}", answer.set_cookies());
+            assert_eq!(other.cookie, browser.cookie, "{path}");
+        }
+        assert_eq!(probe.dump("auth_session").await, sessions);
+        assert!(found(&strange) && !found(&probe.auth) && !found(&same));
+        // The session goes on and is renewed where it was made.
+        assert_eq!(browser.get("/me").await.text, account.id().to_string());
+        probe.clock.advance(std::time::Duration::from_secs(16 * 60));
+        let answer = browser.get("/me").await;
+        assert_eq!((answer.status, answer.set_cookies().len()), (200, 1));
+        assert_eq!(browser.get("/me").await.status, 200);
+
+        // A sign-in at the other node ends no session of the first one. In a browser, its cookie
+        // takes the place of the first.
+        let mut moved = browser.at(elsewhere);
+        assert_eq!(moved.login("alice", PASSWORD).await.status, 200);
+        assert_eq!((moved.get("/me").await.status, browser.get("/me").await.status), (200, 200));
+        let mut back = at(&browser, &moved);
+        let answer = back.get("/me").await;
+        assert_eq!((answer.code().as_str(), answer.set_cookies().len()), ("invalid_token", 0));
+        assert!(found(&probe.auth));
+        // Only signing out clears the cookie, as the person asked. The session itself goes on.
+        let mut leaving = browser.at(elsewhere);
+        let answer = leaving.post_empty("/auth/logout").await;
+        assert_eq!((answer.status, leaving.cookie), (204, None));
+        assert_eq!(browser.get("/me").await.status, 200);
+        // Everything that is found by the account and not by a token works on both nodes.
+        strange.sessions().end_all(account.id(), None).await.expect("they end");
+        assert_eq!((moved.get("/me").await.status, browser.get("/me").await.status), (401, 401));
+
+        // Mail waits for the node that can read it. Each node first sends its own.
+        strange.outbox().deliver_due().await.expect("the outbox is read");
+        let sent = probe.mail().await.len();
+        let body = json!({ "login": "alice" });
+        assert_eq!(browser.post("/auth/password/forgot", body).await.status, 202);
+        let delivered = strange.outbox().deliver_due().await.expect("the outbox is read");
+        assert_eq!((delivered.sent, delivered.put_off, delivered.given_up), (0, 1, 0));
+        probe.clock.advance(std::time::Duration::from_secs(60));
+        assert_eq!(probe.mail().await.len(), sent + 1);
     }
 
     async fn every_write_that_touches_grants_moves_a_version(probe: Probe) {

@@ -860,6 +860,40 @@ fn an_operator_can_look_up_every_finding_and_every_warning() {
     assert!(no_finding.is_none(), "{no_finding:?} is an event");
 }
 
+/// Returns the labels under which a file counts something that is no event.
+fn counted(file: &File) -> Vec<String> {
+    let calls = file.text.match_indices("count(\"").filter(|(at, _)| {
+        let before = file.text[..*at].chars().next_back();
+        !before.is_some_and(|c| c == '.' || c == '_' || c.is_alphanumeric())
+    });
+    let label = |rest: &str| rest.split('"').next().unwrap_or_default().to_owned();
+    let mut labels: Vec<_> = calls.map(|(at, call)| label(&file.text[at + call.len()..])).collect();
+    if file.path == "base/event.rs" {
+        let names = file.text.split("pub(crate) const ").skip(1);
+        labels.extend(
+            names.filter_map(|rest| rest.split_once("&str = \"")).map(|(_, rest)| label(rest)),
+        );
+    }
+    labels
+}
+
+#[test]
+fn the_guide_knows_every_counter_and_no_other() {
+    let page = fs::read_to_string(root().join("src/guide/telemetry.rs")).expect("a page is read");
+    let table = page.split("//! | label | counts |").nth(1).expect("the table of labels");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("//! | `"));
+    let known: BTreeSet<_> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    let missing = |file: &File| {
+        let labels = counted(file).into_iter().filter(|label| !known.contains(&**label));
+        labels.map(|label| format!("{}: `{label}` has no row", file.path)).collect()
+    };
+    check(missing, "login/mod.rs", r#"count("moon_is_full");"#);
+    check(missing, "base/event.rs", r#"pub(crate) const MOON: &str = "moon_is_full";"#);
+    let made: BTreeSet<_> = sources().iter().flat_map(counted).collect();
+    let made: BTreeSet<_> = made.iter().map(String::as_str).collect();
+    assert_eq!(made, known, "labels that the source counts, and labels in the guide");
+}
+
 #[test]
 fn every_file_the_guide_names_is_there() {
     let page = fs::read_to_string(root().join("src/guide/threats.rs")).expect("a page is read");

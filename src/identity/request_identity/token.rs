@@ -181,8 +181,9 @@ impl RequestIdentity {
             self.auth.report_finding(
                 "foreign_cookie",
                 "a request carried a session cookie of this service's name that this service did not \
-                 make: another service on the same host uses the name too (set `cookie.name`), a secret \
-                 was removed, or the issuer or the public URL changed, while tokens were in use",
+                 make: another service on the same host uses the name too (set `cookie.name`), another \
+                 node has a different secret (give all nodes the same ones), a secret was removed, or \
+                 the issuer or the public URL changed, while tokens were in use",
             );
         }
     }

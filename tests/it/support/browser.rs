@@ -1,6 +1,6 @@
 //! A browser: an HTTP client that keeps cookies and states where its requests come from.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::header::{HeaderMap, SET_COOKIE};
 use reqwest::{Client, Method, RequestBuilder};
@@ -86,8 +86,14 @@ impl Answer {
 
 impl Browser {
     pub fn new(address: SocketAddr) -> Self {
+        Self::from_source(address, None)
+    }
+
+    /// Returns a browser that connects from this address of this machine.
+    pub fn from_source(address: SocketAddr, source: impl Into<Option<IpAddr>>) -> Self {
         let http = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            .local_address(source)
             .build()
             .expect("a client");
         Self { address, cookie: None, device: None, http }

@@ -10,6 +10,8 @@ pub mod database;
 pub mod fault;
 pub mod log;
 pub mod probe;
+pub mod program;
+pub mod proxy;
 pub mod smtp;
 
 pub use browser::Browser;

@@ -1,0 +1,86 @@
+//! Telemetry: what portcullis writes to the log, what it counts, and what to alert on.
+//!
+//! Portcullis uses `tracing`, and with the feature `metrics` also the `metrics` facade. It installs no
+//! subscriber and no recorder. Your service does:
+//!
+//! ```no_run
+//! # // The subscriber is a dependency of your service.
+//! tracing_subscriber::fmt()
+//!     .json()
+//!     .with_env_filter("info,portcullis=info,sea_orm=warn,sqlx=warn")
+//!     .init();
+//! ```
+//!
+//! # Targets of `tracing`
+//!
+//! | target | level | what |
+//! |---|---|---|
+//! | `portcullis::event` | info | one line for each event, after its commit: `event`, `account`, `session`, `address`, `succeeded`, `detail`. Also denials (`authz_fail`, with `rule`) |
+//! | `portcullis::event::uncommitted` | info | the same, in a transaction of yours whose end portcullis does not see; open it with [`auth.begin()`](crate::Portcullis::begin) to avoid this |
+//! | `portcullis` | error, warn | something failed or is set up wrong; each text is explained on the page [`operating`](super::operating) |
+//! | `portcullis` | debug | why a request was denied, rotations |
+//!
+//! Portcullis opens no spans. Its lines, also those of its background tasks for a request, belong to the span
+//! of *your* request. So add one with a request id, for example with `tower_http::trace::TraceLayer`, outside
+//! of `auth.layer()`.
+//!
+//! A search for the life of one account: `event` is set and `account` is its id. The same lines are in the
+//! table `auth_event`, without rotations and denials; see [`audit_log`](crate::audit_log).
+//!
+//! # Counters
+//!
+//! There is one counter, `portcullis_events_total`. Its label `event` is the name of an event of
+//! [`EventKind`](crate::EventKind), or one of these:
+//!
+//! | label | counts |
+//! |---|---|
+//! | `session_rotated` | tokens that were replaced |
+//! | `authz_fail` | requirements that were not met |
+//! | `hash_queue_full` | sign-ins refused with 503, because too many passwords waited to be hashed |
+//! | `attempts_overloaded` | attempts refused with 503, because others for the same name were under way |
+//!
+//! There is no label with an account, an address or a name. The number of time series is therefore small.
+//! Portcullis measures no durations: your HTTP layer does that for each route.
+//!
+//! # What to alert on
+//!
+//! | signal | threshold to start with | meaning |
+//! |---|---|---|
+//! | `authn_login_fail` against `authn_login_success` | three times the usual share in ten minutes | guessing, or a broken client |
+//! | `authn_spraying_suspected`, `session_theft_suspected` | any | see [`operating`](super::operating#events-to-watch) |
+//! | `administrator_bootstrapped`, `backup_restored` | any that you did not do | someone else has access |
+//! | `authz_granted`, `permission_granted` for roles of administrators | any | a new administrator |
+//! | `message_failed` | more than usual | people wait for links |
+//! | `hash_queue_full`, `attempts_overloaded` | any for minutes | too few cores, a slow database, or a flood |
+//! | answers with 503 | any for a minute | the database |
+//! | a line of the target `portcullis` with the level error | any | read its text |
+//! | findings | any new one | see the next section |
+//!
+//! # Findings
+//!
+//! A finding is a problem of the set-up or the traffic that does not stop the service. It is logged once, as a
+//! warning with a `code`, and stays in a list until the process ends:
+//!
+//! ```no_run
+//! # fn example(auth: &portcullis::Portcullis) {
+//! for finding in auth.audit() {
+//!     println!("{}: {}", finding.code, finding.text);
+//! }
+//! # }
+//! ```
+//!
+//! Show the list on a page for operators, for example behind the permission `admin:read`. Do not use it as a
+//! health check: a finding is no reason to restart a process.
+//!
+//! # What never appears in a log
+//!
+//! Passwords, tokens, cookies, codes, links, secrets, the bodies of requests, and the names and addresses of
+//! accounts. Events contain ids, a client address and a short fixed word. Texts from a request, such as the
+//! compared origins of a refused request, are shortened and escaped, so nobody can forge a line.
+//!
+//! Other libraries are not so careful. Turn the statement log of the database off
+//! (`sqlx_logging(false)`, `record_stmt_in_spans(false)`), and do not log the headers `Cookie`, `Set-Cookie`
+//! and `Authorization`. [`ConsoleNotifier`](crate::message::ConsoleNotifier) prints whole mails with their
+//! links: use it only on your own machine.
+//!
+//! The client address is personal data. If your rules require it, shorten it in your log pipeline.
