@@ -268,6 +268,8 @@ pub(crate) enum Purpose {
     UsedFrom,
     /// Digests of the place of a new device about which the owner was notified.
     ToldPlace,
+    /// The short-lived cookies of pages.
+    PageCookie,
 }
 
 impl Purpose {
@@ -290,6 +292,7 @@ impl Purpose {
             Self::FormerAddress => "former address",
             Self::UsedFrom => "used from",
             Self::ToldPlace => "told place",
+            Self::PageCookie => "page cookie",
         }
     }
 }

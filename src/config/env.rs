@@ -159,6 +159,7 @@ impl Config {
             "LOGIN_PAGE" => {
                 self.service.unauthenticated = Unauthenticated::LoginPage(value.to_owned());
             }
+            "STEP_UP_PAGE" => self.service.step_up_page = Some(value.to_owned()),
             "COOKIE_NAME" => value.clone_into(&mut self.cookie.name),
             "COOKIE_SAME_SITE" => {
                 self.cookie.same_site = word(
