@@ -11,6 +11,7 @@
 //! | `PORTCULLIS_PUBLIC_URL`, `PORTCULLIS_ISSUER`, `PORTCULLIS_TRUSTED_ORIGINS` | [`ServiceConfig`](super::ServiceConfig) |
 //! | `PORTCULLIS_STRICT_ORIGIN`, `PORTCULLIS_BEARER`, `PORTCULLIS_CLEAR_SITE_DATA`, `PORTCULLIS_NO_STORE` | `true` or `false` |
 //! | `PORTCULLIS_LOGIN_PAGE` | path of the page a guard sends browsers to |
+//! | `PORTCULLIS_STEP_UP_PAGE` | path of the page that asks for a factor again |
 //! | `PORTCULLIS_COOKIE_NAME`, `PORTCULLIS_COOKIE_SAME_SITE` | `strict`, `lax` or `none` |
 //! | `PORTCULLIS_DANGER_INSECURE_HTTP_COOKIES` | `true` or `false` |
 //! | `PORTCULLIS_COOKIE_PARTITIONED` | `true` or `false` |

@@ -72,11 +72,7 @@ fn or_page(
 
 /// Returns where to send a browser that must first do something on another page. It is `None` if
 /// the request does not navigate.
-fn page_with_next(
-    request_identity: &RequestIdentity,
-    parts: &Parts,
-    page: &str,
-) -> Option<String> {
+fn page_with_next(request_identity: &RequestIdentity, parts: &Parts, page: &str) -> Option<String> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }

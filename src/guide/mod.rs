@@ -5,6 +5,9 @@
 //! | [`start`] | what to add to an axum service, and which routes you get |
 //! | [`routes`] | every route: who may call it, what it takes, what it answers |
 //! | [`sessions`] | how sessions and tokens work, and how to start one in your own handler |
+//! | [`server_pages`] | pages without a script: forms, errors, links in mails |
+//! | [`single_page`] | a single-page application on another port or host: CORS, cookies, a wrapper around `fetch` |
+//! | [`bearer`] | mobile apps and bearer tokens |
 //! | [`existing_users`] | how to move from a users table that you already have |
 //! | [`from_axum_login`] | how to move from axum-login, trait by trait |
 //! | [`guards`] | how a route states who may call it |
@@ -49,6 +52,7 @@
 //! | node | one process of your service |
 
 pub mod backups;
+pub mod bearer;
 pub mod defaults;
 pub mod deployment;
 pub mod errors;
@@ -61,7 +65,11 @@ pub mod migrations;
 pub mod operating;
 pub mod permissions;
 pub mod routes;
+#[cfg(feature = "routes")]
+pub mod server_pages;
 pub mod sessions;
+#[cfg(feature = "routes")]
+pub mod single_page;
 pub mod sqlx;
 pub mod start;
 pub mod testing;

@@ -132,8 +132,7 @@ impl<S: Send + Sync> FromRequestParts<S> for FormFeedback {
         let auth = request_identity.auth();
         let page = page_of(auth, parts);
         let query = parts.uri.query().unwrap_or_default();
-        let query: Vec<(String, String)> =
-            serde_urlencoded::from_str(query).unwrap_or_default();
+        let query: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
         // Two values count as none, because two programs could read different ones.
         let only = |name: &str| {
             let mut values = query.iter().filter(|(known, _)| known == name);
@@ -141,9 +140,8 @@ impl<S: Send + Sync> FromRequestParts<S> for FormFeedback {
             Some(value.as_str())
         };
         let code = |name: &str| {
-            let plain = |code: &&str| {
-                (1..=64).contains(&code.len()) && code.chars().all(|c| is_plain(&c))
-            };
+            let plain =
+                |code: &&str| (1..=64).contains(&code.len()) && code.chars().all(|c| is_plain(&c));
             only(name).filter(plain).map(str::to_owned)
         };
         let next = only("next").and_then(ReturnTo::parse);

@@ -86,8 +86,7 @@ impl<S: Send + Sync> FromRequestParts<S> for LinkToken {
             cookies.write(context, headers, PageCookie::Link, &page, &token);
             return Err(response);
         }
-        let token: Option<String> =
-            cookies.read(context, &parts.headers, PageCookie::Link, &page);
+        let token: Option<String> = cookies.read(context, &parts.headers, PageCookie::Link, &page);
         if token.is_some() {
             request_identity.answers_somebody();
         }

@@ -119,9 +119,9 @@ impl Pages {
         let code = plain_code(rejection.problem().code());
         let location = with(page, &format!("error={code}"), self.next.as_ref());
         let keeps = self.forms.keeps;
-        let typed = keeps.iter().filter_map(|name| {
-            Some(((*name).to_owned(), fields.only(name)?.to_owned()))
-        });
+        let typed = keeps
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), fields.only(name)?.to_owned())));
         let mut response = response;
         let headers = response.headers_mut();
         FormFeedback::keep(&self.forms.auth, headers, &location, rejection, typed);
