@@ -269,6 +269,7 @@ pub(crate) enum Purpose {
     /// Digests of the place of a new device about which the owner was notified.
     ToldPlace,
     /// The short-lived cookies of pages.
+    #[cfg(feature = "routes")]
     PageCookie,
 }
 
@@ -292,6 +293,7 @@ impl Purpose {
             Self::FormerAddress => "former address",
             Self::UsedFrom => "used from",
             Self::ToldPlace => "told place",
+            #[cfg(feature = "routes")]
             Self::PageCookie => "page cookie",
         }
     }
