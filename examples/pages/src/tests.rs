@@ -14,7 +14,7 @@ use url::form_urlencoded::Serializer;
 
 use super::*;
 
-#[expect(dead_code, unreachable_pub, reason = "the tests of the library use the rest of it")]
+#[expect(unreachable_pub, reason = "it is a module of the tests of the library")]
 #[path = "../../../tests/it/support/chromium.rs"]
 mod chromium;
 

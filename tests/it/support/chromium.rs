@@ -14,6 +14,7 @@ pub struct Chromium {
     process: u32,
 }
 
+#[allow(dead_code, reason = "the example `pages` uses the rest of it")]
 impl Chromium {
     /// Starts a browser with this profile.
     pub async fn start(chromedriver: &str, profile: &Path) -> Self {
