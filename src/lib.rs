@@ -104,6 +104,8 @@ mod one_time;
 pub mod outbox;
 mod outstanding;
 pub mod own_session;
+#[cfg(feature = "routes")]
+pub mod page;
 pub mod password;
 pub mod password_change;
 pub mod password_reset;

@@ -268,6 +268,9 @@ pub(crate) enum Purpose {
     UsedFrom,
     /// Digests of the place of a new device about which the owner was notified.
     ToldPlace,
+    /// The short-lived cookies of pages.
+    #[cfg(feature = "routes")]
+    PageCookie,
 }
 
 impl Purpose {
@@ -290,6 +293,8 @@ impl Purpose {
             Self::FormerAddress => "former address",
             Self::UsedFrom => "used from",
             Self::ToldPlace => "told place",
+            #[cfg(feature = "routes")]
+            Self::PageCookie => "page cookie",
         }
     }
 }

@@ -185,6 +185,18 @@ impl Config {
                 "the login page must be a path of this service such as /login",
             );
         }
+        if let Some(path) = &service.step_up_page {
+            check.refuse_if(
+                ReturnTo::parse(path).is_none() || path.contains('#'),
+                "service.step_up_page",
+                "must be a path of this service such as /reauthenticate",
+            );
+            check.refuse_if(
+                service.unauthenticated == Unauthenticated::Problem,
+                "service.step_up_page",
+                "needs a login page in service.unauthenticated",
+            );
+        }
     }
 
     fn check_cookie(&self, check: &mut Checker) {

@@ -11,6 +11,7 @@
 //! | `PORTCULLIS_PUBLIC_URL`, `PORTCULLIS_ISSUER`, `PORTCULLIS_TRUSTED_ORIGINS` | [`ServiceConfig`](super::ServiceConfig) |
 //! | `PORTCULLIS_STRICT_ORIGIN`, `PORTCULLIS_BEARER`, `PORTCULLIS_CLEAR_SITE_DATA`, `PORTCULLIS_NO_STORE` | `true` or `false` |
 //! | `PORTCULLIS_LOGIN_PAGE` | path of the page a guard sends browsers to |
+//! | `PORTCULLIS_STEP_UP_PAGE` | path of the page that asks for a factor again |
 //! | `PORTCULLIS_COOKIE_NAME`, `PORTCULLIS_COOKIE_SAME_SITE` | `strict`, `lax` or `none` |
 //! | `PORTCULLIS_DANGER_INSECURE_HTTP_COOKIES` | `true` or `false` |
 //! | `PORTCULLIS_COOKIE_PARTITIONED` | `true` or `false` |
@@ -159,6 +160,7 @@ impl Config {
             "LOGIN_PAGE" => {
                 self.service.unauthenticated = Unauthenticated::LoginPage(value.to_owned());
             }
+            "STEP_UP_PAGE" => self.service.step_up_page = Some(value.to_owned()),
             "COOKIE_NAME" => value.clone_into(&mut self.cookie.name),
             "COOKIE_SAME_SITE" => {
                 self.cookie.same_site = word(

@@ -49,7 +49,8 @@ pub struct MailConfig {
 
 /// The pages of the application to which links lead. Opening one must change nothing, because mail
 /// scanners open links too. The page takes the token and posts it. `{token}` stands for the token.
-/// Behind a `#` it is sent to no server and appears in no log.
+/// Behind a `#` it is sent to no server and appears in no log, but only a script can read it. For
+/// pages without a script there is [`in_query`](Self::in_query).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LinkConfig {
@@ -112,6 +113,26 @@ impl Default for LinkConfig {
             phone_undo: "/phone/undo#token={token}".to_owned(),
             login_name_confirm: "/login-names/confirm#token={token}".to_owned(),
             login_name_undo: "/login-names/undo#token={token}".to_owned(),
+        }
+    }
+}
+
+impl LinkConfig {
+    /// The same pages, with the token in the query (`/verify?token={token}`), for pages without a
+    /// script. The token of a link is then in the logs of servers and proxies. So let the page take
+    /// it with [`LinkToken`](crate::page::LinkToken), which removes it from the address at once.
+    #[must_use]
+    pub fn in_query() -> Self {
+        let query = |page: String| page.replacen('#', "?", 1);
+        let pages = Self::default();
+        Self {
+            verify: query(pages.verify),
+            password_reset: query(pages.password_reset),
+            email_confirm: query(pages.email_confirm),
+            email_undo: query(pages.email_undo),
+            phone_undo: query(pages.phone_undo),
+            login_name_confirm: query(pages.login_name_confirm),
+            login_name_undo: query(pages.login_name_undo),
         }
     }
 }

@@ -103,6 +103,11 @@ pub struct ServiceConfig {
     pub strict_origin: bool,
     /// The answer of a guard to a user who is not signed in. Default: 401 problem+json.
     pub unauthenticated: Unauthenticated,
+    /// The page of the application that asks for a factor again, as a path of this service such as
+    /// `/reauthenticate`. A guard that needs a step-up answers 303 to this page with `?next=`, for
+    /// the same requests as a login page. All other requests get the 401. Needs a login page.
+    /// Default: none.
+    pub step_up_page: Option<String>,
     /// If true, tokens are accepted in the `Authorization` header. Default: false.
     pub bearer: bool,
     /// If true, a logout also asks the browser to delete what the site stored
@@ -122,6 +127,7 @@ impl Default for ServiceConfig {
             trusted_origins: Vec::new(),
             strict_origin: false,
             unauthenticated: Unauthenticated::Problem,
+            step_up_page: None,
             bearer: false,
             clear_site_data: false,
             no_store: true,
@@ -139,8 +145,8 @@ pub enum Unauthenticated {
     /// 303 to this path of the service with `?next=`, for GET and HEAD requests that navigate. The
     /// browser says so (`Sec-Fetch-Mode: navigate`), or it does not say and prefers HTML
     /// (`Accept`). All other requests, such as `fetch` and htmx, get the 401. Write the path
-    /// without the prefix that a proxy removes. A form that is posted to `/login` or `/logout` is
-    /// answered with redirects too, see [`login`](crate::login#forms-without-a-script).
+    /// without the prefix that a proxy removes. A form that is posted to a mounted route is
+    /// answered with a redirect too, see [`page`](crate::page).
     LoginPage(String),
 }
 

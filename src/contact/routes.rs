@@ -21,7 +21,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
     let context = auth.context();
     let owner = RouteCaller::owner::<owner::Contact>();
     let change = |row: Row| {
-        row.by(owner).takes(RouteBody::JsonOrForm).answers(&[StatusCode::ACCEPTED]).refuses(&[
+        let row = row.by(owner).takes(RouteBody::JsonOrForm).keeps(&["email", "phone"]);
+        row.answers(&[StatusCode::ACCEPTED]).refuses(&[
             "insufficient_user_authentication",
             "invalid_fields",
             "too_soon",

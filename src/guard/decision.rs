@@ -19,7 +19,7 @@ pub(crate) async fn admit(
     parts: &Parts,
 ) -> Result<Identity, Rejection> {
     let identity = signed_in(request_identity, parts).await?;
-    decide(request_identity, &identity, requirement, requirement)?;
+    decide(request_identity, parts, &identity, requirement, requirement)?;
     Ok(identity)
 }
 
@@ -49,20 +49,30 @@ pub(super) fn refused(
     if reason == NotSignedIn::MultipleCredentials {
         return error.into();
     }
-    match login_page(request_identity, parts) {
-        Some(location) => Rejection::new(ToLogin { error, location }),
+    let Unauthenticated::LoginPage(page) =
+        &request_identity.auth().context().config.service.unauthenticated
+    else {
+        return error.into();
+    };
+    or_page(request_identity, parts, error, page)
+}
+
+/// Returns the redirect to a page of the application for a browser that navigates, else the error.
+fn or_page(
+    request_identity: &RequestIdentity,
+    parts: &Parts,
+    error: AuthError,
+    page: &str,
+) -> Rejection {
+    match page_with_next(request_identity, parts, page) {
+        Some(location) => Rejection::new(ToPage { error, location }),
         None => error.into(),
     }
 }
 
-/// Returns where to send a browser that wants a page and is not signed in. It is `None` if no login
-/// page is configured, or if the request does not navigate.
-fn login_page(request_identity: &RequestIdentity, parts: &Parts) -> Option<String> {
-    let Unauthenticated::LoginPage(page) =
-        &request_identity.auth().context().config.service.unauthenticated
-    else {
-        return None;
-    };
+/// Returns where to send a browser that must first do something on another page. It is `None` if
+/// the request does not navigate.
+fn page_with_next(request_identity: &RequestIdentity, parts: &Parts, page: &str) -> Option<String> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
@@ -112,7 +122,7 @@ fn prefers_html(accept: &str) -> bool {
 }
 
 #[cfg(feature = "routes")]
-fn original_uri(parts: &Parts) -> &http::Uri {
+pub(crate) fn original_uri(parts: &Parts) -> &http::Uri {
     parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |uri| &uri.0)
 }
 
@@ -121,15 +131,15 @@ fn original_uri(parts: &Parts) -> &http::Uri {
     &parts.uri
 }
 
-/// A 401 that a browser gets as a redirect to the login page.
+/// A 401 that a browser gets as a redirect to a page of the application.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-struct ToLogin {
+struct ToPage {
     error: AuthError,
     location: String,
 }
 
-impl Problem for ToLogin {
+impl Problem for ToPage {
     fn status(&self) -> StatusCode {
         self.error.status()
     }
@@ -148,16 +158,28 @@ impl Problem for ToLogin {
 }
 
 /// Checks whether the identity meets `asked`. A denial is recorded in the audit log under the name
-/// of `rule`.
+/// of `rule`. A step-up is a redirect to its page for a browser, if the account has a factor that
+/// helps.
 pub(crate) fn decide(
     request_identity: &RequestIdentity,
+    parts: &Parts,
     identity: &Identity,
     asked: &Requirement,
     rule: &Requirement,
-) -> Result<(), AuthError> {
+) -> Result<(), Rejection> {
     match asked.check(identity) {
         Outcome::Met => Ok(()),
-        Outcome::StepUp => Err(AuthError::StepUp(asked.step_up(identity))),
+        Outcome::StepUp => {
+            let needed = asked.step_up(identity);
+            let page = request_identity.auth().context().config.service.step_up_page.as_deref();
+            // Without a factor that helps, the person would come back from the page for nothing.
+            let page = page.filter(|_| !needed.factors.is_empty());
+            let error = AuthError::StepUp(needed);
+            Err(match page {
+                Some(page) => or_page(request_identity, parts, error, page),
+                None => error.into(),
+            })
+        }
         Outcome::Denied => {
             tracing::debug!(
                 target: "portcullis",
@@ -166,7 +188,7 @@ pub(crate) fn decide(
                 "denied",
             );
             request_identity.auth().note_denial(identity.account().id(), &rule.to_string());
-            Err(AuthError::Denied)
+            Err(AuthError::Denied.into())
         }
     }
 }

@@ -145,12 +145,8 @@ impl Require {
         let identity = signed_in(&request_identity, parts).await?;
         let id = match &self.instance {
             Instance::Whole => {
-                return Ok(decide(
-                    &request_identity,
-                    &identity,
-                    &self.requirement,
-                    &self.requirement,
-                )?);
+                let rule = &self.requirement;
+                return decide(&request_identity, parts, &identity, rule, rule);
             }
             #[cfg(feature = "routes")]
             Instance::Path(name) => match path_parameter(parts, name).await {
@@ -170,7 +166,7 @@ impl Require {
         };
         // The audit log gets the rule of the route, without the id. Otherwise a client that tries
         // many ids would fill it.
-        Ok(decide(&request_identity, &identity, &asked, &self.requirement)?)
+        decide(&request_identity, parts, &identity, &asked, &self.requirement)
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `service.trusted_origins` | none | a listed origin may do everything that a signed-in user may; a subdomain is not trusted automatically. Any scheme, compared exactly; never `null` or `file` |
 //! | `service.strict_origin` | off | browsers send `Origin` with unsafe requests. Other programs do not, but they hold no cookie that another site could misuse |
 //! | `service.unauthenticated` | 401 problem+json | most services are APIs; a redirect is for services with pages |
+//! | `service.step_up_page` | none | only the application knows its pages |
 //! | `service.bearer` | off | in a browser, a cookie that no script can read is safer |
 //! | `service.clear_site_data` | off | it also deletes data that the application stored |
 //! | `service.no_store` | on | after signing out, the Back button must not show pages of the user. Answers that set `Cache-Control` or `Expires` themselves are not changed, and neither are public routes |

@@ -156,6 +156,7 @@
 //! | the same, from a browser that navigates, with a login page configured | 303 to the login page, with `?next=` |
 //! | without the permission | 403 `denied`; only the log says which rule denied it |
 //! | allowed after one more factor | 401 `insufficient_user_authentication`. `factors` lists the account's factors that are accepted; the user must pass one of them next. `enrol` lists factors to set up, if the account has none of them. `max_age` is the maximum age of the factor |
+//! | the same, from a browser that navigates, with a step-up page configured | 303 to that page, with `?next=`, if the account has a factor that helps |
 //! | sent by a page of another site | 403 `cross_site_request` |
 //! | any, while the database is unavailable | 503 `unavailable` |
 //!
@@ -198,8 +199,9 @@
 //! Anyone can choose the value of `next`. Read it with
 //! [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which accepts only a path of this site.
 //!
-//! The form of the login page needs no script: `POST /login` answers a form of a browser with a redirect, to `next`
-//! or back to the login page with `?error=<code>`. See [`login`](crate::login#forms-without-a-script).
+//! The form of the login page needs no script: the mounted routes answer a form of a browser with a redirect, to `next`
+//! or back to the form. With `service.step_up_page`, a guard that needs a factor again sends browsers to that page. See
+//! [`server_pages`](super::server_pages).
 //!
 //! # Grants
 //!

@@ -46,6 +46,8 @@
 //! - The page takes the token after the `#`, which the browser sends to no server. It posts the token to the route
 //!   when the user confirms.
 //! - Send `Referrer-Policy: no-referrer` with the page.
+//! - Pages without a script cannot read what is behind the `#`. For them there is
+//!   [`LinkConfig::in_query`](crate::config::LinkConfig::in_query), see [`server_pages`](super::server_pages).
 //!
 //! # Your own templates
 //!

@@ -13,6 +13,9 @@
 //! | build | page |
 //! |---|---|
 //! | say who may call a route, and send people to a login page | [`guards`] |
+//! | render pages on the server, without a script | [`server_pages`] |
+//! | serve a single-page application from another port or host | [`single_page`] |
+//! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | give roles, groups and levels | [`permissions`] |
 //! | let everyone edit their own rows, and share them | [`rows_with_owners`] |
 //! | understand sessions, start one in my own handler, or keep a WebSocket open | [`sessions`] |
@@ -67,6 +70,7 @@
 //! | node | one process of your service |
 
 pub mod backups;
+pub mod bearer;
 pub mod defaults;
 pub mod deployment;
 pub mod errors;
@@ -85,7 +89,11 @@ pub mod pgbouncer;
 pub mod proxies;
 pub mod routes;
 pub mod rows_with_owners;
+#[cfg(feature = "routes")]
+pub mod server_pages;
 pub mod sessions;
+#[cfg(feature = "routes")]
+pub mod single_page;
 pub mod sqlx;
 pub mod start;
 pub mod telemetry;

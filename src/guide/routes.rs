@@ -18,6 +18,11 @@
 //! | owner(..) | the same, if the session is not limited, or if its ceiling covers the named permission; see [`owner`](crate::identity::owner) |
 //! | stage(..) | a sign-in at this [stage](crate::Stage) |
 //!
+//! # Forms
+//!
+//! A form from a page of this service can be posted to each route with the method `POST`. If there is a login page, a
+//! browser then gets a redirect (303) instead of the answers below. See [`page`](crate::page).
+//!
 //! # Error codes that many routes have
 //!
 //! | routes | codes |

@@ -44,32 +44,8 @@
 //! cookie. A client that does not is a new device, and the owner gets a message.
 //!
 //! ## Forms without a script
-//! With a login page ([`Unauthenticated::LoginPage`](crate::config::Unauthenticated::LoginPage)), a
-//! form that a browser posts to `/login` or `/logout` is answered with a redirect (303). A client
-//! counts as a browser if it sends `Sec-Fetch-Mode: navigate`, or if it sends no such header and
-//! prefers HTML (`Accept`). All other clients get JSON.
-//!
-//! ```html
-//! <form method="post" action="/auth/login">
-//!   <input name="login" autocomplete="username">
-//!   <input name="password" type="password" autocomplete="current-password">
-//!   <input name="next" type="hidden" value="/docs/1">
-//!   <button>Sign in</button>
-//! </form>
-//! ```
-//!
-//! | result | the browser goes to |
-//! |---|---|
-//! | a session, or signed out | `next`, a field of the form or a parameter of its address; else `/` |
-//! | a new password is required | [`change_page`](crate::config::PasswordConfig::change_page) or else the login page, with `?result=password_change_required` |
-//! | another step is missing | the login page with `?result=second_factor_required` or `?result=enrolment_required` |
-//! | refused | the login page with `?error=<code>`, one of the [codes](crate::guide::errors) |
-//!
-//! A guard sends a browser to the login page with `next` in the address. Put this value into the
-//! form. Only a path of this service is accepted ([`ReturnTo`](crate::base::redirect::ReturnTo));
-//! anything else is ignored. So the form cannot be used to send a user to another site. A
-//! cross-site form, or a source that sends too many requests, is refused earlier and gets the plain
-//! error.
+//! A form that a browser posts to a mounted route is answered with a redirect, if there is a login
+//! page. See [`page`](crate::page).
 //!
 //! # Events
 //! `authn_login_success`, `authn_login_fail`, `authn_login_successafterfail`, `authn_login_lock`,
@@ -110,8 +86,6 @@ use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, StartSession, Transport};
 
 mod basic;
-#[cfg(feature = "routes")]
-mod form;
 mod own_attempt;
 mod own_means;
 #[cfg(feature = "routes")]

@@ -2,7 +2,6 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
@@ -10,7 +9,6 @@ use serde::Deserialize;
 
 use super::Credentials;
 use super::basic::BasicCredentials;
-use super::form::redirected;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
@@ -18,12 +16,11 @@ use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::password::Password;
-use crate::route::{self, Json, OptionalBody, RouteError, mount, row, signed_in};
+use crate::route::{self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in};
 use crate::session::Transport;
 
 /// The routes of signing in and out.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
-    let for_browsers = from_fn_with_state(auth.clone(), redirected);
     mount(
         auth,
         "login",
@@ -31,7 +28,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::GET, "/methods", methods),
             row(Method::POST, "/login", login)
                 .takes(RouteBody::OptionalJsonOrForm)
-                .answers(&[StatusCode::OK, StatusCode::SEE_OTHER])
+                .keeps(&["login", "remember"])
                 .refuses(&[
                     "bearer_not_enabled",
                     "invalid_basic_authorization",
@@ -40,15 +37,13 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                     "session_ended",
                     "session_limit",
                     "too_many_attempts",
-                ])
-                .around(|route| route.layer(for_browsers.clone())),
+                ]),
             row(Method::POST, "/logout", logout)
-                .answers(&[StatusCode::NO_CONTENT, StatusCode::SEE_OTHER])
-                .refuses(&["multiple_credentials"])
-                .around(|route| route.layer(for_browsers.clone())),
+                .answers(&[StatusCode::NO_CONTENT])
+                .refuses(&["multiple_credentials"]),
             row(Method::POST, "/reauthenticate", reauthenticate)
                 .by(RouteCaller::SignedIn)
-                .takes(RouteBody::Json)
+                .takes(RouteBody::JsonOrForm)
                 .refuses(&["too_many_attempts", "wrong_password"]),
         ],
     )
@@ -132,7 +127,7 @@ async fn reauthenticate(
     State(auth): State<Portcullis>,
     identity: Identity,
     client: ClientInfo,
-    Json(body): Json<ReauthenticateBody>,
+    JsonOrForm(body): JsonOrForm<ReauthenticateBody>,
 ) -> Result<Response, Rejection> {
     let issued = auth.login().reauthenticate(&identity, body.password.as_str(), &client).await?;
     Ok(signed_in(StatusCode::OK, issued))

@@ -41,6 +41,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::POST, "/login-names", add)
                 .by(owner)
                 .takes(RouteBody::JsonOrForm)
+                .keeps(&["username", "email"])
                 .answers(&[StatusCode::OK, StatusCode::ACCEPTED])
                 .refuses(&[
                     "address_not_proved",

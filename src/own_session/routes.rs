@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use crate::base::client::ClientInfo;
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
-use crate::guard::description::RouteCaller;
+use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::owner::Sessions;
 use crate::identity::{AccountOwner, Identity};
-use crate::route::{self, RouteError, mount, row};
+use crate::route::{self, OptionalBody, RouteError, mount, row};
 use crate::session::{SESSIONS_A_PAGE, SessionError, SessionsEnded, Transport};
 
 /// The routes of one's own sessions.
@@ -33,6 +33,14 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::GET, "/sessions", list).by(owner).refuses(&["invalid_body"]),
             row(Method::DELETE, "/sessions", end_all).by(owner).refuses(&["invalid_body"]),
             row(Method::DELETE, "/sessions/{id}", end_one)
+                .by(owner)
+                .answers(&[StatusCode::NO_CONTENT])
+                .refuses(&["session_not_found"]),
+            // A form can send no `DELETE`.
+            row(Method::POST, "/sessions/end", end_all_by_form)
+                .by(owner)
+                .takes(RouteBody::OptionalJsonOrForm),
+            row(Method::POST, "/sessions/{id}/end", end_one)
                 .by(owner)
                 .answers(&[StatusCode::NO_CONTENT])
                 .refuses(&["session_not_found"]),
@@ -146,24 +154,61 @@ async fn end_all(
     client: ClientInfo,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    let sessions = auth.own_sessions(&owner);
-    match query.as_deref() {
-        None | Some("" | "scope=others") => Ok(ended(&owner, sessions.end_others(&client).await?)),
-        // Signing out everywhere is also signing out here.
-        Some("scope=all") => {
-            let ended = ended(&owner, sessions.end_all(&client).await?);
-            let by_cookie = owner.session().transport() == Transport::Cookie;
-            let signed_out = by_cookie.then(|| auth.sessions().signed_out());
-            Ok((signed_out, ended).into_response())
-        }
+    let scope = match query.as_deref() {
+        None | Some("" | "scope=others") => Scope::Others,
+        Some("scope=all") => Scope::All,
         Some(_) => {
-            Err(RouteError::InvalidBody("scope must be `others` or `all`".to_owned()).into())
+            let text = "scope must be `others` or `all`".to_owned();
+            return Err(RouteError::InvalidBody(text).into());
         }
+    };
+    end(&auth, &owner, &client, scope).await
+}
+
+/// Which sessions end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Scope {
+    #[default]
+    Others,
+    All,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndBody {
+    #[serde(default)]
+    scope: Scope,
+}
+
+async fn end_all_by_form(
+    State(auth): State<Portcullis>,
+    owner: AccountOwner<Sessions>,
+    client: ClientInfo,
+    OptionalBody(body): OptionalBody<EndBody>,
+) -> Result<Response, Rejection> {
+    end(&auth, &owner, &client, body.unwrap_or_default().scope).await
+}
+
+async fn end(
+    auth: &Portcullis,
+    owner: &AccountOwner<Sessions>,
+    client: &ClientInfo,
+    scope: Scope,
+) -> Result<Response, Rejection> {
+    let sessions = auth.own_sessions(owner);
+    if scope == Scope::Others {
+        return Ok(answer(owner, sessions.end_others(client).await?));
     }
+    // Signing out everywhere is also signing out here.
+    let ended = answer(owner, sessions.end_all(client).await?);
+    let by_cookie = owner.session().transport() == Transport::Cookie;
+    let signed_out = by_cookie.then(|| auth.sessions().signed_out());
+    Ok((signed_out, ended).into_response())
 }
 
 /// The answer, with the device that stays known.
-fn ended(owner: &AccountOwner<Sessions>, ended: SessionsEnded) -> Response {
+fn answer(owner: &AccountOwner<Sessions>, ended: SessionsEnded) -> Response {
     let mut body = json!({ "ended": ended.count });
     if owner.session().transport() == Transport::Bearer {
         if let Some(token) = ended.device.token() {

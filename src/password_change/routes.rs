@@ -1,4 +1,4 @@
-//! `PUT /password`.
+//! `PUT /password`, and the same as `POST /password` for forms.
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -19,22 +19,28 @@ use crate::identity::owner;
 use crate::identity::resolved::Resolved;
 use crate::identity::{AccountOwner, AuthError, NotSignedIn};
 use crate::password::Password;
-use crate::route::{Json, mount, row, signed_in};
+use crate::route::{Json, JsonOrForm, Row, mount, row, signed_in};
 use crate::session::{PasswordChangeSession, Stage};
 
 /// The routes of changing one's password.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     let caller = RouteCaller::owner_or::<owner::Password>(Stage::MustChangePassword);
-    mount(
-        auth,
-        "password_change",
-        [row(Method::PUT, "/password", change).by(caller).takes(RouteBody::Json).refuses(&[
+    let change = |row: Row| {
+        row.by(caller).refuses(&[
             "insufficient_user_authentication",
             "invalid_fields",
             "password_changed_meanwhile",
             "too_many_attempts",
             "wrong_password",
-        ])],
+        ])
+    };
+    mount(
+        auth,
+        "password_change",
+        [
+            change(row(Method::PUT, "/password", change_by_json).takes(RouteBody::Json)),
+            change(row(Method::POST, "/password", change_by_form).takes(RouteBody::JsonOrForm)),
+        ],
     )
 }
 
@@ -83,11 +89,30 @@ impl FromRequestParts<Portcullis> for Changer {
     }
 }
 
-async fn change(
+async fn change_by_json(
     State(auth): State<Portcullis>,
     changer: Changer,
     client: ClientInfo,
     Json(body): Json<ChangeBody>,
+) -> Result<Response, Rejection> {
+    change(&auth, changer, &client, body).await
+}
+
+/// A form can send no `PUT`.
+async fn change_by_form(
+    State(auth): State<Portcullis>,
+    changer: Changer,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<ChangeBody>,
+) -> Result<Response, Rejection> {
+    change(&auth, changer, &client, body).await
+}
+
+async fn change(
+    auth: &Portcullis,
+    changer: Changer,
+    client: &ClientInfo,
+    body: ChangeBody,
 ) -> Result<Response, Rejection> {
     let new = body.new_password.as_str();
     if body.new_password_again.as_ref().is_some_and(|again| again.as_str() != new) {
@@ -99,9 +124,9 @@ async fn change(
     let issued = match changer {
         Changer::Owner(owner) => {
             let current = body.current_password.as_ref().map(Password::as_str);
-            flow.change(&owner, current, new, &client).await?
+            flow.change(&owner, current, new, client).await?
         }
-        Changer::MustChange(session) => flow.finish(&session, new, &client).await?,
+        Changer::MustChange(session) => flow.finish(&session, new, client).await?,
     };
     Ok(signed_in(StatusCode::OK, issued))
 }

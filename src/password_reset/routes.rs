@@ -28,6 +28,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         [
             row(Method::POST, "/password/forgot", forgot)
                 .takes(RouteBody::JsonOrForm)
+                .keeps(&["login"])
                 .answers(&[StatusCode::ACCEPTED])
                 .refuses(&["too_many_attempts"]),
             row(Method::POST, "/password/reset/check", check)

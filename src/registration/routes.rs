@@ -26,6 +26,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         "registration",
         [row(Method::POST, "/register", register)
             .takes(RouteBody::JsonOrForm)
+            .keeps(&["username", "email", "phone", "remember"])
             .answers(&[StatusCode::CREATED, StatusCode::ACCEPTED])
             .refuses(&[
                 "bearer_not_enabled",

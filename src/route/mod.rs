@@ -5,7 +5,8 @@
 //!    may call it, what it takes, and what it answers.
 //! 2. [`mount`] makes the router from the rows. The list of a guarded router, the access matrix and the
 //!    [page of the guide](crate::guide::routes) are made from the same rows.
-//! 3. A route contains no rule of its capability: it parses, calls the flow, and answers.
+//! 3. A browser that posts a form gets a redirect instead, see [`page`](crate::page).
+//! 4. A route contains no rule of its capability: it parses, calls the flow, and answers.
 
 use std::net::IpAddr;
 
@@ -27,9 +28,10 @@ use crate::session::{Issued, SessionError, Stage, Transport};
 
 mod body;
 mod error;
+mod form;
 mod row;
 
-pub(crate) use body::{Json, JsonOrForm, OptionalBody, is_form, query, read};
+pub(crate) use body::{Json, JsonOrForm, OptionalBody, query};
 pub(crate) use error::RouteError;
 #[cfg(feature = "test-util")]
 pub(crate) use row::told::be_strict;
@@ -43,7 +45,7 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
     rows: impl IntoIterator<Item = Row>,
 ) -> Router<S> {
     auth.mount(capability);
-    let (router, descriptions) = row::router(rows);
+    let (router, descriptions) = row::router(auth, rows);
     auth.mark_own_routes(capability, router, descriptions)
         .method_not_allowed_fallback(async || Rejection::new(RouteError::MethodNotAllowed))
         .layer(from_fn_with_state(auth.clone(), shield))

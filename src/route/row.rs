@@ -2,9 +2,11 @@
 
 use axum::Router;
 use axum::handler::Handler;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::{Method, StatusCode};
 
+use super::form::{Forms, redirected};
 use crate::guard::description::{RouteBody, RouteCaller, RouteDescription};
 use crate::handle::Portcullis;
 
@@ -15,6 +17,8 @@ const ALWAYS: [&str; 4] = ["internal_error", "overloaded", "rate_limited", "unav
 #[must_use = "a row is a route when it is mounted"]
 pub(crate) struct Row {
     description: RouteDescription,
+    /// The fields of a form whose values its page may show again.
+    keeps: &'static [&'static str],
     handler: MethodRouter<Portcullis>,
 }
 
@@ -39,7 +43,7 @@ where
         answers: &[StatusCode::OK],
         errors,
     };
-    Row { description, handler: on(filter, handler) }
+    Row { description, keeps: &[], handler: on(filter, handler) }
 }
 
 impl Row {
@@ -67,18 +71,20 @@ impl Row {
         self
     }
 
-    /// Puts a layer around the handler.
-    pub(crate) fn around(
-        mut self,
-        layer: impl FnOnce(MethodRouter<Portcullis>) -> MethodRouter<Portcullis>,
-    ) -> Self {
-        self.handler = layer(self.handler);
+    /// Says which fields of a form its page may show again after a refusal. Never a secret.
+    pub(crate) fn keeps(mut self, fields: &'static [&'static str]) -> Self {
+        self.keeps = fields;
         self
+    }
+
+    /// True if a browser can send a form here.
+    fn takes_forms(&self) -> bool {
+        self.description.method == Method::POST && self.description.body != RouteBody::Json
     }
 
     /// The handler, and the description with all error codes.
     fn finish(self) -> (MethodRouter<Portcullis>, RouteDescription) {
-        let Self { mut description, handler } = self;
+        let Self { mut description, keeps: _, handler } = self;
         let implied = [description.caller.errors().as_slice(), description.body.errors()].concat();
         description.errors.extend(implied);
         description.errors.sort_unstable();
@@ -89,14 +95,23 @@ impl Row {
 
 /// Makes a router from rows.
 pub(super) fn router(
+    auth: &Portcullis,
     rows: impl IntoIterator<Item = Row>,
 ) -> (Router<Portcullis>, Vec<RouteDescription>) {
     let mut router = Router::new();
     let mut descriptions = Vec::new();
     for row in rows {
+        let forms = row.takes_forms().then(|| {
+            let caller = row.description.caller;
+            Forms { auth: auth.clone(), caller, keeps: row.keeps }
+        });
         let (handler, description) = row.finish();
         #[cfg(feature = "test-util")]
         let handler = told::checked(handler, description.clone());
+        let handler = match forms {
+            Some(forms) => handler.layer(from_fn_with_state(forms, redirected)),
+            None => handler,
+        };
         router = router.route(description.path, handler);
         descriptions.push(description);
     }

@@ -59,6 +59,17 @@ impl SessionCookie {
         Self { clear_site_data: false, ..Self::named(config, config.device_cookie_name()) }
     }
 
+    /// A short-lived cookie of pages. A link in a mail leads here from another site, and a `Strict`
+    /// cookie would not arrive after it.
+    #[cfg(feature = "routes")]
+    pub(crate) fn of_pages(config: &Config, suffix: &str) -> Self {
+        let mut named = Self::named(config, format!("{}-{suffix}", config.cookie_name()));
+        if config.cookie.same_site == SameSite::Strict {
+            named.template.set_same_site(cookie::SameSite::Lax);
+        }
+        Self { clear_site_data: false, ..named }
+    }
+
     fn named(config: &Config, name: String) -> Self {
         let same_site = match config.cookie.same_site {
             SameSite::Strict => cookie::SameSite::Strict,

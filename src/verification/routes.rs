@@ -15,7 +15,7 @@ use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::resolved::Resolved;
 use crate::password::Password;
-use crate::route::{self, Json, OptionalBody, RouteError, mount, row, signed_in};
+use crate::route::{self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in};
 use crate::session::Transport;
 
 /// The routes of verification.
@@ -26,22 +26,26 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         [
             row(Method::POST, "/verification", send)
                 .takes(RouteBody::OptionalJsonOrForm)
+                .keeps(&["email"])
                 .answers(&[StatusCode::ACCEPTED])
                 .refuses(&["already_verified", "invalid_fields"])
                 // Without an address in the body, it is for accounts that are signed in.
                 .refuses(&RouteCaller::SignedIn.errors()),
-            row(Method::POST, "/verification/confirm", confirm).takes(RouteBody::Json).refuses(&[
-                "already_verified",
-                "bearer_not_enabled",
-                "invalid_fields",
-                "multiple_credentials",
-                "not_signed_in",
-                "session_ended",
-                "session_limit",
-                "too_many_attempts",
-                "wrong_code",
-                "wrong_password",
-            ]),
+            row(Method::POST, "/verification/confirm", confirm)
+                .takes(RouteBody::JsonOrForm)
+                .keeps(&["email"])
+                .refuses(&[
+                    "already_verified",
+                    "bearer_not_enabled",
+                    "invalid_fields",
+                    "multiple_credentials",
+                    "not_signed_in",
+                    "session_ended",
+                    "session_limit",
+                    "too_many_attempts",
+                    "wrong_code",
+                    "wrong_password",
+                ]),
         ],
     )
 }
@@ -84,7 +88,7 @@ async fn confirm(
     State(auth): State<Portcullis>,
     client: ClientInfo,
     extensions: http::Extensions,
-    Json(body): Json<ConfirmBody>,
+    JsonOrForm(body): JsonOrForm<ConfirmBody>,
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
     let confirmation = match (body.token, body.email, body.code) {

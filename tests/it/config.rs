@@ -130,6 +130,22 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.service.unauthenticated = Unauthenticated::LoginPage("/login#top".into()),
             |c| c.service.unauthenticated = Unauthenticated::Problem,
         ),
+        (
+            "service.step_up_page",
+            |c| {
+                c.service.unauthenticated = Unauthenticated::LoginPage("/login".into());
+                c.service.step_up_page = Some("//evil".into());
+            },
+            |c| {
+                c.service.unauthenticated = Unauthenticated::LoginPage("/login".into());
+                c.service.step_up_page = Some("/again".into());
+            },
+        ),
+        (
+            "service.step_up_page",
+            |c| c.service.step_up_page = Some("/again".into()),
+            |c| c.service.step_up_page = None,
+        ),
         ("cookie.name", |c| c.cookie.name = String::new(), |c| c.cookie.name = "s".into()),
         ("cookie.name", |c| c.cookie.name = "a;b".into(), |c| c.cookie.name = "a-b_c.d".into()),
         (
@@ -597,6 +613,7 @@ fn the_environment_sets_every_knob_it_names() {
         ("FORWARDED_HEADER", "forwarded"),
         ("FORWARDED_PREFIX", "true"),
         ("NO_STORE", "false"),
+        ("STEP_UP_PAGE", "/again"),
         ("MEMBERSHIP_SOURCE_TIMEOUT", "7s"),
         ("DATABASE_TIMEOUT", "3s"),
         ("DATABASE_WRITERS", "3"),
@@ -624,6 +641,7 @@ fn the_environment_sets_every_knob_it_names() {
     assert!(service.strict_origin && service.bearer && service.clear_site_data);
     assert!(!service.no_store && config.proxies.prefix);
     assert_eq!(service.unauthenticated, Unauthenticated::LoginPage("/login".into()));
+    assert_eq!(service.step_up_page.as_deref(), Some("/again"));
     assert_eq!(config.session.replay_after, Duration::from_secs(61));
     assert!(config.cookie.partitioned);
     let CookieConfig { name, same_site, danger_insecure_http_cookies, .. } = &config.cookie;

@@ -14,7 +14,7 @@ use crate::support::browser::{Answer, COOKIE, DEVICE, send};
 use crate::support::{Browser, PASSWORD, Probe};
 
 /// The `Accept` header that Chromium sends with the form of a page.
-const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+pub const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 fn with_page(probe: Probe) -> Probe {
     probe.configured(|config| {
@@ -23,11 +23,11 @@ fn with_page(probe: Probe) -> Probe {
 }
 
 /// Posts a form as a page of the same origin does.
-async fn post(browser: &mut Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
+pub async fn post(browser: &mut Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
     post_with(browser, path, fields, &[("accept", HTML), ("sec-fetch-site", "same-origin")]).await
 }
 
-async fn post_with(
+pub async fn post_with(
     browser: &mut Browser,
     path: &str,
     fields: &[(&str, &str)],
@@ -51,7 +51,7 @@ async fn post_with(
     browser.send(request).await
 }
 
-fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+pub fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).map_or("", |value| value.to_str().expect("it is ASCII"))
 }
 
@@ -60,7 +60,7 @@ fn sign_in(next: &str) -> [(&str, &str); 3] {
 }
 
 #[track_caller]
-fn leads_to(answer: &Answer, page: &str) {
+pub fn leads_to(answer: &Answer, page: &str) {
     assert_eq!((answer.status, header(answer, "location")), (303, page), "{}", answer.text);
     assert_eq!((answer.text.as_str(), header(answer, "cache-control")), ("", "no-store"));
 }

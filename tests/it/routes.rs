@@ -175,7 +175,11 @@ on_every_database! {
                 let answer = ask(&limited, &app, &path, &row).await;
                 assert_ne!(answer.code(), "limited_session", "{name}");
             }
-            // Bodies. Each request has a session of its own, because the route may end it.
+            // Bodies. Each request has a session of its own, because the route may end it. It may also
+            // have ended all others before.
+            let account = auth.accounts().find(account.id()).await.expect("it answers");
+            let account = account.expect("the account is there");
+            let full = || auth.test().login_as(&account);
             let client = full().into_client();
             let plain = client.request(row.method.clone(), &uri(&path)).body("text/plain", "x");
             let plain = plain.send(&app).await;
@@ -210,7 +214,8 @@ on_every_database! {
         );
         assert_eq!(
             line("/auth/password"),
-            "PUT /auth/password: own: owner(auth-account:password) or stage(password_change_required)"
+            "POST /auth/password: own: owner(auth-account:password) or stage(password_change_required); \
+             PUT /auth/password: own: owner(auth-account:password) or stage(password_change_required)"
         );
         assert_eq!(
             line("/.well-known/change-password"),

@@ -29,7 +29,7 @@ const FLOORS: [&[&str]; 24] = [
     &["identity"],
     &["guard"],
     &["flow"],
-    &["confirmation"],
+    &["confirmation", "page"],
     &["route"],
     LEAVES,
     &["maintenance"],
@@ -54,7 +54,7 @@ const LEAVES: &[&str] = &[
 ];
 
 /// Types that must never be printed, each with the file that defines it.
-const SECRETS: [(&str, &str); 19] = [
+const SECRETS: [(&str, &str); 20] = [
     ("base/jwt.rs", "SigningKey"),
     ("base/jwt.rs", "Jwt"),
     ("base/secret.rs", "Secret"),
@@ -68,6 +68,7 @@ const SECRETS: [(&str, &str); 19] = [
     ("session/issue.rs", "Issued"),
     ("session/issue.rs", "Minted"),
     ("one_time/start.rs", "Started"),
+    ("page/link.rs", "LinkToken"),
     ("challenge/mod.rs", "PreparedChallenge"),
     ("challenge/mod.rs", "StartChallenge"),
     ("login/mod.rs", "Credentials"),

@@ -14,6 +14,7 @@ pub struct Chromium {
     process: u32,
 }
 
+#[allow(dead_code, reason = "the example `pages` uses the rest of it")]
 impl Chromium {
     /// Starts a browser with this profile.
     pub async fn start(chromedriver: &str, profile: &Path) -> Self {
@@ -58,6 +59,48 @@ impl Chromium {
 
     pub async fn open(&self, url: &str) {
         self.ask("url", json!({ "url": url })).await;
+    }
+
+    /// Returns the address of the page.
+    pub async fn address(&self) -> String {
+        self.read("url").await
+    }
+
+    /// Returns the text that the user sees in an element.
+    pub async fn text(&self, css: &str) -> String {
+        self.read(&format!("element/{}/text", self.element(css).await)).await
+    }
+
+    /// Returns a property of an element, such as what is typed in a field.
+    pub async fn property(&self, css: &str, name: &str) -> String {
+        self.read(&format!("element/{}/property/{name}", self.element(css).await)).await
+    }
+
+    /// Types a text into a field.
+    pub async fn fill(&self, css: &str, text: &str) {
+        let element = self.element(css).await;
+        self.ask(&format!("element/{element}/clear"), json!({})).await;
+        self.ask(&format!("element/{element}/value"), json!({ "text": text })).await;
+    }
+
+    /// Clicks on an element, and waits for the page that this opens.
+    pub async fn press(&self, css: &str) {
+        let element = self.element(css).await;
+        self.ask(&format!("element/{element}/click"), json!({})).await;
+    }
+
+    async fn element(&self, css: &str) -> String {
+        let found = self.ask("element", json!({ "using": "css selector", "value": css })).await;
+        // The W3C standard defines this name.
+        let id = found["element-6066-11e4-a52e-4f735466cecf"].as_str();
+        id.unwrap_or_else(|| panic!("{css}: {found}")).to_owned()
+    }
+
+    async fn read(&self, command: &str) -> String {
+        let answer = self.http.get(format!("{}/{command}", self.session)).send().await;
+        let answer: Value = answer.expect("chromedriver answers").json().await.expect("JSON");
+        let text = answer["value"].as_str();
+        text.unwrap_or_else(|| panic!("{command}: {answer}")).to_owned()
     }
 
     /// Runs a script in the page and returns the value of its promise.

@@ -1,0 +1,121 @@
+//! Mobile apps, and other clients with bearer tokens.
+//!
+//! Use bearer tokens for programs that are not browsers: mobile and desktop apps, and command-line tools. In a
+//! browser, use the cookie, because no script can read it.
+//!
+//! # Switching them on
+//!
+//! ```no_run
+//! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+//! # -> Result<portcullis::Portcullis, portcullis::ConfigErrors> {
+//! use portcullis::Portcullis;
+//!
+//! let auth = Portcullis::builder(db)
+//!     .secret(secret)
+//!     .public_url("https://api.example.com")
+//!     .configure(|config| config.service.bearer = true)
+//!     .build()?;
+//! # Ok(auth)
+//! # }
+//! ```
+//!
+//! Cookies keep working. All guards and extractors accept both. One request must carry only one of them; both together
+//! get 400 `multiple_credentials`.
+//!
+//! # Signing in
+//!
+//! ```text
+//! POST /auth/login
+//! Content-Type: application/json
+//! Portcullis-Device: <the device_token of an earlier sign-in, if there is one>
+//!
+//! { "login": "alice", "password": "…", "transport": "bearer" }
+//!
+//! 200
+//! { "result": "session", "token": "eyJ…", "token_type": "Bearer", "expires_in": 900, "device_token": "eyJ…", … }
+//! ```
+//!
+//! - `/auth/register` and `/auth/session/anonymous` take `transport` too.
+//! - If `result` is not `session`, the token is for the next step only, such as `password_change_required`.
+//! - Send the token with each request: `Authorization: Bearer eyJ…`. Such a request never gets a cookie.
+//!
+//! # Renewal
+//!
+//! A token is valid for 15 minutes. Unlike a cookie, it is not replaced by ordinary requests.
+//!
+//! 1. Before `expires_in` seconds are over, or after a 401 `token_expired`, call `POST /auth/session/refresh` with the
+//!    present token. The answer has the next one.
+//! 2. Store the new token before you use it. Then forget the old one.
+//! 3. Let only one request renew at a time, and let the others wait for it.
+//!
+//! A lost answer does no harm: the old token can be used to ask again. But the use of an old token after the new one
+//! was used for a while looks like theft, and then the session ends. So do not keep copies of tokens.
+//!
+//! After 7 days without a renewal, and 30 days after the sign-in, the user must sign in again. `GET /auth/session` shows
+//! when.
+//!
+//! | answer | what the app does |
+//! |---|---|
+//! | 401 `token_expired` | renews the token once; if that is refused too, asks the user to sign in |
+//! | 401 `insufficient_user_authentication` | asks for one of the `factors`; for the password: `POST /auth/reauthenticate`, which answers with a new `token` |
+//! | 401 with any other code | asks the user to sign in; keeps the device token |
+//! | 503, or no answer | keeps the token and tries again later |
+//!
+//! The answers to `PUT /auth/password` and to a change of the address contain a new `token` too. The old one is no
+//! longer valid then.
+//!
+//! # Storing tokens
+//!
+//! | platform | where |
+//! |---|---|
+//! | iOS, macOS | the keychain, with `kSecAttrAccessibleAfterFirstUnlockThisDeviceOnly` |
+//! | Android | a file that is encrypted with a key of the Android keystore, without backups |
+//! | desktop | the keyring of the system |
+//! | command line | a file that only its user can read (mode 600) |
+//!
+//! Do not write tokens to logs, crash reports or addresses.
+//!
+//! # The device token
+//!
+//! It gives access to nothing. It shows that this account has signed in from this device before. Send it with each
+//! sign-in. Then the owner gets no message about a new device, and can sign in while strangers lock the account. Keep it
+//! when the user signs out, and replace it whenever an answer has a newer one.
+//!
+//! # Apps that show web pages
+//!
+//! Some apps are web pages in a WebView. They have an origin of their own, such as `capacitor://localhost` or
+//! `tauri://localhost`. There are two ways:
+//!
+//! - **Bearer tokens**, stored by the native part of the app. A request whose only credential is a token in a header
+//!   needs no trusted origin, because no other page can make a browser send it.
+//! - **The cookie.** List the origin in `service.trusted_origins`. Set `cookie.same_site` to `none` and
+//!   `cookie.partitioned` to `true`, because the page and the service are two sites. Not every WebView stores such a
+//!   cookie, so test it on all your platforms.
+//!
+//! ```no_run
+//! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+//! # -> Result<portcullis::Portcullis, portcullis::ConfigErrors> {
+//! # use portcullis::Portcullis;
+//! use portcullis::config::SameSite;
+//!
+//! let auth = Portcullis::builder(db)
+//!     .secret(secret)
+//!     .public_url("https://api.example.com")
+//!     .configure(|config| {
+//!         config.service.trusted_origins =
+//!             ["capacitor://localhost", "tauri://localhost"].map(str::to_owned).to_vec();
+//!         config.cookie.same_site = SameSite::None;
+//!         config.cookie.partitioned = true;
+//!     })
+//!     .build()?;
+//! # Ok(auth)
+//! # }
+//! ```
+//!
+//! Both ways need CORS, with the app's origin in `allow_origin`. For bearer tokens, add `AUTHORIZATION` and
+//! `portcullis-device` to `allow_headers`. See [`single_page`](super::single_page). Origins are compared exactly. An app that uses
+//! `http://localhost` shares its origin with every program on the device that serves pages there, so do not list it.
+//!
+//! # Signing out
+//!
+//! `POST /auth/logout` with the token ends the session on the server. Then delete the token on the device.

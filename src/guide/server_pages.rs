@@ -1,0 +1,126 @@
+//! Pages that your server renders, without a script.
+//!
+//! The example [`pages`](https://github.com/portcullis-auth/portcullis/tree/main/examples/pages) is the long version
+//! of this page: a complete service that you can copy. The page of [`page`](crate::page) has all rules.
+//!
+//! # Setting it up
+//!
+//! Tell portcullis which pages you have. Then your application only renders pages. Their forms post to the mounted
+//! routes, and these answer a browser with a redirect.
+//!
+//! ```no_run
+//! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+//! # -> Result<axum::Router, portcullis::ConfigErrors> {
+//! use std::time::Duration;
+//!
+//! use axum::response::Html;
+//! use axum::routing::get;
+//! use portcullis::config::{LinkConfig, Unauthenticated};
+//! use portcullis::message::ConsoleNotifier;
+//! use portcullis::page::{FormFeedback, LinkToken};
+//! use portcullis::{Portcullis, Requirement, public};
+//! # fn render(template: &str, form: &FormFeedback, token: Option<&str>) -> Html<String> {
+//! #     Html(format!("{template} {form:?} {token:?}"))
+//! # }
+//!
+//! async fn login(form: FormFeedback) -> Html<String> {
+//!     render("login.html", &form, None) // your template engine
+//! }
+//!
+//! async fn reset(link: LinkToken, form: FormFeedback) -> Html<String> {
+//!     render("reset.html", &form, link.as_str())
+//! }
+//!
+//! let auth = Portcullis::builder(db)
+//!     .secret(secret)
+//!     .public_url("https://example.com")
+//!     .notifier(ConsoleNotifier)
+//!     .configure(|config| {
+//!         config.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
+//!         config.service.step_up_page = Some("/reauthenticate".to_owned());
+//!         config.password.change_page = Some("/password".to_owned());
+//!         config.mail.links = LinkConfig::in_query();
+//!     })
+//!     .build()?;
+//! let recent = Requirement::within(Duration::from_secs(300));
+//! Ok(auth
+//!     .router()
+//!     .auth_routes("/auth", auth.routes())
+//!     .route("/login", get(login), public())
+//!     .route("/password/reset", get(reset), public())
+//!     .route("/danger", get(async || "asks for the password again after five minutes"), recent)
+//!     .into_router())
+//! # }
+//! ```
+//!
+//! # Forms
+//!
+//! ```html
+//! {% if form.error %}<p role="alert">{{ form.message }}</p>{% endif %}
+//! <form method="post" action="/auth/login">
+//!   <input name="login" value="{{ form.values.login }}" autocomplete="username">
+//!   <input name="password" type="password" autocomplete="current-password">
+//!   {% for reason in form.errors.password %}<em>{{ reason.message }}</em>{% endfor %}
+//!   <input name="next" type="hidden" value="{{ form.next or '/' }}">
+//!   <input name="back" type="hidden" value="{{ form.page }}">
+//!   <button>Sign in</button>
+//! </form>
+//! ```
+//!
+//! - The fields have the names of the JSON body. A checkbox needs `value="true"`.
+//! - `next` is the page after a success, and `back` is the page after a refusal. Both are paths of your service.
+//! - After a refusal, `back` shows the message and what was typed. Passwords, codes and tokens are never kept.
+//! - A browser never posts twice by a reload, because each form ends in a redirect.
+//! - Your template must escape values. Most engines do.
+//!
+//! | form | posts to | fields |
+//! |---|---|---|
+//! | register | `/auth/register` | `username`, `email`, `password` |
+//! | sign in | `/auth/login` | `login`, `password`, `remember` |
+//! | sign out | `/auth/logout` | |
+//! | password again | `/auth/reauthenticate` | `password` |
+//! | new password | `/auth/password` | `current_password`, `new_password`, `new_password_again` |
+//! | forgotten password | `/auth/password/forgot` | `login` |
+//! | reset it | `/auth/password/reset` | `token`, `password` |
+//! | confirm an address | `/auth/verification/confirm` | `token`, `password` |
+//! | end one session | `/auth/sessions/{id}/end` | |
+//! | end the others, or all | `/auth/sessions/end` | `scope`: `others` or `all` |
+//!
+//! # Guarded pages
+//!
+//! A guard sends a browser to the login page or the step-up page, with `?next=`. This works for `GET` and `HEAD`. A
+//! form that is posted to your own route gets the 401, because a redirect would lose what was typed. To show such a
+//! refusal as a page, add a layer that looks for a [`Rejection`](crate::Rejection) in the extensions of the answer. The
+//! example has one.
+//!
+//! Your own forms need no CSRF token. Guards and `public()` routes of `auth.router()` refuse what another site sends.
+//!
+//! # Links in mails
+//!
+//! By default, the token of a link is behind a `#`, and only a script can read it. With
+//! [`LinkConfig::in_query`](crate::config::LinkConfig::in_query) it is in the query. The extractor
+//! [`LinkToken`](crate::page::LinkToken) moves it into a cookie, and redirects to the same page without the token. Put
+//! the token into a hidden field of the form.
+//!
+//! | | behind `#` | in the query |
+//! |---|---|---|
+//! | needs a script | yes | no |
+//! | in the logs of your server and proxies | no | yes, once |
+//! | in the `Referer` of later requests | no | no |
+//! | in the address that the user sees | until the script removes it | no |
+//!
+//! A token in a log is a risk only until its link was used or is no longer valid (an hour for a reset). So do not log
+//! the queries of these pages, or log them where only operators can read them. Opening a link changes nothing, so a mail
+//! scanner may open it.
+//!
+//! # Headers
+//!
+//! ```text
+//! Content-Security-Policy: default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+//! Referrer-Policy: same-origin
+//! X-Content-Type-Options: nosniff
+//! Cache-Control: no-store
+//! ```
+//!
+//! Do not use `Referrer-Policy: no-referrer` for pages with forms. Browsers then send `Origin: null` with a form. A
+//! browser without `Sec-Fetch-Site`, such as an old one, cannot prove where the form came from, and is refused.

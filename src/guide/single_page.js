@@ -1,0 +1,27 @@
+// Returns a function that calls the service at this address, such as "https://api.example.com".
+// `askPassword` asks the user for the password, and returns null if the user gives up.
+// `showLogin` shows the form for signing in.
+export function service(address, { askPassword, showLogin }) {
+  return async function call(method, path, body) {
+    const answer = await fetch(address + path, {
+      method,
+      credentials: "include", // the cookie of the service
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await answer.text();
+    const isJson = (answer.headers.get("content-type") ?? "").includes("json");
+    const data = isJson ? JSON.parse(text) : text;
+    if (answer.ok) return data;
+    if (data.code === "insufficient_user_authentication") {
+      const password = await askPassword(data);
+      if (password !== null) {
+        await call("POST", "/auth/reauthenticate", { password });
+        return call(method, path, body);
+      }
+    } else if (answer.status === 401 && data.code !== "invalid_credentials") {
+      showLogin(data);
+    }
+    throw Object.assign(new Error(data.detail ?? "something went wrong"), data, { status: answer.status });
+  };
+}

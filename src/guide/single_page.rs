@@ -1,0 +1,92 @@
+//! A single-page application on another port or host.
+//!
+//! If the page and the service have the same origin, nothing on this page is necessary. A reverse proxy that serves
+//! both under one host is the simplest and safest set-up.
+//!
+//! # Two lists of origins
+//!
+//! | question | who answers it |
+//! |---|---|
+//! | May the page *read* the answers? | CORS: a layer of your application |
+//! | May the page *write* with the user's cookie? | `service.trusted_origins` |
+//!
+//! You need both. A page that is only in the first list gets 403 `cross_site_request`. A page that is only in the
+//! second one cannot read what it gets.
+//!
+//! ```no_run
+//! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+//! # -> Result<axum::Router, Box<dyn std::error::Error>> {
+//! use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+//! use axum::http::{HeaderValue, Method};
+//! use axum::routing::get;
+//! use portcullis::{Account, Portcullis, Requirement};
+//! use tower_http::cors::CorsLayer;
+//!
+//! const PAGE: &str = "https://app.example.com";
+//!
+//! let auth = Portcullis::builder(db)
+//!     .secret(secret)
+//!     .public_url("https://api.example.com")
+//!     .configure(|config| config.service.trusted_origins = vec![PAGE.to_owned()])
+//!     .build()?;
+//! let cors = CorsLayer::new()
+//!     .allow_origin(PAGE.parse::<HeaderValue>()?) // never a wildcard, and never any origin
+//!     .allow_credentials(true)
+//!     .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+//!     .allow_headers([CONTENT_TYPE])
+//!     .expose_headers([RETRY_AFTER]);
+//! Ok(auth
+//!     .router()
+//!     .route("/me", get(async |me: Account| me.id().to_string()), Requirement::signed_in())
+//!     .auth_routes("/auth", auth.routes())
+//!     .into_router()
+//!     .layer(cors)) // outside of all guards
+//! # }
+//! ```
+//!
+//! A preflight has no cookie. So the `CorsLayer` must be outside of the guards, or they answer it with 401. The layer
+//! also adds its headers to refusals, so that the page can read their codes.
+//!
+//! A listed origin may do everything that the signed-in user may do. List only origins where you control all code.
+//!
+//! # The cookie
+//!
+//! Browsers distinguish an origin (scheme, host and port) from a site (scheme and registered domain).
+//!
+//! | page and service | one site? | setting |
+//! |---|---|---|
+//! | `https://app.example.com`, `https://api.example.com` | yes | `SameSite=Lax`, the default |
+//! | `http://127.0.0.1:5173`, `http://127.0.0.1:3000` | yes | the default |
+//! | `http://localhost:5173`, `http://127.0.0.1:3000` | no | use one name for both |
+//! | `https://app.example.com`, `https://api.example.net` | no | `cookie.same_site = none` and `cookie.partitioned = true` |
+//!
+//! Chromium 156 stores no ordinary cookie of another site. It stores a partitioned one, which belongs to this page and
+//! service together. Other browsers can be stricter. So prefer two names under one domain.
+//!
+//! On one site, the cookie is also sent with requests from pages that you did not list, such as another port or
+//! subdomain. They cannot read the answers, and cannot write: without a listed `Origin`, a request with the cookie and
+//! an unsafe method is refused, even if the browser says `same-site`. A `GET` is not checked, so it must change nothing.
+//!
+//! # A small wrapper around `fetch`
+//!
+//! Send `credentials: "include"` with each request. Without it, the browser neither sends nor stores the cookie. The
+//! tests of portcullis run this file in a real browser.
+//!
+//! ```js
+#![doc = include_str!("single_page.js")]
+//! ```
+//!
+//! | answer | what the wrapper does |
+//! |---|---|
+//! | 401 `insufficient_user_authentication` | asks for the password, posts it to `/auth/reauthenticate`, and sends the request again |
+//! | 401 `invalid_credentials` | throws it, for the login form |
+//! | any other 401 | shows the login form. Do not delete cookies: the browser may already have a newer one |
+//! | 403, 409, 422, 429, 503 | throws it: `code` is for the program, `message` for people, and `errors` has the reasons of each field |
+//!
+//! `factors` in the 401 says which factors help. If it does not contain `password`, ask for one that it contains.
+//!
+//! # What you need not do
+//!
+//! - No CSRF token: the browser's own headers prove where a request comes from.
+//! - No token in `localStorage`: a script of another party could read it. The cookie is `HttpOnly`.
+//! - No renewal: a request with an expired token gets the next one with its answer.

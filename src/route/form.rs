@@ -1,0 +1,222 @@
+//! Forms without a script: the answer of a mounted route becomes a redirect for a browser that posted
+//! a form. The page of [`page`](crate::page) describes what it does.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum_core::body::Body;
+use http::HeaderValue;
+use http::header::CONTENT_LENGTH;
+
+use super::body::{is_form, read};
+use crate::base::problem::{Rejection, see_other};
+use crate::base::redirect::ReturnTo;
+use crate::config::Unauthenticated;
+use crate::guard::decision::navigates;
+use crate::guard::description::RouteCaller;
+use crate::handle::Portcullis;
+use crate::identity::credential::prefix_of;
+use crate::identity::{AuthError, NotSignedIn};
+use crate::page::{FormFeedback, plain_code};
+use crate::session::Stage;
+
+/// Where to go after a success.
+const NEXT: &str = "next";
+/// The page of the form, for a refusal.
+const BACK: &str = "back";
+
+/// What the layer needs to know.
+#[derive(Clone)]
+pub(super) struct Forms {
+    pub(super) auth: Portcullis,
+    pub(super) caller: RouteCaller,
+    /// The fields whose values the page of the form may show again.
+    pub(super) keeps: &'static [&'static str],
+}
+
+/// Turns the answer to a browser's form into a redirect. It is a layer around the route.
+pub(super) async fn redirected(
+    State(forms): State<Forms>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(mut pages) = Pages::of(forms, &request) else { return next.run(request).await };
+    let (mut parts, body) = request.into_parts();
+    let query = Fields::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let bytes = match read(&parts.headers, body).await {
+        Ok(bytes) => bytes,
+        Err(rejection) => {
+            (pages.next, pages.back) = (query.path(NEXT), query.path(BACK));
+            return pages.refused(rejection.response(), &rejection, &Fields::default());
+        }
+    };
+    let fields = Fields::parse(&bytes);
+    // A script cannot read a token from a redirect, so a request for a bearer token gets JSON.
+    if fields.wants_bearer() {
+        return next.run(Request::from_parts(parts, Body::from(bytes))).await;
+    }
+    pages.next = fields.path(NEXT).or_else(|| query.path(NEXT));
+    pages.back = fields.path(BACK).or_else(|| query.path(BACK));
+    // The route does not know these fields. A body that is not a valid form stays unchanged; the
+    // route refuses it.
+    let body = match fields.without_paths() {
+        Some(rest) => {
+            parts.headers.remove(CONTENT_LENGTH);
+            Body::from(rest)
+        }
+        None => Body::from(bytes),
+    };
+    let response = next.run(Request::from_parts(parts, body)).await;
+    let rejection = response.extensions().get::<Rejection>().cloned();
+    match rejection {
+        Some(rejection) => pages.refused(response, &rejection, &fields),
+        None => pages.went_well(response),
+    }
+}
+
+/// The page of the form, and the pages that the answer may lead to.
+struct Pages {
+    forms: Forms,
+    /// The prefix before every path of this service, if a proxy removes one.
+    prefix: String,
+    login: String,
+    change_password: Option<String>,
+    step_up: Option<String>,
+    next: Option<ReturnTo>,
+    back: Option<ReturnTo>,
+}
+
+impl Pages {
+    /// Returns `None` for a client that gets JSON.
+    fn of(forms: Forms, request: &Request) -> Option<Self> {
+        let config = &forms.auth.context().config;
+        let Unauthenticated::LoginPage(page) = &config.service.unauthenticated else {
+            return None;
+        };
+        let (headers, extensions) = (request.headers(), request.extensions());
+        if !(is_form(headers) && navigates(headers)) {
+            return None;
+        }
+        let prefix = prefix_of(&forms.auth, headers, extensions).as_str().to_owned();
+        let ours = |page: &String| format!("{prefix}{page}");
+        Some(Self {
+            login: ours(page),
+            change_password: config.password.change_page.as_ref().map(ours),
+            step_up: config.service.step_up_page.as_ref().map(ours),
+            prefix,
+            next: None,
+            back: None,
+            forms,
+        })
+    }
+
+    /// Leads back to the form. The headers of the refusal stay, such as `Retry-After`.
+    fn refused(&self, response: Response, rejection: &Rejection, fields: &Fields) -> Response {
+        if let Some(location) = self.first(rejection) {
+            return see_other(response, visible(location));
+        }
+        let page = self.back.as_ref().map_or(&*self.login, ReturnTo::as_str);
+        let code = plain_code(rejection.problem().code());
+        let location = with(page, &format!("error={code}"), self.next.as_ref());
+        let keeps = self.forms.keeps;
+        let typed = keeps
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), fields.only(name)?.to_owned())));
+        let mut response = response;
+        let headers = response.headers_mut();
+        FormFeedback::keep(&self.forms.auth, headers, &location, rejection, typed);
+        see_other(response, visible(location))
+    }
+
+    /// Returns the page where the person must do something first, before they come back to the form.
+    fn first(&self, rejection: &Rejection) -> Option<String> {
+        let back = self.back.as_ref()?;
+        let page = match rejection.downcast_ref::<AuthError>() {
+            Some(AuthError::NotSignedIn(reason))
+                if *reason != NotSignedIn::MultipleCredentials
+                    && self.forms.caller != RouteCaller::Anyone =>
+            {
+                &self.login
+            }
+            _ if rejection.problem().code() == "insufficient_user_authentication" => {
+                self.step_up.as_ref()?
+            }
+            _ => return None,
+        };
+        Some(with(page, &format!("{NEXT}={}", back.as_query_value()), None))
+    }
+
+    fn went_well(&self, response: Response) -> Response {
+        let page = match response.extensions().get::<Stage>() {
+            // There is a session, or the route does not start one.
+            Some(Stage::Full | Stage::Anonymous) | None => match &self.next {
+                Some(page) => page.as_str().to_owned(),
+                None => format!("{}/", self.prefix),
+            },
+            Some(stage) => {
+                let page = match (stage, &self.change_password) {
+                    (Stage::MustChangePassword, Some(page)) => page,
+                    _ => &self.login,
+                };
+                // The JSON answer calls this `result`.
+                with(page, &format!("result={}", stage.as_str()), self.next.as_ref())
+            }
+        };
+        see_other(response, visible(page))
+    }
+}
+
+/// Adds a parameter and `next` to the address of a page.
+fn with(page: &str, parameter: &str, next: Option<&ReturnTo>) -> String {
+    let (page, fragment) = page.split_once('#').map_or((page, ""), |(page, rest)| (page, rest));
+    let separator = if page.contains('?') { '&' } else { '?' };
+    let mut location = format!("{page}{separator}{parameter}");
+    if let Some(next) = next {
+        location = format!("{location}&{NEXT}={}", next.as_query_value());
+    }
+    if !fragment.is_empty() {
+        location = format!("{location}#{fragment}");
+    }
+    location
+}
+
+/// Converts a location, which is always visible ASCII: pages and prefixes are checked when they are
+/// read, and `next` and `back` are each a [`ReturnTo`].
+fn visible(location: String) -> HeaderValue {
+    HeaderValue::try_from(location).expect("paths of this site are visible ASCII")
+}
+
+/// The fields of a form.
+#[derive(Default)]
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn parse(text: &[u8]) -> Self {
+        Self(serde_urlencoded::from_bytes(text).unwrap_or_default())
+    }
+
+    fn wants_bearer(&self) -> bool {
+        self.0.iter().any(|(name, value)| name == "transport" && value == "bearer")
+    }
+
+    /// Returns the value of a field, if it occurs once.
+    fn only(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(known, _)| known == name);
+        let (Some((_, value)), None) = (values.next(), values.next()) else { return None };
+        Some(value)
+    }
+
+    /// Returns the path in a field, if it stays on this site.
+    fn path(&self, name: &str) -> Option<ReturnTo> {
+        ReturnTo::parse(self.only(name)?)
+    }
+
+    /// Returns the other fields as a body, or `None` if there is nothing to remove.
+    fn without_paths(&self) -> Option<String> {
+        let rest: Vec<_> = self.0.iter().filter(|(name, _)| name != NEXT && name != BACK).collect();
+        if rest.len() == self.0.len() {
+            return None;
+        }
+        Some(serde_urlencoded::to_string(rest).expect("names and texts can be encoded"))
+    }
+}

@@ -1,0 +1,404 @@
+//! Pages without a script: what a form leads to, what its page shows afterwards, and links.
+
+use std::time::Duration;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use portcullis::config::{LinkConfig, Unauthenticated};
+use portcullis::page::{FormFeedback, LinkToken};
+use portcullis::{Factor, MessageKind, Requirement, Secret};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::login_form::{HTML, header, leads_to, post, post_with};
+use crate::on_every_database;
+use crate::support::browser::{Answer, COOKIE, send};
+use crate::support::probe::{app, serve};
+use crate::support::{Browser, PASSWORD, Probe};
+
+const FORM: &str = "__Host-session-form";
+const LINK: &str = "__Host-session-link";
+const NEW_PASSWORD: &str = "another horse battery staple";
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn with_pages(probe: Probe) -> Probe {
+    probe.configured(|config| {
+        config.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
+        config.service.step_up_page = Some("/again".to_owned());
+        config.password.change_page = Some("/new-password".to_owned());
+        config.mail.links = LinkConfig::in_query();
+    })
+}
+
+/// The application with pages that show what they are told.
+async fn site(probe: &Probe) -> Browser {
+    let within = Requirement::within(5 * MINUTE);
+    let danger = Router::new()
+        .route("/danger", get(async || "danger").post(async || "done"))
+        .route_layer(probe.auth.require(within));
+    let pages = Router::new()
+        .route("/login", get(feedback))
+        .route("/page", get(feedback))
+        .route("/other", get(feedback))
+        .route("/link", get(link).post(link))
+        .route("/{*path}", get(link))
+        .merge(danger)
+        .layer(probe.auth.layer());
+    Browser::new(serve(app(&probe.auth).merge(pages)).await)
+}
+
+async fn feedback(form: FormFeedback) -> Json<Value> {
+    Json(serde_json::to_value(form).expect("it serializes"))
+}
+
+async fn link(link: LinkToken) -> String {
+    link.as_str().unwrap_or("no token").to_owned()
+}
+
+/// Opens a page as a browser does after a redirect.
+async fn open(browser: &Browser, path: &str, cookies: &[(&str, &str)]) -> Answer {
+    let session = browser.cookie.as_deref().map(|session| (COOKIE, session));
+    let pairs = session.iter().chain(cookies).map(|(name, value)| format!("{name}={value}"));
+    let pairs: Vec<_> = pairs.collect();
+    let request = browser.raw(Method::GET, path).header("accept", HTML);
+    send(request.header("sec-fetch-mode", "navigate").header("cookie", pairs.join("; "))).await
+}
+
+/// Follows the redirect of a refused form and returns what its page shows.
+async fn shown(browser: &Browser, refused: &Answer) -> Value {
+    let cookie = refused.cookie_of(FORM).expect("the refusal is kept");
+    open(browser, header(refused, "location"), &[(FORM, &cookie)]).await.json()
+}
+
+async fn token(probe: &Probe, kind: MessageKind) -> String {
+    let mail = probe.mail().await.into_iter().rfind(|mail| mail.kind == kind);
+    let mail = mail.expect("a mail");
+    let link = mail.value("link").expect("a link");
+    let (page, token) = link.split_once("?token=").expect("the token is in the query");
+    assert!(page.starts_with("https://app.example.com/"), "{page}");
+    token.to_owned()
+}
+
+on_every_database! {
+    async fn every_way_that_a_page_needs_works_with_forms_alone(probe: Probe) {
+        let probe = with_pages(probe);
+        let mut browser = site(&probe).await;
+        let names = [("username", "alice"), ("email", "alice@example.com"), ("phone", "")];
+        let to = |fields: &[(&'static str, &'static str)]| {
+            let mut fields = fields.to_vec();
+            fields.extend([("next", "/page?done=1"), ("back", "/page")]);
+            fields
+        };
+        // Registration, with a session.
+        let mut fields = to(&names);
+        fields.push(("password", PASSWORD));
+        leads_to(&post(&mut browser, "/auth/register", &fields).await, "/page?done=1");
+        assert_eq!(browser.get("/me").await.status, 200);
+        // Again: the name is taken.
+        let answer = post(&mut browser.stranger(), "/auth/register", &fields).await;
+        leads_to(&answer, "/page?error=username_taken&next=/page%3Fdone%3D1");
+        assert_eq!(answer.cookie(), None);
+        // Verification by the link, in the browser that registered.
+        let verify = token(&probe, MessageKind::VerifyAddress).await;
+        let fields = [("token", &*verify), ("next", "/page"), ("back", "/page")];
+        leads_to(&post(&mut browser, "/auth/verification/confirm", &fields).await, "/page");
+        let answer = post(&mut browser, "/auth/verification/confirm", &fields).await;
+        assert!(header(&answer, "location").starts_with("/page?error="), "{answer:?}");
+        // The password is checked again.
+        let again = |password: &'static str| to(&[("password", password)]);
+        leads_to(&post(&mut browser, "/auth/reauthenticate", &again(PASSWORD)).await, "/page?done=1");
+        let answer = post(&mut browser, "/auth/reauthenticate", &again("wrong")).await;
+        leads_to(&answer, "/page?error=wrong_password&next=/page%3Fdone%3D1");
+        // Other sessions end: one, then the others.
+        let mut others = [browser.stranger(), browser.stranger(), browser.stranger()];
+        let mut ids = Vec::new();
+        for other in &mut others {
+            let answer = other.login("alice", PASSWORD).await;
+            ids.push(answer.json()["session_id"].as_str().expect("an id").to_owned());
+        }
+        let one = format!("/auth/sessions/{}/end", ids[0]);
+        leads_to(&post(&mut browser, &one, &to(&[])).await, "/page?done=1");
+        assert_eq!(others[0].get("/me").await.status, 401);
+        assert_eq!(others[1].get("/me").await.status, 200);
+        let unknown = "/auth/sessions/018f0000-0000-7000-8000-000000000000/end";
+        let answer = post(&mut browser, unknown, &to(&[])).await;
+        leads_to(&answer, "/page?error=session_not_found&next=/page%3Fdone%3D1");
+        let report = format!("/auth/sessions/{}/report", ids[1]);
+        leads_to(&post(&mut browser, &report, &to(&[])).await, "/page?done=1");
+        leads_to(&post(&mut browser, "/auth/sessions/end", &to(&[])).await, "/page?done=1");
+        assert_eq!(others[2].get("/me").await.status, 401);
+        assert_eq!(browser.get("/me").await.status, 200);
+        // The password changes.
+        let change = |old: &'static str, new: &'static str| {
+            to(&[("current_password", old), ("new_password", new), ("new_password_again", new)])
+        };
+        let answer = post(&mut browser, "/auth/password", &change("wrong", NEW_PASSWORD)).await;
+        leads_to(&answer, "/page?error=wrong_password&next=/page%3Fdone%3D1");
+        let answer = post(&mut browser, "/auth/password", &change(PASSWORD, NEW_PASSWORD)).await;
+        leads_to(&answer, "/page?done=1");
+        assert_eq!(browser.get("/me").await.status, 200);
+        // All sessions end, also this one.
+        let all = to(&[("scope", "all")]);
+        let answer = post(&mut browser, "/auth/sessions/end", &all).await;
+        leads_to(&answer, "/page?done=1");
+        assert_eq!(answer.cookie().as_deref(), Some(""));
+        // A forgotten password.
+        let answer = post(&mut browser, "/auth/password/forgot", &to(&[("login", "alice")])).await;
+        leads_to(&answer, "/page?done=1");
+        let unknown = post(&mut browser, "/auth/password/forgot", &to(&[("login", "nobody")])).await;
+        leads_to(&unknown, "/page?done=1");
+        let reset = token(&probe, MessageKind::PasswordReset).await;
+        let fields = |password| [("token", &*reset), ("password", password), ("back", "/page")];
+        let answer = post(&mut browser, "/auth/password/reset", &fields("short")).await;
+        leads_to(&answer, "/page?error=invalid_fields");
+        leads_to(&post(&mut browser, "/auth/password/reset", &fields(PASSWORD)).await, "/");
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn a_refused_form_is_shown_again_with_its_message_and_what_was_typed(probe: Probe) {
+        let probe = with_pages(probe);
+        probe.register("alice").await;
+        let mut browser = site(&probe).await;
+        let wrong = [("login", "alice"), ("password", "s3cret"), ("back", "/page"), ("next", "/a")];
+        let refused = post(&mut browser, "/auth/login", &wrong).await;
+        leads_to(&refused, "/page?error=invalid_credentials&next=/a");
+        let line = refused.set_cookies().into_iter().find(|line| line.starts_with(FORM));
+        let line = line.expect("a cookie");
+        assert!(line.ends_with("; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=120"), "{line}");
+        assert!(!line.contains("alice"), "{line}");
+        let page = shown(&browser, &refused).await;
+        assert_eq!(page, json!({
+            "page": "/page", "next": "/a", "result": null, "error": "invalid_credentials",
+            "message": "the name or the password is wrong", "errors": {}, "values": { "login": "alice" },
+        }));
+        // A reload shows the same, for two minutes.
+        let cookie = refused.cookie_of(FORM).expect("a cookie");
+        let path = header(&refused, "location");
+        probe.clock.advance(2 * MINUTE);
+        let answer = open(&browser, path, &[(FORM, &cookie)]).await;
+        assert_eq!(answer.json(), page);
+        assert_eq!(header(&answer, "cache-control"), "no-store");
+        probe.clock.advance(Duration::from_secs(1));
+        let nothing = json!("this did not work; please try again");
+        let stale = open(&browser, path, &[(FORM, &cookie)]).await.json();
+        assert_eq!((&stale["message"], &stale["values"]), (&nothing, &json!({})));
+
+        // It is for one page and one refusal.
+        let refused = post(&mut browser, "/auth/login", &wrong).await;
+        let cookie = refused.cookie_of(FORM).expect("a cookie");
+        let changed = format!("{cookie}A");
+        for (path, cookies) in [
+            ("/other?error=invalid_credentials", &[(FORM, &*cookie)][..]),
+            ("/page?error=session_limit", &[(FORM, &cookie)]),
+            ("/page?error=invalid_credentials", &[(FORM, &changed)]),
+            ("/page?error=invalid_credentials", &[(FORM, "x.y")]),
+            ("/page?error=invalid_credentials", &[(FORM, &cookie), (FORM, &cookie)]),
+            ("/page?error=invalid_credentials", &[(LINK, &cookie)]),
+            ("/page?error=invalid_credentials", &[]),
+        ] {
+            let page = open(&browser, path, cookies).await.json();
+            assert_eq!((&page["message"], &page["values"]), (&nothing, &json!({})), "{path}");
+        }
+        for path in ["/page", "/page?error=", "/page?error=a&error=b", "/page?error=%3Cb%3E"] {
+            let page = open(&browser, path, &[(FORM, &cookie)]).await.json();
+            assert_eq!((&page["error"], &page["values"]), (&Value::Null, &json!({})), "{path}");
+        }
+        // After a change of the secret it can still be read, and with another secret it cannot.
+        let mut probe = probe;
+        for (keeps_old, message) in [(true, &page["message"]), (false, &nothing)] {
+            probe.auth = probe.rebuilt(|builder| {
+                builder.configure(|config| {
+                    config.keys.secrets.insert(0, Secret::generate());
+                    config.keys.secrets.truncate(if keeps_old { 2 } else { 1 });
+                })
+            });
+            let page = open(&site(&probe).await, path, &[(FORM, &cookie)]).await.json();
+            assert_eq!(page["message"], *message, "{keeps_old}");
+        }
+    }
+
+    async fn every_invalid_field_keeps_its_reasons_and_no_secret_is_kept(probe: Probe) {
+        let probe = with_pages(probe);
+        let (_, signed_in) = probe.signed_in("alice").await;
+        let mut browser = signed_in.at(site(&probe).await.address);
+        let fields = [
+            ("username", "b\u{f6}b"), ("email", "not an address"), ("password", "s3cret"),
+            ("back", "/page"),
+        ];
+        let refused = post(&mut browser.stranger(), "/auth/register", &fields).await;
+        leads_to(&refused, "/page?error=invalid_fields");
+        let page = shown(&browser, &refused).await;
+        assert_eq!(page["errors"]["password"][0]["code"], "too_short");
+        assert_eq!(page["errors"]["password"][0]["params"]["min"], 15);
+        assert!(page["errors"]["email"][0]["message"].is_string(), "{page}");
+        assert_eq!(page["values"], json!({ "username": "b\u{f6}b", "email": "not an address" }));
+        let long = "x".repeat(321);
+        let fields = [("username", "bob"), ("email", &*long), ("password", "s3cret"), ("back", "/page")];
+        let refused = post(&mut browser.stranger(), "/auth/register", &fields).await;
+        assert_eq!(shown(&browser, &refused).await["values"], json!({ "username": "bob" }));
+
+        let secrets = [
+            "password", "token", "code", "new_password", "current_password", "new_password_again",
+            "scope", "transport",
+        ];
+        for path in [
+            "/login", "/register", "/reauthenticate", "/password", "/password/forgot",
+            "/password/reset", "/password/reset/check", "/verification", "/verification/confirm",
+            "/email", "/email/confirm", "/email/undo", "/login-names", "/login-names/confirm",
+            "/login-names/undo", "/sessions/end", "/session/anonymous",
+        ] {
+            for name in secrets {
+                let fields = [(name, "s3cret"), ("unknown", "s3cret"), ("back", "/page")];
+                let refused = post(&mut browser, &format!("/auth{path}"), &fields).await;
+                let page = shown(&browser, &refused).await;
+                assert!(page["error"].is_string(), "{path} {page}");
+                assert!(!page.to_string().contains("s3cret"), "{path} {page}");
+            }
+        }
+    }
+
+    async fn a_person_who_is_signed_out_signs_in_and_comes_back(probe: Probe) {
+        let probe = with_pages(probe);
+        let mut browser = site(&probe).await;
+        let fields = [("new_password", NEW_PASSWORD), ("back", "/settings?tab=2")];
+        let answer = post(&mut browser, "/auth/password", &fields).await;
+        leads_to(&answer, "/login?next=/settings%3Ftab%3D2");
+        // Without a page to come back to, the login page shows the reason.
+        let answer = post(&mut browser, "/auth/password", &fields[..1]).await;
+        leads_to(&answer, "/login?error=not_signed_in");
+        // A page of another site is none of ours.
+        for evil in ["https://evil.example/", "//evil.example", "javascript:alert(1)"] {
+            let fields = [("login", "x"), ("password", "y"), ("back", evil)];
+            let answer = post(&mut browser, "/auth/login", &fields).await;
+            leads_to(&answer, "/login?error=invalid_credentials");
+        }
+        // A form of another site is led nowhere.
+        let evil = [("accept", HTML), ("sec-fetch-site", "cross-site")];
+        let answer = post_with(&mut browser, "/auth/password", &fields, &evil).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
+        // A script gets JSON and no cookie.
+        let fetch = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"), ("accept", "*/*")];
+        let wrong = [("login", "x"), ("password", "y")];
+        let answer = post_with(&mut browser, "/auth/login", &wrong, &fetch).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "invalid_credentials"));
+        assert_eq!(answer.cookie_of(FORM), None);
+    }
+
+    async fn a_step_up_leads_to_its_page_and_back(probe: Probe) {
+        let probe = with_pages(probe);
+        let (account, signed_in) = probe.signed_in("alice").await;
+        let mut browser = signed_in.at(site(&probe).await.address);
+        assert_eq!(open(&browser, "/danger", &[]).await.status, 200);
+        probe.clock.advance(6 * MINUTE);
+        leads_to(&open(&browser, "/danger?x=1", &[]).await, "/again?next=/danger%3Fx%3D1");
+        // Only what navigates to a page is redirected.
+        let answer = browser.get("/danger").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
+        let answer = post(&mut browser, "/danger", &[]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
+        // A mounted route that needs a recent factor leads there too.
+        let fields = [("email", "alice@example.com"), ("back", "/settings")];
+        leads_to(&post(&mut browser, "/auth/email", &fields).await, "/again?next=/settings");
+
+        let fields = [("password", PASSWORD), ("next", "/danger?x=1"), ("back", "/again")];
+        leads_to(&post(&mut browser, "/auth/reauthenticate", &fields).await, "/danger?x=1");
+        assert_eq!(open(&browser, "/danger?x=1", &[]).await.text, "danger");
+        let answer = post(&mut browser, "/danger", &[]).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, "done"));
+
+        // No page helps an account without a factor that is accepted.
+        let totp = Requirement::factor(Factor::Totp);
+        let guarded = Router::new()
+            .route("/totp", get(async || "totp"))
+            .route_layer(probe.auth.require(totp))
+            .layer(probe.auth.layer());
+        let browser = browser.at(serve(guarded).await);
+        let answer = open(&browser, "/totp", &[]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
+        assert_eq!(answer.json()["factors"], json!([]));
+        // With one, the page helps.
+        probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("set");
+        let account = probe.auth.accounts().find(account.id()).await.expect("found").expect("alice");
+        let client = probe.auth.test().login_as(&account);
+        let client = client.with_factors([(Factor::Password, Duration::ZERO)]);
+        let cookie = client.cookie().await.expect("a session");
+        let cookie = cookie.strip_prefix(&format!("{COOKIE}=")).expect("the session cookie").to_owned();
+        leads_to(&open(&browser.with_cookie(&cookie), "/totp", &[]).await, "/again?next=/totp");
+    }
+
+    async fn a_link_loses_its_token_at_once_and_its_page_still_knows_it(probe: Probe) {
+        let probe = with_pages(probe);
+        let browser = site(&probe).await;
+        let moved = open(&browser, "/link?token=abc-_123&lang=de", &[]).await;
+        leads_to(&moved, "/link?lang=de");
+        assert_eq!(header(&moved, "referrer-policy"), "no-referrer");
+        let line = moved.set_cookies().remove(0);
+        assert!(line.ends_with("; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600"), "{line}");
+        assert!(!line.contains("abc"), "{line}");
+        let cookie = moved.cookie_of(LINK).expect("the token is kept");
+        let with = [(LINK, &*cookie)];
+        let page = open(&browser, "/link?lang=de", &with).await;
+        assert_eq!((page.text.as_str(), header(&page, "cache-control")), ("abc-_123", "no-store"));
+        assert_eq!(open(&browser, "/link?error=invalid_fields", &with).await.text, "abc-_123");
+        // A newer link replaces it, whatever the cookie says.
+        let newer = open(&browser, "/link?token=new", &with).await;
+        let newer = newer.cookie_of(LINK).expect("the token is kept");
+        assert_eq!(open(&browser, "/link", &[(LINK, &newer)]).await.text, "new");
+        // Another page, no cookie, two cookies, a changed one.
+        for (path, cookies) in [
+            ("/link/other", &with[..]),
+            ("/link", &[]),
+            ("/link", &[(LINK, &*cookie), (LINK, &*cookie)]),
+            ("/link", &[(LINK, "abc")]),
+            ("/link", &[(FORM, &*cookie)]),
+            ("/link?token=", &[]),
+            ("/link?token=a&token=b", &[]),
+        ] {
+            assert_eq!(open(&browser, path, cookies).await.text, "no token", "{path}");
+        }
+        let long = format!("/link?token={}", "a".repeat(513));
+        assert_eq!(open(&browser, &long, &[]).await.text, "no token");
+        // A redirect never leaves this site.
+        let evil = open(&browser, "//evil.example/link?token=abc", &[]).await;
+        assert_eq!((evil.status, evil.cookie_of(LINK)), (200, None));
+        // A form that is posted to the page is not redirected.
+        let posted = send(browser.raw(Method::POST, "/link?token=abc")).await;
+        assert_eq!((posted.status, posted.text.as_str()), (200, "no token"));
+        let head = send(browser.raw(Method::HEAD, "/link?token=abc")).await;
+        leads_to(&head, "/link");
+        probe.clock.advance(60 * MINUTE);
+        assert_eq!(open(&browser, "/link", &with).await.text, "abc-_123");
+        probe.clock.advance(Duration::from_secs(1));
+        assert_eq!(open(&browser, "/link", &with).await.text, "no token");
+    }
+
+    async fn behind_a_prefix_everything_leads_to_paths_with_it(probe: Probe) {
+        let mut probe = with_pages(probe);
+        probe.register("alice").await;
+        probe.auth = probe.rebuilt(|builder| {
+            builder.public_url("https://example.com/app").configure(|config| {
+                config.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
+                config.service.step_up_page = Some("/again".to_owned());
+                // A `Strict` cookie would not arrive after a link in a mail.
+                config.cookie.same_site = portcullis::config::SameSite::Strict;
+            })
+        });
+        let mut browser = site(&probe).await;
+        let wrong = [("login", "alice"), ("password", "wrong")];
+        let refused = post(&mut browser, "/auth/login", &wrong).await;
+        leads_to(&refused, "/app/login?error=invalid_credentials");
+        let cookie = refused.cookie_of(FORM).expect("a cookie");
+        // The proxy removes the prefix.
+        let page = open(&browser, "/login?error=invalid_credentials", &[(FORM, &cookie)]).await.json();
+        assert_eq!((&page["page"], &page["values"]["login"]), (&json!("/app/login"), &json!("alice")));
+        let moved = open(&browser, "/link?token=abc", &[]).await;
+        leads_to(&moved, "/app/link");
+        assert!(moved.set_cookies()[0].contains("SameSite=Lax"), "{moved:?}");
+        let cookie = moved.cookie_of(LINK).expect("a cookie");
+        assert_eq!(open(&browser, "/link", &[(LINK, &cookie)]).await.text, "abc");
+        let right = [("login", "alice"), ("password", PASSWORD), ("next", "/app/danger")];
+        leads_to(&post(&mut browser, "/auth/login", &right).await, "/app/danger");
+        probe.clock.advance(6 * MINUTE);
+        leads_to(&open(&browser, "/danger", &[]).await, "/app/again?next=/app/danger");
+    }
+}
