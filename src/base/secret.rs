@@ -268,6 +268,8 @@ pub(crate) enum Purpose {
     UsedFrom,
     /// Digests of the place of a new device about which the owner was notified.
     ToldPlace,
+    /// Codes that belong to the token of a link.
+    CodeOfToken,
 }
 
 impl Purpose {
@@ -290,6 +292,7 @@ impl Purpose {
             Self::FormerAddress => "former address",
             Self::UsedFrom => "used from",
             Self::ToldPlace => "told place",
+            Self::CodeOfToken => "code of token",
         }
     }
 }
@@ -455,6 +458,8 @@ mod tests {
             Purpose::KnownDevice,
             Purpose::FormerAddress,
             Purpose::UsedFrom,
+            Purpose::ToldPlace,
+            Purpose::CodeOfToken,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

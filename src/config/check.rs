@@ -473,6 +473,14 @@ impl Config {
         for window in windows {
             check.refuse_if(window < second, "attempts.window", "must be at least one second");
         }
+        let of_mails = kinds.get(&AttemptKind::MailLogin).and_then(|own| own.window);
+        check.refuse_if(
+            of_mails.unwrap_or(self.challenge.attempts_window) < self.mail.login_lifetime,
+            "mail.login_lifetime",
+            "must not be longer than the time in which wrong codes are counted \
+             (challenge.attempts_window, or the window of MailLogin in attempts.kinds), or one code \
+             would get attempts twice",
+        );
         let lockouts = kinds.values().filter_map(|kind| kind.lockout).chain([attempts.lockout]);
         for lockout in lockouts {
             check.refuse_if(lockout < second, "attempts.lockout", "must be at least one second");
@@ -545,7 +553,7 @@ impl Config {
         let kinds = [None].into_iter().chain(attempts.kinds.iter().map(Some)).map(|kind| {
             let own = kind.map(|(_, own)| own.clone()).unwrap_or_default();
             let (window, lockout, first_delay) = match kind {
-                Some((AttemptKind::Challenge, _)) => {
+                Some((kind, _)) if kind.is_code() => {
                     (self.challenge.attempts_window, Duration::ZERO, Duration::ZERO)
                 }
                 _ => (attempts.window, attempts.lockout, attempts.first_delay),

@@ -573,6 +573,10 @@ pub enum AttemptKind {
     UserCode,
     /// An API key.
     ApiKey,
+    /// A request for a mail with which to sign in. It counts as failed until such a sign-in succeeds.
+    MailLoginRequest,
+    /// The code or link of such a mail.
+    MailLogin,
 }
 
 impl AttemptKind {
@@ -586,7 +590,15 @@ impl AttemptKind {
             Self::Challenge => 4,
             Self::UserCode => 5,
             Self::ApiKey => 6,
+            Self::MailLoginRequest => 7,
+            Self::MailLogin => 8,
         }
+    }
+
+    /// True for codes that a person types from a message or a picture. They have the limits of
+    /// [`ChallengeConfig`], and the client is told how long to wait.
+    pub(crate) const fn is_code(self) -> bool {
+        matches!(self, Self::Challenge | Self::MailLogin)
     }
 
     /// Returns the word that events contain.
@@ -599,6 +611,8 @@ impl AttemptKind {
             Self::Challenge => "challenge",
             Self::UserCode => "user_code",
             Self::ApiKey => "api_key",
+            Self::MailLoginRequest => "mail_login_request",
+            Self::MailLogin => "mail_login",
         }
     }
 }
@@ -643,7 +657,8 @@ pub struct AttemptConfig {
     /// [`attempts`](ChallengeConfig::attempts) in
     /// [`attempts_window`](ChallengeConfig::attempts_window) instead, without delays and without a
     /// further lock. Their `window` must not be shorter than
-    /// [`code_lifetime`](ChallengeConfig::code_lifetime). Tokens of a
+    /// [`code_lifetime`](ChallengeConfig::code_lifetime), or for `MailLogin` than
+    /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of a
     /// [`Reset`](AttemptKind::Reset) are counted and never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
@@ -833,5 +848,10 @@ impl Config {
     /// Returns the name of the cookie for known devices.
     pub(crate) fn device_cookie_name(&self) -> String {
         format!("{}-device", self.cookie_name())
+    }
+
+    /// Returns the name of the cookie for browsers that asked for a sign-in by mail.
+    pub(crate) fn mail_login_cookie_name(&self) -> String {
+        format!("{}-mail", self.cookie_name())
     }
 }

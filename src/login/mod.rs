@@ -110,8 +110,6 @@ use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, StartSession, Transport};
 
 mod basic;
-#[cfg(feature = "routes")]
-mod form;
 mod own_attempt;
 mod own_means;
 #[cfg(feature = "routes")]

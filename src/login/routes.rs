@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::Credentials;
 use super::basic::BasicCredentials;
-use super::form::redirected;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
@@ -18,7 +17,7 @@ use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::password::Password;
-use crate::route::{self, Json, OptionalBody, RouteError, mount, row, signed_in};
+use crate::route::{self, Json, OptionalBody, RouteError, mount, redirected, row, signed_in};
 use crate::session::Transport;
 
 /// The routes of signing in and out.
@@ -55,7 +54,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 }
 
 async fn methods(State(auth): State<Portcullis>) -> Response {
-    let methods: Vec<&str> = [("login", "password")]
+    let methods: Vec<&str> = [("login", "password"), ("mail_login", "mail")]
         .into_iter()
         .filter(|(c, _)| auth.is_mounted(c))
         .map(|(_, m)| m)

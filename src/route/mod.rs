@@ -27,10 +27,12 @@ use crate::session::{Issued, SessionError, Stage, Transport};
 
 mod body;
 mod error;
+mod form;
 mod row;
 
 pub(crate) use body::{Json, JsonOrForm, OptionalBody, is_form, query, read};
 pub(crate) use error::RouteError;
+pub(crate) use form::{FormResult, redirected};
 #[cfg(feature = "test-util")]
 pub(crate) use row::told::be_strict;
 pub(crate) use row::{Row, row};

@@ -1,4 +1,4 @@
-//! Forms without a script: the answers for a browser that posts a form to `/login` or `/logout`.
+//! Forms without a script: the answers for a browser that posts a form to sign in or out.
 //!
 //! 1. The request counts as such a form under three conditions. There is a login page
 //!    ([`Unauthenticated::LoginPage`]), and the body is a form. The browser navigates, or does not
@@ -7,7 +7,8 @@
 //! 3. A success leads to `next`, a field of the form or a parameter of its address. Anybody can
 //!    choose the value of `next`, so only a [`ReturnTo`] is accepted. Otherwise the start page `/`
 //!    is used.
-//! 4. A refusal leads back to the login page with `?error=<code>` and with `next`.
+//! 4. A refusal leads back to the login page with `?error=<code>` and with `next`. So does an answer
+//!    that a page must explain, with `?result=`: an unfinished sign-in, or a [`FormResult`].
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -16,19 +17,23 @@ use axum_core::body::Body;
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
 
+use super::body::{is_form, read};
 use crate::base::problem::{Rejection, see_other};
 use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
 use crate::guard::decision::navigates;
 use crate::handle::Portcullis;
 use crate::identity::credential::prefix_of;
-use crate::route::{is_form, read};
 use crate::session::Stage;
 
 const NEXT: &str = "next";
 
+/// A result that the login page explains, in the extensions of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FormResult(pub(crate) &'static str);
+
 /// Turns the answer to a browser's form into a redirect. It is a layer around the route.
-pub(super) async fn redirected(
+pub(crate) async fn redirected(
     State(auth): State<Portcullis>,
     request: Request,
     next: Next,
@@ -102,6 +107,10 @@ impl Pages {
     }
 
     fn went_well(&self, response: Response, return_to: Option<ReturnTo>) -> Response {
+        if let Some(FormResult(result)) = response.extensions().get::<FormResult>().copied() {
+            let page = self.to(&self.login, &format!("result={result}"), return_to.as_ref());
+            return see_other(response, visible(page));
+        }
         let page = match response.extensions().get::<Stage>() {
             // There is a session, or the user has signed out.
             Some(Stage::Full) | None => match return_to {
