@@ -30,7 +30,7 @@ mod error;
 mod form;
 mod row;
 
-pub(crate) use body::{Json, JsonOrForm, OptionalBody, is_form, query, read};
+pub(crate) use body::{Json, JsonOrForm, OptionalBody, query};
 pub(crate) use error::RouteError;
 pub(crate) use form::{FormResult, redirected};
 #[cfg(feature = "test-util")]
