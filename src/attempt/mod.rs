@@ -65,7 +65,8 @@
 //! | `Reset`: the token of a link, checked or used | the account that it names, otherwise the token | only per source: nobody can guess 256 bits, and a person with a valid link must not be stopped. A refused token is compared, and the result is discarded | |
 //! | `Challenge`: a code | the account or address, and the purpose of the code | `challenge.attempts` (or `attempts_by_purpose`) in `attempts_window`; visible by what was typed | nothing: a correct code does not count |
 //! | `MailLoginRequest`: a request for a sign-in by mail | the account, or a name without an account | as above; it counts as failed until such a sign-in succeeds. A refused request writes what a request for an unknown name writes | a sign-in by mail |
-//! | `MailLogin`: the code or link of such a mail | the account; for a link the token | `challenge.attempts` in `attempts_window`; visible by the name for which the mail was asked | nothing: a correct code does not count |
+//! | `MailLogin`: the code of such a mail | the account, or a name without an account | `challenge.attempts` in `attempts_window`; visible by the name for which the mail was asked | nothing: a correct code does not count |
+//! | `MailLoginLink`: the link of such a mail | the token | only per source, like `Reset` | |
 //! | `SecondFactor`: a factor that the application compares | the account | as above | a correct one |
 //!
 //! A slow comparison is stored as pending until it ends, and later attempts wait for it. So many

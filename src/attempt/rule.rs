@@ -107,9 +107,14 @@ impl Rule {
         let own = attempts.kinds.get(&kind).cloned().unwrap_or_default();
         let (limit, window, lock, first_delay) = match kind {
             _ if kind.is_code() => {
-                (codes.attempts, codes.attempts_window, Lock::WhileTheyCount, Duration::ZERO)
+                // A shorter window would give one code of a mail more attempts.
+                let window = match kind {
+                    AttemptKind::MailLogin => codes.attempts_window.max(config.mail.login_lifetime),
+                    _ => codes.attempts_window,
+                };
+                (codes.attempts, window, Lock::WhileTheyCount, Duration::ZERO)
             }
-            AttemptKind::Reset => (1, attempts.window, Lock::Never, Duration::ZERO),
+            _ if kind.is_token() => (1, attempts.window, Lock::Never, Duration::ZERO),
             _ => {
                 let lock = Lock::For(attempts.lockout);
                 (attempts.limit, attempts.window, lock, attempts.first_delay)

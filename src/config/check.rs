@@ -456,9 +456,10 @@ impl Config {
             );
         }
         check.refuse_if(
-            kinds.contains_key(&AttemptKind::Reset),
+            kinds.keys().any(|kind| kind.is_token()),
             "attempts.kinds",
-            "a token of a reset is not locked (only its source is, by attempts.source_limit): leave it out",
+            "the token of a link is not locked (only its source is, by attempts.source_limit): leave Reset \
+             and MailLoginLink out",
         );
         let delays = kinds.values().filter_map(|kind| kind.delay_from).chain([attempts.delay_from]);
         for from in delays {
@@ -475,11 +476,10 @@ impl Config {
         }
         let of_mails = kinds.get(&AttemptKind::MailLogin).and_then(|own| own.window);
         check.refuse_if(
-            of_mails.unwrap_or(self.challenge.attempts_window) < self.mail.login_lifetime,
-            "mail.login_lifetime",
-            "must not be longer than the time in which wrong codes are counted \
-             (challenge.attempts_window, or the window of MailLogin in attempts.kinds), or one code \
-             would get attempts twice",
+            of_mails.is_some_and(|window| window < self.mail.login_lifetime),
+            "attempts.kinds",
+            "the window of MailLogin must be at least as long as mail.login_lifetime, or one code would get \
+             attempts twice",
         );
         let lockouts = kinds.values().filter_map(|kind| kind.lockout).chain([attempts.lockout]);
         for lockout in lockouts {
@@ -564,7 +564,12 @@ impl Config {
             let lasts = own.lockout.unwrap_or(lockout).max(delay);
             own.window.unwrap_or(window).saturating_add(lasts)
         });
-        let longest = kinds.chain([attempts.source_window, self.challenge.attempts_window]).max();
+        let longest = kinds.chain([
+            attempts.source_window,
+            self.challenge.attempts_window,
+            self.mail.login_lifetime,
+        ]);
+        let longest = longest.max();
         check.refuse_if(
             longest.is_some_and(|longest| retention.attempts < longest),
             "retention.attempts",

@@ -575,8 +575,10 @@ pub enum AttemptKind {
     ApiKey,
     /// A request for a mail with which to sign in. It counts as failed until such a sign-in succeeds.
     MailLoginRequest,
-    /// The code or link of such a mail.
+    /// The code of such a mail.
     MailLogin,
+    /// The link of such a mail. It is limited only per source.
+    MailLoginLink,
 }
 
 impl AttemptKind {
@@ -592,6 +594,7 @@ impl AttemptKind {
             Self::ApiKey => 6,
             Self::MailLoginRequest => 7,
             Self::MailLogin => 8,
+            Self::MailLoginLink => 9,
         }
     }
 
@@ -599,6 +602,12 @@ impl AttemptKind {
     /// [`ChallengeConfig`], and the client is told how long to wait.
     pub(crate) const fn is_code(self) -> bool {
         matches!(self, Self::Challenge | Self::MailLogin)
+    }
+
+    /// True for the tokens of links. Nobody can guess one, and nobody may be stopped from using one, so
+    /// only their source is limited.
+    pub(crate) const fn is_token(self) -> bool {
+        matches!(self, Self::Reset | Self::MailLoginLink)
     }
 
     /// Returns the word that events contain.
@@ -613,6 +622,7 @@ impl AttemptKind {
             Self::ApiKey => "api_key",
             Self::MailLoginRequest => "mail_login_request",
             Self::MailLogin => "mail_login",
+            Self::MailLoginLink => "mail_login_link",
         }
     }
 }
@@ -658,8 +668,9 @@ pub struct AttemptConfig {
     /// [`attempts_window`](ChallengeConfig::attempts_window) instead, without delays and without a
     /// further lock. Their `window` must not be shorter than
     /// [`code_lifetime`](ChallengeConfig::code_lifetime), or for `MailLogin` than
-    /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of a
-    /// [`Reset`](AttemptKind::Reset) are counted and never locked, so nothing can be set for them.
+    /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of links
+    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted and
+    /// never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 

@@ -19,8 +19,9 @@ pub enum MailLoginError {
     /// This browser has signed in with this code or link less than a minute ago.
     #[error("this browser has just signed in with this code or link")]
     UsedJustNow,
-    /// Too many codes were wrong, or too many attempts of this source failed. For a request this is
-    /// told only if the configuration says so. Otherwise it is accepted without effect.
+    /// Too many codes were wrong, or too many attempts of this source failed. For a request or a link
+    /// this is told only if the configuration says so. Otherwise the request is accepted without
+    /// effect, and the link is wrong.
     #[error("too many failed attempts; try again later")]
     TooManyAttempts {
         /// The time to wait before the next attempt.

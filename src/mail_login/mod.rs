@@ -49,11 +49,13 @@
 //! answer. A refused request does not replace a mail. The limits for mailboxes and sources are those
 //! of all messages that a stranger can cause.
 //!
-//! Each code and each link is an attempt of the kind `MailLogin`. Five wrong codes in an hour are
-//! allowed, for all names, mails and browsers of an account together. A new mail gives no new
-//! attempts. After that the correct code is wrong too. A known device has its own count. Links are
-//! counted by their token, because nobody can guess 256 random bits. So a link still works in the
-//! browser that asked when strangers have used up the codes.
+//! Each code is an attempt of the kind `MailLogin`. Five wrong codes in an hour are allowed, for all
+//! names, mails and browsers of an account together. A new mail gives no new attempts. After that the
+//! correct code is wrong too. A known device has its own count.
+//!
+//! Each link is an attempt of the kind `MailLoginLink`. Links are counted only per source, because
+//! nobody can guess 256 random bits. So a link still works in the browser that asked when strangers
+//! have used up the codes.
 //!
 //! A lock of passwords does not stop a sign-in by mail. So an owner gets in while somebody guesses
 //! their password. It does not end that lock, because the password is still the same. The browser is a
@@ -119,7 +121,8 @@
 //! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes;
 //! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
 //! [`MailLoginRequest`](crate::config::AttemptKind::MailLoginRequest) and
-//! [`MailLogin`](crate::config::AttemptKind::MailLogin) in its `kinds`.
+//! [`MailLogin`](crate::config::AttemptKind::MailLogin) in its `kinds`. A window of `MailLogin` that is
+//! shorter than `login_lifetime` is refused.
 //!
 //! # Events
 //! `authn_mail_login_request`; then those of every [sign-in](crate::login); `authn_login_fail` with the
@@ -624,8 +627,8 @@ impl MailLogin<'_> {
         client: &ClientInfo,
     ) -> Result<Ticket, MailLoginError> {
         let attempts = self.auth.attempts();
-        let subject = match (by, &self.browser) {
-            (By::Token(token), _) => attempts.subject_of_token(token),
+        let (kind, subject) = match (by, &self.browser) {
+            (By::Token(token), _) => (AttemptKind::MailLoginLink, attempts.subject_of_token(token)),
             (By::Code(_), Some(browser)) => {
                 // The visible count is that of the name that was typed. The account is protected
                 // without saying so.
@@ -634,7 +637,7 @@ impl MailLogin<'_> {
                     Some(row) => attempts.subject_of(row.id),
                     None => attempts.subject_of_token(&HEXLOWER.encode(&typed)),
                 };
-                subject.typed_as(typed)
+                (AttemptKind::MailLogin, subject.typed_as(typed))
             }
             (By::Code(_), None) => return Err(MailLoginError::WrongCode),
         };
@@ -642,7 +645,7 @@ impl MailLogin<'_> {
         let shown = devices.read(self.auth.context(), client);
         let device = devices.look_up(&shown, row.map(|row| (row.id, row.epoch))).known();
         let subject = subject.on_device(self.auth, device);
-        match attempts.take(AttemptKind::MailLogin, &subject, client).await? {
+        match attempts.take(kind, &subject, client).await? {
             Admission::Admitted(ticket) => Ok(ticket),
             Admission::TooMany { retry_after } => {
                 Err(MailLoginError::TooManyAttempts { retry_after })
