@@ -96,6 +96,7 @@ pub mod hook;
 pub mod identity;
 pub mod login;
 pub mod login_name;
+pub mod mail_login;
 pub mod maintenance;
 pub mod membership;
 pub mod message;

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Verification,
     /// Setting a new password after the old one was forgotten.
     PasswordReset,
+    /// Signing in. It belongs to the browser that asked for it, so each browser has its own.
+    MailLogin,
     /// Proving a new mail address.
     EmailChange,
     /// Undoing a change of the mail address, from the old one.
@@ -42,9 +44,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds except those of the application.
-    const OURS: [Self; 8] = [
+    const OURS: [Self; 9] = [
         Self::Verification,
         Self::PasswordReset,
+        Self::MailLogin,
         Self::EmailChange,
         Self::EmailUndo,
         Self::PhoneChange,
@@ -59,6 +62,7 @@ impl Kind {
         match self {
             Self::Verification => "verification".into(),
             Self::PasswordReset => "password_reset".into(),
+            Self::MailLogin => "mail_login".into(),
             Self::EmailChange => "email_change".into(),
             Self::EmailUndo => "email_undo".into(),
             Self::PhoneChange => "phone_change".into(),

@@ -206,7 +206,7 @@ pub(crate) fn guarded(auth: &Portcullis) -> Result<Router, Failure> {
         .route("/admin", get(async || "welcome").route_layer(guard))
         .route("/me", get(me))
         .route("/public", get(async || "welcome"))
-        .nest("/auth", auth.routes())
+        .nest("/auth", auth.routes().merge(portcullis::mail_login::routes(auth)))
         .layer(auth.layer()))
 }
 

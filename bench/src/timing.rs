@@ -76,7 +76,7 @@ struct Flow {
     cases: &'static [Case],
 }
 
-const FLOWS: [Flow; 7] = [
+const FLOWS: [Flow; 8] = [
     Flow {
         title: "refused logins",
         status: 401,
@@ -142,6 +142,26 @@ const FLOWS: [Flow; 7] = [
                 request: |n| forgot(Range::new(60_000, 9_000).email(n)),
             },
             Case { name: "disabled account", request: |n| forgot(Range::new(9_400, 300).email(n)) },
+        ],
+    },
+    Flow {
+        title: "mail-login",
+        status: 202,
+        gate: Gate::Free,
+        cases: &[
+            Case { name: "account", request: |n| mail_login(Range::new(3_000, 1_000).email(n)) },
+            Case {
+                name: "unknown address",
+                request: |n| mail_login(Range::new(60_000, 9_000).email(n)),
+            },
+            Case {
+                name: "unverified account",
+                request: |n| mail_login(Range::new(5_000, 1_000).email(n)),
+            },
+            Case {
+                name: "disabled account",
+                request: |n| mail_login(Range::new(9_400, 300).email(n)),
+            },
         ],
     },
     Flow {
@@ -228,6 +248,10 @@ fn code(email: String) -> Request {
 
 fn forgot(email: String) -> Request {
     Request::post("/auth/password/forgot", &format!(r#"{{"login":"{email}"}}"#))
+}
+
+fn mail_login(email: String) -> Request {
+    Request::post("/auth/login/mail", &format!(r#"{{"login":"{email}"}}"#))
 }
 
 fn register(email: String) -> Request {

@@ -64,6 +64,9 @@
 //! | `Forgot`: a request for a link | the same | as above; it counts as failed until the link is used. A refused request writes what a request for an unknown name writes | a reset of the password |
 //! | `Reset`: the token of a link, checked or used | the account that it names, otherwise the token | only per source: nobody can guess 256 bits, and a person with a valid link must not be stopped. A refused token is compared, and the result is discarded | |
 //! | `Challenge`: a code | the account or address, and the purpose of the code | `challenge.attempts` (or `attempts_by_purpose`) in `attempts_window`; visible by what was typed | nothing: a correct code does not count |
+//! | `MailLoginRequest`: a request for a sign-in by mail | the account, or a name without an account | as above; it counts as failed until such a sign-in succeeds. A refused request writes what a request for an unknown name writes | a sign-in by mail |
+//! | `MailLogin`: the code of such a mail | the account, or a name without an account | `challenge.attempts` in `attempts_window`; visible by the name for which the mail was asked | nothing: a correct code does not count |
+//! | `MailLoginLink`: the link of such a mail | the token | only per source, like `Reset` | |
 //! | `SecondFactor`: a factor that the application compares | the account | as above | a correct one |
 //!
 //! A slow comparison is stored as pending until it ends, and later attempts wait for it. So many
@@ -295,6 +298,12 @@ impl Attempts<'_> {
         Subject::of(self.auth.per_instance::<SubjectKey>().token(typed))
     }
 
+    /// Returns the digest by which a typed name is counted. It is the same whatever account the
+    /// name belongs to, and reveals nothing about the name.
+    pub(crate) fn digest_of_typed(&self, normal: &str) -> [u8; 32] {
+        self.auth.per_instance::<SubjectKey>().typed(normal)
+    }
+
     /// Returns the subject of attempts that are about a target and not about an account.
     pub(crate) fn subject_of_target(&self, target: &str) -> Subject {
         Subject::of(self.auth.per_instance::<SubjectKey>().name(target))
@@ -316,7 +325,7 @@ impl Attempts<'_> {
         let context = self.auth.context();
         let rule = Rule::of(&context.config, kind).limited_to(subject.limit);
         // A person who enters a code is told how many attempts there are.
-        let tells = context.config.attempts.reveal_lockout || kind == AttemptKind::Challenge;
+        let tells = context.config.attempts.reveal_lockout || kind.is_code();
         let own = Key { subject: subject.digest, kind, part: subject.part };
         let told = subject.typed.filter(|_| tells && subject.origin == Origin::Anywhere);
         let told = told.map(|digest| Key { subject: digest, kind, part: subject.part });

@@ -106,10 +106,15 @@ impl Rule {
         let (attempts, codes) = (&config.attempts, &config.challenge);
         let own = attempts.kinds.get(&kind).cloned().unwrap_or_default();
         let (limit, window, lock, first_delay) = match kind {
-            AttemptKind::Challenge => {
-                (codes.attempts, codes.attempts_window, Lock::WhileTheyCount, Duration::ZERO)
+            _ if kind.is_code() => {
+                // A shorter window would give one code of a mail more attempts.
+                let window = match kind {
+                    AttemptKind::MailLogin => codes.attempts_window.max(config.mail.login_lifetime),
+                    _ => codes.attempts_window,
+                };
+                (codes.attempts, window, Lock::WhileTheyCount, Duration::ZERO)
             }
-            AttemptKind::Reset => (1, attempts.window, Lock::Never, Duration::ZERO),
+            _ if kind.is_token() => (1, attempts.window, Lock::Never, Duration::ZERO),
             _ => {
                 let lock = Lock::For(attempts.lockout);
                 (attempts.limit, attempts.window, lock, attempts.first_delay)
@@ -119,9 +124,9 @@ impl Rule {
             limit: own.limit.unwrap_or(limit) as usize,
             window: own.window.unwrap_or(window),
             lock: own.lockout.map_or(lock, Lock::For),
-            success: match kind {
-                AttemptKind::Challenge => Success::IsNoFailure,
-                _ => Success::ClosesTheWindow,
+            success: match kind.is_code() {
+                true => Success::IsNoFailure,
+                false => Success::ClosesTheWindow,
             },
             delay_from: own.delay_from.unwrap_or(attempts.delay_from) as usize,
             first_delay: own.first_delay.unwrap_or(first_delay),

@@ -72,6 +72,12 @@ impl Subject {
         self
     }
 
+    /// The same, if only the [digest](super::Attempts::digest_of_typed) of the name is known.
+    pub(crate) fn typed_as(mut self, digest: [u8; 32]) -> Self {
+        self.typed = Some(digest);
+        self
+    }
+
     /// Gives each purpose a separate count, so that wrong codes for one purpose use up no attempts
     /// for another. A known device has no separate count here. Otherwise a thief of the device
     /// would have twice as many attempts.

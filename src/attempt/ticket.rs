@@ -263,7 +263,8 @@ fn give_up(context: &Context, lost: Lost, position: Option<QueuePosition>) {
 /// success, which saves a statement.
 pub(super) fn meanwhile(kind: AttemptKind) -> Outcome {
     match kind {
-        AttemptKind::Forgot | AttemptKind::Reset | AttemptKind::Challenge => Outcome::Failed,
+        AttemptKind::Forgot | AttemptKind::MailLoginRequest => Outcome::Failed,
+        _ if kind.is_code() || kind.is_token() => Outcome::Failed,
         _ => Outcome::Pending,
     }
 }

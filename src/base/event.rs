@@ -54,6 +54,8 @@ event_kinds! {
     ChallengeAnswered = "authn_challenge_success",
     /// A challenge was answered incorrectly.
     ChallengeFailed = "authn_challenge_fail",
+    /// Someone asked for a mail with which to sign in.
+    MailLoginRequested = "authn_mail_login_request",
     /// Someone requested a link to reset a forgotten password.
     PasswordResetRequested = "authn_password_reset_request",
     /// A forgotten password was reset.

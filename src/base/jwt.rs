@@ -33,16 +33,19 @@ pub enum TokenType {
     Anonymous,
     /// A device from which accounts have signed in before. It grants no access.
     Device,
+    /// A browser that asked for a sign-in by mail. It grants no access.
+    MailLogin,
 }
 
 impl TokenType {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Session,
         Self::SecondFactor,
         Self::PasswordChange,
         Self::Enrolment,
         Self::Anonymous,
         Self::Device,
+        Self::MailLogin,
     ];
 
     /// Returns the value of the `typ` header.
@@ -54,6 +57,7 @@ impl TokenType {
             Self::Enrolment => "enr+jwt",
             Self::Anonymous => "anon+jwt",
             Self::Device => "dev+jwt",
+            Self::MailLogin => "mail+jwt",
         }
     }
 }
@@ -91,6 +95,14 @@ pub(crate) struct DeviceClaims {
     pub(crate) expires_at: i64,
 }
 
+/// The content of the token of a browser that asked for a sign-in by mail, in a form that only
+/// portcullis can read.
+pub(crate) struct MailLoginClaims {
+    pub(crate) asked: String,
+    /// Unix seconds.
+    pub(crate) expires_at: i64,
+}
+
 /// The payload of a device token as JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +113,19 @@ struct DevicePayload<'a> {
     aud: Cow<'a, str>,
     #[serde(borrow)]
     acc: Cow<'a, str>,
+    exp: i64,
+}
+
+/// The payload of the token of an asking browser as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MailLoginPayload<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    #[serde(borrow)]
+    ask: Cow<'a, str>,
     exp: i64,
 }
 
@@ -263,6 +288,17 @@ impl Jwt {
         self.seal(TokenType::Device, &payload)
     }
 
+    /// Returns a signed token of a browser that asked for a sign-in by mail.
+    pub(crate) fn sign_mail_login(&self, claims: &MailLoginClaims) -> String {
+        let payload = MailLoginPayload {
+            iss: Cow::Borrowed(&self.issuer),
+            aud: Cow::Borrowed(&self.audience),
+            ask: Cow::Borrowed(&claims.asked),
+            exp: claims.expires_at,
+        };
+        self.seal(TokenType::MailLogin, &payload)
+    }
+
     fn seal(&self, token_type: TokenType, payload: &impl Serialize) -> String {
         let key = &self.keys[0];
         let payload = serde_json::to_vec(payload).expect("strings and integers serialize");
@@ -319,7 +355,8 @@ impl Jwt {
         token: &str,
         now: Timestamp,
     ) -> Option<(TokenType, Claims)> {
-        self.verify(token, now).filter(|(token_type, _)| *token_type != TokenType::Device)
+        let no_session = [TokenType::Device, TokenType::MailLogin];
+        self.verify(token, now).filter(|(token_type, _)| !no_session.contains(token_type))
     }
 
     /// Returns the claims of a token, if one of our keys signed it for one of our purposes.
@@ -362,6 +399,18 @@ impl Jwt {
         let payload: DevicePayload<'_> = serde_json::from_slice(&payload).ok()?;
         let ours = payload.iss == self.issuer && payload.aud == self.audience;
         ours.then(|| DeviceClaims { accounts: payload.acc.into_owned(), expires_at: payload.exp })
+    }
+
+    /// Returns the claims of the token of an asking browser, if one of our keys signed it. The
+    /// caller checks whether it has expired.
+    pub(crate) fn verify_mail_login(&self, token: &str) -> Option<MailLoginClaims> {
+        let (token_type, payload) = self.open(token)?;
+        if token_type != TokenType::MailLogin {
+            return None;
+        }
+        let payload: MailLoginPayload<'_> = serde_json::from_slice(&payload).ok()?;
+        let ours = payload.iss == self.issuer && payload.aud == self.audience;
+        ours.then(|| MailLoginClaims { asked: payload.ask.into_owned(), expires_at: payload.exp })
     }
 
     /// Returns type and payload of a token that one of our keys signed for one of our purposes.

@@ -271,6 +271,8 @@ pub(crate) enum Purpose {
     /// The short-lived cookies of pages.
     #[cfg(feature = "routes")]
     PageCookie,
+    /// Codes that belong to the token of a link.
+    CodeOfToken,
 }
 
 impl Purpose {
@@ -295,6 +297,7 @@ impl Purpose {
             Self::ToldPlace => "told place",
             #[cfg(feature = "routes")]
             Self::PageCookie => "page cookie",
+            Self::CodeOfToken => "code of token",
         }
     }
 }
@@ -460,6 +463,8 @@ mod tests {
             Purpose::KnownDevice,
             Purpose::FormerAddress,
             Purpose::UsedFrom,
+            Purpose::ToldPlace,
+            Purpose::CodeOfToken,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

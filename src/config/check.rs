@@ -468,9 +468,10 @@ impl Config {
             );
         }
         check.refuse_if(
-            kinds.contains_key(&AttemptKind::Reset),
+            kinds.keys().any(|kind| kind.is_token()),
             "attempts.kinds",
-            "a token of a reset is not locked (only its source is, by attempts.source_limit): leave it out",
+            "the token of a link is not locked (only its source is, by attempts.source_limit): leave Reset \
+             and MailLoginLink out",
         );
         let delays = kinds.values().filter_map(|kind| kind.delay_from).chain([attempts.delay_from]);
         for from in delays {
@@ -485,6 +486,13 @@ impl Config {
         for window in windows {
             check.refuse_if(window < second, "attempts.window", "must be at least one second");
         }
+        let of_mails = kinds.get(&AttemptKind::MailLogin).and_then(|own| own.window);
+        check.refuse_if(
+            of_mails.is_some_and(|window| window < self.mail.login_lifetime),
+            "attempts.kinds",
+            "the window of MailLogin must be at least as long as mail.login_lifetime, or one code would get \
+             attempts twice",
+        );
         let lockouts = kinds.values().filter_map(|kind| kind.lockout).chain([attempts.lockout]);
         for lockout in lockouts {
             check.refuse_if(lockout < second, "attempts.lockout", "must be at least one second");
@@ -557,7 +565,7 @@ impl Config {
         let kinds = [None].into_iter().chain(attempts.kinds.iter().map(Some)).map(|kind| {
             let own = kind.map(|(_, own)| own.clone()).unwrap_or_default();
             let (window, lockout, first_delay) = match kind {
-                Some((AttemptKind::Challenge, _)) => {
+                Some((kind, _)) if kind.is_code() => {
                     (self.challenge.attempts_window, Duration::ZERO, Duration::ZERO)
                 }
                 _ => (attempts.window, attempts.lockout, attempts.first_delay),
@@ -568,7 +576,12 @@ impl Config {
             let lasts = own.lockout.unwrap_or(lockout).max(delay);
             own.window.unwrap_or(window).saturating_add(lasts)
         });
-        let longest = kinds.chain([attempts.source_window, self.challenge.attempts_window]).max();
+        let longest = kinds.chain([
+            attempts.source_window,
+            self.challenge.attempts_window,
+            self.mail.login_lifetime,
+        ]);
+        let longest = longest.max();
         check.refuse_if(
             longest.is_some_and(|longest| retention.attempts < longest),
             "retention.attempts",

@@ -33,6 +33,9 @@ pub struct MailConfig {
     pub per_source: Option<Quota>,
     /// How long the link for resetting a forgotten password is valid. Default: 1 h.
     pub password_reset_lifetime: Duration,
+    /// How long the link and the code of a [sign-in by mail](crate::mail_login) are valid. At most
+    /// one hour. Default: 10 min.
+    pub login_lifetime: Duration,
     /// The time limit of one delivery. Default: 30 s.
     pub send_timeout: Duration,
     /// The time before the second delivery attempt. It doubles with each further one, up to one
@@ -58,6 +61,8 @@ pub struct LinkConfig {
     pub verify: String,
     /// The page that sets a new password. Default: `/password/reset#token={token}`.
     pub password_reset: String,
+    /// The page that signs in with a link by mail. Default: `/login/mail#token={token}`.
+    pub login: String,
     /// The page that confirms a new mail address. Default: `/email/confirm#token={token}`.
     pub email_confirm: String,
     /// The page that undoes a change of the mail address. Default: `/email/undo#token={token}`.
@@ -94,6 +99,7 @@ impl Default for MailConfig {
             per_hour: 5,
             per_source: Some(Quota::new(100, HOUR)),
             password_reset_lifetime: HOUR,
+            login_lifetime: 10 * MINUTE,
             send_timeout: Duration::from_secs(30),
             first_retry: Duration::from_secs(30),
             attempts: 10,
@@ -108,6 +114,7 @@ impl Default for LinkConfig {
         Self {
             verify: "/verify#token={token}".to_owned(),
             password_reset: "/password/reset#token={token}".to_owned(),
+            login: "/login/mail#token={token}".to_owned(),
             email_confirm: "/email/confirm#token={token}".to_owned(),
             email_undo: "/email/undo#token={token}".to_owned(),
             phone_undo: "/phone/undo#token={token}".to_owned(),
@@ -133,6 +140,7 @@ impl LinkConfig {
             phone_undo: query(pages.phone_undo),
             login_name_confirm: query(pages.login_name_confirm),
             login_name_undo: query(pages.login_name_undo),
+            login: query(pages.login),
         }
     }
 }
@@ -210,6 +218,7 @@ impl Config {
         for (knob, page) in [
             ("mail.links.verify", &links.verify),
             ("mail.links.password_reset", &links.password_reset),
+            ("mail.links.login", &links.login),
             ("mail.links.email_confirm", &links.email_confirm),
             ("mail.links.email_undo", &links.email_undo),
             ("mail.links.phone_undo", &links.phone_undo),
@@ -226,6 +235,7 @@ impl Config {
         for (knob, value, most) in [
             ("mail.cool_down", mail.cool_down, DAY),
             ("mail.password_reset_lifetime", mail.password_reset_lifetime, DAY),
+            ("mail.login_lifetime", mail.login_lifetime, HOUR),
             ("mail.send_timeout", mail.send_timeout, HOUR),
             ("mail.first_retry", mail.first_retry, HOUR),
             ("mail.keep", mail.keep, 400 * DAY),

@@ -579,6 +579,12 @@ pub enum AttemptKind {
     UserCode,
     /// An API key.
     ApiKey,
+    /// A request for a mail with which to sign in. It counts as failed until such a sign-in succeeds.
+    MailLoginRequest,
+    /// The code of such a mail.
+    MailLogin,
+    /// The link of such a mail. It is limited only per source.
+    MailLoginLink,
 }
 
 impl AttemptKind {
@@ -592,7 +598,22 @@ impl AttemptKind {
             Self::Challenge => 4,
             Self::UserCode => 5,
             Self::ApiKey => 6,
+            Self::MailLoginRequest => 7,
+            Self::MailLogin => 8,
+            Self::MailLoginLink => 9,
         }
+    }
+
+    /// True for codes that a person types from a message or a picture. They have the limits of
+    /// [`ChallengeConfig`], and the client is told how long to wait.
+    pub(crate) const fn is_code(self) -> bool {
+        matches!(self, Self::Challenge | Self::MailLogin)
+    }
+
+    /// True for the tokens of links. Nobody can guess one, and nobody may be stopped from using one, so
+    /// only their source is limited.
+    pub(crate) const fn is_token(self) -> bool {
+        matches!(self, Self::Reset | Self::MailLoginLink)
     }
 
     /// Returns the word that events contain.
@@ -605,6 +626,9 @@ impl AttemptKind {
             Self::Challenge => "challenge",
             Self::UserCode => "user_code",
             Self::ApiKey => "api_key",
+            Self::MailLoginRequest => "mail_login_request",
+            Self::MailLogin => "mail_login",
+            Self::MailLoginLink => "mail_login_link",
         }
     }
 }
@@ -649,8 +673,10 @@ pub struct AttemptConfig {
     /// [`attempts`](ChallengeConfig::attempts) in
     /// [`attempts_window`](ChallengeConfig::attempts_window) instead, without delays and without a
     /// further lock. Their `window` must not be shorter than
-    /// [`code_lifetime`](ChallengeConfig::code_lifetime). Tokens of a
-    /// [`Reset`](AttemptKind::Reset) are counted and never locked, so nothing can be set for them.
+    /// [`code_lifetime`](ChallengeConfig::code_lifetime), or for `MailLogin` than
+    /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of links
+    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted and
+    /// never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 
@@ -839,5 +865,10 @@ impl Config {
     /// Returns the name of the cookie for known devices.
     pub(crate) fn device_cookie_name(&self) -> String {
         format!("{}-device", self.cookie_name())
+    }
+
+    /// Returns the name of the cookie for browsers that asked for a sign-in by mail.
+    pub(crate) fn mail_login_cookie_name(&self) -> String {
+        format!("{}-mail", self.cookie_name())
     }
 }

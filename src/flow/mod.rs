@@ -1,9 +1,10 @@
 //! What several flows share: an attempt at a password, the end of a sign-in, and the proof of an
-//! address.
+//! address. The first proof of an address may give the account to another person.
 //!
 //! This module is private. A capability that signs people in identifies the account, and passes the
 //! rest to [`sign_in`].
 
 pub(crate) mod address;
+pub(crate) mod hand_over;
 pub(crate) mod password_attempt;
 pub(crate) mod sign_in;

@@ -62,7 +62,7 @@
 //! |---|---|---|
 //! | `challenge.code_length`, `code_alphabet` | 8 digits | 26 bits, and every keyboard has digits. Below 20 bits `build()` fails (NIST SP 800-63B-4) |
 //! | `challenge.code_lifetime` | 10 min | ASVS 5.0 6.5.5 for codes sent out of band |
-//! | `challenge.attempts`, `attempts_window` | 5 in any hour | for one purpose of one account, with any number of codes: the chance to guess a code within a year is one in two thousand. Counted as [attempts](crate::attempt) of the kind `Challenge` |
+//! | `challenge.attempts`, `attempts_window` | 5 in any hour | for one purpose of one account, with any number of codes: the chance to guess a code within a year is one in two thousand. Counted as [attempts](crate::attempt) of the kind `Challenge`; codes of a sign-in by mail have the same limits and the kind `MailLogin` |
 //! | `challenge.attempts_by_purpose` | none | for one purpose that needs fewer or more. It is a setting and not part of a start, because wrong codes are counted over all codes of a purpose. The lifetime and the cool-down belong to one code: set them where you [start](crate::challenge::Challenges::start) it |
 //! | `challenge.answered_lifetime` | 5 min | the action usually follows immediately |
 //! | `challenge.cool_down` | 1 min | other people must not be able to flood a mailbox |
@@ -118,7 +118,7 @@
 //! | `attempts.watch.window`, `least_failures`, `names_per_network` | 10 min, 100, 50 | detects passwords tried at many accounts from many addresses. A small service has fewer than a hundred failures by mistake, and even a Monday morning has less than three times the usual share. An office where fifty people mistype and most of them fail is rare |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, because browsers limit the age of a cookie to that. A device remembers five accounts: enough for a family, and small enough for a cookie |
 //! | messages about new devices | each network and kind of browser once in 30 d, ten a day, repeats in one message a day | not configurable: [`new_device`](crate::new_device) has the reasons |
-//! | `attempts.kinds` | no differences | failures of one kind never lock another. A kind uses the settings above for everything that it does not set; for codes, `challenge.attempts` and `attempts_window` apply, and a window that is shorter than `challenge.code_lifetime` is refused: one code would get more attempts. `Reset` has no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
+//! | `attempts.kinds` | no differences | failures of one kind never lock another. A kind uses the settings above for everything that it does not set; for codes, `challenge.attempts` and `attempts_window` apply, and a window that is shorter than `challenge.code_lifetime` is refused: one code would get more attempts. The same holds for `MailLogin` and `mail.login_lifetime`. `Reset` and `MailLoginLink` have no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
 //!
 //! # Proxies
 //!
@@ -167,6 +167,8 @@
 //! | `mail.per_source` | 100 an hour and source | more than an office requests, and too few to disturb many mailboxes; above it the answer is 429, for known and unknown addresses alike |
 //! | order of messages | resets and codes first, because people wait for them | the mails of many registrations must not delay a person who waits. A message that has waited for an hour gets the same priority. Not configurable |
 //! | `mail.password_reset_lifetime` | 1 h | people who read the mail later request a new one; NIST allows a day, OWASP recommends an hour |
+//! | `mail.login_lifetime` | 10 min | ASVS 5.0 6.5.5 for codes sent out of band: the person waits for the mail, and a mailbox that is read later must not open the account. At most an hour. Wrong codes are counted at least as long |
+//! | random bits of its link, length of its code | 256; `challenge.code_length` and `code_alphabet` | see [challenges](#challenges) |
 //! | `mail.send_timeout` | 30 s per attempt | a mail server that hangs delays at most eight messages, and no request |
 //! | `mail.first_retry`, `mail.attempts` | 30 s, doubled up to an hour; 10 attempts | three hours: enough for a mail server that restarts or uses greylisting |
 //! | `mail.keep` | 24 h | How long you can look up whether a message was sent. Its text is deleted at once. Most of these rows are caused by people who are not signed in, and no data that they leave is kept longer. A failed message is an event |

@@ -49,8 +49,8 @@
 //!
 //! | code | status | cause |
 //! |---|---|---|
-//! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else |
-//! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, or undid one of these. Tell the user that it worked, and do not request another link |
+//! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else. A code of a sign-in by mail is also wrong in a browser that did not ask for it |
+//! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, undid one of these, or signed in. Tell the user that it worked, and do not request another link |
 //! | `too_soon` | 429 | a code was sent a short time ago; wait as long as `Retry-After` says |
 //! | `no_address` | 422 | the account has no address for the code |
 //! | `invalid_target` | 422 | what a challenge is about is longer than 255 bytes, or contains a NUL |
@@ -62,7 +62,7 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `invalid_credentials` | 401 | the name or password is wrong, or the account is unusable; the answer does not say which |
-//! | `too_many_attempts` | 429 | Codes: too many wrong codes, or too many failures from this source; until the time in `Retry-After` the correct code is refused too. Passwords and reset links: too many attempts failed, only with `attempts.reveal_lockout`; otherwise the answer is the same as for a wrong password, an accepted request for a link, or an invalid link |
+//! | `too_many_attempts` | 429 | Codes: too many wrong codes, or too many failures from this source; until the time in `Retry-After` the correct code is refused too. Passwords, reset links and requests for a sign-in by mail: too many attempts failed, only with `attempts.reveal_lockout`; otherwise the answer is the same as for a wrong password, an accepted request for a link, or an invalid link |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `factor_not_enrolled` | 409 | a sign-in was to be finished with a factor that the account has not set up |
 //! | `factor_used_already` | 409 | `auth.login().finish(..)` got the factor that the sign-in began with; a second step needs another factor |

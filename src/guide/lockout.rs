@@ -50,6 +50,8 @@
 //! | `POST /verification/confirm` with a code | - | - | 429 `too_many_attempts`, for this purpose |
 //! | `POST /email/confirm`, `/phone/confirm`, `/login-names/confirm` with a code | - | - | 429 `too_many_attempts`, for this purpose |
 //! | a code of your application | - | - | 429 `too_many_attempts`, for this purpose |
+//! | `POST /login/mail`, which has its own lock for requests | - | - | - |
+//! | `POST /login/mail/confirm` with a code | - | - | 429 `too_many_attempts`, for codes of sign-ins by mail |
 //! | a link instead of a code | - | - | - |
 //!
 //! Passwords and second factors that your application compares, in a directory for example, are counted by
@@ -73,6 +75,10 @@
 //! - **An attacker requests links for another person's account.** The owner gets a few mails. While requests are
 //!   locked, no more mails are sent, but the last link stays valid. A browser that has signed in before can
 //!   request another link.
+//! - **An attacker uses up the codes of a sign-in by mail.** For up to one hour, the owner cannot type a code on a
+//!   new browser. The link still works in the browser that asked, and so does the code on a browser that has
+//!   signed in before. A lock of passwords does not stop a sign-in by mail, and such a sign-in does not remove
+//!   the lock: an attacker would get new attempts at the same password.
 //! - **An attacker uses up the rate limit for sign-ins with one name.** A browser that has signed in before has
 //!   its own rate limit.
 //! - **An attacker uses up the attempts at codes for one address of the account.** For up to one hour, a

@@ -71,6 +71,7 @@
 //! | `at` | all | when it happened |
 //! | `address` | notifications about an account | the client address, if known |
 //! | `link`, `minutes` | requests for a confirmation | the link, and how long it is valid |
+//! | `link`, `code`, `minutes` | `mail_login` | the link and the code with which to sign in |
 //! | `code`, `minutes` | messages with a code | the code, and how long it is valid |
 //! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added` | the link that undoes the change, and how long it is valid |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
@@ -120,6 +121,22 @@
 //! `auth.outbox().within(&txn).send(..)` sends it only if your transaction commits. `send` fails if the template
 //! uses a value that the message does not have, or if a value has more than 500 characters.
 //!
+//! # A page for the sign-in by mail
+//!
+//! If you mount [`mail_login::routes`](crate::mail_login::routes), the page `mail.links.login` gets the link of
+//! the mail. It posts the token to `/auth/login/mail/confirm` when the user confirms, and continues with the
+//! answer:
+//!
+//! | answer | the page |
+//! |---|---|
+//! | 200 `session`, or another result of a sign-in | continues as after `POST /login` |
+//! | 200 `other_browser` | shows the `code`: "type this code where you asked for the mail" |
+//! | 409 `link_used` | continues to the start page: this browser has just signed in |
+//! | 403 `wrong_code` | offers a new mail |
+//!
+//! The page where the user asked needs a field for the code. It posts to the same route. Warn people there, as the
+//! mail does: nobody of your service asks for this code.
+//!
 //! # Pages for changes of addresses and names
 //!
 //! A signed-in user requests a new address with `POST /auth/email`, and a further name with
@@ -138,7 +155,7 @@
 //!
 //! # Limits
 //!
-//! Some messages can be requested by anyone: verification, a forgotten password, a code. Each recipient gets at most
+//! Some messages can be requested by anyone: verification, a forgotten password, a sign-in by mail, a code. Each recipient gets at most
 //! one a minute and five an hour of each kind, also of your own kinds. Above the limit the answer to the request stays the same.
 //!
 //! Notifications about an account are always sent. Otherwise an attacker could hide them with many requests.

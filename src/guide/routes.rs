@@ -7,6 +7,7 @@
 //! | routes | mount |
 //! |---|---|
 //! | `/session/anonymous` | [`anonymous::routes(&auth)`](crate::anonymous::routes) |
+//! | `/login/mail`, `/login/mail/confirm` | [`mail_login::routes(&auth)`](crate::mail_login::routes) |
 //! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |
 //!
 //! # Who may call a route

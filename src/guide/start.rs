@@ -78,7 +78,8 @@
 //! a source of memberships, there are also those of [`membership`](crate::membership).
 //!
 //! `auth.routes()` does not include `POST /session/anonymous`. If visitors need a session, merge
-//! [`anonymous::routes`](crate::anonymous::routes). Each capability has its own `routes` function, so you
+//! [`anonymous::routes`](crate::anonymous::routes). It does not include the sign-in by mail either, see
+//! [`mail_login`](crate::mail_login). Each capability has its own `routes` function, so you
 //! can mount only the routes that you want:
 //!
 //! ```no_run

@@ -26,6 +26,8 @@
 //! - **It comes from anywhere else.** The account is handed over to the owner of the mailbox. All earlier
 //!   passwords, sessions, factors, phone numbers and open codes are removed, and the new owner sets a password.
 //!
+//! A [sign-in by mail](crate::mail_login) to an address that nobody has verified is a verification from anywhere else.
+//!
 //! This has a cost. A user may register on a computer and open the link on a phone without the password. This
 //! user must then set a new password.
 //!

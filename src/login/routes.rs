@@ -50,7 +50,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 }
 
 async fn methods(State(auth): State<Portcullis>) -> Response {
-    let methods: Vec<&str> = [("login", "password")]
+    let methods: Vec<&str> = [("login", "password"), ("mail_login", "mail")]
         .into_iter()
         .filter(|(c, _)| auth.is_mounted(c))
         .map(|(_, m)| m)

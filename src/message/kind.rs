@@ -82,6 +82,8 @@ message_kinds! {
     AlreadyRegistered = "already_registered", Asked, [];
     /// Contains the link to replace a forgotten password.
     PasswordReset = "password_reset", Asked, ["link", "minutes"];
+    /// Contains the link and the code with which to sign in.
+    MailLogin = "mail_login", Asked, ["link", "code", "minutes"];
     /// The password was changed or replaced.
     PasswordChanged = "password_changed", Happened, ["address"];
     /// Asks to prove a new address of an account.
@@ -131,13 +133,14 @@ message_kinds! {
 }
 
 impl MessageKind {
-    /// Returns true if somebody waits for it before they can continue: a link to a new password, or
-    /// a code for what they are about to do. The proof of a new registration is not one of these,
+    /// Returns true if somebody waits for it before they can continue: a link to a new password or
+    /// to sign in, or a code for what they are about to do. The proof of a new registration is not one of these,
     /// because anyone can ask for hundreds of them.
     pub(crate) const fn is_awaited(self) -> bool {
         matches!(
             self,
             Self::PasswordReset
+                | Self::MailLogin
                 | Self::ChallengeCode
                 | Self::EmailChangeConfirm
                 | Self::PhoneChangeConfirm

@@ -2,16 +2,35 @@
 
 use zeroize::Zeroizing;
 
-use crate::base::secret::random_bytes;
+use crate::base::secret::{DigestKey, random_bytes};
 use crate::config::ChallengeConfig;
 
 /// Generates a code of the configured length. Each character is equally likely.
 pub(super) fn new_code(config: &ChallengeConfig) -> Zeroizing<String> {
+    code_from(config, |bytes| random_bytes(bytes))
+}
+
+/// Returns the code that belongs to a token. Who has the token can be shown the code again, although
+/// no row contains it. Without the key, and without the token, it is as random as any other.
+pub(super) fn code_of_token(
+    config: &ChallengeConfig,
+    key: &DigestKey,
+    token: &str,
+) -> Zeroizing<String> {
+    let mut block: u64 = 0;
+    code_from(config, |bytes| {
+        *bytes = key.digest_parts(&[token.as_bytes(), &block.to_be_bytes()]);
+        block += 1;
+    })
+}
+
+/// Makes a code from random bytes. `next` fills in more of them.
+fn code_from(config: &ChallengeConfig, mut next: impl FnMut(&mut [u8; 32])) -> Zeroizing<String> {
     let alphabet = config.code_alphabet.as_bytes();
     let mut code = Zeroizing::new(String::with_capacity(config.code_length));
     let mut random = Zeroizing::new([0; 32]);
     while code.len() < config.code_length {
-        random_bytes(random.as_mut());
+        next(&mut random);
         for byte in random.iter() {
             if code.len() < config.code_length
                 && let Some(at) = below(alphabet.len(), *byte)
@@ -74,6 +93,27 @@ mod tests {
             assert_eq!(code.len(), length);
             assert!(code.chars().all(|c| alphabet.contains(c)), "a character is not of {alphabet}");
             assert_ne!(*new_code(&config), *code);
+        }
+    }
+
+    #[test]
+    fn the_code_of_a_token_is_always_the_same_and_belongs_to_this_token_and_key() {
+        use crate::base::secret::{Purpose, Secret};
+
+        let key = || DigestKey::new(&Secret::generate(), Purpose::CodeOfToken);
+        let (ours, other) = (key(), key());
+        for (length, alphabet) in [(8, "0123456789"), (40, "BCDFGHJKLM"), (80, "0123456789")] {
+            let config = ChallengeConfig {
+                code_length: length,
+                code_alphabet: alphabet.to_owned(),
+                ..ChallengeConfig::default()
+            };
+            let code = code_of_token(&config, &ours, "a token");
+            assert_eq!(code, code_of_token(&config, &ours, "a token"));
+            assert_ne!(code, code_of_token(&config, &ours, "another token"));
+            assert_ne!(code, code_of_token(&config, &other, "a token"));
+            assert_eq!(code.len(), length);
+            assert!(code.chars().all(|c| alphabet.contains(c)), "a character is not of {alphabet}");
         }
     }
 

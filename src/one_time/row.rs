@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
+use zeroize::Zeroizing;
 
-use super::code::tidy_code;
-use super::digest::{Subject, any_equal, bindings, code_digests, token_digests, used_from};
+use super::code::{code_of_token, tidy_code};
+use super::digest::{
+    Subject, any_equal, bindings, code_digests, keys_of_codes, token_digests, used_from,
+};
 use super::entity::challenge::Model;
 use super::proof::Proof;
 use super::store;
@@ -88,6 +91,14 @@ impl Challenge {
         same(&typed) | same(code)
     }
 
+    /// Returns its code, for the holder of its token. `None` if its code was not made from the
+    /// token.
+    pub(crate) fn code_of(&self, context: &Context, token: &str) -> Option<Zeroizing<String>> {
+        let keys = keys_of_codes(context);
+        let codes = keys.iter().map(|key| code_of_token(&context.config.challenge, key, token));
+        codes.into_iter().find(|code| self.is_code(context, code))
+    }
+
     /// Records that the code was correct, and for how long this is valid. Returns false if another
     /// request was faster, or if it has expired.
     pub(crate) async fn answer<C: ConnectionTrait>(
@@ -128,6 +139,11 @@ impl Challenge {
     ) -> Result<bool, DbErr> {
         let from = used_from(context, self.row.id, client).map(|mut from| from.swap_remove(0));
         store::spend_from(txn, self.row.id, from, now).await
+    }
+
+    /// True if it was used [just now](USED_JUST_NOW), whoever used it.
+    pub(crate) fn was_used_just_now(&self, now: Timestamp) -> bool {
+        self.row.used_at.is_some_and(|used_at| now.since(used_at) < USED_JUST_NOW)
     }
 
     /// True if it was used [just now](USED_JUST_NOW), probably by the same browser: from the same

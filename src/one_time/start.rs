@@ -6,8 +6,8 @@ use data_encoding::BASE64URL_NOPAD;
 use sea_orm::{ConnectionTrait, DbErr};
 use zeroize::Zeroizing;
 
-use super::code::new_code;
-use super::digest::{Subject, bindings, code_digests, token_digests};
+use super::code::{code_of_token, new_code};
+use super::digest::{Subject, bindings, code_digests, keys_of_codes, token_digests};
 use super::entity::challenge::Model;
 use super::row::SHOWN;
 use super::store;
@@ -50,12 +50,11 @@ impl Start<'_> {
     /// Returns the digest of the subject under each secret.
     fn subjects(&self, context: &Context, id: ChallengeId) -> Vec<Vec<u8>> {
         let purpose = self.kind.name();
-        let parts = Subject {
-            purpose: &purpose,
-            account: self.account_id,
-            target: self.target,
-            alone: self.is_shown(),
-        };
+        // A sign-in by mail belongs to its browser. If it were one for the whole account, a stranger
+        // could replace the owner's mail by asking for another one.
+        let account = self.account_id.filter(|_| *self.kind != Kind::MailLogin);
+        let parts =
+            Subject { purpose: &purpose, account, target: self.target, alone: self.is_shown() };
         // Without an account and a target, the subject is the session, or else the challenge
         // itself.
         let alone = self.session_id.map_or(id.as_uuid(), SessionId::as_uuid);
@@ -70,6 +69,8 @@ pub(crate) enum Answer<'a> {
     TokenOnly,
     /// A code with the configured length and alphabet.
     Code,
+    /// The same, but [who has the token](super::Challenge::code_of) can be shown it again.
+    CodeOfToken,
     /// An answer that the caller set, for example for a picture.
     Given(&'a str),
 }
@@ -145,6 +146,10 @@ async fn insert<C: ConnectionTrait>(
     let code = match start.answer {
         Answer::TokenOnly => None,
         Answer::Code => Some(new_code(&context.config.challenge)),
+        Answer::CodeOfToken => {
+            let keys = keys_of_codes(context);
+            Some(code_of_token(&context.config.challenge, &keys[0], &token))
+        }
         Answer::Given(answer) => Some(Zeroizing::new(answer.to_owned())),
     };
     let expires_at = now.plus(start.lifetime);

@@ -27,6 +27,7 @@
 //! | done | `next`, else `/` |
 //! | a new password is required | [`change_page`](crate::config::PasswordConfig::change_page), else the login page, with `?result=password_change_required` |
 //! | another step is missing | the login page with `?result=second_factor_required` or `?result=enrolment_required` |
+//! | a [mail for the sign-in](crate::mail_login) was sent, or another browser asked for it | `back`, else the login page, with `?result=mail_sent` or `?result=other_browser` |
 //! | refused | `back`, else the login page, with `?error=<code>`, one of the [codes](crate::guide::errors) |
 //! | refused, because nobody is signed in any more | the login page, and then back |
 //! | refused, because a factor must be proved again | [`step_up_page`](crate::config::ServiceConfig::step_up_page), if there is one, and then back |

@@ -25,6 +25,10 @@ const NEXT: &str = "next";
 /// The page of the form, for a refusal.
 const BACK: &str = "back";
 
+/// A result that the page of the form explains, in the extensions of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FormResult(pub(crate) &'static str);
+
 /// What the layer needs to know.
 #[derive(Clone)]
 pub(super) struct Forms {
@@ -147,6 +151,11 @@ impl Pages {
     }
 
     fn went_well(&self, response: Response) -> Response {
+        if let Some(FormResult(result)) = response.extensions().get::<FormResult>().copied() {
+            let page = self.back.as_ref().map_or(&*self.login, ReturnTo::as_str);
+            let page = with(page, &format!("result={result}"), self.next.as_ref());
+            return see_other(response, visible(page));
+        }
         let page = match response.extensions().get::<Stage>() {
             // There is a session, or the route does not start one.
             Some(Stage::Full | Stage::Anonymous) | None => match &self.next {

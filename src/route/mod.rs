@@ -33,6 +33,7 @@ mod row;
 
 pub(crate) use body::{Json, JsonOrForm, OptionalBody, query};
 pub(crate) use error::RouteError;
+pub(crate) use form::FormResult;
 #[cfg(feature = "test-util")]
 pub(crate) use row::told::be_strict;
 pub(crate) use row::{Row, row};

@@ -70,6 +70,11 @@ impl SessionCookie {
         Self { clear_site_data: false, ..named }
     }
 
+    /// The cookie of browsers that asked for a sign-in by mail, in the same way.
+    pub(crate) fn of_mail_login(config: &Config) -> Self {
+        Self { clear_site_data: false, ..Self::named(config, config.mail_login_cookie_name()) }
+    }
+
     fn named(config: &Config, name: String) -> Self {
         let same_site = match config.cookie.same_site {
             SameSite::Strict => cookie::SameSite::Strict,

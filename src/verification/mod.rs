@@ -72,7 +72,7 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
-use crate::account::{Account, Email, remove_factors};
+use crate::account::{Account, Email};
 use crate::attempt::Ticket;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -81,8 +81,9 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::{AccountId, SessionId};
 use crate::base::invalid_field::InvalidField;
-use crate::base::transaction::{Txn, is_unique_violation, transaction};
+use crate::base::transaction::{Txn, transaction};
 use crate::confirmation::{self, Proof};
+use crate::flow::hand_over::{HandOver, claiming, prove};
 use crate::flow::password_attempt::{Attempted, attempt_inside};
 use crate::flow::sign_in::{self, Demands, Locked, NewSession};
 use crate::handle::Portcullis;
@@ -483,13 +484,15 @@ impl Verification<'_> {
             _ => None,
         };
         let change = self.proving(session_id, client, event.at);
-        let username = self.claiming(row, || {
+        let username = claiming(row, || {
             let event = &event;
             async move {
                 transaction!(context.db(), |txn| {
                     self.spend(txn, proof).await?;
                     let before = NamesBefore::read(self.auth, txn, row.id).await?;
-                    let username = self.prove(txn, row, proof.challenge).await?;
+                    let normal = proof.challenge.target().unwrap_or_default();
+                    let username = prove(txn, row, normal, event.at).await?;
+                    let username = username.ok_or(VerificationError::WrongCode)?;
                     before.changed(txn, change).await?;
                     one_time::end_of_account(txn, row.id, Some(&Kind::Verification), event.at)
                         .await?;
@@ -512,10 +515,6 @@ impl Verification<'_> {
         let context = self.auth.context();
         let now = context.now();
         let normal = proof.challenge.target().unwrap_or_default();
-        let event = Event::new(EventKind::AddressVerified, now)
-            .account(row.id)
-            .from_client(client)
-            .detail("handed over");
         // By then, everything that the creator of the account has set is deleted.
         let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
         let before = self.before.as_ref();
@@ -529,23 +528,15 @@ impl Verification<'_> {
         .demands(demands)
         .transport(confirmation.transport)
         .replacing(before.and_then(|before| sign_in::replaces(before, None)));
-        let made = self.claiming(row, || {
-            let (event, session) = (&event, &session);
+        let taking = HandOver { auth: self.auth, row, normal, client, now };
+        let made = claiming(row, || {
+            let (taking, session) = (&taking, &session);
             async move {
                 transaction!(context.db(), |txn| {
                     self.spend(txn, proof).await?;
-                    let before = NamesBefore::read(self.auth, txn, row.id).await?;
-                    if !account_store::hand_over(txn, row, normal, now).await? {
-                        return Err(VerificationError::WrongCode);
-                    }
-                    remove_factors(txn, context, row).await?;
-                    self.prove(txn, row, proof.challenge).await?;
-                    before.changed(txn, self.proving(None, client, now)).await?;
-                    one_time::end_of_account(txn, row.id, None, now).await?;
-                    audit_log::record(txn, event).await?;
+                    let epoch = taking.run::<VerificationError>(txn).await?;
                     // The hand-over has increased the epoch. The new session must have the new
                     // epoch, or it would be invalid at once.
-                    let epoch = account_store::epoch_of(txn, row.id).await?;
                     let epoch = epoch.ok_or(VerificationError::WrongCode)?;
                     let session = session.clone().at_epoch(epoch);
                     Ok(session.make(txn, Locked::by_the_flow()).await?)
@@ -569,28 +560,6 @@ impl Verification<'_> {
         NamesChange { auth: self.auth, cause: NamesCause::Proved, session_id, client, at }
     }
 
-    /// Runs a confirmation again if another request took the username at the same moment. The
-    /// second run sees that the username is taken.
-    async fn claiming<T, F>(
-        &self,
-        row: &account::Model,
-        attempt: impl Fn() -> F,
-    ) -> Result<T, VerificationError>
-    where
-        F: Future<Output = Result<T, VerificationError>>,
-    {
-        use crate::base::transaction::Fault;
-
-        match attempt().await {
-            Err(VerificationError::Fault(Fault::Database(error)))
-                if row.username.is_some() && is_unique_violation(&error) =>
-            {
-                attempt().await
-            }
-            other => other,
-        }
-    }
-
     async fn spend(&self, txn: &Txn<'_>, proof: Proved<'_>) -> Result<(), VerificationError> {
         // A conditional UPDATE, so that a code or link works only once, even in simultaneous
         // requests.
@@ -601,27 +570,6 @@ impl Verification<'_> {
             ticket.succeeded(txn).await?;
         }
         Ok(())
-    }
-
-    /// Records that the address is proved, if it still belongs to the account. Then gives the
-    /// account the username that waited for this.
-    async fn prove(
-        &self,
-        txn: &Txn<'_>,
-        row: &account::Model,
-        challenge: &Challenge,
-    ) -> Result<Claimed, VerificationError> {
-        let now = self.auth.context().now();
-        let normal = challenge.target().unwrap_or_default();
-        if !account_store::verify_name(txn, row, normal, now).await? {
-            return Err(VerificationError::WrongCode);
-        }
-        account_store::verify(txn, row.id, now).await?;
-        let claimed = account_store::claim_username(txn, row, now).await?;
-        if claimed == Claimed::Taken {
-            account_store::drop_username(txn, row.id).await?;
-        }
-        Ok(claimed)
     }
 }
 

@@ -347,6 +347,7 @@ on_every_database! {
         for kind in [
             AttemptKind::Forgot, AttemptKind::Reset, AttemptKind::SecondFactor,
             AttemptKind::Challenge, AttemptKind::UserCode, AttemptKind::ApiKey,
+            AttemptKind::MailLoginRequest, AttemptKind::MailLogin, AttemptKind::MailLoginLink,
         ] {
             assert_eq!(until(kind).await, None, "{kind:?}");
         }

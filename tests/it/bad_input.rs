@@ -20,9 +20,11 @@ use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
 /// Every mounted path with the methods that it accepts.
-const ROUTES: [(&str, &[&str]); 15] = [
+const ROUTES: [(&str, &[&str]); 17] = [
     ("/auth/methods", &["GET", "HEAD"]),
     ("/auth/login", &["POST"]),
+    ("/auth/login/mail", &["POST"]),
+    ("/auth/login/mail/confirm", &["POST"]),
     ("/auth/logout", &["POST"]),
     ("/auth/reauthenticate", &["POST"]),
     ("/auth/register", &["POST"]),
@@ -39,10 +41,12 @@ const ROUTES: [(&str, &[&str]); 15] = [
 ];
 
 /// The routes that read a body. Each has a valid body, but with a name that does not exist.
-fn with_body() -> [(&'static str, &'static str, Value); 6] {
+fn with_body() -> [(&'static str, &'static str, Value); 8] {
     let new = "another horse battery staple";
     [
         ("POST", "/auth/login", json!({ "login": "nobody", "password": PASSWORD })),
+        ("POST", "/auth/login/mail", json!({ "login": "nobody" })),
+        ("POST", "/auth/login/mail/confirm", json!({ "code": "12345678" })),
         ("POST", "/auth/register", json!({ "username": "nobody", "password": PASSWORD })),
         ("POST", "/auth/reauthenticate", json!({ "password": PASSWORD })),
         ("POST", "/auth/login-names", json!({ "username": "nobody" })),

@@ -40,6 +40,12 @@ fn differs(config: &mut Config, kind: AttemptKind) {
     config.attempts.kinds.insert(kind, AttemptOverrides::default());
 }
 
+fn window_of_mails(config: &mut Config, window: Duration) {
+    let mut own = AttemptOverrides::default();
+    own.window = Some(window);
+    config.attempts.kinds.insert(AttemptKind::MailLogin, own);
+}
+
 /// Returns the settings for which a configuration is refused.
 fn refused(change: impl FnOnce(&mut Config)) -> Vec<String> {
     match build(change) {
@@ -80,6 +86,26 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let rows: &[(&str, Change, Change)] = &[
         ("attempts.kinds", |c| differs(c, AttemptKind::Reset), |c| differs(c, AttemptKind::Forgot)),
+        (
+            "attempts.kinds",
+            |c| differs(c, AttemptKind::MailLoginLink),
+            |c| differs(c, AttemptKind::MailLogin),
+        ),
+        (
+            "attempts.kinds",
+            |c| window_of_mails(c, c.mail.login_lifetime - Duration::from_millis(1)),
+            |c| window_of_mails(c, c.mail.login_lifetime),
+        ),
+        (
+            "mail.login_lifetime",
+            |c| c.mail.login_lifetime = HOUR + Duration::from_secs(1),
+            |c| c.mail.login_lifetime = HOUR,
+        ),
+        (
+            "mail.links.login",
+            |c| c.mail.links.login = "/login/mail".to_owned(),
+            |c| c.mail.links.login = "/login?by=mail#token={token}".to_owned(),
+        ),
         (
             "service.public_url",
             |c| c.service.public_url = Some("example.com".into()),

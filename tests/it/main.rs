@@ -31,6 +31,7 @@ mod limited_session;
 mod login;
 mod login_form;
 mod login_name;
+mod mail_login;
 mod maintenance;
 mod membership;
 mod metrics;

@@ -13,6 +13,8 @@
 //!    while all others use everything that they have ever received.
 //! 5. No answer is a server error.
 //!
+//! They also sign in by mail, in any browser, with any mail that they have received.
+//!
 //! A second test is about an account that has an owner. A thief with a live session changes
 //! addresses, numbers, names and the password, on two nodes whose clocks differ by 30 s. After the
 //! owner has changed the password and put the address back, nothing that the thief holds works.
@@ -206,7 +208,12 @@ impl<'a> Walk<'a> {
         }
         if answer.status < 300 {
             let handed_over = answer.text.contains("password_change_required");
-            let result = if handed_over { " and must set a password" } else { "" };
+            let elsewhere = answer.text.contains("other_browser");
+            let result = match (handed_over, elsewhere) {
+                (true, _) => " and must set a password",
+                (_, true) => " in another browser",
+                _ => "",
+            };
             *self.worked.entry(format!("{path}{result}")).or_default() += 1;
         }
         self.sort().await;
@@ -254,7 +261,7 @@ impl<'a> Walk<'a> {
         loop {
             let who = self.random.below(NAMES.len()).min(self.random.below(NAMES.len()));
             let at = self.random.below(2);
-            let done = match self.random.below(20) {
+            let done = match self.random.below(23) {
                 0..3 => self.register(who, at).await,
                 3..5 => self.login(who, at).await,
                 5..8 => self.confirm(who, at).await,
@@ -284,6 +291,8 @@ impl<'a> Walk<'a> {
                     self.send(who, at, "POST", "/auth/verification", body).await;
                     true
                 }
+                20 | 21 => self.ask_by_mail(who, at).await,
+                22 => self.sign_in_by_mail(who, at).await,
                 _ => self.random.one_in(2) && self.switch_off_and_on().await,
             };
             if done {
@@ -318,6 +327,43 @@ impl<'a> Walk<'a> {
         let body = json!({ "login": address, "password": self.people[who].password });
         self.send(who, at, "POST", "/auth/login", body).await;
         true
+    }
+
+    /// Asks for a sign-in by mail, and most often follows a link to an own mailbox at once.
+    async fn ask_by_mail(&mut self, who: usize, at: usize) -> bool {
+        let own = !self.random.one_in(3);
+        let login = if own { self.own_address(who) } else { self.some_address() };
+        self.send(who, at, "POST", "/auth/login/mail", json!({ "login": login })).await;
+        if own && !self.random.one_in(3) {
+            self.sign_in_by_mail(who, at).await;
+        }
+        true
+    }
+
+    async fn sign_in_by_mail(&mut self, who: usize, at: usize) -> bool {
+        let Some(letter) = self.letter(who, MessageKind::MailLogin) else { return false };
+        self.follow(who, at, &letter).await;
+        true
+    }
+
+    /// Follows a link of a sign-in by mail. In another browser it proves nothing.
+    async fn follow(&mut self, who: usize, at: usize, letter: &Letter) {
+        let body = json!({ "token": letter.token });
+        let answer = self.send(who, at, "POST", "/auth/login/mail/confirm", body).await;
+        if answer.status != 200 {
+            return;
+        }
+        if answer.json()["result"] == "other_browser" {
+            if answer.cookie().is_some() {
+                self.fail("another browser got a session");
+            }
+            return;
+        }
+        self.proved(who, letter).await;
+        if answer.json()["result"] == "password_change_required" && !self.random.one_in(3) {
+            let body = json!({ "new_password": self.people[who].password });
+            self.send(who, at, "PUT", "/auth/password", body).await;
+        }
     }
 
     async fn confirm(&mut self, who: usize, at: usize) -> bool {
@@ -525,6 +571,12 @@ impl<'a> Walk<'a> {
     async fn use_everything_up(&mut self, who: usize) {
         let _ = writeln!(self.done, "-- {} uses up everything", NAMES[who]);
         for letter in self.people[who].letters.clone() {
+            if letter.kind == MessageKind::MailLogin {
+                for at in 0..2 {
+                    self.follow(who, at, &letter).await;
+                }
+                continue;
+            }
             let password = self.people[who].password.clone();
             let mut body = json!({ "token": letter.token });
             let path = match letter.kind {
@@ -743,7 +795,7 @@ impl<'a> Siege<'a> {
             let body = json!({ "login": name, "password": password });
             self.send(true, "POST", "/auth/login", body).await;
         }
-        match self.random.below(9) {
+        match self.random.below(10) {
             0..3 => {
                 // A new address, or one that the thief had before.
                 let mails: Vec<_> =
@@ -789,6 +841,11 @@ impl<'a> Siege<'a> {
             7 => {
                 self.send(true, "DELETE", "/auth/sessions", Value::Null).await;
             }
+            8 => {
+                // The mail goes to the present address, which may be the thief's or the victim's.
+                let name = self.name();
+                self.send(true, "POST", "/auth/login/mail", json!({ "login": name })).await;
+            }
             _ => {
                 let letters = self.thiefs.clone();
                 if !letters.is_empty() {
@@ -808,6 +865,7 @@ impl<'a> Siege<'a> {
             "/auth/login-names/undo",
             "/auth/email/confirm",
             "/auth/login-names/confirm",
+            "/auth/login/mail/confirm",
         ] {
             self.send(true, "POST", path, json!({ "token": token })).await;
         }
@@ -950,9 +1008,13 @@ impl<'a> Siege<'a> {
         let letters = self.thiefs.len();
         for name in self.mailboxes.clone() {
             self.send(true, "POST", "/auth/password/forgot", json!({ "login": name })).await;
+            self.send(true, "POST", "/auth/login/mail", json!({ "login": name })).await;
         }
         if self.thiefs.len() > letters {
-            self.fail("a link for a forgotten password goes to the thief");
+            self.fail("a link for a forgotten password or a sign-in goes to the thief");
+        }
+        if self.thief.clone().get("/me").await.status == 200 {
+            self.fail("a mail of the thief has signed in");
         }
         if self.password != before || self.email().await != Some(self.own()) {
             self.fail("the account is the thief's again");
@@ -997,6 +1059,9 @@ on_every_database! {
             "/auth/password",
             "/auth/email/confirm",
             "/auth/email/undo",
+            "/auth/login/mail/confirm",
+            "/auth/login/mail/confirm and must set a password",
+            "/auth/login/mail/confirm in another browser",
         ];
         let all = if probe.database.backend == Backend::Sqlite { &all[..] } else { &all[..2] };
         let never: Vec<_> = all.iter().filter(|what| !worked.contains_key(**what)).collect();

@@ -40,6 +40,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .router()
         .auth_routes("/auth", auth.routes())
         .auth_routes("/auth", portcullis::anonymous::routes(&auth))
+        .auth_routes("/auth", portcullis::mail_login::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))
         .into_router();
     (auth, app)
@@ -83,11 +84,8 @@ fn markdown(auth: &Portcullis) -> String {
         let own: Vec<_> = row.errors.iter().filter(|code| !common.contains(*code)).collect();
         let own: Vec<_> = own.into_iter().map(|code| format!("`{code}`")).collect();
         let answers: Vec<_> = row.answers.iter().map(StatusCode::as_str).collect();
-        let star = if row.path.contains("anonymous") || row.path.contains("well-known") {
-            "*"
-        } else {
-            ""
-        };
+        let optional = ["anonymous", "login/mail", "well-known"];
+        let star = if optional.iter().any(|part| row.path.contains(part)) { "*" } else { "" };
         text.push_str(&format!(
             "| `{} {}`{star} | {} | {} | {} | {} |\n",
             row.method,

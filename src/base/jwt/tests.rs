@@ -682,6 +682,40 @@ fn the_token_of_a_device_is_none_of_a_session_and_none_is_its_own() {
 }
 
 #[test]
+fn the_token_of_an_asking_browser_is_of_no_other_purpose() {
+    for signing in [SigningKey::derived_hs256(), SigningKey::rs256_pem(rsa())] {
+        let jwt = jwt(&[signing], &[Secret::generate()]);
+        let asking = MailLoginClaims { asked: "abc".to_owned(), expires_at: NOW };
+        let asking = jwt.sign_mail_login(&asking);
+        let read = jwt.verify_mail_login(&asking).expect("its own token");
+        assert_eq!((read.asked.as_str(), read.expires_at), ("abc", NOW));
+        assert!(jwt.verify(&asking, now()).is_none());
+        assert!(jwt.verify_session(&asking, now()).is_none());
+        assert!(jwt.verify_device(&asking).is_none());
+        let device = DeviceClaims { accounts: "abc".to_owned(), expires_at: NOW };
+        assert!(jwt.verify_mail_login(&jwt.sign_device(&device)).is_none());
+        let (_, rest) = asking.split_once('.').expect("three parts");
+        for token_type in TokenType::ALL {
+            let token = jwt.sign(token_type, &claims());
+            assert!(jwt.verify_mail_login(&token).is_none(), "{token_type:?}");
+            let payload = MailLoginPayload {
+                iss: Cow::Borrowed(&jwt.issuer),
+                aud: Cow::Borrowed(&jwt.audience),
+                ask: Cow::Borrowed("abc"),
+                exp: NOW,
+            };
+            let sealed = jwt.seal(token_type, &payload);
+            let is_its_own = token_type == TokenType::MailLogin;
+            assert_eq!(jwt.verify_mail_login(&sealed).is_some(), is_its_own, "{token_type:?}");
+            let swapped = format!("{}.{rest}", jwt.keys[0].header(token_type));
+            assert_eq!(jwt.verify_mail_login(&swapped).is_some(), is_its_own, "{token_type:?}");
+        }
+        let elsewhere = Jwt { audience: "other".to_owned(), ..jwt };
+        assert!(elsewhere.verify_mail_login(&asking).is_none(), "of another audience");
+    }
+}
+
+#[test]
 fn the_largest_token_of_a_device_fits_into_a_cookie() {
     let name = "x".repeat(255);
     let jwt = Jwt::new(&[SigningKey::rs256_pem(rsa())], &[Secret::generate()], &name, &name)

@@ -12,6 +12,9 @@ pub const COOKIE: &str = "__Host-session";
 /// The name of the cookie of a known device.
 pub const DEVICE: &str = "__Host-session-device";
 
+/// The name of the cookie of a browser that asked for a sign-in by mail.
+pub const ASKING: &str = "__Host-session-mail";
+
 /// A client of one server. It keeps the session cookie like a browser. It sends `Sec-Fetch-Site:
 /// same-origin`, unless it is told otherwise.
 #[derive(Clone)]
@@ -20,6 +23,8 @@ pub struct Browser {
     pub cookie: Option<String>,
     /// The device cookie, which shows that an account has signed in from here.
     pub device: Option<String>,
+    /// The cookie of a browser that asked for a sign-in by mail.
+    pub asking: Option<String>,
     http: Client,
 }
 
@@ -96,12 +101,12 @@ impl Browser {
             .local_address(source)
             .build()
             .expect("a client");
-        Self { address, cookie: None, device: None, http }
+        Self { address, cookie: None, device: None, asking: None, http }
     }
 
     /// Returns another browser, without cookies.
     pub fn stranger(&self) -> Self {
-        Self { cookie: None, device: None, ..self.clone() }
+        Self { cookie: None, device: None, asking: None, ..self.clone() }
     }
 
     /// Returns the same browser with another cookie.
@@ -117,7 +122,7 @@ impl Browser {
     /// Builds a request as this browser sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.raw(method, path).header("sec-fetch-site", "same-origin");
-        let pairs = [(COOKIE, &self.cookie), (DEVICE, &self.device)];
+        let pairs = [(COOKIE, &self.cookie), (DEVICE, &self.device), (ASKING, &self.asking)];
         let pairs: Vec<_> = pairs
             .iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)))
@@ -142,6 +147,9 @@ impl Browser {
             Some(device) if device.is_empty() => self.device = None,
             Some(device) => self.device = Some(device),
             None => {}
+        }
+        if let Some(asking) = answer.cookie_of(ASKING) {
+            self.asking = Some(asking);
         }
         answer
     }

@@ -241,6 +241,7 @@ pub fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNo
 /// Returns an application with a route for every kind of protection.
 pub fn app(auth: &Portcullis) -> Router {
     let permission = |text| Requirement::permission(text).expect("a permission");
+    let optional = portcullis::anonymous::routes(auth).merge(portcullis::mail_login::routes(auth));
     Router::new()
         .route("/public", get(|| async { "public" }))
         .route("/me", get(|account: Account| async move { account.id().to_string() }))
@@ -287,7 +288,7 @@ pub fn app(auth: &Portcullis) -> Router {
                 .route_layer(auth.require(permission("admin:read")))
                 .route_layer(auth.require(Requirement::signed_in())),
         )
-        .nest("/auth", auth.routes().merge(portcullis::anonymous::routes(auth)))
+        .nest("/auth", auth.routes().merge(optional))
         .layer(auth.layer())
 }
 

@@ -1,0 +1,97 @@
+//! The first proof of an address of an account.
+//!
+//! Anybody can create an account with an address of another person. So the first proof has two forms.
+//! [`prove`] is for a person who is known to have created the account: everything is kept. In any other
+//! case [`HandOver`] gives the account to the person who has the mailbox. It deletes what was set
+//! before, so that its creator keeps no access.
+
+use sea_orm::{ConnectionTrait, DbErr};
+
+use crate::account::entity::account;
+use crate::account::remove_factors;
+use crate::account::store::{self as account_store, Claimed};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::transaction::{Fault, MaybeFault, Txn, is_unique_violation};
+use crate::handle::Portcullis;
+use crate::hook::{Hooked, NamesBefore, NamesCause, NamesChange};
+use crate::one_time;
+
+/// An account that goes to the person who proved its address.
+pub(crate) struct HandOver<'a> {
+    pub(crate) auth: &'a Portcullis,
+    pub(crate) row: &'a account::Model,
+    /// The normal form of the address.
+    pub(crate) normal: &'a str,
+    pub(crate) client: &'a ClientInfo,
+    pub(crate) now: Timestamp,
+}
+
+impl HandOver<'_> {
+    /// Deletes the password, sessions, factors, other addresses, codes and links of the account, and
+    /// marks the address as proved. Returns the new epoch of the account.
+    ///
+    /// Returns `None` if the account was verified in the meantime, cannot be used any more, or does not
+    /// have the address any more. Then the caller must roll back.
+    pub(crate) async fn run<E>(&self, txn: &Txn<'_>) -> Result<Option<i64>, E>
+    where
+        E: From<DbErr> + From<Hooked>,
+    {
+        let Self { auth, row, normal, client, now } = *self;
+        let before = NamesBefore::read(auth, txn, row.id).await?;
+        if !account_store::hand_over(txn, row, normal, now).await? {
+            return Ok(None);
+        }
+        remove_factors(txn, auth.context(), row).await?;
+        if prove(txn, row, normal, now).await?.is_none() {
+            return Ok(None);
+        }
+        let cause = NamesCause::Proved;
+        let change = NamesChange { auth, cause, session_id: None, client, at: now };
+        before.changed(txn, change).await?;
+        one_time::end_of_account(txn, row.id, None, now).await?;
+        let event = Event::new(EventKind::AddressVerified, now).account(row.id);
+        audit_log::record(txn, &event.from_client(client).detail("handed over")).await?;
+        Ok(account_store::epoch_of(txn, row.id).await?)
+    }
+}
+
+/// Records that an address is proved. Then gives the account the username that waited for this.
+/// Returns `None` if the address does not belong to the account any more, or was proved before.
+pub(crate) async fn prove<C: ConnectionTrait>(
+    txn: &C,
+    row: &account::Model,
+    normal: &str,
+    now: Timestamp,
+) -> Result<Option<Claimed>, DbErr> {
+    if !account_store::verify_name(txn, row, normal, now).await? {
+        return Ok(None);
+    }
+    account_store::verify(txn, row.id, now).await?;
+    let claimed = account_store::claim_username(txn, row, now).await?;
+    if claimed == Claimed::Taken {
+        account_store::drop_username(txn, row.id).await?;
+    }
+    Ok(Some(claimed))
+}
+
+/// Runs a transaction with a proof again if another request took the username at the same moment. The
+/// second run sees that the username is taken.
+pub(crate) async fn claiming<T, E: MaybeFault, F>(
+    row: &account::Model,
+    attempt: impl Fn() -> F,
+) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    match attempt().await {
+        Err(error) if row.username.is_some() && is_taken(&error) => attempt().await,
+        other => other,
+    }
+}
+
+fn is_taken(error: &impl MaybeFault) -> bool {
+    matches!(error.fault(), Some(Fault::Database(error)) if is_unique_violation(error))
+}

@@ -1,0 +1,757 @@
+//! Signing in by mail: a link or a code instead of a password.
+//!
+//! 1. Somebody types the name that they sign in with. The answer and the work are always the same.
+//!    So nobody can tell whether there is such an account, whether it can be used, or whether mail was
+//!    sent just before. The answer takes at least 25 ms.
+//! 2. The answer gives the browser a cookie of its own (`__Host-session-mail`). A client that stores
+//!    its tokens itself gets a `browser_token` instead. It is the same kind of token for every name.
+//! 3. The account's address gets one mail with a link and a code. If a
+//!    [further](crate::login_name) address was typed and is proved, that address gets the mail. The
+//!    database keeps keyed digests of both. They work once and for ten minutes. The next mail for the
+//!    same name and browser replaces them.
+//! 4. The link opens a page of your application. Opening it changes nothing. The page posts the token.
+//! 5. **The link and the code sign in only in the browser that asked.** In any other browser the link
+//!    gets the code as an answer, and nothing else. The person types it where they asked. So a stranger
+//!    who asks for a mail of another person gets no session when that person follows the link.
+//! 6. A sign-in by mail ends as every other sign-in does: second factors, a required new password,
+//!    hooks, the event, memberships and the notice of a new device. The browser becomes a
+//!    [known device](crate::attempt#known-devices).
+//!
+//! # What it proves
+//! The session records the factor [`MailedCode`](crate::Factor::MailedCode), and no password.
+//! - If the account has second factors, one of them is asked for. It cannot be another mailed code:
+//!   both would prove the same mailbox. An account that has set up only mailed codes signs in with its
+//!   password.
+//! - A route that requires a password, or a password of some age, is not met. A route that requires a
+//!   mailed code is met. To require more than the mailbox, name both factors.
+//! - A change of the account needs [any recent factor](crate::config::SessionConfig::recent_factor). A
+//!   mailed code is one. Its owner could also set a new password by mail.
+//!
+//! **If nobody has proved the address before**, somebody else may have made the account to wait for
+//! the owner of the address. Then the sign-in does what [`verification`](crate::verification) does for
+//! a proof from elsewhere. It deletes the password, all sessions, factors, other addresses, codes and
+//! links, marks the address as proved, and asks for a new password. If the address was proved before,
+//! everything stays.
+//!
+//! # What ends a link and its code
+//! - Its use, its end, and the next mail for the same name and browser.
+//! - A change of the address, the password or the factors, a sign-in, and the removal of the address
+//!   that got the mail.
+//! - Disabling or deleting the account, and everything that ends all of its sessions.
+//!
+//! So a thief with one session can stop sign-ins by mail by ending sessions again and again. They
+//! cannot stop a [reset of the password](crate::password_reset), which ends their session.
+//!
+//! # Too many requests, and guessing
+//!
+//! Each request is an [attempt](crate::attempt) of the kind `MailLoginRequest`. It counts as failed
+//! until a sign-in by mail succeeds. Too many are delayed and then refused for a while, with the same
+//! answer. A refused request does not replace a mail. The limits for mailboxes and sources are those
+//! of all messages that a stranger can cause.
+//!
+//! Each code is an attempt of the kind `MailLogin`. Five wrong codes in an hour are allowed, for all
+//! names, mails and browsers of an account together. A new mail gives no new attempts. After that the
+//! correct code is wrong too. A known device has its own count.
+//!
+//! Each link is an attempt of the kind `MailLoginLink`. Links are counted only per source, because
+//! nobody can guess 256 random bits. So a link still works in the browser that asked when strangers
+//! have used up the codes.
+//!
+//! A lock of passwords does not stop a sign-in by mail. So an owner gets in while somebody guesses
+//! their password. It does not end that lock, because the password is still the same. The browser is a
+//! known device afterwards, where the lock does not apply.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use http::{HeaderMap, StatusCode, request::Parts};
+//! use portcullis::mail_login::{AskingBrowser, Confirmation, Confirmed};
+//! use portcullis::{ClientInfo, Issued, Portcullis, Rejection};
+//!
+//! async fn ask(
+//!     auth: Portcullis,
+//!     headers: HeaderMap,
+//!     client: ClientInfo,
+//! ) -> Result<(AskingBrowser, StatusCode), Rejection> {
+//!     let asking = auth.mail_login().with_cookie(&headers).ask("alice@example.com", &client).await?;
+//!     Ok((asking, StatusCode::ACCEPTED))
+//! }
+//!
+//! async fn confirm(
+//!     auth: &Portcullis,
+//!     request: &Parts,
+//!     client: &ClientInfo,
+//!     code: String,
+//! ) -> Result<Option<Issued>, Rejection> {
+//!     let flow = auth.mail_login().replacing(&request.extensions).await?;
+//!     let flow = flow.with_cookie(&request.headers);
+//!     match flow.confirm(Confirmation::code(code), client).await? {
+//!         Confirmed::SignedIn(outcome) => Ok(Some(outcome.into_issued())),
+//!         // Only for a link: show the code, to be typed in the browser that asked.
+//!         _ => Ok(None),
+//!     }
+//! }
+//! ```
+//!
+//! # What it does not do
+//! - It is off unless you mount its routes: [`routes`] is not part of
+//!   [`Portcullis::routes`](crate::Portcullis::routes). A mailbox is often protected worse than a
+//!   password, so this is your decision.
+//! - It creates no accounts. An account that exists at a request could otherwise be told from one that
+//!   the request creates. [Registration](crate::registration) has its own rules for this.
+//! - It does not stop a person from telling the code to a stranger who asked for it. The mail says so.
+//! - It sends no text messages. A phone number belongs to its provider, who can give it to another
+//!   person.
+//!
+//! # Routes
+//! `POST /login/mail` (`login`, `transport`; always 202), `POST /login/mail/confirm` (`token` or
+//! `code`, and as at a sign-in `remember` and `transport`).
+//!
+//! The answer to a link in another browser is 200 with `{"result": "other_browser", "code": ".."}`. All
+//! other answers with 200 are those of `POST /login`. With `"transport": "bearer"` the answer to a
+//! request has a `browser_token`, which the client sends to both routes.
+//!
+//! With a login page, [forms without a script](crate::page) are answered by redirects. A request leads
+//! back to the page of the form with `?result=mail_sent`, and a link in another browser with
+//! `?result=other_browser`, without the code: it is in the mail.
+//!
+//! # Configuration
+//! [`login_lifetime`](crate::config::MailConfig::login_lifetime),
+//! [`links.login`](crate::config::LinkConfig::login) and the limits for mail, in `config.mail`;
+//! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes;
+//! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
+//! [`MailLoginRequest`](crate::config::AttemptKind::MailLoginRequest) and
+//! [`MailLogin`](crate::config::AttemptKind::MailLogin) in its `kinds`. A window of `MailLogin` that is
+//! shorter than `login_lifetime` is refused.
+//!
+//! # Events
+//! `authn_mail_login_request`; then those of every [sign-in](crate::login); `authn_login_fail` with the
+//! reason `wrong_code`; `authn_login_lock` with the detail `mail_login_request` or `mail_login`;
+//! `user_verified` with the detail `handed over` if everything was deleted.
+//!
+//! # Errors
+//! `wrong_code` (403), `link_used` (409), `too_many_attempts` (429): for codes, and for requests only
+//! with `attempts.reveal_lockout`; `session_limit` (409), `bearer_not_enabled` (400).
+//!
+//! # Standard
+//! OWASP ASVS 5.0 6.5 and 6.6 (codes by another way: random, used once, at most ten minutes, bound to
+//! the request that asked for them). NIST SP 800-63B-4 3.1.3.1 does not accept mail as proof of a
+//! device, so a sign-in by mail reaches no assurance level by itself.
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use http::HeaderMap;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::account::entity::account::Model;
+use crate::account::entity::login_name;
+use crate::account::{Account, Email, LoginId, LoginIdKind, store as account_store, trim_login_id};
+use crate::attempt::{Admission, Ticket};
+use crate::base::client::ClientInfo;
+use crate::base::clock::{Stopwatch, Timestamp};
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::id::AccountId;
+use crate::base::transaction::{Txn, transaction};
+use crate::config::AttemptKind;
+use crate::flow::hand_over::{HandOver, claiming};
+use crate::flow::sign_in::{self, Demands, Locked, LoginOutcome, Made, NewSession};
+use crate::handle::Portcullis;
+use crate::identity::AuthError;
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Resolved;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::{self, Answer, Challenge, Start};
+use crate::outbox::{self, Counted, Outgoing};
+use crate::outstanding::Kind;
+use crate::session::device::Devices;
+use crate::session::{SessionError, Transport};
+
+mod browser;
+mod error;
+#[cfg(feature = "routes")]
+mod routes;
+
+pub use browser::AskingBrowser;
+pub use error::MailLoginError;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+use browser::Browser;
+
+/// The link or the code, and how the session is to be.
+#[derive(Clone)]
+#[must_use]
+pub struct Confirmation {
+    by: By,
+    remember: bool,
+    transport: Transport,
+}
+
+#[derive(Clone)]
+enum By {
+    Token(Zeroizing<String>),
+    Code(Zeroizing<String>),
+}
+
+impl Confirmation {
+    /// Uses the token of the link.
+    pub fn token(token: impl Into<String>) -> Self {
+        Self::by(By::Token(Zeroizing::new(token.into())))
+    }
+
+    /// Uses the code, as it was typed.
+    pub fn code(code: impl Into<String>) -> Self {
+        Self::by(By::Code(Zeroizing::new(code.into())))
+    }
+
+    fn by(by: By) -> Self {
+        Self { by, remember: true, transport: Transport::Cookie }
+    }
+
+    /// Sets whether the session is remembered after the browser closes. The default is `true`.
+    pub fn remember(mut self, remember: bool) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// Sets how the token of the session is sent. The default is the cookie.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+}
+
+impl std::fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Confirmation(..)")
+    }
+}
+
+/// The result of a correct link or code.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "the client is signed in when it gets this"]
+pub enum Confirmed {
+    /// The sign-in has ended, or needs another step.
+    SignedIn(Box<LoginOutcome>),
+    /// Another browser asked for the mail. The person must type this code there. Nothing was used up.
+    OtherBrowser(CodeToType),
+}
+
+/// A code to be typed in the browser that asked for it.
+#[derive(Clone)]
+pub struct CodeToType(Zeroizing<String>);
+
+impl CodeToType {
+    /// Returns the code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for CodeToType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CodeToType(..)")
+    }
+}
+
+/// Signs in by mail. See the [module page](self).
+#[derive(Debug, Clone)]
+pub struct MailLogin<'a> {
+    auth: &'a Portcullis,
+    browser: Option<Browser>,
+    before: Option<Resolved>,
+}
+
+impl Portcullis {
+    /// Returns the flow that signs in by mail.
+    pub fn mail_login(&self) -> MailLogin<'_> {
+        MailLogin { auth: self, browser: None, before: None }
+    }
+}
+
+/// The address that gets a mail, and whether the account has proved it.
+struct Destination {
+    normal: String,
+    mailbox: String,
+    is_proved: bool,
+}
+
+impl Destination {
+    /// Chooses the address. It is the further address that was typed, if this one and the account's own
+    /// address are both proved. In all other cases it is the account's own address. This one need not
+    /// be proved if the account has never proved any address.
+    fn choose(row: &Model, names: &[login_name::Model], typed: &str) -> Option<Self> {
+        let own = Email::parse(row.email.as_deref()?).ok()?;
+        let named = |normal: &str| {
+            let kind = LoginIdKind::Email.number();
+            names.iter().find(|name| name.normal == normal && name.kind == kind)
+        };
+        let is_proved = named(own.normal())?.verified_at.is_some();
+        let further = named(typed).filter(|name| is_proved && name.verified_at.is_some());
+        match further {
+            Some(name) => {
+                let mailbox = name.as_written(row).to_owned();
+                Some(Self { normal: name.normal.clone(), mailbox, is_proved: true })
+            }
+            None if is_proved || row.verified_at.is_none() => {
+                let normal = own.normal().to_owned();
+                Some(Self { normal, mailbox: own.as_str().to_owned(), is_proved })
+            }
+            None => None,
+        }
+    }
+
+    /// Returns the address to which a mail went, if the account could still be sent one there.
+    fn again(row: &Model, names: &[login_name::Model], normal: &str) -> Option<Self> {
+        Self::choose(row, names, normal).filter(|chosen| chosen.normal == normal)
+    }
+}
+
+/// The values to which a mail is bound. If one of them changes, its link and its code become invalid.
+struct Binding([Vec<u8>; 5]);
+
+impl Binding {
+    fn of(row: &Model, to: &str) -> Self {
+        let last_login = row.last_login_at.map(|at| at.as_millis().to_be_bytes().to_vec());
+        Self([
+            row.email.clone().unwrap_or_default().into_bytes(),
+            row.password_hash.clone().unwrap_or_default().into_bytes(),
+            last_login.unwrap_or_default(),
+            row.epoch.to_be_bytes().to_vec(),
+            to.as_bytes().to_vec(),
+        ])
+    }
+
+    /// Returns the binding of a mail that nobody gets. It makes the work the same for an unknown name.
+    fn of_nobody() -> Self {
+        Self(Default::default())
+    }
+
+    fn parts(&self) -> [&[u8]; 5] {
+        std::array::from_fn(|at| self.0[at].as_slice())
+    }
+}
+
+/// A link or a code that was found right.
+struct Right {
+    challenge: Challenge,
+    row: Model,
+    to: Destination,
+    ticket: Ticket,
+}
+
+impl MailLogin<'_> {
+    /// Sets the session that the sign-in replaces: the one of the request. A visitor's session
+    /// continues as the account's; any other ends. The mounted route does this. Your own handler
+    /// passes the extensions of its request.
+    ///
+    /// # Errors
+    /// The layer is missing, another site sent the request, or there is an outage.
+    pub async fn replacing(mut self, extensions: &http::Extensions) -> Result<Self, AuthError> {
+        self.before = Some(RequestIdentity::of(extensions)?.replaced().await?.clone());
+        Ok(self)
+    }
+
+    /// Sets the browser that asks or confirms, by the cookie of its request. A request without a valid
+    /// cookie comes from a browser that has not asked.
+    pub fn with_cookie(mut self, headers: &HeaderMap) -> Self {
+        self.browser = Browser::shown(self.auth.context(), headers);
+        self
+    }
+
+    /// The same by the [token](AskingBrowser::token) that the client got, for a client that stores it
+    /// itself.
+    pub fn in_browser(mut self, token: &str) -> Self {
+        self.browser = Browser::verify(self.auth.context(), token.as_bytes());
+        self
+    }
+
+    /// Sends a mail to the address of the account that signs in with this name, if there is one. Success
+    /// does not tell whether there is an account, or whether mail was sent.
+    ///
+    /// # Errors
+    /// [`MailLoginError::TooManyAttempts`], only if limits are revealed;
+    /// [`MailLoginError::RateLimited`], for any name alike; an outage.
+    pub async fn ask(
+        &self,
+        login: &str,
+        client: &ClientInfo,
+    ) -> Result<AskingBrowser, MailLoginError> {
+        let started = Stopwatch::start();
+        let asking = self.send(login, client).await?;
+        started.alike().await;
+        Ok(asking)
+    }
+
+    async fn send(
+        &self,
+        login: &str,
+        client: &ClientInfo,
+    ) -> Result<AskingBrowser, MailLoginError> {
+        self.auth.count_message(client).await?;
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let id = LoginId::parse(login).ok();
+        let signs_in = id.as_ref().filter(|id| id.kind().signs_in(context.config.login.id));
+        // No account has the empty name. Looking it up keeps the work the same.
+        let asked = signs_in.map_or("", LoginId::normal);
+        let name = match &id {
+            Some(id) => id.normal().to_owned(),
+            None => trim_login_id(login).to_lowercase(),
+        };
+        // The device is read before it is known whether the name has an account, so this work is
+        // always done.
+        let devices = self.auth.per_instance::<Devices>();
+        let shown = devices.read(context, client);
+        let row = db.read(account_store::find_by_name(&executor, asked)).await?;
+        let owner = or_nobody(row.as_ref().map(|row| row.id));
+        let names = db.read(account_store::names_of(&executor, owner)).await?;
+        let attempts = self.auth.attempts();
+        let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch))).known();
+        let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device);
+        let now = context.now();
+        let browser = Browser::asks(self.browser.as_ref(), attempts.digest_of_typed(&name));
+        let asking = AskingBrowser::new(context, &browser, now);
+        let kind = AttemptKind::MailLoginRequest;
+        let ticket = match attempts.take(kind, &subject, client).await? {
+            Admission::Admitted(ticket) => ticket,
+            Admission::TooMany { retry_after } => {
+                return Err(MailLoginError::TooManyAttempts { retry_after });
+            }
+        };
+        if ticket.is_source_full() {
+            // The answer takes as long as any other. Nothing is written, so a source cannot fill a
+            // table.
+            return Ok(asking);
+        }
+        let found = row.as_ref().filter(|row| {
+            // A mail proves an address, so an account whose address is not proved yet gets one too.
+            Account::from((*row).clone()).is_usable(now, false)
+        });
+        let found = found.and_then(|row| Some((row, Destination::choose(row, &names, asked)?)));
+        let mut event = Event::new(EventKind::MailLoginRequested, now).from_client(client);
+        if let Some((row, _)) = &found {
+            event = event.account(row.id);
+        }
+        // A refused request does the same work as one for a name without an account.
+        let counts = ticket.counts();
+        let found = found.filter(|_| counts);
+        let to = found.as_ref().and_then(|(_, to)| Recipient::email(&to.mailbox));
+        let target = browser.target();
+        let lifetime = context.config.mail.login_lifetime;
+        let kind = MessageKind::MailLogin;
+        let asked = transaction!(db, |txn| {
+            let counted = match (to.as_ref().map(Recipient::as_str), &found) {
+                // The owner's device has its own count, and a verified address one for all
+                // spellings. So strangers cannot use up what the owner may request.
+                (Some(to), _) if device.is_some() => Counted::OnKnownDevice(to),
+                (Some(to), Some((_, found))) if found.is_proved => Counted::Proved(to),
+                (Some(to), _) => Counted::Mailbox(to),
+                (None, _) => Counted::Nobody(asked),
+            };
+            let admitted = outbox::admit(txn, context, kind, counted).await?;
+            let found = found.as_ref().filter(|_| admitted.0);
+            let binding = match found {
+                Some((row, to)) => Binding::of(row, &to.normal),
+                None => Binding::of_nobody(),
+            };
+            let start = Start {
+                kind: &Kind::MailLogin,
+                account_id: found.map(|(row, _)| row.id),
+                session_id: None,
+                // A mailbox that got a mail just before keeps that mail. The row that is written
+                // instead belongs to no browser, and makes the work the same. A name without an
+                // account has a row too, so that a wrong code is compared with one.
+                target: (admitted.0 && counts).then_some(&*target),
+                data: found.map(|(_, to)| &*to.normal),
+                binding: Some(&binding.parts()),
+                answer: Answer::CodeOfToken,
+                lifetime,
+                cool_down: Duration::ZERO,
+            };
+            let started = one_time::start(txn, context, &start).await?;
+            let link = started
+                .as_ref()
+                .and_then(|one| context.config.link(&context.config.mail.links.login, &one.token));
+            let code = started.as_ref().and_then(|one| one.code.as_ref());
+            let values = Values::new()
+                .with_some("link", link)
+                .with_some("code", code.map(|code| code.as_str()));
+            let outgoing = Outgoing {
+                account_id: found.map(|(row, _)| row.id),
+                ..Outgoing::new(kind, to.clone()).values(values).good_for(lifetime)
+            };
+            outbox::put_admitted(txn, context, &outgoing, admitted).await?;
+            ticket.record(txn, &event).await?;
+            // The attempt counts as failed, because nobody has proved anything yet.
+            ticket.failed(txn).await?;
+            Ok::<_, MailLoginError>(())
+        });
+        attempts.end_failed(ticket, asked)?;
+        Ok(asking)
+    }
+
+    /// Signs in with a link or a code. In a browser that did not ask, a link returns the code instead.
+    ///
+    /// # Errors
+    /// [`MailLoginError::WrongCode`], also for an account that can no longer be used;
+    /// [`MailLoginError::UsedJustNow`]; [`MailLoginError::TooManyAttempts`]; the limit of sessions; a
+    /// hook's refusal; an outage. After an error nothing is changed. Only an attempt may be used up.
+    pub async fn confirm(
+        &self,
+        confirmation: Confirmation,
+        client: &ClientInfo,
+    ) -> Result<Confirmed, MailLoginError> {
+        let started = Stopwatch::start();
+        let confirmed = self.judge(&confirmation, client).await;
+        if let Err(MailLoginError::WrongCode) = confirmed {
+            // The time must not show whether the name has an account.
+            started.alike().await;
+        }
+        confirmed
+    }
+
+    async fn judge(
+        &self,
+        confirmation: &Confirmation,
+        client: &ClientInfo,
+    ) -> Result<Confirmed, MailLoginError> {
+        let context = self.auth.context();
+        let attempts = self.auth.attempts();
+        let right = self.find(&confirmation.by, client).await?;
+        if !self.asked_for(&right.challenge) {
+            // Looking at a valid link is not an attempt.
+            attempts.withdraw(right.ticket).await;
+            let code = match &confirmation.by {
+                By::Token(token) => right.challenge.code_of(context, token),
+                By::Code(_) => None,
+            };
+            let code = code.ok_or(MailLoginError::WrongCode)?;
+            return Ok(Confirmed::OtherBrowser(CodeToType(code)));
+        }
+        let account = right.row.id;
+        let made = match right.to.is_proved {
+            true => self.sign_in(&right, confirmation, client).await,
+            false => self.hand_over(&right, confirmation, client).await,
+        };
+        if let Err(MailLoginError::Refused(_)) = &made {
+            sign_in::record_refusal(self.auth, account, client, context.now()).await?;
+        }
+        // The proof was right. If something else was refused, the attempt is withdrawn.
+        match attempts.end(right.ticket, made).await {
+            Ok(made) => Ok(Confirmed::SignedIn(Box::new(made.committed(self.auth).await))),
+            // Another request used it first. It may come from the same person after a double click.
+            Err(MailLoginError::WrongCode) => {
+                let found = self.look_up(&confirmation.by).await?;
+                Err(match self.has_used(found.as_ref(), &confirmation.by) {
+                    true => MailLoginError::UsedJustNow,
+                    false => MailLoginError::WrongCode,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the mail of a link or code, and the account. Both must be valid, and what the mail is
+    /// bound to unchanged. In case of an error the attempt is already finished.
+    ///
+    /// A stranger can send a code for any name. So the statements are the same for each.
+    async fn find(&self, by: &By, client: &ClientInfo) -> Result<Right, MailLoginError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let now = context.now();
+        let challenge = self.look_up(by).await?;
+        if self.has_used(challenge.as_ref(), by) {
+            return Err(MailLoginError::UsedJustNow);
+        }
+        let id = or_nobody(challenge.as_ref().and_then(Challenge::account_id));
+        let row = db.read(account_store::find(&executor, id)).await?;
+        let names = db.read(account_store::names_of(&executor, id)).await?;
+        let ticket = self.attempt(by, row.as_ref(), client).await?;
+        let is_right = match (by, &challenge) {
+            (By::Token(_), found) => found.is_some(),
+            (By::Code(code), Some(found)) => found.is_code(context, code),
+            (By::Code(_), None) => false,
+        };
+        // If the attempt was refused, the result is discarded. This is checked after the comparison,
+        // so a refused attempt does the same work.
+        let is_right = is_right & ticket.counts();
+        let owner = row.as_ref().map(|row| row.id);
+        let found = challenge.zip(row).and_then(|(challenge, row)| {
+            let to = Destination::again(&row, &names, challenge.data()?)?;
+            let binding = Binding::of(&row, &to.normal);
+            let is_good = is_right
+                && challenge.is_open(now)
+                && Account::from(row.clone()).is_usable(now, false)
+                && challenge.is_bound_to(context, &binding.parts());
+            is_good.then_some((challenge, row, to))
+        });
+        let Some((challenge, row, to)) = found else {
+            let event = Event::new(EventKind::LoginFailed, now).from_client(client);
+            let event = owner.map_or(event.clone(), |id| event.account(id)).failed("wrong_code");
+            self.auth.attempts().fail(ticket, &event).await?;
+            return Err(MailLoginError::WrongCode);
+        };
+        Ok(Right { challenge, row, to, ticket })
+    }
+
+    /// Returns the mail of a link, or the newest mail of this browser and the name that it asked for.
+    async fn look_up(&self, by: &By) -> Result<Option<Challenge>, MailLoginError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let kind = Kind::MailLogin;
+        Ok(match by {
+            By::Token(token) => {
+                db.read(one_time::find_by_token(&executor, context, &kind, token)).await?
+            }
+            By::Code(_) => {
+                let browser = self.browser.as_ref().ok_or(MailLoginError::WrongCode)?;
+                let target = browser.target();
+                db.read(one_time::newest(&executor, context, &kind, None, &target)).await?
+            }
+        })
+    }
+
+    /// Takes an attempt before anything is compared.
+    async fn attempt(
+        &self,
+        by: &By,
+        row: Option<&Model>,
+        client: &ClientInfo,
+    ) -> Result<Ticket, MailLoginError> {
+        let attempts = self.auth.attempts();
+        let (kind, subject) = match (by, &self.browser) {
+            (By::Token(token), _) => (AttemptKind::MailLoginLink, attempts.subject_of_token(token)),
+            (By::Code(_), Some(browser)) => {
+                // The visible count is that of the name that was typed. The account is protected
+                // without saying so.
+                let typed = browser.typed();
+                let subject = match row {
+                    Some(row) => attempts.subject_of(row.id),
+                    None => attempts.subject_of_token(&HEXLOWER.encode(&typed)),
+                };
+                (AttemptKind::MailLogin, subject.typed_as(typed))
+            }
+            (By::Code(_), None) => return Err(MailLoginError::WrongCode),
+        };
+        let devices = self.auth.per_instance::<Devices>();
+        let shown = devices.read(self.auth.context(), client);
+        let device = devices.look_up(&shown, row.map(|row| (row.id, row.epoch))).known();
+        let subject = subject.on_device(self.auth, device);
+        match attempts.take(kind, &subject, client).await? {
+            Admission::Admitted(ticket) => Ok(ticket),
+            Admission::TooMany { retry_after } => {
+                Err(MailLoginError::TooManyAttempts { retry_after })
+            }
+        }
+    }
+
+    /// Returns true if the browser of the request asked for this mail.
+    fn asked_for(&self, challenge: &Challenge) -> bool {
+        self.browser.as_ref().is_some_and(|browser| browser.asked_for(challenge.target()))
+    }
+
+    /// Returns true if this browser has signed in with this link or code within the last minute. No
+    /// attempt is taken, because a guess at a code that was used up reveals nothing useful.
+    fn has_used(&self, challenge: Option<&Challenge>, by: &By) -> bool {
+        let context = self.auth.context();
+        challenge.is_some_and(|challenge| {
+            challenge.was_used_just_now(context.now())
+                && self.asked_for(challenge)
+                && match by {
+                    By::Token(_) => true,
+                    By::Code(code) => challenge.is_code(context, code),
+                }
+        })
+    }
+
+    /// The session that follows. `account` is the account that continues the session before.
+    fn session<'s>(
+        &'s self,
+        row: &'s Model,
+        account: Option<AccountId>,
+        confirmation: &Confirmation,
+        client: &'s ClientInfo,
+        now: Timestamp,
+    ) -> NewSession<'s> {
+        let before = self.before.as_ref();
+        NewSession::new(self.auth, row, PassedFactors::one(Factor::MailedCode, now), client, now)
+            .remember(confirmation.remember)
+            .transport(confirmation.transport)
+            .replacing(before.and_then(|before| sign_in::replaces(before, account)))
+    }
+
+    async fn sign_in(
+        &self,
+        right: &Right,
+        confirmation: &Confirmation,
+        client: &ClientInfo,
+    ) -> Result<Made, MailLoginError> {
+        let context = self.auth.context();
+        let session =
+            self.session(&right.row, Some(right.row.id), confirmation, client, context.now());
+        transaction!(context.db(), |txn| {
+            let locked = match session.lock(txn).await {
+                // The account has changed since it was read.
+                Err(SessionError::Ended) => return Err(MailLoginError::WrongCode),
+                locked => locked?,
+            };
+            self.spend(txn, right).await?;
+            Ok::<_, MailLoginError>(session.clone().make(txn, locked).await?)
+        })
+    }
+
+    /// Gives an account whose address nobody has proved to the person who has the mailbox.
+    async fn hand_over(
+        &self,
+        right: &Right,
+        confirmation: &Confirmation,
+        client: &ClientInfo,
+    ) -> Result<Made, MailLoginError> {
+        let context = self.auth.context();
+        let (row, now) = (&right.row, context.now());
+        // By then, everything that the creator of the account has set is deleted.
+        let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
+        let session = self.session(row, None, confirmation, client, now).demands(demands);
+        let taking = HandOver { auth: self.auth, row, normal: &right.to.normal, client, now };
+        let made = claiming(row, || {
+            let (taking, session) = (&taking, &session);
+            async move {
+                transaction!(context.db(), |txn| {
+                    self.spend(txn, right).await?;
+                    let epoch = taking.run::<MailLoginError>(txn).await?;
+                    // The new session must have the new epoch, or it would be invalid at once.
+                    let epoch = epoch.ok_or(MailLoginError::WrongCode)?;
+                    let session = session.clone().at_epoch(epoch);
+                    Ok(session.make(txn, Locked::by_the_flow()).await?)
+                })
+            }
+        });
+        made.await
+    }
+
+    /// Uses up the link and the code. Of several simultaneous requests, only one continues.
+    async fn spend(&self, txn: &Txn<'_>, right: &Right) -> Result<(), MailLoginError> {
+        if !right.challenge.spend(txn, self.auth.context().now()).await? {
+            return Err(MailLoginError::WrongCode);
+        }
+        right.ticket.succeeded(txn).await?;
+        // Its owner reads the mail, so their requests do not count any more.
+        let kinds = [AttemptKind::MailLoginRequest];
+        self.auth.attempts().close(txn, right.row.id, &kinds).await?;
+        Ok(())
+    }
+}
+
+/// Returns the account whose rows are read. Without one it is an id that no account has, so that the
+/// work is the same.
+fn or_nobody(account: Option<AccountId>) -> AccountId {
+    account.unwrap_or_else(|| Uuid::nil().into())
+}
