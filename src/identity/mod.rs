@@ -65,6 +65,7 @@ use crate::identity::resolver::Resolver;
 use crate::session::SignedOut;
 
 pub(crate) mod credential;
+mod effective;
 mod error;
 mod grant_cache;
 mod layer;
@@ -77,6 +78,7 @@ mod resolver;
 pub(crate) mod step_up;
 mod store;
 
+pub use effective::EffectivePermissions;
 pub use error::{AuthError, NotSignedIn};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
 pub use owner::AccountOwner;

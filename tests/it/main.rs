@@ -32,6 +32,7 @@ mod login_form;
 mod login_name;
 mod maintenance;
 mod membership;
+mod menu;
 mod metrics;
 mod migration;
 mod names_changed;
