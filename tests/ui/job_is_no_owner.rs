@@ -2,13 +2,9 @@
 
 use portcullis::{ClientInfo, JobIdentity, Portcullis};
 
-async fn change_password(auth: Portcullis, job: JobIdentity) {
+async fn handler(auth: Portcullis, job: JobIdentity) {
     let client = ClientInfo::default();
     let _ = auth.password_change().change(&job, None, "a new password", &client).await;
-}
-
-fn sessions(auth: &Portcullis, job: &JobIdentity) {
-    auth.own_sessions(job);
 }
 
 fn main() {}
