@@ -20,7 +20,7 @@ use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
 /// Every mounted path with the methods that it accepts.
-const ROUTES: [(&str, &[&str]); 17] = [
+const ROUTES: [(&str, &[&str]); 19] = [
     ("/auth/methods", &["GET", "HEAD"]),
     ("/auth/login", &["POST"]),
     ("/auth/login/mail", &["POST"]),
@@ -28,12 +28,14 @@ const ROUTES: [(&str, &[&str]); 17] = [
     ("/auth/logout", &["POST"]),
     ("/auth/reauthenticate", &["POST"]),
     ("/auth/register", &["POST"]),
-    ("/auth/password", &["PUT"]),
+    ("/auth/password", &["POST", "PUT"]),
     ("/auth/session", &["GET", "HEAD"]),
     ("/auth/session/refresh", &["POST"]),
     ("/auth/session/anonymous", &["POST"]),
     ("/auth/sessions", &["GET", "HEAD", "DELETE"]),
     ("/auth/sessions/0197f0e0-0000-7000-8000-000000000000", &["DELETE"]),
+    ("/auth/sessions/end", &["POST"]),
+    ("/auth/sessions/0197f0e0-0000-7000-8000-000000000000/end", &["POST"]),
     ("/auth/login-names", &["GET", "HEAD", "POST"]),
     ("/auth/login-names/confirm", &["POST", "DELETE"]),
     ("/auth/login-names/undo", &["POST", "DELETE"]),
