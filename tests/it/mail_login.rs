@@ -411,7 +411,7 @@ on_every_database! {
                     good = true;
                 }
                 "email" => {
-                    probe.execute("UPDATE auth_account SET email = 'e@example.com' WHERE username = 'email'").await;
+                    probe.execute("UPDATE auth_account SET email = 'e@example.com', version = version + 1 WHERE username = 'email'").await;
                 }
                 "disabled" => accounts.disable(account.id()).await.expect("it is disabled"),
                 "back" => {
@@ -651,7 +651,7 @@ on_every_database! {
         let trojan = FurtherName::email("mallory@example.com").verified();
         probe.auth.accounts().add_name(account.id(), trojan).await.expect("it is added");
         assert_eq!(attacker.login("alice", PASSWORD).await.status, 200);
-        probe.execute("UPDATE auth_account SET enrolled_factors = 8").await;
+        probe.execute("UPDATE auth_account SET enrolled_factors = 8, version = version + 1").await;
         assert_eq!(attacker.get("/me").await.status, 200);
         let body = json!({ "email": "alice@example.com" });
         assert_eq!(attacker.post("/auth/verification", body).await.status, 202);
