@@ -15,7 +15,9 @@ use crate::base::transaction::{Database, Db, TimedPort};
 use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
-use crate::port::{BreachedList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo};
+use crate::port::{
+    BreachedList, ExportedData, MembershipSource, OnSuspicion, RateLimiter, SessionInfo,
+};
 
 /// Shared by all flows of one instance. A clone refers to the same instance, so that a task can own
 /// one.
@@ -35,6 +37,7 @@ pub(crate) struct Parts {
     pub(crate) notifier: Option<Arc<dyn Notifier>>,
     pub(crate) text_messages: Option<Arc<dyn TextMessages>>,
     pub(crate) session_info: Option<TimedPort<dyn SessionInfo>>,
+    pub(crate) exported_data: Option<TimedPort<dyn ExportedData>>,
     pub(crate) breached_list: Option<Arc<TimedPort<dyn BreachedList>>>,
     pub(crate) membership_source: Option<TimedPort<dyn MembershipSource>>,
     pub(crate) rate_limiter: Option<Arc<TimedPort<dyn RateLimiter>>>,

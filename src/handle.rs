@@ -21,7 +21,9 @@ pub(crate) use crate::context::PerInstance;
 use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
-use crate::port::{BreachedList, MembershipSource, OnSuspicion, RateLimiter, SessionInfo};
+use crate::port::{
+    BreachedList, ExportedData, MembershipSource, OnSuspicion, RateLimiter, SessionInfo,
+};
 
 /// Accounts, sessions and authorization for one service. It is one `Arc`, so you can clone it
 /// anywhere.
@@ -66,6 +68,7 @@ impl Portcullis {
             text_messages: None,
             templates: Own::default(),
             session_info: None,
+            exported_data: None,
             breached_list: None,
             rate_limiter: None,
             on_suspicion: None,
@@ -225,6 +228,7 @@ pub struct Builder {
     text_messages: Option<Arc<dyn TextMessages>>,
     templates: Own,
     session_info: Option<Arc<dyn SessionInfo>>,
+    exported_data: Option<Arc<dyn ExportedData>>,
     breached_list: Option<Arc<dyn BreachedList>>,
     rate_limiter: Option<Arc<dyn RateLimiter>>,
     on_suspicion: Option<Arc<dyn OnSuspicion>>,
@@ -309,6 +313,12 @@ impl Builder {
         self
     }
 
+    /// Adds what your application keeps about a person to the export of their account.
+    pub fn exported_data(mut self, data: impl ExportedData) -> Self {
+        self.exported_data = Some(Arc::new(data));
+        self
+    }
+
     /// Refuses new passwords that are known from breaches of other services.
     pub fn breached_list(mut self, list: impl BreachedList) -> Self {
         self.breached_list = Some(Arc::new(list));
@@ -368,6 +378,7 @@ impl Builder {
             templates,
             state,
             session_info,
+            exported_data,
             breached_list,
             rate_limiter,
             on_suspicion,
@@ -414,6 +425,7 @@ impl Builder {
         }
         let database = Database::new(database, config.database.writers);
         let session_info = session_info.map(|port| TimedPort::new(port, &database));
+        let exported_data = exported_data.map(|port| TimedPort::new(port, &database));
         let breached_list = breached_list.map(|port| Arc::new(TimedPort::new(port, &database)));
         let rate_limiter = rate_limiter.map(|port| Arc::new(TimedPort::new(port, &database)));
         let on_suspicion = on_suspicion.map(|port| TimedPort::new(port, &database));
@@ -429,6 +441,7 @@ impl Builder {
             notifier,
             text_messages,
             session_info,
+            exported_data,
             breached_list,
             rate_limiter,
             on_suspicion,

@@ -104,6 +104,7 @@ pub mod new_device;
 mod one_time;
 pub mod outbox;
 mod outstanding;
+pub mod own_account;
 pub mod own_session;
 #[cfg(feature = "routes")]
 pub mod page;
@@ -161,7 +162,9 @@ impl Portcullis {
     /// - If text messages can be sent: changing the phone number.
     /// - If a source of memberships is set: the user's own [memberships](membership).
     ///
-    /// You can also merge the `routes` of single capabilities.
+    /// You can also merge the `routes` of single capabilities. Those of [`own_account`], with which
+    /// owners close and export their account, and of [`anonymous`] visitors are only mounted that
+    /// way.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()
             .merge(login::routes(self))

@@ -38,13 +38,15 @@ pub(crate) enum Kind {
     LoginName,
     /// Undoing the addition of a further name.
     LoginNameUndo,
+    /// Reopening an account that was closed.
+    AccountKeep,
     /// A purpose of your application.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
     /// All kinds except those of the application.
-    const OURS: [Self; 9] = [
+    const OURS: [Self; 10] = [
         Self::Verification,
         Self::PasswordReset,
         Self::MailLogin,
@@ -54,6 +56,7 @@ impl Kind {
         Self::PhoneUndo,
         Self::LoginName,
         Self::LoginNameUndo,
+        Self::AccountKeep,
     ];
 
     /// Returns the name in the row. The application's names have a prefix, so they never equal
@@ -69,6 +72,7 @@ impl Kind {
             Self::PhoneUndo => "phone_undo".into(),
             Self::LoginName => "login_name".into(),
             Self::LoginNameUndo => "login_name_undo".into(),
+            Self::AccountKeep => "account_keep".into(),
             Self::Application(purpose) => format!("{APPLICATION}{}", purpose.0).into(),
         }
     }
@@ -78,10 +82,14 @@ impl Kind {
     /// A link that undoes a change always stays. Otherwise a thief who took over the account could
     /// end the owner's link by changing something. Whether such a link still works is decided by
     /// what the account remembers, and not by its row: see [`former`](crate::account::former).
+    /// The same applies to a link that reopens a closed account: see
+    /// [`closing`](crate::account::closing).
     fn outlives(&self, ending: Ending<'_>) -> bool {
         match (self, ending) {
             (_, Ending::Kind(_)) => false,
-            (Self::EmailUndo | Self::PhoneUndo | Self::LoginNameUndo, _) => true,
+            (Self::EmailUndo | Self::PhoneUndo | Self::LoginNameUndo | Self::AccountKeep, _) => {
+                true
+            }
             (Self::Verification, Ending::BySession { verified }) => !verified,
             _ => false,
         }
@@ -159,14 +167,14 @@ mod tests {
     #[test]
     fn what_undoes_a_change_outlives_every_ending_and_a_proof_some() {
         let table = [
-            (Ending::All, vec!["email_undo", "phone_undo", "login_name_undo"]),
+            (Ending::All, vec!["email_undo", "phone_undo", "login_name_undo", "account_keep"]),
             (
                 Ending::BySession { verified: true },
-                vec!["email_undo", "phone_undo", "login_name_undo"],
+                vec!["email_undo", "phone_undo", "login_name_undo", "account_keep"],
             ),
             (
                 Ending::BySession { verified: false },
-                vec!["verification", "email_undo", "phone_undo", "login_name_undo"],
+                vec!["verification", "email_undo", "phone_undo", "login_name_undo", "account_keep"],
             ),
             (Ending::Kind(&Kind::EmailUndo), vec![]),
         ];

@@ -73,6 +73,22 @@ pub trait SessionInfo: Send + Sync + 'static {
     ) -> HookFuture<'_, serde_json::Value>;
 }
 
+/// Adds what your application keeps about a person to an export of their account. It runs like
+/// [`SessionInfo`].
+pub trait ExportedData: Send + Sync + 'static {
+    /// Returns what to add, under `"application"`.
+    fn export(&self, account_id: AccountId) -> HookFuture<'_, serde_json::Value>;
+}
+
+impl<F> ExportedData for F
+where
+    F: Fn(AccountId) -> HookFuture<'static, serde_json::Value> + Send + Sync + 'static,
+{
+    fn export(&self, account_id: AccountId) -> HookFuture<'_, serde_json::Value> {
+        self(account_id)
+    }
+}
+
 impl<F> SessionInfo for F
 where
     F: Fn(AccountId, SessionId) -> HookFuture<'static, serde_json::Value> + Send + Sync + 'static,

@@ -5,6 +5,8 @@ use sea_orm_migration::prelude::{
     Table, async_trait,
 };
 
+use sea_orm_migration::sea_orm::DbBackend;
+
 use crate::table::{optional, required, table};
 
 pub(crate) struct Migration;
@@ -35,25 +37,32 @@ impl MigrationTrait for Migration {
             .col(optional("on_trial_since").big_integer())
             .col(optional("disabled_at").big_integer())
             .col(optional("deleted_at").big_integer())
+            .col(optional("erase_at").big_integer())
+            .col(optional("erased_at").big_integer())
             .col(optional("rate_limit").big_integer())
             .col(optional("last_login_at").big_integer())
             .col(required("created_at").big_integer())
             .to_owned();
         manager.create_table(account).await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("auth_account_on_trial_since")
-                    .table("auth_account")
-                    .col("on_trial_since")
-                    .to_owned(),
-            )
-            .await?;
+        for (name, column) in [
+            ("auth_account_on_trial_since", "on_trial_since"),
+            ("auth_account_erase_at", "erase_at"),
+            ("auth_account_superuser", "superuser"),
+        ] {
+            let index = Index::create().name(name).table("auth_account").col(column).to_owned();
+            manager.create_index(index).await?;
+        }
 
         // One row per name. So an account can have several names, and a name is unique across all
         // kinds.
+        let mut normal = required("normal").string_len(255).primary_key().to_owned();
+        if manager.get_database_backend() == DbBackend::Postgres {
+            // Byte by byte, so that the key also finds the names with a prefix. Other collations
+            // have another order.
+            normal.extra("COLLATE \"C\"");
+        }
         let login_name = table(manager, "auth_login_name")
-            .col(required("normal").string_len(255).primary_key())
+            .col(normal)
             .col(required("account_id").uuid())
             .col(required("kind").small_integer())
             .col(optional("typed").string_len(255))

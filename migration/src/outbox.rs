@@ -49,6 +49,16 @@ impl MigrationTrait for Migration {
                 .col("next_try_at")
                 .to_owned(),
             Index::create()
+                .name("auth_outbox_account_id")
+                .table("auth_outbox")
+                .col("account_id")
+                .to_owned(),
+            Index::create()
+                .name("auth_outbox_recipient")
+                .table("auth_outbox")
+                .col("recipient")
+                .to_owned(),
+            Index::create()
                 .name("auth_outbox_created_at")
                 .table("auth_outbox")
                 .col("created_at")

@@ -452,6 +452,13 @@ fn fold(text: &str) -> Result<String, LoginIdError> {
     Err(LoginIdError::Character)
 }
 
+/// Returns the form of the beginning of a name, to compare it with normal forms. What no name can
+/// contain stays as it is, and finds nothing.
+pub(crate) fn normal_prefix(text: &str) -> String {
+    let text = text.trim_start();
+    fold(text).unwrap_or_else(|_| text.to_owned())
+}
+
 /// Maps the final `ς` to `σ`. `Σ` has two small letters. If they differed, one name would have two
 /// counters.
 fn plain_sigma(c: char) -> char {

@@ -11,6 +11,21 @@
 //! 3. To disable (at once or from a date), delete or enable an account takes effect with its next
 //!    request, on every node. The reason is that the one statement of a request reads these
 //!    columns.
+//! 4. [`list`](Accounts::list) and [`details`](Accounts::details) are for administrators. They read
+//!    [`AccountDetails`]: the state of an account and its times. [`Account`] does not have them,
+//!    because it comes from the statement of every request, which reads no more than it needs.
+//!
+//! # Disabled, deleted, closed, erased
+//!
+//! | | who does it | effect | way back |
+//! |---|---|---|---|
+//! | [`disable`](Accounts::disable) | administrator | no sign-in; everything is kept | [`enable`](Accounts::enable) |
+//! | [`delete`](Accounts::delete) | administrator | no sign-in, ever; everything is kept, and names stay taken | none |
+//! | [`close`](Accounts::close) | the owner, or an administrator for them | no sign-in; erased after `retention.closed_accounts` | [`keep`](Accounts::keep), until then |
+//! | [`erase`](Accounts::erase) | administrator, or maintenance after `close` | only the id is left; names are free again | none |
+//!
+//! Closing and erasing are explained in [`own_account`](crate::own_account), and
+//! [`guide::admin_page`](crate::guide::admin_page) has the code of an administrator's page.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) -> Result<(),
@@ -58,12 +73,14 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
-use crate::outstanding::{self, Ending};
+use crate::outstanding::{self, Ending, Kind};
 
+pub(crate) mod closing;
 pub(crate) mod entity;
 mod error;
 pub(crate) mod former;
 mod further_name;
+mod listing;
 mod login_id;
 mod name_probe;
 pub(crate) mod store;
@@ -71,6 +88,7 @@ mod stored_password;
 
 pub use error::AccountError;
 pub use further_name::FurtherName;
+pub use listing::{AccountDetails, AccountFilter, AccountList, AccountState, Page};
 pub(crate) use login_id::trim as trim_login_id;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
 pub(crate) use name_probe::NameProbe;
@@ -255,6 +273,8 @@ impl NewAccount {
             on_trial_since: self.on_trial.then_some(now),
             disabled_at: None,
             deleted_at: None,
+            erase_at: None,
+            erased_at: None,
             rate_limit: None,
             last_login_at: self.signs_in.then_some(now),
             created_at: now,
@@ -321,8 +341,8 @@ impl Names {
 /// Creates, finds and changes accounts. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Accounts<'a> {
-    context: &'a Context,
-    db: Db<'a>,
+    pub(crate) context: &'a Context,
+    pub(crate) db: Db<'a>,
 }
 
 impl Portcullis {
@@ -646,15 +666,20 @@ impl<'a> Accounts<'a> {
         self.set(id, what, column, superuser, store::Sessions::Keep).await
     }
 
-    /// Marks an account as deleted. It can never sign in again. Its names stay taken, and data that
-    /// the application stores under its id stays consistent.
+    /// Marks an account as deleted. It can never sign in again. Everything else stays: its names
+    /// stay taken, and so do its password hash, its roles and data that the application stores
+    /// under its id. Use it to keep a person out, or if you must keep the data. To remove the data
+    /// of a person, call [`erase`](Self::erase), before or after this.
+    ///
+    /// An account that its owner has [closed](crate::own_account) is deleted too. It is then not
+    /// erased at its time, and the owner cannot reopen it.
     ///
     /// If a notifier is configured, mail addresses that the account never verified are free again.
     /// Otherwise a stranger could keep such an address from its owner forever. Without a notifier
     /// nobody can verify an address, so all names stay taken.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] if the account does not exist or was already deleted.
+    /// [`AccountError::NotFound`] if the account does not exist, or was already deleted or erased.
     /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn delete(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
@@ -664,7 +689,9 @@ impl<'a> Accounts<'a> {
             if !store::set(txn, id, column, now, store::Sessions::End).await? {
                 return Err(AccountError::NotFound);
             }
+            closing::store::cancel_erasure(txn, id).await?;
             outstanding::end(txn, id, Ending::All, now).await?;
+            outstanding::end(txn, id, Ending::Kind(&Kind::AccountKeep), now).await?;
             if self.context.notifier.is_some() {
                 store::release_unproved(txn, id).await?;
             }

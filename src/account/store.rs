@@ -243,8 +243,8 @@ pub(crate) fn changing() -> UpdateMany<account::Entity> {
 }
 
 /// Returns an update of columns that no request reads: the hash of the same password, the time of
-/// the last sign-in, the trial. The version stays.
-fn recording() -> UpdateMany<account::Entity> {
+/// the last sign-in, the trial, the time of an erasure. The version stays.
+pub(crate) fn recording() -> UpdateMany<account::Entity> {
     account::Entity::update_many()
 }
 
@@ -265,15 +265,17 @@ pub(crate) async fn lock_and_end_sessions<C: ConnectionTrait>(
     Ok(ending_sessions(id).exec(db).await?.rows_affected > 0)
 }
 
-/// Returns which of these ids already belong to an account, and when that account was deleted.
+/// Returns which of these ids already belong to an account, and when that account was deleted and
+/// erased.
 pub(crate) async fn present<C: ConnectionTrait>(
     db: &C,
     ids: &[AccountId],
-) -> Result<Vec<(AccountId, Option<Timestamp>)>, DbErr> {
+) -> Result<Vec<(AccountId, Option<Timestamp>, Option<Timestamp>)>, DbErr> {
     account::Entity::find()
         .select_only()
         .column(account::Column::Id)
         .column(account::Column::DeletedAt)
+        .column(account::Column::ErasedAt)
         .filter(account::Column::Id.is_in(ids.iter().copied()))
         .into_tuple()
         .all(db)
@@ -545,7 +547,13 @@ pub(crate) async fn set_first_username<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Sets one column of an account that is not deleted. Returns false if there is no such account.
+/// The condition that an account is closed and not erased.
+pub(crate) fn is_closing() -> Expr {
+    account::Column::EraseAt.is_not_null().and(account::Column::ErasedAt.is_null())
+}
+
+/// Sets one column of an account that is not deleted, or that its owner has closed and may reopen.
+/// Returns false if there is no such account.
 pub(crate) async fn set<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -569,7 +577,7 @@ pub(crate) async fn set<C: ConnectionTrait>(
     let updated = update
         .col_expr(column, Expr::value(value.into()))
         .filter(account::Column::Id.eq(id))
-        .filter(account::Column::DeletedAt.is_null())
+        .filter(account::Column::DeletedAt.is_null().or(is_closing()))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)
@@ -724,14 +732,20 @@ pub(crate) async fn set_last_login<C: ConnectionTrait>(
     recording()
         .col_expr(account::Column::LastLoginAt, Expr::value(Some(at)))
         .filter(account::Column::Id.eq(id))
+        .filter(account::Column::DeletedAt.is_null())
         .exec(db)
         .await?;
     Ok(())
 }
 
-/// Makes cached grants of this account stale. Returns false if there is no such account.
+/// Makes cached grants of this account stale. Returns false if there is no such account. An erased
+/// account gets no grants any more.
 pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
-    let updated = changing().filter(account::Column::Id.eq(id)).exec(db).await?;
+    let updated = changing()
+        .filter(account::Column::Id.eq(id))
+        .filter(account::Column::ErasedAt.is_null())
+        .exec(db)
+        .await?;
     Ok(updated.rows_affected > 0)
 }
 

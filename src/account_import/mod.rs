@@ -64,6 +64,8 @@
 //! - It does not import superusers, roles, sessions or second factors. Grant roles afterwards.
 //! - It does not change existing accounts. An account that has another name by now keeps it, and a
 //!   deleted account stays deleted.
+//! - It does not bring back an [erased](crate::account::Accounts::erase) account. Its row is skipped,
+//!   and its id is in the report.
 //! - It has no routes and no configuration.
 //!
 //! # Events
@@ -287,8 +289,11 @@ pub struct ImportReport {
     pub rows: u64,
     /// The number of accounts that were created.
     pub imported: u64,
-    /// The number of rows whose account already existed.
+    /// The number of rows whose account already existed, also if it was deleted or erased.
     pub skipped: u64,
+    /// The ids of the skipped rows whose account was erased. Remove these rows from the other
+    /// system too, if it still has them.
+    pub erased: Vec<AccountId>,
     /// The rows that created no account.
     pub refused: Vec<RefusedRow>,
     /// The rows that this run imported without a password. Their owners use "forgot password".
@@ -467,6 +472,7 @@ impl AccountImport<'_> {
         };
         report.imported += sorted.new.len() as u64;
         report.skipped += sorted.skipped;
+        report.erased.extend(sorted.erased);
         report.refused.extend(sorted.refused);
         report.without_password.extend(sorted.new.iter().filter_map(|new| {
             let (row, id) = (new.row, new.account.id);
@@ -511,27 +517,32 @@ impl Candidate {
 struct Sorted<'a> {
     new: Vec<&'a Candidate>,
     skipped: u64,
+    erased: Vec<AccountId>,
     refused: Vec<RefusedRow>,
 }
 
 impl<'a> Sorted<'a> {
     fn new(
         candidates: &'a [Candidate],
-        present: &[(AccountId, Option<Timestamp>)],
+        present: &[(AccountId, Option<Timestamp>, Option<Timestamp>)],
         names: &[login_name::Model],
     ) -> Self {
         // The remaining names of a deleted account say nothing, because its deletion may have freed
         // some.
-        let deleted = present.iter().filter(|(_, deleted_at)| deleted_at.is_some());
-        let deleted: HashSet<AccountId> = deleted.map(|(id, _)| *id).collect();
-        let mut present: HashSet<AccountId> = present.iter().map(|(id, _)| *id).collect();
+        let deleted = present.iter().filter(|(_, deleted_at, _)| deleted_at.is_some());
+        let deleted: HashSet<AccountId> = deleted.map(|(id, ..)| *id).collect();
+        let erased = present.iter().filter(|(.., erased_at)| erased_at.is_some());
+        let erased: HashSet<AccountId> = erased.map(|(id, ..)| *id).collect();
+        let mut present: HashSet<AccountId> = present.iter().map(|(id, ..)| *id).collect();
         let mut owners: HashMap<&str, AccountId> =
             names.iter().map(|name| (name.normal.as_str(), name.account_id)).collect();
-        let mut sorted = Self { new: Vec::new(), skipped: 0, refused: Vec::new() };
+        let mut sorted =
+            Self { new: Vec::new(), skipped: 0, erased: Vec::new(), refused: Vec::new() };
         for candidate in candidates {
             let id = candidate.account.id;
             if deleted.contains(&id) {
                 sorted.skipped += 1;
+                sorted.erased.extend(erased.get(&id));
                 continue;
             }
             let owner = |name: &ImportedName| owners.get(name.normal.as_str()).copied();

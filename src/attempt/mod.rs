@@ -194,12 +194,13 @@ mod ticket;
 mod watch;
 
 pub use purge::Purge;
-pub(crate) use subject::Subject;
+pub(crate) use rule::Outcome;
+pub(crate) use subject::{Subject, subjects_about};
 pub(crate) use ticket::Ticket;
 
 use key::{Key, REFUSED, SourceRule, TOUCHED, Taken, WHOLE};
 use queue::{QueuePosition, Queues, Underway};
-use rule::{Outcome, Rule, Ruling};
+use rule::{Rule, Ruling};
 use subject::{Origin, SubjectKey};
 use ticket::{GivenUp, Reports, Standing, meanwhile};
 use watch::Seen;

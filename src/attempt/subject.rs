@@ -93,6 +93,19 @@ impl Subject {
 /// The key of the digests of subjects.
 pub(super) struct SubjectKey(DigestKey);
 
+/// Returns the digests of everything that may be recorded about an account and its names, under each
+/// secret.
+pub(crate) fn subjects_about(context: &Context, id: AccountId, normals: &[String]) -> Vec<Vec<u8>> {
+    let keys = context.config.keys.secrets.iter();
+    let keys = keys.map(|secret| SubjectKey(DigestKey::new(secret, Purpose::AttemptSubject)));
+    keys.flat_map(|key| {
+        let names = normals.iter().flat_map(|normal| [key.name(normal), key.typed(normal)]);
+        names.chain([key.account(id)]).collect::<Vec<_>>()
+    })
+    .map(|digest| digest.to_vec())
+    .collect()
+}
+
 impl PerInstance for SubjectKey {
     fn open(context: &Context) -> Self {
         Self(DigestKey::new(&context.config.keys.secrets[0], Purpose::AttemptSubject))

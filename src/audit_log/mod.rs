@@ -42,8 +42,8 @@ use std::sync::{Mutex, PoisonError};
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 
 use crate::base::clock::Timestamp;
@@ -216,6 +216,39 @@ impl AuditLog<'_> {
         let due = self.auth.per_instance::<Denials>().drain();
         self.auth.write_denials(due).await;
     }
+}
+
+/// Removes the sources and details of at most `most` events of an account. Returns how many.
+pub(crate) async fn clear_sources<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    most: u64,
+) -> Result<u64, DbErr> {
+    use entity::event::Column;
+
+    let left = Condition::any()
+        .add(Column::Address.is_not_null())
+        .add(Column::SessionId.is_not_null())
+        .add(Column::Detail.is_not_null());
+    let ids: Vec<EventId> = entity::event::Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::AccountId.eq(account))
+        .filter(left)
+        .limit(most)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let none = || Expr::value(None::<String>);
+    let cleared = entity::event::Entity::update_many()
+        .col_expr(Column::Address, none())
+        .col_expr(Column::SessionId, Expr::value(None::<uuid::Uuid>))
+        .col_expr(Column::Detail, none())
+        .filter(Column::Id.is_in(ids));
+    Ok(cleared.exec(db).await?.rows_affected)
 }
 
 /// Removes at most `most` of the oldest events from before a time. Returns how many.

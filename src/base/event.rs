@@ -116,6 +116,14 @@ event_kinds! {
     AccountUpdated = "user_updated",
     /// An account that a stranger created was removed, because nobody ever verified it.
     AccountRemoved = "user_removed",
+    /// An account was closed. It is erased after the waiting time.
+    AccountClosed = "user_closed",
+    /// A closed account was reopened.
+    AccountKept = "user_kept",
+    /// An account was erased: only its id is left.
+    AccountErased = "user_erased",
+    /// Everything that is kept about an account was exported.
+    AccountExported = "user_exported",
     /// Maintenance removed expired rows. The detail says how many of which kind.
     Maintained = "maintenance",
     /// A backup was restored, and what it had made valid again was ended.

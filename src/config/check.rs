@@ -598,6 +598,16 @@ impl Config {
             "retention.unverified_accounts",
             "must be at least as long as verification.lifetime, or an account would go before its link",
         );
+        check.refuse_if(
+            retention.closed_accounts < DAY || retention.closed_accounts > 90 * DAY,
+            "retention.closed_accounts",
+            "must be between one day, or it would be over before its link is read, and 90 days",
+        );
+        check.refuse_if(
+            retention.erased_sources > 400 * DAY,
+            "retention.erased_sources",
+            "must be at most 400 days",
+        );
     }
 
     /// Returns what works but what the operator should know.

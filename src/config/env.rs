@@ -54,7 +54,7 @@
 //! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
 //! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_PASSWORD_RESET_LIFETIME`, `PORTCULLIS_MAIL_LOGIN_LIFETIME`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
 //! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_ATTEMPTS` | numbers |
-//! | `PORTCULLIS_RETENTION_SESSIONS`, `PORTCULLIS_RETENTION_CHALLENGES`, `PORTCULLIS_RETENTION_ATTEMPTS`, `PORTCULLIS_RETENTION_DENIALS` | durations |
+//! | `PORTCULLIS_RETENTION_SESSIONS`, `PORTCULLIS_RETENTION_CHALLENGES`, `PORTCULLIS_RETENTION_ATTEMPTS`, `PORTCULLIS_RETENTION_DENIALS`, `PORTCULLIS_RETENTION_CLOSED_ACCOUNTS`, `PORTCULLIS_RETENTION_ERASED_SOURCES` | durations |
 //! | `PORTCULLIS_RETENTION_EVENTS`, `PORTCULLIS_RETENTION_UNVERIFIED_ACCOUNTS` | durations, or `off` to keep them |
 
 use std::ffi::OsString;
@@ -305,6 +305,8 @@ impl Config {
             "RETENTION_UNVERIFIED_ACCOUNTS" => {
                 self.retention.unverified_accounts = duration_or_off(value)?;
             }
+            "RETENTION_CLOSED_ACCOUNTS" => self.retention.closed_accounts = duration(value)?,
+            "RETENTION_ERASED_SOURCES" => self.retention.erased_sources = duration(value)?,
             _ => return Err("is not a variable of portcullis".to_owned()),
         }
         Ok(())

@@ -75,6 +75,8 @@ pub struct LinkConfig {
     /// The page that undoes the addition of a sign-in name. Default:
     /// `/login-names/undo#token={token}`.
     pub login_name_undo: String,
+    /// The page that reopens a closed account. Default: `/account/keep#token={token}`.
+    pub account_keep: String,
 }
 
 /// What delivers the messages in the outbox.
@@ -120,6 +122,7 @@ impl Default for LinkConfig {
             phone_undo: "/phone/undo#token={token}".to_owned(),
             login_name_confirm: "/login-names/confirm#token={token}".to_owned(),
             login_name_undo: "/login-names/undo#token={token}".to_owned(),
+            account_keep: "/account/keep#token={token}".to_owned(),
         }
     }
 }
@@ -140,6 +143,7 @@ impl LinkConfig {
             phone_undo: query(pages.phone_undo),
             login_name_confirm: query(pages.login_name_confirm),
             login_name_undo: query(pages.login_name_undo),
+            account_keep: query(pages.account_keep),
             login: query(pages.login),
         }
     }
@@ -224,6 +228,7 @@ impl Config {
             ("mail.links.phone_undo", &links.phone_undo),
             ("mail.links.login_name_confirm", &links.login_name_confirm),
             ("mail.links.login_name_undo", &links.login_name_undo),
+            ("mail.links.account_keep", &links.account_keep),
         ] {
             let local = ReturnTo::parse(&page.replace(TOKEN, "x")).is_some();
             check.refuse_if(

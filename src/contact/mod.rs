@@ -131,6 +131,7 @@
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::{Deserialize, Serialize};
 
+use crate::account::closing::reopen_and_end_sessions;
 use crate::account::entity::login_name;
 use crate::account::former::{self, Standing};
 use crate::account::{Account, store as account_store};
@@ -468,7 +469,7 @@ impl Contact<'_> {
         let done = transaction!(context.db(), |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
             // The account is locked before its names are read. So no other change can come between.
-            if !spent || !account_store::lock_and_end_sessions(txn, id).await? {
+            if !spent || !reopen_and_end_sessions(txn, id, client, now).await? {
                 return Err(ContactError::WrongCode);
             }
             let remembered = former::find(txn, context, id, &normal, now).await?;

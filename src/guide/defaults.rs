@@ -186,6 +186,8 @@
 //! | `retention.events` | 180 d | intrusions are often found after months, but data protection requires a limit. Laws or contracts may require more: a year is common for card payments |
 //! | `retention.denials` | 30 d | they are for alerts and for finding the cause of a failure, not for history |
 //! | `retention.unverified_accounts` | 7 d, only if `login.require_verified` is on | A link is valid for a day, and its owner may be away for a weekend. After that the account only blocks an address for others. If accounts can be used without verification, none is deleted |
+//! | `retention.closed_accounts` | 14 d | How long a closed account can be reopened. It covers a holiday of the owner whose account a thief has closed. Data protection asks for an erasure within a month, and backups need some of that time. Between one and 90 days: with less, the link would be over before it is read |
+//! | `retention.erased_sources` | 30 d after the erasure | Network addresses and details of the events of an erased account. A person who does harm and then leaves can be traced for this long. After it, the events only count what happened |
 //! | session data | as long as its session has a row | it is deleted with the last session of its lineage, never earlier. Not configurable |
 //! | record of messages about new devices | 30 d | as long as a place counts as reported. Not configurable |
 //!

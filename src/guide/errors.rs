@@ -50,7 +50,7 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else. A code of a sign-in by mail is also wrong in a browser that did not ask for it |
-//! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, undid one of these, or signed in. Tell the user that it worked, and do not request another link |
+//! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, undid one of these, reopened an account, or signed in. Tell the user that it worked, and do not request another link |
 //! | `too_soon` | 429 | a code was sent a short time ago; wait as long as `Retry-After` says |
 //! | `no_address` | 422 | the account has no address for the code |
 //! | `invalid_target` | 422 | what a challenge is about is longer than 255 bytes, or contains a NUL |
@@ -128,6 +128,8 @@
 //! |---|---|---|
 //! | `account_not_found` | 404 | there is no such account |
 //! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity): the account cannot be used now |
+//! | `account_erased` | 410 | the account was erased; nothing is kept about it except its id |
+//! | `last_superuser` | 409 | this is the last account that may do everything, so it can neither be closed nor erased; give this right to another account first |
 //! | `session_limit` | 409 | the account has the maximum number of sessions; sign out on another device first |
 //! | `session_data_too_large` | 413 | the session data is larger than 4 KiB |
 //! | `session_data_unreadable` | 500 | the stored session data does not match the type that the code reads |

@@ -150,6 +150,11 @@
 //! | `mail.links.login_name_confirm` | the mail to a further address (`POST /auth/login-names`) | `/auth/login-names/confirm`, signed in as the user who requested it |
 //! | `mail.links.login_name_undo` | the mail about an added name | `/auth/login-names/undo`, without a session; after a 204 show the form for a forgotten password |
 //!
+//! If you mount the routes of [`own_account`](crate::own_account), your application also needs a page for
+//! `mail.links.account_keep`. It is opened from the mail about a closed account, and posts the token to
+//! `/auth/account/keep`, without a session. After a 204 show the form for a forgotten password, because the person
+//! who closed the account may know the password.
+//!
 //! The page [`contact`](crate::contact) explains what ends a change, and why nobody can redirect it to another
 //! address. The page [`login_name`](crate::login_name) explains what an account can do with several names.
 //!

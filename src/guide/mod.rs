@@ -20,6 +20,7 @@
 //! | let everyone edit their own rows, and share them | [`rows_with_owners`] |
 //! | understand sessions, start one in my own handler, or keep a WebSocket open | [`sessions`] |
 //! | run a background job for a person | [`jobs`] |
+//! | make a page for administrators: accounts, roles, sessions | [`admin_page`] |
 //! | send mails and text messages | [`mail`] |
 //! | verify addresses | [`verification`] |
 //! | know what failed sign-ins mean for attackers and for people | [`lockout`] |
@@ -33,6 +34,7 @@
 //! | create the tables, or get a new version | [`migrations`] |
 //! | use PgBouncer | [`pgbouncer`] |
 //! | delete old rows | [`housekeeping`] |
+//! | know what is kept about people, erase it, or export it | [`personal_data`] |
 //! | make and restore backups | [`backups`] |
 //! | collect logs and metrics, and set alerts | [`telemetry`] |
 //! | know what a finding, a warning or an event means | [`operating`] |
@@ -69,6 +71,7 @@
 //! | finding | a problem in the set-up or the traffic that the service reports to its operator |
 //! | node | one process of your service |
 
+pub mod admin_page;
 pub mod backups;
 pub mod bearer;
 pub mod defaults;
@@ -85,6 +88,7 @@ pub mod migrations;
 pub mod nodes;
 pub mod operating;
 pub mod permissions;
+pub mod personal_data;
 pub mod pgbouncer;
 pub mod proxies;
 pub mod routes;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `/session/anonymous` | [`anonymous::routes(&auth)`](crate::anonymous::routes) |
 //! | `/login/mail`, `/login/mail/confirm` | [`mail_login::routes(&auth)`](crate::mail_login::routes) |
+//! | `/account`, `/account/keep`, `/account/export` | [`own_account::routes(&auth)`](crate::own_account::routes) |
 //! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |
 //!
 //! # Who may call a route

@@ -1,4 +1,5 @@
-//! Hooks for registration, sign-in, sign-out, and changes of passwords and names.
+//! Hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and erasing
+//! accounts.
 //!
 //! # How it works
 //!
@@ -45,8 +46,10 @@ use crate::context::Context;
 use crate::handle::{Builder, PerInstance, Portcullis};
 use crate::port::{HookError, HookFuture, OnSessionReplaced, SessionReplaced};
 
+mod ending;
 mod names;
 
+pub use ending::{ClosingAccount, EraseCause, ErasingAccount};
 pub use names::{ChangedName, NamesCause};
 pub(crate) use names::{NamesBefore, NamesChange};
 
@@ -211,8 +214,8 @@ pub struct NamesChanged<'a> {
     pub at: Timestamp,
 }
 
-/// Runs in registration, sign-in, sign-out, and changes of passwords and names, in their
-/// transaction.
+/// Runs in registration, sign-in, sign-out, changes of passwords and names, and when accounts are
+/// closed and erased, in the transaction of the flow.
 ///
 /// Implement the methods that you need, as `async fn`. The others do nothing. Add the hooks with
 /// [`Builder::hooks`](crate::Builder::hooks), as many as you like. They run in that order.
@@ -275,6 +278,8 @@ pub struct NamesChanged<'a> {
 /// | `POST /logout`, [`Sessions::end`](crate::session::Sessions::end) of a session that lives | `before_logout`, `after_logout` |
 /// | a changed password, also one that had to be changed; a reset | `before_password_change`, `after_password_change` |
 /// | a mail address, phone number or username of an account is added, changed, removed or proved, or such a change is undone | `names_changed` |
+/// | an account is closed, by its owner or by [`close`](crate::account::Accounts::close) | `before_close` |
+/// | an account is erased, by [`erase`](crate::account::Accounts::erase) or by maintenance | `before_erase`, `after_erase` |
 /// | an unproved address is given to another account that proved it or registers with it | `names_changed`, for the account that loses it |
 ///
 /// What the application does itself (`accounts().create(..)`, `add_name`, `verify_name`,
@@ -369,6 +374,37 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// Called before an account is closed. A refusal leaves it open.
+    fn before_close(
+        &self,
+        closing: ClosingAccount<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (closing, txn);
+        async { Ok(()) }
+    }
+
+    /// Called before an account is erased. Remove what your own tables keep about the person, or
+    /// refuse. If maintenance is refused, it tries again after a day.
+    fn before_erase(
+        &self,
+        erasing: ErasingAccount<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (erasing, txn);
+        async { Ok(()) }
+    }
+
+    /// Called after an account was erased, before the flow commits. `account` is as it was before.
+    fn after_erase(
+        &self,
+        erasing: ErasingAccount<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (erasing, txn);
+        async { Ok(()) }
+    }
+
     /// Called after names of an account have changed, before the flow commits. A refusal rolls back
     /// the change.
     fn names_changed(
@@ -382,8 +418,9 @@ pub trait Hooks: Send + Sync + 'static {
 }
 
 impl Builder {
-    /// Adds hooks for registration, sign-in, sign-out, and changes of passwords and names. They run
-    /// in the transaction of the flow, in the order in which they were added. See [`Hooks`].
+    /// Adds hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and
+    /// erasing accounts. They run in the transaction of the flow, in the order in which they were
+    /// added. See [`Hooks`].
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.state::<HookList>().hooks.push(Arc::new(hooks));
         self
@@ -482,6 +519,9 @@ hook_list! {
     after_logout(SigningOut),
     before_password_change(ChangingPassword),
     after_password_change(ChangingPassword),
+    before_close(ClosingAccount),
+    before_erase(ErasingAccount),
+    after_erase(ErasingAccount),
     names_changed(NamesChanged),
 }
 
@@ -635,6 +675,17 @@ kept! {
         account: Account = Account::clone, std::convert::identity;
         client: ClientInfo = ClientInfo::clone, std::convert::identity;
     }
+    KeptClosingAccount => ClosingAccount {
+        account_id: AccountId, session_id: Option<SessionId>, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Account = Account::clone, std::convert::identity;
+        client: Option<ClientInfo> = Option::<&ClientInfo>::cloned, Option::as_ref;
+    }
+    KeptErasingAccount => ErasingAccount {
+        account_id: AccountId, cause: EraseCause, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Account = Account::clone, std::convert::identity;
+    }
     KeptNamesChanged => NamesChanged {
         cause: NamesCause, session_id: Option<SessionId>, at: Timestamp;
         auth: Portcullis = Portcullis::clone, std::convert::identity;
@@ -663,5 +714,7 @@ debug_without_names! {
     SigningIn: account_id,
     SigningOut: session_id,
     ChangingPassword: account_id,
+    ClosingAccount: account_id,
+    ErasingAccount: account_id,
     NamesChanged: cause,
 }

@@ -19,6 +19,8 @@
 //! | `auth-account:contact` | [`Contact`] | [`contact`](crate::contact): mail address and phone |
 //! | `auth-account:login-names` | [`LoginNames`] | [`login_name`](crate::login_name) |
 //! | `auth-account:sessions` | [`Sessions`] | [`own_session`](crate::own_session): list, end, report |
+//! | `auth-account:close` | [`Close`] | [`own_account`](crate::own_account): close the account |
+//! | `auth-account:export` | [`Export`] | [`own_account`](crate::own_account): export what is kept |
 //! | `auth-account:memberships` | [`Memberships`] | `POST /memberships/refresh` |
 //!
 //! A ceiling covers what its permissions imply, as everywhere. So `*` and `auth-account` cover all
@@ -110,6 +112,10 @@ account_permissions! {
     LoginNames = "auth-account:login-names";
     /// Allows listing, ending and reporting the sessions of the account.
     Sessions = "auth-account:sessions";
+    /// Allows closing the account.
+    Close = "auth-account:close";
+    /// Allows exporting everything that is kept about the account.
+    Export = "auth-account:export";
     /// Allows asking the application for the memberships of the account again.
     Memberships = "auth-account:memberships";
 }

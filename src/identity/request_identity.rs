@@ -22,7 +22,7 @@ use crate::identity::resolved::{Identity, Resolved, TokenId};
 use crate::identity::resolver::{Resolver, goes_on};
 use crate::identity::store::Found;
 #[cfg(feature = "routes")]
-use crate::rate_limit::RateLimited;
+use crate::rate_limit::{self, RateLimited};
 use crate::session::cookie::{CookieAction, SessionCookie};
 use crate::session::issue::{cookie_age, mint};
 use crate::session::judge::{Ended, Generation, SessionState};
@@ -306,7 +306,7 @@ impl RequestIdentity {
             .get_or_init(|| async {
                 let (id, own) = (account.id, account.rate_limit);
                 let limits = self.auth.rate_limits();
-                limits.principal("account", &id.to_string(), Some(id), own).await.err()
+                limits.principal(rate_limit::ACCOUNT, &id.to_string(), Some(id), own).await.err()
             })
             .await;
         limited.clone().map_or(Ok(()), |limited| Err(limited.into()))

@@ -79,7 +79,7 @@ use crate::identity::Identity;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::password::{Checked, Password, Passwords};
-use crate::rate_limit::RateLimited;
+use crate::rate_limit::{self, RateLimited};
 use crate::session::device::{Device, Devices};
 use crate::session::from_session;
 use crate::session::issue::Replaces;
@@ -414,7 +414,7 @@ impl Login<'_> {
             // This limit depends only on the name that was typed, and never on an account's own
             // limit. So a refusal does not tell which names belong to one account, or which account
             // has its own limit.
-            None => limits.principal("login", &name, None, None).await?,
+            None => limits.principal(rate_limit::LOGIN, &name, None, None).await?,
         }
         Ok(Asked { row, name, device })
     }

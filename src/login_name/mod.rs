@@ -99,6 +99,7 @@
 use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
 
+use crate::account::closing::reopen_and_end_sessions;
 use crate::account::entity::former_address::Model as Former;
 use crate::account::entity::login_name::Model;
 use crate::account::former::{self, Standing};
@@ -457,7 +458,7 @@ impl LoginNames<'_> {
         let event = Event::new(EventKind::LoginNameUndone, now).account(id).from_client(client);
         let done = transaction!(context.db(), |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
-            if !spent || !account_store::lock_and_end_sessions(txn, id).await? {
+            if !spent || !reopen_and_end_sessions(txn, id, client, now).await? {
                 return Err(LoginNameError::WrongCode);
             }
             let row = account_store::find(txn, id).await?.ok_or(LoginNameError::WrongCode)?;

@@ -35,8 +35,16 @@
 //! | former addresses of accounts | after 30 days | |
 //! | what owners were told of new devices | after 30 days | |
 //! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
+//! | accounts that were closed: they are erased, and their id stays | after 14 days | `closed_accounts` |
+//! | sources and details of the events of an erased account | 30 days after the erasure | `erased_sources` |
 //!
 //! Roles, groups, grants and all other accounts are removed only on request.
+//!
+//! # Accounts that are erased
+//! The accounts whose time has come are found on an index. Each is erased in a separate transaction,
+//! as [`own_account`](crate::own_account) says. An hour later, maintenance removes what a request that
+//! was under way has written meanwhile. If a hook of the application refuses or fails, or the database
+//! refuses, a warning says so, and a run after a day tries again. The others are not held up.
 //!
 //! # Rows that strangers cause
 //! A request for a link or a code writes the same rows, whether the address has an account or not.
@@ -96,6 +104,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
+use crate::account::closing::store as closing_store;
 use crate::account::{former, store as account_store};
 use crate::attempt::store as attempt_store;
 use crate::audit_log;
@@ -109,6 +118,7 @@ use crate::handle::Portcullis;
 use crate::new_device::{self, store as new_device_store};
 use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
 use crate::outbox::store as outbox_store;
+use crate::own_account::{self, OwnAccountError, Swept};
 use crate::permission::store as permission_store;
 use crate::rate_limit::store as rate_store;
 use crate::session::store as session_store;
@@ -124,6 +134,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The longest time that a request is in progress. What a request has found valid is kept for this
 /// time after its end, and so is what it has just written.
 const UNDER_WAY: Duration = Duration::from_secs(60 * 60);
+
+/// The time until an account is tried again whose erasure was refused.
+const NEXT_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The time until a failed run is attempted again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -156,6 +169,10 @@ pub struct MaintenanceReport {
     pub new_devices: u64,
     /// Accounts that nobody proved.
     pub accounts: u64,
+    /// Accounts that were closed, and erased now.
+    pub erased_accounts: u64,
+    /// Events of erased accounts that lost their source and detail.
+    pub erased_sources: u64,
 }
 
 impl MaintenanceReport {
@@ -164,7 +181,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 11] {
+    fn named(&self) -> [(&'static str, u64); 13] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -177,6 +194,8 @@ impl MaintenanceReport {
             ("former_addresses", self.former_addresses),
             ("new_devices", self.new_devices),
             ("accounts", self.accounts),
+            ("erased_accounts", self.erased_accounts),
+            ("erased_sources", self.erased_sources),
         ]
     }
 }
@@ -306,6 +325,22 @@ async fn repeat<F: Future<Output = Result<(), Fault>>>(period: Duration, run: im
     }
 }
 
+/// True if the database failed, and not a hook or a rule of the database.
+fn is_outage(error: &OwnAccountError) -> bool {
+    match error {
+        OwnAccountError::Fault(Fault::Internal(_)) => false,
+        OwnAccountError::Fault(fault) => !fault.is_refusal(),
+        _ => false,
+    }
+}
+
+fn outage(error: OwnAccountError) -> Stopped {
+    match error {
+        OwnAccountError::Fault(fault) => Stopped::Fault(fault),
+        other => Stopped::Fault(Fault::Internal(ErrorChain(&other).to_string().into())),
+    }
+}
+
 /// The reason why a run stopped before its end.
 enum Stopped {
     /// Another node has the lease now.
@@ -386,7 +421,43 @@ impl Sweep<'_> {
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;
         }
-        Ok(())
+        self.erasures(&db, now, report).await
+    }
+
+    /// Erases the accounts whose time has come, and what was written about erased ones since.
+    async fn erasures(
+        &self,
+        db: &Db<'_>,
+        now: Timestamp,
+        report: &mut MaintenanceReport,
+    ) -> Result<(), Stopped> {
+        let executor = db.executor();
+        loop {
+            let ids = db.read(closing_store::due(&executor, now, BATCH)).await?;
+            for id in &ids {
+                match own_account::sweep(self.auth, *id, now).await {
+                    Ok(Swept::Erased) => report.erased_accounts += 1,
+                    Ok(Swept::Again | Swept::Left) => {}
+                    Ok(Swept::Finally) => {
+                        let clear = || audit_log::clear_sources(&executor, *id, BATCH);
+                        self.batches(db, &mut report.erased_sources, clear).await?;
+                        db.retry(|| closing_store::finish(&executor, *id)).await?;
+                    }
+                    Err(error) if is_outage(&error) => return Err(outage(error)),
+                    // Otherwise it would be the first one of every later run, and no account after
+                    // it would be erased.
+                    Err(error) => {
+                        tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&error).to_string(), "a closed account could not be erased; maintenance tries again after a day");
+                        let until = now.plus(NEXT_DAY);
+                        db.retry(|| closing_store::postpone(&executor, *id, until)).await?;
+                    }
+                }
+            }
+            if (ids.len() as u64) < BATCH {
+                return Ok(());
+            }
+            self.pause().await?;
+        }
     }
 
     /// Removes batches until one is not full.

@@ -157,6 +157,11 @@ impl Templates {
         }
     }
 
+    /// Returns the application's kinds.
+    pub(crate) fn own_kinds(&self) -> impl Iterator<Item = MessageKind> + use<'_> {
+        self.kinds.iter().map(|kind| MessageKind::Own(kind))
+    }
+
     /// Returns the application's kind with this name.
     pub(crate) fn own_kind(&self, name: &str) -> Option<MessageKind> {
         self.kinds.get(name).map(|kind| MessageKind::Own(kind))

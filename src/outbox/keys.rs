@@ -2,7 +2,7 @@
 
 use crate::base::id::MessageId;
 use crate::base::seal::Sealer;
-use crate::base::secret::{DigestKey, Purpose};
+use crate::base::secret::{DigestKey, Purpose, Secret};
 use crate::context::{Context, PerInstance};
 use crate::message::MessageKind;
 
@@ -16,8 +16,15 @@ impl PerInstance for OutboxKeys {
         let secrets = &context.config.keys.secrets;
         Self {
             sealer: Sealer::new(secrets, Purpose::OutboxPayload),
-            recipients: DigestKey::new(&secrets[0], Purpose::OutboxRecipient),
+            recipients: Self::recipients_under(&secrets[0]),
         }
+    }
+}
+
+impl OutboxKeys {
+    /// Returns the key of recipients under this secret.
+    pub(super) fn recipients_under(secret: &Secret) -> DigestKey {
+        DigestKey::new(secret, Purpose::OutboxRecipient)
     }
 }
 

@@ -218,6 +218,36 @@ impl Portcullis {
     }
 }
 
+/// The digests that the outbox stores of a person, under each secret.
+pub(crate) struct Traces {
+    /// Those of the recipients of messages.
+    pub(crate) recipients: Vec<Vec<u8>>,
+    /// Those of the counts of messages.
+    pub(crate) counts: Vec<Vec<u8>>,
+}
+
+/// Returns the digests that the outbox may have stored of a person with these names, in their normal
+/// forms or as they were typed.
+pub(crate) fn traces_of(context: &Context, names: &[String]) -> Traces {
+    let mut traces = Traces { recipients: Vec::new(), counts: Vec::new() };
+    let own = context.templates.own_kinds();
+    let kinds: Vec<_> = MessageKind::ALL.iter().copied().chain(own).collect();
+    for secret in &context.config.keys.secrets {
+        let key = OutboxKeys::recipients_under(secret);
+        for name in names {
+            traces.recipients.push(key.digest(fold(name).as_bytes()).to_vec());
+            let counted =
+                [Counted::Mailbox, Counted::Proved, Counted::OnKnownDevice, Counted::Nobody];
+            let counted = counted.map(|counted| counted(name).text());
+            for kind in kinds.iter().filter(|kind| kind.cause() == Cause::Asked) {
+                let texts = counted.iter().map(|text| format!("{}\0{text}", kind.stored()));
+                traces.counts.extend(texts.map(|text| key.digest(text.as_bytes()).to_vec()));
+            }
+        }
+    }
+    traces
+}
+
 /// Counts one more message of this kind, and returns whether the recipient may get it. A flow needs
 /// this if it must know before it replaces an earlier code or link.
 pub(crate) async fn admit<C: ConnectionTrait>(
@@ -232,6 +262,7 @@ pub(crate) async fn admit<C: ConnectionTrait>(
     let mail = &context.config.mail;
     let allowed = store::Limit { cool_down: mail.cool_down, most: mail.per_hour, window: WINDOW };
     let keys = context.per_instance::<OutboxKeys>();
+    // The same text as in `traces_of`.
     let text = format!("{}\0{}", kind.stored(), counted.text());
     let digest = keys.recipients.digest(text.as_bytes());
     Ok(Admitted(store::admit(txn, digest, &allowed, context.now()).await?))

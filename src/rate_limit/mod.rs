@@ -99,6 +99,12 @@ pub use crate::base::rate::Quota;
 use memory::Memory;
 use store::DatabaseLimiter;
 
+/// The rule for requests of an account.
+pub(crate) const ACCOUNT: &str = "account";
+
+/// The rule for sign-ins with a name.
+pub(crate) const LOGIN: &str = "login";
+
 /// How long a store is not asked after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -246,6 +252,16 @@ impl Limits {
         }
         noted.subjects.len() < EVENTS_A_MINUTE && noted.subjects.insert(key, ()).is_none()
     }
+}
+
+/// Returns the keys under which requests of an account and sign-ins with these names are counted.
+pub(crate) fn keys_about(context: &Context, id: AccountId, names: &[String]) -> Vec<Vec<u8>> {
+    let limits = context.per_instance::<Limits>();
+    let names = names.iter().map(|name| limits.key_of(LOGIN, name));
+    names
+        .chain([limits.key_of(ACCOUNT, &id.to_string())])
+        .map(|key| key.as_bytes().to_vec())
+        .collect()
 }
 
 /// The account or address of a limit, for the event.

@@ -656,6 +656,8 @@ fn the_environment_sets_every_knob_it_names() {
         ("RETENTION_DENIALS", "3d"),
         ("RETENTION_EVENTS", "off"),
         ("RETENTION_UNVERIFIED_ACCOUNTS", "4d"),
+        ("RETENTION_CLOSED_ACCOUNTS", "5d"),
+        ("RETENTION_ERASED_SOURCES", "0s"),
     ])
     .expect("all of them are known");
     assert_eq!(config.permission.source_timeout, Duration::from_secs(7));
@@ -708,6 +710,7 @@ fn the_environment_sets_every_knob_it_names() {
     let times = [kept.sessions, kept.challenges, kept.attempts, kept.denials].map(hours);
     assert_eq!(times, [24, 2, 48, 72]);
     assert_eq!((kept.events, kept.unverified_accounts.map(hours)), (None, Some(96)));
+    assert_eq!([kept.closed_accounts, kept.erased_sources].map(hours), [120, 0]);
     Portcullis::builder(nowhere()).config(config).build().expect("it can be built");
 }
 

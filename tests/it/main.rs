@@ -3,6 +3,7 @@
 
 mod account;
 mod account_import;
+mod account_list;
 mod anonymous;
 mod attempt;
 mod attempt_kind;
@@ -43,6 +44,7 @@ mod node;
 mod open_connection;
 mod outage;
 mod outbox;
+mod own_account;
 mod own_attempt;
 mod own_message;
 mod own_session;

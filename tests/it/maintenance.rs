@@ -703,7 +703,7 @@ const FILLING: [(&str, &str, &str); 14] = [
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
 ];
 
-async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
+pub async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
     let (id, bytes, counter) = match backend {
         Backend::Sqlite => (
             "CAST(printf('%016d', i) AS BLOB)",
@@ -750,6 +750,29 @@ async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
         let look = if backend == Backend::MySql { "ANALYZE TABLE" } else { "ANALYZE" };
         db.execute_unprepared(&format!("{look} {table}")).await.expect("it is analysed");
     }
+}
+
+/// Returns the tables that a statement reads as a whole.
+pub async fn scanned_tables(
+    backend: Backend,
+    db: &DatabaseConnection,
+    statement: &Statement,
+) -> Vec<String> {
+    let steps = scans(backend, db, statement).await;
+    let word = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        text[..end.unwrap_or(text.len())].to_owned()
+    };
+    let tables = steps.iter().flat_map(|step| match backend {
+        Backend::Sqlite => vec![word(step.trim_start_matches("SCAN "))],
+        Backend::MySql => vec![word(step)],
+        Backend::Postgres => {
+            let scans = step.split("\"Seq Scan\"").skip(1);
+            let named = scans.filter_map(|scan| scan.split("\"Relation Name\":\"").nth(1));
+            named.map(word).collect()
+        }
+    });
+    tables.collect()
 }
 
 /// Returns the steps of a plan that read a whole table or a whole index.

@@ -41,6 +41,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .auth_routes("/auth", auth.routes())
         .auth_routes("/auth", portcullis::anonymous::routes(&auth))
         .auth_routes("/auth", portcullis::mail_login::routes(&auth))
+        .auth_routes("/auth", portcullis::own_account::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))
         .into_router();
     (auth, app)
@@ -84,7 +85,7 @@ fn markdown(auth: &Portcullis) -> String {
         let own: Vec<_> = row.errors.iter().filter(|code| !common.contains(*code)).collect();
         let own: Vec<_> = own.into_iter().map(|code| format!("`{code}`")).collect();
         let answers: Vec<_> = row.answers.iter().map(StatusCode::as_str).collect();
-        let optional = ["anonymous", "login/mail", "well-known"];
+        let optional = ["anonymous", "login/mail", "well-known", "/account"];
         let star = if optional.iter().any(|part| row.path.contains(part)) { "*" } else { "" };
         text.push_str(&format!(
             "| `{} {}`{star} | {} | {} | {} | {} |\n",
@@ -123,7 +124,8 @@ on_every_database! {
         let nobody = auth.test().nobody();
         for (path, row) in descriptions(&auth) {
             let name = format!("{} {path}", row.method);
-            // A route before may have ended all its sessions.
+            // A route before may have closed the account or ended all its sessions.
+            let _ = auth.accounts().keep(account.id()).await;
             let account = auth.accounts().find(account.id()).await.expect("it answers");
             let account = account.expect("the account is there");
             let full = || auth.test().login_as(&account);

@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 28] = [
+const LOOKUPS: [(&str, &[&str]); 32] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -44,12 +44,16 @@ const LOOKUPS: [(&str, &[&str]); 28] = [
     ("auth_former_address", &["left_at"]),
     ("auth_group_role", &["role_id"]),
     ("auth_login_name", &["account_id"]),
+    ("auth_outbox", &["account_id"]),
     ("auth_outbox", &["created_at"]),
+    ("auth_outbox", &["recipient"]),
     ("auth_outbox", &["state", "next_try_at"]),
     ("auth_outbox_limit", &["last_at"]),
     ("auth_membership", &["resource", "resource_id"]),
     ("auth_rate", &["spent_us"]),
+    ("auth_account", &["erase_at"]),
     ("auth_account", &["on_trial_since"]),
+    ("auth_account", &["superuser"]),
     ("auth_challenge_start", &["started_at"]),
     ("auth_denial", &["minute"]),
     ("auth_session", &["account_id", "expires_at"]),

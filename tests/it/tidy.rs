@@ -46,6 +46,7 @@ const LEAVES: &[&str] = &[
     "login_name",
     "mail_login",
     "membership",
+    "own_account",
     "own_session",
     "password_change",
     "password_reset",

@@ -23,12 +23,18 @@ CREATE TABLE `auth_account` (
     `on_trial_since` bigint NULL,
     `disabled_at` bigint NULL,
     `deleted_at` bigint NULL,
+    `erase_at` bigint NULL,
+    `erased_at` bigint NULL,
     `rate_limit` bigint NULL,
     `last_login_at` bigint NULL,
     `created_at` bigint NOT NULL
 ) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 CREATE INDEX `auth_account_on_trial_since` ON `auth_account` (`on_trial_since`);
+
+CREATE INDEX `auth_account_erase_at` ON `auth_account` (`erase_at`);
+
+CREATE INDEX `auth_account_superuser` ON `auth_account` (`superuser`);
 
 CREATE TABLE `auth_login_name` (
     `normal` varchar(255) NOT NULL PRIMARY KEY,

@@ -25,6 +25,10 @@ CREATE TABLE `auth_outbox_limit` (
 
 CREATE INDEX `auth_outbox_state_next_try_at` ON `auth_outbox` (`state`, `next_try_at`);
 
+CREATE INDEX `auth_outbox_account_id` ON `auth_outbox` (`account_id`);
+
+CREATE INDEX `auth_outbox_recipient` ON `auth_outbox` (`recipient`);
+
 CREATE INDEX `auth_outbox_created_at` ON `auth_outbox` (`created_at`);
 
 CREATE INDEX `auth_outbox_limit_last_at` ON `auth_outbox_limit` (`last_at`);

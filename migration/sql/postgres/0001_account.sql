@@ -23,6 +23,8 @@ CREATE TABLE "auth_account" (
     "on_trial_since" bigint NULL,
     "disabled_at" bigint NULL,
     "deleted_at" bigint NULL,
+    "erase_at" bigint NULL,
+    "erased_at" bigint NULL,
     "rate_limit" bigint NULL,
     "last_login_at" bigint NULL,
     "created_at" bigint NOT NULL
@@ -30,8 +32,12 @@ CREATE TABLE "auth_account" (
 
 CREATE INDEX "auth_account_on_trial_since" ON "auth_account" ("on_trial_since");
 
+CREATE INDEX "auth_account_erase_at" ON "auth_account" ("erase_at");
+
+CREATE INDEX "auth_account_superuser" ON "auth_account" ("superuser");
+
 CREATE TABLE "auth_login_name" (
-    "normal" varchar(255) NOT NULL PRIMARY KEY,
+    "normal" varchar(255) NOT NULL PRIMARY KEY COLLATE "C",
     "account_id" uuid NOT NULL,
     "kind" smallint NOT NULL,
     "typed" varchar(255) NULL,

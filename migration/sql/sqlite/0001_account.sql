@@ -23,12 +23,18 @@ CREATE TABLE "auth_account" (
     "on_trial_since" integer NULL,
     "disabled_at" integer NULL,
     "deleted_at" integer NULL,
+    "erase_at" integer NULL,
+    "erased_at" integer NULL,
     "rate_limit" integer NULL,
     "last_login_at" integer NULL,
     "created_at" integer NOT NULL
 );
 
 CREATE INDEX "auth_account_on_trial_since" ON "auth_account" ("on_trial_since");
+
+CREATE INDEX "auth_account_erase_at" ON "auth_account" ("erase_at");
+
+CREATE INDEX "auth_account_superuser" ON "auth_account" ("superuser");
 
 CREATE TABLE "auth_login_name" (
     "normal" varchar(255) NOT NULL PRIMARY KEY,

@@ -1,0 +1,150 @@
+//! An administrator's page: list accounts, look at one, change its roles, disable it, end its sessions.
+//!
+//! Portcullis has no routes for administrators, because every service has its own rules about who may do
+//! what. These handlers are complete. Copy them, and change the permissions.
+//!
+//! ```no_run
+//! use axum::extract::{Path, Query, State};
+//! use axum::http::StatusCode;
+//! use axum::routing::{delete, get, put};
+//! use axum::{Json, Router};
+//! use portcullis::account::{AccountDetails, AccountError, AccountFilter, AccountState, Page};
+//! use portcullis::{AccountId, PermissionError, Portcullis, Rejection, Requirement};
+//! use serde::Deserialize;
+//! use serde_json::{Value, json};
+//!
+//! type Auth = State<Portcullis>;
+//! type Done = Result<StatusCode, Rejection>;
+//!
+//! fn routes(auth: &Portcullis) -> Result<Router, PermissionError> {
+//!     let read = Requirement::permission("account:read")?;
+//!     let write = Requirement::permission("account:write")?;
+//!     let account = "/admin/accounts/{id}";
+//!     Ok(auth
+//!         .router()
+//!         .route("/admin/accounts", get(list), read.clone())
+//!         .route(account, get(show), read)
+//!         .route(&format!("{account}/roles/{{role}}"), put(grant).delete(revoke), write.clone())
+//!         .route(&format!("{account}/disabled"), put(disable).delete(enable), write.clone())
+//!         .route(&format!("{account}/sessions"), delete(end_sessions), write.clone())
+//!         .route(&format!("{account}/data"), delete(erase), write)
+//!         .into_router()
+//!         .with_state(auth.clone()))
+//! }
+//!
+//! fn shown(details: &AccountDetails) -> Value {
+//!     json!({
+//!         "id": details.account.id(),
+//!         "username": details.account.username(),
+//!         "email": details.account.email(),
+//!         "state": details.state,
+//!         "superuser": details.account.is_superuser(),
+//!         "created_at": details.created_at,
+//!         "last_login_at": details.last_login_at,
+//!     })
+//! }
+//!
+//! #[derive(Deserialize)]
+//! struct Search {
+//!     name: Option<String>,
+//!     role: Option<String>,
+//!     disabled: Option<bool>,
+//!     after: Option<AccountId>,
+//! }
+//!
+//! // GET /admin/accounts?name=al&after=018f…
+//! async fn list(
+//!     State(auth): Auth,
+//!     Query(search): Query<Search>,
+//! ) -> Result<Json<Value>, Rejection> {
+//!     let mut filter = AccountFilter::all();
+//!     if let Some(name) = search.name {
+//!         filter = filter.name_prefix(name);
+//!     }
+//!     if let Some(role) = search.role {
+//!         filter = filter.role(role);
+//!     }
+//!     if search.disabled == Some(true) {
+//!         filter = filter.state(AccountState::Disabled);
+//!     }
+//!     let page = match search.after {
+//!         Some(after) => Page::first(50).after(after),
+//!         None => Page::first(50),
+//!     };
+//!     let found = auth.accounts().list(&filter, page).await?;
+//!     let accounts: Vec<_> = found.accounts.iter().map(shown).collect();
+//!     Ok(Json(json!({ "accounts": accounts, "next": found.next })))
+//! }
+//!
+//! async fn show(
+//!     State(auth): Auth,
+//!     Path(id): Path<AccountId>,
+//! ) -> Result<Json<Value>, Rejection> {
+//!     let details = auth.accounts().details(id).await?.ok_or(AccountError::NotFound)?;
+//!     let roles = auth.roles().of(id).await?;
+//!     let roles: Vec<_> = roles.iter().map(|role| &role.name).collect();
+//!     let sessions = auth.sessions().list(&details.account).await?;
+//!     let events = auth.audit_log().of_account(id, 50).await?;
+//!     let events: Vec<_> =
+//!         events.iter().map(|event| json!({ "at": event.at, "kind": event.kind })).collect();
+//!     Ok(Json(json!({
+//!         "account": shown(&details),
+//!         "roles": roles,
+//!         "sessions": sessions.len(),
+//!         "events": events,
+//!     })))
+//! }
+//!
+//! async fn grant(State(auth): Auth, Path((id, role)): Path<(AccountId, String)>) -> Done {
+//!     auth.roles().grant(id, &role).await?;
+//!     Ok(StatusCode::NO_CONTENT)
+//! }
+//!
+//! async fn revoke(State(auth): Auth, Path((id, role)): Path<(AccountId, String)>) -> Done {
+//!     auth.roles().revoke(id, &role).await?;
+//!     Ok(StatusCode::NO_CONTENT)
+//! }
+//!
+//! // Disabling ends the sessions too.
+//! async fn disable(State(auth): Auth, Path(id): Path<AccountId>) -> Done {
+//!     auth.accounts().disable(id).await?;
+//!     Ok(StatusCode::NO_CONTENT)
+//! }
+//!
+//! async fn enable(State(auth): Auth, Path(id): Path<AccountId>) -> Done {
+//!     auth.accounts().enable(id).await?;
+//!     Ok(StatusCode::NO_CONTENT)
+//! }
+//!
+//! async fn end_sessions(State(auth): Auth, Path(id): Path<AccountId>) -> Done {
+//!     auth.sessions().end_all(id, None).await?;
+//!     Ok(StatusCode::NO_CONTENT)
+//! }
+//!
+//! // Only the id is left.
+//! async fn erase(State(auth): Auth, Path(id): Path<AccountId>) -> Done {
+//!     auth.accounts().erase(id).await?;
+//!     Ok(StatusCode::NO_CONTENT)
+//! }
+//! ```
+//!
+//! # Before you use it
+//!
+//! - Ask for a recent factor: `Requirement::all([write, Requirement::within(..)?])`. A stolen session of an
+//!   administrator is worse than any other.
+//! - A person who may grant every role can give themselves everything. Give `account:write` only to people who
+//!   may do that, or check in `grant` which roles they may hand out.
+//! - Every change writes an event with the account that was changed. Log in your handler who has changed it.
+//! - A list reads names and addresses of other people. Do not put it into a cache: routes behind a guard
+//!   answer with `no-store`.
+//!
+//! # Finding one account
+//!
+//! [`find_by_login`](crate::account::Accounts::find_by_login) finds an account by any of its sign-in names,
+//! in any spelling. [`AccountFilter::name_prefix`](crate::account::AccountFilter::name_prefix) finds names that
+//! begin with a text.
+//!
+//! # What the states mean
+//!
+//! See [`AccountState`](crate::account::AccountState), and the table of
+//! [disabled, deleted, closed and erased](crate::account).

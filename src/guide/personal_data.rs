@@ -1,0 +1,121 @@
+//! Personal data: what is kept about people, where, for how long, and how it goes.
+//!
+//! This page describes what portcullis does. It is no legal advice. Your own tables, logs and backups are
+//! up to you.
+//!
+//! # What is kept
+//!
+//! | what | table | for how long |
+//! |---|---|---|
+//! | username, mail address, phone number, as typed and in a normal form | `auth_account`, `auth_login_name` | until they are removed, or the account is erased |
+//! | former addresses, as keyed digests | `auth_former_address` | 30 days |
+//! | password hash, enrolled factors, times of creation and of the last sign-in | `auth_account` | until the account is erased |
+//! | sessions: network address, browser, times | `auth_session` | 7 days after their end |
+//! | what your application stores with a session | `auth_session_data` | as long as the session |
+//! | roles, groups, permissions, levels | `auth_account_role`, `auth_account_group`, `auth_account_permission`, `auth_membership` | until they are revoked, or the account is erased |
+//! | codes and links: for what, for which address; only digests of the codes | `auth_challenge` | an hour after their end |
+//! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox` | 24 hours |
+//! | attempts to sign in: keyed digests of names, and the network address | `auth_attempt` | 24 hours |
+//! | events: what happened, when, and the network address | `auth_event` | 180 days |
+//! | denials, counted by rule and minute | `auth_denial` | 30 days |
+//! | networks and browsers that the owner was told of, as keyed digests | `auth_told_place`, `auth_device_digest` | 30 days |
+//!
+//! The times are defaults: see [`RetentionConfig`](crate::config::RetentionConfig) and the
+//! [reasons](super::defaults). They only hold if [maintenance](crate::maintenance) runs.
+//!
+//! Logs are not in this table. The traces of portcullis contain ids and network addresses, and no names,
+//! mail addresses or secrets.
+//!
+//! # Erasing
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
+//! # -> Result<(), portcullis::own_account::OwnAccountError> {
+//! auth.accounts().erase(id).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Only the id is left, so that an import does not bring the person back. The events stay with their kind
+//! and time, and lose their network addresses and details after 30 days. The names are free again at once.
+//! [`own_account`](crate::own_account) lists what is removed.
+//!
+//! [`delete`](crate::account::Accounts::delete) is something else. It keeps a person out and keeps all
+//! data, so that the same names cannot register again. Use it for abuse, or if a law makes you keep the
+//! data. Call [`erase`](crate::account::Accounts::erase) when that time is over.
+//!
+//! Your own tables are cleaned by a hook, in the same transaction:
+//!
+//! ```no_run
+//! use portcullis::Refusal;
+//! use portcullis::hook::{ErasingAccount, HookResult, Hooks};
+//! use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
+//!
+//! struct Shop;
+//!
+//! impl Hooks for Shop {
+//!     async fn before_erase(
+//!         &self,
+//!         erasing: ErasingAccount<'_>,
+//!         txn: &DatabaseTransaction,
+//!     ) -> HookResult {
+//!         let id = [erasing.account_id.as_uuid().into()];
+//!         let backend = txn.get_database_backend();
+//!         let open = "SELECT 1 FROM orders WHERE account_id = $1 AND paid_at IS NULL";
+//!         let open = Statement::from_sql_and_values(backend, open, id.clone());
+//!         if txn.query_one_raw(open).await?.is_some() {
+//!             let reason = "an order is not paid yet";
+//!             return Err(Refusal::new(http::StatusCode::CONFLICT, "open_order", reason).into());
+//!         }
+//!         let profile = "DELETE FROM profiles WHERE account_id = $1";
+//!         txn.execute_raw(Statement::from_sql_and_values(backend, profile, id)).await?;
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! # Closing by the owner
+//!
+//! Mount the routes, and the owner can close the account and change their mind for 14 days:
+//!
+//! ```no_run
+//! # fn example(auth: portcullis::Portcullis) -> axum::Router {
+//! use portcullis::own_account;
+//!
+//! axum::Router::new().nest("/auth", auth.routes().merge(own_account::routes(&auth)))
+//! # }
+//! ```
+//!
+//! 1. The page asks for the password (`POST /auth/reauthenticate`), then sends `DELETE /auth/account`.
+//! 2. The answer says until when the account can be reopened, and to how many addresses a link was sent.
+//!    With `"notices":0` tell the user to write to you if they change their mind.
+//! 3. The link opens your page `/account/keep`, which posts the token to `/auth/account/keep`.
+//!
+//! A hook [`before_close`](crate::hook::Hooks::before_close) can refuse, for example while an order is open.
+//!
+//! # Exporting
+//!
+//! `GET /auth/account/export` gives the owner everything as JSON, and
+//! [`accounts().export(id)`](crate::account::Accounts::export) gives it to your own code. Add what your
+//! application keeps:
+//!
+//! ```no_run
+//! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
+//! # -> Result<(), portcullis::ConfigErrors> {
+//! use portcullis::AccountId;
+//! use portcullis::port::HookFuture;
+//! use serde_json::{Value, json};
+//!
+//! fn exported(id: AccountId) -> HookFuture<'static, Value> {
+//!     Box::pin(async move { Ok(json!({ "profile": id.to_string() })) }) // … read your tables
+//! }
+//!
+//! let auth = portcullis::Portcullis::builder(db).secret(secret).exported_data(exported).build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Backups
+//!
+//! A [restored backup](super::backups) brings erased accounts back. Keep a list of erased ids outside of the
+//! database (the event `user_erased` is also traced), and erase them again.

@@ -1,0 +1,181 @@
+//! Erasing an account.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use serde_json::Value;
+
+use super::error::OwnAccountError;
+use super::{store, superuser};
+use crate::account::closing::store as closing_store;
+use crate::account::entity::account;
+use crate::account::{Account, Accounts, Email, LoginId, store as account_store};
+use crate::attempt::subjects_about;
+use crate::audit_log;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::AccountId;
+use crate::base::transaction::{Txn, transaction};
+use crate::config::RateStore;
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::hook::{EraseCause, ErasingAccount, HookList};
+use crate::outbox;
+use crate::rate_limit;
+
+/// How long after its erasure an account is swept once more. A request that was under way during the
+/// erasure may have written something since. No request takes that long.
+const SWEPT_AFTER: Duration = Duration::from_secs(60 * 60);
+
+impl Accounts<'_> {
+    /// Erases an account: removes everything that is kept about the person, at once. Only the id is
+    /// left, with the times of its creation and its erasure. See the [page](crate::own_account) for
+    /// what is removed.
+    ///
+    /// The names are free again. An [import](crate::account_import) skips the id and reports it.
+    /// Erasing an erased account again removes what was written since. It calls no hooks.
+    ///
+    /// # Errors
+    /// - [`OwnAccountError::NotFound`]: there was never such an account.
+    /// - [`OwnAccountError::LastSuperuser`]: nobody else may do everything.
+    /// - [`OwnAccountError::Refused`]: a hook refused.
+    /// - [`OwnAccountError::Fault`]: the infrastructure failed. Nothing is erased then.
+    pub async fn erase(&self, id: AccountId) -> Result<(), OwnAccountError> {
+        let (context, now) = (self.context, self.context.now());
+        transaction!(self.db, |txn| {
+            let superusers = superuser::lock(txn, context, now).await?;
+            let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
+            superusers.check_without(id)?;
+            erase(txn, context, row, EraseCause::Requested, now).await
+        })
+    }
+}
+
+/// What maintenance has done with an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swept {
+    /// It was erased.
+    Erased,
+    /// What was written since its erasure was removed.
+    Again,
+    /// The same. The sources and details of its events are to be removed too.
+    Finally,
+    /// It was reopened, or another node was faster.
+    Left,
+}
+
+/// Does what is due with an account: erases it, or removes what was written since.
+pub(crate) async fn sweep(
+    auth: &Portcullis,
+    id: AccountId,
+    now: Timestamp,
+) -> Result<Swept, OwnAccountError> {
+    let context = auth.context();
+    let sources = context.config.retention.erased_sources;
+    transaction!(context.db(), |txn| {
+        let row = closing_store::lock(txn, id).await?;
+        let Some(row) = row.filter(|row| row.erase_at.is_some_and(|at| at <= now)) else {
+            return Ok(Swept::Left);
+        };
+        let Some(erased_at) = row.erased_at else {
+            erase(txn, context, row, EraseCause::Closed, now).await?;
+            return Ok(Swept::Erased);
+        };
+        let until = erased_at.plus(sources);
+        remove(txn, context, &row).await?;
+        if until > now {
+            closing_store::empty(txn, id, Some(until), now).await?;
+            return Ok(Swept::Again);
+        }
+        // The time stays, so that the next run finds the account if this one is interrupted.
+        closing_store::empty(txn, id, row.erase_at, now).await?;
+        Ok(Swept::Finally)
+    })
+}
+
+/// Erases an account whose row is locked.
+async fn erase(
+    txn: &Txn<'_>,
+    context: &Context,
+    row: account::Model,
+    cause: EraseCause,
+    now: Timestamp,
+) -> Result<(), OwnAccountError> {
+    let (id, next) = (row.id, Some(now.plus(SWEPT_AFTER)));
+    if row.erased_at.is_some() {
+        remove(txn, context, &row).await?;
+        closing_store::empty(txn, id, next, now).await?;
+        return Ok(());
+    }
+    let auth = Portcullis::of(context);
+    let hooks = auth.per_instance::<HookList>();
+    let before = Account::from(row.clone());
+    let told = ErasingAccount { auth: &auth, account: &before, account_id: id, cause, at: now };
+    hooks.before_erase(told, txn).await?;
+    remove(txn, context, &row).await?;
+    closing_store::empty(txn, id, next, now).await?;
+    let event = Event::new(EventKind::AccountErased, now).account(id);
+    audit_log::record(txn, &event).await?;
+    hooks.after_erase(told, txn).await?;
+    Ok(())
+}
+
+/// Removes everything about an account from all tables, except its own row and its events.
+async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Result<(), DbErr> {
+    let id = row.id;
+    let challenges = store::challenges(txn, id).await?;
+    let names = names(txn, row, &challenges).await?;
+    let mut lineages = store::lineages(txn, id).await?;
+    lineages.extend(row.registered_lineage_id.map(|lineage| lineage.as_uuid()));
+    let visitors = store::visitors(txn, &lineages).await?;
+
+    let subjects: Vec<_> = challenges.into_iter().map(|challenge| challenge.subject).collect();
+    store::remove_with(txn, "auth_challenge_start", "subject", &subjects).await?;
+    let subjects = subjects_about(context, id, &names);
+    store::remove_with(txn, "auth_attempt", "subject", &subjects).await?;
+    let traces = outbox::traces_of(context, &names);
+    store::remove_with(txn, "auth_outbox", "recipient", &traces.recipients).await?;
+    store::remove_with(txn, "auth_outbox_limit", "digest", &traces.counts).await?;
+    if context.config.rate.store == RateStore::Database {
+        let keys = rate_limit::keys_about(context, id, &names);
+        store::remove_with(txn, "auth_rate", "key", &keys).await?;
+    }
+    store::remove_with(txn, "auth_session_data", "lineage_id", &lineages).await?;
+    store::remove_with(txn, "auth_challenge", "session_id", &visitors).await?;
+    store::remove_with(txn, "auth_session", "id", &visitors).await?;
+    store::remove_all(txn, id).await
+}
+
+/// Returns all names of a person: as they were typed, and in their normal forms.
+pub(super) async fn names(
+    txn: &Txn<'_>,
+    row: &account::Model,
+    challenges: &[store::Challenge],
+) -> Result<Vec<String>, DbErr> {
+    let mut names = BTreeSet::new();
+    for name in account_store::names_of(txn, row.id).await? {
+        names.extend(name.typed);
+        names.insert(name.normal);
+    }
+    let own = [&row.username, &row.email, &row.phone];
+    let own = own.into_iter().flatten().map(String::as_str);
+    // An address that the account has left is still the target of the link that undoes this. One that
+    // it has not proved yet is in the data of the code for it.
+    let targets = challenges.iter().filter_map(|challenge| challenge.target.clone());
+    let data = challenges.iter().flat_map(|challenge| texts(challenge.data.as_deref()));
+    for name in own.map(str::to_owned).chain(targets).chain(data) {
+        names.extend(LoginId::parse(&name).ok().map(|name| name.normal().to_owned()));
+        names.extend(Email::parse(&name).ok().map(|email| email.as_str().to_owned()));
+        names.insert(name);
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// Returns the texts in the data of a code or link, which is a JSON object.
+fn texts(data: Option<&str>) -> Vec<String> {
+    let Some(Ok(Value::Object(members))) = data.map(serde_json::from_str) else {
+        return Vec::new();
+    };
+    members.into_iter().filter_map(|(_, value)| value.as_str().map(str::to_owned)).collect()
+}

@@ -1,0 +1,65 @@
+//! Errors of closing, erasing and exporting accounts.
+
+use std::time::Duration;
+
+use crate::base::problem::{Refusal, problem, step_up_challenge};
+use crate::base::transaction::{Fault, may_fault};
+use crate::hook::from_hooked;
+use crate::session::{SessionError, from_session};
+
+/// Why an account was not closed, reopened, erased or exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OwnAccountError {
+    /// The account does not exist, was deleted, or is not closed when it should be reopened.
+    #[error("there is no such account")]
+    NotFound,
+    /// The account was erased. Nothing is kept about it except its id.
+    #[error("this account was erased")]
+    Erased,
+    /// Nobody else may do everything. Without this account, nobody could manage the service.
+    #[error(
+        "this is the last account that may do everything; give this right to another one first"
+    )]
+    LastSuperuser,
+    /// The last factor was proved too long ago.
+    #[error("enter your password again first")]
+    FactorTooOld {
+        /// The maximum age of the factor.
+        max_age: Duration,
+    },
+    /// The link is wrong or has expired, or the account is not closed any more.
+    #[error("the link is wrong or no longer valid")]
+    WrongCode,
+    /// This browser used the link successfully less than a minute ago.
+    #[error("this link was already used; nothing is left to do")]
+    UsedJustNow,
+    /// The session has ended.
+    #[error(transparent)]
+    Session(SessionError),
+    /// A hook of the application refused.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+may_fault!(OwnAccountError);
+from_session!(OwnAccountError);
+from_hooked!(OwnAccountError);
+
+problem! {
+    OwnAccountError {
+        Self::NotFound => NOT_FOUND, "account_not_found";
+        Self::Erased => GONE, "account_erased";
+        Self::LastSuperuser => CONFLICT, "last_superuser";
+        Self::FactorTooOld { .. } => UNAUTHORIZED, "insufficient_user_authentication";
+        Self::WrongCode => FORBIDDEN, "wrong_code";
+        Self::UsedJustNow => CONFLICT, "link_used";
+    }
+    passes on { Session, Refused, Fault }
+    challenge {
+        Self::FactorTooOld { max_age } => step_up_challenge(*max_age),
+    }
+}

@@ -1,0 +1,159 @@
+//! Closing, erasing and exporting accounts.
+//!
+//! # Closing
+//!
+//! 1. The owner, who has proved a factor within the last five minutes, closes the account
+//!    ([`OwnAccount::close`], `DELETE /account`). At once nobody can sign in to it. Its sessions,
+//!    codes and links end. A stranger gets the same answers as for an account that does not exist or
+//!    was deleted.
+//! 2. A notice goes to every address and number that the account has proved. Its link leads to a
+//!    page of the application. Opening it changes nothing. The page posts the token to `POST
+//!    /account/keep`, which reopens the account. No session is needed, and none is started. The
+//!    password is the one from before.
+//! 3. After 14 days (`retention.closed_accounts`) [maintenance](crate::maintenance) erases the
+//!    account. Until then everything stays as it was, and its names stay taken: nobody can register
+//!    with them, and no import can take them. Only a mail address that the account never proved goes
+//!    to the person who proves it.
+//!
+//! The application can do the same with [`Accounts::close`] and [`Accounts::keep`].
+//!
+//! **An account without a proved address** can be closed too, because its owner may want to leave. It
+//! gets no link, because nobody knows who would read it. `notices` in the answer is 0, so your page
+//! can say so. Until the time is over, the application can reopen it with [`Accounts::keep`].
+//!
+//! **A thief** who knows the password can close the account. The links go to the owner, who reopens
+//! the account and then asks for a new password. If the thief has changed the mail address before,
+//! the old address has a [link that undoes this](crate::contact). That link reopens a closed account
+//! too, and so does a link that undoes the addition of a sign-in name.
+//!
+//! **Administrators.** An account can be disabled and enabled while it is closed. A link then reopens
+//! it, but it stays disabled. [`delete`](Accounts::delete) keeps the data of a closed account: it is
+//! not erased at its time, and no link works any more. [`erase`](Accounts::erase) does not wait.
+//!
+//! # Erasing
+//!
+//! [`Accounts::erase`] removes everything that is kept about a person, in one transaction:
+//!
+//! - all names and addresses, also former ones, so that they are free again at once;
+//! - the password hash and the second factors;
+//! - sessions with their data, also those of the same browser before it signed in;
+//! - roles, groups, permissions and memberships;
+//! - codes and links, messages that were not sent yet, and the record of sent ones;
+//! - what the owner was told of new devices, counted denials, records of attempts, and the digests by
+//!   which messages and requests of these names are counted.
+//!
+//! What stays: the id with the times of its creation and erasure, so that an
+//! [import](crate::account_import) skips it, and the events. Events keep their kind and time until
+//! their [own time](crate::config::RetentionConfig::events). Their network addresses, sessions and
+//! details are removed after 30 days (`retention.erased_sources`), so that an operator can still look
+//! into an abuse. A request that was under way may write something after the erasure. Maintenance
+//! removes that an hour later.
+//!
+//! The hooks [`before_erase`](crate::hook::Hooks::before_erase), which may refuse, and
+//! [`after_erase`](crate::hook::Hooks::after_erase) run in the same transaction. There you remove what
+//! your own tables keep. If a hook refuses maintenance, or fails, maintenance tries again after a
+//! day.
+//!
+//! # Exporting
+//!
+//! [`Accounts::export`] and `GET /account/export` return one JSON object:
+//!
+//! | member | content |
+//! |---|---|
+//! | `account` | names, [state](crate::account::AccountState), times, enrolled factors, whether it has a password |
+//! | `login_names`, `former_addresses` | all sign-in names; when former addresses were left (only their digests are kept) |
+//! | `sessions`, `session_data` | network address, browser and times; what the application stored with them |
+//! | `roles`, `groups`, `permissions`, `memberships`, `membership_questions` | what it may do |
+//! | `events`, `denials`, `attempts` | what happened, from where; attempts as far as its names tell them |
+//! | `codes_and_links`, `messages` | what was sent and when, without codes, tokens and content |
+//! | `new_devices`, `new_device_digests` | when the owner was told of new devices |
+//! | `application` | what [`exported_data`](crate::Builder::exported_data) adds |
+//! | `incomplete` | the members above that have more than 10 000 rows and only show the newest |
+//!
+//! It has no secrets, hashes or digests.
+//!
+//! ```no_run
+//! # async fn example(auth: portcullis::Portcullis, id: portcullis::AccountId)
+//! # -> Result<(), portcullis::own_account::OwnAccountError> {
+//! let everything = auth.accounts().export(id).await?;
+//! let closed = auth.accounts().close(id).await?;
+//! println!("erased at {}, {} links sent: {everything}", closed.erase_at, closed.notices);
+//! auth.accounts().keep(id).await?; // it is open again
+//! auth.accounts().erase(id).await?; // and now only its id is left
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The last administrator
+//! The last account that may do everything can neither be closed nor erased, unless it cannot be used
+//! anyway. This holds for two that leave at the same time too.
+//!
+//! # What it does not do
+//! - It does not touch your own tables. Use the hooks, or `ON DELETE` rules with a table that you
+//!   clean yourself: the row in `auth_account` stays.
+//! - It does not remove anything from backups, logs or mailboxes.
+//! - It does not find codes that your application sent to a visitor with the same address, and limits
+//!   that are kept in memory or in Redis. They go within hours by themselves.
+//!
+//! # Routes
+//! They are separate: `.nest("/auth", auth.routes().merge(portcullis::own_account::routes(&auth)))`.
+//! - `DELETE /account` answers `{"result":"closed","erase_at":…,"notices":1}` and signs out.
+//! - `POST /account/keep` `{token}` answers 204.
+//! - `GET /account/export` answers with the object above.
+//!
+//! A [limited session](crate::identity::owner) needs `auth-account:close` and `auth-account:export` in
+//! its ceiling.
+//!
+//! # Configuration
+//! `retention.closed_accounts`, `retention.erased_sources`, `mail.links.account_keep`,
+//! `session.recent_factor`.
+//!
+//! # Events
+//! `user_closed`, `user_kept`, `user_erased`, `user_exported`.
+//!
+//! # Error codes
+//! `insufficient_user_authentication` (401), `last_superuser` (409), `wrong_code` (403), `link_used`
+//! (409), `account_not_found` (404), `account_erased` (410).
+
+#[cfg(doc)]
+use crate::account::Accounts;
+use crate::context::Context;
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+
+mod close;
+mod erase;
+mod error;
+mod export;
+#[cfg(feature = "routes")]
+mod routes;
+mod store;
+mod superuser;
+
+pub use close::ClosedAccount;
+pub(crate) use erase::{Swept, sweep};
+pub use error::OwnAccountError;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+
+/// Closes, keeps and exports the account of its owner. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct OwnAccount<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Returns the flows with which owners close, keep and export their account.
+    pub fn own_account(&self) -> OwnAccount<'_> {
+        OwnAccount { auth: self }
+    }
+}
+
+/// Checks that a factor was proved recently. A stolen session alone must neither close the account
+/// nor read everything about it.
+fn recent_factor(context: &Context, identity: &Identity) -> Result<(), OwnAccountError> {
+    if identity.has_recent_factor(context) {
+        return Ok(());
+    }
+    Err(OwnAccountError::FactorTooOld { max_age: context.config.session.recent_factor })
+}

@@ -1,0 +1,422 @@
+//! Queries on everything that is kept about one account, in the tables of all modules. The tables are
+//! named as text, because some of them belong to other leaves. A test checks that each table with an
+//! account is one of these, or has a reason to be missing.
+
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use crate::account::LoginIdKind;
+use crate::attempt::Outcome;
+use crate::base::clock::Timestamp;
+use crate::base::id::AccountId;
+use crate::config::AttemptKind;
+use crate::permission::MembershipOrigin;
+use crate::session::Stage;
+
+/// The number of values in one statement.
+const AT_ONCE: usize = 500;
+
+/// The largest number of rows of one kind in an export.
+pub(super) const MOST_ROWS: u64 = 10_000;
+
+/// The tables whose rows of an account are removed when it is erased. Sessions are the last, because
+/// what belongs to them is found through them.
+const ERASED: [&str; 13] = [
+    "auth_login_name",
+    "auth_former_address",
+    "auth_account_role",
+    "auth_account_group",
+    "auth_account_permission",
+    "auth_membership",
+    "auth_membership_turn",
+    "auth_told_place",
+    "auth_device_digest",
+    "auth_denial",
+    "auth_challenge",
+    "auth_outbox",
+    "auth_session",
+];
+
+/// Removes all rows of an account.
+pub(super) async fn remove_all<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
+    for table in ERASED {
+        let mut delete = Query::delete();
+        delete.from_table(table).and_where(Expr::col("account_id").eq(id));
+        db.execute(&delete).await?;
+    }
+    Ok(())
+}
+
+/// Removes the rows of a table with one of these values in this column, which has an index.
+pub(super) async fn remove_with<C: ConnectionTrait, V: Into<Value> + Clone>(
+    db: &C,
+    table: &'static str,
+    column: &'static str,
+    values: &[V],
+) -> Result<(), DbErr> {
+    for values in values.chunks(AT_ONCE) {
+        let mut delete = Query::delete();
+        delete.from_table(table).and_where(Expr::col(column).is_in(values.iter().cloned()));
+        db.execute(&delete).await?;
+    }
+    Ok(())
+}
+
+/// A code or link of an account.
+pub(super) struct Challenge {
+    /// The digest of its subject.
+    pub(super) subject: Vec<u8>,
+    /// The address that it is about.
+    pub(super) target: Option<String>,
+    /// What its flow keeps, such as an address that was not proved yet.
+    pub(super) data: Option<String>,
+}
+
+/// Returns the codes and links of an account.
+pub(super) async fn challenges<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<Vec<Challenge>, DbErr> {
+    let mut select = Query::select();
+    select
+        .columns(["subject", "target", "data"])
+        .from("auth_challenge")
+        .and_where(Expr::col("account_id").eq(id));
+    let rows = db.query_all(&select).await?;
+    let challenge = |row: &QueryResult| {
+        Ok(Challenge {
+            subject: row.try_get_by_index(0)?,
+            target: row.try_get_by_index(1)?,
+            data: row.try_get_by_index(2)?,
+        })
+    };
+    rows.iter().map(challenge).collect()
+}
+
+/// Returns the lineages of the sessions of an account.
+pub(super) async fn lineages<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<Vec<Uuid>, DbErr> {
+    let mut select = Query::select();
+    select
+        .distinct()
+        .column("lineage_id")
+        .from("auth_session")
+        .and_where(Expr::col("account_id").eq(id));
+    ids(db.query_all(&select).await?)
+}
+
+/// Returns the sessions of visitors in these lineages. A visitor who signs in keeps the lineage, so
+/// these were the same browser before.
+pub(super) async fn visitors<C: ConnectionTrait>(
+    db: &C,
+    lineages: &[Uuid],
+) -> Result<Vec<Uuid>, DbErr> {
+    let mut found = Vec::new();
+    for lineages in lineages.chunks(AT_ONCE) {
+        let mut select = Query::select();
+        select
+            .column("id")
+            .from("auth_session")
+            .and_where(Expr::col("lineage_id").is_in(lineages.iter().copied()))
+            .and_where(Expr::col("account_id").is_null());
+        found.extend(ids(db.query_all(&select).await?)?);
+    }
+    Ok(found)
+}
+
+fn ids(rows: Vec<QueryResult>) -> Result<Vec<Uuid>, DbErr> {
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// How a column is shown.
+#[derive(Clone, Copy)]
+enum Shown {
+    Text,
+    Id,
+    Time,
+    /// A duration in milliseconds, or a count.
+    Number,
+    Flag,
+    /// A number that stands for a word.
+    Word(fn(i16) -> &'static str),
+    /// The number of a minute.
+    Minute,
+}
+
+use Shown::{Flag, Id, Minute, Number, Text, Time, Word};
+
+/// The rows of one table in an export.
+pub(super) struct Part {
+    /// The name in the export.
+    pub(super) name: &'static str,
+    pub(super) table: &'static str,
+    /// The order, newest or first one first.
+    order: (&'static str, Order),
+    /// The expression and the name of each column. Secrets and digests are left out.
+    columns: &'static [(&'static str, &'static str, Shown)],
+}
+
+const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_role.role_id)";
+const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
+
+/// The tables with a column `account_id`.
+pub(super) const PARTS: [Part; 13] = [
+    Part {
+        name: "former_addresses",
+        table: "auth_former_address",
+        order: ("left_at", Order::Desc),
+        columns: &[
+            ("kind", "kind", Word(name_kind)),
+            ("held_ms", "held_ms", Number),
+            ("left_at", "left_at", Time),
+        ],
+    },
+    Part {
+        name: "sessions",
+        table: "auth_session",
+        order: ("id", Order::Desc),
+        columns: &[
+            ("id", "id", Id),
+            ("lineage_id", "lineage_id", Id),
+            ("stage", "stage", Word(stage)),
+            ("created_at", "created_at", Time),
+            ("rotated_at", "rotated_at", Time),
+            ("expires_at", "expires_at", Time),
+            ("persistent", "persistent", Flag),
+            ("ceiling", "ceiling", Text),
+            ("address", "address", Text),
+            ("user_agent", "user_agent", Text),
+            ("ended_at", "ended_at", Time),
+            ("end_reason", "end_reason", Text),
+            ("suspicious_at", "suspicious_at", Time),
+        ],
+    },
+    Part {
+        name: "roles",
+        table: "auth_account_role",
+        order: ("granted_at", Order::Asc),
+        columns: &[
+            (ROLE, "role", Text),
+            ("resource", "resource", Text),
+            ("resource_id", "resource_id", Text),
+            ("granted_at", "granted_at", Time),
+        ],
+    },
+    Part {
+        name: "groups",
+        table: "auth_account_group",
+        order: ("joined_at", Order::Asc),
+        columns: &[(GROUP, "group", Text), ("joined_at", "joined_at", Time)],
+    },
+    Part {
+        name: "permissions",
+        table: "auth_account_permission",
+        order: ("permission", Order::Asc),
+        columns: &[("permission", "permission", Text), ("granted_at", "granted_at", Time)],
+    },
+    Part {
+        name: "memberships",
+        table: "auth_membership",
+        order: ("resource_id", Order::Asc),
+        columns: &[
+            ("resource", "resource", Text),
+            ("resource_id", "resource_id", Text),
+            ("level", "level", Text),
+            ("origin", "origin", Word(origin)),
+            ("granted_at", "granted_at", Time),
+        ],
+    },
+    Part {
+        name: "events",
+        table: "auth_event",
+        order: ("at", Order::Desc),
+        columns: &[
+            ("at", "at", Time),
+            ("kind", "kind", Text),
+            ("session_id", "session_id", Id),
+            ("address", "address", Text),
+            ("succeeded", "succeeded", Flag),
+            ("detail", "detail", Text),
+        ],
+    },
+    Part {
+        name: "denials",
+        table: "auth_denial",
+        order: ("minute", Order::Desc),
+        columns: &[("rule", "rule", Text), ("minute", "at", Minute), ("count", "count", Number)],
+    },
+    Part {
+        name: "codes_and_links",
+        table: "auth_challenge",
+        order: ("created_at", Order::Desc),
+        columns: &[
+            ("purpose", "purpose", Text),
+            ("target", "target", Text),
+            ("data", "data", Text),
+            ("created_at", "created_at", Time),
+            ("expires_at", "expires_at", Time),
+            ("used_at", "used_at", Time),
+            ("superseded_at", "ended_at", Time),
+        ],
+    },
+    Part {
+        name: "messages",
+        table: "auth_outbox",
+        order: ("created_at", Order::Desc),
+        columns: &[
+            ("kind", "kind", Text),
+            ("state", "state", Text),
+            ("created_at", "created_at", Time),
+            ("finished_at", "finished_at", Time),
+        ],
+    },
+    Part {
+        name: "new_devices",
+        table: "auth_told_place",
+        order: ("told_at", Order::Desc),
+        columns: &[("told_at", "told_at", Time)],
+    },
+    Part {
+        name: "new_device_digests",
+        table: "auth_device_digest",
+        order: ("began_at", Order::Desc),
+        columns: &[("began_at", "began_at", Time), ("sign_ins", "sign_ins", Number)],
+    },
+    Part {
+        name: "membership_questions",
+        table: "auth_membership_turn",
+        order: ("asked", Order::Asc),
+        columns: &[("asked", "asked", Number)],
+    },
+];
+
+/// The data of sessions.
+pub(super) const SESSION_DATA: Part = Part {
+    name: "session_data",
+    table: "auth_session_data",
+    order: ("written_at", Order::Desc),
+    columns: &[
+        ("lineage_id", "lineage_id", Id),
+        ("data", "data", Text),
+        ("written_at", "written_at", Time),
+    ],
+};
+
+/// Attempts to sign in and the like.
+pub(super) const ATTEMPTS: Part = Part {
+    name: "attempts",
+    table: "auth_attempt",
+    order: ("at", Order::Desc),
+    columns: &[
+        ("kind", "kind", Word(attempt_kind)),
+        ("outcome", "outcome", Word(outcome)),
+        ("source", "source", Text),
+        ("at", "at", Time),
+    ],
+};
+
+impl Part {
+    /// Returns the rows of an account, one more than an export shows.
+    pub(super) async fn of<C: ConnectionTrait>(
+        &self,
+        db: &C,
+        id: AccountId,
+    ) -> Result<Vec<Json>, DbErr> {
+        self.read(db, Expr::col("account_id").eq(id)).await
+    }
+
+    /// Returns the rows with one of these values in a column, one more than an export shows.
+    pub(super) async fn with<C: ConnectionTrait, V: Into<Value> + Clone>(
+        &self,
+        db: &C,
+        column: &'static str,
+        values: &[V],
+    ) -> Result<Vec<Json>, DbErr> {
+        let mut rows = Vec::new();
+        for values in values.chunks(AT_ONCE) {
+            rows.extend(self.read(db, Expr::col(column).is_in(values.iter().cloned())).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn read<C: ConnectionTrait>(&self, db: &C, which: Expr) -> Result<Vec<Json>, DbErr> {
+        let mut select = Query::select();
+        for (expression, ..) in self.columns {
+            if expression.starts_with('(') {
+                select.expr(Expr::cust(*expression));
+            } else {
+                select.column(*expression);
+            }
+        }
+        let (column, order) = &self.order;
+        select
+            .from(self.table)
+            .and_where(which)
+            .order_by(*column, order.clone())
+            .limit(MOST_ROWS + 1);
+        db.query_all(&select).await?.iter().map(|row| self.show(row)).collect()
+    }
+
+    fn show(&self, row: &QueryResult) -> Result<Json, DbErr> {
+        let mut shown = Map::new();
+        for (at, (_, name, how)) in self.columns.iter().enumerate() {
+            let value = match how {
+                Text => json(row.try_get_by_index::<Option<String>>(at)?),
+                Id => json(row.try_get_by_index::<Option<Uuid>>(at)?),
+                Time => json(row.try_get_by_index::<Option<Timestamp>>(at)?),
+                Number => json(row.try_get_by_index::<Option<i64>>(at)?),
+                Flag => json(row.try_get_by_index::<bool>(at)?),
+                Word(word) => json(word(row.try_get_by_index(at)?)),
+                Minute => {
+                    let minute: i64 = row.try_get_by_index(at)?;
+                    json(Timestamp::from_millis(minute.saturating_mul(60_000)))
+                }
+            };
+            shown.insert((*name).to_owned(), value);
+        }
+        Ok(Json::Object(shown))
+    }
+}
+
+fn json(value: impl serde::Serialize) -> Json {
+    serde_json::to_value(value).expect("texts, numbers, times and ids are always JSON")
+}
+
+pub(super) fn name_kind(number: i16) -> &'static str {
+    match LoginIdKind::from_number(number) {
+        Some(LoginIdKind::Username) => "username",
+        Some(LoginIdKind::Email) => "email",
+        Some(LoginIdKind::Phone) => "phone",
+        None => "unknown",
+    }
+}
+
+fn stage(number: i16) -> &'static str {
+    Stage::from_number(number).map_or("unknown", Stage::as_str)
+}
+
+fn origin(number: i16) -> &'static str {
+    match number {
+        0 => MembershipOrigin::Hand.as_str(),
+        _ => MembershipOrigin::Source.as_str(),
+    }
+}
+
+fn attempt_kind(number: i16) -> &'static str {
+    use AttemptKind::{ApiKey, Challenge, Forgot, Login, Reset, SecondFactor, UserCode};
+
+    let mut kinds = [Login, Forgot, Reset, SecondFactor, Challenge, UserCode, ApiKey].into_iter();
+    kinds.find(|kind| kind.number() == number).map_or("unknown", AttemptKind::as_str)
+}
+
+fn outcome(number: i16) -> &'static str {
+    match Outcome::from_number(number) {
+        Outcome::Pending => "pending",
+        Outcome::Failed => "failed",
+        Outcome::Succeeded => "succeeded",
+    }
+}

@@ -1,0 +1,1048 @@
+//! Closing, erasing and exporting accounts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use portcullis::account::{AccountState, FurtherName, NewAccount};
+use portcullis::account_import::ImportedAccount;
+use portcullis::base::clock::MockClock;
+use portcullis::config::{RateStore, Registration};
+use portcullis::hook::{ClosingAccount, EraseCause, ErasingAccount, HookResult, Hooks};
+use portcullis::maintenance::MaintenanceReport;
+use portcullis::own_account::OwnAccountError;
+use portcullis::permission::Resource;
+use portcullis::port::HookFuture;
+use portcullis::test_kit::StatementCounter;
+use portcullis::{
+    Account, AccountId, ClientInfo, Factor, MessageKind, Permission, Portcullis, Problem, Refusal,
+    Secret,
+};
+use portcullis_migration::{Migrator, MigratorTrait};
+use portcullis_test_needs::needs;
+use reqwest::Method;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::maintenance::{fill, scanned_tables};
+use crate::on_every_database;
+use crate::support::browser::Answer;
+use crate::support::database::{TABLES, connect, drop_fresh, fresh};
+use crate::support::probe::{app, serve};
+use crate::support::{Backend, Browser, PASSWORD, Probe};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The application of the other tests, with the routes of this capability.
+fn whole(auth: &Portcullis) -> Router {
+    app(auth).nest("/own", portcullis::own_account::routes(auth))
+}
+
+async fn browser(auth: &Portcullis) -> Browser {
+    Browser::new(serve(whole(auth)).await)
+}
+
+/// Creates an account with a verified address.
+async fn person(probe: &Probe, name: &str) -> AccountId {
+    let account = NewAccount::username(name).with_email(format!("{name}@example.com")).verified();
+    let account = probe.auth.registration().create(account, PASSWORD).await;
+    account.expect("the account is made").id()
+}
+
+/// The same, with a browser that is signed in.
+async fn signed_in(probe: &Probe, name: &str) -> (AccountId, Browser) {
+    let id = person(probe, name).await;
+    let mut browser = browser(&probe.auth).await;
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    (id, browser)
+}
+
+async fn state(auth: &Portcullis, id: AccountId) -> AccountState {
+    let details = auth.accounts().details(id).await.expect("it answers");
+    details.expect("the id is there").state
+}
+
+/// Returns the links of all notices about closed accounts so far, by recipient, the latest ones.
+async fn links(probe: &Probe) -> BTreeMap<String, String> {
+    links_of(probe, &probe.auth).await
+}
+
+/// The same, delivered by another node.
+async fn links_of(probe: &Probe, auth: &Portcullis) -> BTreeMap<String, String> {
+    auth.outbox().deliver_due().await.expect("the outbox is read");
+    let sent = probe.notifier.sent().into_iter();
+    let notices = sent.filter(|message| message.kind == MessageKind::AccountClosed);
+    let link = |text: &str| {
+        let (_, rest) = text.split_once("https://app.example.com/account/keep#token=")?;
+        Some(rest.chars().take_while(|c| !c.is_whitespace()).collect::<String>())
+    };
+    notices.map(|it| (it.to.as_str().to_owned(), link(&it.text).expect("a link"))).collect()
+}
+
+async fn close(browser: &mut Browser) -> Answer {
+    browser.delete("/own/account").await
+}
+
+async fn keep(browser: &Browser, token: &str) -> Answer {
+    browser.stranger().post("/own/account/keep", json!({ "token": token })).await
+}
+
+fn check(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text);
+    assert!(answer.set_cookies().is_empty(), "{answer:?}");
+}
+
+async fn maintain(auth: &Portcullis) -> MaintenanceReport {
+    auth.maintenance().run().await.expect("it runs")
+}
+
+on_every_database! {
+    async fn a_closed_account_is_shut_at_once_and_a_link_opens_it_again(probe: Probe) {
+        let (id, mut alice) = signed_in(&probe, "alice").await;
+        let mut elsewhere = alice.stranger();
+        assert_eq!(elsewhere.login("alice", PASSWORD).await.status, 200);
+        let answer = close(&mut alice).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let erase_at = probe.auth_now().plus(14 * DAY);
+        let expected = json!({ "result": "closed", "erase_at": erase_at, "notices": 1 });
+        assert_eq!(answer.json(), expected);
+        // It is signed out here, and everywhere else.
+        assert_eq!(alice.cookie, None);
+        check(&elsewhere.get("/me").await, 401, "session_ended");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Closing);
+        // A stranger gets the same answers as for a name that nobody has.
+        let mut stranger = alice.stranger();
+        for path in ["/auth/login", "/auth/password/forgot"] {
+            let mut answers = Vec::new();
+            for name in ["alice", "nobody"] {
+                let body = json!({ "login": name, "password": PASSWORD });
+                let body = if path.ends_with("forgot") { json!({ "login": name }) } else { body };
+                let answer = stranger.post(path, body).await;
+                answers.push((answer.status, answer.text));
+            }
+            assert_eq!(answers[0], answers[1], "{path}");
+        }
+        let body = json!({ "username": "alice", "password": PASSWORD });
+        check(&stranger.post("/auth/register", body).await, 409, "username_taken");
+        let sent = links(&probe).await;
+        assert_eq!(sent.keys().collect::<Vec<_>>(), ["alice@example.com"]);
+        let kinds = probe.mail().await.into_iter().map(|message| message.kind);
+        let kinds: BTreeSet<_> = kinds.collect();
+        let told = [MessageKind::AccountClosed, MessageKind::NewDevice];
+        assert_eq!(kinds, told.into(), "nothing else was sent to her");
+        // The link needs no session. A second click in the same browser is told that it worked.
+        let token = &sent["alice@example.com"];
+        assert_eq!(keep(&alice, token).await.status, 204);
+        check(&keep(&alice, token).await, 409, "link_used");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Active);
+        probe.clock.advance(MINUTE);
+        check(&keep(&alice, token).await, 403, "wrong_code");
+        // Old sessions stay ended. The password is the one from before.
+        check(&elsewhere.get("/me").await, 401, "session_ended");
+        assert_eq!(elsewhere.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(elsewhere.get("/me").await.text, id.to_string());
+        for kind in ["user_closed", "user_kept"] {
+            let count = format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'");
+            assert_eq!(probe.number(&count).await, 1, "{kind}");
+        }
+    }
+
+    async fn closing_and_exporting_need_a_recent_factor_and_the_whole_session(probe: Probe) {
+        let (id, mut alice) = signed_in(&probe, "alice").await;
+        probe.clock.advance(6 * MINUTE);
+        check(&close(&mut alice).await, 401, "insufficient_user_authentication");
+        let answer = alice.get("/own/account/export").await;
+        check(&answer, 401, "insufficient_user_authentication");
+        check(&close(&mut alice.stranger()).await, 401, "not_signed_in");
+        let foreign = alice.request(Method::DELETE, "/own/account");
+        let foreign = foreign.header("sec-fetch-site", "cross-site");
+        let answer = alice.clone().send(foreign).await;
+        check(&answer, 403, "cross_site_request");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Active);
+        let again = alice.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(again.status, 200, "{}", again.text);
+        assert_eq!(alice.get("/own/account/export").await.status, 200);
+
+        let account = probe.auth.accounts().find(id).await.expect("it answers").expect("alice");
+        let app = whole(&probe.auth);
+        let ask = async |ceiling: &str, method: Method, path: &str| {
+            let client = probe.auth.test().login_as(&account).with_factors([(Factor::Password, MINUTE)]);
+            let client = client.limited_to([ceiling]).into_client();
+            let answer = client.request(method, path).send(&app).await;
+            (answer.status().as_u16(), answer.code())
+        };
+        let (account_path, export) = ("/own/account", "/own/account/export");
+        let refused = (403, "limited_session".to_owned());
+        assert_eq!(ask("doc:read", Method::DELETE, account_path).await, refused);
+        assert_eq!(ask("doc:read", Method::GET, export).await, refused);
+        assert_eq!(ask("auth-account:close", Method::GET, export).await, refused);
+        assert_eq!(ask("auth-account:export", Method::DELETE, account_path).await, refused);
+        assert_eq!(ask("auth-account:export", Method::GET, export).await.0, 200);
+        assert_eq!(state(&probe.auth, id).await, AccountState::Active);
+        assert_eq!(ask("auth-account:close", Method::DELETE, account_path).await.0, 200);
+        assert_eq!(state(&probe.auth, id).await, AccountState::Closing);
+    }
+
+    async fn every_proved_address_gets_its_own_link_and_one_is_enough(probe: Probe) {
+        let texts = probe.notifier.clone();
+        let auth = probe.rebuilt(|builder| builder.text_messages(texts));
+        let account = NewAccount::username("alice").with_email("Alice@example.com");
+        let account = account.with_phone("+4915112345678").verified();
+        let id = auth.registration().create(account, PASSWORD).await.expect("it is made").id();
+        for (address, verified) in [("alice@two.example", true), ("alice@three.example", false)] {
+            let name = FurtherName::email(address);
+            let name = if verified { name.verified() } else { name };
+            auth.accounts().add_name(id, name).await.expect("it is added");
+        }
+        let closed = auth.accounts().close(id).await.expect("it is closed");
+        assert_eq!(closed.notices, 2, "the number was never verified");
+        auth.accounts().keep(id).await.expect("it is open");
+        auth.accounts().verify_name(id, "+4915112345678").await.expect("it is verified");
+        let early = links_of(&probe, &auth).await;
+        assert_eq!(auth.accounts().close(id).await.expect("it is closed").notices, 3);
+        // Closing again changes nothing and sends nothing.
+        probe.clock.advance(DAY);
+        let again = auth.accounts().close(id).await.expect("it is closed");
+        assert_eq!((again.erase_at, again.notices), (closed.erase_at, 0));
+        let sent = links_of(&probe, &auth).await;
+        let to: Vec<_> = sent.keys().map(String::as_str).collect();
+        assert_eq!(to, ["+4915112345678", "Alice@example.com", "alice@two.example"]);
+        let page = browser(&auth).await;
+        // A link of an earlier closing is over.
+        check(&keep(&page, &early["alice@two.example"]).await, 403, "wrong_code");
+        assert_eq!(keep(&page, &sent["+4915112345678"]).await.status, 204);
+        assert_eq!(state(&auth, id).await, AccountState::Active);
+        // The others are over too, also when the account is closed once more.
+        auth.accounts().close(id).await.expect("it is closed");
+        check(&keep(&page, &sent["alice@two.example"]).await, 403, "wrong_code");
+        assert_eq!(state(&auth, id).await, AccountState::Closing);
+    }
+
+    async fn without_a_proved_address_only_the_application_can_reopen_it(probe: Probe) {
+        let id = probe.register_with_email("alice", "alice@example.com").await.id();
+        let mut alice = browser(&probe.auth).await;
+        assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(close(&mut alice).await.json()["notices"], 0);
+        assert!(links(&probe).await.is_empty());
+        assert_eq!(state(&probe.auth, id).await, AccountState::Closing);
+        probe.clock.advance(13 * DAY);
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 0);
+        probe.auth.accounts().keep(id).await.expect("it is open again");
+        assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
+        let again = probe.auth.accounts().keep(id).await;
+        assert!(matches!(again, Err(OwnAccountError::NotFound)), "{again:?}");
+    }
+
+    async fn a_link_works_only_for_its_own_purpose(probe: Probe) {
+        let (id, mut alice) = signed_in(&probe, "alice").await;
+        probe.clock.advance(MINUTE);
+        let forgot = json!({ "login": "alice" });
+        assert_eq!(alice.stranger().post("/auth/password/forgot", forgot).await.status, 202);
+        alice.post("/auth/email", json!({ "email": "new@example.com" })).await;
+        let others: Vec<String> = probe.mail().await.iter().filter_map(|message| {
+            let (_, rest) = message.text.split_once("#token=")?;
+            Some(rest.chars().take_while(|c| !c.is_whitespace()).collect())
+        }).collect();
+        assert_eq!(others.len(), 2);
+        assert_eq!(close(&mut alice).await.status, 200);
+        let huge = "A".repeat(10_000);
+        for token in others.iter().map(String::as_str).chain(["", "é", &huge, &"A".repeat(43)]) {
+            check(&keep(&alice, token).await, 403, "wrong_code");
+        }
+        let token = links(&probe).await["alice@example.com"].clone();
+        for path in ["/auth/email/undo", "/auth/login-names/undo", "/auth/password/reset/check"] {
+            let answer = alice.stranger().post(path, json!({ "token": token })).await;
+            assert!([400, 403].contains(&answer.status), "{path}: {}", answer.text);
+        }
+        let body = json!({ "token": token, "password": PASSWORD });
+        for path in ["/auth/password/reset", "/auth/verification/confirm"] {
+            let answer = alice.stranger().post(path, body.clone()).await;
+            assert!([400, 403].contains(&answer.status), "{path}: {}", answer.text);
+        }
+        assert_eq!(state(&probe.auth, id).await, AccountState::Closing);
+        assert_eq!(keep(&alice, &token).await.status, 204);
+    }
+
+    async fn after_the_waiting_time_maintenance_erases_it_and_the_link_is_over(probe: Probe) {
+        let (id, mut alice) = signed_in(&probe, "alice").await;
+        let bob = person(&probe, "bob").await;
+        assert_eq!(close(&mut alice).await.status, 200);
+        let token = links(&probe).await["alice@example.com"].clone();
+        probe.clock.advance(14 * DAY - MINUTE);
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 0);
+        assert_eq!(state(&probe.auth, id).await, AccountState::Closing);
+        probe.clock.advance(MINUTE);
+        check(&keep(&alice, &token).await, 403, "wrong_code");
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 1);
+        assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
+        check(&keep(&alice, &token).await, 403, "wrong_code");
+        assert_eq!(state(&probe.auth, bob).await, AccountState::Active);
+        // The names are free, and the new account is another one.
+        let body = json!({ "username": "alice", "email": "alice@example.com", "password": PASSWORD });
+        let answer = alice.stranger().post("/auth/register", body).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert_ne!(answer.json()["account_id"], id.to_string());
+        // The id does nothing any more, not even for administrators.
+        let accounts = probe.auth.accounts();
+        for result in [accounts.disable(id).await, accounts.enable(id).await, accounts.delete(id).await] {
+            assert_eq!(result.expect_err("it is erased").code(), "account_not_found");
+        }
+        for result in [accounts.keep(id).await, accounts.close(id).await.map(drop)] {
+            assert_eq!(result.expect_err("it is erased").code(), "account_not_found");
+        }
+        probe.auth.roles().create("editor", ["doc:edit"]).await.expect("it is made");
+        let granted = probe.auth.roles().grant(id, "editor").await;
+        assert_eq!(granted.expect_err("it is erased").code(), "account_not_found");
+    }
+
+    async fn maintenance_comes_back_for_what_was_under_way_and_for_the_sources(probe: Probe) {
+        let (id, mut alice) = signed_in(&probe, "alice").await;
+        alice.get("/admin").await;
+        probe.auth.accounts().erase(id).await.expect("it is erased");
+        let with_source = format!(
+            "SELECT COUNT(*) FROM auth_event WHERE account_id IN (SELECT id FROM auth_account \
+             WHERE erased_at IS NOT NULL) AND (address IS NOT NULL OR detail IS NOT NULL \
+             OR session_id IS NOT NULL)"
+        );
+        let events = "SELECT COUNT(*) FROM auth_event";
+        assert!(probe.number(&with_source).await > 0);
+        // A request that was under way wrote a row after the erasure.
+        probe.execute(
+            "INSERT INTO auth_account_permission (account_id, permission, granted_at) \
+             SELECT id, 'late:one', 0 FROM auth_account WHERE erased_at IS NOT NULL",
+        ).await;
+        let late = "SELECT COUNT(*) FROM auth_account_permission";
+        maintain(&probe.auth).await;
+        assert_eq!(probe.number(late).await, 1);
+        probe.clock.advance(HOUR);
+        maintain(&probe.auth).await;
+        assert_eq!(probe.number(late).await, 0);
+        let left = probe.number(&with_source).await;
+        assert!(left > 0, "they stay for thirty days");
+        probe.clock.advance(30 * DAY - 2 * HOUR);
+        assert_eq!(maintain(&probe.auth).await.erased_sources, 0);
+        probe.clock.advance(HOUR);
+        let before = probe.number(events).await;
+        let report = maintain(&probe.auth).await;
+        assert_eq!(report.erased_sources as i64, left, "{report}");
+        assert_eq!(probe.number(&with_source).await, 0);
+        // The event of this run is new. Kinds and times are there.
+        assert_eq!(probe.number(events).await, before + 1);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account WHERE erase_at IS NOT NULL").await, 0);
+        let kinds = probe.auth.audit_log().of_account(id, 50).await.expect("events");
+        assert!(kinds.iter().any(|event| event.kind == "user_erased"), "{kinds:?}");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
+    }
+
+    async fn an_import_skips_an_erased_account_and_reports_it(probe: Probe) {
+        let id = person(&probe, "alice").await;
+        probe.auth.accounts().erase(id).await.expect("it is erased");
+        let row = |id, name: &str| ImportedAccount::new(id).username(name);
+        let bob = AccountId::from(uuid::Uuid::from_u128(7));
+        let rows = [row(id, "alice"), row(bob, "bob")];
+        let report = probe.auth.account_import().run(rows, |_| {}).await.expect("it runs");
+        assert_eq!((report.imported, report.skipped), (1, 1));
+        assert_eq!((report.erased, report.refused.len()), (vec![id], 0));
+        assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
+        // An account that is closed is skipped too, and not reported.
+        probe.auth.accounts().close(bob).await.expect("it is closed");
+        let report = probe.auth.account_import().run([row(bob, "bob")], |_| {}).await;
+        let report = report.expect("it runs");
+        assert_eq!((report.skipped, report.erased.len()), (1, 0));
+        assert_eq!(state(&probe.auth, bob).await, AccountState::Closing);
+    }
+
+    async fn administrators_may_disable_a_closed_account_or_keep_its_data(probe: Probe) {
+        let (id, mut alice) = signed_in(&probe, "alice").await;
+        close(&mut alice).await;
+        let accounts = probe.auth.accounts();
+        accounts.disable(id).await.expect("it is disabled");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Closing);
+        let token = links(&probe).await["alice@example.com"].clone();
+        assert_eq!(keep(&alice, &token).await.status, 204, "the link still works");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Disabled);
+        assert_eq!(alice.login("alice", PASSWORD).await.status, 401);
+        accounts.enable(id).await.expect("it is enabled");
+        assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
+        // Deleting keeps the data, whatever the owner wanted.
+        close(&mut alice).await;
+        let token = links(&probe).await["alice@example.com"].clone();
+        accounts.delete(id).await.expect("it is deleted");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Deleted);
+        check(&keep(&alice, &token).await, 403, "wrong_code");
+        assert!(matches!(accounts.keep(id).await, Err(OwnAccountError::NotFound)));
+        assert!(matches!(accounts.close(id).await, Err(OwnAccountError::NotFound)));
+        probe.clock.advance(100 * DAY);
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 0);
+        assert_eq!(state(&probe.auth, id).await, AccountState::Deleted);
+        accounts.erase(id).await.expect("a deleted account can be erased");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
+    }
+
+    async fn a_link_that_undoes_a_change_reopens_an_account_that_a_thief_has_closed(probe: Probe) {
+        let (id, mut thief) = signed_in(&probe, "alice").await;
+        probe.clock.advance(MINUTE);
+        thief.post("/auth/email", json!({ "email": "thief@example.com" })).await;
+        let token_of = async |kind: MessageKind| {
+            let sent = probe.mail().await;
+            let message = sent.into_iter().rfind(|message| message.kind == kind).expect("a mail");
+            let (_, rest) = message.text.split_once("#token=").expect("a link");
+            rest.chars().take_while(|c| !c.is_whitespace()).collect::<String>()
+        };
+        let confirm = token_of(MessageKind::EmailChangeConfirm).await;
+        let answer = thief.post("/auth/email/confirm", json!({ "token": confirm })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(close(&mut thief).await.status, 200);
+        // The notice goes to the thief. Alice has the link that undoes the change.
+        assert_eq!(links(&probe).await.keys().collect::<Vec<_>>(), ["thief@example.com"]);
+        let undo = token_of(MessageKind::EmailChangedUndo).await;
+        let answer = thief.stranger().post("/auth/email/undo", json!({ "token": undo })).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+        assert_eq!(state(&probe.auth, id).await, AccountState::Active);
+        let account = probe.auth.accounts().find(id).await.expect("it answers").expect("alice");
+        assert_eq!(account.email(), Some("alice@example.com"));
+        // The thief's link is over, and maintenance erases nothing.
+        let token = links(&probe).await["thief@example.com"].clone();
+        check(&keep(&thief, &token).await, 403, "wrong_code");
+        probe.clock.advance(15 * DAY);
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 0);
+    }
+
+    async fn keeping_and_erasing_at_once_ends_in_one_of_the_two(probe: Probe) {
+        for round in 0..8 {
+            let name = format!("alice{round}");
+            let id = person(&probe, &name).await;
+            probe.auth.accounts().close(id).await.expect("it is closed");
+            let token = links(&probe).await[&format!("{name}@example.com")].clone();
+            probe.clock.advance(14 * DAY - MINUTE);
+            // The clock of another node is ahead, so its maintenance erases already.
+            let ahead = MockClock::at(probe.auth_now().plus(2 * MINUTE));
+            let other = probe.rebuilt(|builder| builder.clock(ahead));
+            let mut tasks = JoinSet::new();
+            for _ in 0..15 {
+                let (auth, token) = (probe.auth.clone(), token.clone());
+                tasks.spawn(async move {
+                    let client = ClientInfo::default();
+                    auth.own_account().keep(&token, &client).await.is_ok()
+                });
+            }
+            tasks.spawn(async move {
+                maintain(&other).await;
+                false
+            });
+            let kept = tasks.join_all().await.into_iter().filter(|kept| *kept).count();
+            let found = probe.auth.accounts().find_by_login(&name).await.expect("it answers");
+            match state(&probe.auth, id).await {
+                AccountState::Active => assert!(kept == 1 && found.is_some(), "{kept}"),
+                AccountState::Erased => assert!(kept == 0 && found.is_none(), "{kept}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn of_parallel_closings_one_counts_and_a_session_that_ended_closes_nothing(probe: Probe) {
+        let (id, alice) = signed_in(&probe, "alice").await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..16 {
+            let mut browser = alice.clone();
+            tasks.spawn(async move { close(&mut browser).await.status });
+        }
+        let mut statuses = tasks.join_all().await;
+        statuses.sort_unstable();
+        assert_eq!(statuses[0], 200);
+        assert!(statuses[1..].iter().all(|status| *status == 401), "{statuses:?}");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'user_closed'").await, 1);
+        assert_eq!(links(&probe).await.len(), 1);
+        probe.auth.accounts().keep(id).await.expect("it is open");
+        check(&close(&mut alice.clone()).await, 401, "session_ended");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Active);
+    }
+
+    async fn the_last_administrator_stays(probe: Probe) {
+        let accounts = probe.auth.accounts();
+        let superuser = async |name: &str| {
+            let account = NewAccount::username(name).superuser();
+            accounts.create(account).await.expect("it is made").id()
+        };
+        let root = superuser("root").await;
+        let refused = |result: Result<(), OwnAccountError>| {
+            assert_eq!(result.expect_err("it is the last").code(), "last_superuser");
+        };
+        refused(accounts.erase(root).await);
+        refused(accounts.close(root).await.map(drop));
+        // One that cannot be used does not help, and may go itself.
+        let disabled = superuser("disabled").await;
+        accounts.disable(disabled).await.expect("it is disabled");
+        let closed = superuser("closed").await;
+        accounts.close(closed).await.expect("root is left");
+        refused(accounts.erase(root).await);
+        accounts.erase(disabled).await.expect("root is left");
+        accounts.erase(closed).await.expect("root is left");
+        // Several leave at once, and one is left.
+        let mut all = vec![root];
+        for number in 0..7 {
+            all.push(superuser(&format!("root{number}")).await);
+        }
+        let mut tasks = JoinSet::new();
+        for (at, id) in all.iter().copied().enumerate() {
+            let auth = probe.auth.clone();
+            tasks.spawn(async move {
+                match at % 2 {
+                    0 => auth.accounts().erase(id).await,
+                    _ => auth.accounts().close(id).await.map(drop),
+                }
+            });
+        }
+        let left = tasks.join_all().await.into_iter().filter_map(Result::err);
+        let left: Vec<_> = left.map(|error| error.code()).collect();
+        assert_eq!(left, ["last_superuser"]);
+        // The owner gets the same answer by the route.
+        let last = "SELECT username FROM auth_account WHERE superuser AND deleted_at IS NULL";
+        let name = probe.text(last).await.expect("one is left");
+        let account = accounts.find_by_login(&name).await.expect("it answers").expect("it is there");
+        let client = probe.auth.test().login_as(&account);
+        let client = client.with_factors([(Factor::Password, MINUTE)]).into_client();
+        let answer = client.request(http::Method::DELETE, "/own/account").send(&whole(&probe.auth)).await;
+        assert_eq!((answer.status().as_u16(), answer.code()), (409, "last_superuser".to_owned()));
+    }
+
+    async fn within_a_callers_transaction_it_is_erased_with_it_or_not_at_all(probe: Probe) {
+        let id = person(&probe, "alice").await;
+        let txn = probe.auth.begin().await.expect("it begins");
+        probe.auth.accounts().within(&txn).erase(id).await.expect("it is erased");
+        txn.rollback().await;
+        assert_eq!(state(&probe.auth, id).await, AccountState::Active);
+        let txn = probe.db.begin().await.expect("it begins");
+        let accounts = probe.auth.accounts().within(&txn);
+        accounts.close(id).await.expect("it is closed");
+        accounts.keep(id).await.expect("it is open");
+        accounts.export(id).await.expect("it is exported");
+        accounts.erase(id).await.expect("it is erased");
+        txn.commit().await.expect("it is committed");
+        assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
+        assert!(links(&probe).await.is_empty(), "the notice went with the account");
+    }
+
+    async fn an_export_shows_everything_and_no_secret(probe: Probe) {
+        let probe = with_everything(probe);
+        let alice = live(&probe, "alice").await;
+        let exported = probe.auth.accounts().export(alice.id).await.expect("it is exported");
+        assert_eq!(exported["account"]["username"], "Alice");
+        assert_eq!(exported["account"]["state"], "active");
+        assert_eq!(exported["application"], json!({ "orders": 3 }));
+        assert_eq!(exported["incomplete"], json!([]));
+        for (table, member) in EXPORTED {
+            let rows = exported[member].as_array().unwrap_or_else(|| panic!("{member} of {table}"));
+            assert!(!rows.is_empty(), "{member} is empty, so this test shows nothing about {table}");
+        }
+        assert_eq!(exported["roles"][0]["role"], "editor");
+        assert_eq!(exported["groups"][0]["group"], "staff");
+        assert_eq!(exported["memberships"][0]["origin"], "hand");
+        assert_eq!(exported["session_data"][0]["data"], "{\"cart\":\"alice's shoes\"}");
+        let names: BTreeSet<_> = exported["login_names"].as_array().expect("names").iter()
+            .filter_map(|name| name["name"].as_str()).collect();
+        let expected = ["Alice", "alice@new.example", "alice@further.example"];
+        assert_eq!(names, expected.into());
+        // No column with a digest or a hash is in it.
+        let text = exported.to_string().to_lowercase();
+        assert!(!text.contains("argon2"), "{text}");
+        for table in TABLES {
+            for row in secrets(&probe, table).await {
+                assert!(!text.contains(&row), "{table}: {row}");
+            }
+        }
+        // The owner gets the same, and so does a closed account.
+        let mut browser = alice.browser;
+        let own = browser.get("/own/account/export").await;
+        assert_eq!(own.status, 200, "{}", own.text);
+        assert_eq!(own.json()["account"], exported["account"]);
+        probe.auth.accounts().close(alice.id).await.expect("it is closed");
+        let closed = probe.auth.accounts().export(alice.id).await.expect("it is exported");
+        assert_eq!(closed["account"]["state"], "closing");
+        // Not half, not of nobody.
+        probe.auth.accounts().erase(alice.id).await.expect("it is erased");
+        let erased = probe.auth.accounts().export(alice.id).await.expect_err("nothing is left");
+        assert_eq!((erased.code(), erased.status().as_u16()), ("account_erased", 410));
+        let nobody = probe.auth.accounts().export(AccountId::from(uuid::Uuid::nil())).await;
+        assert_eq!(nobody.expect_err("there is none").code(), "account_not_found");
+    }
+
+    async fn an_export_beside_an_erasure_is_whole_or_an_error(probe: Probe) {
+        let id = person(&probe, "alice").await;
+        probe.auth.roles().create("editor", ["doc:edit"]).await.expect("it is made");
+        probe.auth.roles().grant(id, "editor").await.expect("it is granted");
+        let mut tasks = JoinSet::new();
+        for at in 0..16 {
+            let auth = probe.auth.clone();
+            tasks.spawn(async move {
+                if at == 8 {
+                    auth.accounts().erase(id).await.expect("it is erased");
+                    return;
+                }
+                match auth.accounts().export(id).await {
+                    Ok(whole) => {
+                        assert_eq!(whole["account"]["username"], "alice");
+                        assert_eq!(whole["login_names"].as_array().map(Vec::len), Some(2));
+                        assert_eq!(whole["roles"].as_array().map(Vec::len), Some(1));
+                    }
+                    Err(error) => assert_eq!(error.code(), "account_erased"),
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
+    }
+
+    async fn nothing_of_an_erased_person_is_left_in_any_table(probe: Probe) {
+        let probe = with_everything(probe);
+        // Bob is a neighbour. What he has must stay.
+        let bob = live(&probe, "bob").await;
+        let before = contents(&probe).await;
+        let alice = live(&probe, "alice").await;
+        let filled = contents(&probe).await;
+        for table in TABLES.iter().filter(|table| !OTHERS.contains(table)) {
+            let grew = filled[table].len() > before[table].len();
+            assert!(grew, "{table} has nothing of alice, so this test shows nothing about it");
+        }
+        probe.auth.accounts().erase(alice.id).await.expect("it is erased");
+        let after = contents(&probe).await;
+        for table in TABLES {
+            if !["auth_account", "auth_event", "auth_rate"].contains(&table) {
+                assert_eq!(after[table], before[table], "{table}");
+            }
+        }
+        // The counts of a source change with every request. One more is left, which goes with its
+        // minute: the browser's own, under the digest of a number that only its cookie contains.
+        let keys = |rows: &BTreeSet<String>| {
+            let key = |row: &String| row.split('|').next().unwrap_or_default().to_owned();
+            rows.iter().map(key).collect::<BTreeSet<_>>()
+        };
+        let [before, filled, after] =
+            [&before, &filled, &after].map(|contents| keys(&contents["auth_rate"]));
+        assert_eq!(after.difference(&before).count(), 1);
+        assert!(filled.len() > after.len() + 2, "{} {}", filled.len(), after.len());
+        // Every column of every table, as bytes.
+        for table in TABLES {
+            let dump = probe.hex_dump(table).await;
+            for needle in ["alice", "Alice", "ALICE", "491511234", "agent/alice"] {
+                let needle = data_encoding::HEXLOWER.encode(needle.as_bytes());
+                let found: Vec<_> = dump.iter().filter(|value| value.contains(&needle)).collect();
+                assert!(found.is_empty(), "{table}: {found:?}");
+            }
+        }
+        let id = alice.id.as_uuid().simple().to_string();
+        for table in TABLES {
+            let dump = probe.dump(table).await.join("\n").to_lowercase().replace('-', "");
+            let there = dump.contains(&id);
+            assert_eq!(there, ["auth_account", "auth_event"].contains(&table), "{table}");
+        }
+        let row = format!(
+            "SELECT COUNT(*) FROM auth_account WHERE erased_at IS NOT NULL AND username IS NULL \
+             AND email IS NULL AND phone IS NULL AND password_hash IS NULL AND NOT superuser \
+             AND verified_at IS NULL AND registered_lineage_id IS NULL AND last_login_at IS NULL \
+             AND enrolled_factors = 0"
+        );
+        assert_eq!(probe.number(&row).await, 1);
+        // Once more, as a second administrator would.
+        let events = probe.number("SELECT COUNT(*) FROM auth_event").await;
+        probe.auth.accounts().erase(alice.id).await.expect("it is erased already");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event").await, events);
+        // The names are free for somebody else, and bob goes on.
+        for name in ["alice", "alice@new.example", "alice@further.example", "alice@example.com"] {
+            let found = probe.auth.accounts().find_by_login(name).await.expect("it answers");
+            assert!(found.is_none(), "{name}");
+        }
+        let again = NewAccount::username("alice").with_email("alice@example.com");
+        probe.auth.registration().create(again, PASSWORD).await.expect("the names are free");
+        let mut bobs = bob.browser;
+        assert_eq!(bobs.get("/me").await.text, bob.id.to_string());
+    }
+
+    async fn hooks_may_refuse_and_what_they_write_goes_with_the_account(probe: Probe) {
+        probe.execute("DROP TABLE IF EXISTS app_profile").await;
+        probe.execute("CREATE TABLE app_profile (name VARCHAR(64) NOT NULL)").await;
+        let shop = Shop::default();
+        let auth = probe.rebuilt(|builder| builder.hooks(shop.clone()));
+        let profiles = "SELECT COUNT(*) FROM app_profile";
+        let mut ids = Vec::new();
+        for name in ["alice", "owes", "carol"] {
+            ids.push(person(&probe, name).await);
+            probe.execute(&format!("INSERT INTO app_profile VALUES ('{name}')")).await;
+        }
+        let [alice, owes, carol] = ids.try_into().expect("three");
+        auth.accounts().erase(alice).await.expect("it is erased");
+        assert_eq!(probe.number(profiles).await, 2);
+        let refused = auth.accounts().erase(owes).await.expect_err("something is owed");
+        assert_eq!(refused.code(), "open_order");
+        assert_eq!(state(&auth, owes).await, AccountState::Active);
+        assert_eq!(probe.number(profiles).await, 2);
+        // Closing has a hook of its own.
+        let refused = auth.accounts().close(owes).await.expect_err("something is owed");
+        assert_eq!(refused.code(), "open_order");
+        let mut browser = browser(&auth).await;
+        assert_eq!(browser.login("owes", PASSWORD).await.status, 200);
+        check(&close(&mut browser).await, 409, "open_order");
+        // Maintenance goes on with the others, and tries again after a day.
+        probe.auth.accounts().close(owes).await.expect("this node has no hooks");
+        auth.accounts().close(carol).await.expect("it is closed");
+        probe.clock.advance(14 * DAY);
+        assert_eq!(maintain(&auth).await.erased_accounts, 1);
+        assert_eq!(state(&auth, owes).await, AccountState::Closing);
+        assert_eq!(state(&auth, carol).await, AccountState::Erased);
+        assert_eq!(probe.number(profiles).await, 1);
+        let asked = shop.asked.load(Ordering::SeqCst);
+        probe.clock.advance(2 * HOUR);
+        maintain(&auth).await;
+        assert_eq!(shop.asked.load(Ordering::SeqCst), asked, "not before a day has passed");
+        shop.paid.store(1, Ordering::SeqCst);
+        probe.clock.advance(DAY);
+        assert_eq!(maintain(&auth).await.erased_accounts, 1);
+        assert_eq!(state(&auth, owes).await, AccountState::Erased);
+        assert_eq!(probe.number(profiles).await, 0);
+        probe.execute("DROP TABLE app_profile").await;
+    }
+}
+
+/// An application with a table of its own.
+#[derive(Clone, Default)]
+struct Shop {
+    asked: Arc<AtomicUsize>,
+    paid: Arc<AtomicUsize>,
+}
+
+impl Shop {
+    fn judge(&self, account: &Account) -> HookResult {
+        if account.username() == Some("owes") && self.paid.load(Ordering::SeqCst) == 0 {
+            let reason = "an order is open";
+            return Err(Refusal::new(StatusCode::CONFLICT, "open_order", reason).into());
+        }
+        Ok(())
+    }
+}
+
+impl Hooks for Shop {
+    async fn before_close(&self, told: ClosingAccount<'_>, _: &DatabaseTransaction) -> HookResult {
+        self.judge(told.account)
+    }
+
+    async fn before_erase(
+        &self,
+        told: ErasingAccount<'_>,
+        txn: &DatabaseTransaction,
+    ) -> HookResult {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let name = told.account.username().expect("it still has its name");
+        match name {
+            "alice" => assert_eq!(told.cause, EraseCause::Requested),
+            "carol" => assert_eq!(told.cause, EraseCause::Closed),
+            _ => {}
+        }
+        txn.execute_unprepared(&format!("DELETE FROM app_profile WHERE name = '{name}'")).await?;
+        self.judge(told.account)
+    }
+
+    async fn after_erase(&self, told: ErasingAccount<'_>, txn: &DatabaseTransaction) -> HookResult {
+        // The row is empty now, and what the hook is told is as before.
+        let found = told.auth.accounts().within(txn).find(told.account_id).await;
+        let found = found.map_err(|error| error.to_string())?.ok_or("the id is gone")?;
+        assert!(found.username().is_none() && told.account.username().is_some());
+        Ok(())
+    }
+}
+
+/// The tables in which nothing of a person is kept, each without a reason to be filled here.
+const OTHERS: [&str; 6] = [
+    "auth_maintenance",
+    "auth_permission",
+    "auth_group_role",
+    "auth_group",
+    "auth_role",
+    "auth_marker",
+];
+
+/// The tables with an account, and the member of an export that shows them.
+const EXPORTED: [(&str, &str); 14] = [
+    ("auth_account_group", "groups"),
+    ("auth_account_permission", "permissions"),
+    ("auth_account_role", "roles"),
+    ("auth_challenge", "codes_and_links"),
+    ("auth_denial", "denials"),
+    ("auth_device_digest", "new_device_digests"),
+    ("auth_event", "events"),
+    ("auth_former_address", "former_addresses"),
+    ("auth_login_name", "login_names"),
+    ("auth_membership", "memberships"),
+    ("auth_membership_turn", "membership_questions"),
+    ("auth_outbox", "messages"),
+    ("auth_session", "sessions"),
+    ("auth_told_place", "new_devices"),
+];
+
+/// The tables without an account that say something about a person all the same, or a reason why they
+/// are not in an export.
+const ALSO: [(&str, &str); 13] = [
+    ("auth_account", "the member `account`"),
+    ("auth_attempt", "the member `attempts`, by the digests of the names"),
+    ("auth_session_data", "the member `session_data`, by the lineages of the sessions"),
+    ("auth_challenge_start", "only the time of a code that is a member itself"),
+    ("auth_outbox_limit", "counts of an hour, under digests"),
+    ("auth_rate", "counts of a minute, under digests"),
+    ("auth_epoch", "one row for the service"),
+    ("auth_marker", "what happens once"),
+    ("auth_maintenance", "one row for the service"),
+    ("auth_permission", "what the code asks for"),
+    ("auth_role", "what administrators make"),
+    ("auth_group", "what administrators make"),
+    ("auth_group_role", "what administrators make"),
+];
+
+#[test]
+fn every_table_with_an_account_is_exported_and_every_other_has_a_reason() {
+    let tables = portcullis::schema::tables();
+    let has_account = |table: &&portcullis::schema::Table| {
+        table.columns.iter().any(|column| column.name == "account_id")
+    };
+    let with: BTreeSet<_> = tables.iter().filter(has_account).map(|table| &*table.name).collect();
+    assert_eq!(with, EXPORTED.iter().map(|(table, _)| *table).collect());
+    let without = tables.iter().filter(|table| !has_account(table)).map(|table| &*table.name);
+    assert_eq!(without.collect::<BTreeSet<_>>(), ALSO.iter().map(|(table, _)| *table).collect());
+}
+
+/// Returns all rows of each table.
+async fn contents(probe: &Probe) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let mut contents = BTreeMap::new();
+    for table in TABLES {
+        contents.insert(table, probe.dump(table).await.into_iter().collect());
+    }
+    contents
+}
+
+/// Returns the values of the columns of a table that nobody may see, in lower case: texts as they
+/// are, and bytes in hexadecimal.
+async fn secrets(probe: &Probe, table: &str) -> Vec<String> {
+    let tables = portcullis::schema::tables();
+    let found = tables.iter().find(|found| found.name == table).expect("a table");
+    let secret =
+        ["digest", "hash", "subject", "binding", "recipient", "place", "payload", "used_from"];
+    let mut values = Vec::new();
+    for column in &found.columns {
+        if !secret.iter().any(|part| column.name.contains(part)) {
+            continue;
+        }
+        let name = &column.name;
+        let bytes = matches!(column.kind, sea_orm::sea_query::ColumnType::Binary(_));
+        let shown = match (probe.database.backend, bytes) {
+            (_, false) => name.clone(),
+            (Backend::Postgres, true) => format!("encode({name}, 'hex')"),
+            (_, true) => format!("HEX({name})"),
+        };
+        let query = format!("SELECT {shown} FROM {table} WHERE {name} IS NOT NULL");
+        let statement = sea_orm::Statement::from_string(probe.db.get_database_backend(), query);
+        for row in probe.db.query_all_raw(statement).await.expect("the query runs") {
+            let value: String = row.try_get_by_index(0).expect("a text");
+            values.push(value.to_lowercase());
+        }
+    }
+    values
+}
+
+/// An instance with every capability, whose limits per source are off: they are about a source, and
+/// not about an account.
+fn with_everything(mut probe: Probe) -> Probe {
+    let texts = probe.notifier.clone();
+    fn orders(_: AccountId) -> HookFuture<'static, Value> {
+        Box::pin(async { Ok(json!({ "orders": 3 })) })
+    }
+    probe.auth = probe.rebuilt(|builder| {
+        builder
+            .text_messages(texts)
+            .levels("list", ["reader", "owner"])
+            .membership_source(Lists)
+            .exported_data(orders)
+            .configure(|config| {
+                config.rate.store = RateStore::Database;
+                config.rate.per_source = None;
+                config.rate.registrations = None;
+                config.rate.taken_names = None;
+                config.mail.per_source = None;
+                config.login.registration = Registration::Open;
+            })
+    });
+    probe
+}
+
+/// A source of memberships.
+struct Lists;
+
+impl portcullis::port::MembershipSource for Lists {
+    fn memberships(&self, _: AccountId) -> HookFuture<'_, Vec<portcullis::port::SourceMembership>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// A person who has used everything.
+struct Living {
+    id: AccountId,
+    browser: Browser,
+}
+
+/// Uses every capability as one person, so that every table has rows of them.
+async fn live(probe: &Probe, name: &str) -> Living {
+    let auth = &probe.auth;
+    let capital = name[..1].to_uppercase() + &name[1..];
+    // A visitor first, who then registers.
+    let mut browser = Browser::new(serve(whole(auth)).await);
+    let agent = format!("Agent/{name}");
+    let visit = browser.request(Method::POST, "/auth/session/anonymous");
+    let visit = visit.header("user-agent", &agent).json(&json!({}));
+    assert_eq!(browser.send(visit).await.status, 201);
+    let body = json!({
+        "username": capital, "email": format!("{name}@example.com"), "password": PASSWORD,
+    });
+    let register = browser.request(Method::POST, "/auth/register").json(&body);
+    let answer = browser.send(register.header("user-agent", &agent)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let id: AccountId =
+        answer.json()["account_id"].as_str().expect("an id").parse().expect("an id");
+    auth.accounts().verify(id).await.expect("it is verified");
+    // Failed sign-ins, a forgotten password, a denial.
+    let mut stranger = browser.stranger();
+    for login in [&capital, &format!("{name}@example.com")] {
+        assert_eq!(stranger.login(login, "not the right password").await.status, 401);
+    }
+    probe.clock.advance(MINUTE);
+    let forgot = json!({ "login": format!("{name}@example.com") });
+    assert_eq!(stranger.post("/auth/password/forgot", forgot).await.status, 202);
+    // Sign-ins from new devices: the second one in the same place waits for the digest.
+    for program in ["Mozilla/5.0 Firefox/140.0", "Mozilla/5.0 Firefox/140.0", "curl/8"] {
+        let body = json!({ "login": name, "password": PASSWORD });
+        let mut new = browser.stranger();
+        let login = new.request(Method::POST, "/auth/login").json(&body);
+        assert_eq!(new.send(login.header("user-agent", program)).await.status, 200);
+        probe.clock.advance(MINUTE);
+    }
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    assert_eq!(browser.get("/admin").await.status, 403);
+    auth.audit_log().flush().await;
+    // Another address, a further name, a number that waits.
+    probe.clock.advance(MINUTE);
+    let new = format!("{name}@new.example");
+    let answer = browser.post("/auth/email", json!({ "email": new })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let sent = probe.mail().await;
+    let confirm =
+        sent.iter().rfind(|it| it.kind == MessageKind::EmailChangeConfirm).expect("a mail");
+    let (_, rest) = confirm.text.split_once("#token=").expect("a link");
+    let token: String = rest.chars().take_while(|c| !c.is_whitespace()).collect();
+    let answer = browser.post("/auth/email/confirm", json!({ "token": token })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let further = FurtherName::email(format!("{name}@further.example")).verified();
+    auth.accounts().add_name(id, further).await.expect("it is added");
+    // That ended the sessions.
+    probe.clock.advance(MINUTE);
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    let number = if name == "alice" { "+4915112345678" } else { "+4915212345678" };
+    let answer = browser.post("/auth/phone", json!({ "phone": number })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    // Roles, groups, permissions, memberships.
+    let (roles, groups) = (auth.roles(), auth.groups());
+    if roles.find("editor").await.expect("it answers").is_none() {
+        roles.create("editor", ["doc:edit"]).await.expect("it is made");
+        groups.create("staff").await.expect("it is made");
+    }
+    roles.grant(id, "editor").await.expect("it is granted");
+    groups.join("staff", id).await.expect("they join");
+    let read = Permission::parse("doc:read:7").expect("a permission");
+    auth.permissions().grant(id, &read).await.expect("it is granted");
+    let list = Resource::new("list", &name.len().to_string()).expect("a resource");
+    auth.memberships().grant(id, &list, "reader").await.expect("it is granted");
+    // What the application keeps with the session.
+    let data = format!(
+        "INSERT INTO auth_session_data (lineage_id, data, written_at) \
+         SELECT lineage_id, '{{\"cart\":\"{name}''s shoes\"}}', 0 FROM auth_session \
+         WHERE ended_at IS NULL AND account_id = (SELECT account_id FROM auth_login_name \
+         WHERE normal = '{name}') AND created_at = (SELECT MAX(created_at) FROM auth_session)"
+    );
+    probe.execute(&data).await;
+    // Nothing waits, so that the next person's mail does not change these rows.
+    probe.mail().await;
+    Living { id, browser }
+}
+
+/// Checks that no statement of erasing, exporting and closing reads a whole table.
+async fn no_statement_reads_a_whole_table(backend: Backend) {
+    let (url, _directory) = fresh(backend).await;
+    let db = connect(&url).await;
+    Migrator::up(&db, None).await.expect("the migrations run");
+    let clock = MockClock::default();
+    // Nothing of this is old, so that maintenance only erases.
+    let late = portcullis::Clock::now(&clock).plus(100 * DAY).as_millis();
+    fill(backend, &db, late).await;
+    let mut told = connect(&url).await;
+    let texts = StatementCounter::install(&mut told);
+    let auth = Portcullis::builder(told).clock(clock.clone()).secret(Secret::generate());
+    let auth = auth.configure(|config| config.rate.store = RateStore::Database);
+    let auth = auth.build().expect("the configuration is right");
+    let account = NewAccount::username("alice").with_email("alice@example.com").verified();
+    let account = auth.accounts().create(account).await.expect("it is made");
+    let client = ClientInfo::default();
+    auth.sessions().start(&account, &client).await.expect("a session");
+    texts.take_statements();
+    auth.accounts().export(account.id()).await.expect("it is exported");
+    auth.accounts().close(account.id()).await.expect("it is closed");
+    clock.advance(14 * DAY);
+    auth.maintenance().run().await.expect("it runs");
+    let ran = texts.take_statements();
+    assert!(
+        ran.iter().any(|statement| statement.sql.starts_with("DELETE FROM")),
+        "nothing was erased"
+    );
+    // The tables that `fill` has filled. A planner reads an empty table as a whole.
+    let large = [
+        "auth_account",
+        "auth_session",
+        "auth_session_data",
+        "auth_challenge",
+        "auth_challenge_start",
+        "auth_attempt",
+        "auth_rate",
+        "auth_outbox",
+        "auth_outbox_limit",
+        "auth_event",
+        "auth_former_address",
+        "auth_told_place",
+        "auth_device_digest",
+        "auth_denial",
+    ];
+    for statement in ran.iter().filter(|statement| !statement.sql.starts_with("INSERT")) {
+        let scanned = scanned_tables(backend, &db, statement).await;
+        let found: Vec<_> = scanned.iter().filter(|table| large.contains(&&***table)).collect();
+        assert!(found.is_empty(), "{found:?}: {}", statement.sql);
+    }
+    drop(auth);
+    db.close().await.expect("the connection closes");
+    drop_fresh(backend, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_reads_a_whole_table_on_sqlite() {
+    no_statement_reads_a_whole_table(Backend::Sqlite).await;
+}
+
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_reads_a_whole_table_on_postgres() {
+    no_statement_reads_a_whole_table(Backend::Postgres).await;
+}
+
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_reads_a_whole_table_on_mysql() {
+    no_statement_reads_a_whole_table(Backend::MySql).await;
+}
