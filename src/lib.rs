@@ -65,7 +65,7 @@
 //! | `routes` | yes | mountable axum routes, guards on path parameters |
 //! | `rust_crypto` | yes | token signatures in Rust |
 //! | `aws_lc_rs` | | token signatures by aws-lc; if both are on, `rust_crypto` is used |
-//! | `foreign-hashes` | | verifies imported bcrypt and PBKDF2 hashes, which the next login replaces |
+//! | `foreign-hashes` | | verifies imported bcrypt, PBKDF2 and scrypt hashes, which the next login replaces |
 //! | `smtp` | | sends mail by SMTP: [`SmtpNotifier`](message::SmtpNotifier) |
 //! | `redis` | | keeps rate limits in Redis, see [`rate_limit`] |
 //! | `strength` | | checks how hard a new password is to guess, if this is configured |

@@ -3,7 +3,8 @@
 //! # How it works
 //!
 //! 1. Each row is checked by itself. Its names are parsed, and its hash is checked without
-//!    computing a hash. An unusable row is refused with its reason. The other rows continue.
+//!    computing a hash. A row with unusable names is refused with its reason. A row whose hash cannot
+//!    be read is imported without it. The report names both.
 //! 2. The other rows are written in batches of several hundred, each in its own transaction. A row
 //!    is skipped if its account already exists with the same id and names. So you can run an
 //!    interrupted import again.
@@ -27,16 +28,25 @@
 //! for refused in &report.refused {
 //!     eprintln!("row {} ({}): {}", refused.row, refused.id, refused.reason);
 //! }
+//! for without in &report.without_password {
+//!     eprintln!("row {} ({}) has no password: {}", without.row, without.id, without.reason);
+//! }
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Hashes
 //!
-//! Argon2 (PHC) is supported. The feature `foreign-hashes` adds bcrypt and PBKDF2, in the formats
-//! of PHC, Django and werkzeug. The cost parameters are checked against the limits of a login. So
-//! no row is accepted whose hash could never be verified, or only with gigabytes of memory. An
-//! account without a hash cannot sign in with a password until it has one.
+//! Argon2 (PHC) is supported. The feature `foreign-hashes` adds bcrypt, PBKDF2 and scrypt. The page
+//! [`existing_users`](crate::guide::existing_users#password-hashes) lists every format. The cost
+//! parameters are checked against the limits of a login. So no hash is stored that could never be
+//! verified, or only with gigabytes of memory.
+//!
+//! A row without a hash, and a row whose hash cannot be read, become an account without a password.
+//! It cannot sign in with a password until its owner has set one with "forgot password". A later run
+//! skips the account, so it adds no hash. Find out first: a run with
+//! [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes) imports only rows that keep
+//! their password, and reports the others.
 //!
 //! # Ids
 //!
@@ -186,6 +196,40 @@ impl fmt::Debug for ImportedAccount {
     }
 }
 
+/// Why an imported account has no password. It contains no hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoPassword {
+    /// The row has no hash.
+    NoHash,
+    /// The other system marked the password as unusable: the text begins with `!` or `*`.
+    Disabled,
+    /// The hash cannot be read, for this reason.
+    Unreadable(String),
+}
+
+impl fmt::Display for NoPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHash => f.write_str("the row has no hash"),
+            Self::Disabled => f.write_str("the other system marked the password as unusable"),
+            Self::Unreadable(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// A row that became an account without a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RowWithoutPassword {
+    /// The index of the row, counted from 0.
+    pub row: u64,
+    /// The id of the row.
+    pub id: AccountId,
+    /// The reason.
+    pub reason: NoPassword,
+}
+
 /// The reason why a row was refused. It contains no names and no hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -198,7 +242,8 @@ pub enum ImportRefusal {
     Taken(LoginIdKind),
     /// The id belongs to an account with other names.
     IdTaken,
-    /// The hash could never be verified.
+    /// The hash could never be verified. Only with
+    /// [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes).
     Hash(String),
 }
 
@@ -246,6 +291,8 @@ pub struct ImportReport {
     pub skipped: u64,
     /// The rows that created no account.
     pub refused: Vec<RefusedRow>,
+    /// The rows that this run imported without a password. Their owners use "forgot password".
+    pub without_password: Vec<RowWithoutPassword>,
 }
 
 /// Imports accounts. See the [module page](self).
@@ -254,12 +301,21 @@ pub struct ImportReport {
 pub struct AccountImport<'a> {
     auth: &'a Portcullis,
     batch: usize,
+    unreadable: Unreadable,
+}
+
+/// What happens to a row whose hash cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    /// It is imported without the hash.
+    LeftOut,
+    Refused,
 }
 
 impl Portcullis {
     /// Returns the import of accounts from another system.
     pub fn account_import(&self) -> AccountImport<'_> {
-        AccountImport { auth: self, batch: BATCH }
+        AccountImport { auth: self, batch: BATCH, unreadable: Unreadable::LeftOut }
     }
 }
 
@@ -267,6 +323,13 @@ impl AccountImport<'_> {
     /// Sets how many rows are written in one transaction, at most 1000. Default: 500.
     pub fn batch(mut self, rows: usize) -> Self {
         self.batch = rows.clamp(1, LARGEST_BATCH);
+        self
+    }
+
+    /// Refuses rows whose hash cannot be read, instead of importing them without it. Rows without a
+    /// hash are imported.
+    pub fn refuse_unreadable_hashes(mut self) -> Self {
+        self.unreadable = Unreadable::Refused;
         self
     }
 
@@ -312,13 +375,14 @@ impl AccountImport<'_> {
         if names.normals().is_empty() {
             return Err(ImportRefusal::Nameless);
         }
-        if let Some(hash) = &new.hash
-            && let Some(reason) = self.auth.per_instance::<Passwords>().examine(hash)
-        {
-            return Err(ImportRefusal::Hash(reason));
-        }
+        let (password, no_password) = match self.password(new.hash.as_deref()) {
+            Ok(password) => (Some(password), None),
+            Err(NoPassword::Unreadable(reason)) if self.unreadable == Unreadable::Refused => {
+                return Err(ImportRefusal::Hash(reason));
+            }
+            Err(reason) => (None, Some(reason)),
+        };
         let now = self.auth.context().now();
-        let password = new.hash.map(|hash| StoredPassword { hash, pepper: None });
         let made = NewAccount { id: Some(new.id), password, ..new.names };
         // Mail address and number are verified separately. The account as a whole is verified by
         // its mail address, or by its number if it has no mail address.
@@ -348,7 +412,20 @@ impl AccountImport<'_> {
             created_at: new.created_at.unwrap_or(now),
             ..made.into_row(names, now)
         };
-        Ok(Candidate { row, account, names: imported })
+        Ok(Candidate { row, account, names: imported, no_password })
+    }
+
+    /// Returns the password of a row, or why the account gets none.
+    fn password(&self, hash: Option<&str>) -> Result<StoredPassword, NoPassword> {
+        match hash {
+            None => Err(NoPassword::NoHash),
+            // Django writes `!` and a random text. The shadow file of Unix uses both.
+            Some(hash) if hash.starts_with(['!', '*']) => Err(NoPassword::Disabled),
+            Some(hash) => {
+                let adopted = self.auth.per_instance::<Passwords>().adopt(hash);
+                adopted.map_err(NoPassword::Unreadable)
+            }
+        }
     }
 
     /// Writes the new accounts of a batch, in one transaction.
@@ -391,6 +468,11 @@ impl AccountImport<'_> {
         report.imported += sorted.new.len() as u64;
         report.skipped += sorted.skipped;
         report.refused.extend(sorted.refused);
+        report.without_password.extend(sorted.new.iter().filter_map(|new| {
+            let (row, id) = (new.row, new.account.id);
+            let reason = new.no_password.clone()?;
+            Some(RowWithoutPassword { row, id, reason })
+        }));
         Ok(())
     }
 }
@@ -407,6 +489,7 @@ struct Candidate {
     row: u64,
     account: account::Model,
     names: Vec<ImportedName>,
+    no_password: Option<NoPassword>,
 }
 
 impl Candidate {

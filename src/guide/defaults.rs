@@ -98,7 +98,7 @@
 //! | `password.breached_outage`, `breached_timeout` | accept, 2 s | an outage of the list must not stop registrations; the failure is traced as an error |
 //! | `password.change_page` | none | only the application knows its pages |
 //! | maximum length | 1024 bytes | longer passwords are refused before hashing, and nothing is truncated. Not configurable |
-//! | cost of a stored hash | Argon2: memory × passes up to 1 GiB, or four times what is configured, at most 4 GiB. PBKDF2: 2 000 000 iterations times the digests of its output. bcrypt: up to cost 14 | each is about one second of one core: an imported hash must not make a sign-in cost twenty seconds. Not configurable |
+//! | cost of a stored hash | Argon2: memory × passes up to 1 GiB, or four times what is configured, at most 4 GiB. PBKDF2: 2 000 000 iterations times the digests of its output. scrypt: 256 MiB of memory, and memory × parallelism up to 512 MiB. bcrypt: up to cost 14 | each is about one second of one core: an imported hash must not make a sign-in cost twenty seconds. Not configurable |
 //! | `password.memory_kib`, `iterations`, `parallelism` | 19 456, 2, 1 | Argon2id, the OWASP minimum (password storage cheat sheet); weaker parameters are refused |
 //! | `password.peppers` | none | a lost pepper locks everyone out; use one if your secrets are protected better than the database |
 //! | `password.concurrent_hashes` | one less than the number of cores, at least 1 | many simultaneous logins leave one core for other requests and use a known amount of memory |

@@ -23,6 +23,8 @@
 //!      [`add_name`](crate::account::Accounts::add_name).
 //!    - The report shows problems in your data, such as two names that differ only in case, or an address with a
 //!      display name around it. Decide what to do with them before you continue.
+//!    - Call [`refuse_unreadable_hashes`](crate::account_import::AccountImport::refuse_unreadable_hashes) at first.
+//!      Then rows whose password hash cannot be read are only reported. See [the table](#password-hashes).
 //! 3. Connect your tables to the account: add a foreign key from `users.id` to `auth_account.id`. If your ids
 //!    are numbers, add a column `account_id`.
 //! 4. Create both rows for new people: with a hook for the mounted registration, or in one transaction in your
@@ -62,13 +64,40 @@
 //!     for refused in report.refused {
 //!         println!("row {}: {}", refused.row, refused.reason);
 //!     }
+//!     for without in report.without_password {
+//!         println!("row {} must use `forgot password`: {}", without.row, without.reason);
+//!     }
 //!     Ok(())
 //! }
 //! ```
 //!
-//! The import accepts Argon2 hashes in PHC form. With the feature `foreign-hashes`, it also accepts PBKDF2 in PHC
-//! form, and the forms of bcrypt, Django and werkzeug. A row with another kind of
-//! hash is refused. Import such an account without a hash. Its owner then needs a new password.
+//! # Password hashes
+//!
+//! The beginning of a hash says what it is. All formats except Argon2 need the feature `foreign-hashes`.
+//!
+//! | hash | read | how |
+//! |---|---|---|
+//! | `$argon2id$…`, `$argon2i$…`, `$argon2d$…` (PHC; PHP, passlib, argon2-cffi) | yes | up to 256 MiB of memory; memory × passes up to 1 GiB |
+//! | `{argon2}$argon2…` (Spring, LDAP), `argon2$argon2…` (Django) | yes | without the word before it |
+//! | `$2a$…`, `$2b$…`, `$2y$…` (bcrypt; PHP and Laravel, Rails, node) | yes | cost 4 to 14; passwords of up to 72 bytes |
+//! | `{bcrypt}$2…` (Spring), `{CRYPT}$2…` (LDAP), `{BLF-CRYPT}$2…` (Dovecot), `bcrypt$$2…` (Django) | yes | without the word before it |
+//! | `$2x$…` (an old fault of PHP) | yes | passwords of ASCII only |
+//! | `$wp$2y$…` (WordPress since 6.8) | yes | bcrypt of an HMAC-SHA-384; white space around the password is ignored, as in WordPress |
+//! | `bcrypt_sha256$$2b$…` (Django), `$bcrypt-sha256$…` (passlib) | yes | bcrypt of a SHA-256 |
+//! | `pbkdf2_sha256$…` (Django) | yes | up to 2 000 000 iterations |
+//! | `pbkdf2:sha256:…`, `pbkdf2:sha512:…` (werkzeug) | yes | the same |
+//! | `$pbkdf2-sha256$…`, `$pbkdf2-sha512$…` (PHC and passlib) | yes | the same |
+//! | `scrypt:32768:8:1$…` (werkzeug since 2.3), `scrypt$16384$…` (Django), `$scrypt$ln=16,…` (PHC and passlib) | yes | up to 256 MiB of memory; memory × parallelism up to 512 MiB |
+//! | `!…`, `*…` (Django's unusable password, Unix) | as no password | the account has none |
+//! | empty, or none | as no password | the same |
+//! | `$P$…`, `$H$…` (phpass, WordPress before 6.8), `$1$…`, `$5$…`, `$6$…` (crypt), `$7$…` | no | |
+//! | PBKDF2 with SHA-1, Spring's `{pbkdf2}…` and `{scrypt}…`, ASP.NET Identity, Firebase | no | |
+//! | MD5, SHA-1 or SHA-256 of a password, with or without a salt; `{noop}…` and plain text | no | they are too easy to guess |
+//!
+//! A row whose hash is not read becomes an account without a password. The report names it under
+//! `without_password`. Its owner sets a password with "forgot password". For that the account needs an address. A hash
+//! that is broken, or beyond a limit, counts as not read. A later run skips accounts that exist, so it does not add a
+//! hash.
 //!
 //! # New people: create both rows or none
 //!

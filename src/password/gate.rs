@@ -146,10 +146,10 @@ impl Gate {
         self.run(source, judge).await
     }
 
-    /// Checks that a hash of another system could be verified here. It computes nothing and does
-    /// not wait.
-    pub(crate) fn examine(&self, stored: &str) -> Result<(), Unusable> {
-        self.0.hasher.examine(stored)
+    /// Returns how a hash of another system is stored here, if it could be verified. It computes
+    /// nothing and does not wait.
+    pub(crate) fn adopt<'a>(&self, foreign: &'a str) -> Result<&'a str, Unusable> {
+        self.0.hasher.adopt(foreign)
     }
 
     /// Returns how many hashes have been computed so far.

@@ -137,8 +137,15 @@ impl Hasher {
         })
     }
 
-    /// Checks that a hash of another system could be verified here. Computes nothing.
-    pub(crate) fn examine(&self, stored: &str) -> Result<(), Unusable> {
+    /// Returns how a hash of another system is stored here: without the name of its kind before it.
+    /// Checks that it could be verified. Computes nothing.
+    pub(crate) fn adopt<'a>(&self, foreign: &'a str) -> Result<&'a str, Unusable> {
+        let stored = without_kind(foreign);
+        self.examine(stored)?;
+        Ok(stored)
+    }
+
+    fn examine(&self, stored: &str) -> Result<(), Unusable> {
         if stored.starts_with("$argon2") {
             let row = Row::parse(stored, self.limits())?;
             return row
@@ -232,10 +239,12 @@ impl Hasher {
         }
         let verdict = match foreign::verify(password, &stored.phc) {
             Some(Foreign::Match) => Verdict::Match { rehash: true },
+            Some(Foreign::MatchTrimmed) => Verdict::Match { rehash: false },
             Some(Foreign::NoMatch) => Verdict::NoMatch,
             Some(Foreign::Malformed) => return Err(Unusable::Malformed),
             Some(Foreign::OutOfBounds) => return Err(Unusable::OutOfBounds),
             Some(Foreign::TooCostly) => return Err(Unusable::TooCostly),
+            Some(Foreign::OutOfMemory) => return Err(Unusable::OutOfMemory),
             None => return Err(Unusable::UnknownFormat),
         };
         self.hashes.fetch_add(1, Ordering::Relaxed);
@@ -302,6 +311,30 @@ impl fmt::Debug for Hasher {
             .field("hashes", &self.hashes())
             .finish()
     }
+}
+
+/// Removes the name of the kind of hash that some systems write before a complete hash: `{bcrypt}`
+/// (Spring), `{CRYPT}` (LDAP), `{BLF-CRYPT}` (Dovecot), `bcrypt$` and `argon2` (Django). What
+/// follows says itself what it is.
+fn without_kind(foreign: &str) -> &str {
+    const IN_BRACES: [&str; 7] = [
+        "bcrypt",
+        "crypt",
+        "blf-crypt",
+        "argon2",
+        "argon2id",
+        "argon2@springsecurity_v5_2",
+        "argon2@springsecurity_v5_8",
+    ];
+    let in_braces = foreign.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+    let rest = match in_braces {
+        Some((kind, rest)) => {
+            IN_BRACES.iter().any(|known| kind.eq_ignore_ascii_case(known)).then_some(rest)
+        }
+        None => foreign.strip_prefix("bcrypt$").or_else(|| foreign.strip_prefix("argon2")),
+    };
+    let complete = |rest: &&str| ["$2", "$argon2"].iter().any(|start| rest.starts_with(start));
+    rest.filter(complete).unwrap_or(foreign)
 }
 
 fn keyed(
@@ -908,6 +941,51 @@ mod tests {
         assert!(
             !printed.contains("pepper-of") && !printed.contains(bytes.trim_matches(['[', ']']))
         );
+    }
+
+    #[test]
+    fn the_kind_before_a_complete_hash_is_not_stored() {
+        let argon2 = made(&hasher(CHEAP, &[]), STAPLE).phc;
+        let bcrypt = "$2b$05$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS";
+        for (kind, hash) in [
+            ("{argon2}", argon2.as_str()),
+            ("{argon2@SpringSecurity_v5_8}", &argon2),
+            ("{ARGON2ID}", &argon2),
+            ("argon2", &argon2),
+            ("{bcrypt}", bcrypt),
+            ("{BLF-CRYPT}", bcrypt),
+            ("{CRYPT}", bcrypt),
+            ("bcrypt$", bcrypt),
+            ("", bcrypt),
+        ] {
+            assert_eq!(without_kind(&format!("{kind}{hash}")), hash, "{kind}");
+        }
+        assert_eq!(hasher(CHEAP, &[]).adopt(&format!("{{argon2}}{argon2}")), Ok(argon2.as_str()));
+        for unknown in [
+            "{bcrypt}",
+            "{bcrypt}plain text",
+            "{bcrypt",
+            "{noop}$2b$05$abcdefghijklmnopqrstuu",
+            "{bcrypt}{bcrypt}$2b$05$abc",
+            "argon2",
+            "bcrypt$x",
+            "",
+        ] {
+            assert_eq!(without_kind(unknown), unknown);
+            let refused = hasher(CHEAP, &[]).adopt(unknown);
+            assert_eq!(refused, Err(Unusable::UnknownFormat), "{unknown}");
+        }
+    }
+
+    #[cfg(feature = "foreign-hashes")]
+    #[test]
+    fn white_space_that_wordpress_ignores_does_not_replace_the_hash() {
+        let wordpress = row("$wp$2y$05$lJpPqEoPMABcGP.Vus2Ng.10E/xnScRRxE7jVbgjK6yLRkl3SKfuK");
+        let hasher = hasher(CHEAP, &[]);
+        check(&hasher, STAPLE, &wordpress, OUTDATED);
+        let spaced = Verdict::Match { rehash: false };
+        check(&hasher, &format!(" {STAPLE}\t"), &wordpress, spaced);
+        check(&hasher, &STAPLE.replace(' ', "  "), &wordpress, Verdict::NoMatch);
     }
 
     #[cfg(feature = "foreign-hashes")]

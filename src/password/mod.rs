@@ -225,9 +225,12 @@ impl Passwords {
         Ok(StoredPassword { hash: phc, pepper: pepper_id })
     }
 
-    /// Returns why a hash of another system could never be verified here, if that is so.
-    pub(crate) fn examine(&self, stored: &str) -> Option<String> {
-        self.gate.examine(stored).err().map(|unusable| unusable.to_string())
+    /// Returns how a hash of another system is stored here, or why it could never be verified.
+    pub(crate) fn adopt(&self, foreign: &str) -> Result<StoredPassword, String> {
+        match self.gate.adopt(foreign) {
+            Ok(hash) => Ok(StoredPassword { hash: hash.to_owned(), pepper: None }),
+            Err(unusable) => Err(unusable.to_string()),
+        }
     }
 
     /// Compares a password with that of an account. It computes exactly one hash, for every account

@@ -6,12 +6,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis::account::LoginIdKind;
-use portcullis::account_import::{ImportRefusal, ImportReport, ImportedAccount};
-use portcullis::{AccountId, Clock, Portcullis, Timestamp};
+use portcullis::account_import::{
+    ImportRefusal, ImportReport, ImportedAccount, NoPassword, RowWithoutPassword,
+};
+use portcullis::{AccountId, Clock, MessageKind, Portcullis, Timestamp};
+use portcullis_test_needs::needs;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::on_every_database;
+use crate::outage::{Mode, mended, node, wired};
 use crate::support::{Backend, PASSWORD, Probe, probe};
 
 // Made with Python: bcrypt 5.0, hashlib.pbkdf2_hmac, argon2-cffi. The password is PASSWORD.
@@ -21,6 +25,59 @@ const DJANGO: &str =
 const PHC: &str =
     "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI";
 const ARGON2: &str = "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
+
+/// Hashes with which other systems store PASSWORD, and how they are stored here. Made as
+/// `src/password/foreign.rs` says.
+const FORMATS: [(&str, &str, &str); 12] = [
+    ("laravel", "$2y$05$jGWU8D7baXmP8xcMp3S/XO2.KQ04NpNbsDnBEVyKMk/seuGwXABfO", ""),
+    ("spring", "{bcrypt}$2y$05$jGWU8D7baXmP8xcMp3S/XO2.KQ04NpNbsDnBEVyKMk/seuGwXABfO", "{bcrypt}"),
+    ("wordpress", "$wp$2y$05$lJpPqEoPMABcGP.Vus2Ng.10E/xnScRRxE7jVbgjK6yLRkl3SKfuK", ""),
+    (
+        "django_bcrypt",
+        "bcrypt_sha256$$2b$05$abcdefghijklmnopqrstuuo5UaIBysJIH5CaMip.8XQbctZzHcXPa",
+        "",
+    ),
+    (
+        "django_plain",
+        "bcrypt$$2b$05$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS",
+        "bcrypt$",
+    ),
+    (
+        "django_scrypt",
+        "scrypt$1024$0123456789abcdefABCDEF$8$5$Cx+6t/u/2Eo4+vvYNgMEInOPQ2ErhQQYlMft/EzCBiaIrfgR3JtHIcS5t4GxVfjcF+fOy6L4s+SARUy6QyX1aQ==",
+        "",
+    ),
+    (
+        "django_argon2",
+        "argon2$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4",
+        "argon2",
+    ),
+    (
+        "werkzeug",
+        "scrypt:1024:8:1$0123456789abcdef$ec09f322cc31c048a7a70cfe9edc9d9dd61f5473ef3800a65fd56fa3c84ed6a3af9fcd3a3be8379f06faa31f6677ac1e5831a014e04eb80db05c93adbc335180",
+        "",
+    ),
+    (
+        "werkzeug_old",
+        "pbkdf2:sha256:1000$0123456789abcdef$caa4aad92ca0635b01e04707f5fd851b42533044bec2a2ec393e589a2441a652",
+        "",
+    ),
+    (
+        "passlib",
+        "$pbkdf2-sha256$1000$8PHy8/T19vf4.fr7/P3./w$0A35jjZ8X.jm/Nj9sc4uzmU/RqA2wljSyf5enbVFSOY",
+        "",
+    ),
+    (
+        "passlib_bcrypt",
+        "$bcrypt-sha256$v=2,t=2b,r=5$abcdefghijklmnopqrstuu$bsungiydZLgcxsIddv6ixH21Pl8kSiy",
+        "",
+    ),
+    (
+        "passlib_scrypt",
+        "$scrypt$ln=10,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$7AnzIswxwEinpwz+ntydndYfVHPvOACmX9Vvo8hO1qM",
+        "",
+    ),
+];
 
 fn id(number: u128) -> AccountId {
     Uuid::from_u128(number).into()
@@ -96,6 +153,137 @@ on_every_database! {
         }
     }
 
+    async fn every_format_that_is_read_signs_in_once_and_is_replaced(probe: Probe) {
+        let rows = FORMATS.iter().zip(1..).map(|((name, hash, _), number)| {
+            ImportedAccount::new(id(number)).username(*name).password_hash(*hash)
+        });
+        let report = import(&probe.auth, rows).await;
+        assert_eq!(counts(&report), (12, 12, 0, 0), "{report:?}");
+        assert!(report.without_password.is_empty(), "{report:?}");
+        let mut browser = probe.browser().await;
+        for (name, hash, kind) in FORMATS {
+            assert_eq!(stored_hash(&probe, name).await, hash.strip_prefix(kind).expect("its kind"));
+            let wrong = browser.login(name, "wrong horse battery staple").await;
+            assert_eq!(wrong.code(), "invalid_credentials", "{name}");
+            assert_eq!(browser.login(name, PASSWORD).await.status, 200, "{name}");
+            let replaced = stored_hash(&probe, name).await;
+            assert!(replaced.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{name}: {replaced}");
+            assert_eq!(browser.login(name, PASSWORD).await.status, 200, "{name}");
+            probe.forget_attempts().await;
+        }
+    }
+
+    async fn white_space_around_a_password_of_wordpress_keeps_its_hash(probe: Probe) {
+        let (_, hash, _) = FORMATS[2];
+        let row = ImportedAccount::new(id(1)).username("alice").password_hash(hash);
+        assert_eq!(counts(&import(&probe.auth, [row]).await), (1, 1, 0, 0));
+        let mut browser = probe.browser().await;
+        let spaced = format!("{PASSWORD} ");
+        for password in [&spaced, &spaced] {
+            assert_eq!(browser.login("alice", password).await.status, 200);
+            assert_eq!(stored_hash(&probe, "alice").await, hash);
+        }
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert!(stored_hash(&probe, "alice").await.starts_with("$argon2id$"));
+    }
+
+    async fn a_row_whose_hash_is_not_read_is_imported_without_it_and_reported(probe: Probe) {
+        let rows = || {
+            let base = |number: u128| {
+                ImportedAccount::new(id(number))
+                    .username(format!("user{number}"))
+                    .email(format!("user{number}@example.com"))
+                    .verified_at(Timestamp::from_millis(1))
+            };
+            [
+                base(1).password_hash(BCRYPT),
+                base(2),
+                base(3).password_hash("!N1em1f6UyZESa6TpvlWqGmdopU4uxgq87pECO1uw"),
+                base(4).password_hash("*"),
+                base(5).password_hash("5f4dcc3b5aa765d61d8327deb882cf99"),
+                base(6).password_hash("$P$BDTg0o4rFvkqUlEFpfzYH5dZLkLRtU/"),
+                base(7).password_hash("$2y$05$"),
+                base(8).password_hash(ARGON2.replace("m=64", "m=4194304")),
+                base(9).password_hash("scrypt:16384:8:16$0123456789abcdef$ec09f322cc31c048a7a70cfe9edc9d9d"),
+                base(10).password_hash("scrypt:65536:8:16$0123456789abcdef$ec09f322cc31c048a7a70cfe9edc9d9d"),
+            ]
+        };
+        // First only a look: rows that would lose their password are refused.
+        let careful = probe.auth.account_import().refuse_unreadable_hashes();
+        let report = careful.run(rows().into_iter().skip(4), |_| {}).await.expect("it answers");
+        assert_eq!(counts(&report), (6, 1, 0, 5), "{report:?}");
+        let refused = |reason: &str| ImportRefusal::Hash(format!("the stored hash {reason}"));
+        let reasons: Vec<_> = report.refused.iter().map(|refused| refused.reason.clone()).collect();
+        let dear = "asks for too much work; its owner needs a new password (a reset)";
+        assert_eq!(reasons, [
+            refused("is in no known format"),
+            refused("is in no known format"),
+            refused("is malformed"),
+            refused("has parameters out of bounds"),
+            refused(dear),
+        ]);
+
+        let report = import(&probe.auth, rows()).await;
+        assert_eq!(counts(&report), (10, 9, 1, 0), "{report:?}");
+        let unreadable = |reason: &str| NoPassword::Unreadable(format!("the stored hash {reason}"));
+        let told: Vec<_> =
+            report.without_password.iter().map(|row| (row.row, row.id, row.reason.clone())).collect();
+        assert_eq!(told, [
+            (1, id(2), NoPassword::NoHash),
+            (2, id(3), NoPassword::Disabled),
+            (3, id(4), NoPassword::Disabled),
+            (4, id(5), unreadable("is in no known format")),
+            (5, id(6), unreadable("is in no known format")),
+            (6, id(7), unreadable("is malformed")),
+            (7, id(8), unreadable("has parameters out of bounds")),
+            (9, id(10), unreadable(dear)),
+        ]);
+        let RowWithoutPassword { reason, .. } = &report.without_password[0];
+        assert_eq!(reason.to_string(), "the row has no hash");
+        let hashes = "SELECT COUNT(*) FROM auth_account WHERE password_hash IS NOT NULL";
+        assert_eq!(probe.number(hashes).await, 2);
+        // A second run reports only what it imports.
+        let again = import(&probe.auth, rows()).await;
+        assert_eq!(counts(&again), (10, 0, 10, 0));
+        assert!(again.without_password.is_empty());
+
+        // Without a password nobody signs in, whatever they type.
+        let mut browser = probe.browser().await;
+        assert_eq!(browser.login("user1", PASSWORD).await.status, 200);
+        for (name, password) in
+            [("user3", "!N1em1f6UyZESa6TpvlWqGmdopU4uxgq87pECO1uw"), ("user4", "*"), ("user5", "password")]
+        {
+            assert_eq!(browser.login(name, password).await.code(), "invalid_credentials", "{name}");
+        }
+        // The owner sets one with "forgot password".
+        let mut owner = browser.stranger();
+        let body = json!({ "login": "user5" });
+        let answer = owner.post("/auth/password/forgot", body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        let mail = probe.mail().await;
+        let mail = mail.iter().find(|mail| mail.kind == MessageKind::PasswordReset).expect("a mail");
+        let (_, link) = mail.text.split_once("#token=").expect("a link");
+        let token = link.split_whitespace().next().expect("a token");
+        let body = json!({ "token": token, "password": "another horse battery" });
+        let reset = owner.post("/auth/password/reset", body).await;
+        assert_eq!(reset.status, 204, "{}", reset.text);
+        assert_eq!(browser.login("user5", "another horse battery").await.status, 200);
+    }
+
+    async fn a_name_that_another_account_has_stops_nobody(probe: Probe) {
+        probe.register("user7").await;
+        let mut so_far = Vec::new();
+        let rows = users(1..31).collect::<Vec<_>>();
+        let run = probe.auth.account_import().batch(10).run(rows, |report| {
+            so_far.push((report.rows, report.imported, report.refused.len()));
+        });
+        let report = run.await.expect("the database answers");
+        assert_eq!(so_far, [(10, 9, 1), (20, 19, 1), (30, 29, 1)]);
+        let [refused] = &*report.refused else { panic!("{report:?}") };
+        assert_eq!((refused.row, refused.id), (6, id(7)));
+        assert_eq!(refused.reason, ImportRefusal::Taken(LoginIdKind::Username));
+    }
+
     async fn what_an_account_was_it_still_is(probe: Probe) {
         let now = probe.clock.now();
         let hour = Duration::from_secs(3600);
@@ -142,7 +330,8 @@ on_every_database! {
             base(13).username("Ｆｉｎｅ"),
             base(14).username("last"),
         ];
-        let report = import(&probe.auth, rows).await;
+        let careful = probe.auth.account_import().refuse_unreadable_hashes();
+        let report = careful.run(rows, |_| {}).await.expect("the database answers");
         assert_eq!(counts(&report), (16, 3, 1, 12), "{report:?}");
         let hash = |reason: &str| ImportRefusal::Hash(format!("the stored hash {reason}"));
         let bounds = || hash("has parameters out of bounds");
@@ -273,6 +462,44 @@ on_every_database! {
             }
         }
     }
+}
+
+/// Runs an import again and again. Each time its connection is cut one message later, until the
+/// import gets through. Afterwards everything is there once.
+async fn cut_at_every_message(probe: Probe) {
+    let (wire, db) = wired(&probe).await;
+    let auth = node(&probe, db.clone(), Duration::from_secs(5));
+    let mut cuts = 0;
+    let report = loop {
+        assert!(cuts < 200, "the import never gets through");
+        wire.fail_after(cuts, Mode::Down);
+        let run = auth.account_import().batch(5).run(users(1..21), |_| {}).await;
+        mended(&wire, &db).await;
+        // Whole batches, each with its names and events.
+        let [accounts, names, _, events] = probe.rows().await;
+        assert_eq!((accounts % 5, names, events), (0, accounts * 2, accounts), "cut at {cuts}");
+        match run {
+            Ok(report) => break report,
+            Err(_) => cuts += 1,
+        }
+    };
+    assert!(cuts > 5, "it was cut {cuts} times");
+    assert_eq!((report.rows, report.imported + report.skipped), (20, 20));
+    assert_eq!(probe.rows().await, [20, 40, 0, 20]);
+}
+
+// SQLite is not reached through a wire.
+
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_loses_its_database_is_run_again_on_postgres() {
+    probe::run(Backend::Postgres, cut_at_every_message).await;
+}
+
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_loses_its_database_is_run_again_on_mysql() {
+    probe::run(Backend::MySql, cut_at_every_message).await;
 }
 
 /// Imports fifty thousand rows, which are generated one by one. It runs only on SQLite, because the

@@ -145,7 +145,7 @@ async fn one_connection(url: &str) -> DatabaseConnection {
     sea_orm::Database::connect(options).await.expect("the database answers")
 }
 
-fn node(probe: &Probe, db: DatabaseConnection, timeout: Duration) -> Portcullis {
+pub fn node(probe: &Probe, db: DatabaseConnection, timeout: Duration) -> Portcullis {
     Portcullis::builder(db)
         .clock(probe.clock.clone())
         .secret(probe.secret.clone())
@@ -163,16 +163,37 @@ fn node(probe: &Probe, db: DatabaseConnection, timeout: Duration) -> Portcullis 
         .expect("the configuration is right")
 }
 
+/// Returns a connection to the database of a probe that goes through a wire.
+pub async fn wired(probe: &Probe) -> (Wire, DatabaseConnection) {
+    let url = &probe.database.url;
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (authority, name) = rest.split_once('/').expect("a database");
+    let (user, host) = authority.rsplit_once('@').expect("a user");
+    let port = if probe.database.backend == Backend::Postgres { 5432 } else { 3306 };
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
+    let wire = Wire::to(host).await;
+    let db = one_connection(&format!("{scheme}://{user}@{}/{name}", wire.address)).await;
+    (wire, db)
+}
+
+/// Opens the wire and waits until the messages that were held back have passed.
+pub async fn mended(wire: &Wire, db: &DatabaseConnection) {
+    wire.set(Mode::Open);
+    // The pool notices a broken connection only when it uses the connection.
+    let mut errors = Vec::new();
+    for _ in 0..5 {
+        let one = Statement::from_string(db.get_database_backend(), "SELECT 1");
+        match db.query_one_raw(one).await {
+            Ok(_) => return,
+            Err(error) => errors.push(error),
+        }
+    }
+    panic!("the database does not come back: {errors:?}");
+}
+
 impl Remote {
     async fn new(probe: &Probe, timeout: Duration) -> Self {
-        let url = &probe.database.url;
-        let (scheme, rest) = url.split_once("://").expect("a URL");
-        let (authority, name) = rest.split_once('/').expect("a database");
-        let (user, host) = authority.rsplit_once('@').expect("a user");
-        let port = if probe.database.backend == Backend::Postgres { 5432 } else { 3306 };
-        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
-        let wire = Wire::to(host).await;
-        let db = one_connection(&format!("{scheme}://{user}@{}/{name}", wire.address)).await;
+        let (wire, db) = wired(probe).await;
         let auth = node(probe, db.clone(), timeout);
         let browser = Browser::new(serve(app(&auth)).await);
         Self { wire, db, browser }
@@ -185,19 +206,8 @@ impl Remote {
         browser
     }
 
-    /// Opens the wire and waits until the messages that were held back have passed.
     async fn mend(&self) {
-        self.wire.set(Mode::Open);
-        // The pool notices a broken connection only when it uses the connection.
-        let mut errors = Vec::new();
-        for _ in 0..5 {
-            let one = Statement::from_string(self.db.get_database_backend(), "SELECT 1");
-            match self.db.query_one_raw(one).await {
-                Ok(_) => return,
-                Err(error) => errors.push(error),
-            }
-        }
-        panic!("the database does not come back: {errors:?}");
+        mended(&self.wire, &self.db).await;
     }
 }
 
