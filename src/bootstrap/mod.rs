@@ -6,14 +6,28 @@
 //!    account that may do everything. This happens only once per database, even if many nodes start
 //!    at the same time.
 //! 2. The password is random and is returned once, so that you can show it to the operator. The
-//!    operator can also choose it:
-//!    [`bootstrap_admin_with_password`](crate::Portcullis::bootstrap_admin_with_password).
+//!    operator can also choose it: [`password`](BootstrapAdmin::password).
+//! 3. The [hooks](crate::hook::Hooks) of a registration run, so that they add to this account what
+//!    every account has. Your own code can run [in the same
+//!    transaction](BootstrapAdmin::in_transaction). If one of them fails, nothing is created, and the
+//!    next start tries again.
 //!
 //! ```no_run
-//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::account::AccountError> {
+//! # async fn insert_profile(_: portcullis::AccountId, _: &sea_orm::DatabaseTransaction)
+//! # -> Result<(), sea_orm::DbErr> { Ok(()) }
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::bootstrap::BootstrapError> {
 //! use portcullis::account::NewAccount;
 //!
-//! if let Some(admin) = auth.bootstrap_admin(NewAccount::username("admin")).await? {
+//! let first = auth
+//!     .bootstrap_admin(NewAccount::username("admin"))
+//!     .in_transaction(|account, txn| {
+//!         Box::pin(async move {
+//!             insert_profile(account.id(), txn).await?; // a row of your own table
+//!             Ok(())
+//!         })
+//!     })
+//!     .await?;
+//! if let Some(admin) = first {
 //!     println!("the administrator's password is {}", admin.password());
 //! }
 //! # Ok(())
@@ -32,17 +46,30 @@
 //!
 //! # Errors
 //!
-//! Those of [`AccountError`], such as `username_taken` (409) and `invalid_fields` (422).
+//! Those of [`AccountError`], such as `username_taken` (409) and `invalid_fields` (422), and the
+//! refusal of a hook.
 
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sea_orm::DatabaseTransaction;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::account::{Account, AccountError, NewAccount, store};
 use crate::audit_log;
+use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
+use crate::base::id::AccountId;
+use crate::base::problem::{Refusal, problem};
 use crate::base::secret::random_array;
-use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, transaction};
+use crate::base::transaction::{Fault, MaybeFault, is_unique_violation, may_fault, transaction};
 use crate::handle::Portcullis;
+use crate::hook::{ForAccount, HookList, Registering, RegistrationCause, from_hooked};
 use crate::password::{Names, Password, Passwords};
+use crate::port::HookFuture;
 
 /// The name of the marker that says it was done.
 const MARK: &str = "administrator_bootstrapped";
@@ -66,114 +93,196 @@ impl FirstAdministrator {
     }
 }
 
+/// The reason why the first administrator could not be created. Nothing was created, and you can try
+/// again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootstrapError {
+    /// A name is taken, or a name or the chosen password is invalid.
+    #[error(transparent)]
+    Account(AccountError),
+    /// A hook, or your code in the transaction, refused.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
+    /// The infrastructure failed, or a hook.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<AccountError> for BootstrapError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Fault(fault) => Self::Fault(fault),
+            other => Self::Account(other),
+        }
+    }
+}
+
+may_fault!(BootstrapError);
+from_hooked!(BootstrapError);
+
+problem! {
+    BootstrapError {}
+    passes on { Account, Refused, Fault }
+}
+
+/// Creates the first administrator when it is awaited. See [`Portcullis::bootstrap_admin`].
+#[must_use = "the administrator is created when this is awaited"]
+pub struct BootstrapAdmin<'a> {
+    auth: &'a Portcullis,
+    account: NewAccount,
+    password: Option<Password>,
+    profile: Value,
+    code: Option<Arc<ForAccount>>,
+}
+
 impl Portcullis {
-    /// Creates the first administrator. Returns `None` if that was done before.
+    /// Creates the first administrator. Awaited, it returns `None` if that was done before.
     ///
     /// # Errors
-    /// - [`AccountError::Taken`]: the name belongs to an existing account, which is not promoted.
-    ///   Try again with another name.
-    /// - [`AccountError::Invalid`]: a name is invalid.
-    /// - [`AccountError::Fault`]: the infrastructure failed.
-    pub async fn bootstrap_admin(
-        &self,
-        account: NewAccount,
-    ) -> Result<Option<FirstAdministrator>, AccountError> {
-        let password = random_password();
-        let made = self.bootstrap(account, &password, Origin::Random).await?;
-        Ok(made.map(|account| FirstAdministrator { account, password }))
-    }
-
-    /// Creates the first administrator with a password that the operator has chosen, such as one
-    /// from a secret store. After the first time the password is ignored, so a later change of it
-    /// has no effect.
+    /// - [`BootstrapError::Account`] with [`AccountError::Taken`]: the name belongs to an existing
+    ///   account, which is not promoted. Try again with another name. With
+    ///   [`AccountError::Invalid`]: a name is invalid, or the chosen password breaks the
+    ///   [rules](crate::password).
+    /// - [`BootstrapError::Refused`]: a hook or your code refused.
+    /// - [`BootstrapError::Fault`]: the infrastructure, a hook or your code failed.
     ///
-    /// # Errors
-    /// Those of [`bootstrap_admin`](Self::bootstrap_admin). [`AccountError::Invalid`] also if the
-    /// password breaks the [rules](crate::password) for new passwords. Then no account is created,
-    /// and you can try again.
-    pub async fn bootstrap_admin_with_password(
-        &self,
-        account: NewAccount,
-        password: impl Into<String>,
-    ) -> Result<Option<Account>, AccountError> {
-        let password = Password::from(password.into());
-        self.bootstrap(account, &password, Origin::Chosen).await
+    /// After each of them there is no administrator, and you can try again.
+    pub fn bootstrap_admin(&self, account: NewAccount) -> BootstrapAdmin<'_> {
+        BootstrapAdmin { auth: self, account, password: None, profile: Value::Null, code: None }
+    }
+}
+
+impl<'a> BootstrapAdmin<'a> {
+    /// Sets a password that the operator has chosen, such as one from a secret store. It must follow
+    /// the [rules](crate::password) for new passwords. After the first time it is ignored, so a later
+    /// change of it has no effect.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Password::from(password.into()));
+        self
     }
 
-    async fn bootstrap(
-        &self,
-        account: NewAccount,
-        password: &Password,
-        origin: Origin,
-    ) -> Result<Option<Account>, AccountError> {
-        let context = self.context();
+    /// Sets the data that the [hooks](crate::hook::Hooks) get as
+    /// [`Registering::profile`].
+    pub fn profile(mut self, profile: Value) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Runs your code in the transaction that creates the account, after the hooks. If it fails,
+    /// nothing is created. Like a hook, it may run again, and has a [time
+    /// limit](crate::config::DatabaseConfig::hook_timeout). A [`Refusal`] is passed on as
+    /// [`BootstrapError::Refused`].
+    pub fn in_transaction<F>(mut self, code: F) -> Self
+    where
+        F: for<'t> Fn(&'t Account, &'t DatabaseTransaction) -> HookFuture<'t, ()>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.code = Some(Arc::new(code));
+        self
+    }
+
+    async fn run(self) -> Result<Option<FirstAdministrator>, BootstrapError> {
+        let Self { auth, account, password, profile, code } = self;
+        let context = auth.context();
         let db = context.db();
         if db.read(store::is_marked(&db.executor(), MARK)).await? {
             return Ok(None);
         }
-        let passwords = self.per_instance::<Passwords>();
-        if origin == Origin::Chosen {
-            let names = [&account.username, &account.email, &account.phone];
-            let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
-            let faults = passwords.faults("password", password, &names, None).await?;
-            if !faults.is_empty() {
-                return Err(AccountError::Invalid(faults));
+        let passwords = auth.per_instance::<Passwords>();
+        let password = match password {
+            Some(chosen) => {
+                let names = [&account.username, &account.email, &account.phone];
+                let names = Names(names.into_iter().filter_map(|name| name.as_deref()).collect());
+                let faults = passwords.faults("password", &chosen, &names, None).await?;
+                if !faults.is_empty() {
+                    return Err(AccountError::Invalid(faults).into());
+                }
+                chosen
             }
-        }
-        let hashed = passwords.hash(password, None).await?;
-        let new = NewAccount { password: Some(hashed), ..account.superuser().verified() };
-        let accounts = self.accounts();
+            // It does not need to be checked against the rules.
+            None => random_password(),
+        };
+        let hashed = passwords.hash(&password, None).await?;
         let now = context.now();
+        let id = AccountId::new(now);
+        let new = NewAccount { id: Some(id), password: Some(hashed), ..account };
+        let new = new.superuser().verified();
+        let client = ClientInfo::default();
+        let registering = Registering {
+            auth,
+            account: None,
+            account_id: id,
+            username: new.username.as_deref(),
+            email: new.email.as_deref(),
+            phone: new.phone.as_deref(),
+            cause: RegistrationCause::FirstAdministrator,
+            client: &client,
+            at: now,
+            profile: &profile,
+        };
+        let hooks = auth.per_instance::<HookList>();
+        let accounts = auth.accounts();
         let made = transaction!(db, |txn| {
             // The mark comes first. If several nodes start at once, one of them gets it. The others
             // wait for that transaction and then see the mark.
             match store::mark(txn, MARK, now).await {
                 Ok(()) => {}
-                Err(error) if is_unique_violation(&error) => return Err(Bootstrap::Done),
-                Err(error) => return Err(AccountError::from(error).into()),
+                Err(error) if is_unique_violation(&error) => return Err(Ended::Done),
+                Err(error) => return Err(Fault::from(error).into()),
             }
+            hooks.before_register(registering, txn).await?;
             let account = accounts.inside(txn).create(new.clone()).await?;
+            let registered = Registering { account: Some(&account), ..registering };
+            hooks.after_register(registered, txn).await?;
+            if let Some(code) = &code {
+                hooks.run_for(context, account.clone(), Arc::clone(code), txn).await?;
+            }
             let event = Event::new(EventKind::AdministratorBootstrapped, now).account(account.id());
-            audit_log::record(txn, &event).await.map_err(AccountError::from)?;
+            audit_log::record(txn, &event).await.map_err(Fault::from)?;
             Ok(account)
         });
         match made {
-            Ok(account) => Ok(Some(account)),
-            Err(Bootstrap::Done) => Ok(None),
-            Err(Bootstrap::Account(error)) => Err(error),
+            Ok(account) => Ok(Some(FirstAdministrator { account, password })),
+            Err(Ended::Done) => Ok(None),
+            Err(Ended::Error(error)) => Err(error),
         }
     }
 }
 
-/// Where a password comes from. A random one does not need to be checked against the rules.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Random,
-    Chosen,
+impl<'a> IntoFuture for BootstrapAdmin<'a> {
+    type Output = Result<Option<FirstAdministrator>, BootstrapError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl fmt::Debug for BootstrapAdmin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BootstrapAdmin(..)")
+    }
 }
 
 /// The reason why the creation ends early.
-enum Bootstrap {
+enum Ended {
     Done,
-    Account(AccountError),
+    Error(BootstrapError),
 }
 
-impl From<AccountError> for Bootstrap {
-    fn from(error: AccountError) -> Self {
-        Self::Account(error)
+impl<E: Into<BootstrapError>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
     }
 }
 
-impl From<Fault> for Bootstrap {
-    fn from(fault: Fault) -> Self {
-        Self::Account(fault.into())
-    }
-}
-
-impl MaybeFault for Bootstrap {
+impl MaybeFault for Ended {
     fn fault(&self) -> Option<&Fault> {
         match self {
-            Self::Account(error) => error.fault(),
+            Self::Error(error) => error.fault(),
             Self::Done => None,
         }
     }

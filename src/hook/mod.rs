@@ -54,7 +54,17 @@ pub(crate) use names::{NamesBefore, NamesChange};
 /// that the hook failed.
 pub type HookResult = Result<(), HookError>;
 
-/// A stranger creates an account.
+/// Why an account is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistrationCause {
+    /// A stranger registers.
+    Stranger,
+    /// The service creates its first administrator, see [`bootstrap`](crate::bootstrap).
+    FirstAdministrator,
+}
+
+/// A stranger creates an account, or the service its first administrator.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Registering<'a> {
@@ -70,7 +80,9 @@ pub struct Registering<'a> {
     pub email: Option<&'a str>,
     /// The phone number.
     pub phone: Option<&'a str>,
-    /// Where the request comes from.
+    /// Why it is created.
+    pub cause: RegistrationCause,
+    /// Where the request comes from. For the first administrator it says nothing.
     pub client: &'a ClientInfo,
     /// When the request was made.
     pub at: Timestamp,
@@ -258,6 +270,7 @@ pub struct NamesChanged<'a> {
 /// | flow | hooks |
 /// |---|---|
 /// | registration by a stranger | `before_register`, the account, `after_register`, then what a login calls |
+/// | the [first administrator](crate::bootstrap) | `before_register`, the account, `after_register` |
 /// | login, by whatever means, also [`sign_in`](crate::Portcullis::sign_in) and [`finish`](crate::login::Login::finish) | `before_login` at each step; `after_login` once there is a session |
 /// | `POST /logout`, [`Sessions::end`](crate::session::Sessions::end) of a session that lives | `before_logout`, `after_logout` |
 /// | a changed password, also one that had to be changed; a reset | `before_password_change`, `after_password_change` |
@@ -472,6 +485,10 @@ hook_list! {
     names_changed(NamesChanged),
 }
 
+/// Code of the application that runs in the transaction that creates an account.
+pub(crate) type ForAccount =
+    dyn for<'t> Fn(&'t Account, &'t DatabaseTransaction) -> HookFuture<'t, ()> + Send + Sync;
+
 /// The hooks of an instance, in the order in which they were added.
 #[derive(Clone, Default)]
 pub(crate) struct HookList {
@@ -511,6 +528,20 @@ impl HookList {
             .await?;
         }
         Ok(())
+    }
+
+    /// Runs code of the application for a new account, under the rules for hooks.
+    pub(crate) async fn run_for(
+        &self,
+        context: &Context,
+        account: Account,
+        code: Arc<ForAccount>,
+        txn: &Txn<'_>,
+    ) -> Result<(), Hooked> {
+        self.run(context, txn, move |txn| {
+            Box::pin(async move { caught(|| code(&account, txn)).await })
+        })
+        .await
     }
 
     async fn run(
@@ -576,7 +607,7 @@ macro_rules! kept {
 
 kept! {
     KeptRegistering => Registering {
-        account_id: AccountId, at: Timestamp;
+        account_id: AccountId, cause: RegistrationCause, at: Timestamp;
         auth: Portcullis = Portcullis::clone, std::convert::identity;
         account: Option<Account> = Option::<&Account>::cloned, Option::as_ref;
         username: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;

@@ -97,7 +97,9 @@ use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
 use crate::flow::sign_in::{self, Locked, NewSession};
 use crate::handle::Portcullis;
-use crate::hook::{HookList, NamesBefore, NamesChange, Registering, from_hooked};
+use crate::hook::{
+    HookList, NamesBefore, NamesChange, Registering, RegistrationCause, from_hooked,
+};
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
 use crate::message::{MessageKind, Recipient};
@@ -301,6 +303,7 @@ impl Registration<'_> {
             username: account.username.as_deref(),
             email: account.email.as_deref(),
             phone: account.phone.as_deref(),
+            cause: RegistrationCause::Stranger,
             client,
             at: now,
             profile: &application.profile,
@@ -506,6 +509,7 @@ impl Registration<'_> {
             username: account.username.as_deref(),
             email: account.email.as_deref(),
             phone: None,
+            cause: RegistrationCause::Stranger,
             client,
             at: now,
             profile,

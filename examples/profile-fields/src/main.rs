@@ -1,15 +1,18 @@
 //! The application's own profile table next to the accounts. Account and profile are always created together.
 //!
 //! portcullis stores sign-in names, and no other data about people. Other data belongs in your own table,
-//! here `profile`, with the account's id as key. This example creates the two rows in one transaction, in two
+//! here `profile`, with the account's id as key. This example creates the two rows in one transaction, in three
 //! ways:
 //!
 //! 1. People register through the mounted route. The member `profile` of their request goes to the hook
 //!    [`Profiles`], which inserts the profile when the account is created.
 //! 2. The service creates an account itself, in its own handler and its own transaction.
+//! 3. At its first start the service creates its administrator. The same hook inserts the profile. If that
+//!    fails, there is no administrator either, and the next start tries again.
 //!
 //! `cargo run -p profile-fields -- [--db URL]` accepts any database, such as
-//! `postgres://user:password@localhost/name`. Then run:
+//! `postgres://user:password@localhost/name`. At the first start it prints the administrator's password. Then
+//! run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3004
@@ -29,6 +32,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
+use portcullis::bootstrap::{BootstrapError, FirstAdministrator};
 use portcullis::hook::{HookResult, Hooks, Registering};
 use portcullis::{
     Account, AccountId, Fault, InvalidField, InvalidFields, PermissionError, Portcullis, Refusal,
@@ -54,6 +58,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("cargo run -p profile-fields -- [--db URL]".into()),
     };
     let (db, auth) = start(&url, Secret::load_or_create("profile-fields.secret")?).await?;
+    if let Some(first) = first_administrator(&auth).await? {
+        println!("the first administrator is `admin` with the password {}", first.password());
+    }
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 3004)).await?;
     println!("profile-fields serves http://{}; Ctrl-C stops it", listener.local_addr()?);
     let service = app(db, &auth)?.into_make_service_with_connect_info::<SocketAddr>();
@@ -79,6 +86,14 @@ async fn start(
     profile::Migrator::up(&db, None).await?;
     let auth = Portcullis::builder(db.clone()).secret(secret).hooks(Profiles).build()?;
     Ok((db, auth))
+}
+
+/// Creates the administrator at the first start, with a profile from the hook.
+async fn first_administrator(
+    auth: &Portcullis,
+) -> Result<Option<FirstAdministrator>, BootstrapError> {
+    let profile = json!({ "display_name": "Administrator" });
+    auth.bootstrap_admin(NewAccount::username("admin")).profile(profile).await
 }
 
 fn app(db: DatabaseConnection, auth: &Portcullis) -> Result<Router, PermissionError> {
@@ -130,7 +145,7 @@ enum NotKept {
     Failed(DbErr),
 }
 
-/// Inserts the profile of a new registration.
+/// Inserts the profile of a new registration, and of the first administrator.
 struct Profiles;
 
 impl Hooks for Profiles {

@@ -3,6 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use portcullis::permission::RoleDefinition;
 use tower::ServiceExt;
 
 use super::*;
@@ -65,7 +66,8 @@ async fn account_and_profile_are_created_together_or_not_at_all() {
     assert_eq!(client.call("POST", "/people", invited("Bob")).await.0, 403);
     let alice = auth.accounts().find_by_login("alice").await.expect("it answers");
     let alice = alice.expect("alice").id();
-    auth.roles().create("host", ["people:invite"]).await.expect("a role");
+    let host = RoleDefinition::new("host", ["people:invite"]);
+    auth.roles().define([host]).await.expect("a role");
     auth.roles().grant(alice, "host").await.expect("granted");
     let (status, body) = client.call("POST", "/people", invited("Alice A.")).await;
     assert_eq!((status, &body["code"]), (409, &json!("display_name_taken")));
@@ -77,11 +79,36 @@ async fn account_and_profile_are_created_together_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn the_first_administrator_has_a_profile_or_is_not_created() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}/test.sqlite?mode=rwc", directory.path().display());
+    let (db, auth) = start(&url, Secret::generate()).await.expect("a database");
+    let app = app(db.clone(), &auth).expect("permissions");
+    let mut client = Client { app, cookie: String::new() };
+    let alice = json!({ "username": "alice", "password": PASSWORD,
+                        "profile": { "display_name": "Administrator" } });
+    assert_eq!(client.call("POST", "/auth/register", alice).await.0, 201);
+
+    let refused = first_administrator(&auth).await.expect_err("the display name is taken");
+    assert_eq!(refused.to_string(), "another person has this display name");
+    assert!(auth.accounts().find_by_login("admin").await.expect("it answers").is_none());
+
+    profile::Entity::delete_many().exec(&db).await.expect("the name is free again");
+    let first = first_administrator(&auth).await.expect("it is created").expect("the first one");
+    let login = json!({ "login": "admin", "password": first.password() });
+    assert_eq!(client.call("POST", "/auth/login", login).await.0, 200);
+    let (_, me) = client.call("GET", "/me", Value::Null).await;
+    assert_eq!(me, json!({ "username": "admin", "display_name": "Administrator" }));
+    assert!(first_administrator(&auth).await.expect("it answers").is_none());
+}
+
+#[tokio::test]
 async fn who_may_call_what_is_written_down() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sqlite://{}/test.sqlite?mode=rwc", directory.path().display());
     let (db, auth) = start(&url, Secret::generate()).await.expect("a database");
-    auth.roles().create("host", ["people:invite"]).await.expect("a role");
+    let host = RoleDefinition::new("host", ["people:invite"]);
+    auth.roles().define([host]).await.expect("a role");
     let app = app(db, &auth).expect("permissions");
     auth.test().matrix(&app).await.check("access.txt");
 }

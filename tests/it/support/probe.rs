@@ -160,6 +160,15 @@ impl Probe {
         row.and_then(|row| row.try_get_by_index(0).expect("a text"))
     }
 
+    /// Returns the texts that a query selects, one of each row.
+    pub async fn texts(&self, query: &str) -> Vec<String> {
+        use sea_orm::ConnectionTrait;
+        let statement =
+            sea_orm::Statement::from_string(self.db.get_database_backend(), query.to_owned());
+        let rows = self.db.query_all_raw(statement).await.expect("the query runs");
+        rows.iter().map(|row| row.try_get_by_index(0).expect("a text")).collect()
+    }
+
     /// Returns the numbers of accounts, login names, sessions and events, which flows write.
     pub async fn rows(&self) -> [i64; 4] {
         let mut counts = [0; 4];
