@@ -279,7 +279,8 @@ impl<'a> Db<'a> {
         self.executor
     }
 
-    fn is_inside(&self) -> bool {
+    /// True inside a transaction that another flow or the caller has opened.
+    pub(crate) fn is_inside(&self) -> bool {
         !matches!(self.executor, Executor::Pool(_))
     }
 

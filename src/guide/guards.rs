@@ -208,7 +208,9 @@
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
 //! # -> Result<(), portcullis::permission::GrantError> {
-//! auth.roles().create("editor", ["doc:read", "doc:edit"]).await?;
+//! use portcullis::permission::RoleDefinition;
+//!
+//! auth.roles().define([RoleDefinition::new("editor", ["doc:read", "doc:edit"])]).await?;
 //! auth.roles().grant(account.id(), "editor").await?;
 //!
 //! auth.groups().create("staff").await?;

@@ -20,6 +20,7 @@
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
+//! use portcullis::permission::RoleDefinition;
 //! use portcullis::port::{HookFuture, SourceMembership};
 //! use portcullis::{AccountId, Portcullis, Requirement, Secret};
 //!
@@ -36,7 +37,7 @@
 //!     .levels("list", ["viewer", "editor", "owner"])
 //!     .membership_source(source)
 //!     .build()?;
-//! auth.roles().create("editor", ["list:edit"]).await?;
+//! auth.roles().define([RoleDefinition::new("editor", ["list:edit"])]).await?;
 //!
 //! let edit = auth.require(Requirement::permission("list:edit")?).on_path("id");
 //! let app: Router = Router::new()

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::language::{Permission, PermissionError};
 use super::reserved::is_reserved;
-use crate::base::problem::problem;
+use crate::base::problem::{Problem, problem};
 use crate::base::transaction::{Fault, is_foreign_key_violation, may_fault};
 
 /// The largest number of permissions in one role. More would not fit the column of the smallest
@@ -32,8 +34,20 @@ pub enum GrantError {
     #[error("a role holds at most {MAX_PERMISSIONS} permissions")]
     TooManyPermissions,
     /// There is already a role of this name with other permissions.
-    #[error("a role of this name exists with other permissions")]
-    Exists,
+    #[error(
+        "the role `{role}` exists with other permissions; `roles().define(..)` sets a role to what \
+         the code says"
+    )]
+    Exists {
+        /// The name of the role.
+        role: String,
+    },
+    /// A role cannot be defined as the code says. It names the role and the reason.
+    #[error(transparent)]
+    Role(InvalidRole),
+    /// The code defines a role of this name twice.
+    #[error("it is defined twice")]
+    DefinedTwice,
     /// The resource is not a domain and an id.
     #[error("a resource is one domain and one id, without white space, `:`, `,` or `*`")]
     InvalidResource,
@@ -55,6 +69,9 @@ pub enum GrantError {
         /// The minimum: three times `session.replay_after`.
         least: Duration,
     },
+    /// The text does not say where a page of a list begins.
+    #[error("this is not the `next` of a page")]
+    InvalidPage,
     /// There is no role of this name.
     #[error("there is no such role")]
     RoleNotFound,
@@ -91,7 +108,9 @@ problem! {
     GrantError {
         Self::InvalidName => UNPROCESSABLE_ENTITY, "invalid_name";
         Self::InvalidPermission { .. } | Self::TooManyPermissions => UNPROCESSABLE_ENTITY, "invalid_permission";
-        Self::Exists => CONFLICT, "role_exists";
+        Self::Exists { .. } => CONFLICT, "role_exists";
+        Self::DefinedTwice => UNPROCESSABLE_ENTITY, "role_defined_twice";
+        Self::InvalidPage => UNPROCESSABLE_ENTITY, "invalid_page";
         Self::InvalidResource => UNPROCESSABLE_ENTITY, "invalid_resource";
         Self::UnknownLevel => UNPROCESSABLE_ENTITY, "unknown_level";
         Self::ReservedName => UNPROCESSABLE_ENTITY, "reserved_name";
@@ -101,5 +120,33 @@ problem! {
         Self::GroupNotFound => NOT_FOUND, "group_not_found";
         Self::AccountNotFound => NOT_FOUND, "account_not_found";
     }
-    passes on { Fault }
+    passes on { Role, Fault }
+}
+
+/// A role that cannot be defined as the code says.
+#[derive(Debug, thiserror::Error)]
+#[error("role `{role}`: {reason}")]
+#[non_exhaustive]
+pub struct InvalidRole {
+    /// The name of the role, shortened.
+    pub role: String,
+    /// What is wrong with it.
+    #[source]
+    pub reason: Box<GrantError>,
+}
+
+impl InvalidRole {
+    pub(crate) fn new(role: &str, reason: GrantError) -> Self {
+        Self { role: role.chars().take(64).collect(), reason: Box::new(reason) }
+    }
+}
+
+impl Problem for InvalidRole {
+    fn status(&self) -> StatusCode {
+        self.reason.status()
+    }
+
+    fn code(&self) -> &'static str {
+        self.reason.code()
+    }
 }

@@ -44,7 +44,7 @@ impl From<group::Model> for Group {
 #[derive(Debug, Clone, Copy)]
 pub struct Groups<'a> {
     context: &'a Context,
-    db: Db<'a>,
+    pub(super) db: Db<'a>,
 }
 
 impl Portcullis {
@@ -75,6 +75,7 @@ impl<'a> Groups<'a> {
             created_at: now,
         };
         let event = Event::new(EventKind::GroupCreated, now).detail(name);
+        let raced = || GrantError::Exists { role: name.to_owned() };
         let made = transaction!(self.db, |txn| {
             if let Some(existing) = store::group_by_name(txn, name).await? {
                 return Ok(Some(existing));
@@ -82,7 +83,7 @@ impl<'a> Groups<'a> {
             if !store::insert_group(txn, row.clone()).await? {
                 // Another transaction created it between the two statements. It is read again after
                 // the rollback.
-                return Err(GrantError::Exists);
+                return Err(raced());
             }
             audit_log::record(txn, &event).await?;
             Ok(None)
@@ -90,7 +91,7 @@ impl<'a> Groups<'a> {
         match made {
             Ok(None) => Ok(row.into()),
             Ok(Some(existing)) => Ok(existing.into()),
-            Err(GrantError::Exists) => self.find(name).await?.ok_or(GrantError::Exists),
+            Err(GrantError::Exists { .. }) => self.find(name).await?.ok_or_else(raced),
             Err(error) => Err(error),
         }
     }
@@ -129,10 +130,10 @@ impl<'a> Groups<'a> {
     pub async fn delete(&self, name: &str) -> Result<(), GrantError> {
         let event = Event::new(EventKind::GroupDeleted, self.context.now()).detail(name);
         transaction!(self.db, |txn| {
+            store::bump_epoch(txn).await?;
             if !store::delete_group(txn, name).await? {
                 return Err(GrantError::GroupNotFound);
             }
-            store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
@@ -240,11 +241,9 @@ impl<'a> Groups<'a> {
         let now = self.context.now();
         let event = Event::new(kind, now).detail(format!("{role} to group {name}{resource}"));
         let role = transaction!(self.db, |txn| {
-            // The lock comes first. So two changes of one group run one after the other, and the
+            // The lock comes first. So changes of groups and roles run one after the other, and the
             // second sees what the first has done.
-            if !store::lock_group(txn, name).await? {
-                return Err(GrantError::GroupNotFound);
-            }
+            store::lock_epoch(txn).await?;
             let group = store::group_by_name(txn, name).await?.ok_or(GrantError::GroupNotFound)?;
             let role = store::role_by_name(txn, role).await?.ok_or(GrantError::RoleNotFound)?;
             let changed = if kind == EventKind::RoleGranted {
@@ -257,7 +256,7 @@ impl<'a> Groups<'a> {
                 store::bump_epoch(txn).await?;
                 audit_log::record(txn, &event).await?;
             }
-            Ok(role)
+            Ok::<_, GrantError>(role)
         })?;
         Ok(role.into())
     }

@@ -2,7 +2,8 @@
 //!
 //! 1. A [`Permission`] is a text with wildcards such as `doc:read` or `doc:edit:42`. It is parsed
 //!    once.
-//! 2. A [role](Roles) is a set of permissions with a name. It is granted to accounts.
+//! 2. A [role](Roles) is a set of permissions with a name. It is granted to accounts. The code says
+//!    at each start which roles it needs: [`Roles::define`].
 //! 3. The [`Grants`] of a request are everything that its account has, in compiled form. They are
 //!    kept in memory under the account's version and the global epoch. The one statement of each
 //!    request reads both. So a change counts on the next request of every node, and nodes need no
@@ -18,11 +19,13 @@
 //! grant.
 
 mod catalogue;
+mod definition;
 mod direct;
 pub(crate) mod entity;
 mod error;
 mod grants;
 mod group;
+mod holder;
 mod language;
 mod level;
 mod membership;
@@ -33,11 +36,13 @@ pub(crate) mod store;
 pub mod typed;
 
 pub use catalogue::{Catalogue, Declared, Doubtful, KnownPermission, Synced};
+pub use definition::{DefinedRoles, RoleDefinition};
 pub use direct::DirectPermissions;
-pub use error::GrantError;
+pub use error::{GrantError, InvalidRole};
 pub use grants::Grants;
 pub(crate) use grants::{GrantRow, RoleRow};
 pub use group::{Group, Groups};
+pub use holder::{GroupMember, GroupMembers, Holder, Page, RoleHolder, RoleHolders};
 pub use language::{Atoms, Instances, Permission, PermissionError, PermissionSet};
 pub(crate) use language::{parse_list, write_list};
 pub(crate) use level::Levels;

@@ -42,6 +42,11 @@ impl Resource {
         Self { domain: String::new(), id: String::new() }
     }
 
+    /// Returns the resource of stored columns, or `None` if they say "no limit".
+    pub(crate) fn of_columns(domain: String, id: String) -> Option<Self> {
+        (!domain.is_empty()).then_some(Self { domain, id })
+    }
+
     pub(crate) fn columns(&self) -> (&str, &str) {
         (&self.domain, &self.id)
     }

@@ -52,15 +52,18 @@ impl From<role::Model> for Role {
 /// ```no_run
 /// # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
 /// # -> Result<(), portcullis::permission::GrantError> {
-/// auth.roles().create("editor", ["doc:read", "doc:write"]).await?;
+/// use portcullis::permission::RoleDefinition;
+///
+/// let editor = RoleDefinition::new("editor", ["doc:read", "doc:write"]);
+/// auth.roles().define([editor]).await?;                // at every start: what the code says
 /// auth.roles().grant(account.id(), "editor").await?;   // counts on the next request
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Roles<'a> {
-    context: &'a Context,
-    db: Db<'a>,
+    pub(super) context: &'a Context,
+    pub(super) db: Db<'a>,
 }
 
 impl Portcullis {
@@ -77,8 +80,9 @@ impl<'a> Roles<'a> {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Creates a role. If the same role exists already, nothing changes, so you can call this at
-    /// every start.
+    /// Creates a role, for example for a page on which administrators make roles. If the same role
+    /// exists already, nothing changes. For the roles that your code needs, use
+    /// [`define`](Self::define).
     ///
     /// # Errors
     /// A role of this name exists with other permissions; a name or permission that is not valid; a
@@ -104,18 +108,21 @@ impl<'a> Roles<'a> {
             created_at: now,
         };
         let event = Event::new(EventKind::RoleCreated, now).detail(name);
+        let exists = || GrantError::Exists { role: name.to_owned() };
         let made = transaction!(self.db, |txn| {
             if let Some(existing) = store::role_by_name(txn, name).await? {
                 return Ok(Err(existing));
             }
+            // An account may already have a level with this name. The role now gives it
+            // permissions, so grants in memory must be read again. Here and below the epoch comes
+            // first: its row is the lock for all changes of roles and groups. Any other order would
+            // be a deadlock beside another change.
+            store::bump_epoch(txn).await?;
             if !store::insert_role(txn, row.clone()).await? {
                 // Another transaction created it between the two statements. It is read again after
                 // the rollback.
-                return Err(GrantError::Exists);
+                return Err(exists());
             }
-            // An account may already have a level with this name. The role now gives it
-            // permissions, so grants in memory must be read again.
-            store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
             Ok(Ok(()))
         });
@@ -124,19 +131,15 @@ impl<'a> Roles<'a> {
                 return Ok(row.into());
             }
             Ok(Err(existing)) => existing,
-            Err(GrantError::Exists) => self
+            Err(GrantError::Exists { .. }) => self
                 .db
                 .read(store::role_by_name(&self.db.executor(), name))
                 .await?
-                .ok_or(GrantError::Exists)?,
+                .ok_or_else(exists)?,
             Err(error) => return Err(error),
         };
         let existing = Role::from(existing);
-        if same_set(&existing.permissions, &permissions) {
-            Ok(existing)
-        } else {
-            Err(GrantError::Exists)
-        }
+        if same_set(&existing.permissions, &permissions) { Ok(existing) } else { Err(exists()) }
     }
 
     /// Finds the role of this name.
@@ -196,11 +199,7 @@ impl<'a> Roles<'a> {
     /// that a token is replaced after a third of the idle time, but never earlier than
     /// `replay_after`. No such role; an outage.
     pub async fn limit_idle(&self, name: &str, idle: Option<Duration>) -> Result<(), GrantError> {
-        let least = self.context.config.session.replay_after.saturating_mul(3);
-        if idle.is_some_and(|idle| idle < least) {
-            return Err(GrantError::IdleTooShort { least });
-        }
-        let millis = idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
+        let millis = check_idle(self.context, idle)?;
         self.change(name, role::Column::MaxIdleMs, millis.into()).await
     }
 
@@ -212,10 +211,10 @@ impl<'a> Roles<'a> {
     ) -> Result<(), GrantError> {
         let event = Event::new(EventKind::RoleChanged, self.context.now()).detail(name);
         transaction!(self.db, |txn| {
+            store::bump_epoch(txn).await?;
             if !store::set_role(txn, name, column, value.clone()).await? {
                 return Err(GrantError::RoleNotFound);
             }
-            store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
@@ -230,10 +229,10 @@ impl<'a> Roles<'a> {
     pub async fn delete(&self, name: &str) -> Result<(), GrantError> {
         let event = Event::new(EventKind::RoleDeleted, self.context.now()).detail(name);
         transaction!(self.db, |txn| {
+            store::bump_epoch(txn).await?;
             if !store::delete_role(txn, name).await? {
                 return Err(GrantError::RoleNotFound);
             }
-            store::bump_epoch(txn).await?;
             audit_log::record(txn, &event).await?;
             Ok(())
         })?;
@@ -346,7 +345,19 @@ pub(crate) fn check_name(name: &str) -> Result<(), GrantError> {
     if is_token { Ok(()) } else { Err(GrantError::InvalidName) }
 }
 
-fn parse<P: AsRef<str>>(
+/// Returns the column of an idle limit, if the limit is long enough.
+pub(super) fn check_idle(
+    context: &Context,
+    idle: Option<Duration>,
+) -> Result<Option<i64>, GrantError> {
+    let least = context.config.session.replay_after.saturating_mul(3);
+    if idle.is_some_and(|idle| idle < least) {
+        return Err(GrantError::IdleTooShort { least });
+    }
+    Ok(idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)))
+}
+
+pub(super) fn parse<P: AsRef<str>>(
     permissions: impl IntoIterator<Item = P>,
 ) -> Result<Vec<Permission>, GrantError> {
     let mut parsed = Vec::new();
@@ -366,6 +377,6 @@ fn parse<P: AsRef<str>>(
     Ok(parsed)
 }
 
-fn same_set(a: &[Permission], b: &[Permission]) -> bool {
+pub(super) fn same_set(a: &[Permission], b: &[Permission]) -> bool {
     a.len() == b.len() && a.iter().all(|permission| b.contains(permission))
 }

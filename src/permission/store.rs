@@ -4,15 +4,17 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect, RelationTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
+    EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, RelationTrait,
 };
+use uuid::Uuid;
 
 use super::entity::{
     account_group, account_permission, account_role, epoch, group, group_role, role,
 };
 use super::language::Permission;
 use super::resource::Resource;
+use crate::account::entity::account;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, GroupId, RoleId};
 use crate::base::secret::random_version;
@@ -20,6 +22,17 @@ use crate::base::transaction::is_unique_violation;
 
 /// The id of the only row of `auth_epoch`.
 const EPOCH_ROW: i16 = 1;
+
+/// Locks the row of the epoch until this transaction ends, without a change of it. So changes of
+/// roles, of groups and of the catalogue run one after the other. Whoever takes this lock takes it
+/// before any other.
+pub(crate) async fn lock_epoch<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
+    epoch::Entity::update_many()
+        .col_expr(epoch::Column::Epoch, Expr::col(epoch::Column::Epoch))
+        .exec(db)
+        .await?;
+    Ok(())
+}
 
 /// Makes all grants in memory outdated.
 pub(crate) async fn bump_epoch<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
@@ -60,13 +73,25 @@ pub(crate) async fn roles<C: ConnectionTrait>(db: &C) -> Result<Vec<role::Model>
     role::Entity::find().order_by_asc(role::Column::Name).all(db).await
 }
 
+/// Returns the roles with these names.
+pub(crate) async fn roles_named<'n, C: ConnectionTrait>(
+    db: &C,
+    names: impl Iterator<Item = &'n String>,
+) -> Result<Vec<role::Model>, DbErr> {
+    role::Entity::find()
+        .filter(role::Column::Name.is_in(names.map(String::as_str)))
+        .order_by_asc(role::Column::Name)
+        .all(db)
+        .await
+}
+
 /// Returns the roles that were granted to an account without a limit to a resource.
 pub(crate) async fn roles_of<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
 ) -> Result<Vec<role::Model>, DbErr> {
     role::Entity::find()
-        .join(sea_orm::JoinType::InnerJoin, account_role::Relation::Role.def().rev())
+        .join(JoinType::InnerJoin, account_role::Relation::Role.def().rev())
         .filter(account_role::Column::AccountId.eq(account))
         .filter(account_role::Column::Resource.eq(""))
         .order_by_asc(role::Column::Name)
@@ -97,6 +122,21 @@ pub(crate) async fn set_role<C: ConnectionTrait>(
     let updated = role::Entity::update_many()
         .col_expr(column, Expr::value(value))
         .filter(role::Column::Name.eq(name))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Writes what can change of a role. Returns false if there is no such role.
+pub(crate) async fn write_role<C: ConnectionTrait>(
+    db: &C,
+    role: role::Model,
+) -> Result<bool, DbErr> {
+    let updated = role::Entity::update_many()
+        .col_expr(role::Column::Permissions, Expr::value(role.permissions))
+        .col_expr(role::Column::Description, Expr::value(role.description))
+        .col_expr(role::Column::MaxIdleMs, Expr::value(role.max_idle_ms))
+        .filter(role::Column::Id.eq(role.id))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)
@@ -163,7 +203,7 @@ pub(crate) async fn groups_of<C: ConnectionTrait>(
     account: AccountId,
 ) -> Result<Vec<group::Model>, DbErr> {
     group::Entity::find()
-        .join(sea_orm::JoinType::InnerJoin, account_group::Relation::Group.def().rev())
+        .join(JoinType::InnerJoin, account_group::Relation::Group.def().rev())
         .filter(account_group::Column::AccountId.eq(account))
         .order_by_asc(group::Column::Name)
         .all(db)
@@ -188,16 +228,6 @@ pub(crate) async fn delete_group<C: ConnectionTrait>(db: &C, name: &str) -> Resu
     let deleted =
         group::Entity::delete_many().filter(group::Column::Name.eq(name)).exec(db).await?;
     Ok(deleted.rows_affected > 0)
-}
-
-/// Locks a group's row against other changes of its roles. Returns false if there is no such group.
-pub(crate) async fn lock_group<C: ConnectionTrait>(db: &C, name: &str) -> Result<bool, DbErr> {
-    let updated = group::Entity::update_many()
-        .col_expr(group::Column::Name, Expr::value(name))
-        .filter(group::Column::Name.eq(name))
-        .exec(db)
-        .await?;
-    Ok(updated.rows_affected > 0)
 }
 
 /// Adds a member. Returns false if it was a member already. The caller must have locked the
@@ -231,7 +261,7 @@ pub(crate) async fn leave_group<C: ConnectionTrait>(
 }
 
 /// Gives a group a role. Returns false if it had the role already. The caller must have locked the
-/// group's row.
+/// epoch.
 pub(crate) async fn grant_group_role<C: ConnectionTrait>(
     db: &C,
     group: GroupId,
@@ -266,6 +296,92 @@ pub(crate) async fn revoke_group_role<C: ConnectionTrait>(
     let key = (group, role, domain.to_owned(), id.to_owned());
     let deleted = group_role::Entity::delete_by_id(key).exec(db).await?;
     Ok(deleted.rows_affected > 0)
+}
+
+/// Where a list of holders goes on: after this one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HolderKey<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) resource: &'a str,
+    pub(crate) resource_id: &'a str,
+}
+
+impl HolderKey<'_> {
+    /// Returns the condition for all that come later in the order of these three columns.
+    fn later(self, [id, resource, resource_id]: [impl ColumnTrait; 3]) -> Condition {
+        let same = || Condition::all().add(id.eq(self.id));
+        Condition::any()
+            .add(id.gt(self.id))
+            .add(same().add(resource.gt(self.resource)))
+            .add(same().add(resource.eq(self.resource)).add(resource_id.gt(self.resource_id)))
+    }
+}
+
+/// Returns the accounts that have a role themselves, in the order of their ids.
+pub(crate) async fn account_holders<C: ConnectionTrait>(
+    db: &C,
+    role: RoleId,
+    after: Option<HolderKey<'_>>,
+    limit: usize,
+) -> Result<Vec<(account_role::Model, Option<account::Model>)>, DbErr> {
+    use account_role::Column;
+    let columns = [Column::AccountId, Column::Resource, Column::ResourceId];
+    account_role::Entity::find()
+        .join(JoinType::InnerJoin, account_role::Relation::Account.def())
+        .select_also(account::Entity)
+        .filter(Column::RoleId.eq(role))
+        .filter(account::Column::DeletedAt.is_null())
+        .filter(after.map_or_else(Condition::all, |key| key.later(columns)))
+        .order_by_asc(Column::AccountId)
+        .order_by_asc(Column::Resource)
+        .order_by_asc(Column::ResourceId)
+        .limit(limit as u64)
+        .all(db)
+        .await
+}
+
+/// Returns the groups that have a role, in the order of their ids.
+pub(crate) async fn group_holders<C: ConnectionTrait>(
+    db: &C,
+    role: RoleId,
+    after: Option<HolderKey<'_>>,
+    limit: usize,
+) -> Result<Vec<(group_role::Model, Option<group::Model>)>, DbErr> {
+    use group_role::Column;
+    let columns = [Column::GroupId, Column::Resource, Column::ResourceId];
+    group_role::Entity::find()
+        .join(JoinType::InnerJoin, group_role::Relation::Group.def())
+        .select_also(group::Entity)
+        .filter(Column::RoleId.eq(role))
+        .filter(after.map_or_else(Condition::all, |key| key.later(columns)))
+        .order_by_asc(Column::GroupId)
+        .order_by_asc(Column::Resource)
+        .order_by_asc(Column::ResourceId)
+        .limit(limit as u64)
+        .all(db)
+        .await
+}
+
+/// Returns the members of a group, in the order of their ids.
+pub(crate) async fn members_of<C: ConnectionTrait>(
+    db: &C,
+    group: GroupId,
+    after: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<(account_group::Model, Option<account::Model>)>, DbErr> {
+    use account_group::Column;
+    let later =
+        after.map_or_else(Condition::all, |id| Condition::all().add(Column::AccountId.gt(id)));
+    account_group::Entity::find()
+        .join(JoinType::InnerJoin, account_group::Relation::Account.def())
+        .select_also(account::Entity)
+        .filter(Column::GroupId.eq(group))
+        .filter(account::Column::DeletedAt.is_null())
+        .filter(later)
+        .order_by_asc(Column::AccountId)
+        .limit(limit as u64)
+        .all(db)
+        .await
 }
 
 /// Grants a permission. Returns false if it was granted already. The caller must have locked the

@@ -58,6 +58,7 @@ mod race;
 mod rate_limit;
 mod registration;
 mod replay;
+mod role;
 mod rotation;
 mod router;
 mod routes;

@@ -41,8 +41,11 @@ on_every_database! {
         }
         for other in [vec!["doc:read"], vec!["doc:read", "doc:write", "doc:delete"], vec![], vec!["doc:read,write"]] {
             let refused = roles.create("editor", &other).await;
-            let Err(error @ GrantError::Exists) = refused else { panic!("{other:?}: {refused:?}") };
+            let Err(error @ GrantError::Exists { .. }) = refused else {
+                panic!("{other:?}: {refused:?}")
+            };
             assert_eq!((error.status().as_u16(), error.code()), (409, "role_exists"));
+            assert!(error.to_string().contains("`editor`"), "{error}");
         }
         assert_eq!(roles.find("editor").await.expect("it answers"), Some(editor.clone()));
         assert_eq!(roles.find("Editor").await.expect("it answers"), None);

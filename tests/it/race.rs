@@ -331,7 +331,7 @@ on_every_database! {
         for (number, result) in other.into_iter().enumerate() {
             match result {
                 Ok(role) => made.push((number, role)),
-                Err(GrantError::Exists) => {}
+                Err(GrantError::Exists { .. }) => {}
                 Err(error) => panic!("{error:?}"),
             }
         }

@@ -48,6 +48,7 @@ use axum::http::StatusCode;
 use axum::routing::{self, get, post};
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
+use portcullis::permission::RoleDefinition;
 use portcullis::{
     Account, Allowed, AuthError, Identity, Instances, Portcullis, Rejection, Requirement,
     RequirementError, Secret, TypedPermission,
@@ -163,8 +164,8 @@ async fn start(
     // The secret is not kept: all sessions end with the process, like all data of this example.
     let auth = Portcullis::builder(db.clone()).secret(Secret::generate()).build()?;
     let editor = [doc::Read::TEXT, doc::Publish::TEXT, "doc:delete:2"];
-    auth.roles().create("editor", editor).await?;
-    auth.roles().create("guest", ["doc:read:1"]).await?;
+    let guest = RoleDefinition::new("guest", ["doc:read:1"]);
+    auth.roles().define([RoleDefinition::new("editor", editor), guest]).await?;
     Ok((auth, db))
 }
 

@@ -49,8 +49,9 @@ async fn each_account_gets_what_its_role_says() {
 async fn a_list_contains_only_readable_documents() {
     let directory = tempfile::tempdir().expect("a directory");
     let (auth, db) = start(&directory).await.expect("a database");
-    auth.roles().create("pair", ["doc:read:1,3", "doc:delete:2"]).await.expect("a role");
-    auth.roles().create("nobody", ["doc:publish"]).await.expect("a role");
+    let pair = RoleDefinition::new("pair", ["doc:read:1,3", "doc:delete:2"]);
+    let nobody = RoleDefinition::new("nobody", ["doc:publish"]);
+    auth.roles().define([pair, nobody]).await.expect("roles");
     let app = app(&auth, db).expect("permissions");
     for (name, role, listed) in [
         ("erin", "editor", r#"["1","2","3"]"#),

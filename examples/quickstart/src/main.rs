@@ -16,7 +16,7 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use portcullis::account::{AccountError, NewAccount};
 use portcullis::message::ConsoleNotifier;
-use portcullis::permission::GrantError;
+use portcullis::permission::{GrantError, RoleDefinition};
 use portcullis::{
     Account, PermissionError, Portcullis, Rejection, Requirement, Secret, anonymous, public,
 };
@@ -108,9 +108,9 @@ async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
     Database::connect(options).await
 }
 
-/// Creates the roles and the first administrator. It can run at every start: existing data stays.
+/// Sets the roles to what the code says, and creates the first administrator. It runs at every start.
 async fn prepare(auth: &Portcullis) -> Result<(), Box<dyn Error>> {
-    make_roles(auth).await?;
+    define_roles(auth).await?;
     if let Some(first) = auth.bootstrap_admin(NewAccount::username("admin")).await? {
         println!("the first administrator is `admin` with the password {}", first.password());
         println!("write it down: only its hash is stored, and it is not shown again");
@@ -118,10 +118,15 @@ async fn prepare(auth: &Portcullis) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn make_roles(auth: &Portcullis) -> Result<(), GrantError> {
-    auth.roles().create("admin", ["admin:read", "role:grant"]).await?;
-    auth.roles().create("reader", ["doc:read"]).await?; // every document
-    auth.roles().create("trial", ["doc:read:1"]).await?; // only the document with the id 1
+async fn define_roles(auth: &Portcullis) -> Result<(), GrantError> {
+    let defined = auth.roles().define([
+        RoleDefinition::new("admin", ["admin:read", "role:grant"]),
+        RoleDefinition::new("reader", ["doc:read"]).description("Reads every document."),
+        RoleDefinition::new("trial", ["doc:read:1"]).description("Reads the document 1 only."),
+    ]);
+    for name in defined.await?.changed {
+        println!("the role {name} was different, and is now as the code says");
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ async fn started(path: &str) -> Portcullis {
     Migrator::up(&db, None).await.expect("the migrations run");
     let secret = Secret::load_or_create(format!("{path}.secret")).expect("a secret");
     let auth = Portcullis::builder(db).secret(secret).build().expect("a configuration");
-    make_roles(&auth).await.expect("roles");
+    define_roles(&auth).await.expect("roles");
     auth
 }
 

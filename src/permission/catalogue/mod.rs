@@ -165,7 +165,7 @@ impl Catalogue<'_> {
             let changes = transaction!(db, |txn| {
                 // The lock makes nodes that start at the same time wait for each other. Each one
                 // sees what the one before has written.
-                store::lock(txn).await?;
+                super::store::lock_epoch(txn).await?;
                 let changes = Changes::between(&store::all(txn).await?, &declared);
                 if changes.is_empty() {
                     return Ok(changes);
@@ -203,7 +203,7 @@ impl Catalogue<'_> {
         let context = self.auth.context();
         let now = context.now();
         let gone = transaction!(context.db(), |txn| {
-            store::lock(txn).await?;
+            super::store::lock_epoch(txn).await?;
             let gone = store::all(txn).await?.into_iter().map(|row| row.permission);
             let gone: Vec<_> = gone.filter(|text| !declared.contains_key(text)).collect();
             if gone.is_empty() {

@@ -7,20 +7,10 @@ use sea_orm::{
 };
 
 use crate::base::clock::Timestamp;
-use crate::permission::entity::{account_permission, epoch, known};
+use crate::permission::entity::{account_permission, known};
 
 /// The number of rows in one statement.
 const AT_ONCE: usize = 200;
-
-/// Locks the catalogue against other changes until this transaction ends. The locked row is that of
-/// the epoch. The epoch itself does not change, because no grants change.
-pub(super) async fn lock<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
-    epoch::Entity::update_many()
-        .col_expr(epoch::Column::Epoch, Expr::col(epoch::Column::Epoch))
-        .exec(db)
-        .await?;
-    Ok(())
-}
 
 pub(super) async fn all<C: ConnectionTrait>(db: &C) -> Result<Vec<known::Model>, DbErr> {
     known::Entity::find().order_by_asc(known::Column::Permission).all(db).await

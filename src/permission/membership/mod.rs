@@ -111,12 +111,12 @@ pub enum Refreshed {
 /// [`Roles::grant_on`](crate::permission::Roles::grant_on).
 ///
 /// ```no_run
-/// use portcullis::permission::Resource;
+/// use portcullis::permission::{Resource, RoleDefinition};
 ///
 /// # async fn example(auth: portcullis::Portcullis, account: portcullis::Account)
 /// # -> Result<(), portcullis::permission::GrantError> {
 /// let list = Resource::new("list", "7")?;
-/// auth.roles().create("editor", ["list:edit"]).await?;
+/// auth.roles().define([RoleDefinition::new("editor", ["list:edit"])]).await?;
 /// auth.memberships().grant(account.id(), &list, "editor").await?; // list-7-editor, list:edit:7
 /// # Ok(())
 /// # }
