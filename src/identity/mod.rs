@@ -65,6 +65,7 @@ use crate::identity::resolver::Resolver;
 use crate::session::SignedOut;
 
 pub(crate) mod credential;
+mod effective;
 mod error;
 mod grant_cache;
 mod job;
@@ -78,6 +79,7 @@ mod resolver;
 pub(crate) mod step_up;
 mod store;
 
+pub use effective::EffectivePermissions;
 pub use error::{AuthError, NotSignedIn};
 pub use job::{JobError, JobIdentity};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};

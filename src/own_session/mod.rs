@@ -9,8 +9,16 @@
 //! It does not touch the sessions of other accounts. For administrators there is
 //! [`sessions`](Portcullis::sessions).
 //!
+//! # Menus
+//! A page shows its menu by what the session may do. There are two ways, and neither costs a
+//! statement beyond the one of the request: the list of all permissions
+//! ([`Identity::effective_permissions`]), and answers to up to 64 questions ([`Identity::may`]). The
+//! page [`permissions`](crate::guide::permissions#menus) shows both.
+//!
 //! # Routes
-//! - `GET /session`: account, session, factors and roles.
+//! - `GET /session`: account, session, factors and roles. With `?permissions=true` also
+//!   `permissions`, with the members `superuser`, `allowed` (a list) and `truncated`.
+//! - `POST /session/may`: answers the questions of a menu.
 //! - `POST /session/refresh`: renews the token.
 //! - `GET /sessions`: the newest 100. If there may be more, the answer has `next`; continue with
 //!   `GET /sessions?after=<next>`.
@@ -24,7 +32,7 @@
 //!   can only sign out. The client with that session notices nothing until they use it.
 //!
 //! # Errors
-//! `limited_session` (403); `session_not_found` (404), also for a session of another account;
+//! `limited_session` (403); `invalid_permission`, `too_many_questions` (422); `session_not_found` (404), also for a session of another account;
 //! `refresh_not_enabled` (400) if tokens are not renewed.
 
 use serde_json::{Value, json};
@@ -37,8 +45,10 @@ use crate::identity::owner::Sessions;
 use crate::identity::{AccountOwner, Identity};
 use crate::session::{SessionError, SessionSummary, SessionsEnded};
 
+mod may;
 #[cfg(feature = "routes")]
 mod routes;
+pub use may::{Answer, MAX_QUESTIONS, MayError, Question};
 #[cfg(feature = "routes")]
 pub use routes::routes;
 

@@ -1,5 +1,7 @@
 //! The routes of one's own sessions.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -8,15 +10,18 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::may::{Answer, Question};
 use crate::base::client::ClientInfo;
+use crate::base::factor::Factor;
 use crate::base::id::SessionId;
-use crate::base::problem::Rejection;
+use crate::base::problem::{Problem, Rejection};
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::owner::Sessions;
-use crate::identity::{AccountOwner, Identity};
-use crate::route::{self, OptionalBody, RouteError, mount, row};
+use crate::identity::{AccountOwner, AuthError, Identity};
+use crate::permission::Permission;
+use crate::route::{self, Json, OptionalBody, RouteError, mount, row};
 use crate::session::{SESSIONS_A_PAGE, SessionError, SessionsEnded, Transport};
 
 /// The routes of one's own sessions.
@@ -26,7 +31,13 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         auth,
         "own_session",
         [
-            row(Method::GET, "/session", who_am_i).by(RouteCaller::SignedIn),
+            row(Method::GET, "/session", who_am_i)
+                .by(RouteCaller::SignedIn)
+                .refuses(&["invalid_body"]),
+            row(Method::POST, "/session/may", may)
+                .by(RouteCaller::SignedIn)
+                .takes(RouteBody::Json)
+                .refuses(&["invalid_permission", "too_many_questions"]),
             row(Method::POST, "/session/refresh", refresh)
                 .by(RouteCaller::SignedIn)
                 .refuses(&["refresh_not_enabled"]),
@@ -55,8 +66,80 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 async fn who_am_i(
     State(auth): State<Portcullis>,
     identity: Identity,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    Ok(route::json(&auth.describe_session(&identity).await?))
+    let wanted: Members = route::query(query.as_deref())?;
+    let mut body = auth.describe_session(&identity).await?;
+    if wanted.permissions == Some(true) {
+        let effective = identity.effective_permissions();
+        let allowed: Vec<&str> = effective.permissions.iter().map(Permission::as_str).collect();
+        body["permissions"] = json!({
+            "superuser": effective.superuser,
+            "allowed": allowed,
+            "truncated": effective.truncated,
+        });
+    }
+    Ok(route::json(&body))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Members {
+    permissions: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Questions {
+    questions: Vec<AskedQuestion>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedQuestion {
+    permission: String,
+    id: Option<String>,
+    factor: Option<String>,
+    max_age: Option<u64>,
+}
+
+impl AskedQuestion {
+    fn read(self) -> Result<Question, RouteError> {
+        let mut question = Question::new(self.permission);
+        if let Some(id) = self.id {
+            question = question.on(id);
+        }
+        if let Some(name) = self.factor {
+            let factor = Factor::ALL.iter().find(|factor| factor.as_str() == name);
+            let unknown = || RouteError::InvalidBody("factor must be the name of one".to_owned());
+            question = question.factor(*factor.ok_or_else(unknown)?);
+        }
+        if let Some(seconds) = self.max_age {
+            question = question.within(Duration::from_secs(seconds));
+        }
+        Ok(question)
+    }
+}
+
+async fn may(identity: Identity, Json(body): Json<Questions>) -> Result<Response, Rejection> {
+    let questions = body.questions.into_iter().map(AskedQuestion::read);
+    let questions = questions.collect::<Result<Vec<_>, _>>()?;
+    let answers: Vec<Value> = identity.may(&questions)?.into_iter().map(told).collect();
+    Ok(route::json(&json!({ "answers": answers })))
+}
+
+/// The answer to a question. A refusal has the words with which a guard refuses.
+fn told(answer: Answer) -> Value {
+    let (outcome, refusal) = match answer {
+        Answer::Met => return json!({ "outcome": "met" }),
+        Answer::StepUp(needed) => ("step_up", AuthError::StepUp(needed)),
+        Answer::Denied => ("denied", AuthError::Denied),
+    };
+    let mut told = refusal.members();
+    told.insert("outcome".to_owned(), outcome.into());
+    told.insert("code".to_owned(), refusal.code().into());
+    told.insert("detail".to_owned(), refusal.to_string().into());
+    Value::Object(told)
 }
 
 async fn refresh(

@@ -225,6 +225,41 @@ impl Permission {
         })
     }
 
+    /// Returns the permission that implies exactly what both imply, or `None` if they share nothing.
+    ///
+    /// # Errors
+    /// The text would be too long: each has many alternatives where the other has `*`.
+    pub(crate) fn intersection(&self, other: &Permission) -> Option<Result<Self, PermissionError>> {
+        let mut text = String::new();
+        let (mut mine, mut theirs) = (self.parts(), other.parts());
+        loop {
+            // A part that is missing at the end means the same as `*`.
+            let (one, both) = match (mine.next(), theirs.next()) {
+                (None, None) => break,
+                (Some(part), None) | (None, Some(part)) => (part, None),
+                (Some(mine), Some(theirs)) if theirs.any => (mine, None),
+                (Some(mine), Some(theirs)) if mine.any => (theirs, None),
+                (Some(mine), Some(theirs)) => (mine, Some(theirs)),
+            };
+            if !text.is_empty() {
+                text.push(':');
+            }
+            if one.any {
+                text.push_str(ANY);
+                continue;
+            }
+            let shared = |token: &&str| {
+                both.is_none_or(|part: Part<'_>| part.tokens().any(|other| other == *token))
+            };
+            let tokens: Vec<_> = one.tokens().filter(shared).collect();
+            if tokens.is_empty() {
+                return None;
+            }
+            text.push_str(&tokens.join(","));
+        }
+        Some(Self::parse(&text))
+    }
+
     /// Returns this permission with `id` as one more part: `doc:edit` on `42` is `doc:edit:42`.
     ///
     /// Use this for ids that come from users. The id becomes the next part, whatever that is. On
@@ -927,6 +962,30 @@ mod tests {
     }
 
     /// Makes permissions with so few tokens that about every fourth pair matches.
+    #[test]
+    fn an_intersection_of_long_lists_can_be_too_long() {
+        let many = |prefix: &str| {
+            (10..40).map(|number| format!("{prefix}{number}")).collect::<Vec<_>>().join(",")
+        };
+        let one = permission(&format!("{}:*", many("abcde")));
+        let other = permission(&format!("*:{}", many("fghij")));
+        let too_long = one.intersection(&other).expect("they share all");
+        assert!(matches!(too_long, Err(TooLong { .. })), "{too_long:?}");
+        for (one, other, expected) in [
+            ("doc", "doc:read:7", Some("doc:read:7")),
+            ("doc:*:7", "*:read", Some("doc:read:7")),
+            ("doc:read,edit", "doc:edit,delete", Some("doc:edit")),
+            ("*", "*", Some("*")),
+            ("*,doc", "*:read", Some("*:read")),
+            ("doc:read", "list", None),
+            ("doc:read:7", "doc:read:8", None),
+        ] {
+            let found = permission(one).intersection(&permission(other));
+            let found = found.map(|found| found.expect("it is short"));
+            assert_eq!(found, expected.map(permission), "{one} and {other}");
+        }
+    }
+
     fn few_tokens() -> impl Strategy<Value = String> {
         let part = vec(select(vec!["*", "a", "b", "c"]), 1..=3);
         let part = part.prop_map(|tokens| tokens.join(","));
@@ -1000,6 +1059,20 @@ mod tests {
                     let allowed = set.allows_permission(&prefix.on(id).unwrap()).unwrap();
                     prop_assert_eq!(listed, allowed, "{:?} -> {} on {}", &grants, prefix, id);
                 }
+            }
+        }
+
+        #[test]
+        fn an_intersection_implies_exactly_what_both_imply(
+            pair in vec(few_tokens(), 2),
+            requests in vec(few_tokens(), 16),
+        ) {
+            let [one, other] = [permission(&pair[0]), permission(&pair[1])];
+            let both = one.intersection(&other).map(|both| both.expect("these are short"));
+            for requested in requests.iter().map(|requested| permission(requested)) {
+                let expected = one.implies(&requested) && other.implies(&requested);
+                let found = both.as_ref().is_some_and(|both| both.implies(&requested));
+                prop_assert_eq!(found, expected, "{} and {} -> {}", one, other, requested);
             }
         }
 

@@ -34,6 +34,7 @@ mod login_name;
 mod mail_login;
 mod maintenance;
 mod membership;
+mod menu;
 mod metrics;
 mod migration;
 mod names_changed;
