@@ -134,13 +134,16 @@
 //! | `session_not_found` | 404 | the account has no such session; the answer is the same for a session of another account |
 //! | `invalid_name` | 422 | the name of a role or group is invalid: use 1 to 64 bytes without white space, `:`, `,` or `*` |
 //! | `invalid_resource` | 422 | the domain or id of a resource is empty, too long, or contains permission syntax |
-//! | `invalid_permission` | 422 | a permission of the role is invalid, or the role has too many |
+//! | `invalid_permission` | 422 | A permission of the role is invalid, or the role has too many. With `POST /session/may`: a question is not about a permission, or its id is not a possible id; `question` is its index |
+//! | `too_many_questions` | 422 | more than 64 questions at once |
+//! | `invalid_page` | 422 | a list of holders or members should go on after a text that no page has returned |
 //! | `invalid_recipient` | 422 | `outbox().send(..)`: the recipient is not one plain mail address or phone number |
 //! | `idle_too_short` | 422 | the idle time of a role is less than three times `session.replay_after` |
 //! | `unknown_level` | 422 | this level is not configured for this kind of resource |
 //! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-` was declared or granted; these domains are reserved for portcullis |
 //! | `reserved_name` | 422 | the role name looks like a level on a resource |
 //! | `role_exists` | 409 | there is already a role with this name and other permissions |
+//! | `role_defined_twice` | 422 | the code defines two roles with this name |
 //! | `role_not_found`, `group_not_found` | 404 | there is no role or group with this name |
 //!
 //! # Request bodies

@@ -13,11 +13,11 @@
 //! the grant.
 //!
 //! ```no_run
-//! use portcullis::permission::Resource;
+//! use portcullis::permission::{Resource, RoleDefinition};
 //!
 //! # async fn example(auth: portcullis::Portcullis, alice: portcullis::Account)
 //! # -> Result<(), portcullis::permission::GrantError> {
-//! auth.roles().create("editor", ["list:edit", "list:read"]).await?;
+//! auth.roles().define([RoleDefinition::new("editor", ["list:edit", "list:read"])]).await?;
 //! auth.roles().grant(alice.id(), "editor").await?;                       // every list
 //!
 //! let seven = Resource::new("list", "7")?;
@@ -34,12 +34,47 @@
 //! statement, independent of the number of grants. It reads two versions, and the compiled grants for these versions
 //! are in memory. Each change of a grant replaces one of the versions, in the same transaction.
 //!
+//! # Roles in code
+//!
+//! Your code knows which roles it needs. [`define`](crate::permission::Roles::define) sets them to what the code
+//! says. Call it at every start:
+//!
+//! ```no_run
+//! use portcullis::permission::RoleDefinition;
+//!
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::permission::GrantError> {
+//! let defined = auth
+//!     .roles()
+//!     .define([
+//!         RoleDefinition::new("reader", ["list:read"]),
+//!         RoleDefinition::new("editor", ["list:read", "list:edit"]).description("Writes on lists."),
+//!     ])
+//!     .await?;
+//! println!("new: {:?}, different: {:?}", defined.created, defined.changed);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - A role that is missing is created. A role that is different is changed: its permissions, and its description
+//!   and idle limit if the definition has one. The holders keep it, and the change takes effect on their next request.
+//! - If nothing is different, nothing is written.
+//! - Roles that the code does not name stay. So administrators can make more roles with
+//!   [`create`](crate::permission::Roles::create), and an old role stays until you
+//!   [`delete`](crate::permission::Roles::delete) it.
+//! - Several nodes may start at once. During a release, old and new code may run at the same time. The node that
+//!   starts last decides: an old node that restarts sets the roles back to what its code says. So add a permission
+//!   to a role one release before a route requires it.
+//! - An error names the role: ``role `editor`: `list:` is not a permission: part 2 is empty``.
+//!
+//! [`holders`](crate::permission::Roles::holders) lists the accounts and groups that have a role, page by page, and
+//! [`members`](crate::permission::Groups::members) lists the accounts of a group.
+//!
 //! # Levels
 //!
 //! Use levels if people share single resources, such as lists. Levels have an order, from the lowest to the highest:
 //!
 //! ```no_run
-//! use portcullis::permission::Resource;
+//! use portcullis::permission::{Resource, RoleDefinition};
 //!
 //! # async fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret, alice: portcullis::AccountId)
 //! # -> Result<(), Box<dyn std::error::Error>> {
@@ -48,8 +83,9 @@
 //!     .levels("list", ["viewer", "editor", "owner"])
 //!     .build()?;
 //! // The role with the name of a level has its permissions. On a list, only those about lists count.
-//! auth.roles().create("viewer", ["list:read", "doc:read"]).await?;
-//! auth.roles().create("editor", ["list:edit", "doc:edit"]).await?;
+//! let viewer = RoleDefinition::new("viewer", ["list:read", "doc:read"]);
+//! let editor = RoleDefinition::new("editor", ["list:edit", "doc:edit"]);
+//! auth.roles().define([viewer, editor]).await?;
 //! auth.memberships().grant(alice, &Resource::new("list", "7")?, "editor").await?;
 //! # Ok(())
 //! # }
@@ -90,6 +126,46 @@
 //! Some grants contain a permission that is not in the catalogue (`list:raed`), or that cannot be parsed. They appear
 //! in the log and in [`auth.audit()`](crate::Portcullis::audit), as `unknown_permissions` and
 //! `malformed_permissions`. Such a grant has no effect, because no code requires its permission.
+//!
+//! # Menus
+//!
+//! A page shows only what its user may do. It can ask in two ways. Neither costs a statement beyond the one of the
+//! request. Both describe the session: the ceiling of a limited session counts.
+//!
+//! `GET /session?permissions=true` adds all permissions to the answer: direct ones, and those of roles, groups, roles on
+//! a resource, and levels.
+//!
+//! ```json
+//! {"permissions": {"superuser": false, "allowed": ["doc:read", "list:edit:7"], "truncated": false}}
+//! ```
+//!
+//! - `superuser` is true if the session may do everything. Then `allowed` is `["*"]`.
+//! - The list ends after 500 permissions, and `truncated` is then true. Such an account has permissions for
+//!   single instances, for example for thousands of documents. Ask questions instead.
+//! - The page must understand wildcards: `doc` allows `doc:read`.
+//!
+//! `POST /session/may` answers up to 64 questions, so that the page needs no rules at all:
+//!
+//! ```json
+//! {"questions": [{"permission": "doc:edit"}, {"permission": "doc:edit", "id": "42"},
+//!                {"permission": "account:transfer", "factor": "totp", "max_age": 300}]}
+//! ```
+//!
+//! ```json
+//! {"answers": [{"outcome": "denied", "code": "denied", "detail": "this account is not allowed to do this"},
+//!              {"outcome": "met"},
+//!              {"outcome": "step_up", "code": "insufficient_user_authentication", "detail": "prove again: …",
+//!               "factors": ["totp"], "max_age": 300}]}
+//! ```
+//!
+//! - The answers are in the order of the questions. A refusal has the members with which a guard refuses.
+//! - Ask for the `factor` and the `max_age` (in seconds) that the route requires, if it requires any.
+//! - A text that is not a permission, or an id that cannot be one, is answered with 422 `invalid_permission`. The
+//!   member `question` is the index of the question.
+//!
+//! In Rust, [`identity.effective_permissions()`](crate::Identity::effective_permissions),
+//! [`identity.may(..)`](crate::Identity::may) and, with the requirement of the route itself,
+//! [`identity.check(..)`](crate::Identity::check) do the same. An answer is for display only: each route checks again.
 //!
 //! # Lists
 //!

@@ -65,7 +65,8 @@
 //! | `POST /auth/logout` | signs out | [`login`](crate::login) |
 //! | `POST /auth/reauthenticate` | checks the password again | [`login`](crate::login) |
 //! | `PUT /auth/password` | changes the password | [`password_change`](crate::password_change) |
-//! | `GET /auth/session` | shows the current session and account | [`own_session`](crate::own_session) |
+//! | `GET /auth/session` | shows the current session and account, and its permissions | [`own_session`](crate::own_session) |
+//! | `POST /auth/session/may` | answers what the session may do, for menus | [`own_session`](crate::own_session) |
 //! | `POST /auth/session/refresh` | renews the token | [`own_session`](crate::own_session) |
 //! | `GET /auth/sessions` | lists the sessions of the account | [`own_session`](crate::own_session) |
 //! | `DELETE /auth/sessions/{id}`, `DELETE /auth/sessions` | ends other sessions | [`own_session`](crate::own_session) |
@@ -90,10 +91,31 @@
 //! # }
 //! ```
 //!
-//! # The first administrator
+//! # Roles and the first administrator
 //!
-//! There is no default account. Call [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) at every start.
-//! It creates the first administrator once, and returns a random password for the operator.
+//! Call both at every start, on every node:
+//!
+//! ```no_run
+//! use portcullis::account::NewAccount;
+//! use portcullis::permission::RoleDefinition;
+//!
+//! # async fn example(auth: portcullis::Portcullis) -> Result<(), Box<dyn std::error::Error>> {
+//! let editor = RoleDefinition::new("editor", ["doc:read", "doc:edit"]);
+//! auth.roles().define([editor]).await?;
+//! if let Some(first) = auth.bootstrap_admin(NewAccount::username("admin")).await? {
+//!     println!("the administrator's password is {}", first.password());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`define`](crate::permission::Roles::define) sets roles to what the code says. See
+//! [`permissions`](super::permissions#roles-in-code).
+//!
+//! There is no default account. [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) creates the first
+//! administrator once, and returns a random password for the operator. Your hooks for registrations run for this
+//! account too. Your own code can add rows [in the same
+//! transaction](crate::bootstrap::BootstrapAdmin::in_transaction).
 //!
 //! # Every flow is also a method
 //!
