@@ -992,7 +992,7 @@ async fn no_statement_reads_a_whole_table(backend: Backend) {
     let account = NewAccount::username("alice").with_email("alice@example.com").verified();
     let account = auth.accounts().create(account).await.expect("it is made");
     let client = ClientInfo::default();
-    auth.sessions().start(&account, &client).await.expect("a session");
+    let _ = auth.sessions().start(&account, &client).await.expect("a session");
     texts.take_statements();
     auth.accounts().export(account.id()).await.expect("it is exported");
     auth.accounts().close(account.id()).await.expect("it is closed");
