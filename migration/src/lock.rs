@@ -1,7 +1,9 @@
 //! Only one process changes the tables at a time.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use sea_orm::{
@@ -160,11 +162,16 @@ where
             while ask::<Option<i64>>(txn, &query).await? != Some(1) {
                 wait(began).await?;
             }
-            let done = work(txn).await;
+            let mut work = work(txn);
+            let done = poll_fn(|context| {
+                let poll = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+                poll.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+            })
+            .await;
             // The connection goes back to its pool, and would keep the lock.
             let released =
                 ask::<Option<i64>>(txn, &format!("SELECT RELEASE_LOCK({name}) + 0")).await;
-            let done = done?;
+            let done = done.unwrap_or_else(|panic| resume_unwind(panic))?;
             released?;
             Ok(done)
         }

@@ -588,6 +588,20 @@ pub enum AttemptKind {
 }
 
 impl AttemptKind {
+    /// All kinds.
+    pub const ALL: [Self; 10] = [
+        Self::Login,
+        Self::Forgot,
+        Self::Reset,
+        Self::SecondFactor,
+        Self::Challenge,
+        Self::UserCode,
+        Self::ApiKey,
+        Self::MailLoginRequest,
+        Self::MailLogin,
+        Self::MailLoginLink,
+    ];
+
     /// The number of the kind in the row.
     pub(crate) const fn number(self) -> i16 {
         match self {

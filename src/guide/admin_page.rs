@@ -130,7 +130,7 @@
 //!
 //! # Before you use it
 //!
-//! - Ask for a recent factor: `Requirement::all([write, Requirement::within(..)?])`. A stolen session of an
+//! - Ask for a recent factor: `Requirement::all([write, Requirement::within(..)])?`. A stolen session of an
 //!   administrator is worse than any other.
 //! - A person who may grant every role can give themselves everything. Give `account:write` only to people who
 //!   may do that, or check in `grant` which roles they may hand out.

@@ -101,7 +101,8 @@
 //!
 //! # New people: create both rows or none
 //!
-//! With the mounted `POST /register`, clients send your own fields in the member `profile`:
+//! With the mounted `POST /register`, clients send your own fields in the member `profile`. Pass the hook to
+//! [`Builder::hooks`](crate::Builder::hooks). (MySQL and MariaDB write `?` for `$1`.)
 //!
 //! ```no_run
 //! use portcullis::hook::{HookResult, Hooks, Registering};
@@ -150,5 +151,6 @@
 //!
 //! # Deleting
 //!
-//! [`delete`](crate::account::Accounts::delete) only marks the account as deleted. The row stays, so your foreign
-//! keys remain valid.
+//! [`delete`](crate::account::Accounts::delete) only marks the account as deleted.
+//! [`erase`](crate::account::Accounts::erase) empties it. In both cases the row stays, so your foreign keys remain
+//! valid. Remove your own data about an erased person in a hook: see [`personal_data`](super::personal_data#erasing).

@@ -21,8 +21,9 @@
 //!
 //! # From a scheduler
 //!
-//! A small program of yours runs once and ends. It needs the same configuration as the service, because that
-//! says how long rows are kept:
+//! A small program of yours runs once and ends. It needs the same configuration as the service, which says how
+//! long rows are kept. It also needs the same [hooks](crate::Builder::hooks): maintenance erases closed accounts, and
+//! [`before_erase`](crate::hook::Hooks::before_erase) removes the rows in your own tables:
 //!
 //! ```no_run
 //! use portcullis::{Config, Portcullis};
@@ -59,6 +60,8 @@
 //! | `auth_former_address` | 30 days | |
 //! | `auth_told_place`, `auth_device_digest` | 30 days | |
 //! | accounts that strangers created and nobody verified | 7 days | `retention.unverified_accounts`; only with `login.require_verified` |
+//! | accounts that were closed | 14 days, then they are [erased](crate::own_account#erasing) | `retention.closed_accounts` |
+//! | addresses and details in the events of an erased account | 30 days | `retention.erased_sources` |
 //!
 //! ```
 //! use std::time::Duration;
@@ -69,8 +72,8 @@
 //!
 //! # What still grows
 //!
-//! - Accounts, their names, roles, groups and grants. They are removed only when you say so. A deleted account
-//!   keeps its row.
+//! - All other accounts, their names, roles, groups and grants. They are removed only when you say so. A deleted or
+//!   erased account keeps its row.
 //! - `auth_event`, with every sign-in and change. Expect one to three rows for each sign-in. It is usually the
 //!   largest table. Copy the events to your log system (see [`telemetry`](super::telemetry)), and shorten the
 //!   time.

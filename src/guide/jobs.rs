@@ -55,7 +55,7 @@
 //!
 //! | error | meaning | what to do with the job |
 //! |---|---|---|
-//! | [`NotFound`](crate::JobError::NotFound) | deleted, or never there | delete the job |
+//! | [`NotFound`](crate::JobError::NotFound) | deleted, closed by its owner, erased, or never there | delete the job; the owner may still reopen a closed account |
 //! | [`Disabled`](crate::JobError::Disabled) | disabled now; it may be enabled again | put it off, or give it up |
 //! | [`NotVerified`](crate::JobError::NotVerified) | `login.require_verified` is on, and no address is verified | put it off |
 //! | [`Denied`](crate::JobError::Denied) | the account may not do this any more | give it up, and tell the person |

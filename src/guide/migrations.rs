@@ -67,5 +67,5 @@
 //!   tables and columns that it does not know.
 //! - **Edited:** if the record has a gap, `Migrator::up` names the missing migration and changes nothing.
 //!
-//! If you change rows with SQL of your own, also replace the version of each row: `version` in `auth_account` and
-//! `auth_session`. Everything that a node remembers about a row belongs to its version.
+//! If you change rows of `auth_account` or `auth_session` with SQL of your own, also write another number into the
+//! `version` of each row. A node may remember a row until its version changes.

@@ -16,6 +16,8 @@
 //! | render pages on the server, without a script | [`server_pages`] |
 //! | serve a single-page application from another port or host | [`single_page`] |
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
+//! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
+//! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
 //! | let everyone edit their own rows, and share them | [`rows_with_owners`] |
 //! | understand sessions, start one in my own handler, or keep a WebSocket open | [`sessions`] |

@@ -139,7 +139,7 @@
 //! {"permissions": {"superuser": false, "allowed": ["doc:read", "list:edit:7"], "truncated": false}}
 //! ```
 //!
-//! - `superuser` is true if the session may do everything. Then `allowed` is `["*"]`.
+//! - `superuser` is true if the account is a superuser, and its session is not limited. Then `allowed` is `["*"]`.
 //! - The list ends after 500 permissions, and `truncated` is then true. Such an account has permissions for
 //!   single instances, for example for thousands of documents. Ask questions instead.
 //! - The page must understand wildcards: `doc` allows `doc:read`.

@@ -1,7 +1,7 @@
-//! Personal data: what is kept about people, where, for how long, and how it goes.
+//! Personal data: what is kept about people, where, for how long, and how it is removed.
 //!
-//! This page describes what portcullis does. It is no legal advice. Your own tables, logs and backups are
-//! up to you.
+//! This page describes what portcullis does. It is not legal advice. You are responsible for your own tables,
+//! logs and backups.
 //!
 //! # What is kept
 //!
@@ -13,8 +13,9 @@
 //! | sessions: network address, browser, times | `auth_session` | 7 days after their end |
 //! | what your application stores with a session | `auth_session_data` | as long as the session |
 //! | roles, groups, permissions, levels | `auth_account_role`, `auth_account_group`, `auth_account_permission`, `auth_membership` | until they are revoked, or the account is erased |
-//! | codes and links: for what, for which address; only digests of the codes | `auth_challenge` | an hour after their end |
-//! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox` | 24 hours |
+//! | codes and links: for what, for which address; only digests of the codes | `auth_challenge`, `auth_challenge_start` | an hour after their end |
+//! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox`, `auth_outbox_limit` | 24 hours after sending |
+//! | requests, counted by keyed digests; only with `rate.store = database` | `auth_rate` | until the limit has recovered |
 //! | attempts to sign in: keyed digests of names, and the network address | `auth_attempt` | 24 hours |
 //! | events: what happened, when, and the network address | `auth_event` | 180 days |
 //! | denials, counted by rule and minute | `auth_denial` | 30 days |
@@ -36,15 +37,17 @@
 //! # }
 //! ```
 //!
-//! Only the id is left, so that an import does not bring the person back. The events stay with their kind
-//! and time, and lose their network addresses and details after 30 days. The names are free again at once.
+//! Only the id is left, with the times of creation and erasure, so that an import does not bring the person
+//! back. The events stay with their kind and time, and lose their network addresses and details after 30 days.
+//! The names are free again at once.
 //! [`own_account`](crate::own_account) lists what is removed.
 //!
 //! [`delete`](crate::account::Accounts::delete) is something else. It keeps a person out and keeps all
-//! data, so that the same names cannot register again. Use it for abuse, or if a law makes you keep the
-//! data. Call [`erase`](crate::account::Accounts::erase) when that time is over.
+//! data, so that the same names cannot register again (except a mail address that was never verified). Use it
+//! for abuse, or if a law makes you keep the data. Call [`erase`](crate::account::Accounts::erase) when that time
+//! is over.
 //!
-//! Your own tables are cleaned by a hook, in the same transaction:
+//! A hook of yours cleans your own tables, in the same transaction. (MySQL and MariaDB write `?` for `$1`.)
 //!
 //! ```no_run
 //! use portcullis::Refusal;
@@ -86,7 +89,7 @@
 //! # }
 //! ```
 //!
-//! 1. The page asks for the password (`POST /auth/reauthenticate`), then sends `DELETE /auth/account`.
+//! 1. Your page asks for the password (`POST /auth/reauthenticate`), then sends `DELETE /auth/account`.
 //! 2. The answer says until when the account can be reopened, and to how many addresses a link was sent.
 //!    With `"notices":0` tell the user to write to you if they change their mind.
 //! 3. The link opens your page `/account/keep`, which posts the token to `/auth/account/keep`.

@@ -123,8 +123,9 @@
 //!
 //! # Timeouts, retries and caches
 //!
-//! - A request of portcullis takes at most about `database.timeout` (5 s) or `password.hash_wait` (10 s). Keep the
-//!   timeouts of the proxy above the sum, such as 30 s. Otherwise people see its 504 although the change is stored.
+//! - A request of portcullis waits for the database (`database.timeout`, 5 s), and a sign-in also for its turn to
+//!   hash a password (`password.hash_wait`, 10 s). Keep the timeouts of the proxy above the sum, such as 30 s.
+//!   Otherwise people see a 504 of the proxy although the change is stored.
 //! - nginx repeats a failed `GET` on another node, which is safe. Do not add `non_idempotent` to
 //!   `proxy_next_upstream`.
 //! - Answers for signed-in users have `Cache-Control: no-store`. A cache must respect it, and must never store an

@@ -42,8 +42,12 @@
 //! the owner's way must ask for the ceiling too: let a limited session through only if
 //! [`identity.ceiling()`](crate::Identity::ceiling) is `None`, or if it covers the permission.
 //!
-//! # When an account is deleted
+//! # When an account is deleted or erased
 //!
-//! [`delete`](crate::account::Accounts::delete) keeps the row of the account, so a foreign key of yours stays
-//! valid. Decide what happens to the rows of that person: give them to somebody else or delete them, in the
-//! same transaction (`auth.accounts().within(&txn).delete(..)`).
+//! [`delete`](crate::account::Accounts::delete) and [`erase`](crate::account::Accounts::erase) keep the row of the
+//! account, so a foreign key of yours stays valid. Decide what happens to the rows of that person: give them to
+//! somebody else, or delete them.
+//!
+//! - If your code deletes the account, do it in the same transaction (`auth.accounts().within(&txn).delete(..)`).
+//! - If the owner closes the account, maintenance erases it later. Change your rows in the hook
+//!   [`before_erase`](crate::hook::Hooks::before_erase): see [`personal_data`](super::personal_data#erasing).

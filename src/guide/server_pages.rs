@@ -53,6 +53,9 @@
 //! # }
 //! ```
 //!
+//! The pages `/reauthenticate`, `/password` and `/verify` are left out here. Add them in the same way, and one page
+//! for each [link](crate::config::LinkConfig) of the other flows that you mount.
+//!
 //! # Forms
 //!
 //! ```html
@@ -84,7 +87,8 @@
 //! | reset it | `/auth/password/reset` | `token`, `password` |
 //! | confirm an address | `/auth/verification/confirm` | `token`, `password` |
 //! | end one session | `/auth/sessions/{id}/end` | |
-//! | end the others, or all | `/auth/sessions/end` | `scope`: `others` or `all` |
+//! | end the others, or all | `/auth/sessions/end` | `scope`: `others` (the default) or `all` |
+//! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code` |
 //!
 //! # Guarded pages
 //!

@@ -83,7 +83,8 @@
 //! | any other 401 | shows the login form. Do not delete cookies: the browser may already have a newer one |
 //! | 403, 409, 422, 429, 503 | throws it: `code` is for the program, `message` for people, and `errors` has the reasons of each field |
 //!
-//! `factors` in the 401 says which factors help. If it does not contain `password`, ask for one that it contains.
+//! `factors` in the 401 of a guard says which factors help. If it does not contain `password`, ask for one that it
+//! contains. A change of the account itself, such as `POST /auth/email`, answers without `factors`: any factor helps.
 //!
 //! # What you need not do
 //!

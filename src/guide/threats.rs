@@ -146,4 +146,5 @@
 //! - Open registration creates accounts whose addresses are not verified yet. Trust an address only if
 //!   [`is_verified`](crate::Account::is_verified) returns true, or use strict registration.
 //! - There is no built-in second factor.
-//! - Open streams are not closed when their session ends.
+//! - Open streams are closed when their session ends only if your code waits for
+//!   [`session_end`](crate::Portcullis::session_end).

@@ -7,8 +7,8 @@
 //!    its tokens itself gets a `browser_token` instead. It is the same kind of token for every name.
 //! 3. The account's address gets one mail with a link and a code. If a
 //!    [further](crate::login_name) address was typed and is proved, that address gets the mail. The
-//!    database keeps keyed digests of both. They work once and for ten minutes. The next mail for the
-//!    same name and browser replaces them.
+//!    link and the code work once, and for ten minutes. The next mail for the same name and browser
+//!    replaces them. The database has only their keyed digests.
 //! 4. The link opens a page of your application. Opening it changes nothing. The page posts the token.
 //! 5. **The link and the code sign in only in the browser that asked.** In any other browser the link
 //!    gets the code as an answer, and nothing else. The person types it where they asked. So a stranger
@@ -22,8 +22,8 @@
 //! - If the account has second factors, one of them is asked for. It cannot be another mailed code:
 //!   both would prove the same mailbox. An account that has set up only mailed codes signs in with its
 //!   password.
-//! - A route that requires a password, or a password of some age, is not met. A route that requires a
-//!   mailed code is met. To require more than the mailbox, name both factors.
+//! - A sign-in by mail meets a requirement for a mailed code. It does not meet one for a password, of
+//!   any age. To require more than the mailbox, require both factors.
 //! - A change of the account needs [any recent factor](crate::config::SessionConfig::recent_factor). A
 //!   mailed code is one. Its owner could also set a new password by mail.
 //!
@@ -34,7 +34,7 @@
 //! everything stays.
 //!
 //! # What ends a link and its code
-//! - Its use, its end, and the next mail for the same name and browser.
+//! - Its use, the end of its ten minutes, and the next mail for the same name and browser.
 //! - A change of the address, the password or the factors, a sign-in, and the removal of the address
 //!   that got the mail.
 //! - Disabling or deleting the account, and everything that ends all of its sessions.
@@ -97,19 +97,22 @@
 //! - It is off unless you mount its routes: [`routes`] is not part of
 //!   [`Portcullis::routes`](crate::Portcullis::routes). A mailbox is often protected worse than a
 //!   password, so this is your decision.
-//! - It creates no accounts. An account that exists at a request could otherwise be told from one that
-//!   the request creates. [Registration](crate::registration) has its own rules for this.
+//! - It creates no accounts: this is not built. [Registration](crate::registration) is a separate flow.
 //! - It does not stop a person from telling the code to a stranger who asked for it. The mail says so.
 //! - It sends no text messages. A phone number belongs to its provider, who can give it to another
 //!   person.
 //!
 //! # Routes
-//! `POST /login/mail` (`login`, `transport`; always 202), `POST /login/mail/confirm` (`token` or
-//! `code`, and as at a sign-in `remember` and `transport`).
+//! They are separate, and need a notifier:
+//! `.nest("/auth", auth.routes().merge(portcullis::mail_login::routes(&auth)))`.
+//! - `POST /login/mail` takes `login`, and if needed `transport` and `browser_token`. It answers 202
+//!   `{"result": "accepted"}` for every name.
+//! - `POST /login/mail/confirm` takes `token` or `code`, and if needed `remember`, `transport` and
+//!   `browser_token`. It answers 200, as `POST /login` does. For a link in another browser the answer
+//!   is `{"result": "other_browser", "code": ".."}`.
 //!
-//! The answer to a link in another browser is 200 with `{"result": "other_browser", "code": ".."}`. All
-//! other answers with 200 are those of `POST /login`. With `"transport": "bearer"` the answer to a
-//! request has a `browser_token`, which the client sends to both routes.
+//! With `"transport": "bearer"`, the answer of the first route has a `browser_token` too. The client
+//! stores it, and sends it to both routes from then on.
 //!
 //! With a login page, [forms without a script](crate::page) are answered by redirects. A request leads
 //! back to the page of the form with `?result=mail_sent`, and a link in another browser with
@@ -131,7 +134,9 @@
 //!
 //! # Errors
 //! `wrong_code` (403), `link_used` (409), `too_many_attempts` (429): for codes, and for requests only
-//! with `attempts.reveal_lockout`; `session_limit` (409), `bearer_not_enabled` (400).
+//! with `attempts.reveal_lockout`; `rate_limited` (429), `session_limit` (409), `bearer_not_enabled`
+//! (400). If the request has credentials that cannot be replaced: `multiple_credentials` (400),
+//! `session_ended` (401).
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.5 and 6.6 (codes by another way: random, used once, at most ten minutes, bound to

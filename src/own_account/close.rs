@@ -152,11 +152,27 @@ struct Closing<'a> {
 impl Closing<'_> {
     async fn close(&self, txn: &Txn<'_>) -> Result<ClosedAccount, OwnAccountError> {
         let Self { context, id, by, now } = *self;
-        let superusers = superuser::lock(txn, context, now).await?;
-        let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
-        if by.is_none() && row.erased_at.is_none() && row.deleted_at.is_some() {
-            let erase_at = row.erase_at.ok_or(OwnAccountError::NotFound)?;
-            return Ok(ClosedAccount { erase_at, notices: 0 });
+        let (row, superusers) = superuser::lock(txn, context, id, now).await?;
+        // The hook may act outside of this transaction, so what can be known is checked before it.
+        match by {
+            None if row.erased_at.is_some() => return Err(OwnAccountError::NotFound),
+            None if row.deleted_at.is_some() => {
+                let erase_at = row.erase_at.ok_or(OwnAccountError::NotFound)?;
+                return Ok(ClosedAccount { erase_at, notices: 0 });
+            }
+            Some((owner, _))
+                if !super::sign_in_goes_on(
+                    txn,
+                    &row,
+                    owner.account().epoch,
+                    owner.session().lineage_id(),
+                    now,
+                )
+                .await? =>
+            {
+                return Err(SessionError::Ended.into());
+            }
+            _ => {}
         }
         superusers.check_without(id)?;
         let auth = Portcullis::of(context);

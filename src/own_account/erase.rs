@@ -44,8 +44,7 @@ impl Accounts<'_> {
     pub async fn erase(&self, id: AccountId) -> Result<(), OwnAccountError> {
         let (context, now) = (self.context, self.context.now());
         transaction!(self.db, |txn| {
-            let superusers = superuser::lock(txn, context, now).await?;
-            let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
+            let (row, superusers) = superuser::lock(txn, context, id, now).await?;
             superusers.check_without(id)?;
             erase(txn, context, row, EraseCause::Requested, now).await
         })
@@ -127,7 +126,12 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     let challenges = store::challenges(txn, id).await?;
     let names = names(txn, row, &challenges).await?;
     let mut lineages = store::lineages(txn, id).await?;
-    lineages.extend(row.registered_lineage_id.map(|lineage| lineage.as_uuid()));
+    // The browser that registered the account may have signed in to another one since.
+    if let Some(lineage) = row.registered_lineage_id
+        && !store::belongs_to_another(txn, lineage, id).await?
+    {
+        lineages.push(lineage.as_uuid());
+    }
     let visitors = store::visitors(txn, &lineages).await?;
 
     let subjects: Vec<_> = challenges.into_iter().map(|challenge| challenge.subject).collect();
@@ -172,10 +176,11 @@ pub(super) async fn names(
     Ok(names.into_iter().collect())
 }
 
-/// Returns the texts in the data of a code or link, which is a JSON object.
+/// Returns the texts in the data of a code or link. It is a JSON object, or an address.
 fn texts(data: Option<&str>) -> Vec<String> {
-    let Some(Ok(Value::Object(members))) = data.map(serde_json::from_str) else {
-        return Vec::new();
+    let Some(data) = data else { return Vec::new() };
+    let Ok(Value::Object(members)) = serde_json::from_str(data) else {
+        return vec![data.to_owned()];
     };
     members.into_iter().filter_map(|(_, value)| value.as_str().map(str::to_owned)).collect()
 }

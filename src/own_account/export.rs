@@ -15,8 +15,8 @@ use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
-use crate::base::id::AccountId;
-use crate::base::transaction::{Fault, Txn, transaction};
+use crate::base::id::{AccountId, LineageId};
+use crate::base::transaction::{Db, Fault, Txn, transaction};
 use crate::context::Context;
 use crate::identity::{AccountOwner, owner};
 use crate::session::SessionError;
@@ -34,24 +34,40 @@ impl Accounts<'_> {
     /// - [`OwnAccountError::Fault`]: the infrastructure, or
     ///   [`exported_data`](crate::Builder::exported_data), failed.
     pub async fn export(&self, id: AccountId) -> Result<Value, OwnAccountError> {
-        let (context, now) = (self.context, self.context.now());
-        // The application is asked before the account is locked, because its answer may take long.
-        // If the account is erased in between, the next step finds that.
-        let application = application(context, id).await?;
-        let mut exported = transaction!(self.db, |txn| {
-            let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
-            if row.erased_at.is_some() {
-                return Err(OwnAccountError::Erased);
-            }
-            let event = Event::new(EventKind::AccountExported, now).account(id);
-            audit_log::record(txn, &event).await?;
-            Ok(read(txn, context, row, now).await?)
-        })?;
-        if let Some(application) = application {
-            exported.insert("application".to_owned(), application);
-        }
-        Ok(Value::Object(exported))
+        exported(self.context, self.db, id, None).await
     }
+}
+
+/// Reads everything about an account. With `asks`, only while the sign-in with this epoch and lineage
+/// continues. The owner may end all sessions while a thief's export waits.
+async fn exported(
+    context: &Context,
+    db: Db<'_>,
+    id: AccountId,
+    asks: Option<(i64, LineageId)>,
+) -> Result<Value, OwnAccountError> {
+    let now = context.now();
+    // The application is asked before the account is locked, because its answer may take long.
+    // If the account is erased in between, the next step finds that.
+    let application = application(context, id).await?;
+    let mut exported = transaction!(db, |txn| {
+        let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
+        if row.erased_at.is_some() {
+            return Err(OwnAccountError::Erased);
+        }
+        if let Some((epoch, lineage)) = asks
+            && !super::sign_in_goes_on(txn, &row, epoch, lineage, now).await?
+        {
+            return Err(SessionError::Ended.into());
+        }
+        let event = Event::new(EventKind::AccountExported, now).account(id);
+        audit_log::record(txn, &event).await?;
+        Ok(read(txn, context, row, now).await?)
+    })?;
+    if let Some(application) = application {
+        exported.insert("application".to_owned(), application);
+    }
+    Ok(Value::Object(exported))
 }
 
 impl OwnAccount<'_> {
@@ -65,7 +81,9 @@ impl OwnAccount<'_> {
         identity: &AccountOwner<owner::Export>,
     ) -> Result<Value, OwnAccountError> {
         super::recent_factor(self.auth.context(), identity)?;
-        match self.auth.accounts().export(identity.account().id()).await {
+        let (context, account) = (self.auth.context(), identity.account());
+        let asks = (account.epoch, identity.session().lineage_id());
+        match exported(context, context.db(), account.id(), Some(asks)).await {
             Err(OwnAccountError::NotFound | OwnAccountError::Erased) => {
                 Err(SessionError::Ended.into())
             }

@@ -86,14 +86,14 @@
 //!
 //! # The last administrator
 //! The last account that may do everything can neither be closed nor erased, unless it cannot be used
-//! anyway. This holds for two that leave at the same time too.
+//! anyway. If the last two leave at the same time, one of them stays.
 //!
 //! # What it does not do
 //! - It does not touch your own tables. Use the hooks, or `ON DELETE` rules with a table that you
 //!   clean yourself: the row in `auth_account` stays.
 //! - It does not remove anything from backups, logs or mailboxes.
-//! - It does not find codes that your application sent to a visitor with the same address, and limits
-//!   that are kept in memory or in Redis. They go within hours by themselves.
+//! - It does not find codes that your application sent to a visitor with the same address. It does not
+//!   find limits that are kept in memory or in Redis. Both disappear by themselves within hours.
 //!
 //! # Routes
 //! They are separate: `.nest("/auth", auth.routes().merge(portcullis::own_account::routes(&auth)))`.
@@ -112,14 +112,22 @@
 //! `user_closed`, `user_kept`, `user_erased`, `user_exported`.
 //!
 //! # Error codes
-//! `insufficient_user_authentication` (401), `last_superuser` (409), `wrong_code` (403), `link_used`
-//! (409), `account_not_found` (404), `account_erased` (410).
+//! `insufficient_user_authentication` (401), `limited_session` (403), `last_superuser` (409),
+//! `wrong_code` (403), `link_used` (409). Only from methods: `account_not_found` (404),
+//! `account_erased` (410).
+
+use sea_orm::DbErr;
 
 #[cfg(doc)]
 use crate::account::Accounts;
+use crate::account::entity::account;
+use crate::base::clock::Timestamp;
+use crate::base::id::LineageId;
+use crate::base::transaction::Txn;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
+use crate::session::store as session_store;
 
 mod close;
 mod erase;
@@ -147,6 +155,19 @@ impl Portcullis {
     pub fn own_account(&self) -> OwnAccount<'_> {
         OwnAccount { auth: self }
     }
+}
+
+/// Returns true if the sign-in of an owner still counts: nobody has ended it since the request was
+/// resolved. The account's row is locked.
+async fn sign_in_goes_on(
+    txn: &Txn<'_>,
+    row: &account::Model,
+    epoch: i64,
+    lineage: LineageId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let same = row.epoch == epoch && row.deleted_at.is_none();
+    Ok(same && session_store::goes_on(txn, row.id, lineage, now).await?)
 }
 
 /// Checks that a factor was proved recently. A stolen session alone must neither close the account

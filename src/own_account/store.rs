@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::account::LoginIdKind;
 use crate::attempt::Outcome;
 use crate::base::clock::Timestamp;
-use crate::base::id::AccountId;
+use crate::base::id::{AccountId, LineageId};
 use crate::config::AttemptKind;
 use crate::permission::MembershipOrigin;
 use crate::session::Stage;
@@ -107,6 +107,23 @@ pub(super) async fn lineages<C: ConnectionTrait>(
         .from("auth_session")
         .and_where(Expr::col("account_id").eq(id));
     ids(db.query_all(&select).await?)
+}
+
+/// Returns true if a session of another account continues this lineage.
+pub(super) async fn belongs_to_another<C: ConnectionTrait>(
+    db: &C,
+    lineage: LineageId,
+    id: AccountId,
+) -> Result<bool, DbErr> {
+    let mut select = Query::select();
+    select
+        .expr(Expr::val(1))
+        .from("auth_session")
+        .and_where(Expr::col("lineage_id").eq(lineage))
+        .and_where(Expr::col("account_id").is_not_null())
+        .and_where(Expr::col("account_id").ne(id))
+        .limit(1);
+    Ok(db.query_one(&select).await?.is_some())
 }
 
 /// Returns the sessions of visitors in these lineages. A visitor who signs in keeps the lineage, so
@@ -255,7 +272,8 @@ pub(super) const PARTS: [Part; 13] = [
         order: ("created_at", Order::Desc),
         columns: &[
             ("purpose", "purpose", Text),
-            ("target", "target", Text),
+            // That of a sign-in by mail says which browser asked.
+            ("(CASE WHEN purpose = 'mail_login' THEN NULL ELSE target END)", "target", Text),
             ("data", "data", Text),
             ("created_at", "created_at", Time),
             ("expires_at", "expires_at", Time),
@@ -407,10 +425,10 @@ fn origin(number: i16) -> &'static str {
 }
 
 fn attempt_kind(number: i16) -> &'static str {
-    use AttemptKind::{ApiKey, Challenge, Forgot, Login, Reset, SecondFactor, UserCode};
-
-    let mut kinds = [Login, Forgot, Reset, SecondFactor, Challenge, UserCode, ApiKey].into_iter();
-    kinds.find(|kind| kind.number() == number).map_or("unknown", AttemptKind::as_str)
+    AttemptKind::ALL
+        .into_iter()
+        .find(|kind| kind.number() == number)
+        .map_or("unknown", AttemptKind::as_str)
 }
 
 fn outcome(number: i16) -> &'static str {

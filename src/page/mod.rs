@@ -56,6 +56,8 @@
 //! # What it does not do
 //! - It renders no page and contains no text for people except the messages of the errors.
 //! - It redirects no request of `fetch`, htmx or a program.
+//! - A form cannot use a route with another method that has no `POST` beside it, such as `DELETE /account`,
+//!   `DELETE /phone` and `DELETE /login-names/{name}`. For these, write a handler that calls the flow.
 
 mod cookie;
 mod feedback;

@@ -683,8 +683,6 @@ mod tests {
             &SCRYPT.replace("p=1", "p=17"),
             // 512 MiB.
             &SCRYPT.replace("ln=10", "ln=19"),
-            // scrypt itself does not allow as many blocks as this for so small an `r`.
-            &SCRYPT.replace("ln=10,r=8", "ln=17,r=1"),
             "scrypt:4294967296:8:1$0123456789abcdef$ec09f322cc31c048a7a70cfe9edc9d9d",
             "scrypt:1024:8:1$short$ec09f322cc31c048a7a70cfe9edc9d9d",
             &format!("pbkdf2:sha256:1000$0123456789abcdef${}", "aa".repeat(65)),

@@ -839,7 +839,8 @@ mod tests {
         ] {
             check(&hasher, STAPLE, &row(stored), Verdict::Unusable(Unusable::Malformed));
         }
-        for stored in ["", "!", STAPLE, "$argon2$v=19$m=64,t=2,p=1$x$y", "$argon2x$", "$scrypt$"] {
+        for stored in ["", "!", STAPLE, "$argon2$v=19$m=64,t=2,p=1$x$y", "$argon2x$", "$yescrypt$"]
+        {
             check(&hasher, STAPLE, &row(stored), Verdict::Unusable(Unusable::UnknownFormat));
         }
         // No password matches an empty row, not even the empty password.

@@ -11,8 +11,8 @@
 //! # }
 //! ```
 //!
-//! It sends one statement per table that reads no row. Tables and columns that it does not know are
-//! not a fault: a newer version may have added them.
+//! It sends one statement for each table, and these statements read no rows. Tables and columns that
+//! it does not know are not a fault: a newer version may have added them.
 
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};

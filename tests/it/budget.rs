@@ -392,7 +392,7 @@ on_every_database! {
             ("remove", 200, 12),
             ("remove, not there", 404, 4),
             ("undo, wrong token", 403, 1),
-            ("undo", 204, 9),
+            ("undo", 204, 10),
         ];
         assert_eq!(costs, expected);
     }
@@ -437,7 +437,7 @@ on_every_database! {
             ("confirm", 200, 13),
             ("ask", 202, 11),
             ("confirm", 200, 20),
-            ("undo", 204, 15),
+            ("undo", 204, 16),
         ];
         assert_eq!(costs, expected);
     }

@@ -206,11 +206,12 @@ on_every_database! {
         auth.accounts().verify_name(id, "+4915112345678").await.expect("it is verified");
         let early = links_of(&probe, &auth).await;
         assert_eq!(auth.accounts().close(id).await.expect("it is closed").notices, 3);
+        let sent = links_of(&probe, &auth).await;
         // Closing again changes nothing and sends nothing.
         probe.clock.advance(DAY);
         let again = auth.accounts().close(id).await.expect("it is closed");
         assert_eq!((again.erase_at, again.notices), (closed.erase_at, 0));
-        let sent = links_of(&probe, &auth).await;
+        assert_eq!(links_of(&probe, &auth).await, sent);
         let to: Vec<_> = sent.keys().map(String::as_str).collect();
         assert_eq!(to, ["+4915112345678", "Alice@example.com", "alice@two.example"]);
         let page = browser(&auth).await;

@@ -459,10 +459,14 @@ on_every_database! {
             let cross = browser.raw(Method::POST, path).header("sec-fetch-site", "cross-site");
             assert_eq!(send(cross.json(&body)).await.code(), "cross_site_request");
         }
-        // Another site can send a form without a preflight.
-        let form = browser.request(Method::POST, "/auth/verification/confirm").form(&[("token", &token)]);
-        assert_eq!(send(form).await.status, 415);
+        // Another site can send a form without a preflight. A form must show where it comes from.
+        let form = || browser.raw(Method::POST, "/auth/verification/confirm").form(&[("token", &token)]);
+        let cross = form().header("sec-fetch-site", "cross-site");
+        assert_eq!(send(cross).await.code(), "cross_site_request");
+        assert_eq!(send(form()).await.status, 415);
         assert!(!account(&probe, "alice").await.is_verified());
+        assert_eq!(send(form().header("sec-fetch-site", "same-origin")).await.status, 200);
+        assert!(account(&probe, "alice").await.is_verified());
     }
 
     async fn a_link_to_an_account_that_cannot_be_used_proves_nothing(probe: Probe) {

@@ -85,7 +85,7 @@ fn with_pages(builder: Builder) -> Builder {
     })
 }
 
-/// How recently somebody must have proved who they are before they do something dangerous.
+/// The maximum age of the last password check before a dangerous action.
 const RECENT: Duration = Duration::from_secs(5 * 60);
 
 fn app(auth: &Portcullis) -> Router {
@@ -104,7 +104,8 @@ fn app(auth: &Portcullis) -> Router {
         // The pages of the links in mails. Opening one changes nothing; sending its form does.
         .route("/password/reset", get(reset), public())
         .route("/verify", get(verify), public())
-        // Also for a sign-in that must set a new password, so it is for anyone. The form is not.
+        // A sign-in that must set a new password needs this page too, so anyone may open it. The route
+        // of its form decides who may post it.
         .route("/password", get(password), public())
         .route("/members", get(members), Requirement::signed_in())
         .route("/sessions", get(sessions), Requirement::signed_in())

@@ -19,6 +19,12 @@ pub(crate) async fn lock<C: ConnectionTrait>(
     Entity::find_by_id(id).lock_exclusive().one(db).await
 }
 
+/// Returns true if an account may do everything. It locks nothing.
+pub(crate) async fn is_superuser<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
+    let superuser = Entity::find_by_id(id).select_only().column(Column::Superuser);
+    Ok(superuser.into_tuple().one(db).await?.unwrap_or(false))
+}
+
 /// Locks the rows of all administrators who may do everything, in the order of their ids, and
 /// returns those that can be used at `now`. So two of them cannot leave at the same time, each
 /// because the other one is still there.

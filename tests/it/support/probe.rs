@@ -119,7 +119,7 @@ impl Probe {
         let found = tables.iter().find(|found| found.name == table).expect("a table");
         let mut values = Vec::new();
         for column in &found.columns {
-            let name = &column.name;
+            let name = format!("{table}.{}", column.name);
             let bytes = matches!(column.kind, sea_orm::sea_query::ColumnType::Binary(_));
             let hex = match (self.database.backend, bytes) {
                 (Backend::Sqlite | Backend::MySql, _) => format!("HEX({name})"),
@@ -205,7 +205,8 @@ impl Probe {
                     sea_orm::sea_query::ColumnType::Binary(_)
                         | sea_orm::sea_query::ColumnType::Uuid
                 );
-                let name = column.name;
+                // With the table, because MariaDB has a column whose name is a word of its language.
+                let name = format!("{table}.{}", column.name);
                 let text = match (self.database.backend, bytes) {
                     (Backend::Postgres, _) => format!("{name}::text"),
                     (_, true) => format!("HEX({name})"),
