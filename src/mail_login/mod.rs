@@ -143,6 +143,7 @@
 //! the request that asked for them). NIST SP 800-63B-4 3.1.3.1 does not accept mail as proof of a
 //! device, so a sign-in by mail reaches no assurance level by itself.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -341,6 +342,9 @@ impl Binding {
     }
 }
 
+/// A part of the flow whose type the compiler need not know outside.
+type Boxed<'f, T> = Pin<Box<dyn Future<Output = Result<T, MailLoginError>> + Send + 'f>>;
+
 /// A link or a code that was found right.
 struct Right {
     challenge: Challenge,
@@ -387,7 +391,8 @@ impl MailLogin<'_> {
         client: &ClientInfo,
     ) -> Result<AskingBrowser, MailLoginError> {
         let started = Stopwatch::start();
-        let asking = self.send(login, client).await?;
+        let sent: Boxed<'_, AskingBrowser> = Box::pin(self.send(login, client));
+        let asking = sent.await?;
         started.alike().await;
         Ok(asking)
     }
@@ -513,7 +518,9 @@ impl MailLogin<'_> {
         client: &ClientInfo,
     ) -> Result<Confirmed, MailLoginError> {
         let started = Stopwatch::start();
-        let confirmed = self.judge(&confirmation, client).await;
+        // Boxed, so that the compiler need not look into it for each handler that calls this.
+        let judged: Boxed<'_, Confirmed> = Box::pin(self.judge(&confirmation, client));
+        let confirmed = judged.await;
         if let Err(MailLoginError::WrongCode) = confirmed {
             // The time must not show whether the name has an account.
             started.alike().await;
