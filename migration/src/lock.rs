@@ -92,9 +92,14 @@ where
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this waits in real time, before there is a clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Opens the transaction that takes the lock.
 async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let began = Instant::now();
+    let began = now();
     let backend = db.get_database_backend();
     let options = TransactionOptions {
         // With a stricter level, the transaction would not see what the process that had the lock
@@ -145,7 +150,7 @@ async fn within<F, T>(txn: &DatabaseTransaction, work: F) -> Result<T, DbErr>
 where
     F: for<'t> FnOnce(&'t DatabaseTransaction) -> Work<'t, T> + Send,
 {
-    let began = Instant::now();
+    let began = now();
     match txn.get_database_backend() {
         DbBackend::Postgres => {
             let query = format!("SELECT pg_try_advisory_xact_lock({KEY})");
