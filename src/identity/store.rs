@@ -185,7 +185,7 @@ impl Statements {
         };
         let (text, number) = (null("text"), null("bigint"));
         // The columns that only the row of the account has.
-        let rest = vec![number.as_str(); 7].join(", ");
+        let rest = [number.as_str(); 7].join(", ");
         let role = format!(
             "r.name, r.permissions, g.resource, g.resource_id, r.requires_factor, r.max_idle_ms, {rest}"
         );

@@ -106,7 +106,7 @@ pub(super) async fn lineages<C: ConnectionTrait>(
         .column("lineage_id")
         .from("auth_session")
         .and_where(Expr::col("account_id").eq(id));
-    ids(db.query_all(&select).await?)
+    ids(&db.query_all(&select).await?)
 }
 
 /// Returns true if a session of another account continues this lineage.
@@ -140,12 +140,12 @@ pub(super) async fn visitors<C: ConnectionTrait>(
             .from("auth_session")
             .and_where(Expr::col("lineage_id").is_in(lineages.iter().copied()))
             .and_where(Expr::col("account_id").is_null());
-        found.extend(ids(db.query_all(&select).await?)?);
+        found.extend(ids(&db.query_all(&select).await?)?);
     }
     Ok(found)
 }
 
-fn ids(rows: Vec<QueryResult>) -> Result<Vec<Uuid>, DbErr> {
+fn ids(rows: &[QueryResult]) -> Result<Vec<Uuid>, DbErr> {
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
