@@ -985,8 +985,8 @@ mod tests {
         let hasher = hasher(CHEAP, &[]);
         check(&hasher, STAPLE, &wordpress, OUTDATED);
         let spaced = Verdict::Match { rehash: false };
-        check(&hasher, &format!(" {STAPLE}\t"), &wordpress, spaced);
-        check(&hasher, &STAPLE.replace(' ', "  "), &wordpress, Verdict::NoMatch);
+        check(&hasher, format!(" {STAPLE}\t"), &wordpress, spaced);
+        check(&hasher, STAPLE.replace(' ', "  "), &wordpress, Verdict::NoMatch);
     }
 
     #[cfg(feature = "foreign-hashes")]

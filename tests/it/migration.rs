@@ -8,7 +8,10 @@ use std::time::Duration;
 use portcullis::TablesError;
 use portcullis_migration::{Migrator, MigratorTrait, locked};
 use portcullis_test_needs::needs;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
 use tokio::sync::oneshot;
 
 use crate::schema::{catalog, check};
@@ -91,6 +94,27 @@ async fn create_own_table(txn: &sea_orm::DatabaseTransaction) -> Result<(), DbEr
     Ok(())
 }
 
+/// SQLite's own waiting time may be short, or none. The file is then reported as busy at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_file_is_waited_for() {
+    let (url, _directory) = fresh(Backend::Sqlite).await;
+    let first = connect_at_most(&url, 1).await;
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let writing = first.begin_with_options(options).await.expect("it begins");
+    let second = connect_at_most(&url, 1).await;
+    second.execute_unprepared("PRAGMA busy_timeout = 0").await.expect("it is set");
+    let mut start = tokio::spawn(async move { Migrator::up(&second, None).await });
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut start).await;
+    assert!(early.is_err(), "it waits: {early:?}");
+    writing.commit().await.expect("it commits");
+    start.await.expect("it does not panic").expect("they go up");
+    assert_eq!(applied(&first).await, all());
+    first.close().await.expect("the connection closes");
+}
+
 on_every_empty_database! {
     async fn nodes_that_start_together_on_an_empty_database_all_start(backend: Backend, url: String) {
         start_together(&url, 5).await;
@@ -169,6 +193,21 @@ on_every_empty_database! {
         Migrator::up(&second, None).await.expect("the lock is free");
         let own = second.execute_unprepared("SELECT COUNT(*) FROM own").await;
         assert_eq!(own.is_ok(), backend == Backend::MySql, "the others undo all of it");
+        first.close().await.expect("the connection closes");
+        second.close().await.expect("the connection closes");
+    }
+
+    async fn work_that_panics_frees_the_lock(_backend: Backend, url: String) {
+        let first = connect_at_most(&url, 1).await;
+        let failed: Result<(), _> =
+            locked(&first, |_| Box::pin(async { panic!("a fault of the application") })).await;
+        let text = failed.expect_err("it failed").to_string();
+        assert!(text.contains("a fault of the application"), "{text}");
+        // Its connection stays open, as in a pool.
+        let second = connect_at_most(&url, 1).await;
+        let up = tokio::time::timeout(Duration::from_secs(60), Migrator::up(&second, None));
+        up.await.expect("the lock is free").expect("they go up");
+        assert_eq!(number(&first, "SELECT COUNT(*) FROM auth_migration").await, all());
         first.close().await.expect("the connection closes");
         second.close().await.expect("the connection closes");
     }

@@ -306,13 +306,12 @@ on_every_database! {
         let (id, mut alice) = signed_in(&probe, "alice").await;
         alice.get("/admin").await;
         probe.auth.accounts().erase(id).await.expect("it is erased");
-        let with_source = format!(
+        let with_source =
             "SELECT COUNT(*) FROM auth_event WHERE account_id IN (SELECT id FROM auth_account \
              WHERE erased_at IS NOT NULL) AND (address IS NOT NULL OR detail IS NOT NULL \
-             OR session_id IS NOT NULL)"
-        );
+             OR session_id IS NOT NULL)";
         let events = "SELECT COUNT(*) FROM auth_event";
-        assert!(probe.number(&with_source).await > 0);
+        assert!(probe.number(with_source).await > 0);
         // A request that was under way wrote a row after the erasure.
         probe.execute(
             "INSERT INTO auth_account_permission (account_id, permission, granted_at) \
@@ -324,7 +323,7 @@ on_every_database! {
         probe.clock.advance(HOUR);
         maintain(&probe.auth).await;
         assert_eq!(probe.number(late).await, 0);
-        let left = probe.number(&with_source).await;
+        let left = probe.number(with_source).await;
         assert!(left > 0, "they stay for thirty days");
         probe.clock.advance(30 * DAY - 2 * HOUR);
         assert_eq!(maintain(&probe.auth).await.erased_sources, 0);
@@ -332,7 +331,7 @@ on_every_database! {
         let before = probe.number(events).await;
         let report = maintain(&probe.auth).await;
         assert_eq!(report.erased_sources as i64, left, "{report}");
-        assert_eq!(probe.number(&with_source).await, 0);
+        assert_eq!(probe.number(with_source).await, 0);
         // The event of this run is new. Kinds and times are there.
         assert_eq!(probe.number(events).await, before + 1);
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account WHERE erase_at IS NOT NULL").await, 0);
@@ -643,13 +642,12 @@ on_every_database! {
             let there = dump.contains(&id);
             assert_eq!(there, ["auth_account", "auth_event"].contains(&table), "{table}");
         }
-        let row = format!(
+        let row =
             "SELECT COUNT(*) FROM auth_account WHERE erased_at IS NOT NULL AND username IS NULL \
              AND email IS NULL AND phone IS NULL AND password_hash IS NULL AND NOT superuser \
              AND verified_at IS NULL AND registered_lineage_id IS NULL AND last_login_at IS NULL \
-             AND enrolled_factors = 0"
-        );
-        assert_eq!(probe.number(&row).await, 1);
+             AND enrolled_factors = 0";
+        assert_eq!(probe.number(row).await, 1);
         // Once more, as a second administrator would.
         let events = probe.number("SELECT COUNT(*) FROM auth_event").await;
         probe.auth.accounts().erase(alice.id).await.expect("it is erased already");

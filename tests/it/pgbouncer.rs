@@ -28,7 +28,7 @@ fn keeps_statements(program: &str) -> bool {
     let output = Command::new(program).arg("--version").output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("a text");
     let version = text.lines().next().and_then(|line| line.strip_prefix("PgBouncer "));
-    let mut numbers = version.expect("its version").split('.').map(|part| part.parse::<u32>());
+    let mut numbers = version.expect("its version").split('.').map(str::parse::<u32>);
     let mut next = || numbers.next().and_then(Result::ok).unwrap_or_default();
     (next(), next()) >= (1, 21)
 }

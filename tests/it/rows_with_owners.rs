@@ -6,6 +6,7 @@ use portcullis::test_kit::TestClient;
 use crate::on_every_database;
 use crate::support::Backend;
 
+#[expect(clippy::disallowed_methods, reason = "the code of an application")]
 mod documents;
 
 on_every_database! {

@@ -26,7 +26,7 @@ use crate::migration::name;
 use crate::on_every_database;
 use crate::support::database::{TABLES, connect_at_most, drop_fresh, fresh};
 use crate::support::probe::{app, builder, serve};
-use crate::support::{Backend, Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe, given};
 
 /// Tables that may be empty in the data, because their rows are worth nothing after a few minutes
 /// or belong to a mail that a node collects.
@@ -36,6 +36,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
+#[expect(clippy::disallowed_methods, reason = "the data of each release has a secret of its own")]
 fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the system has randomness");
@@ -208,7 +209,7 @@ on_every_database! {
         let mut facts = fill(&probe).await;
         facts["secret"] = json!(text);
         let text = format!("{}\n{}", schema(probe.database.backend), rows(&probe).await);
-        if let Ok(version) = std::env::var("PORTCULLIS_TEST_RELEASE") {
+        if let Some(version) = given("PORTCULLIS_TEST_RELEASE") {
             assert_eq!(version, env!("CARGO_PKG_VERSION"), "the data is of this version");
             let folder = folder().join(version);
             std::fs::create_dir_all(&folder).expect("a folder");

@@ -84,14 +84,18 @@ pub async fn until(what: &str, there: impl AsyncFn() -> bool) {
     tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+/// Returns the value of a variable, unless it is empty or not set.
+#[expect(clippy::disallowed_methods, reason = "the tests are told where the servers are")]
+pub fn given(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
 /// Returns the value of a variable that a test requires.
 ///
 /// # Panics
 /// Panics if it is not set, because a test that cannot run must not pass.
-#[expect(clippy::disallowed_methods, reason = "the tests are told where the servers are")]
 pub fn needed(variable: &str) -> String {
-    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
-    value.unwrap_or_else(|| {
+    given(variable).unwrap_or_else(|| {
         panic!("{variable} is not set; mark the test with #[needs(\"{variable}\")]")
     })
 }
