@@ -114,14 +114,17 @@ pub mod password_reset;
 pub mod permission;
 pub mod port;
 pub mod rate_limit;
+pub mod recovery_code;
 pub mod registration;
 #[cfg(feature = "routes")]
 mod route;
 pub mod schema;
+pub mod second_factor;
 pub mod session;
 pub mod session_data;
 #[cfg(feature = "test-util")]
 pub mod test_kit;
+pub mod totp;
 mod upkeep;
 pub mod verification;
 
@@ -131,7 +134,7 @@ pub use base::clock::{Clock, SystemClock, Timestamp};
 pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{
-    AccountId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId, SessionId,
+    AccountId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId, SessionId, TotpId,
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};

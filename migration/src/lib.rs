@@ -40,6 +40,7 @@ mod new_device;
 mod outbox;
 mod permission;
 mod rate_limit;
+mod second_factor;
 mod session;
 mod session_data;
 mod table;
@@ -69,6 +70,7 @@ impl MigratorTrait for List {
             Box::new(rate_limit::Migration),
             Box::new(maintenance::Migration),
             Box::new(new_device::Migration),
+            Box::new(second_factor::Migration),
         ]
     }
 

@@ -71,11 +71,10 @@ use crate::base::secret::random_version;
 use crate::base::transaction::{Db, OpenTransaction, Txn, is_unique_violation, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
-use crate::message::{MessageKind, Recipient, Values};
-use crate::outbox::{self, Outgoing};
 use crate::outstanding::{self, Ending, Kind};
 
 pub(crate) mod closing;
+pub(crate) mod enrolled;
 pub(crate) mod entity;
 mod error;
 pub(crate) mod former;
@@ -602,7 +601,7 @@ impl<'a> Accounts<'a> {
     ) -> Result<(), AccountError> {
         // A password is not a second factor.
         let second = factors.into_iter().filter(|factor| *factor != Factor::Password);
-        let enrolled: EnrolledFactors = second.collect();
+        let factors: EnrolledFactors = second.collect();
         loop {
             let set = transaction!(self.db, |txn| {
                 let row = store::find(txn, id).await?.ok_or(AccountError::NotFound)?;
@@ -611,17 +610,17 @@ impl<'a> Accounts<'a> {
                 }
                 let before = EnrolledFactors(row.enrolled_factors);
                 let adds =
-                    Factor::ALL.iter().any(|f| enrolled.contains(*f) && !before.contains(*f));
-                if adds && store::names_of(txn, id).await?.iter().any(is_unproved_mailbox) {
+                    Factor::ALL.iter().any(|f| factors.contains(*f) && !before.contains(*f));
+                if adds && has_unproved_mailbox(txn, id).await? {
                     return Err(AccountError::AddressNotProved);
                 }
-                if !store::set_enrolled_factors(txn, &row, enrolled).await? {
+                if !store::set_enrolled_factors(txn, &row, factors).await? {
                     return Ok(false);
                 }
                 let verified = row.verified_at.is_some();
                 let ending = Ending::BySession { verified };
                 outstanding::end(txn, id, ending, self.context.now()).await?;
-                tell_of_factors(txn, self.context, &row, enrolled).await?;
+                enrolled::factors_set(txn, self.context, &row, factors).await?;
                 Ok(true)
             })?;
             // Not set: another change happened at the same time. Start again, so that the owner is
@@ -746,56 +745,16 @@ impl<'a> Accounts<'a> {
     }
 }
 
-fn is_unproved_mailbox(name: &entity::login_name::Model) -> bool {
-    name.kind == LoginIdKind::Email.number() && name.verified_at.is_none()
-}
-
-/// Records that the account in `row` now has these second factors. Notifies its owner of each
-/// factor that was added or removed.
-async fn tell_of_factors(
-    txn: &Txn<'_>,
-    context: &Context,
-    row: &entity::account::Model,
-    enrolled: EnrolledFactors,
-) -> Result<(), DbErr> {
-    let before = EnrolledFactors(row.enrolled_factors);
-    let (mut added, mut removed) = (false, false);
-    for factor in Factor::ALL {
-        let kind = match (before.contains(*factor), enrolled.contains(*factor)) {
-            (false, true) => MessageKind::FactorAdded,
-            (true, false) => MessageKind::FactorRemoved,
-            _ => continue,
-        };
-        added |= kind == MessageKind::FactorAdded;
-        removed |= kind == MessageKind::FactorRemoved;
-        let to = row.email.as_deref().and_then(Recipient::email);
-        let values = Values::new().with("factor", factor.in_words());
-        let notice = Outgoing::new(kind, to).account(row.id).values(values);
-        outbox::put(txn, context, &notice).await?;
-    }
-    let event = |detail| {
-        Event::new(EventKind::AccountUpdated, context.now()).account(row.id).detail(detail)
+/// Returns true if a mail address of the account is not verified. Nobody adds a factor before that:
+/// the person who verifies it owns the account.
+pub(crate) async fn has_unproved_mailbox<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<bool, DbErr> {
+    let unproved = |name: &entity::login_name::Model| {
+        name.kind == LoginIdKind::Email.number() && name.verified_at.is_none()
     };
-    if added || !removed {
-        audit_log::record(txn, &event("factors enrolled")).await?;
-    }
-    if removed {
-        audit_log::record(txn, &event("factors removed")).await?;
-    }
-    Ok(())
-}
-
-/// Records and notifies that all factors of an account are removed at its first verification, if it
-/// has any.
-pub(crate) async fn remove_factors(
-    txn: &Txn<'_>,
-    context: &Context,
-    row: &entity::account::Model,
-) -> Result<(), DbErr> {
-    match row.enrolled_factors {
-        0 => Ok(()),
-        _ => tell_of_factors(txn, context, row, EnrolledFactors(0)).await,
-    }
+    Ok(store::names_of(db, id).await?.iter().any(unproved))
 }
 
 impl entity::account::Model {

@@ -71,6 +71,19 @@ impl EnrolledFactors {
     pub const fn contains(self, factor: Factor) -> bool {
         self.0 & factor.bit() != 0
     }
+
+    /// Returns each factor that is enrolled.
+    pub fn iter(self) -> impl Iterator<Item = Factor> {
+        Factor::ALL.iter().copied().filter(move |factor| self.contains(*factor))
+    }
+
+    pub(crate) const fn with(self, factor: Factor) -> Self {
+        Self(self.0 | factor.bit())
+    }
+
+    pub(crate) const fn without(self, factor: Factor) -> Self {
+        Self(self.0 & !factor.bit())
+    }
 }
 
 impl FromIterator<Factor> for EnrolledFactors {

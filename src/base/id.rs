@@ -84,6 +84,8 @@ ids! {
     ChallengeId,
     /// Identifies one outgoing message.
     MessageId,
+    /// Identifies one authenticator of an account.
+    TotpId,
 }
 
 impl LineageId {

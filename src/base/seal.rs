@@ -58,6 +58,11 @@ impl Sealer {
         self.keys.iter().any(|(id, _)| id == key_id)
     }
 
+    /// Returns true if the secret with this name seals new values.
+    pub(crate) fn is_newest(&self, key_id: &str) -> bool {
+        self.keys.first().is_some_and(|(id, _)| id == key_id)
+    }
+
     /// Decrypts a value that was sealed for this row. Returns `None` if it was sealed for another
     /// row, was changed, or its secret is no longer configured.
     pub(crate) fn open(&self, key_id: &str, text: &str, row: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

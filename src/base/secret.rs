@@ -273,6 +273,10 @@ pub(crate) enum Purpose {
     PageCookie,
     /// Codes that belong to the token of a link.
     CodeOfToken,
+    /// Seeds of authenticators.
+    TotpSeed,
+    /// Digests of recovery codes.
+    RecoveryCode,
 }
 
 impl Purpose {
@@ -298,6 +302,8 @@ impl Purpose {
             #[cfg(feature = "routes")]
             Self::PageCookie => "page cookie",
             Self::CodeOfToken => "code of token",
+            Self::TotpSeed => "totp seed",
+            Self::RecoveryCode => "recovery code",
         }
     }
 }
@@ -465,6 +471,8 @@ mod tests {
             Purpose::UsedFrom,
             Purpose::ToldPlace,
             Purpose::CodeOfToken,
+            Purpose::TotpSeed,
+            Purpose::RecoveryCode,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

@@ -105,6 +105,7 @@ impl Config {
         self.check_permission(&mut check);
         self.check_attempts(&mut check);
         self.check_retention(&mut check);
+        self.check_totp(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

@@ -39,6 +39,7 @@
 //! | `PORTCULLIS_WATCH_FAILURES`, `PORTCULLIS_WATCH_NAMES` | numbers |
 //! | `PORTCULLIS_VERIFICATION_LIFETIME` | duration |
 //! | `PORTCULLIS_CONTACT_CONFIRM_LIFETIME`, `PORTCULLIS_CONTACT_UNDO_LIFETIME` (or `off`) | durations |
+//! | `PORTCULLIS_TOTP_ISSUER` | text |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_FORWARDED_PREFIX` | `true` or `false` |
@@ -258,6 +259,7 @@ impl Config {
             "CONTACT_CONFIRM_LIFETIME" => self.contact.confirm_lifetime = duration(value)?,
             "CONTACT_UNDO_LIFETIME" if value == "off" => self.contact.undo_lifetime = None,
             "CONTACT_UNDO_LIFETIME" => self.contact.undo_lifetime = Some(duration(value)?),
+            "TOTP_ISSUER" => self.totp.issuer = Some(value.to_owned()),
             "TRUSTED_PROXIES" => {
                 self.proxies.networks = list(value)
                     .map(|text| {

@@ -18,9 +18,11 @@ pub mod check;
 pub mod env;
 pub mod mail;
 pub mod retention;
+pub mod totp;
 
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
+pub use totp::{TotpAlgorithm, TotpConfig};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -62,6 +64,8 @@ pub struct Config {
     pub mail: MailConfig,
     /// How long rows are kept.
     pub retention: RetentionConfig,
+    /// How authenticators make their codes.
+    pub totp: TotpConfig,
 }
 
 /// Secrets and signing keys.

@@ -7,8 +7,8 @@
 
 use sea_orm::{ConnectionTrait, DbErr};
 
+use crate::account::enrolled::remove_factors;
 use crate::account::entity::account;
-use crate::account::remove_factors;
 use crate::account::store::{self as account_store, Claimed};
 use crate::audit_log;
 use crate::base::client::ClientInfo;

@@ -41,6 +41,8 @@ pub enum RouteCaller {
     Owner(&'static str),
     /// The same, or a sign-in that is at this stage.
     OwnerOrStage(&'static str, Stage),
+    /// Only a sign-in that is at this stage.
+    Stage(Stage),
 }
 
 /// The kinds of body that a route of portcullis reads.
@@ -74,6 +76,7 @@ impl RouteCaller {
             Self::Owner(_) | Self::OwnerOrStage(..) => {
                 [NOT_SIGNED_IN.as_slice(), &["limited_session"]].concat()
             }
+            Self::Stage(_) => STAGE.to_vec(),
         }
     }
 }
@@ -89,6 +92,18 @@ impl RouteBody {
         }
     }
 }
+
+/// A session at another stage is `wrong_stage`, whatever it is.
+const STAGE: [&str; 8] = [
+    "invalid_token",
+    "multiple_credentials",
+    "not_signed_in",
+    "session_ended",
+    "session_expired",
+    "session_suspicious",
+    "token_expired",
+    "wrong_stage",
+];
 
 const NOT_SIGNED_IN: [&str; 10] = [
     "enrolment_required",
@@ -112,6 +127,7 @@ impl fmt::Display for RouteCaller {
             Self::OwnerOrStage(permission, stage) => {
                 write!(f, "owner({permission}) or stage({})", stage.as_str())
             }
+            Self::Stage(stage) => write!(f, "stage({})", stage.as_str()),
         }
     }
 }

@@ -174,6 +174,18 @@
 //! | `mail.keep` | 24 h | How long you can look up whether a message was sent. Its text is deleted at once. Most of these rows are caused by people who are not signed in, and no data that they leave is kept longer. A failed message is an event |
 //! | `mail.delivery` | a task of the library | mail is sent without any set-up |
 //!
+//! # Authenticators
+//!
+//! | setting | default | reason |
+//! |---|---|---|
+//! | `totp.issuer` | the name of the service in messages | the app shows it beside the code |
+//! | `totp.algorithm`, `digits`, `period` | SHA-1, 6, 30 s | the defaults of RFC 6238. Several apps ignore other values and show codes that are never right |
+//! | accepted codes | the present one, the one before and the one after | RFC 6238 5.2: one step for a slow person or clock. Not configurable |
+//! | random bits of a seed | 160 | RFC 4226 4, as long as the output of SHA-1; not configurable |
+//! | `totp.max_per_account` | 5 | a phone, a tablet and a spare. Each wrong code is compared with each of them |
+//! | `totp.confirm_lifetime` | 15 min | enough to install an app; afterwards the seed on a page that was left open is useless |
+//! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
+//!
 //! # Retention
 //!
 //! [`maintenance`](crate::maintenance) deletes old rows, if you call it.

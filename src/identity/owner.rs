@@ -19,6 +19,7 @@
 //! | `auth-account:contact` | [`Contact`] | [`contact`](crate::contact): mail address and phone |
 //! | `auth-account:login-names` | [`LoginNames`] | [`login_name`](crate::login_name) |
 //! | `auth-account:sessions` | [`Sessions`] | [`own_session`](crate::own_session): list, end, report |
+//! | `auth-account:factors` | [`Factors`] | [`totp`](crate::totp) and [`recovery_code`](crate::recovery_code): set up, list and remove second factors |
 //! | `auth-account:close` | [`Close`] | [`own_account`](crate::own_account): close the account |
 //! | `auth-account:export` | [`Export`] | [`own_account`](crate::own_account): export what is kept |
 //! | `auth-account:memberships` | [`Memberships`] | `POST /memberships/refresh` |
@@ -112,6 +113,8 @@ account_permissions! {
     LoginNames = "auth-account:login-names";
     /// Allows listing, ending and reporting the sessions of the account.
     Sessions = "auth-account:sessions";
+    /// Allows setting up, listing and removing second factors.
+    Factors = "auth-account:factors";
     /// Allows closing the account.
     Close = "auth-account:close";
     /// Allows exporting everything that is kept about the account.

@@ -16,7 +16,10 @@ use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::password::Password;
-use crate::route::{self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in};
+use crate::route::{
+    self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in, signed_in_with,
+};
+use crate::second_factor::{self, MethodName};
 use crate::session::Transport;
 
 /// The routes of signing in and out.
@@ -44,7 +47,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::POST, "/reauthenticate", reauthenticate)
                 .by(RouteCaller::SignedIn)
                 .takes(RouteBody::JsonOrForm)
-                .refuses(&["too_many_attempts", "wrong_password"]),
+                .refuses(&["too_many_attempts", "wrong_code", "wrong_password"]),
         ],
     )
 }
@@ -120,7 +123,9 @@ async fn logout(Handle(request_identity): Handle) -> Result<Response, Rejection>
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReauthenticateBody {
-    password: Password,
+    password: Option<Password>,
+    code: Option<String>,
+    method: Option<MethodName>,
 }
 
 async fn reauthenticate(
@@ -129,6 +134,18 @@ async fn reauthenticate(
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ReauthenticateBody>,
 ) -> Result<Response, Rejection> {
-    let issued = auth.login().reauthenticate(&identity, body.password.as_str(), &client).await?;
-    Ok(signed_in(StatusCode::OK, issued))
+    match (body.password, body.code, body.method) {
+        (Some(password), None, None) => {
+            let login = auth.login();
+            let issued = login.reauthenticate(&identity, password.as_str(), &client).await?;
+            Ok(signed_in(StatusCode::OK, issued))
+        }
+        (None, Some(code), method) => {
+            let code = second_factor::code_in(method, code);
+            let stepped_up = auth.second_factor().step_up(&identity, code, &client).await?;
+            let left = second_factor::left(stepped_up.recovery_codes_left);
+            Ok(signed_in_with(StatusCode::OK, stepped_up.issued, left))
+        }
+        _ => Err(missing("password or code")),
+    }
 }

@@ -112,10 +112,11 @@
 
 use std::time::Duration;
 
+use crate::account::enrolled::remove_factors;
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
 use crate::account::{
-    Account, LoginId, StoredPassword, remove_factors, store as account_store, trim_login_id,
+    Account, LoginId, StoredPassword, store as account_store, trim_login_id,
 };
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;

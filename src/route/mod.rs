@@ -24,7 +24,7 @@ use crate::identity::AuthError;
 use crate::identity::credential::address_of;
 use crate::identity::request_identity::RequestIdentity;
 use crate::rate_limit::Quota;
-use crate::session::{Issued, SessionError, Stage, Transport};
+use crate::session::{Issued, PendingSession, SessionError, Stage, Transport};
 
 mod body;
 mod error;
@@ -120,6 +120,15 @@ pub(crate) fn check_transport(auth: &Portcullis, transport: Transport) -> Result
 
 /// Returns the answer to a sign-in: the cookie or, for a bearer, the token in the body.
 pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
+    signed_in_with(status, issued, serde_json::json!({}))
+}
+
+/// The same with further members.
+pub(crate) fn signed_in_with(
+    status: StatusCode,
+    issued: Issued,
+    members: serde_json::Value,
+) -> Response {
     let mut body = serde_json::json!({
         "result": if issued.stage() == Stage::Full { "session" } else { issued.stage().as_str() },
         "session_id": issued.session_id(),
@@ -135,11 +144,29 @@ pub(crate) fn signed_in(status: StatusCode, issued: Issued) -> Response {
     if let Some(device) = issued.device_token() {
         body["device_token"] = device.into();
     }
+    if let Some(pending) = issued.pending_session() {
+        body["methods"] = methods(&pending);
+    }
+    if let (Some(body), serde_json::Value::Object(members)) = (body.as_object_mut(), members) {
+        body.extend(members);
+    }
     let stage = issued.stage();
     let mut response = (status, issued, json(&body)).into_response();
     // For a layer that answers browsers in another way.
     response.extensions_mut().insert(stage);
     response
+}
+
+/// Returns the second factors with which a sign-in can be finished, as routes show them.
+pub(crate) fn methods(pending: &PendingSession) -> serde_json::Value {
+    let methods = pending.methods().into_iter().map(|method| {
+        let mut shown = serde_json::json!({ "method": method.factor.as_str() });
+        if let Some(target) = method.target {
+            shown["target"] = target.into();
+        }
+        shown
+    });
+    methods.collect()
 }
 
 /// Returns an answer with a JSON body.

@@ -20,8 +20,8 @@ use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn
 use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
-    account, attempt, audit_log, new_device, one_time, outbox, permission, rate_limit, session,
-    session_data, upkeep,
+    account, attempt, audit_log, new_device, one_time, outbox, permission, rate_limit,
+    recovery_code, session, session_data, totp, upkeep,
 };
 
 mod store;
@@ -146,6 +146,8 @@ pub fn tables() -> Vec<Table> {
         table::<upkeep::entity::Entity>(),
         table::<new_device::entity::place::Entity>(),
         table::<new_device::entity::digest::Entity>(),
+        table::<totp::entity::Entity>(),
+        table::<recovery_code::entity::Entity>(),
     ]
 }
 

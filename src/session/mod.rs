@@ -99,6 +99,7 @@ pub(crate) mod entity;
 mod error;
 pub(crate) mod issue;
 pub(crate) mod judge;
+mod method;
 mod stage;
 pub(crate) mod store;
 mod transport;
@@ -109,6 +110,7 @@ pub use error::SessionError;
 pub(crate) use error::from_session;
 pub use issue::{Issued, SignedOut, StartSession};
 pub use judge::Ended;
+pub use method::SecondFactorMethod;
 pub use stage::Stage;
 pub use transport::Transport;
 pub use typed::{

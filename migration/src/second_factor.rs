@@ -1,0 +1,68 @@
+//! Second factors: authenticators and recovery codes.
+
+use sea_orm_migration::prelude::{
+    DbErr, ForeignKey, ForeignKeyAction, Index, MigrationName, MigrationTrait, SchemaManager,
+    Table, async_trait,
+};
+
+use crate::table::{optional, required, table};
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m0014_second_factor"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let of_account = |name: &'static str, from: &'static str| {
+            ForeignKey::create()
+                .name(name)
+                .from(from, "account_id")
+                .to("auth_account", "id")
+                .on_delete(ForeignKeyAction::Cascade)
+                .to_owned()
+        };
+        let totp = table(manager, "auth_totp")
+            .col(required("id").uuid().primary_key())
+            .col(required("account_id").uuid())
+            .col(required("name").string())
+            .col(required("key_id").string())
+            .col(required("seed").text())
+            .col(required("algorithm").small_integer())
+            .col(required("digits").small_integer())
+            .col(required("period").big_integer())
+            .col(required("last_step").big_integer())
+            .col(required("created_at").big_integer())
+            .col(optional("confirmed_at").big_integer())
+            .foreign_key(&mut of_account("auth_totp_account", "auth_totp"))
+            .to_owned();
+        manager.create_table(totp).await?;
+        let code = table(manager, "auth_recovery_code")
+            .col(required("digest").binary_len(32).primary_key())
+            .col(required("account_id").uuid())
+            .col(required("created_at").big_integer())
+            .col(optional("used_at").big_integer())
+            .foreign_key(&mut of_account("auth_recovery_code_account", "auth_recovery_code"))
+            .to_owned();
+        manager.create_table(code).await?;
+        for (name, table) in [
+            ("auth_totp_account_id", "auth_totp"),
+            ("auth_recovery_code_account_id", "auth_recovery_code"),
+        ] {
+            let index = Index::create().name(name).table(table).col("account_id").to_owned();
+            manager.create_index(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for name in ["auth_recovery_code", "auth_totp"] {
+            manager.drop_table(Table::drop().table(name).to_owned()).await?;
+        }
+        Ok(())
+    }
+}

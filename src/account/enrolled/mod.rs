@@ -1,0 +1,147 @@
+//! Changes of the second factors of an account.
+//!
+//! The row of an account has one bit for each kind of factor. What a factor needs to be checked is in
+//! the tables of [`totp`](crate::totp) and [`recovery_code`](crate::recovery_code). These modules are
+//! above this one. But several changes of an account remove factors: an administrator, the first
+//! proof of its address, its erasure. So the rows are deleted here. Otherwise the secret of a removed
+//! factor would count again as soon as a factor of this kind is set once more.
+//!
+//! Each change increases the epoch. So it ends the other sessions of the account, every unfinished
+//! sign-in, and the codes and links that were sent.
+
+use sea_orm::DbErr;
+
+use super::entity::account;
+use super::store::set_enrolled_factors;
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{EnrolledFactors, Factor};
+use crate::base::transaction::Txn;
+use crate::context::Context;
+use crate::message::{MessageKind, Recipient, Values};
+use crate::outbox::{self, Outgoing};
+use crate::outstanding::{self, Ending};
+
+pub(crate) mod store;
+
+/// What happens to one factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FactorChange {
+    /// It was set up, or another one of its kind was.
+    Added(Factor),
+    /// It was removed, or one of several of its kind was.
+    Removed(Factor),
+}
+
+/// A change that the owner of an account makes in a session.
+#[derive(Clone, Copy)]
+pub(crate) struct ChangingFactors<'a> {
+    pub(crate) context: &'a Context,
+    /// The account as it was read. If it was changed in the meantime, nothing is changed.
+    pub(crate) row: &'a account::Model,
+    /// The factors that it has afterwards.
+    pub(crate) enrolled: EnrolledFactors,
+    /// What the owner is told about.
+    pub(crate) change: FactorChange,
+    pub(crate) client: &'a ClientInfo,
+}
+
+impl ChangingFactors<'_> {
+    /// Changes the factors. Returns the new epoch, or `None` if the account was changed in the
+    /// meantime. Then the caller must roll back.
+    ///
+    /// This locks the row of the account, so it must be the first statement of its transaction.
+    pub(crate) async fn apply(&self, txn: &Txn<'_>) -> Result<Option<i64>, DbErr> {
+        let Self { context, row, enrolled, change, client } = *self;
+        if !set_enrolled_factors(txn, row, enrolled).await? {
+            return Ok(None);
+        }
+        let verified = row.verified_at.is_some();
+        outstanding::end(txn, row.id, Ending::BySession { verified }, context.now()).await?;
+        let mut changes = vec![change];
+        // What goes with the last factor of another kind.
+        changes.extend(differences(row, enrolled).filter(|also| *also != change));
+        tell(txn, context, row, &changes, Some(client)).await?;
+        store::forget(txn, row.id, enrolled).await?;
+        Ok(Some(row.epoch + 1))
+    }
+}
+
+/// Records that the account in `row` now has these second factors, and deletes what was stored for
+/// the others. Notifies its owner of each factor that was added or removed.
+pub(crate) async fn factors_set(
+    txn: &Txn<'_>,
+    context: &Context,
+    row: &account::Model,
+    enrolled: EnrolledFactors,
+) -> Result<(), DbErr> {
+    let changes: Vec<_> = differences(row, enrolled).collect();
+    tell(txn, context, row, &changes, None).await?;
+    store::forget(txn, row.id, enrolled).await
+}
+
+/// Removes all factors of an account at its first verification, if it has any.
+pub(crate) async fn remove_factors(
+    txn: &Txn<'_>,
+    context: &Context,
+    row: &account::Model,
+) -> Result<(), DbErr> {
+    match row.enrolled_factors {
+        0 => Ok(()),
+        _ => factors_set(txn, context, row, EnrolledFactors(0)).await,
+    }
+}
+
+/// Returns which factors differ from those in the row.
+fn differences(
+    row: &account::Model,
+    enrolled: EnrolledFactors,
+) -> impl Iterator<Item = FactorChange> {
+    let before = EnrolledFactors(row.enrolled_factors);
+    Factor::ALL.iter().filter_map(move |factor| {
+        match (before.contains(*factor), enrolled.contains(*factor)) {
+            (false, true) => Some(FactorChange::Added(*factor)),
+            (true, false) => Some(FactorChange::Removed(*factor)),
+            _ => None,
+        }
+    })
+}
+
+async fn tell(
+    txn: &Txn<'_>,
+    context: &Context,
+    row: &account::Model,
+    changes: &[FactorChange],
+    client: Option<&ClientInfo>,
+) -> Result<(), DbErr> {
+    let (mut added, mut removed) = (false, false);
+    for change in changes {
+        let (kind, factor) = match change {
+            FactorChange::Added(factor) => (MessageKind::FactorAdded, factor),
+            FactorChange::Removed(factor) => (MessageKind::FactorRemoved, factor),
+        };
+        added |= kind == MessageKind::FactorAdded;
+        removed |= kind == MessageKind::FactorRemoved;
+        let to = row.email.as_deref().and_then(Recipient::email);
+        let values = Values::new().with("factor", factor.in_words());
+        let values = values.with_some("address", client.and_then(ClientInfo::address));
+        let notice = Outgoing::new(kind, to).account(row.id).values(values);
+        outbox::put(txn, context, &notice).await?;
+    }
+    let event = |detail| {
+        let event = Event::new(EventKind::AccountUpdated, context.now()).account(row.id);
+        let event = event.detail(detail);
+        match client {
+            Some(client) => event.from_client(client),
+            None => event,
+        }
+    };
+    if added || !removed {
+        audit_log::record(txn, &event("factors enrolled")).await?;
+    }
+    if removed {
+        audit_log::record(txn, &event("factors removed")).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Queries on recovery codes.
+
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter,
+};
+
+use super::entity::{ActiveModel, Column, Entity, Model};
+use crate::base::clock::Timestamp;
+use crate::base::id::AccountId;
+
+/// Replaces all codes of an account.
+pub(super) async fn replace<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    rows: Vec<Model>,
+) -> Result<(), DbErr> {
+    Entity::delete_many().filter(Column::AccountId.eq(account)).exec(db).await?;
+    let rows = rows.into_iter().map(|row| ActiveModel::from(row).reset_all());
+    Entity::insert_many(rows).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Returns true if one of these digests is that of an unused code of the account.
+pub(super) async fn is_open<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    digests: &[Vec<u8>],
+) -> Result<bool, DbErr> {
+    let found = Entity::find()
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::Digest.is_in(digests.iter().cloned()))
+        .filter(Column::UsedAt.is_null())
+        .one(db)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Uses up a code. Returns false if it was used before, or replaced.
+pub(super) async fn spend<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    digests: &[Vec<u8>],
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = Entity::update_many()
+        .col_expr(Column::UsedAt, Expr::value(Some(now)))
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::Digest.is_in(digests.iter().cloned()))
+        .filter(Column::UsedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Returns how many codes are left.
+pub(super) async fn left<C: ConnectionTrait>(db: &C, account: AccountId) -> Result<u64, DbErr> {
+    Entity::find()
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::UsedAt.is_null())
+        .count(db)
+        .await
+}

@@ -1,0 +1,456 @@
+//! The second step of a sign-in, and proving a second factor again.
+//!
+//! An account with a second factor signs in in two steps. Portcullis checks the codes of
+//! [authenticators](crate::totp) and [recovery codes](crate::recovery_code). Other factors, such as a
+//! hardware key, are checked by your application, which then calls
+//! [`Login::finish`](crate::login::Login::finish) or [`Login::step_up`](crate::login::Login::step_up).
+//!
+//! 1. `POST /login` answers `second_factor_required`, with a token that is no session. The member
+//!    `methods` lists the second factors of the account. Where a code is sent somewhere, it has a
+//!    `target`, of which most is hidden.
+//! 2. The person types a code. It is counted as an attempt **before** anything is compared.
+//! 3. A right code is used up and makes the session, in one transaction. This ends the sign-in, so it
+//!    makes only one session. Everything follows that follows a sign-in with a password alone: hooks,
+//!    the event, memberships, the known device and the notice of a new device.
+//!
+//! If the account must set a new password, that is the next step.
+//!
+//! # What is checked
+//! - The code must belong to the account of the sign-in. There is nothing to choose: the client sends no
+//!   account, and no challenge of another sign-in.
+//! - The account must have the factor now. A change of the factors, an end of all sessions, and
+//!   disabling the account end every sign-in that waits.
+//! - A factor with which the sign-in began is not its second step.
+//! - The name of a method that a client sends says which check is made, and nothing else. The session
+//!   records the factor whose check succeeded. So `totp` with a recovery code is a wrong code.
+//! - A code that another request used first is wrong, on every route and every node: for a sign-in, a
+//!   step-up and the set-up of an authenticator.
+//!
+//! # Guessing
+//! All second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
+//! all sign-ins and sessions. So another method or another sign-in brings no attempts. By default,
+//! delays start at the sixth wrong code within ten minutes, and the 15th locks for an hour. A right
+//! code is then wrong too. A [known device](crate::attempt#known-devices) of the account has its own
+//! count, so a thief of the password cannot lock out the owner there.
+//!
+//! A sign-in waits for [`pending_lifetime`](crate::config::SessionConfig::pending_lifetime).
+//!
+//! # Step-up
+//! A guard that asks for a [factor](crate::Requirement::factor) or for a [recent
+//! one](crate::Requirement::within) answers 401 `insufficient_user_authentication`. The member
+//! `factors` lists what would help for this account. The client then calls `POST /reauthenticate` with
+//! a password or a code, and sends its request again. Portcullis stores no request.
+//!
+//! A new session replaces the old one, with the time of the factor. The old one keeps its old rights
+//! for ten seconds, so that requests which are already on their way are not signed out.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use portcullis::second_factor::FactorCode;
+//! use portcullis::{ClientInfo, Issued, PendingSession, Portcullis, Rejection};
+//!
+//! async fn second_step(
+//!     auth: Portcullis,
+//!     pending: PendingSession,
+//!     client: ClientInfo,
+//!     code: String,
+//! ) -> Result<Issued, Rejection> {
+//!     let verified = auth.second_factor().verify(&pending, FactorCode::any(code), &client).await?;
+//!     Ok(verified.outcome.into_issued())
+//! }
+//! ```
+//!
+//! # What it does not do
+//! - It sends no codes by mail or text message as a second factor. This version has none.
+//! - It is off unless you mount its routes: [`routes`] is not part of
+//!   [`Portcullis::routes`](crate::Portcullis::routes). Without pages for the second step, an owner who
+//!   sets up an authenticator could not sign in any more.
+//! - It does not make a second factor a duty for all accounts or for a role. A route can
+//!   [require](crate::Requirement::factor) one.
+//!
+//! # Routes
+//! They are separate, and include those of [`totp`](crate::totp) and
+//! [`recovery_code`](crate::recovery_code):
+//! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
+//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods` and `expires_at`.
+//! - `POST /second-factor/verify`: takes `code`, and if you like `method` (`totp` or `recovery_code`).
+//!   Without it, the form of the code decides. It answers 200, as `POST /login` does. After a recovery
+//!   code it has the member `recovery_codes_left`. Offer new codes before there are none.
+//!
+//! `POST /reauthenticate` belongs to [`login`](crate::login). It takes `password`, or `code` and
+//! `method` as above.
+//!
+//! # Configuration
+//! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
+//! [`SecondFactor`](crate::config::AttemptKind::SecondFactor) in its `kinds`;
+//! `session.pending_lifetime`.
+//!
+//! # Events
+//! Those of every [sign-in](crate::login); `authn_login_fail` with the reason `wrong_second_factor`;
+//! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`.
+//!
+//! # Errors
+//! `wrong_code` (403), `wrong_stage` (401), `factor_used_already`, `session_limit` (409);
+//! `too_many_attempts` (429), only with `attempts.reveal_lockout`.
+//!
+//! # Standard
+//! OWASP ASVS 5.0 6.3, 6.5 and 6.6; NIST SP 800-63B-4 3.1 and 3.2.2; RFC 9470 (step-up).
+
+use std::pin::Pin;
+
+use zeroize::Zeroizing;
+
+use crate::account::entity::account;
+use crate::account::{Account, store as account_store};
+use crate::attempt::{Admission, Ticket};
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{EnrolledFactors, Factor};
+use crate::base::id::SessionId;
+use crate::base::transaction::{Txn, transaction};
+use crate::flow::factors;
+use crate::flow::sign_in::{self, LoginOutcome, Made, NewSession};
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::recovery_code::RightRecoveryCode;
+use crate::session::{
+    Issued, PendingSession, SessionError, StartSession, store as session_store,
+};
+use crate::totp::RightTotp;
+
+mod error;
+#[cfg(feature = "routes")]
+mod routes;
+
+pub use error::SecondFactorError;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+#[cfg(feature = "routes")]
+pub(crate) use routes::{MethodName, code_in, left};
+
+/// A factor whose codes portcullis checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Totp,
+    RecoveryCode,
+}
+
+impl Method {
+    fn factor(self) -> Factor {
+        match self {
+            Self::Totp => Factor::Totp,
+            Self::RecoveryCode => Factor::RecoveryCode,
+        }
+    }
+}
+
+/// A code of a second factor, as a person typed it.
+#[derive(Clone)]
+#[must_use]
+pub struct FactorCode {
+    method: Method,
+    text: Zeroizing<String>,
+}
+
+impl FactorCode {
+    /// A code of an authenticator.
+    pub fn totp(code: impl Into<String>) -> Self {
+        Self { method: Method::Totp, text: Zeroizing::new(code.into()) }
+    }
+
+    /// A recovery code.
+    pub fn recovery_code(code: impl Into<String>) -> Self {
+        Self { method: Method::RecoveryCode, text: Zeroizing::new(code.into()) }
+    }
+
+    /// One of both, for a page with one field. Codes of authenticators have at most eight digits, and
+    /// recovery codes are longer.
+    pub fn any(code: impl Into<String>) -> Self {
+        let code = code.into();
+        match code.chars().filter(|c| !c.is_whitespace()).take(9).count() > 8 {
+            true => Self::recovery_code(code),
+            false => Self::totp(code),
+        }
+    }
+
+    /// Returns the factor that is checked.
+    pub fn factor(&self) -> Factor {
+        self.method.factor()
+    }
+}
+
+impl std::fmt::Debug for FactorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FactorCode(..)")
+    }
+}
+
+/// A sign-in whose second factor was right.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "the client is signed in when it gets this"]
+pub struct Verified {
+    /// How the sign-in goes on.
+    pub outcome: LoginOutcome,
+    /// After a recovery code: how many are left.
+    pub recovery_codes_left: Option<u64>,
+}
+
+/// A session in which a second factor was proved again.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "the session goes on as a new one"]
+pub struct SteppedUp {
+    /// The session that replaces the old one, for the answer.
+    pub issued: Issued,
+    /// After a recovery code: how many are left.
+    pub recovery_codes_left: Option<u64>,
+}
+
+/// Checks second factors. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct SecondFactor<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Returns the flows that check second factors.
+    pub fn second_factor(&self) -> SecondFactor<'_> {
+        SecondFactor { auth: self }
+    }
+}
+
+/// A part of the flow whose type the compiler need not know outside.
+type Boxed<'f, T> = Pin<Box<dyn Future<Output = Result<T, SecondFactorError>> + Send + 'f>>;
+
+/// A code that was found right, in its attempt.
+struct Right {
+    code: RightCode,
+    ticket: Ticket,
+    row: account::Model,
+}
+
+enum RightCode {
+    Totp(RightTotp),
+    RecoveryCode(RightRecoveryCode),
+}
+
+/// A code that was used up in a transaction.
+struct Spent {
+    recovery_codes_left: Option<u64>,
+}
+
+impl SecondFactor<'_> {
+    /// Finishes a sign-in with a code of its account. Of several requests with one code or for one
+    /// sign-in, one gets a session.
+    ///
+    /// # Errors
+    /// See [`SecondFactorError`]. If it is [`WrongCode`](SecondFactorError::WrongCode), the sign-in
+    /// still waits.
+    pub async fn verify(
+        &self,
+        pending: &PendingSession,
+        code: FactorCode,
+        client: &ClientInfo,
+    ) -> Result<Verified, SecondFactorError> {
+        let verified: Boxed<'_, (Made, Spent)> = Box::pin(self.finish(pending, &code, client));
+        let (made, spent) = verified.await?;
+        let outcome = made.committed(self.auth).await;
+        Ok(Verified { outcome, recovery_codes_left: spent.recovery_codes_left })
+    }
+
+    async fn finish(
+        &self,
+        pending: &PendingSession,
+        code: &FactorCode,
+        client: &ClientInfo,
+    ) -> Result<(Made, Spent), SecondFactorError> {
+        let (state, account) = (&pending.state, pending.account());
+        let factor = code.factor();
+        if state.factors.passed_at(factor).is_some() {
+            return Err(SecondFactorError::FactorUsedAlready);
+        }
+        let right = self.find(account, state.id, code, client).await?;
+        let context = self.auth.context();
+        let now = context.now();
+        let proved = state.factors.clone().with(factor, now);
+        let session = NewSession::new(self.auth, &right.row, proved, client, now)
+            .finishing(state, pending.transport());
+        let made = transaction!(context.db(), |txn| {
+            let locked = session.lock(txn).await?;
+            let spent = right.spend(self.auth, txn, client, now).await?;
+            let made = session.clone().make(txn, locked).await?;
+            Ok::<_, SecondFactorError>((made, spent))
+        });
+        if let Err(SecondFactorError::Refused(_)) = &made {
+            sign_in::record_refusal(self.auth, account.id(), client, now).await?;
+        }
+        self.end(right, state.id, client, made).await
+    }
+
+    /// Records that a session has proved a second factor again, with a code of its account. A new
+    /// session replaces this one, with the same end and the same ceiling.
+    ///
+    /// # Errors
+    /// See [`SecondFactorError`]. After an error the session is unchanged.
+    pub async fn step_up(
+        &self,
+        identity: &Identity,
+        code: FactorCode,
+        client: &ClientInfo,
+    ) -> Result<SteppedUp, SecondFactorError> {
+        let stepped_up: Boxed<'_, SteppedUp> = Box::pin(self.prove(identity, &code, client));
+        stepped_up.await
+    }
+
+    async fn prove(
+        &self,
+        identity: &Identity,
+        code: &FactorCode,
+        client: &ClientInfo,
+    ) -> Result<SteppedUp, SecondFactorError> {
+        if identity.is_superseded() {
+            return Err(SecondFactorError::Session(SessionError::Ended));
+        }
+        let (account, session) = (identity.account(), identity.session());
+        let right = self.find(account, session.id(), code, client).await?;
+        let context = self.auth.context();
+        let now = context.now();
+        let start = StartSession::new(context, context.db(), client)
+            .of(account)
+            .stepping_up(&session.state, session.transport())
+            .passed(session.factors().clone().with(code.factor(), now))
+            .event(EventKind::Reauthenticated);
+        let proved = transaction!(context.db(), |txn| {
+            // The account comes first, as in every sign-in, so that two flows do not deadlock.
+            session_store::lock_account(txn, account.id()).await?;
+            let spent = right.spend(self.auth, txn, client, now).await?;
+            let issued = start.clone().inside(txn).issue().await?;
+            Ok::<_, SecondFactorError>((issued, spent))
+        });
+        let (issued, spent) = self.end(right, session.id(), client, proved).await?;
+        Ok(SteppedUp { issued, recovery_codes_left: spent.recovery_codes_left })
+    }
+
+    /// Takes an attempt, and compares the code. In case of an error the attempt is already finished.
+    async fn find(
+        &self,
+        account: &Account,
+        session: SessionId,
+        code: &FactorCode,
+        client: &ClientInfo,
+    ) -> Result<Right, SecondFactorError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let row = db.read(account_store::find(&db.executor(), account.id())).await?;
+        let require_verified = context.config.login.require_verified;
+        let row = row.filter(|row| {
+            let usable = Account::from(row.clone()).is_usable(context.now(), require_verified);
+            row.epoch == account.epoch && usable
+        });
+        let row = row.ok_or(SecondFactorError::Session(SessionError::Ended))?;
+        let ticket = match factors::take_attempt(self.auth, account, client).await? {
+            Admission::Admitted(ticket) => ticket,
+            Admission::TooMany { retry_after } => {
+                return Err(SecondFactorError::TooManyAttempts { retry_after });
+            }
+        };
+        let found = match code.method {
+            Method::Totp => RightTotp::find(self.auth, row.id, &code.text)
+                .await
+                .map(|right| right.map(RightCode::Totp)),
+            Method::RecoveryCode => RightRecoveryCode::find(self.auth, row.id, &code.text)
+                .await
+                .map(|right| right.map(RightCode::RecoveryCode)),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(fault) => {
+                // An outage is not the fault of the user, so it does not count as a failure.
+                self.auth.attempts().withdraw(ticket).await;
+                return Err(fault.into());
+            }
+        };
+        // What is stored for a factor counts only while the account has the factor. If the attempt
+        // was refused, the result is discarded. Both are checked after the comparison, so the work is
+        // the same.
+        let enrolled = EnrolledFactors(row.enrolled_factors).contains(code.factor());
+        match found.filter(|_| enrolled && ticket.counts()) {
+            Some(code) => Ok(Right { code, ticket, row }),
+            None => {
+                let failure = self.failure(&row, session, client);
+                self.auth.attempts().fail(ticket, &failure).await?;
+                Err(SecondFactorError::WrongCode)
+            }
+        }
+    }
+
+    /// Ends the attempt after its transaction.
+    async fn end<T>(
+        &self,
+        right: Right,
+        session: SessionId,
+        client: &ClientInfo,
+        result: Result<T, SecondFactorError>,
+    ) -> Result<T, SecondFactorError> {
+        let attempts = self.auth.attempts();
+        if let Err(SecondFactorError::WrongCode) = result {
+            // Another request used the code first. A second use counts like a wrong code.
+            let failure = self.failure(&right.row, session, client);
+            attempts.fail(right.ticket, &failure).await?;
+            return Err(SecondFactorError::WrongCode);
+        }
+        attempts.end(right.ticket, result).await
+    }
+
+    fn failure(&self, row: &account::Model, session: SessionId, client: &ClientInfo) -> Event {
+        Event::new(EventKind::LoginFailed, self.auth.context().now())
+            .account(row.id)
+            .session(session)
+            .from_client(client)
+            .failed("wrong_second_factor")
+    }
+}
+
+impl Right {
+    /// Uses up the code, and reports that the attempt succeeded. The transaction has locked the row of
+    /// the account.
+    async fn spend(
+        &self,
+        auth: &Portcullis,
+        txn: &Txn<'_>,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<Spent, SecondFactorError> {
+        let recovery_codes_left = match &self.code {
+            RightCode::Totp(right) => right.spend(txn).await?.then_some(None),
+            RightCode::RecoveryCode(right) => {
+                right.spend(auth, txn, &self.row, client, now).await?.map(Some)
+            }
+        };
+        let recovery_codes_left = recovery_codes_left.ok_or(SecondFactorError::WrongCode)?;
+        self.ticket.succeeded(txn).await?;
+        Ok(Spent { recovery_codes_left })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_a_code_says_what_it_is() {
+        for (typed, factor) in [
+            ("123456", Factor::Totp),
+            (" 123 456 ", Factor::Totp),
+            ("12345678", Factor::Totp),
+            ("", Factor::Totp),
+            ("012345-6789AB-CDEFGH-JKMN01", Factor::RecoveryCode),
+            ("0123456789abcdefghjkmn01", Factor::RecoveryCode),
+        ] {
+            assert_eq!(FactorCode::any(typed).factor(), factor, "{typed:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The second factors with which a sign-in can be finished.
+
+use super::typed::PendingSession;
+use crate::account::Account;
+use crate::base::factor::Factor;
+
+/// A second factor with which a sign-in can be finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SecondFactorMethod {
+    /// The factor.
+    pub factor: Factor,
+    /// Where its code is sent, if it is sent somewhere. Most of it is hidden, because whoever knows
+    /// the password sees it. The owner recognizes it.
+    pub target: Option<String>,
+}
+
+impl PendingSession {
+    /// Returns the second factors with which this sign-in can be finished. These are the factors of
+    /// the account, without the one with which the sign-in began. A recovery code comes last, because
+    /// it is for people who have nothing else.
+    pub fn methods(&self) -> Vec<SecondFactorMethod> {
+        let account = self.account();
+        let mut factors: Vec<Factor> = account
+            .enrolled_factors()
+            .iter()
+            .filter(|factor| *factor != Factor::Password)
+            // A sign-in may begin and end with factors that only the application tells apart.
+            .filter(|factor| {
+                *factor == Factor::External || self.state.factors.passed_at(*factor).is_none()
+            })
+            .collect();
+        factors.sort_by_key(|factor| *factor == Factor::RecoveryCode);
+        let method = |factor| SecondFactorMethod { factor, target: target(account, factor) };
+        factors.into_iter().map(method).collect()
+    }
+}
+
+fn target(account: &Account, factor: Factor) -> Option<String> {
+    match factor {
+        Factor::MailedCode => account.email().map(masked_address),
+        Factor::TextedCode => account.phone().map(masked_number),
+        Factor::Password
+        | Factor::Totp
+        | Factor::RecoveryCode
+        | Factor::Passkey
+        | Factor::External => None,
+    }
+}
+
+/// Shows the first character of the name and of the domain, and what follows the last dot.
+fn masked_address(address: &str) -> String {
+    let (name, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+    let first = |text: &str| text.chars().next().map(String::from).unwrap_or_default();
+    let end = domain.rsplit_once('.').map_or(String::new(), |(_, end)| format!(".{end}"));
+    format!("{}***@{}***{end}", first(name), first(domain))
+}
+
+/// Shows the last two digits.
+fn masked_number(number: &str) -> String {
+    let count = number.chars().count();
+    let end: String = number.chars().skip(count.saturating_sub(2)).collect();
+    format!("***{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_shows_its_owner_enough_and_others_little() {
+        assert_eq!(masked_address("alice@example.com"), "a***@e***.com");
+        assert_eq!(masked_address("a@b"), "a***@b***");
+        assert_eq!(masked_address("é@example.co.uk"), "é***@e***.uk");
+        assert_eq!(masked_number("+4915112345678"), "***78");
+        assert_eq!(masked_number("7"), "***7");
+    }
+}
