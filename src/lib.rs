@@ -67,6 +67,7 @@
 //! | `aws_lc_rs` | | token signatures by aws-lc; if both are on, `rust_crypto` is used |
 //! | `foreign-hashes` | | verifies imported bcrypt, PBKDF2 and scrypt hashes, which the next login replaces |
 //! | `smtp` | | sends mail by SMTP: [`SmtpNotifier`](message::SmtpNotifier) |
+//! | `qr` | | QR codes for authenticator apps, see [`totp`] |
 //! | `redis` | | keeps rate limits in Redis, see [`rate_limit`] |
 //! | `strength` | | checks how hard a new password is to guess, if this is configured |
 //! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
@@ -166,8 +167,8 @@ impl Portcullis {
     /// - If a source of memberships is set: the user's own [memberships](membership).
     ///
     /// You can also merge the `routes` of single capabilities. Those of [`own_account`], with which
-    /// owners close and export their account, and of [`anonymous`] visitors are only mounted that
-    /// way.
+    /// owners close and export their account, of [`mail_login`], of [`second_factor`] and of
+    /// [`anonymous`] visitors are only mounted that way.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()
             .merge(login::routes(self))

@@ -609,8 +609,7 @@ impl<'a> Accounts<'a> {
                     return Err(AccountError::NotFound);
                 }
                 let before = EnrolledFactors(row.enrolled_factors);
-                let adds =
-                    Factor::ALL.iter().any(|f| factors.contains(*f) && !before.contains(*f));
+                let adds = Factor::ALL.iter().any(|f| factors.contains(*f) && !before.contains(*f));
                 if adds && has_unproved_mailbox(txn, id).await? {
                     return Err(AccountError::AddressNotProved);
                 }

@@ -49,9 +49,7 @@ pub(crate) fn require_recent(
     let requirement = Requirement::any(by_one).unwrap_or_else(|_| Requirement::within(age));
     match requirement.check(identity) {
         Outcome::Met => Ok(()),
-        Outcome::StepUp | Outcome::Denied => {
-            Err(AuthError::StepUp(requirement.step_up(identity)))
-        }
+        Outcome::StepUp | Outcome::Denied => Err(AuthError::StepUp(requirement.step_up(identity))),
     }
 }
 

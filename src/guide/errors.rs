@@ -49,7 +49,7 @@
 //!
 //! | code | status | cause |
 //! |---|---|---|
-//! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else. A code of a sign-in by mail is also wrong in a browser that did not ask for it |
+//! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else. A code of an authenticator or a recovery code is also wrong after too many attempts, or if the account does not have this factor. A code of a sign-in by mail is also wrong in a browser that did not ask for it |
 //! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, undid one of these, reopened an account, or signed in. Tell the user that it worked, and do not request another link |
 //! | `too_soon` | 429 | a code was sent a short time ago; wait as long as `Retry-After` says |
 //! | `no_address` | 422 | the account has no address for the code |
@@ -64,8 +64,11 @@
 //! | `invalid_credentials` | 401 | the name or password is wrong, or the account is unusable; the answer does not say which |
 //! | `too_many_attempts` | 429 | Codes: too many wrong codes, or too many failures from this source; until the time in `Retry-After` the correct code is refused too. Passwords, reset links and requests for a sign-in by mail: too many attempts failed, only with `attempts.reveal_lockout`; otherwise the answer is the same as for a wrong password, an accepted request for a link, or an invalid link |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
+//! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
+//! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |
+//! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | a sign-in was to be finished with a factor that the account has not set up |
-//! | `factor_used_already` | 409 | `auth.login().finish(..)` got the factor that the sign-in began with; a second step needs another factor |
+//! | `factor_used_already` | 409 | the second step of a sign-in got the factor that the sign-in began with; it needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |
 //! | `username_taken`, `email_taken`, `phone_taken` | 409 | another account already has this name |

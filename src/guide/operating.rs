@@ -33,6 +33,7 @@
 //! | `unknown_permissions` | Stored permissions are not in the catalogue, so no code requires them. | A permission is misspelt, or its code was removed. Correct or revoke the permissions. |
 //! | `password_reset_without_notifier` | The routes for a forgotten password are mounted, but there is no notifier, so nobody gets a link. | Give the builder a notifier, or do not mount the routes. |
 //! | `mail_login_without_notifier` | The routes of the sign-in by mail are mounted, but there is no notifier, so nobody gets a mail. | Give the builder a notifier, or do not mount the routes. |
+//! | `totp_seed_unreadable` | The seed of an authenticator cannot be decrypted: it was encrypted with a secret that is not configured any more. Its owner cannot sign in with it. | Configure the secret again, after the newest one. Without it, remove the factor with `accounts().set_enrolled_factors(..)`, and ask the owner to set up a new authenticator. |
 //! | `maintenance_overdue` | This process has run for three days, and no maintenance ran on any node in that time. Tables grow without limit. | Spawn `auth.maintenance().every(..)`, or let a scheduler call `auth.maintenance().run()`. If it is already called, check its errors. |
 //!
 //! # Warnings and errors in the log

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `/session/anonymous` | [`anonymous::routes(&auth)`](crate::anonymous::routes) |
 //! | `/login/mail`, `/login/mail/confirm` | [`mail_login::routes(&auth)`](crate::mail_login::routes) |
+//! | `/second-factor`, `/second-factor/verify`, `/totp` and below, `/recovery-codes` | [`second_factor::routes(&auth)`](crate::second_factor::routes) |
 //! | `/account`, `/account/keep`, `/account/export` | [`own_account::routes(&auth)`](crate::own_account::routes) |
 //! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |
 //!
@@ -33,6 +34,7 @@
 //! | all except `GET` | `cross_site_request` |
 //! | those with a body | `invalid_body`, `body_too_large`, `unsupported_media_type` |
 //! | those for accounts that are signed in | `not_signed_in`, `invalid_token`, `token_expired`, `session_ended`, `session_expired`, `session_suspicious`, `second_factor_required`, `password_change_required`, `enrolment_required`, `multiple_credentials` |
+//! | those for a sign-in at one stage alone | the same without the three codes that name a stage; `wrong_stage` |
 //! | those for owners | `limited_session` |
 //!
 //! A [hook](crate::hook::Hooks) of your application can refuse with a code of its own. All codes are explained on

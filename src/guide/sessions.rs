@@ -56,9 +56,10 @@
 //! A handler that takes a [`Session`] does not run for any of them. The answer is 401, with a code that tells
 //! the client what is missing. [`AnonymousSession`] is the session of a visitor without an account.
 //!
-//! This version does not implement second factors. An account with an enrolled factor
-//! ([`Accounts::set_enrolled_factors`]) gets a pending session at login. Your application checks the factor
-//! and then finishes the sign-in with [`Login::finish`], which works once.
+//! An account with an enrolled factor gets a pending session at login. Portcullis checks the codes of
+//! authenticators and recovery codes, see [`second_factor`](crate::second_factor). Your application can
+//! check a factor of its own ([`Accounts::set_enrolled_factors`]) and then finish the sign-in with
+//! [`Login::finish`]. Both work once.
 //!
 //! # When a session is replaced
 //!

@@ -29,6 +29,11 @@
 //! | vulnerability | protection | tests |
 //! |---|---|---|
 //! | a session exists before the second factor (better-auth GHSA-xg6x-h9c9-2m83) | an unfinished sign-in has another type in the program, in the token and in the row; finishing it creates a new row | `tests/it/session.rs`, `tests/it/login.rs`, `tests/ui/pending_is_no_session.rs` |
+//! | a code of an authenticator works twice: at another route, on another node, or after it has confirmed the authenticator (Infisical PR 6112, dex PR 4884, CVE-2026-61630) | one UPDATE with the condition that the step is later uses it up, in every flow; the step belongs to the seed | `tests/it/totp.rs`, `tests/it/second_factor.rs` |
+//! | another method or another sign-in brings new guesses at the second factor (better-auth PR 10240) | all second factors of an account have one count, in all sign-ins and sessions | `tests/it/second_factor.rs` |
+//! | the client names the factor that it has proved (new-api GHSA-5353-f8fq-65vc) | the name says which check is made; the session records the factor whose check succeeded | `tests/it/second_factor.rs` |
+//! | a stored digest is accepted as a recovery code (SimpleLogin PR 2132) | the digest is keyed, and what is presented is always digested | `tests/it/recovery_code.rs` |
+//! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one, else any recent factor; it ends all other sessions, and the owner is told | `tests/it/totp.rs` |
 //! | the session id does not change at login (tower-sessions before 0.12.1) | a login always creates a new row and ends the old one in the same transaction | `tests/it/session.rs` |
 //! | parallel renewals sign people out, or a replay is not detected | token generations: the old one stays valid until the new one was used late; after that, its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
 //! | a killed browser, a lost answer, clock differences or a slow handler look like a theft | a use counts as late after 90 s; a replay is detected by the time at which its request arrived | `tests/it/replay.rs`, `tests/it/chromium.rs` |
@@ -145,6 +150,6 @@
 //! - There is no captcha.
 //! - Open registration creates accounts whose addresses are not verified yet. Trust an address only if
 //!   [`is_verified`](crate::Account::is_verified) returns true, or use strict registration.
-//! - There is no built-in second factor.
+//! - There is no second factor by mail or text message, and none that a role demands.
 //! - Open streams are closed when their session ends only if your code waits for
 //!   [`session_end`](crate::Portcullis::session_end).

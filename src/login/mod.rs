@@ -27,11 +27,13 @@
 //!
 //! # What it does not do
 //! - It does not tell why a sign-in failed.
-//! - It does not check a second factor. Your application does.
+//! - It does not check a second factor. [`second_factor`](crate::second_factor) does, or your
+//!   application.
 //!
 //! # Routes
 //! `POST /login` (JSON, a form from your own pages, or HTTP Basic), `POST /logout`,
-//! `POST /reauthenticate`, `GET /methods`.
+//! `POST /reauthenticate` (`password`, or `code` and if you like `method`, see
+//! [`second_factor`](crate::second_factor)), `GET /methods`.
 //!
 //! If the body of `POST /login` contains `login` or `password`, an `Authorization: Basic` header is
 //! ignored. Behind a proxy with its own password prompt, a browser sends that header with every
@@ -52,7 +54,7 @@
 //! `authn_new_device`, `authn_reauthenticated`, `session_ended`.
 //!
 //! # Errors
-//! `invalid_credentials` (401), `session_ended` (401), `wrong_password` (403), `factor_not_enrolled`,
+//! `invalid_credentials` (401), `session_ended` (401), `wrong_password`, `wrong_code` (403), `factor_not_enrolled`,
 //! `factor_used_already` and `session_limit` (409), `bearer_not_enabled` (400), `rate_limited` (429),
 //! `overloaded` and `unavailable` (503); `too_many_attempts` (429), only if limits are revealed.
 

@@ -67,6 +67,7 @@
 //! | `events`, `denials`, `attempts` | what happened, from where; attempts as far as its names tell them |
 //! | `codes_and_links`, `messages` | what was sent and when, without codes, tokens and content |
 //! | `new_devices`, `new_device_digests` | when the owner was told of new devices |
+//! | `authenticators`, `recovery_codes` | names and times of second factors, without seeds and codes |
 //! | `application` | what [`exported_data`](crate::Builder::exported_data) adds |
 //! | `incomplete` | the members above that have more than 10 000 rows and only show the newest |
 //!

@@ -23,7 +23,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows of an account are removed when it is erased. Sessions are the last, because
 /// what belongs to them is found through them.
-const ERASED: [&str; 13] = [
+const ERASED: [&str; 15] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -34,6 +34,8 @@ const ERASED: [&str; 13] = [
     "auth_told_place",
     "auth_device_digest",
     "auth_denial",
+    "auth_totp",
+    "auth_recovery_code",
     "auth_challenge",
     "auth_outbox",
     "auth_session",
@@ -181,7 +183,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 13] = [
+pub(super) const PARTS: [Part; 15] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -303,6 +305,23 @@ pub(super) const PARTS: [Part; 13] = [
         table: "auth_device_digest",
         order: ("began_at", Order::Desc),
         columns: &[("began_at", "began_at", Time), ("sign_ins", "sign_ins", Number)],
+    },
+    Part {
+        name: "authenticators",
+        table: "auth_totp",
+        order: ("created_at", Order::Asc),
+        columns: &[
+            ("id", "id", Id),
+            ("name", "name", Text),
+            ("created_at", "created_at", Time),
+            ("confirmed_at", "confirmed_at", Time),
+        ],
+    },
+    Part {
+        name: "recovery_codes",
+        table: "auth_recovery_code",
+        order: ("created_at", Order::Asc),
+        columns: &[("created_at", "created_at", Time), ("used_at", "used_at", Time)],
     },
     Part {
         name: "membership_questions",

@@ -115,9 +115,7 @@ use std::time::Duration;
 use crate::account::enrolled::remove_factors;
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
-use crate::account::{
-    Account, LoginId, StoredPassword, store as account_store, trim_login_id,
-};
+use crate::account::{Account, LoginId, StoredPassword, store as account_store, trim_login_id};
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;

@@ -115,9 +115,7 @@ use crate::flow::sign_in::{self, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::recovery_code::RightRecoveryCode;
-use crate::session::{
-    Issued, PendingSession, SessionError, StartSession, store as session_store,
-};
+use crate::session::{Issued, PendingSession, SessionError, StartSession, store as session_store};
 use crate::totp::RightTotp;
 
 mod error;

@@ -26,12 +26,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         row(Method::POST, "/second-factor/verify", verify)
             .by(pending)
             .takes(RouteBody::JsonOrForm)
-            .refuses(&[
-                "factor_used_already",
-                "session_limit",
-                "too_many_attempts",
-                "wrong_code",
-            ]),
+            .refuses(&["factor_used_already", "session_limit", "too_many_attempts", "wrong_code"]),
     ];
     rows.extend(totp::rows());
     rows.extend(recovery_code::rows());

@@ -157,7 +157,9 @@ mod tests {
             assert!(!settings.is_code(seed, 1, &code), "{typed:?}");
         }
         let many = " ".repeat(30) + "755224";
-        for typed in ["", "75522", "755-224", "755224a", "７５５２２４", "+755224", &many, "123456789"] {
+        for typed in
+            ["", "75522", "755-224", "755224a", "７５５２２４", "+755224", &many, "123456789"]
+        {
             assert!(TypedCode::parse(typed).is_none(), "{typed:?}");
         }
         // A code of another length is another code.

@@ -111,7 +111,7 @@ use crate::context::{Context, PerInstance};
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
-use crate::session::{Issued, SessionError};
+use crate::session::{Issued, SessionError, store as session_store};
 
 mod code;
 pub(crate) mod entity;
@@ -252,6 +252,9 @@ impl Totp<'_> {
         let event = Event::new(EventKind::AccountUpdated, now).account(row.id);
         let event = event.from_client(client).detail("authenticator started");
         transaction!(context.db(), |txn| {
+            // The account comes first, as in every change of factors, so that two flows do not
+            // deadlock.
+            session_store::lock_account(txn, row.id).await?;
             if has_unproved_mailbox(txn, row.id).await? {
                 return Err(TotpError::AddressNotProved);
             }
@@ -506,19 +509,16 @@ fn row_name(id: TotpId, account: AccountId) -> Vec<u8> {
 
 fn valid_name(typed: &str) -> Result<String, TotpError> {
     let name = typed.trim();
-    let invalid = |code, message| {
-        Err(TotpError::Invalid(vec![InvalidField::new("name", code, message)]))
+    let fault = if name.is_empty() {
+        InvalidField::new("name", "required", "must not be empty")
+    } else if name.chars().count() > MAX_NAME {
+        InvalidField::new("name", "too_long", "must have at most 64 characters")
+    } else if name.chars().any(char::is_control) {
+        InvalidField::new("name", "invalid_character", "must not contain control characters")
+    } else {
+        return Ok(name.to_owned());
     };
-    if name.is_empty() {
-        return invalid("required", "must not be empty");
-    }
-    if name.chars().count() > MAX_NAME {
-        return invalid("too_long", "must have at most 64 characters");
-    }
-    if name.chars().any(char::is_control) {
-        return invalid("invalid_character", "must not contain control characters");
-    }
-    Ok(name.to_owned())
+    Err(TotpError::Invalid(vec![fault]))
 }
 
 /// Returns the address that apps read. The label has the name of the account. A name that an app could

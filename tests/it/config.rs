@@ -107,6 +107,24 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.mail.links.login = "/login?by=mail#token={token}".to_owned(),
         ),
         (
+            "totp.issuer",
+            |c| c.totp.issuer = Some("shop:berlin".into()),
+            |c| c.totp.issuer = Some("Shop & Co".into()),
+        ),
+        ("totp.digits", |c| c.totp.digits = 5, |c| c.totp.digits = 8),
+        ("totp.digits", |c| c.totp.digits = 9, |c| c.totp.digits = 6),
+        (
+            "totp.period",
+            |c| c.totp.period = Duration::from_millis(30_500),
+            |c| c.totp.period = Duration::from_secs(120),
+        ),
+        ("totp.max_per_account", |c| c.totp.max_per_account = 0, |c| c.totp.max_per_account = 1),
+        (
+            "totp.confirm_lifetime",
+            |c| c.totp.confirm_lifetime = Duration::from_secs(29),
+            |c| c.totp.confirm_lifetime = Duration::from_secs(30),
+        ),
+        (
             "service.public_url",
             |c| c.service.public_url = Some("example.com".into()),
             |c| c.service.public_url = Some("https://example.com".into()),

@@ -4,7 +4,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
 use portcullis::identity::owner::Password as PasswordPermission;
-use portcullis::identity::owner::{AccountPermission, Contact, LoginNames, Memberships, Sessions};
+use portcullis::identity::owner::{
+    AccountPermission, Contact, Factors, LoginNames, Memberships, Sessions,
+};
 use portcullis::permission::{GrantError, Permission};
 use portcullis::{Account, AuthError, Factor, Identity};
 use serde_json::{Value, json};
@@ -26,8 +28,9 @@ async fn limited(probe: &Probe, account: &Account, ceiling: &[&str]) -> String {
 }
 
 fn app(probe: &Probe) -> Router {
+    let routes = probe.auth.routes().merge(portcullis::membership::routes(&probe.auth));
     Router::new()
-        .nest("/auth", probe.auth.routes().merge(portcullis::membership::routes(&probe.auth)))
+        .nest("/auth", routes.merge(portcullis::second_factor::routes(&probe.auth)))
         .layer(probe.auth.layer())
 }
 
@@ -52,6 +55,11 @@ fn account_routes(other: &str) -> Vec<(&'static str, Method, String, Option<Valu
         (Sessions::TEXT, Method::POST, format!("/auth/sessions/{other}/report"), None),
         (Sessions::TEXT, Method::DELETE, format!("/auth/sessions/{other}"), None),
         (Sessions::TEXT, Method::DELETE, text("/sessions"), None),
+        (Factors::TEXT, Method::GET, text("/totp"), None),
+        (Factors::TEXT, Method::POST, text("/totp"), Some(json!({ "name": "phone" }))),
+        (Factors::TEXT, Method::DELETE, text("/totp/nothing"), None),
+        (Factors::TEXT, Method::GET, text("/recovery-codes"), None),
+        (Factors::TEXT, Method::POST, text("/recovery-codes"), Some(json!({}))),
         (LoginNames::TEXT, Method::GET, text("/login-names"), None),
         (
             LoginNames::TEXT,
@@ -123,6 +131,7 @@ on_every_database! {
             Memberships::TEXT,
             Sessions::TEXT,
             LoginNames::TEXT,
+            Factors::TEXT,
             Contact::TEXT,
             PasswordPermission::TEXT,
         ];

@@ -766,7 +766,7 @@ const OTHERS: [&str; 6] = [
 ];
 
 /// The tables with an account, and the member of an export that shows them.
-const EXPORTED: [(&str, &str); 14] = [
+const EXPORTED: [(&str, &str); 16] = [
     ("auth_account_group", "groups"),
     ("auth_account_permission", "permissions"),
     ("auth_account_role", "roles"),
@@ -779,8 +779,10 @@ const EXPORTED: [(&str, &str); 14] = [
     ("auth_membership", "memberships"),
     ("auth_membership_turn", "membership_questions"),
     ("auth_outbox", "messages"),
+    ("auth_recovery_code", "recovery_codes"),
     ("auth_session", "sessions"),
     ("auth_told_place", "new_devices"),
+    ("auth_totp", "authenticators"),
 ];
 
 /// The tables without an account that say something about a person all the same, or a reason why they
@@ -827,8 +829,17 @@ async fn contents(probe: &Probe) -> BTreeMap<&'static str, BTreeSet<String>> {
 async fn secrets(probe: &Probe, table: &str) -> Vec<String> {
     let tables = portcullis::schema::tables();
     let found = tables.iter().find(|found| found.name == table).expect("a table");
-    let secret =
-        ["digest", "hash", "subject", "binding", "recipient", "place", "payload", "used_from"];
+    let secret = [
+        "digest",
+        "hash",
+        "subject",
+        "binding",
+        "recipient",
+        "place",
+        "payload",
+        "used_from",
+        "seed",
+    ];
     let mut values = Vec::new();
     for column in &found.columns {
         if !secret.iter().any(|part| column.name.contains(part)) {
@@ -961,6 +972,12 @@ async fn live(probe: &Probe, name: &str) -> Living {
     auth.permissions().grant(id, &read).await.expect("it is granted");
     let list = Resource::new("list", &name.len().to_string()).expect("a resource");
     auth.memberships().grant(id, &list, "reader").await.expect("it is granted");
+    // Second factors.
+    probe.clock.advance(MINUTE);
+    assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    crate::totp::enrol(probe, &mut browser, &format!("{name}'s phone")).await;
+    let answer = browser.post("/auth/recovery-codes", json!({})).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
     // What the application keeps with the session.
     let data = format!(
         "INSERT INTO auth_session_data (lineage_id, data, written_at) \

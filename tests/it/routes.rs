@@ -42,6 +42,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .auth_routes("/auth", portcullis::anonymous::routes(&auth))
         .auth_routes("/auth", portcullis::mail_login::routes(&auth))
         .auth_routes("/auth", portcullis::own_account::routes(&auth))
+        .auth_routes("/auth", portcullis::second_factor::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))
         .into_router();
     (auth, app)
@@ -67,8 +68,14 @@ fn of_many(row: &RouteDescription) -> BTreeSet<&'static str> {
     }
     if row.caller != RouteCaller::Anyone {
         codes.extend(["not_signed_in", "invalid_token", "token_expired", "session_ended"]);
-        codes.extend(["session_expired", "session_suspicious", "second_factor_required"]);
-        codes.extend(["password_change_required", "enrolment_required", "multiple_credentials"]);
+        codes.extend(["session_expired", "session_suspicious", "multiple_credentials"]);
+    }
+    if matches!(row.caller, RouteCaller::Stage(_)) {
+        codes.insert("wrong_stage");
+        return codes;
+    }
+    if row.caller != RouteCaller::Anyone {
+        codes.extend(["second_factor_required", "password_change_required", "enrolment_required"]);
     }
     if !matches!(row.caller, RouteCaller::Anyone | RouteCaller::SignedIn) {
         codes.insert("limited_session");
@@ -85,7 +92,15 @@ fn markdown(auth: &Portcullis) -> String {
         let own: Vec<_> = row.errors.iter().filter(|code| !common.contains(*code)).collect();
         let own: Vec<_> = own.into_iter().map(|code| format!("`{code}`")).collect();
         let answers: Vec<_> = row.answers.iter().map(StatusCode::as_str).collect();
-        let optional = ["anonymous", "login/mail", "well-known", "/account"];
+        let optional = [
+            "anonymous",
+            "login/mail",
+            "well-known",
+            "/account",
+            "/second-factor",
+            "/totp",
+            "/recovery-codes",
+        ];
         let star = if optional.iter().any(|part| row.path.contains(part)) { "*" } else { "" };
         text.push_str(&format!(
             "| `{} {}`{star} | {} | {} | {} | {} |\n",
@@ -157,8 +172,13 @@ on_every_database! {
                     stage => full().at_stage(stage).into_client(),
                 };
                 let answer = ask(&client, &app, &path, &row).await;
+                let code = match row.caller {
+                    RouteCaller::Stage(_) => "wrong_stage",
+                    _ => code,
+                };
                 let accepted = match row.caller {
                     RouteCaller::Anyone => true,
+                    RouteCaller::Stage(named) => named == stage,
                     RouteCaller::OwnerOrStage(_, named) => named == stage,
                     _ => false,
                 };
@@ -175,23 +195,31 @@ on_every_database! {
                 let answer = ask(&limited, &app, &path, &row).await;
                 assert_ne!(answer.code(), "limited_session", "{name}");
             }
+            // A session that is further than the route.
+            if matches!(row.caller, RouteCaller::Stage(_)) {
+                let answer = ask(&full().into_client(), &app, &path, &row).await;
+                assert_eq!(answer.code(), "wrong_stage", "{name}");
+            }
             // Bodies. Each request has a session of its own, because the route may end it. It may also
             // have ended all others before.
             let account = auth.accounts().find(account.id()).await.expect("it answers");
             let account = account.expect("the account is there");
-            let full = || auth.test().login_as(&account);
-            let client = full().into_client();
+            let suited = || match row.caller {
+                RouteCaller::Stage(stage) => auth.test().login_as(&account).at_stage(stage),
+                _ => auth.test().login_as(&account),
+            };
+            let client = suited().into_client();
             let plain = client.request(row.method.clone(), &uri(&path)).body("text/plain", "x");
             let plain = plain.send(&app).await;
             let refused = plain.code() == "unsupported_media_type";
             assert_eq!(refused, row.body != RouteBody::None, "{name} {}", plain.code());
-            let client = full().into_client();
+            let client = suited().into_client();
             let form = client.request(row.method.clone(), &uri(&path));
             let form = form.header("sec-fetch-site", "same-origin");
             let form = form.body("application/x-www-form-urlencoded", "no_field=1").send(&app).await;
             let refused = form.code() == "unsupported_media_type";
             assert_eq!(refused, row.body == RouteBody::Json, "{name} {}", form.code());
-            let client = full().into_client();
+            let client = suited().into_client();
             let huge = client.request(row.method.clone(), &uri(&path));
             let huge = huge.body("application/json", "x".repeat(17 * 1024)).send(&app).await;
             assert_eq!(huge.code() == "body_too_large", row.body != RouteBody::None, "{name}");

@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 32] = [
+const LOOKUPS: [(&str, &[&str]); 34] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -62,6 +62,8 @@ const LOOKUPS: [(&str, &[&str]); 32] = [
     ("auth_session", &["lineage_id"]),
     ("auth_device_digest", &["began_at"]),
     ("auth_told_place", &["told_at"]),
+    ("auth_recovery_code", &["account_id"]),
+    ("auth_totp", &["account_id"]),
 ];
 
 fn described() -> Shapes {
@@ -402,8 +404,10 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_login_name.account_id -> auth_account.id",
             "auth_membership.account_id -> auth_account.id",
             "auth_membership_turn.account_id -> auth_account.id",
+            "auth_recovery_code.account_id -> auth_account.id",
             "auth_session.account_id -> auth_account.id",
             "auth_told_place.account_id -> auth_account.id",
+            "auth_totp.account_id -> auth_account.id",
         ]
     );
 }

@@ -16,7 +16,9 @@ use portcullis::base::clock::MockClock;
 use portcullis::config::RateStore;
 use portcullis::message::{MessageKind, RecordingNotifier};
 use portcullis::permission::Resource;
-use portcullis::{Clock, Permission, Portcullis, Rejection, Secret, Session, Timestamp};
+use portcullis::{
+    ClientInfo, Clock, Identity, Permission, Portcullis, Rejection, Secret, Session, Timestamp,
+};
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
@@ -24,6 +26,7 @@ use serde_json::{Value, json};
 
 use crate::migration::name;
 use crate::on_every_database;
+use crate::support::call::{cookie_of, extracted};
 use crate::support::database::{TABLES, connect_at_most, drop_fresh, fresh};
 use crate::support::probe::{app, builder, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe, given};
@@ -65,6 +68,7 @@ async fn fill(probe: &Probe) -> Value {
     let auth = &probe.auth;
     let roles = auth.roles();
     auth.bootstrap_admin(NewAccount::username("root")).await.expect("an administrator");
+    second_factors(probe).await;
     let synced = auth.catalogue().sync(["doc:read", "admin:read"]).await;
     assert_eq!(synced.expect("a catalogue").added.len(), 2);
     roles.create("editor", ["admin:read"]).await.expect("a role");
@@ -122,6 +126,20 @@ async fn fill(probe: &Probe) -> Value {
         "undo": undo,
         "reset": reset,
     })
+}
+
+/// Gives the administrator an authenticator and recovery codes.
+async fn second_factors(probe: &Probe) {
+    let (auth, client) = (&probe.auth, ClientInfo::default());
+    let root = auth.accounts().find_by_login("root").await.expect("it answers").expect("root");
+    let owner = crate::totp::owner(auth, &root).await;
+    let new = auth.totp().start(&owner, "phone", &client).await.expect("it is started");
+    let code = crate::totp::code(probe, new.secret());
+    let issued = auth.totp().confirm(&owner, new.id(), &code, &client).await.expect("it is right");
+    let identity: Identity = extracted(auth, &cookie_of(&issued)).await;
+    let owner = identity.owner().expect("it has no ceiling");
+    let codes = auth.recovery_codes().generate(&owner, &client).await.expect("codes");
+    assert_eq!(codes.codes().len(), 10);
 }
 
 async fn token(probe: &Probe, kind: MessageKind, to: &str) -> String {

@@ -227,8 +227,10 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table. Tables with references come before the tables to which they refer.
-pub const TABLES: [&str; 26] = [
+pub const TABLES: [&str; 28] = [
     "auth_maintenance",
+    "auth_recovery_code",
+    "auth_totp",
     "auth_told_place",
     "auth_device_digest",
     "auth_rate",

@@ -251,7 +251,9 @@ pub fn builder(db: DatabaseConnection, clock: &MockClock, notifier: &RecordingNo
 /// Returns an application with a route for every kind of protection.
 pub fn app(auth: &Portcullis) -> Router {
     let permission = |text| Requirement::permission(text).expect("a permission");
-    let optional = portcullis::anonymous::routes(auth).merge(portcullis::mail_login::routes(auth));
+    let optional = portcullis::anonymous::routes(auth)
+        .merge(portcullis::mail_login::routes(auth))
+        .merge(portcullis::second_factor::routes(auth));
     Router::new()
         .route("/public", get(|| async { "public" }))
         .route("/me", get(|account: Account| async move { account.id().to_string() }))
