@@ -23,6 +23,8 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::base::factor::Factor;
+
 /// The code of a request that was refused because the server is overloaded. The code that refuses
 /// it logs one line a minute. So the single answers are not logged.
 const OVERLOADED: &str = "overloaded";
@@ -41,6 +43,17 @@ pub(crate) fn step_up_challenge(max_age: Duration) -> String {
         "{BEARER} error=\"insufficient_user_authentication\", max_age=\"{}\"",
         max_age.as_secs()
     )
+}
+
+/// Returns the members of such an answer: the factors of the account that would help, and how recent
+/// the proof must be.
+pub(crate) fn step_up_members(
+    factors: &[Factor],
+    max_age: Duration,
+) -> serde_json::Map<String, serde_json::Value> {
+    let names: serde_json::Value = factors.iter().map(|factor| factor.as_str()).collect();
+    let members = [("factors".to_owned(), names), ("max_age".to_owned(), max_age.as_secs().into())];
+    members.into_iter().collect()
 }
 
 /// Implements [`Problem`] for an error. It takes one row for each variant of the error itself, and

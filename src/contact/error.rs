@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::account::LoginIdKind;
+use crate::base::factor::Factor;
 use crate::base::invalid_field::InvalidField;
-use crate::base::problem::{Refusal, problem, step_up_challenge};
+use crate::base::problem::{Refusal, problem, step_up_challenge, step_up_members};
 use crate::base::transaction::{Fault, may_fault};
 use crate::flow::address::address_error;
 use crate::hook::from_hooked;
@@ -15,10 +16,12 @@ use crate::session::{SessionError, from_session};
 #[non_exhaustive]
 pub enum ContactError {
     /// The last factor was proved too long ago.
-    #[error("enter your password again first")]
+    #[error("prove one of your factors again first")]
     FactorTooOld {
         /// The maximum age of the factor.
         max_age: Duration,
+        /// The factors of this account that would help.
+        factors: Vec<Factor>,
     },
     /// The new address cannot be used.
     #[error("some fields are not valid")]
@@ -81,9 +84,10 @@ problem! {
         Self::TooManyAttempts { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     challenge {
-        Self::FactorTooOld { max_age } => step_up_challenge(*max_age),
+        Self::FactorTooOld { max_age, .. } => step_up_challenge(*max_age),
     }
     members {
+        Self::FactorTooOld { max_age, factors } => step_up_members(factors, *max_age),
         Self::Invalid(fields) => InvalidField::members(fields),
     }
 }

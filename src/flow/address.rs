@@ -21,9 +21,11 @@ use crate::attempt::Ticket;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
+use crate::base::factor::Factor;
 use crate::base::id::SessionId;
 use crate::base::transaction::{Fault, MaybeFault, Txn};
 use crate::context::Context;
+use crate::flow::factors::would_help;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::message::{MessageKind, Recipient, Values};
@@ -34,7 +36,7 @@ use crate::session::{Issued, SessionError, StartSession};
 
 /// Creates the errors of a capability for what can fail here.
 pub(crate) trait AddressError: MaybeFault + From<DbErr> {
-    fn factor_too_old(max_age: Duration) -> Self;
+    fn factor_too_old(max_age: Duration, factors: Vec<Factor>) -> Self;
     fn wrong_code() -> Self;
     fn used_just_now() -> Self;
     fn too_many_attempts(retry_after: Duration) -> Self;
@@ -46,8 +48,11 @@ pub(crate) trait AddressError: MaybeFault + From<DbErr> {
 macro_rules! address_error {
     ($error:ident) => {
         impl $crate::flow::address::AddressError for $error {
-            fn factor_too_old(max_age: std::time::Duration) -> Self {
-                Self::FactorTooOld { max_age }
+            fn factor_too_old(
+                max_age: std::time::Duration,
+                factors: Vec<$crate::base::factor::Factor>,
+            ) -> Self {
+                Self::FactorTooOld { max_age, factors }
             }
 
             fn wrong_code() -> Self {
@@ -104,7 +109,8 @@ pub(crate) fn recent_factor<E: AddressError>(
     if identity.has_recent_factor(context) {
         return Ok(());
     }
-    Err(E::factor_too_old(context.config.session.recent_factor))
+    let max_age = context.config.session.recent_factor;
+    Err(E::factor_too_old(max_age, would_help(context, identity)))
 }
 
 /// When an account loses an address to another account that proves it.

@@ -7,6 +7,7 @@ use crate::base::client::ClientInfo;
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::transaction::{Fault, Txn};
 use crate::config::AttemptKind;
+use crate::context::Context;
 use crate::guard::{Outcome, Requirement};
 use crate::handle::Portcullis;
 use crate::identity::{AuthError, Identity};
@@ -51,6 +52,12 @@ pub(crate) fn require_recent(
         Outcome::Met => Ok(()),
         Outcome::StepUp | Outcome::Denied => Err(AuthError::StepUp(requirement.step_up(identity))),
     }
+}
+
+/// Returns the factors of the account that would make a factor recent enough, for a change that any
+/// factor allows.
+pub(crate) fn would_help(context: &Context, identity: &Identity) -> Vec<Factor> {
+    Requirement::within(context.config.session.recent_factor).step_up(identity).factors
 }
 
 /// Takes an attempt at a second factor before anything is compared. All second factors of an account

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::base::problem::{Refusal, problem, step_up_challenge};
+use crate::base::factor::Factor;
+use crate::base::problem::{Refusal, problem, step_up_challenge, step_up_members};
 use crate::base::transaction::{Fault, may_fault};
 use crate::hook::from_hooked;
 use crate::session::{SessionError, from_session};
@@ -23,10 +24,12 @@ pub enum OwnAccountError {
     )]
     LastSuperuser,
     /// The last factor was proved too long ago.
-    #[error("enter your password again first")]
+    #[error("prove one of your factors again first")]
     FactorTooOld {
         /// The maximum age of the factor.
         max_age: Duration,
+        /// The factors of this account that would help.
+        factors: Vec<Factor>,
     },
     /// The link is wrong or has expired, or the account is not closed any more.
     #[error("the link is wrong or no longer valid")]
@@ -60,6 +63,9 @@ problem! {
     }
     passes on { Session, Refused, Fault }
     challenge {
-        Self::FactorTooOld { max_age } => step_up_challenge(*max_age),
+        Self::FactorTooOld { max_age, .. } => step_up_challenge(*max_age),
+    }
+    members {
+        Self::FactorTooOld { max_age, factors } => step_up_members(factors, *max_age),
     }
 }

@@ -126,6 +126,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::LineageId;
 use crate::base::transaction::Txn;
 use crate::context::Context;
+use crate::flow::factors::would_help;
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::session::store as session_store;
@@ -177,5 +178,6 @@ fn recent_factor(context: &Context, identity: &Identity) -> Result<(), OwnAccoun
     if identity.has_recent_factor(context) {
         return Ok(());
     }
-    Err(OwnAccountError::FactorTooOld { max_age: context.config.session.recent_factor })
+    let max_age = context.config.session.recent_factor;
+    Err(OwnAccountError::FactorTooOld { max_age, factors: would_help(context, identity) })
 }

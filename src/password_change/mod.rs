@@ -62,8 +62,9 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
 use crate::base::invalid_field::InvalidField;
-use crate::base::problem::{Refusal, problem, step_up_challenge};
+use crate::base::problem::{Refusal, problem, step_up_challenge, step_up_members};
 use crate::base::transaction::{Fault, Txn, may_fault, transaction};
+use crate::flow::factors::would_help;
 use crate::flow::password_attempt::{Attempted, attempt_inside};
 use crate::flow::sign_in::{self, Demands, Locked, Made, NewSession};
 use crate::handle::Portcullis;
@@ -104,6 +105,8 @@ pub enum PasswordChangeError {
     FactorTooOld {
         /// How recently a factor must have been proved.
         max_age: Duration,
+        /// The factors of this account that would help.
+        factors: Vec<Factor>,
     },
     /// The new password cannot be used.
     #[error("some fields are not valid")]
@@ -146,9 +149,10 @@ problem! {
         Self::TooManyAttempts { retry_after } => *retry_after,
     }
     challenge {
-        Self::FactorTooOld { max_age } => step_up_challenge(*max_age),
+        Self::FactorTooOld { max_age, .. } => step_up_challenge(*max_age),
     }
     members {
+        Self::FactorTooOld { max_age, factors } => step_up_members(factors, *max_age),
         Self::Invalid(fields) => InvalidField::members(fields),
     }
 }
@@ -192,7 +196,8 @@ impl PasswordChange<'_> {
         let session = identity.session();
         if current.is_none() && !identity.has_recent_factor(context) {
             let max_age = context.config.session.recent_factor;
-            return Err(PasswordChangeError::FactorTooOld { max_age });
+            let factors = would_help(context, identity);
+            return Err(PasswordChangeError::FactorTooOld { max_age, factors });
         }
         let asking = Asking {
             account: identity.account(),

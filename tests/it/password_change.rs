@@ -177,6 +177,8 @@ on_every_database! {
             "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", max_age=\"300\""
         );
         assert_eq!(answer.cookie(), None, "the session is fine");
+        let members = (&answer.json()["factors"], &answer.json()["max_age"]);
+        assert_eq!(members, (&json!(["password"]), &json!(300)));
         assert_eq!(hash(&probe, "alice").await, before);
         let body = json!({ "password": PASSWORD });
         assert_eq!(browser.post("/auth/reauthenticate", body).await.status, 200);

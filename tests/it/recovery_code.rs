@@ -201,7 +201,7 @@ on_every_database! {
             assert_eq!(answer.json()["recovery_codes_left"], 9 - number, "{}", answer.text);
             probe.clock.advance(Duration::from_millis(1));
         }
-        assert_eq!(told(&probe).await.last().map(String::as_str), Some("0"));
+        assert!(told(&probe).await.contains(&"0".to_owned()));
         let account = probe.auth.accounts().find(alice.id()).await.expect("it answers").expect("alice");
         assert_eq!(account.enrolled_factors().iter().collect::<Vec<_>>(), [Factor::Totp]);
         assert_eq!(browser.get("/me").await.status, 200, "no session ended");

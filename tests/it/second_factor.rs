@@ -10,6 +10,7 @@ use axum::routing::get;
 use portcullis::config::{AttemptKind, AttemptOverrides};
 use portcullis::hook::{HookResult, Hooks, SigningIn};
 use portcullis::{Config, Factor, MessageKind, Portcullis, Refusal, Requirement};
+use reqwest::Method;
 use sea_orm::DatabaseTransaction;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -359,6 +360,29 @@ on_every_database! {
         check(&browser.get("/danger").await, 401, "insufficient_user_authentication");
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_reauthenticated'";
         assert_eq!(probe.number(events).await, 3);
+    }
+
+    async fn every_change_of_the_account_says_which_factors_would_help(probe: Probe) {
+        let (_, mut browser, _) = person(&probe, "alice").await;
+        browser.address = serve(app(&probe.auth).nest("/own", portcullis::own_account::routes(&probe.auth))).await;
+        recovery_codes(&mut browser).await;
+        probe.clock.advance(5 * MINUTE);
+        for (method, path, body) in [
+            (Method::POST, "/auth/email", Some(json!({ "email": "new@example.com" }))),
+            (Method::POST, "/auth/login-names", Some(json!({ "username": "second" }))),
+            (Method::PUT, "/auth/password", Some(json!({ "new_password": "another horse battery" }))),
+            (Method::GET, "/own/account/export", None),
+            (Method::DELETE, "/own/account", None),
+        ] {
+            let mut request = browser.request(method, path);
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            let refused = browser.send(request).await;
+            check(&refused, 401, "insufficient_user_authentication");
+            let factors = json!(["password", "totp", "recovery_code"]);
+            assert_eq!((&refused.json()["factors"], &refused.json()["max_age"]), (&factors, &json!(300)), "{path}");
+        }
     }
 
     async fn a_step_up_takes_either_a_password_or_a_code(probe: Probe) {
