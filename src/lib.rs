@@ -135,6 +135,7 @@ pub use base::id::{
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};
+pub use base::page::Page;
 pub use base::problem::{Document, PrivateCause, Problem, Refusal, Rejection};
 pub use base::secret::{Secret, SecretError};
 pub use base::transaction::{Fault, OpenTransaction, Transaction};

@@ -77,6 +77,26 @@ impl Kind {
         }
     }
 
+    /// Returns true if a row with this purpose contains an address that the account had when the row
+    /// was made. All others contain an address that somebody typed, or none. It may be another
+    /// person's.
+    pub(crate) fn contains_own_address(purpose: &str) -> bool {
+        let kind = Self::OURS.iter().find(|kind| kind.name() == purpose);
+        kind.is_some_and(|kind| match kind {
+            Self::PasswordReset
+            | Self::MailLogin
+            | Self::EmailUndo
+            | Self::PhoneUndo
+            | Self::LoginNameUndo
+            | Self::AccountKeep => true,
+            Self::Verification
+            | Self::EmailChange
+            | Self::PhoneChange
+            | Self::LoginName
+            | Self::Application(_) => false,
+        })
+    }
+
     /// Returns true if it stays valid when the outstanding codes and links of its account end.
     ///
     /// A link that undoes a change always stays. Otherwise a thief who took over the account could

@@ -39,6 +39,7 @@ impl MigrationTrait for Migration {
             .col(optional("deleted_at").big_integer())
             .col(optional("erase_at").big_integer())
             .col(optional("erased_at").big_integer())
+            .col(optional("sweep_at").big_integer())
             .col(optional("rate_limit").big_integer())
             .col(optional("last_login_at").big_integer())
             .col(required("created_at").big_integer())
@@ -46,7 +47,7 @@ impl MigrationTrait for Migration {
         manager.create_table(account).await?;
         for (name, column) in [
             ("auth_account_on_trial_since", "on_trial_since"),
-            ("auth_account_erase_at", "erase_at"),
+            ("auth_account_sweep_at", "sweep_at"),
             ("auth_account_superuser", "superuser"),
         ] {
             let index = Index::create().name(name).table("auth_account").col(column).to_owned();

@@ -88,7 +88,7 @@ mod stored_password;
 
 pub use error::AccountError;
 pub use further_name::FurtherName;
-pub use listing::{AccountDetails, AccountFilter, AccountList, AccountState, Page};
+pub use listing::{AccountDetails, AccountFilter, AccountList, AccountState};
 pub(crate) use login_id::trim as trim_login_id;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
 pub(crate) use name_probe::NameProbe;
@@ -274,6 +274,7 @@ impl NewAccount {
             disabled_at: None,
             deleted_at: None,
             erase_at: None,
+            sweep_at: None,
             erased_at: None,
             rate_limit: None,
             last_login_at: self.signs_in.then_some(now),

@@ -36,6 +36,10 @@ pub struct MailConfig {
     /// How long the link and the code of a [sign-in by mail](crate::mail_login) are valid. At most
     /// one hour. Default: 10 min.
     pub login_lifetime: Duration,
+    /// True if a [sign-in by mail](crate::mail_login#new-accounts) creates an account for an address
+    /// that has none, while [`login.registration`](super::LoginConfig::registration) is not closed
+    /// and [`login.id`](super::LoginConfig::id) allows addresses. Default: `false`.
+    pub login_creates_accounts: bool,
     /// The time limit of one delivery. Default: 30 s.
     pub send_timeout: Duration,
     /// The time before the second delivery attempt. It doubles with each further one, up to one
@@ -102,6 +106,7 @@ impl Default for MailConfig {
             per_source: Some(Quota::new(100, HOUR)),
             password_reset_lifetime: HOUR,
             login_lifetime: 10 * MINUTE,
+            login_creates_accounts: false,
             send_timeout: Duration::from_secs(30),
             first_retry: Duration::from_secs(30),
             attempts: 10,

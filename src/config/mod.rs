@@ -561,63 +561,54 @@ impl Default for PermissionConfig {
     }
 }
 
-/// What an attempt is about. Failures of one kind never lock another kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum AttemptKind {
+macro_rules! attempt_kinds {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal);+ $(;)?) => {
+        /// What an attempt is about. Failures of one kind never lock another kind.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum AttemptKind { $($(#[$doc])* $name),+ }
+
+        impl AttemptKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The number of the kind in the row.
+            pub(crate) const fn number(self) -> i16 {
+                match self { $(Self::$name => $number),+ }
+            }
+
+            /// Returns the word that events contain.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+        }
+    };
+}
+
+attempt_kinds! {
     /// The password: at login, at a reauthentication, and when it is changed.
-    Login,
+    Login = 0, "login";
     /// A request for a link to reset a password. It counts as failed until a reset succeeds.
-    Forgot,
+    Forgot = 1, "forgot";
     /// The token of such a link. It is limited only per source.
-    Reset,
+    Reset = 2, "reset";
     /// A second factor.
-    SecondFactor,
+    SecondFactor = 3, "second_factor";
     /// A code that was sent or shown.
-    Challenge,
+    Challenge = 4, "challenge";
     /// The code that another device shows.
-    UserCode,
+    UserCode = 5, "user_code";
     /// An API key.
-    ApiKey,
+    ApiKey = 6, "api_key";
     /// A request for a mail with which to sign in. It counts as failed until such a sign-in succeeds.
-    MailLoginRequest,
+    MailLoginRequest = 7, "mail_login_request";
     /// The code of such a mail.
-    MailLogin,
+    MailLogin = 8, "mail_login";
     /// The link of such a mail. It is limited only per source.
-    MailLoginLink,
+    MailLoginLink = 9, "mail_login_link";
 }
 
 impl AttemptKind {
-    /// All kinds.
-    pub const ALL: [Self; 10] = [
-        Self::Login,
-        Self::Forgot,
-        Self::Reset,
-        Self::SecondFactor,
-        Self::Challenge,
-        Self::UserCode,
-        Self::ApiKey,
-        Self::MailLoginRequest,
-        Self::MailLogin,
-        Self::MailLoginLink,
-    ];
-
-    /// The number of the kind in the row.
-    pub(crate) const fn number(self) -> i16 {
-        match self {
-            Self::Login => 0,
-            Self::Forgot => 1,
-            Self::Reset => 2,
-            Self::SecondFactor => 3,
-            Self::Challenge => 4,
-            Self::UserCode => 5,
-            Self::ApiKey => 6,
-            Self::MailLoginRequest => 7,
-            Self::MailLogin => 8,
-            Self::MailLoginLink => 9,
-        }
-    }
-
     /// True for codes that a person types from a message or a picture. They have the limits of
     /// [`ChallengeConfig`], and the client is told how long to wait.
     pub(crate) const fn is_code(self) -> bool {
@@ -628,22 +619,6 @@ impl AttemptKind {
     /// only their source is limited.
     pub(crate) const fn is_token(self) -> bool {
         matches!(self, Self::Reset | Self::MailLoginLink)
-    }
-
-    /// Returns the word that events contain.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Forgot => "forgot",
-            Self::Reset => "reset",
-            Self::SecondFactor => "second_factor",
-            Self::Challenge => "challenge",
-            Self::UserCode => "user_code",
-            Self::ApiKey => "api_key",
-            Self::MailLoginRequest => "mail_login_request",
-            Self::MailLogin => "mail_login",
-            Self::MailLoginLink => "mail_login_link",
-        }
     }
 }
 

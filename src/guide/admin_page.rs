@@ -8,8 +8,8 @@
 //! use axum::http::StatusCode;
 //! use axum::routing::{delete, get, put};
 //! use axum::{Json, Router};
-//! use portcullis::account::{AccountDetails, AccountError, AccountFilter, AccountState, Page};
-//! use portcullis::{AccountId, PermissionError, Portcullis, Rejection, Requirement};
+//! use portcullis::account::{AccountDetails, AccountError, AccountFilter, AccountState};
+//! use portcullis::{AccountId, Page, PermissionError, Portcullis, Rejection, Requirement};
 //! use serde::Deserialize;
 //! use serde_json::{Value, json};
 //!
@@ -49,7 +49,7 @@
 //!     name: Option<String>,
 //!     role: Option<String>,
 //!     disabled: Option<bool>,
-//!     after: Option<AccountId>,
+//!     after: Option<String>,
 //! }
 //!
 //! // GET /admin/accounts?name=al&after=018f…
@@ -67,10 +67,7 @@
 //!     if search.disabled == Some(true) {
 //!         filter = filter.state(AccountState::Disabled);
 //!     }
-//!     let page = match search.after {
-//!         Some(after) => Page::first(50).after(after),
-//!         None => Page::first(50),
-//!     };
+//!     let page = Page::from(search.after).size(50);
 //!     let found = auth.accounts().list(&filter, page).await?;
 //!     let accounts: Vec<_> = found.accounts.iter().map(shown).collect();
 //!     Ok(Json(json!({ "accounts": accounts, "next": found.next })))

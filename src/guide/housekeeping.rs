@@ -26,12 +26,18 @@
 //! [`before_erase`](crate::hook::Hooks::before_erase) removes the rows in your own tables:
 //!
 //! ```no_run
+//! use portcullis::hook::Hooks;
 //! use portcullis::{Config, Portcullis};
+//!
+//! /// The hooks of the service. Share them, for example in a library crate of yours.
+//! struct Shop;
+//!
+//! impl Hooks for Shop {}
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let db = sea_orm::Database::connect(std::env::var("DATABASE_URL")?).await?;
-//!     let auth = Portcullis::builder(db).config(Config::from_env()?).build()?;
+//!     let auth = Portcullis::builder(db).hooks(Shop).config(Config::from_env()?).build()?;
 //!     let report = auth.maintenance().run().await?;
 //!     println!("removed: {report}"); // such as `sessions=120 attempts=31`
 //!     Ok(())

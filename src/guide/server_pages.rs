@@ -70,7 +70,8 @@
 //! </form>
 //! ```
 //!
-//! - The fields have the names of the JSON body. A checkbox needs `value="true"`.
+//! - The fields have the names of the JSON body. A checkbox needs `value="true"`. Without the field `remember`, a
+//!   form starts a session that ends when the browser is closed.
 //! - `next` is the page after a success, and `back` is the page after a refusal. Both are paths of your service.
 //! - After a refusal, `back` shows the message and what was typed. Passwords, codes and tokens are never kept.
 //! - A browser never posts twice by a reload, because each form ends in a redirect.
@@ -78,17 +79,17 @@
 //!
 //! | form | posts to | fields |
 //! |---|---|---|
-//! | register | `/auth/register` | `username`, `email`, `password` |
+//! | register | `/auth/register` | `username`, `email`, `password`, `remember` |
 //! | sign in | `/auth/login` | `login`, `password`, `remember` |
 //! | sign out | `/auth/logout` | |
 //! | password again | `/auth/reauthenticate` | `password` |
 //! | new password | `/auth/password` | `current_password`, `new_password`, `new_password_again` |
 //! | forgotten password | `/auth/password/forgot` | `login` |
-//! | reset it | `/auth/password/reset` | `token`, `password` |
+//! | reset it | `/auth/password/reset` | `token`, `password`, `remember` |
 //! | confirm an address | `/auth/verification/confirm` | `token`, `password` |
 //! | end one session | `/auth/sessions/{id}/end` | |
 //! | end the others, or all | `/auth/sessions/end` | `scope`: `others` (the default) or `all` |
-//! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code` |
+//! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code`, and `remember` |
 //!
 //! # Guarded pages
 //!

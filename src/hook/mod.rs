@@ -63,6 +63,9 @@ pub type HookResult = Result<(), HookError>;
 pub enum RegistrationCause {
     /// A stranger registers.
     Stranger,
+    /// A stranger [signs in by mail](crate::mail_login) with an address that no account has. It is
+    /// already proved.
+    MailLogin,
     /// The service creates its first administrator, see [`bootstrap`](crate::bootstrap).
     FirstAdministrator,
 }
@@ -79,7 +82,7 @@ pub struct Registering<'a> {
     pub account_id: AccountId,
     /// The username as it was typed.
     pub username: Option<&'a str>,
-    /// The email address as it was typed. It is not proved yet.
+    /// The email address as it was typed. It is proved only if `cause` says so.
     pub email: Option<&'a str>,
     /// The phone number.
     pub phone: Option<&'a str>,

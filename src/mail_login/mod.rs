@@ -33,6 +33,16 @@
 //! links, marks the address as proved, and asks for a new password. If the address was proved before,
 //! everything stays.
 //!
+//! # New accounts
+//! With [`mail.login_creates_accounts`](crate::config::MailConfig::login_creates_accounts), an address
+//! that has no account gets a mail too. The account is created when its link or code is used, with this
+//! address, which is then proved, and without a password. Until then nothing is kept but the mail's own
+//! row. The [hooks](crate::hook::Hooks) of a registration run in the same transaction, with the cause
+//! [`MailLogin`](crate::hook::RegistrationCause::MailLogin), and may refuse. This is off by default, and
+//! it does nothing while `login.registration` is closed or `login.id` requires a username. It counts in
+//! [`registrations`](crate::config::RateConfig::registrations). If the address got an account in between,
+//! the mail is no longer valid, and the next one is for that account.
+//!
 //! # What ends a link and its code
 //! - Its use, the end of its ten minutes, and the next mail for the same name and browser.
 //! - A change of the address, the password or the factors, a sign-in, and the removal of the address
@@ -97,7 +107,6 @@
 //! - It is off unless you mount its routes: [`routes`] is not part of
 //!   [`Portcullis::routes`](crate::Portcullis::routes). A mailbox is often protected worse than a
 //!   password, so this is your decision.
-//! - It creates no accounts: this is not built. [Registration](crate::registration) is a separate flow.
 //! - It does not stop a person from telling the code to a stranger who asked for it. The mail says so.
 //! - It sends no text messages. A phone number belongs to its provider, who can give it to another
 //!   person.
@@ -120,6 +129,7 @@
 //!
 //! # Configuration
 //! [`login_lifetime`](crate::config::MailConfig::login_lifetime),
+//! [`login_creates_accounts`](crate::config::MailConfig::login_creates_accounts),
 //! [`links.login`](crate::config::LinkConfig::login) and the limits for mail, in `config.mail`;
 //! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes;
 //! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
@@ -130,7 +140,8 @@
 //! # Events
 //! `authn_mail_login_request`; then those of every [sign-in](crate::login); `authn_login_fail` with the
 //! reason `wrong_code`; `authn_login_lock` with the detail `mail_login_request` or `mail_login`;
-//! `user_verified` with the detail `handed over` if everything was deleted.
+//! `user_verified` with the detail `handed over` if everything was deleted; `user_created` for a new
+//! account.
 //!
 //! # Errors
 //! `wrong_code` (403), `link_used` (409), `too_many_attempts` (429): for codes, and for requests only
@@ -153,7 +164,7 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
-use crate::account::{Account, Email, LoginId, LoginIdKind, store as account_store, trim_login_id};
+use crate::account::{Account, Email, LoginId, store as account_store, trim_login_id};
 use crate::attempt::{Admission, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::clock::{Stopwatch, Timestamp};
@@ -176,6 +187,8 @@ use crate::session::device::Devices;
 use crate::session::{SessionError, Transport};
 
 mod browser;
+mod create;
+mod destination;
 mod error;
 #[cfg(feature = "routes")]
 mod routes;
@@ -186,6 +199,7 @@ pub use error::MailLoginError;
 pub use routes::routes;
 
 use browser::Browser;
+use destination::{Binding, Destination};
 
 /// The link or the code, and how the session is to be.
 #[derive(Clone)]
@@ -279,78 +293,30 @@ impl Portcullis {
     }
 }
 
-/// The address that gets a mail, and whether the account has proved it.
-struct Destination {
-    normal: String,
-    mailbox: String,
-    is_proved: bool,
-}
-
-impl Destination {
-    /// Chooses the address. It is the further address that was typed, if this one and the account's own
-    /// address are both proved. In all other cases it is the account's own address. This one need not
-    /// be proved if the account has never proved any address.
-    fn choose(row: &Model, names: &[login_name::Model], typed: &str) -> Option<Self> {
-        let own = Email::parse(row.email.as_deref()?).ok()?;
-        let named = |normal: &str| {
-            let kind = LoginIdKind::Email.number();
-            names.iter().find(|name| name.normal == normal && name.kind == kind)
-        };
-        let is_proved = named(own.normal())?.verified_at.is_some();
-        let further = named(typed).filter(|name| is_proved && name.verified_at.is_some());
-        match further {
-            Some(name) => {
-                let mailbox = name.as_written(row).to_owned();
-                Some(Self { normal: name.normal.clone(), mailbox, is_proved: true })
-            }
-            None if is_proved || row.verified_at.is_none() => {
-                let normal = own.normal().to_owned();
-                Some(Self { normal, mailbox: own.as_str().to_owned(), is_proved })
-            }
-            None => None,
-        }
-    }
-
-    /// Returns the address to which a mail went, if the account could still be sent one there.
-    fn again(row: &Model, names: &[login_name::Model], normal: &str) -> Option<Self> {
-        Self::choose(row, names, normal).filter(|chosen| chosen.normal == normal)
-    }
-}
-
-/// The values to which a mail is bound. If one of them changes, its link and its code become invalid.
-struct Binding([Vec<u8>; 5]);
-
-impl Binding {
-    fn of(row: &Model, to: &str) -> Self {
-        let last_login = row.last_login_at.map(|at| at.as_millis().to_be_bytes().to_vec());
-        Self([
-            row.email.clone().unwrap_or_default().into_bytes(),
-            row.password_hash.clone().unwrap_or_default().into_bytes(),
-            last_login.unwrap_or_default(),
-            row.epoch.to_be_bytes().to_vec(),
-            to.as_bytes().to_vec(),
-        ])
-    }
-
-    /// Returns the binding of a mail that nobody gets. It makes the work the same for an unknown name.
-    fn of_nobody() -> Self {
-        Self(Default::default())
-    }
-
-    fn parts(&self) -> [&[u8]; 5] {
-        std::array::from_fn(|at| self.0[at].as_slice())
-    }
-}
-
 /// A part of the flow whose type the compiler need not know outside.
 type Boxed<'f, T> = Pin<Box<dyn Future<Output = Result<T, MailLoginError>> + Send + 'f>>;
 
 /// A link or a code that was found right.
 struct Right {
     challenge: Challenge,
-    row: Model,
-    to: Destination,
+    holder: Holder,
     ticket: Ticket,
+}
+
+/// Who has the address that got the mail.
+enum Holder {
+    Account(Box<Model>, Destination),
+    /// No account, so one is created.
+    Nobody(Email),
+}
+
+impl Holder {
+    fn account_id(&self) -> Option<AccountId> {
+        match self {
+            Self::Account(row, _) => Some(row.id),
+            Self::Nobody(_) => None,
+        }
+    }
 }
 
 impl MailLogin<'_> {
@@ -419,12 +385,16 @@ impl MailLogin<'_> {
         let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);
         let row = db.read(account_store::find_by_name(&executor, asked)).await?;
+        let now = context.now();
+        // The address of an account without a claim to it is free for a new account.
+        let creates = self.creates_accounts();
+        let row = row.filter(|row| !creates || !Account::from(row.clone()).has_no_claim(now));
+        let new = Email::parse(login).ok().filter(|_| creates && row.is_none());
         let owner = or_nobody(row.as_ref().map(|row| row.id));
         let names = db.read(account_store::names_of(&executor, owner)).await?;
         let attempts = self.auth.attempts();
         let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch))).known();
         let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device);
-        let now = context.now();
         let browser = Browser::asks(self.browser.as_ref(), attempts.digest_of_typed(&name));
         let asking = AskingBrowser::new(context, &browser, now);
         let kind = AttemptKind::MailLoginRequest;
@@ -451,7 +421,12 @@ impl MailLogin<'_> {
         // A refused request does the same work as one for a name without an account.
         let counts = ticket.counts();
         let found = found.filter(|_| counts);
-        let to = found.as_ref().and_then(|(_, to)| Recipient::email(&to.mailbox));
+        let new = new.filter(|_| counts);
+        let to = match (&found, &new) {
+            (Some((_, to)), _) => Recipient::email(&to.mailbox),
+            (None, Some(new)) => Recipient::email(new.as_str()),
+            (None, None) => None,
+        };
         let target = browser.target();
         let lifetime = context.config.mail.login_lifetime;
         let kind = MessageKind::MailLogin;
@@ -466,6 +441,7 @@ impl MailLogin<'_> {
             };
             let admitted = outbox::admit(txn, context, kind, counted).await?;
             let found = found.as_ref().filter(|_| admitted.0);
+            let new = new.as_ref().filter(|_| admitted.0);
             let binding = match found {
                 Some((row, to)) => Binding::of(row, &to.normal),
                 None => Binding::of_nobody(),
@@ -478,7 +454,7 @@ impl MailLogin<'_> {
                 // instead belongs to no browser, and makes the work the same. A name without an
                 // account has a row too, so that a wrong code is compared with one.
                 target: (admitted.0 && counts).then_some(&*target),
-                data: found.map(|(_, to)| &*to.normal),
+                data: found.map(|(_, to)| &*to.normal).or(new.map(Email::as_str)),
                 binding: Some(&binding.parts()),
                 answer: Answer::CodeOfToken,
                 lifetime,
@@ -546,12 +522,15 @@ impl MailLogin<'_> {
             let code = code.ok_or(MailLoginError::WrongCode)?;
             return Ok(Confirmed::OtherBrowser(CodeToType(code)));
         }
-        let account = right.row.id;
-        let made = match right.to.is_proved {
-            true => self.sign_in(&right, confirmation, client).await,
-            false => self.hand_over(&right, confirmation, client).await,
+        let made = match &right.holder {
+            Holder::Account(row, to) if to.is_proved => {
+                self.sign_in(&right, row, confirmation, client).await
+            }
+            Holder::Account(row, to) => self.hand_over(&right, row, to, confirmation, client).await,
+            Holder::Nobody(email) => self.create(&right, email, confirmation, client).await,
         };
-        if let Err(MailLoginError::Refused(_)) = &made {
+        if let (Err(MailLoginError::Refused(_)), Some(account)) = (&made, right.holder.account_id())
+        {
             sign_in::record_refusal(self.auth, account, client, context.now()).await?;
         }
         // The proof was right. If something else was refused, the attempt is withdrawn.
@@ -595,22 +574,40 @@ impl MailLogin<'_> {
         // so a refused attempt does the same work.
         let is_right = is_right & ticket.counts();
         let owner = row.as_ref().map(|row| row.id);
-        let found = challenge.zip(row).and_then(|(challenge, row)| {
-            let to = Destination::again(&row, &names, challenge.data()?)?;
-            let binding = Binding::of(&row, &to.normal);
-            let is_good = is_right
-                && challenge.is_open(now)
-                && Account::from(row.clone()).is_usable(now, false)
-                && challenge.is_bound_to(context, &binding.parts());
-            is_good.then_some((challenge, row, to))
+        let found = challenge.filter(|challenge| is_right && challenge.is_open(now));
+        let found = found.and_then(|challenge| {
+            let holder = self.holder(&challenge, row, &names)?;
+            Some((challenge, holder))
         });
-        let Some((challenge, row, to)) = found else {
+        let Some((challenge, holder)) = found else {
             let event = Event::new(EventKind::LoginFailed, now).from_client(client);
             let event = owner.map_or(event.clone(), |id| event.account(id)).failed("wrong_code");
             self.auth.attempts().fail(ticket, &event).await?;
             return Err(MailLoginError::WrongCode);
         };
-        Ok(Right { challenge, row, to, ticket })
+        Ok(Right { challenge, holder, ticket })
+    }
+
+    /// Returns who has the address that got the mail, if nothing has changed to which it is bound.
+    fn holder(
+        &self,
+        challenge: &Challenge,
+        row: Option<Model>,
+        names: &[login_name::Model],
+    ) -> Option<Holder> {
+        let context = self.auth.context();
+        let bound = |binding: &Binding| challenge.is_bound_to(context, &binding.parts());
+        // A row without data belongs to a mail that nobody got.
+        let data = challenge.data()?;
+        let Some(row) = row else {
+            let is_new = challenge.account_id().is_none() && self.creates_accounts();
+            let email = Email::parse(data).ok().filter(|_| is_new)?;
+            return bound(&Binding::of_nobody()).then_some(Holder::Nobody(email));
+        };
+        let to = Destination::again(&row, names, data)?;
+        let is_good = Account::from(row.clone()).is_usable(context.now(), false)
+            && bound(&Binding::of(&row, &to.normal));
+        is_good.then(|| Holder::Account(Box::new(row), to))
     }
 
     /// Returns the mail of a link, or the newest mail of this browser and the name that it asked for.
@@ -703,12 +700,12 @@ impl MailLogin<'_> {
     async fn sign_in(
         &self,
         right: &Right,
+        row: &Model,
         confirmation: &Confirmation,
         client: &ClientInfo,
     ) -> Result<Made, MailLoginError> {
         let context = self.auth.context();
-        let session =
-            self.session(&right.row, Some(right.row.id), confirmation, client, context.now());
+        let session = self.session(row, Some(row.id), confirmation, client, context.now());
         transaction!(context.db(), |txn| {
             let locked = match session.lock(txn).await {
                 // The account has changed since it was read.
@@ -724,15 +721,17 @@ impl MailLogin<'_> {
     async fn hand_over(
         &self,
         right: &Right,
+        row: &Model,
+        to: &Destination,
         confirmation: &Confirmation,
         client: &ClientInfo,
     ) -> Result<Made, MailLoginError> {
         let context = self.auth.context();
-        let (row, now) = (&right.row, context.now());
+        let now = context.now();
         // By then, everything that the creator of the account has set is deleted.
         let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
         let session = self.session(row, None, confirmation, client, now).demands(demands);
-        let taking = HandOver { auth: self.auth, row, normal: &right.to.normal, client, now };
+        let taking = HandOver { auth: self.auth, row, normal: &to.normal, client, now };
         let made = claiming(row, || {
             let (taking, session) = (&taking, &session);
             async move {
@@ -755,9 +754,11 @@ impl MailLogin<'_> {
             return Err(MailLoginError::WrongCode);
         }
         right.ticket.succeeded(txn).await?;
-        // Its owner reads the mail, so their requests do not count any more.
-        let kinds = [AttemptKind::MailLoginRequest];
-        self.auth.attempts().close(txn, right.row.id, &kinds).await?;
+        if let Some(account) = right.holder.account_id() {
+            // Its owner reads the mail, so their requests do not count any more.
+            let kinds = [AttemptKind::MailLoginRequest];
+            self.auth.attempts().close(txn, account, &kinds).await?;
+        }
         Ok(())
     }
 }

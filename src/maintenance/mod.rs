@@ -42,9 +42,10 @@
 //!
 //! # Accounts that are erased
 //! The accounts whose time has come are found on an index. Each is erased in a separate transaction,
-//! as [`own_account`](crate::own_account) says. An hour later, maintenance removes what a request that
-//! was under way has written meanwhile. If a hook of the application refuses or fails, or the database
-//! refuses, a warning says so, and a run after a day tries again. The others are not held up.
+//! as [`own_account`] says. An hour later, maintenance removes what a request that
+//! was under way has written meanwhile. If a hook of the application refuses, a run after a day tries
+//! again. If a hook or a statement fails, a run after an hour does. A warning names the account and the
+//! reason. The other accounts do not wait for it.
 //!
 //! # Rows that strangers cause
 //! A request for a link or a code writes the same rows, whether the address has an account or not.
@@ -135,8 +136,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// time after its end, and so is what it has just written.
 const UNDER_WAY: Duration = Duration::from_secs(60 * 60);
 
-/// The time until an account is tried again whose erasure was refused.
+/// The time until an account is tried again whose erasure a hook refused.
 const NEXT_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The same, if something failed.
+const NEXT_HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The time until a failed run is attempted again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -325,22 +329,6 @@ async fn repeat<F: Future<Output = Result<(), Fault>>>(period: Duration, run: im
     }
 }
 
-/// True if the database failed, and not a hook or a rule of the database.
-fn is_outage(error: &OwnAccountError) -> bool {
-    match error {
-        OwnAccountError::Fault(Fault::Internal(_)) => false,
-        OwnAccountError::Fault(fault) => !fault.is_refusal(),
-        _ => false,
-    }
-}
-
-fn outage(error: OwnAccountError) -> Stopped {
-    match error {
-        OwnAccountError::Fault(fault) => Stopped::Fault(fault),
-        other => Stopped::Fault(Fault::Internal(ErrorChain(&other).to_string().into())),
-    }
-}
-
 /// The reason why a run stopped before its end.
 enum Stopped {
     /// Another node has the lease now.
@@ -443,12 +431,14 @@ impl Sweep<'_> {
                         self.batches(db, &mut report.erased_sources, clear).await?;
                         db.retry(|| closing_store::finish(&executor, *id)).await?;
                     }
-                    Err(error) if is_outage(&error) => return Err(outage(error)),
-                    // Otherwise it would be the first one of every later run, and no account after
-                    // it would be erased.
+                    // Whatever failed: otherwise this account would be the first one of every later
+                    // run, and no account after it would be erased. If the database is down, this
+                    // statement fails too.
                     Err(error) => {
-                        tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&error).to_string(), "a closed account could not be erased; maintenance tries again after a day");
-                        let until = now.plus(NEXT_DAY);
+                        let refused = matches!(error, OwnAccountError::Refused(_));
+                        let wait = if refused { NEXT_DAY } else { NEXT_HOUR };
+                        tracing::warn!(target: "portcullis", account = %id, after = ?wait, error = ?ErrorChain(&error).to_string(), "a closed account could not be erased; maintenance will try again");
+                        let until = now.plus(wait);
                         db.retry(|| closing_store::postpone(&executor, *id, until)).await?;
                     }
                 }

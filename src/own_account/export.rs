@@ -12,6 +12,7 @@ use crate::account::entity::account;
 use crate::account::{AccountDetails, Accounts, store as account_store};
 use crate::attempt::subjects_about;
 use crate::audit_log;
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
@@ -34,7 +35,8 @@ impl Accounts<'_> {
     /// - [`OwnAccountError::Fault`]: the infrastructure, or
     ///   [`exported_data`](crate::Builder::exported_data), failed.
     pub async fn export(&self, id: AccountId) -> Result<Value, OwnAccountError> {
-        exported(self.context, self.db, id, None).await
+        let event = Event::new(EventKind::AccountExported, self.context.now());
+        exported(self.context, self.db, id, None, event).await
     }
 }
 
@@ -45,6 +47,7 @@ async fn exported(
     db: Db<'_>,
     id: AccountId,
     asks: Option<(i64, LineageId)>,
+    event: Event,
 ) -> Result<Value, OwnAccountError> {
     let now = context.now();
     // The application is asked before the account is locked, because its answer may take long.
@@ -60,8 +63,7 @@ async fn exported(
         {
             return Err(SessionError::Ended.into());
         }
-        let event = Event::new(EventKind::AccountExported, now).account(id);
-        audit_log::record(txn, &event).await?;
+        audit_log::record(txn, &event.clone().account(id)).await?;
         Ok(read(txn, context, row, now).await?)
     })?;
     if let Some(application) = application {
@@ -79,11 +81,14 @@ impl OwnAccount<'_> {
     pub async fn export(
         &self,
         identity: &AccountOwner<owner::Export>,
+        client: &ClientInfo,
     ) -> Result<Value, OwnAccountError> {
         super::recent_factor(self.auth.context(), identity)?;
         let (context, account) = (self.auth.context(), identity.account());
         let asks = (account.epoch, identity.session().lineage_id());
-        match exported(context, context.db(), account.id(), Some(asks)).await {
+        let event = Event::new(EventKind::AccountExported, context.now());
+        let event = event.session(identity.session().id()).from_client(client);
+        match exported(context, context.db(), account.id(), Some(asks), event).await {
             Err(OwnAccountError::NotFound | OwnAccountError::Erased) => {
                 Err(SessionError::Ended.into())
             }

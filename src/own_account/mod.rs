@@ -51,8 +51,8 @@
 //!
 //! The hooks [`before_erase`](crate::hook::Hooks::before_erase), which may refuse, and
 //! [`after_erase`](crate::hook::Hooks::after_erase) run in the same transaction. There you remove what
-//! your own tables keep. If a hook refuses maintenance, or fails, maintenance tries again after a
-//! day.
+//! your own tables keep. If a hook refuses maintenance, maintenance tries again after a day. If it
+//! fails, maintenance tries again after an hour.
 //!
 //! # Exporting
 //!
@@ -92,7 +92,9 @@
 //! - It does not touch your own tables. Use the hooks, or `ON DELETE` rules with a table that you
 //!   clean yourself: the row in `auth_account` stays.
 //! - It does not remove anything from backups, logs or mailboxes.
-//! - It does not find codes that your application sent to a visitor with the same address. It does not
+//! - Events of a visitor's session name no account. So the event of a visitor who later signed in keeps its
+//!   network address until [its own time](crate::config::RetentionConfig::events) is over.
+//! - It does not find codes that were sent to a visitor with the same address. It does not
 //!   find limits that are kept in memory or in Redis. Both disappear by themselves within hours.
 //!
 //! # Routes

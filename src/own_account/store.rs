@@ -66,6 +66,7 @@ pub(super) async fn remove_with<C: ConnectionTrait, V: Into<Value> + Clone>(
 
 /// A code or link of an account.
 pub(super) struct Challenge {
+    pub(super) purpose: String,
     /// The digest of its subject.
     pub(super) subject: Vec<u8>,
     /// The address that it is about.
@@ -81,15 +82,16 @@ pub(super) async fn challenges<C: ConnectionTrait>(
 ) -> Result<Vec<Challenge>, DbErr> {
     let mut select = Query::select();
     select
-        .columns(["subject", "target", "data"])
+        .columns(["purpose", "subject", "target", "data"])
         .from("auth_challenge")
         .and_where(Expr::col("account_id").eq(id));
     let rows = db.query_all(&select).await?;
     let challenge = |row: &QueryResult| {
         Ok(Challenge {
-            subject: row.try_get_by_index(0)?,
-            target: row.try_get_by_index(1)?,
-            data: row.try_get_by_index(2)?,
+            purpose: row.try_get_by_index(0)?,
+            subject: row.try_get_by_index(1)?,
+            target: row.try_get_by_index(2)?,
+            data: row.try_get_by_index(3)?,
         })
     };
     rows.iter().map(challenge).collect()
@@ -425,10 +427,8 @@ fn origin(number: i16) -> &'static str {
 }
 
 fn attempt_kind(number: i16) -> &'static str {
-    AttemptKind::ALL
-        .into_iter()
-        .find(|kind| kind.number() == number)
-        .map_or("unknown", AttemptKind::as_str)
+    let kind = AttemptKind::ALL.iter().find(|kind| kind.number() == number);
+    kind.map_or("unknown", |kind| kind.as_str())
 }
 
 fn outcome(number: i16) -> &'static str {

@@ -82,8 +82,8 @@ async fn who_am_i(
     Ok(route::json(&body))
 }
 
+/// Other parameters are ignored. Scripts add some, so that no cache answers.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Members {
     permissions: Option<bool>,
 }

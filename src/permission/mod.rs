@@ -42,7 +42,7 @@ pub use error::{GrantError, InvalidRole};
 pub use grants::Grants;
 pub(crate) use grants::{GrantRow, RoleRow};
 pub use group::{Group, Groups};
-pub use holder::{GroupMember, GroupMembers, Holder, Page, RoleHolder, RoleHolders};
+pub use holder::{GroupMember, GroupMembers, Holder, RoleHolder, RoleHolders};
 pub use language::{Atoms, Instances, Permission, PermissionError, PermissionSet};
 pub(crate) use language::{parse_list, write_list};
 pub(crate) use level::Levels;

@@ -175,9 +175,13 @@ impl Pages {
     }
 }
 
+/// What this layer tells a page. A page that was told something before is not told both.
+const TOLD: [&str; 3] = ["error", "result", NEXT];
+
 /// Adds a parameter and `next` to the address of a page.
 fn with(page: &str, parameter: &str, next: Option<&ReturnTo>) -> String {
     let (page, fragment) = page.split_once('#').map_or((page, ""), |(page, rest)| (page, rest));
+    let page = &without_told(page);
     let separator = if page.contains('?') { '&' } else { '?' };
     let mut location = format!("{page}{separator}{parameter}");
     if let Some(next) = next {
@@ -187,6 +191,15 @@ fn with(page: &str, parameter: &str, next: Option<&ReturnTo>) -> String {
         location = format!("{location}#{fragment}");
     }
     location
+}
+
+fn without_told(page: &str) -> String {
+    let Some((path, query)) = page.split_once('?') else { return page.to_owned() };
+    let told = |pair: &&str| {
+        Fields::parse(pair.as_bytes()).0.iter().any(|(name, _)| TOLD.contains(&&**name))
+    };
+    let rest: Vec<&str> = query.split('&').filter(|pair| !told(pair)).collect();
+    if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) }
 }
 
 /// Converts a location, which is always visible ASCII: pages and prefixes are checked when they are

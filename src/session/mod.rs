@@ -188,11 +188,7 @@ impl<'a> Sessions<'a> {
     /// # Errors
     /// A hook refused; an outage. It is no error if the session has already ended.
     pub async fn end(&self, id: SessionId) -> Result<SignedOut, SessionError> {
-        let account_id = if self.context.per_instance::<HookList>().is_empty() {
-            None
-        } else {
-            self.db.read(store::account_of(&self.db.executor(), id)).await?
-        };
+        let account_id = self.db.read(store::account_of(&self.db.executor(), id)).await?;
         let at = self.context.now();
         self.sign_out(id, account_id, None, at).await?;
         Ok(self.signed_out())
@@ -315,7 +311,8 @@ impl<'a> Sessions<'a> {
             if !store::end_own(txn, account, id, now).await? {
                 return Err(SessionError::NotFound);
             }
-            audit_log::record(txn, &event).await?;
+            let account_id = store::account_of(txn, id).await?;
+            audit_log::record(txn, &Event { account_id, ..event.clone() }).await?;
             Ok(())
         })?;
         Ok(())
@@ -346,12 +343,14 @@ impl<'a> Sessions<'a> {
         by: &'static str,
     ) -> Result<(), SessionError> {
         let now = self.context.now();
-        let mut event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
-        event.account_id = account;
+        let event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
         transaction!(self.db, |txn| {
             let marked = store::mark_suspicious(txn, account, id, now).await?;
             match marked {
-                Marked::Now => audit_log::record(txn, &event).await?,
+                Marked::Now => {
+                    let account_id = store::account_of(txn, id).await?;
+                    audit_log::record(txn, &Event { account_id, ..event.clone() }).await?;
+                }
                 Marked::Before => {}
                 Marked::Nothing => return Err(SessionError::NotFound),
             }

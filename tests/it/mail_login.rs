@@ -26,6 +26,8 @@ use crate::support::browser::{ASKING, Answer, send};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
+mod creating;
+
 const ASK: &str = "/auth/login/mail";
 const CONFIRM: &str = "/auth/login/mail/confirm";
 const NEW: &str = "another horse battery staple";

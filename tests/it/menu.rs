@@ -89,7 +89,7 @@ on_every_database! {
         assert_eq!(allowed(&mut browser).await, (false, all, false));
 
         // Only who asks for it gets it.
-        for path in ["/auth/session", "/auth/session?permissions=false"] {
+        for path in ["/auth/session", "/auth/session?permissions=false", "/auth/session?_=123"] {
             assert_eq!(browser.get(path).await.json().get("permissions"), None, "{path}");
         }
         for query in ["permissions", "permissions=1", "permissions=true&permissions=true", "x=1"] {

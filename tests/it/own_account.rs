@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::routing::post;
 use portcullis::account::{AccountState, FurtherName, NewAccount};
 use portcullis::account_import::ImportedAccount;
 use portcullis::base::clock::MockClock;
 use portcullis::config::{RateStore, Registration};
 use portcullis::hook::{ClosingAccount, EraseCause, ErasingAccount, HookResult, Hooks};
+use portcullis::identity::{AccountOwner, owner};
 use portcullis::maintenance::MaintenanceReport;
 use portcullis::own_account::OwnAccountError;
 use portcullis::permission::Resource;
@@ -19,7 +21,7 @@ use portcullis::port::HookFuture;
 use portcullis::test_kit::StatementCounter;
 use portcullis::{
     Account, AccountId, ClientInfo, Factor, MessageKind, Permission, Portcullis, Problem, Refusal,
-    Secret,
+    Rejection, Secret,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
@@ -334,7 +336,7 @@ on_every_database! {
         assert_eq!(probe.number(with_source).await, 0);
         // The event of this run is new. Kinds and times are there.
         assert_eq!(probe.number(events).await, before + 1);
-        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account WHERE erase_at IS NOT NULL").await, 0);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account WHERE sweep_at IS NOT NULL").await, 0);
         let kinds = probe.auth.audit_log().of_account(id, 50).await.expect("events");
         assert!(kinds.iter().any(|event| event.kind == "user_erased"), "{kinds:?}");
         assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
@@ -562,6 +564,9 @@ on_every_database! {
         let own = browser.get("/own/account/export").await;
         assert_eq!(own.status, 200, "{}", own.text);
         assert_eq!(own.json()["account"], exported["account"]);
+        let known = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_exported' AND session_id IS NOT NULL \
+                     AND address IS NOT NULL";
+        assert_eq!(probe.number(known).await, 1, "who read it, and where");
         probe.auth.accounts().close(alice.id).await.expect("it is closed");
         let closed = probe.auth.accounts().export(alice.id).await.expect("it is exported");
         assert_eq!(closed["account"]["state"], "closing");
@@ -688,11 +693,13 @@ on_every_database! {
         assert_eq!(browser.login("owes", PASSWORD).await.status, 200);
         check(&close(&mut browser).await, 409, "open_order");
         // Maintenance goes on with the others, and tries again after a day.
-        probe.auth.accounts().close(owes).await.expect("this node has no hooks");
+        let closed = probe.auth.accounts().close(owes).await.expect("this node has no hooks");
         auth.accounts().close(carol).await.expect("it is closed");
         probe.clock.advance(14 * DAY);
         assert_eq!(maintain(&auth).await.erased_accounts, 1);
-        assert_eq!(state(&auth, owes).await, AccountState::Closing);
+        let details = auth.accounts().details(owes).await.expect("it answers").expect("an account");
+        // The time that the owner was told does not move.
+        assert_eq!((details.state, details.erase_at), (AccountState::Closing, Some(closed.erase_at)));
         assert_eq!(state(&auth, carol).await, AccountState::Erased);
         assert_eq!(probe.number(profiles).await, 1);
         let asked = shop.asked.load(Ordering::SeqCst);
@@ -705,6 +712,191 @@ on_every_database! {
         assert_eq!(state(&auth, owes).await, AccountState::Erased);
         assert_eq!(probe.number(profiles).await, 0);
         probe.execute("DROP TABLE app_profile").await;
+    }
+
+    async fn a_hook_is_not_asked_about_what_cannot_be_closed(probe: Probe) {
+        let shop = Shop::default();
+        let auth = probe.rebuilt(|builder| builder.hooks(shop.clone()));
+        let id = person(&probe, "owes").await;
+        let mut browser = browser(&auth).await;
+        assert_eq!(browser.login("owes", PASSWORD).await.status, 200);
+        check(&close(&mut browser).await, 409, "open_order");
+        let asked = shop.asked.load(Ordering::SeqCst);
+        assert!(asked > 0);
+        // The session ends while the request waits for the account.
+        let ended = Router::new().route("/close", post(close_after_the_end)).layer(auth.layer());
+        let mut ending = browser.clone().at(serve(ended).await);
+        check(&ending.post("/close", json!({})).await, 401, "session_ended");
+        assert_eq!(state(&auth, id).await, AccountState::Active);
+        probe.auth.accounts().erase(id).await.expect("this node has no hooks");
+        let refused = auth.accounts().close(id).await.expect_err("it is erased");
+        assert_eq!(refused.code(), "account_erased");
+        assert_eq!(shop.asked.load(Ordering::SeqCst), asked, "the hook learns nothing of it");
+    }
+
+    async fn an_export_that_waits_while_the_owner_ends_all_sessions_shows_nothing(probe: Probe) {
+        let db = probe.db.clone();
+        let probe = Probe {
+            auth: probe.rebuilt(|builder| builder.exported_data(move |_| ending(db.clone()))),
+            ..probe
+        };
+        let (_, mut thief) = signed_in(&probe, "alice").await;
+        check(&thief.get("/own/account/export").await, 401, "session_ended");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'user_exported'").await, 0);
+    }
+
+    async fn an_export_says_nothing_about_an_address_that_was_only_typed(probe: Probe) {
+        let (_, mut mallory) = signed_in(&probe, "mallory").await;
+        person(&probe, "victim").await;
+        let attempts = async |browser: &mut Browser| {
+            let exported = browser.get("/own/account/export").await;
+            assert_eq!(exported.status, 200, "{}", exported.text);
+            exported.json()["attempts"].as_array().expect("a list").len()
+        };
+        let before = attempts(&mut mallory).await;
+        for (path, field) in [("/auth/email", "email"), ("/auth/login-names", "name")] {
+            for address in ["victim@example.com", "nobody@example.com"] {
+                let answer = mallory.post(path, json!({ field: address })).await;
+                assert_eq!(answer.status, 202, "{path}: {}", answer.text);
+                // Somebody else's attempts with this address.
+                assert_eq!(mallory.stranger().login(address, "wrong password").await.status, 401);
+                let forgot = json!({ "login": address });
+                assert_eq!(mallory.stranger().post("/auth/password/forgot", forgot).await.status, 202);
+                assert_eq!(attempts(&mut mallory).await, before, "{path} {address}");
+                probe.clock.advance(MINUTE);
+            }
+        }
+    }
+
+    async fn erasing_touches_nothing_of_an_address_that_was_only_typed(probe: Probe) {
+        let (mallory, mut browser) = signed_in(&probe, "mallory").await;
+        person(&probe, "victim").await;
+        for address in ["victim@example.com", "nobody@example.com"] {
+            let answer = browser.post("/auth/email", json!({ "email": address })).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+            for body in [json!({ "login": address, "password": "wrong password" }), json!({ "login": address })] {
+                let path = if body.get("password").is_some() { "/auth/login" } else { "/auth/password/forgot" };
+                browser.stranger().post(path, body).await;
+            }
+            probe.clock.advance(MINUTE);
+        }
+        let others = async || {
+            let mut counts = Vec::new();
+            for table in ["auth_attempt", "auth_outbox_limit", "auth_rate", "auth_outbox"] {
+                let own = format!("account_id = (SELECT account_id FROM auth_login_name WHERE normal = 'victim') OR account_id IS NULL");
+                let filter = if table == "auth_outbox" { own } else { "1 = 1".to_owned() };
+                counts.push(probe.number(&format!("SELECT COUNT(*) FROM {table} WHERE {filter}")).await);
+            }
+            counts
+        };
+        let before = others().await;
+        assert!(before.iter().all(|count| *count > 0), "{before:?}");
+        // The sign-in of mallory itself.
+        let own = probe.number("SELECT COUNT(*) FROM auth_attempt WHERE outcome = 2").await;
+        probe.auth.accounts().erase(mallory).await.expect("it is erased");
+        let after = others().await;
+        assert_eq!(after[0], before[0] - own, "attempts");
+        assert_eq!(after[3], before[3], "messages");
+        let victims = probe.number("SELECT COUNT(*) FROM auth_challenge WHERE purpose = 'password_reset'").await;
+        assert_eq!(victims, 2);
+    }
+
+    async fn an_account_whose_erasure_fails_does_not_hold_up_the_others(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.hooks(Strict));
+        let mut ids = Vec::new();
+        for name in ["broken", "carol"] {
+            ids.push(person(&probe, name).await);
+            auth.accounts().close(ids[ids.len() - 1]).await.expect("it is closed");
+            probe.clock.advance(MINUTE);
+        }
+        probe.clock.advance(14 * DAY);
+        assert_eq!(maintain(&auth).await.erased_accounts, 1, "the second one");
+        assert_eq!(state(&auth, ids[0]).await, AccountState::Closing);
+        assert!(auth.maintenance().last_run().await.expect("it answers").is_some());
+        // After an hour it is tried again.
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 0);
+        probe.clock.advance(HOUR);
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 1);
+    }
+
+    async fn an_export_names_no_browser_that_asked_for_a_mail(probe: Probe) {
+        let id = person(&probe, "alice").await;
+        let asked = probe.auth.mail_login().ask("alice", &ClientInfo::default()).await;
+        let _asking = asked.expect("it is accepted");
+        let exported = probe.auth.accounts().export(id).await.expect("it is exported");
+        let sent = exported["codes_and_links"].as_array().expect("a list");
+        let mail = sent.iter().find(|sent| sent["purpose"] == "mail_login").expect("the mail");
+        assert_eq!((&mail["target"], &mail["data"]), (&Value::Null, &json!("alice@example.com")));
+        let target = "SELECT COUNT(*) FROM auth_challenge WHERE purpose = 'mail_login' AND target IS NOT NULL";
+        assert_eq!(probe.number(target).await, 1, "there was something to hide");
+    }
+
+    async fn erasing_leaves_a_browser_that_is_somebody_elses_now(probe: Probe) {
+        let (alice, _) = signed_in(&probe, "alice").await;
+        let (_, mut bob) = signed_in(&probe, "bob").await;
+        // A visitor registered alice and then signed in to bob's account, in one browser.
+        let lineage = "(SELECT lineage_id FROM auth_session WHERE account_id = \
+                       (SELECT account_id FROM auth_login_name WHERE normal = 'bob'))";
+        probe.execute(&format!(
+            "INSERT INTO auth_session_data (lineage_id, data, written_at) VALUES ({lineage}, 'cart', 0)"
+        )).await;
+        probe.execute(&format!(
+            "UPDATE auth_account SET version = version + 1, registered_lineage_id = {lineage} \
+             WHERE username = 'alice'"
+        )).await;
+        probe.auth.accounts().erase(alice).await.expect("it is erased");
+        assert_eq!(bob.get("/me").await.status, 200);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session_data").await, 1);
+    }
+
+    async fn leaving_does_not_wait_for_administrators(probe: Probe) {
+        let root = NewAccount::username("root").superuser();
+        probe.auth.registration().create(root, PASSWORD).await.expect("it is made");
+        let ids = [person(&probe, "alice").await, person(&probe, "bob").await];
+        // An administrator's row is in use. SQLite has one writer and no locks of rows.
+        let txn = probe.db.begin().await.expect("it begins");
+        if probe.database.backend != Backend::Sqlite {
+            let lock = "SELECT id FROM auth_account WHERE superuser FOR UPDATE";
+            txn.execute_unprepared(lock).await.expect("it is locked");
+        }
+        let leaving = async {
+            probe.auth.accounts().close(ids[0]).await.expect("it is closed");
+            probe.auth.accounts().erase(ids[1]).await.expect("it is erased");
+        };
+        tokio::time::timeout(Duration::from_secs(30), leaving).await.expect("nothing waits");
+        txn.rollback().await.expect("it is over");
+    }
+}
+
+/// Closes the account of a session that ends after the request was resolved.
+async fn close_after_the_end(
+    auth: Portcullis,
+    owner: AccountOwner<owner::Close>,
+    client: ClientInfo,
+) -> Result<(), Rejection> {
+    auth.sessions().end_all(owner.account().id(), None).await?;
+    auth.own_account().close(&owner, &client).await?;
+    Ok(())
+}
+
+/// Ends all sessions of all accounts, as their owners would.
+fn ending(db: sea_orm::DatabaseConnection) -> HookFuture<'static, Value> {
+    Box::pin(async move {
+        let end = "UPDATE auth_account SET epoch = epoch + 1, version = version + 1";
+        db.execute_unprepared(end).await?;
+        Ok(json!({}))
+    })
+}
+
+/// An application whose hook fails, because a row of its own is missing.
+struct Strict;
+
+impl Hooks for Strict {
+    async fn before_erase(&self, told: ErasingAccount<'_>, _: &DatabaseTransaction) -> HookResult {
+        match told.account.username() {
+            Some("broken") => Err(sea_orm::DbErr::RecordNotFound("the profile".to_owned()).into()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -727,6 +919,7 @@ impl Shop {
 
 impl Hooks for Shop {
     async fn before_close(&self, told: ClosingAccount<'_>, _: &DatabaseTransaction) -> HookResult {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.judge(told.account)
     }
 

@@ -217,6 +217,44 @@ on_every_database! {
         }
     }
 
+    async fn a_page_that_was_told_something_before_is_told_only_the_new(probe: Probe) {
+        let probe = with_pages(probe);
+        probe.register("alice").await;
+        let mut browser = site(&probe).await;
+        for (back, expected) in [
+            ("/page?error=session_limit&next=/old", "/page?error=invalid_credentials&next=/a"),
+            ("/page?result=mail_sent&tab=2", "/page?tab=2&error=invalid_credentials&next=/a"),
+            ("/page?%65rror=x&error", "/page?error=invalid_credentials&next=/a"),
+        ] {
+            let wrong = [("login", "alice"), ("password", "s3cret"), ("back", back), ("next", "/a")];
+            let refused = post(&mut browser, "/auth/login", &wrong).await;
+            leads_to(&refused, expected);
+            let page = shown(&browser, &refused).await;
+            assert_eq!((&page["error"], &page["next"]), (&json!("invalid_credentials"), &json!("/a")));
+        }
+    }
+
+    async fn a_box_that_is_not_ticked_remembers_nothing(probe: Probe) {
+        let probe = with_pages(probe);
+        probe.register("alice").await;
+        let browser = site(&probe).await;
+        let (login, password) = (("login", "alice"), ("password", PASSWORD));
+        for (ticked, remembered) in [(None, false), (Some("false"), false), (Some("true"), true)] {
+            let mut fields = vec![login, password];
+            fields.extend(ticked.map(|value| ("remember", value)));
+            let answer = post(&mut browser.stranger(), "/auth/login", &fields).await;
+            assert_eq!(answer.status, 303, "{}", answer.text);
+            let cookies = answer.set_cookies();
+            // A browser that is remembered is also a known device.
+            assert_eq!(cookies.len(), if remembered { 2 } else { 1 }, "{ticked:?}");
+            assert_eq!(cookies[0].contains("Max-Age="), remembered, "{ticked:?}: {cookies:?}");
+        }
+        let names = [("username", "bob"), ("email", "bob@example.com"), password];
+        let answer = post(&mut browser.stranger(), "/auth/register", &names).await;
+        assert_eq!(answer.status, 303, "{}", answer.text);
+        assert!(!answer.set_cookies()[0].contains("Max-Age="));
+    }
+
     async fn every_invalid_field_keeps_its_reasons_and_no_secret_is_kept(probe: Probe) {
         let probe = with_pages(probe);
         let (_, signed_in) = probe.signed_in("alice").await;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portcullis::permission::{
-    DefinedRoles, GrantError, Holder, Page, Resource, Role, RoleDefinition, RoleHolder,
+    DefinedRoles, GrantError, Holder, Resource, Role, RoleDefinition, RoleHolder,
 };
-use portcullis::{AccountId, Permission, Portcullis, Problem};
+use portcullis::{AccountId, Page, Permission, Portcullis, Problem};
 
 use crate::on_every_database;
 use crate::support::Probe;
@@ -373,7 +373,7 @@ on_every_database! {
             "account:018f0000-0000-7000-8000-000000000000:list:", "group:'; DROP TABLE::"]
         {
             let refused = auth.roles().holders("viewer", Page::after(wrong)).await;
-            let Err(error @ GrantError::InvalidPage) = refused else { panic!("{wrong}: {refused:?}") };
+            let Err(error @ GrantError::InvalidPage(_)) = refused else { panic!("{wrong}: {refused:?}") };
             assert_eq!((error.status().as_u16(), error.code()), (422, "invalid_page"));
         }
         let missing = auth.roles().holders("nobody", Page::first()).await;
@@ -412,7 +412,7 @@ on_every_database! {
         let missing = auth.groups().members("nobody", Page::first()).await;
         assert!(matches!(missing, Err(GrantError::GroupNotFound)), "{missing:?}");
         let wrong = auth.groups().members("staff", Page::after("x")).await;
-        assert!(matches!(wrong, Err(GrantError::InvalidPage)), "{wrong:?}");
+        assert!(matches!(wrong, Err(GrantError::InvalidPage(_))), "{wrong:?}");
     }
 
     async fn a_list_of_holders_costs_the_same_for_one_and_for_many(probe: Probe) {

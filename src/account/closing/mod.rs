@@ -2,8 +2,9 @@
 //!
 //! - A closed account has `deleted_at`, so everything that refuses a deleted account refuses it too.
 //!   It also has `erase_at`: until then it can be reopened.
-//! - An erased account has `erased_at`. Its `erase_at` is then the time at which maintenance looks at
-//!   it again.
+//! - An erased account has `erased_at`, and no `erase_at`.
+//! - `sweep_at` is when maintenance looks at either of them next. It is later than `erase_at` if the
+//!   account could not be erased then.
 //!
 //! The flows are in [`own_account`](crate::own_account), because erasing touches the tables of many
 //! modules. Links that undo a change of an address reopen an account too. Otherwise a thief could

@@ -33,14 +33,19 @@ pub(crate) async fn lock_superusers<C: ConnectionTrait>(
     require_verified: bool,
     now: Timestamp,
 ) -> Result<Vec<AccountId>, DbErr> {
+    // Their ids come first, without a lock. Locking by the index of `superuser` would also lock the gap
+    // beside it on MySQL, where every new account is inserted.
+    let ids = Entity::find().select_only().column(Column::Id).filter(Column::Superuser.eq(true));
+    let ids: Vec<AccountId> = ids.into_tuple().all(db).await?;
     let rows = Entity::find()
-        .filter(Column::Superuser.eq(true))
+        .filter(Column::Id.is_in(ids))
         .order_by_asc(Column::Id)
         .lock_exclusive()
         .all(db)
         .await?;
     let usable = |row: &Model| {
-        row.deleted_at.is_none()
+        row.superuser
+            && row.deleted_at.is_none()
             && row.disabled_at.is_none_or(|at| at > now)
             && (!require_verified || row.verified_at.is_some())
     };
@@ -59,6 +64,7 @@ pub(crate) async fn close<C: ConnectionTrait>(
     let mut update = changing()
         .col_expr(Column::DeletedAt, Expr::value(Some(now)))
         .col_expr(Column::EraseAt, Expr::value(Some(erase_at)))
+        .col_expr(Column::SweepAt, Expr::value(Some(erase_at)))
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(id))
         .filter(Column::DeletedAt.is_null());
@@ -78,6 +84,7 @@ pub(crate) async fn reopen<C: ConnectionTrait>(
     let reopened = changing()
         .col_expr(Column::DeletedAt, Expr::value(None::<i64>))
         .col_expr(Column::EraseAt, Expr::value(None::<i64>))
+        .col_expr(Column::SweepAt, Expr::value(None::<i64>))
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(id))
         .filter(Column::ErasedAt.is_null())
@@ -91,6 +98,7 @@ pub(crate) async fn reopen<C: ConnectionTrait>(
 pub(crate) async fn cancel_erasure<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     recording()
         .col_expr(Column::EraseAt, Expr::value(None::<i64>))
+        .col_expr(Column::SweepAt, Expr::value(None::<i64>))
         .filter(Column::Id.eq(id))
         .filter(Column::ErasedAt.is_null())
         .exec(db)
@@ -98,16 +106,16 @@ pub(crate) async fn cancel_erasure<C: ConnectionTrait>(db: &C, id: AccountId) ->
     Ok(())
 }
 
-/// Tries again later to erase an account.
+/// Lets maintenance look at an account again at `until`. The time that its owner was told stays.
 pub(crate) async fn postpone<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
     until: Timestamp,
 ) -> Result<(), DbErr> {
     recording()
-        .col_expr(Column::EraseAt, Expr::value(Some(until)))
+        .col_expr(Column::SweepAt, Expr::value(Some(until)))
         .filter(Column::Id.eq(id))
-        .filter(Column::EraseAt.is_not_null())
+        .filter(Column::SweepAt.is_not_null())
         .exec(db)
         .await?;
     Ok(())
@@ -122,8 +130,8 @@ pub(crate) async fn due<C: ConnectionTrait>(
     Entity::find()
         .select_only()
         .column(Column::Id)
-        .filter(Column::EraseAt.lte(now))
-        .order_by_asc(Column::EraseAt)
+        .filter(Column::SweepAt.lte(now))
+        .order_by_asc(Column::SweepAt)
         .limit(most)
         .into_tuple()
         .all(db)
@@ -159,7 +167,8 @@ pub(crate) async fn empty<C: ConnectionTrait>(
         .col_expr(Column::LastLoginAt, no_time())
         .col_expr(Column::DeletedAt, once(Column::DeletedAt).into())
         .col_expr(Column::ErasedAt, once(Column::ErasedAt).into())
-        .col_expr(Column::EraseAt, Expr::value(next))
+        .col_expr(Column::EraseAt, no_time())
+        .col_expr(Column::SweepAt, Expr::value(next))
         .filter(Column::Id.eq(id))
         .exec(db)
         .await?;
@@ -169,7 +178,7 @@ pub(crate) async fn empty<C: ConnectionTrait>(
 /// Records that nothing is left to erase.
 pub(crate) async fn finish<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     recording()
-        .col_expr(Column::EraseAt, Expr::value(None::<i64>))
+        .col_expr(Column::SweepAt, Expr::value(None::<i64>))
         .filter(Column::Id.eq(id))
         .filter(Column::ErasedAt.is_not_null())
         .exec(db)

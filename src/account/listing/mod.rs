@@ -4,11 +4,9 @@ use crate::account::entity::account::Model;
 use crate::account::{Account, AccountError, Accounts, login_id};
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
+use crate::base::page::Page;
 
 pub(super) mod store;
-
-/// The largest number of accounts on a page.
-const LARGEST_PAGE: u32 = 500;
 
 /// What can be done with an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -103,7 +101,7 @@ impl AccountDetails {
             verified_at: row.verified_at,
             disabled_at: row.disabled_at,
             deleted_at: row.deleted_at,
-            erase_at: row.erase_at.filter(|_| row.erased_at.is_none()),
+            erase_at: row.erase_at,
             erased_at: row.erased_at,
             account: Account::from(row),
         }
@@ -182,35 +180,14 @@ impl AccountFilter {
     }
 }
 
-/// One page of a list.
-#[derive(Debug, Clone, Copy)]
-#[must_use]
-pub struct Page {
-    after: Option<AccountId>,
-    most: u32,
-}
-
-impl Page {
-    /// The first page, with at most this many accounts: 1 to 500. A number outside of this range is
-    /// replaced by its nearest end.
-    pub fn first(most: u32) -> Self {
-        Self { after: None, most: most.clamp(1, LARGEST_PAGE) }
-    }
-
-    /// The page after this account: [`AccountList::next`] of the page before.
-    pub fn after(self, id: AccountId) -> Self {
-        Self { after: Some(id), ..self }
-    }
-}
-
 /// A page of accounts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AccountList {
     /// The accounts, by id.
     pub accounts: Vec<AccountDetails>,
-    /// Where the next page begins. `None` if this is the last one.
-    pub next: Option<AccountId>,
+    /// Where the next page begins, see [`Page::after`]. `None` if this is the last one.
+    pub next: Option<String>,
 }
 
 impl Accounts<'_> {
@@ -236,7 +213,8 @@ impl Accounts<'_> {
     /// it to everyone.
     ///
     /// # Errors
-    /// [`AccountError::Fault`] if the infrastructure failed.
+    /// [`AccountError::InvalidPage`] for a place that no page has returned; [`AccountError::Fault`] if
+    /// the infrastructure failed.
     pub async fn list(
         &self,
         filter: &AccountFilter,
@@ -245,11 +223,12 @@ impl Accounts<'_> {
         let now = self.context.now();
         let require_verified = self.context.config.login.require_verified;
         let prefix = filter.name_prefix.as_deref().map(login_id::normal_prefix);
-        let query = store::Query { filter, prefix, page, require_verified, now };
+        let (after, limit) = (page.place()?, page.limit());
+        let query = store::Query { filter, prefix, after, limit, require_verified, now };
         let mut rows = self.db.read(query.run(&self.db.executor())).await?;
-        let more = rows.len() > page.most as usize;
-        rows.truncate(page.most as usize);
-        let next = rows.last().filter(|_| more).map(|row| row.id);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
         let accounts = rows.into_iter().map(|row| self.details_of(row)).collect();
         Ok(AccountList { accounts, next })
     }

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{AccountFilter, AccountState, Page};
+use super::{AccountFilter, AccountState};
 use crate::account::entity::account::{Column, Entity, Model};
 use crate::account::entity::login_name;
 use crate::account::store::is_closing;
@@ -18,7 +18,10 @@ pub(in crate::account) struct Query<'a> {
     pub(super) filter: &'a AccountFilter,
     /// The prefix in its normal form.
     pub(super) prefix: Option<String>,
-    pub(super) page: Page,
+    /// The account after which the page begins.
+    pub(super) after: Option<AccountId>,
+    /// The number of accounts on the page.
+    pub(super) limit: usize,
     pub(super) require_verified: bool,
     pub(super) now: Timestamp,
 }
@@ -30,7 +33,7 @@ impl Query<'_> {
         db: &C,
     ) -> Result<Vec<Model>, DbErr> {
         // The first page has a condition too, so that every page starts at the primary key.
-        let start = match self.page.after {
+        let start = match self.after {
             Some(after) => Column::Id.gt(after),
             None => Column::Id.gte(AccountId::from(Uuid::nil())),
         };
@@ -48,7 +51,7 @@ impl Query<'_> {
         Entity::find()
             .filter(condition)
             .order_by_asc(Column::Id)
-            .limit(u64::from(self.page.most) + 1)
+            .limit(self.limit as u64 + 1)
             .all(db)
             .await
     }
