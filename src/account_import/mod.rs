@@ -39,14 +39,14 @@
 //!
 //! Argon2 (PHC) is supported. The feature `foreign-hashes` adds bcrypt, PBKDF2 and scrypt. The page
 //! [`existing_users`](crate::guide::existing_users#password-hashes) lists every format. The cost
-//! parameters are checked against the limits of a login. So no hash is stored that could never be
-//! verified, or only with gigabytes of memory.
+//! parameters must be within the limits of a login. So every stored hash can be verified, without
+//! gigabytes of memory.
 //!
 //! A row without a hash, and a row whose hash cannot be read, become an account without a password.
-//! It cannot sign in with a password until its owner has set one with "forgot password". A later run
-//! skips the account, so it adds no hash. Find out first: a run with
-//! [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes) imports only rows that keep
-//! their password, and reports the others.
+//! It cannot sign in with a password until its owner has set one with "forgot password". A later
+//! run skips the account, so it adds no hash. To see such rows first, use
+//! [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes). Then rows whose hash
+//! cannot be read are reported and not imported.
 //!
 //! # Ids
 //!
@@ -244,7 +244,7 @@ pub enum ImportRefusal {
     Taken(LoginIdKind),
     /// The id belongs to an account with other names.
     IdTaken,
-    /// The hash could never be verified. Only with
+    /// The hash can never be verified. Only with
     /// [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes).
     Hash(String),
 }

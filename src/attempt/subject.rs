@@ -93,7 +93,7 @@ impl Subject {
 /// The key of the digests of subjects.
 pub(super) struct SubjectKey(DigestKey);
 
-/// Returns the digests of everything that may be recorded about an account and its names, under each
+/// Returns the digests under which attempts of an account and its names may be recorded, for each
 /// secret.
 pub(crate) fn subjects_about(context: &Context, id: AccountId, normals: &[String]) -> Vec<Vec<u8>> {
     let keys = context.config.keys.secrets.iter();

@@ -579,7 +579,7 @@ pub enum AttemptKind {
     UserCode,
     /// An API key.
     ApiKey,
-    /// A request for a mail with which to sign in. It counts as failed until such a sign-in succeeds.
+    /// A request for a sign-in by mail. It counts as failed until such a sign-in succeeds.
     MailLoginRequest,
     /// The code of such a mail.
     MailLogin,
@@ -624,8 +624,8 @@ impl AttemptKind {
         matches!(self, Self::Challenge | Self::MailLogin)
     }
 
-    /// True for the tokens of links. Nobody can guess one, and nobody may be stopped from using one, so
-    /// only their source is limited.
+    /// True for the tokens of links. They cannot be guessed, and a limit per account would stop the
+    /// owner. So only their source is limited.
     pub(crate) const fn is_token(self) -> bool {
         matches!(self, Self::Reset | Self::MailLoginLink)
     }

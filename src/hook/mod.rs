@@ -67,7 +67,7 @@ pub enum RegistrationCause {
     FirstAdministrator,
 }
 
-/// A stranger creates an account, or the service its first administrator.
+/// A stranger creates an account, or the service creates its first administrator.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Registering<'a> {
@@ -85,7 +85,7 @@ pub struct Registering<'a> {
     pub phone: Option<&'a str>,
     /// Why it is created.
     pub cause: RegistrationCause,
-    /// Where the request comes from. For the first administrator it says nothing.
+    /// Where the request comes from. Unknown for the first administrator.
     pub client: &'a ClientInfo,
     /// When the request was made.
     pub at: Timestamp,
@@ -385,7 +385,7 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// Called before an account is erased. Remove what your own tables keep about the person, or
-    /// refuse. If maintenance is refused, it tries again after a day.
+    /// refuse. If you refuse maintenance, it asks again after a day.
     fn before_erase(
         &self,
         erasing: ErasingAccount<'_>,
