@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Verification,
     /// Setting a new password after the old one was forgotten.
     PasswordReset,
-    /// Signing in. It belongs to the browser that asked for it, so each browser has its own.
+    /// A sign-in by mail. It belongs to the browser that asked, so each browser has its own.
     MailLogin,
     /// Proving a new mail address.
     EmailChange,
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     LoginName,
     /// Undoing the addition of a further name.
     LoginNameUndo,
-    /// Reopening an account that was closed.
+    /// Reopening a closed account.
     AccountKeep,
     /// A purpose of your application.
     Application(ApplicationPurpose),

@@ -35,16 +35,17 @@
 //! | former addresses of accounts | after 30 days | |
 //! | what owners were told of new devices | after 30 days | |
 //! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
-//! | accounts that were closed: they are erased, and their id stays | after 14 days | `closed_accounts` |
+//! | closed accounts: they are erased, and their ids stay | after 14 days | `closed_accounts` |
 //! | sources and details of the events of an erased account | 30 days after the erasure | `erased_sources` |
 //!
 //! Roles, groups, grants and all other accounts are removed only on request.
 //!
-//! # Accounts that are erased
-//! The accounts whose time has come are found on an index. Each is erased in a separate transaction,
-//! as [`own_account`](crate::own_account) says. An hour later, maintenance removes what a request that
-//! was under way has written meanwhile. If a hook of the application refuses or fails, or the database
-//! refuses, a warning says so, and a run after a day tries again. The others are not held up.
+//! # Erasing closed accounts
+//! An index finds the accounts whose waiting time is over. Each is erased in a separate
+//! transaction, as described in [`own_account`](crate::own_account). A request that was still
+//! running may write something after that. Maintenance removes it an hour later. If a hook of the
+//! application refuses or fails, or the database refuses, there is a warning, and a run after a day
+//! repeats the attempt. Other accounts do not wait for this.
 //!
 //! # Rows that strangers cause
 //! A request for a link or a code writes the same rows, whether the address has an account or not.
@@ -135,7 +136,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// time after its end, and so is what it has just written.
 const UNDER_WAY: Duration = Duration::from_secs(60 * 60);
 
-/// The time until an account is tried again whose erasure was refused.
+/// The time until the next attempt to erase an account after a refusal.
 const NEXT_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The time until a failed run is attempted again.
@@ -169,7 +170,7 @@ pub struct MaintenanceReport {
     pub new_devices: u64,
     /// Accounts that nobody proved.
     pub accounts: u64,
-    /// Accounts that were closed, and erased now.
+    /// Closed accounts that were erased.
     pub erased_accounts: u64,
     /// Events of erased accounts that lost their source and detail.
     pub erased_sources: u64,
@@ -325,7 +326,7 @@ async fn repeat<F: Future<Output = Result<(), Fault>>>(period: Duration, run: im
     }
 }
 
-/// True if the database failed, and not a hook or a rule of the database.
+/// True if the database itself failed. False if a hook failed, or a rule of the database refused.
 fn is_outage(error: &OwnAccountError) -> bool {
     match error {
         OwnAccountError::Fault(Fault::Internal(_)) => false,
@@ -424,7 +425,8 @@ impl Sweep<'_> {
         self.erasures(&db, now, report).await
     }
 
-    /// Erases the accounts whose time has come, and what was written about erased ones since.
+    /// Erases the accounts whose waiting time is over, and removes what was written about erased
+    /// accounts since.
     async fn erasures(
         &self,
         db: &Db<'_>,
@@ -444,8 +446,7 @@ impl Sweep<'_> {
                         db.retry(|| closing_store::finish(&executor, *id)).await?;
                     }
                     Err(error) if is_outage(&error) => return Err(outage(error)),
-                    // Otherwise it would be the first one of every later run, and no account after
-                    // it would be erased.
+                    // Otherwise every later run would start with it, and erase no account after it.
                     Err(error) => {
                         tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&error).to_string(), "a closed account could not be erased; maintenance tries again after a day");
                         let until = now.plus(NEXT_DAY);

@@ -82,7 +82,7 @@ message_kinds! {
     AlreadyRegistered = "already_registered", Asked, [];
     /// Contains the link to replace a forgotten password.
     PasswordReset = "password_reset", Asked, ["link", "minutes"];
-    /// Contains the link and the code with which to sign in.
+    /// Contains a link and a code to sign in.
     MailLogin = "mail_login", Asked, ["link", "code", "minutes"];
     /// The password was changed or replaced.
     PasswordChanged = "password_changed", Happened, ["address"];
@@ -135,9 +135,9 @@ message_kinds! {
 }
 
 impl MessageKind {
-    /// Returns true if somebody waits for it before they can continue: a link to a new password or
-    /// to sign in, or a code for what they are about to do. The proof of a new registration is not one of these,
-    /// because anyone can ask for hundreds of them.
+    /// Returns true if a person must wait for it before they can continue: a link to reset a
+    /// password or to sign in, or a code for an action. Verification mails of new registrations are
+    /// not included, because anyone can request hundreds of them.
     pub(crate) const fn is_awaited(self) -> bool {
         matches!(
             self,

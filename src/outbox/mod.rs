@@ -218,16 +218,16 @@ impl Portcullis {
     }
 }
 
-/// The digests that the outbox stores of a person, under each secret.
+/// The digests that the outbox stores about a person, under each secret.
 pub(crate) struct Traces {
-    /// Those of the recipients of messages.
+    /// Digests of recipients.
     pub(crate) recipients: Vec<Vec<u8>>,
-    /// Those of the counts of messages.
+    /// Digests under which messages are counted.
     pub(crate) counts: Vec<Vec<u8>>,
 }
 
-/// Returns the digests that the outbox may have stored of a person with these names, in their normal
-/// forms or as they were typed.
+/// Returns the digests that the outbox may have stored about a person with these names. Pass each
+/// name in its normal form and as it was typed.
 pub(crate) fn traces_of(context: &Context, names: &[String]) -> Traces {
     let mut traces = Traces { recipients: Vec::new(), counts: Vec::new() };
     let own = context.templates.own_kinds();

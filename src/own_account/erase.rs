@@ -24,17 +24,17 @@ use crate::hook::{EraseCause, ErasingAccount, HookList};
 use crate::outbox;
 use crate::rate_limit;
 
-/// How long after its erasure an account is swept once more. A request that was under way during the
-/// erasure may have written something since. No request takes that long.
+/// The time between an erasure and a second clean-up. A request that was running during the erasure
+/// may have written something. No request takes this long.
 const SWEPT_AFTER: Duration = Duration::from_secs(60 * 60);
 
 impl Accounts<'_> {
     /// Erases an account: removes everything that is kept about the person, at once. Only the id is
-    /// left, with the times of its creation and its erasure. See the [page](crate::own_account) for
-    /// what is removed.
+    /// left, with the times of its creation and its erasure. The [module page](crate::own_account)
+    /// lists what is removed.
     ///
-    /// The names are free again. An [import](crate::account_import) skips the id and reports it.
-    /// Erasing an erased account again removes what was written since. It calls no hooks.
+    /// The names are free again. An [import](crate::account_import) skips the id and reports it. If
+    /// the account is already erased, this removes what was written since, and calls no hooks.
     ///
     /// # Errors
     /// - [`OwnAccountError::NotFound`]: there was never such an account.
@@ -51,20 +51,20 @@ impl Accounts<'_> {
     }
 }
 
-/// What maintenance has done with an account.
+/// The result of maintenance for one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Swept {
     /// It was erased.
     Erased,
     /// What was written since its erasure was removed.
     Again,
-    /// The same. The sources and details of its events are to be removed too.
+    /// The same. Next, the caller must remove the sources and details of its events.
     Finally,
-    /// It was reopened, or another node was faster.
+    /// Nothing was done: the account was reopened, or another node was faster.
     Left,
 }
 
-/// Does what is due with an account: erases it, or removes what was written since.
+/// Erases an account that is due, or removes what was written since its erasure.
 pub(crate) async fn sweep(
     auth: &Portcullis,
     id: AccountId,
@@ -87,7 +87,8 @@ pub(crate) async fn sweep(
             closing_store::empty(txn, id, Some(until), now).await?;
             return Ok(Swept::Again);
         }
-        // The time stays, so that the next run finds the account if this one is interrupted.
+        // The time is not changed, so that the next run finds the account if this one is
+        // interrupted.
         closing_store::empty(txn, id, row.erase_at, now).await?;
         Ok(Swept::Finally)
     })
@@ -126,7 +127,7 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     let challenges = store::challenges(txn, id).await?;
     let names = names(txn, row, &challenges).await?;
     let mut lineages = store::lineages(txn, id).await?;
-    // The browser that registered the account may have signed in to another one since.
+    // The browser that registered the account may have signed in to another account since.
     if let Some(lineage) = row.registered_lineage_id
         && !store::belongs_to_another(txn, lineage, id).await?
     {
@@ -164,8 +165,8 @@ pub(super) async fn names(
     }
     let own = [&row.username, &row.email, &row.phone];
     let own = own.into_iter().flatten().map(String::as_str);
-    // An address that the account has left is still the target of the link that undoes this. One that
-    // it has not proved yet is in the data of the code for it.
+    // A former address is still the target of its undo link. An address that is not proved yet is
+    // in the data of its code.
     let targets = challenges.iter().filter_map(|challenge| challenge.target.clone());
     let data = challenges.iter().flat_map(|challenge| texts(challenge.data.as_deref()));
     for name in own.map(str::to_owned).chain(targets).chain(data) {
@@ -176,7 +177,7 @@ pub(super) async fn names(
     Ok(names.into_iter().collect())
 }
 
-/// Returns the texts in the data of a code or link. It is a JSON object, or an address.
+/// Returns the texts in the data of a code or link. The data is a JSON object or an address.
 fn texts(data: Option<&str>) -> Vec<String> {
     let Some(data) = data else { return Vec::new() };
     let Ok(Value::Object(members)) = serde_json::from_str(data) else {
