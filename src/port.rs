@@ -73,10 +73,10 @@ pub trait SessionInfo: Send + Sync + 'static {
     ) -> HookFuture<'_, serde_json::Value>;
 }
 
-/// Adds what your application keeps about a person to an export of their account. It runs like
+/// Adds your application's data about a person to an export of their account. It runs like
 /// [`SessionInfo`].
 pub trait ExportedData: Send + Sync + 'static {
-    /// Returns what to add, under `"application"`.
+    /// Returns the value of the member `application`.
     fn export(&self, account_id: AccountId) -> HookFuture<'_, serde_json::Value>;
 }
 

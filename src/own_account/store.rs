@@ -272,7 +272,7 @@ pub(super) const PARTS: [Part; 13] = [
         order: ("created_at", Order::Desc),
         columns: &[
             ("purpose", "purpose", Text),
-            // For a sign-in by mail, it identifies the browser.
+            // The target of a sign-in by mail identifies the browser, so it is left out.
             ("(CASE WHEN purpose = 'mail_login' THEN NULL ELSE target END)", "target", Text),
             ("data", "data", Text),
             ("created_at", "created_at", Time),
@@ -324,7 +324,7 @@ pub(super) const SESSION_DATA: Part = Part {
     ],
 };
 
-/// Attempts to sign in and other attempts.
+/// Attempts, for example to sign in.
 pub(super) const ATTEMPTS: Part = Part {
     name: "attempts",
     table: "auth_attempt",

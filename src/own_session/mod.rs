@@ -10,10 +10,10 @@
 //! [`sessions`](Portcullis::sessions).
 //!
 //! # Menus
-//! A page shows its menu by what the session may do. There are two ways, and neither costs a
-//! statement beyond the one of the request: the list of all permissions
-//! ([`Identity::effective_permissions`]), and answers to up to 64 questions ([`Identity::may`]). The
-//! page [`permissions`](crate::guide::permissions#menus) shows both.
+//! A page can show a menu of what the session may do. There are two ways: the list of all
+//! permissions ([`Identity::effective_permissions`]), and answers to up to 64 questions
+//! ([`Identity::may`]). Both need only the one statement of the request. The page
+//! [`permissions`](crate::guide::permissions#menus) shows both.
 //!
 //! # Routes
 //! - `GET /session`: account, session, factors and roles. With `?permissions=true` also
@@ -32,8 +32,9 @@
 //!   can only sign out. The client with that session notices nothing until they use it.
 //!
 //! # Errors
-//! `limited_session` (403); `invalid_permission`, `too_many_questions` (422); `session_not_found` (404), also for a session of another account;
-//! `refresh_not_enabled` (400) if tokens are not renewed.
+//! `limited_session` (403); `invalid_permission`, `too_many_questions` (422); `session_not_found`
+//! (404), also for a session of another account; `refresh_not_enabled` (400) if tokens are not
+//! renewed.
 
 use serde_json::{Value, json};
 

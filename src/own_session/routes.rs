@@ -47,7 +47,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 .by(owner)
                 .answers(&[StatusCode::NO_CONTENT])
                 .refuses(&["session_not_found"]),
-            // A form can send no `DELETE`.
+            // A form cannot send `DELETE`.
             row(Method::POST, "/sessions/end", end_all_by_form)
                 .by(owner)
                 .takes(RouteBody::OptionalJsonOrForm),
@@ -128,7 +128,7 @@ async fn may(identity: Identity, Json(body): Json<Questions>) -> Result<Response
     Ok(route::json(&json!({ "answers": answers })))
 }
 
-/// The answer to a question. A refusal has the words with which a guard refuses.
+/// The answer to a question. A refusal has the same members as the refusal of a guard.
 fn told(answer: Answer) -> Value {
     let (outcome, refusal) = match answer {
         Answer::Met => return json!({ "outcome": "met" }),

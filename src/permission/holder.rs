@@ -13,10 +13,10 @@ use super::store;
 use crate::account::{self, Account};
 use crate::base::clock::Timestamp;
 
-/// The maximum number of entries of a page.
+/// The maximum number of entries on a page.
 const LARGEST_PAGE: usize = 100;
 
-/// Which page of a long list to read: the first one, or the one after another.
+/// Which page of a list to read: the first one, or the next one.
 ///
 /// ```no_run
 /// # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::permission::GrantError> {
@@ -42,8 +42,7 @@ impl Page {
         Self { after: None, size: LARGEST_PAGE }
     }
 
-    /// Returns the page after another one. The text is the `next` of that page. It may have been sent
-    /// to a client and back.
+    /// Returns the next page. The text is the `next` of the page before. A client may send it.
     pub fn after(next: impl Into<String>) -> Self {
         Self { after: Some(next.into()), size: LARGEST_PAGE }
     }
@@ -109,13 +108,13 @@ pub struct GroupMember {
 
 impl Roles<'_> {
     /// Lists who has a role: groups, and accounts to which it was granted directly. An account that
-    /// has it everywhere and on two lists is there three times. Deleted accounts are left out.
+    /// has it everywhere and on two lists is listed three times. Deleted accounts are left out.
     ///
-    /// A member of a group is not listed as an account. [Memberships](super::Memberships) are not
-    /// listed either: who has a level on a resource is a list of that resource.
+    /// Members of a group are not listed as accounts. [Memberships](super::Memberships) are not
+    /// listed either. They are lists of a resource.
     ///
     /// # Errors
-    /// No such role; a place to go on that no page has returned; an outage.
+    /// No such role; a text that is not the `next` of a page; an outage.
     pub async fn holders(&self, name: &str, page: Page) -> Result<RoleHolders, GrantError> {
         let after = page.after.map(|text| text.parse::<Place>()).transpose()?;
         let db = self.db.executor();
@@ -155,7 +154,7 @@ impl Groups<'_> {
     /// Lists the members of a group. Deleted accounts are left out.
     ///
     /// # Errors
-    /// No such group; a place to go on that no page has returned; an outage.
+    /// No such group; a text that is not the `next` of a page; an outage.
     pub async fn members(&self, name: &str, page: Page) -> Result<GroupMembers, GrantError> {
         let after = page.after.map(|text| text.parse()).transpose();
         let after: Option<Uuid> = after.map_err(|_| GrantError::InvalidPage)?;
@@ -177,7 +176,7 @@ impl Groups<'_> {
     }
 }
 
-/// The place of a holder in the list.
+/// The position of a holder in the list.
 struct Place {
     kind: PlaceKind,
     id: Uuid,

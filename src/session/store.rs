@@ -22,7 +22,7 @@ pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(),
     Ok(())
 }
 
-/// Returns an update of sessions. It replaces their version: see the account's.
+/// Returns an update of sessions. It replaces their version, like an update of accounts.
 fn changing() -> UpdateMany<Entity> {
     Entity::update_many().col_expr(Column::Version, Expr::value(random_version()))
 }
