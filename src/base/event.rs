@@ -106,7 +106,7 @@ event_kinds! {
     RateLimitExceeded = "excess_rate_limit_exceeded",
     /// An account was created.
     AccountCreated = "user_created",
-    /// Someone tried to register with an address, a username or a number of an existing account.
+    /// Someone wanted to register with an address, a username or a number of an existing account.
     RegistrationFailed = "user_create_fail",
     /// The first administrator was created.
     AdministratorBootstrapped = "administrator_bootstrapped",

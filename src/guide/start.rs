@@ -80,8 +80,8 @@
 //! [`membership`](crate::membership).
 //!
 //! `auth.routes()` does not include `POST /session/anonymous`. If visitors need a session, merge
-//! [`anonymous::routes`](crate::anonymous::routes). Nor does it include the sign-in by mail
-//! ([`mail_login`](crate::mail_login)) and the closing and export of an account
+//! [`anonymous::routes`](crate::anonymous::routes). It also leaves out the sign-in by mail
+//! ([`mail_login`](crate::mail_login)), and the closing and export of an account
 //! ([`own_account`](crate::own_account)). Each capability has its own `routes` function, so you can
 //! mount only the routes that you want:
 //!

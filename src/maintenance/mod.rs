@@ -73,7 +73,7 @@
 //!
 //! If a table of your application points to `auth_account`, it needs `ON DELETE CASCADE`. If the
 //! database refuses to remove an account, because of such a key or a trigger, the account stays. A
-//! warning says so, and later runs do not try it again.
+//! warning says so, and later runs skip this account.
 //!
 //! # Session data
 //! It is removed with the last session of its lineage, and never while one exists. No index tells

@@ -78,7 +78,7 @@ macro_rules! message_kinds {
 message_kinds! {
     /// Asks to prove an address, by a link or a code.
     VerifyAddress = "verify_address", Asked, ["link", "code", "minutes"];
-    /// Somebody tried to register with the address of an account.
+    /// Someone wanted to register with the address of an account.
     AlreadyRegistered = "already_registered", Asked, [];
     /// Contains the link to replace a forgotten password.
     PasswordReset = "password_reset", Asked, ["link", "minutes"];
@@ -174,7 +174,7 @@ impl MessageKind {
     /// True if this can be the name of an application's kind.
     pub(crate) fn is_own_name(name: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        // The column has room for 64 characters, including the prefix.
+        // The column holds 64 characters, including the prefix.
         (1..=60).contains(&name.len()) && name.bytes().all(plain)
     }
 }

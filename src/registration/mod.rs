@@ -69,7 +69,7 @@
 //! messages ([`per_source`](crate::config::MailConfig::per_source)).
 //!
 //! # Events
-//! `user_created`; `user_create_fail` for the account whose name another person tried to register,
+//! `user_created`; `user_create_fail` for the account whose name another person wanted to register,
 //! also if the answer says that it is taken.
 //!
 //! # Standard
@@ -570,7 +570,7 @@ impl Registration<'_> {
         })
     }
 
-    /// Tells the owner of the address that somebody tried to register with it.
+    /// Tells the owner of the address that someone wanted to register with it.
     async fn tell_owner(
         &self,
         txn: &Txn<'_>,

@@ -7,8 +7,8 @@
 //! 1. People register through the mounted route. The member `profile` of their request goes to the hook
 //!    [`Profiles`], which inserts the profile when the account is created.
 //! 2. The service creates an account itself, in its own handler and its own transaction.
-//! 3. At its first start the service creates its administrator. The same hook inserts the profile. If that
-//!    fails, there is no administrator either, and the next start tries again.
+//! 3. At its first start the service creates its administrator. The same hook inserts the profile.
+//!    If this fails, the administrator is not created either, and the next start repeats it.
 //!
 //! `cargo run -p profile-fields -- [--db URL]` accepts any database, such as
 //! `postgres://user:password@localhost/name`. At the first start it prints the administrator's password. Then
