@@ -28,7 +28,7 @@ type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 't>>;
 /// Runs `work` while no other process runs work under this lock on the same database.
 ///
 /// [`Migrator`](crate::Migrator) does this by itself. Call `locked` for the migrator of your
-/// application, because sea-orm's migrator has no lock, or if its list contains these migrations:
+/// application: sea-orm's migrator has no lock, and its list may contain these migrations.
 ///
 /// ```no_run
 /// use portcullis_migration::{locked, MigratorTrait};
