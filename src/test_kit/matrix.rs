@@ -363,7 +363,7 @@ fn write(rows: &[Row], columns: &[Column], others: &[GuardedRoute]) -> String {
         others.iter().partition(|route| route.access().is_own());
     for (routes, title) in [
         (own, "Routes of portcullis, and who may call them by their own decision."),
-        (unguarded, "Unguarded: each may be called by anyone whom it does not refuse by itself."),
+        (unguarded, "Unguarded: anyone may call these, unless the handler refuses the request."),
     ] {
         let line = |route: &&GuardedRoute| {
             vec![route.methods().to_string(), route.path().to_owned(), route.access().to_string()]

@@ -208,7 +208,7 @@ on_every_database! {
                 base(10).password_hash("scrypt:65536:8:16$0123456789abcdef$ec09f322cc31c048a7a70cfe9edc9d9d"),
             ]
         };
-        // A first run only refuses rows that would lose their password.
+        // In a first run, rows that would lose their password are refused.
         let careful = probe.auth.account_import().refuse_unreadable_hashes();
         let report = careful.run(rows().into_iter().skip(4), |_| {}).await.expect("it answers");
         assert_eq!(counts(&report), (6, 1, 0, 5), "{report:?}");

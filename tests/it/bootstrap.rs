@@ -282,7 +282,7 @@ impl Hooks for Rows {
 }
 
 async fn table(probe: &Probe) {
-    // An earlier test may have left a trigger in this database.
+    // An earlier test may have left this table in the database.
     probe.execute("DROP TABLE IF EXISTS app_row").await;
     probe.execute("CREATE TABLE app_row (name VARCHAR(200) NOT NULL)").await;
 }

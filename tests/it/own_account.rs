@@ -135,7 +135,7 @@ on_every_database! {
         let kinds = probe.mail().await.into_iter().map(|message| message.kind);
         let kinds: BTreeSet<_> = kinds.collect();
         let told = [MessageKind::AccountClosed, MessageKind::NewDevice];
-        assert_eq!(kinds, told.into(), "nothing else was sent to her");
+        assert_eq!(kinds, told.into(), "nothing else was sent to alice");
         // The link needs no session. A second click in the same browser gets the answer that it
         // worked.
         let token = &sent["alice@example.com"];

@@ -329,8 +329,7 @@ impl<'a> Walk<'a> {
         true
     }
 
-    /// Asks for a sign-in by mail. In most cases, a person then follows a link in their own mailbox
-    /// at once.
+    /// Asks for a sign-in by mail. With their own address, people often follow the link at once.
     async fn ask_by_mail(&mut self, who: usize, at: usize) -> bool {
         let own = !self.random.one_in(3);
         let login = if own { self.own_address(who) } else { self.some_address() };

@@ -71,7 +71,7 @@ impl Chromium {
         self.read(&format!("element/{}/text", self.element(css).await)).await
     }
 
-    /// Returns a property of an element, such as what is typed in a field.
+    /// Returns a property of an element, such as the text in a field.
     pub async fn property(&self, css: &str, name: &str) -> String {
         self.read(&format!("element/{}/property/{name}", self.element(css).await)).await
     }
@@ -83,7 +83,7 @@ impl Chromium {
         self.ask(&format!("element/{element}/value"), json!({ "text": text })).await;
     }
 
-    /// Clicks on an element, and waits for the page that this opens.
+    /// Clicks on an element, and waits for the next page.
     pub async fn press(&self, css: &str) {
         let element = self.element(css).await;
         self.ask(&format!("element/{element}/click"), json!({})).await;
