@@ -113,7 +113,7 @@ pub(crate) enum Ending<'a> {
     /// Everything, except links that undo a change.
     All,
     /// The same, if a session of the account causes it. As long as nobody has proved the account's
-    /// address, a code or link that proves it stays valid. The session may belong to somebody who
+    /// address, a code or link that proves it stays valid. The session may belong to someone who
     /// registered with another person's address. They could otherwise stop that person by changing
     /// the password again and again.
     BySession {

@@ -183,7 +183,7 @@ impl std::fmt::Display for Suspicion {
     }
 }
 
-/// Is told of suspicious sign-ins, for example to alert somebody, to require a captcha, or to
+/// Is told of suspicious sign-ins, for example to alert someone, to require a captcha, or to
 /// inform a firewall. It is called beside the request, at most once a window for each reason, and
 /// has ten seconds to answer. Each node only reports its own sign-ins.
 ///

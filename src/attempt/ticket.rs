@@ -224,7 +224,7 @@ struct Lost {
 
 /// Records in a separate task that an attempt has failed. Otherwise later attempts would wait for
 /// its result for up to a minute. An attacker who always hangs up could also lock an account
-/// without a report to anybody.
+/// without a report to anyone.
 fn give_up(context: &Context, lost: Lost, position: Option<QueuePosition>) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;

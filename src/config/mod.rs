@@ -113,7 +113,7 @@ pub struct ServiceConfig {
     /// If true, a logout also asks the browser to delete what the site stored
     /// (`Clear-Site-Data: "cookies", "storage"`). Default: false.
     pub clear_site_data: bool,
-    /// If true, an answer for which somebody had to be signed in gets `Cache-Control: no-store`, if
+    /// If true, an answer for which someone had to be signed in gets `Cache-Control: no-store`, if
     /// it has no cache headers of its own. Without it, the Back button of the browser shows the
     /// page again after a logout. Default: true.
     pub no_store: bool,

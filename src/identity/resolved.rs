@@ -134,7 +134,7 @@ impl Identity {
     }
 }
 
-/// What somebody may do. It is what a requirement is checked against: the rights of a request, or
+/// What someone may do. It is what a requirement is checked against: the rights of a request, or
 /// those of a job, which has no session.
 #[derive(Clone, Copy)]
 pub(crate) struct Rights<'a> {

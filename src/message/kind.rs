@@ -88,7 +88,7 @@ message_kinds! {
     PasswordChanged = "password_changed", Happened, ["address"];
     /// Asks to prove a new address of an account.
     EmailChangeConfirm = "email_change_confirm", Asked, ["link", "code", "minutes"];
-    /// Tells the owner of an address that somebody wants to use it for another account.
+    /// Tells the owner of an address that someone wants to use it for another account.
     EmailChangeTaken = "email_change_taken", Asked, [];
     /// Tells the old address that the address was changed, with a link to undo it.
     EmailChangedUndo = "email_changed_undo", Happened, ["address", "link", "days"];
@@ -96,7 +96,7 @@ message_kinds! {
     EmailChangeUndone = "email_change_undone", Happened, ["address"];
     /// Asks to prove a new phone number of an account.
     PhoneChangeConfirm = "phone_change_confirm", Asked, ["code", "minutes"];
-    /// Tells the owner of a phone number that somebody wants to use it for another account.
+    /// Tells the owner of a phone number that someone wants to use it for another account.
     PhoneChangeTaken = "phone_change_taken", Asked, [];
     /// Tells the old phone number that the number was changed or removed, with a link to undo it.
     PhoneChangedUndo = "phone_changed_undo", Happened, ["address", "link", "days"];
@@ -119,7 +119,7 @@ message_kinds! {
     FactorRemoved = "factor_removed", Happened, ["address", "factor"];
     /// A recovery code was used.
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
-    /// Somebody signed in from a device that the account does not know.
+    /// Someone signed in from a device that the account does not know.
     NewDevice = "new_device", Happened, ["address"];
     /// Tells of the sign-ins of a day from unknown devices, in networks and browsers that were told
     /// of before.

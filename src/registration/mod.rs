@@ -372,7 +372,7 @@ impl Registration<'_> {
     }
 
     /// Returns the error for a name that is taken. The owner of the name can see in the audit log
-    /// that somebody was told.
+    /// that someone was told.
     async fn found_taken(
         &self,
         probe: Option<NameProbe<'_>>,

@@ -11,7 +11,7 @@
 //! 4. **What is kept depends on who proves the address.** Everything is kept if the request comes
 //!    from the browser that registered, or contains the account's password. That browser has a
 //!    session of the account, or the session of the visitor who registered. In any other case, all
-//!    that is known is that somebody has the mailbox; somebody else may have created the account.
+//!    that is known is that someone has the mailbox; someone else may have created the account.
 //!    Then the password, all sessions, factors, other addresses and open codes are deleted. The
 //!    answer is a sign-in that can only set a new password. So an attacker who prepared an account
 //!    with another person's address loses access to it.
@@ -430,7 +430,7 @@ impl Verification<'_> {
     }
 
     /// Returns true if the request contains the account's password. This counts as an attempt at
-    /// the password. Otherwise somebody who found a link could guess the password here without a
+    /// the password. Otherwise someone who found a link could guess the password here without a
     /// limit.
     async fn knows(
         &self,

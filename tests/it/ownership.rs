@@ -5,7 +5,7 @@
 //! any message that one of their mailboxes has received. The following must hold, however it is
 //! implemented:
 //!
-//! 1. If somebody has verified an address of an account, the account is open to nobody else. No
+//! 1. If someone has verified an address of an account, the account is open to nobody else. No
 //!    session and no password of others works, whatever was sent to them.
 //! 2. An account counts as verified if, and only if, this has happened.
 //! 3. An address belongs to one account, and its row and its names are consistent.

@@ -538,7 +538,7 @@ fn changes_of_accounts_and_sessions_go_through_the_function_that_moves_the_versi
 
 #[test]
 fn one_function_makes_the_session_of_a_sign_in() {
-    // The first says that somebody has signed in. The second decides the stage of the sign-in.
+    // The first says that someone has signed in. The second decides the stage of the sign-in.
     let words = ["EventKind::LoginSucceeded", "at_stage"];
     let homes = ["flow/sign_in.rs", "session/issue.rs", "test_kit/client.rs", "test_kit/matrix.rs"];
     check(only_in(&homes, &words), "login/mod.rs", "start.event(EventKind::LoginSucceeded)");
