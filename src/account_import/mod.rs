@@ -2,9 +2,9 @@
 //!
 //! # How it works
 //!
-//! 1. Each row is checked by itself. Its names are parsed, and its hash is checked without
-//!    computing a hash. A row with unusable names is refused with its reason. A row whose hash cannot
-//!    be read is imported without it. The report names both.
+//! 1. Each row is checked separately. Its names are parsed, and the form of its hash is checked,
+//!    without computing a hash. A row with unusable names is refused with its reason. A row whose
+//!    hash cannot be read is imported without it. The report names both.
 //! 2. The other rows are written in batches of several hundred, each in its own transaction. A row
 //!    is skipped if its account already exists with the same id and names. So you can run an
 //!    interrupted import again.
@@ -374,7 +374,7 @@ impl AccountImport<'_> {
         }
     }
 
-    /// Checks a row by itself.
+    /// Checks a row without the database.
     fn candidate(&self, row: u64, new: ImportedAccount) -> Result<Candidate, ImportRefusal> {
         let names = new.names.parse().map_err(ImportRefusal::Invalid)?;
         if names.normals().is_empty() {
@@ -490,7 +490,7 @@ struct ImportedName {
     verified_at: Option<Timestamp>,
 }
 
-/// A row that is valid by itself.
+/// A row that is valid, before its names are compared with the database.
 struct Candidate {
     row: u64,
     account: account::Model,

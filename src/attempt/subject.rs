@@ -14,7 +14,7 @@ use crate::outstanding::APPLICATION;
 pub(crate) struct Subject {
     /// The protective count uses this: the account, or what was typed if there is no account.
     pub(super) digest: [u8; 32],
-    /// What was typed, whatever account it belongs to. The visible count uses it.
+    /// The typed name, independent of its account. The visible count uses it.
     pub(super) typed: Option<[u8; 32]>,
     pub(super) account: Option<AccountId>,
     pub(super) email: Option<String>,

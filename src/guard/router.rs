@@ -291,8 +291,8 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     }
 }
 
-/// A layer around what a route answers by itself. axum's plain 405 stays outside: it runs nothing
-/// and is the same for everybody.
+/// A layer around the handlers of a route. axum's plain 405 stays outside, because it runs no
+/// handler and is the same for everyone.
 fn wrap<S, L>(methods: MethodRouter<S>, shape: &Shape, layer: L) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -138,7 +138,7 @@ impl JobIdentity {
         self.rights().has_role(name)
     }
 
-    /// Returns what a requirement is checked against.
+    /// Returns the rights against which a requirement is checked.
     pub(crate) fn rights(&self) -> Rights<'_> {
         let Self { account, grants, ceilings, .. } = self;
         Rights { account, grants, ceilings, identity: None }

@@ -33,7 +33,7 @@
 //! | events | after 180 days | `events` |
 //! | counted denials | after 30 days | `denials` |
 //! | former addresses of accounts | after 30 days | |
-//! | what owners were told of new devices | after 30 days | |
+//! | records of notices about new devices | after 30 days | |
 //! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
 //! | closed accounts: they are erased, and their ids stay | after 14 days | `closed_accounts` |
 //! | sources and details of the events of an erased account | 30 days after the erasure | `erased_sources` |
@@ -166,7 +166,7 @@ pub struct MaintenanceReport {
     pub denials: u64,
     /// Former addresses of accounts.
     pub former_addresses: u64,
-    /// What owners were told of new devices.
+    /// Records of notices about new devices.
     pub new_devices: u64,
     /// Accounts that nobody proved.
     pub accounts: u64,

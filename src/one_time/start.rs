@@ -140,7 +140,7 @@ async fn insert<C: ConnectionTrait>(
             store::remove_unanswered(txn, subjects.clone(), session, now).await?;
         }
         (Kind::Application(_), _) => store::remove(txn, subjects.clone()).await?,
-        // Who has an older link of ours may be told what became of it.
+        // The holder of an older link may learn why it is no longer valid.
         _ => store::supersede(txn, subjects.clone(), now).await?,
     }
     let token = Zeroizing::new(BASE64URL_NOPAD.encode(&*Zeroizing::new(random_array::<32>())));

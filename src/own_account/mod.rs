@@ -66,9 +66,9 @@
 //! | `login_names`, `former_addresses` | all sign-in names; when former addresses were left (only their digests are kept) |
 //! | `sessions`, `session_data` | network address, browser and times; what the application stored with them |
 //! | `roles`, `groups`, `permissions`, `memberships`, `membership_questions` | what it may do |
-//! | `events`, `denials`, `attempts` | what happened, from where; attempts as far as its names tell them |
+//! | `events`, `denials`, `attempts` | what happened and from where; attempts are found by the account's names |
 //! | `codes_and_links`, `messages` | what was sent and when, without codes, tokens and content |
-//! | `new_devices`, `new_device_digests` | when the owner was told of new devices |
+//! | `new_devices`, `new_device_digests` | when the owner was notified about new devices |
 //! | `application` | what [`exported_data`](crate::Builder::exported_data) adds |
 //! | `incomplete` | the members above that have more than 10 000 rows and only show the newest |
 //!

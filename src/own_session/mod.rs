@@ -6,7 +6,7 @@
 //! [`owner`](crate::identity::owner).
 //!
 //! # What it does not do
-//! It does not touch the sessions of other accounts. For administrators there is
+//! It does not show or end the sessions of other accounts. Administrators use
 //! [`sessions`](Portcullis::sessions).
 //!
 //! # Menus

@@ -226,7 +226,7 @@ async fn report(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// What is not even text is no session's id.
+/// A path that is not valid text is not the id of a session.
 fn session_id(id: Result<Path<String>, PathRejection>) -> Result<SessionId, SessionError> {
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(SessionError::NotFound)
 }

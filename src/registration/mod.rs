@@ -371,8 +371,8 @@ impl Registration<'_> {
         }
     }
 
-    /// Returns the error for a name that is taken. The owner of the name can see in the audit log
-    /// that someone was told.
+    /// Returns the error for a name that is taken. The audit log records that a stranger got this
+    /// answer.
     async fn found_taken(
         &self,
         probe: Option<NameProbe<'_>>,

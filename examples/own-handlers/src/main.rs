@@ -98,7 +98,7 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
     Ok(Portcullis::builder(db).secret(secret).build()?)
 }
 
-/// How recently someone must have proved who they are before they set up a key.
+/// The maximum age of the last factor when a user sets up a key.
 const KEY_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 fn app(auth: &Portcullis) -> Router {
@@ -154,7 +154,7 @@ async fn sign_in(
     Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
 }
 
-/// Where a sign-in goes on.
+/// The next page of a sign-in.
 fn next_step(outcome: &LoginOutcome) -> &'static str {
     match outcome {
         LoginOutcome::Session(_) => "/me",
