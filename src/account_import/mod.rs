@@ -64,8 +64,8 @@
 //! - It does not import superusers, roles, sessions or second factors. Grant roles afterwards.
 //! - It does not change existing accounts. An account that has another name by now keeps it, and a
 //!   deleted account stays deleted.
-//! - It does not bring back an [erased](crate::account::Accounts::erase) account. Its row is skipped,
-//!   and its id is in the report.
+//! - It does not bring back an [erased](crate::account::Accounts::erase) account. Its row is
+//!   skipped, and its id is in the report.
 //! - It has no routes and no configuration.
 //!
 //! # Events

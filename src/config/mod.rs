@@ -689,8 +689,8 @@ pub struct AttemptConfig {
     /// further lock. Their `window` must not be shorter than
     /// [`code_lifetime`](ChallengeConfig::code_lifetime), or for `MailLogin` than
     /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of links
-    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted and
-    /// never locked, so nothing can be set for them.
+    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted
+    /// and never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 

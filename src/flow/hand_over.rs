@@ -30,8 +30,8 @@ pub(crate) struct HandOver<'a> {
 }
 
 impl HandOver<'_> {
-    /// Deletes the password, sessions, factors, other addresses, codes and links of the account, and
-    /// marks the address as proved. Returns the new epoch of the account.
+    /// Deletes the password, sessions, factors, other addresses, codes and links of the account,
+    /// and marks the address as proved. Returns the new epoch of the account.
     ///
     /// Returns `None` if the account was verified in the meantime, is no longer usable, or no
     /// longer has the address. Then the caller must roll back.

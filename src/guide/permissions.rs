@@ -134,8 +134,8 @@
 //! A page should show only what its user may do. It can ask in two ways. Both need only the one
 //! statement of the request. Both respect the ceiling of a limited session.
 //!
-//! `GET /session?permissions=true` adds all permissions to the answer: direct ones, and those of roles, groups, roles on
-//! a resource, and levels.
+//! `GET /session?permissions=true` adds all permissions to the answer: direct ones, and those of
+//! roles, groups, roles on a resource, and levels.
 //!
 //! ```json
 //! {"permissions": {"superuser": false, "allowed": ["doc:read", "list:edit:7"], "truncated": false}}

@@ -64,9 +64,10 @@
 //! belongs to this page and service together. Other browsers can be stricter. So prefer two host
 //! names under one domain.
 //!
-//! On one site, the cookie is also sent with requests from pages that you did not list, such as another port or
-//! subdomain. They cannot read the answers, and cannot write: without a listed `Origin`, a request with the cookie and
-//! an unsafe method is refused, even if the browser says `same-site`. A `GET` is not checked, so it must change nothing.
+//! On one site, the cookie is also sent with requests from pages that you did not list, such as
+//! another port or subdomain. They cannot read the answers, and cannot write: without a listed
+//! `Origin`, a request with the cookie and an unsafe method is refused, even if the browser says
+//! `same-site`. A `GET` is not checked, so it must change nothing.
 //!
 //! # A small wrapper around `fetch`
 //!

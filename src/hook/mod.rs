@@ -1,5 +1,5 @@
-//! Hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and erasing
-//! accounts.
+//! Hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and
+//! erasing accounts.
 //!
 //! # How it works
 //!
@@ -418,9 +418,9 @@ pub trait Hooks: Send + Sync + 'static {
 }
 
 impl Builder {
-    /// Adds hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and
-    /// erasing accounts. They run in the transaction of the flow, in the order in which they were
-    /// added. See [`Hooks`].
+    /// Adds hooks for registration, sign-in, sign-out, changes of passwords and names, and closing
+    /// and erasing accounts. They run in the transaction of the flow, in the order in which they
+    /// were added. See [`Hooks`].
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.state::<HookList>().hooks.push(Arc::new(hooks));
         self

@@ -25,8 +25,9 @@ pub struct EffectivePermissions {
 }
 
 impl Identity {
-    /// Lists what the session may do: direct permissions, and those of roles, of groups, of roles on
-    /// a resource and of levels, all limited by the ceiling of the session. It runs no statement.
+    /// Lists what the session may do: direct permissions, and those of roles, of groups, of roles
+    /// on a resource and of levels, all limited by the ceiling of the session. It runs no
+    /// statement.
     ///
     /// The list is for menus. It ends after 500 permissions and says so, because an account can
     /// have thousands. To decide what is allowed, use [`meets`](Self::meets). For questions of a

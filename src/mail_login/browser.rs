@@ -84,8 +84,8 @@ impl Browser {
 /// The browser that asked for a mail. Add it to the answer. Otherwise neither the code nor the link
 /// can sign in.
 ///
-/// It is [`IntoResponseParts`], so a handler can return `(asking, StatusCode::ACCEPTED)`. Elsewhere,
-/// [`apply`](Self::apply) adds the cookie to the headers.
+/// It is [`IntoResponseParts`], so a handler can return `(asking, StatusCode::ACCEPTED)`.
+/// Elsewhere, [`apply`](Self::apply) adds the cookie to the headers.
 #[must_use = "only a browser that gets this can use the mail"]
 pub struct AskingBrowser {
     cookie: SessionCookie,

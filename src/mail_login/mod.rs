@@ -10,7 +10,8 @@
 //!    [further](crate::login_name) address was typed, that address gets the mail. The link and the
 //!    code work once, within ten minutes. The next mail for the same name and browser replaces
 //!    them. The database has only their keyed digests.
-//! 4. The link opens a page of your application. Opening it changes nothing. The page posts the token.
+//! 4. The link opens a page of your application. Opening it changes nothing. The page posts the
+//!    token.
 //! 5. **The link and the code sign in only in the browser that asked.** In any other browser, the
 //!    answer to the link is the code and no session. The person types the code in the browser that
 //!    asked. So if a stranger asks for another person's mail, nobody is signed in when that person
@@ -38,8 +39,8 @@
 //!
 //! # What ends a link and its code
 //! - Its use, its expiry after ten minutes, and the next mail for the same name and browser.
-//! - A change of the address, the password or the factors, a sign-in, and the removal of the address
-//!   that got the mail.
+//! - A change of the address, the password or the factors, a sign-in, and the removal of the
+//!   address that got the mail.
 //! - Disabling or deleting the account, and everything that ends all of its sessions.
 //!
 //! So a thief with one session can stop sign-ins by mail, by ending all other sessions again and
@@ -109,8 +110,8 @@
 //! # Routes
 //! Mount them separately. They need a notifier: `.nest("/auth",
 //! auth.routes().merge(portcullis::mail_login::routes(&auth)))`.
-//! - `POST /login/mail` takes `login`, and if needed `transport` and `browser_token`. It answers 202
-//!   `{"result": "accepted"}` for every name.
+//! - `POST /login/mail` takes `login`, and if needed `transport` and `browser_token`. It answers
+//!   202 `{"result": "accepted"}` for every name.
 //! - `POST /login/mail/confirm` takes `token` or `code`, and if needed `remember`, `transport` and
 //!   `browser_token`. It answers 200, like `POST /login`. For a link in another browser, the answer
 //!   is `{"result": "other_browser", "code": ".."}`.
@@ -129,24 +130,24 @@
 //! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes;
 //! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
 //! [`MailLoginRequest`](crate::config::AttemptKind::MailLoginRequest) and
-//! [`MailLogin`](crate::config::AttemptKind::MailLogin) in its `kinds`. A window of `MailLogin` that is
-//! shorter than `login_lifetime` is refused.
+//! [`MailLogin`](crate::config::AttemptKind::MailLogin) in its `kinds`. A window of `MailLogin`
+//! that is shorter than `login_lifetime` is refused.
 //!
 //! # Events
-//! `authn_mail_login_request`; then those of every [sign-in](crate::login); `authn_login_fail` with the
-//! reason `wrong_code`; `authn_login_lock` with the detail `mail_login_request` or `mail_login`;
-//! `user_verified` with the detail `handed over` if everything was deleted.
+//! `authn_mail_login_request`; then those of every [sign-in](crate::login); `authn_login_fail` with
+//! the reason `wrong_code`; `authn_login_lock` with the detail `mail_login_request` or
+//! `mail_login`; `user_verified` with the detail `handed over` if everything was deleted.
 //!
 //! # Errors
-//! `wrong_code` (403), `link_used` (409), `too_many_attempts` (429): for codes, and for requests only
-//! with `attempts.reveal_lockout`; `rate_limited` (429), `session_limit` (409), `bearer_not_enabled`
-//! (400). If the request has credentials that cannot be replaced: `multiple_credentials` (400),
-//! `session_ended` (401).
+//! `wrong_code` (403), `link_used` (409), `too_many_attempts` (429): for codes, and for requests
+//! only with `attempts.reveal_lockout`; `rate_limited` (429), `session_limit` (409),
+//! `bearer_not_enabled` (400). If the request has credentials that cannot be replaced:
+//! `multiple_credentials` (400), `session_ended` (401).
 //!
 //! # Standard
-//! OWASP ASVS 5.0 6.5 and 6.6 (codes by another way: random, used once, at most ten minutes, bound to
-//! the request that asked for them). NIST SP 800-63B-4 3.1.3.1 does not accept mail as proof of a
-//! device, so a sign-in by mail reaches no assurance level by itself.
+//! OWASP ASVS 5.0 6.5 and 6.6 (codes by another way: random, used once, at most ten minutes, bound
+//! to the request that asked for them). NIST SP 800-63B-4 3.1.3.1 does not accept mail as proof of
+//! a device, so a sign-in by mail reaches no assurance level by itself.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -323,7 +324,8 @@ impl Destination {
     }
 }
 
-/// The values to which a mail is bound. If one of them changes, its link and its code become invalid.
+/// The values to which a mail is bound. If one of them changes, its link and its code become
+/// invalid.
 struct Binding([Vec<u8>; 5]);
 
 impl Binding {
@@ -386,8 +388,8 @@ impl MailLogin<'_> {
         self
     }
 
-    /// Sends a mail to the address of the account that signs in with this name, if there is one. Success
-    /// does not tell whether there is an account, or whether mail was sent.
+    /// Sends a mail to the address of the account that signs in with this name, if there is one.
+    /// Success does not tell whether there is an account, or whether mail was sent.
     ///
     /// # Errors
     /// [`MailLoginError::TooManyAttempts`], only if limits are revealed;
@@ -513,7 +515,8 @@ impl MailLogin<'_> {
         Ok(asking)
     }
 
-    /// Signs in with a link or a code. In a browser that did not ask, a link returns the code instead.
+    /// Signs in with a link or a code. In a browser that did not ask, a link returns the code
+    /// instead.
     ///
     /// # Errors
     /// [`MailLoginError::WrongCode`], also for an account that can no longer be used;
@@ -599,8 +602,8 @@ impl MailLogin<'_> {
             (By::Code(code), Some(found)) => found.is_code(context, code),
             (By::Code(_), None) => false,
         };
-        // If the attempt was refused, the result is discarded. This is checked after the comparison,
-        // so a refused attempt does the same work.
+        // If the attempt was refused, the result is discarded. This is checked after the
+        // comparison, so a refused attempt does the same work.
         let is_right = is_right & ticket.counts();
         let owner = row.as_ref().map(|row| row.id);
         let found = challenge.zip(row).and_then(|(challenge, row)| {
@@ -621,7 +624,8 @@ impl MailLogin<'_> {
         Ok(Right { challenge, row, to, ticket })
     }
 
-    /// Returns the mail of a link, or the newest mail of this browser and the name that it asked for.
+    /// Returns the mail of a link, or the newest mail of this browser and the name that it asked
+    /// for.
     async fn look_up(&self, by: &By) -> Result<Option<Challenge>, MailLoginError> {
         let context = self.auth.context();
         let db = context.db();

@@ -90,8 +90,8 @@ impl OwnAccount<'_> {
         transaction!(context.db(), |txn| { closing.close(txn).await })
     }
 
-    /// Reopens a closed account, with the token of a link that was sent when it was closed. It needs
-    /// no session and starts none: the owner signs in as before.
+    /// Reopens a closed account, with the token of a link that was sent when it was closed. It
+    /// needs no session and starts none: the owner signs in as before.
     ///
     /// # Errors
     /// [`OwnAccountError::WrongCode`] if the token is not valid, or if the account was erased;

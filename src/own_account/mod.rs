@@ -24,8 +24,8 @@
 //!
 //! **A thief** who knows the password can close the account. The links go to the owner, who reopens
 //! the account and then asks for a new password. If the thief has changed the mail address before,
-//! the old address has a [link that undoes this](crate::contact). That link reopens a closed account
-//! too, and so does a link that undoes the addition of a sign-in name.
+//! the old address has a [link that undoes this](crate::contact). That link reopens a closed
+//! account too, and so does a link that undoes the addition of a sign-in name.
 //!
 //! **Administrators.** An account can be disabled and enabled while it is closed. A link then
 //! reopens it, but it stays disabled. [`delete`](Accounts::delete) keeps the data of a closed
@@ -104,8 +104,8 @@
 //! - `POST /account/keep` `{token}` answers 204.
 //! - `GET /account/export` answers with the object above.
 //!
-//! A [limited session](crate::identity::owner) needs `auth-account:close` and `auth-account:export` in
-//! its ceiling.
+//! A [limited session](crate::identity::owner) needs `auth-account:close` and `auth-account:export`
+//! in its ceiling.
 //!
 //! # Configuration
 //! `retention.closed_accounts`, `retention.erased_sources`, `mail.links.account_keep`,

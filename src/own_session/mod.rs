@@ -26,8 +26,8 @@
 //! - `DELETE /sessions`: ends all others; with `?scope=all` this one too. The device that asks
 //!   stays a [known one](crate::attempt#known-devices), by a cookie or for a bearer by
 //!   `device_token`.
-//! - `POST /sessions/{id}/end` and `POST /sessions/end` (`scope`: `others`, or `all`): the same, for
-//!   [pages](crate::page), whose forms cannot send `DELETE`.
+//! - `POST /sessions/{id}/end` and `POST /sessions/end` (`scope`: `others`, or `all`): the same,
+//!   for [pages](crate::page), whose forms cannot send `DELETE`.
 //! - `POST /sessions/{id}/report` ("this was not me"): marks the session as suspicious, so that it
 //!   can only sign out. The client with that session notices nothing until they use it.
 //!

@@ -31,9 +31,9 @@
 //! | refused, because a factor must be proved again | [`step_up_page`](crate::config::ServiceConfig::step_up_page), if there is one, and then back |
 //!
 //! `next` and `back` are fields of the form or parameters of its address. Only a path of this
-//! service is accepted ([`ReturnTo`](crate::base::redirect::ReturnTo)); anything else is ignored. So
-//! a form cannot be used to send a user to another site. A cross-site form, or a source that sends
-//! too many requests, is refused earlier and gets the plain error.
+//! service is accepted ([`ReturnTo`](crate::base::redirect::ReturnTo)); anything else is ignored.
+//! So a form cannot be used to send a user to another site. A cross-site form, or a source that
+//! sends too many requests, is refused earlier and gets the plain error.
 //!
 //! This works for all mounted routes with the method `POST`. A form cannot send `PUT` or `DELETE`,
 //! so three routes exist for forms only: `POST /password`, `POST /sessions/end` and `POST

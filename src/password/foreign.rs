@@ -492,13 +492,13 @@ mod tests {
     use super::*;
 
     // Made with Python: bcrypt 5.0, crypt(3) of libxcrypt for `2x` and `2y`, hashlib.pbkdf2_hmac.
-    // WordPress: PHP 8.2, `"\$wp" . password_hash(base64_encode(hash_hmac("sha384", trim($password),
-    // "wp-sha384", true)), PASSWORD_BCRYPT, ["cost" => 5])`.
-    // Django 5.2: `ScryptPasswordHasher().encode(password, salt)` with a `work_factor` of 1024, and
-    // `BCryptSHA256PasswordHasher().encode(password, salt)` with 5 `rounds`.
-    // werkzeug 3.1: `generate_password_hash(password, "scrypt:1024:8:1")`, with a fixed salt.
-    // passlib 1.7.4: `scrypt.using(rounds=10, salt=salt).hash(password)`, `pbkdf2_sha256`,
-    // `pbkdf2_sha512` and, with bcrypt 4.0, `bcrypt_sha256.using(rounds=5, salt=salt, version=2)`.
+    // WordPress: PHP 8.2, `"\$wp" . password_hash(base64_encode(hash_hmac("sha384",
+    // trim($password), "wp-sha384", true)), PASSWORD_BCRYPT, ["cost" => 5])`. Django 5.2:
+    // `ScryptPasswordHasher().encode(password, salt)` with a `work_factor` of 1024, and
+    // `BCryptSHA256PasswordHasher().encode(password, salt)` with 5 `rounds`. werkzeug 3.1:
+    // `generate_password_hash(password, "scrypt:1024:8:1")`, with a fixed salt. passlib 1.7.4:
+    // `scrypt.using(rounds=10, salt=salt).hash(password)`, `pbkdf2_sha256`, `pbkdf2_sha512` and,
+    // with bcrypt 4.0, `bcrypt_sha256.using(rounds=5, salt=salt, version=2)`.
     const STAPLE: &str = "correct horse battery staple";
     const UNICODE: &str = "pässwörd ✓";
     const PHC_SHA256: &str = "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI";

@@ -225,7 +225,8 @@ impl Permission {
         })
     }
 
-    /// Returns the permission that implies exactly what both imply, or `None` if they share nothing.
+    /// Returns the permission that implies exactly what both imply, or `None` if they share
+    /// nothing.
     ///
     /// # Errors
     /// The text would be too long. Each has many alternatives where the other has `*`.

@@ -1,6 +1,6 @@
 //! The first administrator: created once, with a random password, and never by changing an existing
-//! account. Hooks and code of the service run in its transaction. Another test of parallel starts is
-//! in `race`.
+//! account. Hooks and code of the service run in its transaction. Another test of parallel starts
+//! is in `race`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,8 +5,8 @@
 //! Two handlers show means of the application's own: a second factor that portcullis does not know (the code
 //! of a key), and a question that a visitor without an account has to answer.
 //!
-//! The application chooses bodies, paths and answers. A handler that signs someone in must do two things
-//! that the mounted routes do too:
+//! The application chooses bodies, paths and answers. A handler that signs someone in must do two
+//! things that the mounted routes do too:
 //!
 //! 1. call `replacing`, so that the new session replaces an old one;
 //! 2. return the issued session in the answer.

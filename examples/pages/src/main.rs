@@ -1,13 +1,14 @@
-//! Pages that are rendered on the server, without a script: registration, sign-in and sign-out, a page for
-//! members, a forgotten password, the list of sessions, a new password, and an action that asks for the
-//! password again.
+//! Pages that are rendered on the server, without a script: registration, sign-in and sign-out, a
+//! page for members, a forgotten password, the list of sessions, a new password, and an action that
+//! asks for the password again.
 //!
 //! The application only renders pages. All forms post to the mounted routes. With a login page,
 //! these routes answer a browser with a redirect: to the path in `next` after a success, and to the
 //! path in `back` after a refusal. There, `FormFeedback` has the message and what was typed. So a
 //! reload never sends a form again.
 //!
-//! Start the example with `cargo run -p pages`, and open the address that it prints. It prints its mails too.
+//! Start the example with `cargo run -p pages`, and open the address that it prints. It prints its
+//! mails too.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};

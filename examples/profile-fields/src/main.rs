@@ -1,8 +1,8 @@
 //! The application's own profile table next to the accounts. Account and profile are always created together.
 //!
-//! portcullis stores sign-in names, and no other data about people. Other data belongs in your own table,
-//! here `profile`, with the account's id as key. This example creates the two rows in one transaction, in three
-//! ways:
+//! portcullis stores sign-in names, and no other data about people. Other data belongs in your own
+//! table, here `profile`, with the account's id as key. This example creates the two rows in one
+//! transaction, in three ways:
 //!
 //! 1. People register through the mounted route. The member `profile` of their request goes to the hook
 //!    [`Profiles`], which inserts the profile when the account is created.
@@ -11,8 +11,8 @@
 //!    If this fails, the administrator is not created either, and the next start repeats it.
 //!
 //! `cargo run -p profile-fields -- [--db URL]` accepts any database, such as
-//! `postgres://user:password@localhost/name`. At the first start it prints the administrator's password. Then
-//! run:
+//! `postgres://user:password@localhost/name`. At the first start it prints the administrator's
+//! password. Then run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3004

@@ -1,7 +1,7 @@
 //! The columns of an account that is closed or erased.
 //!
-//! - A closed account has `deleted_at`, so everything that refuses a deleted account refuses it too.
-//!   It also has `erase_at`: until then it can be reopened.
+//! - A closed account has `deleted_at`, so everything that refuses a deleted account refuses it
+//!   too. It also has `erase_at`: until then it can be reopened.
 //! - An erased account has `erased_at`. Its `erase_at` is then the time of the next clean-up by
 //!   maintenance.
 //!

@@ -214,7 +214,8 @@ pub struct AccountList {
 }
 
 impl Accounts<'_> {
-    /// Returns an account with its state and its times. A deleted or erased account is returned too.
+    /// Returns an account with its state and its times. A deleted or erased account is returned
+    /// too.
     ///
     /// # Errors
     /// [`AccountError::Fault`] if the infrastructure failed.

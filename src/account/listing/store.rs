@@ -107,8 +107,8 @@ fn after_all_with(prefix: &str) -> Option<String> {
     None
 }
 
-/// Selects the accounts that have a role, directly or through a group. The tables belong to a module
-/// above this one, so they are named as text.
+/// Selects the accounts that have a role, directly or through a group. The tables belong to a
+/// module above this one, so they are named as text.
 fn holders(role: &str) -> SelectStatement {
     let roles = || {
         Select::select()
