@@ -60,21 +60,21 @@ impl Portcullis {
 /// ```compile_fail,E0061
 /// # use axum::{Router, routing::get};
 /// # fn app(auth: portcullis::Portcullis) -> Router {
-/// auth.router().route("/open", get(async || "who asks?")).into_router()
+/// auth.router().route("/open", get(async || "who?")).into_router()
 /// # }
 /// ```
 ///
 /// ```compile_fail,E0308
 /// # use axum::{Router, routing::get};
 /// # fn app(auth: portcullis::Portcullis) -> Router {
-/// auth.router().nest("/old", Router::new().route("/open", get(async || "who asks?"))).into_router()
+/// auth.router().nest("/old", Router::new().route("/open", get(async || "who?"))).into_router()
 /// # }
 /// ```
 ///
 /// ```compile_fail,E0308
 /// # use axum::{Router, routing::get};
 /// # fn app(auth: portcullis::Portcullis) -> Router {
-/// auth.router().merge(Router::new().route("/open", get(async || "who asks?"))).into_router()
+/// auth.router().merge(Router::new().route("/open", get(async || "who?"))).into_router()
 /// # }
 /// ```
 ///

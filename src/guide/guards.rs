@@ -45,9 +45,9 @@
 //!
 //! `public()` also protects against other sites. If a page of another site sends a `POST`, `PUT`,
 //! `PATCH` or `DELETE`, or opens a WebSocket, the answer is 403 `cross_site_request`. So a public
-//! route that signs people in needs no check of its own. Programs that are not browsers may still
-//! call it. If pages of other sites must be able to call a route, write `public().from_anywhere()`.
-//! All other accesses need a session, and portcullis accepts a session cookie only from your own
+//! route that signs people in needs no further check. Programs that are not browsers may still call
+//! it. If pages of other sites must be able to call a route, write `public().from_anywhere()`. All
+//! other kinds of access need a session, and portcullis accepts a session cookie only from your own
 //! site.
 //!
 //! The router keeps this information for you:

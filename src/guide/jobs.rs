@@ -84,8 +84,8 @@
 //! further. A role counts only if the limit covers `role:<name>`.
 //!
 //! If a limited session may start a job, limit the job in the same way: store the permissions of
-//! [`identity.ceiling()`](crate::Identity::ceiling) with it. Otherwise the job could do more than the person
-//! who started it.
+//! [`identity.ceiling()`](crate::Identity::ceiling) with it. Otherwise the job could do more than
+//! the session that started it.
 //!
 //! # What is recorded
 //!

@@ -166,7 +166,7 @@
 //! # Limits
 //!
 //! Anyone can request some messages: verification, a forgotten password, a sign-in by mail, a code.
-//! Each recipient gets at most one a minute and five an hour of each kind, also of your own kinds.
-//! Above the limit, the answer to the request stays the same.
+//! Each recipient gets at most one message a minute and five an hour of each kind, also of your own
+//! kinds. Above the limit, the answer to the request stays the same.
 //!
 //! Notifications about an account are always sent. Otherwise an attacker could hide them with many requests.

@@ -4,7 +4,7 @@
 //! change on one node takes effect on the next request to every other node, because each request
 //! reads the session, the account and the versions of its grants.
 //!
-//! # Check list
+//! # Checklist
 //!
 //! | what | how |
 //! |---|---|
