@@ -738,7 +738,7 @@ pub(crate) async fn set_last_login<C: ConnectionTrait>(
 }
 
 /// Makes cached grants of this account stale. Returns false if there is no such account. An erased
-/// account gets no grants any more.
+/// account cannot get new grants.
 pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
     let updated = changing()
         .filter(account::Column::Id.eq(id))

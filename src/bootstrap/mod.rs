@@ -45,8 +45,8 @@
 //!
 //! # Errors
 //!
-//! Those of [`AccountError`], such as `username_taken` (409) and `invalid_fields` (422), and the
-//! refusal of a hook.
+//! The codes of [`AccountError`], such as `username_taken` (409) and `invalid_fields` (422), and
+//! the code of a refusing hook.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};

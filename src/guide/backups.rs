@@ -78,6 +78,6 @@
 //! already higher, `after_restore` adds one.
 //!
 //! # Copies for tests
-//! A copy of the production database in a test system is also a restored backup. Use a different secret there.
-//! Then no cookie of the production system works in the test system, or the other way round. Waiting messages are
+//! A copy of the production database in a test system is also a restored backup. Use a different
+//! secret there. Then cookies of one system do not work in the other. Waiting messages are
 //! encrypted with the production secret, so the test system cannot send them.

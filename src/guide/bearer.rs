@@ -35,7 +35,9 @@
 //! { "result": "session", "token": "eyJ…", "token_type": "Bearer", "expires_in": 900, "device_token": "eyJ…", … }
 //! ```
 //!
-//! - `/auth/register` and `/auth/session/anonymous` take `transport` too.
+//! - `/auth/register`, `/auth/session/anonymous`, `/auth/verification/confirm`,
+//!   `/auth/password/reset` and both routes of the [sign-in by mail](crate::mail_login) take
+//!   `transport` too.
 //! - If `result` is not `session`, the token is for the next step only, such as `password_change_required`.
 //! - Send the token with each request: `Authorization: Bearer eyJ…`. Such a request never gets a cookie.
 //!

@@ -110,7 +110,7 @@
 //! | PostgreSQL | `ALTER ROLE app SET lock_timeout = '4s'` |
 //! | MySQL and MariaDB | `SET GLOBAL innodb_lock_wait_timeout = 4` (the default is 50 s) |
 //!
-//! Keep locks on rows of `auth_` tables for as short a time as possible.
+//! Lock rows of `auth_` tables only for short times.
 //!
 //! # Clients that disconnect
 //!

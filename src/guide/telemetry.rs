@@ -38,7 +38,7 @@
 //! | `session_rotated` | tokens that were replaced |
 //! | `authz_fail` | requirements that were not met |
 //! | `hash_queue_full` | sign-ins refused with 503, because too many passwords waited to be hashed |
-//! | `attempts_overloaded` | attempts refused with 503, because others for the same name were under way |
+//! | `attempts_overloaded` | attempts refused with 503, because they waited too long for other attempts with the same name |
 //!
 //! No label contains an account, an address or a name. So the number of time series is small.
 //! Portcullis does not measure durations. Your HTTP layer can do this for each route.
@@ -70,8 +70,8 @@
 //! # }
 //! ```
 //!
-//! Show the list on a page for operators, for example behind the permission `admin:read`. Do not use it as a
-//! health check: a finding is no reason to restart a process.
+//! Show the list on a page for operators, for example behind the permission `admin:read`. Do not
+//! use it as a health check, because a restart does not solve a finding.
 //!
 //! # What never appears in a log
 //!

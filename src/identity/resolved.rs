@@ -157,7 +157,7 @@ impl Rights<'_> {
         self.grant(atoms) && self.ceilings.iter().all(|ceiling| ceiling.allows(atoms))
     }
 
-    /// True if the account allows all of `atoms`, whatever its rights are limited to.
+    /// True if the account allows all of `atoms`, without its ceilings.
     pub(crate) fn grant(&self, atoms: &Atoms) -> bool {
         self.account.is_superuser() || self.grants.permissions().allows(atoms)
     }

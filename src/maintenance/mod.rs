@@ -86,10 +86,10 @@
 //! valid: see [`guide::backups`](crate::guide::backups).
 //!
 //! # What it does not do
-//! It does not touch tables of your application. It does not make files smaller: the database uses
-//! freed pages again, and `VACUUM` or the like is up to you. The purges of single capabilities
-//! ([`sessions().purge(..)`](crate::session::Sessions::purge) and others) remain for other times
-//! than the configured ones.
+//! It does not change tables of your application, but your hooks can, when an account is erased. It
+//! does not make files smaller: the database uses freed pages again. To make them smaller, run
+//! `VACUUM` or a similar command. To delete rows at other times than configured, use the purges of
+//! single capabilities, such as [`sessions().purge(..)`](crate::session::Sessions::purge).
 //!
 //! # Events
 //! `maintenance` if something was removed, with the counts as its detail; `user_removed` for each
