@@ -491,7 +491,7 @@ impl Requirement {
             }
             Node::Not { .. } => "the opposite of its part".to_owned(),
             Node::Custom { .. } if rights.identity.is_none() => {
-                "a job has no session, which the application's own rule looks at".to_owned()
+                "a job has no session, which the application's own rule needs".to_owned()
             }
             Node::Custom { .. } => "a rule of the application decided".to_owned(),
         }

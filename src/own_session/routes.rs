@@ -111,7 +111,7 @@ impl AskedQuestion {
         }
         if let Some(name) = self.factor {
             let factor = Factor::ALL.iter().find(|factor| factor.as_str() == name);
-            let unknown = || RouteError::InvalidBody("factor must be the name of one".to_owned());
+            let unknown = || RouteError::InvalidBody("factor must name a factor".to_owned());
             question = question.factor(*factor.ok_or_else(unknown)?);
         }
         if let Some(seconds) = self.max_age {
