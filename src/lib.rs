@@ -163,9 +163,9 @@ impl Portcullis {
     /// - If text messages can be sent: changing the phone number.
     /// - If a source of memberships is set: the user's own [memberships](membership).
     ///
-    /// You can also merge the `routes` of single capabilities. Those of [`own_account`], with which
-    /// owners close and export their account, and of [`anonymous`] visitors are only mounted that
-    /// way.
+    /// You can also merge the `routes` of single capabilities. This is the only way to mount the
+    /// routes of [`own_account`] (owners close and export their account), [`mail_login`] and
+    /// [`anonymous`].
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()
             .merge(login::routes(self))

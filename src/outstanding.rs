@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Verification,
     /// Setting a new password after the old one was forgotten.
     PasswordReset,
-    /// Signing in. It belongs to the browser that asked for it, so each browser has its own.
+    /// A sign-in by mail. It belongs to the browser that asked, so each browser has its own.
     MailLogin,
     /// Proving a new mail address.
     EmailChange,
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     LoginName,
     /// Undoing the addition of a further name.
     LoginNameUndo,
-    /// Reopening an account that was closed.
+    /// Reopening a closed account.
     AccountKeep,
     /// A purpose of your application.
     Application(ApplicationPurpose),
@@ -133,7 +133,7 @@ pub(crate) enum Ending<'a> {
     /// Everything, except links that undo a change.
     All,
     /// The same, if a session of the account causes it. As long as nobody has proved the account's
-    /// address, a code or link that proves it stays valid. The session may belong to somebody who
+    /// address, a code or link that proves it stays valid. The session may belong to someone who
     /// registered with another person's address. They could otherwise stop that person by changing
     /// the password again and again.
     BySession {

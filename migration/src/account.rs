@@ -58,8 +58,8 @@ impl MigrationTrait for Migration {
         // kinds.
         let mut normal = required("normal").string_len(255).primary_key().to_owned();
         if manager.get_database_backend() == DbBackend::Postgres {
-            // Byte by byte, so that the key also finds the names with a prefix. Other collations
-            // have another order.
+            // Compared byte by byte, so that the key also finds names with a prefix. Other
+            // collations have another order.
             normal.extra("COLLATE \"C\"");
         }
         let login_name = table(manager, "auth_login_name")

@@ -23,8 +23,8 @@ pub(crate) mod account {
         pub superuser: bool,
         /// Increased by every change that ends the account's sessions.
         pub epoch: i64,
-        /// A random number that is replaced by every change of the row or of the grants that a request
-        /// can notice.
+        /// A random number. Every change that a request can notice replaces it: of the row or of
+        /// its grants.
         pub version: i64,
         pub enrolled_factors: i64,
         /// When its first address was verified.

@@ -113,7 +113,7 @@ pub struct ServiceConfig {
     /// If true, a logout also asks the browser to delete what the site stored
     /// (`Clear-Site-Data: "cookies", "storage"`). Default: false.
     pub clear_site_data: bool,
-    /// If true, an answer for which somebody had to be signed in gets `Cache-Control: no-store`, if
+    /// If true, an answer for which someone had to be signed in gets `Cache-Control: no-store`, if
     /// it has no cache headers of its own. Without it, the Back button of the browser shows the
     /// page again after a logout. Default: true.
     pub no_store: bool,
@@ -600,7 +600,7 @@ attempt_kinds! {
     UserCode = 5, "user_code";
     /// An API key.
     ApiKey = 6, "api_key";
-    /// A request for a mail with which to sign in. It counts as failed until such a sign-in succeeds.
+    /// A request for a sign-in by mail. It counts as failed until such a sign-in succeeds.
     MailLoginRequest = 7, "mail_login_request";
     /// The code of such a mail.
     MailLogin = 8, "mail_login";
@@ -615,8 +615,8 @@ impl AttemptKind {
         matches!(self, Self::Challenge | Self::MailLogin)
     }
 
-    /// True for the tokens of links. Nobody can guess one, and nobody may be stopped from using one, so
-    /// only their source is limited.
+    /// True for the tokens of links. They cannot be guessed, and a limit per account would stop the
+    /// owner. So only their source is limited.
     pub(crate) const fn is_token(self) -> bool {
         matches!(self, Self::Reset | Self::MailLoginLink)
     }
@@ -664,8 +664,8 @@ pub struct AttemptConfig {
     /// further lock. Their `window` must not be shorter than
     /// [`code_lifetime`](ChallengeConfig::code_lifetime), or for `MailLogin` than
     /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of links
-    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted and
-    /// never locked, so nothing can be set for them.
+    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted
+    /// and never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 

@@ -1,5 +1,5 @@
 //! What several flows share: an attempt at a password, the end of a sign-in, a new account, and the
-//! proof of an address. The first proof of an address may give the account to another person.
+//! proof of an address. The first proof of an address may hand the account over to another person.
 //!
 //! This module is private. A capability that signs people in identifies the account, and passes the
 //! rest to [`sign_in`].

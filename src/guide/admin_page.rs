@@ -1,7 +1,8 @@
-//! An administrator's page: list accounts, look at one, change its roles, disable it, end its sessions.
+//! An administrator's page: list accounts, show one, change its roles, disable it, end its
+//! sessions, erase it.
 //!
-//! Portcullis has no routes for administrators, because every service has its own rules about who may do
-//! what. These handlers are complete. Copy them, and change the permissions.
+//! Portcullis has no routes for administrators, because every service has its own rules about who
+//! may do what. Copy these complete handlers, and change the permissions.
 //!
 //! ```no_run
 //! use axum::extract::{Path, Query, State};
@@ -127,12 +128,13 @@
 //!
 //! # Before you use it
 //!
-//! - Ask for a recent factor: `Requirement::all([write, Requirement::within(..)])?`. A stolen session of an
-//!   administrator is worse than any other.
-//! - A person who may grant every role can give themselves everything. Give `account:write` only to people who
-//!   may do that, or check in `grant` which roles they may hand out.
-//! - Every change writes an event with the account that was changed. Log in your handler who has changed it.
-//! - A list reads names and addresses of other people. Do not put it into a cache: routes behind a guard
+//! - Require a recent factor: `Requirement::all([write, Requirement::within(..)])?`. A stolen
+//!   session of an administrator is worse than any other.
+//! - A person who may grant every role can get every permission. Give `account:write` only to
+//!   people who may have every permission, or check in `grant` which roles they may grant.
+//! - Every change writes an event with the account that was changed. The event does not name the
+//!   administrator, so log this in your handler.
+//! - A list contains names and addresses of other people. Do not cache it. Routes behind a guard
 //!   answer with `no-store`.
 //!
 //! # Finding one account

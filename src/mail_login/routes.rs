@@ -118,7 +118,7 @@ async fn confirm(
     })
 }
 
-/// A token in the body comes from a client without cookies.
+/// A client without cookies sends its token in the body.
 fn in_browser<'a>(flow: MailLogin<'a>, headers: &HeaderMap, token: Option<&str>) -> MailLogin<'a> {
     match token {
         Some(token) => flow.in_browser(token),

@@ -25,17 +25,17 @@ use crate::outbox;
 use crate::outstanding::Kind;
 use crate::rate_limit;
 
-/// How long after its erasure an account is swept once more. A request that was under way during the
-/// erasure may have written something since. No request takes that long.
+/// The time between an erasure and a second clean-up. A request that was running during the erasure
+/// may have written something. No request takes this long.
 const SWEPT_AFTER: Duration = Duration::from_secs(60 * 60);
 
 impl Accounts<'_> {
     /// Erases an account: removes everything that is kept about the person, at once. Only the id is
-    /// left, with the times of its creation and its erasure. See the [page](crate::own_account) for
-    /// what is removed.
+    /// left, with the times of its creation and its erasure. The [module page](crate::own_account)
+    /// lists what is removed.
     ///
-    /// The names are free again. An [import](crate::account_import) skips the id and reports it.
-    /// Erasing an erased account again removes what was written since. It calls no hooks.
+    /// The names are free again. An [import](crate::account_import) skips the id and reports it. If
+    /// the account is already erased, this removes what was written since, and calls no hooks.
     ///
     /// # Errors
     /// - [`OwnAccountError::NotFound`]: there was never such an account.
@@ -52,20 +52,20 @@ impl Accounts<'_> {
     }
 }
 
-/// What maintenance has done with an account.
+/// The result of maintenance for one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Swept {
     /// It was erased.
     Erased,
     /// What was written since its erasure was removed.
     Again,
-    /// The same. The sources and details of its events are to be removed too.
+    /// The same. Next, the caller must remove the sources and details of its events.
     Finally,
-    /// It was reopened, or another node was faster.
+    /// Nothing was done: the account was reopened, or another node was faster.
     Left,
 }
 
-/// Does what is due with an account: erases it, or removes what was written since.
+/// Erases an account that is due, or removes what was written since its erasure.
 pub(crate) async fn sweep(
     auth: &Portcullis,
     id: AccountId,
@@ -127,7 +127,7 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     let challenges = store::challenges(txn, id).await?;
     let names = names(txn, row, &challenges).await?;
     let mut lineages = store::lineages(txn, id).await?;
-    // The browser that registered the account may have signed in to another one since.
+    // The browser that registered the account may have signed in to another account since.
     if let Some(lineage) = row.registered_lineage_id
         && !store::belongs_to_another(txn, lineage, id).await?
     {

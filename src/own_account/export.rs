@@ -24,14 +24,14 @@ use crate::session::SessionError;
 
 impl Accounts<'_> {
     /// Returns everything that is kept about an account as one JSON object, without secrets,
-    /// password hashes and digests. See the [page](crate::own_account) for its members. A closed or
-    /// deleted account can be exported too.
+    /// password hashes and digests. The [module page](crate::own_account) lists its members. A
+    /// closed or deleted account can be exported too.
     ///
-    /// The account cannot be erased while it is read. So the result is complete, or an error.
+    /// The account cannot be erased while it is read. So the result is never a part of the data.
     ///
     /// # Errors
     /// - [`OwnAccountError::NotFound`]: there was never such an account.
-    /// - [`OwnAccountError::Erased`]: it was erased.
+    /// - [`OwnAccountError::Erased`]: the account was erased.
     /// - [`OwnAccountError::Fault`]: the infrastructure, or
     ///   [`exported_data`](crate::Builder::exported_data), failed.
     pub async fn export(&self, id: AccountId) -> Result<Value, OwnAccountError> {
@@ -40,8 +40,8 @@ impl Accounts<'_> {
     }
 }
 
-/// Reads everything about an account. With `asks`, only while the sign-in with this epoch and lineage
-/// continues. The owner may end all sessions while a thief's export waits.
+/// Reads everything about an account. With `asks`, fails if the sign-in with this epoch and lineage
+/// has ended, because the owner may end all sessions while a thief's export waits.
 async fn exported(
     context: &Context,
     db: Db<'_>,
@@ -50,8 +50,8 @@ async fn exported(
     event: Event,
 ) -> Result<Value, OwnAccountError> {
     let now = context.now();
-    // The application is asked before the account is locked, because its answer may take long.
-    // If the account is erased in between, the next step finds that.
+    // The application is asked before the account is locked, because its answer may take long. If
+    // the account is erased in between, the next step returns the error.
     let application = application(context, id).await?;
     let mut exported = transaction!(db, |txn| {
         let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
@@ -77,7 +77,7 @@ impl OwnAccount<'_> {
     /// [`Accounts::export`] does.
     ///
     /// # Errors
-    /// No recent factor; the account was erased meanwhile; an outage.
+    /// No recent factor; the account was erased in the meantime; an outage.
     pub async fn export(
         &self,
         identity: &AccountOwner<owner::Export>,

@@ -43,10 +43,10 @@ pub enum GrantError {
         /// The name of the role.
         role: String,
     },
-    /// A role cannot be defined as the code says. It names the role and the reason.
+    /// A role in the code is invalid. The error names the role and the reason.
     #[error(transparent)]
     Role(InvalidRole),
-    /// The code defines a role of this name twice.
+    /// The code defines two roles with this name.
     #[error("it is defined twice")]
     DefinedTwice,
     /// The resource is not a domain and an id.
@@ -124,7 +124,7 @@ problem! {
     passes on { Role, Fault }
 }
 
-/// A role that cannot be defined as the code says.
+/// A role in the code that is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("role `{role}`: {reason}")]
 #[non_exhaustive]

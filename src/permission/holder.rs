@@ -68,13 +68,13 @@ pub struct GroupMember {
 
 impl Roles<'_> {
     /// Lists who has a role: groups, and accounts to which it was granted directly. An account that
-    /// has it everywhere and on two lists is there three times. Deleted accounts are left out.
+    /// has it everywhere and on two lists is listed three times. Deleted accounts are left out.
     ///
-    /// A member of a group is not listed as an account. [Memberships](super::Memberships) are not
-    /// listed either: who has a level on a resource is a list of that resource.
+    /// Members of a group are not listed as accounts. [Memberships](super::Memberships) are not
+    /// listed either. They are lists of a resource.
     ///
     /// # Errors
-    /// No such role; a place to go on that no page has returned; an outage.
+    /// No such role; a text that is not the `next` of a page; an outage.
     pub async fn holders(&self, name: &str, page: Page) -> Result<RoleHolders, GrantError> {
         let after: Option<Place> = page.place()?;
         let db = self.db.executor();
@@ -114,7 +114,7 @@ impl Groups<'_> {
     /// Lists the members of a group. Deleted accounts are left out.
     ///
     /// # Errors
-    /// No such group; a place to go on that no page has returned; an outage.
+    /// No such group; a text that is not the `next` of a page; an outage.
     pub async fn members(&self, name: &str, page: Page) -> Result<GroupMembers, GrantError> {
         let after: Option<Uuid> = page.place()?;
         let db = self.db.executor();
@@ -135,7 +135,7 @@ impl Groups<'_> {
     }
 }
 
-/// The place of a holder in the list.
+/// The position of a holder in the list.
 struct Place {
     kind: PlaceKind,
     id: Uuid,

@@ -69,7 +69,7 @@
 //! messages ([`per_source`](crate::config::MailConfig::per_source)).
 //!
 //! # Events
-//! `user_created`; `user_create_fail` for the account whose name another person tried to register,
+//! `user_created`; `user_create_fail` for the account whose name another person wanted to register,
 //! also if the answer says that it is taken.
 //!
 //! # Standard
@@ -359,8 +359,8 @@ impl Registration<'_> {
         Ok(Registered { account, session })
     }
 
-    /// Returns the error for a name that is taken. The owner of the name can see in the audit log
-    /// that somebody was told.
+    /// Returns the error for a name that is taken. The audit log records that a stranger got this
+    /// answer.
     async fn found_taken(
         &self,
         probe: Option<NameProbe<'_>>,
@@ -552,7 +552,7 @@ impl Registration<'_> {
         })
     }
 
-    /// Tells the owner of the address that somebody tried to register with it.
+    /// Tells the owner of the address that someone wanted to register with it.
     async fn tell_owner(
         &self,
         txn: &Txn<'_>,

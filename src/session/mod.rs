@@ -169,7 +169,7 @@ impl<'a> Sessions<'a> {
     /// for a session with a [ceiling](StartSession::ceiling). It runs no login hooks and makes no
     /// device known. It ends no other session, unless the account has reached its
     /// [limit](crate::config::SessionConfig::max_per_account). A full session without a ceiling is
-    /// recorded as the last login of the account. To sign somebody in, use [`Portcullis::sign_in`].
+    /// recorded as the last login of the account. To sign someone in, use [`Portcullis::sign_in`].
     ///
     /// This does not check whether the account may be used. But a session counts only if the
     /// account is unchanged since it was read: if it was disabled in the meantime, the session

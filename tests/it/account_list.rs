@@ -54,8 +54,8 @@ on_every_database! {
         for most in [1, 2, 3, 6, 7, 8] {
             assert_eq!(names(&probe.auth, &AccountFilter::all(), most).await, expected, "{most}");
         }
-        // An account that comes in between is not shown twice and hides none. One that goes is not a
-        // gap.
+        // An account that is created in between hides no other account. An account that is erased
+        // leaves no gap.
         let accounts = probe.auth.accounts();
         let first = accounts.list(&AccountFilter::all(), Page::first().size(3)).await.expect("a page");
         let (before, next) = (first.accounts[0].account.id(), first.next.expect("more"));
@@ -129,7 +129,7 @@ on_every_database! {
         assert_eq!((details.erase_at, details.erased_at), (None, Some(probe.auth_now())));
         probe.clock.advance(DAY);
         assert_eq!(state(later).await, Some(AccountState::Disabled));
-        // Without the rule, nobody waits for a verification.
+        // Without the setting, no account is unverified.
         let open = probe.rebuilt(|builder| builder);
         let unverified = AccountFilter::all().state(AccountState::Unverified);
         assert_eq!(names(&open, &unverified, 5).await, [""; 0]);
@@ -216,13 +216,13 @@ on_every_database! {
         assert_eq!(details.last_login_at, Some(start));
         assert_eq!(details.created_at, start.minus(4 * DAY));
         assert!(details.has_password);
-        // What is printed contains no name and no hash.
+        // The debug output contains no name and no hash.
         let printed = format!("{details:?}");
         assert!(!printed.contains("alice") && !printed.contains("argon2"), "{printed}");
     }
 }
 
-/// Checks that a page starts at an index, however many accounts there are.
+/// Checks that a page uses an index, for any number of accounts.
 async fn no_page_reads_all_accounts(backend: Backend) {
     let (url, _directory) = fresh(backend).await;
     let db = connect(&url).await;

@@ -1,4 +1,4 @@
-//! Pages without a script: what a form leads to, what its page shows afterwards, and links.
+//! Pages without a script: the page after a form, what it shows, and links.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn with_pages(probe: Probe) -> Probe {
     })
 }
 
-/// The application with pages that show what they are told.
+/// The application, with pages that show what they get.
 async fn site(probe: &Probe) -> Browser {
     let within = Requirement::within(5 * MINUTE);
     let danger = Router::new()
@@ -183,7 +183,7 @@ on_every_database! {
         let stale = open(&browser, path, &[(FORM, &cookie)]).await.json();
         assert_eq!((&stale["message"], &stale["values"]), (&nothing, &json!({})));
 
-        // It is for one page and one refusal.
+        // The cookie is valid for one page and one refusal.
         let refused = post(&mut browser, "/auth/login", &wrong).await;
         let cookie = refused.cookie_of(FORM).expect("a cookie");
         let changed = format!("{cookie}A");
@@ -203,7 +203,7 @@ on_every_database! {
             let page = open(&browser, path, &[(FORM, &cookie)]).await.json();
             assert_eq!((&page["error"], &page["values"]), (&Value::Null, &json!({})), "{path}");
         }
-        // After a change of the secret it can still be read, and with another secret it cannot.
+        // After a change of the secret it can still be read. With another secret it cannot.
         let mut probe = probe;
         for (keeps_old, message) in [(true, &page["message"]), (false, &nothing)] {
             probe.auth = probe.rebuilt(|builder| {
@@ -301,16 +301,16 @@ on_every_database! {
         let fields = [("new_password", NEW_PASSWORD), ("back", "/settings?tab=2")];
         let answer = post(&mut browser, "/auth/password", &fields).await;
         leads_to(&answer, "/login?next=/settings%3Ftab%3D2");
-        // Without a page to come back to, the login page shows the reason.
+        // Without `back`, the login page shows the reason.
         let answer = post(&mut browser, "/auth/password", &fields[..1]).await;
         leads_to(&answer, "/login?error=not_signed_in");
-        // A page of another site is none of ours.
+        // A page of another site is not accepted.
         for evil in ["https://evil.example/", "//evil.example", "javascript:alert(1)"] {
             let fields = [("login", "x"), ("password", "y"), ("back", evil)];
             let answer = post(&mut browser, "/auth/login", &fields).await;
             leads_to(&answer, "/login?error=invalid_credentials");
         }
-        // A form of another site is led nowhere.
+        // A form of another site gets no redirect.
         let evil = [("accept", HTML), ("sec-fetch-site", "cross-site")];
         let answer = post_with(&mut browser, "/auth/password", &fields, &evil).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
@@ -329,12 +329,12 @@ on_every_database! {
         assert_eq!(open(&browser, "/danger", &[]).await.status, 200);
         probe.clock.advance(6 * MINUTE);
         leads_to(&open(&browser, "/danger?x=1", &[]).await, "/again?next=/danger%3Fx%3D1");
-        // Only what navigates to a page is redirected.
+        // Only requests that navigate to a page are redirected.
         let answer = browser.get("/danger").await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
         let answer = post(&mut browser, "/danger", &[]).await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
-        // A mounted route that needs a recent factor leads there too.
+        // A mounted route that needs a recent factor redirects there too.
         let fields = [("email", "alice@example.com"), ("back", "/settings")];
         leads_to(&post(&mut browser, "/auth/email", &fields).await, "/again?next=/settings");
 
@@ -344,7 +344,7 @@ on_every_database! {
         let answer = post(&mut browser, "/danger", &[]).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "done"));
 
-        // No page helps an account without a factor that is accepted.
+        // An account without an accepted factor is not redirected.
         let totp = Requirement::factor(Factor::Totp);
         let guarded = Router::new()
             .route("/totp", get(async || "totp"))
@@ -354,7 +354,7 @@ on_every_database! {
         let answer = open(&browser, "/totp", &[]).await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
         assert_eq!(answer.json()["factors"], json!([]));
-        // With one, the page helps.
+        // With an accepted factor, it is redirected.
         probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("set");
         let account = probe.auth.accounts().find(account.id()).await.expect("found").expect("alice");
         let client = probe.auth.test().login_as(&account);
@@ -378,7 +378,7 @@ on_every_database! {
         let page = open(&browser, "/link?lang=de", &with).await;
         assert_eq!((page.text.as_str(), header(&page, "cache-control")), ("abc-_123", "no-store"));
         assert_eq!(open(&browser, "/link?error=invalid_fields", &with).await.text, "abc-_123");
-        // A newer link replaces it, whatever the cookie says.
+        // A newer link replaces the token in the cookie.
         let newer = open(&browser, "/link?token=new", &with).await;
         let newer = newer.cookie_of(LINK).expect("the token is kept");
         assert_eq!(open(&browser, "/link", &[(LINK, &newer)]).await.text, "new");

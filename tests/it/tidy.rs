@@ -510,7 +510,7 @@ fn only_stores_build_queries() {
 
 #[test]
 fn changes_of_accounts_and_sessions_go_through_the_function_that_moves_the_version() {
-    // Whatever was remembered about the row is used as long as its version stays the same.
+    // Cached data of a row is used as long as its version stays the same.
     let homes = ["account/store.rs"];
     let rule = only_in(&homes, &["account::Entity::update_many"]);
     check(rule, "login/store.rs", "account::Entity::update_many().exec(db)");
@@ -538,7 +538,7 @@ fn changes_of_accounts_and_sessions_go_through_the_function_that_moves_the_versi
 
 #[test]
 fn one_function_makes_the_session_of_a_sign_in() {
-    // The first says that somebody has signed in. The second decides the stage of the sign-in.
+    // The first says that someone has signed in. The second decides the stage of the sign-in.
     let words = ["EventKind::LoginSucceeded", "at_stage"];
     let homes = ["flow/sign_in.rs", "session/issue.rs", "test_kit/client.rs", "test_kit/matrix.rs"];
     check(only_in(&homes, &words), "login/mod.rs", "start.event(EventKind::LoginSucceeded)");
@@ -866,7 +866,7 @@ fn an_operator_can_look_up_every_finding_and_every_warning() {
     assert!(no_finding.is_none(), "{no_finding:?} is an event");
 }
 
-/// Returns the labels under which a file counts something that is no event.
+/// Returns the labels under which a file counts something that is not an event.
 fn counted(file: &File) -> Vec<String> {
     let calls = file.text.match_indices("count(\"").filter(|(at, _)| {
         let before = file.text[..*at].chars().next_back();

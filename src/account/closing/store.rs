@@ -25,9 +25,9 @@ pub(crate) async fn is_superuser<C: ConnectionTrait>(db: &C, id: AccountId) -> R
     Ok(superuser.into_tuple().one(db).await?.unwrap_or(false))
 }
 
-/// Locks the rows of all administrators who may do everything, in the order of their ids, and
-/// returns those that can be used at `now`. So two of them cannot leave at the same time, each
-/// because the other one is still there.
+/// Locks the rows of all superusers, in the order of their ids, and returns those that can be used
+/// at `now`. Without the locks, two superusers could leave at the same time, because each still
+/// sees the other.
 pub(crate) async fn lock_superusers<C: ConnectionTrait>(
     db: &C,
     require_verified: bool,
@@ -52,8 +52,8 @@ pub(crate) async fn lock_superusers<C: ConnectionTrait>(
     Ok(rows.into_iter().filter(usable).map(|row| row.id).collect())
 }
 
-/// Closes an account and ends its sessions. Returns false if it is deleted, or if its epoch is not
-/// `seen`, or if `asks` selects no row.
+/// Closes an account and ends its sessions. Returns false if it is already deleted. With `asking`,
+/// also returns false if its epoch is a different one, or if the query selects no row.
 pub(crate) async fn close<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -74,8 +74,8 @@ pub(crate) async fn close<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected > 0)
 }
 
-/// Reopens a closed account. Returns false if it is not closed, or if its time is over. Its sessions
-/// stay ended.
+/// Reopens a closed account. Returns false if it is not closed, or if its waiting time is over. Its
+/// sessions stay ended.
 pub(crate) async fn reopen<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -94,7 +94,7 @@ pub(crate) async fn reopen<C: ConnectionTrait>(
     Ok(reopened.rows_affected > 0)
 }
 
-/// Keeps a closed account from being erased at its time. It stays deleted.
+/// Cancels the erasure of a closed account. The account stays deleted.
 pub(crate) async fn cancel_erasure<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     recording()
         .col_expr(Column::EraseAt, Expr::value(None::<i64>))
@@ -121,7 +121,7 @@ pub(crate) async fn postpone<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Returns at most `most` accounts that maintenance must look at now, the oldest first.
+/// Returns at most `most` accounts that maintenance must erase or clean up now, the oldest first.
 pub(crate) async fn due<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
@@ -138,8 +138,9 @@ pub(crate) async fn due<C: ConnectionTrait>(
         .await
 }
 
-/// Removes everything from the row of an account except its id and its times. The row is locked.
-/// `next` is when maintenance looks at it again.
+/// Removes everything from the row of an account except its id and the times of its creation,
+/// deletion and erasure. The row must be locked. `next` is the time of the next clean-up by
+/// maintenance.
 pub(crate) async fn empty<C: ConnectionTrait>(
     db: &C,
     id: AccountId,

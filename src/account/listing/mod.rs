@@ -1,4 +1,4 @@
-//! Lists of accounts, for the page of an administrator.
+//! Lists of accounts, for an administrator's page.
 
 use crate::account::entity::account::Model;
 use crate::account::{Account, AccountError, Accounts, login_id};
@@ -61,8 +61,8 @@ impl AccountState {
 
 /// An account with its state and its times, for an administrator. It contains no secrets.
 ///
-/// [`Account`] does not have them, because it comes from the one statement of every request. That
-/// statement reads only what it needs to decide about the request.
+/// [`Account`] lacks these fields. It comes from the one statement of every request, which reads
+/// only what it needs to decide about the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccountDetails {
@@ -80,7 +80,7 @@ pub struct AccountDetails {
     pub last_login_at: Option<Timestamp>,
     /// When its first address was verified.
     pub verified_at: Option<Timestamp>,
-    /// Since when it is disabled, or from when on it will be.
+    /// When it was disabled, or will be.
     pub disabled_at: Option<Timestamp>,
     /// When it was deleted or closed.
     pub deleted_at: Option<Timestamp>,
@@ -141,15 +141,15 @@ impl AccountFilter {
         self
     }
 
-    /// Selects accounts with a sign-in name that begins with this text, in any spelling. It may be a
-    /// username, an address, a number, or a further name.
+    /// Selects accounts with a sign-in name that begins with this text, in any spelling. All names
+    /// count: username, address, number and further names.
     pub fn name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.name_prefix = Some(prefix.into());
         self
     }
 
-    /// Selects accounts that signed in before this time and not since. An account that never signed
-    /// in is not one of them: see [`never_signed_in`](Self::never_signed_in).
+    /// Selects accounts whose last sign-in was before this time. It does not select accounts that
+    /// never signed in: see [`never_signed_in`](Self::never_signed_in).
     pub fn last_login_before(mut self, at: Timestamp) -> Self {
         self.last_login_before = Some(at);
         self
@@ -191,7 +191,8 @@ pub struct AccountList {
 }
 
 impl Accounts<'_> {
-    /// Returns an account with its state and its times. A deleted or erased account is returned too.
+    /// Returns an account with its state and its times. A deleted or erased account is returned
+    /// too.
     ///
     /// # Errors
     /// [`AccountError::Fault`] if the infrastructure failed.
@@ -203,14 +204,13 @@ impl Accounts<'_> {
     /// Returns a page of accounts. To find one account by a sign-in name, use
     /// [`find_by_login`](Self::find_by_login).
     ///
-    /// The order is that of the ids. It is stable: an account never moves to another place, and one
-    /// that was created through portcullis since is at the end. An imported account is where its id
-    /// belongs.
+    /// The accounts are sorted by id. So an account never changes its place, and a new account
+    /// comes last. An imported account has the place of its id.
     ///
-    /// Each page is one statement. It starts at the primary key, at the names of a prefix, at the
-    /// holders of a role, or at the closed accounts. A filter that uses none of these reads accounts
-    /// until the page is full. If few accounts meet it, that can be the whole table. So do not offer
-    /// it to everyone.
+    /// Each page is one statement. It uses an index: the primary key, the names, the holders of a
+    /// role, or the closed accounts. With the primary key alone, it reads accounts until the page
+    /// is full. If few accounts meet it, that can be the whole table. So do not offer it to
+    /// everyone.
     ///
     /// # Errors
     /// [`AccountError::InvalidPage`] for a place that no page has returned; [`AccountError::Fault`] if

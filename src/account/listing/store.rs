@@ -83,7 +83,7 @@ impl Query<'_> {
     }
 }
 
-/// Selects the accounts with a name that begins with this text. The names are compared byte by byte.
+/// Selects the accounts with a name that begins with this text. It compares bytes.
 fn named(prefix: &str) -> SelectStatement {
     let mut names = Select::select();
     names
@@ -101,7 +101,7 @@ fn named(prefix: &str) -> SelectStatement {
 fn after_all_with(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // `next` leaves out the numbers that are no characters.
+        // `nth` skips numbers that are not characters.
         if let Some(next) = (last..=char::MAX).nth(1) {
             text.push(next);
             return Some(text);
@@ -110,8 +110,8 @@ fn after_all_with(prefix: &str) -> Option<String> {
     None
 }
 
-/// Selects the accounts that have a role, directly or through a group. The tables belong to a module
-/// above this one, so they are named as text.
+/// Selects the accounts that have a role, directly or through a group. The tables belong to a
+/// module above this one, so they are named as text.
 fn holders(role: &str) -> SelectStatement {
     let roles = || {
         Select::select()
@@ -136,7 +136,7 @@ fn holders(role: &str) -> SelectStatement {
         .and_where(Expr::col("group_id").in_subquery(groups))
         .to_owned();
     let both = direct.clone().union(UnionType::All, members).to_owned();
-    // With a name for the union, so that every database accepts it as a subquery.
+    // The union needs a name, because some databases require one for a subquery.
     Select::select().column("account_id").from_subquery(both, Alias::new("holders")).to_owned()
 }
 

@@ -72,7 +72,7 @@ impl Chromium {
         self.read(&format!("element/{}/text", self.element(css).await)).await
     }
 
-    /// Returns a property of an element, such as what is typed in a field.
+    /// Returns a property of an element, such as the text in a field.
     pub async fn property(&self, css: &str, name: &str) -> String {
         self.read(&format!("element/{}/property/{name}", self.element(css).await)).await
     }
