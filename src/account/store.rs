@@ -548,7 +548,7 @@ pub(crate) async fn set_first_username<C: ConnectionTrait>(
 
 /// The condition that an account is closed and not erased.
 pub(crate) fn is_closing() -> Expr {
-    account::Column::EraseAt.is_not_null().and(account::Column::ErasedAt.is_null())
+    account::Column::SweepAt.is_not_null().and(account::Column::ErasedAt.is_null())
 }
 
 /// Sets one column of an account that is not deleted, or that its owner has closed and may reopen.

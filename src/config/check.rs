@@ -158,11 +158,6 @@ impl Config {
             "database.hook_timeout",
             "must be longer than zero",
         );
-        check.refuse_if(
-            self.database.hook_timeout >= self.database.timeout,
-            "database.hook_timeout",
-            "must be shorter than database.timeout, which also limits the transaction of the hook",
-        );
         check.0
     }
 

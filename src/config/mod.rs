@@ -805,7 +805,8 @@ pub struct DatabaseConfig {
     pub writers: usize,
     /// How long all hooks of one transaction may take together. After that the request is answered
     /// 503, and the connection of the transaction is ended from another connection of the pool.
-    /// Until then others may wait for its locks. On SQLite all writers wait. Default: 2 s.
+    /// Until then others may wait for its locks. On SQLite all writers wait. It must be shorter than
+    /// `timeout` to have an effect, because that also ends the transaction. Default: 2 s.
     pub hook_timeout: Duration,
     /// For how many accounts compiled grants are kept in memory. They are never outdated, because
     /// each request reads their version. With 0, every request loads the grants. Default: 10 000.

@@ -589,6 +589,11 @@ impl MailLogin<'_> {
             Some((challenge, holder))
         });
         let Some((challenge, holder)) = found else {
+            // Another request may have used it since it was read, and changed the account by that.
+            if is_right && self.has_used(self.look_up(by).await?.as_ref(), by) {
+                self.auth.attempts().withdraw(ticket).await;
+                return Err(MailLoginError::UsedJustNow);
+            }
             let event = Event::new(EventKind::LoginFailed, now).from_client(client);
             let event = owner.map_or(event.clone(), |id| event.account(id)).failed("wrong_code");
             self.auth.attempts().fail(ticket, &event).await?;

@@ -97,8 +97,9 @@
 //! - Events of a visitor's session name no account. So the event of a visitor who later signed in
 //!   keeps its network address until
 //!   [its own time](crate::config::RetentionConfig::events) is over.
-//! - It does not find codes that were sent to a visitor with the same address, or limits in memory
-//!   or in Redis. Both disappear within hours.
+//! - It does not find codes that were sent to a visitor with the same address, limits in memory or
+//!   in Redis, or what is counted about an address that the account never proved, because it may be
+//!   another person's. All of these disappear within hours.
 //!
 //! # Routes
 //! Mount them separately: `.nest("/auth",

@@ -418,11 +418,6 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.database.hook_timeout = Duration::from_millis(1),
         ),
         (
-            "database.hook_timeout",
-            |c| c.database.hook_timeout = c.database.timeout,
-            |c| c.database.hook_timeout = c.database.timeout - Duration::from_millis(1),
-        ),
-        (
             "retention.sessions",
             |c| c.retention.sessions = Duration::from_secs(60 * 60 - 1),
             |c| c.retention.sessions = Duration::from_secs(60 * 60),

@@ -92,7 +92,7 @@ on_every_database! {
         for path in ["/auth/session", "/auth/session?permissions=false", "/auth/session?_=123"] {
             assert_eq!(browser.get(path).await.json().get("permissions"), None, "{path}");
         }
-        for query in ["permissions", "permissions=1", "permissions=true&permissions=true", "x=1"] {
+        for query in ["permissions", "permissions=1", "permissions=true&permissions=true"] {
             let answer = browser.get(&format!("/auth/session?{query}")).await;
             assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_body"), "{query}");
         }

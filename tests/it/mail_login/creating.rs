@@ -47,7 +47,7 @@ on_every_database! {
         assert_eq!(answer.status, 200, "{}", answer.text);
         let account = probe.auth.accounts().find_by_login("new.person@example.com").await;
         let account = account.expect("it answers").expect("an account");
-        assert_eq!((account.email(), account.username()), (Some("New.Person@example.com"), None));
+        assert_eq!((account.email(), account.username()), (Some("New.Person@Example.com"), None));
         assert!(account.is_verified() && !account.is_superuser());
         let details = probe.auth.accounts().details(account.id()).await.expect("it answers");
         assert!(!details.expect("an account").has_password);
