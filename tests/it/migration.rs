@@ -385,6 +385,28 @@ fn the_host_on_sqlx_has_copies_of_the_sql_files() {
     assert_eq!(auth.count(), seen);
 }
 
+/// A database that was created by a release has run these files, so a change in one of them would reach
+/// no such database.
+#[test]
+fn the_migrations_of_a_release_are_never_edited() {
+    use sha2::{Digest, Sha256};
+
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for release in std::fs::read_dir(root.join("tests/data")).expect("the folder") {
+        // In the format of sha256sum.
+        let list = release.expect("a folder").path().join("migrations.sha256");
+        for line in std::fs::read_to_string(&list).expect("a list").lines() {
+            let (digest, file) = line.split_once("  ").expect("a digest and a file");
+            let text = std::fs::read(root.join(file)).unwrap_or_else(|_| panic!("{file} is gone"));
+            let found = data_encoding::HEXLOWER.encode(&Sha256::digest(text));
+            assert_eq!(found, digest, "{file} is in {}", list.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 39, "{seen}");
+}
+
 pub(crate) fn name(backend: Backend) -> &'static str {
     match backend {
         Backend::Sqlite => "sqlite",
