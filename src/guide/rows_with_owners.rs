@@ -5,7 +5,7 @@
 //! A test runs this code:
 //!
 //! ```no_run
-#![doc = include_str!("../../tests/it/rows_with_owners/documents.rs")]
+#![doc = include_str!("rows_with_owners/documents.rs")]
 //! ```
 //!
 //! # Why not one grant for each row

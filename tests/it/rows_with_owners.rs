@@ -7,6 +7,7 @@ use crate::on_every_database;
 use crate::support::Backend;
 
 #[expect(clippy::disallowed_methods, reason = "the code of an application")]
+#[path = "../../src/guide/rows_with_owners/documents.rs"]
 mod documents;
 
 on_every_database! {
