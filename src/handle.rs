@@ -313,7 +313,7 @@ impl Builder {
         self
     }
 
-    /// Adds what your application keeps about a person to the export of their account.
+    /// Adds your application's data about a person to the export of their account.
     pub fn exported_data(mut self, data: impl ExportedData) -> Self {
         self.exported_data = Some(Arc::new(data));
         self

@@ -139,6 +139,7 @@ pub use base::id::{
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};
+pub use base::page::Page;
 pub use base::problem::{Document, PrivateCause, Problem, Refusal, Rejection};
 pub use base::secret::{Secret, SecretError};
 pub use base::transaction::{Fault, OpenTransaction, Transaction};
@@ -166,9 +167,9 @@ impl Portcullis {
     /// - If text messages can be sent: changing the phone number.
     /// - If a source of memberships is set: the user's own [memberships](membership).
     ///
-    /// You can also merge the `routes` of single capabilities. Those of [`own_account`], with which
-    /// owners close and export their account, of [`mail_login`], of [`second_factor`] and of
-    /// [`anonymous`] visitors are only mounted that way.
+    /// You can also merge the `routes` of single capabilities. This is the only way to mount the
+    /// routes of [`own_account`] (owners close and export their account), [`mail_login`],
+    /// [`second_factor`] and [`anonymous`].
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()
             .merge(login::routes(self))

@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Verification,
     /// Setting a new password after the old one was forgotten.
     PasswordReset,
-    /// Signing in. It belongs to the browser that asked for it, so each browser has its own.
+    /// A sign-in by mail. It belongs to the browser that asked, so each browser has its own.
     MailLogin,
     /// Proving a new mail address.
     EmailChange,
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     LoginName,
     /// Undoing the addition of a further name.
     LoginNameUndo,
-    /// Reopening an account that was closed.
+    /// Reopening a closed account.
     AccountKeep,
     /// A purpose of your application.
     Application(ApplicationPurpose),
@@ -77,6 +77,26 @@ impl Kind {
         }
     }
 
+    /// Returns true if a row with this purpose contains an address that the account had when the row
+    /// was made. All others contain an address that somebody typed, or none. It may be another
+    /// person's.
+    pub(crate) fn contains_own_address(purpose: &str) -> bool {
+        let kind = Self::OURS.iter().find(|kind| kind.name() == purpose);
+        kind.is_some_and(|kind| match kind {
+            Self::PasswordReset
+            | Self::MailLogin
+            | Self::EmailUndo
+            | Self::PhoneUndo
+            | Self::LoginNameUndo
+            | Self::AccountKeep => true,
+            Self::Verification
+            | Self::EmailChange
+            | Self::PhoneChange
+            | Self::LoginName
+            | Self::Application(_) => false,
+        })
+    }
+
     /// Returns true if it stays valid when the outstanding codes and links of its account end.
     ///
     /// A link that undoes a change always stays. Otherwise a thief who took over the account could
@@ -113,7 +133,7 @@ pub(crate) enum Ending<'a> {
     /// Everything, except links that undo a change.
     All,
     /// The same, if a session of the account causes it. As long as nobody has proved the account's
-    /// address, a code or link that proves it stays valid. The session may belong to somebody who
+    /// address, a code or link that proves it stays valid. The session may belong to someone who
     /// registered with another person's address. They could otherwise stop that person by changing
     /// the password again and again.
     BySession {

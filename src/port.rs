@@ -73,10 +73,10 @@ pub trait SessionInfo: Send + Sync + 'static {
     ) -> HookFuture<'_, serde_json::Value>;
 }
 
-/// Adds what your application keeps about a person to an export of their account. It runs like
+/// Adds your application's data about a person to an export of their account. It runs like
 /// [`SessionInfo`].
 pub trait ExportedData: Send + Sync + 'static {
-    /// Returns what to add, under `"application"`.
+    /// Returns the value of the member `application`.
     fn export(&self, account_id: AccountId) -> HookFuture<'_, serde_json::Value>;
 }
 
@@ -183,7 +183,7 @@ impl std::fmt::Display for Suspicion {
     }
 }
 
-/// Is told of suspicious sign-ins, for example to alert somebody, to require a captcha, or to
+/// Is told of suspicious sign-ins, for example to alert someone, to require a captcha, or to
 /// inform a firewall. It is called beside the request, at most once a window for each reason, and
 /// has ten seconds to answer. Each node only reports its own sign-ins.
 ///

@@ -39,6 +39,7 @@ impl MigrationTrait for Migration {
             .col(optional("deleted_at").big_integer())
             .col(optional("erase_at").big_integer())
             .col(optional("erased_at").big_integer())
+            .col(optional("sweep_at").big_integer())
             .col(optional("rate_limit").big_integer())
             .col(optional("last_login_at").big_integer())
             .col(required("created_at").big_integer())
@@ -46,7 +47,7 @@ impl MigrationTrait for Migration {
         manager.create_table(account).await?;
         for (name, column) in [
             ("auth_account_on_trial_since", "on_trial_since"),
-            ("auth_account_erase_at", "erase_at"),
+            ("auth_account_sweep_at", "sweep_at"),
             ("auth_account_superuser", "superuser"),
         ] {
             let index = Index::create().name(name).table("auth_account").col(column).to_owned();
@@ -57,8 +58,8 @@ impl MigrationTrait for Migration {
         // kinds.
         let mut normal = required("normal").string_len(255).primary_key().to_owned();
         if manager.get_database_backend() == DbBackend::Postgres {
-            // Byte by byte, so that the key also finds the names with a prefix. Other collations
-            // have another order.
+            // Compared byte by byte, so that the key also finds names with a prefix. Other
+            // collations have another order.
             normal.extra("COLLATE \"C\"");
         }
         let login_name = table(manager, "auth_login_name")

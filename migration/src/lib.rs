@@ -11,9 +11,9 @@
 //! ```
 //!
 //! Every table is named `auth_*`. The applied migrations are recorded in a separate table
-//! (`auth_migration`). So this runs beside the migrations of your application, in either order.
+//! (`auth_migration`). So you can run them before or after the migrations of your application.
 //!
-//! Processes that start together may all call it: [`locked`] lets one run after the other.
+//! Processes that start together may all call `up`: [`locked`] makes them run one after the other.
 //!
 //! The same tables are in the folder `sql` of this crate, as files for each database. They are for
 //! services that do not use sea-orm's migrations.
@@ -49,13 +49,12 @@ mod table;
 #[derive(Debug)]
 pub struct Migrator;
 
-/// The list, which sea-orm's own methods work on.
+/// The list of migrations, for the methods of sea-orm.
 struct List;
 
 impl MigratorTrait for List {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        // In the order of their names. A released migration is never changed: a change is a new one
-        // at the end.
+        // In the order of their names. Never change a released migration. Add a new one at the end.
         vec![
             Box::new(account::Migration),
             Box::new(session::Migration),
@@ -132,8 +131,8 @@ impl MigratorTrait for Migrator {
         .await
     }
 
-    /// Does the same as [`refresh`](MigratorTrait::refresh). sea-orm's own `fresh` deletes all
-    /// tables of the database, also those of your application.
+    /// Does the same as [`refresh`](MigratorTrait::refresh). The `fresh` of sea-orm would delete
+    /// all tables of the database, also those of your application.
     async fn fresh<'c, C>(db: C) -> Result<(), DbErr>
     where
         C: IntoSchemaManagerConnection<'c>,
@@ -169,7 +168,7 @@ async fn check_record(txn: &DatabaseTransaction) -> Result<(), DbErr> {
     }
 }
 
-/// Says what is wrong with the record of migrations. Both lists are in ascending order.
+/// Returns what is wrong with the record of migrations. Both lists must be in ascending order.
 fn record_fault(recorded: &[String], known: &[String]) -> Option<String> {
     let unknown: Vec<&str> =
         recorded.iter().filter(|name| !known.contains(name)).map(String::as_str).collect();

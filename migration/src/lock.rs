@@ -1,4 +1,4 @@
-//! Only one process changes the tables at a time.
+//! A lock, so that only one process at a time changes the tables.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,10 +16,10 @@ use sea_orm_migration::SchemaManagerConnection as Executor;
 /// The name of the advisory lock on PostgreSQL, as a number: `portcull` in ASCII.
 const KEY: i64 = 0x706f_7274_6375_6c6c;
 
-/// How long a process waits for another one that migrates.
+/// How long a process waits while another one migrates.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How often it looks.
+/// The interval between two attempts to get the lock.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The work to do while the lock is held.
@@ -27,8 +27,8 @@ type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 't>>;
 
 /// Runs `work` while no other process runs work under this lock on the same database.
 ///
-/// [`Migrator`](crate::Migrator) does this by itself. Call it if the migrator of your application
-/// has the same problem (sea-orm's has no lock), or if its list contains these migrations:
+/// [`Migrator`](crate::Migrator) does this by itself. Call `locked` for the migrator of your
+/// application: sea-orm's migrator has no lock, and its list may contain these migrations.
 ///
 /// ```no_run
 /// use portcullis_migration::{locked, MigratorTrait};
@@ -41,17 +41,18 @@ type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 't>>;
 /// # }
 /// ```
 ///
-/// `work` gets the connection that holds the lock and must use no other. On PostgreSQL and SQLite
-/// it is a transaction: if the work fails, all of it is undone. MySQL and MariaDB commit after each
-/// statement that changes a table.
+/// `work` gets the connection that holds the lock, and must use no other connection. On PostgreSQL
+/// and SQLite it is a transaction: if the work fails, all of it is undone. MySQL and MariaDB commit
+/// after each statement that changes a table.
 ///
-/// - PostgreSQL: an advisory lock of the transaction. It also works behind a pooler that pools
-///   transactions.
+/// - PostgreSQL: an advisory lock of the transaction. It also works behind a pooler in transaction
+///   mode.
 /// - MySQL and MariaDB: `GET_LOCK`, with a name that contains the database.
 /// - SQLite: the write lock of the file (`BEGIN IMMEDIATE`).
 ///
-/// If a connection is passed, the work runs in a task. It then finishes even if the caller stops
-/// waiting. If a transaction is passed, the lock is taken in it, and `work` gets this transaction.
+/// If you pass a connection, the work runs in a task. So it finishes even if the caller stops
+/// waiting. If you pass a transaction, `locked` takes the lock in it, and `work` gets this
+/// transaction.
 ///
 /// # Errors
 ///
@@ -60,7 +61,7 @@ type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 't>>;
 ///
 /// # Panics
 ///
-/// It must be called inside a tokio runtime.
+/// If it is called outside of a tokio runtime.
 pub async fn locked<'c, C, F, T>(db: C, work: F) -> Result<T, DbErr>
 where
     C: IntoSchemaManagerConnection<'c>,
@@ -72,7 +73,7 @@ where
             let db = db.clone();
             let task = tokio::spawn(async move {
                 let txn = begin(&db).await?;
-                // What was changed on MySQL is committed either way.
+                // On MySQL the changes are committed in both cases.
                 match within(&txn, work).await {
                     Ok(done) => txn.commit().await.map(|()| done),
                     Err(error) => {
@@ -102,8 +103,8 @@ async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let began = now();
     let backend = db.get_database_backend();
     let options = TransactionOptions {
-        // With a stricter level, the transaction would not see what the process that had the lock
-        // before has committed.
+        // With a stricter level, the transaction would not see the changes of the process that had
+        // the lock before.
         isolation_level: (backend == DbBackend::Postgres).then_some(IsolationLevel::ReadCommitted),
         access_mode: None,
         sqlite_transaction_mode: (backend == DbBackend::Sqlite)
@@ -121,9 +122,9 @@ async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
 
 /// Returns true if another connection of SQLite has the lock (`SQLITE_BUSY`).
 ///
-/// It reads the text, `(code: 5) database is locked`. The type of the driver's error is only there
-/// with a feature of sea-orm, which this crate cannot ask for: sea-orm-migration 2.0 does not
-/// compile with that feature unless a driver is there as well.
+/// It reads the text, such as `(code: 5) database is locked`. The type of the driver's error needs
+/// a feature of sea-orm. This crate cannot turn it on, because sea-orm-migration 2.0 then does not
+/// compile without a driver.
 fn is_busy(error: &DbErr) -> bool {
     let text = error.to_string();
     let code = text.split_once("(code: ").and_then(|(_, rest)| rest.split_once(')'));
@@ -159,8 +160,8 @@ where
             work(txn).await
         }
         DbBackend::MySql => {
-            // Such names belong to the whole server and have at most 64 characters. A short wait,
-            // repeated, also works where the server limits the time of a statement.
+            // The names of such locks belong to the whole server and have at most 64 characters.
+            // Short waits are repeated, because the server may limit the time of a statement.
             let name = "CONCAT('portcullis:', SHA1(DATABASE()))";
             let query = format!("SELECT GET_LOCK({name}, 1) + 0");
             while ask::<Option<i64>>(txn, &query).await? != Some(1) {
@@ -172,14 +173,15 @@ where
                 poll.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
             })
             .await;
-            // The connection goes back to its pool, and would keep the lock.
+            // Otherwise the connection would return to its pool with the lock.
             let released =
                 ask::<Option<i64>>(txn, &format!("SELECT RELEASE_LOCK({name}) + 0")).await;
             let done = done.unwrap_or_else(|panic| resume_unwind(panic))?;
             released?;
             Ok(done)
         }
-        // The transaction is the lock. One that the caller opened takes it with its first write.
+        // The transaction is the lock. A transaction of the caller gets the lock with its first
+        // write.
         _ => work(txn).await,
     }
 }

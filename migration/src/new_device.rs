@@ -1,4 +1,4 @@
-//! The places and digests that owners were told of new devices.
+//! The places and digests of notices about new devices.
 
 use sea_orm_migration::prelude::{
     DbErr, ForeignKey, ForeignKeyAction, Index, MigrationName, MigrationTrait, SchemaManager,

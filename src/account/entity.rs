@@ -23,8 +23,8 @@ pub(crate) mod account {
         pub superuser: bool,
         /// Increased by every change that ends the account's sessions.
         pub epoch: i64,
-        /// A random number that is replaced by every change of the row or of the grants that a request
-        /// can notice.
+        /// A random number. Every change that a request can notice replaces it: of the row or of
+        /// its grants.
         pub version: i64,
         pub enrolled_factors: i64,
         /// When its first address was verified.
@@ -36,11 +36,12 @@ pub(crate) mod account {
         pub on_trial_since: Option<Timestamp>,
         pub disabled_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
-        /// When maintenance next has something to erase: an account that its owner has closed, or
-        /// what is left of an erased one.
+        /// When a closed account is to be erased. Until then it can be reopened.
         pub erase_at: Option<Timestamp>,
         /// When it was erased. Only its id is left since then.
         pub erased_at: Option<Timestamp>,
+        /// When maintenance looks at it next: to erase it, or to remove what was written since.
+        pub sweep_at: Option<Timestamp>,
         /// The number of requests per period, if it differs from the default.
         pub rate_limit: Option<i64>,
         pub last_login_at: Option<Timestamp>,

@@ -2,6 +2,7 @@
 
 use super::login_id::LoginIdKind;
 use crate::base::invalid_field::InvalidField;
+use crate::base::page::InvalidPage;
 use crate::base::problem::problem;
 use crate::base::transaction::{Fault, may_fault};
 
@@ -24,6 +25,9 @@ pub enum AccountError {
         "verify or remove the account's unverified mail address before you enrol a second factor"
     )]
     AddressNotProved,
+    /// A list was asked to continue at a place that no page has returned.
+    #[error(transparent)]
+    InvalidPage(#[from] InvalidPage),
     /// The infrastructure failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -46,6 +50,7 @@ problem! {
         Self::Taken(LoginIdKind::Email) => CONFLICT, "email_taken";
         Self::Taken(LoginIdKind::Phone) => CONFLICT, "phone_taken";
         Self::NotFound => NOT_FOUND, "account_not_found";
+        Self::InvalidPage(_) => UNPROCESSABLE_ENTITY, "invalid_page";
         Self::AddressNotProved => FORBIDDEN, "address_not_proved";
     }
     passes on { Fault }

@@ -452,8 +452,8 @@ fn fold(text: &str) -> Result<String, LoginIdError> {
     Err(LoginIdError::Character)
 }
 
-/// Returns the form of the beginning of a name, to compare it with normal forms. What no name can
-/// contain stays as it is, and finds nothing.
+/// Returns the normal form of the beginning of a name. A text that no name can contain is returned
+/// unchanged, and matches nothing.
 pub(crate) fn normal_prefix(text: &str) -> String {
     let text = text.trim_start();
     fold(text).unwrap_or_else(|_| text.to_owned())

@@ -12,8 +12,8 @@
 //!    request, on every node. The reason is that the one statement of a request reads these
 //!    columns.
 //! 4. [`list`](Accounts::list) and [`details`](Accounts::details) are for administrators. They read
-//!    [`AccountDetails`]: the state of an account and its times. [`Account`] does not have them,
-//!    because it comes from the statement of every request, which reads no more than it needs.
+//!    [`AccountDetails`]: the state of an account and its times. [`Account`] lacks these fields,
+//!    because the statement of every request reads only what it needs.
 //!
 //! # Disabled, deleted, closed, erased
 //!
@@ -87,7 +87,7 @@ mod stored_password;
 
 pub use error::AccountError;
 pub use further_name::FurtherName;
-pub use listing::{AccountDetails, AccountFilter, AccountList, AccountState, Page};
+pub use listing::{AccountDetails, AccountFilter, AccountList, AccountState};
 pub(crate) use login_id::trim as trim_login_id;
 pub use login_id::{Email, LoginId, LoginIdError, LoginIdKind, Phone, Username};
 pub(crate) use name_probe::NameProbe;
@@ -273,6 +273,7 @@ impl NewAccount {
             disabled_at: None,
             deleted_at: None,
             erase_at: None,
+            sweep_at: None,
             erased_at: None,
             rate_limit: None,
             last_login_at: self.signs_in.then_some(now),
@@ -664,13 +665,13 @@ impl<'a> Accounts<'a> {
         self.set(id, what, column, superuser, store::Sessions::Keep).await
     }
 
-    /// Marks an account as deleted. It can never sign in again. Everything else stays: its names
-    /// stay taken, and so do its password hash, its roles and data that the application stores
-    /// under its id. Use it to keep a person out, or if you must keep the data. To remove the data
-    /// of a person, call [`erase`](Self::erase), before or after this.
+    /// Marks an account as deleted. It can never sign in again. Everything else is kept: its
+    /// password hash, its roles, the data of your application, and its names, which stay taken. Use
+    /// this to keep a person out, or if you must keep the data. To remove the data of a person,
+    /// call [`erase`](Self::erase). You can do so before or after this.
     ///
-    /// An account that its owner has [closed](crate::own_account) is deleted too. It is then not
-    /// erased at its time, and the owner cannot reopen it.
+    /// You can also delete a [closed](crate::own_account) account. Maintenance then does not erase
+    /// it, and the owner cannot reopen it.
     ///
     /// If a notifier is configured, mail addresses that the account never verified are free again.
     /// Otherwise a stranger could keep such an address from its owner forever. Without a notifier

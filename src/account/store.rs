@@ -234,15 +234,14 @@ pub(crate) async fn set_username<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Returns an update of accounts that a request can notice. It replaces their version. Everything
-/// that was remembered about an account belongs to the version that was read with it, so it is not
-/// used any more. All changed rows may get the same version, because what is remembered is kept for
-/// each account separately.
+/// Returns an update of accounts that a request can notice. It replaces their version, so cached
+/// data of these accounts is no longer used. All changed rows may get the same version, because
+/// each account has its own cache entry.
 pub(crate) fn changing() -> UpdateMany<account::Entity> {
     account::Entity::update_many().col_expr(account::Column::Version, Expr::value(random_version()))
 }
 
-/// Returns an update of columns that no request reads: the hash of the same password, the time of
+/// Returns an update of columns that no request reads: a new hash of the same password, the time of
 /// the last sign-in, the trial, the time of an erasure. The version stays.
 pub(crate) fn recording() -> UpdateMany<account::Entity> {
     account::Entity::update_many()
@@ -265,7 +264,7 @@ pub(crate) async fn lock_and_end_sessions<C: ConnectionTrait>(
     Ok(ending_sessions(id).exec(db).await?.rows_affected > 0)
 }
 
-/// Returns which of these ids already belong to an account, and when that account was deleted and
+/// Returns which of these ids already belong to an account, and when each account was deleted or
 /// erased.
 pub(crate) async fn present<C: ConnectionTrait>(
     db: &C,
@@ -549,7 +548,7 @@ pub(crate) async fn set_first_username<C: ConnectionTrait>(
 
 /// The condition that an account is closed and not erased.
 pub(crate) fn is_closing() -> Expr {
-    account::Column::EraseAt.is_not_null().and(account::Column::ErasedAt.is_null())
+    account::Column::SweepAt.is_not_null().and(account::Column::ErasedAt.is_null())
 }
 
 /// Sets one column of an account that is not deleted, or that its owner has closed and may reopen.
@@ -739,7 +738,7 @@ pub(crate) async fn set_last_login<C: ConnectionTrait>(
 }
 
 /// Makes cached grants of this account stale. Returns false if there is no such account. An erased
-/// account gets no grants any more.
+/// account cannot get new grants.
 pub(crate) async fn bump_grants<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<bool, DbErr> {
     let updated = changing()
         .filter(account::Column::Id.eq(id))

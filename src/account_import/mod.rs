@@ -2,9 +2,9 @@
 //!
 //! # How it works
 //!
-//! 1. Each row is checked by itself. Its names are parsed, and its hash is checked without
-//!    computing a hash. A row with unusable names is refused with its reason. A row whose hash cannot
-//!    be read is imported without it. The report names both.
+//! 1. Each row is checked separately. Its names are parsed, and the form of its hash is checked,
+//!    without computing a hash. A row with unusable names is refused with its reason. A row whose
+//!    hash cannot be read is imported without it. The report names both.
 //! 2. The other rows are written in batches of several hundred, each in its own transaction. A row
 //!    is skipped if its account already exists with the same id and names. So you can run an
 //!    interrupted import again.
@@ -39,14 +39,14 @@
 //!
 //! Argon2 (PHC) is supported. The feature `foreign-hashes` adds bcrypt, PBKDF2 and scrypt. The page
 //! [`existing_users`](crate::guide::existing_users#password-hashes) lists every format. The cost
-//! parameters are checked against the limits of a login. So no hash is stored that could never be
-//! verified, or only with gigabytes of memory.
+//! parameters must be within the limits of a login. So every stored hash can be verified, without
+//! gigabytes of memory.
 //!
 //! A row without a hash, and a row whose hash cannot be read, become an account without a password.
-//! It cannot sign in with a password until its owner has set one with "forgot password". A later run
-//! skips the account, so it adds no hash. Find out first: a run with
-//! [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes) imports only rows that keep
-//! their password, and reports the others.
+//! It cannot sign in with a password until its owner has set one with "forgot password". A later
+//! run skips the account, so it adds no hash. To see such rows first, use
+//! [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes). Then rows whose hash
+//! cannot be read are reported and not imported.
 //!
 //! # Ids
 //!
@@ -64,8 +64,8 @@
 //! - It does not import superusers, roles, sessions or second factors. Grant roles afterwards.
 //! - It does not change existing accounts. An account that has another name by now keeps it, and a
 //!   deleted account stays deleted.
-//! - It does not bring back an [erased](crate::account::Accounts::erase) account. Its row is skipped,
-//!   and its id is in the report.
+//! - It does not bring back an [erased](crate::account::Accounts::erase) account. Its row is
+//!   skipped, and its id is in the report.
 //! - It has no routes and no configuration.
 //!
 //! # Events
@@ -244,7 +244,7 @@ pub enum ImportRefusal {
     Taken(LoginIdKind),
     /// The id belongs to an account with other names.
     IdTaken,
-    /// The hash could never be verified. Only with
+    /// The hash can never be verified. Only with
     /// [`refuse_unreadable_hashes`](AccountImport::refuse_unreadable_hashes).
     Hash(String),
 }
@@ -374,7 +374,7 @@ impl AccountImport<'_> {
         }
     }
 
-    /// Checks a row by itself.
+    /// Checks a row without the database.
     fn candidate(&self, row: u64, new: ImportedAccount) -> Result<Candidate, ImportRefusal> {
         let names = new.names.parse().map_err(ImportRefusal::Invalid)?;
         if names.normals().is_empty() {
@@ -490,7 +490,7 @@ struct ImportedName {
     verified_at: Option<Timestamp>,
 }
 
-/// A row that is valid by itself.
+/// A row that is valid, before its names are compared with the database.
 struct Candidate {
     row: u64,
     account: account::Model,

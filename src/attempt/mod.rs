@@ -299,8 +299,8 @@ impl Attempts<'_> {
         Subject::of(self.auth.per_instance::<SubjectKey>().token(typed))
     }
 
-    /// Returns the digest by which a typed name is counted. It is the same whatever account the
-    /// name belongs to, and reveals nothing about the name.
+    /// Returns the digest by which a typed name is counted. It does not depend on the account, and
+    /// reveals nothing about the name.
     pub(crate) fn digest_of_typed(&self, normal: &str) -> [u8; 32] {
         self.auth.per_instance::<SubjectKey>().typed(normal)
     }

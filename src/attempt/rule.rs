@@ -107,7 +107,7 @@ impl Rule {
         let own = attempts.kinds.get(&kind).cloned().unwrap_or_default();
         let (limit, window, lock, first_delay) = match kind {
             _ if kind.is_code() => {
-                // A shorter window would give one code of a mail more attempts.
+                // With a shorter window, one mailed code would get more attempts.
                 let window = match kind {
                     AttemptKind::MailLogin => codes.attempts_window.max(config.mail.login_lifetime),
                     _ => codes.attempts_window,

@@ -14,7 +14,7 @@ use crate::outstanding::APPLICATION;
 pub(crate) struct Subject {
     /// The protective count uses this: the account, or what was typed if there is no account.
     pub(super) digest: [u8; 32],
-    /// What was typed, whatever account it belongs to. The visible count uses it.
+    /// The typed name, independent of its account. The visible count uses it.
     pub(super) typed: Option<[u8; 32]>,
     pub(super) account: Option<AccountId>,
     pub(super) email: Option<String>,
@@ -93,7 +93,7 @@ impl Subject {
 /// The key of the digests of subjects.
 pub(super) struct SubjectKey(DigestKey);
 
-/// Returns the digests of everything that may be recorded about an account and its names, under each
+/// Returns the digests under which attempts of an account and its names may be recorded, for each
 /// secret.
 pub(crate) fn subjects_about(context: &Context, id: AccountId, normals: &[String]) -> Vec<Vec<u8>> {
     let keys = context.config.keys.secrets.iter();

@@ -189,7 +189,7 @@ impl Drop for Ticket {
             Standing::Counted => event,
             _ => event.failed(TOO_MANY_ATTEMPTS),
         });
-        // What a full source brings about fills no table.
+        // Requests of a full source must not fill a table.
         let recorded = matches!(self.standing, Standing::Counted | Standing::Refused);
         let failure = failure.filter(|_| recorded);
         let lost = Lost { rows, pending, failure, locks: reports.locks };
@@ -223,8 +223,8 @@ struct Lost {
 }
 
 /// Records in a separate task that an attempt has failed. Otherwise later attempts would wait for
-/// its result for up to a minute. An attacker who always hangs up could also lock an account
-/// without a report to anybody.
+/// its result for up to a minute. An attacker who always disconnects could also lock an account
+/// without any report.
 fn give_up(context: &Context, lost: Lost, position: Option<QueuePosition>) {
     if tokio::runtime::Handle::try_current().is_err() {
         return;

@@ -54,7 +54,7 @@ event_kinds! {
     ChallengeAnswered = "authn_challenge_success",
     /// A challenge was answered incorrectly.
     ChallengeFailed = "authn_challenge_fail",
-    /// Someone asked for a mail with which to sign in.
+    /// Someone asked for a sign-in by mail.
     MailLoginRequested = "authn_mail_login_request",
     /// Someone requested a link to reset a forgotten password.
     PasswordResetRequested = "authn_password_reset_request",
@@ -106,7 +106,7 @@ event_kinds! {
     RateLimitExceeded = "excess_rate_limit_exceeded",
     /// An account was created.
     AccountCreated = "user_created",
-    /// Someone tried to register with an address, a username or a number of an existing account.
+    /// Someone wanted to register with an address, a username or a number of an existing account.
     RegistrationFailed = "user_create_fail",
     /// The first administrator was created.
     AdministratorBootstrapped = "administrator_bootstrapped",
@@ -116,7 +116,7 @@ event_kinds! {
     AccountUpdated = "user_updated",
     /// An account that a stranger created was removed, because nobody ever verified it.
     AccountRemoved = "user_removed",
-    /// An account was closed. It is erased after the waiting time.
+    /// An account was closed. It will be erased after the waiting time.
     AccountClosed = "user_closed",
     /// A closed account was reopened.
     AccountKept = "user_kept",

@@ -33,7 +33,7 @@ pub enum TokenType {
     Anonymous,
     /// A device from which accounts have signed in before. It grants no access.
     Device,
-    /// A browser that asked for a sign-in by mail. It grants no access.
+    /// The token of a browser that asked for a sign-in by mail. It grants no access.
     MailLogin,
 }
 

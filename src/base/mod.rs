@@ -10,6 +10,7 @@ pub(crate) mod guessable;
 pub mod id;
 pub mod invalid_field;
 pub mod jwt;
+pub mod page;
 pub mod problem;
 pub(crate) mod public_url;
 pub mod rate;

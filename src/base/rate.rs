@@ -132,7 +132,7 @@ mod tests {
         Timestamp::from_millis(1_790_000_000_000 + millis)
     }
 
-    /// Returns how many of `tries` at `now` are admitted, and updates `spent`.
+    /// Returns how many of `tries` requests at `now` are admitted, and updates `spent`.
     fn admit(quota: Quota, spent: &mut i64, now: Timestamp, tries: u32) -> u32 {
         let mut admitted = 0;
         for _ in 0..tries {

@@ -7,10 +7,9 @@
 //!    at the same time.
 //! 2. The password is random and is returned once, so that you can show it to the operator. The
 //!    operator can also choose it: [`password`](BootstrapAdmin::password).
-//! 3. The [hooks](crate::hook::Hooks) of a registration run, so that they add to this account what
-//!    every account has. Your own code can run [in the same
-//!    transaction](BootstrapAdmin::in_transaction). If one of them fails, nothing is created, and the
-//!    next start tries again.
+//! 3. The [hooks](crate::hook::Hooks) of a registration run, so that this account gets what every
+//!    account has. Your own code can run [in the same transaction](BootstrapAdmin::in_transaction).
+//!    If a hook or your code fails, nothing is created, and the next start repeats all of this.
 //!
 //! ```no_run
 //! # async fn insert_profile(_: portcullis::AccountId, _: &sea_orm::DatabaseTransaction)
@@ -46,8 +45,8 @@
 //!
 //! # Errors
 //!
-//! Those of [`AccountError`], such as `username_taken` (409) and `invalid_fields` (422), and the
-//! refusal of a hook.
+//! The codes of [`AccountError`], such as `username_taken` (409) and `invalid_fields` (422), and
+//! the code of a refusing hook.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -93,8 +92,8 @@ impl FirstAdministrator {
     }
 }
 
-/// The reason why the first administrator could not be created. Nothing was created, and you can try
-/// again.
+/// The reason why the first administrator could not be created. Nothing was created, and you can
+/// call it again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BootstrapError {
@@ -104,7 +103,7 @@ pub enum BootstrapError {
     /// A hook, or your code in the transaction, refused.
     #[error("{0}")]
     Refused(#[source] Refusal),
-    /// The infrastructure failed, or a hook.
+    /// The infrastructure, a hook or your code failed.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -137,26 +136,25 @@ pub struct BootstrapAdmin<'a> {
 }
 
 impl Portcullis {
-    /// Creates the first administrator. Awaited, it returns `None` if that was done before.
+    /// Creates the first administrator when it is awaited. Returns `None` if there was one before.
     ///
     /// # Errors
     /// - [`BootstrapError::Account`] with [`AccountError::Taken`]: the name belongs to an existing
-    ///   account, which is not promoted. Try again with another name. With
-    ///   [`AccountError::Invalid`]: a name is invalid, or the chosen password breaks the
-    ///   [rules](crate::password).
+    ///   account, which is not promoted. Choose another name. With [`AccountError::Invalid`]: a
+    ///   name is invalid, or the chosen password breaks the [rules](crate::password).
     /// - [`BootstrapError::Refused`]: a hook or your code refused.
     /// - [`BootstrapError::Fault`]: the infrastructure, a hook or your code failed.
     ///
-    /// After each of them there is no administrator, and you can try again.
+    /// After an error there is no administrator, and you can call it again.
     pub fn bootstrap_admin(&self, account: NewAccount) -> BootstrapAdmin<'_> {
         BootstrapAdmin { auth: self, account, password: None, profile: Value::Null, code: None }
     }
 }
 
 impl<'a> BootstrapAdmin<'a> {
-    /// Sets a password that the operator has chosen, such as one from a secret store. It must follow
-    /// the [rules](crate::password) for new passwords. After the first time it is ignored, so a later
-    /// change of it has no effect.
+    /// Sets a password that the operator has chosen, such as one from a secret store. It must
+    /// follow the [rules](crate::password) for new passwords. Once the administrator exists, this
+    /// setting is ignored.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(Password::from(password.into()));
         self
@@ -202,7 +200,7 @@ impl<'a> BootstrapAdmin<'a> {
                 }
                 chosen
             }
-            // It does not need to be checked against the rules.
+            // A random password needs no check of the rules.
             None => random_password(),
         };
         let hashed = passwords.hash(&password, None).await?;

@@ -655,11 +655,11 @@ impl<'a> Challenges<'a> {
     }
 }
 
-/// What became of an answer.
+/// The result of an answer.
 enum Judged {
     Right,
     Wrong,
-    /// It was right, but another one was faster.
+    /// It was right, but another request was faster.
     Late,
 }
 
@@ -672,7 +672,7 @@ struct Answering<'a> {
     then: Then,
 }
 
-/// What becomes of a right answer.
+/// What happens with a correct answer.
 #[derive(Clone, Copy)]
 enum Then {
     /// It opens a route, once.

@@ -363,7 +363,7 @@ impl Config {
         check.refuse_if(
             contact.undo_lifetime.is_some_and(|time| time < DAY || time > 30 * DAY),
             "contact.undo_lifetime",
-            "must be between one day, or it would be over before it is read, and 30 days",
+            "must be between one day and 30 days; a shorter link would expire before it is read",
         );
     }
 
@@ -597,12 +597,12 @@ impl Config {
         check.refuse_if(
             retention.unverified_accounts.is_some_and(|time| time < self.verification.lifetime),
             "retention.unverified_accounts",
-            "must be at least as long as verification.lifetime, or an account would go before its link",
+            "must be at least as long as verification.lifetime, or an account would end before its link",
         );
         check.refuse_if(
             retention.closed_accounts < DAY || retention.closed_accounts > 90 * DAY,
             "retention.closed_accounts",
-            "must be between one day, or it would be over before its link is read, and 90 days",
+            "must be between one day and 90 days; a shorter time would end before its link is read",
         );
         check.refuse_if(
             retention.erased_sources > 400 * DAY,

@@ -54,6 +54,7 @@
 //! | `PORTCULLIS_REMEMBERED_GRANTS` | number |
 //! | `PORTCULLIS_MAIL_SERVICE_NAME`, `PORTCULLIS_MAIL_SENDER`, `PORTCULLIS_MAIL_LINK_ORIGIN` | texts |
 //! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_PASSWORD_RESET_LIFETIME`, `PORTCULLIS_MAIL_LOGIN_LIFETIME`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
+//! | `PORTCULLIS_MAIL_LOGIN_CREATES_ACCOUNTS` | `true` or `false` |
 //! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_ATTEMPTS` | numbers |
 //! | `PORTCULLIS_RETENTION_SESSIONS`, `PORTCULLIS_RETENTION_CHALLENGES`, `PORTCULLIS_RETENTION_ATTEMPTS`, `PORTCULLIS_RETENTION_DENIALS`, `PORTCULLIS_RETENTION_CLOSED_ACCOUNTS`, `PORTCULLIS_RETENTION_ERASED_SOURCES` | durations |
 //! | `PORTCULLIS_RETENTION_EVENTS`, `PORTCULLIS_RETENTION_UNVERIFIED_ACCOUNTS` | durations, or `off` to keep them |
@@ -296,6 +297,7 @@ impl Config {
             "MAIL_COOL_DOWN" => self.mail.cool_down = duration(value)?,
             "PASSWORD_RESET_LIFETIME" => self.mail.password_reset_lifetime = duration(value)?,
             "MAIL_LOGIN_LIFETIME" => self.mail.login_lifetime = duration(value)?,
+            "MAIL_LOGIN_CREATES_ACCOUNTS" => self.mail.login_creates_accounts = boolean(value)?,
             "MAIL_SEND_TIMEOUT" => self.mail.send_timeout = duration(value)?,
             "MAIL_PER_HOUR" => self.mail.per_hour = number(value)?,
             "MAIL_ATTEMPTS" => self.mail.attempts = number(value)?,

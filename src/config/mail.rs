@@ -36,6 +36,10 @@ pub struct MailConfig {
     /// How long the link and the code of a [sign-in by mail](crate::mail_login) are valid. At most
     /// one hour. Default: 10 min.
     pub login_lifetime: Duration,
+    /// True if a [sign-in by mail](crate::mail_login#new-accounts) creates an account for an address
+    /// that has none, while [`login.registration`](super::LoginConfig::registration) is not closed
+    /// and [`login.id`](super::LoginConfig::id) allows addresses. Default: `false`.
+    pub login_creates_accounts: bool,
     /// The time limit of one delivery. Default: 30 s.
     pub send_timeout: Duration,
     /// The time before the second delivery attempt. It doubles with each further one, up to one
@@ -52,8 +56,8 @@ pub struct MailConfig {
 
 /// The pages of the application to which links lead. Opening one must change nothing, because mail
 /// scanners open links too. The page takes the token and posts it. `{token}` stands for the token.
-/// Behind a `#` it is sent to no server and appears in no log, but only a script can read it. For
-/// pages without a script there is [`in_query`](Self::in_query).
+/// A token behind a `#` is sent to no server and appears in no log. But only a script can read it.
+/// For pages without a script, use [`in_query`](Self::in_query).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LinkConfig {
@@ -61,7 +65,7 @@ pub struct LinkConfig {
     pub verify: String,
     /// The page that sets a new password. Default: `/password/reset#token={token}`.
     pub password_reset: String,
-    /// The page that signs in with a link by mail. Default: `/login/mail#token={token}`.
+    /// The page that signs in with a mailed link. Default: `/login/mail#token={token}`.
     pub login: String,
     /// The page that confirms a new mail address. Default: `/email/confirm#token={token}`.
     pub email_confirm: String,
@@ -102,6 +106,7 @@ impl Default for MailConfig {
             per_source: Some(Quota::new(100, HOUR)),
             password_reset_lifetime: HOUR,
             login_lifetime: 10 * MINUTE,
+            login_creates_accounts: false,
             send_timeout: Duration::from_secs(30),
             first_retry: Duration::from_secs(30),
             attempts: 10,
@@ -129,8 +134,8 @@ impl Default for LinkConfig {
 
 impl LinkConfig {
     /// The same pages, with the token in the query (`/verify?token={token}`), for pages without a
-    /// script. The token of a link is then in the logs of servers and proxies. So let the page take
-    /// it with [`LinkToken`](crate::page::LinkToken), which removes it from the address at once.
+    /// script. Logs of servers and proxies then contain the token. Read it with
+    /// [`LinkToken`](crate::page::LinkToken), which removes it from the address at once.
     #[must_use]
     pub fn in_query() -> Self {
         let query = |page: String| page.replacen('#', "?", 1);

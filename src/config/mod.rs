@@ -117,7 +117,7 @@ pub struct ServiceConfig {
     /// If true, a logout also asks the browser to delete what the site stored
     /// (`Clear-Site-Data: "cookies", "storage"`). Default: false.
     pub clear_site_data: bool,
-    /// If true, an answer for which somebody had to be signed in gets `Cache-Control: no-store`, if
+    /// If true, an answer for which someone had to be signed in gets `Cache-Control: no-store`, if
     /// it has no cache headers of its own. Without it, the Back button of the browser shows the
     /// page again after a logout. Default: true.
     pub no_store: bool,
@@ -565,89 +565,64 @@ impl Default for PermissionConfig {
     }
 }
 
-/// What an attempt is about. Failures of one kind never lock another kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum AttemptKind {
+macro_rules! attempt_kinds {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal);+ $(;)?) => {
+        /// What an attempt is about. Failures of one kind never lock another kind.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum AttemptKind { $($(#[$doc])* $name),+ }
+
+        impl AttemptKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The number of the kind in the row.
+            pub(crate) const fn number(self) -> i16 {
+                match self { $(Self::$name => $number),+ }
+            }
+
+            /// Returns the word that events contain.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+        }
+    };
+}
+
+attempt_kinds! {
     /// The password: at login, at a reauthentication, and when it is changed.
-    Login,
+    Login = 0, "login";
     /// A request for a link to reset a password. It counts as failed until a reset succeeds.
-    Forgot,
+    Forgot = 1, "forgot";
     /// The token of such a link. It is limited only per source.
-    Reset,
+    Reset = 2, "reset";
     /// A second factor.
-    SecondFactor,
+    SecondFactor = 3, "second_factor";
     /// A code that was sent or shown.
-    Challenge,
+    Challenge = 4, "challenge";
     /// The code that another device shows.
-    UserCode,
+    UserCode = 5, "user_code";
     /// An API key.
-    ApiKey,
-    /// A request for a mail with which to sign in. It counts as failed until such a sign-in succeeds.
-    MailLoginRequest,
+    ApiKey = 6, "api_key";
+    /// A request for a sign-in by mail. It counts as failed until such a sign-in succeeds.
+    MailLoginRequest = 7, "mail_login_request";
     /// The code of such a mail.
-    MailLogin,
+    MailLogin = 8, "mail_login";
     /// The link of such a mail. It is limited only per source.
-    MailLoginLink,
+    MailLoginLink = 9, "mail_login_link";
 }
 
 impl AttemptKind {
-    /// All kinds.
-    pub const ALL: [Self; 10] = [
-        Self::Login,
-        Self::Forgot,
-        Self::Reset,
-        Self::SecondFactor,
-        Self::Challenge,
-        Self::UserCode,
-        Self::ApiKey,
-        Self::MailLoginRequest,
-        Self::MailLogin,
-        Self::MailLoginLink,
-    ];
-
-    /// The number of the kind in the row.
-    pub(crate) const fn number(self) -> i16 {
-        match self {
-            Self::Login => 0,
-            Self::Forgot => 1,
-            Self::Reset => 2,
-            Self::SecondFactor => 3,
-            Self::Challenge => 4,
-            Self::UserCode => 5,
-            Self::ApiKey => 6,
-            Self::MailLoginRequest => 7,
-            Self::MailLogin => 8,
-            Self::MailLoginLink => 9,
-        }
-    }
-
     /// True for codes that a person types from a message or a picture. They have the limits of
     /// [`ChallengeConfig`], and the client is told how long to wait.
     pub(crate) const fn is_code(self) -> bool {
         matches!(self, Self::Challenge | Self::MailLogin)
     }
 
-    /// True for the tokens of links. Nobody can guess one, and nobody may be stopped from using one, so
-    /// only their source is limited.
+    /// True for the tokens of links. They cannot be guessed, and a limit per account would stop the
+    /// owner. So only their source is limited.
     pub(crate) const fn is_token(self) -> bool {
         matches!(self, Self::Reset | Self::MailLoginLink)
-    }
-
-    /// Returns the word that events contain.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Forgot => "forgot",
-            Self::Reset => "reset",
-            Self::SecondFactor => "second_factor",
-            Self::Challenge => "challenge",
-            Self::UserCode => "user_code",
-            Self::ApiKey => "api_key",
-            Self::MailLoginRequest => "mail_login_request",
-            Self::MailLogin => "mail_login",
-            Self::MailLoginLink => "mail_login_link",
-        }
     }
 }
 
@@ -693,8 +668,8 @@ pub struct AttemptConfig {
     /// further lock. Their `window` must not be shorter than
     /// [`code_lifetime`](ChallengeConfig::code_lifetime), or for `MailLogin` than
     /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of links
-    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted and
-    /// never locked, so nothing can be set for them.
+    /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted
+    /// and never locked, so nothing can be set for them.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 
@@ -834,7 +809,8 @@ pub struct DatabaseConfig {
     pub writers: usize,
     /// How long all hooks of one transaction may take together. After that the request is answered
     /// 503, and the connection of the transaction is ended from another connection of the pool.
-    /// Until then others may wait for its locks. On SQLite all writers wait. Default: 2 s.
+    /// Until then others may wait for its locks. On SQLite all writers wait. It must be shorter than
+    /// `timeout` to have an effect, because that also ends the transaction. Default: 2 s.
     pub hook_timeout: Duration,
     /// For how many accounts compiled grants are kept in memory. They are never outdated, because
     /// each request reads their version. With 0, every request loads the grants. Default: 10 000.

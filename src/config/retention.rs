@@ -24,11 +24,11 @@ pub struct RetentionConfig {
     /// [`login.require_verified`](super::LoginConfig::require_verified) was on, and that nobody
     /// ever verified or used. `None` keeps them. Default: 7 d.
     pub unverified_accounts: Option<Duration>,
-    /// Accounts that were closed. Until this time is over, they can be reopened. Then they are
-    /// erased. Between one day and 90 days. Default: 14 d.
+    /// Closed accounts. During this time they can be reopened. Then they are erased. Between one
+    /// day and 90 days. Default: 14 d.
     pub closed_accounts: Duration,
-    /// The sources and details of the events of an erased account, from its erasure on. After that,
-    /// the events only have their kind and time. Default: 30 d.
+    /// The sources and details of the events of an erased account. Afterwards, the events only have
+    /// their kind and time. At most 400 days, counted from the erasure. Default: 30 d.
     pub erased_sources: Duration,
 }
 

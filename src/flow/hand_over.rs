@@ -1,9 +1,9 @@
 //! The first proof of an address of an account.
 //!
-//! Anybody can create an account with an address of another person. So the first proof has two forms.
-//! [`prove`] is for a person who is known to have created the account: everything is kept. In any other
-//! case [`HandOver`] gives the account to the person who has the mailbox. It deletes what was set
-//! before, so that its creator keeps no access.
+//! Anyone can create an account with the address of another person. So there are two cases.
+//! [`prove`] is for a person who certainly created the account: everything is kept. In all other
+//! cases, [`HandOver`] gives the account to the owner of the mailbox. It deletes what was set
+//! before, so that the creator loses all access.
 
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -19,7 +19,7 @@ use crate::handle::Portcullis;
 use crate::hook::{Hooked, NamesBefore, NamesCause, NamesChange};
 use crate::one_time;
 
-/// An account that goes to the person who proved its address.
+/// The hand-over of an account to the person who proved its address.
 pub(crate) struct HandOver<'a> {
     pub(crate) auth: &'a Portcullis,
     pub(crate) row: &'a account::Model,
@@ -30,11 +30,11 @@ pub(crate) struct HandOver<'a> {
 }
 
 impl HandOver<'_> {
-    /// Deletes the password, sessions, factors, other addresses, codes and links of the account, and
-    /// marks the address as proved. Returns the new epoch of the account.
+    /// Deletes the password, sessions, factors, other addresses, codes and links of the account,
+    /// and marks the address as proved. Returns the new epoch of the account.
     ///
-    /// Returns `None` if the account was verified in the meantime, cannot be used any more, or does not
-    /// have the address any more. Then the caller must roll back.
+    /// Returns `None` if the account was verified in the meantime, is no longer usable, or no
+    /// longer has the address. Then the caller must roll back.
     pub(crate) async fn run<E>(&self, txn: &Txn<'_>) -> Result<Option<i64>, E>
     where
         E: From<DbErr> + From<Hooked>,
@@ -58,8 +58,8 @@ impl HandOver<'_> {
     }
 }
 
-/// Records that an address is proved. Then gives the account the username that waited for this.
-/// Returns `None` if the address does not belong to the account any more, or was proved before.
+/// Records that an address is proved. Then claims the username that waited for this proof. Returns
+/// `None` if the account no longer has the address, or proved it before.
 pub(crate) async fn prove<C: ConnectionTrait>(
     txn: &C,
     row: &account::Model,
@@ -77,8 +77,8 @@ pub(crate) async fn prove<C: ConnectionTrait>(
     Ok(Some(claimed))
 }
 
-/// Runs a transaction with a proof again if another request took the username at the same moment. The
-/// second run sees that the username is taken.
+/// Repeats a transaction with a proof once if another request took the username at the same moment.
+/// The second run sees that the username is taken.
 pub(crate) async fn claiming<T, E: MaybeFault, F>(
     row: &account::Model,
     attempt: impl Fn() -> F,

@@ -1,5 +1,5 @@
-//! What several flows share: an attempt at a password, the end of a sign-in, and the proof of an
-//! address. The first proof of an address may give the account to another person.
+//! What several flows share: an attempt at a password, the end of a sign-in, a new account, and the
+//! proof of an address. The first proof of an address may hand the account over to another person.
 //!
 //! This module is private. A capability that signs people in identifies the account, and passes the
 //! rest to [`sign_in`].
@@ -7,5 +7,6 @@
 pub(crate) mod address;
 pub(crate) mod factors;
 pub(crate) mod hand_over;
+pub(crate) mod new_account;
 pub(crate) mod password_attempt;
 pub(crate) mod sign_in;

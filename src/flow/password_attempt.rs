@@ -28,7 +28,7 @@ pub(crate) enum Attempted {
     TooMany(Duration),
 }
 
-/// The account whose password is tried.
+/// The account whose password is checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Whose<'a> {
     pub(crate) row: Option<&'a account::Model>,

@@ -61,8 +61,8 @@ pub struct Public {
 
 impl Public {
     /// Pages of other sites may call the route too, with any method: for a form or a script that
-    /// others embed. Do not use it where a request signs somebody in: another site could sign
-    /// your users in to an account of its own.
+    /// others embed. Do not use it where a request signs someone in: another site could sign your
+    /// users in to its own account.
     ///
     /// A session cookie is still not accepted from another site. If a browser sends one and the
     /// handler asks who the caller is, the answer is 403 `cross_site_request`. So do not use an

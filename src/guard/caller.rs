@@ -31,7 +31,7 @@ use crate::session::{
 ///
 /// The enum is not `non_exhaustive`. If a later version adds a stage, a handler that does not know
 /// it no longer compiles, and so cannot confuse it with another stage. Never write a `_` arm that
-/// lets somebody in.
+/// lets someone in.
 ///
 /// # Errors
 /// - 400 `multiple_credentials` if the request has two credentials.
@@ -80,7 +80,7 @@ impl Caller {
         }
     }
 
-    /// Returns the identity, if somebody is signed in. It is `None` for a sign-in that is not
+    /// Returns the identity, if someone is signed in. It is `None` for a sign-in that is not
     /// finished.
     pub fn identity(&self) -> Option<&Identity> {
         match self {

@@ -57,7 +57,8 @@ pub(super) fn refused(
     or_page(request_identity, parts, error, page)
 }
 
-/// Returns the redirect to a page of the application for a browser that navigates, else the error.
+/// Returns a redirect to a page of the application if the browser navigates. Otherwise returns the
+/// error.
 fn or_page(
     request_identity: &RequestIdentity,
     parts: &Parts,
@@ -70,8 +71,8 @@ fn or_page(
     }
 }
 
-/// Returns where to send a browser that must first do something on another page. It is `None` if
-/// the request does not navigate.
+/// Returns the page to which a browser is redirected first. `None` if the request does not
+/// navigate.
 fn page_with_next(request_identity: &RequestIdentity, parts: &Parts, page: &str) -> Option<String> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
@@ -172,7 +173,7 @@ pub(crate) fn decide(
         Outcome::StepUp => {
             let needed = asked.step_up(identity);
             let page = request_identity.auth().context().config.service.step_up_page.as_deref();
-            // Without a factor that helps, the person would come back from the page for nothing.
+            // If no factor helps, the page would be of no use.
             let page = page.filter(|_| !needed.factors.is_empty());
             let error = AuthError::StepUp(needed);
             Err(match page {

@@ -20,8 +20,8 @@ pub struct RouteDescription {
     pub caller: RouteCaller,
     /// What it reads from the body.
     pub body: RouteBody,
-    /// The status codes of its successful answers. A browser that posts a form gets 303 instead, see
-    /// [`page`](crate::page).
+    /// The status codes of its successful answers. A browser that posts a form gets 303 instead,
+    /// see [`page`](crate::page).
     pub answers: &'static [StatusCode],
     /// Its [error codes](crate::guide::errors), in alphabetical order. A hook of the application can
     /// answer with others.

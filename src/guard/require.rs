@@ -92,8 +92,8 @@ impl Require {
         }
     }
 
-    /// Returns why the requirement cannot be checked on one instance, if the guard tries to do
-    /// that. Such a guard is a bug in the application.
+    /// Returns why the requirement cannot be checked on one instance, if the guard would do that.
+    /// Such a guard is a bug in the application.
     pub(crate) fn fault(&self) -> Option<String> {
         let place = match &self.instance {
             Instance::Whole => return None,

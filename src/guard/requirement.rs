@@ -184,7 +184,7 @@ impl JobIdentity {
 }
 
 impl Requirement {
-    /// Requires that someone is signed in. A job meets it too: it runs for an account.
+    /// Requires a signed-in account. A job meets it too, because it runs for an account.
     pub fn signed_in() -> Self {
         Self(Arc::new(Node::SignedIn))
     }
@@ -393,7 +393,7 @@ impl Requirement {
             Node::Factor { factor, within } => match rights.identity {
                 Some(identity) if passed(identity, *factor, *within) => Outcome::Met,
                 Some(_) => Outcome::StepUp,
-                // Nobody is there who could prove a factor.
+                // A job cannot prove a factor.
                 None => Outcome::Denied,
             },
             Node::All(parts) => parts
@@ -442,7 +442,7 @@ impl Requirement {
         }
     }
 
-    /// Checks rights against it, and says for each part what decided.
+    /// Checks rights against the requirement, and says for each part what decided.
     pub(crate) fn explain(&self, rights: Rights<'_>) -> Explanation {
         self.explain_under(rights, Ceiling::Counts)
     }
@@ -491,7 +491,7 @@ impl Requirement {
             }
             Node::Not { .. } => "the opposite of its part".to_owned(),
             Node::Custom { .. } if rights.identity.is_none() => {
-                "a job has no session, which the application's own rule looks at".to_owned()
+                "a job has no session, which the application's own rule needs".to_owned()
             }
             Node::Custom { .. } => "a rule of the application decided".to_owned(),
         }
@@ -505,8 +505,8 @@ impl<P: TypedPermission> From<P> for Requirement {
     }
 }
 
-/// True if a rule of the application can decide. It looks at the session of a request, and a ceiling
-/// may hide from it what it looks for.
+/// True if a custom rule can decide. A custom rule needs the session of a request, and a ceiling
+/// may hide something that the rule looks for.
 fn knows_custom_rules(rights: Rights<'_>) -> bool {
     rights.identity.is_some() && !rights.are_limited()
 }

@@ -60,21 +60,21 @@ impl Portcullis {
 /// ```compile_fail,E0061
 /// # use axum::{Router, routing::get};
 /// # fn app(auth: portcullis::Portcullis) -> Router {
-/// auth.router().route("/open", get(async || "to whom?")).into_router()
+/// auth.router().route("/open", get(async || "who?")).into_router()
 /// # }
 /// ```
 ///
 /// ```compile_fail,E0308
 /// # use axum::{Router, routing::get};
 /// # fn app(auth: portcullis::Portcullis) -> Router {
-/// auth.router().nest("/old", Router::new().route("/open", get(async || "to whom?"))).into_router()
+/// auth.router().nest("/old", Router::new().route("/open", get(async || "who?"))).into_router()
 /// # }
 /// ```
 ///
 /// ```compile_fail,E0308
 /// # use axum::{Router, routing::get};
 /// # fn app(auth: portcullis::Portcullis) -> Router {
-/// auth.router().merge(Router::new().route("/open", get(async || "to whom?"))).into_router()
+/// auth.router().merge(Router::new().route("/open", get(async || "who?"))).into_router()
 /// # }
 /// ```
 ///
@@ -291,8 +291,8 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     }
 }
 
-/// A layer around what a route answers by itself. axum's plain 405 stays outside: it runs nothing
-/// and is the same for everybody.
+/// A layer around the handlers of a route. axum's plain 405 stays outside, because it runs no
+/// handler and is the same for everyone.
 fn wrap<S, L>(methods: MethodRouter<S>, shape: &Shape, layer: L) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,

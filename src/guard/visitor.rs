@@ -26,7 +26,7 @@ use crate::session::AnonymousSession;
 /// }
 /// ```
 ///
-/// 1. A request with a session keeps it. The session can be of somebody who is
+/// 1. A request with a session keeps it. The session can be of someone who is
 ///    [signed in](Self::identity), of a [visitor](Self::anonymous), or of a sign-in that is not
 ///    finished.
 /// 2. For a request without one, a session is started. It can be used at once. Everything that runs
@@ -73,7 +73,7 @@ impl Visitor {
         }
     }
 
-    /// Returns the identity, if somebody is signed in.
+    /// Returns the identity, if someone is signed in.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.resolved {
             Resolved::Full(identity) => Some(identity),

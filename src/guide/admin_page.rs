@@ -1,15 +1,16 @@
-//! An administrator's page: list accounts, look at one, change its roles, disable it, end its sessions.
+//! An administrator's page: list accounts, show one, change its roles, disable it, end its
+//! sessions, erase it.
 //!
-//! Portcullis has no routes for administrators, because every service has its own rules about who may do
-//! what. These handlers are complete. Copy them, and change the permissions.
+//! Portcullis has no routes for administrators, because every service has its own rules about who
+//! may do what. Copy these complete handlers, and change the permissions.
 //!
 //! ```no_run
 //! use axum::extract::{Path, Query, State};
 //! use axum::http::StatusCode;
 //! use axum::routing::{delete, get, put};
 //! use axum::{Json, Router};
-//! use portcullis::account::{AccountDetails, AccountError, AccountFilter, AccountState, Page};
-//! use portcullis::{AccountId, PermissionError, Portcullis, Rejection, Requirement};
+//! use portcullis::account::{AccountDetails, AccountError, AccountFilter, AccountState};
+//! use portcullis::{AccountId, Page, PermissionError, Portcullis, Rejection, Requirement};
 //! use serde::Deserialize;
 //! use serde_json::{Value, json};
 //!
@@ -49,7 +50,7 @@
 //!     name: Option<String>,
 //!     role: Option<String>,
 //!     disabled: Option<bool>,
-//!     after: Option<AccountId>,
+//!     after: Option<String>,
 //! }
 //!
 //! // GET /admin/accounts?name=al&after=018f…
@@ -67,10 +68,7 @@
 //!     if search.disabled == Some(true) {
 //!         filter = filter.state(AccountState::Disabled);
 //!     }
-//!     let page = match search.after {
-//!         Some(after) => Page::first(50).after(after),
-//!         None => Page::first(50),
-//!     };
+//!     let page = Page::from(search.after).size(50);
 //!     let found = auth.accounts().list(&filter, page).await?;
 //!     let accounts: Vec<_> = found.accounts.iter().map(shown).collect();
 //!     Ok(Json(json!({ "accounts": accounts, "next": found.next })))
@@ -130,12 +128,13 @@
 //!
 //! # Before you use it
 //!
-//! - Ask for a recent factor: `Requirement::all([write, Requirement::within(..)])?`. A stolen session of an
-//!   administrator is worse than any other.
-//! - A person who may grant every role can give themselves everything. Give `account:write` only to people who
-//!   may do that, or check in `grant` which roles they may hand out.
-//! - Every change writes an event with the account that was changed. Log in your handler who has changed it.
-//! - A list reads names and addresses of other people. Do not put it into a cache: routes behind a guard
+//! - Require a recent factor: `Requirement::all([write, Requirement::within(..)])?`. A stolen
+//!   session of an administrator is worse than any other.
+//! - A person who may grant every role can get every permission. Give `account:write` only to
+//!   people who may have every permission, or check in `grant` which roles they may grant.
+//! - Every change writes an event with the account that was changed. The event does not name the
+//!   administrator, so log this in your handler.
+//! - A list contains names and addresses of other people. Do not cache it. Routes behind a guard
 //!   answer with `no-store`.
 //!
 //! # Finding one account

@@ -1,4 +1,4 @@
-//! Backups: what to keep, what a restored one brings back, and how to end that.
+//! Backups: what to back up, what a restored backup brings back, and what to do about it.
 //!
 //! # What to back up
 //!
@@ -10,8 +10,8 @@
 //! | PostgreSQL | `pg_dump --format=custom app > backup.dump` |
 //! | MySQL and MariaDB | `mariadb-dump --single-transaction app > backup.sql` |
 //!
-//! Keep the secrets and the peppers too, but in another place. A thief of the backup then has password hashes
-//! and addresses, and no key.
+//! Back up the secrets and the peppers too, but in another place. A thief of the backup then has
+//! password hashes and addresses, but no keys.
 //!
 //! | lost | what happens |
 //! |---|---|
@@ -19,8 +19,8 @@
 //! | a pepper | nobody whose hash needs it can sign in; they must reset their passwords |
 //! | a signing key of your own | everyone signs in again |
 //!
-//! A backup contains personal data. Delete old backups when your rules say so, also those of people who were
-//! deleted meanwhile.
+//! A backup contains personal data. Delete old backups as your rules demand. They also contain
+//! people who were deleted since.
 //!
 //! # A restored backup is an old state
 //!
@@ -78,6 +78,6 @@
 //! already higher, `after_restore` adds one.
 //!
 //! # Copies for tests
-//! A copy of the production database in a test system is also a restored backup. Use a different secret there.
-//! Then no cookie of the production system works in the test system, or the other way round. Waiting messages are
+//! A copy of the production database in a test system is also a restored backup. Use a different
+//! secret there. Then cookies of one system do not work in the other. Waiting messages are
 //! encrypted with the production secret, so the test system cannot send them.

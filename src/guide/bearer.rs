@@ -3,7 +3,7 @@
 //! Use bearer tokens for programs that are not browsers: mobile and desktop apps, and command-line tools. In a
 //! browser, use the cookie, because no script can read it.
 //!
-//! # Switching them on
+//! # Turning them on
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -19,8 +19,8 @@
 //! # }
 //! ```
 //!
-//! Cookies keep working. All guards and extractors accept both. One request must carry only one of them; both together
-//! get 400 `multiple_credentials`.
+//! Cookies keep working. All guards and extractors accept both. A request with both gets 400
+//! `multiple_credentials`.
 //!
 //! # Signing in
 //!
@@ -35,7 +35,9 @@
 //! { "result": "session", "token": "eyJ…", "token_type": "Bearer", "expires_in": 900, "device_token": "eyJ…", … }
 //! ```
 //!
-//! - `/auth/register` and `/auth/session/anonymous` take `transport` too.
+//! - `/auth/register`, `/auth/session/anonymous`, `/auth/verification/confirm`,
+//!   `/auth/password/reset` and both routes of the [sign-in by mail](crate::mail_login) take
+//!   `transport` too.
 //! - If `result` is not `session`, the token is for the next step only, such as `password_change_required`.
 //! - Send the token with each request: `Authorization: Bearer eyJ…`. Such a request never gets a cookie.
 //!
@@ -48,11 +50,12 @@
 //! 2. Store the new token before you use it. Then forget the old one.
 //! 3. Let only one request renew at a time, and let the others wait for it.
 //!
-//! A lost answer does no harm: the old token can be used to ask again. But the use of an old token after the new one
-//! was used for a while looks like theft, and then the session ends. So do not keep copies of tokens.
+//! A lost answer does no harm: repeat the request with the old token. But if the old token is used
+//! after the new one has been in use for a while, this looks like theft, and the session ends. So
+//! do not keep copies of tokens.
 //!
-//! After 7 days without a renewal, and 30 days after the sign-in, the user must sign in again. `GET /auth/session` shows
-//! when.
+//! After 7 days without a renewal, and 30 days after the sign-in, the user must sign in again. `GET
+//! /auth/session` shows these times.
 //!
 //! | answer | what the app does |
 //! |---|---|
@@ -61,8 +64,8 @@
 //! | 401 with any other code | asks the user to sign in; keeps the device token |
 //! | 503, or no answer | keeps the token and tries again later |
 //!
-//! The answers to `PUT /auth/password` and to a change of the address contain a new `token` too. The old one is no
-//! longer valid then.
+//! The answers to `PUT /auth/password` and to a change of the address contain a new `token` too.
+//! Then the old one is no longer valid.
 //!
 //! # Storing tokens
 //!
@@ -77,17 +80,19 @@
 //!
 //! # The device token
 //!
-//! It gives access to nothing. It shows that this account has signed in from this device before. Send it with each
-//! sign-in. Then the owner gets no message about a new device, and can sign in while strangers lock the account. Keep it
-//! when the user signs out, and replace it whenever an answer has a newer one.
+//! The device token gives no access. It shows that this account has signed in from this device
+//! before. Send it with each sign-in. Then the owner gets no message about a new device, and can
+//! sign in while strangers lock the account. Keep it when the user signs out. Replace it when an
+//! answer has a new one.
 //!
 //! # Apps that show web pages
 //!
 //! Some apps are web pages in a WebView. They have an origin of their own, such as `capacitor://localhost` or
 //! `tauri://localhost`. There are two ways:
 //!
-//! - **Bearer tokens**, stored by the native part of the app. A request whose only credential is a token in a header
-//!   needs no trusted origin, because no other page can make a browser send it.
+//! - **Bearer tokens**, stored by the native part of the app. A request whose only credential is a
+//!   token in a header needs no trusted origin, because no other page can make a browser send this
+//!   token.
 //! - **The cookie.** List the origin in `service.trusted_origins`. Set `cookie.same_site` to `none` and
 //!   `cookie.partitioned` to `true`, because the page and the service are two sites. Not every WebView stores such a
 //!   cookie, so test it on all your platforms.
@@ -112,10 +117,11 @@
 //! # }
 //! ```
 //!
-//! Both ways need CORS, with the app's origin in `allow_origin`. For bearer tokens, add `AUTHORIZATION` and
-//! `portcullis-device` to `allow_headers`. See [`single_page`](super::single_page). Origins are compared exactly. An
-//! app that uses `http://localhost` shares its origin with every program on the device that serves pages there, so do
-//! not list it.
+//! Both ways need CORS, with the app's origin in `allow_origin`. For bearer tokens, add
+//! `AUTHORIZATION` and `portcullis-device` to `allow_headers`. See
+//! [`single_page`](super::single_page). Origins are compared exactly. Do not list
+//! `http://localhost`. An app with this origin shares it with every program on the device that
+//! serves pages there.
 //!
 //! # Signing out
 //!

@@ -168,6 +168,7 @@
 //! | order of messages | resets and codes first, because people wait for them | the mails of many registrations must not delay a person who waits. A message that has waited for an hour gets the same priority. Not configurable |
 //! | `mail.password_reset_lifetime` | 1 h | people who read the mail later request a new one; NIST allows a day, OWASP recommends an hour |
 //! | `mail.login_lifetime` | 10 min | ASVS 5.0 6.5.5 for codes sent out of band: the person waits for the mail, and a mailbox that is read later must not open the account. At most an hour. Wrong codes are counted at least as long |
+//! | `mail.login_creates_accounts` | off | a service that mounts the sign-in by mail for its accounts must not become open to everybody by that |
 //! | random bits of its link, length of its code | 256; `challenge.code_length` and `code_alphabet` | see [challenges](#challenges) |
 //! | `mail.send_timeout` | 30 s per attempt | a mail server that hangs delays at most eight messages, and no request |
 //! | `mail.first_retry`, `mail.attempts` | 30 s, doubled up to an hour; 10 attempts | three hours: enough for a mail server that restarts or uses greylisting |

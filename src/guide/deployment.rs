@@ -56,11 +56,11 @@
 //!   the SQLite version in sqlx plans a statement again for each value. That more than doubled the cost of a
 //!   request.
 //!
-//! On MySQL and MariaDB the migrations create the tables with a binary collation. Do not change it.
+//! On MySQL and MariaDB, the tables have a binary collation. Do not change it.
 //!
 //! # Proxies and several nodes
 //!
-//! These have pages of their own: [`proxies`](super::proxies), [`nodes`](super::nodes) and
+//! See the pages [`proxies`](super::proxies), [`nodes`](super::nodes) and
 //! [`pgbouncer`](super::pgbouncer).
 //!
 //! # Several services on one host
@@ -110,7 +110,7 @@
 //! | PostgreSQL | `ALTER ROLE app SET lock_timeout = '4s'` |
 //! | MySQL and MariaDB | `SET GLOBAL innodb_lock_wait_timeout = 4` (the default is 50 s) |
 //!
-//! Keep locks on rows of `auth_` tables for as short a time as possible.
+//! Lock rows of `auth_` tables only for short times.
 //!
 //! # Clients that disconnect
 //!
@@ -136,9 +136,11 @@
 //!
 //! # Monitoring
 //!
-//! Each event goes to `tracing`, under `portcullis::event`. It is also written to the table `auth_event`, in the
-//! transaction of the change that it describes; see [`audit_log`](crate::audit_log). Before you stop a node, call
-//! [`flush`](crate::audit_log::AuditLog::flush). It writes the denials that are so far only counted.
+//! Each event goes to `tracing`, under `portcullis::event`. It is also written to the table
+//! `auth_event`, in the transaction of the change that it describes; see
+//! [`audit_log`](crate::audit_log). Before you stop a node, call
+//! [`flush`](crate::audit_log::AuditLog::flush). It writes the denials that are only counted in
+//! memory so far.
 //!
 //! [`Portcullis::audit`](crate::Portcullis::audit) lists findings: problems that do not stop the service. The
 //! page [`operating`](super::operating) explains each finding, each warning and the important events, and what to

@@ -120,28 +120,29 @@
 //! | `too_easy_to_guess` | | `strength` rates the password below `password.min_strength` |
 //! | `breached_password` | | the password is known from a breach |
 //! | `repetition_differs` | | the second entry of the password differs from the first |
-//! | `missing_field`, `unknown_field`, `duplicate_field` | `name` | the `profile` has a field too few or too many |
-//! | `wrong_form` | | the `profile` has another type than the application reads |
+//! | `missing_field`, `unknown_field`, `duplicate_field` | `name` | the `profile` lacks a field, or has an unknown or repeated one |
+//! | `wrong_form` | | the `profile` does not have the type that the application expects |
 //!
 //! # Accounts, sessions, roles and groups
 //!
-//! Methods return these errors. An application that passes such an error on sends this answer.
+//! Methods return these errors. If your application returns such an error from a handler, the
+//! client gets this answer.
 //!
 //! | code | status | cause |
 //! |---|---|---|
 //! | `account_not_found` | 404 | there is no such account |
 //! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity): the account cannot be used now |
 //! | `account_erased` | 410 | the account was erased; nothing is kept about it except its id |
-//! | `last_superuser` | 409 | this is the last account that may do everything, so it can neither be closed nor erased; give this right to another account first |
+//! | `last_superuser` | 409 | this is the last superuser, so it can neither be closed nor erased; make another account a superuser first |
 //! | `session_limit` | 409 | the account has the maximum number of sessions; sign out on another device first |
 //! | `session_data_too_large` | 413 | the session data is larger than 4 KiB |
 //! | `session_data_unreadable` | 500 | the stored session data does not match the type that the code reads |
 //! | `session_not_found` | 404 | the account has no such session; the answer is the same for a session of another account |
 //! | `invalid_name` | 422 | the name of a role or group is invalid: use 1 to 64 bytes without white space, `:`, `,` or `*` |
 //! | `invalid_resource` | 422 | the domain or id of a resource is empty, too long, or contains permission syntax |
-//! | `invalid_permission` | 422 | A permission of the role is invalid, or the role has too many. With `POST /session/may`: a question is not about a permission, or its id is not a possible id; `question` is its index |
+//! | `invalid_permission` | 422 | A permission of the role is invalid, or the role has too many. With `POST /session/may`: the text of a question is not a permission, or its id is not possible; `question` is its index |
 //! | `too_many_questions` | 422 | more than 64 questions at once |
-//! | `invalid_page` | 422 | a list of holders or members should go on after a text that no page has returned |
+//! | `invalid_page` | 422 | the position in a list of holders or members is not the `next` of a page |
 //! | `invalid_recipient` | 422 | `outbox().send(..)`: the recipient is not one plain mail address or phone number |
 //! | `idle_too_short` | 422 | the idle time of a role is less than three times `session.replay_after` |
 //! | `unknown_level` | 422 | this level is not configured for this kind of resource |

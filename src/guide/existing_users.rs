@@ -23,14 +23,16 @@
 //!      [`add_name`](crate::account::Accounts::add_name).
 //!    - The report shows problems in your data, such as two names that differ only in case, or an address with a
 //!      display name around it. Decide what to do with them before you continue.
-//!    - Call [`refuse_unreadable_hashes`](crate::account_import::AccountImport::refuse_unreadable_hashes) at first.
-//!      Then rows whose password hash cannot be read are only reported. See [the table](#password-hashes).
+//!    - In your first runs, call
+//!      [`refuse_unreadable_hashes`](crate::account_import::AccountImport::refuse_unreadable_hashes).
+//!      Then rows whose password hash cannot be read are only reported, and not imported. See [the
+//!      table](#password-hashes).
 //! 3. Connect your tables to the account: add a foreign key from `users.id` to `auth_account.id`. If your ids
 //!    are numbers, add a column `account_id`.
-//! 4. Create both rows for new people: with a hook for the mounted registration, or in one transaction in your
-//!    own handler. The section about new people shows both.
-//! 5. When nobody uses the old sign-in any more, drop the columns that moved. Until then do not write to
-//!    both: a password change in the old table does not change the new one.
+//! 4. Create both rows for new people: with a hook for the mounted registration, or in one
+//!    transaction in your own handler. See [below](#new-people-create-both-rows-or-none).
+//! 5. When nobody uses the old sign-in any more, drop the columns that moved. Until then, do not
+//!    change passwords in the old table, because this does not change the new one.
 //!
 //! ```no_run
 //! use portcullis::account_import::ImportedAccount;
@@ -73,7 +75,8 @@
 //!
 //! # Password hashes
 //!
-//! The beginning of a hash says what it is. All formats except Argon2 need the feature `foreign-hashes`.
+//! The beginning of a hash shows its format. All formats except Argon2 need the feature
+//! `foreign-hashes`.
 //!
 //! | hash | read | how |
 //! |---|---|---|
@@ -94,10 +97,10 @@
 //! | PBKDF2 with SHA-1, Spring's `{pbkdf2}…` and `{scrypt}…`, ASP.NET Identity, Firebase | no | |
 //! | MD5, SHA-1 or SHA-256 of a password, with or without a salt; `{noop}…` and plain text | no | they are too easy to guess |
 //!
-//! A row whose hash is not read becomes an account without a password. The report names it under
-//! `without_password`. Its owner sets a password with "forgot password". For that the account needs an address. A hash
-//! that is broken, or beyond a limit, counts as not read. A later run skips accounts that exist, so it does not add a
-//! hash.
+//! If the hash of a row cannot be read, the account gets no password. The same is true for a hash
+//! that is malformed or above a limit. The report lists such rows under `without_password`. Their
+//! owners set a password with "forgot password", so these accounts need an address. A later run
+//! skips existing accounts, so it cannot add a hash.
 //!
 //! # New people: create both rows or none
 //!
@@ -145,12 +148,13 @@
 //!
 //! # Reading both
 //!
-//! Take an [`Account`](crate::Account) in your handler, and read your table by its id, with one statement. If your
-//! pages need some of this data all the time, add it to the answer of `GET /session` with
-//! [`session_info`](crate::Builder::session_info).
+//! Take an [`Account`](crate::Account) in your handler, and read your table by its id, with one
+//! statement. If your pages often need some of this data, add it to the answer of `GET /session`
+//! with [`session_info`](crate::Builder::session_info).
 //!
 //! # Deleting
 //!
 //! [`delete`](crate::account::Accounts::delete) only marks the account as deleted.
-//! [`erase`](crate::account::Accounts::erase) empties it. In both cases the row stays, so your foreign keys remain
-//! valid. Remove your own data about an erased person in a hook: see [`personal_data`](super::personal_data#erasing).
+//! [`erase`](crate::account::Accounts::erase) removes its data. In both cases the row stays, so
+//! your foreign keys remain valid. Remove your own data about an erased person in a hook: see
+//! [`personal_data`](super::personal_data#erasing).

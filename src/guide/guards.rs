@@ -43,11 +43,12 @@
 //! | `doc::Read`, made by [`permissions!`](crate::permissions) | accounts with this permission | [`Allowed`] |
 //! | `auth.require(doc::Read).on_path("id")` | accounts with this permission on the instance in the path | [`Identity`](crate::Identity) |
 //!
-//! `public()` also protects against other sites. If a page of another site sends a `POST`, `PUT`, `PATCH` or
-//! `DELETE`, or opens a WebSocket, the answer is 403 `cross_site_request`. So a public route that signs people in needs no check of
-//! its own. Programs that are not browsers may still call it. If pages of other sites must be able to call a
-//! route, write `public().from_anywhere()`. All other accesses need a session, and portcullis accepts a
-//! session cookie only from your own site.
+//! `public()` also protects against other sites. If a page of another site sends a `POST`, `PUT`,
+//! `PATCH` or `DELETE`, or opens a WebSocket, the answer is 403 `cross_site_request`. So a public
+//! route that signs people in needs no further check. Programs that are not browsers may still call
+//! it. If pages of other sites must be able to call a route, write `public().from_anywhere()`. All
+//! other kinds of access need a session, and portcullis accepts a session cookie only from your own
+//! site.
 //!
 //! The router keeps this information for you:
 //!
@@ -156,7 +157,7 @@
 //! | the same, from a browser that navigates, with a login page configured | 303 to the login page, with `?next=` |
 //! | without the permission | 403 `denied`; only the log says which rule denied it |
 //! | allowed after one more factor | 401 `insufficient_user_authentication`. `factors` lists the account's factors that are accepted; the user must pass one of them next. `enrol` lists factors to set up, if the account has none of them. `max_age` is the maximum age of the factor |
-//! | the same, from a browser that navigates, with a step-up page configured | 303 to that page, with `?next=`, if the account has a factor that helps |
+//! | the same, from a browser that navigates, with a step-up page configured | 303 to that page, with `?next=`, if the account has an accepted factor |
 //! | sent by a page of another site | 403 `cross_site_request` |
 //! | any, while the database is unavailable | 503 `unavailable` |
 //!
@@ -199,9 +200,9 @@
 //! Anyone can choose the value of `next`. Read it with
 //! [`ReturnTo::parse`](crate::base::redirect::ReturnTo::parse), which accepts only a path of this site.
 //!
-//! The form of the login page needs no script: the mounted routes answer a form of a browser with a redirect, to `next`
-//! or back to the form. With `service.step_up_page`, a guard that needs a factor again sends browsers to that page. See
-//! [`server_pages`](super::server_pages).
+//! The form of the login page needs no script: the mounted routes answer a browser's form with a
+//! redirect, to `next` or back to the form. With `service.step_up_page`, a guard that requires a
+//! factor again redirects browsers to that page. See [`server_pages`](super::server_pages).
 //!
 //! # Grants
 //!

@@ -1,12 +1,12 @@
 //! Housekeeping: delete old rows, so that no table grows without limit.
 //!
-//! Many rows lose their use: sessions end, codes expire, attempts are forgotten. Nothing removes them until you
-//! run [`maintenance`](crate::maintenance). Choose one of two ways.
+//! Many rows become useless: sessions end, codes expire, attempts no longer count. Only
+//! [`maintenance`](crate::maintenance) removes them. Choose one of two ways to run it.
 //!
 //! # In the service
 //!
-//! Spawn one task at the start, on every node. A lease in the database makes sure that only one of them works
-//! at a time.
+//! Spawn a task at the start, on every node. A lease in the database makes sure that only one node
+//! works at a time.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) {
@@ -21,17 +21,24 @@
 //!
 //! # From a scheduler
 //!
-//! A small program of yours runs once and ends. It needs the same configuration as the service, which says how
-//! long rows are kept. It also needs the same [hooks](crate::Builder::hooks): maintenance erases closed accounts, and
-//! [`before_erase`](crate::hook::Hooks::before_erase) removes the rows in your own tables:
+//! Write a small program that runs once and ends. It needs the same configuration as the service,
+//! which sets how long rows are kept. It also needs the same [hooks](crate::Builder::hooks):
+//! maintenance erases closed accounts, and [`before_erase`](crate::hook::Hooks::before_erase)
+//! cleans your own tables.
 //!
 //! ```no_run
+//! use portcullis::hook::Hooks;
 //! use portcullis::{Config, Portcullis};
+//!
+//! /// The hooks of the service. Share them, for example in a library crate of yours.
+//! struct Shop;
+//!
+//! impl Hooks for Shop {}
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let db = sea_orm::Database::connect(std::env::var("DATABASE_URL")?).await?;
-//!     let auth = Portcullis::builder(db).config(Config::from_env()?).build()?;
+//!     let auth = Portcullis::builder(db).hooks(Shop).config(Config::from_env()?).build()?;
 //!     let report = auth.maintenance().run().await?;
 //!     println!("removed: {report}"); // such as `sessions=120 attempts=31`
 //!     Ok(())
@@ -43,8 +50,8 @@
 //! 17 * * * *  app  /usr/local/bin/app-housekeeping
 //! ```
 //!
-//! A run that fails leaves the rest for the next one. Two runs at the same time do no harm. If no run has ended
-//! well for three days, the finding `maintenance_overdue` says so.
+//! If a run fails, the next run does the rest. Two runs at the same time do no harm. If no run has
+//! succeeded for three days, there is the finding `maintenance_overdue`.
 //!
 //! # What is kept, and for how long
 //!
@@ -72,15 +79,16 @@
 //!
 //! # What still grows
 //!
-//! - All other accounts, their names, roles, groups and grants. They are removed only when you say so. A deleted or
-//!   erased account keeps its row.
-//! - `auth_event`, with every sign-in and change. Expect one to three rows for each sign-in. It is usually the
-//!   largest table. Copy the events to your log system (see [`telemetry`](super::telemetry)), and shorten the
-//!   time.
-//! - The files of the database. Deleted rows leave free space, which the database uses again. Only `VACUUM`
-//!   (SQLite) or `OPTIMIZE TABLE` (MariaDB) makes files smaller. PostgreSQL's autovacuum is enough.
+//! - All other accounts, their names, roles, groups and grants. Only your own calls remove them. A
+//!   deleted or erased account keeps its row.
+//! - `auth_event`, with every sign-in and change. Expect one to three rows for each sign-in. It is
+//!   usually the largest table. You can send the events to your log system (see
+//!   [`telemetry`](super::telemetry)) and set a shorter time.
+//! - The files of the database. Deleted rows leave free space, which the database uses again. To
+//!   make files smaller, use `VACUUM` (SQLite) or `OPTIMIZE TABLE` (MariaDB). On PostgreSQL,
+//!   autovacuum is enough.
 //!
-//! # How to see that it works
+//! # How to check that it works
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::Fault> {
@@ -89,5 +97,6 @@
 //! # }
 //! ```
 //!
-//! Each run that removed something writes one event `maintenance`, with the numbers. If a foreign key of your
-//! own table stops the removal of an account, a warning names it: add `ON DELETE CASCADE`.
+//! Each run that removed something writes one event `maintenance`, with the numbers. If a foreign
+//! key of your own table prevents the removal of an account, a warning names the key. Add `ON
+//! DELETE CASCADE` to it.

@@ -1,12 +1,13 @@
 //! Failed sign-ins: how they slow down an attacker, and what they mean for legitimate users.
 //!
-//! Attackers who guess passwords have much time. Without a limit they could make about fifty attempts a
-//! second, as fast as the server computes hashes. They would find a common password within a day. So
-//! portcullis counts the attempts per account, and refuses attempts for a while when there are too many.
+//! Attackers who guess passwords have a lot of time. Without a limit they could make about fifty
+//! attempts a second, as fast as the server computes hashes. They would find a common password
+//! within a day. So portcullis counts the attempts per account, and refuses attempts for a while
+//! when there are too many.
 //!
-//! This has a cost: an attacker can fail on purpose, to annoy the owner of an account. This page explains what
-//! such an attacker can achieve, and why this is acceptable. The page [`attempt`](crate::attempt) explains how
-//! attempts are counted.
+//! This has a cost: an attacker can fail on purpose, to lock the owner of an account out. This page
+//! explains what such an attacker can achieve, and why this is acceptable. The page
+//! [`attempt`](crate::attempt) explains how attempts are counted.
 //!
 //! # What an attacker experiences
 //!
@@ -64,10 +65,11 @@
 //!
 //! # What a legitimate user experiences
 //!
-//! - **A user forgot the password and tries a few.** Five wrong passwords have no consequence. From the sixth
-//!   failure on there is a delay, which the answer does not mention: a correct password within the delay fails
-//!   too. If this confuses too many people, turn on `attempts.reveal_lockout`. The answer is then 429 and says
-//!   when to try again. An attacker can read that too.
+//! - **A user forgot the password and guesses.** Five wrong passwords have no consequence. From the
+//!   sixth failure on there is a delay, which the answer does not mention: a correct password
+//!   within the delay fails too. If this confuses too many people, turn on
+//!   `attempts.reveal_lockout`. The answer is then 429 and says when to try again. An attacker can
+//!   read that too.
 //! - **An attacker guesses passwords of the account.** Existing sessions continue. A browser that has signed in
 //!   before can still sign in, because it has its own counter (cookie `__Host-session-device`). It has one for
 //!   each of the last five accounts that used it. For one hour, only sign-ins from *new* browsers are refused.
@@ -75,10 +77,11 @@
 //! - **An attacker requests links for another person's account.** The owner gets a few mails. While requests are
 //!   locked, no more mails are sent, but the last link stays valid. A browser that has signed in before can
 //!   request another link.
-//! - **An attacker uses up the codes of a sign-in by mail.** For up to one hour, the owner cannot type a code on a
-//!   new browser. The link still works in the browser that asked, and so does the code on a browser that has
-//!   signed in before. A lock of passwords does not stop a sign-in by mail, and such a sign-in does not remove
-//!   the lock: an attacker would get new attempts at the same password.
+//! - **An attacker uses up the attempts at codes of a sign-in by mail.** For up to one hour, the
+//!   owner cannot type a code on a new browser. The link still works in the browser that asked, and
+//!   so does the code on a browser that has signed in before. A lock of passwords does not stop a
+//!   sign-in by mail, and such a sign-in does not remove the lock: an attacker would get new
+//!   attempts at the same password.
 //! - **An attacker uses up the rate limit for sign-ins with one name.** A browser that has signed in before has
 //!   its own rate limit.
 //! - **An attacker uses up the attempts at codes for one address of the account.** For up to one hour, a

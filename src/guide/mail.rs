@@ -34,8 +34,9 @@
 //! # }
 //! ```
 //!
-//! The last two lines deliver messages that a crashed node has left behind. Portcullis also sends messages without
-//! them. But such a message then waits until the next one is put into the outbox.
+//! The last two lines deliver messages that a crashed node did not send. Without these lines,
+//! portcullis still sends messages. But a message of a crashed node then waits until the next
+//! message is put into the outbox.
 //!
 //! # Links
 //!
@@ -45,9 +46,11 @@
 //! - Opening such a page must change nothing, because mail scanners open links too.
 //! - The page takes the token after the `#`, which the browser sends to no server. It posts the token to the route
 //!   when the user confirms.
-//! - Send `Referrer-Policy: no-referrer` with the page.
-//! - Pages without a script cannot read what is behind the `#`. For them there is
-//!   [`LinkConfig::in_query`](crate::config::LinkConfig::in_query), see [`server_pages`](super::server_pages).
+//! - Send `Referrer-Policy: no-referrer` with the page if a script posts the token. A page with a
+//!   form needs [another value](super::server_pages#headers).
+//! - Pages without a script cannot read the part after the `#`. For them, use
+//!   [`LinkConfig::in_query`](crate::config::LinkConfig::in_query), see
+//!   [`server_pages`](super::server_pages).
 //!
 //! # Your own templates
 //!
@@ -71,9 +74,9 @@
 //! | `at` | all | when it happened |
 //! | `address` | notifications about an account | the client address, if known |
 //! | `link`, `minutes` | requests for a confirmation | the link, and how long it is valid |
-//! | `link`, `code`, `minutes` | `mail_login` | the link and the code with which to sign in |
+//! | `link`, `code`, `minutes` | `mail_login` | the link and the code of the sign-in, and how long they are valid |
 //! | `code`, `minutes` | messages with a code | the code, and how long it is valid |
-//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added` | the link that undoes the change, and how long it is valid |
+//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added`, `account_closed` | the link that undoes the change or reopens the account, and how long it is valid |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
 //! | `left` | `recovery_code_used` | how many codes are left |
 //! | `purpose` | `challenge_code` | what the code is for |
@@ -81,9 +84,10 @@
 //! HTML templates escape every value. The built-in templates contain no text that a stranger chose. A username such
 //! as `evil.example` would become a link in many mail programs.
 //!
-//! A provider with templates of its own needs no text: [`Message::value`](crate::Message::value) returns a value by
-//! its name, and [`Message::values`](crate::Message::values) returns all of them. Codes and links are secrets: send
-//! them to the recipient only, and never log them.
+//! If your mail provider has its own templates, it needs no text:
+//! [`Message::value`](crate::Message::value) returns a value by its name, and
+//! [`Message::values`](crate::Message::values) returns all of them. Codes and links are secrets:
+//! send them to the recipient only, and never log them.
 //!
 //! # Your own messages
 //!
@@ -115,8 +119,9 @@
 //! # }
 //! ```
 //!
-//! In the outbox and in the log your kinds have `app:` before their names, and in a folder of templates their files
-//! have `app-` (`app-invitation.txt`). So your kinds may have any names.
+//! In the outbox and in the log, the names of your kinds have the prefix `app:`. Their files in a
+//! folder of templates have the prefix `app-` (`app-invitation.txt`). So your kinds never collide
+//! with built-in kinds.
 //!
 //! `auth.outbox().within(&txn).send(..)` sends it only if your transaction commits. `send` fails if the template
 //! uses a value that the message does not have, or if a value has more than 500 characters.
@@ -134,8 +139,8 @@
 //! | 409 `link_used` | continues to the start page: this browser has just signed in |
 //! | 403 `wrong_code` | offers a new mail |
 //!
-//! The page where the user asked needs a field for the code. It posts to the same route. Warn people there, as the
-//! mail does: nobody of your service asks for this code.
+//! The page where the user asked needs a field for the code. It posts to the same route. Warn
+//! people there, as the mail does: nobody from your service will ask for this code.
 //!
 //! # Pages for changes of addresses and names
 //!
@@ -160,7 +165,8 @@
 //!
 //! # Limits
 //!
-//! Some messages can be requested by anyone: verification, a forgotten password, a sign-in by mail, a code. Each recipient gets at most
-//! one a minute and five an hour of each kind, also of your own kinds. Above the limit the answer to the request stays the same.
+//! Anyone can request some messages: verification, a forgotten password, a sign-in by mail, a code.
+//! Each recipient gets at most one message a minute and five an hour of each kind, also of your own
+//! kinds. Above the limit, the answer to the request stays the same.
 //!
 //! Notifications about an account are always sent. Otherwise an attacker could hide them with many requests.

@@ -1,4 +1,4 @@
-//! The tables: three ways to create them, several nodes, and new versions.
+//! The tables: how to create them, on several nodes too, and how to upgrade.
 //!
 //! All tables are named `auth_*`. `auth_migration` records which migrations were applied.
 //!
@@ -11,9 +11,9 @@
 //! auth.check_tables().await?;
 //! ```
 //!
-//! Call it at every start, or as a separate step of your deployment. Processes that start together wait for
-//! each other, on an empty database too. The one that waits finds nothing left to do. If the lock is not free
-//! after five minutes, that is an error.
+//! Call it at every start, or as a separate step of your deployment. Processes that start together
+//! wait for each other, even on an empty database. One of them migrates, and the others find
+//! nothing to do. If the lock is not free after five minutes, the call fails.
 //!
 //! | database | the lock | a migration that fails |
 //! |---|---|---|
@@ -23,8 +23,9 @@
 //!
 //! # Together with your own migrations
 //!
-//! Both can run in any order, because each has its own record. If your tables refer to `auth_account`, run yours
-//! second. sea-orm's migrator has no lock. Run yours under the one of portcullis:
+//! Both can run in any order, because each has its own record. If your tables refer to
+//! `auth_account`, run yours second. sea-orm's migrator has no lock. Run yours under the lock of
+//! portcullis:
 //!
 //! ```ignore
 //! use portcullis_migration::{Migrator, MigratorTrait, locked};
@@ -38,10 +39,11 @@
 //! .await?;
 //! ```
 //!
-//! [`locked`] takes a function. It gets the connection that holds the lock, and must use no other.
+//! [`locked`] takes a function. The function gets the connection that holds the lock, and must use
+//! no other connection.
 //!
-//! You can also put `Migrator::migrations()` into the list of your own migrator, before yours. Then your table records
-//! them, and you must not call the `Migrator` of portcullis as well.
+//! You can also put `Migrator::migrations()` into the list of your own migrator, before yours. Then
+//! your own table records them, and you must not call the `Migrator` of portcullis.
 //!
 //! [`locked`]: https://docs.rs/portcullis-migration/latest/portcullis_migration/fn.locked.html
 //!
@@ -51,21 +53,24 @@
 //! the migrations. Use them if your service does not use sea-orm's migrations. The page [`sqlx`](super::sqlx)
 //! shows how. Each file also writes its line into `auth_migration`, so you can change to the crate later.
 //!
-//! Apply every file, in the order of their names, and do not change them. If you forget one,
-//! [`check_tables`](crate::Portcullis::check_tables) names what is missing when your service starts.
+//! Apply all files, in the order of their names, and do not change them. If you forget one,
+//! [`check_tables`](crate::Portcullis::check_tables) names what is missing when your service
+//! starts.
 //!
 //! # New versions
 //!
 //! A released migration is never changed. A new version adds migrations, and its CHANGELOG says so. A test upgrades
 //! a filled database of each released version.
 //!
-//! - **Forward:** start the new version. The first node migrates while the old nodes still run. A migration
-//!   in a version that is compatible by its number only adds tables, columns and indexes. So old nodes keep working.
-//! - **Back:** an older version does not know the newer migrations, and its `Migrator::up` refuses them by name. It
-//!   cannot know what they changed. If you may have to go back to an older version, run the migrations as a separate
-//!   step of the deployment, and only call [`check_tables`](crate::Portcullis::check_tables) at the start. It accepts
-//!   tables and columns that it does not know.
-//! - **Edited:** if the record has a gap, `Migrator::up` names the missing migration and changes nothing.
+//! - **Upgrade:** start the new version. The first node migrates while the old nodes still run.
+//!   Within a compatible version (semantic versioning), migrations only add tables, columns and
+//!   indexes. So old nodes keep working.
+//! - **Downgrade:** an older version does not know what newer migrations changed. So its
+//!   `Migrator::up` fails and names them. If you may have to go back to an older version, run the
+//!   migrations as a separate step of the deployment. At the start, only call
+//!   [`check_tables`](crate::Portcullis::check_tables), which accepts unknown tables and columns.
+//! - **A changed record:** if the record has a gap, `Migrator::up` names the missing migration and
+//!   changes nothing.
 //!
-//! If you change rows of `auth_account` or `auth_session` with SQL of your own, also write another number into the
-//! `version` of each row. A node may remember a row until its version changes.
+//! If you change rows of `auth_account` or `auth_session` with your own SQL, also write another
+//! number into the `version` of each row. A node may cache data of a row until its version changes.

@@ -6,20 +6,20 @@
 //! |---|---|
 //! | add accounts to an axum service | [`start`] |
 //! | see every route, and who may call it | [`routes`] |
-//! | use the users table that I have | [`existing_users`] |
+//! | use my existing users table | [`existing_users`] |
 //! | use it in a service on sqlx, without sea-orm | [`sqlx`] |
 //! | move from axum-login | [`from_axum_login`] |
 //!
 //! | build | page |
 //! |---|---|
-//! | say who may call a route, and send people to a login page | [`guards`] |
+//! | state who may call a route, and send people to a login page | [`guards`] |
 //! | render pages on the server, without a script | [`server_pages`] |
 //! | serve a single-page application from another port or host | [`single_page`] |
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
-//! | let everyone edit their own rows, and share them | [`rows_with_owners`] |
+//! | let people edit and share their own rows | [`rows_with_owners`] |
 //! | understand sessions, start one in my own handler, or keep a WebSocket open | [`sessions`] |
 //! | run a background job for a person | [`jobs`] |
 //! | make a page for administrators: accounts, roles, sessions | [`admin_page`] |
@@ -32,8 +32,8 @@
 //! |---|---|
 //! | set up secrets, the database and cookies for production | [`deployment`] |
 //! | put it behind nginx or Caddy, or under a path prefix | [`proxies`] |
-//! | run more than one node, or release without a pause | [`nodes`] |
-//! | create the tables, or get a new version | [`migrations`] |
+//! | run more than one node, or release without downtime | [`nodes`] |
+//! | create the tables, or upgrade to a new version | [`migrations`] |
 //! | use PgBouncer | [`pgbouncer`] |
 //! | delete old rows | [`housekeeping`] |
 //! | know what is kept about people, erase it, or export it | [`personal_data`] |

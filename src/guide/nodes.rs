@@ -1,10 +1,10 @@
 //! Several nodes: more than one process of your service on one database.
 //!
-//! Nodes share the database and the secret, and nothing else. They need no message bus and no sticky sessions.
-//! A change on one node takes effect on the next request to every other node, because each request reads the
-//! session, the account and the versions of its grants.
+//! Nodes share only the database and the secret. They need no message bus and no sticky sessions. A
+//! change on one node takes effect on the next request to every other node, because each request
+//! reads the session, the account and the versions of its grants.
 //!
-//! # Check list
+//! # Checklist
 //!
 //! | what | how |
 //! |---|---|
@@ -36,26 +36,27 @@
 //! # }
 //! ```
 //!
-//! For much traffic, use `RedisRateLimiter` (feature `redis`). While the shared store does not answer, each
-//! node counts locally with a quarter of every limit.
+//! For heavy traffic, use `RedisRateLimiter` (feature `redis`). While the shared store does not
+//! answer, each node counts locally with a quarter of every limit.
 //!
 //! # Clocks
 //!
-//! The absolute times in the database come from the node that wrote them. With a difference of up to 30 seconds
-//! nobody is signed out, and no stolen copy of a token goes unnoticed. A larger one causes the finding
-//! `clock_skew`. Sessions then end too early or too late by the difference, and codes too.
+//! Each node writes times of its own clock into the database. Differences of up to 30 seconds sign
+//! nobody out and hide no stolen token. A larger difference causes the finding `clock_skew`.
+//! Sessions and codes then end too early or too late by this difference.
 //!
 //! # Migrations
 //!
-//! Nodes may start together and all run the migrations: they wait for each other. See
-//! [`migrations`](super::migrations). If several versions run side by side, run them as a step of the release
-//! instead, before the first new node starts. Call [`check_tables`](crate::Portcullis::check_tables) at the start of
-//! each node, so that a node without its tables gets no traffic.
+//! Nodes may start together and all run the migrations, because they wait for each other. See
+//! [`migrations`](super::migrations). If several versions run side by side, run the migrations as a
+//! step of the release instead, before the first new node starts. Call
+//! [`check_tables`](crate::Portcullis::check_tables) at the start of each node, so that a node
+//! without its tables gets no traffic.
 //!
 //! # Rolling releases
 //!
-//! Old and new nodes run side by side for a while. Sessions do not notice: a token that one node made is valid
-//! on all others. To stop a node without losing work:
+//! Old and new nodes run side by side for a while. A token from one node is valid on all others. To
+//! stop a node without losing work:
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) {
@@ -67,8 +68,8 @@
 //! # }
 //! ```
 //!
-//! A message of a kind that only the new version knows waits for a new node. A role with a permission that only
-//! the new code requires does nothing on an old node.
+//! If only the new version knows the kind of a message, the message waits for a new node. A
+//! permission that only the new code requires has no effect on an old node.
 //!
 //! # A new secret
 //!
@@ -78,17 +79,17 @@
 //! 2. Deploy `new,old` to all nodes. Sessions change to the new secret at their next rotation.
 //! 3. Deploy `new` after the refresh window (7 days).
 //!
-//! Some digests are made with the first secret only. So after step 2, counts of failed attempts start again,
-//! and during step 2 old and new nodes count separately.
+//! Some digests use only the first secret. So counts of failed attempts start again after step 2.
+//! During step 2, old and new nodes count separately.
 //!
 //! # Different secrets
 //!
-//! Perhaps one node generated its own secret, or read an old file. Then the nodes still share the database, but
-//! they cannot read each other's tokens:
+//! This happens if one node generated its own secret, or read an old file. The nodes still share
+//! the database, but they cannot read each other's tokens:
 //!
 //! | what | what happens |
 //! |---|---|
-//! | a request with the other node's cookie | 401 `invalid_token`, without a statement. The cookie is kept, and the session goes on at its own node |
+//! | a request with the other node's cookie | 401 `invalid_token`, without a statement. The cookie is kept, and the session still works on its own node |
 //! | a sign-in at the other node | replaces the cookie in this browser. The first session stays valid until it ends by itself. The device counts as new, and the owner gets a notice |
 //! | signing out at the other node | clears the cookie, but cannot end the session: only its own node can read the token |
 //! | links and codes of the other node | are refused as wrong |
@@ -96,9 +97,10 @@
 //! | failed attempts | count separately, so an attacker gets more guesses |
 //! | ending all sessions, disabling an account, grants | work on all nodes, because they need no token |
 //!
-//! People notice it as "I am signed out on every second click". The operator sees the finding `foreign_cookie`
-//! on each node that got a cookie of the other one. Give all nodes the same list of secrets. If both secrets are
-//! in use, list both on all nodes: then nobody must sign in again.
+//! People report that they are signed out on every second click. The operator sees the finding
+//! `foreign_cookie` on each node that received a cookie of the other node. Give all nodes the same
+//! list of secrets. If both secrets are in use, list both on all nodes. Then nobody has to sign in
+//! again.
 //!
-//! [`Secret::load_or_create`](crate::Secret::load_or_create) is for one node with a disk of its own. With
-//! several nodes, read the secret from the place where you keep your other secrets.
+//! [`Secret::load_or_create`](crate::Secret::load_or_create) is for one node with its own disk.
+//! With several nodes, read the secret from the place where you keep your other secrets.

@@ -36,8 +36,8 @@
 //!
 //! # Roles in code
 //!
-//! Your code knows which roles it needs. [`define`](crate::permission::Roles::define) sets them to what the code
-//! says. Call it at every start:
+//! Your code knows which roles it needs. [`define`](crate::permission::Roles::define) makes the
+//! stored roles match the code. Call it at every start:
 //!
 //! ```no_run
 //! use portcullis::permission::RoleDefinition;
@@ -55,15 +55,16 @@
 //! # }
 //! ```
 //!
-//! - A role that is missing is created. A role that is different is changed: its permissions, and its description
-//!   and idle limit if the definition has one. The holders keep it, and the change takes effect on their next request.
+//! - A missing role is created. A different role is changed: its permissions, and its description
+//!   and idle limit if the definition sets them. Its holders keep the role, and the change takes
+//!   effect on their next request.
 //! - If nothing is different, nothing is written.
-//! - Roles that the code does not name stay. So administrators can make more roles with
-//!   [`create`](crate::permission::Roles::create), and an old role stays until you
+//! - Other roles are not changed. So administrators can make more roles with
+//!   [`create`](crate::permission::Roles::create), and an old role exists until you
 //!   [`delete`](crate::permission::Roles::delete) it.
-//! - Several nodes may start at once. During a release, old and new code may run at the same time. The node that
-//!   starts last decides: an old node that restarts sets the roles back to what its code says. So add a permission
-//!   to a role one release before a route requires it.
+//! - Several nodes may start at once. During a release, old and new code may run at the same time.
+//!   The node that starts last decides: an old node that restarts sets the roles back to its own
+//!   definitions. So add a permission to a role one release before a route requires it.
 //! - An error names the role: ``role `editor`: `list:` is not a permission: part 2 is empty``.
 //!
 //! [`holders`](crate::permission::Roles::holders) lists the accounts and groups that have a role, page by page, and
@@ -100,8 +101,8 @@
 //!
 //! # The catalogue
 //!
-//! The catalogue is a table of the permissions that your code requires. It helps the people who create roles. It also
-//! finds roles with a misspelt permission:
+//! The catalogue is a table of the permissions that your code requires. It helps people to create
+//! roles, and finds misspelt permissions in roles:
 //!
 //! ```no_run
 //! mod may {
@@ -120,8 +121,9 @@
 //! # }
 //! ```
 //!
-//! `sync` adds permissions and updates descriptions. It never deletes, because an older node may still be running.
-//! [`prune`](crate::permission::Catalogue::prune) deletes from the table, when an operator calls it.
+//! `sync` adds permissions and updates descriptions. It never deletes, because an older node may
+//! still be running. To delete old permissions, an operator calls
+//! [`prune`](crate::permission::Catalogue::prune).
 //!
 //! Some grants contain a permission that is not in the catalogue (`list:raed`), or that cannot be parsed. They appear
 //! in the log and in [`auth.audit()`](crate::Portcullis::audit), as `unknown_permissions` and
@@ -129,22 +131,22 @@
 //!
 //! # Menus
 //!
-//! A page shows only what its user may do. It can ask in two ways. Neither costs a statement beyond the one of the
-//! request. Both describe the session: the ceiling of a limited session counts.
+//! A page should show only what its user may do. It can ask in two ways. Both need only the one
+//! statement of the request. Both respect the ceiling of a limited session.
 //!
-//! `GET /session?permissions=true` adds all permissions to the answer: direct ones, and those of roles, groups, roles on
-//! a resource, and levels.
+//! `GET /session?permissions=true` adds all permissions to the answer: direct ones, and those of
+//! roles, groups, roles on a resource, and levels.
 //!
 //! ```json
 //! {"permissions": {"superuser": false, "allowed": ["doc:read", "list:edit:7"], "truncated": false}}
 //! ```
 //!
 //! - `superuser` is true if the account is a superuser, and its session is not limited. Then `allowed` is `["*"]`.
-//! - The list ends after 500 permissions, and `truncated` is then true. Such an account has permissions for
-//!   single instances, for example for thousands of documents. Ask questions instead.
+//! - The list ends after 500 permissions, and `truncated` is then true. This happens if an account
+//!   has permissions for many single instances, such as documents. Ask questions instead.
 //! - The page must understand wildcards: `doc` allows `doc:read`.
 //!
-//! `POST /session/may` answers up to 64 questions, so that the page needs no rules at all:
+//! `POST /session/may` answers up to 64 questions, so the page needs no rules:
 //!
 //! ```json
 //! {"questions": [{"permission": "doc:edit"}, {"permission": "doc:edit", "id": "42"},
@@ -158,8 +160,9 @@
 //!               "factors": ["totp"], "max_age": 300}]}
 //! ```
 //!
-//! - The answers are in the order of the questions. A refusal has the members with which a guard refuses.
-//! - Ask for the `factor` and the `max_age` (in seconds) that the route requires, if it requires any.
+//! - The answers are in the order of the questions. A refusal has the same members as the refusal
+//!   of a guard.
+//! - If the route requires a `factor` or a `max_age` (in seconds), include it in the question.
 //! - A text that is not a permission, or an id that cannot be one, is answered with 422 `invalid_permission`. The
 //!   member `question` is the index of the question.
 //!

@@ -14,16 +14,16 @@
 //! | sessions: network address, browser, times | `auth_session` | 7 days after their end |
 //! | what your application stores with a session | `auth_session_data` | as long as the session |
 //! | roles, groups, permissions, levels | `auth_account_role`, `auth_account_group`, `auth_account_permission`, `auth_membership` | until they are revoked, or the account is erased |
-//! | codes and links: for what, for which address; only digests of the codes | `auth_challenge`, `auth_challenge_start` | an hour after their end |
+//! | codes and links: their purpose and address; only digests of the codes | `auth_challenge`, `auth_challenge_start` | an hour after their end |
 //! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox`, `auth_outbox_limit` | 24 hours after sending |
 //! | requests, counted by keyed digests; only with `rate.store = database` | `auth_rate` | until the limit has recovered |
 //! | attempts to sign in: keyed digests of names, and the network address | `auth_attempt` | 24 hours |
 //! | events: what happened, when, and the network address | `auth_event` | 180 days |
 //! | denials, counted by rule and minute | `auth_denial` | 30 days |
-//! | networks and browsers that the owner was told of, as keyed digests | `auth_told_place`, `auth_device_digest` | 30 days |
+//! | networks and browsers about which the owner was notified, as keyed digests | `auth_told_place`, `auth_device_digest` | 30 days |
 //!
 //! The times are defaults: see [`RetentionConfig`](crate::config::RetentionConfig) and the
-//! [reasons](super::defaults). They only hold if [maintenance](crate::maintenance) runs.
+//! [reasons](super::defaults). They only apply if [maintenance](crate::maintenance) runs.
 //!
 //! Logs are not in this table. The traces of portcullis contain ids and network addresses, and no names,
 //! mail addresses or secrets.
@@ -38,17 +38,18 @@
 //! # }
 //! ```
 //!
-//! Only the id is left, with the times of creation and erasure, so that an import does not bring the person
-//! back. The events stay with their kind and time, and lose their network addresses and details after 30 days.
-//! The names are free again at once.
-//! [`own_account`](crate::own_account) lists what is removed.
+//! Only the id is left, with the times of creation and erasure, so that an import does not bring
+//! the person back. Events keep their kind and time, and lose their network addresses and details
+//! after 30 days. The names are free again at once. [`own_account`](crate::own_account) lists what
+//! is removed.
 //!
-//! [`delete`](crate::account::Accounts::delete) is something else. It keeps a person out and keeps all
-//! data, so that the same names cannot register again (except a mail address that was never verified). Use it
-//! for abuse, or if a law makes you keep the data. Call [`erase`](crate::account::Accounts::erase) when that time
-//! is over.
+//! [`delete`](crate::account::Accounts::delete) is different. It keeps a person out and keeps all
+//! data, so that nobody can register with the same names (except with a mail address that was never
+//! verified). Use it after abuse, or if a law requires you to keep the data. Call
+//! [`erase`](crate::account::Accounts::erase) when you may.
 //!
-//! A hook of yours cleans your own tables, in the same transaction. (MySQL and MariaDB write `?` for `$1`.)
+//! Clean your own tables with a hook, in the same transaction. (MySQL and MariaDB write `?` for
+//! `$1`.)
 //!
 //! ```no_run
 //! use portcullis::Refusal;
@@ -80,7 +81,7 @@
 //!
 //! # Closing by the owner
 //!
-//! Mount the routes, and the owner can close the account and change their mind for 14 days:
+//! Mount these routes. Then owners can close their account, and reopen it within 14 days:
 //!
 //! ```no_run
 //! # fn example(auth: portcullis::Portcullis) -> axum::Router {
@@ -91,8 +92,9 @@
 //! ```
 //!
 //! 1. Your page asks for the password (`POST /auth/reauthenticate`), then sends `DELETE /auth/account`.
-//! 2. The answer says until when the account can be reopened, and to how many addresses a link was sent.
-//!    With `"notices":0` tell the user to write to you if they change their mind.
+//! 2. The answer contains the time until which the account can be reopened, and the number of
+//!    addresses to which a link was sent. If `notices` is 0, tell the user to contact you if they
+//!    want to reopen it.
 //! 3. The link opens your page `/account/keep`, which posts the token to `/auth/account/keep`.
 //!
 //! A hook [`before_close`](crate::hook::Hooks::before_close) can refuse, for example while an order is open.
@@ -121,5 +123,6 @@
 //!
 //! # Backups
 //!
-//! A [restored backup](super::backups) brings erased accounts back. Keep a list of erased ids outside of the
-//! database (the event `user_erased` is also traced), and erase them again.
+//! A [restored backup](super::backups) brings erased accounts back. Keep a list of erased ids
+//! outside of the database (the event `user_erased` is also traced). After a restore, erase these
+//! accounts again.

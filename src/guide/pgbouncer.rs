@@ -1,7 +1,7 @@
 //! PgBouncer and other connection poolers for PostgreSQL.
 //!
-//! sqlx names the statements that it prepares, and uses them again on the same connection. So what counts is
-//! whether the pooler gives a client the same server connection again.
+//! sqlx names the statements that it prepares, and uses them again on the same connection. A pooler
+//! may give a client another server connection, where these statements do not exist.
 //!
 //! | pool mode | PgBouncer | works |
 //! |---|---|---|
@@ -10,10 +10,10 @@
 //! | `transaction` | older, or `max_prepared_statements = 0` | **no** |
 //! | `statement` | every version | no: transactions are impossible |
 //!
-//! The third row fails badly. Two clients use the same name for different statements on one server connection.
-//! Most requests then answer 503, with `prepared statement "sqlx_s_1" does not exist` or `already exists` in
-//! the log. A client can even run the statement of another one. sqlx's `statement-cache-capacity=0` does not
-//! help: sqlx still names its statements.
+//! Never use the third row. There, two clients use the same name for different statements on one
+//! server connection. Most requests then get 503, with `prepared statement "sqlx_s_1" does not
+//! exist` or `already exists` in the log. A client can even run another client's statement. sqlx's
+//! `statement-cache-capacity=0` does not help, because sqlx still names its statements.
 //!
 //! # A configuration
 //!
@@ -23,14 +23,16 @@
 //!
 //! - `ignore_startup_parameters`: sqlx sets `extra_float_digits` when it connects. Without this line PgBouncer
 //!   refuses the connection.
-//! - `max_prepared_statements`: above 0. With a number above the different statements of your service, none has to
-//!   be prepared twice. Leave the line out for a version before 1.21, and set `pool_mode = session`.
+//! - `max_prepared_statements`: above 0. If the number is higher than the number of different
+//!   statements in your service, no statement is prepared twice. For versions before 1.21, leave
+//!   this line out and set `pool_mode = session`.
 //! - `default_pool_size`: more than `database.writers` of all nodes together, so that a read never waits for a
 //!   writer. If a hook hangs, portcullis ends its connection from *another* connection of the pool.
-//! - `query_wait_timeout`: shorter than `database.timeout`, so that an overloaded pool is an ordinary 503.
+//! - `query_wait_timeout`: shorter than `database.timeout`, so that an overloaded pool causes an
+//!   ordinary 503.
 //!
-//! Authentication, TLS and limits of your own come in addition. On Debian 12 PgBouncer is 1.18, so there use
-//! `session`.
+//! Add your own authentication, TLS and limits. Debian 12 has PgBouncer 1.18, so use `session`
+//! there.
 //!
 //! In the service:
 //!
@@ -50,22 +52,23 @@
 //!
 //! # Settings of a session
 //!
-//! In transaction mode a `SET` of yours stays at the server connection and reaches other clients. Set limits
-//! at the role instead, as the page about [waits for locks](super::deployment#waits-for-locks) says:
+//! In transaction mode, the effect of a `SET` stays on the server connection and affects other
+//! clients. Set limits for the role instead, as described in [waits for
+//! locks](super::deployment#waits-for-locks):
 //!
 //! ```sql
 //! ALTER ROLE app SET lock_timeout = '4s';
 //! ```
 //!
-//! Portcullis sets nothing in a session. It uses no `LISTEN`, no temporary tables and no locks of a session. Its
-//! migrations hold their lock in one transaction, so they work through PgBouncer too. The migrations of your
-//! application may need a session (`sqlx::migrate!` does): run them directly against PostgreSQL.
+//! Portcullis does not use `SET`, `LISTEN`, temporary tables or session locks. Its migrations hold
+//! their lock in one transaction, so they work through PgBouncer too. Migrations of your
+//! application may need a session (`sqlx::migrate!` does). Run those directly against PostgreSQL.
 //!
-//! # What was tried
+//! # What was tested
 //!
-//! A test starts PgBouncer with the configuration above, and signs in, writes and reads with many clients at
-//! once. With a version before 1.21 it uses `session` instead. In addition, parts of the tests of this repository
-//! ran through PgBouncer once, by hand:
+//! A test starts PgBouncer with the configuration above. Many clients then sign in, write and read
+//! at the same time. With a version before 1.21, the test uses `session` instead. In addition, some
+//! tests of this repository ran through PgBouncer once, by hand:
 //!
 //! | PgBouncer | mode | result |
 //! |---|---|---|
@@ -74,5 +77,5 @@
 //! | 1.25.2 | `transaction`, `max_prepared_statements = 0` | every test failed at once: `prepared statement "sqlx_s_1" already exists` |
 //! | 1.18.0 | `transaction` | the same |
 //!
-//! Other poolers (Supavisor, pgcat, RDS Proxy) were not tried. Ask their manuals for named prepared statements
-//! in transaction mode.
+//! Other poolers (Supavisor, pgcat, RDS Proxy) were not tested. Check in their manuals whether they
+//! support named prepared statements in transaction mode.

@@ -1,7 +1,7 @@
 //! Behind nginx, Caddy, or another proxy: client addresses, path prefixes, WebSockets.
 //!
-//! A proxy takes TLS and passes requests on over plain http. Three things must be right: the address that people
-//! see, the address of the client, and connections that stay open.
+//! A proxy terminates TLS and forwards requests over plain http. Three things must be right: the
+//! address that people see, the address of the client, and connections that stay open.
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -20,7 +20,8 @@
 //!
 //! The same from the environment: `PORTCULLIS_PUBLIC_URL=https://example.com` and
 //! `PORTCULLIS_TRUSTED_PROXIES=127.0.0.1/32`. Serve with
-//! `into_make_service_with_connect_info::<SocketAddr>()`, or no address is known at all.
+//! `into_make_service_with_connect_info::<SocketAddr>()`. Otherwise portcullis knows no address at
+//! all.
 //!
 //! Let the service listen on an address that only the proxy can reach (`127.0.0.1:3000`).
 //!
@@ -35,9 +36,9 @@
 //!
 //! # Caddy
 //!
-//! Caddy gets certificates by itself. It passes `Host` on, replaces what a client wrote into
-//! `X-Forwarded-For`, and lets WebSockets and event streams through. A test runs this configuration, with plain
-//! http.
+//! Caddy gets certificates by itself. It keeps `Host`, replaces an `X-Forwarded-For` that the
+//! client sent, and supports WebSockets and event streams. A test runs this configuration, with
+//! plain http.
 //!
 //! ```text
 #![doc = include_str!("proxies/Caddyfile")]
@@ -45,10 +46,10 @@
 //!
 //! # The client address
 //!
-//! Portcullis reads `X-Forwarded-For` from right to left. It believes an entry only if a listed proxy wrote it.
-//! So a client can put anything into the header, and it changes nothing.
+//! Portcullis reads `X-Forwarded-For` from right to left. It trusts an entry only if a listed proxy
+//! wrote it. So entries that a client invents have no effect.
 //!
-//! - List only networks from which clients cannot connect. Never `0.0.0.0/0`.
+//! - List only networks from which clients cannot connect. Never list `0.0.0.0/0`.
 //! - Behind two proxies (such as a CDN and nginx), list the networks of both, and let each one append.
 //! - If your proxies write `Forwarded` (RFC 7239), set `PORTCULLIS_FORWARDED_HEADER=forwarded`. Portcullis reads
 //!   one of the two headers, never both.
@@ -58,8 +59,9 @@
 //!
 //! # A path prefix
 //!
-//! In the example, people open `https://example.com/shop/cart`, and the second service receives `/cart`. It needs
-//! the prefix in its public URL, and a cookie name of its own, because cookies belong to the whole host:
+//! In the example, people open `https://example.com/shop/cart`, and the second service receives
+//! `/cart`. It needs the prefix in its public URL, and its own cookie name, because cookies belong
+//! to the whole host:
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -74,9 +76,10 @@
 //! # }
 //! ```
 //!
-//! Portcullis then adds `/shop` to redirects, `next` and links in messages. Write paths that you configure (such
-//! as the login page) without it. Services on one host are not protected from each other: a fault in one page can
-//! use the session of the other. A host name for each service is safer.
+//! Portcullis then adds `/shop` to redirects, `next` and links in messages. Write paths that you
+//! configure (such as the login page) without it. Services on one host are not protected from each
+//! other: a vulnerable page of one service can use the session of the other. A host name for each
+//! service is safer.
 //!
 //! If people reach *one* service under several prefixes, let the proxy send `X-Forwarded-Prefix`, and set
 //! `proxies.prefix` to true (`PORTCULLIS_FORWARDED_PREFIX=true`). Portcullis trusts this header only from a listed
@@ -88,31 +91,33 @@
 //!
 //! # `Host`, and http behind https
 //!
-//! The service sees plain http. Nothing depends on that: cookies always have `Secure`, links begin with the public
-//! URL, and the same-origin check compares `Origin` with it. Do not set `danger_insecure_http_cookies`.
+//! The service sees plain http, but this does not matter: cookies always have `Secure`, links begin
+//! with the public URL, and the same-origin check compares `Origin` with the public URL. Do not set
+//! `danger_insecure_http_cookies`.
 //!
-//! Without a public URL, `Origin` is compared with `Host`. If the proxy changes `Host`, portcullis then refuses
-//! requests without `Sec-Fetch-Site` as requests from another site. Not only old browsers send such requests.
-//! Chromium 156 does not send `Sec-Fetch-Site` with WebSocket handshakes, nor to plain-http hosts on other
-//! machines (names on a local network). Each refusal is a warning in the log that shows the compared values.
-//! Repeated refusals are a [finding](super::operating).
+//! Without a public URL, `Origin` is compared with `Host`. If the proxy changes `Host`, portcullis
+//! then refuses requests without `Sec-Fetch-Site` as requests from another site. Current browsers
+//! send such requests too. Chromium 156 does not send `Sec-Fetch-Site` with WebSocket handshakes,
+//! or to plain-http hosts on other machines (names on a local network). Each refusal is a warning
+//! in the log that shows the compared values. Repeated refusals are a [finding](super::operating).
 //!
 //! Send HSTS at the proxy, and redirect `http://` to `https://` there.
 //!
 //! # WebSockets and event streams
 //!
-//! A stream ends with its session if you use [`session_end`](crate::Portcullis::session_end), also through a proxy:
-//! the tests sign out and see it end. The proxy must not end it before:
+//! If you use [`session_end`](crate::Portcullis::session_end), a stream ends with its session, also
+//! behind a proxy. A test checks this. The proxy must not end the stream earlier:
 //!
 //! - nginx closes a silent connection after 60 seconds (`proxy_read_timeout`). Raise it for these paths, or send
 //!   something every 30 seconds.
-//! - nginx holds small pieces back (`proxy_buffering`). Turn this off for event streams.
-//! - A handshake needs `Upgrade` and `Connection`, which nginx does not pass on by itself.
+//! - nginx buffers small parts of an answer (`proxy_buffering`). Turn this off for event streams.
+//! - A handshake needs `Upgrade` and `Connection`. nginx passes them on only if you configure it.
 //!
 //! # A password of the proxy
 //!
-//! Test systems are often behind a password prompt of the proxy. Browsers then send `Authorization: Basic` with
-//! every request, and `POST /login` without a name in its body would take it for a sign-in. So remove it:
+//! Test systems are often behind a password prompt of the proxy. Browsers then send `Authorization:
+//! Basic` with every request. `POST /login` without a name in its body would read this header as a
+//! sign-in. So remove the header:
 //!
 //! ```nginx
 #![doc = include_str!("proxies/nginx-password.conf")]
@@ -123,10 +128,11 @@
 //!
 //! # Timeouts, retries and caches
 //!
-//! - A request of portcullis waits for the database (`database.timeout`, 5 s), and a sign-in also for its turn to
-//!   hash a password (`password.hash_wait`, 10 s). Keep the timeouts of the proxy above the sum, such as 30 s.
-//!   Otherwise people see a 504 of the proxy although the change is stored.
-//! - nginx repeats a failed `GET` on another node, which is safe. Do not add `non_idempotent` to
+//! - A request may wait for the database (`database.timeout`, 5 s), and a sign-in also for the
+//!   queue of password hashing (`password.hash_wait`, 10 s). Set the timeouts of the proxy above
+//!   the sum, such as 30 s. Otherwise people may see a 504 of the proxy although the change is
+//!   stored.
+//! - nginx may repeat a failed `GET` on another node, which is safe. Do not add `non_idempotent` to
 //!   `proxy_next_upstream`.
 //! - Answers for signed-in users have `Cache-Control: no-store`. A cache must respect it, and must never store an
 //!   answer with `Set-Cookie`.

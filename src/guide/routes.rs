@@ -1,8 +1,8 @@
 //! Every route: who may call it, what it takes, and what it answers.
 //!
-//! The paths are those before nesting. With `.nest("/auth", auth.routes())`, `/login` becomes `/auth/login`.
-//! [`auth.routes()`](crate::Portcullis::routes) contains all routes that your configuration allows, except those
-//! marked with a star. Mount these yourself:
+//! The table shows the paths before nesting. With `.nest("/auth", auth.routes())`, `/login` becomes
+//! `/auth/login`. [`auth.routes()`](crate::Portcullis::routes) contains all routes that your
+//! configuration allows, except those marked with a star. Mount these yourself:
 //!
 //! | routes | mount |
 //! |---|---|

@@ -1,11 +1,11 @@
-//! Rows have owners: "everyone edits their own documents, and may share them".
+//! Rows with owners: people edit their own documents, and can share them.
 //!
-//! Put the account's id into the row, and compare it. Do not grant a permission for each row.
+//! Store the account's id in the row, and compare it. Do not grant a permission for each row.
 //!
 //! A test runs this code:
 //!
 //! ```no_run
-#![doc = include_str!("../../tests/it/rows_with_owners/documents.rs")]
+#![doc = include_str!("rows_with_owners/documents.rs")]
 //! ```
 //!
 //! # Why not one grant for each row
@@ -15,13 +15,13 @@
 //! - Every grant changes the version of the account's grants. So the next request loads all of them again.
 //!   For an account with 1 500 grants this took 13 to 74 ms after each `POST /docs`.
 //! - The grants in memory grow with the rows of your table.
-//! - A document and its owner can get out of step, for example if the document is deleted. A column cannot.
+//! - A grant can become wrong, for example when its document is deleted. A column cannot.
 //!
-//! Reading is cheap in both designs. With 1 000 grants a request takes about as long as with one.
+//! Reading is fast in both designs. With 1 000 grants a request takes about as long as with one.
 //!
 //! # Grants are for sharing
 //!
-//! Give access to *other* people's rows with grants. They are few, and they change rarely:
+//! Use grants to share rows with *other* people. Such grants are few, and they change rarely:
 //!
 //! | who may | how |
 //! |---|---|
@@ -30,23 +30,23 @@
 //! | viewers, editors and keepers of a list | [levels](super::permissions#levels) |
 //! | support staff, every document | `auth.roles().grant(account, "support")` with `doc:read` |
 //!
-//! Your application may already store who shares what. Then either ask your table in the same statement, as
-//! above for the owner, or implement a [`MembershipSource`](crate::port::MembershipSource).
+//! Your application may already store who shares what. Then query your table in the same statement,
+//! as above for the owner, or implement a [`MembershipSource`](crate::port::MembershipSource).
 //!
-//! When you delete a row, revoke what was granted on it. Ids that are never used again (UUIDs) make a
-//! forgotten grant harmless.
+//! When you delete a row, revoke the grants on it. If ids are never used again (UUIDs), a forgotten
+//! grant does no harm.
 //!
 //! # Limited sessions
 //!
-//! The column knows no [ceiling](super::guards#limited-sessions). If your service starts limited sessions,
-//! the owner's way must ask for the ceiling too: let a limited session through only if
-//! [`identity.ceiling()`](crate::Identity::ceiling) is `None`, or if it covers the permission.
+//! The column does not respect a [ceiling](super::guards#limited-sessions). If your service starts
+//! limited sessions, check the ceiling too: allow the owner only if
+//! [`identity.ceiling()`](crate::Identity::ceiling) is `None` or covers the permission.
 //!
 //! # When an account is deleted or erased
 //!
-//! [`delete`](crate::account::Accounts::delete) and [`erase`](crate::account::Accounts::erase) keep the row of the
-//! account, so a foreign key of yours stays valid. Decide what happens to the rows of that person: give them to
-//! somebody else, or delete them.
+//! [`delete`](crate::account::Accounts::delete) and [`erase`](crate::account::Accounts::erase) keep
+//! the row of the account, so a foreign key of yours stays valid. Decide what happens to the rows
+//! of that person: give them to another person, or delete them.
 //!
 //! - If your code deletes the account, do it in the same transaction (`auth.accounts().within(&txn).delete(..)`).
 //! - If the owner closes the account, maintenance erases it later. Change your rows in the hook

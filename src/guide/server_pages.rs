@@ -1,12 +1,12 @@
 //! Pages that your server renders, without a script.
 //!
-//! The example [`pages`](https://github.com/portcullis-auth/portcullis/tree/main/examples/pages) is the long version
-//! of this page: a complete service that you can copy. The page of [`page`](crate::page) has all rules.
+//! The example [`pages`](https://github.com/portcullis-auth/portcullis/tree/main/examples/pages) is
+//! a complete service that you can copy. The module page [`page`](crate::page) has all rules.
 //!
 //! # Setting it up
 //!
-//! Tell portcullis which pages you have. Then your application only renders pages. Their forms post to the mounted
-//! routes, and these answer a browser with a redirect.
+//! Configure the paths of your pages. Then your application only renders pages. Their forms post to
+//! the mounted routes, which answer a browser with a redirect.
 //!
 //! ```no_run
 //! # fn example(db: sea_orm::DatabaseConnection, secret: portcullis::Secret)
@@ -53,8 +53,9 @@
 //! # }
 //! ```
 //!
-//! The pages `/reauthenticate`, `/password` and `/verify` are left out here. Add them in the same way, and one page
-//! for each [link](crate::config::LinkConfig) of the other flows that you mount.
+//! The pages `/reauthenticate`, `/password` and `/verify` are not shown here. Add them in the same
+//! way. Also add a page for each [link](crate::config::LinkConfig) of the other flows that you
+//! mount.
 //!
 //! # Forms
 //!
@@ -70,34 +71,36 @@
 //! </form>
 //! ```
 //!
-//! - The fields have the names of the JSON body. A checkbox needs `value="true"`.
+//! - The fields have the names of the JSON body. A checkbox needs `value="true"`. Without the field `remember`, a
+//!   form starts a session that ends when the browser is closed.
 //! - `next` is the page after a success, and `back` is the page after a refusal. Both are paths of your service.
 //! - After a refusal, `back` shows the message and what was typed. Passwords, codes and tokens are never kept.
-//! - A browser never posts twice by a reload, because each form ends in a redirect.
+//! - A reload never posts a form again, because each form ends in a redirect.
 //! - Your template must escape values. Most engines do.
 //!
 //! | form | posts to | fields |
 //! |---|---|---|
-//! | register | `/auth/register` | `username`, `email`, `password` |
+//! | register | `/auth/register` | `username`, `email`, `password`, `remember` |
 //! | sign in | `/auth/login` | `login`, `password`, `remember` |
 //! | sign out | `/auth/logout` | |
 //! | password again | `/auth/reauthenticate` | `password` |
 //! | new password | `/auth/password` | `current_password`, `new_password`, `new_password_again` |
 //! | forgotten password | `/auth/password/forgot` | `login` |
-//! | reset it | `/auth/password/reset` | `token`, `password` |
+//! | reset it | `/auth/password/reset` | `token`, `password`, `remember` |
 //! | confirm an address | `/auth/verification/confirm` | `token`, `password` |
 //! | end one session | `/auth/sessions/{id}/end` | |
 //! | end the others, or all | `/auth/sessions/end` | `scope`: `others` (the default) or `all` |
-//! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code` |
+//! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code`, and `remember` |
 //!
 //! # Guarded pages
 //!
-//! A guard sends a browser to the login page or the step-up page, with `?next=`. This works for `GET` and `HEAD`. A
-//! form that is posted to your own route gets the 401, because a redirect would lose what was typed. To show such a
-//! refusal as a page, add a layer that looks for a [`Rejection`](crate::Rejection) in the extensions of the answer. The
-//! example has one.
+//! A guard redirects a browser to the login page or the step-up page, with `?next=`, for `GET` and
+//! `HEAD`. A form that is posted to your own route gets the 401, because a redirect would lose what
+//! was typed. To show such a refusal as a page, add a layer that looks for a
+//! [`Rejection`](crate::Rejection) in the extensions of the answer. The example has one.
 //!
-//! Your own forms need no CSRF token. Guards and `public()` routes of `auth.router()` refuse what another site sends.
+//! Your own forms need no CSRF token. Guards and `public()` routes of `auth.router()` refuse forms
+//! of other sites.
 //!
 //! # Links in mails
 //!
@@ -113,9 +116,9 @@
 //! | in the `Referer` of later requests | no | no |
 //! | in the address that the user sees | until the script removes it | no |
 //!
-//! A token in a log is a risk only until its link was used or is no longer valid (an hour for a reset). So do not log
-//! the queries of these pages, or log them where only operators can read them. Opening a link changes nothing, so a mail
-//! scanner may open it.
+//! A token in a log is a risk until its link is used or expires (after an hour for a reset). So do
+//! not log the queries of these pages, or log them where only operators can read them. Opening a
+//! link changes nothing, so a mail scanner may open it.
 //!
 //! # Headers
 //!
@@ -126,5 +129,6 @@
 //! Cache-Control: no-store
 //! ```
 //!
-//! Do not use `Referrer-Policy: no-referrer` for pages with forms. Browsers then send `Origin: null` with a form. A
-//! browser without `Sec-Fetch-Site`, such as an old one, cannot prove where the form came from, and is refused.
+//! Do not use `Referrer-Policy: no-referrer` for pages with forms. Browsers then send `Origin:
+//! null` with a form. An old browser without `Sec-Fetch-Site` then cannot prove where the form came
+//! from, and is refused.

@@ -111,10 +111,11 @@
 //!
 //! - `POST /logout`;
 //! - the owner of the account, in the list of sessions;
+//! - a newer session, if the account has reached `session.max_per_account`;
 //! - a replay of an old token;
 //! - the idle limit or the absolute limit;
-//! - a change of the password, or disabling, deleting or enabling the account: these increase the account's
-//!   epoch, and sessions with an older epoch are invalid.
+//! - a change of the password, or disabling, enabling, closing, deleting or erasing the account.
+//!   These increase the account's epoch, and sessions with an older epoch are invalid.
 //!
 //! All of this takes effect on the next request to every node, because that request reads the row. If all
 //! sessions of an account are ended, a sign-in that is still in progress ends too, even if it commits later.
@@ -194,9 +195,10 @@
 //! | close the stream with its session | [`auth.session_end(&identity, every)`](crate::Portcullis::session_end), a future for `select!` |
 //! | check permissions before you act on a message | [`auth.recheck(&identity)`](crate::Portcullis::recheck) returns a new `Identity`, or 401 |
 //!
-//! The future completes at once if this process ends the session. It finds what other nodes do, and what your own
-//! `DatabaseTransaction` does, by asking the database every few seconds. Neither call renews the session. A client that only listens has to send a
-//! request now and then, before its idle time is over.
+//! The future completes at once if this process ends the session. It also asks the database at the
+//! interval `every`, because other nodes or your own `DatabaseTransaction` may end the session.
+//! Neither call renews the session. So a client that only listens must send a request before its
+//! idle time is over.
 //!
 //! [`Session`]: crate::Session
 //! [`Session::just_rotated`]: crate::Session::just_rotated

@@ -1,7 +1,7 @@
 //! A single-page application on another port or host.
 //!
-//! If the page and the service have the same origin, nothing on this page is necessary. A reverse proxy that serves
-//! both under one host is the simplest and safest set-up.
+//! If the page and the service have the same origin, you need nothing from here. A reverse proxy
+//! that serves both under one host is the simplest and safest set-up.
 //!
 //! # Two lists of origins
 //!
@@ -60,12 +60,14 @@
 //! | `http://localhost:5173`, `http://127.0.0.1:3000` | no | use one name for both |
 //! | `https://app.example.com`, `https://api.example.net` | no | `cookie.same_site = none` and `cookie.partitioned = true` |
 //!
-//! Chromium 156 stores no ordinary cookie of another site. It stores a partitioned one, which belongs to this page and
-//! service together. Other browsers can be stricter. So prefer two names under one domain.
+//! Chromium 156 stores no ordinary cookie of another site. It stores a partitioned one, which
+//! belongs to this page and service together. Other browsers can be stricter. So prefer two host
+//! names under one domain.
 //!
-//! On one site, the cookie is also sent with requests from pages that you did not list, such as another port or
-//! subdomain. They cannot read the answers, and cannot write: without a listed `Origin`, a request with the cookie and
-//! an unsafe method is refused, even if the browser says `same-site`. A `GET` is not checked, so it must change nothing.
+//! On one site, the cookie is also sent with requests from pages that you did not list, such as
+//! another port or subdomain. They cannot read the answers, and cannot write: without a listed
+//! `Origin`, a request with the cookie and an unsafe method is refused, even if the browser says
+//! `same-site`. A `GET` is not checked, so it must change nothing.
 //!
 //! # A small wrapper around `fetch`
 //!
@@ -83,11 +85,12 @@
 //! | any other 401 | shows the login form. Do not delete cookies: the browser may already have a newer one |
 //! | 403, 409, 422, 429, 503 | throws it: `code` is for the program, `message` for people, and `errors` has the reasons of each field |
 //!
-//! `factors` in the 401 of a guard says which factors help. If it does not contain `password`, ask for one that it
-//! contains. A change of the account itself, such as `POST /auth/email`, answers without `factors`: any factor helps.
+//! `factors` in the 401 of a guard lists the accepted factors. If `password` is not in the list,
+//! ask for another factor of the list. A change of the account itself, such as `POST /auth/email`,
+//! answers without `factors`, because it accepts any factor.
 //!
-//! # What you need not do
+//! # What you do not need
 //!
-//! - No CSRF token: the browser's own headers prove where a request comes from.
+//! - No CSRF token: headers that the browser sets prove where a request comes from.
 //! - No token in `localStorage`: a script of another party could read it. The cookie is `HttpOnly`.
-//! - No renewal: a request with an expired token gets the next one with its answer.
+//! - No renewal: the answer to a request with an expired token contains the next token.

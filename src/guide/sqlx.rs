@@ -6,10 +6,11 @@
 //!
 //! # Why not the migration crate
 //!
-//! `portcullis-migration` depends on `sea-orm-migration`, which turns on the default features of sea-orm. One of them
-//! is `sqlx/time`. With it, `query_as!` expects types of the crate `time` for times. If your structs have
-//! `chrono::DateTime<Utc>`, they no longer compile. portcullis itself does not turn it on. So apply the SQL files
-//! instead. If your service uses `time`, or no macros, you can use the crate.
+//! `portcullis-migration` depends on `sea-orm-migration`, which turns on the default features of
+//! sea-orm. One of them is `sqlx/time`. With it, `query_as!` expects types of the crate `time` for
+//! times. If your structs have `chrono::DateTime<Utc>`, they no longer compile. portcullis itself
+//! does not turn this feature on. So use the SQL files. If your service uses `time`, or no macros,
+//! you can use the crate.
 //!
 //! # Set-up
 //!
@@ -20,7 +21,8 @@
 //! sqlx = { version = "0.9", default-features = false, features = ["runtime-tokio", "postgres", "macros", "migrate", "chrono", "uuid"] }
 //! ```
 //!
-//! Copy the files of your database into your folder of migrations, under names that sort where you want them:
+//! Copy the files for your database into your folder of migrations. Their names decide the order in
+//! which they are applied:
 //!
 //! ```console
 //! $ for file in ../portcullis/migration/sql/postgres/*.sql; do
@@ -28,8 +30,8 @@
 //! > done
 //! ```
 //!
-//! A new version of portcullis may have new files. Copy those under new names, after your latest migration. Never
-//! change a file that was applied: sqlx compares their checksums.
+//! A new version of portcullis may have new files. Give the copies names that sort after your
+//! latest migration. Never change a file that was applied, because sqlx compares checksums.
 //!
 //! ```ignore
 //! let pool = PgPoolOptions::new()
@@ -49,15 +51,15 @@
 //! |---|---|
 //! | the account's id in your table | a column `uuid` with a foreign key to `auth_account (id)` |
 //! | the account in a handler | take [`Account`](crate::Account), and bind `account.id().as_uuid()` |
-//! | the names of accounts in a list of yours | join `auth_account`: `username`, `email` and `phone` are the main names as they were typed |
+//! | the names of accounts in your own list | join `auth_account`: `username`, `email` and `phone` are the main names as they were typed |
 //! | an account and your row in one transaction | [`auth.begin()`](crate::Portcullis::begin), and your row by a statement of sea-orm |
 //! | your row with each registration | [`Hooks::after_register`](crate::hook::Hooks::after_register) gets the transaction |
 //!
 //! Only read the tables `auth_*`. Change them through the methods, which also end sessions, record events and
 //! notify owners.
 //!
-//! sea-orm does not lend the sqlx connection inside its transaction. So the statements of such a transaction are not
-//! checked by `query!`:
+//! sea-orm does not give access to the sqlx connection inside its transaction. So `query!` cannot
+//! check the statements of such a transaction:
 //!
 //! ```no_run
 //! use portcullis::account::NewAccount;

@@ -73,15 +73,17 @@
 //! | `POST /auth/sessions/{id}/report` | marks a session as suspicious | [`own_session`](crate::own_session) |
 //! | `POST /auth/verification`, `POST /auth/verification/confirm` | verifies a mail address | [`verification`](crate::verification) |
 //!
-//! Some routes need more set-up. With a notifier, there are also the routes of
-//! [`password_reset`](crate::password_reset), [`login_name`](crate::login_name) and the mail addresses of
-//! [`contact`](crate::contact). With a sender of text messages, there are also its routes for phone numbers. With
-//! a source of memberships, there are also those of [`membership`](crate::membership).
+//! Some routes need more set-up. A notifier adds the routes of
+//! [`password_reset`](crate::password_reset) and [`login_name`](crate::login_name), and those of
+//! [`contact`](crate::contact) for mail addresses. A sender of text messages adds those of
+//! [`contact`](crate::contact) for phone numbers. A source of memberships adds the routes of
+//! [`membership`](crate::membership).
 //!
 //! `auth.routes()` does not include `POST /session/anonymous`. If visitors need a session, merge
-//! [`anonymous::routes`](crate::anonymous::routes). It does not include the sign-in by mail either, see
-//! [`mail_login`](crate::mail_login). Each capability has its own `routes` function, so you
-//! can mount only the routes that you want:
+//! [`anonymous::routes`](crate::anonymous::routes). It also leaves out the sign-in by mail
+//! ([`mail_login`](crate::mail_login)), and the closing and export of an account
+//! ([`own_account`](crate::own_account)). Each capability has its own `routes` function, so you can
+//! mount only the routes that you want:
 //!
 //! ```no_run
 //! # fn example(auth: portcullis::Portcullis) -> axum::Router {
@@ -109,7 +111,7 @@
 //! # }
 //! ```
 //!
-//! [`define`](crate::permission::Roles::define) sets roles to what the code says. See
+//! [`define`](crate::permission::Roles::define) makes the stored roles match the code. See
 //! [`permissions`](super::permissions#roles-in-code).
 //!
 //! There is no default account. [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) creates the first
@@ -147,5 +149,5 @@
 //!
 //! # Before you go to production
 //!
-//! Read in `SECURITY.md` what is still missing. The page [`lockout`](super::lockout) describes what failed
-//! sign-ins mean for attackers and for legitimate users.
+//! `SECURITY.md` lists what is still missing. The page [`lockout`](super::lockout) describes what
+//! failed sign-ins mean for attackers and for legitimate users.

@@ -1,4 +1,4 @@
-//! Telemetry: what portcullis writes to the log, what it counts, and what to alert on.
+//! Telemetry: what portcullis writes to the log, what it counts, and which alerts to set.
 //!
 //! Portcullis uses `tracing`, and with the feature `metrics` also the `metrics` facade. It installs no
 //! subscriber and no recorder. Your service does:
@@ -20,12 +20,13 @@
 //! | `portcullis` | error, warn | something failed or is set up wrong; each text is explained on the page [`operating`](super::operating) |
 //! | `portcullis` | debug | why a request was denied, rotations |
 //!
-//! Portcullis opens no spans. Its lines, also those of its background tasks for a request, belong to the span
-//! of *your* request. So add one with a request id, for example with `tower_http::trace::TraceLayer`, outside
-//! of `auth.layer()`.
+//! Portcullis opens no spans. Its lines belong to the span of *your* request, also those of its
+//! background tasks for the request. So add a span with a request id, for example with
+//! `tower_http::trace::TraceLayer`, outside of `auth.layer()`.
 //!
-//! A search for the life of one account: `event` is set and `account` is its id. The same lines are in the
-//! table `auth_event`, without rotations and denials; see [`audit_log`](crate::audit_log).
+//! To find everything about one account, search for lines with `event` whose `account` is its id.
+//! The same lines are in the table `auth_event`, without rotations and denials; see
+//! [`audit_log`](crate::audit_log).
 //!
 //! # Counters
 //!
@@ -37,12 +38,12 @@
 //! | `session_rotated` | tokens that were replaced |
 //! | `authz_fail` | requirements that were not met |
 //! | `hash_queue_full` | sign-ins refused with 503, because too many passwords waited to be hashed |
-//! | `attempts_overloaded` | attempts refused with 503, because others for the same name were under way |
+//! | `attempts_overloaded` | attempts refused with 503, because they waited too long for other attempts with the same name |
 //!
-//! There is no label with an account, an address or a name. The number of time series is therefore small.
-//! Portcullis measures no durations: your HTTP layer does that for each route.
+//! No label contains an account, an address or a name. So the number of time series is small.
+//! Portcullis does not measure durations. Your HTTP layer can do this for each route.
 //!
-//! # What to alert on
+//! # Which alerts to set
 //!
 //! | signal | threshold to start with | meaning |
 //! |---|---|---|
@@ -69,8 +70,8 @@
 //! # }
 //! ```
 //!
-//! Show the list on a page for operators, for example behind the permission `admin:read`. Do not use it as a
-//! health check: a finding is no reason to restart a process.
+//! Show the list on a page for operators, for example behind the permission `admin:read`. Do not
+//! use it as a health check, because a restart does not solve a finding.
 //!
 //! # What never appears in a log
 //!
@@ -78,9 +79,9 @@
 //! accounts. Events contain ids, a client address and a short fixed word. Texts from a request, such as the
 //! compared origins of a refused request, are shortened and escaped, so nobody can forge a line.
 //!
-//! Other libraries are not so careful. Turn the statement log of the database off
-//! (`sqlx_logging(false)`, `record_stmt_in_spans(false)`), and do not log the headers `Cookie`, `Set-Cookie`
-//! and `Authorization`. [`ConsoleNotifier`](crate::message::ConsoleNotifier) prints whole mails with their
-//! links: use it only on your own machine.
+//! Other libraries may log such data. Turn the statement log of the database off
+//! (`sqlx_logging(false)`, `record_stmt_in_spans(false)`), and do not log the headers `Cookie`,
+//! `Set-Cookie` and `Authorization`. [`ConsoleNotifier`](crate::message::ConsoleNotifier) prints
+//! whole mails with their links: use it only on your own machine.
 //!
 //! The client address is personal data. If your rules require it, shorten it in your log pipeline.

@@ -95,7 +95,7 @@
 //! | a thief changes the address and the owner is locked out | the old address can undo it for seven days, and a thief who is signed in cannot prevent that | `tests/it/contact.rs` |
 //! | a thief closes the account, so that its owner loses it | it stays for 14 days, every proved address gets a link that reopens it, and a link that undoes a change of address reopens it too | `tests/it/own_account.rs` |
 //! | a link for one purpose is used for another: an undo link reopens an account, or a link of an earlier closing undoes a later one | the digest of a token contains its purpose, and the link is bound to this closing | `tests/it/own_account.rs` |
-//! | an erased account comes back with an import, or leaves rows in a table that somebody forgot | the id stays; a test fills every table, erases, and finds nothing left | `tests/it/own_account.rs` |
+//! | an erased account comes back with an import, or leaves rows in a forgotten table | the id stays; a test fills every table, erases, and finds nothing left | `tests/it/own_account.rs` |
 //! | the owner restores their address, and the thief's address gets a link that undoes *that* | Only the first address, or one that was there for a week, gets a link. Restoring an earlier address counts as an undo, and later changes end with it | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
 //! | two nodes order undo links by their clocks, and the thief's seems to be the earlier one | a counter in the account's row orders them | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
 //! | a program that sends mail reads an address as an option (`-oQ/tmp@example.com`) | a local part that begins with `-` is refused, and so is such a recipient | `tests/it/registration.rs`, `src/account/login_id.rs` |

@@ -31,8 +31,8 @@
 //! This has a cost. A user may register on a computer and open the link on a phone without the password. This
 //! user must then set a new password.
 //!
-//! An account that already has a verified address is never handed over through another address. In that case,
-//! the verification requires a session or the password.
+//! If an account already has a verified address, another address never causes a hand-over. Its
+//! verification then requires a session or the password.
 //!
 //! # Accounts that an attacker prepared
 //!

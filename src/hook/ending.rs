@@ -1,4 +1,4 @@
-//! What hooks are told when an account is closed or erased.
+//! The arguments of hooks when an account is closed or erased.
 
 use crate::account::Account;
 use crate::base::client::ClientInfo;
@@ -42,7 +42,7 @@ pub struct ErasingAccount<'a> {
     /// The instance. In a hook, call only methods that work `within(txn)`: see
     /// [`Hooks`](super::Hooks).
     pub auth: &'a Portcullis,
-    /// The account as it is before, with its names.
+    /// The account as it was before the erasure, with its names.
     pub account: &'a Account,
     /// The id of the account, which stays.
     pub account_id: AccountId,

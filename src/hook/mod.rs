@@ -1,5 +1,5 @@
-//! Hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and erasing
-//! accounts.
+//! Hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and
+//! erasing accounts.
 //!
 //! # How it works
 //!
@@ -63,11 +63,14 @@ pub type HookResult = Result<(), HookError>;
 pub enum RegistrationCause {
     /// A stranger registers.
     Stranger,
+    /// A stranger [signs in by mail](crate::mail_login) with an address that no account has. It is
+    /// already proved.
+    MailLogin,
     /// The service creates its first administrator, see [`bootstrap`](crate::bootstrap).
     FirstAdministrator,
 }
 
-/// A stranger creates an account, or the service its first administrator.
+/// A stranger creates an account, or the service creates its first administrator.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Registering<'a> {
@@ -79,13 +82,13 @@ pub struct Registering<'a> {
     pub account_id: AccountId,
     /// The username as it was typed.
     pub username: Option<&'a str>,
-    /// The email address as it was typed. It is not proved yet.
+    /// The email address as it was typed. It is proved only if `cause` says so.
     pub email: Option<&'a str>,
     /// The phone number.
     pub phone: Option<&'a str>,
     /// Why it is created.
     pub cause: RegistrationCause,
-    /// Where the request comes from. For the first administrator it says nothing.
+    /// Where the request comes from. Unknown for the first administrator.
     pub client: &'a ClientInfo,
     /// When the request was made.
     pub at: Timestamp,
@@ -385,7 +388,7 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// Called before an account is erased. Remove what your own tables keep about the person, or
-    /// refuse. If maintenance is refused, it tries again after a day.
+    /// refuse. If you refuse maintenance, it asks again after a day.
     fn before_erase(
         &self,
         erasing: ErasingAccount<'_>,
@@ -418,9 +421,9 @@ pub trait Hooks: Send + Sync + 'static {
 }
 
 impl Builder {
-    /// Adds hooks for registration, sign-in, sign-out, changes of passwords and names, and closing and
-    /// erasing accounts. They run in the transaction of the flow, in the order in which they were
-    /// added. See [`Hooks`].
+    /// Adds hooks for registration, sign-in, sign-out, changes of passwords and names, and closing
+    /// and erasing accounts. They run in the transaction of the flow, in the order in which they
+    /// were added. See [`Hooks`].
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.state::<HookList>().hooks.push(Arc::new(hooks));
         self

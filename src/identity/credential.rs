@@ -26,7 +26,7 @@ pub(crate) enum Credential {
         header: HeaderValue,
     },
     /// Cookies with our name, and possibly a bearer token of portcullis. Which of them counts is
-    /// decided when somebody asks, because that needs the signatures.
+    /// decided when someone asks, because that needs the signatures.
     Many {
         cookies: Vec<Pair>,
         bearer: Option<HeaderValue>,

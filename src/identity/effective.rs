@@ -8,14 +8,14 @@ use crate::permission::Permission;
 /// The maximum number of permissions in a list.
 const MAX_LISTED: usize = 500;
 
-/// How many pairs of a grant and a part of the ceiling are compared at most.
+/// The maximum number of pairs that are compared: a grant and a part of the ceiling.
 const MAX_PAIRS: usize = 50_000;
 
 /// What a session may do, for menus. Returned by [`Identity::effective_permissions`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EffectivePermissions {
-    /// True if the account may do everything, and the session too.
+    /// True if the account is a superuser and its session is not limited.
     pub superuser: bool,
     /// The permissions, sorted by their texts, at most 500. For a superuser it is `*`, or the
     /// ceiling.
@@ -25,12 +25,13 @@ pub struct EffectivePermissions {
 }
 
 impl Identity {
-    /// Lists what the session may do: direct permissions, and those of roles, of groups, of roles on
-    /// a resource and of levels, all limited by the ceiling of the session. It runs no statement.
+    /// Lists what the session may do: direct permissions, and those of roles, of groups, of roles
+    /// on a resource and of levels, all limited by the ceiling of the session. It runs no
+    /// statement.
     ///
-    /// The list is for menus. An account can have thousands of permissions, so the list ends after
-    /// 500 and says so. To decide what is allowed, use [`meets`](Self::meets). To ask about a menu,
-    /// use [`may`](Self::may).
+    /// The list is for menus. It ends after 500 permissions and says so, because an account can
+    /// have thousands. To decide what is allowed, use [`meets`](Self::meets). For questions of a
+    /// menu, use [`may`](Self::may).
     pub fn effective_permissions(&self) -> EffectivePermissions {
         let everything = Permission::parse("*").expect("`*` is a permission");
         let grants: Vec<&Permission> = if self.account().is_superuser() {
@@ -49,7 +50,7 @@ impl Identity {
             match grant.intersection(limit) {
                 None => {}
                 Some(Ok(permission)) => shared.push(permission),
-                // It would be too long for a permission.
+                // The shared permission would be too long.
                 Some(Err(_)) => truncated = true,
             }
         }

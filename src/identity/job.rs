@@ -16,12 +16,12 @@ use crate::permission::{Grants, Instances, Permission, PermissionSet};
 /// An account for which a job runs, and what it may do. [`Portcullis::job_identity`] returns it.
 ///
 /// It is not an [`Identity`](crate::Identity): nobody has signed in, so there is no session and no
-/// factor was proved. It says the truth about one moment. Ask again before each piece of work.
+/// factor was proved. It is a snapshot. Ask again before each piece of work.
 ///
-/// - `meets`, `check`, `require` and `explain` decide like those of a request, except for what only
-///   a session can have. A factor, the age of one and a `custom` rule are never met, and the
-///   outcome is [`Denied`](crate::Outcome::Denied).
-/// - No flow that changes an account, lists its sessions or proves something accepts it.
+/// - `meets`, `check`, `require` and `explain` decide as in a request, except for what needs a
+///   session. A factor, the age of one and a `custom` rule are never met: the outcome is
+///   [`Denied`](crate::Outcome::Denied).
+/// - It is not accepted by flows that change an account, list its sessions or prove something.
 /// - [`limited_to`](Self::limited_to) takes rights away, for a job that needs only a few.
 #[derive(Clone)]
 pub struct JobIdentity {
@@ -44,7 +44,7 @@ pub enum JobError {
     /// No address of the account was verified, and `login.require_verified` is on.
     #[error("the account is not verified")]
     NotVerified,
-    /// The account is not allowed to do this, or not in a job.
+    /// The account is not allowed to do this, or a job is not.
     #[error("this account is not allowed to do this in a job")]
     Denied,
     /// The infrastructure failed.
@@ -66,7 +66,7 @@ problem! {
 
 impl Portcullis {
     /// Returns what an account may do now, for a job that runs for it. This costs one statement,
-    /// however many grants there are.
+    /// for any number of grants.
     ///
     /// ```no_run
     /// use portcullis::{AccountId, JobError, Portcullis, Requirement};
@@ -79,13 +79,13 @@ impl Portcullis {
     /// }
     /// ```
     ///
-    /// It does not matter whether the person could sign in now. An account that must change its
-    /// password or enrol a factor, or that is locked after failed attempts, still has its rights.
+    /// It does not matter whether the person can sign in now. An account keeps its rights if it
+    /// must change its password or enrol a factor, or is locked after failed attempts.
     ///
     /// # Errors
     /// [`JobError::NotFound`], [`JobError::Disabled`] or [`JobError::NotVerified`] if the account
     /// cannot be used. [`JobError::Fault`] during an outage: then nothing is known, and the job
-    /// should be tried again later.
+    /// should run again later.
     pub async fn job_identity(&self, account: AccountId) -> Result<JobIdentity, JobError> {
         let context = self.context();
         let resolver = self.per_instance::<Resolver>();
@@ -117,9 +117,9 @@ impl JobIdentity {
         &self.grants
     }
 
-    /// Limits the job to what these permissions imply, whatever its account may do. A second limit
-    /// applies in addition to the first, so a job can never get back what was taken away. Without
-    /// any permission, it may do nothing that needs one.
+    /// Limits the job to what these permissions imply. A second limit applies in addition to the
+    /// first, so a job never gets rights back. With an empty list, it may do nothing that needs a
+    /// permission.
     #[must_use]
     pub fn limited_to(mut self, permissions: impl IntoIterator<Item = Permission>) -> Self {
         self.ceilings.push(permissions.into_iter().collect());
@@ -138,7 +138,7 @@ impl JobIdentity {
         self.rights().has_role(name)
     }
 
-    /// Returns what a requirement is checked against.
+    /// Returns the rights against which a requirement is checked.
     pub(crate) fn rights(&self) -> Rights<'_> {
         let Self { account, grants, ceilings, .. } = self;
         Rights { account, grants, ceilings, identity: None }

@@ -124,7 +124,7 @@ where
         }
         let headers = response.headers_mut();
         if request_identity.resolved().is_some() {
-            // The answer depends on the user, so a cache must not give it to somebody else.
+            // The answer depends on the user, so a cache must not give it to someone else.
             vary(headers, "cookie, authorization");
         }
         if request_identity.was_asked_how() {

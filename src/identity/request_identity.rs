@@ -312,7 +312,7 @@ impl RequestIdentity {
         limited.clone().map_or(Ok(()), |limited| Err(limited.into()))
     }
 
-    /// Returns the result, if somebody asked for it before.
+    /// Returns the result, if someone asked for it before.
     pub(crate) fn resolved(&self) -> Option<&Resolved> {
         self.visitor.get().or_else(|| self.resolved.get())
     }

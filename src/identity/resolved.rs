@@ -73,7 +73,7 @@ impl Identity {
         &self.0.grants
     }
 
-    /// Returns what a requirement is checked against.
+    /// Returns the rights against which a requirement is checked.
     pub(crate) fn rights(&self) -> Rights<'_> {
         let IdentityData { account, grants, ceiling, .. } = &*self.0;
         Rights { account, grants, ceilings: ceiling.as_slice(), identity: Some(self) }
@@ -134,8 +134,8 @@ impl Identity {
     }
 }
 
-/// What somebody may do. It is what a requirement is checked against: the rights of a request, or
-/// those of a job, which has no session.
+/// The rights against which a requirement is checked: those of a request, or of a job, which has no
+/// session.
 #[derive(Clone, Copy)]
 pub(crate) struct Rights<'a> {
     pub(crate) account: &'a Account,
@@ -147,7 +147,7 @@ pub(crate) struct Rights<'a> {
 }
 
 impl Rights<'_> {
-    /// True if a ceiling takes something away.
+    /// True if there is a ceiling.
     pub(crate) fn are_limited(&self) -> bool {
         !self.ceilings.is_empty()
     }
@@ -157,7 +157,7 @@ impl Rights<'_> {
         self.grant(atoms) && self.ceilings.iter().all(|ceiling| ceiling.allows(atoms))
     }
 
-    /// True if the account allows all of `atoms`, whatever its rights are limited to.
+    /// True if the account allows all of `atoms`, without its ceilings.
     pub(crate) fn grant(&self, atoms: &Atoms) -> bool {
         self.account.is_superuser() || self.grants.permissions().allows(atoms)
     }

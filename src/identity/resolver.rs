@@ -102,8 +102,8 @@ impl Resolver {
         Ok(self.compiled(context, account.id, Box::pin(found).await?))
     }
 
-    /// Returns an account and its grants, as one statement reads them. `None` if there is no such
-    /// row.
+    /// Returns an account and its grants, which one statement reads. `None` if there is no such
+    /// account.
     pub(super) async fn account(
         &self,
         context: &Context,

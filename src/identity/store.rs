@@ -100,14 +100,14 @@ pub(crate) struct Found {
     pub(crate) grants: Vec<GrantRow>,
 }
 
-/// The grants of an account, and the account itself, read from the same state of the database.
+/// An account and its grants, read from the same state of the database.
 #[derive(Debug, Default)]
 pub(crate) struct Granted {
-    /// `None` if the account is gone.
+    /// `None` if there is no such account.
     pub(crate) account: Option<Account>,
     pub(crate) rows: Vec<GrantRow>,
-    /// To what the rows belong. `None` if the account is gone, or if the version of all
-    /// authorization is missing.
+    /// The versions to which the rows belong. `None` if there is no such account, or if the version
+    /// of all authorization is missing.
     pub(crate) versions: Option<Versions>,
 }
 

@@ -17,7 +17,7 @@
 //! # Your own means of sign-in
 //! | to | call |
 //! |---|---|
-//! | sign somebody in by LDAP, another service or a hardware key | [`auth.sign_in(..)`](crate::Portcullis::sign_in) |
+//! | sign someone in by LDAP, another service or a hardware key | [`auth.sign_in(..)`](crate::Portcullis::sign_in) |
 //! | finish a sign-in with your own check of a second factor | [`auth.login().finish(..)`](Login::finish) |
 //! | note that a session has proved a factor again | [`auth.login().step_up(..)`](Login::step_up) |
 //! | count guesses before you compare them | [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin) |

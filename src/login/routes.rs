@@ -105,7 +105,7 @@ async fn login(
     };
     route::check_transport(&auth, transport)?;
     let credentials = Credentials { login, password, remember: true, transport }
-        .remember(remember.unwrap_or(true));
+        .remember(route::remembers(remember, &headers));
     let outcome =
         auth.login().replacing(&extensions).await?.with_password(credentials, &client).await?;
     Ok(signed_in(StatusCode::OK, outcome.into_issued()))

@@ -69,7 +69,7 @@
 //!
 //! # What it does not do
 //! - It adds no phone numbers, because nobody signs in with one.
-//! - It does not reserve a removed name for its former owner. Anybody can take it.
+//! - It does not reserve a removed name for its former owner. Anyone can take it.
 //! - Undoing sets no new password. Show the user the page for a forgotten one next.
 //!
 //! # Routes

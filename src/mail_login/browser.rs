@@ -1,7 +1,8 @@
 //! The browser that asked for a mail: a signed token that only this browser has.
 //!
-//! The token contains a random number for the browser, and a keyed digest of the name that was typed
-//! last. It says nothing about accounts, so it is the same kind of token for every name.
+//! The token contains a random number for the browser, and a keyed digest of the name that was
+//! typed last. It contains nothing about accounts, so tokens for known and unknown names look the
+//! same.
 
 use std::time::Duration;
 
@@ -15,15 +16,15 @@ use crate::base::secret::random_array;
 use crate::context::Context;
 use crate::session::cookie::{CookieAction, Found, Pair, SessionCookie};
 
-/// How many bytes identify a browser, and how many are the digest of a name.
+/// The number of bytes that identify a browser, and of the digest of a name.
 const ID: usize = 18;
 const TYPED: usize = 32;
 
-/// How many cookies of our name are verified. Without a limit, one request could make the server
-/// verify as many as fit into its headers.
+/// The maximum number of cookies with our name that are verified. Without a limit, one request
+/// could make the server verify as many as fit into its headers.
 const MOST_COOKIES: usize = 8;
 
-/// A browser, and the name for which it asked last.
+/// A browser, and the last name for which it asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Browser {
     id: [u8; ID],
@@ -32,7 +33,7 @@ pub(super) struct Browser {
 
 impl Browser {
     /// Returns the browser of a request that asks for this name. A browser that has asked before
-    /// keeps its number, so that its earlier links stay its own.
+    /// keeps its number, so that its earlier links still work.
     pub(super) fn asks(before: Option<&Self>, typed: [u8; TYPED]) -> Self {
         Self { id: before.map_or_else(random_array, |before| before.id), typed }
     }
@@ -42,12 +43,12 @@ impl Browser {
         self.typed
     }
 
-    /// Returns the text that the row of a mail contains. It is useless without a signed token.
+    /// Returns the text that the row of a mail stores. Nobody can make a token from it.
     pub(super) fn target(&self) -> String {
         BASE64URL_NOPAD.encode(&[self.id.as_slice(), &self.typed].concat())
     }
 
-    /// Returns true if this browser asked for the mail with this target, for whatever name.
+    /// Returns true if this browser asked for the mail with this target, for any name.
     pub(super) fn asked_for(&self, target: Option<&str>) -> bool {
         target.and_then(Self::read).is_some_and(|asked| asked.id == self.id)
     }
@@ -66,7 +67,7 @@ impl Browser {
         Self::read(&claims.asked).filter(|_| in_time)
     }
 
-    /// Returns the browser that the cookies of a request show. `None` if two of them count.
+    /// Returns the browser that the cookies of a request identify. `None` if two of them are valid.
     pub(super) fn shown(context: &Context, headers: &HeaderMap) -> Option<Self> {
         let pairs: Vec<Pair> = match SessionCookie::of_mail_login(&context.config).find(headers) {
             Found::Nothing => return None,
@@ -80,11 +81,11 @@ impl Browser {
     }
 }
 
-/// The browser that asked for a mail. Add it to the answer. Otherwise no browser can use the code, and
-/// the link signs nobody in.
+/// The browser that asked for a mail. Add it to the answer. Otherwise neither the code nor the link
+/// can sign in.
 ///
-/// It is [`IntoResponseParts`], so a handler can return `(asking, StatusCode::ACCEPTED)`. Elsewhere,
-/// [`apply`](Self::apply) adds the cookie to the headers.
+/// It is [`IntoResponseParts`], so a handler can return `(asking, StatusCode::ACCEPTED)`.
+/// Elsewhere, [`apply`](Self::apply) adds the cookie to the headers.
 #[must_use = "only a browser that gets this can use the mail"]
 pub struct AskingBrowser {
     cookie: SessionCookie,
@@ -95,7 +96,8 @@ pub struct AskingBrowser {
 impl AskingBrowser {
     pub(super) fn new(context: &Context, browser: &Browser, now: Timestamp) -> Self {
         let lifetime = context.config.mail.login_lifetime;
-        // A second click on the link is answered for a moment after it has expired, too.
+        // It lasts a moment longer than the link, so that a late second click gets the right
+        // answer.
         let lifetime = lifetime + Duration::from_secs(60);
         let claims =
             MailLoginClaims { asked: browser.target(), expires_at: now.plus(lifetime).as_secs() };

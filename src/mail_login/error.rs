@@ -12,22 +12,22 @@ use crate::session::{SessionError, from_session};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailLoginError {
-    /// The code or link is wrong, used, expired or replaced, or the account has changed since. Or
-    /// this browser has not asked for a mail. The answer does not say which.
+    /// The code or link is wrong, used, expired or replaced. Or the account has changed since, or
+    /// this browser did not ask for a mail. The answer does not say which.
     #[error("the code or link is wrong or no longer valid; ask for a new mail in this browser")]
     WrongCode,
     /// This browser has signed in with this code or link less than a minute ago.
     #[error("this browser has just signed in with this code or link")]
     UsedJustNow,
-    /// Too many codes were wrong, or too many attempts of this source failed. For a request or a link
-    /// this is told only if the configuration says so. Otherwise the request is accepted without
-    /// effect, and the link is wrong.
+    /// Too many codes were wrong, or too many attempts of this source failed. For requests and
+    /// links, this error needs `attempts.reveal_lockout`. Otherwise the request is accepted without
+    /// effect, and the link counts as wrong.
     #[error("too many failed attempts; try again later")]
     TooManyAttempts {
         /// The time to wait before the next attempt.
         retry_after: Duration,
     },
-    /// This source asked too often. See [`rate_limit`](crate::rate_limit).
+    /// This source sent too many requests. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
     /// The session could not be started.

@@ -1,65 +1,80 @@
 //! Signing in by mail: a link or a code instead of a password.
 //!
-//! 1. Somebody types the name that they sign in with. The answer and the work are always the same.
-//!    So nobody can tell whether there is such an account, whether it can be used, or whether mail was
-//!    sent just before. The answer takes at least 25 ms.
-//! 2. The answer gives the browser a cookie of its own (`__Host-session-mail`). A client that stores
-//!    its tokens itself gets a `browser_token` instead. It is the same kind of token for every name.
-//! 3. The account's address gets one mail with a link and a code. If a
-//!    [further](crate::login_name) address was typed and is proved, that address gets the mail. The
-//!    link and the code work once, and for ten minutes. The next mail for the same name and browser
-//!    replaces them. The database has only their keyed digests.
-//! 4. The link opens a page of your application. Opening it changes nothing. The page posts the token.
-//! 5. **The link and the code sign in only in the browser that asked.** In any other browser the link
-//!    gets the code as an answer, and nothing else. The person types it where they asked. So a stranger
-//!    who asks for a mail of another person gets no session when that person follows the link.
-//! 6. A sign-in by mail ends as every other sign-in does: second factors, a required new password,
-//!    hooks, the event, memberships and the notice of a new device. The browser becomes a
-//!    [known device](crate::attempt#known-devices).
+//! 1. A person types the name with which they sign in. The answer and the work are always the same.
+//!    So nobody learns whether there is such an account, whether it can be used, or whether mail
+//!    was sent just before. The answer takes at least 25 ms.
+//! 2. The answer sets a separate cookie (`__Host-session-mail`). A client that stores its tokens
+//!    itself gets a `browser_token` instead. The token does not show whether the name has an
+//!    account.
+//! 3. The account's address gets one mail with a link and a code. If a proved
+//!    [further](crate::login_name) address was typed, that address gets the mail. The link and the
+//!    code work once, within ten minutes. The next mail for the same name and browser replaces
+//!    them. The database has only their keyed digests.
+//! 4. The link opens a page of your application. Opening it changes nothing. The page posts the
+//!    token.
+//! 5. **The link and the code sign in only in the browser that asked.** In any other browser, the
+//!    answer to the link is the code and no session. The person types the code in the browser that
+//!    asked. So if a stranger asks for another person's mail, nobody is signed in when that person
+//!    follows the link.
+//! 6. A sign-in by mail ends like every other sign-in: second factors, a required new password,
+//!    hooks, the event, memberships and the notice of a new device. The browser becomes a [known
+//!    device](crate::attempt#known-devices).
 //!
 //! # What it proves
-//! The session records the factor [`MailedCode`](crate::Factor::MailedCode), and no password.
-//! - If the account has second factors, one of them is asked for. It cannot be another mailed code:
-//!   both would prove the same mailbox. An account that has set up only mailed codes signs in with its
-//!   password.
-//! - A sign-in by mail meets a requirement for a mailed code. It does not meet one for a password, of
-//!   any age. To require more than the mailbox, require both factors.
-//! - A change of the account needs [any recent factor](crate::config::SessionConfig::recent_factor). A
-//!   mailed code is one. Its owner could also set a new password by mail.
+//! The session records the factor [`MailedCode`](crate::Factor::MailedCode) and not the password.
+//! - If the account has second factors, one of them is required. Another mailed code does not
+//!   count, because both would prove the same mailbox. If mailed codes are the only second factor
+//!   of an account, it must sign in with its password.
+//! - A sign-in by mail meets a requirement for a mailed code. It never meets a requirement for a
+//!   password. To require more than the mailbox, require both factors.
+//! - A change of the account needs [any recent
+//!   factor](crate::config::SessionConfig::recent_factor). A mailed code counts, because the owner
+//!   of the mailbox could also set a new password by mail.
 //!
-//! **If nobody has proved the address before**, somebody else may have made the account to wait for
-//! the owner of the address. Then the sign-in does what [`verification`](crate::verification) does for
-//! a proof from elsewhere. It deletes the password, all sessions, factors, other addresses, codes and
-//! links, marks the address as proved, and asks for a new password. If the address was proved before,
-//! everything stays.
+//! **If nobody has proved the address before**, an attacker may have prepared the account for its
+//! owner. Then the sign-in hands the account over, as [`verification`](crate::verification) does
+//! for a proof from elsewhere. It deletes the password, all sessions, factors, other addresses,
+//! codes and links. It marks the address as proved, and asks for a new password. If the address was
+//! proved before, everything is kept.
+//!
+//! # New accounts
+//! With [`mail.login_creates_accounts`](crate::config::MailConfig::login_creates_accounts), an address
+//! that has no account gets a mail too. The account is created when its link or code is used, with this
+//! address, which is then proved, and without a password. Until then nothing is kept but the mail's own
+//! row. The [hooks](crate::hook::Hooks) of a registration run in the same transaction, with the cause
+//! [`MailLogin`](crate::hook::RegistrationCause::MailLogin), and may refuse. This is off by default, and
+//! it does nothing while `login.registration` is closed or `login.id` requires a username. It counts in
+//! [`registrations`](crate::config::RateConfig::registrations). If the address got an account in between,
+//! the mail is no longer valid, and the next one is for that account.
 //!
 //! # What ends a link and its code
-//! - Its use, the end of its ten minutes, and the next mail for the same name and browser.
-//! - A change of the address, the password or the factors, a sign-in, and the removal of the address
-//!   that got the mail.
+//! - Its use, its expiry after ten minutes, and the next mail for the same name and browser.
+//! - A change of the address, the password or the factors, a sign-in, and the removal of the
+//!   address that got the mail.
 //! - Disabling or deleting the account, and everything that ends all of its sessions.
 //!
-//! So a thief with one session can stop sign-ins by mail by ending sessions again and again. They
-//! cannot stop a [reset of the password](crate::password_reset), which ends their session.
+//! So a thief with one session can stop sign-ins by mail, by ending all other sessions again and
+//! again. The thief cannot stop a [reset of the password](crate::password_reset), which ends the
+//! thief's session.
 //!
 //! # Too many requests, and guessing
 //!
 //! Each request is an [attempt](crate::attempt) of the kind `MailLoginRequest`. It counts as failed
-//! until a sign-in by mail succeeds. Too many are delayed and then refused for a while, with the same
-//! answer. A refused request does not replace a mail. The limits for mailboxes and sources are those
-//! of all messages that a stranger can cause.
+//! until a sign-in by mail succeeds. Too many are delayed and then refused for a while, with the
+//! same answer. A refused request does not replace a mail. Mailboxes and sources have the same
+//! limits as for all messages that a stranger can trigger.
 //!
-//! Each code is an attempt of the kind `MailLogin`. Five wrong codes in an hour are allowed, for all
-//! names, mails and browsers of an account together. A new mail gives no new attempts. After that the
-//! correct code is wrong too. A known device has its own count.
+//! Each code is an attempt of the kind `MailLogin`. Five wrong codes in an hour are allowed, for
+//! all names, mails and browsers of an account together. A new mail gives no new attempts. After
+//! five, the correct code is refused too. A known device has its own count.
 //!
 //! Each link is an attempt of the kind `MailLoginLink`. Links are counted only per source, because
-//! nobody can guess 256 random bits. So a link still works in the browser that asked when strangers
-//! have used up the codes.
+//! nobody can guess 256 random bits. So the link still works in the browser that asked, even if
+//! strangers have used up the attempts at codes.
 //!
-//! A lock of passwords does not stop a sign-in by mail. So an owner gets in while somebody guesses
-//! their password. It does not end that lock, because the password is still the same. The browser is a
-//! known device afterwards, where the lock does not apply.
+//! A lock of passwords does not stop a sign-in by mail. So owners can sign in while an attacker
+//! guesses their password. The sign-in does not end that lock, because the password is still the
+//! same. But the browser is then a known device, to which the lock does not apply.
 //!
 //! # Example
 //!
@@ -95,53 +110,55 @@
 //!
 //! # What it does not do
 //! - It is off unless you mount its routes: [`routes`] is not part of
-//!   [`Portcullis::routes`](crate::Portcullis::routes). A mailbox is often protected worse than a
-//!   password, so this is your decision.
-//! - It creates no accounts: this is not built. [Registration](crate::registration) is a separate flow.
-//! - It does not stop a person from telling the code to a stranger who asked for it. The mail says so.
-//! - It sends no text messages. A phone number belongs to its provider, who can give it to another
-//!   person.
+//!   [`Portcullis::routes`](crate::Portcullis::routes). This is your decision, because many
+//!   mailboxes are badly protected.
+//! - It cannot stop a person from telling the code to a stranger who asked for the mail. The mail
+//!   warns of this.
+//! - It sends no text messages, because a provider can give a phone number to another person.
 //!
 //! # Routes
-//! They are separate, and need a notifier:
-//! `.nest("/auth", auth.routes().merge(portcullis::mail_login::routes(&auth)))`.
-//! - `POST /login/mail` takes `login`, and if needed `transport` and `browser_token`. It answers 202
-//!   `{"result": "accepted"}` for every name.
+//! Mount them separately. They need a notifier: `.nest("/auth",
+//! auth.routes().merge(portcullis::mail_login::routes(&auth)))`.
+//! - `POST /login/mail` takes `login`, and if needed `transport` and `browser_token`. It answers
+//!   202 `{"result": "accepted"}` for every name.
 //! - `POST /login/mail/confirm` takes `token` or `code`, and if needed `remember`, `transport` and
-//!   `browser_token`. It answers 200, as `POST /login` does. For a link in another browser the answer
+//!   `browser_token`. It answers 200, like `POST /login`. For a link in another browser, the answer
 //!   is `{"result": "other_browser", "code": ".."}`.
 //!
-//! With `"transport": "bearer"`, the answer of the first route has a `browser_token` too. The client
-//! stores it, and sends it to both routes from then on.
+//! With `"transport": "bearer"`, the first route also answers with a `browser_token`. The client
+//! stores it and sends it with every later request to both routes.
 //!
-//! With a login page, [forms without a script](crate::page) are answered by redirects. A request leads
-//! back to the page of the form with `?result=mail_sent`, and a link in another browser with
-//! `?result=other_browser`, without the code: it is in the mail.
+//! With a login page, [forms without a script](crate::page) are answered by redirects. A request
+//! leads back to the page of the form, with `?result=mail_sent`. A link in another browser leads
+//! there with `?result=other_browser`. This answer does not contain the code, which is also in the
+//! mail.
 //!
 //! # Configuration
 //! [`login_lifetime`](crate::config::MailConfig::login_lifetime),
+//! [`login_creates_accounts`](crate::config::MailConfig::login_creates_accounts),
 //! [`links.login`](crate::config::LinkConfig::login) and the limits for mail, in `config.mail`;
 //! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes;
 //! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
 //! [`MailLoginRequest`](crate::config::AttemptKind::MailLoginRequest) and
-//! [`MailLogin`](crate::config::AttemptKind::MailLogin) in its `kinds`. A window of `MailLogin` that is
-//! shorter than `login_lifetime` is refused.
+//! [`MailLogin`](crate::config::AttemptKind::MailLogin) in its `kinds`. A window of `MailLogin`
+//! that is shorter than `login_lifetime` is refused.
 //!
 //! # Events
 //! `authn_mail_login_request`; then those of every [sign-in](crate::login); `authn_login_fail` with the
 //! reason `wrong_code`; `authn_login_lock` with the detail `mail_login_request` or `mail_login`;
-//! `user_verified` with the detail `handed over` if everything was deleted.
+//! `user_verified` with the detail `handed over` if everything was deleted; `user_created` for a new
+//! account.
 //!
 //! # Errors
-//! `wrong_code` (403), `link_used` (409), `too_many_attempts` (429): for codes, and for requests only
-//! with `attempts.reveal_lockout`; `rate_limited` (429), `session_limit` (409), `bearer_not_enabled`
-//! (400). If the request has credentials that cannot be replaced: `multiple_credentials` (400),
-//! `session_ended` (401).
+//! `wrong_code` (403), `link_used` (409), `too_many_attempts` (429): for codes, and for requests
+//! only with `attempts.reveal_lockout`; `rate_limited` (429), `session_limit` (409),
+//! `bearer_not_enabled` (400). If the request has credentials that cannot be replaced:
+//! `multiple_credentials` (400), `session_ended` (401).
 //!
 //! # Standard
-//! OWASP ASVS 5.0 6.5 and 6.6 (codes by another way: random, used once, at most ten minutes, bound to
-//! the request that asked for them). NIST SP 800-63B-4 3.1.3.1 does not accept mail as proof of a
-//! device, so a sign-in by mail reaches no assurance level by itself.
+//! OWASP ASVS 5.0 6.5 and 6.6 (codes by another way: random, used once, at most ten minutes, bound
+//! to the request that asked for them). NIST SP 800-63B-4 3.1.3.1 does not accept mail as proof of
+//! a device, so a sign-in by mail reaches no assurance level by itself.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -153,7 +170,7 @@ use zeroize::Zeroizing;
 
 use crate::account::entity::account::Model;
 use crate::account::entity::login_name;
-use crate::account::{Account, Email, LoginId, LoginIdKind, store as account_store, trim_login_id};
+use crate::account::{Account, Email, LoginId, store as account_store, trim_login_id};
 use crate::attempt::{Admission, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::clock::{Stopwatch, Timestamp};
@@ -176,6 +193,8 @@ use crate::session::device::Devices;
 use crate::session::{SessionError, Transport};
 
 mod browser;
+mod create;
+mod destination;
 mod error;
 #[cfg(feature = "routes")]
 mod routes;
@@ -186,8 +205,9 @@ pub use error::MailLoginError;
 pub use routes::routes;
 
 use browser::Browser;
+use destination::{Binding, Destination};
 
-/// The link or the code, and how the session is to be.
+/// The link or the code, and the settings of the new session.
 #[derive(Clone)]
 #[must_use]
 pub struct Confirmation {
@@ -241,9 +261,10 @@ impl std::fmt::Debug for Confirmation {
 #[non_exhaustive]
 #[must_use = "the client is signed in when it gets this"]
 pub enum Confirmed {
-    /// The sign-in has ended, or needs another step.
+    /// The sign-in is complete, or needs another step.
     SignedIn(Box<LoginOutcome>),
-    /// Another browser asked for the mail. The person must type this code there. Nothing was used up.
+    /// Another browser asked for the mail. The person must type this code there. The link and the
+    /// code stay valid.
     OtherBrowser(CodeToType),
 }
 
@@ -279,84 +300,36 @@ impl Portcullis {
     }
 }
 
-/// The address that gets a mail, and whether the account has proved it.
-struct Destination {
-    normal: String,
-    mailbox: String,
-    is_proved: bool,
-}
-
-impl Destination {
-    /// Chooses the address. It is the further address that was typed, if this one and the account's own
-    /// address are both proved. In all other cases it is the account's own address. This one need not
-    /// be proved if the account has never proved any address.
-    fn choose(row: &Model, names: &[login_name::Model], typed: &str) -> Option<Self> {
-        let own = Email::parse(row.email.as_deref()?).ok()?;
-        let named = |normal: &str| {
-            let kind = LoginIdKind::Email.number();
-            names.iter().find(|name| name.normal == normal && name.kind == kind)
-        };
-        let is_proved = named(own.normal())?.verified_at.is_some();
-        let further = named(typed).filter(|name| is_proved && name.verified_at.is_some());
-        match further {
-            Some(name) => {
-                let mailbox = name.as_written(row).to_owned();
-                Some(Self { normal: name.normal.clone(), mailbox, is_proved: true })
-            }
-            None if is_proved || row.verified_at.is_none() => {
-                let normal = own.normal().to_owned();
-                Some(Self { normal, mailbox: own.as_str().to_owned(), is_proved })
-            }
-            None => None,
-        }
-    }
-
-    /// Returns the address to which a mail went, if the account could still be sent one there.
-    fn again(row: &Model, names: &[login_name::Model], normal: &str) -> Option<Self> {
-        Self::choose(row, names, normal).filter(|chosen| chosen.normal == normal)
-    }
-}
-
-/// The values to which a mail is bound. If one of them changes, its link and its code become invalid.
-struct Binding([Vec<u8>; 5]);
-
-impl Binding {
-    fn of(row: &Model, to: &str) -> Self {
-        let last_login = row.last_login_at.map(|at| at.as_millis().to_be_bytes().to_vec());
-        Self([
-            row.email.clone().unwrap_or_default().into_bytes(),
-            row.password_hash.clone().unwrap_or_default().into_bytes(),
-            last_login.unwrap_or_default(),
-            row.epoch.to_be_bytes().to_vec(),
-            to.as_bytes().to_vec(),
-        ])
-    }
-
-    /// Returns the binding of a mail that nobody gets. It makes the work the same for an unknown name.
-    fn of_nobody() -> Self {
-        Self(Default::default())
-    }
-
-    fn parts(&self) -> [&[u8]; 5] {
-        std::array::from_fn(|at| self.0[at].as_slice())
-    }
-}
-
-/// A part of the flow whose type the compiler need not know outside.
+/// A boxed part of the flow, so that its callers have smaller types.
 type Boxed<'f, T> = Pin<Box<dyn Future<Output = Result<T, MailLoginError>> + Send + 'f>>;
 
-/// A link or a code that was found right.
+/// A correct link or code.
 struct Right {
     challenge: Challenge,
-    row: Model,
-    to: Destination,
+    holder: Holder,
     ticket: Ticket,
+}
+
+/// Who has the address that got the mail.
+enum Holder {
+    Account(Box<Model>, Destination),
+    /// No account, so one is created.
+    Nobody(Email),
+}
+
+impl Holder {
+    fn account_id(&self) -> Option<AccountId> {
+        match self {
+            Self::Account(row, _) => Some(row.id),
+            Self::Nobody(_) => None,
+        }
+    }
 }
 
 impl MailLogin<'_> {
     /// Sets the session that the sign-in replaces: the one of the request. A visitor's session
-    /// continues as the account's; any other ends. The mounted route does this. Your own handler
-    /// passes the extensions of its request.
+    /// continues as a session of the account; any other session ends. The mounted route does this.
+    /// In your own handler, pass the extensions of its request.
     ///
     /// # Errors
     /// The layer is missing, another site sent the request, or there is an outage.
@@ -365,26 +338,26 @@ impl MailLogin<'_> {
         Ok(self)
     }
 
-    /// Sets the browser that asks or confirms, by the cookie of its request. A request without a valid
-    /// cookie comes from a browser that has not asked.
+    /// Identifies the browser by the cookie of its request. A request without a valid cookie counts
+    /// as a browser that has not asked.
     pub fn with_cookie(mut self, headers: &HeaderMap) -> Self {
         self.browser = Browser::shown(self.auth.context(), headers);
         self
     }
 
-    /// The same by the [token](AskingBrowser::token) that the client got, for a client that stores it
-    /// itself.
+    /// Identifies the browser by its [token](AskingBrowser::token), for a client that stores the
+    /// token itself.
     pub fn in_browser(mut self, token: &str) -> Self {
         self.browser = Browser::verify(self.auth.context(), token.as_bytes());
         self
     }
 
-    /// Sends a mail to the address of the account that signs in with this name, if there is one. Success
-    /// does not tell whether there is an account, or whether mail was sent.
+    /// Sends a mail to the address of the account that signs in with this name, if there is one.
+    /// Success does not tell whether there is an account, or whether mail was sent.
     ///
     /// # Errors
     /// [`MailLoginError::TooManyAttempts`], only if limits are revealed;
-    /// [`MailLoginError::RateLimited`], for any name alike; an outage.
+    /// [`MailLoginError::RateLimited`], in the same way for every name; an outage.
     pub async fn ask(
         &self,
         login: &str,
@@ -408,7 +381,7 @@ impl MailLogin<'_> {
         let executor = db.executor();
         let id = LoginId::parse(login).ok();
         let signs_in = id.as_ref().filter(|id| id.kind().signs_in(context.config.login.id));
-        // No account has the empty name. Looking it up keeps the work the same.
+        // No account has the empty name. It is looked up so that the work stays the same.
         let asked = signs_in.map_or("", LoginId::normal);
         let name = match &id {
             Some(id) => id.normal().to_owned(),
@@ -419,12 +392,16 @@ impl MailLogin<'_> {
         let devices = self.auth.per_instance::<Devices>();
         let shown = devices.read(context, client);
         let row = db.read(account_store::find_by_name(&executor, asked)).await?;
+        let now = context.now();
+        // The address of an account without a claim to it is free for a new account.
+        let creates = self.creates_accounts();
+        let row = row.filter(|row| !creates || !Account::from(row.clone()).has_no_claim(now));
+        let new = Email::parse(login).ok().filter(|_| creates && row.is_none());
         let owner = or_nobody(row.as_ref().map(|row| row.id));
         let names = db.read(account_store::names_of(&executor, owner)).await?;
         let attempts = self.auth.attempts();
         let device = devices.look_up(&shown, row.as_ref().map(|row| (row.id, row.epoch))).known();
         let subject = attempts.subject(row.as_ref(), &name).on_device(self.auth, device);
-        let now = context.now();
         let browser = Browser::asks(self.browser.as_ref(), attempts.digest_of_typed(&name));
         let asking = AskingBrowser::new(context, &browser, now);
         let kind = AttemptKind::MailLoginRequest;
@@ -435,8 +412,8 @@ impl MailLogin<'_> {
             }
         };
         if ticket.is_source_full() {
-            // The answer takes as long as any other. Nothing is written, so a source cannot fill a
-            // table.
+            // Nothing is written, so that a source cannot fill a table. The answer takes as long as
+            // any other.
             return Ok(asking);
         }
         let found = row.as_ref().filter(|row| {
@@ -448,17 +425,22 @@ impl MailLogin<'_> {
         if let Some((row, _)) = &found {
             event = event.account(row.id);
         }
-        // A refused request does the same work as one for a name without an account.
+        // A refused request does the same work as a request for an unknown name.
         let counts = ticket.counts();
         let found = found.filter(|_| counts);
-        let to = found.as_ref().and_then(|(_, to)| Recipient::email(&to.mailbox));
+        let new = new.filter(|_| counts);
+        let to = match (&found, &new) {
+            (Some((_, to)), _) => Recipient::email(&to.mailbox),
+            (None, Some(new)) => Recipient::email(new.as_str()),
+            (None, None) => None,
+        };
         let target = browser.target();
         let lifetime = context.config.mail.login_lifetime;
         let kind = MessageKind::MailLogin;
         let asked = transaction!(db, |txn| {
             let counted = match (to.as_ref().map(Recipient::as_str), &found) {
-                // The owner's device has its own count, and a verified address one for all
-                // spellings. So strangers cannot use up what the owner may request.
+                // A known device has its own count, and so has a verified address. So strangers
+                // cannot use up the owner's requests.
                 (Some(to), _) if device.is_some() => Counted::OnKnownDevice(to),
                 (Some(to), Some((_, found))) if found.is_proved => Counted::Proved(to),
                 (Some(to), _) => Counted::Mailbox(to),
@@ -466,6 +448,7 @@ impl MailLogin<'_> {
             };
             let admitted = outbox::admit(txn, context, kind, counted).await?;
             let found = found.as_ref().filter(|_| admitted.0);
+            let new = new.as_ref().filter(|_| admitted.0);
             let binding = match found {
                 Some((row, to)) => Binding::of(row, &to.normal),
                 None => Binding::of_nobody(),
@@ -474,11 +457,11 @@ impl MailLogin<'_> {
                 kind: &Kind::MailLogin,
                 account_id: found.map(|(row, _)| row.id),
                 session_id: None,
-                // A mailbox that got a mail just before keeps that mail. The row that is written
-                // instead belongs to no browser, and makes the work the same. A name without an
-                // account has a row too, so that a wrong code is compared with one.
+                // If a mail was sent just before, it stays valid. The row that is written instead
+                // belongs to no browser, and keeps the work the same. An unknown name has a row
+                // too, so that a wrong code is compared with something.
                 target: (admitted.0 && counts).then_some(&*target),
-                data: found.map(|(_, to)| &*to.normal),
+                data: found.map(|(_, to)| &*to.normal).or(new.map(Email::as_str)),
                 binding: Some(&binding.parts()),
                 answer: Answer::CodeOfToken,
                 lifetime,
@@ -506,19 +489,21 @@ impl MailLogin<'_> {
         Ok(asking)
     }
 
-    /// Signs in with a link or a code. In a browser that did not ask, a link returns the code instead.
+    /// Signs in with a link or a code. In a browser that did not ask, a link returns the code
+    /// instead.
     ///
     /// # Errors
     /// [`MailLoginError::WrongCode`], also for an account that can no longer be used;
-    /// [`MailLoginError::UsedJustNow`]; [`MailLoginError::TooManyAttempts`]; the limit of sessions; a
-    /// hook's refusal; an outage. After an error nothing is changed. Only an attempt may be used up.
+    /// [`MailLoginError::UsedJustNow`]; [`MailLoginError::TooManyAttempts`]; the limit of sessions;
+    /// a hook's refusal; an outage. After an error nothing is changed, except that an attempt may
+    /// be used up.
     pub async fn confirm(
         &self,
         confirmation: Confirmation,
         client: &ClientInfo,
     ) -> Result<Confirmed, MailLoginError> {
         let started = Stopwatch::start();
-        // Boxed, so that the compiler need not look into it for each handler that calls this.
+        // Boxed, so that the handlers that call this have smaller types.
         let judged: Boxed<'_, Confirmed> = Box::pin(self.judge(&confirmation, client));
         let confirmed = judged.await;
         if let Err(MailLoginError::WrongCode) = confirmed {
@@ -546,18 +531,21 @@ impl MailLogin<'_> {
             let code = code.ok_or(MailLoginError::WrongCode)?;
             return Ok(Confirmed::OtherBrowser(CodeToType(code)));
         }
-        let account = right.row.id;
-        let made = match right.to.is_proved {
-            true => self.sign_in(&right, confirmation, client).await,
-            false => self.hand_over(&right, confirmation, client).await,
+        let made = match &right.holder {
+            Holder::Account(row, to) if to.is_proved => {
+                self.sign_in(&right, row, confirmation, client).await
+            }
+            Holder::Account(row, to) => self.hand_over(&right, row, to, confirmation, client).await,
+            Holder::Nobody(email) => self.create(&right, email, confirmation, client).await,
         };
-        if let Err(MailLoginError::Refused(_)) = &made {
+        if let (Err(MailLoginError::Refused(_)), Some(account)) = (&made, right.holder.account_id())
+        {
             sign_in::record_refusal(self.auth, account, client, context.now()).await?;
         }
-        // The proof was right. If something else was refused, the attempt is withdrawn.
+        // The proof was right. If something else failed, the attempt does not count.
         match attempts.end(right.ticket, made).await {
             Ok(made) => Ok(Confirmed::SignedIn(Box::new(made.committed(self.auth).await))),
-            // Another request used it first. It may come from the same person after a double click.
+            // Another request used it first, perhaps after a double click.
             Err(MailLoginError::WrongCode) => {
                 let found = self.look_up(&confirmation.by).await?;
                 Err(match self.has_used(found.as_ref(), &confirmation.by) {
@@ -569,10 +557,10 @@ impl MailLogin<'_> {
         }
     }
 
-    /// Returns the mail of a link or code, and the account. Both must be valid, and what the mail is
-    /// bound to unchanged. In case of an error the attempt is already finished.
+    /// Returns the mail of a link or code, and the account. Both must be valid, and the values to
+    /// which the mail is bound must be unchanged. After an error the attempt is already finished.
     ///
-    /// A stranger can send a code for any name. So the statements are the same for each.
+    /// A stranger can send a code for any name. So the statements are the same for every name.
     async fn find(&self, by: &By, client: &ClientInfo) -> Result<Right, MailLoginError> {
         let context = self.auth.context();
         let db = context.db();
@@ -591,29 +579,53 @@ impl MailLogin<'_> {
             (By::Code(code), Some(found)) => found.is_code(context, code),
             (By::Code(_), None) => false,
         };
-        // If the attempt was refused, the result is discarded. This is checked after the comparison,
-        // so a refused attempt does the same work.
+        // If the attempt was refused, the result is discarded. This is checked after the
+        // comparison, so a refused attempt does the same work.
         let is_right = is_right & ticket.counts();
         let owner = row.as_ref().map(|row| row.id);
-        let found = challenge.zip(row).and_then(|(challenge, row)| {
-            let to = Destination::again(&row, &names, challenge.data()?)?;
-            let binding = Binding::of(&row, &to.normal);
-            let is_good = is_right
-                && challenge.is_open(now)
-                && Account::from(row.clone()).is_usable(now, false)
-                && challenge.is_bound_to(context, &binding.parts());
-            is_good.then_some((challenge, row, to))
+        let found = challenge.filter(|challenge| is_right && challenge.is_open(now));
+        let found = found.and_then(|challenge| {
+            let holder = self.holder(&challenge, row, &names)?;
+            Some((challenge, holder))
         });
-        let Some((challenge, row, to)) = found else {
+        let Some((challenge, holder)) = found else {
+            // Another request may have used it since it was read, and changed the account by that.
+            if is_right && self.has_used(self.look_up(by).await?.as_ref(), by) {
+                self.auth.attempts().withdraw(ticket).await;
+                return Err(MailLoginError::UsedJustNow);
+            }
             let event = Event::new(EventKind::LoginFailed, now).from_client(client);
             let event = owner.map_or(event.clone(), |id| event.account(id)).failed("wrong_code");
             self.auth.attempts().fail(ticket, &event).await?;
             return Err(MailLoginError::WrongCode);
         };
-        Ok(Right { challenge, row, to, ticket })
+        Ok(Right { challenge, holder, ticket })
     }
 
-    /// Returns the mail of a link, or the newest mail of this browser and the name that it asked for.
+    /// Returns who has the address that got the mail, if nothing has changed to which it is bound.
+    fn holder(
+        &self,
+        challenge: &Challenge,
+        row: Option<Model>,
+        names: &[login_name::Model],
+    ) -> Option<Holder> {
+        let context = self.auth.context();
+        let bound = |binding: &Binding| challenge.is_bound_to(context, &binding.parts());
+        // A row without data belongs to a mail that nobody got.
+        let data = challenge.data()?;
+        let Some(row) = row else {
+            let is_new = challenge.account_id().is_none() && self.creates_accounts();
+            let email = Email::parse(data).ok().filter(|_| is_new)?;
+            return bound(&Binding::of_nobody()).then_some(Holder::Nobody(email));
+        };
+        let to = Destination::again(&row, names, data)?;
+        let is_good = Account::from(row.clone()).is_usable(context.now(), false)
+            && bound(&Binding::of(&row, &to.normal));
+        is_good.then(|| Holder::Account(Box::new(row), to))
+    }
+
+    /// Returns the mail of a link, or the newest mail of this browser and the name that it asked
+    /// for.
     async fn look_up(&self, by: &By) -> Result<Option<Challenge>, MailLoginError> {
         let context = self.auth.context();
         let db = context.db();
@@ -642,8 +654,8 @@ impl MailLogin<'_> {
         let (kind, subject) = match (by, &self.browser) {
             (By::Token(token), _) => (AttemptKind::MailLoginLink, attempts.subject_of_token(token)),
             (By::Code(_), Some(browser)) => {
-                // The visible count is that of the name that was typed. The account is protected
-                // without saying so.
+                // The visible count belongs to the name that was typed. The count of the account is
+                // never shown.
                 let typed = browser.typed();
                 let subject = match row {
                     Some(row) => attempts.subject_of(row.id),
@@ -670,8 +682,8 @@ impl MailLogin<'_> {
         self.browser.as_ref().is_some_and(|browser| browser.asked_for(challenge.target()))
     }
 
-    /// Returns true if this browser has signed in with this link or code within the last minute. No
-    /// attempt is taken, because a guess at a code that was used up reveals nothing useful.
+    /// Returns true if this browser has signed in with this link or code within the last minute.
+    /// This takes no attempt, because a guess at a used code reveals nothing useful.
     fn has_used(&self, challenge: Option<&Challenge>, by: &By) -> bool {
         let context = self.auth.context();
         challenge.is_some_and(|challenge| {
@@ -684,7 +696,8 @@ impl MailLogin<'_> {
         })
     }
 
-    /// The session that follows. `account` is the account that continues the session before.
+    /// The new session. `account` may continue the old session of the same account. It is `None`
+    /// after a hand-over.
     fn session<'s>(
         &'s self,
         row: &'s Model,
@@ -703,12 +716,12 @@ impl MailLogin<'_> {
     async fn sign_in(
         &self,
         right: &Right,
+        row: &Model,
         confirmation: &Confirmation,
         client: &ClientInfo,
     ) -> Result<Made, MailLoginError> {
         let context = self.auth.context();
-        let session =
-            self.session(&right.row, Some(right.row.id), confirmation, client, context.now());
+        let session = self.session(row, Some(row.id), confirmation, client, context.now());
         transaction!(context.db(), |txn| {
             let locked = match session.lock(txn).await {
                 // The account has changed since it was read.
@@ -720,19 +733,21 @@ impl MailLogin<'_> {
         })
     }
 
-    /// Gives an account whose address nobody has proved to the person who has the mailbox.
+    /// Hands an account with an unproved address over to the owner of the mailbox.
     async fn hand_over(
         &self,
         right: &Right,
+        row: &Model,
+        to: &Destination,
         confirmation: &Confirmation,
         client: &ClientInfo,
     ) -> Result<Made, MailLoginError> {
         let context = self.auth.context();
-        let (row, now) = (&right.row, context.now());
+        let now = context.now();
         // By then, everything that the creator of the account has set is deleted.
         let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
         let session = self.session(row, None, confirmation, client, now).demands(demands);
-        let taking = HandOver { auth: self.auth, row, normal: &right.to.normal, client, now };
+        let taking = HandOver { auth: self.auth, row, normal: &to.normal, client, now };
         let made = claiming(row, || {
             let (taking, session) = (&taking, &session);
             async move {
@@ -755,15 +770,16 @@ impl MailLogin<'_> {
             return Err(MailLoginError::WrongCode);
         }
         right.ticket.succeeded(txn).await?;
-        // Its owner reads the mail, so their requests do not count any more.
-        let kinds = [AttemptKind::MailLoginRequest];
-        self.auth.attempts().close(txn, right.row.id, &kinds).await?;
+        if let Some(account) = right.holder.account_id() {
+            // Its owner reads the mail, so their requests do not count any more.
+            let kinds = [AttemptKind::MailLoginRequest];
+            self.auth.attempts().close(txn, account, &kinds).await?;
+        }
         Ok(())
     }
 }
 
-/// Returns the account whose rows are read. Without one it is an id that no account has, so that the
-/// work is the same.
+/// Returns the id of the account, or an id that no account has. So the same statements always run.
 fn or_nobody(account: Option<AccountId>) -> AccountId {
     account.unwrap_or_else(|| Uuid::nil().into())
 }

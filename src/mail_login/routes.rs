@@ -103,8 +103,8 @@ async fn confirm(
             return Err(RouteError::InvalidBody(missing).into());
         }
     };
-    let confirmation =
-        confirmation.remember(body.remember.unwrap_or(true)).transport(body.transport);
+    let remember = route::remembers(body.remember, &headers);
+    let confirmation = confirmation.remember(remember).transport(body.transport);
     let flow = auth.mail_login().replacing(&extensions).await?;
     let flow = in_browser(flow, &headers, body.browser_token.as_deref());
     Ok(match flow.confirm(confirmation, &client).await? {
@@ -118,7 +118,7 @@ async fn confirm(
     })
 }
 
-/// A token in the body comes from a client without cookies.
+/// A client without cookies sends its token in the body.
 fn in_browser<'a>(flow: MailLogin<'a>, headers: &HeaderMap, token: Option<&str>) -> MailLogin<'a> {
     match token {
         Some(token) => flow.in_browser(token),

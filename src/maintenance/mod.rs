@@ -33,18 +33,19 @@
 //! | events | after 180 days | `events` |
 //! | counted denials | after 30 days | `denials` |
 //! | former addresses of accounts | after 30 days | |
-//! | what owners were told of new devices | after 30 days | |
+//! | records of notices about new devices | after 30 days | |
 //! | accounts that a stranger made and nobody ever proved | after 7 days | `unverified_accounts` |
-//! | accounts that were closed: they are erased, and their id stays | after 14 days | `closed_accounts` |
+//! | closed accounts: they are erased, and their ids stay | after 14 days | `closed_accounts` |
 //! | sources and details of the events of an erased account | 30 days after the erasure | `erased_sources` |
 //!
 //! Roles, groups, grants and all other accounts are removed only on request.
 //!
-//! # Accounts that are erased
-//! The accounts whose time has come are found on an index. Each is erased in a separate transaction,
-//! as [`own_account`](crate::own_account) says. An hour later, maintenance removes what a request that
-//! was under way has written meanwhile. If a hook of the application refuses or fails, or the database
-//! refuses, a warning says so, and a run after a day tries again. The others are not held up.
+//! # Erasing closed accounts
+//! An index finds the accounts whose waiting time is over. Each is erased in a separate
+//! transaction, as described in [`own_account`]. A request that was still running may write
+//! something after that. Maintenance removes it an hour later. If a hook of the application refuses,
+//! a run after a day repeats the attempt. If a hook or a statement fails, a run after an hour does. A
+//! warning names the account and the reason. Other accounts do not wait for this.
 //!
 //! # Rows that strangers cause
 //! A request for a link or a code writes the same rows, whether the address has an account or not.
@@ -72,7 +73,7 @@
 //!
 //! If a table of your application points to `auth_account`, it needs `ON DELETE CASCADE`. If the
 //! database refuses to remove an account, because of such a key or a trigger, the account stays. A
-//! warning says so, and later runs do not try it again.
+//! warning says so, and later runs skip this account.
 //!
 //! # Session data
 //! It is removed with the last session of its lineage, and never while one exists. No index tells
@@ -85,10 +86,10 @@
 //! valid: see [`guide::backups`](crate::guide::backups).
 //!
 //! # What it does not do
-//! It does not touch tables of your application. It does not make files smaller: the database uses
-//! freed pages again, and `VACUUM` or the like is up to you. The purges of single capabilities
-//! ([`sessions().purge(..)`](crate::session::Sessions::purge) and others) remain for other times
-//! than the configured ones.
+//! It does not change tables of your application, but your hooks can, when an account is erased. It
+//! does not make files smaller: the database uses freed pages again. To make them smaller, run
+//! `VACUUM` or a similar command. To delete rows at other times than configured, use the purges of
+//! single capabilities, such as [`sessions().purge(..)`](crate::session::Sessions::purge).
 //!
 //! # Events
 //! `maintenance` if something was removed, with the counts as its detail; `user_removed` for each
@@ -135,8 +136,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// time after its end, and so is what it has just written.
 const UNDER_WAY: Duration = Duration::from_secs(60 * 60);
 
-/// The time until an account is tried again whose erasure was refused.
+/// The time until an account is tried again whose erasure a hook refused.
 const NEXT_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The same, if something failed.
+const NEXT_HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The time until a failed run is attempted again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -165,11 +169,11 @@ pub struct MaintenanceReport {
     pub denials: u64,
     /// Former addresses of accounts.
     pub former_addresses: u64,
-    /// What owners were told of new devices.
+    /// Records of notices about new devices.
     pub new_devices: u64,
     /// Accounts that nobody proved.
     pub accounts: u64,
-    /// Accounts that were closed, and erased now.
+    /// Closed accounts that were erased.
     pub erased_accounts: u64,
     /// Events of erased accounts that lost their source and detail.
     pub erased_sources: u64,
@@ -325,22 +329,6 @@ async fn repeat<F: Future<Output = Result<(), Fault>>>(period: Duration, run: im
     }
 }
 
-/// True if the database failed, and not a hook or a rule of the database.
-fn is_outage(error: &OwnAccountError) -> bool {
-    match error {
-        OwnAccountError::Fault(Fault::Internal(_)) => false,
-        OwnAccountError::Fault(fault) => !fault.is_refusal(),
-        _ => false,
-    }
-}
-
-fn outage(error: OwnAccountError) -> Stopped {
-    match error {
-        OwnAccountError::Fault(fault) => Stopped::Fault(fault),
-        other => Stopped::Fault(Fault::Internal(ErrorChain(&other).to_string().into())),
-    }
-}
-
 /// The reason why a run stopped before its end.
 enum Stopped {
     /// Another node has the lease now.
@@ -424,7 +412,8 @@ impl Sweep<'_> {
         self.erasures(&db, now, report).await
     }
 
-    /// Erases the accounts whose time has come, and what was written about erased ones since.
+    /// Erases the accounts whose waiting time is over, and removes what was written about erased
+    /// accounts since.
     async fn erasures(
         &self,
         db: &Db<'_>,
@@ -443,12 +432,14 @@ impl Sweep<'_> {
                         self.batches(db, &mut report.erased_sources, clear).await?;
                         db.retry(|| closing_store::finish(&executor, *id)).await?;
                     }
-                    Err(error) if is_outage(&error) => return Err(outage(error)),
-                    // Otherwise it would be the first one of every later run, and no account after
-                    // it would be erased.
+                    // Whatever failed: otherwise this account would be the first one of every later
+                    // run, and no account after it would be erased. If the database is down, this
+                    // statement fails too.
                     Err(error) => {
-                        tracing::warn!(target: "portcullis", account = %id, error = ?ErrorChain(&error).to_string(), "a closed account could not be erased; maintenance tries again after a day");
-                        let until = now.plus(NEXT_DAY);
+                        let refused = matches!(error, OwnAccountError::Refused(_));
+                        let wait = if refused { NEXT_DAY } else { NEXT_HOUR };
+                        tracing::warn!(target: "portcullis", account = %id, after = ?wait, error = ?ErrorChain(&error).to_string(), "a closed account could not be erased; maintenance will try again");
+                        let until = now.plus(wait);
                         db.retry(|| closing_store::postpone(&executor, *id, until)).await?;
                     }
                 }

@@ -16,7 +16,7 @@ use crate::identity::{AccountOwner, Identity};
 use crate::permission::{Membership, Refreshed};
 use crate::route::{self, mount, row};
 
-/// The routes of one's own memberships.
+/// The routes of the caller's own memberships.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     mount(
         auth,
@@ -39,10 +39,10 @@ struct Filter {
     after: Option<String>,
 }
 
-/// How many memberships an answer has at most.
+/// The maximum number of memberships in an answer.
 const A_PAGE: usize = 100;
 
-/// What tells a membership from all others of its account, for the place in a list where it goes on.
+/// The key of a membership within its account. A page of the list begins after this key.
 fn place(own: &OwnMembership) -> String {
     let Membership { resource, origin, .. } = &own.membership;
     format!("{}:{}:{}", resource.domain(), resource.id(), origin.as_str())

@@ -78,17 +78,17 @@ macro_rules! message_kinds {
 message_kinds! {
     /// Asks to prove an address, by a link or a code.
     VerifyAddress = "verify_address", Asked, ["link", "code", "minutes"];
-    /// Somebody tried to register with the address of an account.
+    /// Someone wanted to register with the address of an account.
     AlreadyRegistered = "already_registered", Asked, [];
     /// Contains the link to replace a forgotten password.
     PasswordReset = "password_reset", Asked, ["link", "minutes"];
-    /// Contains the link and the code with which to sign in.
+    /// Contains a link and a code to sign in.
     MailLogin = "mail_login", Asked, ["link", "code", "minutes"];
     /// The password was changed or replaced.
     PasswordChanged = "password_changed", Happened, ["address"];
     /// Asks to prove a new address of an account.
     EmailChangeConfirm = "email_change_confirm", Asked, ["link", "code", "minutes"];
-    /// Tells the owner of an address that somebody wants to use it for another account.
+    /// Tells the owner of an address that someone wants to use it for another account.
     EmailChangeTaken = "email_change_taken", Asked, [];
     /// Tells the old address that the address was changed, with a link to undo it.
     EmailChangedUndo = "email_changed_undo", Happened, ["address", "link", "days"];
@@ -96,7 +96,7 @@ message_kinds! {
     EmailChangeUndone = "email_change_undone", Happened, ["address"];
     /// Asks to prove a new phone number of an account.
     PhoneChangeConfirm = "phone_change_confirm", Asked, ["code", "minutes"];
-    /// Tells the owner of a phone number that somebody wants to use it for another account.
+    /// Tells the owner of a phone number that someone wants to use it for another account.
     PhoneChangeTaken = "phone_change_taken", Asked, [];
     /// Tells the old phone number that the number was changed or removed, with a link to undo it.
     PhoneChangedUndo = "phone_changed_undo", Happened, ["address", "link", "days"];
@@ -119,7 +119,7 @@ message_kinds! {
     FactorRemoved = "factor_removed", Happened, ["address", "factor"];
     /// A recovery code was used.
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
-    /// Somebody signed in from a device that the account does not know.
+    /// Someone signed in from a device that the account does not know.
     NewDevice = "new_device", Happened, ["address"];
     /// Tells of the sign-ins of a day from unknown devices, in networks and browsers that were told
     /// of before.
@@ -135,9 +135,9 @@ message_kinds! {
 }
 
 impl MessageKind {
-    /// Returns true if somebody waits for it before they can continue: a link to a new password or
-    /// to sign in, or a code for what they are about to do. The proof of a new registration is not one of these,
-    /// because anyone can ask for hundreds of them.
+    /// Returns true if a person must wait for it before they can continue: a link to reset a
+    /// password or to sign in, or a code for an action. Verification mails of new registrations are
+    /// not included, because anyone can request hundreds of them.
     pub(crate) const fn is_awaited(self) -> bool {
         matches!(
             self,
@@ -174,7 +174,7 @@ impl MessageKind {
     /// True if this can be the name of an application's kind.
     pub(crate) fn is_own_name(name: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        // The column has room for 64 characters, including the prefix.
+        // The column holds 64 characters, including the prefix.
         (1..=60).contains(&name.len()) && name.bytes().all(plain)
     }
 }

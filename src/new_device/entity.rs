@@ -1,7 +1,7 @@
-//! The rows of what owners were told of new devices.
+//! The records of notices about new devices.
 #![expect(unreachable_pub, reason = "sea-orm derives public items beside these")]
 
-/// A network with a kind of browser that the owner of an account was told of.
+/// A network with a kind of browser about which the owner of an account was notified.
 pub(crate) mod place {
     use sea_orm::entity::prelude::*;
 
@@ -16,7 +16,7 @@ pub(crate) mod place {
         /// Keyed digest of account, network and kind of browser.
         #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
         pub place: Vec<u8>,
-        /// When the last message about a single sign-in told of it.
+        /// When the last message about a single sign-in mentioned it.
         pub told_at: Timestamp,
     }
 

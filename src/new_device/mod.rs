@@ -22,8 +22,8 @@
 //! digest.
 //!
 //! A user who sets a new password gets no message about the device that did it. For other devices,
-//! they get at most one message for each network and browser. They get none for those that they
-//! were told of within the last 30 days.
+//! they get at most one message for each network and browser. They get no message if they were
+//! notified about this place within the last 30 days.
 //!
 //! # Why these numbers
 //! People recognise a network together with a browser ("that is my office"). An owner can be
@@ -37,7 +37,7 @@
 //!   sign-in is in the digest, up to a day later.
 //! - It stores neither addresses nor names of browsers. The table has a keyed digest per account,
 //!   network and browser for 30 days; then [`maintenance`](crate::maintenance) removes it. After a
-//!   change of the secret, the owner is told of each once more.
+//!   change of the secret, the owner is notified about each place once more.
 //! - If the address of clients is not known, only the kind of browser is compared.
 //!
 //! # Messages

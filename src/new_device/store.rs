@@ -1,4 +1,4 @@
-//! Queries on the places and digests that owners were told of.
+//! Queries on the places and digests about which owners were notified.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
@@ -10,8 +10,8 @@ use super::entity::{digest, place};
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, MessageId};
 
-/// Returns the places that an account was told of after `since`, and not after `until`. There are
-/// at most ten a day.
+/// Returns the places about which an account was notified after `since`, and not after `until`.
+/// There are at most ten a day.
 pub(crate) async fn told<C: ConnectionTrait>(
     db: &C,
     account: AccountId,

@@ -10,8 +10,9 @@ pub(super) fn new_code(config: &ChallengeConfig) -> Zeroizing<String> {
     code_from(config, |bytes| random_bytes(bytes))
 }
 
-/// Returns the code that belongs to a token. Who has the token can be shown the code again, although
-/// no row contains it. Without the key, and without the token, it is as random as any other.
+/// Returns the code that belongs to a token. So portcullis can show the code to the holder of the
+/// token, although no row contains it. Without the key or the token, it is as random as any other
+/// code.
 pub(super) fn code_of_token(
     config: &ChallengeConfig,
     key: &DigestKey,

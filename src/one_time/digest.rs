@@ -67,7 +67,7 @@ fn digests(context: &Context, purpose: KeyPurpose, parts: &[&[u8]]) -> Vec<Vec<u
     secrets.map(|secret| DigestKey::new(secret, purpose).digest_parts(parts).to_vec()).collect()
 }
 
-/// The keys of codes that belong to a token, newest first.
+/// The keys of codes that are derived from a token, newest first.
 pub(super) fn keys_of_codes(context: &Context) -> Vec<DigestKey> {
     let secrets = context.config.keys.secrets.iter();
     secrets.map(|secret| DigestKey::new(secret, KeyPurpose::CodeOfToken)).collect()

@@ -91,7 +91,7 @@ impl Challenge {
         same(&typed) | same(code)
     }
 
-    /// Returns its code, for the holder of its token. `None` if its code was not made from the
+    /// Returns its code, for the holder of its token. `None` if its code was not derived from the
     /// token.
     pub(crate) fn code_of(&self, context: &Context, token: &str) -> Option<Zeroizing<String>> {
         let keys = keys_of_codes(context);
@@ -141,7 +141,7 @@ impl Challenge {
         store::spend_from(txn, self.row.id, from, now).await
     }
 
-    /// True if it was used [just now](USED_JUST_NOW), whoever used it.
+    /// True if it was used [just now](USED_JUST_NOW), by any client.
     pub(crate) fn was_used_just_now(&self, now: Timestamp) -> bool {
         self.row.used_at.is_some_and(|used_at| now.since(used_at) < USED_JUST_NOW)
     }

@@ -50,8 +50,8 @@ impl Start<'_> {
     /// Returns the digest of the subject under each secret.
     fn subjects(&self, context: &Context, id: ChallengeId) -> Vec<Vec<u8>> {
         let purpose = self.kind.name();
-        // A sign-in by mail belongs to its browser. If it were one for the whole account, a stranger
-        // could replace the owner's mail by asking for another one.
+        // A sign-in by mail belongs to its browser. With one subject per account, a stranger could
+        // replace the owner's mail by asking for another one.
         let account = self.account_id.filter(|_| *self.kind != Kind::MailLogin);
         let parts =
             Subject { purpose: &purpose, account, target: self.target, alone: self.is_shown() };
@@ -69,7 +69,8 @@ pub(crate) enum Answer<'a> {
     TokenOnly,
     /// A code with the configured length and alphabet.
     Code,
-    /// The same, but [who has the token](super::Challenge::code_of) can be shown it again.
+    /// The same, but [derived from the token](super::Challenge::code_of), so that it can be shown
+    /// again.
     CodeOfToken,
     /// An answer that the caller set, for example for a picture.
     Given(&'a str),
@@ -139,7 +140,7 @@ async fn insert<C: ConnectionTrait>(
             store::remove_unanswered(txn, subjects.clone(), session, now).await?;
         }
         (Kind::Application(_), _) => store::remove(txn, subjects.clone()).await?,
-        // Who has an older link of ours may be told what became of it.
+        // The holder of an older link may learn why it is no longer valid.
         _ => store::supersede(txn, subjects.clone(), now).await?,
     }
     let token = Zeroizing::new(BASE64URL_NOPAD.encode(&*Zeroizing::new(random_array::<32>())));

@@ -155,9 +155,9 @@ pub(crate) async fn supersede<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Removes the challenges of these subjects, which have a purpose of the application, because a newer
-/// one replaces them. Nobody asks what became of them. Otherwise a session that starts one after the
-/// other would leave any number of rows.
+/// Removes the challenges of these subjects, which have a purpose of the application, because a
+/// newer one replaces them. Nobody needs their rows. If they were kept, a session that starts many
+/// challenges would fill the table.
 pub(crate) async fn remove<C: ConnectionTrait>(
     db: &C,
     subjects: Vec<Vec<u8>>,

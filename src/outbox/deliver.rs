@@ -242,7 +242,8 @@ fn start(
     }
     // A node with another version may know this kind.
     let kind = context.templates.kind(&row.kind).ok_or(Failure::ForNow)?;
-    // A node with another secret can read it. So nobody's mail is lost while nodes differ.
+    // Another node may have the secret that can read it. So no mail is lost while nodes have
+    // different secrets.
     if !context.per_instance::<OutboxKeys>().sealer.knows(&row.key_id) {
         return Err(Failure::ForNow);
     }

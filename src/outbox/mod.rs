@@ -34,7 +34,7 @@
 //! If there is no recipient, a row of kind `none` is written. The work is the same, so nobody can
 //! tell from it who has an account.
 //!
-//! Messages that somebody waits for are sent first: links to a new password, and codes for what a
+//! Messages that someone waits for are sent first: links to a new password, and codes for what a
 //! user is about to do. They are sent before all other messages of the last hour. Messages older
 //! than an hour have the same priority.
 //!
@@ -104,7 +104,7 @@ use keys::{OutboxKeys, fold, row_name};
 
 /// The lifetime of a message that has no other limit.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How much earlier a message is due if somebody waits for it.
+/// How much earlier a message is due if someone waits for it.
 const HEAD_START: Duration = Duration::from_secs(60 * 60);
 /// The kind of a row without a recipient.
 const NOBODY: &str = "none";
@@ -218,16 +218,16 @@ impl Portcullis {
     }
 }
 
-/// The digests that the outbox stores of a person, under each secret.
+/// The digests that the outbox stores about a person, under each secret.
 pub(crate) struct Traces {
-    /// Those of the recipients of messages.
+    /// Digests of recipients.
     pub(crate) recipients: Vec<Vec<u8>>,
-    /// Those of the counts of messages.
+    /// Digests under which messages are counted.
     pub(crate) counts: Vec<Vec<u8>>,
 }
 
-/// Returns the digests that the outbox may have stored of a person with these names, in their normal
-/// forms or as they were typed.
+/// Returns the digests that the outbox may have stored about a person with these names. Pass each
+/// name in its normal form and as it was typed.
 pub(crate) fn traces_of(context: &Context, names: &[String]) -> Traces {
     let mut traces = Traces { recipients: Vec::new(), counts: Vec::new() };
     let own = context.templates.own_kinds();

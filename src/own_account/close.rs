@@ -32,18 +32,18 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct ClosedAccount {
     /// When it is erased. Until then it can be reopened.
     pub erase_at: Timestamp,
-    /// To how many addresses and numbers a link was sent that reopens it. With 0, only the
-    /// application can do so, with [`keep`](Accounts::keep).
+    /// The number of addresses and numbers to which a link was sent that reopens it. If it is 0,
+    /// only the application can reopen it, with [`keep`](Accounts::keep).
     pub notices: usize,
 }
 
 impl Accounts<'_> {
-    /// Closes an account for its owner, as [`OwnAccount::close`] does. The links to reopen it are
-    /// sent too. If it is closed already, nothing changes and no links are sent.
+    /// Closes an account for its owner, and sends the links that reopen it, as
+    /// [`OwnAccount::close`] does. If it is already closed, nothing changes and no links are sent.
     ///
     /// # Errors
     /// - [`OwnAccountError::NotFound`]: the account does not exist, or was deleted or erased.
-    /// - [`OwnAccountError::LastSuperuser`]: nobody else may do everything.
+    /// - [`OwnAccountError::LastSuperuser`]: no other superuser is left.
     /// - [`OwnAccountError::Refused`]: a hook refused.
     /// - [`OwnAccountError::Fault`]: the infrastructure failed.
     pub async fn close(&self, id: AccountId) -> Result<ClosedAccount, OwnAccountError> {
@@ -52,12 +52,12 @@ impl Accounts<'_> {
         transaction!(self.db, |txn| { closing.close(txn).await })
     }
 
-    /// Reopens an account that was closed and not erased yet. Its sessions stay ended. An account
-    /// that is also disabled stays disabled.
+    /// Reopens a closed account that is not erased yet. Its sessions stay ended. If the account is
+    /// disabled too, it stays disabled.
     ///
     /// # Errors
-    /// - [`OwnAccountError::NotFound`]: there is no such account, or it is not closed, or its time
-    ///   is over.
+    /// - [`OwnAccountError::NotFound`]: there is no such account, or it is not closed, or its
+    ///   waiting time is over.
     /// - [`OwnAccountError::Fault`]: the infrastructure failed.
     pub async fn keep(&self, id: AccountId) -> Result<(), OwnAccountError> {
         let now = self.context.now();
@@ -71,9 +71,9 @@ impl Accounts<'_> {
 }
 
 impl OwnAccount<'_> {
-    /// Closes the account of the owner: at once nobody can sign in to it, and all its sessions,
-    /// codes and links end. Each proved address gets a link that reopens it. After
-    /// [`closed_accounts`](crate::config::RetentionConfig::closed_accounts) it is erased.
+    /// Closes the account of the owner. At once, nobody can sign in, and all its sessions, codes
+    /// and links end. Each proved address gets a link that reopens the account. After
+    /// [`closed_accounts`](crate::config::RetentionConfig::closed_accounts) the account is erased.
     ///
     /// # Errors
     /// No recent factor; [`OwnAccountError::LastSuperuser`]; the session has ended; a hook refused;
@@ -90,12 +90,12 @@ impl OwnAccount<'_> {
         transaction!(context.db(), |txn| { closing.close(txn).await })
     }
 
-    /// Reopens a closed account, with the token of a link that was sent when it was closed. It needs
-    /// no session and starts none: the owner signs in as before.
+    /// Reopens a closed account, with the token of a link that was sent when it was closed. It
+    /// needs no session and starts none: the owner signs in as before.
     ///
     /// # Errors
-    /// [`OwnAccountError::WrongCode`] if anything is wrong with the token, and if the account was
-    /// erased; [`OwnAccountError::UsedJustNow`]; an outage. If it fails, nothing is changed.
+    /// [`OwnAccountError::WrongCode`] if the token is not valid, or if the account was erased;
+    /// [`OwnAccountError::UsedJustNow`]; an outage. If it fails, nothing is changed.
     pub async fn keep(&self, token: &str, client: &ClientInfo) -> Result<(), OwnAccountError> {
         let (context, now) = (self.auth.context(), self.auth.context().now());
         let found = self.find(token).await?;
@@ -107,7 +107,8 @@ impl OwnAccount<'_> {
         let challenge = challenge.ok_or(OwnAccountError::WrongCode)?;
         let id = challenge.account_id().ok_or(OwnAccountError::WrongCode)?;
         let kept = transaction!(context.db(), |txn| {
-            // The account comes first, as when it is erased, so that the two do not deadlock.
+            // The account is locked first, in the same order as an erasure, so that the two do not
+            // deadlock.
             let row = closing_store::lock(txn, id).await?;
             let spent = challenge.spend_from(txn, context, client, now).await?;
             // A link of an earlier closing must not undo a later one.
@@ -118,7 +119,7 @@ impl OwnAccount<'_> {
             }
             Ok(())
         });
-        // The same person may have clicked twice.
+        // The owner may have clicked twice.
         if matches!(kept, Err(OwnAccountError::WrongCode))
             && self.find(token).await?.as_ref().is_some_and(used)
         {
@@ -135,7 +136,7 @@ impl OwnAccount<'_> {
     }
 }
 
-/// What a link is bound to.
+/// The value to which a link is bound.
 fn bound(erase_at: Timestamp) -> [u8; 8] {
     erase_at.as_millis().to_be_bytes()
 }
@@ -153,7 +154,8 @@ impl Closing<'_> {
     async fn close(&self, txn: &Txn<'_>) -> Result<ClosedAccount, OwnAccountError> {
         let Self { context, id, by, now } = *self;
         let (row, superusers) = superuser::lock(txn, context, id, now).await?;
-        // The hook may act outside of this transaction, so what can be known is checked before it.
+        // A hook may act outside of this transaction, so everything possible is checked before it
+        // runs.
         match by {
             None if row.erased_at.is_some() => return Err(OwnAccountError::NotFound),
             None if row.deleted_at.is_some() => {
@@ -187,7 +189,7 @@ impl Closing<'_> {
         };
         auth.per_instance::<HookList>().before_close(told, txn).await?;
         let erase_at = now.plus(context.config.retention.closed_accounts);
-        // A session that was ended meanwhile must not close the account.
+        // A session that was ended in the meantime must not close the account.
         let asking = by.map(|(owner, _)| {
             let lineage = owner.session().lineage_id();
             (owner.account().epoch, session_store::sign_in(id, lineage, now))

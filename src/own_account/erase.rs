@@ -22,19 +22,20 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::hook::{EraseCause, ErasingAccount, HookList};
 use crate::outbox;
+use crate::outstanding::Kind;
 use crate::rate_limit;
 
-/// How long after its erasure an account is swept once more. A request that was under way during the
-/// erasure may have written something since. No request takes that long.
+/// The time between an erasure and a second clean-up. A request that was running during the erasure
+/// may have written something. No request takes this long.
 const SWEPT_AFTER: Duration = Duration::from_secs(60 * 60);
 
 impl Accounts<'_> {
     /// Erases an account: removes everything that is kept about the person, at once. Only the id is
-    /// left, with the times of its creation and its erasure. See the [page](crate::own_account) for
-    /// what is removed.
+    /// left, with the times of its creation and its erasure. The [module page](crate::own_account)
+    /// lists what is removed.
     ///
-    /// The names are free again. An [import](crate::account_import) skips the id and reports it.
-    /// Erasing an erased account again removes what was written since. It calls no hooks.
+    /// The names are free again. An [import](crate::account_import) skips the id and reports it. If
+    /// the account is already erased, this removes what was written since, and calls no hooks.
     ///
     /// # Errors
     /// - [`OwnAccountError::NotFound`]: there was never such an account.
@@ -51,20 +52,20 @@ impl Accounts<'_> {
     }
 }
 
-/// What maintenance has done with an account.
+/// The result of maintenance for one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Swept {
     /// It was erased.
     Erased,
     /// What was written since its erasure was removed.
     Again,
-    /// The same. The sources and details of its events are to be removed too.
+    /// The same. Next, the caller must remove the sources and details of its events.
     Finally,
-    /// It was reopened, or another node was faster.
+    /// Nothing was done: the account was reopened, or another node was faster.
     Left,
 }
 
-/// Does what is due with an account: erases it, or removes what was written since.
+/// Erases an account that is due, or removes what was written since its erasure.
 pub(crate) async fn sweep(
     auth: &Portcullis,
     id: AccountId,
@@ -74,7 +75,7 @@ pub(crate) async fn sweep(
     let sources = context.config.retention.erased_sources;
     transaction!(context.db(), |txn| {
         let row = closing_store::lock(txn, id).await?;
-        let Some(row) = row.filter(|row| row.erase_at.is_some_and(|at| at <= now)) else {
+        let Some(row) = row.filter(|row| row.sweep_at.is_some_and(|at| at <= now)) else {
             return Ok(Swept::Left);
         };
         let Some(erased_at) = row.erased_at else {
@@ -88,7 +89,7 @@ pub(crate) async fn sweep(
             return Ok(Swept::Again);
         }
         // The time stays, so that the next run finds the account if this one is interrupted.
-        closing_store::empty(txn, id, row.erase_at, now).await?;
+        closing_store::empty(txn, id, row.sweep_at, now).await?;
         Ok(Swept::Finally)
     })
 }
@@ -126,7 +127,7 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     let challenges = store::challenges(txn, id).await?;
     let names = names(txn, row, &challenges).await?;
     let mut lineages = store::lineages(txn, id).await?;
-    // The browser that registered the account may have signed in to another one since.
+    // The browser that registered the account may have signed in to another account since.
     if let Some(lineage) = row.registered_lineage_id
         && !store::belongs_to_another(txn, lineage, id).await?
     {
@@ -151,7 +152,11 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     store::remove_all(txn, id).await
 }
 
-/// Returns all names of a person: as they were typed, and in their normal forms.
+/// Returns all names that an account has, and those that it had and nobody else has now: as they were
+/// typed, and in their normal forms.
+///
+/// An address that its owner only typed is not one of them. It may be another person's. What is kept
+/// about it must neither be shown nor be removed, and nobody may find out whether there is any.
 pub(super) async fn names(
     txn: &Txn<'_>,
     row: &account::Model,
@@ -163,17 +168,29 @@ pub(super) async fn names(
         names.insert(name.normal);
     }
     let own = [&row.username, &row.email, &row.phone];
-    let own = own.into_iter().flatten().map(String::as_str);
-    // An address that the account has left is still the target of the link that undoes this. One that
-    // it has not proved yet is in the data of the code for it.
-    let targets = challenges.iter().filter_map(|challenge| challenge.target.clone());
-    let data = challenges.iter().flat_map(|challenge| texts(challenge.data.as_deref()));
-    for name in own.map(str::to_owned).chain(targets).chain(data) {
-        names.extend(LoginId::parse(&name).ok().map(|name| name.normal().to_owned()));
-        names.extend(Email::parse(&name).ok().map(|email| email.as_str().to_owned()));
-        names.insert(name);
-    }
+    names.extend(own.into_iter().flatten().flat_map(|name| forms(name)));
+    // An address that the account has left is still in the link that undoes this.
+    let had = challenges.iter().filter(|sent| Kind::contains_own_address(&sent.purpose));
+    let had =
+        had.flat_map(|sent| texts(sent.data.as_deref()).into_iter().chain(sent.target.clone()));
+    let had: BTreeSet<_> = had.flat_map(|name| forms(&name)).collect();
+    let had: Vec<_> = had.into_iter().collect();
+    let taken = account_store::taken(txn, &had).await?;
+    let elsewhere: BTreeSet<_> = taken
+        .into_iter()
+        .filter(|name| name.account_id != row.id)
+        .flat_map(|name| forms(&name.normal))
+        .collect();
+    let free = |name: &String| forms(name).iter().all(|form| !elsewhere.contains(form));
+    names.extend(had.into_iter().filter(free));
     Ok(names.into_iter().collect())
+}
+
+/// Returns a name as it was typed, as it is shown, and in its normal form.
+fn forms(name: &str) -> Vec<String> {
+    let normal = LoginId::parse(name).ok().map(|name| name.normal().to_owned());
+    let shown = Email::parse(name).ok().map(|email| email.as_str().to_owned());
+    [name.to_owned()].into_iter().chain(normal).chain(shown).collect()
 }
 
 /// Returns the texts in the data of a code or link. It is a JSON object, or an address.
@@ -183,4 +200,17 @@ fn texts(data: Option<&str>) -> Vec<String> {
         return vec![data.to_owned()];
     };
     members.into_iter().filter_map(|(_, value)| value.as_str().map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_however_a_flow_keeps_them() {
+        assert_eq!(texts(Some("a@example.com")), ["a@example.com"]);
+        let data = r#"{"email":"a@example.com","held":7,"normal":"b@example.com"}"#;
+        assert_eq!(texts(Some(data)), ["a@example.com", "b@example.com"]);
+        assert!(texts(None).is_empty());
+    }
 }

@@ -12,13 +12,14 @@ use crate::session::{SessionError, from_session};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OwnAccountError {
-    /// The account does not exist, was deleted, or is not closed when it should be reopened.
+    /// The account does not exist or was deleted. Or the caller wants to reopen an account that is
+    /// not closed.
     #[error("there is no such account")]
     NotFound,
     /// The account was erased. Nothing is kept about it except its id.
     #[error("this account was erased")]
     Erased,
-    /// Nobody else may do everything. Without this account, nobody could manage the service.
+    /// This is the last superuser. Without it, nobody could manage the service.
     #[error(
         "this is the last account that may do everything; give this right to another one first"
     )]
@@ -31,7 +32,7 @@ pub enum OwnAccountError {
         /// The factors of this account that would help.
         factors: Vec<Factor>,
     },
-    /// The link is wrong or has expired, or the account is not closed any more.
+    /// The link is wrong or has expired, or the account is no longer closed.
     #[error("the link is wrong or no longer valid")]
     WrongCode,
     /// This browser used the link successfully less than a minute ago.

@@ -12,6 +12,7 @@ use crate::account::entity::account;
 use crate::account::{AccountDetails, Accounts, store as account_store};
 use crate::attempt::subjects_about;
 use crate::audit_log;
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
@@ -23,32 +24,34 @@ use crate::session::SessionError;
 
 impl Accounts<'_> {
     /// Returns everything that is kept about an account as one JSON object, without secrets,
-    /// password hashes and digests. See the [page](crate::own_account) for its members. A closed or
-    /// deleted account can be exported too.
+    /// password hashes and digests. The [module page](crate::own_account) lists its members. A
+    /// closed or deleted account can be exported too.
     ///
-    /// The account cannot be erased while it is read. So the result is complete, or an error.
+    /// The account cannot be erased while it is read. So the result is never a part of the data.
     ///
     /// # Errors
     /// - [`OwnAccountError::NotFound`]: there was never such an account.
-    /// - [`OwnAccountError::Erased`]: it was erased.
+    /// - [`OwnAccountError::Erased`]: the account was erased.
     /// - [`OwnAccountError::Fault`]: the infrastructure, or
     ///   [`exported_data`](crate::Builder::exported_data), failed.
     pub async fn export(&self, id: AccountId) -> Result<Value, OwnAccountError> {
-        exported(self.context, self.db, id, None).await
+        let event = Event::new(EventKind::AccountExported, self.context.now());
+        exported(self.context, self.db, id, None, event).await
     }
 }
 
-/// Reads everything about an account. With `asks`, only while the sign-in with this epoch and lineage
-/// continues. The owner may end all sessions while a thief's export waits.
+/// Reads everything about an account. With `asks`, fails if the sign-in with this epoch and lineage
+/// has ended, because the owner may end all sessions while a thief's export waits.
 async fn exported(
     context: &Context,
     db: Db<'_>,
     id: AccountId,
     asks: Option<(i64, LineageId)>,
+    event: Event,
 ) -> Result<Value, OwnAccountError> {
     let now = context.now();
-    // The application is asked before the account is locked, because its answer may take long.
-    // If the account is erased in between, the next step finds that.
+    // The application is asked before the account is locked, because its answer may take long. If
+    // the account is erased in between, the next step returns the error.
     let application = application(context, id).await?;
     let mut exported = transaction!(db, |txn| {
         let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
@@ -60,8 +63,7 @@ async fn exported(
         {
             return Err(SessionError::Ended.into());
         }
-        let event = Event::new(EventKind::AccountExported, now).account(id);
-        audit_log::record(txn, &event).await?;
+        audit_log::record(txn, &event.clone().account(id)).await?;
         Ok(read(txn, context, row, now).await?)
     })?;
     if let Some(application) = application {
@@ -75,15 +77,18 @@ impl OwnAccount<'_> {
     /// [`Accounts::export`] does.
     ///
     /// # Errors
-    /// No recent factor; the account was erased meanwhile; an outage.
+    /// No recent factor; the account was erased in the meantime; an outage.
     pub async fn export(
         &self,
         identity: &AccountOwner<owner::Export>,
+        client: &ClientInfo,
     ) -> Result<Value, OwnAccountError> {
         super::recent_factor(self.auth.context(), identity)?;
         let (context, account) = (self.auth.context(), identity.account());
         let asks = (account.epoch, identity.session().lineage_id());
-        match exported(context, context.db(), account.id(), Some(asks)).await {
+        let event = Event::new(EventKind::AccountExported, context.now());
+        let event = event.session(identity.session().id()).from_client(client);
+        match exported(context, context.db(), account.id(), Some(asks), event).await {
             Err(OwnAccountError::NotFound | OwnAccountError::Erased) => {
                 Err(SessionError::Ended.into())
             }

@@ -3,32 +3,34 @@
 //! # Closing
 //!
 //! 1. The owner, who has proved a factor within the last five minutes, closes the account
-//!    ([`OwnAccount::close`], `DELETE /account`). At once nobody can sign in to it. Its sessions,
-//!    codes and links end. A stranger gets the same answers as for an account that does not exist or
-//!    was deleted.
+//!    ([`OwnAccount::close`], `DELETE /account`). From then on, nobody can sign in. Its sessions,
+//!    codes and links end. A stranger gets the same answers as for an account that does not exist
+//!    or was deleted.
 //! 2. A notice goes to every address and number that the account has proved. Its link leads to a
 //!    page of the application. Opening it changes nothing. The page posts the token to `POST
 //!    /account/keep`, which reopens the account. No session is needed, and none is started. The
-//!    password is the one from before.
+//!    password is unchanged.
 //! 3. After 14 days (`retention.closed_accounts`) [maintenance](crate::maintenance) erases the
-//!    account. Until then everything stays as it was, and its names stay taken: nobody can register
-//!    with them, and no import can take them. Only a mail address that the account never proved goes
-//!    to the person who proves it.
+//!    account. Until then all data is kept, and its names stay taken: nobody can register or import
+//!    an account with them. Only a mail address that the account never proved goes to the person
+//!    who proves it.
 //!
 //! The application can do the same with [`Accounts::close`] and [`Accounts::keep`].
 //!
-//! **An account without a proved address** can be closed too, because its owner may want to leave. It
-//! gets no link, because nobody knows who would read it. `notices` in the answer is 0, so your page
-//! can say so. Until the time is over, the application can reopen it with [`Accounts::keep`].
+//! **An account without a proved address** can be closed too, because its owner may want to leave.
+//! No link is sent, because another person might read it. `notices` in the answer is then 0, so
+//! that your page can say so. During the waiting time, the application can reopen the account with
+//! [`Accounts::keep`].
 //!
 //! **A thief** who knows the password can close the account. The links go to the owner, who reopens
 //! the account and then asks for a new password. If the thief has changed the mail address before,
-//! the old address has a [link that undoes this](crate::contact). That link reopens a closed account
-//! too, and so does a link that undoes the addition of a sign-in name.
+//! the old address has a [link that undoes this](crate::contact). That link reopens a closed
+//! account too, and so does a link that undoes the addition of a sign-in name.
 //!
-//! **Administrators.** An account can be disabled and enabled while it is closed. A link then reopens
-//! it, but it stays disabled. [`delete`](Accounts::delete) keeps the data of a closed account: it is
-//! not erased at its time, and no link works any more. [`erase`](Accounts::erase) does not wait.
+//! **Administrators.** An account can be disabled and enabled while it is closed. A link then
+//! reopens it, but it stays disabled. [`delete`](Accounts::delete) keeps the data of a closed
+//! account: maintenance does not erase it, and no link works any more. [`erase`](Accounts::erase)
+//! erases it at once.
 //!
 //! # Erasing
 //!
@@ -39,20 +41,20 @@
 //! - sessions with their data, also those of the same browser before it signed in;
 //! - roles, groups, permissions and memberships;
 //! - codes and links, messages that were not sent yet, and the record of sent ones;
-//! - what the owner was told of new devices, counted denials, records of attempts, and the digests by
-//!   which messages and requests of these names are counted.
+//! - the record of notices about new devices, counted denials, records of attempts, and the counts
+//!   of messages and requests for these names.
 //!
-//! What stays: the id with the times of its creation and erasure, so that an
-//! [import](crate::account_import) skips it, and the events. Events keep their kind and time until
-//! their [own time](crate::config::RetentionConfig::events). Their network addresses, sessions and
-//! details are removed after 30 days (`retention.erased_sources`), so that an operator can still look
-//! into an abuse. A request that was under way may write something after the erasure. Maintenance
-//! removes that an hour later.
+//! Two things are kept. The first is the id, with the times of its creation and erasure, so that an
+//! [import](crate::account_import) skips it. The second is the events. They keep their kind and
+//! time for as long as [all events](crate::config::RetentionConfig::events). Their network
+//! addresses, sessions and details are removed after 30 days (`retention.erased_sources`). Until
+//! then, an operator can still investigate abuse. A request that was running may write something
+//! after the erasure. Maintenance removes this an hour later.
 //!
 //! The hooks [`before_erase`](crate::hook::Hooks::before_erase), which may refuse, and
-//! [`after_erase`](crate::hook::Hooks::after_erase) run in the same transaction. There you remove what
-//! your own tables keep. If a hook refuses maintenance, or fails, maintenance tries again after a
-//! day.
+//! [`after_erase`](crate::hook::Hooks::after_erase) run in the same transaction. Use them to clean
+//! your own tables. If a hook refuses during maintenance, maintenance asks again after a day. If it
+//! fails, maintenance asks again after an hour.
 //!
 //! # Exporting
 //!
@@ -64,9 +66,9 @@
 //! | `login_names`, `former_addresses` | all sign-in names; when former addresses were left (only their digests are kept) |
 //! | `sessions`, `session_data` | network address, browser and times; what the application stored with them |
 //! | `roles`, `groups`, `permissions`, `memberships`, `membership_questions` | what it may do |
-//! | `events`, `denials`, `attempts` | what happened, from where; attempts as far as its names tell them |
+//! | `events`, `denials`, `attempts` | what happened and from where; attempts are found by the account's names |
 //! | `codes_and_links`, `messages` | what was sent and when, without codes, tokens and content |
-//! | `new_devices`, `new_device_digests` | when the owner was told of new devices |
+//! | `new_devices`, `new_device_digests` | when the owner was notified about new devices |
 //! | `authenticators`, `recovery_codes` | names and times of second factors, without seeds and codes |
 //! | `application` | what [`exported_data`](crate::Builder::exported_data) adds |
 //! | `incomplete` | the members above that have more than 10 000 rows and only show the newest |
@@ -86,24 +88,29 @@
 //! ```
 //!
 //! # The last administrator
-//! The last account that may do everything can neither be closed nor erased, unless it cannot be used
-//! anyway. If the last two leave at the same time, one of them stays.
+//! The last superuser whose account can be used can neither be closed nor erased. If the last two
+//! leave at the same time, one of them is refused.
 //!
 //! # What it does not do
-//! - It does not touch your own tables. Use the hooks, or `ON DELETE` rules with a table that you
-//!   clean yourself: the row in `auth_account` stays.
+//! - It does not change your own tables. Use the hooks. `ON DELETE` rules on `auth_account` do
+//!   nothing, because its row stays.
 //! - It does not remove anything from backups, logs or mailboxes.
-//! - It does not find codes that your application sent to a visitor with the same address. It does not
-//!   find limits that are kept in memory or in Redis. Both disappear by themselves within hours.
+//! - Events of a visitor's session name no account. So the event of a visitor who later signed in
+//!   keeps its network address until
+//!   [its own time](crate::config::RetentionConfig::events) is over.
+//! - It does not find codes that were sent to a visitor with the same address, limits in memory or
+//!   in Redis, or what is counted about an address that the account never proved, because it may be
+//!   another person's. All of these disappear within hours.
 //!
 //! # Routes
-//! They are separate: `.nest("/auth", auth.routes().merge(portcullis::own_account::routes(&auth)))`.
+//! Mount them separately: `.nest("/auth",
+//! auth.routes().merge(portcullis::own_account::routes(&auth)))`.
 //! - `DELETE /account` answers `{"result":"closed","erase_at":…,"notices":1}` and signs out.
 //! - `POST /account/keep` `{token}` answers 204.
 //! - `GET /account/export` answers with the object above.
 //!
-//! A [limited session](crate::identity::owner) needs `auth-account:close` and `auth-account:export` in
-//! its ceiling.
+//! A [limited session](crate::identity::owner) needs `auth-account:close` and `auth-account:export`
+//! in its ceiling.
 //!
 //! # Configuration
 //! `retention.closed_accounts`, `retention.erased_sources`, `mail.links.account_keep`,
@@ -159,8 +166,8 @@ impl Portcullis {
     }
 }
 
-/// Returns true if the sign-in of an owner still counts: nobody has ended it since the request was
-/// resolved. The account's row is locked.
+/// Returns true if the sign-in of an owner has not ended since the request was resolved. The
+/// account's row must be locked.
 async fn sign_in_goes_on(
     txn: &Txn<'_>,
     row: &account::Model,
@@ -172,8 +179,8 @@ async fn sign_in_goes_on(
     Ok(same && session_store::goes_on(txn, row.id, lineage, now).await?)
 }
 
-/// Checks that a factor was proved recently. A stolen session alone must neither close the account
-/// nor read everything about it.
+/// Checks that a factor was proved recently. A stolen session alone must not be able to close the
+/// account or export its data.
 fn recent_factor(context: &Context, identity: &Identity) -> Result<(), OwnAccountError> {
     if identity.has_recent_factor(context) {
         return Ok(());

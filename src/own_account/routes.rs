@@ -71,6 +71,7 @@ async fn keep(
 async fn export(
     State(auth): State<Portcullis>,
     owner: AccountOwner<owner::Export>,
+    client: ClientInfo,
 ) -> Result<Response, Rejection> {
-    Ok(route::json(&auth.own_account().export(&owner).await?))
+    Ok(route::json(&auth.own_account().export(&owner, &client).await?))
 }

@@ -1,6 +1,6 @@
-//! Queries on everything that is kept about one account, in the tables of all modules. The tables are
-//! named as text, because some of them belong to other leaves. A test checks that each table with an
-//! account is one of these, or has a reason to be missing.
+//! Queries on everything that is kept about one account, in the tables of all modules. The tables
+//! are named as text, because some of them belong to other leaves. A test checks that this file
+//! covers each table with an account, or that there is a reason why not.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
@@ -21,8 +21,8 @@ const AT_ONCE: usize = 500;
 /// The largest number of rows of one kind in an export.
 pub(super) const MOST_ROWS: u64 = 10_000;
 
-/// The tables whose rows of an account are removed when it is erased. Sessions are the last, because
-/// what belongs to them is found through them.
+/// The tables whose rows are removed when an account is erased. Sessions come last, because they
+/// lead to the rows that belong to them.
 const ERASED: [&str; 15] = [
     "auth_login_name",
     "auth_former_address",
@@ -51,7 +51,7 @@ pub(super) async fn remove_all<C: ConnectionTrait>(db: &C, id: AccountId) -> Res
     Ok(())
 }
 
-/// Removes the rows of a table with one of these values in this column, which has an index.
+/// Removes the rows of a table with one of these values in a column, which must have an index.
 pub(super) async fn remove_with<C: ConnectionTrait, V: Into<Value> + Clone>(
     db: &C,
     table: &'static str,
@@ -68,11 +68,12 @@ pub(super) async fn remove_with<C: ConnectionTrait, V: Into<Value> + Clone>(
 
 /// A code or link of an account.
 pub(super) struct Challenge {
+    pub(super) purpose: String,
     /// The digest of its subject.
     pub(super) subject: Vec<u8>,
-    /// The address that it is about.
+    /// The address for which it was made.
     pub(super) target: Option<String>,
-    /// What its flow keeps, such as an address that was not proved yet.
+    /// The data of its flow, such as an address that is not proved yet.
     pub(super) data: Option<String>,
 }
 
@@ -83,15 +84,16 @@ pub(super) async fn challenges<C: ConnectionTrait>(
 ) -> Result<Vec<Challenge>, DbErr> {
     let mut select = Query::select();
     select
-        .columns(["subject", "target", "data"])
+        .columns(["purpose", "subject", "target", "data"])
         .from("auth_challenge")
         .and_where(Expr::col("account_id").eq(id));
     let rows = db.query_all(&select).await?;
     let challenge = |row: &QueryResult| {
         Ok(Challenge {
-            subject: row.try_get_by_index(0)?,
-            target: row.try_get_by_index(1)?,
-            data: row.try_get_by_index(2)?,
+            purpose: row.try_get_by_index(0)?,
+            subject: row.try_get_by_index(1)?,
+            target: row.try_get_by_index(2)?,
+            data: row.try_get_by_index(3)?,
         })
     };
     rows.iter().map(challenge).collect()
@@ -129,7 +131,7 @@ pub(super) async fn belongs_to_another<C: ConnectionTrait>(
 }
 
 /// Returns the sessions of visitors in these lineages. A visitor who signs in keeps the lineage, so
-/// these were the same browser before.
+/// these sessions belonged to the same browser.
 pub(super) async fn visitors<C: ConnectionTrait>(
     db: &C,
     lineages: &[Uuid],
@@ -160,7 +162,7 @@ enum Shown {
     /// A duration in milliseconds, or a count.
     Number,
     Flag,
-    /// A number that stands for a word.
+    /// The number of an enum variant, shown as a word.
     Word(fn(i16) -> &'static str),
     /// The number of a minute.
     Minute,
@@ -274,7 +276,7 @@ pub(super) const PARTS: [Part; 15] = [
         order: ("created_at", Order::Desc),
         columns: &[
             ("purpose", "purpose", Text),
-            // That of a sign-in by mail says which browser asked.
+            // The target of a sign-in by mail identifies the browser, so it is left out.
             ("(CASE WHEN purpose = 'mail_login' THEN NULL ELSE target END)", "target", Text),
             ("data", "data", Text),
             ("created_at", "created_at", Time),
@@ -343,7 +345,7 @@ pub(super) const SESSION_DATA: Part = Part {
     ],
 };
 
-/// Attempts to sign in and the like.
+/// Attempts, for example to sign in.
 pub(super) const ATTEMPTS: Part = Part {
     name: "attempts",
     table: "auth_attempt",
@@ -444,10 +446,8 @@ fn origin(number: i16) -> &'static str {
 }
 
 fn attempt_kind(number: i16) -> &'static str {
-    AttemptKind::ALL
-        .into_iter()
-        .find(|kind| kind.number() == number)
-        .map_or("unknown", AttemptKind::as_str)
+    let kind = AttemptKind::ALL.iter().find(|kind| kind.number() == number);
+    kind.map_or("unknown", |kind| kind.as_str())
 }
 
 fn outcome(number: i16) -> &'static str {

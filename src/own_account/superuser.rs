@@ -1,4 +1,4 @@
-//! The last account that may do everything can neither be closed nor erased.
+//! The last superuser can neither be closed nor erased.
 
 use super::error::OwnAccountError;
 use crate::account::closing::store as closing_store;
@@ -8,13 +8,13 @@ use crate::base::id::AccountId;
 use crate::base::transaction::Txn;
 use crate::context::Context;
 
-/// The accounts that may do everything and can be used. Their rows are locked.
+/// The superusers that can be used. Their rows are locked.
 pub(super) struct Superusers(Vec<AccountId>);
 
-/// Locks an account that leaves, and returns its row. If it may do everything, the rows of all
-/// superusers are locked before it, in the order of their ids. So two of them do not wait for each
-/// other. Nobody else locks a superuser here: hooks run while the locks are held, and an
-/// administrator could not sign in meanwhile.
+/// Locks an account that leaves, and returns its row. If it is a superuser, locks the rows of all
+/// superusers first, in the order of their ids, so that two of them do not wait for each other. For
+/// other accounts no superuser is locked: hooks run while the locks are held, and no administrator
+/// could sign in during this time.
 pub(super) async fn lock(
     txn: &Txn<'_>,
     context: &Context,
@@ -28,15 +28,16 @@ pub(super) async fn lock(
     }
     let row = closing_store::lock(txn, id).await?.ok_or(OwnAccountError::NotFound)?;
     if row.superuser && superusers.is_empty() {
-        // It became one in between. If this waits for another one that leaves, the database finds
-        // the deadlock, and the transaction is repeated.
+        // It became a superuser in between. If another superuser leaves at the same time, the
+        // database detects the deadlock, and the transaction is repeated.
         superusers = closing_store::lock_superusers(txn, require_verified, now).await?;
     }
     Ok((row, Superusers(superusers)))
 }
 
 impl Superusers {
-    /// Checks that somebody else is left. An account that cannot be used leaves as many as before.
+    /// Checks that another superuser is left. An account that cannot be used does not count, so it
+    /// may always leave.
     pub(super) fn check_without(&self, id: AccountId) -> Result<(), OwnAccountError> {
         match self.0.as_slice() {
             [last] if *last == id => Err(OwnAccountError::LastSuperuser),

@@ -1,4 +1,4 @@
-//! Questions of a menu: may this session do these things?
+//! Questions of a menu: what may this session do?
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::permission::PermissionError;
 /// The maximum number of questions at once.
 pub const MAX_QUESTIONS: usize = 64;
 
-/// A question of a menu: does this session meet what a guard would require?
+/// A question of a menu: would this session pass a guard?
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,8 +52,7 @@ impl Question {
         self
     }
 
-    /// Asks for a factor that is not older than this: for the one of [`factor`](Self::factor), or
-    /// for any.
+    /// Limits the age of the factor: of the one in [`factor`](Self::factor), or of any factor.
     pub fn within(mut self, age: Duration) -> Self {
         self.within = Some(age);
         self
@@ -87,7 +86,7 @@ pub enum Answer {
     Denied,
 }
 
-/// Why questions are not answered.
+/// The reason why questions are not answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MayError {
@@ -119,11 +118,11 @@ problem! {
 
 impl Identity {
     /// Answers the questions of a menu, in their order, as a guard would decide. The ceiling of a
-    /// limited session counts. It runs no statement, and records no denials.
+    /// limited session applies. It runs no statement, and records no denials.
     ///
     /// # Errors
-    /// More than [`MAX_QUESTIONS`]; a text that is not a permission, or asks for more than 64 at
-    /// once; an id that is not a possible id. The error says which question.
+    /// More than [`MAX_QUESTIONS`]; a text that is not a permission, or that asks for more than 64
+    /// permissions; an id that is not possible. The error says which question.
     pub fn may(&self, questions: &[Question]) -> Result<Vec<Answer>, MayError> {
         if questions.len() > MAX_QUESTIONS {
             return Err(MayError::TooMany);

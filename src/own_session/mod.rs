@@ -6,14 +6,14 @@
 //! [`owner`](crate::identity::owner).
 //!
 //! # What it does not do
-//! It does not touch the sessions of other accounts. For administrators there is
+//! It does not show or end the sessions of other accounts. Administrators use
 //! [`sessions`](Portcullis::sessions).
 //!
 //! # Menus
-//! A page shows its menu by what the session may do. There are two ways, and neither costs a
-//! statement beyond the one of the request: the list of all permissions
-//! ([`Identity::effective_permissions`]), and answers to up to 64 questions ([`Identity::may`]). The
-//! page [`permissions`](crate::guide::permissions#menus) shows both.
+//! A page can show a menu of what the session may do. There are two ways: the list of all
+//! permissions ([`Identity::effective_permissions`]), and answers to up to 64 questions
+//! ([`Identity::may`]). Both need only the one statement of the request. The page
+//! [`permissions`](crate::guide::permissions#menus) shows both.
 //!
 //! # Routes
 //! - `GET /session`: account, session, factors and roles. With `?permissions=true` also
@@ -26,14 +26,15 @@
 //! - `DELETE /sessions`: ends all others; with `?scope=all` this one too. The device that asks
 //!   stays a [known one](crate::attempt#known-devices), by a cookie or for a bearer by
 //!   `device_token`.
-//! - `POST /sessions/{id}/end` and `POST /sessions/end` (`scope`: `others`, or `all`): the same, for
-//!   [pages](crate::page), whose forms cannot send `DELETE`.
+//! - `POST /sessions/{id}/end` and `POST /sessions/end` (`scope`: `others`, or `all`): the same,
+//!   for [pages](crate::page), whose forms cannot send `DELETE`.
 //! - `POST /sessions/{id}/report` ("this was not me"): marks the session as suspicious, so that it
 //!   can only sign out. The client with that session notices nothing until they use it.
 //!
 //! # Errors
-//! `limited_session` (403); `invalid_permission`, `too_many_questions` (422); `session_not_found` (404), also for a session of another account;
-//! `refresh_not_enabled` (400) if tokens are not renewed.
+//! `limited_session` (403); `invalid_permission`, `too_many_questions` (422); `session_not_found`
+//! (404), also for a session of another account; `refresh_not_enabled` (400) if tokens are not
+//! renewed.
 
 use serde_json::{Value, json};
 

@@ -47,7 +47,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 .by(owner)
                 .answers(&[StatusCode::NO_CONTENT])
                 .refuses(&["session_not_found"]),
-            // A form can send no `DELETE`.
+            // A form cannot send `DELETE`.
             row(Method::POST, "/sessions/end", end_all_by_form)
                 .by(owner)
                 .takes(RouteBody::OptionalJsonOrForm),
@@ -82,8 +82,8 @@ async fn who_am_i(
     Ok(route::json(&body))
 }
 
+/// Other parameters are ignored. Scripts add some, so that no cache answers.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Members {
     permissions: Option<bool>,
 }
@@ -111,7 +111,7 @@ impl AskedQuestion {
         }
         if let Some(name) = self.factor {
             let factor = Factor::ALL.iter().find(|factor| factor.as_str() == name);
-            let unknown = || RouteError::InvalidBody("factor must be the name of one".to_owned());
+            let unknown = || RouteError::InvalidBody("factor must name a factor".to_owned());
             question = question.factor(*factor.ok_or_else(unknown)?);
         }
         if let Some(seconds) = self.max_age {
@@ -128,7 +128,7 @@ async fn may(identity: Identity, Json(body): Json<Questions>) -> Result<Response
     Ok(route::json(&json!({ "answers": answers })))
 }
 
-/// The answer to a question. A refusal has the words with which a guard refuses.
+/// The answer to a question. A refusal has the same members as the refusal of a guard.
 fn told(answer: Answer) -> Value {
     let (outcome, refusal) = match answer {
         Answer::Met => return json!({ "outcome": "met" }),
@@ -226,7 +226,7 @@ async fn report(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// What is not even text is no session's id.
+/// A path that is not valid text is not the id of a session.
 fn session_id(id: Result<Path<String>, PathRejection>) -> Result<SessionId, SessionError> {
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(SessionError::NotFound)
 }

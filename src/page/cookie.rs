@@ -1,5 +1,5 @@
-//! The two short-lived cookies of pages. They are encrypted, so nobody can read or invent their
-//! content, and each is valid for one page only.
+//! The two short-lived cookies of pages. They are encrypted, so nobody can read or forge their
+//! content. Each is valid for one page only.
 
 use std::time::Duration;
 
@@ -31,8 +31,7 @@ impl PageCookie {
     fn lifetime(self) -> Duration {
         match self {
             Self::Feedback => Duration::from_secs(2 * 60),
-            // A person may need a while to choose a password. The link itself is not valid for
-            // longer.
+            // Long enough to choose a password. The link itself is not valid for longer.
             Self::Link => Duration::from_secs(60 * 60),
         }
     }
@@ -44,7 +43,7 @@ impl PageCookie {
         }
     }
 
-    /// The associated data of the encryption: this cookie for this page.
+    /// The associated data of the encryption. It binds the cookie to its kind and its page.
     fn name_of(self, page: &str) -> Vec<u8> {
         format!("{} {page}", self.suffix()).into_bytes()
     }
@@ -94,7 +93,7 @@ impl PageCookies {
     ) -> bool {
         let dated = Dated { at: context.now().as_secs(), value };
         let plain = serde_json::to_vec(&dated).expect("texts in maps serialize");
-        // Checked before, because base64 makes it longer by a third.
+        // Checked early, to encrypt no long value. Base64 makes it a third longer.
         if plain.len() > MAX_BYTES {
             return false;
         }

@@ -1,4 +1,4 @@
-//! What became of a form, for the page that shows it again.
+//! The result of a form, for the page that shows the form again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,14 +17,14 @@ use crate::handle::Portcullis;
 use crate::identity::credential::prefix_of;
 use crate::identity::request_identity::RequestIdentity;
 
-/// The message if the cookie with the real one is gone.
+/// The message if the cookie with the real message is missing.
 const NO_MESSAGE: &str = "this did not work; please try again";
 
-/// A longer value of a field is not kept. Every name and address is shorter.
+/// The maximum length of a value that is kept. Every name and address is shorter.
 const MAX_VALUE_BYTES: usize = 320;
 
-/// What became of the form that the browser posted before it came to this page. It is empty if
-/// there was none, so every page with a form can take it. It serializes, for your template:
+/// The result of the form that the browser posted before it came to this page. It is empty if there
+/// was no form, so every page with a form can use this extractor. It serializes, for your template:
 ///
 /// ```html
 /// {% if form.error %}<p role="alert">{{ form.message }}</p>{% endif %}
@@ -35,29 +35,31 @@ const MAX_VALUE_BYTES: usize = 320;
 /// <input name="back" type="hidden" value="{{ form.page }}">
 /// ```
 ///
-/// Let your template escape all values, because the user or a link wrote them.
+/// Your template must escape all values, because the user or a link chose them.
 #[derive(Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct FormFeedback {
-    /// The path of this page as the browser sees it, without its query. For the field `back`.
+    /// The path of this page as the browser sees it, without the query. Use it for the field
+    /// `back`.
     pub page: String,
-    /// Where the user wanted to go, from the address of this page. It is a path of this service.
+    /// The page to which the user wanted to go, from the address of this page. A path of this
+    /// service.
     pub next: Option<String>,
-    /// What was done, from the address: `?result=`. Anybody can write a link with a `result`.
+    /// What was done, from the address: `?result=`. Anyone can write a link with a `result`.
     pub result: Option<String>,
-    /// The [code](crate::guide::errors) of the refusal, from the address: `?error=`. Anybody can
+    /// The [code](crate::guide::errors) of the refusal, from the address: `?error=`. Anyone can
     /// write a link with an `error`.
     pub error: Option<String>,
-    /// What went wrong, as a text for people. It is there if `error` is.
+    /// What went wrong, as a text for people. `None` if there is no `error`.
     pub message: Option<String>,
     /// The reasons for each field that is not valid, under its name. Each reason has a `code`, a
     /// `message` and `params`.
     pub errors: Map<String, Value>,
-    /// What the user had typed, by the names of the fields. Never a password, a code or a token.
+    /// What the user typed, by the names of the fields. Never a password, a code or a token.
     pub values: BTreeMap<String, String>,
 }
 
-// Written by hand: what a user typed must not get into a log by accident.
+// Not derived, because the text that a user typed must not get into a log.
 impl fmt::Debug for FormFeedback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FormFeedback")
@@ -109,7 +111,7 @@ impl FormFeedback {
     }
 }
 
-/// Returns a code without characters that could change an address. A hook may have chosen it.
+/// Removes characters that could change an address. A hook may have chosen the code.
 pub(crate) fn plain_code(code: &str) -> String {
     code.chars().filter(is_plain).collect()
 }
@@ -133,7 +135,7 @@ impl<S: Send + Sync> FromRequestParts<S> for FormFeedback {
         let page = page_of(auth, parts);
         let query = parts.uri.query().unwrap_or_default();
         let query: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
-        // Two values count as none, because two programs could read different ones.
+        // A parameter that occurs twice is ignored, because programs differ in which one they read.
         let only = |name: &str| {
             let mut values = query.iter().filter(|(known, _)| known == name);
             let (Some((_, value)), None) = (values.next(), values.next()) else { return None };
@@ -159,7 +161,7 @@ impl<S: Send + Sync> FromRequestParts<S> for FormFeedback {
             PageCookie::Feedback,
             &feedback.page,
         );
-        // A cookie of another refusal has nothing to do with this address.
+        // A cookie of another refusal does not belong to this address.
         let Some(kept) = kept.filter(|kept| kept.error == *error) else {
             return Ok(Self { message: Some(NO_MESSAGE.to_owned()), ..feedback });
         };

@@ -17,20 +17,20 @@ use crate::identity::request_identity::RequestIdentity;
 
 const TOKEN: &str = "token";
 
-/// No token of a link is longer.
+/// The maximum length of a link's token.
 const MAX_TOKEN_BYTES: usize = 512;
 
 /// The token of the link that led to this page, for a hidden field of its form.
 ///
 /// 1. The link has the token in its query
-///    ([`LinkConfig::in_query`](crate::config::LinkConfig::in_query)). For such a request the
-///    extractor answers itself: it moves the token into a cookie, and redirects (303) to the same
-///    page without the token.
-/// 2. The browser asks again, now with the cookie, and the handler gets the token. So the address
-///    that the user sees, the history and the `Referer` of later requests do not contain it.
+///    ([`LinkConfig::in_query`](crate::config::LinkConfig::in_query)). The extractor then answers
+///    the request itself. It moves the token into a cookie, and redirects (303) to the same page
+///    without the token.
+/// 2. The browser sends a second request with the cookie, and the handler gets the token. So the
+///    address bar, the history and the `Referer` of later requests do not contain the token.
 ///
-/// The cookie is encrypted, valid for an hour, and only for this page. Opening a link uses up
-/// nothing, so a mail scanner can open it too. Only the form does.
+/// The cookie is encrypted, and valid for one hour and one page. Only the form uses the link up, so
+/// it does no harm if a mail scanner opens the link.
 ///
 /// ```no_run
 /// use portcullis::page::{FormFeedback, LinkToken};
@@ -45,8 +45,8 @@ const MAX_TOKEN_BYTES: usize = 512;
 ///
 /// # What it does not do
 /// The first request still has the token in its address. The logs of your server and your proxies
-/// may contain it. A token works once and for a limited time, but do not log the queries of these
-/// pages.
+/// may contain it. A token works once and for a limited time. Still, do not log the queries of
+/// these pages.
 #[derive(Clone)]
 pub struct LinkToken(Option<Zeroizing<String>>);
 
@@ -94,7 +94,7 @@ impl<S: Send + Sync> FromRequestParts<S> for LinkToken {
     }
 }
 
-/// Returns the token of a query, and the rest of the query with its `?`. `None` if there is not
+/// Returns the token of a query, and the rest of the query with its `?`. `None` unless there is
 /// exactly one token.
 fn split(query: &str) -> Option<(String, String)> {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).ok()?;

@@ -1,16 +1,14 @@
 //! Pages without a script: forms that the mounted routes answer with redirects, and links in mails.
 //!
-//! With a login page
-//! ([`Unauthenticated::LoginPage`](crate::config::Unauthenticated::LoginPage)), your application
-//! only writes pages. Their forms post to the mounted routes.
+//! Set a login page ([`Unauthenticated::LoginPage`](crate::config::Unauthenticated::LoginPage)).
+//! Then your application only renders pages, and their forms post to the mounted routes.
 //!
 //! 1. A browser posts a form to a mounted route. A client counts as a browser if it sends
-//!    `Sec-Fetch-Mode: navigate`, or if it sends no such header and prefers HTML (`Accept`). All
-//!    other clients get JSON, and so does every request whose body is not a form.
-//! 2. The route answers as usual. Then its answer is turned into a redirect (303) with the same
-//!    cookies.
+//!    `Sec-Fetch-Mode: navigate`. Without this header, it counts as one if it prefers HTML
+//!    (`Accept`). All other clients get JSON, and so do all requests whose body is not a form.
+//! 2. The route answers as usual. Its answer then becomes a redirect (303) with the same cookies.
 //! 3. The redirect leads to a page of your application. If the route refused, this page shows what
-//!    was wrong and what the user had typed: [`FormFeedback`].
+//!    was wrong and what the user typed: [`FormFeedback`].
 //!
 //! ```html
 //! <form method="post" action="/auth/login">
@@ -33,19 +31,19 @@
 //! | refused, because a factor must be proved again | [`step_up_page`](crate::config::ServiceConfig::step_up_page), if there is one, and then back |
 //!
 //! `next` and `back` are fields of the form or parameters of its address. Only a path of this
-//! service is accepted ([`ReturnTo`](crate::base::redirect::ReturnTo)); anything else is ignored. So
-//! a form cannot be used to send a user to another site. A cross-site form, or a source that sends
-//! too many requests, is refused earlier and gets the plain error.
+//! service is accepted ([`ReturnTo`](crate::base::redirect::ReturnTo)); anything else is ignored.
+//! So a form cannot be used to send a user to another site. A cross-site form, or a source that
+//! sends too many requests, is refused earlier and gets the plain error.
 //!
-//! All mounted routes with the method `POST` take part. A form can send no other method, so three
-//! of them repeat another route: `POST /password`, `POST /sessions/end` and
-//! `POST /sessions/{id}/end`.
+//! This works for all mounted routes with the method `POST`. A form cannot send `PUT` or `DELETE`,
+//! so three routes exist for forms only: `POST /password`, `POST /sessions/end` and `POST
+//! /sessions/{id}/end`.
 //!
 //! # What was typed
 //! After a refusal a cookie keeps the message, and the fields that the page shows again: names,
 //! mail addresses and phone numbers, never a password, a code or a token. The cookie is encrypted,
-//! valid for two minutes, and only for the page to which the redirect leads. So nothing of it is in
-//! an address, a log or the history of the browser.
+//! and valid for two minutes and for the page to which the redirect leads. So its content never
+//! appears in an address, a log or the history of the browser.
 //!
 //! # Links
 //! A page without a script cannot read the part of an address after the `#`. Use
@@ -54,10 +52,11 @@
 //! The guide page [`server_pages`](crate::guide::server_pages) shows how to build such pages.
 //!
 //! # What it does not do
-//! - It renders no page and contains no text for people except the messages of the errors.
-//! - It redirects no request of `fetch`, htmx or a program.
-//! - A form cannot use a route with another method that has no `POST` beside it, such as `DELETE /account`,
-//!   `DELETE /phone` and `DELETE /login-names/{name}`. For these, write a handler that calls the flow.
+//! - It renders no pages. The only texts for people are the messages of the errors.
+//! - It does not redirect requests of `fetch`, htmx or a program.
+//! - Some routes with another method have no `POST` for forms: `GET /account/export`, `DELETE
+//!   /account`, `DELETE /phone` and `DELETE /login-names/{name}`. For these, write a handler that
+//!   calls the flow.
 
 mod cookie;
 mod feedback;

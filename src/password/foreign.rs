@@ -21,7 +21,7 @@
 //! | scrypt, Django | `scrypt$16384$salt$8$5$hash` | the same |
 //! | scrypt, werkzeug | `scrypt:32768:8:1$salt$hash` | the same |
 //!
-//! The longer forms of bcrypt hash the password before, so that its length does not matter:
+//! The last three bcrypt formats hash the password first, so that its length does not matter:
 //! WordPress with HMAC-SHA-384, the others with SHA-256 or HMAC-SHA-256.
 //!
 //! In each format some different passwords have the same hash. bcrypt ignores all bytes after the
@@ -29,13 +29,13 @@
 //! of such a form costs the same hash and never matches. Users whose old password was longer than
 //! 72 bytes have to reset it.
 //!
-//! WordPress removes white space around a password, when it is set and when it is typed. So here too
-//! such a password matches, but it does not replace the hash: without the white space it must go on
-//! to match.
+//! WordPress ignores white space around a password. So a password with such white space matches
+//! here too. But it does not replace the hash, because the password without the white space must
+//! still match.
 //!
-//! It does not make such hashes. It does not read plain digests, or PBKDF2 with SHA-1. An imported
-//! hash takes the time of its own cost until it is replaced. So the time can tell it from an Argon2
-//! row.
+//! This module makes no such hashes, and reads no plain digests and no PBKDF2 with SHA-1. Until an
+//! imported hash is replaced, a check takes as long as its own cost demands. So the time can reveal
+//! that a hash was imported.
 //!
 //! Standards: RFC 8018 §5.2 (PBKDF2), RFC 7914 (scrypt), Provos and Mazières 1999 (bcrypt), the PHC
 //! string format.
@@ -66,12 +66,12 @@ const SCRYPT_LOG_N: RangeInclusive<u32> = 1..=20;
 const SCRYPT_R: RangeInclusive<u32> = 1..=32;
 const SCRYPT_P: RangeInclusive<u32> = 1..=16;
 
-/// The memory limit of scrypt, as that of stored Argon2 hashes: 256 MiB. werkzeug uses 32 MiB, and
-/// OWASP recommends 128 MiB.
+/// The memory limit of scrypt, the same as for stored Argon2 hashes: 256 MiB. werkzeug uses 32 MiB,
+/// and OWASP recommends 128 MiB.
 const SCRYPT_MEMORY: u64 = 256 * 1024 * 1024;
 
 /// The limit of memory times `p`: 512 MiB, about a second of one core. Without it, memory and
-/// parallelism within their own limits could together demand eight times as much.
+/// parallelism within their own limits could cost eight times as much.
 const SCRYPT_COST: u64 = 2 * SCRYPT_MEMORY;
 
 /// The number of bytes that bcrypt reads of a password.
@@ -84,9 +84,9 @@ const BCRYPT_KEY: usize = 72;
 pub(crate) enum Foreign {
     /// The password is the one that was hashed. One hash was computed.
     Match,
-    /// The password is the one that was hashed, with white space around it that the other system
-    /// ignores. One hash was computed. The hash must not be replaced: the password must go on to
-    /// match without the white space.
+    /// The password matches, but has white space around it that the other system ignores. One hash
+    /// was computed. The hash must not be replaced, because the password without the white space
+    /// must still match.
     MatchTrimmed,
     /// It is not, or the format cannot tell it from another password. One hash was computed.
     NoMatch,
@@ -120,7 +120,7 @@ enum Row {
     Scrypt { params: scrypt::Params, memory: usize, salt: Vec<u8>, output: Vec<u8> },
 }
 
-/// What bcrypt gets of a password.
+/// The input of bcrypt.
 enum BcryptForm {
     /// The password itself.
     Plain,
@@ -222,7 +222,7 @@ impl Row {
                 equal & is_exact_key(password, block)
             }
             Self::Scrypt { params, memory, salt, output } => {
-                // The crate that computes it would end the process if there is no memory.
+                // Without enough memory, the crate would abort the process.
                 if Vec::<u8>::new().try_reserve_exact(*memory).is_err() {
                     return Foreign::OutOfMemory;
                 }
@@ -245,7 +245,7 @@ impl Row {
     }
 }
 
-/// HMAC fills a key with NULs up to its block size, so `a` and `a NUL` are the same key.
+/// HMAC pads a key with NULs up to its block size, so `a` and `a NUL` are the same key.
 fn is_exact_key(password: &[u8], block: usize) -> bool {
     password.len() > block || password.last() != Some(&0)
 }
@@ -266,7 +266,7 @@ fn parse(stored: &str) -> Option<Result<Row, Foreign>> {
         [("$pbkdf2-sha256$", Digest::Sha256), ("$pbkdf2-sha512$", Digest::Sha512)]
     {
         if let Some(rest) = stored.strip_prefix(prefix) {
-            // passlib writes the number alone, and `.` instead of `+`.
+            // passlib writes only the number, and `.` instead of `+`.
             return Some(match rest.starts_with("i=") {
                 true => phc_row(digest, rest),
                 false => passlib_row(digest, rest),
@@ -294,9 +294,9 @@ fn parse(stored: &str) -> Option<Result<Row, Foreign>> {
     None
 }
 
-/// Returns what follows the prefix of bcrypt. `2x` marks hashes of an old crypt_blowfish, which read
-/// bytes above 127 as negative numbers. Here they are computed correctly. So ASCII passwords match,
-/// and other passwords do not.
+/// Returns the part after the prefix of bcrypt. `2x` marks hashes of an old crypt_blowfish, which
+/// read bytes above 127 as negative numbers. Here they are computed correctly, so only ASCII
+/// passwords match.
 fn bcrypt_text(stored: &str) -> Option<&str> {
     ["$2a$", "$2b$", "$2x$", "$2y$"].iter().find_map(|prefix| stored.strip_prefix(prefix))
 }
@@ -381,7 +381,7 @@ fn passlib_row(digest: Digest, rest: &str) -> Result<Row, Foreign> {
         let mut specification = BASE64_NOPAD.specification();
         specification.translate.from.push('.');
         specification.translate.to.push('+');
-        // passlib does not clear the spare bits of a salt that it was given.
+        // passlib does not clear the unused bits of a salt that its caller chose.
         specification.check_trailing_bits = false;
         specification.encoding().expect("`.` is no symbol of base64")
     });
@@ -492,13 +492,13 @@ mod tests {
     use super::*;
 
     // Made with Python: bcrypt 5.0, crypt(3) of libxcrypt for `2x` and `2y`, hashlib.pbkdf2_hmac.
-    // WordPress: PHP 8.2, `"\$wp" . password_hash(base64_encode(hash_hmac("sha384", trim($password),
-    // "wp-sha384", true)), PASSWORD_BCRYPT, ["cost" => 5])`.
-    // Django 5.2: `ScryptPasswordHasher().encode(password, salt)` with a `work_factor` of 1024, and
-    // `BCryptSHA256PasswordHasher().encode(password, salt)` with 5 `rounds`.
-    // werkzeug 3.1: `generate_password_hash(password, "scrypt:1024:8:1")`, with a fixed salt.
-    // passlib 1.7.4: `scrypt.using(rounds=10, salt=salt).hash(password)`, `pbkdf2_sha256`,
-    // `pbkdf2_sha512` and, with bcrypt 4.0, `bcrypt_sha256.using(rounds=5, salt=salt, version=2)`.
+    // WordPress: PHP 8.2, `"\$wp" . password_hash(base64_encode(hash_hmac("sha384",
+    // trim($password), "wp-sha384", true)), PASSWORD_BCRYPT, ["cost" => 5])`. Django 5.2:
+    // `ScryptPasswordHasher().encode(password, salt)` with a `work_factor` of 1024, and
+    // `BCryptSHA256PasswordHasher().encode(password, salt)` with 5 `rounds`. werkzeug 3.1:
+    // `generate_password_hash(password, "scrypt:1024:8:1")`, with a fixed salt. passlib 1.7.4:
+    // `scrypt.using(rounds=10, salt=salt).hash(password)`, `pbkdf2_sha256`, `pbkdf2_sha512` and,
+    // with bcrypt 4.0, `bcrypt_sha256.using(rounds=5, salt=salt, version=2)`.
     const STAPLE: &str = "correct horse battery staple";
     const UNICODE: &str = "pässwörd ✓";
     const PHC_SHA256: &str = "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI";
@@ -604,7 +604,7 @@ mod tests {
         }
         assert_eq!(trimmed(b" \t "), b"");
         assert_eq!(trimmed(b" a b "), b"a b");
-        // Hashed before, so passwords that are equal in 72 bytes are told apart.
+        // These formats hash first, so passwords with the same first 72 bytes are different.
         let long = "a".repeat(80);
         let stored = "$wp$2y$05$RpcuNfB8l1904mcY6H8CgusYjVAuXorPxWdcbAj2glQphTZXaU4Dm";
         check(&long, stored, Some(Foreign::Match));
@@ -697,7 +697,7 @@ mod tests {
             ),
             (format!("pbkdf2:sha256:1000000$0123456789abcdef${long}"), Some(Ok(()))),
             (format!("pbkdf2:sha512:2000000$0123456789abcdef${long}"), Some(Ok(()))),
-            // 256 MiB: twice is allowed, and three times is not.
+            // 256 MiB: `p` of 2 is allowed, 3 is not.
             (SCRYPT.replace("ln=10,r=8,p=1", "ln=18,r=8,p=2"), Some(Ok(()))),
             (SCRYPT.replace("ln=10,r=8,p=1", "ln=18,r=8,p=3"), Some(Err(Foreign::TooCostly))),
             (SCRYPT.replace("ln=10,r=8,p=1", "ln=15,r=8,p=16"), Some(Ok(()))),

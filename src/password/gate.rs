@@ -146,8 +146,8 @@ impl Gate {
         self.run(source, judge).await
     }
 
-    /// Returns how a hash of another system is stored here, if it could be verified. It computes
-    /// nothing and does not wait.
+    /// Returns the form in which an imported hash is stored, or why it can never be verified. It
+    /// computes no hash and does not wait.
     pub(crate) fn adopt<'a>(&self, foreign: &'a str) -> Result<&'a str, Unusable> {
         self.0.hasher.adopt(foreign)
     }

@@ -137,8 +137,8 @@ impl Hasher {
         })
     }
 
-    /// Returns how a hash of another system is stored here: without the name of its kind before it.
-    /// Checks that it could be verified. Computes nothing.
+    /// Returns the form in which an imported hash is stored: without the prefix that names its
+    /// kind. Checks that it can be verified, but computes no hash.
     pub(crate) fn adopt<'a>(&self, foreign: &'a str) -> Result<&'a str, Unusable> {
         let stored = without_kind(foreign);
         self.examine(stored)?;
@@ -313,9 +313,9 @@ impl fmt::Debug for Hasher {
     }
 }
 
-/// Removes the name of the kind of hash that some systems write before a complete hash: `{bcrypt}`
-/// (Spring), `{CRYPT}` (LDAP), `{BLF-CRYPT}` (Dovecot), `bcrypt$` and `argon2` (Django). What
-/// follows says itself what it is.
+/// Removes the prefix that some systems write before a complete hash: `{bcrypt}` (Spring),
+/// `{CRYPT}` (LDAP), `{BLF-CRYPT}` (Dovecot), `bcrypt$` and `argon2` (Django). The rest shows its
+/// own kind.
 fn without_kind(foreign: &str) -> &str {
     const IN_BRACES: [&str; 7] = [
         "bcrypt",

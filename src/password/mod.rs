@@ -225,7 +225,7 @@ impl Passwords {
         Ok(StoredPassword { hash: phc, pepper: pepper_id })
     }
 
-    /// Returns how a hash of another system is stored here, or why it could never be verified.
+    /// Returns the form in which an imported hash is stored, or why it can never be verified.
     pub(crate) fn adopt(&self, foreign: &str) -> Result<StoredPassword, String> {
         match self.gate.adopt(foreign) {
             Ok(hash) => Ok(StoredPassword { hash: hash.to_owned(), pepper: None }),

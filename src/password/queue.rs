@@ -471,7 +471,7 @@ mod tests {
                     }
                     Step::Serve => {
                         let served = lines.next();
-                        prop_assert_eq!(served.is_none(), model.is_empty(), "whoever waits is served");
+                        prop_assert_eq!(served.is_none(), model.is_empty(), "a waiting source is served");
                         let Some(number) = served else { continue };
                         let waiting: HashSet<_> = model.iter().map(|(_, one)| one.network).collect();
                         let at = model.iter().position(|(one, _)| *one == number);

@@ -292,7 +292,7 @@ impl PasswordChange<'_> {
             return Err(PasswordChangeError::Invalid(faults));
         }
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
-        // This session may have begun before somebody else proved the address and set a password.
+        // This session may have begun before someone else proved the address and set a password.
         // Only the epoch shows that this session may no longer change it.
         let row = row.filter(|row| row.epoch == account.epoch);
         row.ok_or(PasswordChangeError::Session(SessionError::Ended))

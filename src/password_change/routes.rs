@@ -1,4 +1,4 @@
-//! `PUT /password`, and the same as `POST /password` for forms.
+//! `PUT /password`, and the same route as `POST /password` for forms.
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -98,7 +98,7 @@ async fn change_by_json(
     change(&auth, changer, &client, body).await
 }
 
-/// A form can send no `PUT`.
+/// A form cannot send `PUT`.
 async fn change_by_form(
     State(auth): State<Portcullis>,
     changer: Changer,

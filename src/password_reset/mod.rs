@@ -1,6 +1,6 @@
 //! Forgotten passwords: a link in a mail sets a new one.
 //!
-//! 1. Somebody types the name that they sign in with. The answer and the work are always the same.
+//! 1. Someone types the name that they sign in with. The answer and the work are always the same.
 //!    So nobody can tell whether there is such an account, whether it can be used, or whether mail
 //!    was sent just before. The answer takes at least 25 ms. This hides the last microseconds of
 //!    difference when the work takes less time, for example with a database nearby.
@@ -24,7 +24,7 @@
 //! A person who receives mail at an address is its owner. So a reset marks it as verified. What
 //! else happens depends on whether the address was verified before:
 //!
-//! - If it was not verified, somebody else may have made the account to wait for the owner of the
+//! - If it was not verified, someone else may have made the account to wait for the owner of the
 //!   address. So the reset also removes enrolled factors, other addresses and numbers, and the
 //!   former addresses with their links. Each removed factor causes a message and the event
 //!   `user_updated`, `factors removed`.
@@ -468,7 +468,7 @@ impl PasswordReset<'_> {
             return Err(PasswordResetError::InvalidToken);
         }
         let epoch = attempts.end(ticket, done).await?;
-        // Somebody who reads the account's mail is its owner. So the device becomes known, under
+        // Someone who reads the account's mail is its owner. So the device becomes known, under
         // the epoch that the reset began.
         let devices = self.auth.per_instance::<Devices>();
         Ok(devices.remember(context, client, row.id, epoch))

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
 use crate::base::client::ClientInfo;
@@ -93,11 +93,12 @@ struct ResetBody {
 async fn reset(
     State(auth): State<Portcullis>,
     client: ClientInfo,
+    headers: HeaderMap,
     JsonOrForm(body): JsonOrForm<ResetBody>,
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
     let done = auth.password_reset().reset(&body.token, body.password.as_str(), &client).await?;
-    let known = done.remember(body.remember.unwrap_or(true));
+    let known = done.remember(route::remembers(body.remember, &headers));
     Ok(match (body.transport, known.token()) {
         (Transport::Bearer, Some(token)) => {
             route::json(&serde_json::json!({ "device_token": token }))

@@ -1,4 +1,4 @@
-//! Roles as the code says them.
+//! Roles that the code defines.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -18,10 +18,11 @@ use crate::base::transaction::transaction;
 /// The longest description that is stored, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
-/// How often all is compared again because someone created or deleted one of the roles meanwhile.
+/// How often the comparison is repeated if someone creates or deletes one of the roles at the same
+/// time.
 const RACES: usize = 5;
 
-/// A role as the code says it, for [`Roles::define`].
+/// A role that the code defines, for [`Roles::define`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct RoleDefinition {
@@ -53,8 +54,8 @@ impl RoleDefinition {
         self
     }
 
-    /// Sets how long a session of the holders may be idle, or `None` for as long as all others.
-    /// Without this call, the limit stays as it is. See [`Roles::limit_idle`].
+    /// Sets how long sessions of the holders may be idle. `None` sets no special limit. Without
+    /// this call, the limit stays as it is. See [`Roles::limit_idle`].
     pub fn max_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.max_idle = Some(idle.into());
         self
@@ -69,22 +70,22 @@ pub struct DefinedRoles {
     pub created: Vec<String>,
     /// The roles that were different.
     pub changed: Vec<String>,
-    /// The roles that were already as the code says.
+    /// The roles that already matched.
     pub unchanged: Vec<String>,
 }
 
 impl Roles<'_> {
-    /// Sets roles to what the code says, and reports what was different. Call it at every start.
+    /// Makes the stored roles match the code, and reports what was different. Call it at every
+    /// start.
     ///
     /// 1. A missing role is created. A role with other permissions, or with another description or
     ///    idle limit if the definition names one, is changed.
-    /// 2. All changes are one transaction. They count on the next request. If nothing is different,
-    ///    nothing is written.
-    /// 3. Roles that are not named stay as they are. To remove a role, call
-    ///    [`delete`](Self::delete).
+    /// 2. All changes are one transaction, and take effect on the next request. If nothing is
+    ///    different, nothing is written.
+    /// 3. Other roles are not changed. To remove a role, call [`delete`](Self::delete).
     ///
-    /// Several nodes may start at the same time. During a release, nodes with different code may
-    /// run: the node that starts last decides.
+    /// Several nodes may start at the same time. If nodes with different code run during a release,
+    /// the node that starts last decides.
     ///
     /// ```no_run
     /// # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::permission::GrantError> {
@@ -105,9 +106,8 @@ impl Roles<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`GrantError::Role`] names the role and says what is wrong with it: a name, permission or
-    /// idle limit that is not valid, a role that is defined twice. Then nothing is written. An
-    /// outage.
+    /// [`GrantError::Role`] names the role and the reason: an invalid name, permission or idle
+    /// limit, or a role that is defined twice. Also an outage. After an error nothing is written.
     pub async fn define(
         &self,
         roles: impl IntoIterator<Item = RoleDefinition>,
@@ -119,7 +119,7 @@ impl Roles<'_> {
         let mut races = 0;
         loop {
             match self.bring_about(&wanted).await {
-                // The transaction of the caller cannot be repeated here.
+                // A transaction of the caller cannot be repeated here.
                 Err(GrantError::Exists { .. } | GrantError::RoleNotFound)
                     if races < RACES && !self.db.is_inside() =>
                 {
@@ -170,7 +170,8 @@ impl Roles<'_> {
         wanted: &BTreeMap<String, Wanted>,
     ) -> Result<DefinedRoles, GrantError> {
         let now = self.context.now();
-        // Inside a transaction of the caller, a first read would fix what MySQL shows to the second.
+        // Not in a transaction of the caller: on MySQL, the second read would see the same old
+        // state.
         if !self.db.is_inside() {
             let db = self.db.executor();
             let stored = self.db.read(store::roles_named(&db, wanted.keys())).await?;
@@ -180,8 +181,8 @@ impl Roles<'_> {
             }
         }
         transaction!(self.db, |txn| {
-            // The lock makes nodes that start at the same time wait for each other. Each one sees
-            // what the one before has written.
+            // The lock makes nodes that start at the same time wait for each other. Each node sees
+            // the changes of the previous one.
             store::lock_epoch(txn).await?;
             let changes =
                 Changes::between(store::roles_named(txn, wanted.keys()).await?, wanted, now);
@@ -215,7 +216,7 @@ struct Wanted {
 
 impl Wanted {
     fn apply(&self, row: &mut role::Model) {
-        // Another order of the same permissions is no change.
+        // The order of the permissions does not matter.
         let (stored, refused) = parse_list(&row.permissions);
         if !refused.is_empty() || !same_set(&stored, &parse_list(&self.permissions).0) {
             row.permissions.clone_from(&self.permissions);
@@ -229,7 +230,7 @@ impl Wanted {
     }
 }
 
-/// The changes that bring the table to what the code says.
+/// The changes that make the table match the code.
 struct Changes {
     created: Vec<role::Model>,
     changed: Vec<role::Model>,

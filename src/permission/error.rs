@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::language::{Permission, PermissionError};
 use super::reserved::is_reserved;
+use crate::base::page::InvalidPage;
 use crate::base::problem::{Problem, problem};
 use crate::base::transaction::{Fault, is_foreign_key_violation, may_fault};
 
@@ -42,10 +43,10 @@ pub enum GrantError {
         /// The name of the role.
         role: String,
     },
-    /// A role cannot be defined as the code says. It names the role and the reason.
+    /// A role in the code is invalid. The error names the role and the reason.
     #[error(transparent)]
     Role(InvalidRole),
-    /// The code defines a role of this name twice.
+    /// The code defines two roles with this name.
     #[error("it is defined twice")]
     DefinedTwice,
     /// The resource is not a domain and an id.
@@ -69,9 +70,9 @@ pub enum GrantError {
         /// The minimum: three times `session.replay_after`.
         least: Duration,
     },
-    /// The text does not say where a page of a list begins.
-    #[error("this is not the `next` of a page")]
-    InvalidPage,
+    /// A list was asked to continue at a place that no page has returned.
+    #[error(transparent)]
+    InvalidPage(#[from] InvalidPage),
     /// There is no role of this name.
     #[error("there is no such role")]
     RoleNotFound,
@@ -110,7 +111,7 @@ problem! {
         Self::InvalidPermission { .. } | Self::TooManyPermissions => UNPROCESSABLE_ENTITY, "invalid_permission";
         Self::Exists { .. } => CONFLICT, "role_exists";
         Self::DefinedTwice => UNPROCESSABLE_ENTITY, "role_defined_twice";
-        Self::InvalidPage => UNPROCESSABLE_ENTITY, "invalid_page";
+        Self::InvalidPage(_) => UNPROCESSABLE_ENTITY, "invalid_page";
         Self::InvalidResource => UNPROCESSABLE_ENTITY, "invalid_resource";
         Self::UnknownLevel => UNPROCESSABLE_ENTITY, "unknown_level";
         Self::ReservedName => UNPROCESSABLE_ENTITY, "reserved_name";
@@ -123,7 +124,7 @@ problem! {
     passes on { Role, Fault }
 }
 
-/// A role that cannot be defined as the code says.
+/// A role in the code that is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("role `{role}`: {reason}")]
 #[non_exhaustive]

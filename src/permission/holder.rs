@@ -12,48 +12,7 @@ use super::role::Roles;
 use super::store;
 use crate::account::{self, Account};
 use crate::base::clock::Timestamp;
-
-/// The maximum number of entries of a page.
-const LARGEST_PAGE: usize = 100;
-
-/// Which page of a long list to read: the first one, or the one after another.
-///
-/// ```no_run
-/// # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::permission::GrantError> {
-/// use portcullis::permission::Page;
-///
-/// let mut page = auth.roles().holders("editor", Page::first()).await?;
-/// while let Some(next) = page.next {
-///     page = auth.roles().holders("editor", Page::after(next).size(20)).await?;
-/// }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Page {
-    after: Option<String>,
-    size: usize,
-}
-
-impl Page {
-    /// Returns the first page.
-    pub fn first() -> Self {
-        Self { after: None, size: LARGEST_PAGE }
-    }
-
-    /// Returns the page after another one. The text is the `next` of that page. It may have been sent
-    /// to a client and back.
-    pub fn after(next: impl Into<String>) -> Self {
-        Self { after: Some(next.into()), size: LARGEST_PAGE }
-    }
-
-    /// Sets the maximum number of entries, from 1 to 100. The default is 100.
-    pub fn size(mut self, entries: usize) -> Self {
-        self.size = entries.clamp(1, LARGEST_PAGE);
-        self
-    }
-}
+use crate::base::page::{InvalidPage, Page};
 
 /// A page of the holders of a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,20 +68,20 @@ pub struct GroupMember {
 
 impl Roles<'_> {
     /// Lists who has a role: groups, and accounts to which it was granted directly. An account that
-    /// has it everywhere and on two lists is there three times. Deleted accounts are left out.
+    /// has it everywhere and on two lists is listed three times. Deleted accounts are left out.
     ///
-    /// A member of a group is not listed as an account. [Memberships](super::Memberships) are not
-    /// listed either: who has a level on a resource is a list of that resource.
+    /// Members of a group are not listed as accounts. [Memberships](super::Memberships) are not
+    /// listed either. They are lists of a resource.
     ///
     /// # Errors
-    /// No such role; a place to go on that no page has returned; an outage.
+    /// No such role; a text that is not the `next` of a page; an outage.
     pub async fn holders(&self, name: &str, page: Page) -> Result<RoleHolders, GrantError> {
-        let after = page.after.map(|text| text.parse::<Place>()).transpose()?;
+        let after: Option<Place> = page.place()?;
         let db = self.db.executor();
         let role = self.db.read(store::role_by_name(&db, name)).await?;
         let role = role.ok_or(GrantError::RoleNotFound)?.id;
         // One more than a page shows whether there is another page.
-        let wanted = page.size + 1;
+        let wanted = page.limit() + 1;
         let mut found = Vec::new();
         if after.as_ref().is_none_or(|place| place.kind == PlaceKind::Group) {
             let groups = store::group_holders(&db, role, after.as_ref().map(Place::key), wanted);
@@ -144,8 +103,8 @@ impl Roles<'_> {
                 },
             ));
         }
-        let more = found.len() > page.size;
-        found.truncate(page.size);
+        let more = found.len() > page.limit();
+        found.truncate(page.limit());
         let next = found.last().filter(|_| more).map(|last| Place::of(last).to_string());
         Ok(RoleHolders { holders: found, next })
     }
@@ -155,14 +114,13 @@ impl Groups<'_> {
     /// Lists the members of a group. Deleted accounts are left out.
     ///
     /// # Errors
-    /// No such group; a place to go on that no page has returned; an outage.
+    /// No such group; a text that is not the `next` of a page; an outage.
     pub async fn members(&self, name: &str, page: Page) -> Result<GroupMembers, GrantError> {
-        let after = page.after.map(|text| text.parse()).transpose();
-        let after: Option<Uuid> = after.map_err(|_| GrantError::InvalidPage)?;
+        let after: Option<Uuid> = page.place()?;
         let db = self.db.executor();
         let group = self.db.read(store::group_by_name(&db, name)).await?;
         let group = group.ok_or(GrantError::GroupNotFound)?.id;
-        let rows = store::members_of(&db, group, after, page.size + 1);
+        let rows = store::members_of(&db, group, after, page.limit() + 1);
         let rows: Vec<(_, Option<account::entity::account::Model>)> = self.db.read(rows).await?;
         let mut members: Vec<_> = rows
             .into_iter()
@@ -170,14 +128,14 @@ impl Groups<'_> {
                 Some(GroupMember { account: account?.into(), joined_at: row.joined_at })
             })
             .collect();
-        let more = members.len() > page.size;
-        members.truncate(page.size);
+        let more = members.len() > page.limit();
+        members.truncate(page.limit());
         let next = members.last().filter(|_| more).map(|last| last.account.id().to_string());
         Ok(GroupMembers { members, next })
     }
 }
 
-/// The place of a holder in the list.
+/// The position of a holder in the list.
 struct Place {
     kind: PlaceKind,
     id: Uuid,
@@ -219,19 +177,19 @@ impl fmt::Display for Place {
 }
 
 impl FromStr for Place {
-    type Err = GrantError;
+    type Err = InvalidPage;
 
-    fn from_str(text: &str) -> Result<Self, GrantError> {
+    fn from_str(text: &str) -> Result<Self, InvalidPage> {
         let parts: Vec<&str> = text.split(':').collect();
-        let [kind, id, resource, resource_id] = *parts else { return Err(GrantError::InvalidPage) };
+        let [kind, id, resource, resource_id] = *parts else { return Err(InvalidPage) };
         let kind = match kind {
             "group" => PlaceKind::Group,
             "account" => PlaceKind::Account,
-            _ => return Err(GrantError::InvalidPage),
+            _ => return Err(InvalidPage),
         };
-        let id = id.parse().map_err(|_| GrantError::InvalidPage)?;
+        let id = id.parse().map_err(|_| InvalidPage)?;
         if !(resource.is_empty() && resource_id.is_empty()) {
-            Resource::new(resource, resource_id).map_err(|_| GrantError::InvalidPage)?;
+            Resource::new(resource, resource_id).map_err(|_| InvalidPage)?;
         }
         Ok(Self { kind, id, resource: resource.to_owned(), resource_id: resource_id.to_owned() })
     }

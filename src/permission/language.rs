@@ -225,15 +225,16 @@ impl Permission {
         })
     }
 
-    /// Returns the permission that implies exactly what both imply, or `None` if they share nothing.
+    /// Returns the permission that implies exactly what both imply, or `None` if they share
+    /// nothing.
     ///
     /// # Errors
-    /// The text would be too long: each has many alternatives where the other has `*`.
+    /// The text would be too long. Each has many alternatives where the other has `*`.
     pub(crate) fn intersection(&self, other: &Permission) -> Option<Result<Self, PermissionError>> {
         let mut text = String::new();
         let (mut mine, mut theirs) = (self.parts(), other.parts());
         loop {
-            // A part that is missing at the end means the same as `*`.
+            // A missing part at the end means `*`.
             let (one, both) = match (mine.next(), theirs.next()) {
                 (None, None) => break,
                 (Some(part), None) | (None, Some(part)) => (part, None),

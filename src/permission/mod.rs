@@ -2,8 +2,8 @@
 //!
 //! 1. A [`Permission`] is a text with wildcards such as `doc:read` or `doc:edit:42`. It is parsed
 //!    once.
-//! 2. A [role](Roles) is a set of permissions with a name. It is granted to accounts. The code says
-//!    at each start which roles it needs: [`Roles::define`].
+//! 2. A [role](Roles) is a set of permissions with a name. It is granted to accounts. At each
+//!    start, your code defines the roles that it needs: [`Roles::define`].
 //! 3. The [`Grants`] of a request are everything that its account has, in compiled form. They are
 //!    kept in memory under the account's version and the global epoch. The one statement of each
 //!    request reads both. So a change counts on the next request of every node, and nodes need no
@@ -42,7 +42,7 @@ pub use error::{GrantError, InvalidRole};
 pub use grants::Grants;
 pub(crate) use grants::{GrantRow, RoleRow};
 pub use group::{Group, Groups};
-pub use holder::{GroupMember, GroupMembers, Holder, Page, RoleHolder, RoleHolders};
+pub use holder::{GroupMember, GroupMembers, Holder, RoleHolder, RoleHolders};
 pub use language::{Atoms, Instances, Permission, PermissionError, PermissionSet};
 pub(crate) use language::{parse_list, write_list};
 pub(crate) use level::Levels;

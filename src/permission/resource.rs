@@ -42,7 +42,7 @@ impl Resource {
         Self { domain: String::new(), id: String::new() }
     }
 
-    /// Returns the resource of stored columns, or `None` if they say "no limit".
+    /// Returns the resource of stored columns, or `None` if the grant has no resource.
     pub(crate) fn of_columns(domain: String, id: String) -> Option<Self> {
         (!domain.is_empty()).then_some(Self { domain, id })
     }

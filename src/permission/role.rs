@@ -80,9 +80,8 @@ impl<'a> Roles<'a> {
         Self { db: self.db.within(txn), ..self }
     }
 
-    /// Creates a role, for example for a page on which administrators make roles. If the same role
-    /// exists already, nothing changes. For the roles that your code needs, use
-    /// [`define`](Self::define).
+    /// Creates a role, for example on an administrator's page. If the same role already exists,
+    /// nothing changes. For the roles that your code needs, use [`define`](Self::define).
     ///
     /// # Errors
     /// A role of this name exists with other permissions; a name or permission that is not valid; a
@@ -115,8 +114,8 @@ impl<'a> Roles<'a> {
             }
             // An account may already have a level with this name. The role now gives it
             // permissions, so grants in memory must be read again. Here and below the epoch comes
-            // first: its row is the lock for all changes of roles and groups. Any other order would
-            // be a deadlock beside another change.
+            // first: its row is the lock for all changes of roles and groups. Another order could
+            // cause a deadlock.
             store::bump_epoch(txn).await?;
             if !store::insert_role(txn, row.clone()).await? {
                 // Another transaction created it between the two statements. It is read again after

@@ -24,8 +24,8 @@ use crate::base::transaction::is_unique_violation;
 const EPOCH_ROW: i16 = 1;
 
 /// Locks the row of the epoch until this transaction ends, without a change of it. So changes of
-/// roles, of groups and of the catalogue run one after the other. Whoever takes this lock takes it
-/// before any other.
+/// roles, of groups and of the catalogue run one after the other. Take this lock before any other
+/// lock, or two changes can deadlock.
 pub(crate) async fn lock_epoch<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
     epoch::Entity::update_many()
         .col_expr(epoch::Column::Epoch, Expr::col(epoch::Column::Epoch))
@@ -127,7 +127,7 @@ pub(crate) async fn set_role<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Writes what can change of a role. Returns false if there is no such role.
+/// Writes the columns of a role that can change. Returns false if there is no such role.
 pub(crate) async fn write_role<C: ConnectionTrait>(
     db: &C,
     role: role::Model,
@@ -298,7 +298,7 @@ pub(crate) async fn revoke_group_role<C: ConnectionTrait>(
     Ok(deleted.rows_affected > 0)
 }
 
-/// Where a list of holders goes on: after this one.
+/// The last holder of a page. The next page begins after it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HolderKey<'a> {
     pub(crate) id: Uuid,
@@ -307,7 +307,7 @@ pub(crate) struct HolderKey<'a> {
 }
 
 impl HolderKey<'_> {
-    /// Returns the condition for all that come later in the order of these three columns.
+    /// Returns the condition for the rows that come later in the order of these three columns.
     fn later(self, [id, resource, resource_id]: [impl ColumnTrait; 3]) -> Condition {
         let same = || Condition::all().add(id.eq(self.id));
         Condition::any()
@@ -317,7 +317,7 @@ impl HolderKey<'_> {
     }
 }
 
-/// Returns the accounts that have a role themselves, in the order of their ids.
+/// Returns the accounts that have a role directly, in the order of their ids.
 pub(crate) async fn account_holders<C: ConnectionTrait>(
     db: &C,
     role: RoleId,

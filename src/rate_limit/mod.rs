@@ -254,7 +254,7 @@ impl Limits {
     }
 }
 
-/// Returns the keys under which requests of an account and sign-ins with these names are counted.
+/// Returns the keys that count requests of an account and sign-ins with these names.
 pub(crate) fn keys_about(context: &Context, id: AccountId, names: &[String]) -> Vec<Vec<u8>> {
     let limits = context.per_instance::<Limits>();
     let names = names.iter().map(|name| limits.key_of(LOGIN, name));

@@ -69,7 +69,7 @@
 //! messages ([`per_source`](crate::config::MailConfig::per_source)).
 //!
 //! # Events
-//! `user_created`; `user_create_fail` for the account whose name another person tried to register,
+//! `user_created`; `user_create_fail` for the account whose name another person wanted to register,
 //! also if the answer says that it is taken.
 //!
 //! # Standard
@@ -95,11 +95,10 @@ use crate::base::problem::{Problem, Refusal, problem};
 use crate::base::transaction::{Fault, Txn, is_unique_violation, may_fault, transaction};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
+use crate::flow::new_account;
 use crate::flow::sign_in::{self, Locked, NewSession};
 use crate::handle::Portcullis;
-use crate::hook::{
-    HookList, NamesBefore, NamesChange, Registering, RegistrationCause, from_hooked,
-};
+use crate::hook::{HookList, Registering, RegistrationCause, from_hooked};
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
 use crate::message::{MessageKind, Recipient};
@@ -280,7 +279,8 @@ impl Registration<'_> {
         // can make themselves verified or a superuser.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Open, client.address()).await?;
-        self.count(client).await?;
+        // A registration with invalid fields is not counted, because it needed no work.
+        new_account::count(self.auth, client).await?;
         if account.email.is_some() {
             self.auth.count_message(client).await?;
         }
@@ -359,20 +359,8 @@ impl Registration<'_> {
         Ok(Registered { account, session })
     }
 
-    /// Counts a registration for its source, before anything is hashed or looked up. So the answer
-    /// depends only on the source. A registration with invalid fields is not counted, because it
-    /// needed no work.
-    async fn count(&self, client: &ClientInfo) -> Result<(), RateLimited> {
-        match self.auth.context().config.rate.registrations {
-            Some(quota) => {
-                self.auth.rate_limits().source("registrations", client.address(), quota).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Returns the error for a name that is taken. The owner of the name can see in the audit log
-    /// that somebody was told.
+    /// Returns the error for a name that is taken. The audit log records that a stranger got this
+    /// answer.
     async fn found_taken(
         &self,
         probe: Option<NameProbe<'_>>,
@@ -412,15 +400,9 @@ impl Registration<'_> {
         let context = self.auth.context();
         let email = email.filter(|_| context.notifier.is_some());
         let Some(Ok(email)) = email.map(Email::parse) else { return Ok(false) };
+        let now = context.now();
         transaction!(context.db(), |txn| {
-            let holder = account_store::find_by_name(txn, email.normal()).await?;
-            let now = context.now();
-            let no_claim = |row: &account::Model| Account::from(row.clone()).has_no_claim(now);
-            let Some(holder) = holder.filter(no_claim) else { return Ok(false) };
-            let names = NamesBefore::read(self.auth, txn, holder.id).await?;
-            let freed = account_store::evict(txn, &holder, email.normal()).await?;
-            names.changed(txn, NamesChange::lost(self.auth, client, now)).await?;
-            Ok::<_, RegistrationError>(freed)
+            new_account::free(self.auth, txn, &email, client, now).await
         })
     }
 
@@ -459,7 +441,7 @@ impl Registration<'_> {
         };
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Strict, client.address()).await?;
-        self.count(client).await?;
+        new_account::count(self.auth, client).await?;
         self.auth.count_message(client).await?;
         // The hash is computed before anything is looked up, and also for a known address. So the
         // time is the same.
@@ -570,7 +552,7 @@ impl Registration<'_> {
         })
     }
 
-    /// Tells the owner of the address that somebody tried to register with it.
+    /// Tells the owner of the address that someone wanted to register with it.
     async fn tell_owner(
         &self,
         txn: &Txn<'_>,

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -59,6 +59,7 @@ async fn register(
     State(auth): State<Portcullis>,
     client: ClientInfo,
     extensions: http::Extensions,
+    headers: HeaderMap,
     JsonOrForm(body): JsonOrForm<RegisterBody>,
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
@@ -76,7 +77,7 @@ async fn register(
     let application = Application {
         account,
         password: body.password,
-        remember: body.remember.unwrap_or(true),
+        remember: route::remembers(body.remember, &headers),
         transport: body.transport,
         profile: body.profile.unwrap_or_default(),
     };

@@ -130,6 +130,12 @@ fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     }
 }
 
+/// Returns whether a session is remembered. A browser sends nothing for a box that is not ticked, so a
+/// form without the field says no. A client that sends JSON, and leaves it out, has not asked its user.
+pub(crate) fn remembers(remember: Option<bool>, headers: &HeaderMap) -> bool {
+    remember.unwrap_or(!is_form(headers))
+}
+
 /// True if the body is a form.
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     matches!(media_type(headers), Some(MediaType::Form))

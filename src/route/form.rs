@@ -1,5 +1,5 @@
-//! Forms without a script: the answer of a mounted route becomes a redirect for a browser that posted
-//! a form. The page of [`page`](crate::page) describes what it does.
+//! Forms without a script: the answer of a mounted route becomes a redirect for a browser that
+//! posted a form. [`page`](crate::page) describes it.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -20,16 +20,16 @@ use crate::identity::{AuthError, NotSignedIn};
 use crate::page::{FormFeedback, plain_code};
 use crate::session::Stage;
 
-/// Where to go after a success.
+/// The page after a success.
 const NEXT: &str = "next";
-/// The page of the form, for a refusal.
+/// The page after a refusal, with the form.
 const BACK: &str = "back";
 
-/// A result that the page of the form explains, in the extensions of an answer.
+/// A result for the page of the form, in the extensions of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FormResult(pub(crate) &'static str);
 
-/// What the layer needs to know.
+/// The state of the layer.
 #[derive(Clone)]
 pub(super) struct Forms {
     pub(super) auth: Portcullis,
@@ -38,7 +38,7 @@ pub(super) struct Forms {
     pub(super) keeps: &'static [&'static str],
 }
 
-/// Turns the answer to a browser's form into a redirect. It is a layer around the route.
+/// Turns the answer to a browser's form into a redirect. This is a layer around the route.
 pub(super) async fn redirected(
     State(forms): State<Forms>,
     request: Request,
@@ -61,7 +61,7 @@ pub(super) async fn redirected(
     }
     pages.next = fields.path(NEXT).or_else(|| query.path(NEXT));
     pages.back = fields.path(BACK).or_else(|| query.path(BACK));
-    // The route does not know these fields. A body that is not a valid form stays unchanged; the
+    // The route does not know these fields. A body that is not a valid form is not changed, and the
     // route refuses it.
     let body = match fields.without_paths() {
         Some(rest) => {
@@ -114,7 +114,7 @@ impl Pages {
         })
     }
 
-    /// Leads back to the form. The headers of the refusal stay, such as `Retry-After`.
+    /// Redirects back to the form. The headers of the refusal are kept, such as `Retry-After`.
     fn refused(&self, response: Response, rejection: &Rejection, fields: &Fields) -> Response {
         if let Some(location) = self.first(rejection) {
             return see_other(response, visible(location));
@@ -132,7 +132,7 @@ impl Pages {
         see_other(response, visible(location))
     }
 
-    /// Returns the page where the person must do something first, before they come back to the form.
+    /// Returns the page to which the person must go first. It leads back to the form.
     fn first(&self, rejection: &Rejection) -> Option<String> {
         let back = self.back.as_ref()?;
         let page = match rejection.downcast_ref::<AuthError>() {
@@ -157,7 +157,7 @@ impl Pages {
             return see_other(response, visible(page));
         }
         let page = match response.extensions().get::<Stage>() {
-            // There is a session, or the route does not start one.
+            // A session was started, or the route does not start one.
             Some(Stage::Full | Stage::Anonymous) | None => match &self.next {
                 Some(page) => page.as_str().to_owned(),
                 None => format!("{}/", self.prefix),
@@ -175,9 +175,13 @@ impl Pages {
     }
 }
 
+/// What this layer tells a page. A page that was told something before is not told both.
+const TOLD: [&str; 3] = ["error", "result", NEXT];
+
 /// Adds a parameter and `next` to the address of a page.
 fn with(page: &str, parameter: &str, next: Option<&ReturnTo>) -> String {
     let (page, fragment) = page.split_once('#').map_or((page, ""), |(page, rest)| (page, rest));
+    let page = &without_told(page);
     let separator = if page.contains('?') { '&' } else { '?' };
     let mut location = format!("{page}{separator}{parameter}");
     if let Some(next) = next {
@@ -187,6 +191,15 @@ fn with(page: &str, parameter: &str, next: Option<&ReturnTo>) -> String {
         location = format!("{location}#{fragment}");
     }
     location
+}
+
+fn without_told(page: &str) -> String {
+    let Some((path, query)) = page.split_once('?') else { return page.to_owned() };
+    let told = |pair: &&str| {
+        Fields::parse(pair.as_bytes()).0.iter().any(|(name, _)| TOLD.contains(&&**name))
+    };
+    let rest: Vec<&str> = query.split('&').filter(|pair| !told(pair)).collect();
+    if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) }
 }
 
 /// Converts a location, which is always visible ASCII: pages and prefixes are checked when they are

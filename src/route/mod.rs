@@ -5,7 +5,7 @@
 //!    may call it, what it takes, and what it answers.
 //! 2. [`mount`] makes the router from the rows. The list of a guarded router, the access matrix and the
 //!    [page of the guide](crate::guide::routes) are made from the same rows.
-//! 3. A browser that posts a form gets a redirect instead, see [`page`](crate::page).
+//! 3. A browser that posts a form gets a redirect instead of JSON, see [`page`](crate::page).
 //! 4. A route contains no rule of its capability: it parses, calls the flow, and answers.
 
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ mod error;
 mod form;
 mod row;
 
-pub(crate) use body::{Json, JsonOrForm, OptionalBody, query};
+pub(crate) use body::{Json, JsonOrForm, OptionalBody, query, remembers};
 pub(crate) use error::RouteError;
 pub(crate) use form::FormResult;
 #[cfg(feature = "test-util")]

@@ -71,7 +71,7 @@ impl Row {
         self
     }
 
-    /// Says which fields of a form its page may show again after a refusal. Never a secret.
+    /// Sets which fields of a form its page may show again after a refusal. Never name a secret.
     pub(crate) fn keeps(mut self, fields: &'static [&'static str]) -> Self {
         self.keeps = fields;
         self

@@ -1,8 +1,8 @@
 //! Checks that the database has the tables of this version.
 //!
 //! The migrations create and change the tables. Call [`check_tables`](Portcullis::check_tables)
-//! after them, when your service starts. If you apply the SQL files yourself, it finds a file that
-//! was forgotten. Without it you would find out from the first request that needs the new column.
+//! after them, when your service starts. If you apply the SQL files yourself, it finds a forgotten
+//! file. Without it, the first request that needs a new column would fail.
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::TablesError> {
@@ -11,8 +11,8 @@
 //! # }
 //! ```
 //!
-//! It sends one statement for each table, and these statements read no rows. Tables and columns that
-//! it does not know are not a fault: a newer version may have added them.
+//! It sends one statement for each table. These statements read no rows. Unknown tables and columns
+//! are accepted, because a newer version may have added them.
 
 use sea_orm::sea_query::{ColumnType, ForeignKeyAction};
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, RelationTrait};
@@ -42,10 +42,10 @@ pub enum TablesError {
 }
 
 impl Portcullis {
-    /// Checks that the database has every table and every column that this version uses.
+    /// Checks that the database has all tables and columns of this version.
     ///
     /// # Errors
-    /// - [`TablesError::Missing`]: everything that is missing, by name.
+    /// - [`TablesError::Missing`]: the names of all missing tables and columns.
     /// - [`TablesError::Fault`]: the database cannot be reached.
     pub async fn check_tables(&self) -> Result<(), TablesError> {
         let db = self.context().db();
@@ -72,8 +72,7 @@ impl Portcullis {
     }
 }
 
-/// Returns true if these columns can be read. If the database cannot answer at all, that is the
-/// error.
+/// Returns true if these columns can be read. Returns an error if the database does not answer.
 async fn is_there(db: Db<'_>, table: &str, columns: &[&str]) -> Result<bool, Fault> {
     let executor = db.executor();
     match db.read(store::read_nothing(&executor, Some(table), columns)).await {

@@ -59,8 +59,8 @@ impl SessionCookie {
         Self { clear_site_data: false, ..Self::named(config, config.device_cookie_name()) }
     }
 
-    /// A short-lived cookie of pages. A link in a mail leads here from another site, and a `Strict`
-    /// cookie would not arrive after it.
+    /// A short-lived cookie of pages. It is never `Strict`, because browsers do not send a `Strict`
+    /// cookie after a click on a link in a mail.
     #[cfg(feature = "routes")]
     pub(crate) fn of_pages(config: &Config, suffix: &str) -> Self {
         let mut named = Self::named(config, format!("{}-{suffix}", config.cookie_name()));
@@ -70,7 +70,8 @@ impl SessionCookie {
         Self { clear_site_data: false, ..named }
     }
 
-    /// The cookie of browsers that asked for a sign-in by mail, in the same way.
+    /// The cookie of browsers that asked for a sign-in by mail. It may be `Strict`, because only
+    /// the pages of this site send it.
     pub(crate) fn of_mail_login(config: &Config) -> Self {
         Self { clear_site_data: false, ..Self::named(config, config.mail_login_cookie_name()) }
     }

@@ -14,7 +14,7 @@ pub struct Model {
     /// Keyed digest of the secret part of the token: the only lookup key.
     #[sea_orm(unique, column_type = "Binary(32)")]
     pub token_digest: Vec<u8>,
-    /// A random number that every change of the row replaces.
+    /// A random number. Every change of the row replaces it.
     pub version: i64,
     pub lineage_id: LineageId,
     pub account_id: Option<AccountId>,

@@ -171,7 +171,7 @@ impl<'a> Sessions<'a> {
     /// for a session with a [ceiling](StartSession::ceiling). It runs no login hooks and makes no
     /// device known. It ends no other session, unless the account has reached its
     /// [limit](crate::config::SessionConfig::max_per_account). A full session without a ceiling is
-    /// recorded as the last login of the account. To sign somebody in, use [`Portcullis::sign_in`].
+    /// recorded as the last login of the account. To sign someone in, use [`Portcullis::sign_in`].
     ///
     /// This does not check whether the account may be used. But a session counts only if the
     /// account is unchanged since it was read: if it was disabled in the meantime, the session
@@ -190,11 +190,7 @@ impl<'a> Sessions<'a> {
     /// # Errors
     /// A hook refused; an outage. It is no error if the session has already ended.
     pub async fn end(&self, id: SessionId) -> Result<SignedOut, SessionError> {
-        let account_id = if self.context.per_instance::<HookList>().is_empty() {
-            None
-        } else {
-            self.db.read(store::account_of(&self.db.executor(), id)).await?
-        };
+        let account_id = self.db.read(store::account_of(&self.db.executor(), id)).await?;
         let at = self.context.now();
         self.sign_out(id, account_id, None, at).await?;
         Ok(self.signed_out())
@@ -317,7 +313,8 @@ impl<'a> Sessions<'a> {
             if !store::end_own(txn, account, id, now).await? {
                 return Err(SessionError::NotFound);
             }
-            audit_log::record(txn, &event).await?;
+            let account_id = store::account_of(txn, id).await?;
+            audit_log::record(txn, &Event { account_id, ..event.clone() }).await?;
             Ok(())
         })?;
         Ok(())
@@ -348,12 +345,14 @@ impl<'a> Sessions<'a> {
         by: &'static str,
     ) -> Result<(), SessionError> {
         let now = self.context.now();
-        let mut event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
-        event.account_id = account;
+        let event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
         transaction!(self.db, |txn| {
             let marked = store::mark_suspicious(txn, account, id, now).await?;
             match marked {
-                Marked::Now => audit_log::record(txn, &event).await?,
+                Marked::Now => {
+                    let account_id = store::account_of(txn, id).await?;
+                    audit_log::record(txn, &Event { account_id, ..event.clone() }).await?;
+                }
                 Marked::Before => {}
                 Marked::Nothing => return Err(SessionError::NotFound),
             }

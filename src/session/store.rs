@@ -22,7 +22,7 @@ pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(),
     Ok(())
 }
 
-/// Returns an update of sessions. It replaces their version: see the account's.
+/// Returns an update of sessions. It replaces their version, like an update of accounts.
 fn changing() -> UpdateMany<Entity> {
     Entity::update_many().col_expr(Column::Version, Expr::value(random_version()))
 }
@@ -317,8 +317,8 @@ async fn delete_some<C: ConnectionTrait>(
 /// row is locked first, as in every sign-in, so that two flows do not deadlock. The session
 /// `except` gets the new epoch.
 ///
-/// `seen` is the epoch under which somebody asks for this. If the epoch has increased since, their
-/// own session was ended, and the result is `None` as well.
+/// `seen` is the epoch of the request. If the epoch has increased since, the session of the request
+/// has ended, and the result is `None` as well.
 pub(crate) async fn end_all<C: ConnectionTrait>(
     db: &C,
     account: AccountId,

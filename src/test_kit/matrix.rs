@@ -326,12 +326,12 @@ const LEGEND: &str = "\
 Who may call what, as the guards of the service decided.
 
 yes      may call it
-no       403, whatever is proved
+no       403, with any factor
 step up  401 until a factor is proved, or proved again
 sign in  401 without a session, or until signed in
 stage    401 for a session at another stage
 
-Fresh is a factor that was passed just now, stale one that was passed ten years ago.
+A fresh factor was passed just now. A stale factor was passed ten years ago.
 ";
 
 fn write(rows: &[Row], columns: &[Column], others: &[GuardedRoute]) -> String {
@@ -362,8 +362,8 @@ fn write(rows: &[Row], columns: &[Column], others: &[GuardedRoute]) -> String {
     let (own, unguarded): (Vec<_>, Vec<_>) =
         others.iter().partition(|route| route.access().is_own());
     for (routes, title) in [
-        (own, "Routes of portcullis, and who may call them by their own decision."),
-        (unguarded, "Unguarded: each may be called by anyone whom it does not refuse by itself."),
+        (own, "Routes of portcullis. They decide themselves who may call them."),
+        (unguarded, "Unguarded: anyone may call these, unless the handler refuses the request."),
     ] {
         let line = |route: &&GuardedRoute| {
             vec![route.methods().to_string(), route.path().to_owned(), route.access().to_string()]

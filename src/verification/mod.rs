@@ -10,8 +10,8 @@
 //!    with 409.
 //! 4. **What is kept depends on who proves the address.** Everything is kept if the request comes
 //!    from the browser that registered, or contains the account's password. That browser has a
-//!    session of the account, or the session of the visitor who registered. In any other case, all
-//!    that is known is that somebody has the mailbox; somebody else may have created the account.
+//!    session of the account, or the session of the visitor who registered. In any other case, the
+//!    request only proves control of the mailbox, and another person may have created the account.
 //!    Then the password, all sessions, factors, other addresses and open codes are deleted. The
 //!    answer is a sign-in that can only set a new password. So an attacker who prepared an account
 //!    with another person's address loses access to it.
@@ -330,7 +330,7 @@ impl Verification<'_> {
         }
     }
 
-    /// What becomes of a link or code that was found right.
+    /// What happens with a correct link or code.
     async fn proved(
         &self,
         proof: Proved<'_>,
@@ -344,7 +344,7 @@ impl Verification<'_> {
         let usable = |row: &account::Model| Account::from(row.clone()).is_usable(now, false);
         let row = row.filter(usable).ok_or(VerificationError::WrongCode)?;
         if !challenge.is_open(now) {
-            // A client with a link that was once valid may know what became of the address.
+            // A client with a link that was once valid may learn whether the address is verified.
             return Err(match row.verified_at {
                 Some(_) => VerificationError::AlreadyVerified,
                 None => VerificationError::WrongCode,
@@ -430,7 +430,7 @@ impl Verification<'_> {
     }
 
     /// Returns true if the request contains the account's password. This counts as an attempt at
-    /// the password. Otherwise somebody who found a link could guess the password here without a
+    /// the password. Otherwise someone who found a link could guess the password here without a
     /// limit.
     async fn knows(
         &self,

@@ -359,7 +359,7 @@ on_every_database! {
         let removals = log.iter().filter(|e| e.detail.as_deref() == Some("factors removed"));
         assert_eq!(removals.count(), 1);
         // A phone number does not block a factor, because it gives nobody access. Neither does an
-        // account without an address, because it cannot belong to anybody else.
+        // account without an address, because it cannot belong to anyone else.
         let mut with_phone = NewAccount::username("bob");
         with_phone.phone = Some("+4915112345678".to_owned());
         let bob = accounts.create(with_phone).await.expect("it is made").id();

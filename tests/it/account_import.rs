@@ -26,8 +26,8 @@ const PHC: &str =
     "$pbkdf2-sha256$i=1000,l=32$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI";
 const ARGON2: &str = "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$gAwJW5vx5itn2V9KHlEUjyUCrpDYgKyQf0gMaHGx1h4";
 
-/// Hashes with which other systems store PASSWORD, and how they are stored here. Made as
-/// `src/password/foreign.rs` says.
+/// Hashes of PASSWORD in the formats of other systems, and the forms that portcullis stores.
+/// `src/password/foreign.rs` says how they were made.
 const FORMATS: [(&str, &str, &str); 12] = [
     ("laravel", "$2y$05$jGWU8D7baXmP8xcMp3S/XO2.KQ04NpNbsDnBEVyKMk/seuGwXABfO", ""),
     ("spring", "{bcrypt}$2y$05$jGWU8D7baXmP8xcMp3S/XO2.KQ04NpNbsDnBEVyKMk/seuGwXABfO", "{bcrypt}"),
@@ -208,7 +208,7 @@ on_every_database! {
                 base(10).password_hash("scrypt:65536:8:16$0123456789abcdef$ec09f322cc31c048a7a70cfe9edc9d9d"),
             ]
         };
-        // First only a look: rows that would lose their password are refused.
+        // In a first run, rows that would lose their password are refused.
         let careful = probe.auth.account_import().refuse_unreadable_hashes();
         let report = careful.run(rows().into_iter().skip(4), |_| {}).await.expect("it answers");
         assert_eq!(counts(&report), (6, 1, 0, 5), "{report:?}");
@@ -247,7 +247,7 @@ on_every_database! {
         assert_eq!(counts(&again), (10, 0, 10, 0));
         assert!(again.without_password.is_empty());
 
-        // Without a password nobody signs in, whatever they type.
+        // Without a password, every sign-in fails.
         let mut browser = probe.browser().await;
         assert_eq!(browser.login("user1", PASSWORD).await.status, 200);
         for (name, password) in
@@ -464,8 +464,8 @@ on_every_database! {
     }
 }
 
-/// Runs an import again and again. Each time its connection is cut one message later, until the
-/// import gets through. Afterwards everything is there once.
+/// Runs an import many times. Each time its connection is cut one message later, until the import
+/// succeeds. Afterwards every row exists exactly once.
 async fn cut_at_every_message(probe: Probe) {
     let (wire, db) = wired(&probe).await;
     let auth = node(&probe, db.clone(), Duration::from_secs(5));
@@ -488,7 +488,7 @@ async fn cut_at_every_message(probe: Probe) {
     assert_eq!(probe.rows().await, [20, 40, 0, 20]);
 }
 
-// SQLite is not reached through a wire.
+// SQLite has no network connection.
 
 #[needs("PORTCULLIS_TEST_POSTGRES_URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

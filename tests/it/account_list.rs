@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use portcullis::account::{AccountFilter, AccountState, FurtherName, NewAccount, Page};
+use portcullis::account::{AccountFilter, AccountState, FurtherName, NewAccount};
 use portcullis::account_import::ImportedAccount;
 use portcullis::test_kit::StatementCounter;
-use portcullis::{AccountId, Portcullis, Secret};
+use portcullis::{AccountId, Page, Portcullis, Problem, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use sea_orm::ConnectionTrait;
@@ -20,11 +20,11 @@ use crate::support::{Backend, PASSWORD, Probe};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the usernames of all accounts that meet a filter, page by page.
-async fn names(auth: &Portcullis, filter: &AccountFilter, most: u32) -> Vec<String> {
-    let (mut names, mut page) = (Vec::new(), Page::first(most));
+async fn names(auth: &Portcullis, filter: &AccountFilter, most: usize) -> Vec<String> {
+    let (mut names, mut page) = (Vec::new(), Page::first().size(most));
     loop {
         let found = auth.accounts().list(filter, page).await.expect("it answers");
-        assert!(found.accounts.len() <= most as usize);
+        assert!(found.accounts.len() <= most);
         names.extend(
             found
                 .accounts
@@ -32,7 +32,7 @@ async fn names(auth: &Portcullis, filter: &AccountFilter, most: u32) -> Vec<Stri
                 .map(|found| found.account.username().unwrap_or("(nobody)").to_owned()),
         );
         match found.next {
-            Some(next) => page = Page::first(most).after(next),
+            Some(next) => page = Page::after(next).size(most),
             None => return names,
         }
     }
@@ -54,28 +54,33 @@ on_every_database! {
         for most in [1, 2, 3, 6, 7, 8] {
             assert_eq!(names(&probe.auth, &AccountFilter::all(), most).await, expected, "{most}");
         }
-        // An account that comes in between is not shown twice and hides none. One that goes is not a
-        // gap.
+        // An account that is created in between hides no other account. An account that is erased
+        // leaves no gap.
         let accounts = probe.auth.accounts();
-        let first = accounts.list(&AccountFilter::all(), Page::first(3)).await.expect("a page");
+        let first = accounts.list(&AccountFilter::all(), Page::first().size(3)).await.expect("a page");
         let (before, next) = (first.accounts[0].account.id(), first.next.expect("more"));
         let early = ImportedAccount::new(AccountId::from(Uuid::from_u128(7))).username("early");
         probe.auth.account_import().run([early], |_| {}).await.expect("it is imported");
         probe.execute("DELETE FROM auth_account WHERE username = 'user1'").await;
-        let rest = accounts.list(&AccountFilter::all(), Page::first(50).after(next)).await;
+        let rest = accounts.list(&AccountFilter::all(), Page::after(next).size(50)).await;
         let rest = rest.expect("a page").accounts;
         let rest: Vec<_> = rest.iter().filter_map(|found| found.account.username()).collect();
         assert_eq!(rest, ["user3", "user4", "user5", "user6"]);
         assert!(AccountId::from(Uuid::from_u128(7)) < before);
         // The size has bounds, whatever a client asks for.
-        for (asked, got) in [(0, 1), (1, 1), (u32::MAX, 7)] {
-            let page = accounts.list(&AccountFilter::all(), Page::first(asked)).await;
+        for (asked, got) in [(0, 1), (1, 1), (usize::MAX, 7)] {
+            let page = accounts.list(&AccountFilter::all(), Page::first().size(asked)).await;
             assert_eq!(page.expect("a page").accounts.len(), got, "{asked}");
         }
         let after = AccountId::from(Uuid::max());
-        let nothing = accounts.list(&AccountFilter::all(), Page::first(5).after(after)).await;
+        let nothing = accounts.list(&AccountFilter::all(), Page::after(after.to_string()).size(5)).await;
         let nothing = nothing.expect("a page");
         assert!(nothing.accounts.is_empty() && nothing.next.is_none());
+        for wrong in ["", "x", "018f0000", "' OR 1 = 1"] {
+            let refused = accounts.list(&AccountFilter::all(), Page::after(wrong)).await;
+            let error = refused.expect_err("no page has returned this");
+            assert_eq!((error.status().as_u16(), error.code()), (422, "invalid_page"), "{wrong}");
+        }
         // A page is one statement.
         let (_, count) = probe.statements(names(&probe.auth, &AccountFilter::all(), 50)).await;
         assert_eq!(count, 1);
@@ -110,7 +115,7 @@ on_every_database! {
         ];
         for (wanted, expected) in table {
             let filter = AccountFilter::all().state(wanted);
-            let found = accounts.list(&filter, Page::first(50)).await.expect("a page").accounts;
+            let found = accounts.list(&filter, Page::first().size(50)).await.expect("a page").accounts;
             assert!(found.iter().all(|found| found.state == wanted), "{found:?}");
             let expected: BTreeSet<_> = expected.iter().map(|name| (*name).to_owned()).collect();
             let found: BTreeSet<_> = names(&probe.auth, &filter, 1).await.into_iter().collect();
@@ -124,7 +129,7 @@ on_every_database! {
         assert_eq!((details.erase_at, details.erased_at), (None, Some(probe.auth_now())));
         probe.clock.advance(DAY);
         assert_eq!(state(later).await, Some(AccountState::Disabled));
-        // Without the rule, nobody waits for a verification.
+        // Without the setting, no account is unverified.
         let open = probe.rebuilt(|builder| builder);
         let unverified = AccountFilter::all().state(AccountState::Unverified);
         assert_eq!(names(&open, &unverified, 5).await, [""; 0]);
@@ -211,13 +216,13 @@ on_every_database! {
         assert_eq!(details.last_login_at, Some(start));
         assert_eq!(details.created_at, start.minus(4 * DAY));
         assert!(details.has_password);
-        // What is printed contains no name and no hash.
+        // The debug output contains no name and no hash.
         let printed = format!("{details:?}");
         assert!(!printed.contains("alice") && !printed.contains("argon2"), "{printed}");
     }
 }
 
-/// Checks that a page starts at an index, however many accounts there are.
+/// Checks that a page uses an index, for any number of accounts.
 async fn no_page_reads_all_accounts(backend: Backend) {
     let (url, _directory) = fresh(backend).await;
     let db = connect(&url).await;
@@ -240,9 +245,9 @@ async fn no_page_reads_all_accounts(backend: Backend) {
         all().state(AccountState::Closing),
     ];
     for filter in filters {
-        let first = auth.accounts().list(&filter, Page::first(50)).await.expect("a page");
+        let first = auth.accounts().list(&filter, Page::first().size(50)).await.expect("a page");
         if let Some(next) = first.next {
-            auth.accounts().list(&filter, Page::first(50).after(next)).await.expect("a page");
+            auth.accounts().list(&filter, Page::after(next).size(50)).await.expect("a page");
         }
         for statement in texts.take_statements() {
             let scanned = scanned_tables(backend, &db, &statement).await;

@@ -318,7 +318,7 @@ on_every_database! {
             let answer = call(&app, sent("POST", "/auth/login", None, &[media_type], body)).await;
             assert_eq!(answer.status, 200, "{body}: {}", answer.text);
         }
-        // Bytes that are not text cannot be anybody's name.
+        // Bytes that are not text cannot be anyone's name.
         let answer = call(&app, sent("POST", "/auth/login", None, &[media_type], "login=%ff&password=%00")).await;
         assert_eq!(answer.status, 401, "{}", answer.text);
     }

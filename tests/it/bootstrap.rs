@@ -1,6 +1,6 @@
 //! The first administrator: created once, with a random password, and never by changing an existing
-//! account. Hooks and code of the service run in its transaction. Another test of parallel starts is
-//! in `race`.
+//! account. Hooks and code of the service run in its transaction. Another test of parallel starts
+//! is in `race`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -169,7 +169,7 @@ on_every_database! {
         assert_eq!((refused.status().as_u16(), refused.code()), (422, "invalid_fields"));
         nothing().await;
 
-        // The code of the service refuses, fails, or panics, each after it has written.
+        // The code of the service refuses, fails, or panics, each time after it has written a row.
         let profile = json!({ "name": "of the hook" });
         for (end, status, code) in [
             (End::Refuses, 409, "no_administrator_today"),
@@ -188,7 +188,7 @@ on_every_database! {
         assert_eq!(rows().await, ["after: of the hook", "before: of the hook", "code: root"]);
         assert_eq!(probe.browser().await.login("root", admin.password()).await.status, 200);
 
-        // Later starts run neither.
+        // Later starts run neither hooks nor code.
         let again = auth.bootstrap_admin(new()).in_transaction(insert(End::Fails)).await;
         assert!(again.expect("it answers").is_none());
         assert_eq!(rows().await.len(), 3);
@@ -282,7 +282,7 @@ impl Hooks for Rows {
 }
 
 async fn table(probe: &Probe) {
-    // A test before may have left one in this database.
+    // An earlier test may have left this table in the database.
     probe.execute("DROP TABLE IF EXISTS app_row").await;
     probe.execute("CREATE TABLE app_row (name VARCHAR(200) NOT NULL)").await;
 }

@@ -831,7 +831,7 @@ on_every_database! {
         }
         let answer = browser.post("/start", json!({ "cool_down_ms": 3_600_001 })).await;
         assert_eq!((answer.status, answer.code().as_str()), (500, "misconfigured"));
-        // A cool-down of zero does not allow anybody to flood a mailbox.
+        // A cool-down of zero does not allow anyone to flood a mailbox.
         let none = json!({ "cool_down_ms": 0, "target": "payment" });
         assert_eq!(browser.post("/mailed", none.clone()).await.status, 200);
         let refused = browser.post("/mailed", none).await;
@@ -1069,7 +1069,7 @@ on_every_database! {
             assert_eq!(browser.post_empty("/close").await.text, "closed");
             check(&browser.post_empty("/close").await, 403, "challenge_required");
             assert_eq!(browser.post("/answer", right(&next)).await.status, 200);
-            // Nor does anybody collect answers.
+            // Nor does anyone collect answers.
             for _ in 0..20 {
                 let (id, _) = started(browser, question.clone()).await;
                 assert_eq!(browser.post("/answer", right(&id)).await.status, 200);

@@ -535,7 +535,7 @@ async fn no_token_and_no_password_is_ever_in_a_body_or_a_trace() {
         .with_writer(move || writer.clone())
         .finish();
     // If there is only one subscriber, `tracing` asks the first thread that reaches an event
-    // whether anybody listens, and remembers a negative answer. With a second one it asks the
+    // whether anyone listens, and remembers a negative answer. With a second one it asks the
     // subscribers.
     let _second =
         tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());

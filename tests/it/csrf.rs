@@ -622,7 +622,7 @@ async fn a_route_that_takes_json_takes_no_form_or_plain_text() {
                     .body(Body::from(r#"{"password":"correct horse battery staple"}"#))
                     .expect("a request");
                 let answer = call(&app, request).await;
-                // JSON is no form, whatever its type says.
+                // JSON is not a form, even with the content type of a form.
                 let expected = match form && media_type.ends_with("urlencoded") {
                     true => (400, "invalid_body"),
                     false => (415, "unsupported_media_type"),

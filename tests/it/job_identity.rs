@@ -1,4 +1,4 @@
-//! What a job may do that runs for an account and has no session.
+//! What a job may do. It runs for an account and has no session.
 
 use std::time::Duration;
 
@@ -75,10 +75,10 @@ on_every_database! {
             assert_eq!(found.instances(&permission("doc:read")), Instances::All);
             assert_eq!(found.instances(&permission("doc:write")), Instances::Only(["1".to_owned()].into()));
         }
-        // A request uses what a job has loaded.
+        // A request uses the grants that a job has loaded.
         let (answer, statements) = probe.statements(browser.get("/docs/1")).await;
         assert_eq!((answer.status, statements), (200, 1));
-        // What was found before does not change, and the next question finds the change.
+        // The old value does not change, and the next call finds the change.
         assert!(asked.iter().all(|rule| !before.meets(rule)));
         let before = job(&probe, id).await;
         auth.roles().revoke(id, "reader").await.expect("it is revoked");
@@ -232,7 +232,7 @@ on_every_database! {
             found.sort();
             found
         };
-        // To look is no denial, and neither is a requirement that is met.
+        // `check` counts no denial, and neither does a requirement that is met.
         assert!(!job.meets(&may("admin:read")) && job.check(&may("admin:read")) == Outcome::Denied);
         assert!(job.require(&Requirement::signed_in()).is_ok());
         assert_eq!(rules().await, []);
@@ -242,7 +242,7 @@ on_every_database! {
         let expected = [("job(permission(admin:read))", 2), ("permission(admin:read)", 1)];
         let expected = expected.map(|(rule, count)| (rule.to_owned(), count));
         until("the denials are counted", async || rules().await == expected).await;
-        // The value itself shows no name in a log.
+        // The debug output of the value contains no name.
         assert!(!format!("{job:?}").contains("alice"));
     }
 
@@ -253,7 +253,7 @@ on_every_database! {
         let error = probe.auth.job_identity(alice).await.expect_err("the database is gone");
         assert!(matches!(error, JobError::Fault(_)), "{error:?}");
         assert_eq!((error.status().as_u16(), error.code()), (503, "unavailable"));
-        // What was found before still says what was true then.
+        // The old value is still valid for its moment.
         assert!(before.meets(&Requirement::signed_in()));
     }
 }

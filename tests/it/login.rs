@@ -374,7 +374,7 @@ on_every_database! {
     async fn blanks_around_a_name_make_no_count_of_their_own(probe: Probe) {
         probe.register_with_email("mia", "mia@example.com").await;
         let browser = probe.browser().await;
-        // A name that cannot belong to anybody also has one counter, with and without such
+        // A name that cannot belong to anyone also has one counter, with and without such
         // characters around it.
         for (name, spelt) in [("mia", " mia\u{200b}"), ("no:body", "no:body ")] {
             for number in 0..8 {
@@ -430,7 +430,7 @@ on_every_database! {
             ("unverified", PASSWORD),
             ("passwordless", PASSWORD),
             ("passwordless", ""),
-            // Texts that cannot be anybody's name.
+            // Texts that cannot be anyone's name.
             ("", PASSWORD),
             ("wr ong", PASSWORD),
             (" wrong ", "wrong horse battery staple"),

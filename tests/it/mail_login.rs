@@ -26,6 +26,8 @@ use crate::support::browser::{ASKING, Answer, send};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 
+mod creating;
+
 const ASK: &str = "/auth/login/mail";
 const CONFIRM: &str = "/auth/login/mail/confirm";
 const NEW: &str = "another horse battery staple";
@@ -33,7 +35,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A mail with which to sign in.
+/// A mail for a sign-in.
 #[derive(Clone)]
 struct Mailed {
     token: String,
@@ -215,7 +217,7 @@ on_every_database! {
         for kind in ["authn_mail_login_request", "authn_login_success"] {
             assert_eq!(events(&probe, kind).await, 1, "{kind}");
         }
-        // A second click is told that the first one worked, in this browser and for a minute.
+        // For one minute, a second click in this browser gets the answer that the first one worked.
         probe.clock.advance(MINUTE - MOMENT);
         check(&follow(&mut browser, &mail).await, 409, "link_used");
         check(&enter(&mut browser, &mail.code).await, 409, "link_used");
@@ -257,13 +259,13 @@ on_every_database! {
                 assert_eq!((answer.status, answer.json()), (200, shown));
                 assert!(answer.set_cookies().is_empty(), "{answer:?}");
             }
-            // The code is not worth anything there.
+            // The code does not work there.
             check(&enter(&mut other.clone(), &mail.code).await, 403, "wrong_code");
         }
         assert_eq!((sessions(&probe).await, events(&probe, "authn_login_success").await), (0, 0));
         let counted = (tries(&probe, "kind = 8").await, tries(&probe, "kind = 9").await);
         assert_eq!(counted, (2, 0), "only the code in the browser of bob, for its name and account");
-        // It is, where the person asked.
+        // It works in the browser that asked.
         check_result(&enter(&mut browser, &mail.code).await, "session");
         assert_eq!(browser.get("/me").await.text, account.id().to_string());
         // A link that was used shows no code any more.
@@ -282,9 +284,9 @@ on_every_database! {
             check(&enter(&mut mallory, code).await, 403, "wrong_code");
         }
         assert_eq!(mallory.get("/me").await.status, 401);
-        // Another request, from elsewhere, replaces no mail of the victim.
+        // A request from another browser replaces no mail of the victim.
         check_result(&follow(&mut victim, &own).await, "session");
-        // After this sign-in, what the stranger caused is worth nothing.
+        // After this sign-in, the stranger's link and code are invalid.
         check(&enter(&mut mallory, &caused.code).await, 403, "wrong_code");
         check(&follow(&mut victim, &caused).await, 403, "wrong_code");
     }
@@ -429,7 +431,7 @@ on_every_database! {
                     let link = probe.mail().await.pop().expect("a mail");
                     let token = link.value("link").and_then(|link| link.split_once("#token="));
                     let token = token.expect("a token").1;
-                    // It is a link of its own kind.
+                    // A link for another purpose is not accepted.
                     let body = json!({ "token": token });
                     check(&browser.post(CONFIRM, body).await, 403, "wrong_code");
                     let body = json!({ "token": mail.token, "password": NEW });
@@ -471,7 +473,8 @@ on_every_database! {
             });
         }
         let answers = racers.join_all().await;
-        // The attempts at one code wait for each other, and the losers are told that it worked.
+        // The attempts at one code wait for each other, and the later ones get the answer that it
+        // worked.
         for answer in &answers {
             let told = (answer.status, answer.code());
             let fine = answer.status == 200 || told == (409, "link_used".to_owned());
@@ -502,12 +505,12 @@ on_every_database! {
         let mut other = browser.stranger();
         let newer = ask(&probe, &mut other, "alice").await;
         check(&enter(&mut other, &newer.code).await, 429, "too_many_attempts");
-        // Under another name of the account nothing shows, and the correct code is wrong.
+        // Under another name of the account no lock is visible, and the correct code is refused.
         probe.clock.advance(MINUTE);
         let mut silent = browser.stranger();
         let newest = ask(&probe, &mut silent, "alice@example.com").await;
         check(&enter(&mut silent, &newest.code).await, 403, "wrong_code");
-        // Another account is not concerned, and neither are links and passwords.
+        // Another account is not affected, and neither are links and passwords.
         let (_, mut bob) = person(&probe, "bob").await;
         let bobs = ask(&probe, &mut bob, "bob").await;
         check_result(&enter(&mut bob, &bobs.code).await, "session");
@@ -518,7 +521,7 @@ on_every_database! {
         let mail = ask(&probe, &mut silent, "alice").await;
         check(&enter(&mut silent, &mail.wrong()).await, 403, "wrong_code");
         check_result(&enter(&mut silent, &mail.code).await, "session");
-        // Elsewhere the codes are good again an hour after the first failure.
+        // In other browsers, codes work again an hour after the first failure.
         probe.clock.advance(HOUR - 5 * MINUTE);
         let mut late = browser.stranger();
         let mail = ask(&probe, &mut late, "alice").await;
@@ -555,7 +558,7 @@ on_every_database! {
             mails.push(ask(&probe, browser, "alice").await);
         }
         probe.clock.advance(MINUTE);
-        // The fourth is refused without a word, and replaces no mail.
+        // The fourth request is silently refused, and replaces no mail.
         let [first, _, third] = &mut browsers;
         assert!(try_to_ask(&probe, third, "alice").await.is_none());
         assert!(try_to_ask(&probe, first, "alice").await.is_none());
@@ -647,7 +650,7 @@ on_every_database! {
         let account = probe.register_with_email("alice", "alice@example.com").await;
         let mut victim = probe.browser().await;
         let mut attacker = victim.stranger();
-        // Everything that an attacker can leave in it.
+        // Everything that an attacker can leave in the account.
         let trojan = FurtherName::email("mallory@example.com").verified();
         probe.auth.accounts().add_name(account.id(), trojan).await.expect("it is added");
         assert_eq!(attacker.login("alice", PASSWORD).await.status, 200);
@@ -673,7 +676,7 @@ on_every_database! {
         assert_eq!(probe.number(names).await, 2, "the username and the address");
         let handed = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_verified' AND detail = 'handed over'";
         assert_eq!(probe.number(handed).await, 1);
-        // Nothing that was sent before opens it.
+        // Nothing that was sent before gives access.
         for code in [&theirs.code, &mail.code] {
             check(&enter(&mut attacker, code).await, 403, "wrong_code");
         }
@@ -683,7 +686,7 @@ on_every_database! {
         assert_ne!(answer.status, 200, "{}", answer.text);
         assert_eq!(attacker.login("alice", PASSWORD).await.status, 401);
         assert_eq!(victim.stranger().login("alice", NEW).await.status, 200);
-        // From now on the address is proved, and a sign-in by mail changes nothing.
+        // From now on the address is proved, and a sign-in by mail removes nothing.
         probe.clock.advance(MINUTE);
         let mut again = victim.stranger();
         let mail = ask(&probe, &mut again, "alice").await;
@@ -699,7 +702,7 @@ on_every_database! {
         check_result(&follow(&mut browser, &mail).await, "session");
         assert_eq!(other.get("/me").await.status, 200);
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
-        // Where accounts must be verified, a mail does that, too.
+        // If accounts must be verified, a sign-in by mail verifies the address too.
         let probe = probe.configured(|config| config.login.require_verified = true);
         let bob = probe.register_with_email("bob", "bob@example.com").await;
         let mut browser = probe.browser().await;
@@ -808,7 +811,8 @@ on_every_database! {
         let me = browser.raw(Method::GET, "/me").bearer_auth(&bearer).send().await.expect("an answer");
         assert_eq!(me.text().await.expect("text"), account.id().to_string());
         check(&send(CONFIRM, body).await, 409, "link_used");
-        // The token of the browser is none of a session, and the other way round.
+        // The token of a browser is not accepted as the token of a session, and the other way
+        // round.
         let me = browser.raw(Method::GET, "/me").bearer_auth(&token).send().await.expect("an answer");
         assert_eq!(me.status(), 401);
         check(&browser.with_cookie(&token).get("/me").await, 401, "invalid_token");
@@ -839,7 +843,7 @@ on_every_database! {
             check(&with(cookies).await, 403, "wrong_code");
         }
         check_result(&with(format!("{ASKING}=evil; {ASKING}={cookie}")).await, "session");
-        // A cookie that has expired is none.
+        // An expired cookie does not count.
         probe.clock.advance(11 * MINUTE);
         let mail = ask(&probe, &mut browser.clone(), "alice").await;
         check(&enter(&mut browser, &mail.code).await, 403, "wrong_code");

@@ -1,4 +1,4 @@
-//! What a page asks for its menu: the permissions of its session, and whether it may do things.
+//! Questions of menus: the permissions of a session, and what it may do.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn outcomes(browser: &mut Browser, permissions: &[&str]) -> Vec<String> {
     answers.map(|answer| answer["outcome"].as_str().expect("an outcome").to_owned()).collect()
 }
 
-/// Gives an account one permission by each way there is.
+/// Gives an account one permission in each possible way.
 async fn by_every_way(probe: &Probe, account: &Account) {
     let auth = &probe.auth;
     let roles = [
@@ -89,17 +89,17 @@ on_every_database! {
         assert_eq!(allowed(&mut browser).await, (false, all, false));
 
         // Only who asks for it gets it.
-        for path in ["/auth/session", "/auth/session?permissions=false"] {
+        for path in ["/auth/session", "/auth/session?permissions=false", "/auth/session?_=123"] {
             assert_eq!(browser.get(path).await.json().get("permissions"), None, "{path}");
         }
-        for query in ["permissions", "permissions=1", "permissions=true&permissions=true", "x=1"] {
+        for query in ["permissions", "permissions=1", "permissions=true&permissions=true"] {
             let answer = browser.get(&format!("/auth/session?{query}")).await;
             assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_body"), "{query}");
         }
         let refused = browser.stranger().get("/auth/session?permissions=true").await;
         assert_eq!((refused.status, refused.code().as_str()), (401, "not_signed_in"));
 
-        // A change counts on the next request.
+        // A change takes effect on the next request.
         probe.auth.roles().delete("staff").await.expect("deleted");
         probe.auth.permissions().revoke(alice.id(), &permission("admin:*:eu")).await.expect("revoked");
         let (_, left, _) = allowed(&mut browser).await;
@@ -126,7 +126,7 @@ on_every_database! {
             let (superuser, list, truncated) = allowed(&mut browser).await;
             assert_eq!((superuser, truncated), (false, false), "{ceiling:?}");
             assert_eq!(list, expected, "{ceiling:?}");
-            // Everything in the list is allowed, and what is a little wider is not.
+            // Everything in the list is allowed. A slightly wider permission is not.
             if !expected.is_empty() {
                 let met = outcomes(&mut browser, expected).await;
                 assert!(met.iter().all(|outcome| outcome == "met"), "{ceiling:?}: {met:?}");
@@ -175,10 +175,10 @@ on_every_database! {
         let (_, list, truncated) = allowed(&mut browser).await;
         assert_eq!((list.len(), truncated), (500, true));
         assert_eq!((&*list[0], &*list[499]), ("doc:read:00000", "doc:read:00499"));
-        // What is not in the list can still be asked.
+        // Questions about other permissions still get an answer.
         assert_eq!(outcomes(&mut browser, &["doc:read:02999", "doc:read:03000"]).await, ["met", "denied"]);
 
-        // A wide ceiling does not make the work endless.
+        // The work has a limit, also with a wide ceiling.
         let ceiling: Vec<_> = (0..200).map(|number| format!("doc:read:{:05}", number * 15)).collect();
         let ceiling: Vec<&str> = ceiling.iter().map(String::as_str).collect();
         let alice = probe.auth.accounts().find(alice.id()).await.expect("it answers").expect("alice");
@@ -193,7 +193,7 @@ on_every_database! {
         for text in ["doc:read", "doc:edit:42", "account:transfer"] {
             probe.auth.permissions().grant(alice.id(), &permission(text)).await.expect("granted");
         }
-        // The same rules as guards.
+        // The same rules, as guards.
         let rules = [
             ("doc:delete", Requirement::permission("doc:delete").expect("a rule")),
             ("pay", Requirement::all([
@@ -240,7 +240,7 @@ on_every_database! {
             [&met, &met, &denied, &met, &denied, &met, &denied, &met, &enrol, &denied, &met];
         assert_eq!(answers.iter().collect::<Vec<_>>(), expected);
 
-        // Later the factor is too old. Guard and menu say the same.
+        // Later the factor is too old. Guard and menu give the same answer.
         probe.clock.advance(6 * MINUTE);
         let (_, body) = may(&mut browser, questions).await;
         for (path, index) in [("/doc:delete", 6), ("/pay", 7), ("/vault", 8)] {

@@ -1,5 +1,5 @@
-//! Running the migrations: several processes at once, a record that does not fit, and the SQL files
-//! for services that do not use the migration crate.
+//! Running the migrations: several processes at once, a wrong record of migrations, and the SQL
+//! files for services that do not use the migration crate.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -52,7 +52,7 @@ macro_rules! on_every_empty_database {
     )* };
 }
 
-/// Each node has a pool of its own with one connection, as separate processes would.
+/// Each node has its own pool with one connection, like a separate process.
 async fn start_together(url: &str, nodes: usize) {
     let mut starts = Vec::new();
     for _ in 0..nodes {
@@ -84,7 +84,7 @@ fn all() -> i64 {
 /// Creates a table of the application without asking whether it exists.
 async fn create_own_table(txn: &sea_orm::DatabaseTransaction) -> Result<(), DbErr> {
     let there = Statement::from_string(txn.get_database_backend(), "SELECT COUNT(*) FROM own");
-    // Asking for a missing table would end the transaction of PostgreSQL.
+    // On PostgreSQL, a query on a missing table would abort the transaction.
     let savepoint = txn.begin().await?;
     let exists = savepoint.query_one_raw(there).await.is_ok();
     savepoint.rollback().await?;
@@ -94,7 +94,7 @@ async fn create_own_table(txn: &sea_orm::DatabaseTransaction) -> Result<(), DbEr
     Ok(())
 }
 
-/// SQLite's own waiting time may be short, or none. The file is then reported as busy at once.
+/// The busy timeout of SQLite may be short or zero. SQLite then reports a busy file at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_file_is_waited_for() {
     let (url, _directory) = fresh(Backend::Sqlite).await;
@@ -306,7 +306,7 @@ on_every_empty_database! {
         Migrator::up(&db, None).await.expect("they go up");
         auth.check_tables().await.expect("all is there");
 
-        // What a newer version has added is no fault.
+        // Columns of a newer version are accepted.
         db.execute_unprepared("ALTER TABLE auth_session ADD COLUMN later BIGINT").await.expect("a column");
         auth.check_tables().await.expect("all is there");
         db.execute_unprepared("ALTER TABLE auth_session DROP COLUMN user_agent").await.expect("no column");
@@ -351,7 +351,7 @@ on_every_empty_database! {
         }
         check(backend, &db).await;
         assert_eq!(catalog(backend, &db).await, first);
-        // The files also record what they did. So a service may use the crate later.
+        // The files also record their migrations. So a service may use the crate later.
         assert_eq!(applied(&db).await, all());
         Migrator::up(&db, None).await.expect("nothing is left to do");
         assert_eq!(number(&db, "SELECT COUNT(*) FROM auth_epoch").await, 1);
@@ -383,6 +383,28 @@ fn the_host_on_sqlx_has_copies_of_the_sql_files() {
         name.to_string_lossy().contains("_auth_")
     });
     assert_eq!(auth.count(), seen);
+}
+
+/// A database that was created by a release has run these files, so a change in one of them would reach
+/// no such database.
+#[test]
+fn the_migrations_of_a_release_are_never_edited() {
+    use sha2::{Digest, Sha256};
+
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for release in std::fs::read_dir(root.join("tests/data")).expect("the folder") {
+        // In the format of sha256sum.
+        let list = release.expect("a folder").path().join("migrations.sha256");
+        for line in std::fs::read_to_string(&list).expect("a list").lines() {
+            let (digest, file) = line.split_once("  ").expect("a digest and a file");
+            let text = std::fs::read(root.join(file)).unwrap_or_else(|_| panic!("{file} is gone"));
+            let found = data_encoding::HEXLOWER.encode(&Sha256::digest(text));
+            assert_eq!(found, digest, "{file} is in {}", list.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 39, "{seen}");
 }
 
 pub(crate) fn name(backend: Backend) -> &'static str {
@@ -438,7 +460,7 @@ async fn record(backend: Backend, url: &str) -> Vec<(String, String)> {
     files
 }
 
-/// Puts each column of a new table on a line of its own.
+/// Puts each column of a new table on a separate line.
 fn lay_out(statement: &str) -> String {
     let Some(rest) = statement.strip_prefix("CREATE TABLE ") else { return statement.to_owned() };
     let mut text = "CREATE TABLE ".to_owned();

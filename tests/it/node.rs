@@ -307,21 +307,21 @@ on_every_database! {
             if status == 401 {
                 assert_eq!(answer.code(), "invalid_token", "{path}");
             }
-            // The browser keeps the cookie, for the node that made it.
+            // The cookie is kept, and still works on the node that made it.
             assert!(answer.set_cookies().is_empty(), "{path}: {:?}", answer.set_cookies());
             assert_eq!(other.cookie, browser.cookie, "{path}");
         }
         assert_eq!(probe.dump("auth_session").await, sessions);
         assert!(found(&strange) && !found(&probe.auth) && !found(&same));
-        // The session goes on and is renewed where it was made.
+        // The session continues and is renewed on its own node.
         assert_eq!(browser.get("/me").await.text, account.id().to_string());
         probe.clock.advance(std::time::Duration::from_secs(16 * 60));
         let answer = browser.get("/me").await;
         assert_eq!((answer.status, answer.set_cookies().len()), (200, 1));
         assert_eq!(browser.get("/me").await.status, 200);
 
-        // A sign-in at the other node ends no session of the first one. In a browser, its cookie
-        // takes the place of the first.
+        // A sign-in on the other node ends no session of the first node. In a browser, its cookie
+        // replaces the first cookie.
         let mut moved = browser.at(elsewhere);
         assert_eq!(moved.login("alice", PASSWORD).await.status, 200);
         assert_eq!((moved.get("/me").await.status, browser.get("/me").await.status), (200, 200));
@@ -329,12 +329,12 @@ on_every_database! {
         let answer = back.get("/me").await;
         assert_eq!((answer.code().as_str(), answer.set_cookies().len()), ("invalid_token", 0));
         assert!(found(&probe.auth));
-        // Only signing out clears the cookie, as the person asked. The session itself goes on.
+        // Only signing out clears the cookie. The session itself continues.
         let mut leaving = browser.at(elsewhere);
         let answer = leaving.post_empty("/auth/logout").await;
         assert_eq!((answer.status, leaving.cookie), (204, None));
         assert_eq!(browser.get("/me").await.status, 200);
-        // Everything that is found by the account and not by a token works on both nodes.
+        // Everything that needs the account and no token works on both nodes.
         strange.sessions().end_all(account.id(), None).await.expect("they end");
         assert_eq!((moved.get("/me").await.status, browser.get("/me").await.status), (401, 401));
 

@@ -1,4 +1,4 @@
-//! Connections that are open for longer than their request: they ask again who somebody is, and end
+//! Connections that are open for longer than their request: they ask again who someone is, and end
 //! with the session.
 
 use std::time::Duration;

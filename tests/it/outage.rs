@@ -163,7 +163,7 @@ pub fn node(probe: &Probe, db: DatabaseConnection, timeout: Duration) -> Portcul
         .expect("the configuration is right")
 }
 
-/// Returns a connection to the database of a probe that goes through a wire.
+/// Returns a connection to the database of a probe through a wire.
 pub async fn wired(probe: &Probe) -> (Wire, DatabaseConnection) {
     let url = &probe.database.url;
     let (scheme, rest) = url.split_once("://").expect("a URL");
@@ -176,7 +176,7 @@ pub async fn wired(probe: &Probe) -> (Wire, DatabaseConnection) {
     (wire, db)
 }
 
-/// Opens the wire and waits until the messages that were held back have passed.
+/// Opens the wire and waits until the delayed messages have passed.
 pub async fn mended(wire: &Wire, db: &DatabaseConnection) {
     wire.set(Mode::Open);
     // The pool notices a broken connection only when it uses the connection.

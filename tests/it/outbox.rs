@@ -182,7 +182,7 @@ on_every_database! {
         let replaced = probe.rebuilt(|builder| {
             builder.configure(|config| config.keys.secrets = vec![newest])
         });
-        // Another node may still have the older secret, so the message is not given up at once.
+        // Another node may still have the older secret, so the message waits for some time.
         let delivered = replaced.outbox().deliver_due().await.expect("the outbox is read");
         assert_eq!((delivered.sent, delivered.put_off, delivered.given_up), (0, 1, 0));
         let mut given_up = 0;

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::routing::post;
 use portcullis::account::{AccountState, FurtherName, NewAccount};
 use portcullis::account_import::ImportedAccount;
 use portcullis::base::clock::MockClock;
 use portcullis::config::{RateStore, Registration};
 use portcullis::hook::{ClosingAccount, EraseCause, ErasingAccount, HookResult, Hooks};
+use portcullis::identity::{AccountOwner, owner};
 use portcullis::maintenance::MaintenanceReport;
 use portcullis::own_account::OwnAccountError;
 use portcullis::permission::Resource;
@@ -19,7 +21,7 @@ use portcullis::port::HookFuture;
 use portcullis::test_kit::StatementCounter;
 use portcullis::{
     Account, AccountId, ClientInfo, Factor, MessageKind, Permission, Portcullis, Problem, Refusal,
-    Secret,
+    Rejection, Secret,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
@@ -73,7 +75,7 @@ async fn links(probe: &Probe) -> BTreeMap<String, String> {
     links_of(probe, &probe.auth).await
 }
 
-/// The same, delivered by another node.
+/// The same links, delivered by another node.
 async fn links_of(probe: &Probe, auth: &Portcullis) -> BTreeMap<String, String> {
     auth.outbox().deliver_due().await.expect("the outbox is read");
     let sent = probe.notifier.sent().into_iter();
@@ -112,11 +114,11 @@ on_every_database! {
         let erase_at = probe.auth_now().plus(14 * DAY);
         let expected = json!({ "result": "closed", "erase_at": erase_at, "notices": 1 });
         assert_eq!(answer.json(), expected);
-        // It is signed out here, and everywhere else.
+        // The account is signed out here and everywhere else.
         assert_eq!(alice.cookie, None);
         check(&elsewhere.get("/me").await, 401, "session_ended");
         assert_eq!(state(&probe.auth, id).await, AccountState::Closing);
-        // A stranger gets the same answers as for a name that nobody has.
+        // A stranger gets the same answers as for an unknown name.
         let mut stranger = alice.stranger();
         for path in ["/auth/login", "/auth/password/forgot"] {
             let mut answers = Vec::new();
@@ -135,15 +137,16 @@ on_every_database! {
         let kinds = probe.mail().await.into_iter().map(|message| message.kind);
         let kinds: BTreeSet<_> = kinds.collect();
         let told = [MessageKind::AccountClosed, MessageKind::NewDevice];
-        assert_eq!(kinds, told.into(), "nothing else was sent to her");
-        // The link needs no session. A second click in the same browser is told that it worked.
+        assert_eq!(kinds, told.into(), "nothing else was sent to alice");
+        // The link needs no session. A second click in the same browser gets the answer that it
+        // worked.
         let token = &sent["alice@example.com"];
         assert_eq!(keep(&alice, token).await.status, 204);
         check(&keep(&alice, token).await, 409, "link_used");
         assert_eq!(state(&probe.auth, id).await, AccountState::Active);
         probe.clock.advance(MINUTE);
         check(&keep(&alice, token).await, 403, "wrong_code");
-        // Old sessions stay ended. The password is the one from before.
+        // Old sessions stay ended. The password is unchanged.
         check(&elsewhere.get("/me").await, 401, "session_ended");
         assert_eq!(elsewhere.login("alice", PASSWORD).await.status, 200);
         assert_eq!(elsewhere.get("/me").await.text, id.to_string());
@@ -215,11 +218,11 @@ on_every_database! {
         let to: Vec<_> = sent.keys().map(String::as_str).collect();
         assert_eq!(to, ["+4915112345678", "Alice@example.com", "alice@two.example"]);
         let page = browser(&auth).await;
-        // A link of an earlier closing is over.
+        // A link of an earlier closing is no longer valid.
         check(&keep(&page, &early["alice@two.example"]).await, 403, "wrong_code");
         assert_eq!(keep(&page, &sent["+4915112345678"]).await.status, 204);
         assert_eq!(state(&auth, id).await, AccountState::Active);
-        // The others are over too, also when the account is closed once more.
+        // The other links are no longer valid either, even if the account is closed again.
         auth.accounts().close(id).await.expect("it is closed");
         check(&keep(&page, &sent["alice@two.example"]).await, 403, "wrong_code");
         assert_eq!(state(&auth, id).await, AccountState::Closing);
@@ -284,12 +287,12 @@ on_every_database! {
         assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
         check(&keep(&alice, &token).await, 403, "wrong_code");
         assert_eq!(state(&probe.auth, bob).await, AccountState::Active);
-        // The names are free, and the new account is another one.
+        // The names are free, and the new account has another id.
         let body = json!({ "username": "alice", "email": "alice@example.com", "password": PASSWORD });
         let answer = alice.stranger().post("/auth/register", body).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         assert_ne!(answer.json()["account_id"], id.to_string());
-        // The id does nothing any more, not even for administrators.
+        // The id has no effect any more, not even for administrators.
         let accounts = probe.auth.accounts();
         for result in [accounts.disable(id).await, accounts.enable(id).await, accounts.delete(id).await] {
             assert_eq!(result.expect_err("it is erased").code(), "account_not_found");
@@ -312,7 +315,7 @@ on_every_database! {
              OR session_id IS NOT NULL)";
         let events = "SELECT COUNT(*) FROM auth_event";
         assert!(probe.number(with_source).await > 0);
-        // A request that was under way wrote a row after the erasure.
+        // A request that was still running wrote a row after the erasure.
         probe.execute(
             "INSERT INTO auth_account_permission (account_id, permission, granted_at) \
              SELECT id, 'late:one', 0 FROM auth_account WHERE erased_at IS NOT NULL",
@@ -332,9 +335,9 @@ on_every_database! {
         let report = maintain(&probe.auth).await;
         assert_eq!(report.erased_sources as i64, left, "{report}");
         assert_eq!(probe.number(with_source).await, 0);
-        // The event of this run is new. Kinds and times are there.
+        // The event of this run is new. Kinds and times are kept.
         assert_eq!(probe.number(events).await, before + 1);
-        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account WHERE erase_at IS NOT NULL").await, 0);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_account WHERE sweep_at IS NOT NULL").await, 0);
         let kinds = probe.auth.audit_log().of_account(id, 50).await.expect("events");
         assert!(kinds.iter().any(|event| event.kind == "user_erased"), "{kinds:?}");
         assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
@@ -350,7 +353,7 @@ on_every_database! {
         assert_eq!((report.imported, report.skipped), (1, 1));
         assert_eq!((report.erased, report.refused.len()), (vec![id], 0));
         assert_eq!(state(&probe.auth, id).await, AccountState::Erased);
-        // An account that is closed is skipped too, and not reported.
+        // A closed account is skipped too, but not reported.
         probe.auth.accounts().close(bob).await.expect("it is closed");
         let report = probe.auth.account_import().run([row(bob, "bob")], |_| {}).await;
         let report = report.expect("it runs");
@@ -370,7 +373,7 @@ on_every_database! {
         assert_eq!(alice.login("alice", PASSWORD).await.status, 401);
         accounts.enable(id).await.expect("it is enabled");
         assert_eq!(alice.login("alice", PASSWORD).await.status, 200);
-        // Deleting keeps the data, whatever the owner wanted.
+        // Deleting keeps the data, although the owner closed the account.
         close(&mut alice).await;
         let token = links(&probe).await["alice@example.com"].clone();
         accounts.delete(id).await.expect("it is deleted");
@@ -407,7 +410,7 @@ on_every_database! {
         assert_eq!(state(&probe.auth, id).await, AccountState::Active);
         let account = probe.auth.accounts().find(id).await.expect("it answers").expect("alice");
         assert_eq!(account.email(), Some("alice@example.com"));
-        // The thief's link is over, and maintenance erases nothing.
+        // The thief's link is no longer valid, and maintenance erases nothing.
         let token = links(&probe).await["thief@example.com"].clone();
         check(&keep(&thief, &token).await, 403, "wrong_code");
         probe.clock.advance(15 * DAY);
@@ -421,7 +424,7 @@ on_every_database! {
             probe.auth.accounts().close(id).await.expect("it is closed");
             let token = links(&probe).await[&format!("{name}@example.com")].clone();
             probe.clock.advance(14 * DAY - MINUTE);
-            // The clock of another node is ahead, so its maintenance erases already.
+            // The clock of another node is ahead, so its maintenance erases early.
             let ahead = MockClock::at(probe.auth_now().plus(2 * MINUTE));
             let other = probe.rebuilt(|builder| builder.clock(ahead));
             let mut tasks = JoinSet::new();
@@ -476,7 +479,7 @@ on_every_database! {
         };
         refused(accounts.erase(root).await);
         refused(accounts.close(root).await.map(drop));
-        // One that cannot be used does not help, and may go itself.
+        // A superuser that cannot be used does not count, and may leave.
         let disabled = superuser("disabled").await;
         accounts.disable(disabled).await.expect("it is disabled");
         let closed = superuser("closed").await;
@@ -484,7 +487,7 @@ on_every_database! {
         refused(accounts.erase(root).await);
         accounts.erase(disabled).await.expect("root is left");
         accounts.erase(closed).await.expect("root is left");
-        // Several leave at once, and one is left.
+        // Several superusers leave at once, and one remains.
         let mut all = vec![root];
         for number in 0..7 {
             all.push(superuser(&format!("root{number}")).await);
@@ -502,7 +505,7 @@ on_every_database! {
         let left = tasks.join_all().await.into_iter().filter_map(Result::err);
         let left: Vec<_> = left.map(|error| error.code()).collect();
         assert_eq!(left, ["last_superuser"]);
-        // The owner gets the same answer by the route.
+        // The route gives the owner the same answer.
         let last = "SELECT username FROM auth_account WHERE superuser AND deleted_at IS NULL";
         let name = probe.text(last).await.expect("one is left");
         let account = accounts.find_by_login(&name).await.expect("it answers").expect("it is there");
@@ -549,7 +552,7 @@ on_every_database! {
             .filter_map(|name| name["name"].as_str()).collect();
         let expected = ["Alice", "alice@new.example", "alice@further.example"];
         assert_eq!(names, expected.into());
-        // No column with a digest or a hash is in it.
+        // It contains no column with a digest or a hash.
         let text = exported.to_string().to_lowercase();
         assert!(!text.contains("argon2"), "{text}");
         for table in TABLES {
@@ -557,15 +560,18 @@ on_every_database! {
                 assert!(!text.contains(&row), "{table}: {row}");
             }
         }
-        // The owner gets the same, and so does a closed account.
+        // The owner gets the same export. A closed account can be exported too.
         let mut browser = alice.browser;
         let own = browser.get("/own/account/export").await;
         assert_eq!(own.status, 200, "{}", own.text);
         assert_eq!(own.json()["account"], exported["account"]);
+        let known = "SELECT COUNT(*) FROM auth_event WHERE kind = 'user_exported' AND session_id IS NOT NULL \
+                     AND address IS NOT NULL";
+        assert_eq!(probe.number(known).await, 1, "who read it, and where");
         probe.auth.accounts().close(alice.id).await.expect("it is closed");
         let closed = probe.auth.accounts().export(alice.id).await.expect("it is exported");
         assert_eq!(closed["account"]["state"], "closing");
-        // Not half, not of nobody.
+        // An export is never partial, and needs an account.
         probe.auth.accounts().erase(alice.id).await.expect("it is erased");
         let erased = probe.auth.accounts().export(alice.id).await.expect_err("nothing is left");
         assert_eq!((erased.code(), erased.status().as_u16()), ("account_erased", 410));
@@ -601,7 +607,7 @@ on_every_database! {
 
     async fn nothing_of_an_erased_person_is_left_in_any_table(probe: Probe) {
         let probe = with_everything(probe);
-        // Bob is a neighbour. What he has must stay.
+        // Bob's data must stay.
         let bob = live(&probe, "bob").await;
         let before = contents(&probe).await;
         let alice = live(&probe, "alice").await;
@@ -613,12 +619,18 @@ on_every_database! {
         probe.auth.accounts().erase(alice.id).await.expect("it is erased");
         let after = contents(&probe).await;
         for table in TABLES {
-            if !["auth_account", "auth_event", "auth_rate"].contains(&table) {
+            if !["auth_account", "auth_event", "auth_outbox_limit", "auth_rate"].contains(&table) {
                 assert_eq!(after[table], before[table], "{table}");
             }
         }
-        // The counts of a source change with every request. One more is left, which goes with its
-        // minute: the browser's own, under the digest of a number that only its cookie contains.
+        // The number that was never proved may be another person's. Its count remains for an hour.
+        let counts = |contents: &BTreeMap<&str, BTreeSet<String>>| contents["auth_outbox_limit"].clone();
+        let [before_counts, filled_counts, after_counts] = [&before, &filled, &after].map(counts);
+        assert!(after_counts.is_superset(&before_counts));
+        assert_eq!(after_counts.len(), before_counts.len() + 1);
+        assert!(filled_counts.len() > after_counts.len() + 2);
+        // The counts of a source change with every request. One more count remains for a minute:
+        // that of the browser, under the digest of a number that only its cookie contains.
         let keys = |rows: &BTreeSet<String>| {
             let key = |row: &String| row.split('|').next().unwrap_or_default().to_owned();
             rows.iter().map(key).collect::<BTreeSet<_>>()
@@ -627,7 +639,7 @@ on_every_database! {
             [&before, &filled, &after].map(|contents| keys(&contents["auth_rate"]));
         assert_eq!(after.difference(&before).count(), 1);
         assert!(filled.len() > after.len() + 2, "{} {}", filled.len(), after.len());
-        // Every column of every table, as bytes.
+        // Searches every column of every table, as bytes.
         for table in TABLES {
             let dump = probe.hex_dump(table).await;
             for needle in ["alice", "Alice", "ALICE", "491511234", "agent/alice"] {
@@ -652,7 +664,7 @@ on_every_database! {
         let events = probe.number("SELECT COUNT(*) FROM auth_event").await;
         probe.auth.accounts().erase(alice.id).await.expect("it is erased already");
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event").await, events);
-        // The names are free for somebody else, and bob goes on.
+        // The names are free for another person, and Bob is not affected.
         for name in ["alice", "alice@new.example", "alice@further.example", "alice@example.com"] {
             let found = probe.auth.accounts().find_by_login(name).await.expect("it answers");
             assert!(found.is_none(), "{name}");
@@ -681,18 +693,20 @@ on_every_database! {
         assert_eq!(refused.code(), "open_order");
         assert_eq!(state(&auth, owes).await, AccountState::Active);
         assert_eq!(probe.number(profiles).await, 2);
-        // Closing has a hook of its own.
+        // Closing has a separate hook.
         let refused = auth.accounts().close(owes).await.expect_err("something is owed");
         assert_eq!(refused.code(), "open_order");
         let mut browser = browser(&auth).await;
         assert_eq!(browser.login("owes", PASSWORD).await.status, 200);
         check(&close(&mut browser).await, 409, "open_order");
         // Maintenance goes on with the others, and tries again after a day.
-        probe.auth.accounts().close(owes).await.expect("this node has no hooks");
+        let closed = probe.auth.accounts().close(owes).await.expect("this node has no hooks");
         auth.accounts().close(carol).await.expect("it is closed");
         probe.clock.advance(14 * DAY);
         assert_eq!(maintain(&auth).await.erased_accounts, 1);
-        assert_eq!(state(&auth, owes).await, AccountState::Closing);
+        let details = auth.accounts().details(owes).await.expect("it answers").expect("an account");
+        // The time that the owner was told does not move.
+        assert_eq!((details.state, details.erase_at), (AccountState::Closing, Some(closed.erase_at)));
         assert_eq!(state(&auth, carol).await, AccountState::Erased);
         assert_eq!(probe.number(profiles).await, 1);
         let asked = shop.asked.load(Ordering::SeqCst);
@@ -706,9 +720,195 @@ on_every_database! {
         assert_eq!(probe.number(profiles).await, 0);
         probe.execute("DROP TABLE app_profile").await;
     }
+
+    async fn a_hook_is_not_asked_about_what_cannot_be_closed(probe: Probe) {
+        let shop = Shop::default();
+        let auth = probe.rebuilt(|builder| builder.hooks(shop.clone()));
+        let id = person(&probe, "owes").await;
+        let mut browser = browser(&auth).await;
+        assert_eq!(browser.login("owes", PASSWORD).await.status, 200);
+        check(&close(&mut browser).await, 409, "open_order");
+        let asked = shop.asked.load(Ordering::SeqCst);
+        assert!(asked > 0);
+        // The session ends while the request waits for the account.
+        let ended = Router::new().route("/close", post(close_after_the_end)).layer(auth.layer());
+        let mut ending = browser.clone().at(serve(ended).await);
+        check(&ending.post("/close", json!({})).await, 401, "session_ended");
+        assert_eq!(state(&auth, id).await, AccountState::Active);
+        probe.auth.accounts().erase(id).await.expect("this node has no hooks");
+        let refused = auth.accounts().close(id).await.expect_err("it is erased");
+        assert_eq!(refused.code(), "account_not_found");
+        assert_eq!(shop.asked.load(Ordering::SeqCst), asked, "the hook learns nothing of it");
+    }
+
+    async fn an_export_that_waits_while_the_owner_ends_all_sessions_shows_nothing(probe: Probe) {
+        let db = probe.db.clone();
+        let probe = Probe {
+            auth: probe.rebuilt(|builder| builder.exported_data(move |_| ending(db.clone()))),
+            ..probe
+        };
+        let (_, mut thief) = signed_in(&probe, "alice").await;
+        check(&thief.get("/own/account/export").await, 401, "session_ended");
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'user_exported'").await, 0);
+    }
+
+    async fn an_export_says_nothing_about_an_address_that_was_only_typed(probe: Probe) {
+        let (_, mut mallory) = signed_in(&probe, "mallory").await;
+        person(&probe, "victim").await;
+        let attempts = async |browser: &mut Browser| {
+            let exported = browser.get("/own/account/export").await;
+            assert_eq!(exported.status, 200, "{}", exported.text);
+            exported.json()["attempts"].as_array().expect("a list").len()
+        };
+        let before = attempts(&mut mallory).await;
+        for (path, field) in [("/auth/email", "email"), ("/auth/login-names", "email")] {
+            for address in ["victim@example.com", "nobody@example.com"] {
+                let answer = mallory.post(path, json!({ field: address })).await;
+                assert_eq!(answer.status, 202, "{path}: {}", answer.text);
+                // Somebody else's attempts with this address.
+                assert_eq!(mallory.stranger().login(address, "wrong password").await.status, 401);
+                let forgot = json!({ "login": address });
+                assert_eq!(mallory.stranger().post("/auth/password/forgot", forgot).await.status, 202);
+                assert_eq!(attempts(&mut mallory).await, before, "{path} {address}");
+                probe.clock.advance(MINUTE);
+            }
+        }
+    }
+
+    async fn erasing_touches_nothing_of_an_address_that_was_only_typed(probe: Probe) {
+        let (mallory, mut browser) = signed_in(&probe, "mallory").await;
+        person(&probe, "victim").await;
+        for address in ["victim@example.com", "nobody@example.com"] {
+            let answer = browser.post("/auth/email", json!({ "email": address })).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+            for body in [json!({ "login": address, "password": "wrong password" }), json!({ "login": address })] {
+                let path = if body.get("password").is_some() { "/auth/login" } else { "/auth/password/forgot" };
+                browser.stranger().post(path, body).await;
+            }
+            probe.clock.advance(MINUTE);
+        }
+        let others = async || {
+            let mut counts = Vec::new();
+            for table in ["auth_attempt", "auth_outbox_limit", "auth_outbox"] {
+                let own = format!("account_id = (SELECT account_id FROM auth_login_name WHERE normal = 'victim') OR account_id IS NULL");
+                let filter = if table == "auth_outbox" { own } else { "1 = 1".to_owned() };
+                counts.push(probe.number(&format!("SELECT COUNT(*) FROM {table} WHERE {filter}")).await);
+            }
+            counts
+        };
+        let before = others().await;
+        assert!(before.iter().all(|count| *count > 0), "{before:?}");
+        // The sign-in of mallory itself.
+        let own = probe.number("SELECT COUNT(*) FROM auth_attempt WHERE outcome = 2").await;
+        probe.auth.accounts().erase(mallory).await.expect("it is erased");
+        let after = others().await;
+        assert_eq!(after[0], before[0] - own, "attempts");
+        assert_eq!(after[2], before[2], "messages");
+        let victims = probe.number("SELECT COUNT(*) FROM auth_challenge WHERE purpose = 'password_reset'").await;
+        assert_eq!(victims, 2);
+    }
+
+    async fn an_account_whose_erasure_fails_does_not_hold_up_the_others(probe: Probe) {
+        let auth = probe.rebuilt(|builder| builder.hooks(Strict));
+        let mut ids = Vec::new();
+        for name in ["broken", "carol"] {
+            ids.push(person(&probe, name).await);
+            auth.accounts().close(ids[ids.len() - 1]).await.expect("it is closed");
+            probe.clock.advance(MINUTE);
+        }
+        probe.clock.advance(14 * DAY);
+        assert_eq!(maintain(&auth).await.erased_accounts, 1, "the second one");
+        assert_eq!(state(&auth, ids[0]).await, AccountState::Closing);
+        assert!(auth.maintenance().last_run().await.expect("it answers").is_some());
+        // After an hour it is tried again.
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 0);
+        probe.clock.advance(HOUR);
+        assert_eq!(maintain(&probe.auth).await.erased_accounts, 1);
+    }
+
+    async fn an_export_names_no_browser_that_asked_for_a_mail(probe: Probe) {
+        let id = person(&probe, "alice").await;
+        let asked = probe.auth.mail_login().ask("alice", &ClientInfo::default()).await;
+        let _asking = asked.expect("it is accepted");
+        let exported = probe.auth.accounts().export(id).await.expect("it is exported");
+        let sent = exported["codes_and_links"].as_array().expect("a list");
+        let mail = sent.iter().find(|sent| sent["purpose"] == "mail_login").expect("the mail");
+        assert_eq!((&mail["target"], &mail["data"]), (&Value::Null, &json!("alice@example.com")));
+        let target = "SELECT COUNT(*) FROM auth_challenge WHERE purpose = 'mail_login' AND target IS NOT NULL";
+        assert_eq!(probe.number(target).await, 1, "there was something to hide");
+    }
+
+    async fn erasing_leaves_a_browser_that_is_somebody_elses_now(probe: Probe) {
+        let (alice, _) = signed_in(&probe, "alice").await;
+        let (_, mut bob) = signed_in(&probe, "bob").await;
+        // A visitor registered alice and then signed in to bob's account, in one browser.
+        let lineage = "(SELECT lineage_id FROM auth_session WHERE account_id = \
+                       (SELECT account_id FROM auth_login_name WHERE normal = 'bob'))";
+        probe.execute(&format!(
+            "INSERT INTO auth_session_data (lineage_id, data, written_at) VALUES ({lineage}, 'cart', 0)"
+        )).await;
+        probe.execute(&format!(
+            "UPDATE auth_account SET version = version + 1, registered_lineage_id = {lineage} \
+             WHERE username = 'alice'"
+        )).await;
+        probe.auth.accounts().erase(alice).await.expect("it is erased");
+        assert_eq!(bob.get("/me").await.status, 200);
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session_data").await, 1);
+    }
+
+    async fn leaving_does_not_wait_for_administrators(probe: Probe) {
+        let root = NewAccount::username("root").superuser();
+        probe.auth.registration().create(root, PASSWORD).await.expect("it is made");
+        let ids = [person(&probe, "alice").await, person(&probe, "bob").await];
+        // An administrator's row is in use. SQLite has one writer and no locks of rows.
+        let txn = probe.db.begin().await.expect("it begins");
+        if probe.database.backend != Backend::Sqlite {
+            let lock = "SELECT id FROM auth_account WHERE id = \
+                        (SELECT account_id FROM auth_login_name WHERE normal = 'root') FOR UPDATE";
+            txn.execute_unprepared(lock).await.expect("it is locked");
+        }
+        let leaving = async {
+            probe.auth.accounts().close(ids[0]).await.expect("it is closed");
+            probe.auth.accounts().erase(ids[1]).await.expect("it is erased");
+        };
+        tokio::time::timeout(Duration::from_secs(30), leaving).await.expect("nothing waits");
+        txn.rollback().await.expect("it is over");
+    }
 }
 
-/// An application with a table of its own.
+/// Closes the account of a session that ends after the request was resolved.
+async fn close_after_the_end(
+    auth: Portcullis,
+    owner: AccountOwner<owner::Close>,
+    client: ClientInfo,
+) -> Result<(), Rejection> {
+    auth.sessions().end_all(owner.account().id(), None).await?;
+    auth.own_account().close(&owner, &client).await?;
+    Ok(())
+}
+
+/// Ends all sessions of all accounts, as their owners would.
+fn ending(db: sea_orm::DatabaseConnection) -> HookFuture<'static, Value> {
+    Box::pin(async move {
+        let end = "UPDATE auth_account SET epoch = epoch + 1, version = version + 1";
+        db.execute_unprepared(end).await?;
+        Ok(json!({}))
+    })
+}
+
+/// An application whose hook fails, because a row of its own is missing.
+struct Strict;
+
+impl Hooks for Strict {
+    async fn before_erase(&self, told: ErasingAccount<'_>, _: &DatabaseTransaction) -> HookResult {
+        match told.account.username() {
+            Some("broken") => Err(sea_orm::DbErr::RecordNotFound("the profile".to_owned()).into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An application with its own table.
 #[derive(Clone, Default)]
 struct Shop {
     asked: Arc<AtomicUsize>,
@@ -727,6 +927,7 @@ impl Shop {
 
 impl Hooks for Shop {
     async fn before_close(&self, told: ClosingAccount<'_>, _: &DatabaseTransaction) -> HookResult {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.judge(told.account)
     }
 
@@ -747,7 +948,7 @@ impl Hooks for Shop {
     }
 
     async fn after_erase(&self, told: ErasingAccount<'_>, txn: &DatabaseTransaction) -> HookResult {
-        // The row is empty now, and what the hook is told is as before.
+        // The row is empty now, but the hook gets the account as it was before.
         let found = told.auth.accounts().within(txn).find(told.account_id).await;
         let found = found.map_err(|error| error.to_string())?.ok_or("the id is gone")?;
         assert!(found.username().is_none() && told.account.username().is_some());
@@ -755,7 +956,7 @@ impl Hooks for Shop {
     }
 }
 
-/// The tables in which nothing of a person is kept, each without a reason to be filled here.
+/// The tables that contain no personal data, so this test does not fill them.
 const OTHERS: [&str; 6] = [
     "auth_maintenance",
     "auth_permission",
@@ -765,7 +966,7 @@ const OTHERS: [&str; 6] = [
     "auth_marker",
 ];
 
-/// The tables with an account, and the member of an export that shows them.
+/// The tables with an account, and the member of an export with their rows.
 const EXPORTED: [(&str, &str); 16] = [
     ("auth_account_group", "groups"),
     ("auth_account_permission", "permissions"),
@@ -785,8 +986,8 @@ const EXPORTED: [(&str, &str); 16] = [
     ("auth_totp", "authenticators"),
 ];
 
-/// The tables without an account that say something about a person all the same, or a reason why they
-/// are not in an export.
+/// The tables without an account: the member of an export with their rows, or the reason why they
+/// are not in it.
 const ALSO: [(&str, &str); 13] = [
     ("auth_account", "the member `account`"),
     ("auth_attempt", "the member `attempts`, by the digests of the names"),
@@ -824,8 +1025,8 @@ async fn contents(probe: &Probe) -> BTreeMap<&'static str, BTreeSet<String>> {
     contents
 }
 
-/// Returns the values of the columns of a table that nobody may see, in lower case: texts as they
-/// are, and bytes in hexadecimal.
+/// Returns the values of the secret columns of a table, in lower case: texts unchanged, and bytes
+/// in hexadecimal.
 async fn secrets(probe: &Probe, table: &str) -> Vec<String> {
     let tables = portcullis::schema::tables();
     let found = tables.iter().find(|found| found.name == table).expect("a table");
@@ -862,8 +1063,8 @@ async fn secrets(probe: &Probe, table: &str) -> Vec<String> {
     values
 }
 
-/// An instance with every capability, whose limits per source are off: they are about a source, and
-/// not about an account.
+/// An instance with every capability. Its limits per source are off, because their rows do not
+/// belong to an account.
 fn with_everything(mut probe: Probe) -> Probe {
     let texts = probe.notifier.clone();
     fn orders(_: AccountId) -> HookFuture<'static, Value> {
@@ -902,11 +1103,11 @@ struct Living {
     browser: Browser,
 }
 
-/// Uses every capability as one person, so that every table has rows of them.
+/// Uses every capability as one person, so that every table has rows about this person.
 async fn live(probe: &Probe, name: &str) -> Living {
     let auth = &probe.auth;
     let capital = name[..1].to_uppercase() + &name[1..];
-    // A visitor first, who then registers.
+    // A visitor who then registers.
     let mut browser = Browser::new(serve(whole(auth)).await);
     let agent = format!("Agent/{name}");
     let visit = browser.request(Method::POST, "/auth/session/anonymous");
@@ -929,7 +1130,7 @@ async fn live(probe: &Probe, name: &str) -> Living {
     probe.clock.advance(MINUTE);
     let forgot = json!({ "login": format!("{name}@example.com") });
     assert_eq!(stranger.post("/auth/password/forgot", forgot).await.status, 202);
-    // Sign-ins from new devices: the second one in the same place waits for the digest.
+    // Sign-ins from new devices. The second one in the same place waits for the daily message.
     for program in ["Mozilla/5.0 Firefox/140.0", "Mozilla/5.0 Firefox/140.0", "curl/8"] {
         let body = json!({ "login": name, "password": PASSWORD });
         let mut new = browser.stranger();
@@ -940,7 +1141,7 @@ async fn live(probe: &Probe, name: &str) -> Living {
     assert_eq!(browser.login(name, PASSWORD).await.status, 200);
     assert_eq!(browser.get("/admin").await.status, 403);
     auth.audit_log().flush().await;
-    // Another address, a further name, a number that waits.
+    // A new address, a further name, an unverified number.
     probe.clock.advance(MINUTE);
     let new = format!("{name}@new.example");
     let answer = browser.post("/auth/email", json!({ "email": new })).await;
@@ -954,7 +1155,7 @@ async fn live(probe: &Probe, name: &str) -> Living {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let further = FurtherName::email(format!("{name}@further.example")).verified();
     auth.accounts().add_name(id, further).await.expect("it is added");
-    // That ended the sessions.
+    // This has ended the sessions.
     probe.clock.advance(MINUTE);
     assert_eq!(browser.login(name, PASSWORD).await.status, 200);
     let number = if name == "alice" { "+4915112345678" } else { "+4915212345678" };
@@ -978,7 +1179,7 @@ async fn live(probe: &Probe, name: &str) -> Living {
     crate::totp::enrol(probe, &mut browser, &format!("{name}'s phone")).await;
     let answer = browser.post("/auth/recovery-codes", json!({})).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
-    // What the application keeps with the session.
+    // Data of the application in the session.
     let data = format!(
         "INSERT INTO auth_session_data (lineage_id, data, written_at) \
          SELECT lineage_id, '{{\"cart\":\"{name}''s shoes\"}}', 0 FROM auth_session \
@@ -986,7 +1187,7 @@ async fn live(probe: &Probe, name: &str) -> Living {
          WHERE normal = '{name}') AND created_at = (SELECT MAX(created_at) FROM auth_session)"
     );
     probe.execute(&data).await;
-    // Nothing waits, so that the next person's mail does not change these rows.
+    // Deliver everything, so that the mail of the next person does not change these rows.
     probe.mail().await;
     Living { id, browser }
 }
@@ -997,7 +1198,7 @@ async fn no_statement_reads_a_whole_table(backend: Backend) {
     let db = connect(&url).await;
     Migrator::up(&db, None).await.expect("the migrations run");
     let clock = MockClock::default();
-    // Nothing of this is old, so that maintenance only erases.
+    // No row is old, so that maintenance only erases.
     let late = portcullis::Clock::now(&clock).plus(100 * DAY).as_millis();
     fill(backend, &db, late).await;
     let mut told = connect(&url).await;
@@ -1019,7 +1220,7 @@ async fn no_statement_reads_a_whole_table(backend: Backend) {
         ran.iter().any(|statement| statement.sql.starts_with("DELETE FROM")),
         "nothing was erased"
     );
-    // The tables that `fill` has filled. A planner reads an empty table as a whole.
+    // Only the tables that `fill` has filled, because a planner reads an empty table as a whole.
     let large = [
         "auth_account",
         "auth_session",

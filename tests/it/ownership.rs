@@ -5,7 +5,7 @@
 //! any message that one of their mailboxes has received. The following must hold, however it is
 //! implemented:
 //!
-//! 1. If somebody has verified an address of an account, the account is open to nobody else. No
+//! 1. If someone has verified an address of an account, the account is open to nobody else. No
 //!    session and no password of others works, whatever was sent to them.
 //! 2. An account counts as verified if, and only if, this has happened.
 //! 3. An address belongs to one account, and its row and its names are consistent.
@@ -13,7 +13,7 @@
 //!    while all others use everything that they have ever received.
 //! 5. No answer is a server error.
 //!
-//! They also sign in by mail, in any browser, with any mail that they have received.
+//! They also sign in by mail, in any browser, with any mail that they received.
 //!
 //! A second test is about an account that has an owner. A thief with a live session changes
 //! addresses, numbers, names and the password, on two nodes whose clocks differ by 30 s. After the
@@ -329,7 +329,7 @@ impl<'a> Walk<'a> {
         true
     }
 
-    /// Asks for a sign-in by mail, and most often follows a link to an own mailbox at once.
+    /// Asks for a sign-in by mail. With their own address, people often follow the link at once.
     async fn ask_by_mail(&mut self, who: usize, at: usize) -> bool {
         let own = !self.random.one_in(3);
         let login = if own { self.own_address(who) } else { self.some_address() };
@@ -346,7 +346,7 @@ impl<'a> Walk<'a> {
         true
     }
 
-    /// Follows a link of a sign-in by mail. In another browser it proves nothing.
+    /// Follows a link of a sign-in by mail. In another browser this must not sign in.
     async fn follow(&mut self, who: usize, at: usize, letter: &Letter) {
         let body = json!({ "token": letter.token });
         let answer = self.send(who, at, "POST", "/auth/login/mail/confirm", body).await;

@@ -1,4 +1,4 @@
-//! Pages without a script: what a form leads to, what its page shows afterwards, and links.
+//! Pages without a script: the page after a form, what it shows, and links.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn with_pages(probe: Probe) -> Probe {
     })
 }
 
-/// The application with pages that show what they are told.
+/// The application, with pages that show what they get.
 async fn site(probe: &Probe) -> Browser {
     let within = Requirement::within(5 * MINUTE);
     let danger = Router::new()
@@ -183,7 +183,7 @@ on_every_database! {
         let stale = open(&browser, path, &[(FORM, &cookie)]).await.json();
         assert_eq!((&stale["message"], &stale["values"]), (&nothing, &json!({})));
 
-        // It is for one page and one refusal.
+        // The cookie is valid for one page and one refusal.
         let refused = post(&mut browser, "/auth/login", &wrong).await;
         let cookie = refused.cookie_of(FORM).expect("a cookie");
         let changed = format!("{cookie}A");
@@ -203,7 +203,7 @@ on_every_database! {
             let page = open(&browser, path, &[(FORM, &cookie)]).await.json();
             assert_eq!((&page["error"], &page["values"]), (&Value::Null, &json!({})), "{path}");
         }
-        // After a change of the secret it can still be read, and with another secret it cannot.
+        // After a change of the secret it can still be read. With another secret it cannot.
         let mut probe = probe;
         for (keeps_old, message) in [(true, &page["message"]), (false, &nothing)] {
             probe.auth = probe.rebuilt(|builder| {
@@ -215,6 +215,44 @@ on_every_database! {
             let page = open(&site(&probe).await, path, &[(FORM, &cookie)]).await.json();
             assert_eq!(page["message"], *message, "{keeps_old}");
         }
+    }
+
+    async fn a_page_that_was_told_something_before_is_told_only_the_new(probe: Probe) {
+        let probe = with_pages(probe);
+        probe.register("alice").await;
+        let mut browser = site(&probe).await;
+        for (back, expected) in [
+            ("/page?error=session_limit&next=/old", "/page?error=invalid_credentials&next=/a"),
+            ("/page?result=mail_sent&tab=2", "/page?tab=2&error=invalid_credentials&next=/a"),
+            ("/page?%65rror=x&error", "/page?error=invalid_credentials&next=/a"),
+        ] {
+            let wrong = [("login", "alice"), ("password", "s3cret"), ("back", back), ("next", "/a")];
+            let refused = post(&mut browser, "/auth/login", &wrong).await;
+            leads_to(&refused, expected);
+            let page = shown(&browser, &refused).await;
+            assert_eq!((&page["error"], &page["next"]), (&json!("invalid_credentials"), &json!("/a")));
+        }
+    }
+
+    async fn a_box_that_is_not_ticked_remembers_nothing(probe: Probe) {
+        let probe = with_pages(probe);
+        probe.register("alice").await;
+        let browser = site(&probe).await;
+        let (login, password) = (("login", "alice"), ("password", PASSWORD));
+        for (ticked, remembered) in [(None, false), (Some("false"), false), (Some("true"), true)] {
+            let mut fields = vec![login, password];
+            fields.extend(ticked.map(|value| ("remember", value)));
+            let answer = post(&mut browser.stranger(), "/auth/login", &fields).await;
+            assert_eq!(answer.status, 303, "{}", answer.text);
+            let cookies = answer.set_cookies();
+            // A browser that is remembered is also a known device.
+            assert_eq!(cookies.len(), if remembered { 2 } else { 1 }, "{ticked:?}");
+            assert_eq!(cookies[0].contains("Max-Age="), remembered, "{ticked:?}: {cookies:?}");
+        }
+        let names = [("username", "bob"), ("email", "bob@example.com"), password];
+        let answer = post(&mut browser.stranger(), "/auth/register", &names).await;
+        assert_eq!(answer.status, 303, "{}", answer.text);
+        assert!(!answer.set_cookies()[0].contains("Max-Age="));
     }
 
     async fn every_invalid_field_keeps_its_reasons_and_no_secret_is_kept(probe: Probe) {
@@ -263,16 +301,16 @@ on_every_database! {
         let fields = [("new_password", NEW_PASSWORD), ("back", "/settings?tab=2")];
         let answer = post(&mut browser, "/auth/password", &fields).await;
         leads_to(&answer, "/login?next=/settings%3Ftab%3D2");
-        // Without a page to come back to, the login page shows the reason.
+        // Without `back`, the login page shows the reason.
         let answer = post(&mut browser, "/auth/password", &fields[..1]).await;
         leads_to(&answer, "/login?error=not_signed_in");
-        // A page of another site is none of ours.
+        // A page of another site is not accepted.
         for evil in ["https://evil.example/", "//evil.example", "javascript:alert(1)"] {
             let fields = [("login", "x"), ("password", "y"), ("back", evil)];
             let answer = post(&mut browser, "/auth/login", &fields).await;
             leads_to(&answer, "/login?error=invalid_credentials");
         }
-        // A form of another site is led nowhere.
+        // A form of another site gets no redirect.
         let evil = [("accept", HTML), ("sec-fetch-site", "cross-site")];
         let answer = post_with(&mut browser, "/auth/password", &fields, &evil).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site_request"));
@@ -291,12 +329,12 @@ on_every_database! {
         assert_eq!(open(&browser, "/danger", &[]).await.status, 200);
         probe.clock.advance(6 * MINUTE);
         leads_to(&open(&browser, "/danger?x=1", &[]).await, "/again?next=/danger%3Fx%3D1");
-        // Only what navigates to a page is redirected.
+        // Only requests that navigate to a page are redirected.
         let answer = browser.get("/danger").await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
         let answer = post(&mut browser, "/danger", &[]).await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
-        // A mounted route that needs a recent factor leads there too.
+        // A mounted route that needs a recent factor redirects there too.
         let fields = [("email", "alice@example.com"), ("back", "/settings")];
         leads_to(&post(&mut browser, "/auth/email", &fields).await, "/again?next=/settings");
 
@@ -306,7 +344,7 @@ on_every_database! {
         let answer = post(&mut browser, "/danger", &[]).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "done"));
 
-        // No page helps an account without a factor that is accepted.
+        // An account without an accepted factor is not redirected.
         let totp = Requirement::factor(Factor::Totp);
         let guarded = Router::new()
             .route("/totp", get(async || "totp"))
@@ -316,7 +354,7 @@ on_every_database! {
         let answer = open(&browser, "/totp", &[]).await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
         assert_eq!(answer.json()["factors"], json!([]));
-        // With one, the page helps.
+        // With an accepted factor, it is redirected.
         probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("set");
         let account = probe.auth.accounts().find(account.id()).await.expect("found").expect("alice");
         let client = probe.auth.test().login_as(&account);
@@ -340,7 +378,7 @@ on_every_database! {
         let page = open(&browser, "/link?lang=de", &with).await;
         assert_eq!((page.text.as_str(), header(&page, "cache-control")), ("abc-_123", "no-store"));
         assert_eq!(open(&browser, "/link?error=invalid_fields", &with).await.text, "abc-_123");
-        // A newer link replaces it, whatever the cookie says.
+        // A newer link replaces the token in the cookie.
         let newer = open(&browser, "/link?token=new", &with).await;
         let newer = newer.cookie_of(LINK).expect("the token is kept");
         assert_eq!(open(&browser, "/link", &[(LINK, &newer)]).await.text, "new");

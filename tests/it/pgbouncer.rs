@@ -20,10 +20,10 @@ use crate::support::probe::app;
 use crate::support::program::{Program, replaced};
 use crate::support::{Backend, PASSWORD, Probe, needed};
 
-/// The clients at the same time. In transaction mode they share a few server connections.
+/// The number of simultaneous clients. In transaction mode they share a few server connections.
 const CLIENTS: u32 = 12;
 
-/// Whether this version keeps prepared statements in transaction mode.
+/// True if this version supports prepared statements in transaction mode.
 fn keeps_statements(program: &str) -> bool {
     let output = Command::new(program).arg("--version").output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("a text");
@@ -48,7 +48,7 @@ fn launch(program: &str, database: &str, directory: &Path, address: SocketAddr) 
     let port = format!("listen_port = {}", address.port());
     let printed = replaced(&printed, "listen_port = 6432", &port);
     let printed = if keeps_statements(program) {
-        // Fewer than there are clients, so that statements meet on a connection.
+        // Fewer than the clients, so that clients share connections.
         replaced(&printed, "default_pool_size = 20", "default_pool_size = 4")
     } else {
         // As the guide says for older versions.
@@ -59,7 +59,7 @@ fn launch(program: &str, database: &str, directory: &Path, address: SocketAddr) 
     let local = "auth_type = any\nunix_socket_dir =\n";
     std::fs::write(&file, format!("{printed}{local}")).expect("a file");
     let mut command = Command::new(program);
-    // It refuses to run as root.
+    // PgBouncer refuses to run as root.
     if std::fs::metadata("/proc/self").expect("this process").uid() == 0 {
         command.args(["-u", "nobody"]);
     }
@@ -67,7 +67,7 @@ fn launch(program: &str, database: &str, directory: &Path, address: SocketAddr) 
     command.arg(file).stdout(Stdio::null()).stderr(log).spawn().expect("PgBouncer starts")
 }
 
-/// Everything that one person does: the statements of most flows.
+/// The actions of one person, with the statements of most flows.
 async fn one_person(auth: Portcullis, name: String) -> AccountId {
     let app = app(&auth);
     let post = |path: &str, body: serde_json::Value, cookie: &str| {
@@ -142,7 +142,7 @@ async fn everything_works_behind_pgbouncer() {
             people.spawn(one_person(auth.clone(), format!("person{number}")));
         }
         let ids = people.join_all().await;
-        // Each person met only their own rows.
+        // Each person got only their own rows.
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());
         let logins = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_success'";

@@ -1,5 +1,5 @@
-//! Two services behind real proxies, with the configurations that the guide prints. These tests use
-//! one database, because they test the way to the service.
+//! Two services behind real proxies, with the configurations that the guide prints. One kind of
+//! database is enough, because these tests are about the path to the service.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -28,10 +28,10 @@ use crate::support::{Backend, Browser, PASSWORD, Probe};
 /// The address of the client. The proxy connects to the services from 127.0.0.1.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// So rarely that only an announcement ends a wait in time.
+/// So long that only an announcement inside the process ends the wait in time.
 const RARELY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A browser that sees `https://example.com`, and the proxy behind this address.
+/// A browser that uses `https://example.com`, and the address of the proxy.
 struct Site {
     browser: Browser,
     proxy: Program,
@@ -167,7 +167,7 @@ async fn people_sign_in_from_their_own_address(mut site: Site) {
     let me = site.get("/me").await;
     assert_eq!(me.status, 200, "{}", me.text);
     assert_eq!(me.headers["strict-transport-security"], "max-age=31536000");
-    // Nobody chooses an address or a prefix: the proxy says where a request comes from.
+    // A client cannot choose its address or a prefix, because the proxy sets both.
     let sessions = site.get("/auth/sessions").await.json();
     let mut sessions = sessions["sessions"].as_array().expect("a list").iter();
     let this = sessions.find(|session| session["current"] == true).expect("this one");
@@ -178,8 +178,8 @@ async fn people_sign_in_from_their_own_address(mut site: Site) {
     for code in ["no_peer_address", "forwarded_without_proxy", "insecure_cookies"] {
         assert!(!findings.contains(&code), "{findings:?}");
     }
-    // The service speaks plain http, and its cookie is one for https. A page of the site may post
-    // without `Sec-Fetch-Site`, and a page of another site may not.
+    // The service uses plain http, but its cookie is for https. A page of the site may post without
+    // `Sec-Fetch-Site`. A page of another site may not.
     let login = json!({ "login": "alice", "password": PASSWORD });
     for (origin, status) in [("https://example.com", 200), ("https://evil.example", 403)] {
         let request = site.browser.raw(Method::POST, "/auth/login").header("host", "example.com");
@@ -199,7 +199,7 @@ async fn a_prefix_is_removed_from_requests_and_added_to_redirects(mut site: Site
     assert_eq!(answer.status, 303, "{}", answer.text);
     assert_eq!(answer.headers["location"], "/shop/login?next=/shop/cart%3Fpage%3D2");
     assert_eq!(send(navigate("/shop/public")).await.text, "public");
-    // The two services have cookies of their own.
+    // Each service has its own cookie.
     let login = json!({ "login": "alice", "password": PASSWORD });
     let request = site.request(Method::POST, "/shop/auth/login").json(&login);
     let answer = send(request).await;
@@ -214,9 +214,9 @@ async fn a_prefix_is_removed_from_requests_and_added_to_redirects(mut site: Site
         let answer = send(request.header("cookie", &both)).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }
-    // Without its own cookie the shop knows nobody.
+    // Without the cookie of the shop, nobody is signed in there.
     assert_eq!(site.get("/shop/me").await.status, 401);
-    // The path without the slash at its end leads to the one with it.
+    // The path without the slash at its end redirects to the path with the slash.
     let answer = site.get("/shop").await;
     let location = answer.headers["location"].to_str().expect("a path");
     assert!((300..400).contains(&answer.status) && location.ends_with("/shop/"), "{location}");
@@ -297,7 +297,7 @@ async fn a_password_of_the_proxy_does_not_reach_the_service() {
         assert!(seen.text.contains("authorization=;"), "{}", seen.text);
         // The other headers are still set.
         assert!(seen.text.starts_with("host=example.com; x-forwarded-prefix=;"), "{}", seen.text);
-        // The proxy's password is no attempt to sign in.
+        // The password of the proxy does not count as a sign-in.
         let request = with(site.request(Method::POST, "/auth/login"));
         let answer = site.browser.send(request).await;
         assert_eq!(answer.status, 415, "{}", answer.text);

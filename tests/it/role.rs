@@ -1,12 +1,12 @@
-//! Roles as the code says them, and the lists of who has a role and who is in a group.
+//! Roles that the code defines, and the lists of holders of a role and members of a group.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portcullis::permission::{
-    DefinedRoles, GrantError, Holder, Page, Resource, Role, RoleDefinition, RoleHolder,
+    DefinedRoles, GrantError, Holder, Resource, Role, RoleDefinition, RoleHolder,
 };
-use portcullis::{AccountId, Permission, Portcullis, Problem};
+use portcullis::{AccountId, Page, Permission, Portcullis, Problem};
 
 use crate::on_every_database;
 use crate::support::Probe;
@@ -33,7 +33,7 @@ fn texts(role: &Role) -> Vec<&str> {
     role.permissions.iter().map(Permission::as_str).collect()
 }
 
-/// The version of all authorization. Another value makes grants in memory outdated.
+/// The version of all authorization. A new value makes grants in memory outdated.
 async fn version(probe: &Probe) -> (i64, i64) {
     let epoch = probe.number("SELECT epoch FROM auth_epoch").await;
     (epoch, probe.number("SELECT version FROM auth_epoch").await)
@@ -43,7 +43,7 @@ async fn events(probe: &Probe, kind: &str) -> i64 {
     probe.number(&format!("SELECT COUNT(*) FROM auth_event WHERE kind = '{kind}'")).await
 }
 
-/// Returns another node with a pool of its own.
+/// Returns another node with its own pool.
 async fn node(probe: &Probe) -> Portcullis {
     Portcullis::builder(probe.database.connect().await)
         .clock(probe.clock.clone())
@@ -91,7 +91,8 @@ on_every_database! {
         assert_eq!(role(&probe.auth, "auditor").await.max_idle, Some(Duration::from_secs(900)));
         assert_eq!(events(&probe, "role_created").await, 4);
 
-        // An administrator changes what the definition says, and what it does not say.
+        // An administrator changes values that the definition sets, and values that it does not
+        // set.
         manage.set_permissions("editor", ["doc:delete"]).await.expect("changed");
         manage.describe("viewer", "sees all").await.expect("described");
         manage.limit_idle("viewer", Some(Duration::from_secs(600))).await.expect("limited");
@@ -105,7 +106,8 @@ on_every_database! {
         assert_eq!(viewer.max_idle, Some(Duration::from_secs(600)));
         assert_eq!(events(&probe, "role_changed").await, events_before + 1);
 
-        // The next release changes a description and a limit, and removes both elsewhere.
+        // The next release removes the description and the limit of one role, and describes
+        // another.
         let next = [
             RoleDefinition::new("viewer", ["doc:read"]).description("").max_idle(None),
             RoleDefinition::new("editor", ["doc:read", "doc:write"]).description("Writes."),
@@ -116,7 +118,7 @@ on_every_database! {
         assert_eq!((viewer.description, viewer.max_idle), (None, None));
         assert_eq!(role(&probe.auth, "editor").await.description.as_deref(), Some("Writes."));
 
-        // What the code does not name stays.
+        // Roles that the code does not name are kept.
         assert_eq!(texts(&role(&probe.auth, "own").await), ["doc:print"]);
         assert_eq!(texts(&role(&probe.auth, "auditor").await), ["admin:read"]);
         let defined = manage.define([]).await.expect("nothing");
@@ -134,7 +136,7 @@ on_every_database! {
             rows
         };
         let before = tables().await;
-        // Another order, and a permission twice, are the same permissions.
+        // Order and repetition of permissions do not matter.
         for same in [
             &["doc:read", "doc:write"][..],
             &["doc:write", "doc:read"],
@@ -220,7 +222,7 @@ on_every_database! {
         assert_eq!(version(&probe).await, before);
         let _ = probe.auth.roles().define([fine()]).await.expect("alone it is fine");
 
-        // A name that a level could have.
+        // A name that looks like a level.
         let levels = probe.rebuilt(|builder| builder.levels("list", ["owner"]));
         let refused = levels.roles().define([RoleDefinition::new("list-7-owner", ["list"])]).await;
         let error = refused.expect_err("it would look like a level");
@@ -274,7 +276,7 @@ on_every_database! {
             tasks.spawn(async move {
                 let roles = if number % 2 == 0 { old().to_vec() } else { new() };
                 auth.roles().define(roles).await.expect("defined");
-                // Old code that still creates, and an administrator who changes meanwhile.
+                // Old code creates a role, and an administrator changes one at the same time.
                 let _ = auth.roles().create("printer", ["doc:print"]).await.expect("it is the same");
                 auth.roles().describe("editor", &format!("by {number}")).await.expect("described");
             });
@@ -343,7 +345,7 @@ on_every_database! {
                 expected.insert(format!("{name} on list:7"));
                 expected.insert(format!("{name} on list:8"));
             }
-            // A member of a group is no holder itself.
+            // A member of a group is not listed as a holder.
             auth.groups().join("staff", account.id()).await.expect("joined");
             accounts.push(account);
         }
@@ -361,7 +363,7 @@ on_every_database! {
         assert_eq!(holders(auth, "viewer", 4).await.len(), 11);
         assert!(holders(auth, "auditor", 4).await.is_empty());
 
-        // A page goes on after a holder that has lost the role in between.
+        // The next page also works if its last holder has lost the role in between.
         let first = auth.roles().holders("viewer", Page::first().size(4)).await.expect("a page");
         let next = first.next.clone().expect("there are more");
         let Holder::Account(last) = &first.holders[3].holder else { panic!("{first:?}") };
@@ -373,7 +375,7 @@ on_every_database! {
             "account:018f0000-0000-7000-8000-000000000000:list:", "group:'; DROP TABLE::"]
         {
             let refused = auth.roles().holders("viewer", Page::after(wrong)).await;
-            let Err(error @ GrantError::InvalidPage) = refused else { panic!("{wrong}: {refused:?}") };
+            let Err(error @ GrantError::InvalidPage(_)) = refused else { panic!("{wrong}: {refused:?}") };
             assert_eq!((error.status().as_u16(), error.code()), (422, "invalid_page"));
         }
         let missing = auth.roles().holders("nobody", Page::first()).await;
@@ -412,7 +414,7 @@ on_every_database! {
         let missing = auth.groups().members("nobody", Page::first()).await;
         assert!(matches!(missing, Err(GrantError::GroupNotFound)), "{missing:?}");
         let wrong = auth.groups().members("staff", Page::after("x")).await;
-        assert!(matches!(wrong, Err(GrantError::InvalidPage)), "{wrong:?}");
+        assert!(matches!(wrong, Err(GrantError::InvalidPage(_))), "{wrong:?}");
     }
 
     async fn a_list_of_holders_costs_the_same_for_one_and_for_many(probe: Probe) {

@@ -139,7 +139,7 @@ on_every_database! {
         let nobody = auth.test().nobody();
         for (path, row) in descriptions(&auth) {
             let name = format!("{} {path}", row.method);
-            // A route before may have closed the account or ended all its sessions.
+            // An earlier route may have closed the account or ended all its sessions.
             let _ = auth.accounts().keep(account.id()).await;
             let account = auth.accounts().find(account.id()).await.expect("it answers");
             let account = account.expect("the account is there");
@@ -200,8 +200,8 @@ on_every_database! {
                 let answer = ask(&full().into_client(), &app, &path, &row).await;
                 assert_eq!(answer.code(), "wrong_stage", "{name}");
             }
-            // Bodies. Each request has a session of its own, because the route may end it. It may also
-            // have ended all others before.
+            // Bodies. Each request has its own session, because a route may end this session or all
+            // sessions.
             let account = auth.accounts().find(account.id()).await.expect("it answers");
             let account = account.expect("the account is there");
             let suited = || match row.caller {

@@ -7,6 +7,7 @@ use crate::on_every_database;
 use crate::support::Backend;
 
 #[expect(clippy::disallowed_methods, reason = "the code of an application")]
+#[path = "../../src/guide/rows_with_owners/documents.rs"]
 mod documents;
 
 on_every_database! {
@@ -44,28 +45,28 @@ on_every_database! {
         };
         let done = (200, String::new());
         let not_found = (404, "not_found".to_owned());
-        let (hers, his) = (create(&a, "hers").await, create(&b, "his").await);
-        assert_eq!((list(&a).await, list(&b).await), ("hers".to_owned(), "his".to_owned()));
-        assert_eq!(edit(&a, &hers, "hers2").await, done);
-        // The same text again is no error.
-        assert_eq!(edit(&a, &hers, "hers2").await, done);
-        // The documents of others look like those that do not exist.
+        let (of_alice, of_bob) = (create(&a, "alice").await, create(&b, "bob").await);
+        assert_eq!((list(&a).await, list(&b).await), ("alice".to_owned(), "bob".to_owned()));
+        assert_eq!(edit(&a, &of_alice, "alice2").await, done);
+        // Writing the same text again is not an error.
+        assert_eq!(edit(&a, &of_alice, "alice2").await, done);
+        // A document of another person gets the same answer as one that does not exist.
         let nothing = uuid::Uuid::from_u128(1).to_string();
-        assert_eq!(edit(&b, &hers, "stolen").await, not_found);
+        assert_eq!(edit(&b, &of_alice, "stolen").await, not_found);
         assert_eq!(edit(&b, &nothing, "stolen").await, not_found);
-        // One person is made an editor of one document.
+        // Bob becomes an editor of one document.
         auth.roles().create("editor", ["doc:read", "doc:edit"]).await.expect("a role");
-        let shared = Resource::new("doc", &hers).expect("a resource");
+        let shared = Resource::new("doc", &of_alice).expect("a resource");
         auth.roles().grant_on(bob.id(), "editor", &shared).await.expect("it is granted");
-        assert_eq!(edit(&b, &hers, "ours").await, done);
-        assert_eq!((list(&a).await, list(&b).await), ("ours".to_owned(), "his ours".to_owned()));
-        assert_eq!(edit(&a, &his, "stolen").await, not_found);
+        assert_eq!(edit(&b, &of_alice, "ours").await, done);
+        assert_eq!((list(&a).await, list(&b).await), ("ours".to_owned(), "bob ours".to_owned()));
+        assert_eq!(edit(&a, &of_bob, "stolen").await, not_found);
         auth.roles().revoke_on(bob.id(), "editor", &shared).await.expect("it is revoked");
-        assert_eq!(edit(&b, &hers, "stolen").await, not_found);
-        assert_eq!(list(&b).await, "his");
+        assert_eq!(edit(&b, &of_alice, "stolen").await, not_found);
+        assert_eq!(list(&b).await, "bob");
         // Support may read and edit all documents, without owning one.
         auth.roles().grant(alice.id(), "editor").await.expect("it is granted");
-        assert_eq!((edit(&a, &his, "his2").await, list(&a).await), (done, "his2 ours".to_owned()));
+        assert_eq!((edit(&a, &of_bob, "bob2").await, list(&a).await), (done, "bob2 ours".to_owned()));
         let nobody = auth.test().nobody();
         assert_eq!(nobody.get("/docs").send(&app).await.status(), 401);
         probe.execute("DROP TABLE document").await;

@@ -51,7 +51,7 @@ const LOOKUPS: [(&str, &[&str]); 34] = [
     ("auth_outbox_limit", &["last_at"]),
     ("auth_membership", &["resource", "resource_id"]),
     ("auth_rate", &["spent_us"]),
-    ("auth_account", &["erase_at"]),
+    ("auth_account", &["sweep_at"]),
     ("auth_account", &["on_trial_since"]),
     ("auth_account", &["superuser"]),
     ("auth_challenge_start", &["started_at"]),

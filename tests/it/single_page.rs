@@ -27,7 +27,7 @@ const PAGE: &str = "https://app.example.net";
 const EVIL: &str = "https://attacker.example";
 const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
 
-/// What the guide says about CORS.
+/// The CORS layer of the guide.
 fn cors(origins: &[&str]) -> CorsLayer {
     let origins = origins.iter().map(|origin| origin.parse::<HeaderValue>().expect("an origin"));
     CorsLayer::new()
@@ -84,11 +84,11 @@ on_every_database! {
             assert_eq!(allowed(&answer), Some((PAGE, "true")), "{path}");
             let methods = answer.headers["access-control-allow-methods"].to_str().expect("ASCII");
             assert!(methods.contains(method), "{path} {methods}");
-            // The browser stops at a preflight that does not name its origin.
+            // A browser stops if the answer to the preflight does not name its origin.
             let answer = call(&app, preflight(path, method, EVIL)).await;
             assert_eq!(allowed(&answer), None, "{path}");
         }
-        // Inside of a guard, the layer never sees the preflight.
+        // Inside of a guard, the layer does not get the preflight.
         let inside = Router::new()
             .route("/me", get(async || "me"))
             .layer(cors(&[PAGE]))
@@ -118,7 +118,7 @@ on_every_database! {
         let step_up = send("POST", "/save", PAGE, Some(&cookie)).await;
         assert_eq!(step_up.code(), "insufficient_user_authentication");
         assert_eq!(allowed(&step_up), Some((PAGE, "true")));
-        // A page that is not listed may not write, and may not read what it asked for.
+        // A page that is not listed may neither write nor read.
         let evil = send("POST", "/save", EVIL, Some(&cookie)).await;
         assert_eq!((evil.status, evil.code().as_str()), (403, "cross_site_request"));
         assert_eq!(allowed(&evil), None);
@@ -146,7 +146,8 @@ on_every_database! {
     }
 }
 
-/// What the service has seen: path, `Sec-Fetch-Site`, whether the session cookie came, and the answer.
+/// A request that the service received: path, `Sec-Fetch-Site`, whether it had the session cookie,
+/// and the status of the answer.
 type Log = Arc<Mutex<Vec<(String, String, bool, u16)>>>;
 
 async fn noted(State(log): State<Log>, request: Request, next: Next) -> axum::response::Response {
@@ -187,7 +188,8 @@ async fn page(service: &str) -> u16 {
     port
 }
 
-/// Serves the service for two pages: one on the same site, one on another. Returns what it has seen.
+/// Serves the service for two pages: one on the same site, one on another. Returns the received
+/// requests.
 async fn site(probe: &Probe, cookie: impl FnOnce(&mut CookieConfig)) -> (String, u16, Log) {
     let (listener, port) = port().await;
     let address = format!("http://127.0.0.1:{port}");
@@ -241,17 +243,18 @@ async fn a_page_on_another_port_signs_in_and_out_and_a_third_one_can_do_nothing(
         assert_eq!(ask(&browser, "POST", "/auth/login", wrong).await, "invalid_credentials");
         assert_eq!(ask(&browser, "POST", "/auth/login", credentials()).await["result"], "session");
         assert_eq!(ask(&browser, "GET", "/me", None).await, "alice");
-        // Two ports of one host are one site, so the cookie comes although it is `Lax`.
+        // Two ports of one host are one site, so the browser sends the `Lax` cookie.
         assert_eq!(last(&log), ("/me".to_owned(), "same-site".to_owned(), true, 200));
         assert_eq!(ask(&browser, "POST", "/save", None).await, "saved");
-        // Later the password is asked again, and then the same request succeeds.
+        // Later the service asks for the password again. Then the same request succeeds.
         probe.clock.advance(FIVE_MINUTES + Duration::from_secs(1));
         let refused = ask(&browser, "POST", "/save", None).await;
         assert_eq!(refused, "insufficient_user_authentication");
         browser.run(&format!("window.password = '{PASSWORD}'; return 0;")).await;
         assert_eq!(ask(&browser, "POST", "/save", None).await, "saved");
 
-        // A page on a third port, in the same browser. The cookie comes with its requests too.
+        // A page on a third port, in the same browser. The browser sends the cookie with its
+        // requests too.
         let third = page(&service).await;
         browser.open(&format!("http://127.0.0.1:{third}/")).await;
         assert_eq!(ask(&browser, "GET", "/me", None).await, "TypeError");
@@ -289,7 +292,7 @@ async fn a_page_of_another_site_needs_a_partitioned_cookie() {
         assert_eq!(ask(&browser, "POST", "/auth/login", credentials()).await["result"], "session");
         assert_eq!(ask(&browser, "GET", "/me", None).await, "not_signed_in");
         assert_eq!(last(&log), ("/me".to_owned(), "cross-site".to_owned(), false, 401));
-        // Chromium stores no cookie of another site, except one that is kept for this page alone.
+        // Chromium stores no cookie of another site, except a partitioned one.
         let (_, port, log) = site(&probe, |cookie| cookie.same_site = SameSite::None).await;
         browser.open(&format!("http://localhost:{port}/")).await;
         assert_eq!(ask(&browser, "POST", "/auth/login", credentials()).await["result"], "session");

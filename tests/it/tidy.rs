@@ -214,6 +214,10 @@ fn read_sources() -> Vec<File> {
     let src = root().join("src");
     let files: Vec<_> = rust_files(&src)
         .iter()
+        // The pages of the guide show code of an application, in folders of their own.
+        .filter(|path| {
+            path.parent() == Some(&src.join("guide")) || !path.starts_with(src.join("guide"))
+        })
         .map(|path| {
             let source = fs::read_to_string(path).expect("a source is read");
             let path = path.strip_prefix(&src).expect("it is below src").display().to_string();
@@ -515,7 +519,7 @@ fn only_stores_build_queries() {
 
 #[test]
 fn changes_of_accounts_and_sessions_go_through_the_function_that_moves_the_version() {
-    // Whatever was remembered about the row is used as long as its version stays the same.
+    // Cached data of a row is used as long as its version stays the same.
     let homes = ["account/store.rs"];
     let rule = only_in(&homes, &["account::Entity::update_many"]);
     check(rule, "login/store.rs", "account::Entity::update_many().exec(db)");
@@ -543,7 +547,7 @@ fn changes_of_accounts_and_sessions_go_through_the_function_that_moves_the_versi
 
 #[test]
 fn one_function_makes_the_session_of_a_sign_in() {
-    // The first says that somebody has signed in. The second decides the stage of the sign-in.
+    // The first says that someone has signed in. The second decides the stage of the sign-in.
     let words = ["EventKind::LoginSucceeded", "at_stage"];
     let homes = ["flow/sign_in.rs", "session/issue.rs", "test_kit/client.rs", "test_kit/matrix.rs"];
     check(only_in(&homes, &words), "login/mod.rs", "start.event(EventKind::LoginSucceeded)");
@@ -871,7 +875,7 @@ fn an_operator_can_look_up_every_finding_and_every_warning() {
     assert!(no_finding.is_none(), "{no_finding:?} is an event");
 }
 
-/// Returns the labels under which a file counts something that is no event.
+/// Returns the labels under which a file counts something that is not an event.
 fn counted(file: &File) -> Vec<String> {
     let calls = file.text.match_indices("count(\"").filter(|(at, _)| {
         let before = file.text[..*at].chars().next_back();

@@ -1,9 +1,9 @@
-//! A filled database of each released version, kept in `tests/data/<version>`, works with this
-//! version: it is migrated, and what people have in it still works.
+//! For each released version, `tests/data/<version>` contains a filled database. These tests
+//! migrate it to this version, and check that everything in it still works.
 //!
 //! To write the data of a version before its release, run this with its number:
-//! `PORTCULLIS_TEST_RELEASE=0.1.0 cargo test --all-features --test it upgrade::written`. Data that
-//! was written once is never written again.
+//! `PORTCULLIS_TEST_RELEASE=0.1.0 cargo test --all-features --test it upgrade::written`. Never
+//! replace the data of a released version.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ use crate::support::database::{TABLES, connect_at_most, drop_fresh, fresh};
 use crate::support::probe::{app, builder, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe, given};
 
-/// Tables that may be empty in the data, because their rows are worth nothing after a few minutes
-/// or belong to a mail that a node collects.
+/// Tables that may be empty in the data. Their rows are useless after a few minutes, or belong to a
+/// mail that a node collects.
 const BRIEF: [&str; 2] = ["auth_device_digest", "auth_rate"];
 
 fn folder() -> PathBuf {
@@ -89,12 +89,12 @@ async fn fill(probe: &Probe) -> Value {
     let write = browser.post("/data", json!("a cart")).await;
     assert_eq!(write.status, 200, "{}", write.text);
 
-    // Sign-ins without her device cookie: she is told of the place.
+    // Sign-ins without the device cookie: Alice is notified of the new place.
     for _ in 0..3 {
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
     }
 
-    // She changes her address. The old one can undo it.
+    // Alice changes her address. The old address can undo this.
     probe.clock.advance(Duration::from_secs(60));
     let ask = browser.post("/auth/email", json!({ "email": "new@example.com" })).await;
     assert_eq!(ask.status, 202, "{}", ask.text);
@@ -325,15 +325,15 @@ async fn people_go_on(auth: &Portcullis, db: &DatabaseConnection, facts: &Value)
     let account = account.expect("alice");
     let list = Resource::new("doc", "9").expect("a resource");
     let on = auth.memberships().on(&list).await.expect("it answers");
-    let hers = on.iter().filter(|membership| membership.account_id == account.id()).count();
-    assert_eq!(hers, 2, "by hand and from the source: {on:?}");
+    let memberships = on.iter().filter(|membership| membership.account_id == account.id()).count();
+    assert_eq!(memberships, 2, "by hand and from the source: {on:?}");
     let mut bob = Browser::new(address).with_cookie(&cookie("bob"));
     assert_eq!((bob.get("/me").await.status, bob.get("/admin").await.status), (200, 403));
 
-    // Passwords, links, and the way back to an earlier address.
+    // Passwords, links, and the return to an earlier address.
     let mut browser = Browser::new(address);
     assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
-    // A change of grants counts at once.
+    // A change of grants takes effect at once.
     assert_eq!(browser.get("/admin").await.status, 200);
     auth.roles().revoke(account.id(), "editor").await.expect("it is revoked");
     auth.groups().leave("staff", account.id()).await.expect("she leaves");

@@ -459,7 +459,7 @@ on_every_database! {
             let cross = browser.raw(Method::POST, path).header("sec-fetch-site", "cross-site");
             assert_eq!(send(cross.json(&body)).await.code(), "cross_site_request");
         }
-        // Another site can send a form without a preflight. A form must show where it comes from.
+        // Another site can send a form without a preflight. A form must prove where it comes from.
         let form = || browser.raw(Method::POST, "/auth/verification/confirm").form(&[("token", &token)]);
         let cross = form().header("sec-fetch-site", "cross-site");
         assert_eq!(send(cross).await.code(), "cross_site_request");

@@ -5,8 +5,8 @@
 //! Two handlers show means of the application's own: a second factor that portcullis does not know (the code
 //! of a key), and a question that a visitor without an account has to answer.
 //!
-//! The application chooses bodies, paths and answers. A handler that signs somebody in must do two things
-//! that the mounted routes do too:
+//! The application chooses bodies, paths and answers. A handler that signs someone in must do two
+//! things that the mounted routes do too:
 //!
 //! 1. call `replacing`, so that the new session replaces an old one;
 //! 2. return the issued session in the answer.
@@ -98,7 +98,7 @@ async fn start(directory: &tempfile::TempDir) -> Result<Portcullis, Box<dyn Erro
     Ok(Portcullis::builder(db).secret(secret).build()?)
 }
 
-/// How recently somebody must have proved who they are before they set up a key.
+/// The maximum age of the last factor when a user sets up a key.
 const KEY_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 fn app(auth: &Portcullis) -> Router {
@@ -154,7 +154,7 @@ async fn sign_in(
     Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
 }
 
-/// Where a sign-in goes on.
+/// The next page of a sign-in.
 fn next_step(outcome: &LoginOutcome) -> &'static str {
     match outcome {
         LoginOutcome::Session(_) => "/me",

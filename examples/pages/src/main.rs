@@ -1,12 +1,14 @@
-//! Pages that are rendered on the server, without a script: registration, sign-in and sign-out, a page for
-//! members, a forgotten password, the list of sessions, a new password, and an action that asks for the
-//! password again.
+//! Pages that are rendered on the server, without a script: registration, sign-in and sign-out, a
+//! page for members, a forgotten password, the list of sessions, a new password, and an action that
+//! asks for the password again.
 //!
-//! The application writes only pages. All forms post to the mounted routes. With a login page, these answer a
-//! browser with a redirect: to the field `next` after a success, and to the field `back` after a refusal. There
-//! `FormFeedback` has the message and what was typed. So a reload never sends a form again.
+//! The application only renders pages. All forms post to the mounted routes. With a login page,
+//! these routes answer a browser with a redirect: to the path in `next` after a success, and to the
+//! path in `back` after a refusal. There, `FormFeedback` has the message and what was typed. So a
+//! reload never sends a form again.
 //!
-//! Start the example with `cargo run -p pages`, and open the address that it prints. It prints its mails too.
+//! Start the example with `cargo run -p pages`, and open the address that it prints. It prints its
+//! mails too.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,7 +76,7 @@ async fn connect(directory: &tempfile::TempDir) -> Result<DatabaseConnection, Bo
     Ok(db)
 }
 
-/// Tells portcullis which pages there are.
+/// Configures the paths of the pages.
 fn with_pages(builder: Builder) -> Builder {
     builder.configure(|config: &mut Config| {
         config.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
@@ -101,11 +103,11 @@ fn app(auth: &Portcullis) -> Router {
         .route("/register", get(register), public())
         .route("/login", get(sign_in), public())
         .route("/forgot", get(forgot), public())
-        // The pages of the links in mails. Opening one changes nothing; sending its form does.
+        // The pages of the links in mails. Opening a page changes nothing. Only its form does.
         .route("/password/reset", get(reset), public())
         .route("/verify", get(verify), public())
-        // A sign-in that must set a new password needs this page too, so anyone may open it. The route
-        // of its form decides who may post it.
+        // An unfinished sign-in that must set a new password needs this page too, so anyone may
+        // open it. The route of the form decides who may post it.
         .route("/password", get(password), public())
         .route("/members", get(members), Requirement::signed_in())
         .route("/sessions", get(sessions), Requirement::signed_in())
@@ -143,7 +145,7 @@ async fn verify(link: LinkToken, form: FormFeedback) -> Html<String> {
 }
 
 async fn password(account: Option<Account>, form: FormFeedback) -> Html<String> {
-    // Without an account it is a sign-in that has just proved the old password.
+    // Without an account, this is an unfinished sign-in that has just proved the old password.
     form_page("password.html", form, context! { asks_old => account.is_some() })
 }
 
@@ -179,7 +181,8 @@ async fn danger() -> Html<String> {
     page("danger.html", context! {})
 }
 
-/// An action of the application. After it, the browser goes to a page (post, redirect, get).
+/// An action of the application. It redirects the browser to a page, so that a reload does not
+/// repeat it.
 async fn do_it(account: Account) -> Redirect {
     println!("{} did something dangerous", account.id());
     Redirect::to("/?result=done")
@@ -193,11 +196,11 @@ fn form_page(template: &str, form: FormFeedback, values: Value) -> Html<String> 
     page(template, context! { form => Serde(form), ..values })
 }
 
-/// Renders a page. A template whose name ends in `.html` escapes every value.
+/// Renders a page. Templates whose names end in `.html` escape every value.
 fn page(template: &str, values: Value) -> Html<String> {
     static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         let mut pages = Environment::new();
-        // So that the layout may ask for `form.error` on a page that has no form.
+        // The layout reads `form.error`, also on a page without a form.
         pages.set_undefined_behavior(UndefinedBehavior::Chainable);
         for (name, source) in [
             ("layout.html", include_str!("../templates/layout.html")),
@@ -241,16 +244,16 @@ async fn for_browsers(request: Request, next: Next) -> Response {
 }
 
 fn add_headers(headers: &mut HeaderMap) {
-    // No script at all, and no site may show a page in a frame.
+    // No page may run a script, and no site may show a page in a frame.
     const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; \
         form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Not `no-referrer`: a form would then be sent with `Origin: null`, and an old browser could not
-        // prove that it comes from this service.
+        // Not `no-referrer`: browsers would then send forms with `Origin: null`, and an old browser
+        // could not prove that a form comes from this service.
         (REFERRER_POLICY, "same-origin"),
-        // A page may contain what somebody typed.
+        // A page may contain what a user typed.
         (CACHE_CONTROL, "no-store"),
     ] {
         if !headers.contains_key(&name) {

@@ -236,7 +236,7 @@ async fn the_whole_way_over_plain_http() {
         .await
         .is("/?result=done", "signed in as alice");
 
-    // Something dangerous: after some minutes the password is asked again.
+    // A dangerous action: after some minutes, it asks for the password again.
     alice.get("/danger").await.is("/danger", "Do it");
     service.clock.advance(RECENT + Duration::from_secs(1));
     let refused = alice.post("/danger", &[]).await;
@@ -266,7 +266,7 @@ async fn a_forgotten_password_and_one_that_must_be_changed() {
     alice.post("/auth/register", &names).await.is("/", "signed in as alice");
     alice.post("/auth/logout", &[]).await.is("/", "You are not signed in.");
 
-    // Nobody learns whether there is such an account.
+    // The answer does not reveal whether there is such an account.
     for login in ["alice", "nobody"] {
         let fields = [("login", login), ("next", "/?result=mailed"), ("back", "/forgot")];
         alice
@@ -303,7 +303,7 @@ async fn a_forgotten_password_and_one_that_must_be_changed() {
         .await
         .is("/login?error=invalid_credentials", "wrong");
 
-    // A sign-in that must set a new password first.
+    // A sign-in that requires a new password.
     let account = service.auth.accounts().find_by_login("alice").await.expect("found");
     let account = account.expect("alice");
     service.auth.accounts().require_password_change(account.id()).await.expect("required");

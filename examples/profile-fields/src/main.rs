@@ -1,18 +1,18 @@
 //! The application's own profile table next to the accounts. Account and profile are always created together.
 //!
-//! portcullis stores sign-in names, and no other data about people. Other data belongs in your own table,
-//! here `profile`, with the account's id as key. This example creates the two rows in one transaction, in three
-//! ways:
+//! portcullis stores sign-in names, and no other data about people. Other data belongs in your own
+//! table, here `profile`, with the account's id as key. This example creates the two rows in one
+//! transaction, in three ways:
 //!
 //! 1. People register through the mounted route. The member `profile` of their request goes to the hook
 //!    [`Profiles`], which inserts the profile when the account is created.
 //! 2. The service creates an account itself, in its own handler and its own transaction.
-//! 3. At its first start the service creates its administrator. The same hook inserts the profile. If that
-//!    fails, there is no administrator either, and the next start tries again.
+//! 3. At its first start the service creates its administrator. The same hook inserts the profile.
+//!    If this fails, the administrator is not created either, and the next start repeats it.
 //!
 //! `cargo run -p profile-fields -- [--db URL]` accepts any database, such as
-//! `postgres://user:password@localhost/name`. At the first start it prints the administrator's password. Then
-//! run:
+//! `postgres://user:password@localhost/name`. At the first start it prints the administrator's
+//! password. Then run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3004

@@ -108,7 +108,8 @@ async fn connect(path: &str) -> Result<DatabaseConnection, DbErr> {
     Database::connect(options).await
 }
 
-/// Sets the roles to what the code says, and creates the first administrator. It runs at every start.
+/// Makes the stored roles match the code, and creates the first administrator. It runs at every
+/// start.
 async fn prepare(auth: &Portcullis) -> Result<(), Box<dyn Error>> {
     define_roles(auth).await?;
     if let Some(first) = auth.bootstrap_admin(NewAccount::username("admin")).await? {

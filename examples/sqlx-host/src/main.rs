@@ -1,4 +1,4 @@
-//! A service on plain sqlx, with chrono and `query_as!`, that gets its accounts from portcullis.
+//! A service on plain sqlx, with chrono and `query_as!`, and with accounts of portcullis.
 //!
 //! - The tables come from SQL files. The files `migrations/*_auth_*.sql` are copies of the files in
 //!   `migration/sql/postgres` of portcullis, under names of this service. `sqlx::migrate!` applies
@@ -60,11 +60,11 @@ async fn start(url: &str, secret: Secret) -> Result<(PgPool, Portcullis), Box<dy
         .test_before_acquire(false)
         .connect(url)
         .await?;
-    // sqlx has a lock of its own, so several nodes may start together.
+    // sqlx has its own lock, so several nodes may start together.
     sqlx::migrate!().run(&pool).await?;
     let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
     let auth = Portcullis::builder(db).secret(secret).build()?;
-    // Says at once if an SQL file was forgotten.
+    // Fails at once if an SQL file was forgotten.
     auth.check_tables().await?;
     Ok((pool, auth))
 }
@@ -87,12 +87,13 @@ struct NewAuthor {
 
 /// Creates an account and its author in one transaction.
 async fn join(auth: Portcullis, Json(new): Json<NewAuthor>) -> Result<StatusCode, Rejection> {
-    // Checks and hashes the password before the transaction, so that no lock is held meanwhile.
+    // Checks and hashes the password before the transaction, so that no lock is held during this
+    // time.
     let account = NewAccount::username(new.username);
     let account = auth.registration().prepare(account, new.password).await?;
     let txn = auth.begin().await?;
     let account = auth.accounts().within(&txn).create(account).await?;
-    // The transaction belongs to sea-orm, so this one statement is not checked by a macro.
+    // The transaction belongs to sea-orm, so no macro checks this statement.
     let author = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "INSERT INTO author (account_id, pen_name) VALUES ($1, $2)",
@@ -146,7 +147,7 @@ async fn write(
     Ok((StatusCode::CREATED, Json(article)))
 }
 
-/// The row has its owner in a column. No permission for each row is needed.
+/// A column contains the owner. So no permission for each row is needed.
 async fn own_articles(
     author: Account,
     State(pool): State<PgPool>,
@@ -164,7 +165,7 @@ async fn own_articles(
     Ok(Json(articles))
 }
 
-/// The client learns that the service cannot answer now. The cause is for the log.
+/// The client learns only that the service is unavailable. The cause is for the log.
 fn failed(error: sqlx::Error) -> Rejection {
     Fault::from(DbErr::Custom(error.to_string())).into()
 }

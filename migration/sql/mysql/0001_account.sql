@@ -25,6 +25,7 @@ CREATE TABLE `auth_account` (
     `deleted_at` bigint NULL,
     `erase_at` bigint NULL,
     `erased_at` bigint NULL,
+    `sweep_at` bigint NULL,
     `rate_limit` bigint NULL,
     `last_login_at` bigint NULL,
     `created_at` bigint NOT NULL
@@ -32,7 +33,7 @@ CREATE TABLE `auth_account` (
 
 CREATE INDEX `auth_account_on_trial_since` ON `auth_account` (`on_trial_since`);
 
-CREATE INDEX `auth_account_erase_at` ON `auth_account` (`erase_at`);
+CREATE INDEX `auth_account_sweep_at` ON `auth_account` (`sweep_at`);
 
 CREATE INDEX `auth_account_superuser` ON `auth_account` (`superuser`);
 

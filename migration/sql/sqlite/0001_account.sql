@@ -25,6 +25,7 @@ CREATE TABLE "auth_account" (
     "deleted_at" integer NULL,
     "erase_at" integer NULL,
     "erased_at" integer NULL,
+    "sweep_at" integer NULL,
     "rate_limit" integer NULL,
     "last_login_at" integer NULL,
     "created_at" integer NOT NULL
@@ -32,7 +33,7 @@ CREATE TABLE "auth_account" (
 
 CREATE INDEX "auth_account_on_trial_since" ON "auth_account" ("on_trial_since");
 
-CREATE INDEX "auth_account_erase_at" ON "auth_account" ("erase_at");
+CREATE INDEX "auth_account_sweep_at" ON "auth_account" ("sweep_at");
 
 CREATE INDEX "auth_account_superuser" ON "auth_account" ("superuser");
 

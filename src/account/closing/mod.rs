@@ -2,12 +2,13 @@
 //!
 //! - A closed account has `deleted_at`, so everything that refuses a deleted account refuses it too.
 //!   It also has `erase_at`: until then it can be reopened.
-//! - An erased account has `erased_at`. Its `erase_at` is then the time at which maintenance looks at
-//!   it again.
+//! - An erased account has `erased_at`, and no `erase_at`.
+//! - `sweep_at` is when maintenance looks at either of them next. It is later than `erase_at` if the
+//!   account could not be erased then.
 //!
 //! The flows are in [`own_account`](crate::own_account), because erasing touches the tables of many
 //! modules. Links that undo a change of an address reopen an account too. Otherwise a thief could
-//! change the address, close the account, and so take the link from its owner.
+//! change the address and close the account, and the owner would lose this link.
 
 use sea_orm::DbErr;
 
@@ -22,8 +23,8 @@ use crate::outstanding::{self, Ending, Kind};
 
 pub(crate) mod store;
 
-/// Reopens an account that was closed, and ends the links that would do so. Returns false if it is
-/// not closed, or if its time is over.
+/// Reopens a closed account, and ends the links that reopen it. Returns false if it is not closed,
+/// or if its waiting time is over.
 pub(crate) async fn reopen(
     txn: &Txn<'_>,
     id: AccountId,
@@ -42,8 +43,8 @@ pub(crate) async fn reopen(
     Ok(true)
 }
 
-/// Ends the sessions of an account and locks its row, for a link that undoes a change. A closed
-/// account is reopened. Returns false if there is no such account.
+/// Ends the sessions of an account and locks its row, for a link that undoes a change. Reopens a
+/// closed account first. Returns false if there is no such account.
 pub(crate) async fn reopen_and_end_sessions(
     txn: &Txn<'_>,
     id: AccountId,

@@ -25,30 +25,35 @@ pub(crate) async fn is_superuser<C: ConnectionTrait>(db: &C, id: AccountId) -> R
     Ok(superuser.into_tuple().one(db).await?.unwrap_or(false))
 }
 
-/// Locks the rows of all administrators who may do everything, in the order of their ids, and
-/// returns those that can be used at `now`. So two of them cannot leave at the same time, each
-/// because the other one is still there.
+/// Locks the rows of all superusers, in the order of their ids, and returns those that can be used
+/// at `now`. Without the locks, two superusers could leave at the same time, because each still
+/// sees the other.
 pub(crate) async fn lock_superusers<C: ConnectionTrait>(
     db: &C,
     require_verified: bool,
     now: Timestamp,
 ) -> Result<Vec<AccountId>, DbErr> {
+    // Their ids come first, without a lock. Locking by the index of `superuser` would also lock the gap
+    // beside it on MySQL, where every new account is inserted.
+    let ids = Entity::find().select_only().column(Column::Id).filter(Column::Superuser.eq(true));
+    let ids: Vec<AccountId> = ids.into_tuple().all(db).await?;
     let rows = Entity::find()
-        .filter(Column::Superuser.eq(true))
+        .filter(Column::Id.is_in(ids))
         .order_by_asc(Column::Id)
         .lock_exclusive()
         .all(db)
         .await?;
     let usable = |row: &Model| {
-        row.deleted_at.is_none()
+        row.superuser
+            && row.deleted_at.is_none()
             && row.disabled_at.is_none_or(|at| at > now)
             && (!require_verified || row.verified_at.is_some())
     };
     Ok(rows.into_iter().filter(usable).map(|row| row.id).collect())
 }
 
-/// Closes an account and ends its sessions. Returns false if it is deleted, or if its epoch is not
-/// `seen`, or if `asks` selects no row.
+/// Closes an account and ends its sessions. Returns false if it is already deleted. With `asking`,
+/// also returns false if its epoch is a different one, or if the query selects no row.
 pub(crate) async fn close<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -59,6 +64,7 @@ pub(crate) async fn close<C: ConnectionTrait>(
     let mut update = changing()
         .col_expr(Column::DeletedAt, Expr::value(Some(now)))
         .col_expr(Column::EraseAt, Expr::value(Some(erase_at)))
+        .col_expr(Column::SweepAt, Expr::value(Some(erase_at)))
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(id))
         .filter(Column::DeletedAt.is_null());
@@ -68,8 +74,8 @@ pub(crate) async fn close<C: ConnectionTrait>(
     Ok(update.exec(db).await?.rows_affected > 0)
 }
 
-/// Reopens a closed account. Returns false if it is not closed, or if its time is over. Its sessions
-/// stay ended.
+/// Reopens a closed account. Returns false if it is not closed, or if its waiting time is over. Its
+/// sessions stay ended.
 pub(crate) async fn reopen<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -78,6 +84,7 @@ pub(crate) async fn reopen<C: ConnectionTrait>(
     let reopened = changing()
         .col_expr(Column::DeletedAt, Expr::value(None::<i64>))
         .col_expr(Column::EraseAt, Expr::value(None::<i64>))
+        .col_expr(Column::SweepAt, Expr::value(None::<i64>))
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(id))
         .filter(Column::ErasedAt.is_null())
@@ -87,10 +94,11 @@ pub(crate) async fn reopen<C: ConnectionTrait>(
     Ok(reopened.rows_affected > 0)
 }
 
-/// Keeps a closed account from being erased at its time. It stays deleted.
+/// Cancels the erasure of a closed account. The account stays deleted.
 pub(crate) async fn cancel_erasure<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     recording()
         .col_expr(Column::EraseAt, Expr::value(None::<i64>))
+        .col_expr(Column::SweepAt, Expr::value(None::<i64>))
         .filter(Column::Id.eq(id))
         .filter(Column::ErasedAt.is_null())
         .exec(db)
@@ -98,22 +106,22 @@ pub(crate) async fn cancel_erasure<C: ConnectionTrait>(db: &C, id: AccountId) ->
     Ok(())
 }
 
-/// Tries again later to erase an account.
+/// Lets maintenance look at an account again at `until`. The time that its owner was told stays.
 pub(crate) async fn postpone<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
     until: Timestamp,
 ) -> Result<(), DbErr> {
     recording()
-        .col_expr(Column::EraseAt, Expr::value(Some(until)))
+        .col_expr(Column::SweepAt, Expr::value(Some(until)))
         .filter(Column::Id.eq(id))
-        .filter(Column::EraseAt.is_not_null())
+        .filter(Column::SweepAt.is_not_null())
         .exec(db)
         .await?;
     Ok(())
 }
 
-/// Returns at most `most` accounts that maintenance must look at now, the oldest first.
+/// Returns at most `most` accounts that maintenance must erase or clean up now, the oldest first.
 pub(crate) async fn due<C: ConnectionTrait>(
     db: &C,
     now: Timestamp,
@@ -122,16 +130,17 @@ pub(crate) async fn due<C: ConnectionTrait>(
     Entity::find()
         .select_only()
         .column(Column::Id)
-        .filter(Column::EraseAt.lte(now))
-        .order_by_asc(Column::EraseAt)
+        .filter(Column::SweepAt.lte(now))
+        .order_by_asc(Column::SweepAt)
         .limit(most)
         .into_tuple()
         .all(db)
         .await
 }
 
-/// Removes everything from the row of an account except its id and its times. The row is locked.
-/// `next` is when maintenance looks at it again.
+/// Removes everything from the row of an account except its id and the times of its creation,
+/// deletion and erasure. The row must be locked. `next` is the time of the next clean-up by
+/// maintenance.
 pub(crate) async fn empty<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -159,7 +168,8 @@ pub(crate) async fn empty<C: ConnectionTrait>(
         .col_expr(Column::LastLoginAt, no_time())
         .col_expr(Column::DeletedAt, once(Column::DeletedAt).into())
         .col_expr(Column::ErasedAt, once(Column::ErasedAt).into())
-        .col_expr(Column::EraseAt, Expr::value(next))
+        .col_expr(Column::EraseAt, no_time())
+        .col_expr(Column::SweepAt, Expr::value(next))
         .filter(Column::Id.eq(id))
         .exec(db)
         .await?;
@@ -169,7 +179,7 @@ pub(crate) async fn empty<C: ConnectionTrait>(
 /// Records that nothing is left to erase.
 pub(crate) async fn finish<C: ConnectionTrait>(db: &C, id: AccountId) -> Result<(), DbErr> {
     recording()
-        .col_expr(Column::EraseAt, Expr::value(None::<i64>))
+        .col_expr(Column::SweepAt, Expr::value(None::<i64>))
         .filter(Column::Id.eq(id))
         .filter(Column::ErasedAt.is_not_null())
         .exec(db)

@@ -50,10 +50,9 @@
 //!   was removed could return with the removed address, and the owner's address would get no link.
 //! - A further name that was never the own address cannot be restored. When it becomes the own
 //!   address, this is an ordinary change, and gives it a new sequence. See below.
-//! - So every remembered mail address is older than the present one, and the same is true for
-//!   phone numbers. For this reason a
-//!   reset, a changed password and an end of all sessions have nothing to end here. A link to a
-//!   later address does not exist, and a link to an earlier one stays valid.
+//! - So every remembered mail address is older than the present one, and the same is true for phone
+//!   numbers. So a reset, a changed password and an end of all sessions have nothing to end here. A
+//!   link to a later address does not exist, and a link to an earlier one stays valid.
 //!
 //! # A further name becomes the own address
 //!
@@ -70,16 +69,16 @@
 //! | never, or longer ago | `F` after `L` | yes | an ordinary change: `L` gets a link |
 //! | never, or longer ago | `F` after `L` | no | an ordinary change: `L` gets a notice |
 //!
-//! The third and the fourth row are difficult, because two stories have the same order. In the
-//! first, a thief added `F`, and the owner overlooked it and moved from `O` to `L`. In the second,
-//! the owner added `F`, and a thief moved the account from `O` to `L`. One rule serves both, so it
-//! helps the wrong person in one of them:
+//! The third and the fourth row are difficult, because two cases have the same order. In the first
+//! case, a thief added `F`, and the owner overlooked it and moved from `O` to `L`. In the second
+//! case, the owner added `F`, and a thief moved the account from `O` to `L`. The same rule applies
+//! to both, so it helps the thief in one of them:
 //!
-//! - With a link for `L`, the thief of the second story can undo what the owner did with `F`. The
+//! - With a link for `L`, the thief in the second case can undo what the owner did with `F`. The
 //!   owner has a remedy while `O` is remembered: they restore `O`, before or after. That ends the
 //!   thief's link. And a thief who had the account for a week does not need this link, because they
 //!   could have removed `F`.
-//! - Without a link for `L`, the owner of the first story loses an account that they had all the
+//! - Without a link for `L`, the owner in the first case loses an account that they had all the
 //!   time. This happens at once and without a remedy. The thief needed access for only a minute,
 //!   long ago.
 //!

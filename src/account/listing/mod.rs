@@ -1,14 +1,12 @@
-//! Lists of accounts, for the page of an administrator.
+//! Lists of accounts, for an administrator's page.
 
 use crate::account::entity::account::Model;
 use crate::account::{Account, AccountError, Accounts, login_id};
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
+use crate::base::page::Page;
 
 pub(super) mod store;
-
-/// The largest number of accounts on a page.
-const LARGEST_PAGE: u32 = 500;
 
 /// What can be done with an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -63,8 +61,8 @@ impl AccountState {
 
 /// An account with its state and its times, for an administrator. It contains no secrets.
 ///
-/// [`Account`] does not have them, because it comes from the one statement of every request. That
-/// statement reads only what it needs to decide about the request.
+/// [`Account`] lacks these fields. It comes from the one statement of every request, which reads
+/// only what it needs to decide about the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccountDetails {
@@ -82,7 +80,7 @@ pub struct AccountDetails {
     pub last_login_at: Option<Timestamp>,
     /// When its first address was verified.
     pub verified_at: Option<Timestamp>,
-    /// Since when it is disabled, or from when on it will be.
+    /// When it was disabled, or will be.
     pub disabled_at: Option<Timestamp>,
     /// When it was deleted or closed.
     pub deleted_at: Option<Timestamp>,
@@ -103,7 +101,7 @@ impl AccountDetails {
             verified_at: row.verified_at,
             disabled_at: row.disabled_at,
             deleted_at: row.deleted_at,
-            erase_at: row.erase_at.filter(|_| row.erased_at.is_none()),
+            erase_at: row.erase_at,
             erased_at: row.erased_at,
             account: Account::from(row),
         }
@@ -143,15 +141,15 @@ impl AccountFilter {
         self
     }
 
-    /// Selects accounts with a sign-in name that begins with this text, in any spelling. It may be a
-    /// username, an address, a number, or a further name.
+    /// Selects accounts with a sign-in name that begins with this text, in any spelling. All names
+    /// count: username, address, number and further names.
     pub fn name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.name_prefix = Some(prefix.into());
         self
     }
 
-    /// Selects accounts that signed in before this time and not since. An account that never signed
-    /// in is not one of them: see [`never_signed_in`](Self::never_signed_in).
+    /// Selects accounts whose last sign-in was before this time. It does not select accounts that
+    /// never signed in: see [`never_signed_in`](Self::never_signed_in).
     pub fn last_login_before(mut self, at: Timestamp) -> Self {
         self.last_login_before = Some(at);
         self
@@ -182,39 +180,19 @@ impl AccountFilter {
     }
 }
 
-/// One page of a list.
-#[derive(Debug, Clone, Copy)]
-#[must_use]
-pub struct Page {
-    after: Option<AccountId>,
-    most: u32,
-}
-
-impl Page {
-    /// The first page, with at most this many accounts: 1 to 500. A number outside of this range is
-    /// replaced by its nearest end.
-    pub fn first(most: u32) -> Self {
-        Self { after: None, most: most.clamp(1, LARGEST_PAGE) }
-    }
-
-    /// The page after this account: [`AccountList::next`] of the page before.
-    pub fn after(self, id: AccountId) -> Self {
-        Self { after: Some(id), ..self }
-    }
-}
-
 /// A page of accounts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AccountList {
     /// The accounts, by id.
     pub accounts: Vec<AccountDetails>,
-    /// Where the next page begins. `None` if this is the last one.
-    pub next: Option<AccountId>,
+    /// Where the next page begins, see [`Page::after`]. `None` if this is the last one.
+    pub next: Option<String>,
 }
 
 impl Accounts<'_> {
-    /// Returns an account with its state and its times. A deleted or erased account is returned too.
+    /// Returns an account with its state and its times. A deleted or erased account is returned
+    /// too.
     ///
     /// # Errors
     /// [`AccountError::Fault`] if the infrastructure failed.
@@ -226,17 +204,17 @@ impl Accounts<'_> {
     /// Returns a page of accounts. To find one account by a sign-in name, use
     /// [`find_by_login`](Self::find_by_login).
     ///
-    /// The order is that of the ids. It is stable: an account never moves to another place, and one
-    /// that was created through portcullis since is at the end. An imported account is where its id
-    /// belongs.
+    /// The accounts are sorted by id. So an account never changes its place, and a new account
+    /// comes last. An imported account has the place of its id.
     ///
-    /// Each page is one statement. It starts at the primary key, at the names of a prefix, at the
-    /// holders of a role, or at the closed accounts. A filter that uses none of these reads accounts
-    /// until the page is full. If few accounts meet it, that can be the whole table. So do not offer
-    /// it to everyone.
+    /// Each page is one statement. It uses an index: the primary key, the names, the holders of a
+    /// role, or the closed accounts. With the primary key alone, it reads accounts until the page
+    /// is full. If few accounts meet it, that can be the whole table. So do not offer it to
+    /// everyone.
     ///
     /// # Errors
-    /// [`AccountError::Fault`] if the infrastructure failed.
+    /// [`AccountError::InvalidPage`] for a place that no page has returned; [`AccountError::Fault`] if
+    /// the infrastructure failed.
     pub async fn list(
         &self,
         filter: &AccountFilter,
@@ -245,11 +223,12 @@ impl Accounts<'_> {
         let now = self.context.now();
         let require_verified = self.context.config.login.require_verified;
         let prefix = filter.name_prefix.as_deref().map(login_id::normal_prefix);
-        let query = store::Query { filter, prefix, page, require_verified, now };
+        let (after, limit) = (page.place()?, page.limit());
+        let query = store::Query { filter, prefix, after, limit, require_verified, now };
         let mut rows = self.db.read(query.run(&self.db.executor())).await?;
-        let more = rows.len() > page.most as usize;
-        rows.truncate(page.most as usize);
-        let next = rows.last().filter(|_| more).map(|row| row.id);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
         let accounts = rows.into_iter().map(|row| self.details_of(row)).collect();
         Ok(AccountList { accounts, next })
     }

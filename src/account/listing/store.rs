@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{AccountFilter, AccountState, Page};
+use super::{AccountFilter, AccountState};
 use crate::account::entity::account::{Column, Entity, Model};
 use crate::account::entity::login_name;
 use crate::account::store::is_closing;
@@ -18,7 +18,10 @@ pub(in crate::account) struct Query<'a> {
     pub(super) filter: &'a AccountFilter,
     /// The prefix in its normal form.
     pub(super) prefix: Option<String>,
-    pub(super) page: Page,
+    /// The account after which the page begins.
+    pub(super) after: Option<AccountId>,
+    /// The number of accounts on the page.
+    pub(super) limit: usize,
     pub(super) require_verified: bool,
     pub(super) now: Timestamp,
 }
@@ -30,7 +33,7 @@ impl Query<'_> {
         db: &C,
     ) -> Result<Vec<Model>, DbErr> {
         // The first page has a condition too, so that every page starts at the primary key.
-        let start = match self.page.after {
+        let start = match self.after {
             Some(after) => Column::Id.gt(after),
             None => Column::Id.gte(AccountId::from(Uuid::nil())),
         };
@@ -48,7 +51,7 @@ impl Query<'_> {
         Entity::find()
             .filter(condition)
             .order_by_asc(Column::Id)
-            .limit(u64::from(self.page.most) + 1)
+            .limit(self.limit as u64 + 1)
             .all(db)
             .await
     }
@@ -80,7 +83,7 @@ impl Query<'_> {
     }
 }
 
-/// Selects the accounts with a name that begins with this text. The names are compared byte by byte.
+/// Selects the accounts with a name that begins with this text. It compares bytes.
 fn named(prefix: &str) -> SelectStatement {
     let mut names = Select::select();
     names
@@ -98,7 +101,7 @@ fn named(prefix: &str) -> SelectStatement {
 fn after_all_with(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // `next` leaves out the numbers that are no characters.
+        // `nth` skips numbers that are not characters.
         if let Some(next) = (last..=char::MAX).nth(1) {
             text.push(next);
             return Some(text);
@@ -107,8 +110,8 @@ fn after_all_with(prefix: &str) -> Option<String> {
     None
 }
 
-/// Selects the accounts that have a role, directly or through a group. The tables belong to a module
-/// above this one, so they are named as text.
+/// Selects the accounts that have a role, directly or through a group. The tables belong to a
+/// module above this one, so they are named as text.
 fn holders(role: &str) -> SelectStatement {
     let roles = || {
         Select::select()
@@ -133,7 +136,7 @@ fn holders(role: &str) -> SelectStatement {
         .and_where(Expr::col("group_id").in_subquery(groups))
         .to_owned();
     let both = direct.clone().union(UnionType::All, members).to_owned();
-    // With a name for the union, so that every database accepts it as a subquery.
+    // The union needs a name, because some databases require one for a subquery.
     Select::select().column("account_id").from_subquery(both, Alias::new("holders")).to_owned()
 }
 

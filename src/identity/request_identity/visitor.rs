@@ -17,7 +17,7 @@ use crate::rate_limit::{Quota, RateLimited};
 use crate::session::judge::{Ended, SessionState};
 
 impl Portcullis {
-    /// Counts one more anonymous session for this source, or refuses it. Without a limit, anybody
+    /// Counts one more anonymous session for this source, or refuses it. Without a limit, anyone
     /// could fill the table with such rows.
     pub(crate) async fn admit_visitor(&self, client: &ClientInfo) -> Result<(), RateLimited> {
         let quota = Quota::per_minute(self.context().config.session.anonymous_per_minute);
@@ -69,7 +69,7 @@ impl RequestIdentity {
         // one in the answer. So such a form would sign people out by replacing their cookie.
         let facts = Facts::of(&parts.uri, &parts.headers);
         self.auth.check_origin(&parts.method, &facts)?;
-        // A `Strict` cookie is not even sent when somebody follows a link from another site.
+        // A `Strict` cookie is not even sent when someone follows a link from another site.
         let strict = self.auth.context().config.cookie.same_site == SameSite::Strict;
         if strict && facts.sec_fetch_site == Some(b"cross-site") {
             return Err(AuthError::CrossSite(CrossSite::FetchSite));

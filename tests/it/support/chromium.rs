@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ impl Chromium {
         self.read(&format!("element/{}/text", self.element(css).await)).await
     }
 
-    /// Returns a property of an element, such as what is typed in a field.
+    /// Returns a property of an element, such as the text in a field.
     pub async fn property(&self, css: &str, name: &str) -> String {
         self.read(&format!("element/{}/property/{name}", self.element(css).await)).await
     }
@@ -83,10 +84,29 @@ impl Chromium {
         self.ask(&format!("element/{element}/value"), json!({ "text": text })).await;
     }
 
-    /// Clicks on an element, and waits for the page that this opens.
+    /// Clicks on an element, and waits for the page that this opens. The driver alone does not wait,
+    /// if the browser has not yet begun to leave the page when it looks.
     pub async fn press(&self, css: &str) {
         let element = self.element(css).await;
+        self.script("window.isOld = true;").await.expect("the page is there");
         self.ask(&format!("element/{element}/click"), json!({})).await;
+        let opens = async {
+            let is_new = "return !window.isOld && document.readyState === 'complete';";
+            // Between two pages there is none that could run a script.
+            while self.script(is_new).await != Some(Value::Bool(true)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, opens).await.unwrap_or_else(|_| panic!("{css} opens no page"));
+    }
+
+    async fn script(&self, script: &str) -> Option<Value> {
+        let url = format!("{}/execute/sync", self.session);
+        let body = json!({ "script": script, "args": [] });
+        let answer = self.http.post(url).json(&body).send().await.expect("chromedriver answers");
+        let answer: Value = answer.json().await.expect("JSON");
+        answer["value"].get("error").is_none().then(|| answer["value"].clone())
     }
 
     async fn element(&self, css: &str) -> String {

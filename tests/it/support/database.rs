@@ -120,9 +120,9 @@ pub async fn connect_at_most(url: &str, connections: u32) -> DatabaseConnection 
     sea_orm::Database::connect(options).await.expect("the database answers")
 }
 
-/// A change of an account or a session that a request can notice must replace its version. On SQLite
-/// these triggers refuse any other change, so all tests check all statements. The columns that are
-/// left out are read by no request.
+/// A change of an account or a session that a request can notice must replace its version. On
+/// SQLite these triggers refuse any other change, so all tests check all statements. No request
+/// reads the columns that are left out.
 const VERSIONS_MOVE: [&str; 2] = [
     "CREATE TRIGGER account_version AFTER UPDATE OF username, email, phone, must_change_password, \
      superuser, epoch, enrolled_factors, verified_at, registered_lineage_id, disabled_at, \

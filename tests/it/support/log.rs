@@ -16,7 +16,7 @@ impl Log {
     /// Starts to record at every level, until the guard is dropped.
     pub fn start() -> (Self, DefaultGuard) {
         // If there is only one subscriber, `tracing` asks the first thread that reaches an event
-        // whether anybody listens, and remembers a negative answer. With a second one it asks all
+        // whether anyone listens, and remembers a negative answer. With a second one it asks all
         // of them.
         static SECOND: OnceLock<Dispatch> = OnceLock::new();
         SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));

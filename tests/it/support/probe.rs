@@ -205,7 +205,7 @@ impl Probe {
                     sea_orm::sea_query::ColumnType::Binary(_)
                         | sea_orm::sea_query::ColumnType::Uuid
                 );
-                // With the table, because MariaDB has a column whose name is a word of its language.
+                // With the table, because one column has the name of a MariaDB keyword.
                 let name = format!("{table}.{}", column.name);
                 let text = match (self.database.backend, bytes) {
                     (Backend::Postgres, _) => format!("{name}::text"),

@@ -1,4 +1,4 @@
-//! Another server program, which a test starts and ends.
+//! A server program that a test starts and ends.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,10 +23,10 @@ impl Drop for Program {
 }
 
 impl Program {
-    /// Starts a program with a directory of its own, and waits until it listens on this address.
+    /// Starts a program with its own directory, and waits until it listens on this address.
     pub async fn start(launch: impl Fn(&Path, SocketAddr) -> Child) -> Self {
         let mut log = String::new();
-        // Another program may take the port before this one does. Then this one ends at once.
+        // Another program may take the port first. Then this program ends at once.
         for _ in 0..10 {
             let address = free_port();
             let directory = tempfile::tempdir().expect("a directory");
@@ -45,7 +45,7 @@ impl Program {
         let listening = async {
             while self.runs() {
                 if TcpStream::connect(self.address).await.is_ok() {
-                    // The listener may be another program's. Then this one is about to end.
+                    // Perhaps another program listens there. Then this program is about to end.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     return self.runs();
                 }

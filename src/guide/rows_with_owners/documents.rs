@@ -33,7 +33,7 @@ async fn edit(
         .col_expr(document::Column::Title, Expr::value(title))
         .filter(document::Column::Id.eq(id));
     if !identity.meets(&may) {
-        // The condition is in the statement, so nothing can change between a check and the write.
+        // The statement contains the check, so nothing can change between the check and the write.
         query = query.filter(document::Column::OwnerId.eq(identity.account().id().as_uuid()));
     }
     let changed = query.exec(&db).await.map_err(Fault::from)?;
@@ -41,7 +41,7 @@ async fn edit(
     if changed.rows_affected == 0 { Err(AuthError::NoSuchInstance.into()) } else { Ok(()) }
 }
 
-/// `GET /docs`: their own, and those that were shared with them.
+/// `GET /docs`: the user's own documents, and those that were shared with the user.
 async fn list(
     identity: Identity,
     State(db): State<DatabaseConnection>,
