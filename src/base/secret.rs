@@ -273,6 +273,15 @@ pub(crate) enum Purpose {
     PageCookie,
     /// Codes that belong to the token of a link.
     CodeOfToken,
+    /// The digits of captchas.
+    #[cfg(feature = "captcha")]
+    CaptchaAnswer,
+    /// Signatures of proofs of work.
+    CaptchaSignature,
+    /// Digests of the sources and names that may need a captcha.
+    CaptchaSubject,
+    /// Digests of the tokens of captchas.
+    CaptchaToken,
 }
 
 impl Purpose {
@@ -298,6 +307,11 @@ impl Purpose {
             #[cfg(feature = "routes")]
             Self::PageCookie => "page cookie",
             Self::CodeOfToken => "code of token",
+            #[cfg(feature = "captcha")]
+            Self::CaptchaAnswer => "captcha answer",
+            Self::CaptchaSignature => "captcha signature",
+            Self::CaptchaSubject => "captcha subject",
+            Self::CaptchaToken => "captcha token",
         }
     }
 }
@@ -465,6 +479,11 @@ mod tests {
             Purpose::UsedFrom,
             Purpose::ToldPlace,
             Purpose::CodeOfToken,
+            #[cfg(feature = "captcha")]
+            Purpose::CaptchaAnswer,
+            Purpose::CaptchaSignature,
+            Purpose::CaptchaSubject,
+            Purpose::CaptchaToken,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

@@ -147,8 +147,8 @@ impl Ink {
         for y in range(from.1, to.1, HEIGHT) {
             for x in range(from.0, to.0, WIDTH) {
                 let here = (x as f32, y as f32);
-                let part = ((here.0 - from.0) * along.0 + (here.1 - from.1) * along.1)
-                    / (length * length);
+                let part =
+                    ((here.0 - from.0) * along.0 + (here.1 - from.1) * along.1) / (length * length);
                 let part = part.clamp(0.0, 1.0);
                 let nearest = (from.0 + part * along.0, from.1 + part * along.1);
                 let covered = (radius + 0.5 - distance(here, nearest)).clamp(0.0, 1.0) * tone;

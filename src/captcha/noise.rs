@@ -24,7 +24,8 @@ impl Noise {
 
     fn next(&mut self) -> u16 {
         if self.used == self.block.len() {
-            let block = Sha256::new().chain_update(self.key).chain_update(self.blocks.to_be_bytes());
+            let block =
+                Sha256::new().chain_update(self.key).chain_update(self.blocks.to_be_bytes());
             self.block = block.finalize().into();
             self.blocks += 1;
             self.used = 0;

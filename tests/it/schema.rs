@@ -29,11 +29,13 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 32] = [
+const LOOKUPS: [(&str, &[&str]); 34] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
     ("auth_attempt", &["source", "outcome", "at"]),
+    ("auth_captcha", &["expires_at"]),
+    ("auth_captcha_failures", &["window_started_at"]),
     ("auth_challenge", &["account_id"]),
     ("auth_challenge", &["expires_at"]),
     ("auth_challenge", &["session_id"]),
