@@ -164,7 +164,7 @@ fn distance(one: Point, other: Point) -> f32 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     /// Reads the pixels of a picture.
@@ -220,7 +220,7 @@ pub(super) mod tests {
     }
 
     /// Finds the digits of a picture by comparing each place with every digit in many poses.
-    pub(crate) fn read(bytes: &[u8], count: usize) -> Vec<u8> {
+    fn read(bytes: &[u8], count: usize) -> Vec<u8> {
         let pixels = decode(bytes);
         let templates: Vec<_> = (0..10).map(templates).collect();
         let distance = WIDTH as f32 / (count as f32 + 0.4);

@@ -105,11 +105,11 @@ fn murmur(samples: &mut [f32], noise: &mut Noise) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     /// Reads the samples of a WAV file.
-    pub(crate) fn decode(file: &[u8]) -> Vec<f32> {
+    fn decode(file: &[u8]) -> Vec<f32> {
         let number = |at: usize| {
             let bytes: [u8; 4] = file[at..at + 4].try_into().expect("four bytes");
             u32::from_le_bytes(bytes) as usize
