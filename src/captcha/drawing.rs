@@ -7,8 +7,8 @@ use super::glyph::{Point, lines};
 use super::noise::Noise;
 
 /// The size of the picture in pixels.
-pub(super) const WIDTH: usize = 270;
-pub(super) const HEIGHT: usize = 80;
+const WIDTH: usize = 270;
+const HEIGHT: usize = 80;
 
 /// The size of a digit before it is changed.
 const DIGIT: Point = (25.0, 42.0);
@@ -101,17 +101,17 @@ impl Wave {
 }
 
 /// Where a digit stands, and how.
-pub(super) struct Pose {
-    pub(super) centre: Point,
-    pub(super) size: Point,
-    pub(super) slant: f32,
+struct Pose {
+    centre: Point,
+    size: Point,
+    slant: f32,
     /// In radians.
-    pub(super) angle: f32,
+    angle: f32,
 }
 
 impl Pose {
     /// Returns the pixel of a point of the digit's box.
-    pub(super) fn place(&self, (x, y): Point) -> Point {
+    fn place(&self, (x, y): Point) -> Point {
         let y = (y - 0.5) * self.size.1;
         let x = (x - 0.5) * self.size.0 - self.slant * y;
         let (sin, cos) = self.angle.sin_cos();
@@ -120,15 +120,15 @@ impl Pose {
 }
 
 /// How dark each pixel is, from 0 to 1.
-pub(super) struct Ink(pub(super) Vec<f32>);
+struct Ink(Vec<f32>);
 
 impl Ink {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self(vec![0.0; WIDTH * HEIGHT])
     }
 
     /// Draws a line through these points.
-    pub(super) fn line(&mut self, points: &[Point], pen: f32, tone: f32) {
+    fn line(&mut self, points: &[Point], pen: f32, tone: f32) {
         for pair in points.windows(2) {
             self.piece(pair[0], pair[1], pen / 2.0, tone);
         }

@@ -8,16 +8,16 @@ use std::sync::LazyLock;
 use super::noise::Noise;
 
 /// Samples a second.
-pub(super) const RATE: usize = 8_000;
+const RATE: usize = 8_000;
 
 /// How fast a recording is played. A faster one is higher.
-pub(super) const SPEEDS: [f32; 7] = [0.88, 0.92, 0.96, 1.0, 1.04, 1.08, 1.12];
+const SPEEDS: [f32; 7] = [0.88, 0.92, 0.96, 1.0, 1.04, 1.08, 1.12];
 
 const VOICES: usize = 4;
 const DIGITS: usize = 10;
 
 /// The size of the header of a WAV file.
-pub(super) const HEADER: usize = 44;
+const HEADER: usize = 44;
 
 static RECORDINGS: LazyLock<Vec<Vec<f32>>> = LazyLock::new(|| {
     let file = include_bytes!("spoken_digits.ulaw");
@@ -40,7 +40,7 @@ fn expand(byte: u8) -> f32 {
 }
 
 /// Returns a recording at another speed.
-pub(super) fn played(voice: usize, digit: u8, speed: f32) -> Vec<f32> {
+fn played(voice: usize, digit: u8, speed: f32) -> Vec<f32> {
     let recording = &RECORDINGS[voice * DIGITS + usize::from(digit)];
     let length = (recording.len() as f32 / speed) as usize;
     let sample = |at: usize| {
